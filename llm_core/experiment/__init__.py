@@ -1,0 +1,3 @@
+"""The typed experiment: one YAML file → one checked object."""
+
+RUNTIME_ONLY = True

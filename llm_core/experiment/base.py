@@ -1,0 +1,55 @@
+"""What every section of an experiment shares: strict, frozen, and with a canonical form for identities."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from llm_core.registry import Registry
+
+# The code digest stops here: what a specification says reaches an identity by value, not by the code that checks it.
+RUNTIME_ONLY = True
+
+
+class Spec(BaseModel):
+    """One section of an experiment: unknown keys, wrong types, NaN and infinity are errors; values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+
+def named_in(registry: Registry) -> Any:
+    """A string that must be a name of ``registry``."""
+    return Annotated[str, AfterValidator(registry.check)]
+
+
+def later(default: Any, absent: Any) -> Any:
+    """A field added after artifacts existed: where it equals ``absent`` it stays out of identities.
+
+    ``absent`` is the value that stands for what the code did before the field was there. It is written out, and never
+    follows a later change of the default.
+    """
+    return Field(default=default, json_schema_extra={"absent": absent})
+
+
+def outside_identity(**options: Any) -> Any:
+    """A field that says where something lies on this machine, and so stays out of identities."""
+    return Field(json_schema_extra={"outside_identity": True}, **options)
+
+
+def canonical(value: Any) -> Any:
+    """``value`` as plain JSON data in the form that identities are made of."""
+    if isinstance(value, Spec):
+        fields = {}
+        for name, field in type(value).model_fields.items():
+            extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+            plain = canonical(getattr(value, name))
+            if not (extra.get("outside_identity") or ("absent" in extra and plain == extra["absent"])):
+                fields[name] = plain
+        return fields
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [canonical(item) for item in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in an experiment")

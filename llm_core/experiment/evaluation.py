@@ -1,0 +1,51 @@
+"""The sections that describe how a model is judged, and what the stages' checks demand."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from llm_core.experiment.base import Spec
+from llm_core.experiment.data import Count, Share
+
+RUNTIME_ONLY = True
+
+
+class EvaluationSpec(Spec):
+    """lm-eval on local tasks that are made from the held-out split."""
+
+    heldout_documents: Count = 100
+    """Documents scored for bits per byte."""
+    choice_questions: Count = 200
+    """Questions 'which of four continuations is the real one'."""
+    choices: Annotated[int, Field(ge=2, le=10)] = 4
+    context_characters: Count = 400
+    continuation_characters: Count = 120
+    batch_size: Count = 16
+
+
+class SamplingSpec(Spec):
+    """Generations that people read."""
+
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "Return a new list that",
+        "This module provides",
+        "The function raises an error if",
+    )
+    temperatures: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.3, 0.7, 1.0, 1.5)
+    max_new_tokens: Count = 80
+    top_k: Count | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class ChecksSpec(Spec):
+    """Bounds of the asset checks. They judge an artifact's statistics, and are no part of any identity."""
+
+    max_drop_share: Share = 0.6
+    max_duplicate_share: Share = 0.6
+    max_unk_rate: Share = 0.001
+    max_unused_vocabulary: Share = 0.2
+    min_loss_drop: Annotated[float, Field(ge=0)] = 0.1
+    """Nats by which the loss at the end must lie below the loss at the start."""
+    max_bad_step_share: Share = 0.01
+    chance_margin: Annotated[float, Field(ge=0)] = 0.0
+    """By how much accuracy must exceed chance."""

@@ -1,0 +1,47 @@
+"""The experiment: every section in one object, and the contradictions between sections."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from llm_core.experiment.base import Spec
+from llm_core.experiment.data import CleaningSpec, DedupSpec, RawSpec, ShardsSpec, SplitSpec, TokenizerSpec
+from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.experiment.training import ProxySpec, TrainingSpec
+
+RUNTIME_ONLY = True
+
+DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
+
+
+class Experiment(Spec):
+    """One YAML file, checked. ``compute`` and ``tracking`` are run-time only; the rest describes results."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 1337
+    raw: RawSpec = RawSpec()
+    cleaning: CleaningSpec = CleaningSpec()
+    dedup: DedupSpec = DedupSpec()
+    split: SplitSpec = SplitSpec()
+    tokenizer: TokenizerSpec = TokenizerSpec()
+    shards: ShardsSpec = ShardsSpec()
+    model: ModelSpec
+    training: TrainingSpec
+    proxies: ProxySpec | None = None
+    evaluation: EvaluationSpec = EvaluationSpec()
+    sampling: SamplingSpec = SamplingSpec()
+    checks: ChecksSpec = ChecksSpec()
+    compute: ComputeSpec = ComputeSpec()
+    tracking: TrackingSpec = TrackingSpec()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Experiment":
+        if self.tokenizer.vocab_size > DTYPE_LIMITS[self.shards.dtype]:
+            raise ValueError(
+                f"tokenizer.vocab_size {self.tokenizer.vocab_size} does not fit shards.dtype {self.shards.dtype}: "
+                f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
+            )
+        return self

@@ -1,0 +1,125 @@
+"""YAML with ``extends`` → one checked ``Experiment``; every error names file and field."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.experiment import Experiment
+
+RUNTIME_ONLY = True
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a repeated key is an error and ``1e-3`` is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is not text", key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read ``path`` and what it extends.
+
+    Mappings are merged key by key, everything else is replaced; ``null`` over a mapping removes it (a rule, a variant).
+    Raises ``PedigreeError`` with file and field for anything that is not a valid experiment.
+    """
+    data = _merged(path, ())
+    data.setdefault("name", path.stem)
+    try:
+        return Experiment.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        lines = [f"{path}: {_place(problem['loc'])}: {_message(problem)}" for problem in error.errors()]
+        raise PedigreeError("\n".join(lines)) from None
+    except (TypeError, ValueError) as error:
+        raise PedigreeError(f"{path}: a value is no number, text, list or mapping: {error}") from None
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key; look for a typing error"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return message if isinstance(problem["input"], dict) else f"{message} (it is {problem['input']!r})"
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in location) or "the experiment"
+
+
+def _merged(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    path = path.resolve()
+    if path in chain:
+        raise PedigreeError(f"{path}: 'extends' goes in a circle: {' → '.join(p.name for p in (*chain, path))}")
+    data = _read(path)
+    base = data.pop("extends", None)
+    _resolve_source_paths(data, path.parent)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise PedigreeError(f"{path}: extends: give the name of one file (it is {base!r})")
+    base_path = path.parent / (base if base.endswith((".yaml", ".yml")) else f"{base}.yaml")
+    if not base_path.is_file():
+        raise PedigreeError(f"{path}: extends: there is no {base_path}")
+    below = _merged(base_path, (*chain, path))
+    below.pop("name", None)
+    return _merge(below, data)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PedigreeError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PedigreeError(f"{path}: can't be read: {error}") from None
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise PedigreeError(f"{path}: {where}{error.problem}") from None
+    except yaml.YAMLError as error:
+        raise PedigreeError(f"{path}: {error}") from None
+    if not isinstance(data, dict):
+        raise PedigreeError(f"{path}: an experiment is a mapping of sections, not {type(data).__name__}")
+    return data
+
+
+def _resolve_source_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make relative source patterns absolute while it is still known which file they stand in."""
+    raw = data.get("raw")
+    sources = raw.get("sources") if isinstance(raw, dict) else None
+    for source in sources if isinstance(sources, list) else []:
+        if isinstance(source, dict) and isinstance(source.get("paths"), list):
+            source["paths"] = [str(folder / item) if isinstance(item, str) else item for item in source["paths"]]
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        inherited = merged.get(key)
+        if value is None and isinstance(inherited, dict):
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(inherited, dict):
+            merged[key] = _merge(inherited, value)
+        else:
+            merged[key] = value
+    return merged

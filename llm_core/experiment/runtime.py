@@ -1,0 +1,41 @@
+"""The sections that say where and how a run happens. They change no result and are no part of any identity."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llm_core.experiment.base import Spec
+from llm_core.experiment.data import Count
+
+RUNTIME_ONLY = True
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ComputeSpec(Spec):
+    """The machine that trains, and how the model is spread over it."""
+
+    target: Literal["local", "h100x8"] = "local"
+    """``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
+    ranks: Count | None = None
+    """Processes; by default one per GPU, and one on a CPU."""
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    micro_batch: Count = 8
+    """Sequences a rank holds at once; the rest of a batch is accumulated."""
+    compile: bool = False
+    activation_checkpointing: bool = False
+    checkpoint_every: Count = 100
+    """Steps between two checkpoints."""
+    keep_checkpoints: Count = 2
+    watchdog_seconds: Positive = 900.0
+    """A run that finishes no step for so long is ended."""
+    price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
+    """US dollars."""
+    expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+
+class TrackingSpec(Spec):
+    """Weights & Biases. A key comes from the environment only."""
+
+    wandb: Literal["off", "offline", "online"] = "off"
+    project: str = "pedigree"

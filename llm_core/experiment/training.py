@@ -1,0 +1,112 @@
+"""The sections that describe training: optimiser, schedule, batches, and the proxy runs that vary them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from llm_core.experiment.base import Spec, named_in
+from llm_core.experiment.model import ModelSpec
+from llm_core.registries import OPTIMIZERS, SCHEDULES
+
+RUNTIME_ONLY = True
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Below1 = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimizerSpec(Spec):
+    """AdamW (Loshchilov and Hutter, 2019); decay on matrices only."""
+
+    kind: named_in(OPTIMIZERS) = "adamw"
+    lr: Positive = 3e-3
+    betas: tuple[Below1, Below1] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+
+
+class ScheduleSpec(Spec):
+    """The learning rate as a share of ``optimizer.lr`` at every step."""
+
+    kind: named_in(SCHEDULES) = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    cooldown_steps: Annotated[int, Field(ge=0)] = 0
+    """Only ``wsd``: the steps in which the rate falls to its end."""
+    final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class TrainingSpec(Spec):
+    """What a run does to the weights. Where and how it runs (ranks, micro-batch, compile) is ``compute``."""
+
+    sequence_length: Annotated[int, Field(ge=2)] = 256
+    batch_tokens: Count
+    """Tokens of one optimiser step, over all ranks."""
+    tokens: Count
+    """Training stops after the last whole batch within this budget."""
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    grad_clip: Positive | None = 1.0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """``bf16`` is autocast; weights, gradients and moments are fp32 either way."""
+    max_bad_steps: Count = 20
+    """So many steps with a non-finite loss or gradient in a row end the run."""
+    validate_every: Count = 50
+    validation_tokens: Count = 65_536
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences of one optimiser step."""
+        return self.batch_tokens // self.sequence_length
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the run."""
+        return self.tokens // self.batch_tokens
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TrainingSpec":
+        if self.batch_tokens % self.sequence_length:
+            raise ValueError(f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}")
+        if self.steps < 1:
+            raise ValueError(f"tokens {self.tokens} is less than one batch ({self.batch_tokens})")
+        spent = self.schedule.warmup_steps + self.schedule.cooldown_steps
+        if spent > self.steps:
+            raise ValueError(f"warm-up and cooldown take {spent} steps, but the run has only {self.steps}")
+        if self.schedule.cooldown_steps and self.schedule.kind != "wsd":
+            raise ValueError(f"cooldown_steps belong to the schedule 'wsd', not to {self.schedule.kind!r}")
+        return self
+
+
+class ProxySpec(Spec):
+    """The proxy runs: variants of the model, and learning rates, each trained on a small budget."""
+
+    model: ModelSpec
+    training: TrainingSpec
+    variants: dict[str, dict[str, str | int | float | bool]] = {}
+    """Name → fields of ``model`` that differ; the one without differences is the baseline."""
+    learning_rates: tuple[Positive, ...] = ()
+
+    @model_validator(mode="after")
+    def _variants(self) -> "ProxySpec":
+        for name in self.variants:
+            if not name.replace("_", "").isalnum():
+                raise ValueError(f"variant {name!r}: a name is made of letters, digits and '_'")
+            self.variant(name)
+        baselines = [name for name, changes in self.variants.items() if not changes]
+        if self.variants and len(baselines) != 1:
+            raise ValueError("variants: exactly one must be empty ({}): it is the baseline that the others are compared to")
+        return self
+
+    @property
+    def baseline(self) -> str | None:
+        """The name of the variant without differences."""
+        return next((name for name, changes in self.variants.items() if not changes), None)
+
+    def variant(self, name: str) -> ModelSpec:
+        """The model of one variant; an unknown field or an impossible shape is a ``ValueError``."""
+        return ModelSpec.model_validate({**self.model.model_dump(), **self.variants[name]})
+
+    def at_learning_rate(self, lr: float) -> TrainingSpec:
+        """The training section with another peak learning rate."""
+        optimizer = self.training.optimizer.model_copy(update={"lr": lr})
+        return self.training.model_copy(update={"optimizer": optimizer})

@@ -1,0 +1,57 @@
+"""A stage: what it makes, from what, by which function, checked how. Declared, not run, here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph.
+
+    ``name``: its asset key without the experiment (``proxy_runs/baseline``).
+    ``kind``: what it is as an artifact. Two stages of one kind with equal inputs and configuration are one artifact.
+    ``build``: ``module:function``, called as ``function(job, **config)``; it returns the artifact's statistics.
+    ``inputs``: role → name of the stage that fills it.
+    ``config``: the slice of the experiment, by parameter name; all that ``build`` gets to see of it.
+    ``bounds``: limits for ``checks`` to judge by; outside identity.
+    ``checks``: ``module:function``, called as ``function(stats, bounds)``; it returns a list of ``Check``.
+    ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
+    reads from outside the store.
+    ``code``: more ``module:name`` that ``build`` runs without importing (in a process of its own, say).
+    ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
+    digest that later stages see.
+    ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
+    ``trains``: whether it occupies the accelerators.
+    """
+
+    name: str
+    group: str
+    description: str
+    build: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Any = None
+    checks: str | None = None
+    externals: str | None = None
+    code: tuple[str, ...] = ()
+    volatile: tuple[str, ...] = ()
+    resumable: bool = False
+    trains: bool = False
+    kind: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.kind:
+            object.__setattr__(self, "kind", self.name)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A verdict on an artifact's statistics; a failed blocking one closes the gate for every dependent stage."""
+
+    name: str
+    passed: bool
+    message: str
+    blocking: bool = True
+    value: float | None = None
+    bound: float | None = None

@@ -1,0 +1,100 @@
+"""The manifest: what an artifact is, what it was made from, and what it must contain."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llm_core.errors import PedigreeError
+
+RUNTIME_ONLY = True
+
+MANIFEST = "manifest.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(_Record):
+    """One file of an artifact: size in bytes and xxh3-128 of its content."""
+
+    path: str
+    size: int
+    xxh3: str
+    volatile: bool = False
+
+
+class InputRecord(_Record):
+    """An input: the stage that made it, and which artifact it was."""
+
+    role: str
+    stage: str
+    identity: str
+    content: str
+
+
+class CheckRecord(_Record):
+    """A check's verdict when the artifact was made."""
+
+    name: str
+    passed: bool
+    blocking: bool
+    message: str
+    value: float | None = None
+    bound: float | None = None
+
+
+class Manifest(_Record):
+    """Written last into an artifact's folder; what has no manifest does not exist.
+
+    ``code`` and ``externals``: name → digest, so that a plan can name the function or file that changed.
+    ``content``: digest over the files that are not volatile; later stages count an input by it.
+    ``stats``: figures that the build returned. ``seconds``: wall time of the build.
+    """
+
+    format: int = 1
+    kind: str
+    stage: str
+    experiment: str
+    identity: str
+    content: str
+    code_digest: str
+    code: dict[str, str]
+    config: dict[str, Any]
+    externals: dict[str, str]
+    inputs: list[InputRecord]
+    files: list[FileRecord]
+    checks: list[CheckRecord]
+    stats: dict[str, Any]
+    started: str
+    seconds: float
+    versions: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    host: str
+    device: str
+
+
+class Artifact:
+    """A committed artifact: its folder and its manifest."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Figures that the build returned."""
+        return self.manifest.stats
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in ``folder``; None when there is none; ``PedigreeError`` when it can't be read."""
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise PedigreeError(f"{path}: not a whole manifest: {error}") from None
