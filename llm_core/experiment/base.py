@@ -1,7 +1,7 @@
 """What every section of an experiment shares: strict, frozen, and with a canonical form for identities."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -17,9 +17,9 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
-def named_in(registry: Registry) -> Any:
-    """A string that must be a name of ``registry``."""
-    return Annotated[str, AfterValidator(registry.check)]
+def one_of(registry: Registry) -> AfterValidator:
+    """Marks a string that must be a name of ``registry``."""
+    return AfterValidator(registry.check)
 
 
 def later(default: Any, absent: Any) -> Any:
@@ -40,7 +40,7 @@ def canonical(value: Any) -> Any:
     """``value`` as plain JSON data in the form that identities are made of."""
     if isinstance(value, Spec):
         fields = {}
-        for name, field in type(value).model_fields.items():
+        for name, field in sorted(type(value).model_fields.items()):
             extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
             plain = canonical(getattr(value, name))
             if not (extra.get("outside_identity") or ("absent" in extra and plain == extra["absent"])):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Spec, named_in, outside_identity
+from llm_core.experiment.base import Spec, one_of, outside_identity
 from llm_core.registries import RULES
 
 RUNTIME_ONLY = True
@@ -28,7 +28,7 @@ class FilesSource(Spec):
     kind: Literal["files"] = "files"
     name: str = "files"
     paths: Annotated[tuple[str, ...], outside_identity(min_length=1)]
-    """Glob patterns; relative ones start at the folder of the experiment's file. Identity comes from the files found."""
+    """Glob patterns; relative ones start at the folder of the experiment's file."""
     text_field: str = "text"
     id_field: str | None = None
     max_record_bytes: Count = 16_000_000
@@ -76,7 +76,7 @@ class CleaningSpec(Spec):
     plain_quotes: bool = True
     """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin."""
     uncased: bool = False
-    rules: dict[named_in(RULES), RuleSpec] = {}
+    rules: dict[Annotated[str, one_of(RULES)], RuleSpec] = Field(default_factory=dict)
 
 
 class DedupSpec(Spec):

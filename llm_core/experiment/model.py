@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Spec, named_in
+from llm_core.experiment.base import Spec, one_of
 from llm_core.registries import ARCHITECTURES, FEED_FORWARDS, NORMS, POSITIONS
 
 RUNTIME_ONLY = True
@@ -15,17 +15,17 @@ Width = Annotated[int, Field(ge=1)]
 class ModelSpec(Spec):
     """A decoder-only transformer."""
 
-    architecture: named_in(ARCHITECTURES) = "llama"
+    architecture: Annotated[str, one_of(ARCHITECTURES)] = "llama"
     d_model: Width
     n_layers: Width
     n_heads: Width
     n_kv_heads: Width
     d_ff: Width
-    norm: named_in(NORMS) = "rmsnorm"
+    norm: Annotated[str, one_of(NORMS)] = "rmsnorm"
     norm_eps: Annotated[float, Field(gt=0)] = 1e-5
-    position: named_in(POSITIONS) = "rope"
+    position: Annotated[str, one_of(POSITIONS)] = "rope"
     rope_theta: Annotated[float, Field(gt=0)] = 10_000.0
-    feed_forward: named_in(FEED_FORWARDS) = "swiglu"
+    feed_forward: Annotated[str, one_of(FEED_FORWARDS)] = "swiglu"
     tie_embeddings: bool = True
     qk_norm: bool = False
     document_mask: bool = False

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Spec, named_in
+from llm_core.experiment.base import Spec, one_of
 from llm_core.experiment.model import ModelSpec
 from llm_core.registries import OPTIMIZERS, SCHEDULES
 
@@ -18,7 +18,7 @@ Below1 = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerSpec(Spec):
     """AdamW (Loshchilov and Hutter, 2019); decay on matrices only."""
 
-    kind: named_in(OPTIMIZERS) = "adamw"
+    kind: Annotated[str, one_of(OPTIMIZERS)] = "adamw"
     lr: Positive = 3e-3
     betas: tuple[Below1, Below1] = (0.9, 0.95)
     eps: Positive = 1e-8
@@ -28,7 +28,7 @@ class OptimizerSpec(Spec):
 class ScheduleSpec(Spec):
     """The learning rate as a share of ``optimizer.lr`` at every step."""
 
-    kind: named_in(SCHEDULES) = "cosine"
+    kind: Annotated[str, one_of(SCHEDULES)] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     cooldown_steps: Annotated[int, Field(ge=0)] = 0
     """Only ``wsd``: the steps in which the rate falls to its end."""
@@ -66,7 +66,9 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _fits(self) -> "TrainingSpec":
         if self.batch_tokens % self.sequence_length:
-            raise ValueError(f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}")
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}"
+            )
         if self.steps < 1:
             raise ValueError(f"tokens {self.tokens} is less than one batch ({self.batch_tokens})")
         spent = self.schedule.warmup_steps + self.schedule.cooldown_steps
@@ -82,7 +84,7 @@ class ProxySpec(Spec):
 
     model: ModelSpec
     training: TrainingSpec
-    variants: dict[str, dict[str, str | int | float | bool]] = {}
+    variants: dict[str, dict[str, str | int | float | bool]] = Field(default_factory=dict)
     """Name → fields of ``model`` that differ; the one without differences is the baseline."""
     learning_rates: tuple[Positive, ...] = ()
 
@@ -94,7 +96,9 @@ class ProxySpec(Spec):
             self.variant(name)
         baselines = [name for name, changes in self.variants.items() if not changes]
         if self.variants and len(baselines) != 1:
-            raise ValueError("variants: exactly one must be empty ({}): it is the baseline that the others are compared to")
+            raise ValueError(
+                "variants: exactly one must be empty ({}): it is the baseline that the others are compared to"
+            )
         return self
 
     @property

@@ -24,8 +24,8 @@ class Runtime:
     ``trainer_module``: what ``torchrun -m`` starts; anything that ends in ``llm_core.train.main.main``.
     """
 
-    compute: ComputeSpec = ComputeSpec()
-    tracking: TrackingSpec = TrackingSpec()
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    tracking: TrackingSpec = field(default_factory=TrackingSpec)
     progress: Callable[[float, float, str], None] = _ignore
     observe: Callable[[Mapping[str, float]], None] = _ignore
     log: Callable[[str], None] = _ignore
@@ -46,7 +46,7 @@ class Job:
     inputs: Mapping[str, Artifact]
     work: Path
     out: Path
-    runtime: Runtime = Runtime()
+    runtime: Runtime = field(default_factory=Runtime)
 
     def path(self, role: str, *parts: str) -> Path:
         """A file or folder of the input that fills ``role``."""

@@ -22,7 +22,6 @@ class Stage:
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
     ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
-    ``trains``: whether it occupies the accelerators.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Stage:
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     resumable: bool = False
-    trains: bool = False
     kind: str = ""
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from xxhash import xxh3_128_hexdigest
 
 from llm_core.errors import PedigreeError
 
@@ -74,6 +75,13 @@ class Manifest(_Record):
     git_dirty: bool | None
     host: str
     device: str
+    seal: str = ""
+    """Digest of the rest, so that a damaged manifest is noticed like any damaged file."""
+
+    def sealed(self) -> "Manifest":
+        """The same manifest with its seal."""
+        bare = self.model_copy(update={"seal": ""})
+        return bare.model_copy(update={"seal": xxh3_128_hexdigest(bare.model_dump_json().encode())})
 
 
 class Artifact:
@@ -93,8 +101,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest in ``folder``; None when there is none; ``PedigreeError`` when it can't be read."""
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
         raise PedigreeError(f"{path}: not a whole manifest: {error}") from None
+    if manifest.sealed().seal != manifest.seal:
+        raise PedigreeError(f"{path} is damaged: its content is not what was written")
+    return manifest

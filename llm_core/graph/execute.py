@@ -1,0 +1,136 @@
+"""Makes one stage's artifact, or finds it made."""
+
+import json
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.gate import evaluate
+from llm_core.graph.job import Job, Runtime
+from llm_core.graph.plan import PlanItem, Planner
+from llm_core.graph.provenance import device_name, git_state, library_versions
+from llm_core.graph.stage import Check, Stage
+from llm_core.registry import load_object
+from llm_core.store.files import disk_errors, write_atomically
+from llm_core.store.lease import Lease
+from llm_core.store.manifest import Artifact, CheckRecord, FileRecord, InputRecord, Manifest
+
+RUNTIME_ONLY = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a stage: its artifact, whether it was there already, and its checks by the bounds of now."""
+
+    artifact: Artifact
+    cache: Literal["hit", "made"]
+    checks: list[Check]
+
+
+def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
+    """Find or make the artifact of stage ``name``; its inputs must be in the store, and their gates open.
+
+    Raises ``PedigreeError`` when an input is missing, outdated or blocked, or when the build finds its input wanting.
+    """
+    stage = planner.graph[name]
+    kind = stage.kind
+    item = _ready(planner, name)
+    assert item.identity is not None
+    identity = item.identity
+    if item.artifact is None:
+        with planner.store.lease(kind, identity, runtime.log) as held:
+            item = _ready(planner, name)  # while we waited, another process may have made it
+            made = item.artifact or _make(planner, stage, identity, runtime, held)
+    else:
+        made = item.artifact
+    cache: Literal["hit", "made"] = "hit" if item.artifact else "made"
+    planner.store.set_head(planner.graph.experiment, name, made.manifest.identity)
+    return Outcome(made, cache, evaluate(stage, made.stats))
+
+
+def _ready(planner: Planner, name: str) -> PlanItem:
+    """The plan's item for a stage that can be made now."""
+    *above, item = planner.plan({name})
+    if item.verdict == "blocked":
+        raise PedigreeError(f"{name} does not start, because a gate is closed:\n" + "\n".join(item.reasons))
+    if item.identity is None:
+        missing = [f"{other.stage}: {'; '.join(other.reasons)}" for other in above if other.verdict != "hit"]
+        raise PedigreeError(
+            f"{name} needs inputs that are not in the store as they would be made now. Materialize them first "
+            f"(select '+{name}' instead of '{name}'):\n" + "\n".join(missing)
+        )
+    return item
+
+
+def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held: Lease) -> Artifact:
+    store = planner.store
+    inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))} if stage.inputs else {}
+    by_role: dict[str, Artifact] = {}
+    for role, name in stage.inputs.items():
+        artifact = inputs[name]
+        assert artifact is not None
+        damage = store.verifier.damage(artifact, full=True)
+        if damage:
+            raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is made anew.")
+        by_role[role] = artifact
+    work = store.work(stage.kind, identity)
+    out = work / "out"
+    if not stage.resumable:
+        shutil.rmtree(out)
+        out.mkdir()
+    _describe_work(planner, stage, identity, work)
+    started = datetime.now(UTC)
+    clock = time.monotonic()
+    with disk_errors(work):
+        stats: dict[str, Any] = load_object(stage.build)(
+            Job(stage.name, identity, by_role, work, out, runtime), **stage.config
+        )
+    stats = json.loads(json.dumps(stats))
+    seconds = time.monotonic() - clock
+    recipe = planner.recipe(stage.name)
+    commit, dirty = git_state()
+
+    def manifest(files: list[FileRecord], content: str) -> Manifest:
+        return Manifest(
+            kind=stage.kind,
+            stage=stage.name,
+            experiment=planner.graph.experiment,
+            identity=identity,
+            content=content,
+            code_digest=recipe.code_digest,
+            code=recipe.code,
+            config=recipe.config,
+            externals=recipe.externals,
+            inputs=[
+                InputRecord(
+                    role=role,
+                    stage=stage.inputs[role],
+                    identity=artifact.manifest.identity,
+                    content=artifact.manifest.content,
+                )
+                for role, artifact in sorted(by_role.items())
+            ],
+            files=files,
+            checks=[CheckRecord(**vars(check)) for check in evaluate(stage, stats)],
+            stats=stats,
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(seconds, 3),
+            versions=library_versions(),
+            git_commit=commit,
+            git_dirty=dirty,
+            host=platform.node(),
+            device=str(stats.get("device") or device_name()),
+        )
+
+    return store.commit(work, held, stage.volatile, manifest)
+
+
+def _describe_work(planner: Planner, stage: Stage, identity: str, work: Path) -> None:
+    """Leave word in the work folder of what is being made there, for people and for the live views."""
+    about = {"stage": stage.name, "kind": stage.kind, "experiment": planner.graph.experiment, "identity": identity}
+    write_atomically(work / "stage.json", json.dumps(about).encode())

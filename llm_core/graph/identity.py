@@ -1,0 +1,59 @@
+"""What makes a stage's artifact the one that it is."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
+
+from llm_core.experiment.base import canonical
+from llm_core.graph.code_digest import CodeReader, digest_of
+from llm_core.graph.stage import Stage
+from llm_core.registry import load_object
+
+RUNTIME_ONLY = True
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A stage's identity without its inputs: code, configuration and what it reads from outside the store."""
+
+    kind: str
+    code: dict[str, str]
+    config: dict[str, Any]
+    externals: dict[str, str]
+
+    @property
+    def code_digest(self) -> str:
+        """One digest over all code."""
+        return digest_of(self.code)
+
+    def identity(self, contents: Mapping[str, str]) -> str:
+        """The identity with these inputs (role → content digest): 32 hexadecimal digits."""
+        payload = {
+            "kind": self.kind,
+            "code": self.code_digest,
+            "config": self.config,
+            "externals": sorted(self.externals.items()),
+            "inputs": sorted(contents.items()),
+        }
+        return xxh3_128_hexdigest(json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def recipe(stage: Stage, reader: CodeReader) -> Recipe:
+    """The recipe of ``stage``; raises ``PedigreeError`` when a source is missing."""
+    config = {name: canonical(value) for name, value in sorted(stage.config.items())}
+    targets = [stage.build, *stage.code, *([stage.externals] if stage.externals else [])]
+    externals = load_object(stage.externals)(**stage.config) if stage.externals else {}
+    return Recipe(stage.kind, reader.digests(targets, frozenset(_texts(config))), config, externals)
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, Mapping):
+        return set(value).union(*(_texts(item) for item in value.values()))
+    if isinstance(value, list):
+        return set().union(*(_texts(item) for item in value))
+    return set()

@@ -1,0 +1,185 @@
+"""What would run, and why, without running anything.
+
+Verdicts: ``hit``, the artifact is there and whole; ``run``, it will be made; ``maybe``, an input will be made again,
+and the store holds an artifact that fits if that input comes out as it was (early cut-off); ``blocked``, an input's
+gate is closed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from llm_core.graph.code_digest import CodeReader
+from llm_core.graph.gate import closed
+from llm_core.graph.graph import Graph
+from llm_core.graph.identity import Recipe, recipe
+from llm_core.graph.stage import Stage
+from llm_core.store.manifest import Artifact, Manifest
+from llm_core.store.store import Store
+
+RUNTIME_ONLY = True
+
+Verdict = Literal["hit", "run", "maybe", "blocked"]
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """One stage of a plan.
+
+    ``identity`` is None while it depends on an input that is yet to be made. ``seconds`` is what it took last.
+    ``notes`` tell what is no reason to run: an accepted alias, library versions that drifted.
+    """
+
+    stage: str
+    verdict: Verdict
+    reasons: list[str]
+    identity: str | None = None
+    artifact: Artifact | None = None
+    seconds: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Planner:
+    """Walks one graph over one store. Recipes are read once, so that a plan is one moment's view."""
+
+    def __init__(self, graph: Graph, store: Store, reader: CodeReader, versions: Mapping[str, str]) -> None:
+        self.graph = graph
+        self.store = store
+        self._reader = reader
+        self._versions = versions
+        self._recipes: dict[str, Recipe] = {}
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of a stage."""
+        if name not in self._recipes:
+            self._recipes[name] = recipe(self.graph[name], self._reader)
+        return self._recipes[name]
+
+    def plan(self, only: set[str] | None = None) -> list[PlanItem]:
+        """An item for every stage in order; with ``only``, for these and what they are made from."""
+        wanted = {stage.name for stage in self.graph}
+        if only is not None:
+            wanted = only.union(*(self.graph.upstream(name) for name in only))
+        items: dict[str, PlanItem] = {}
+        for stage in self.graph:
+            if stage.name in wanted:
+                items[stage.name] = self._item(stage, items)
+        return list(items.values())
+
+    def _item(self, stage: Stage, items: dict[str, PlanItem]) -> PlanItem:
+        gates = self._closed_gates(stage, items)
+        if gates:
+            return PlanItem(stage.name, "blocked", gates)
+        inputs = {role: items[name].artifact for role, name in stage.inputs.items()}
+        contents = {role: artifact.manifest.content for role, artifact in inputs.items() if artifact}
+        own = self.recipe(stage.name)
+        previous = self._previous(stage)
+        seconds = previous.seconds if previous else None
+        if len(contents) == len(inputs):
+            identity = own.identity(contents)
+            artifact, damage = self.store.find(stage.kind, identity)
+            if artifact:
+                notes = self._notes(stage, identity, artifact)
+                return PlanItem(stage.name, "hit", [], identity, artifact, artifact.manifest.seconds, notes)
+            reasons = [damage] if damage else differences(stage, own, contents, previous)
+            if not reasons:
+                reasons = ["the artifact is no longer in the store"]
+            return PlanItem(stage.name, "run", reasons, identity, seconds=seconds)
+        waiting = [f"its input {stage.inputs[role]} is made first" for role in inputs if role not in contents]
+        reasons = [*differences(stage, own, contents, previous, partial=True), *waiting]
+        verdict: Verdict = "maybe" if self._could_hit(stage, own, contents) else "run"
+        if verdict == "maybe":
+            reasons = [f"hits if {stage.inputs[role]} comes out as before" for role in inputs if role not in contents]
+        return PlanItem(stage.name, verdict, reasons, seconds=seconds)
+
+    def _closed_gates(self, stage: Stage, items: dict[str, PlanItem]) -> list[str]:
+        reasons = []
+        for name in dict.fromkeys(stage.inputs.values()):
+            item = items[name]
+            if item.verdict == "blocked":
+                reasons.append(f"its input {name} is blocked")
+            elif item.artifact:
+                checks = closed(self.graph[name], item.artifact.stats)
+                reasons.extend(f"{name}: check {check.name} failed: {check.message}" for check in checks)
+        return reasons
+
+    def _previous(self, stage: Stage) -> Manifest | None:
+        """What this stage was last in this experiment; failing that, the newest artifact of its kind."""
+        head = self.store.head(self.graph.experiment, stage.name)
+        newest = None
+        for artifact in self.store.artifacts(stage.kind):
+            if artifact.manifest.identity == head:
+                return artifact.manifest
+            if newest is None and artifact.manifest.stage == stage.name:
+                newest = artifact.manifest
+        return newest
+
+    def _could_hit(self, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> bool:
+        """Whether some artifact or alias fits all that is known of the identity."""
+
+        def fits(code_digest: str, manifest: Manifest) -> bool:
+            return (
+                (code_digest, manifest.config, manifest.externals) == (own.code_digest, own.config, own.externals)
+                and {record.role for record in manifest.inputs} == stage.inputs.keys()
+                and all(contents.get(record.role, record.content) == record.content for record in manifest.inputs)
+            )
+
+        manifests = {artifact.manifest.identity: artifact.manifest for artifact in self.store.artifacts(stage.kind)}
+        standins = [(alias.code_digest, manifests.get(alias.target)) for alias in self.store.aliases(stage.kind)]
+        known = [(manifest.code_digest, manifest) for manifest in manifests.values()]
+        return any(manifest is not None and fits(code, manifest) for code, manifest in [*known, *standins])
+
+    def _notes(self, stage: Stage, identity: str, artifact: Artifact) -> list[str]:
+        notes = []
+        alias = self.store.alias(stage.kind, identity)
+        if alias:
+            notes.append(f"accepted by {alias.who} on {alias.when}: {alias.why}")
+        for name, version in artifact.manifest.versions.items():
+            now = self._versions.get(name)
+            if now is not None and now != version:
+                notes.append(f"made with {name} {version}; here is {now}")
+        return notes
+
+
+def differences(
+    stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None, partial: bool = False
+) -> list[str]:
+    """The functions, fields, files and inputs in which a stage differs from what it was, one line each."""
+    if previous is None:
+        return [] if partial else ["never made before"]
+    lines = [
+        *_changed("code", previous.code, own.code),
+        *_fields("", previous.config, own.config),
+        *_changed("source", previous.externals, own.externals),
+    ]
+    before = {record.role: record.content for record in previous.inputs}
+    for role, name in stage.inputs.items():
+        if role not in before:
+            lines.append(f"input {name} is new")
+        elif role in contents and before[role] != contents[role]:
+            lines.append(f"input {name} has other content")
+    lines.extend(f"input {record.stage} is gone" for record in previous.inputs if record.role not in stage.inputs)
+    return lines
+
+
+def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    changed = [f"{what} {name} changed" for name in now if name in before and now[name] != before[name]]
+    added = [f"{what} {name} is new" for name in now if name not in before]
+    return changed + added + [f"{what} {name} is gone" for name in before if name not in now]
+
+
+def _fields(path: str, before: Any, now: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        lines = []
+        for key in dict.fromkeys([*before, *now]):
+            place = f"{path}.{key}" if path else key
+            if key not in now:
+                lines.append(f"{place}: {before[key]} → gone")
+            elif key not in before:
+                lines.append(f"{place}: new, {now[key]}")
+            else:
+                lines.extend(_fields(place, before[key], now[key]))
+        if not lines and list(before) != list(now):
+            lines.append(f"{path}: the order changed")
+        return lines
+    return [] if before == now else [f"{path}: {before} → {now}"]

@@ -1,0 +1,43 @@
+"""What a manifest records of the circumstances: library versions, commit, host, device."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from llm_core.store.home import PROJECT
+
+RUNTIME_ONLY = True
+
+LIBRARIES = ("polars", "numpy", "tokenizers", "torch", "lm-eval", "safetensors", "pedigree-llm")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on; those that are installed."""
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether tracked files differ from it) of the checkout; (None, None) outside of one."""
+    if not (PROJECT / ".git").exists():
+        return None, None
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no").strip())
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=PROJECT, check=True, capture_output=True, text=True).stdout
+
+
+def device_name() -> str:
+    """The processor of this host; a training run's own statistics name its accelerator."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,75 @@
+"""One maker per artifact: an operating-system lock, and a token that a commit must still hold."""
+
+import json
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from llm_core.errors import PedigreeError
+from llm_core.store.files import write_atomically
+
+RUNTIME_ONLY = True
+
+POLL_SECONDS = 0.5
+
+
+class Lease:
+    """The right to make one artifact; ``check`` before every irrevocable step."""
+
+    def __init__(self, owner_file: Path, token: str) -> None:
+        self._owner_file = owner_file
+        self._token = token
+
+    def check(self) -> None:
+        """Raise ``PedigreeError`` when another process has taken the lease over."""
+        owner = _owner(self._owner_file)
+        if owner.get("token") != self._token:
+            raise PedigreeError(
+                f"the lease {self._owner_file.name} was taken over by {_describe(owner)}; nothing was committed here"
+            )
+
+
+@contextmanager
+def lease(folder: Path, name: str, waiting: Callable[[str], None] = lambda _: None) -> Iterator[Lease]:
+    """Hold the lease ``name``; wait for a living owner, and take over a dead one's.
+
+    The kernel frees the lock of a process that dies, however it dies, so there is no time-out to guess. ``waiting``
+    is told once who holds the lease.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    owner_file = folder / f"{name}.json"
+    lock = FileLock(folder / f"{name}.lock")
+    told = False
+    while True:
+        try:
+            lock.acquire(timeout=POLL_SECONDS)
+            break
+        except Timeout:
+            if not told:
+                waiting(f"waiting for {_describe(_owner(owner_file))}, which makes {name}")
+                told = True
+    try:
+        token = uuid.uuid4().hex
+        owner = {"token": token, "host": platform.node(), "pid": os.getpid(), "since": time.time()}
+        write_atomically(owner_file, json.dumps(owner).encode())
+        yield Lease(owner_file, token)
+    finally:
+        lock.release()
+
+
+def _owner(path: Path) -> dict[str, object]:
+    try:
+        owner = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _describe(owner: dict[str, object]) -> str:
+    return f"process {owner['pid']} on {owner['host']}" if {"pid", "host"} <= owner.keys() else "another process"

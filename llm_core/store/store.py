@@ -1,0 +1,210 @@
+"""The store: artifacts by kind and identity, committed whole or not at all.
+
+::
+
+    artifacts/<kind>/<identity>/   the files and manifest.json
+    work/<kind>/<identity>/        what an unfinished attempt has made so far; ``out`` becomes the artifact
+    aliases/<kind>/<identity>.json an accepted stand-in: this identity is served by another one's artifact
+    heads/<experiment>/<stage>.json the identity that an experiment's stage had last
+    leases/, stamps/               who makes what; which files were hashed
+    quarantine/                    damaged artifacts, put aside
+"""
+
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from xxhash import xxh3_128_hexdigest
+
+from llm_core.errors import PedigreeError
+from llm_core.store.digests import file_digest
+from llm_core.store.files import disk_errors, sync_folder, write_atomically
+from llm_core.store.lease import Lease, lease
+from llm_core.store.manifest import MANIFEST, Artifact, FileRecord, Manifest, read_manifest
+from llm_core.store.verify import Verifier
+
+RUNTIME_ONLY = True
+
+
+class Alias(BaseModel):
+    """The decision that ``identity`` is served by the artifact ``target``: changed code, same result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    identity: str
+    target: str
+    code_digest: str
+    stage: str
+    who: str
+    when: str
+    why: str
+
+
+class Store:
+    """Artifacts below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.verifier = Verifier(root / "stamps")
+
+    # --- finding -----------------------------------------------------------------------------------------------------
+
+    def folder(self, kind: str, identity: str) -> Path:
+        """Where the artifact lies once it is committed."""
+        return self.root / "artifacts" / kind / identity
+
+    def find(self, kind: str, identity: str) -> tuple[Artifact | None, str | None]:
+        """(artifact, None) on a hit; (None, what is wrong) for a damaged one; (None, None) when there is none."""
+        alias = self.alias(kind, identity)
+        folder = self.folder(kind, alias.target if alias else identity)
+        try:
+            manifest = read_manifest(folder)
+        except PedigreeError as error:
+            return None, str(error)
+        if manifest is None:
+            return None, None
+        artifact = Artifact(folder, manifest)
+        damage = self.verifier.damage(artifact)
+        return (None, damage) if damage else (artifact, None)
+
+    def artifacts(self, kind: str) -> Iterator[Artifact]:
+        """All readable artifacts of a kind, newest first; files not verified."""
+        found = []
+        for path in (self.root / "artifacts" / kind).glob(f"*/{MANIFEST}"):
+            try:
+                manifest = read_manifest(path.parent)
+            except PedigreeError:
+                continue  # ``find`` reports it to whoever needs it
+            if manifest is not None:
+                found.append(Artifact(path.parent, manifest))
+        yield from sorted(found, key=lambda artifact: artifact.manifest.started, reverse=True)
+
+    def kinds(self) -> list[str]:
+        """The kinds of which there are artifacts."""
+        return sorted(path.name for path in (self.root / "artifacts").glob("*") if path.is_dir())
+
+    # --- making ------------------------------------------------------------------------------------------------------
+
+    def lease(
+        self, kind: str, identity: str, waiting: Callable[[str], None] = lambda _: None
+    ) -> AbstractContextManager[Lease]:
+        """The right to make this artifact."""
+        return lease(self.root / "leases", f"{kind}-{identity}", waiting)
+
+    def work(self, kind: str, identity: str) -> Path:
+        """The work folder of an identity, made if need be."""
+        folder = self.root / "work" / kind / identity
+        with disk_errors(folder):
+            (folder / "out").mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def commit(
+        self, work: Path, held: Lease, volatile: tuple[str, ...], manifest: Callable[[list[FileRecord], str], Manifest]
+    ) -> Artifact:
+        """Put ``work/out`` in place as an artifact: hash and flush its files, write the manifest, rename, clear up.
+
+        ``manifest`` is given the file records and the content digest. Raises ``PedigreeError`` when the lease is lost,
+        when the disk is full, or when ``out`` holds something else than files and folders.
+        """
+        out = work / "out"
+        with disk_errors(out):
+            files = [_record(out, path, volatile) for path in _files(out)]
+            written = manifest(files, content_digest(files))
+            folder = self.folder(written.kind, written.identity)
+            write_atomically(out / MANIFEST, written.sealed().model_dump_json(indent=1).encode())
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            held.check()
+            if folder.exists():
+                self._quarantine(folder)
+            out.rename(folder)
+            sync_folder(folder.parent)
+        for record in files:
+            (folder / record.path).chmod(0o444)
+        shutil.rmtree(work)
+        artifact = Artifact(folder, written)
+        self.verifier.damage(artifact)
+        return artifact
+
+    def _quarantine(self, folder: Path) -> None:
+        """Put a damaged artifact aside: people may want to look at it, and nothing may take it for whole."""
+        aside = self.root / "quarantine" / folder.parent.name / f"{folder.name}-{time.time_ns()}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(aside)
+
+    # --- remembering -------------------------------------------------------------------------------------------------
+
+    def head(self, experiment: str, stage: str) -> str | None:
+        """The identity that this stage of this experiment had when it was last made or hit."""
+        try:
+            head = json.loads(self._head(experiment, stage).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return str(head["identity"]) if isinstance(head, dict) and "identity" in head else None
+
+    def set_head(self, experiment: str, stage: str, identity: str) -> None:
+        """Remember it, so that a plan can say what has changed since."""
+        if self.head(experiment, stage) != identity:
+            write_atomically(self._head(experiment, stage), json.dumps({"identity": identity}).encode())
+
+    def _head(self, experiment: str, stage: str) -> Path:
+        return self.root / "heads" / experiment / f"{stage}.json"
+
+    def alias(self, kind: str, identity: str) -> Alias | None:
+        """The accepted stand-in for an identity."""
+        path = self.root / "aliases" / kind / f"{identity}.json"
+        try:
+            return Alias.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise PedigreeError(
+                f"{path}: not a whole alias ({error}); remove it, and accept again if need be"
+            ) from None
+
+    def aliases(self, kind: str) -> list[Alias]:
+        """All accepted stand-ins of a kind."""
+        paths = sorted((self.root / "aliases" / kind).glob("*.json"))
+        return [alias for path in paths if (alias := self.alias(kind, path.stem))]
+
+    def accept(self, alias: Alias) -> None:
+        """Record the decision."""
+        path = self.root / "aliases" / alias.kind / f"{alias.identity}.json"
+        with disk_errors(path):
+            write_atomically(path, alias.model_dump_json(indent=1).encode())
+
+
+def content_digest(files: list[FileRecord]) -> str:
+    """One digest over the files that are not volatile: their paths and contents."""
+    lines = [f"{record.xxh3} {record.size} {record.path}" for record in files if not record.volatile]
+    return xxh3_128_hexdigest("\n".join(sorted(lines)).encode())
+
+
+def _files(out: Path) -> list[Path]:
+    found = []
+    for path in sorted(out.rglob("*")):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            found.append(path)
+        elif not stat.S_ISDIR(mode):
+            raise PedigreeError(f"{path}: an artifact holds files and folders only, no links or devices")
+    return found
+
+
+def _record(out: Path, path: Path, volatile: tuple[str, ...]) -> FileRecord:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    name = path.relative_to(out).as_posix()
+    return FileRecord(
+        path=name,
+        size=path.stat().st_size,
+        xxh3=file_digest(path),
+        volatile=any(fnmatch(name, pattern) for pattern in volatile),
+    )

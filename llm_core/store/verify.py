@@ -1,0 +1,54 @@
+"""Whether an artifact's files are still what its manifest says."""
+
+import json
+from pathlib import Path
+
+from llm_core.store.digests import file_digest
+from llm_core.store.files import write_atomically
+from llm_core.store.manifest import Artifact
+
+RUNTIME_ONLY = True
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes whenever a file is written in the ordinary way: size, time of change in ns, inode."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+class Verifier:
+    """Compares files to manifests, and remembers in ``folder`` which ones it has hashed, by their stamps."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def damage(self, artifact: Artifact, full: bool = False) -> str | None:
+        """What is wrong with the first damaged file; None when all are whole.
+
+        Sizes and stamps are looked at always; content is hashed where a stamp is new, and everywhere when ``full``.
+        """
+        known = self._known(artifact)
+        seen: dict[str, list[int]] = {}
+        for record in artifact.manifest.files:
+            path = artifact.path / record.path
+            if not path.is_file():
+                return f"{path} is missing"
+            now = stamp(path)
+            if now[0] != record.size:
+                return f"{path} has {now[0]:,} bytes, and was written with {record.size:,}"
+            if (full or known.get(record.path) != now) and file_digest(path) != record.xxh3:
+                return f"{path} is damaged: its content is not what was written"
+            seen[record.path] = now
+        if seen != known:
+            write_atomically(self._stamps(artifact), json.dumps(seen).encode())
+        return None
+
+    def _stamps(self, artifact: Artifact) -> Path:
+        return self._folder / artifact.manifest.kind / f"{artifact.manifest.identity}.json"
+
+    def _known(self, artifact: Artifact) -> dict[str, list[int]]:
+        try:
+            known = json.loads(self._stamps(artifact).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
