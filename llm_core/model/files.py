@@ -1,0 +1,86 @@
+"""A model as a folder: ``model.safetensors`` and ``model.json``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.build import build_model
+
+WEIGHTS = "model.safetensors"
+INFO = "model.json"
+
+
+def save_model(model: nn.Module, spec: ModelSpec, vocab_size: int, folder: Path, **info: Any) -> None:
+    """Write weights and ``{"spec", "vocab_size", **info}`` into ``folder``, the description last.
+
+    The files hold nothing but what the arguments say: equal weights give equal bytes.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    description = {"spec": spec.model_dump(mode="json"), "vocab_size": vocab_size, **info}
+    (folder / INFO).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_info(folder: Path) -> tuple[ModelSpec, dict[str, Any]]:
+    """The specification in ``model.json``, and everything else that stands there (``vocab_size``, ``step``, …)."""
+    path = folder / INFO
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        spec = ModelSpec.model_validate_json(json.dumps(info.pop("spec")))
+        if not isinstance(info["vocab_size"], int):
+            raise TypeError(f"vocab_size is {info['vocab_size']!r}")
+    except FileNotFoundError:
+        raise PedigreeError(f"{path}: there is no such file; a model folder holds {INFO} and {WEIGHTS}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        raise PedigreeError(f"{path}: not the description of a model ({error}); make the model again") from None
+    return spec, info
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """The model in ``folder`` on ``device``, and ``model.json`` without its specification.
+
+    Raises ``PedigreeError`` for files that are missing, cut short or altered so far that they no longer agree: names,
+    shapes and types must be those of the specification, and every value finite. (That content is what was once
+    written is for the store's hashes to tell.)
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    spec, info = read_info(folder)
+    path = folder / WEIGHTS
+    try:
+        tensors = load_file(path, device=str(device))
+    except FileNotFoundError:
+        raise PedigreeError(f"{path}: there is no such file; make the model again") from None
+    except (OSError, SafetensorError) as error:
+        raise PedigreeError(
+            f"{path}: can't be read, it is cut short or damaged ({error}); make the model again"
+        ) from None
+    model = build_model(spec, info["vocab_size"], device="meta")
+    _check(path, model.state_dict(), tensors)
+    model.load_state_dict(tensors, assign=True)
+    return model, info
+
+
+def _check(path: Path, expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
+    if expected.keys() != found.keys():
+        different = ", ".join(sorted(expected.keys() ^ found.keys())[:5])
+        raise PedigreeError(f"{path}: its tensors are not those that {INFO} asks for; missing or unknown: {different}")
+    for name, tensor in found.items():
+        wanted = expected[name]
+        if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):
+            raise PedigreeError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
+                f"but {INFO} asks for {wanted.dtype} {tuple(wanted.shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise PedigreeError(f"{path}: {name} holds values that are not finite; the file is damaged, make it again")
