@@ -1,0 +1,1 @@
+"""The stages of the story: what each makes, from what, checked how."""

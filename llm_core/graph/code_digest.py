@@ -2,9 +2,9 @@
 
 From a stage's build function the digest follows names through the project's modules, definition by definition, and
 hashes each one without comments, docstrings and formatting. So a comment changes nothing, and a changed function
-changes exactly the stages that reach it. It does not follow: modules that declare ``RUNTIME_ONLY = True`` (they can't change a
-result), entries of a ``Registry`` that the configuration does not name, and code outside the project (library versions
-are recorded in the manifest instead).
+changes exactly the stages that reach it. It does not follow: modules that declare ``RUNTIME_ONLY = True`` (they can't
+change a result), entries of a ``Registry`` that the configuration does not name, and code outside the project (library
+versions are recorded in the manifest instead).
 """
 
 import ast

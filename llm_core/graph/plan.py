@@ -73,7 +73,7 @@ class Planner:
         inputs = {role: items[name].artifact for role, name in stage.inputs.items()}
         contents = {role: artifact.manifest.content for role, artifact in inputs.items() if artifact}
         own = self.recipe(stage.name)
-        previous = self._previous(stage)
+        previous = self.previous(stage)
         seconds = previous.seconds if previous else None
         if len(contents) == len(inputs):
             identity = own.identity(contents)
@@ -103,7 +103,7 @@ class Planner:
                 reasons.extend(f"{name}: check {check.name} failed: {check.message}" for check in checks)
         return reasons
 
-    def _previous(self, stage: Stage) -> Manifest | None:
+    def previous(self, stage: Stage) -> Manifest | None:
         """What this stage was last in this experiment; failing that, the newest artifact of its kind."""
         head = self.store.head(self.graph.experiment, stage.name)
         newest = None

@@ -1,0 +1,50 @@
+"""Raw text to the documents that a model is trained on and judged by."""
+
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.stage import Stage
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """Reading, cleaning, deduplication, and the held-out split."""
+    return [
+        Stage(
+            name="raw_documents",
+            group="data",
+            description="Documents as their sources hold them; bad records are set aside with their position.",
+            build="llm_core.data.raw:build",
+            checks="llm_core.data.raw:checks",
+            externals="llm_core.data.raw:externals",
+            config={"raw": experiment.raw},
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name="clean_documents",
+            group="data",
+            description="Normalised text that passes the quality rules; every drop is kept with its rule and value.",
+            build="llm_core.data.clean:build",
+            checks="llm_core.data.clean:checks",
+            inputs={"documents": "raw_documents"},
+            config={"cleaning": experiment.cleaning},
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name="unique_documents",
+            group="data",
+            description="Each text once.",
+            build="llm_core.data.unique:build",
+            checks="llm_core.data.unique:checks",
+            inputs={"documents": "clean_documents"},
+            config={"dedup": experiment.dedup},
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name="pretraining_documents",
+            group="data",
+            description="The training split, and the held-out split that no model sees.",
+            build="llm_core.data.split:build",
+            checks="llm_core.data.split:checks",
+            inputs={"documents": "unique_documents"},
+            config={"split": experiment.split},
+            bounds=experiment.checks,
+        ),
+    ]

@@ -1,0 +1,37 @@
+"""What the trained model is worth."""
+
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.stage import Stage
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """Scores on held-out text, and generations."""
+    return [
+        Stage(
+            name="eval_results",
+            group="evaluation",
+            description="lm-eval on held-out documents, beside a unigram token model and xz.",
+            build="llm_core.evals.stage:build",
+            checks="llm_core.evals.stage:checks",
+            code=("llm_core.evals.run:main", "llm_core/evals/tasks/*"),
+            inputs={
+                "model": "pretrained_model",
+                "tokenizer": "tokenizer",
+                "documents": "pretraining_documents",
+                "shards": "token_shards",
+            },
+            config={"evaluation": experiment.evaluation, "seed": experiment.seed},
+            bounds=experiment.checks,
+            volatile=("lm_eval.json",),
+        ),
+        Stage(
+            name="generation_samples",
+            group="evaluation",
+            description="What the model writes at several temperatures.",
+            build="llm_core.evals.samples:build",
+            checks="llm_core.evals.samples:checks",
+            inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
+            config={"sampling": experiment.sampling, "seed": experiment.seed},
+            bounds=experiment.checks,
+        ),
+    ]

@@ -1,0 +1,11 @@
+"""All stages of an experiment, joined."""
+
+from assets import data, evaluation, proxies, release, tokens, training
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.graph import Graph
+
+
+def experiment_graph(experiment: Experiment) -> Graph:
+    """From raw documents to the training report."""
+    modules = (data, tokens, proxies, training, evaluation, release)
+    return Graph(experiment.name, [stage for module in modules for stage in module.stages(experiment)])

@@ -1,0 +1,62 @@
+"""Small runs that decide about the big one."""
+
+from assets.training import training_run
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.stage import Stage
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """One run per variant and per learning rate, and the report that compares them; none without ``proxies``."""
+    proxies = experiment.proxies
+    if proxies is None:
+        return []
+    variants = {
+        name: training_run(
+            f"proxy_runs/{name}",
+            "proxies",
+            f"Proxy run: the baseline with {changes}." if changes else "Proxy run: the baseline.",
+            experiment,
+            proxies.variant(name),
+            proxies.training,
+        )
+        for name, changes in proxies.variants.items()
+    }
+    rates = {
+        rate: training_run(
+            f"lr_sweep/{rate_name(rate)}",
+            "proxies",
+            f"Proxy run: the baseline at a peak learning rate of {rate:g}.",
+            experiment,
+            proxies.model,
+            proxies.at_learning_rate(rate),
+        )
+        for rate in proxies.learning_rates
+    }
+    if not variants and not rates:
+        return []
+    report = Stage(
+        name="ablation_report",
+        group="proxies",
+        description="The proxy runs side by side: loss, difference from the baseline, wall time, tokens per second.",
+        build="llm_core.report.ablation:build",
+        checks="llm_core.report.ablation:checks",
+        inputs={
+            **{f"variant/{name}": stage.name for name, stage in variants.items()},
+            **{f"lr/{rate:g}": stage.name for rate, stage in rates.items()},
+        },
+        config={
+            "baseline": proxies.baseline,
+            "variants": list(proxies.variants),
+            "learning_rates": list(proxies.learning_rates),
+        },
+        bounds=experiment.checks,
+        volatile=("*.png", "*.svg"),
+    )
+    return [*variants.values(), *rates.values(), report]
+
+
+def rate_name(rate: float) -> str:
+    """A learning rate as part of an asset key, which holds letters, digits and '_' only: 0.003 → ``3e_03``."""
+    mantissa, exponent = f"{rate:e}".split("e")
+    digits = mantissa.rstrip("0").rstrip(".").replace(".", "p")
+    return f"{digits}e{'_' if exponent[0] == '-' else ''}{exponent[1:]}"

@@ -1,0 +1,30 @@
+"""Documents to token files."""
+
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.stage import Stage
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The tokenizer, and the shards that training reads."""
+    return [
+        Stage(
+            name="tokenizer",
+            group="tokens",
+            description="Byte-pair encoding, trained on the training split.",
+            build="llm_core.tokens.train:build",
+            checks="llm_core.tokens.train:checks",
+            inputs={"documents": "pretraining_documents"},
+            config={"tokenizer": experiment.tokenizer},
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name="token_shards",
+            group="tokens",
+            description="Token ids of both splits, and which document every token came from.",
+            build="llm_core.tokens.shards:build",
+            checks="llm_core.tokens.shards:checks",
+            inputs={"documents": "pretraining_documents", "tokenizer": "tokenizer"},
+            config={"shards": experiment.shards},
+            bounds=experiment.checks,
+        ),
+    ]

@@ -1,0 +1,48 @@
+"""The full run, and what it has in common with the proxy runs."""
+
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.training import TrainingSpec
+from llm_core.graph.stage import Stage
+
+TRAINER = "llm_core.train.main:main"
+"""Runs in a process of its own, so the build function does not import it."""
+
+
+def training_run(
+    name: str, group: str, description: str, experiment: Experiment, model: ModelSpec, training: TrainingSpec
+) -> Stage:
+    """A stage that trains ``model`` on the shards. Equal runs are one artifact, whatever their names."""
+    return Stage(
+        name=name,
+        kind="training_run",
+        group=group,
+        description=description,
+        build="llm_core.train.stage:build",
+        checks="llm_core.train.stage:checks",
+        code=(TRAINER,),
+        inputs={"shards": "token_shards"},
+        config={
+            "model": model,
+            "training": training,
+            "vocab_size": experiment.tokenizer.vocab_size,
+            "seed": experiment.seed,
+        },
+        bounds=experiment.checks,
+        volatile=("metrics.jsonl",),
+        resumable=True,
+    )
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The one run that everything else prepares."""
+    return [
+        training_run(
+            "pretrained_model",
+            "training",
+            "The full run: weights, and a line of metrics for every step.",
+            experiment,
+            experiment.model,
+            experiment.training,
+        )
+    ]

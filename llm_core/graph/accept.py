@@ -1,0 +1,48 @@
+"""Accepting: a recorded decision that changed code can't have changed a result."""
+
+import getpass
+from datetime import UTC, datetime
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.plan import Planner
+from llm_core.store.store import Alias
+
+RUNTIME_ONLY = True
+
+
+def accept(planner: Planner, name: str, why: str) -> Alias:
+    """Let the previous artifact of stage ``name`` serve its new identity, and record who decided so, when and why.
+
+    Raises ``PedigreeError`` unless the code is all that changed, and a whole previous artifact is there.
+    """
+    if not why.strip():
+        raise PedigreeError("an acceptance needs its reason: --why '…'")
+    stage = planner.graph[name]
+    item = planner.plan({name})[-1]
+    if item.verdict == "hit":
+        raise PedigreeError(f"{name} is a hit already; there is nothing to accept")
+    if item.identity is None:
+        raise PedigreeError(
+            f"{name} can't be accepted yet: {'; '.join(item.reasons)}. Accept or make its inputs first."
+        )
+    previous = planner.previous(stage)
+    if previous is None:
+        raise PedigreeError(f"{name} was never made; there is nothing that could stand in for it")
+    others = [reason for reason in item.reasons if not reason.startswith("code ")]
+    if others:
+        raise PedigreeError(f"{name} changed in more than its code, so it must be made again: {'; '.join(others)}")
+    artifact, damage = planner.store.find(previous.kind, previous.identity)
+    if artifact is None:
+        raise PedigreeError(f"{name}: the previous artifact can't stand in: {damage or 'it is gone'}")
+    alias = Alias(
+        kind=stage.kind,
+        identity=item.identity,
+        target=artifact.manifest.identity,
+        code_digest=planner.recipe(name).code_digest,
+        stage=name,
+        who=getpass.getuser(),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        why=why.strip(),
+    )
+    planner.store.accept(alias)
+    return alias
