@@ -1,5 +1,6 @@
 """The Llama-style decoder: pre-norm blocks of attention and feed-forward between an embedding and a head."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -7,6 +8,20 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.attention import Attention, causal_document_mask, continuation_mask
 from llm_core.model.cache import KVCache
 from llm_core.registries import FEED_FORWARDS, NORMS, POSITIONS
+
+LOSS_CHUNK = 1024
+"""Tokens whose loss is computed at once: small enough for a CPU's cache, large enough to fill a GPU."""
+
+
+def summed_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Cross-entropy in nats, summed over all tokens in fp32.
+
+    In chunks, so that neither an fp32 copy of the logits nor its gradient is ever whole. The product that makes the
+    logits is not chunked: the head's gradient would then be summed over chunks in bf16.
+    """
+    logits, targets = logits_BTV.flatten(0, 1).split(LOSS_CHUNK), targets_BT.flatten().split(LOSS_CHUNK)
+    losses = [functional.cross_entropy(z.float(), y, reduction="sum") for z, y in zip(logits, targets, strict=True)]
+    return torch.stack(losses).sum()
 
 
 class Block(nn.Module):
@@ -69,9 +84,7 @@ class Llama(nn.Module):
         if cache is not None:
             cache.advance(T)
         logits_BTV = functional.linear(self.norm(x_BTD), self.head_weight)
-        if targets_BT is None:
-            return logits_BTV
-        return functional.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), reduction="sum")
+        return logits_BTV if targets_BT is None else summed_cross_entropy(logits_BTV, targets_BT)
 
     def _mask(self, tokens_BT: Tensor, document_ids_BT: Tensor | None, cache: KVCache | None) -> Tensor | None:
         if cache is not None:
