@@ -1,0 +1,36 @@
+"""What anyone can reach on the same text without a network: token frequencies, and a compressor.
+
+All three figures are bits per byte of the same documents, their UTF-8 text and nothing else. Where a document ends is
+free for all of them: the model and the token frequencies are not charged for the end-of-text token (though both give it
+a share of their probability), and the compressor sees the documents joined without a separator.
+"""
+
+import lzma
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from llm_core.tokens.loader import ShardReader
+
+CHUNK = 1 << 24
+
+
+def token_counts(reader: ShardReader) -> np.ndarray:
+    """How often every id of the vocabulary stands in a split; int64 of shape (vocab_size,)."""
+    counts = np.zeros(reader.vocab_size, dtype=np.int64)
+    for start in range(0, reader.tokens, CHUNK):
+        tokens = reader.read(start, min(start + CHUNK, reader.tokens))
+        counts += np.bincount(tokens, minlength=reader.vocab_size)
+    return counts
+
+
+def unigram_bits(counts: np.ndarray, documents: Sequence[Sequence[int]]) -> list[float]:
+    """Bits for every document (its token ids) under p(id) = (count + 1) / (all counts + vocabulary)."""
+    bits = math.log2(int(counts.sum()) + counts.size) - np.log2(counts.astype(np.float64) + 1.0)
+    return [float(bits[np.asarray(ids, dtype=np.int64)].sum()) for ids in documents]
+
+
+def xz_bits(texts: Sequence[str]) -> int:
+    """Bits of all texts in one .xz file (``xz -9e``), which learns from nothing but what it has already compressed."""
+    return 8 * len(lzma.compress("".join(texts).encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))

@@ -1,0 +1,119 @@
+"""A Pedigree model behind lm-eval's interface, in process.
+
+Shapes: B rows of a batch, T tokens of the longest row in it, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+Request = tuple[Any, list[int], list[int]]
+
+
+class PedigreeLM(TemplateLM):
+    """Log-likelihoods by ``model``, in fp32, on rows of similar length.
+
+    ``max_length``: tokens that the model reads at once (its training length). ``advance(done, total)`` is called after
+    every batch with the numbers of scored rows.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        eot: int,
+        max_length: int,
+        batch_size: int,
+        advance: Callable[[int, int], None],
+    ) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        # Text that spells a special token is text.
+        self.tokenizer.encode_special_tokens = True
+        self.max_length = max_length
+        self.batch_size = batch_size
+        self._eot = eot
+        self._advance = advance
+        self._device = next(model.parameters()).device
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends every document, and so precedes every first word."""
+        return self._eot
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Text → ids. Special tokens are never added: documents carry none."""
+        assert not add_special_tokens
+        ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False).ids
+        return ids
+
+    def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
+        """Nats (negative) of whole documents: every token is predicted exactly once, the first from end-of-text."""
+        windows: list[Request] = []
+        owners: list[int] = []
+        for index, request in enumerate(requests):
+            (text,) = request.args
+            for window in get_rolling_token_windows(
+                self.tok_encode(text), prefix_token=self.prefix_token_id, max_seq_len=self.max_length, context_len=1
+            ):
+                windows.append((None, *make_disjoint_window(window)))
+                owners.append(index)
+        totals = [0.0] * len(requests)
+        for owner, (value, _greedy) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
+            totals[owner] += value
+        return totals
+
+    def generate_until(self, requests: list[Instance], **_: Any) -> list[str]:
+        """No task of ours generates; a task that does is refused."""
+        raise NotImplementedError("tasks with output_type generate_until are not supported")
+
+    @torch.inference_mode()
+    def _loglikelihood_tokens(self, requests: Sequence[Request], **_: Any) -> list[tuple[float, bool]]:
+        """(any, context ids, continuation ids) → (nats of the continuation, whether greedy decoding would give it).
+
+        A context that is too long loses its beginning. Rows are padded on the right, where nothing looks back.
+        """
+        results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        lengths = [len(context) + len(continuation) for _text, context, continuation in requests]
+        by_length = sorted(range(len(requests)), key=lambda index: -lengths[index])
+        for start in range(0, len(by_length), self.batch_size):
+            chosen = by_length[start : start + self.batch_size]
+            rows = [
+                self._row(context, continuation) for _text, context, continuation in map(requests.__getitem__, chosen)
+            ]
+            inputs_BT = torch.full((len(rows), max(len(row) for row, _target in rows)), self._eot, dtype=torch.long)
+            for place, (row, _target) in enumerate(rows):
+                inputs_BT[place, : len(row)] = torch.tensor(row)
+            logits_BTV = self._logits(inputs_BT)
+            for place, (index, (row, continuation)) in enumerate(zip(chosen, rows, strict=True)):
+                span = slice(len(row) - len(continuation), len(row))
+                results[index] = _score(logits_BTV[place, span], continuation)
+            self._advance(start + len(chosen), len(requests))
+        return results
+
+    def _row(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:
+        """What the model reads, and what its last positions must predict."""
+        assert context, "the first token is predicted from something"
+        assert 0 < len(continuation) <= self.max_length
+        return (context + continuation)[-(self.max_length + 1) : -1], continuation
+
+    def _logits(self, inputs_BT: Tensor) -> Tensor:
+        # As in training: an end-of-text token belongs to the document before it.
+        ends_BT = (inputs_BT == self._eot).long()
+        document_ids_BT = ends_BT.cumsum(dim=1) - ends_BT
+        logits_BTV: Tensor = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))
+        return logits_BTV
+
+
+def _score(logits_TV: Tensor, targets: list[int]) -> tuple[float, bool]:
+    targets_T = torch.tensor(targets, device=logits_TV.device)
+    logprobs_T = torch.log_softmax(logits_TV.float(), dim=-1).gather(1, targets_T[:, None])[:, 0]
+    greedy = bool((logits_TV.argmax(dim=-1) == targets_T).all())
+    return float(logprobs_T.double().sum()), greedy

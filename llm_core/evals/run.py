@@ -1,0 +1,103 @@
+"""``python -m llm_core.evals.run spec.json``: lm-eval in a process of its own, since it reseeds random generators.
+
+The specification names the files; the outcome is ``scores.jsonl`` (one line a document or question) and
+``lm_eval.json`` (what lm-eval reports).
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_core.evals.tasks import continuation_task, heldout_task
+from llm_core.launch import LIFELINE
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Paths are absolute; ``documents`` and ``questions`` are JSON-lines files; ``eot`` is a token id."""
+
+    model: str
+    tokenizer: str
+    documents: str
+    questions: str
+    eot: int
+    sequence_length: int
+    batch_size: int
+    scores: str
+    report: str
+    progress: str
+
+    def write(self, path: Path) -> None:
+        """Write the file that ``main`` reads."""
+        path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+
+def main(path: Path) -> None:
+    """Evaluate as the specification in ``path`` says."""
+    spec = RunSpec(**json.loads(path.read_text(encoding="utf-8")))
+    started = time.monotonic()
+    # Both are read when the libraries are imported: nothing is ever looked up on the network.
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    import torch
+    from lm_eval.evaluator import evaluate
+    from lm_eval.tasks import TaskManager
+    from lm_eval.utils import handle_non_serializable
+    from tokenizers import Tokenizer
+
+    from llm_core.evals.lm import PedigreeLM
+    from llm_core.model.files import load_model
+
+    imported = time.monotonic()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, _ = load_model(Path(spec.model), device)
+    tokenizer = Tokenizer.from_file(spec.tokenizer)
+    lm = PedigreeLM(
+        model, tokenizer, spec.eot, spec.sequence_length, spec.batch_size, lambda *done: _tell(spec.progress, done)
+    )
+    tasks = TaskManager(include_defaults=False).load(
+        [heldout_task(Path(spec.documents)), continuation_task(Path(spec.questions))]
+    )
+    # Standard errors are computed from the scores: lm-eval has none for a ratio of sums.
+    report: dict[str, Any] = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0, log_samples=True)
+    samples = report.pop("samples")
+    with Path(spec.scores).open("w", encoding="utf-8") as file:
+        for task, rows in samples.items():
+            for row in rows:
+                score = {"task": task, "row": row["doc_id"], **{name: row[name] for name in row["metrics"]}}
+                file.write(json.dumps(score) + "\n")
+    report["seconds"] = {
+        "importing": round(imported - started, 2),
+        "evaluating": round(time.monotonic() - imported, 2),
+    }
+    report["device"] = device
+    Path(spec.report).write_text(
+        json.dumps(report, indent=2, sort_keys=True, default=handle_non_serializable), encoding="utf-8"
+    )
+
+
+def _end_with_launcher() -> None:
+    """Where standard input is the launcher's lifeline, its end means that nobody waits for the outcome."""
+
+    def watch() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    if os.environ.get(LIFELINE) == "stdin":
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _tell(path: str, done: tuple[int, int]) -> None:
+    """Overwrite the progress file in one step, so that its reader never sees half of it."""
+    fresh = Path(f"{path}.new")
+    fresh.write_text(json.dumps(done), encoding="utf-8")
+    fresh.replace(path)
+
+
+if __name__ == "__main__":
+    _end_with_launcher()
+    main(Path(sys.argv[1]))

@@ -1,0 +1,208 @@
+"""The stage ``eval_results``: what the model has learnt, in figures with standard errors, beside simple baselines."""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import PedigreeError
+from llm_core.evals.baselines import token_counts, unigram_bits, xz_bits
+from llm_core.evals.choices import Question, make_questions
+from llm_core.evals.documents import Document, sample
+from llm_core.evals.run import RunSpec
+from llm_core.evals.scores import ratio, row
+from llm_core.evals.tasks import CONTINUATION, HELDOUT
+from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
+from llm_core.graph.job import Job
+from llm_core.graph.stage import Check
+from llm_core.launch import run_group
+from llm_core.tokens.loader import ShardReader
+
+# Long documents enough for every question, should some of them not yield one.
+DOCUMENTS_PER_QUESTION = 4
+TOKENIZER = ("tokenizer", "tokenizer.json")
+
+
+def build(job: Job, evaluation: EvaluationSpec, sequence_length: int, seed: int) -> dict[str, Any]:
+    """Score held-out documents and questions; write ``evals.jsonl``.
+
+    ``sequence_length``: tokens that the model reads at once, as in its training. Beside the rows stand the questions
+    (``questions.jsonl``), the score of every document and question (``scores.jsonl``) and lm-eval's own report.
+    """
+    heldout = job.path("documents", "heldout")
+    documents = sample(heldout, evaluation.heldout_documents, seed, HELDOUT)
+    questions = _questions(heldout, evaluation, seed)
+    reader = ShardReader(job.path("shards"), "train")
+
+    scores = _run(job, documents, questions, reader.eot, sequence_length, evaluation.batch_size)
+    texts = [document.text for document in documents]
+    ids, restored = _encode(job.path(*TOKENIZER), texts)
+    sizes = [len(text.encode("utf-8")) for text in texts]
+    model_bits = [score["bits"] for score in scores[HELDOUT]]
+    frequency_bits = unigram_bits(token_counts(reader), ids)
+    rows = [
+        row(HELDOUT, "bits_per_byte", *ratio(model_bits, sizes), len(documents)),
+        row("baseline_unigram", "bits_per_byte", *ratio(frequency_bits, sizes), len(documents)),
+        row("baseline_xz", "bits_per_byte", xz_bits(texts) / sum(sizes), None, len(documents)),
+        *_question_rows(questions, scores[CONTINUATION], 1 / evaluation.choices),
+    ]
+    _write_lines(job.out / "evals.jsonl", rows)
+    _write_lines(job.out / "questions.jsonl", map(asdict, questions))
+    results = [*scores[HELDOUT], *scores[CONTINUATION]]
+    names: list[dict[str, Any]] = [
+        {"doc_id": document.doc_id, "bytes": size, "tokens": len(tokens)}
+        for document, size, tokens in zip(documents, sizes, ids, strict=True)
+    ]
+    names += [{"doc_id": question.doc_id, "question_id": question.question_id} for question in questions]
+    _write_lines(job.out / "scores.jsonl", ({**score, **name} for score, name in zip(results, names, strict=True)))
+
+    figures = {(line["task"], line["metric"]): line for line in rows}
+    return {
+        "bits_per_byte": figures[HELDOUT, "bits_per_byte"]["value"],
+        "bits_per_byte_stderr": figures[HELDOUT, "bits_per_byte"]["stderr"],
+        "unigram_bits_per_byte": figures["baseline_unigram", "bits_per_byte"]["value"],
+        "xz_bits_per_byte": figures["baseline_xz", "bits_per_byte"]["value"],
+        "accuracy": figures[CONTINUATION, "accuracy"]["value"],
+        "accuracy_stderr": figures[CONTINUATION, "accuracy"]["stderr"],
+        "chance": figures[CONTINUATION, "accuracy"]["chance"],
+        "documents": len(documents),
+        "documents_asked": evaluation.heldout_documents,
+        "documents_restored": restored,
+        "questions": len(questions),
+        "questions_asked": evaluation.choice_questions,
+        "heldout_bytes": sum(sizes),
+        "heldout_tokens": sum(map(len, ids)),
+    }
+
+
+def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
+    """None of them closes the gate: the report of a weak model is worth having."""
+    bits, unigram = stats["bits_per_byte"], stats["unigram_bits_per_byte"]
+    accuracy, least = stats["accuracy"], stats["chance"] + bounds.chance_margin
+    restored, documents = stats["documents_restored"], stats["documents"]
+    asked = (stats["documents_asked"], stats["questions_asked"])
+    found = (documents, stats["questions"])
+    return [
+        Check(
+            "below_unigram",
+            bits < unigram,
+            f"{bits:.3f} bits per byte; token frequencies alone reach {unigram:.3f}",
+            blocking=False,
+            value=bits,
+            bound=unigram,
+        ),
+        Check(
+            "above_chance",
+            accuracy > least,
+            f"{accuracy:.1%} of the questions answered rightly; chance is {stats['chance']:.1%}",
+            blocking=False,
+            value=accuracy,
+            bound=least,
+        ),
+        Check(
+            "text_restored",
+            restored == documents,
+            f"the tokenizer gives back {restored} of {documents} scored documents as they were",
+            blocking=False,
+            value=restored,
+            bound=documents,
+        ),
+        Check(
+            "as_many_as_asked",
+            found == asked,
+            f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions",
+            blocking=False,
+        ),
+    ]
+
+
+def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+    """Token ids of every text, and how many texts the tokenizer gives back as they were."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.encode_special_tokens = True
+    ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    decoded = (tokenizer.decode(tokens, skip_special_tokens=False) for tokens in ids)
+    return ids, sum(back == text for back, text in zip(decoded, texts, strict=True))
+
+
+def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Question]:
+    characters = evaluation.context_characters + evaluation.continuation_characters
+    pool = sample(heldout, DOCUMENTS_PER_QUESTION * evaluation.choice_questions, seed, CONTINUATION, characters + 2)
+    questions = make_questions(
+        pool,
+        evaluation.choice_questions,
+        evaluation.choices,
+        evaluation.context_characters,
+        evaluation.continuation_characters,
+        seed,
+    )
+    if not questions:
+        raise PedigreeError(f"{heldout}: no held-out document can be cut between two words to make a question")
+    return questions
+
+
+def _question_rows(
+    questions: Sequence[Question], scores: Sequence[Mapping[str, Any]], chance: float
+) -> list[dict[str, Any]]:
+    """Accuracy, and bits per byte of the real continuations; a document's questions count as one unit of the error."""
+    totals: dict[str, list[float]] = defaultdict(lambda: [0.0] * 4)
+    for question, score in zip(questions, scores, strict=True):
+        size = len(question.choices[question.gold].encode("utf-8"))
+        amounts = (score["correct"], 1.0, score["bits"], size)
+        totals[question.doc_id] = [a + b for a, b in zip(totals[question.doc_id], amounts, strict=True)]
+    correct, asked, bits, sizes = zip(*totals.values(), strict=True)
+    return [
+        row(CONTINUATION, "accuracy", *ratio(correct, asked), len(questions), chance),
+        row(CONTINUATION, "bits_per_byte", *ratio(bits, sizes), len(questions)),
+    ]
+
+
+def _run(
+    job: Job,
+    documents: Sequence[Document],
+    questions: Sequence[Question],
+    eot: int,
+    sequence_length: int,
+    batch_size: int,
+) -> dict[str, list[dict[str, Any]]]:
+    """Score by the model in a process of its own; per task one record for every document or question, in order."""
+    files = {name: job.work / f"{name}.jsonl" for name in ("documents", "questions", "scores")}
+    _write_lines(files["documents"], map(asdict, documents))
+    _write_lines(files["questions"], map(asdict, questions))
+    progress, spec_file = job.work / "progress.json", job.work / "spec.json"
+    RunSpec(
+        model=str(job.path("model")),
+        tokenizer=str(job.path(*TOKENIZER)),
+        documents=str(files["documents"]),
+        questions=str(files["questions"]),
+        eot=eot,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        scores=str(files["scores"]),
+        report=str(job.out / "lm_eval.json"),
+        progress=str(progress),
+    ).write(spec_file)
+
+    def tick() -> None:
+        if progress.is_file():
+            done, total = json.loads(progress.read_bytes())
+            job.runtime.progress(done, total, "rows")
+
+    command = [sys.executable, "-m", "llm_core.evals.run", str(spec_file)]
+    run_group(command, log=job.work / "lm_eval.log", environment=job.runtime.environment, tick=tick)
+    scores: dict[str, list[dict[str, Any]]] = {HELDOUT: [], CONTINUATION: []}
+    for line in files["scores"].read_bytes().splitlines():
+        score = json.loads(line)
+        scores[score["task"]].append(score)
+    return scores
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for item in rows:
+            file.write(json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n")

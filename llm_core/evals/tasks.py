@@ -1,0 +1,101 @@
+"""The local lm-eval tasks.
+
+They are written here and not as YAML files so that the code digest sees them: a changed task is a changed identity.
+Text and choices come from functions, since lm-eval renders strings as Jinja and turns digits into numbers.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+HELDOUT = "heldout"
+CONTINUATION = "continuation"
+
+
+def heldout_task(rows: Path) -> dict[str, Any]:
+    """Bits for every whole document of a JSON-lines file with ``doc_id`` and ``text``."""
+    return {
+        **_common(HELDOUT, rows),
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": _nothing,
+        "doc_to_target": _text,
+        "process_results": score_document,
+        "metric_list": [{"metric": "bits", "aggregation": sum, "higher_is_better": False}],
+    }
+
+
+def continuation_task(rows: Path) -> dict[str, Any]:
+    """Right or wrong for every question of a JSON-lines file with ``context``, ``choices`` and ``gold``."""
+    return {
+        **_common(CONTINUATION, rows),
+        "output_type": "multiple_choice",
+        "doc_to_text": _context,
+        "doc_to_choice": _choices,
+        "doc_to_target": _gold,
+        # A continuation brings the space that parts it from its context.
+        "target_delimiter": "",
+        "process_results": score_question,
+        "metric_list": [
+            {"metric": "correct", "aggregation": sum, "higher_is_better": True},
+            {"metric": "bits", "aggregation": sum, "higher_is_better": False},
+        ],
+    }
+
+
+def score_document(_: Mapping[str, Any], results: list[float]) -> dict[str, float]:
+    """Bits of the document."""
+    (nats,) = results
+    return {"bits": -nats / math.log(2)}
+
+
+def score_question(row: Mapping[str, Any], results: list[tuple[float, bool]]) -> dict[str, float]:
+    """Whether the real continuation takes the fewest bits per byte of all, and its bits."""
+    bits = [-nats / math.log(2) for nats, _ in results]
+    per_byte = [cost / len(choice.encode("utf-8")) for cost, choice in zip(bits, row["choices"], strict=True)]
+    return {"correct": float(per_byte.index(min(per_byte)) == row["gold"]), "bits": bits[row["gold"]]}
+
+
+def _common(name: str, rows: Path) -> dict[str, Any]:
+    return {
+        "task": name,
+        "custom_dataset": _reader(rows),
+        "test_split": "test",
+        "num_fewshot": 0,
+        "metadata": {"version": 1},
+    }
+
+
+def _reader(path: Path) -> "Callable[..., dict[str, Dataset]]":
+    """The rows in memory: what ``datasets`` loads by itself it also caches in the user's home."""
+
+    def read(**_: Any) -> "dict[str, Dataset]":
+        from datasets import Dataset
+
+        return {"test": Dataset.from_list([json.loads(line) for line in path.read_bytes().split(b"\n") if line])}
+
+    return read
+
+
+def _nothing(_: Mapping[str, Any]) -> str:
+    return ""
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    return str(row["text"])
+
+
+def _context(row: Mapping[str, Any]) -> str:
+    return str(row["context"])
+
+
+def _choices(row: Mapping[str, Any]) -> list[str]:
+    return list(row["choices"])
+
+
+def _gold(row: Mapping[str, Any]) -> int:
+    return int(row["gold"])

@@ -1,0 +1,132 @@
+"""The model behind lm-eval's interface, against direct computation with the same weights."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+
+from llm_core.evals.lm import PedigreeLM
+from llm_core.evals.tasks import continuation_task, heldout_task
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.build import build_model
+from llm_core.model.files import load_model
+from tests.evals.conftest import SPEC, World, text
+
+WINDOW = 16
+
+
+def adapter(world: World, batch_size: int = 3, spec: ModelSpec | None = None) -> PedigreeLM:
+    model, _ = load_model(world.folder / "model")
+    if spec is not None:
+        other = build_model(spec, world.tokenizer.get_vocab_size())
+        other.load_state_dict(model.state_dict())
+        model = other
+    return PedigreeLM(model, world.tokenizer, world.eot, WINDOW, batch_size, lambda *_: None)
+
+
+def nats(model: torch.nn.Module, inputs: list[int], targets: list[int], ids: list[int] | None = None) -> float:
+    """Summed log-probability of ``targets`` as the last predictions after ``inputs``, one row at a time."""
+    documents = None if ids is None else torch.tensor([ids])
+    with torch.inference_mode():
+        logits = model(torch.tensor([inputs]), document_ids_BT=documents)[0, -len(targets) :]
+    return float(logits.double().log_softmax(-1)[range(len(targets)), targets].sum())
+
+
+def requests(kind: str, arguments: list[tuple]) -> list[Instance]:
+    return [Instance(request_type=kind, doc={}, arguments=pair, idx=i) for i, pair in enumerate(arguments)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_loglikelihood_equals_direct_computation(world: World, batch_size: int) -> None:
+    lm = adapter(world, batch_size)
+    pairs = [
+        ("the list", " of values"),
+        ("x", " and a file"),
+        ("", "returns"),
+        ("when that object is raised", " for λ"),
+    ]
+    for (context, continuation), (value, greedy) in zip(
+        pairs, lm.loglikelihood(requests("loglikelihood", pairs)), strict=True
+    ):
+        before = world.tokenizer.encode(context).ids or [world.eot]
+        after = world.tokenizer.encode(continuation).ids
+        assert len(before) + len(after) <= WINDOW
+        assert value == pytest.approx(nats(lm.model, (before + after)[:-1], after), abs=1e-4)
+        with torch.inference_mode():
+            best = lm.model(torch.tensor([(before + after)[:-1]]))[0, -len(after) :].argmax(-1).tolist()
+        assert greedy == (best == after)
+
+
+def test_long_context_loses_its_beginning(world: World) -> None:
+    lm = adapter(world)
+    context, continuation = text(3, 40), " returns the value"
+    ((value, _),) = lm.loglikelihood(requests("loglikelihood", [(context, continuation)]))
+    after = world.tokenizer.encode(continuation).ids
+    whole = world.tokenizer.encode(context + continuation).ids[-(WINDOW + 1) :]
+    assert value == pytest.approx(nats(lm.model, whole[:-1], after), abs=1e-4)
+
+
+@pytest.mark.parametrize("words", [1, 5, 30, 61])
+def test_rolling_predicts_every_token_once(world: World, words: int) -> None:
+    lm = adapter(world)
+    seen: list[int] = []
+    score = lm._loglikelihood_tokens
+
+    def spy(windows, **options):
+        seen.extend(token for _, _, continuation in windows for token in continuation)
+        assert all(len(context) + len(continuation) <= WINDOW + 1 for _, context, continuation in windows)
+        return score(windows, **options)
+
+    lm._loglikelihood_tokens = spy
+    document = text(5, words)
+    (value,) = lm.loglikelihood_rolling(requests("loglikelihood_rolling", [(document,)]))
+    ids = world.tokenizer.encode(document).ids
+    assert seen == ids
+
+    # Directly: windows of WINDOW predictions, the last one moved back so that it is as long as the others.
+    expected = nats(lm.model, [world.eot, *ids[: WINDOW - 1]][: len(ids)], ids[:WINDOW])
+    for start in range(WINDOW, len(ids), WINDOW):
+        stop = min(start + WINDOW, len(ids))
+        expected += nats(lm.model, ids[stop - WINDOW - 1 : stop - 1], ids[start:stop])
+    assert value == pytest.approx(expected, rel=1e-5)
+
+
+def test_end_of_text_belongs_to_the_document_before(world: World) -> None:
+    lm = adapter(world, spec=SPEC.model_copy(update={"document_mask": True}))
+    ids = world.tokenizer.encode("the list of values").ids
+    (value,) = lm.loglikelihood_rolling(requests("loglikelihood_rolling", [("the list of values",)]))
+    inputs = [world.eot, *ids[:-1]]
+    assert value == pytest.approx(nats(lm.model, inputs, ids, [0] + [1] * len(ids[:-1])), abs=1e-4)
+    assert abs(value - nats(lm.model, inputs, ids, [0] * len(ids))) > 1e-2
+
+
+def test_special_tokens_in_text_are_text(world: World) -> None:
+    assert world.eot not in adapter(world).tok_encode("a <|endoftext|> b")
+
+
+def test_tasks_give_the_figures_of_direct_computation(world: World, tmp_path: Path) -> None:
+    lm = adapter(world)
+    # Digits, Jinja and escapes in the text: lm-eval must take them literally.
+    documents = [text(8, 30), "1234", "{{ 7 * 7 }} \\n {% raw", "the λ list"]
+    question = {"context": "the list", "choices": [" of values", " 42", " {{ x }}", " and a"], "gold": 2}
+    rows = [json.dumps({"doc_id": str(i), "text": t}) + "\n" for i, t in enumerate(documents)]
+    (tmp_path / "d.jsonl").write_text("".join(rows))
+    (tmp_path / "q.jsonl").write_text(json.dumps(question) + "\n")
+    tasks = TaskManager(include_defaults=False).load(
+        [heldout_task(tmp_path / "d.jsonl"), continuation_task(tmp_path / "q.jsonl")]
+    )
+    samples = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0, log_samples=True)["samples"]
+
+    direct = lm.loglikelihood_rolling(requests("loglikelihood_rolling", [(t,) for t in documents]))
+    assert [row["bits"] for row in samples["heldout"]] == pytest.approx([-value / math.log(2) for value in direct])
+    (answer,) = samples["continuation"]
+    context, *after = (world.tokenizer.encode(t).ids for t in (question["context"], *question["choices"]))
+    costs = [-nats(lm.model, (context + choice)[:-1], choice) / math.log(2) for choice in after]
+    assert answer["bits"] == pytest.approx(costs[2], abs=1e-4)
+    per_byte = [cost / len(choice.encode()) for cost, choice in zip(costs, question["choices"], strict=True)]
+    assert answer["correct"] == float(per_byte.index(min(per_byte)) == 2)

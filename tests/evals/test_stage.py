@@ -1,0 +1,96 @@
+"""The whole stage, in its real process, on a model with random weights."""
+
+import json
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from llm_core.evals.stage import build, checks
+from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
+from llm_core.graph.job import Job
+from llm_core.model.files import load_model
+from tests.evals.conftest import World
+
+SPEC = EvaluationSpec(
+    heldout_documents=12, choice_questions=20, context_characters=100, continuation_characters=40, batch_size=4
+)
+
+
+@pytest.fixture(scope="module")
+def made(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
+    job = world.job(tmp_path_factory.mktemp("eval") / "work")
+    return job, build(job, SPEC, sequence_length=32, seed=5)
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
+    job, stats = made
+    rows = {(row["task"], row["metric"]): row for row in lines(job.out / "evals.jsonl")}
+    assert list(rows) == [
+        ("heldout", "bits_per_byte"),
+        ("baseline_unigram", "bits_per_byte"),
+        ("baseline_xz", "bits_per_byte"),
+        ("continuation", "accuracy"),
+        ("continuation", "bits_per_byte"),
+    ]
+    assert all(list(row) == ["task", "metric", "value", "stderr", "n", "chance"] for row in rows.values())
+    assert rows["heldout", "bits_per_byte"]["value"] == stats["bits_per_byte"] > 0
+    assert rows["heldout", "bits_per_byte"]["stderr"] > 0
+    assert rows["baseline_xz", "bits_per_byte"]["stderr"] is None
+    assert rows["continuation", "accuracy"]["chance"] == 0.25
+    assert (stats["documents"], stats["questions"], stats["documents_restored"]) == (12, 20, 12)
+    assert (job.out / "lm_eval.json").is_file()
+    assert len(lines(job.out / "questions.jsonl")) == 20
+
+
+def test_all_figures_are_over_the_same_bytes(made: tuple[Job, dict], world: World) -> None:
+    job, stats = made
+    scores = [score for score in lines(job.out / "scores.jsonl") if score["task"] == "heldout"]
+    texts = dict(pl.read_parquet(world.folder / "documents" / "heldout").select("doc_id", "text").iter_rows())
+    assert len(scores) == 12
+    assert [score["bytes"] for score in scores] == [len(texts[score["doc_id"]].encode()) for score in scores]
+    total = sum(score["bytes"] for score in scores)
+    assert total == stats["heldout_bytes"]
+    assert stats["bits_per_byte"] == pytest.approx(sum(score["bits"] for score in scores) / total, abs=1e-6)
+
+    # One document in full, by hand: end-of-text before it, windows of 32 predictions.
+    model, _ = load_model(world.folder / "model")
+    score = min(scores, key=lambda item: item["tokens"])
+    ids, bits = world.tokenizer.encode(texts[score["doc_id"]]).ids, 0.0
+    for start in range(0, len(ids), 32):
+        stop = min(start + 32, len(ids))
+        inputs = [world.eot, *ids][max(0, stop - 32) : stop]
+        with torch.inference_mode():
+            logits = model(torch.tensor([inputs]))[0, start - stop :].double().log_softmax(-1)
+        bits -= float(logits[range(stop - start), ids[start:stop]].sum()) / math.log(2)
+    assert score["bits"] == pytest.approx(bits, rel=1e-5)
+
+
+def test_the_same_again_byte_for_byte(made: tuple[Job, dict], world: World, tmp_path: Path) -> None:
+    job, stats = made
+    again = world.job(tmp_path / "work")
+    assert build(again, SPEC, sequence_length=32, seed=5) == stats
+    for name in ("evals.jsonl", "questions.jsonl"):
+        assert (again.out / name).read_bytes() == (job.out / name).read_bytes()
+
+
+def test_checks_judge() -> None:
+    stats = {
+        "bits_per_byte": 1.5, "unigram_bits_per_byte": 3.0, "accuracy": 0.6, "chance": 0.25, "documents": 100,
+        "documents_asked": 100, "documents_restored": 100, "questions": 200, "questions_asked": 200,
+    }  # fmt: skip
+
+    def failed(**changes) -> list[str]:
+        return [check.name for check in checks({**stats, **changes}, ChecksSpec(chance_margin=0.1)) if not check.passed]
+
+    assert failed() == []
+    assert failed(bits_per_byte=3.0) == ["below_unigram"]
+    assert failed(accuracy=0.34) == ["above_chance"]
+    assert failed(documents_restored=99) == ["text_restored"]
+    assert failed(questions=150) == ["as_many_as_asked"]
