@@ -1,0 +1,52 @@
+"""What a finished run leaves: the weights as files for everyone, and a summary of how it ran."""
+
+import json
+import platform
+import resource
+import shutil
+import sys
+
+import torch
+from torch import Tensor
+
+from llm_core.errors import PedigreeError
+from llm_core.model.build import build_model
+from llm_core.model.files import save_model
+from llm_core.train.distribution import World
+from llm_core.train.spec import FINAL, SUMMARY, TrainerSpec
+
+
+def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], peak_bytes: float) -> None:
+    """Write ``final/`` (see ``save_model``) and ``summary.json`` into the work folder."""
+    model = build_model(spec.model, spec.vocab_size, device="meta")
+    model.load_state_dict(weights, assign=True)
+    steps = spec.training.steps
+    summary = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "ranks": world.size,
+        "device": device_name(world.device),
+        "peak_memory_bytes": int(peak_bytes),
+    }
+    folder = spec.work / FINAL
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        save_model(model, spec.model, spec.vocab_size, folder, step=steps, tokens=steps * spec.training.batch_tokens)
+        (spec.work / SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
+    except OSError as error:
+        raise PedigreeError(
+            f"{folder}: the final weights can't be written: {error.strerror}. Make room there, and run again: "
+            "training goes on from the last checkpoint"
+        ) from None
+
+
+def device_name(device: torch.device) -> str:
+    """What people call the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
+
+
+def peak_memory(device: torch.device) -> float:
+    """Bytes that this process held at most: of the GPU's memory, or on a CPU of the machine's."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -1,0 +1,65 @@
+"""The training process: ``torchrun … -m llm_core.train spec.json``, or without torchrun on one device."""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.train.distribution import World, open_world
+from llm_core.train.interruption import STOPPED, StopRequest
+from llm_core.train.locks import held
+from llm_core.train.loop import train
+from llm_core.train.spec import FAILURE, TrainerSpec, read_spec
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what the JSON file in ``arguments`` says; returns the exit code (0, 1, or ``STOPPED``)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1:
+        print("usage: torchrun --standalone --nproc-per-node N -m llm_core.train spec.json", file=sys.stderr)
+        return 2
+    rank = os.environ.get("RANK", "0")
+    stop = StopRequest()
+    stop.install()
+    try:
+        spec = read_spec(Path(arguments[0]))
+        if rank == "0":
+            (spec.work / FAILURE).unlink(missing_ok=True)
+    except (PedigreeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    try:
+        # A lock for each rank, so that no attempt ever runs beside an orphan of an earlier one.
+        with held(spec.work / f"trainer.{rank}.lock"), open_world() as world:
+            return _train(spec, world, stop)
+    except PedigreeError as error:
+        _leave_word(spec, str(error))
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        _leave_word(spec, f"the trainer failed: {type(error).__name__}: {error}")
+        raise
+
+
+def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
+    def log(line: str) -> None:
+        if world.is_main:
+            print(line, flush=True)
+
+    steps = spec.training.steps
+    done = train(spec, world, stop, log).step
+    if done == steps:
+        log(f"finished all {steps} steps")
+        return 0
+    message = f"stopped after step {done} of {steps} by {stop.reason or 'another rank'}; run again to go on from there"
+    _leave_word(spec, message)
+    log(message)
+    return STOPPED
+
+
+def _leave_word(spec: TrainerSpec, message: str) -> None:
+    """Write down the first reason of an attempt; what follows (ranks that lose their partner) is noise."""
+    with suppress(OSError), (spec.work / FAILURE).open("x", encoding="utf-8") as file:
+        file.write(message)

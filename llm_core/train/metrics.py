@@ -1,0 +1,116 @@
+"""``metrics.jsonl``: one JSON object a step, appended while the run goes on."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import PedigreeError
+
+RUNTIME_ONLY = True
+
+METRICS = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Appends to ``path``, after cutting off what lies beyond ``step`` (steps that are about to be made again)."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(self._descriptor, _end_of_step(path.read_bytes(), step))
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def append(self, figures: Mapping[str, Any]) -> None:
+        """Write one line, in one piece. What is not finite becomes null: JSON has no word for it."""
+        plain = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in figures.items()
+        }
+        line = (json.dumps(plain) + "\n").encode()
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> PedigreeError:
+    return PedigreeError(
+        f"{path}: can't be written: {error.strerror}. Make room or make {path.parent} writable, and run again: "
+        "training goes on from the last checkpoint"
+    )
+
+
+def _end_of_step(content: bytes, step: int) -> int:
+    """How many bytes of ``content`` are whole lines of steps up to ``step``."""
+    end = 0
+    for line in content.splitlines(keepends=True):
+        record = _parsed(line)
+        if record is None or record["step"] > step:
+            break
+        end += len(line)
+    return end
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The record in a line; None for one that is torn."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole lines."""
+    records = [_parsed(line) for line in path.read_bytes().splitlines(keepends=True)]
+    return [record for record in records if record is not None]
+
+
+class MetricsFollower:
+    """Reads what a running trainer appends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._changed = time.monotonic()
+
+    def new(self) -> list[dict[str, Any]]:
+        """The whole lines since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                if size < self._offset:  # a resumed run has cut its file
+                    self._offset = size
+                file.seek(self._offset)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole:
+            self._offset += len(whole)
+            self._changed = time.monotonic()
+        return [record for line in whole.splitlines(keepends=True) if (record := _parsed(line)) is not None]
+
+    def idle_seconds(self) -> float:
+        """Time since a line came, or since the start."""
+        return time.monotonic() - self._changed

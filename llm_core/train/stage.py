@@ -1,0 +1,183 @@
+"""A training run as a stage: the full run and the proxy runs alike.
+
+Whoever looks at the checks of a finished run imports this module, so it leaves torch to those who train.
+"""
+
+import getpass
+import json
+import math
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.experiment.training import TrainingSpec
+from llm_core.graph.job import Job
+from llm_core.graph.stage import Check
+from llm_core.launch import run_group
+from llm_core.train.data import open_data
+from llm_core.train.locks import end_holder, held
+from llm_core.train.metrics import METRICS, MetricsFollower, read_metrics
+from llm_core.train.spec import FAILURE, FINAL, SUMMARY, TrainerSpec
+from llm_core.train.threads import threads_per_rank
+from llm_core.train.tracking import require_key
+
+LOG = "trainer.log"
+_ORPHAN_PATIENCE = 30.0
+"""Seconds that the trainer of a dead attempt gets for its step and its checkpoint."""
+_STOP_SECONDS = 100
+"""The same for a trainer that is told to stop."""
+_END_SHARE = 0.05
+"""The final loss is the mean over this share of the steps."""
+
+
+def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
+    """Train ``model`` on the input ``shards``; going on where a killed attempt left its checkpoints."""
+    compute = job.runtime.compute
+    ranks = rank_count(compute)
+    spec = TrainerSpec.of(
+        compute,
+        model=model,
+        training=training,
+        vocab_size=vocab_size,
+        seed=seed,
+        shards=job.path("shards").resolve(),
+        work=job.work.resolve(),
+        name=job.stage,
+        tracking=job.runtime.tracking,
+    )
+    open_data(spec, ranks)
+    require_key(spec.tracking)
+    path = spec.work / "spec.json"
+    try:
+        spec.write(path)
+    except OSError as error:
+        raise PedigreeError(f"{path}: can't be written: {error.strerror}; make its folder writable") from None
+    with accelerators(job.runtime.log) as lock:
+        for earlier in sorted(spec.work.glob("trainer.*.lock")):
+            end_holder(earlier, _ORPHAN_PATIENCE, job.runtime.log)
+        _launch(job, spec, path, ranks, lock)
+    for name in ("model.safetensors", "model.json"):
+        shutil.copyfile(spec.work / FINAL / name, job.out / name)
+    shutil.copyfile(spec.work / METRICS, job.out / METRICS)
+    summary = json.loads((spec.work / SUMMARY).read_bytes())
+    planned = training.steps * training.batch_tokens
+    return {**summary, **training_stats(read_metrics(job.out / METRICS)), "planned_tokens": planned}
+
+
+def rank_count(compute: ComputeSpec) -> int:
+    """How many processes train: as many as said, or one for each GPU. ``PedigreeError`` when there are too few GPUs."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if compute.target == "h100x8" and compute.ranks is None and gpus < 8:
+        raise PedigreeError(
+            f"compute.target h100x8 needs 8 GPUs, and this machine has {gpus}; run on such a node, or set "
+            "compute.target to local"
+        )
+    if gpus and compute.ranks is not None and compute.ranks > gpus:
+        raise PedigreeError(f"compute.ranks is {compute.ranks}, but this machine has {gpus} GPUs")
+    return compute.ranks or (8 if compute.target == "h100x8" else max(gpus, 1))
+
+
+def accelerators(log: Callable[[str], None]) -> AbstractContextManager[int]:
+    """Hold this machine's accelerators: one training of this user at a time, whatever starts it; others wait."""
+    path = Path(tempfile.gettempdir()) / f"pedigree-{getpass.getuser()}" / "accelerators.lock"
+    return held(path, lambda owner: log(f"waiting for another training on this machine to end ({owner})"))
+
+
+def _launch(job: Job, spec: TrainerSpec, path: Path, ranks: int, lock: int) -> None:
+    follower = MetricsFollower(spec.work / METRICS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+
+    def tick() -> None:
+        records = follower.new()
+        if records:
+            newest = {name: value for record in records for name, value in record.items()}
+            job.runtime.observe(newest)
+            job.runtime.progress(newest["step"], spec.training.steps, "steps")
+
+    failure = spec.work / FAILURE
+    failure.unlink(missing_ok=True)
+    try:
+        run_group(
+            [*command, "-m", job.runtime.trainer_module, str(path)],
+            log=spec.work / LOG,
+            environment={
+                **({"OMP_NUM_THREADS": str(threads_per_rank(ranks))} if ranks > 1 else {}),
+                "PYTHONUNBUFFERED": "1",
+                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(_STOP_SECONDS),
+                **job.runtime.environment,
+            },
+            tick=tick,
+            idle_seconds=follower.idle_seconds,
+            watchdog_seconds=job.runtime.compute.watchdog_seconds,
+            grace_seconds=_STOP_SECONDS + 20,
+            keep_open=(lock,),
+        )
+    except PedigreeError as error:
+        if failure.exists():
+            raise PedigreeError(f"{failure.read_text(encoding='utf-8')} (log: {spec.work / LOG})") from error
+        raise
+
+
+def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of a finished run from its metrics; a loss is None when there is no finite one."""
+    losses = [record["loss"] for record in records if record["loss"] is not None]
+    end = [record["loss"] for record in records[-max(1, math.ceil(len(records) * _END_SHARE)) :]]
+    finite_end = [loss for loss in end if loss is not None]
+    validation = [record["validation_loss"] for record in records if "validation_loss" in record]
+    return {
+        "steps": records[-1]["step"],
+        "tokens": records[-1]["tokens"],
+        "first_loss": losses[0] if losses else None,
+        "final_loss": statistics.fmean(finite_end) if len(finite_end) == len(end) else None,
+        "final_validation_loss": validation[-1],
+        "skipped_steps": sum(record["skipped"] for record in records),
+        "tokens_per_second": statistics.median(record["tokens_per_second"] for record in records),
+        "seconds_training": sum(record["seconds"] for record in records),
+    }
+
+
+def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
+    """The run learned something, and its steps were good ones."""
+    first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
+    finite = None not in (first, final, validation)
+    drop = first - final if finite else None
+    bad = stats["skipped_steps"] / stats["steps"]
+    return [
+        Check(
+            "loss_finite",
+            finite,
+            f"loss {first} at the start, {final} at the end, {validation} on held-out text",
+        ),
+        Check(
+            "loss_fell",
+            drop is not None and drop >= bounds.min_loss_drop,
+            "no finite losses to compare" if drop is None else f"the loss fell by {drop:.3f} nats",
+            value=drop,
+            bound=bounds.min_loss_drop,
+        ),
+        Check(
+            "bad_steps",
+            bad <= bounds.max_bad_step_share,
+            f"{stats['skipped_steps']} of {stats['steps']} steps were skipped as bad",
+            value=bad,
+            bound=bounds.max_bad_step_share,
+        ),
+        Check(
+            "all_tokens_seen",
+            stats["tokens"] == stats["planned_tokens"],
+            f"{stats['tokens']:,} of {stats['planned_tokens']:,} tokens",
+            value=float(stats["tokens"]),
+            bound=float(stats["planned_tokens"]),
+        ),
+    ]

@@ -1,0 +1,11 @@
+"""CPU threads, shared fairly among the ranks of a machine."""
+
+import os
+
+RUNTIME_ONLY = True
+
+
+def threads_per_rank(ranks: int) -> int:
+    """CPU threads of one of ``ranks`` processes on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // ranks)

@@ -1,0 +1,109 @@
+"""Small shards, small runs, and what they leave."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.training import OptimizerSpec, TrainingSpec
+from llm_core.train.distribution import World
+from llm_core.train.interruption import StopRequest
+from llm_core.train.loop import train
+from llm_core.train.spec import TrainerSpec
+
+VOCABULARY = 300
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+
+
+def write_shards(folder: Path, tokens: int = 20_000, heldout: int = 2_000, vocab_size: int = VOCABULARY) -> Path:
+    """A corpus with something to learn: ids walk upwards in small steps."""
+    splits = {}
+    for split, count in (("train", tokens), ("heldout", heldout)):
+        (folder / split).mkdir(parents=True)
+        steps = np.random.default_rng(len(split)).integers(1, 4, count)
+        ids = (np.cumsum(steps) % (vocab_size - 1) + 1).astype("<u2")
+        offsets = np.unique(np.append(np.arange(0, count, 50), count)).astype(np.int64)
+        ids[offsets[1:] - 1] = 0
+        (folder / split / "00000.bin").write_bytes(ids.tobytes())
+        np.save(folder / split / "documents.npy", offsets)
+        splits[split] = {
+            "tokens": count,
+            "documents": len(offsets) - 1,
+            "shards": [{"file": f"{split}/00000.bin", "tokens": count}],
+        }
+    index = {"dtype": "uint16", "vocab_size": vocab_size, "eot": 0, "splits": splits}
+    (folder / "shards.json").write_text(json.dumps(index))
+    return folder
+
+
+def model_spec(**changes) -> ModelSpec:
+    return ModelSpec(**{"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 64, **changes})
+
+
+def training_spec(steps: int = 10, **changes) -> TrainingSpec:
+    fields = {
+        "sequence_length": 32,
+        "batch_tokens": 256,
+        "tokens": 256 * steps,
+        "precision": "fp32",
+        "validate_every": 5,
+        "validation_tokens": 1024,
+        "optimizer": OptimizerSpec(lr=0.01),
+    }
+    return TrainingSpec(**{**fields, **changes})
+
+
+def trainer_spec(folder: Path, steps: int = 10, training: dict | None = None, **changes) -> TrainerSpec:
+    """A run in ``folder``/work on the shards in ``folder``/shards, which are made when they aren't there."""
+    if not (folder / "shards").exists():
+        write_shards(folder / "shards")
+    fields = {
+        "model": model_spec(),
+        "training": training_spec(steps, **(training or {})),
+        "vocab_size": VOCABULARY,
+        "seed": 7,
+        "shards": folder / "shards",
+        "work": folder / "work",
+        "checkpoint_every": 4,
+    }
+    return TrainerSpec(**{**fields, **changes})
+
+
+def run(spec: TrainerSpec, stop: StopRequest | None = None, log=lambda line: None):
+    """Train in this process."""
+    spec.work.mkdir(parents=True, exist_ok=True)
+    return train(spec, ALONE, stop or StopRequest(), log)
+
+
+def start(spec: TrainerSpec, ranks: int = 1, **options) -> subprocess.Popen:
+    """Train in a process of its own; with several ranks under torchrun."""
+    spec.work.mkdir(parents=True, exist_ok=True)
+    path = spec.work / "spec.json"
+    spec.write(path)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "llm_core.train", str(path)]
+    return subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=(spec.work / "out").open("ab"), stderr=subprocess.STDOUT, **options
+    )
+
+
+def finish(spec: TrainerSpec, ranks: int = 1) -> None:
+    code = start(spec, ranks).wait(120)
+    assert code == 0, (spec.work / "out").read_text()
+
+
+def records(spec: TrainerSpec) -> list[dict]:
+    return [json.loads(line) for line in (spec.work / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(spec: TrainerSpec) -> bytes:
+    return (spec.work / "final" / "model.safetensors").read_bytes()
+
+
+def checkpoint_steps(spec: TrainerSpec) -> list[int]:
+    return sorted(int(path.name.removeprefix("step_")) for path in (spec.work / "checkpoints").iterdir())
