@@ -1,0 +1,50 @@
+"""What a source yields: documents, and records that can't be documents."""
+
+from typing import NamedTuple
+
+from xxhash import xxh3_128_hexdigest
+
+EXCERPT_CHARACTERS = 100
+
+
+class Document(NamedTuple):
+    """A text and where it stands: ``row`` counts the records of ``origin`` from 0."""
+
+    origin: str
+    row: int
+    text: str
+
+
+class BadRecord(NamedTuple):
+    """A record that is set aside: why, and an escaped piece of it from around the fault."""
+
+    origin: str
+    row: int
+    reason: str
+    excerpt: str
+
+
+def document_id(source: str, origin: str, row: int) -> str:
+    """The identity of a document: 32 hexadecimal digits that follow from where it stands alone."""
+    return xxh3_128_hexdigest(f"{source}|{origin}|{row}".encode())
+
+
+def excerpt(content: str | bytes, around: int = 0) -> str:
+    """A short piece of ``content`` from a little before ``around`` on, in printable ASCII."""
+    start = max(0, around - EXCERPT_CHARACTERS // 4)
+    piece = content[start : start + EXCERPT_CHARACTERS]
+    return ascii(piece)[2:-1] if isinstance(piece, bytes) else ascii(piece)[1:-1]
+
+
+def checked(origin: str, row: int, text: str) -> Document | BadRecord:
+    """``text`` as a document, unless it holds what text files and training can't: nothing, NUL, lone surrogates."""
+    if not text or text.isspace():
+        return BadRecord(origin, row, "empty text", excerpt(text))
+    nul = text.find("\0")
+    if nul >= 0:
+        return BadRecord(origin, row, "NUL character", excerpt(text, nul))
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return BadRecord(origin, row, "lone surrogate", excerpt(text, error.start))
+    return Document(origin, row, text)

@@ -1,0 +1,172 @@
+"""Docstrings and package descriptions of the standard library and the installed packages: a corpus on every machine.
+
+A document is one docstring, without the name of what it describes: so a text that stands in two places is the same
+text, and deduplication finds it. Nothing is imported; files are parsed.
+"""
+
+import ast
+import csv
+import gc
+import json
+import os
+import platform
+import re
+import sysconfig
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from email import message_from_string
+from itertools import pairwise
+from pathlib import Path
+
+from xxhash import xxh3_64_intdigest
+
+from llm_core.data.records import BadRecord, Document, checked, excerpt
+from llm_core.experiment.data import PythonDocsSource
+
+OWN_DISTRIBUTION = "pedigree_llm"
+
+_SKIPPED_FOLDERS = {"__pycache__", "dist-packages", "idle_test", "site-packages", "test", "tests"}
+_COPIES = {"_vendor", "vendor", "vendored"}  # other packages' texts, often in an older version
+_METADATA = "METADATA"
+_TRIPLE_QUOTES = re.compile(b"\"\"\"|'''")
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class PythonDocs:
+    """Files in the order of a hash of their names, so that a size limit takes a mix of all packages.
+
+    Origins are names relative to the standard library or to site-packages (``json/decoder.py``,
+    ``polars-2.1.0.dist-info/METADATA``); the row is the number of the docstring in its file, counting short ones.
+    """
+
+    def __init__(self, source: PythonDocsSource) -> None:
+        self._source = source
+
+    def externals(self) -> dict[str, str]:
+        """The versions of Python and of every distribution that is read."""
+        versions = {"python": platform.python_version()}
+        for folder in _distributions():
+            name, _, version = folder.stem.rpartition("-")
+            versions[name] = version
+        return versions
+
+    def records(self, progress: Callable[[float, float, str], None]) -> Iterator[Document | BadRecord]:
+        """Documents until the next one would exceed ``max_bytes`` of text."""
+        files = {**_distribution_files(), **_standard_library_files()}
+        taken = 0
+        for origin in sorted(files, key=lambda name: (xxh3_64_intdigest(name.encode()), name)):
+            path = files[origin]
+            is_python = not origin.endswith(_METADATA)
+            texts = _docstrings(path, self._source.min_characters) if is_python else _description(path)
+            if isinstance(texts, str):
+                yield BadRecord(origin, 0, "not Python", texts)
+                continue
+            for row, text in enumerate(texts):
+                if len(text) < self._source.min_characters:
+                    continue
+                record = checked(origin, row, text)
+                if isinstance(record, Document):
+                    taken += len(text.encode())
+                    if taken > self._source.max_bytes:
+                        return
+                yield record
+            progress(taken, self._source.max_bytes, "bytes")
+
+
+def _distributions() -> list[Path]:
+    """The ``.dist-info`` folders in site-packages, without this project and what is installed in place (editable)."""
+    roots = sorted({Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("platlib"))})
+    folders = [folder for root in roots for folder in sorted(root.glob("*.dist-info"))]
+    return [
+        folder
+        for folder in folders
+        if (folder / _METADATA).is_file()
+        and folder.name.rpartition("-")[0].lower() != OWN_DISTRIBUTION
+        and not _is_editable(folder)
+    ]
+
+
+def _is_editable(folder: Path) -> bool:
+    path = folder / "direct_url.json"
+    return path.is_file() and json.loads(path.read_bytes()).get("dir_info", {}).get("editable", False)
+
+
+def _distribution_files() -> dict[str, Path]:
+    """Origin → file for the Python files and descriptions that the distributions' RECORD lists."""
+    files = {}
+    for folder in _distributions():
+        files[f"{folder.name}/{_METADATA}"] = folder / _METADATA
+        record = folder / "RECORD"
+        if record.is_file():
+            with record.open(encoding="utf-8", newline="") as rows:
+                names = [row[0] for row in csv.reader(rows) if row]
+            files.update({name: folder.parent / name for name in names if _is_wanted(name)})
+    return {origin: path for origin, path in files.items() if path.is_file()}
+
+
+def _standard_library_files() -> dict[str, Path]:
+    root = Path(sysconfig.get_path("stdlib"))
+    files = {}
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS | _COPIES]
+        for name in names:
+            path = Path(folder, name)
+            origin = path.relative_to(root).as_posix()
+            if _is_wanted(origin):
+                files[origin] = path
+    return files
+
+
+def _is_wanted(origin: str) -> bool:
+    *folders, name = origin.split("/")
+    return (
+        name.endswith(".py")
+        and not name.startswith(("test_", "_sysconfigdata"))
+        and ".." not in folders
+        and not (_SKIPPED_FOLDERS | _COPIES).intersection(folders)
+    )
+
+
+def _description(path: Path) -> list[str]:
+    """The long description in a distribution's metadata: the body, or in old files a field with indented lines."""
+    message = message_from_string(path.read_text(encoding="utf-8", errors="replace"))
+    return [str(message.get_payload()).strip() or textwrap.dedent(message.get("Description", ""))]
+
+
+def _docstrings(path: Path, min_characters: int) -> list[str] | str:
+    """All docstrings of a file in the order of the source, dedented; a text that says why if it can't be parsed.
+
+    A file in which no two triple quotes stand ``min_characters`` apart is not parsed, and gives none: parsing is what
+    takes the time.
+    """
+    source = path.read_bytes()
+    quotes = [match.start() for match in _TRIPLE_QUOTES.finditer(source)]
+    if all(after - before < min_characters for before, after in pairwise(quotes)):
+        return []
+    collecting = gc.isenabled()
+    gc.disable()  # a tree is many small objects without a cycle: looking for cycles takes a fifth of the time
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return excerpt(f"{type(error).__name__}: {error}")
+    finally:
+        if collecting:
+            gc.enable()
+    found: list[str] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(node: ast.AST, found: list[str]) -> None:
+    if isinstance(node, _DOCUMENTED):
+        text = ast.get_docstring(node)
+        if text is not None:
+            found.append(text)
+    for field in ("body", "handlers", "orelse", "finalbody"):
+        children = getattr(node, field, None)
+        for child in children if isinstance(children, list) else ():
+            if not isinstance(child, ast.Expr | ast.Assign):
+                _collect(child, found)
