@@ -9,7 +9,8 @@ from llm_core.experiment.model import ModelSpec
 class KVCache:
     """Room for ``max_length`` tokens of ``batch_size`` sequences, all at the same position.
 
-    ``length`` counts the tokens stored; the decoder moves it on once all layers have stored theirs.
+    ``length`` counts the tokens stored; the decoder moves it on once all layers have stored theirs. For use without
+    gradients: entries are written in place.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class KVCache:
         end = self.length + keys_BKTC.shape[2]
         if end > self.max_length:
             raise ValueError(f"the cache holds {self.max_length} tokens; {end} are needed")
-        keys, values = self.entries[layer]
+        keys, values = self.entries[layer, 0], self.entries[layer, 1]
         keys[:, :, self.length : end] = keys_BKTC
         values[:, :, self.length : end] = values_BKTC
         return keys[:, :, :end], values[:, :, :end]

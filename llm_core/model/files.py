@@ -1,11 +1,11 @@
 """A model as a folder: ``model.safetensors`` and ``model.json``."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from llm_core.errors import PedigreeError
@@ -17,7 +17,7 @@ INFO = "model.json"
 
 
 def save_model(model: nn.Module, spec: ModelSpec, vocab_size: int, folder: Path, **info: Any) -> None:
-    """Write weights and ``{"spec", "vocab_size", **info}`` into ``folder``, the description last.
+    """Write weights and ``{"spec", "vocab_size", "weights_crc32", **info}`` into ``folder``, the description last.
 
     The files hold nothing but what the arguments say: equal weights give equal bytes.
     """
@@ -26,7 +26,12 @@ def save_model(model: nn.Module, spec: ModelSpec, vocab_size: int, folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
-    description = {"spec": spec.model_dump(mode="json"), "vocab_size": vocab_size, **info}
+    description = {
+        "spec": spec.model_dump(mode="json"),
+        "vocab_size": vocab_size,
+        "weights_crc32": _crc32(folder / WEIGHTS),
+        **info,
+    }
     (folder / INFO).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -36,11 +41,12 @@ def read_info(folder: Path) -> tuple[ModelSpec, dict[str, Any]]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         spec = ModelSpec.model_validate_json(json.dumps(info.pop("spec")))
-        if not isinstance(info["vocab_size"], int):
-            raise TypeError(f"vocab_size is {info['vocab_size']!r}")
+        for field in ("vocab_size", "weights_crc32"):
+            if not isinstance(info[field], int):
+                raise TypeError(f"{field} is {info[field]!r}")
     except FileNotFoundError:
         raise PedigreeError(f"{path}: there is no such file; a model folder holds {INFO} and {WEIGHTS}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PedigreeError(f"{path}: not the description of a model ({error}); make the model again") from None
     return spec, info
 
@@ -48,9 +54,8 @@ def read_info(folder: Path) -> tuple[ModelSpec, dict[str, Any]]:
 def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """The model in ``folder`` on ``device``, and ``model.json`` without its specification.
 
-    Raises ``PedigreeError`` for files that are missing, cut short or altered so far that they no longer agree: names,
-    shapes and types must be those of the specification, and every value finite. (That content is what was once
-    written is for the store's hashes to tell.)
+    Raises ``PedigreeError`` for files that are missing, cut short, altered by as much as a bit, or not of one model:
+    names, shapes and types must be those of the specification, and every value finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -58,17 +63,28 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Mod
     spec, info = read_info(folder)
     path = folder / WEIGHTS
     try:
+        if _crc32(path) != info["weights_crc32"]:
+            raise PedigreeError(
+                f"{path}: cut short, damaged, or not what {INFO} describes; make the model again"
+            )
         tensors = load_file(path, device=str(device))
     except FileNotFoundError:
         raise PedigreeError(f"{path}: there is no such file; make the model again") from None
     except (OSError, SafetensorError) as error:
-        raise PedigreeError(
-            f"{path}: can't be read, it is cut short or damaged ({error}); make the model again"
-        ) from None
+        raise PedigreeError(f"{path}: not readable as weights ({error}); make the model again") from None
     model = build_model(spec, info["vocab_size"], device="meta")
     _check(path, model.state_dict(), tensors)
     model.load_state_dict(tensors, assign=True)
     return model, info
+
+
+def _crc32(path: Path) -> int:
+    # zlib and not xxhash: the training path needs nothing but torch, numpy and pydantic.
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 24):
+            value = zlib.crc32(chunk, value)
+    return value
 
 
 def _check(path: Path, expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:

@@ -1,0 +1,161 @@
+"""The stage ``generation_samples``: what the model writes, for people to read."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.evaluation import ChecksSpec, SamplingSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.graph.job import Job
+from llm_core.graph.stage import Check
+from llm_core.model.files import load_model, read_info
+from llm_core.model.generate import generate
+
+SAMPLES = "samples.jsonl"
+
+
+def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict[str, Any]:
+    """One generation for every prompt and temperature; rows {prompt, temperature, text, tokens, seed}.
+
+    On the CPU, in fp32 and one thread: the letters are then the same on every run, whatever machine trained the model.
+    Each generation has a generator of its own, so a prompt more or less leaves the others' draws as they are.
+    """
+    folder = job.path("model")
+    found, _ = read_info(folder)
+    if found != model:
+        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+    network, info = load_model(folder)
+    tokenizer, eot = _open_tokenizer(job.path("tokenizer", "tokenizer.json"), info["vocab_size"])
+
+    expected = len(sampling.prompts) * len(sampling.temperatures)
+    steps = len(sampling.prompts) * sampling.max_new_tokens
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        job.runtime.progress(done, steps, "tokens")
+
+    rows: list[dict[str, Any]] = []
+    ids: list[list[int]] = []
+    start = perf_counter()
+    with _one_thread():
+        for prompt in sampling.prompts:
+            seeds = [generation_seed(seed, prompt, temperature) for temperature in sampling.temperatures]
+            new = generate(
+                network,
+                model,
+                torch.tensor([prompt_ids(tokenizer, prompt, eot, model.document_mask)] * len(seeds)),
+                sampling.max_new_tokens,
+                temperatures=sampling.temperatures,
+                generators=[torch.Generator().manual_seed(value) for value in seeds],
+                top_k=sampling.top_k,
+                top_p=sampling.top_p,
+                stop=eot,
+                advance=advance,
+            )
+            for value, temperature, tokens in zip(seeds, sampling.temperatures, new, strict=True):
+                text = tokenizer.decode(tokens, skip_special_tokens=False)
+                rows.append(
+                    {"prompt": prompt, "temperature": temperature, "text": text, "tokens": len(tokens), "seed": value}
+                )
+            ids += new
+    seconds = perf_counter() - start
+    job.runtime.progress(steps, steps, "tokens")
+    _write_rows(job.out / SAMPLES, rows)
+    return {
+        "samples": len(rows),
+        "expected": expected,
+        "empty": sum(not tokens for tokens in ids),
+        "tokens": sum(map(len, ids)),
+        "tokens_per_second": sum(map(len, ids)) / seconds,
+        "temperatures": {
+            f"{temperature:g}": _describe(ids[place :: len(sampling.temperatures)])
+            for place, temperature in enumerate(sampling.temperatures)
+        },
+    }
+
+
+def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about samples)
+    """Every prompt was continued at every temperature, and with more than nothing."""
+    samples, expected, empty = stats["samples"], stats["expected"], stats["empty"]
+    return [
+        Check(
+            "all_generated",
+            samples == expected,
+            f"{samples} generations for {expected} pairs of prompt and temperature",
+            value=samples,
+            bound=expected,
+        ),
+        Check(
+            "some_text",
+            stats["tokens"] > 0,
+            f"{stats['tokens']} tokens generated"
+            if stats["tokens"]
+            else "every generation ended before its first token",
+            value=stats["tokens"],
+            bound=1,
+        ),
+        Check("none_empty", empty == 0, f"{empty} generations are empty", blocking=False, value=empty, bound=0),
+    ]
+
+
+def generation_seed(seed: int, prompt: str, temperature: float) -> int:
+    """The seed of one generation: a non-negative 63-bit number that depends on nothing but these three."""
+    digest = sha256(json.dumps([seed, prompt, float(temperature)]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str, eot: int, document_mask: bool) -> list[int]:
+    """A prompt as the beginning of a document, as the model saw beginnings in training.
+
+    There an end-of-text token precedes it; with ``document_mask`` that belongs to the document before, and is not
+    seen. Special tokens spelled out in the prompt are text.
+    """
+    ids: list[int] = tokenizer.encode(prompt, add_special_tokens=False).ids
+    return ids if ids and document_mask else [eot, *ids]
+
+
+def _open_tokenizer(path: Path, vocab_size: int) -> tuple[Tokenizer, int]:
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    special = [number for number, token in sorted(tokenizer.get_added_tokens_decoder().items()) if token.special]
+    if not special:
+        raise PedigreeError(f"{path}: has no special token, so nothing ends a document; train the tokenizer again")
+    if tokenizer.get_vocab_size() > vocab_size:
+        raise PedigreeError(f"{path}: has {tokenizer.get_vocab_size()} entries, the model knows {vocab_size}")
+    # The experiment's first special token ends every document, and the trainer numbers them in order.
+    return tokenizer, special[0]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in the same order on every machine; the process gets its threads back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _describe(generations: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Mean length, and the mean share of distinct tokens (low: the model repeats itself) of what is not empty."""
+    shares = [len(set(tokens)) / len(tokens) for tokens in generations if tokens]
+    return {
+        "mean_tokens": sum(map(len, generations)) / len(generations),
+        "distinct_token_share": sum(shares) / len(shares) if shares else 0.0,
+    }
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,73 @@
+import pytest
+import torch
+from hypothesis import given, settings
+
+from llm_core.model.accounting import parameter_count
+from llm_core.model.build import build_model
+from llm_core.model.init import initialise
+from tests.model.shapes import VOCAB, spec, specs, tokens
+
+
+@settings(max_examples=12, deadline=None)
+@given(specs())
+def test_meta_real_and_formula_agree(shape: object) -> None:
+    meta, real = build_model(shape, VOCAB, device="meta"), build_model(shape, VOCAB)
+    assert all(parameter.is_meta for parameter in meta.parameters())
+    assert {name: p.shape for name, p in meta.named_parameters()} == {n: p.shape for n, p in real.named_parameters()}
+    numbers = {"embedding": 0, "head": 0, "attention": 0, "feed_forward": 0, "norms": 0}
+    for name, parameter in real.named_parameters():
+        part = "norms" if name.endswith("norm.weight") else next(part for part in numbers if part in name.split("."))
+        numbers[part] += parameter.numel()
+    count = parameter_count(shape, VOCAB)
+    assert numbers == {part: getattr(count, part) for part in numbers}
+    assert count.total == sum(parameter.numel() for parameter in meta.parameters())
+
+
+def test_weights_follow_from_the_seed_alone() -> None:
+    torch.manual_seed(3)
+    first = build_model(spec(), VOCAB)
+    torch.manual_seed(3)
+    second = build_model(spec(), VOCAB)
+    torch.rand(7)
+    third = build_model(spec(), VOCAB, generator=torch.Generator().manual_seed(3))
+    fourth = build_model(spec(), VOCAB, generator=torch.Generator().manual_seed(4))
+    late = build_model(spec(), VOCAB, device="meta").to_empty(device="cpu")
+    initialise(late, spec(), torch.Generator().manual_seed(3))
+    for other in (second, third, late):
+        for a, b in zip(first.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(first.embedding.weight, fourth.embedding.weight)
+
+
+def test_spread_of_fresh_weights() -> None:
+    shape = spec(d_model=128, d_ff=256, n_layers=8, init_std=0.05)
+    for name, parameter in build_model(shape, 500).named_parameters():
+        if name.endswith("norm.weight"):
+            assert (parameter == 1).all()
+            continue
+        residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
+        assert parameter.std().item() == pytest.approx(0.05 / 4 if residual else 0.05, rel=0.05), name
+        assert abs(parameter.mean().item()) < 0.002, name
+
+
+def test_fresh_loss_is_that_of_guessing() -> None:
+    x, y = tokens(4, 32), tokens(4, 32, seed=1)
+    loss = build_model(spec(), VOCAB)(x, y) / 128
+    assert loss.item() == pytest.approx(torch.tensor(float(VOCAB)).log().item(), abs=0.1)
+
+
+def test_a_parameter_without_a_rule_is_refused() -> None:
+    model = build_model(spec(), VOCAB)
+    model.extra = torch.nn.Parameter(torch.zeros(3))
+    with pytest.raises(ValueError, match="extra"):
+        initialise(model, spec())
+
+
+def test_weights_are_fp32_whatever_the_default() -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = build_model(spec(), VOCAB)
+    finally:
+        torch.set_default_dtype(before)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
