@@ -24,7 +24,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="training_report",
             group="release",
-            description="One self-contained HTML page: data, curves, ablations, evals, samples, lineage, time and cost.",
+            description="One self-contained HTML page: data, curves, ablations, evals, samples, lineage, cost.",
             build="llm_core.report.training:build",
             checks="llm_core.report.training:checks",
             code=("llm_core/report/*.css", "llm_core/report/*.html"),

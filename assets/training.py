@@ -31,6 +31,7 @@ def training_run(
         bounds=experiment.checks,
         volatile=("metrics.jsonl",),
         resumable=True,
+        trains=True,
     )
 
 

@@ -1,0 +1,1 @@
+"""Dagster definitions per experiment, and the ``pedigree`` command."""

@@ -83,7 +83,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     if not stage.resumable:
         shutil.rmtree(out)
         out.mkdir()
-    _describe_work(planner, stage, identity, work)
+    _describe_work(planner, stage, identity, work, by_role)
     started = datetime.now(UTC)
     clock = time.monotonic()
     with disk_errors(work):
@@ -130,7 +130,14 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     return store.commit(work, held, stage.volatile, manifest)
 
 
-def _describe_work(planner: Planner, stage: Stage, identity: str, work: Path) -> None:
-    """Leave word in the work folder of what is being made there, for people and for the live views."""
-    about = {"stage": stage.name, "kind": stage.kind, "experiment": planner.graph.experiment, "identity": identity}
+def _describe_work(planner: Planner, stage: Stage, identity: str, work: Path, inputs: dict[str, Artifact]) -> None:
+    """Leave word in the work folder of what is being made there, for people, lineage and the live views."""
+    about = {
+        "kind": stage.kind,
+        "stage": stage.name,
+        "experiment": planner.graph.experiment,
+        "identity": identity,
+        "config": planner.recipe(stage.name).config,
+        "inputs": {role: artifact.manifest.identity for role, artifact in inputs.items()},
+    }
     write_atomically(work / "stage.json", json.dumps(about).encode())

@@ -43,10 +43,19 @@ class Recipe:
 
 def recipe(stage: Stage, reader: CodeReader) -> Recipe:
     """The recipe of ``stage``; raises ``PedigreeError`` when a source is missing."""
-    config = {name: canonical(value) for name, value in sorted(stage.config.items())}
-    targets = [stage.build, *stage.code, *([stage.externals] if stage.externals else [])]
     externals = load_object(stage.externals)(**stage.config) if stage.externals else {}
-    return Recipe(stage.kind, reader.digests(targets, frozenset(_texts(config))), config, externals)
+    return Recipe(stage.kind, code(stage, reader), config(stage), externals)
+
+
+def config(stage: Stage) -> dict[str, Any]:
+    """The slice of the experiment in canonical form."""
+    return {name: canonical(value) for name, value in sorted(stage.config.items())}
+
+
+def code(stage: Stage, reader: CodeReader) -> dict[str, str]:
+    """``module:definition`` → digest of all code that the stage's result depends on."""
+    targets = [stage.build, *stage.code, *([stage.externals] if stage.externals else [])]
+    return reader.digests(targets, frozenset(_texts(config(stage))))
 
 
 def _texts(value: Any) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph
-from llm_core.graph.identity import Recipe, recipe
+from llm_core.graph.identity import Recipe, code, recipe
 from llm_core.graph.stage import Stage
 from llm_core.store.manifest import Artifact, Manifest
 from llm_core.store.store import Store
@@ -55,6 +55,10 @@ class Planner:
             self._recipes[name] = recipe(self.graph[name], self._reader)
         return self._recipes[name]
 
+    def code(self, name: str) -> dict[str, str]:
+        """The code of a stage, without looking at its sources."""
+        return code(self.graph[name], self._reader)
+
     def plan(self, only: set[str] | None = None) -> list[PlanItem]:
         """An item for every stage in order; with ``only``, for these and what they are made from."""
         wanted = {stage.name for stage in self.graph}
@@ -73,6 +77,10 @@ class Planner:
         inputs = {role: items[name].artifact for role, name in stage.inputs.items()}
         contents = {role: artifact.manifest.content for role, artifact in inputs.items() if artifact}
         own = self.recipe(stage.name)
+        twin = self._twin(stage, items)
+        if twin:
+            notes = [f"the same run as {twin}"]
+            return PlanItem(stage.name, "hit", [], items[twin].identity, notes=notes)
         previous = self.previous(stage)
         seconds = previous.seconds if previous else None
         if len(contents) == len(inputs):
@@ -91,6 +99,18 @@ class Planner:
         if verdict == "maybe":
             reasons = [f"hits if {stage.inputs[role]} comes out as before" for role in inputs if role not in contents]
         return PlanItem(stage.name, verdict, reasons, seconds=seconds)
+
+    def _twin(self, stage: Stage, items: dict[str, PlanItem]) -> str | None:
+        """An earlier stage of the plan that is yet to make the same artifact under another name."""
+        for name, item in items.items():
+            other = self.graph[name]
+            if (
+                item.verdict in ("run", "maybe")
+                and (other.kind, dict(other.inputs)) == (stage.kind, dict(stage.inputs))
+                and self.recipe(name) == self.recipe(stage.name)
+            ):
+                return name
+        return None
 
     def _closed_gates(self, stage: Stage, items: dict[str, PlanItem]) -> list[str]:
         reasons = []

@@ -15,12 +15,14 @@ class Stage:
     ``inputs``: role → name of the stage that fills it.
     ``config``: the slice of the experiment, by parameter name; all that ``build`` gets to see of it.
     ``bounds``: limits for ``checks`` to judge by; outside identity.
-    ``checks``: ``module:function``, called as ``function(stats, bounds)``; it returns a list of ``Check``.
+    ``checks``: ``module:function``, called as ``function(stats, bounds)``; it returns a list of ``Check``, one for each
+    name in ``gates`` (whose failure closes the stage to what depends on it) and ``advice`` (which only tells).
     ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
     reads from outside the store.
     ``code``: more ``module:name`` that ``build`` runs without importing (in a process of its own, say).
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
+    ``trains``: whether it occupies the accelerators, in a process of its own.
     ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
     """
 
@@ -32,10 +34,13 @@ class Stage:
     config: Mapping[str, Any] = field(default_factory=dict)
     bounds: Any = None
     checks: str | None = None
+    gates: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
     externals: str | None = None
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     resumable: bool = False
+    trains: bool = False
     kind: str = ""
 
     def __post_init__(self) -> None:

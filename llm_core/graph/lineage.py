@@ -1,0 +1,82 @@
+"""What an artifact was made from, down to the sources: a walk over manifests."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import PedigreeError
+from llm_core.store.manifest import Artifact, read_manifest
+from llm_core.store.store import Store
+
+RUNTIME_ONLY = True
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """An artifact in the lineage of another; ``role`` is what it was to the one above it."""
+
+    role: str
+    artifact: Artifact
+    inputs: "list[Ancestor]"
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training run, finished or live: its configuration and the shards that it reads."""
+
+    stage: str
+    identity: str
+    config: dict[str, Any]
+    shards: Path
+
+
+def by_name(store: Store, experiment: str, name: str) -> Artifact:
+    """The artifact that ``name`` means: a stage of the experiment (its last one), or the start of an identity."""
+    head = store.head(experiment, name)
+    found = []
+    for kind in store.kinds():
+        for path in (store.root / "artifacts" / kind).iterdir():
+            if path.name == head or (len(name) >= 4 and path.name.startswith(name)):
+                manifest = read_manifest(path)
+                if manifest is not None:
+                    found.append(Artifact(path, manifest))
+    if len(found) != 1:
+        many = f"{len(found)} artifacts" if found else "no artifact"
+        raise PedigreeError(
+            f"{name!r} means {many} here; give a stage of the experiment {experiment!r} that has been made, or more "
+            "of an identity (`pedigree query 'FROM artifacts'` lists them)"
+        )
+    return found[0]
+
+
+def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
+    """The tree of artifacts below ``artifact``; ``PedigreeError`` where one is gone."""
+    inputs = []
+    for record in artifact.manifest.inputs:
+        kind = _kind_of(store, record.identity)
+        if kind is None:
+            raise PedigreeError(f"{record.stage} {record.identity} is in the lineage, but no longer in the store")
+        manifest = read_manifest(store.folder(kind, record.identity))
+        assert manifest is not None
+        inputs.append(ancestry(store, Artifact(store.folder(kind, record.identity), manifest), record.role))
+    return Ancestor(role, artifact, inputs)
+
+
+def training_run(store: Store, experiment: str, name: str) -> TrainingRun:
+    """The training run that ``name`` means; a live one is found in the work folders."""
+    for path in sorted((store.root / "work" / "training_run").glob("*/stage.json")):
+        about = json.loads(path.read_bytes())
+        if (about["experiment"], about["stage"]) == (experiment, name) or path.parent.name.startswith(name):
+            live = store.folder("token_shards", about["inputs"]["shards"])
+            return TrainingRun(about["stage"], about["identity"], about["config"], live)
+    artifact = by_name(store, experiment, name)
+    if artifact.manifest.kind != "training_run":
+        raise PedigreeError(f"{name} is no training run, but {artifact.manifest.kind}: it has no steps")
+    manifest = artifact.manifest
+    shards = next(record.identity for record in manifest.inputs if record.role == "shards")
+    return TrainingRun(manifest.stage, manifest.identity, manifest.config, store.folder("token_shards", shards))
+
+
+def _kind_of(store: Store, identity: str) -> str | None:
+    return next((kind for kind in store.kinds() if store.folder(kind, identity).is_dir()), None)

@@ -1,0 +1,178 @@
+"""DuckDB views over the files of the store. No data is copied, so no reader ever blocks a run, and live runs are seen.
+
+======== ===========================================================================================================
+artifacts one row per committed artifact
+inputs    one row per artifact and input
+checks    one row per artifact and check, as judged when the artifact was made
+runs      one row per training run, finished or live
+steps     one row per run and optimiser step
+evals     one row per artifact, task and metric
+samples   one row per generation
+drops     one row per dropped document, with the rule and its value
+======== ===========================================================================================================
+"""
+
+from pathlib import Path
+
+import duckdb
+
+RUNTIME_ONLY = True
+
+_MANIFEST = {
+    "kind": "VARCHAR",
+    "stage": "VARCHAR",
+    "experiment": "VARCHAR",
+    "identity": "VARCHAR",
+    "content": "VARCHAR",
+    "code_digest": "VARCHAR",
+    "config": "JSON",
+    "externals": "JSON",
+    "inputs": "STRUCT(role VARCHAR, stage VARCHAR, identity VARCHAR, content VARCHAR)[]",
+    "files": "STRUCT(path VARCHAR, size BIGINT, xxh3 VARCHAR, volatile BOOLEAN)[]",
+    "checks": "STRUCT(name VARCHAR, passed BOOLEAN, blocking BOOLEAN, message VARCHAR, value DOUBLE, bound DOUBLE)[]",
+    "stats": "JSON",
+    "started": "TIMESTAMPTZ",
+    "seconds": "DOUBLE",
+    "versions": "JSON",
+    "git_commit": "VARCHAR",
+    "git_dirty": "BOOLEAN",
+    "host": "VARCHAR",
+    "device": "VARCHAR",
+    "filename": "VARCHAR",
+}
+_UNFINISHED = {name: _MANIFEST[name] for name in ("kind", "stage", "experiment", "identity", "filename")}
+_STEP = {
+    "step": "BIGINT",
+    "loss": "DOUBLE",
+    "validation_loss": "DOUBLE",
+    "lr": "DOUBLE",
+    "grad_norm": "DOUBLE",
+    "tokens": "BIGINT",
+    "seconds": "DOUBLE",
+    "tokens_per_second": "DOUBLE",
+    "skipped": "BOOLEAN",
+    "time": "DOUBLE",
+    "filename": "VARCHAR",
+}
+_EVAL = {
+    "task": "VARCHAR",
+    "metric": "VARCHAR",
+    "value": "DOUBLE",
+    "stderr": "DOUBLE",
+    "n": "BIGINT",
+    "chance": "DOUBLE",
+    "filename": "VARCHAR",
+}
+_SAMPLE = {
+    "prompt": "VARCHAR",
+    "temperature": "DOUBLE",
+    "text": "VARCHAR",
+    "tokens": "BIGINT",
+    "seed": "BIGINT",
+    "filename": "VARCHAR",
+}
+_DROP = {
+    "doc_id": "VARCHAR",
+    "text": "VARCHAR",
+    "source": "VARCHAR",
+    "origin": "VARCHAR",
+    "row": "BIGINT",
+    "rule": "VARCHAR",
+    "value": "DOUBLE",
+    "kept_doc_id": "VARCHAR",
+    "filename": "VARCHAR",
+}
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _escaped(path: Path) -> str:
+    """A path in which glob characters stand for themselves."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
+
+
+def _files(root: Path, patterns: list[str], columns: dict[str, str], reader: str) -> str:
+    """A table expression over the files that match; an empty one with the same columns when none does."""
+    matching = [pattern for pattern in patterns if next(iter(root.glob(pattern)), None) is not None]
+    if not matching:
+        nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
+        return f"(SELECT {nothing} WHERE false)"
+    globs = ", ".join(_literal(f"{_escaped(root)}/{pattern}") for pattern in matching)
+    if reader == "parquet":
+        present = f"read_parquet([{globs}], union_by_name = true, filename = true)"
+        empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
+        return f"(SELECT * FROM {present} UNION ALL BY NAME SELECT {empty} WHERE false)"
+    kinds = ", ".join(f"{name}: {_literal(kind)}" for name, kind in columns.items() if name != "filename")
+    form = "newline_delimited" if reader == "lines" else "auto"
+    torn = ", ignore_errors = true" if reader == "lines" else ""
+    return (
+        f"read_json([{globs}], format = '{form}', columns = {{{kinds}}}, filename = true, "
+        f"maximum_object_size = 268435456{torn})"
+    )
+
+
+# The folder of a file's artifact is its identity.
+_IDENTITY = "regexp_extract(filename, '/(?:artifacts|work)/[^/]+/([^/]+)/', 1)"
+
+
+def view_definitions(root: Path) -> dict[str, str]:
+    """View name → SELECT, over the store at ``root`` as it is now."""
+    manifests = _files(root, ["artifacts/*/*/manifest.json"], _MANIFEST, "json")
+    unfinished = _files(root, ["work/*/*/stage.json"], _UNFINISHED, "json")
+    steps = _files(
+        root, ["artifacts/training_run/*/metrics.jsonl", "work/training_run/*/metrics.jsonl"], _STEP, "lines"
+    )
+    evals = _files(root, ["artifacts/eval_results/*/evals.jsonl"], _EVAL, "lines")
+    samples = _files(root, ["artifacts/generation_samples/*/samples.jsonl"], _SAMPLE, "lines")
+    drops = _files(root, ["artifacts/*/*/dropped/*.parquet"], _DROP, "parquet")
+    named = {
+        "steps": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename), "
+        f"regexp_matches(filename, '/work/[^/]+/[^/]+/metrics.jsonl$') AS live FROM {steps} WHERE step IS NOT NULL",
+        "evals": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {evals} WHERE task IS NOT NULL",
+        "samples": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {samples} WHERE prompt IS NOT NULL",
+        "drops": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {drops}",
+    }
+    return {
+        "artifacts": "SELECT experiment, stage, kind, identity, content, started, seconds, "
+        "list_sum([file.size for file in files])::BIGINT AS bytes, len(files) AS files, stats, config, code_digest, "
+        f"versions, git_commit, git_dirty, host, device, left(filename, -14) AS path FROM {manifests}",
+        "inputs": "SELECT experiment, stage, identity, input.role AS role, input.stage AS input_stage, "
+        f"input.identity AS input_identity, input.content AS input_content "
+        f"FROM (SELECT *, unnest(inputs) AS input FROM {manifests})",
+        "checks": 'SELECT experiment, stage, identity, "check".name AS name, "check".passed AS passed, '
+        '"check".blocking AS blocking, "check".value AS value, "check".bound AS bound, "check".message AS message '
+        f'FROM (SELECT *, unnest(checks) AS "check" FROM {manifests})',
+        **named,
+        "runs": "SELECT steps.identity, any_value(artifacts.experiment) AS experiment, "
+        "any_value(artifacts.stage) AS stage, bool_or(live) AS live, max(step) AS steps, max(tokens) AS tokens, "
+        "arg_max(loss, step) AS loss, arg_max(validation_loss, step) AS validation_loss, "
+        "sum(steps.seconds) AS seconds, median(tokens_per_second) AS tokens_per_second, "
+        "count(*) FILTER (skipped) AS skipped_steps, to_timestamp(max(time)) AS last_step "
+        f"FROM ({named['steps']}) AS steps LEFT JOIN "
+        f"(SELECT identity, experiment, stage FROM {manifests} UNION ALL SELECT identity, experiment, stage FROM "
+        f"{unfinished}) AS artifacts USING (identity) GROUP BY steps.identity",
+    }
+
+
+def open_views(root: Path) -> duckdb.DuckDBPyConnection:
+    """A connection in memory with all views; it locks nothing."""
+    connection = duckdb.connect()
+    _create(connection, root)
+    return connection
+
+
+def write_views(root: Path, database: Path) -> None:
+    """Put a database with the views at ``database``, for other programs; replaced as a whole."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    temporary = database.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    with duckdb.connect(str(temporary)) as connection:
+        _create(connection, root)
+    temporary.replace(database)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
+    for name, select in view_definitions(root).items():
+        connection.execute(f"CREATE VIEW {name} AS {select}")

@@ -1,0 +1,49 @@
+"""Jobs, schedules and the sensor. Each may run as often as it likes: what has not changed is a hit."""
+
+from typing import Any
+
+import dagster as dg
+
+from llm_core.graph.graph import Graph
+from llm_core.graph.identity import digest_of
+from llm_core.registry import load_object
+
+
+def _job_name(graph: Graph, what: str) -> str:
+    return f"{graph.experiment}_{what}"
+
+
+def jobs(graph: Graph) -> list[Any]:
+    """All of the graph; the data up to the shards; the evaluation with the report."""
+    return [
+        dg.define_asset_job(_job_name(graph, "everything"), selection=dg.AssetSelection.all()),
+        dg.define_asset_job(_job_name(graph, "data"), selection=dg.AssetSelection.groups("data", "tokens")),
+        dg.define_asset_job(_job_name(graph, "evals"), selection=dg.AssetSelection.groups("evaluation", "release")),
+    ]
+
+
+def schedules(graph: Graph) -> list[dg.ScheduleDefinition]:
+    """Evaluation every night, data every week. They are off until someone turns them on."""
+    return [
+        dg.ScheduleDefinition(
+            name=_job_name(graph, "nightly_evals"), job_name=_job_name(graph, "evals"), cron_schedule="0 3 * * *"
+        ),
+        dg.ScheduleDefinition(
+            name=_job_name(graph, "weekly_data"), job_name=_job_name(graph, "data"), cron_schedule="0 4 * * 0"
+        ),
+    ]
+
+
+def source_sensor(graph: Graph) -> dg.SensorDefinition:
+    """Starts the data job when a source has new or changed files."""
+    stage = graph["raw_documents"]
+
+    @dg.sensor(name=_job_name(graph, "new_sources"), job_name=_job_name(graph, "data"), minimum_interval_seconds=300)
+    def new_sources(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        assert stage.externals is not None
+        now = digest_of(load_object(stage.externals)(**stage.config))
+        if now == context.cursor:
+            return dg.SkipReason("the sources are as they were")
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=now)], cursor=now)
+
+    return new_sources

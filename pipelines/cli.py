@@ -1,0 +1,182 @@
+"""The ``pedigree`` command: the same stages as in Dagster, planned, run and asked about from a terminal."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from llm_core.errors import PedigreeError
+from pipelines import show
+from llm_core.store.home import pedigree_home
+from pipelines.session import open_session
+
+app = typer.Typer(
+    help="Language models from scratch as a graph of artifacts that know what they were made from.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(highlight=False)
+
+ExperimentName = Annotated[str, typer.Argument(help="An experiment by name, or the path of its YAML file.")]
+ExperimentOption = Annotated[str, typer.Option("--experiment", "-e", help="Whose stages names refer to.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors for people go to standard error in one piece, and end the command with 1."""
+    try:
+        yield
+    except PedigreeError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]error:[/] ", end="")
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command of the application, whose ``PedigreeError`` is told without a traceback."""
+    return app.command()(_told()(function))
+
+
+@command
+def plan(experiment: ExperimentName = "tiny", as_json: AsJson = False) -> None:
+    """What would run, and why, and how long it took last; nothing is run."""
+    items = open_session(experiment).planner().plan()
+    if as_json:
+        print(json.dumps([show.plan_record(item) for item in items], indent=1))
+    else:
+        console.print(show.plan_table(items))
+
+
+@command
+def run(
+    experiment: ExperimentName = "tiny",
+    select: Annotated[
+        list[str] | None, typer.Option(help="A stage, with what it is made from; repeat for several.")
+    ] = None,
+) -> None:
+    """Make what the plan says, in order, without Dagster's daemon; the UI sees the artifacts as hits."""
+    session = open_session(experiment)
+    unknown = [name for name in select or [] if name not in session.graph]
+    if unknown:
+        known = ", ".join(stage.name for stage in session.graph)
+        raise PedigreeError(f"{session.experiment.name} has no stage {unknown[0]!r}; known: {known}")
+    show.run(console, session, set(select) if select else None)
+    _refresh_views(session.store.root)
+
+
+@command
+def accept(
+    stage: Annotated[str, typer.Argument(help="The stage whose code changed without changing its result.")],
+    why: Annotated[str, typer.Option(help="The reason, which is recorded with your name and the time.")],
+    experiment: ExperimentOption = "tiny",
+) -> None:
+    """Record that changed code can't have changed a stage's result, so that its artifact serves on."""
+    from llm_core.graph.accept import accept as accept_stage
+
+    session = open_session(experiment)
+    if stage not in session.graph:
+        raise PedigreeError(f"{session.experiment.name} has no stage {stage!r}")
+    alias = accept_stage(session.planner(), stage, why)
+    console.print(f"{stage}: {alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})")
+
+
+@command
+def preflight(experiment: ExperimentName = "one_billion", as_json: AsJson = False) -> None:
+    """Parameters, memory, time and cost of the full run, without any GPU; refuses what cannot fit."""
+    from llm_core.train.preflight import preflight as examine
+
+    report = examine(open_session(experiment).experiment)
+    if as_json:
+        print(json.dumps(show.preflight_record(report), indent=1))
+    else:
+        console.print(show.preflight_table(report))
+
+
+@command
+def why(
+    what: Annotated[str, typer.Argument(help="A training run (stage or identity) with STEP; or a score, task/metric.")],
+    step: Annotated[int | None, typer.Argument(help="An optimiser step of the run; the first is 1.")] = None,
+    experiment: ExperimentOption = "tiny",
+    as_json: AsJson = False,
+) -> None:
+    """Where a training step or a score came from, down to the source documents."""
+    from pipelines import trace
+
+    session = open_session(experiment)
+    if step is not None:
+        rows = trace.step_rows(session, what, step)
+        print(json.dumps(rows, indent=1)) if as_json else console.print(trace.step_table(what, step, rows))
+    else:
+        score, tree = trace.score(session, what)
+        print(json.dumps(trace.tree_record(score, tree), indent=1)) if as_json else console.print(
+            trace.tree(score, tree)
+        )
+
+
+@command
+def query(
+    sql: Annotated[
+        str, typer.Argument(help="DuckDB SQL over artifacts, inputs, checks, runs, steps, evals, samples, drops.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Ask DuckDB about everything that was made or is being made."""
+    import duckdb
+
+    from llm_core.store.views import open_views
+
+    root = pedigree_home() / "store"
+    with open_views(root) as connection:
+        try:
+            relation = connection.sql(sql)
+        except duckdb.Error as error:
+            raise PedigreeError(f"DuckDB: {error}") from None
+        if relation is None:
+            return
+        if as_json:
+            rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+            print(json.dumps(rows, indent=1, default=str))
+        else:
+            print(relation)
+    _refresh_views(root)
+
+
+@command
+def verify(experiment: ExperimentName = "tiny") -> None:
+    """Read every artifact of the experiment in full and compare it with its manifest."""
+    session = open_session(experiment)
+    damaged = 0
+    for item in session.planner().plan():
+        if item.artifact is not None:
+            damage = session.store.verifier.damage(item.artifact, full=True)
+            damaged += damage is not None
+            console.print(f"[red]damaged[/]  {item.stage}: {damage}" if damage else f"[green]whole[/]    {item.stage}")
+    if damaged:
+        raise PedigreeError(f"{damaged} damaged; the next run makes them anew")
+
+
+@command
+def report(experiment: ExperimentName = "tiny") -> None:
+    """Say where the training report is."""
+    session = open_session(experiment)
+    item = session.planner().plan({"training_report"})[-1]
+    if item.artifact is None:
+        raise PedigreeError(f"there is no report of {session.experiment.name} as it is now: {'; '.join(item.reasons)}")
+    _refresh_views(session.store.root)
+    print(item.artifact.path / "report.html")
+
+
+def _refresh_views(root: Path) -> None:
+    """Keep the database for other programs in step with what kinds of files there are."""
+    from llm_core.store.views import write_views
+
+    if os.access(root, os.W_OK):
+        write_views(root, root.parent / "pedigree.duckdb")

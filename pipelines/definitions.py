@@ -1,0 +1,27 @@
+"""Definitions of one experiment: its assets, resources, jobs, schedules and sensor."""
+
+import dagster as dg
+
+from pipelines.as_asset import as_asset
+from pipelines.automation import jobs, schedules, source_sensor
+from pipelines.resources import ComputeResource, StoreResource, TrackingResource
+from pipelines.session import open_session
+
+
+def definitions(name: str) -> dg.Definitions:
+    """The code location of an experiment, by name or path."""
+    session = open_session(name)
+    experiment, graph, planner = session.experiment, session.graph, session.planner()
+    return dg.Definitions(
+        assets=[as_asset(graph, stage, planner) for stage in graph],
+        resources={
+            "store": StoreResource(),
+            "compute": ComputeResource(**experiment.compute.model_dump()),
+            "tracking": TrackingResource(**experiment.tracking.model_dump()),
+        },
+        jobs=jobs(graph),
+        schedules=schedules(graph),
+        sensors=[source_sensor(graph)],
+        # One step at a time in one process: a stage uses all cores, or all accelerators, by itself.
+        executor=dg.in_process_executor,
+    )

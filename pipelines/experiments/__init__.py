@@ -1,0 +1,16 @@
+"""The experiments that come with Pedigree, and how one is found by name."""
+
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+
+FOLDER = Path(__file__).parent
+
+
+def experiment_file(name: str) -> Path:
+    """The YAML file of an experiment: by name among those here, or by path."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(item.stem for item in FOLDER.glob("*.yaml")))
+        raise PedigreeError(f"there is no experiment {name!r}; known: {known}; or give the path of a YAML file")
+    return path

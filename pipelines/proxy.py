@@ -1,0 +1,5 @@
+"""The code location of the experiment ``proxy``."""
+
+from pipelines.definitions import definitions
+
+defs = definitions("proxy")

@@ -1,0 +1,51 @@
+"""What a run needs and no result depends on: the store, the compute target, tracking."""
+
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+
+from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.store.home import pedigree_home
+from llm_core.store.store import Store
+
+
+class StoreResource(dg.ConfigurableResource):
+    """The artifact store; below ``PEDIGREE_HOME`` unless ``root`` is set."""
+
+    root: str | None = None
+
+    def open(self) -> Store:
+        """The store."""
+        return Store(Path(self.root).expanduser().resolve() if self.root else pedigree_home() / "store")
+
+
+class ComputeResource(dg.ConfigurableResource):
+    """The machine that trains; fields as in the experiment's section ``compute``, which gives the defaults."""
+
+    target: Literal["local", "h100x8"]
+    ranks: int | None
+    parallel: Literal["ddp", "fsdp2"]
+    micro_batch: int
+    compile: bool
+    activation_checkpointing: bool
+    checkpoint_every: int
+    keep_checkpoints: int
+    watchdog_seconds: float
+    price_per_gpu_hour: float
+    expected_mfu: float
+
+    def spec(self) -> ComputeSpec:
+        """The checked section."""
+        return ComputeSpec(**{name: getattr(self, name) for name in ComputeSpec.model_fields})
+
+
+class TrackingResource(dg.ConfigurableResource):
+    """Weights & Biases; a key comes from the environment only."""
+
+    wandb: Literal["off", "offline", "online"]
+    project: str
+
+    def spec(self) -> TrackingSpec:
+        """The checked section."""
+        return TrackingSpec(wandb=self.wandb, project=self.project)

@@ -1,0 +1,101 @@
+"""Plans, runs and preflights as people see them in a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from llm_core.graph.execute import materialize
+from llm_core.graph.job import Runtime
+from llm_core.graph.plan import PlanItem
+from pipelines.session import Session
+
+COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
+REASONS_SHOWN = 6
+
+
+def plan_record(item: PlanItem) -> dict[str, Any]:
+    """A plan's item as JSON data."""
+    return {
+        "stage": item.stage,
+        "verdict": item.verdict,
+        "reasons": item.reasons,
+        "identity": item.identity,
+        "seconds": item.seconds,
+        "notes": item.notes,
+    }
+
+
+def plan_table(items: list[PlanItem]) -> Table:
+    """A plan as a table, with its sums below."""
+    to_make = [item for item in items if item.verdict in ("run", "maybe")]
+    known = [item.seconds for item in to_make if item.seconds is not None]
+    caption = f"{sum(item.verdict == 'hit' for item in items)} hits, {len(to_make)} to make"
+    if known:
+        caption += f"; those that ran before took {duration(sum(known))}"
+    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left", header_style="bold")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("verdict")
+    table.add_column("last took", justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for item in items:
+        lines = item.reasons[:REASONS_SHOWN]
+        if len(item.reasons) > REASONS_SHOWN:
+            lines.append(f"and {len(item.reasons) - REASONS_SHOWN} more (--json lists all)")
+        took = duration(item.seconds) if item.seconds is not None else ""
+        verdict = f"[{COLOURS[item.verdict]}]{item.verdict}[/]"
+        table.add_row(item.stage, verdict, took, "\n".join([*lines, *item.notes]).replace("[", "\\["))
+    return table
+
+
+def run(console: Console, session: Session, only: set[str] | None) -> None:
+    """Materialize the plan's stages in order, with a bar for the one at work."""
+    names = [item.stage for item in session.planner().plan(only)]
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        for name in names:
+            task = bars.add_task(name, total=None, unit="", figures="")
+
+            def progress(done: float, total: float, unit: str, task: Any = task) -> None:
+                bars.update(task, completed=int(done), total=int(total), unit=unit)
+
+            def observe(figures: Mapping[str, float], task: Any = task) -> None:
+                if "loss" in figures:
+                    speed = figures.get("tokens_per_second", 0.0)
+                    bars.update(task, figures=f"loss {figures['loss']:.3f}, {speed:,.0f} tokens/s")
+
+            runtime = Runtime(
+                compute=session.experiment.compute,
+                tracking=session.experiment.tracking,
+                progress=progress,
+                observe=observe,
+                log=console.print,
+            )
+            outcome = materialize(session.planner(), name, runtime)
+            bars.remove_task(task)
+            took = "" if outcome.cache == "hit" else f" in {duration(outcome.artifact.manifest.seconds)}"
+            console.print(f"[{'green' if outcome.cache == 'hit' else 'yellow'}]{outcome.cache:>4}[/] {name}{took}")
+            for check in outcome.checks:
+                if not check.passed:
+                    mark = "[red]gate[/]" if check.name in session.graph[name].gates else "[yellow]note[/]"
+                    console.print(f"     {mark} {check.name}: {check.message}")
+
+
+def duration(seconds: float) -> str:
+    """3.2 s, 4 min 10 s, 5 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,5 @@
+"""The code location of the experiment ``tiny``."""
+
+from pipelines.definitions import definitions
+
+defs = definitions("tiny")

@@ -1,0 +1,140 @@
+"""``pedigree why``: from a step or a score down to documents."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.tree import Tree
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.lineage import Ancestor, ancestry, by_name, training_run
+from pipelines.session import Session
+from pipelines.show import duration
+
+SCORED = {"eval_results": "evals.jsonl"}
+
+
+def step_rows(session: Session, run: str, step: int) -> list[dict[str, Any]]:
+    """The document parts of a batch, one row each, in batch order."""
+    from llm_core.tokens.trace import documents_of_step
+
+    found = training_run(session.store, session.experiment.name, _local(session, run))
+    training = found.config["training"]
+    steps = training["tokens"] // training["batch_tokens"]
+    if not 1 <= step <= steps:
+        raise PedigreeError(f"{found.stage} has the steps 1 to {steps}; there is no step {step}")
+    ranges = documents_of_step(
+        found.shards,
+        step,
+        sequence_length=training["sequence_length"],
+        batch_size=training["batch_tokens"] // training["sequence_length"],
+        seed=found.config["seed"],
+    )
+    return [vars(item) for item in ranges]
+
+
+def step_table(run: str, step: int, rows: list[dict[str, Any]]) -> Table:
+    """The rows as a table."""
+    documents = len({row["doc_id"] for row in rows})
+    title = f"{run}, step {step}: {documents} documents in {rows[-1]['sequence'] + 1} sequences"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for name in ("sequence", "tokens", "shard", "token_start"):
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("source")
+    table.add_column("origin", overflow="fold")
+    table.add_column("row", justify="right")
+    table.add_column("document", no_wrap=True)
+    for row in rows:
+        place = (row["source"], row["origin"].replace("[", "\\["), str(row["row"]), row["doc_id"][:12])
+        figures = (row[name] for name in ("sequence", "tokens", "shard", "token_start"))
+        table.add_row(*(f"{figure:,}" for figure in figures), *place)
+    return table
+
+
+def score(session: Session, what: str) -> tuple[list[dict[str, Any]], Ancestor]:
+    """The rows of evals that ``what`` names (task, or task/metric), and the lineage of their artifact.
+
+    A stage or an identity in place of a score gives its lineage with no rows.
+    """
+    from llm_core.store.views import open_views
+
+    task, _, metric = what.partition("/")
+    latest = session.store.head(session.experiment.name, "eval_results")
+    with open_views(session.store.root) as connection:
+        rows = connection.execute(
+            "SELECT task, metric, value, stderr, n, identity FROM evals "
+            "WHERE identity = ? AND task = ? AND (? = '' OR metric = ?)",
+            [latest, task, metric, metric],
+        ).fetchall()
+        known = connection.execute(
+            "SELECT DISTINCT task || '/' || metric AS score FROM evals WHERE identity = ? ORDER BY score", [latest]
+        ).fetchall()
+    names = ("task", "metric", "value", "stderr", "n", "identity")
+    scores = [dict(zip(names, row, strict=True)) for row in rows]
+    try:
+        name = scores[0]["identity"] if scores else _local(session, what)
+        return scores, ancestry(session.store, by_name(session.store, session.experiment.name, name))
+    except PedigreeError as error:
+        raise PedigreeError(f"{error}\nknown scores: {', '.join(row[0] for row in known) or 'none yet'}") from None
+
+
+def tree(scores: list[dict[str, Any]], ancestor: Ancestor) -> Tree:
+    """The lineage as a tree; an artifact that stands in it twice is spelled out once."""
+    root = Tree(_line(ancestor), guide_style="dim")
+    for row in scores:
+        error = f" ± {row['stderr']:.4f}" if row["stderr"] is not None else ""
+        root.add(f"[bold]{row['task']}/{row['metric']} = {row['value']:.4f}{error}[/] (n = {row['n']:,})")
+    seen: set[str] = set()
+
+    def grow(branch: Tree, item: Ancestor) -> None:
+        for below in item.inputs:
+            identity = below.artifact.manifest.identity
+            if identity in seen:
+                branch.add(f"[dim]{below.artifact.manifest.stage} {identity[:12]}, as above[/]")
+                continue
+            seen.add(identity)
+            grow(branch.add(_line(below)), below)
+        externals = item.artifact.manifest.externals
+        if externals:
+            names = ", ".join(f"{name} {digest[:12]}" for name, digest in list(externals.items())[:4])
+            more = f" and {len(externals) - 4} more" if len(externals) > 4 else ""
+            branch.add(f"[dim]sources: {names}{more}[/]".replace("[dim]sources: [", "[dim]sources: \\["))
+
+    grow(root, ancestor)
+    return root
+
+
+def tree_record(scores: list[dict[str, Any]], ancestor: Ancestor) -> dict[str, Any]:
+    """Scores and lineage as JSON data."""
+
+    def record(item: Ancestor) -> dict[str, Any]:
+        manifest = item.artifact.manifest
+        return {
+            "role": item.role,
+            "stage": manifest.stage,
+            "kind": manifest.kind,
+            "identity": manifest.identity,
+            "content": manifest.content,
+            "path": str(item.artifact.path),
+            "started": manifest.started,
+            "git_commit": manifest.git_commit,
+            "externals": manifest.externals,
+            "inputs": [record(below) for below in item.inputs],
+        }
+
+    return {"scores": scores, "lineage": record(ancestor)}
+
+
+def _line(item: Ancestor) -> str:
+    manifest = item.artifact.manifest
+    commit = (
+        f", commit {manifest.git_commit[:8]}{' with changes' if manifest.git_dirty else ''}"
+        if (manifest.git_commit)
+        else ""
+    )
+    took = f"{manifest.started}, {duration(manifest.seconds)}"
+    return f"[bold]{manifest.stage}[/] {manifest.identity[:12]} [dim]({took}, {manifest.host}{commit})[/]"
+
+
+def _local(session: Session, name: str) -> str:
+    """A stage's name without the experiment, as Dagster's asset keys have it."""
+    return name.removeprefix(f"{session.experiment.name}/")

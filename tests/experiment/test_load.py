@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import Spec, canonical, later
+from llm_core.experiment.load import load_experiment
+from pipelines.experiments import FOLDER, experiment_file
+
+MINIMAL = """
+model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}
+training: {batch_tokens: 1024, tokens: 100_000, optimizer: {lr: 3e-3}}
+"""
+
+
+def write(folder: Path, text: str, name: str = "small.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_the_name_comes_from_the_file_and_numbers_are_numbers(tmp_path: Path) -> None:
+    experiment = load_experiment(write(tmp_path, MINIMAL))
+    assert experiment.name == "small"
+    assert experiment.training.optimizer.lr == 0.003
+    assert experiment.training.steps == 97
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_experiments_that_come_with_pedigree_load(path: Path) -> None:
+    assert load_experiment(path).name == path.stem
+
+
+def test_extends_merges_sections_and_null_removes_a_rule(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL + "cleaning: {rules: {min_words: {min: 5}, max_words: {max: 9}}}\nseed: 3\n", "base.yaml")
+    path = write(tmp_path, "extends: base\ncleaning: {rules: {min_words: null}}\ntraining: {grad_clip: null}\n")
+    experiment = load_experiment(path)
+    assert list(experiment.cleaning.rules) == ["max_words"]
+    assert experiment.training.grad_clip is None
+    assert (experiment.seed, experiment.name) == (3, "small")
+
+
+def test_source_patterns_start_at_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "sub", MINIMAL + "raw: {sources: [{kind: files, paths: ['*.txt']}]}\n", "base.yaml")
+    experiment = load_experiment(write(tmp_path, "extends: sub/base\n"))
+    assert experiment.raw.sources[0].paths == (f"{tmp_path}/sub/*.txt",)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: [", r"small\.yaml: line 1, column 9: "),
+        ("- a\n", "an experiment is a mapping of sections, not list"),
+        ("seed: 1\nseed: 2\n", "line 2, column 1: the key 'seed' stands twice"),
+        ("1: 2\n", "the key 1 is not text"),
+        (MINIMAL + "modle: {}\n", "modle: there is no such key"),
+        (MINIMAL.replace("d_ff", "d_fff"), r"model\.d_ff: Field required"),
+        (MINIMAL.replace("n_heads: 4", "n_heads: 5"), "model: d_model 64 is not a multiple of n_heads 5"),
+        (MINIMAL.replace("n_kv_heads: 2", "n_kv_heads: 3"), "model: n_heads 4 is not a multiple of n_kv_heads 3"),
+        (MINIMAL.replace("d_ff: 128", "d_ff: '128'"), r"model\.d_ff: .*integer \(it is '128'\)"),
+        (MINIMAL.replace("d_ff: 128", "d_ff: -1"), r"model\.d_ff: .*greater than or equal to 1"),
+        (MINIMAL.replace("3e-3", ".nan"), r"training\.optimizer\.lr: "),
+        (MINIMAL.replace("100_000", "10"), "training: tokens 10 is less than one batch"),
+        (MINIMAL.replace("batch_tokens: 1024", "batch_tokens: 1000"), "training: batch_tokens 1000 is not a multiple"),
+        (MINIMAL + "tokenizer: {vocab_size: 70000}\n", "tokenizer.vocab_size 70000 does not fit shards.dtype uint16"),
+        (MINIMAL + "cleaning: {rules: {min_wrods: {min: 1}}}\n", "unknown cleaning rule 'min_wrods'; known: "),
+        (MINIMAL + "cleaning: {rules: {min_words: {}}}\n", "give 'min', 'max' or both"),
+        (MINIMAL + "raw: {sources: []}\n", r"raw\.sources: "),
+        (MINIMAL + "raw: {sources: [{kind: webs}]}\n", r"raw\.sources\.0: "),
+        (MINIMAL + "extends: nowhere\n", "extends: there is no "),
+        (MINIMAL + "extends: small\n", "'extends' goes in a circle: small.yaml → small.yaml"),
+        (MINIMAL + "description: 2026-01-01\n", "a value is no number, text, list or mapping"),
+        (MINIMAL + "name: Bad Name\n", "name: "),
+    ],
+)
+def test_errors_name_file_and_field(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(PedigreeError, match=message) as error:
+        load_experiment(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PedigreeError, match="there is no such file"):
+        load_experiment(tmp_path / "none.yaml")
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PedigreeError, match="can't be read"):
+        load_experiment(path)
+    with pytest.raises(PedigreeError, match=r"no experiment 'tinny'; known: .*tiny"):
+        experiment_file("tinny")
+
+
+def test_a_variant_that_cannot_be_built_is_an_error_before_any_work(tmp_path: Path) -> None:
+    proxies = "proxies: {model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}, "
+    proxies += "training: {batch_tokens: 1024, tokens: 2048}, variants: {baseline: {}, odd: {n_heads: 5}}}\n"
+    with pytest.raises(PedigreeError, match="proxies"):
+        load_experiment(write(tmp_path, MINIMAL + proxies))
+
+
+def test_a_field_added_later_stays_out_of_identities_while_it_means_as_before() -> None:
+    class Old(Spec):
+        width: int = 1
+
+    class New(Spec):
+        width: int = 1
+        window: int | None = later(default=512, absent=None)
+
+    assert canonical(New(window=None)) == canonical(Old())
+    assert canonical(New()) == {"width": 1, "window": 512}
+
+
+def test_paths_stay_out_of_identities(tmp_path: Path) -> None:
+    text = MINIMAL + "raw: {sources: [{kind: files, paths: ['*.txt']}]}\n"
+    assert "paths" not in str(canonical(load_experiment(write(tmp_path, text))))

@@ -1,0 +1,165 @@
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.execute import materialize
+from llm_core.graph.job import Job, Runtime
+from llm_core.graph.plan import Planner
+from llm_core.graph.stage import Stage
+from llm_core.store.files import write_atomically
+from llm_core.store.lease import lease
+from llm_core.store.store import Store
+from tests.graph import toy
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    toy.reset()
+
+
+def link(job: Job, name: str, salt: int) -> dict[str, Any]:
+    (job.out / "link").symlink_to("/etc/hostname")
+    return {"value": 1}
+
+
+def full_disk(job: Job, name: str, salt: int) -> dict[str, Any]:
+    (job.out / "half").write_text("half")
+    raise OSError(errno.ENOSPC, "No space left on device", str(job.out / "half"))
+
+
+def slow(job: Job, name: str, salt: int) -> dict[str, Any]:
+    with (job.work.parents[2] / "builds").open("a") as log:
+        log.write("built\n")
+    time.sleep(1.5)
+    (job.out / "value").write_text("1")
+    return {"value": 1}
+
+
+def steals(job: Job, name: str, salt: int) -> dict[str, Any]:
+    (owner,) = (job.work.parents[2] / "leases").glob("*.json")
+    owner.write_text(json.dumps({"token": "another", "pid": 7, "host": "elsewhere"}))
+    (job.out / "value").write_text("1")
+    return {"value": 1}
+
+
+def planner(build: str, root: Path) -> Planner:
+    stage = toy.stage("a")
+    return toy.planner([Stage(**{**vars(stage), "build": f"tests.store.test_store:{build}"})], root)
+
+
+def nothing_committed(root: Path) -> bool:
+    return not list(root.glob("artifacts/*/*"))
+
+
+def test_a_link_is_no_part_of_an_artifact(tmp_path: Path) -> None:
+    with pytest.raises(PedigreeError, match="no links"):
+        materialize(planner("link", tmp_path), "a", Runtime())
+    assert nothing_committed(tmp_path)
+
+
+def test_a_full_disk_is_named_and_commits_nothing(tmp_path: Path) -> None:
+    with pytest.raises(PedigreeError, match=r"half: the disk is full\. Nothing was committed"):
+        materialize(planner("full_disk", tmp_path), "a", Runtime())
+    assert nothing_committed(tmp_path)
+
+
+def test_a_full_disk_at_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("llm_core.store.store.write_atomically", no_room)
+    with pytest.raises(PedigreeError, match="the disk is full"):
+        materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
+    assert nothing_committed(tmp_path)
+    monkeypatch.undo()
+    assert materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime()).cache == "made"
+
+
+def test_who_lost_the_lease_cannot_commit(tmp_path: Path) -> None:
+    with pytest.raises(PedigreeError, match="taken over by process 7 on elsewhere; nothing was committed"):
+        materialize(planner("steals", tmp_path), "a", Runtime())
+    assert nothing_committed(tmp_path)
+
+
+def _materialize_slowly(root: Path) -> None:
+    materialize(planner("slow", root), "a", Runtime())
+
+
+def test_two_runs_at_once_make_it_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_materialize_slowly, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "builds").read_text() == "built\n"
+
+
+def test_a_dead_owners_lease_is_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from llm_core.store.lease import lease\n"
+        "with lease(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "held\n"
+    told: list[str] = []
+
+    def waiting(line: str) -> None:
+        told.append(line)
+        os.kill(owner.pid, signal.SIGKILL)
+
+    with lease(tmp_path, "x", waiting) as held:
+        held.check()
+    owner.wait()
+    owner.stdout.close()
+    assert f"waiting for process {owner.pid} on " in told[0]
+
+
+def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_materialize_slowly, args=(tmp_path,))
+    process.start()
+    while not (tmp_path / "builds").exists():
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    assert nothing_committed(tmp_path)
+    assert materialize(planner("slow", tmp_path), "a", Runtime()).cache == "made"
+
+
+def test_committed_files_are_read_only_and_volatile_ones_do_not_count(tmp_path: Path) -> None:
+    artifact = materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime()).artifact
+    assert {record.path: record.volatile for record in artifact.manifest.files} == {"value": False, "clock": True}
+    assert (artifact.path / "value").stat().st_mode & 0o222 == 0
+    again = materialize(toy.planner([toy.stage("a")], tmp_path / "other"), "a", Runtime()).artifact
+    assert (again.path / "clock").read_bytes() != (artifact.path / "clock").read_bytes()
+    assert again.manifest.content == artifact.manifest.content
+
+
+def test_atomic_writes_leave_no_temporary_files(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"one")
+    write_atomically(tmp_path / "a", b"two")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"two")]
+
+
+def test_a_hit_does_not_read_files_again_but_a_full_check_does(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    artifact = materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime()).artifact
+    path = artifact.path / "value"
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_text("99999")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # rot that leaves no trace in size and time
+    assert store.verifier.damage(artifact) is None
+    assert "is damaged" in (store.verifier.damage(artifact, full=True) or "")
