@@ -34,4 +34,4 @@ def punctuated_lines() -> pl.Expr:
 
 def short_lines() -> pl.Expr:
     """Share of lines of at most 30 characters. FineWeb: at most 0.67."""
-    return 1 - share(text().str.count_matches(r"\S.{30,}"), line_count())
+    return share(line_count() - text().str.count_matches(r"\S.{30,}"), line_count())

@@ -122,7 +122,7 @@ def _is_wanted(origin: str) -> bool:
     *folders, name = origin.split("/")
     return (
         name.endswith(".py")
-        and not name.startswith(("test_", "_sysconfigdata"))
+        and not name.startswith(("test_", "conftest.", "_sysconfigdata"))
         and ".." not in folders
         and not (_SKIPPED_FOLDERS | _COPIES).intersection(folders)
     )

@@ -1,0 +1,67 @@
+"""Byte-level BPE (Sennrich et al., 2016; on bytes: Radford et al., 2019), and how a trained one is opened."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.data import TokenizerSpec
+
+UNKNOWN = "<|unk|>"
+
+# What text is cut into before merging; merges stay within a piece.
+PATTERNS = {
+    "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "llama3": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+}
+
+
+def special_tokens(spec: TokenizerSpec) -> list[str]:
+    """The special tokens in the order of their ids, from 0; the first one ends every document."""
+    unknown = [] if spec.byte_fallback or UNKNOWN in spec.special_tokens else [UNKNOWN]
+    return [*spec.special_tokens, *unknown]
+
+
+def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
+    """A tokenizer of ``spec.vocab_size`` entries or fewer; the same for the same texts on any number of threads."""
+    unknown = None if spec.byte_fallback else UNKNOWN
+    tokenizer = Tokenizer(models.BPE(unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERNS[spec.pattern]), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=spec.vocab_size,
+        min_frequency=spec.min_frequency,
+        special_tokens=special_tokens(spec),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()) if spec.byte_fallback else [],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in ``tokenizer.json``; special tokens that are written out in a text stay text."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise PedigreeError(f"{path}: not a tokenizer: {error}; train it again") from None
+    tokenizer.encode_special_tokens = True  # not kept in the file
+    return tokenizer
+
+
+def end_of_text(tokenizer: Tokenizer, path: Path) -> int:
+    """The id that ends every document: the lowest special one. ``path`` is for the message of ``PedigreeError``."""
+    special = sorted(number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special)
+    if not special:
+        raise PedigreeError(f"{path}: has no special token, so nothing ends a document; train the tokenizer again")
+    return special[0]
