@@ -13,7 +13,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             description="lm-eval on held-out documents, beside a unigram token model and xz.",
             build="llm_core.evals.stage:build",
             checks="llm_core.evals.stage:checks",
-            code=("llm_core.evals.run:main", "llm_core/evals/tasks/*"),
+            code=("llm_core.evals.run:main",),
             inputs={
                 "model": "pretrained_model",
                 "tokenizer": "tokenizer",

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from llm_core.errors import PedigreeError
-from pipelines import show
 from llm_core.store.home import pedigree_home
+from pipelines import show
 from pipelines.session import open_session
 
 app = typer.Typer(

@@ -1,6 +1,7 @@
 """Plans, runs and preflights as people see them in a terminal."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
+from llm_core.train.preflight import Preflight
 from pipelines.session import Session
 
 COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
@@ -89,6 +91,52 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
                 if not check.passed:
                     mark = "[red]gate[/]" if check.name in session.graph[name].gates else "[yellow]note[/]"
                     console.print(f"     {mark} {check.name}: {check.message}")
+
+
+def preflight_record(report: Preflight) -> dict[str, Any]:
+    """A preflight as JSON data."""
+    return {**asdict(report), "memory_total": report.memory.total}
+
+
+def preflight_table(report: Preflight) -> Table:
+    """A preflight as a table: the model, the machine, memory, time and cost."""
+    table = Table(
+        title=f"{report.experiment} on {report.hardware}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        show_header=False,
+        pad_edge=False,
+    )
+    table.add_column(style="dim")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim", overflow="fold")
+    count = report.parameters
+    table.add_row(
+        "parameters", f"{count.total:,}", f"{count.total - count.embedding - count.head:,} without embeddings"
+    )
+    table.add_row("tokens", f"{report.tokens:,}", f"{report.steps:,} steps of {report.batch_tokens:,}")
+    shared = (
+        f"{report.accumulation_steps} micro-batches of {report.micro_batch} sequences on each of {report.ranks} ranks"
+    )
+    table.add_row("batch", f"{report.batch_sequences:,}", f"sequences of {report.sequence_length:,}; {shared}")
+    table.add_section()
+    for name, size in asdict(report.memory).items():
+        table.add_row(f"memory: {name.replace('_', ' ')}", f"{size / 1e9:,.2f} GB")
+    usable = f"of {report.usable_memory / 1e9:,.1f} GB usable ({report.device_memory / 1e9:,.0f} GB a device)"
+    table.add_row("memory: in all", f"[bold]{report.memory.total / 1e9:,.2f} GB[/]", f"{usable}, {report.parallel}")
+    table.add_section()
+    table.add_row("FLOPs", f"{report.flops:.3g}", f"{report.flops_per_token:.3g} a token: {report.flops_convention}")
+    if report.hours is not None and report.tokens_per_second is not None and report.peak_flops is not None:
+        peak = f"at {report.expected_mfu:.0%} MFU of {report.peak_flops / 1e12:,.0f} TFLOP/s a device"
+        table.add_row("tokens per second", f"{report.tokens_per_second:,.0f}", peak)
+        table.add_row("time", f"[bold]{report.hours:,.1f} h[/]", f"{report.gpu_hours:,.0f} GPU-hours")
+        table.add_row("cost", f"[bold]${report.cost:,.0f}[/]", f"at ${report.price_per_gpu_hour:.2f} a GPU-hour")
+    else:
+        table.add_row("time", "unknown", "this device's peak is not in the table; measure with a short run")
+    table.add_section()
+    table.add_row("command", "", report.command)
+    return table
 
 
 def duration(seconds: float) -> str:

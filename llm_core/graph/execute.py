@@ -91,6 +91,8 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             Job(stage.name, identity, by_role, work, out, runtime), **stage.config
         )
     stats = json.loads(json.dumps(stats))
+    if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
+        raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
     seconds = time.monotonic() - clock
     recipe = planner.recipe(stage.name)
     commit, dirty = git_state()

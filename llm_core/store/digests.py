@@ -1,8 +1,12 @@
 """Content digests of files."""
 
+import json
 from pathlib import Path
 
-from xxhash import xxh3_128
+from xxhash import xxh3_64_hexdigest, xxh3_128
+
+from llm_core.store.files import write_atomically
+from llm_core.store.home import pedigree_home
 
 RUNTIME_ONLY = True
 
@@ -16,3 +20,25 @@ def file_digest(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes whenever a file is written in the ordinary way: size, time of change in ns, inode."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def source_digest(path: Path) -> str:
+    """``file_digest`` of a file outside the store, read only when its stamp is new: plans ask for it every time."""
+    path = path.resolve()
+    memory = pedigree_home() / "store" / "stamps" / "sources" / f"{xxh3_64_hexdigest(str(path).encode())}.json"
+    now = [str(path), *stamp(path)]
+    try:
+        known = json.loads(memory.read_bytes())
+        if known["file"] == now:
+            return str(known["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never read before, or what was remembered is not whole: reading the file answers
+    digest = file_digest(path)
+    write_atomically(memory, json.dumps({"file": now, "digest": digest}).encode())
+    return digest

@@ -3,17 +3,11 @@
 import json
 from pathlib import Path
 
-from llm_core.store.digests import file_digest
+from llm_core.store.digests import file_digest, stamp
 from llm_core.store.files import write_atomically
 from llm_core.store.manifest import Artifact
 
 RUNTIME_ONLY = True
-
-
-def stamp(path: Path) -> list[int]:
-    """What changes whenever a file is written in the ordinary way: size, time of change in ns, inode."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 class Verifier:
