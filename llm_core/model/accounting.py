@@ -62,3 +62,37 @@ def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> i
 def kv_cache_bytes_per_token(spec: ModelSpec, element_bytes: int = 2) -> int:
     """Bytes that one token of one sequence takes in the KV cache (bf16 by default)."""
     return 2 * spec.n_layers * spec.n_kv_heads * spec.head_dim * element_bytes
+
+
+def activation_bytes_per_token(
+    spec: ModelSpec, sequence_length: int, *, precision: str = "bf16", checkpointing: bool = False
+) -> int:
+    """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
+
+    Without checkpointing, a block keeps (e: bytes of what matrices are multiplied in, 2 under bf16 autocast):
+
+    - twice the residual stream and its norm, in fp32: 16·d
+    - inputs of the products qkv and gate/up: 2·e·d; queries, keys and values, and the turned queries and keys:
+      e·(2·d + 3·kv); attention's result and the same in token order: 2·e·d; gate, up, silu(gate) and product: 4·e·F
+    - with QK-norm, the normalised heads in fp32, and under autocast an fp32 copy of what goes in: 4 or 8·(d + kv)
+    - with a document mask, its row in attention's type, which SDPA converts it to in every layer: e·T
+
+    With it, every block keeps its fp32 input, and one block at a time keeps the above.
+    """
+    d, kv = spec.d_model, spec.n_kv_heads * spec.head_dim
+    element = 2 if precision == "bf16" else 4
+    block = 16 * d + element * (6 * d + 3 * kv + 4 * spec.d_ff)
+    if spec.qk_norm:
+        block += (8 if precision == "bf16" else 4) * (d + kv)
+    if spec.document_mask:
+        block += element * sequence_length
+    final_norm = (8 + element) * d
+    if checkpointing:
+        return 4 * d * spec.n_layers + block + final_norm
+    return block * spec.n_layers + final_norm
+
+
+def logits_bytes_per_token(vocab_size: int, precision: str = "bf16") -> int:
+    """Bytes of logits a token, at the peak: log-probabilities in fp32, and logits or their gradient, twice."""
+    element = 2 if precision == "bf16" else 4
+    return (4 + 2 * element) * vocab_size

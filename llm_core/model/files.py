@@ -64,9 +64,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Mod
     path = folder / WEIGHTS
     try:
         if _crc32(path) != info["weights_crc32"]:
-            raise PedigreeError(
-                f"{path}: cut short, damaged, or not what {INFO} describes; make the model again"
-            )
+            raise PedigreeError(f"{path}: cut short, damaged, or not what {INFO} describes; make the model again")
         tensors = load_file(path, device=str(device))
     except FileNotFoundError:
         raise PedigreeError(f"{path}: there is no such file; make the model again") from None

@@ -1,0 +1,46 @@
+"""What machines can do: memory, and peak speed in bf16."""
+
+import os
+from dataclasses import dataclass
+
+RUNTIME_ONLY = True
+
+PEAK_BF16_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10G": 70e12, "RTX 4090": 165e12}
+"""Dense bf16 FLOP/s with fp32 accumulation by the makers' data sheets (SXM where there are several), by a part of the
+name that CUDA gives the device."""
+
+RESERVE_SHARE = 0.08
+"""Memory left alone: CUDA context, NCCL's buffers, the allocator's fragments."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A machine: ``devices`` equal ones with ``memory`` bytes each, and their peak FLOP/s where it is known."""
+
+    name: str
+    devices: int
+    memory: int
+    peak_flops: float | None
+
+    @property
+    def usable_memory(self) -> int:
+        """Bytes of a device that a run may plan with."""
+        return int(self.memory * (1 - RESERVE_SHARE))
+
+
+H100X8 = Hardware("8 × H100 SXM 80 GB", devices=8, memory=80_000_000_000, peak_flops=PEAK_BF16_FLOPS["H100"])
+
+
+def hardware_of(target: str) -> Hardware:
+    """The machine behind ``compute.target``; ``local`` looks at this one: its GPUs, or its CPU."""
+    if target == "h100x8":
+        return H100X8
+    import torch
+
+    devices = torch.cuda.device_count()
+    if not devices:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Hardware(f"CPU with {os.cpu_count()} cores", devices=1, memory=memory, peak_flops=None)
+    found = torch.cuda.get_device_properties(0)
+    peak = next((peak for part, peak in PEAK_BF16_FLOPS.items() if part in found.name), None)
+    return Hardware(f"{devices} × {found.name}", devices=devices, memory=found.total_memory, peak_flops=peak)

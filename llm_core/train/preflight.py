@@ -1,0 +1,241 @@
+"""What a run will need, by formula and before any GPU is paid for; and whether it can run at all."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.model.accounting import (
+    FLOPS_CONVENTION,
+    ParameterCount,
+    activation_bytes_per_token,
+    block_parameters,
+    flops_per_token,
+    logits_bytes_per_token,
+    parameter_count,
+)
+from llm_core.train.hardware import Hardware, hardware_of
+
+RUNTIME_ONLY = True
+
+FP32 = 4
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device at the fullest moment of a step, by what they hold.
+
+    ``autocast_copies``: the matrices in bf16, which the backward pass needs once more. ``gathered``: what FSDP2 has
+    whole for the moment (the matrices outside the blocks, and two blocks: one at work, one on its way).
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    autocast_copies: int
+    gathered: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(asdict(self).values())
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Figures of the full run. FLOPs after ``flops_convention``; memory in bytes a device.
+
+    ``hours`` is training alone at ``expected_mfu`` of the devices' peak; it and what follows from it are None where
+    the peak is not known (a CPU).
+    """
+
+    experiment: str
+    hardware: str
+    ranks: int
+    parallel: str
+    parameters: ParameterCount
+    memory: Memory
+    usable_memory: int
+    device_memory: int
+    sequence_length: int
+    batch_sequences: int
+    batch_tokens: int
+    micro_batch: int
+    accumulation_steps: int
+    steps: int
+    tokens: int
+    flops_convention: str
+    flops_per_token: int
+    flops: int
+    peak_flops: float | None
+    expected_mfu: float
+    tokens_per_second: float | None
+    hours: float | None
+    gpu_hours: float | None
+    cost: float | None
+    price_per_gpu_hour: float
+    command: str
+
+
+def preflight(experiment: Experiment) -> Preflight:
+    """Examine the full run of ``experiment`` on its compute target.
+
+    Raises ``PedigreeError`` for one that can't run: more ranks than devices, a batch that the ranks can't share
+    equally, or more memory than a device has; the message says what to turn down, and by how much.
+    """
+    compute, training = experiment.compute, experiment.training
+    hardware = hardware_of(compute.target)
+    on_cpu = hardware.peak_flops is None and hardware.name.startswith("CPU")
+    ranks = compute.ranks or hardware.devices
+    if ranks > hardware.devices and not on_cpu:
+        raise PedigreeError(
+            f"compute.ranks {ranks}: {hardware.name} has {hardware.devices} devices; set it to at most that"
+        )
+    if training.batch_size % ranks:
+        raise PedigreeError(
+            f"training.batch_tokens {training.batch_tokens}: its {training.batch_size} sequences can't be shared "
+            f"equally by {ranks} ranks; {_nearest_batches(training.batch_size, ranks, training.sequence_length)} can"
+        )
+    # Ranks on a CPU share its memory.
+    usable = hardware.usable_memory // ranks if on_cpu else hardware.usable_memory
+    memory = estimate_memory(experiment, compute, ranks)
+    if memory.total > usable:
+        raise PedigreeError(_too_large(experiment, hardware, ranks, memory, usable))
+
+    per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, training.sequence_length)
+    tokens = training.steps * training.batch_tokens
+    speed = None if hardware.peak_flops is None else ranks * hardware.peak_flops * compute.expected_mfu / per_token
+    hours = None if speed is None else tokens / speed / 3600
+    gpu_hours = None if hours is None else hours * ranks
+    return Preflight(
+        experiment=experiment.name,
+        hardware=hardware.name,
+        ranks=ranks,
+        parallel=compute.parallel,
+        parameters=parameter_count(experiment.model, experiment.tokenizer.vocab_size),
+        memory=memory,
+        usable_memory=usable,
+        device_memory=hardware.memory,
+        sequence_length=training.sequence_length,
+        batch_sequences=training.batch_size,
+        batch_tokens=training.batch_tokens,
+        micro_batch=_micro_batch(experiment, compute, ranks),
+        accumulation_steps=_accumulation(experiment, compute, ranks),
+        steps=training.steps,
+        tokens=tokens,
+        flops_convention=FLOPS_CONVENTION,
+        flops_per_token=per_token,
+        flops=per_token * tokens,
+        peak_flops=hardware.peak_flops,
+        expected_mfu=compute.expected_mfu,
+        tokens_per_second=speed,
+        hours=hours,
+        gpu_hours=gpu_hours,
+        cost=None if gpu_hours is None else gpu_hours * compute.price_per_gpu_hour,
+        price_per_gpu_hour=compute.price_per_gpu_hour,
+        command=f"torchrun --standalone --nproc-per-node {ranks} -m llm_core.train spec.json",
+    )
+
+
+def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int) -> Memory:
+    """Bytes on one of ``ranks`` devices, as ``llm_core.train`` trains: fp32 weights, gradients and two AdamW moments.
+
+    DDP holds all of them on every device. FSDP2 shards them; but while it accumulates gradients over micro-batches it
+    keeps them whole, and reduces them once a step.
+    """
+    spec, vocab_size, training = experiment.model, experiment.tokenizer.vocab_size, experiment.training
+    count = parameter_count(spec, vocab_size)
+    total = count.total * FP32
+    sharded = compute.parallel == "fsdp2" and ranks > 1
+    shard = math.ceil(total / ranks) if sharded else total
+    gathered = 0
+    if sharded:
+        blocks = min(2, spec.n_layers) * block_parameters(spec)
+        gathered = (count.embedding + count.head + spec.d_model + blocks) * FP32
+    gradients = shard
+    if sharded:
+        gradients += total if _accumulation(experiment, compute, ranks) > 1 else gathered
+    tokens = _micro_batch(experiment, compute, ranks) * training.sequence_length
+    activations = activation_bytes_per_token(
+        spec,
+        training.sequence_length,
+        precision=training.precision,
+        checkpointing=compute.activation_checkpointing,
+    )
+    matrices = count.total - count.norms - (0 if spec.tie_embeddings else count.embedding)
+    return Memory(
+        weights=shard,
+        gradients=gradients,
+        optimizer=2 * shard,
+        autocast_copies=2 * matrices if training.precision == "bf16" else 0,
+        gathered=gathered,
+        activations=tokens * activations,
+        logits=tokens * logits_bytes_per_token(vocab_size, training.precision),
+    )
+
+
+def _micro_batch(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:
+    return min(compute.micro_batch, experiment.training.batch_size // ranks)
+
+
+def _accumulation(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:
+    return math.ceil(experiment.training.batch_size / ranks / compute.micro_batch)
+
+
+def _nearest_batches(sequences: int, ranks: int, sequence_length: int) -> str:
+    below = sequences // ranks * ranks
+    choices = [number for number in (below, below + ranks) if number]
+    return " or ".join(str(number * sequence_length) for number in choices)
+
+
+def _too_large(experiment: Experiment, hardware: Hardware, ranks: int, memory: Memory, usable: int) -> str:
+    parts = sorted(asdict(memory).items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name.replace('_', ' ')} {size / GB:.1f}" for name, size in parts if size)
+    text = (
+        f"{experiment.name} does not fit: a rank needs {memory.total / GB:.1f} GB, and on {hardware.name} "
+        f"{usable / GB:.1f} GB are usable ({listed})"
+    )
+    smallest: tuple[int, ComputeSpec] | None = None
+    for compute in _thriftier(experiment.compute):
+        needed = estimate_memory(experiment, compute, ranks).total
+        if needed <= usable:
+            return f"{text}; it would with {_changes(experiment.compute, compute)} ({needed / GB:.1f} GB)"
+        if smallest is None or needed < smallest[0]:
+            smallest = needed, compute
+    assert smallest is not None
+    needed, compute = smallest
+    count = parameter_count(experiment.model, experiment.tokenizer.vocab_size).total
+    return (
+        f"{text}; even with {_changes(experiment.compute, compute)} it needs {needed / GB:.1f} GB: turn down "
+        f"model.d_model, d_ff or n_layers, from {count / 1e9:.2f} to about {count * usable / needed / 1e9:.2f} "
+        "billion parameters"
+    )
+
+
+def _thriftier(compute: ComputeSpec) -> Iterator[ComputeSpec]:
+    """Ways to need less memory, from what costs least speed to what costs most."""
+    spreads = ["ddp", "fsdp2"] if compute.parallel == "ddp" else ["fsdp2"]
+    for parallel in spreads:
+        for checkpointing in [False, True][compute.activation_checkpointing :]:
+            micro_batch = compute.micro_batch
+            while micro_batch >= 1:
+                yield compute.model_copy(
+                    update={
+                        "parallel": parallel,
+                        "activation_checkpointing": checkpointing,
+                        "micro_batch": micro_batch,
+                    }
+                )
+                micro_batch //= 2
+
+
+def _changes(before: ComputeSpec, after: ComputeSpec) -> str:
+    fields = ("micro_batch", "activation_checkpointing", "parallel")
+    changed = [name for name in fields if getattr(before, name) != getattr(after, name)]
+    texts = [f"compute.{name} {getattr(before, name)} → {getattr(after, name)}" for name in changed]
+    return ", ".join(texts) or "every setting as it is"

@@ -1,0 +1,137 @@
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from subprocess import run
+from typing import Any
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.load import load_experiment
+from llm_core.train import preflight as module
+from llm_core.train.hardware import Hardware
+from llm_core.train.preflight import estimate_memory, preflight
+
+FOLDER = Path(__file__).parents[2] / "pipelines" / "experiments"
+
+
+@pytest.fixture(scope="module")
+def one_billion() -> Experiment:
+    return load_experiment(FOLDER / "one_billion.yaml")
+
+
+def changed(experiment: Experiment, **sections: dict[str, Any]) -> Experiment:
+    updates = {name: getattr(experiment, name).model_copy(update=values) for name, values in sections.items()}
+    return experiment.model_copy(update=updates)
+
+
+def test_the_full_run(one_billion: Experiment) -> None:
+    report = preflight(one_billion)
+    assert 1.0e9 < report.parameters.total < 1.2e9
+    assert (report.ranks, report.steps, report.batch_tokens) == (8, 19_073, 1 << 20)
+    assert report.micro_batch * report.accumulation_steps * report.ranks == report.batch_sequences == 512
+    assert report.command == "torchrun --standalone --nproc-per-node 8 -m llm_core.train spec.json"
+    # By hand: N = 1.059e9, attention 12 × 22 × 2048 × 2048, at 40% of eight times 989 TFLOP/s.
+    per_token = 6 * 1_059_153_920 + 12 * 22 * 2048 * 2048
+    assert report.flops_per_token == pytest.approx(per_token, rel=1e-4)
+    assert report.hours == pytest.approx(20e9 * per_token / (8 * 989e12 * 0.4) / 3600, rel=1e-3)
+    assert report.cost == pytest.approx(report.hours * 8 * 3.0)
+    assert report.memory.total < report.usable_memory < report.device_memory == 80_000_000_000
+
+
+def test_memory_by_hand(one_billion: Experiment) -> None:
+    memory = preflight(one_billion).memory
+    numbers = 1_059_153_920
+    assert (memory.weights, memory.gradients, memory.optimizer) == (4 * numbers, 4 * numbers, 8 * numbers)
+    assert memory.autocast_copies == pytest.approx(2 * numbers, rel=1e-3)
+    assert memory.gathered == 0
+    assert memory.logits == 8 * 2048 * 32_768 * 8
+    block = 16 * 2048 + 2 * (6 * 2048 + 3 * 512 + 4 * 5632)
+    assert memory.activations == pytest.approx(8 * 2048 * 22 * block, rel=0.02)
+    assert memory.total == sum(asdict(memory).values())
+
+
+def test_the_proxy_has_its_size() -> None:
+    report = preflight(load_experiment(FOLDER / "proxy.yaml"))
+    assert report.parameters.total == pytest.approx(0.69e9, rel=0.005)
+    assert report.tokens == pytest.approx(1e9, rel=0.001)
+
+
+@pytest.mark.parametrize("name", ["proxy", "one_billion"])
+def test_the_large_experiments_have_the_whole_graph(name: str) -> None:
+    experiment = load_experiment(FOLDER / f"{name}.yaml")
+    assert experiment.name == name
+    assert experiment.proxies is not None
+    assert experiment.proxies.baseline == "baseline"
+    assert len(experiment.proxies.variants) >= 3
+    assert len(experiment.proxies.learning_rates) >= 3
+    (source,) = experiment.raw.sources
+    assert source.paths == (str(FOLDER / "data" / "fineweb_edu" / "*.parquet"),)
+
+
+def test_fsdp2_shards_what_ddp_repeats(one_billion: Experiment) -> None:
+    ddp, fsdp2 = (
+        estimate_memory(one_billion, one_billion.compute.model_copy(update={"parallel": parallel}), ranks=8)
+        for parallel in ("ddp", "fsdp2")
+    )
+    assert fsdp2.weights == math.ceil(ddp.weights / 8)
+    assert fsdp2.optimizer == 2 * fsdp2.weights
+    assert fsdp2.gradients == fsdp2.weights + ddp.gradients, "accumulated whole"
+    assert 0 < fsdp2.gathered < ddp.weights
+    assert (fsdp2.activations, fsdp2.logits) == (ddp.activations, ddp.logits)
+    alone = one_billion.compute.model_copy(update={"parallel": "fsdp2"})
+    assert estimate_memory(one_billion, alone, ranks=1) == estimate_memory(one_billion, one_billion.compute, ranks=1)
+
+
+def test_too_large_a_micro_batch_is_refused_with_one_that_fits(one_billion: Experiment) -> None:
+    with pytest.raises(PedigreeError, match=r"does not fit.*compute\.micro_batch 64 → 8") as caught:
+        preflight(changed(one_billion, compute={"micro_batch": 64}))
+    assert "activations" in str(caught.value)
+    preflight(changed(one_billion, compute={"micro_batch": 8}))
+
+
+def test_what_the_refusal_proposes_fits(one_billion: Experiment) -> None:
+    long = changed(one_billion, training={"sequence_length": 32_768}, compute={"micro_batch": 4})
+    with pytest.raises(PedigreeError, match="micro_batch 4 → 2, compute.activation_checkpointing False → True"):
+        preflight(long)
+    preflight(changed(long, compute={"micro_batch": 2, "activation_checkpointing": True}))
+    with pytest.raises(PedigreeError, match="does not fit"):
+        preflight(changed(long, compute={"micro_batch": 4, "activation_checkpointing": True}))
+
+
+def test_a_model_that_can_not_fit_at_all_is_refused(one_billion: Experiment) -> None:
+    huge = changed(one_billion, model={"d_model": 16_384, "d_ff": 45_056, "n_layers": 80})
+    with pytest.raises(PedigreeError, match=r"turn down model\.d_model, d_ff or n_layers, from .* billion"):
+        preflight(huge)
+
+
+def test_a_batch_that_the_ranks_can_not_share_is_refused(one_billion: Experiment) -> None:
+    with pytest.raises(PedigreeError, match=r"500 sequences .* 8 ranks; 1015808 or 1032192 can"):
+        preflight(changed(one_billion, training={"batch_tokens": 500 * 2048}))
+
+
+def test_more_ranks_than_gpus_are_refused(one_billion: Experiment) -> None:
+    with pytest.raises(PedigreeError, match=r"compute\.ranks 16: .* has 8 devices"):
+        preflight(changed(one_billion, compute={"ranks": 16}))
+
+
+def test_a_cpu_has_memory_and_no_known_peak(one_billion: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "hardware_of", lambda _: Hardware("CPU with 4 cores", 1, 100_000_000_000, None))
+    report = preflight(changed(one_billion, compute={"target": "local"}))
+    assert (report.ranks, report.hours, report.cost, report.tokens_per_second) == (1, None, None, None)
+    assert report.flops > 0
+    with pytest.raises(PedigreeError, match=r"46\.0 GB are usable"):  # two ranks share the machine's memory
+        preflight(changed(one_billion, compute={"target": "local", "ranks": 2}))
+
+
+def test_h100x8_needs_no_torch() -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from llm_core.experiment.load import load_experiment\n"
+        "from llm_core.train.preflight import preflight\n"
+        "preflight(load_experiment(Path(sys.argv[1])))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    run([sys.executable, "-c", code, str(FOLDER / "one_billion.yaml")], check=True)
