@@ -94,7 +94,7 @@ def test_too_large_a_micro_batch_is_refused_with_one_that_fits(one_billion: Expe
 
 def test_what_the_refusal_proposes_fits(one_billion: Experiment) -> None:
     long = changed(one_billion, training={"sequence_length": 32_768}, compute={"micro_batch": 4})
-    with pytest.raises(PedigreeError, match="micro_batch 4 → 2, compute.activation_checkpointing False → True"):
+    with pytest.raises(PedigreeError, match=r"micro_batch 4 → 2, compute\.activation_checkpointing False → True"):
         preflight(long)
     preflight(changed(long, compute={"micro_batch": 2, "activation_checkpointing": True}))
     with pytest.raises(PedigreeError, match="does not fit"):
