@@ -17,7 +17,7 @@ Request = tuple[Any, list[int], list[int]]
 
 
 class PedigreeLM(TemplateLM):
-    """Log-likelihoods by ``model``, in fp32, on rows of similar length.
+    """Log-likelihoods by ``model``, in fp32, on rows of similar length. ``tokenizer``: see ``load_tokenizer``.
 
     ``max_length``: tokens that the model reads at once (its training length). ``advance(done, total)`` is called after
     every batch with the numbers of scored rows.
@@ -35,8 +35,6 @@ class PedigreeLM(TemplateLM):
         super().__init__()
         self.model = model.eval()
         self.tokenizer = tokenizer
-        # Text that spells a special token is text.
-        self.tokenizer.encode_special_tokens = True
         self.max_length = max_length
         self.batch_size = batch_size
         self._eot = eot

@@ -47,15 +47,15 @@ def main(path: Path) -> None:
     from lm_eval.evaluator import evaluate
     from lm_eval.tasks import TaskManager
     from lm_eval.utils import handle_non_serializable
-    from tokenizers import Tokenizer
 
     from llm_core.evals.lm import PedigreeLM
     from llm_core.model.files import load_model
+    from llm_core.tokens.tokenizer import load_tokenizer
 
     imported = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, _ = load_model(Path(spec.model), device)
-    tokenizer = Tokenizer.from_file(spec.tokenizer)
+    tokenizer = load_tokenizer(Path(spec.tokenizer))
     lm = PedigreeLM(
         model, tokenizer, spec.eot, spec.sequence_length, spec.batch_size, lambda *done: _tell(spec.progress, done)
     )

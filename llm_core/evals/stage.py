@@ -20,6 +20,7 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.launch import run_group
 from llm_core.tokens.loader import ShardReader
+from llm_core.tokens.tokenizer import load_tokenizer
 
 # Long documents enough for every question, should some of them not yield one.
 DOCUMENTS_PER_QUESTION = 4
@@ -121,10 +122,7 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
 
 def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]], int]:
     """Token ids of every text, and how many texts the tokenizer gives back as they were."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.encode_special_tokens = True
+    tokenizer = load_tokenizer(tokenizer_file)
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     decoded = (tokenizer.decode(tokens, skip_special_tokens=False) for tokens in ids)
     return ids, sum(back == text for back, text in zip(decoded, texts, strict=True))

@@ -1,0 +1,128 @@
+"""The stage ``ablation_report``: the proxy runs side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.graph.job import Job
+from llm_core.graph.stage import Check
+from llm_core.report.figures import bars, differences, dots, rate_sweep
+from llm_core.report.style import Picture
+from llm_core.store.manifest import Artifact
+
+RESULTS = "ablation.json"
+TIMING = "timing.json"
+
+
+def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rates: Sequence[float]) -> dict[str, Any]:
+    """Compare the runs that fill the roles ``variant/<name>`` and ``lr/<rate>``.
+
+    ``ablation.json`` holds what follows from the weights; ``timing.json`` and the figures (PNG) hold clock times.
+    """
+    runs = {name: job.inputs[f"variant/{name}"] for name in variants}
+    sweep = {rate: job.inputs[f"lr/{rate:g}"] for rate in learning_rates}
+    reference = runs[baseline] if baseline is not None else None
+    results: dict[str, Any] = {
+        "baseline": baseline,
+        "variants": [_variant(name, run, reference) for name, run in runs.items()],
+        "learning_rates": [{"learning_rate": rate, **_outcome(sweep[rate])} for rate in sorted(sweep)],
+    }
+    timing = {
+        "variants": {name: _timing(run) for name, run in runs.items()},
+        "learning_rates": {f"{rate:g}": _timing(run) for rate, run in sweep.items()},
+    }
+    for name, content in ((RESULTS, results), (TIMING, timing)):
+        (job.out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    pictures = ablation_pictures(results, timing)
+    return {
+        "runs": len(runs) + len(sweep),
+        "finite_runs": sum(run.stats["final_validation_loss"] is not None for run in (*runs.values(), *sweep.values())),
+        "baseline": baseline,
+        "losses": {line["name"]: line["validation_loss"] for line in results["variants"]},
+        "differences": {line["name"]: line["difference"] for line in results["variants"]},
+        "sweep_losses": {f"{line['learning_rate']:g}": line["validation_loss"] for line in results["learning_rates"]},
+        "best_learning_rate": best_learning_rate(results),
+        "figures": {picture.name: f"figures/{picture.save(job.out / 'figures')}" for picture in pictures},
+    }
+
+
+def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about proxies)
+    """Every run ended with a loss. A run that diverged is a result, too, so the gate stays open."""
+    finite, runs = stats["finite_runs"], stats["runs"]
+    return [
+        Check(
+            "losses_finite",
+            finite == runs,
+            f"{finite} of {runs} runs ended with a finite validation loss",
+            blocking=False,
+            value=finite,
+            bound=runs,
+        )
+    ]
+
+
+def best_learning_rate(results: Mapping[str, Any]) -> float | None:
+    """The rate of the lowest validation loss; None without a finite one."""
+    finite = [line for line in results["learning_rates"] if line["validation_loss"] is not None]
+    return min(finite, key=lambda line: line["validation_loss"])["learning_rate"] if finite else None
+
+
+def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> list[Picture]:
+    """Loss, difference, wall time, speed and size of the variants, and the sweep; what there is of it."""
+    baseline = results["baseline"]
+    pictures = []
+    finished = [line for line in results["variants"] if line["validation_loss"] is not None]
+    if finished:
+        losses = [(line["name"], line["validation_loss"]) for line in finished]
+        pictures.append(dots("ablation_loss", "Validation loss of the variants", losses, "nats per token", baseline))
+    compared = [(line["name"], line["difference"]) for line in finished if line["difference"] is not None]
+    others = [(name, value) for name, value in compared if name != baseline]
+    if others:
+        pictures.append(differences(others, str(baseline)))
+    if results["variants"]:
+        clocks = timing["variants"]
+        sizes = [(line["name"], line["parameters"]) for line in results["variants"]]
+        seconds = [(name, clock["seconds"]) for name, clock in clocks.items()]
+        speeds = [(name, clock["tokens_per_second"]) for name, clock in clocks.items()]
+        pictures += [
+            bars("ablation_wall_time", "Wall time", seconds, "seconds", baseline),
+            bars("ablation_tokens_per_second", "Speed", speeds, "tokens per second", baseline),
+            bars("ablation_parameters", "Size", sizes, "parameters", baseline),
+        ]
+    sweep = [(line["learning_rate"], line["validation_loss"]) for line in results["learning_rates"]]
+    sweep = [(rate, loss) for rate, loss in sweep if loss is not None]
+    if sweep:
+        pictures.append(rate_sweep(sweep))
+    return pictures
+
+
+def _variant(name: str, run: Artifact, reference: Artifact | None) -> dict[str, Any]:
+    loss, base = run.stats["final_validation_loss"], reference.stats["final_validation_loss"] if reference else None
+    model = run.manifest.config["model"]
+    usual = reference.manifest.config["model"] if reference else model
+    return {
+        "name": name,
+        "changes": {field: value for field, value in model.items() if value != usual.get(field)},
+        "difference": None if loss is None or base is None else round(loss - base, 6),
+        **_outcome(run),
+    }
+
+
+def _outcome(run: Artifact) -> dict[str, Any]:
+    return {
+        "validation_loss": run.stats["final_validation_loss"],
+        "training_loss": run.stats["final_loss"],
+        "parameters": run.stats["parameters"],
+        "steps": run.stats["steps"],
+        "tokens": run.stats["tokens"],
+        "content": run.manifest.content,
+    }
+
+
+def _timing(run: Artifact) -> dict[str, Any]:
+    return {
+        "identity": run.manifest.identity,
+        "seconds": run.stats["seconds_training"],
+        "tokens_per_second": run.stats["tokens_per_second"],
+    }

@@ -1,0 +1,351 @@
+"""From artifacts to what the page says: every figure of the report, already in words where people read it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.report.ablation import RESULTS, TIMING, best_learning_rate
+from llm_core.report.units import (
+    dollars,
+    duration,
+    exact,
+    in_bytes,
+    moment,
+    percent,
+    short,
+    signed,
+)
+from llm_core.store.manifest import Artifact
+
+Inputs = Mapping[str, Artifact]
+Facts = list[tuple[str, str]]
+
+NONE = "\N{EN DASH}"
+OURS, UNIGRAM, XZ = "heldout", "baseline_unigram", "baseline_xz"
+NAMES = {OURS: "this model", UNIGRAM: "unigram tokens", XZ: "xz", "continuation": "real continuation"}
+METRICS = {"bits_per_byte": "bits per byte", "accuracy": "accuracy"}
+
+
+def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file."""
+    # Not splitlines: JSON leaves U+2028 and its kin as they are.
+    return [json.loads(line) for line in (artifact.path / name).read_bytes().split(b"\n") if line]
+
+
+def headline(inputs: Inputs, compute: ComputeSpec) -> dict[str, Any]:
+    """The figures that stand on top, as plain numbers. ``gpu_hours`` is None where no GPU trained."""
+    run, scores = inputs["pretrained_model"].stats, inputs["eval_results"].stats
+    on_gpu = not str(run["device"]).startswith("CPU")
+    gpu_hours = run["ranks"] * run["seconds_training"] / 3600 if on_gpu else None
+    return {
+        "bits_per_byte": scores["bits_per_byte"],
+        "bits_per_byte_stderr": scores["bits_per_byte_stderr"],
+        "unigram_bits_per_byte": scores["unigram_bits_per_byte"],
+        "xz_bits_per_byte": scores["xz_bits_per_byte"],
+        "below_unigram": 1 - scores["bits_per_byte"] / scores["unigram_bits_per_byte"],
+        "accuracy": scores["accuracy"],
+        "accuracy_stderr": scores["accuracy_stderr"],
+        "chance": scores["chance"],
+        "parameters": run["parameters"],
+        "tokens": run["tokens"],
+        "final_validation_loss": run["final_validation_loss"],
+        "seconds_training": run["seconds_training"],
+        "seconds_total": sum(seconds for _, seconds in stage_seconds(inputs)),
+        "gpu_hours": gpu_hours,
+        "cost_dollars": gpu_hours * compute.price_per_gpu_hour if gpu_hours and compute.price_per_gpu_hour else None,
+    }
+
+
+def device(inputs: Inputs) -> str:
+    """What trained the model."""
+    run = inputs["pretrained_model"].stats
+    return str(run["device"]) if run["ranks"] == 1 else f"{run['ranks']} × {run['device']}"
+
+
+def tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, str]]:
+    """The headline figures as what, value and more."""
+    run = inputs["pretrained_model"].stats
+    error = f"± {figures['bits_per_byte_stderr']:.3f}, " if figures["bits_per_byte_stderr"] else ""
+    share = figures["below_unigram"]
+    beside = f"{percent(abs(share))} {'below' if share >= 0 else 'above'} unigram tokens"
+    gpu_hours, cost = figures["gpu_hours"], figures["cost_dollars"]
+    if gpu_hours is None:
+        price = ("no GPU", "trained on the CPU")
+    elif cost is None:
+        price = (f"{gpu_hours:.3g} GPU h", "no price is set (compute.price_per_gpu_hour)")
+    else:
+        price = (dollars(cost), f"{gpu_hours:.3g} GPU hours")
+    return [
+        {
+            "what": "Bits per byte",
+            "value": f"{figures['bits_per_byte']:.3f}",
+            "more": error + beside,
+        },
+        {"what": "Parameters", "value": short(figures["parameters"]), "more": exact(figures["parameters"])},
+        {
+            "what": "Training tokens",
+            "value": short(figures["tokens"]),
+            "more": f"{figures['tokens'] / figures['parameters']:.2g} per parameter",
+        },
+        {
+            "what": "Training time",
+            "value": duration(figures["seconds_training"]),
+            "more": f"{short(run['tokens_per_second'])} tokens/s, whole graph {duration(figures['seconds_total'])}",
+        },
+        {"what": "Cost of training", "value": price[0], "more": price[1]},
+    ]
+
+
+def funnel_rows(inputs: Inputs) -> list[tuple[str, int, int]]:
+    """(stage, documents, bytes) on the way to the training split."""
+    split = inputs["pretraining_documents"].stats
+    counted = [("raw", "raw_documents"), ("clean", "clean_documents"), ("unique", "unique_documents")]
+    rows = [(name, inputs[role].stats["documents"], inputs[role].stats["bytes"]) for name, role in counted]
+    return [*rows, ("training split", split["train_documents"], split["train_bytes"])]
+
+
+def drop_rows(inputs: Inputs) -> list[tuple[str, int]]:
+    """(rule, documents that it dropped), the busiest first; duplicates among them, the held-out split not."""
+    drops = dict(inputs["clean_documents"].stats["dropped_by_rule"])
+    drops["duplicate"] = inputs["unique_documents"].stats["dropped"]
+    return sorted(((rule.replace("_", " "), count) for rule, count in drops.items() if count), key=lambda row: -row[1])
+
+
+def data(inputs: Inputs) -> dict[str, Any]:
+    """The table of the data section."""
+    split = inputs["pretraining_documents"].stats
+    counted = [*funnel_rows(inputs), ("held-out split", split["heldout_documents"], split["heldout_bytes"])]
+    # Both splits come from what stands third.
+    before = [0, *(documents for _, documents, _ in counted[:3]), counted[2][1]]
+    rows = [
+        {
+            "name": name,
+            "documents": exact(documents),
+            "size": in_bytes(size),
+            "kept": percent(documents / source) if source else NONE,
+            "dropped": exact(source - documents) if 0 < place < 3 else NONE,
+            "mean": exact(size / documents) if documents else NONE,
+        }
+        for place, ((name, documents, size), source) in enumerate(zip(counted, before, strict=True))
+    ]
+    raw = inputs["raw_documents"].stats
+    bad = raw["bad_records"]
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in raw["bad_records_by_reason"].items())
+    return {"rows": rows, "bad_records": f"{exact(bad)} bad records were set aside: {reasons}." if bad else ""}
+
+
+def tokenizer(inputs: Inputs) -> Facts:
+    """What the tokenizer section says."""
+    stats, shards = inputs["tokenizer"].stats, inputs["token_shards"].stats
+    return [
+        ("Vocabulary", exact(stats["vocab_size"])),
+        ("Bytes per token, training", f"{stats['bytes_per_token']:.3f}"),
+        ("Bytes per token, held out", f"{stats['heldout_bytes_per_token']:.3f}"),
+        ("Unknown tokens, held out", percent(stats["unk_rate"])),
+        ("Entries never used", f"{exact(stats['unused_entries'])} ({percent(stats['unused_share'])})"),
+        ("Trained on", f"{in_bytes(stats['sample_bytes'])}, {exact(stats['sample_documents'])} documents"),
+        ("Training split", f"{short(shards['train_tokens'])} tokens"),
+        ("Held-out split", f"{short(shards['heldout_tokens'])} tokens"),
+    ]
+
+
+def training(inputs: Inputs) -> Facts:
+    """What the training section says about the run."""
+    model = inputs["pretrained_model"]
+    stats, config = model.stats, model.manifest.config["training"]
+    optimizer, schedule = config["optimizer"], config["schedule"]
+    warmup = f", {schedule['warmup_steps']} warm-up" if schedule["warmup_steps"] else ""
+    cooldown = f", {schedule['cooldown_steps']} cooldown" if schedule["cooldown_steps"] else ""
+    epochs = stats["tokens"] / max(inputs["token_shards"].stats["train_tokens"], 1)
+    return [
+        ("Steps", f"{exact(stats['steps'])} of {short(config['batch_tokens'])} tokens"),
+        ("Passes over the data", f"{epochs:.2f}"),
+        ("Sequence length", exact(config["sequence_length"])),
+        ("Optimiser", f"{optimizer['kind']}, decay {optimizer['weight_decay']:g}"),
+        ("Schedule", f"{schedule['kind']}, peak {optimizer['lr']:g}{warmup}{cooldown}"),
+        ("Precision", config["precision"]),
+        ("Device", device(inputs)),
+        ("Peak memory", in_bytes(stats["peak_memory_bytes"])),
+        ("Loss, first step", _loss(stats["first_loss"])),
+        ("Loss, end", _loss(stats["final_loss"])),
+        ("Validation loss, end", _loss(stats["final_validation_loss"])),
+        ("Skipped steps", exact(stats["skipped_steps"])),
+    ]
+
+
+def model(inputs: Inputs) -> Facts:
+    """The architecture as its configuration has it."""
+    config = inputs["pretrained_model"].manifest.config["model"]
+    return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in config.items()]
+
+
+def ablation(inputs: Inputs) -> dict[str, Any] | None:
+    """Results, timing and table rows of the ablation section; None without proxy runs."""
+    if "ablation_report" not in inputs:
+        return None
+    folder = inputs["ablation_report"].path
+    results = json.loads((folder / RESULTS).read_bytes())
+    timing = json.loads((folder / TIMING).read_bytes())
+    runs = [*results["variants"], *results["learning_rates"]]
+    best = best_learning_rate(results)
+    variants = []
+    for line in results["variants"]:
+        clock, baseline = timing["variants"][line["name"]], line["name"] == results["baseline"]
+        difference = line["difference"]
+        variants.append(
+            {
+                "name": line["name"],
+                "baseline": baseline,
+                "changes": ", ".join(f"{field}: {json.dumps(value)}" for field, value in line["changes"].items())
+                or NONE,
+                "loss": _loss(line["validation_loss"]),
+                "difference": "baseline" if baseline else NONE if difference is None else signed(difference),
+                "verdict": "" if baseline or not difference else "better" if difference < 0 else "worse",
+                "parameters": short(line["parameters"]),
+                "seconds": duration(clock["seconds"]),
+                "speed": exact(clock["tokens_per_second"]),
+            }
+        )
+    rates = [
+        {
+            "rate": f"{line['learning_rate']:g}",
+            "best": line["learning_rate"] == best,
+            "loss": _loss(line["validation_loss"]),
+            "training": _loss(line["training_loss"]),
+            "seconds": duration(timing["learning_rates"][f"{line['learning_rate']:g}"]["seconds"]),
+        }
+        for line in results["learning_rates"]
+    ]
+    tokens = " or ".join(sorted({short(line["tokens"]) for line in runs}))
+    return {"results": results, "timing": timing, "variants": variants, "rates": rates, "tokens": tokens}
+
+
+def evals(inputs: Inputs) -> dict[str, Any]:
+    """The table of the evaluation section."""
+    artifact = inputs["eval_results"]
+    rows = []
+    for line in json_lines(artifact, "evals.jsonl"):
+        as_share = line["metric"] == "accuracy"
+        figure = percent if as_share else "{:.4f}".format
+        rows.append(
+            {
+                "task": f"held-out text, {NAMES[line['task']]}"
+                if line["task"] in (OURS, UNIGRAM, XZ)
+                else NAMES.get(line["task"], line["task"]),
+                "metric": METRICS.get(line["metric"], line["metric"]),
+                "value": figure(line["value"]),
+                "stderr": NONE if line["stderr"] is None else f"± {figure(line['stderr'])}",
+                "chance": NONE if line["chance"] is None else figure(line["chance"]),
+                "n": exact(line["n"]),
+                "ours": line["task"] == OURS,
+            }
+        )
+    stats = artifact.stats
+    return {
+        "rows": rows,
+        "documents": exact(stats["documents"]),
+        "size": in_bytes(stats["heldout_bytes"]),
+        "choices": round(1 / stats["chance"]),
+    }
+
+
+def samples(inputs: Inputs) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(prompt, generations by temperature), in the order of the file."""
+    prompts: dict[str, list[dict[str, Any]]] = {}
+    for row in json_lines(inputs["generation_samples"], "samples.jsonl"):
+        item = {"temperature": f"{float(row['temperature'])}", "text": row["text"], "tokens": row["tokens"]}
+        prompts.setdefault(row["prompt"], []).append(item)
+    return list(prompts.items())
+
+
+def lineage(inputs: Inputs) -> list[dict[str, str]]:
+    """One row an artifact."""
+    rows = []
+    for artifact in inputs.values():
+        manifest = artifact.manifest
+        commit = (manifest.git_commit or "")[:9]
+        rows.append(
+            {
+                "name": manifest.stage,
+                "identity": manifest.identity,
+                "content": manifest.content,
+                "inputs": ", ".join(dict.fromkeys(item.stage for item in manifest.inputs)) or NONE,
+                "made": moment(manifest.started),
+                "host": manifest.host,
+                "seconds": duration(manifest.seconds),
+                "commit": (commit + (" + changes" if manifest.git_dirty else "")) or NONE,
+            }
+        )
+    return rows
+
+
+def check_rows(inputs: Inputs) -> list[dict[str, Any]]:
+    """Every check of every artifact, the failed ones first."""
+    rows = [
+        {"asset": artifact.manifest.stage, **check.model_dump(include={"name", "passed", "blocking", "message"})}
+        for artifact in inputs.values()
+        for check in artifact.manifest.checks
+    ]
+    return sorted(rows, key=lambda row: row["passed"])
+
+
+def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
+    """(stage, seconds of its build), in the order of the graph; all proxy runs as one."""
+    rows = [(artifact.manifest.stage, artifact.manifest.seconds) for artifact in inputs.values()]
+    found = ablation(inputs)
+    if found:
+        clocks = [*found["timing"]["variants"].values(), *found["timing"]["learning_rates"].values()]
+        # A variant and a rate may be one artifact: it was trained once.
+        rows.append(("proxy runs", sum({clock["identity"]: clock["seconds"] for clock in clocks}.values())))
+    return rows
+
+
+def cost(inputs: Inputs, figures: Mapping[str, Any], compute: ComputeSpec) -> dict[str, Any]:
+    """The table of time and cost."""
+    total = figures["seconds_total"] or 1.0
+    gpu_hours, price = figures["gpu_hours"], figures["cost_dollars"]
+    rows: list[dict[str, Any]] = []
+    for name, seconds in sorted(stage_seconds(inputs), key=lambda row: -row[1]):
+        trained = name == inputs["pretrained_model"].manifest.stage
+        rows.append(
+            {
+                "name": name,
+                "seconds": duration(seconds),
+                "share": percent(seconds / total),
+                "gpu_hours": f"{gpu_hours:.3g}" if trained and gpu_hours else NONE,
+                "cost": dollars(price) if trained and price else NONE,
+                "total": False,
+            }
+        )
+    rows.append({"name": "all", "seconds": duration(figures["seconds_total"]), "share": "100%", "total": True})
+    rows[-1] |= {"gpu_hours": f"{gpu_hours:.3g}" if gpu_hours else NONE, "cost": dollars(price) if price else NONE}
+    if gpu_hours is None:
+        note = "Training ran on the CPU: no GPU hour was spent."
+    elif price is None:
+        note = "Set compute.price_per_gpu_hour to see what the GPU hours cost."
+    else:
+        note = f"At {dollars(compute.price_per_gpu_hour)} per GPU hour; only the steps of the full run are counted."
+    return {
+        "rows": rows,
+        "note": f"{note} A stage that was found in the store counts with the time it took when it was made.",
+    }
+
+
+def versions(inputs: Inputs) -> Facts:
+    """Library versions of all artifacts; where they differ, each with its stages."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for artifact in inputs.values():
+        for library, version in artifact.manifest.versions.items():
+            found.setdefault(library, {}).setdefault(version, []).append(artifact.manifest.stage)
+    return [
+        (
+            library,
+            next(iter(kinds)) if len(kinds) == 1 else "; ".join(f"{v} ({', '.join(s)})" for v, s in kinds.items()),
+        )
+        for library, kinds in sorted(found.items())
+    ]
+
+
+def _loss(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.4f}"

@@ -1,0 +1,127 @@
+"""One look for every figure: the same drawing serves as a small PNG and as SVG that follows the page's colours."""
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_core.report.units import tick
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+INK = "#1d2733"
+MUTED = "#66727f"
+RULE = "#d9dfe6"
+PAPER = "#ffffff"
+BLUE = "#2b6cb0"
+TEAL = "#1a8f7d"
+AMBER = "#c47f17"
+ROSE = "#c2503f"
+PALE = "#a9c3df"
+
+# In the SVG each colour becomes a variable of the page's style sheet, so that one drawing suits light and dark.
+VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    PAPER: "var(--paper)",
+    BLUE: "var(--blue)",
+    TEAL: "var(--teal)",
+    AMBER: "var(--amber)",
+    ROSE: "var(--rose)",
+    PALE: "var(--pale)",
+}
+
+SETTINGS: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": RULE,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.8,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "savefig.dpi": 100,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8.5,
+    "xtick.major.size": 3,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 8.5,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: ``png`` for a file, ``svg`` to stand inside a page."""
+
+    name: str
+    caption: str
+    png: bytes
+    svg: str
+
+    def save(self, folder: Path) -> str:
+        """Write the PNG into ``folder`` and return its file name."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = f"{self.name}.png"
+        (folder / file).write_bytes(self.png)
+        return file
+
+
+def draw(name: str, caption: str, size: tuple[float, float], paint: Callable[["Axes"], None]) -> Picture:
+    """Let ``paint`` fill the axes of a new figure of ``size`` inches, in this style and no other."""
+    # Imported late here and below: who only looks at a stage's checks need not wait for matplotlib.
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # The state of pyplot is never touched: figures made in one process do not know of each other.
+    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
+        figure = Figure(figsize=size)
+        paint(figure.add_subplot())
+        png, svg = io.BytesIO(), io.StringIO()
+        figure.savefig(png, format="png", metadata={"Software": None})
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return Picture(name, caption, png.getvalue(), _inline(svg.getvalue(), name, caption))
+
+
+def label_ticks(axis: "Axis", text: Callable[[float], str] = tick, most: int | None = None) -> None:
+    """Write tick values with ``text``, and show at most about ``most`` of them."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if most is not None:
+        axis.set_major_locator(MaxNLocator(most))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+
+
+def _inline(svg: str, name: str, caption: str) -> str:
+    """The ``<svg>`` element alone, with the page's colours and font, scaling with its column."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
+    svg = re.sub(r" xmlns(:xlink)?=\"[^\"]*\"", "", svg)
+    # Matplotlib numbers its groups (axes_1, text_3) from one in every drawing; in one page they must differ.
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", svg, count=1)
+    label = caption.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()

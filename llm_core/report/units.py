@@ -1,0 +1,90 @@
+"""Numbers as people read them: units, thousands, and no more digits than mean something."""
+
+from datetime import datetime
+
+_SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def exact(value: float) -> str:
+    """1234567 → ``1,234,567``."""
+    return f"{value:,.0f}"
+
+
+def short(value: float) -> str:
+    """Three digits and a scale: 5243904 → ``5.24M``, 812 → ``812``."""
+    for scale, unit in _SCALES:
+        # 999,500 and more would be written as 1000k.
+        if abs(value) >= scale * 0.9995:
+            return f"{_three_digits(value / scale)}{unit}"
+    return f"{value:.0f}" if float(value).is_integer() else _three_digits(value)
+
+
+def tick(value: float) -> str:
+    """A value beside an axis, as short as it can be: 1500000 → ``1.5M``, 0.003 → ``0.003``."""
+    for scale, unit in _SCALES:
+        if abs(value) >= scale:
+            return _true_minus(f"{value / scale:g}{unit}")
+    return _true_minus(f"{value:g}")
+
+
+def in_bytes(value: float) -> str:
+    """5243904 → ``5.24 MB`` (decimal units)."""
+    for scale, unit in _BYTES:
+        if abs(value) >= scale * 0.9995:
+            return f"{_three_digits(value / scale)} {unit}"
+    return f"{value:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """75 → ``1 min 15 s``; 0.42 → ``0.42 s``; 7300 → ``2 h 2 min``."""
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds < 0.95 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def percent(share: float) -> str:
+    """0.0312 → ``3.1%``."""
+    value = 100 * share
+    if value == 0:
+        return "0%"
+    if 0 < value < 0.01:
+        return "< 0.01%"
+    return f"{value:.2f}%" if value < 1 else f"{value:.1f}%"
+
+
+def dollars(value: float) -> str:
+    """12.3 → ``$12.30``; 4321 → ``$4,321``."""
+    return f"${value:,.0f}" if value >= 1000 else f"${value:,.2f}"
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """0.0123 → ``+0.0123``, with a true minus sign."""
+    return _true_minus(f"{value:+.{digits}f}")
+
+
+def with_error(value: float, error: float | None, digits: int = 3) -> str:
+    """1.2345, 0.0213 → ``1.234 ± 0.021``."""
+    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def moment(text: str) -> str:
+    """An ISO time → ``2026-01-31 14:05 UTC``; the offset stays as it was recorded."""
+    when = datetime.fromisoformat(text)
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".strip()
+
+
+def _true_minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}", 1) if text.startswith("-") else text
+
+
+def _three_digits(value: float) -> str:
+    size = abs(value)
+    digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{value:.{digits}f}"

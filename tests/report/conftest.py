@@ -1,0 +1,166 @@
+"""A whole run as artifacts: small files and real manifests, with a hostile text in every place that people fill."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.graph.job import Job, Runtime
+from llm_core.report import ablation
+from llm_core.store.manifest import Artifact, CheckRecord, InputRecord, Manifest
+
+HOSTILE = "</style><script>alert(1)</script><img src=http://evil.example/x.png onerror=\"x\"> {{ 7*7 }} & 'q'"
+
+MODEL = {"architecture": "llama", "d_ff": 704, "d_model": 256, "document_mask": True, "n_heads": 4, "n_layers": 4,
+         "qk_norm": True, "rope_theta": 10000.0}  # fmt: skip
+TRAINING = {
+    "batch_tokens": 8192,
+    "optimizer": {"kind": "adamw", "lr": 3e-3, "weight_decay": 0.1},
+    "precision": "bf16",
+    "schedule": {"kind": "wsd", "warmup_steps": 20, "cooldown_steps": 60},
+    "sequence_length": 256,
+}
+
+
+def artifact(folder: Path, stage: str, stats: dict[str, Any], **fields: Any) -> Artifact:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(
+        **{
+            "kind": stage, "stage": stage, "experiment": "tiny", "identity": stage.encode().hex()[::-1][:32].ljust(32, "0"),
+            "content": f"{len(stage):032x}", "code_digest": "c", "code": {}, "config": {}, "externals": {}, "inputs": [],
+            "files": [], "checks": [CheckRecord(name="not_empty", passed=True, blocking=True, message="all is well")],
+            "stats": stats, "started": "2026-01-31T14:05:09+00:00", "seconds": 12.5,
+            "versions": {"python": "3.11.9", "torch": "2.13.0"}, "git_commit": "0123456789abcdef", "git_dirty": False,
+            "host": "laptop", "device": "cpu", **fields,
+        }
+    )  # fmt: skip
+    return Artifact(folder, manifest)
+
+
+def steps(count: int = 256, skipped: tuple[int, ...] = (120,)) -> list[dict[str, Any]]:
+    rows = []
+    for step in range(1, count + 1):
+        wave = 0.05 * math.sin(37 * step)
+        row: dict[str, Any] = {
+            "step": step, "loss": 8.3 * math.exp(-step / 25) + 3.4 - 0.4 * step / count + wave,
+            "lr": 3e-3 * min(1, step / 20, (count + 1 - step) / 60), "grad_norm": 0.5 + 4 / step + abs(wave),
+            "tokens": 8192 * step, "seconds": 1.1 + wave, "tokens_per_second": 8192 / (1.1 + wave),
+            "skipped": step in skipped, "time": 1.77e9 + step,
+        }  # fmt: skip
+        if step in skipped:
+            row |= {"loss": None, "grad_norm": None}
+        if step % 32 == 0:
+            row["validation_loss"] = row["loss"] + 0.12
+        rows.append(row)
+    return rows
+
+
+def run_stats(**changes: Any) -> dict[str, Any]:
+    return {
+        "parameters": 4_000_512, "ranks": 1, "device": "CPU (x86_64)", "peak_memory_bytes": 1_234_567_890, "steps": 256,
+        "tokens": 2_097_152, "first_loss": 8.317, "final_loss": 3.021, "final_validation_loss": 3.144,
+        "skipped_steps": 1, "tokens_per_second": 7420.0, "seconds_training": 283.0, "planned_tokens": 2_097_152, **changes,
+    }  # fmt: skip
+
+
+def proxy(folder: Path, stage: str, loss: float | None, changes: dict[str, Any], seconds: float = 20.0) -> Artifact:
+    stats = run_stats(parameters=1_200_000, tokens=262_144, steps=32, final_validation_loss=loss, final_loss=loss,
+                      seconds_training=seconds, tokens_per_second=262_144 / seconds)  # fmt: skip
+    return artifact(folder, stage, stats, config={"model": {**MODEL, **changes}}, identity=f"{stage:0>32}"[:32])
+
+
+def ablation_job(folder: Path) -> Job:
+    runs = {
+        "variant/baseline": proxy(folder / "a", "proxy_runs/baseline", 4.512, {}),
+        "variant/no_qk_norm": proxy(folder / "b", "proxy_runs/no_qk_norm", 4.5431, {"qk_norm": False}, 18.0),
+        "variant/no_document_mask": proxy(folder / "c", "proxy_runs/no_document_mask", 4.4989, {"document_mask": False}),
+        "lr/0.001": proxy(folder / "d", "lr_sweep/1e_03", 5.01, {}),
+        "lr/0.003": proxy(folder / "a", "proxy_runs/baseline", 4.512, {}),
+        "lr/0.009": proxy(folder / "e", "lr_sweep/9e_03", 4.71, {}),
+    }
+    work = folder / "ablation_work"
+    (work / "out").mkdir(parents=True)
+    return Job("ablation_report", "i", runs, work, work / "out")
+
+
+def ablation_artifact(folder: Path) -> Artifact:
+    job = ablation_job(folder)
+    stats = ablation.build(job, "baseline", ["baseline", "no_qk_norm", "no_document_mask"], [1e-3, 3e-3, 9e-3])
+    return artifact(job.out, "ablation_report", stats)
+
+
+def story(folder: Path) -> dict[str, Artifact]:
+    def make(stage: str, stats: dict[str, Any], **fields: Any) -> Artifact:
+        return artifact(folder / stage, stage, stats, **fields)
+
+    inputs = {
+        "raw_documents": make("raw_documents", {
+            "documents": 18_204, "bytes": 15_998_211, "documents_by_source": {"python_docs": 18_204},
+            "bad_records": 3, "bad_records_by_reason": {HOSTILE: 3},
+        }),
+        "clean_documents": make("clean_documents", {
+            "documents": 16_877, "bytes": 14_722_190, "dropped": 1327, "drop_share": 0.0729,
+            "dropped_by_rule": {"min_words": 801, "symbols_per_word": 402, "stop_words": 122, "max_words": 2, "bullet_lines": 0},
+        }, inputs=[InputRecord(role="documents", stage="raw_documents", identity="1" * 32, content="2" * 32)]),
+        "unique_documents": make("unique_documents", {"documents": 15_402, "bytes": 13_310_007, "dropped": 1475}),
+        "pretraining_documents": make("pretraining_documents", {
+            "documents": 15_402, "train_documents": 15_090, "train_bytes": 13_043_222, "heldout_documents": 312,
+            "heldout_bytes": 266_785,
+        }),
+        "tokenizer": make("tokenizer", {
+            "vocab_size": 4096, "bytes_per_token": 3.912, "heldout_bytes_per_token": 3.874, "unk_rate": 0.0,
+            "unused_entries": 12, "unused_share": 0.0031, "sample_bytes": 13_043_222, "sample_documents": 15_090,
+        }),
+        "token_shards": make("token_shards", {"train_tokens": 3_349_201, "heldout_tokens": 69_177}),
+        "ablation_report": ablation_artifact(folder / "ablation"),
+        "pretrained_model": make(
+            "pretrained_model", run_stats(), config={"model": MODEL, "training": TRAINING}, seconds=300.2
+        ),
+        "eval_results": make("eval_results", {
+            "bits_per_byte": 1.672, "bits_per_byte_stderr": 0.031, "unigram_bits_per_byte": 2.771,
+            "xz_bits_per_byte": 2.821, "accuracy": 0.685, "accuracy_stderr": 0.033, "chance": 0.25, "documents": 100,
+            "questions": 200, "heldout_bytes": 56_464,
+        }, checks=[CheckRecord(name="above_chance", passed=False, blocking=False, message=f"it said {HOSTILE}")]),
+        "generation_samples": make("generation_samples", {"samples": 4}),
+    }  # fmt: skip
+    (folder / "pretrained_model" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps()))
+    rows = [
+        {"task": "heldout", "metric": "bits_per_byte", "value": 1.672, "stderr": 0.031, "n": 100, "chance": None},
+        {"task": "baseline_unigram", "metric": "bits_per_byte", "value": 2.771, "stderr": 0.044, "n": 100, "chance": None},
+        {"task": "baseline_xz", "metric": "bits_per_byte", "value": 2.821, "stderr": None, "n": 100, "chance": None},
+        {"task": "continuation", "metric": "accuracy", "value": 0.685, "stderr": 0.033, "n": 200, "chance": 0.25},
+    ]
+    (folder / "eval_results" / "evals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = [
+        (" contains all the elements of the given sequence, in the order in which they were added.\n\nParameters\n----------\nx : array_like", 0.3),
+        (" holds the values of `obj` as a tuple of strings\u2028 (the default is None).", 0.7),
+        (HOSTILE, 1.0),
+        (" aught Stream wn ]=( Ham 0 zipimp ünder-* ", 1.5),
+    ]  # fmt: skip
+    prompts = ["Return a new list that", "This module provides", "The function raises an error if"]
+    samples = [
+        {"prompt": prompt, "temperature": temperature, "text": text, "tokens": 80, "seed": 1}
+        for prompt in prompts for text, temperature in texts
+    ]  # fmt: skip
+    (folder / "generation_samples" / "samples.jsonl").write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in samples), encoding="utf-8"
+    )
+    return inputs
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    return story(tmp_path_factory.mktemp("story"))
+
+
+@pytest.fixture
+def report_job(told: dict[str, Artifact], tmp_path: Path) -> Callable[..., Job]:
+    def make(runtime: Runtime | None = None, **changes: Artifact | None) -> Job:
+        inputs = {role: item for role, item in {**told, **changes}.items() if item is not None}
+        (tmp_path / "out").mkdir(exist_ok=True)
+        return Job("training_report", "i", inputs, tmp_path, tmp_path / "out", runtime or Runtime())
+
+    return make
