@@ -53,7 +53,8 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
     if done == steps:
         log(f"finished all {steps} steps")
         return 0
-    message = f"stopped after step {done} of {steps} by {stop.reason or 'another rank'}; run again to go on from there"
+    reason = stop.reason or "a request to another rank"
+    message = f"stopped after step {done} of {steps} by {reason}; run again to go on from there"
     _leave_word(spec, message)
     log(message)
     return STOPPED

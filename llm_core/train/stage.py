@@ -27,6 +27,7 @@ from llm_core.train.data import open_data
 from llm_core.train.locks import end_holder, held
 from llm_core.train.metrics import METRICS, MetricsFollower, read_metrics
 from llm_core.train.spec import FAILURE, FINAL, SUMMARY, TrainerSpec
+from llm_core.train.speed import mfu
 from llm_core.train.threads import threads_per_rank
 from llm_core.train.tracking import require_key
 
@@ -69,8 +70,22 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
     shutil.copyfile(spec.work / METRICS, job.out / METRICS)
     summary = json.loads((spec.work / SUMMARY).read_bytes())
-    planned = training.steps * training.batch_tokens
-    return {**summary, **training_stats(read_metrics(job.out / METRICS)), "planned_tokens": planned}
+    for offline in spec.work.glob("wandb/offline-run-*"):
+        shutil.copytree(offline, job.out / "wandb" / offline.name, dirs_exist_ok=True)
+    figures = training_stats(read_metrics(job.out / METRICS))
+    return {
+        **summary,
+        **figures,
+        "planned_tokens": training.steps * training.batch_tokens,
+        "mfu": mfu(
+            model,
+            vocab_size,
+            training.sequence_length,
+            figures["tokens_per_second"],
+            summary["device"],
+            summary["ranks"],
+        ),
+    }
 
 
 def rank_count(compute: ComputeSpec) -> int:

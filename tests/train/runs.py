@@ -88,7 +88,11 @@ def start(spec: TrainerSpec, ranks: int = 1, **options) -> subprocess.Popen:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "llm_core.train", str(path)]
     return subprocess.Popen(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=(spec.work / "out").open("ab"), stderr=subprocess.STDOUT, **options
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=(spec.work / "out").open("ab"),
+        stderr=subprocess.STDOUT,
+        **options,
     )
 
 

@@ -1,0 +1,20 @@
+"""How well a run used its machine."""
+
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.accounting import flops_per_token
+from llm_core.train.hardware import PEAK_BF16_FLOPS
+
+RUNTIME_ONLY = True
+
+
+def mfu(
+    model: ModelSpec, vocab_size: int, sequence_length: int, tokens_per_second: float, device: str, ranks: int
+) -> float | None:
+    """Model FLOPs utilisation: useful FLOP/s (as ``flops_per_token`` counts them) over the bf16 peak of all devices.
+
+    None where the peak is not known, as on a CPU.
+    """
+    peak = next((flops for part, flops in PEAK_BF16_FLOPS.items() if part in device), None)
+    if peak is None:
+        return None
+    return tokens_per_second * flops_per_token(model, vocab_size, sequence_length) / (peak * ranks)

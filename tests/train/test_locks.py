@@ -1,0 +1,81 @@
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.train.locks import end_holder, held, is_held
+
+
+def hold_elsewhere(path, stubborn=False):
+    code = f"""
+        import signal, sys, time
+        from pathlib import Path
+        from llm_core.train.locks import held
+        if {stubborn}:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with held(Path({str(path)!r})):
+            print("held", flush=True)
+            time.sleep(600)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+@pytest.mark.parametrize(("stubborn", "end"), [(False, signal.SIGTERM), (True, signal.SIGKILL)])
+def test_an_orphan_that_holds_a_lock_is_ended(tmp_path, stubborn, end):
+    path, lines = tmp_path / "lock", []
+    process = hold_elsewhere(path, stubborn)
+    with pytest.raises(PedigreeError, match=f"process {process.pid}"), held(path):
+        pass
+    end_holder(path, 0.3, lines.append)
+    assert process.wait(10) == -end
+    assert str(process.pid) in lines[0]
+    assert not is_held(path)
+
+
+def test_an_orphan_that_ends_by_itself_is_left_alone(tmp_path):
+    path = tmp_path / "lock"
+    process = hold_elsewhere(path)
+    subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; kill -HUP {process.pid}"])
+    end_holder(path, 10, lambda line: None)
+    assert process.wait() == -signal.SIGHUP
+
+
+def test_a_free_lock_needs_no_ending(tmp_path):
+    (tmp_path / "lock").write_text('{"pid": 1, "host": "elsewhere"}')
+    end_holder(tmp_path / "lock", 5, pytest.fail)
+    end_holder(tmp_path / "none", 5, pytest.fail)
+
+
+def test_a_holder_on_another_machine_is_named(tmp_path):
+    path = tmp_path / "lock"
+    process = hold_elsewhere(path)
+    path.write_text('{"pid": 1, "host": "elsewhere"}')
+    with pytest.raises(PedigreeError, match="a trainer on elsewhere"):
+        end_holder(path, 0.1, lambda line: None)
+    process.kill()
+    process.wait()
+
+
+def test_waiting_says_for_whom_and_then_holds(tmp_path):
+    path, said = tmp_path / "lock", []
+    process = hold_elsewhere(path)
+    subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; kill -9 {process.pid}"])
+    start = time.monotonic()
+    with held(path, said.append):
+        assert is_held(path)
+    process.wait()
+    assert len(said) == 1
+    assert str(process.pid) in said[0]
+    assert time.monotonic() - start > 0.2
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PedigreeError, match="file/folder/lock"), held(tmp_path / "file" / "folder" / "lock"):
+        pass

@@ -1,0 +1,201 @@
+import hashlib
+import math
+
+import pytest
+import torch
+
+from llm_core.errors import PedigreeError
+from llm_core.model.build import build_model
+from llm_core.model.files import load_model
+from llm_core.tokens.loader import Loader, ShardReader
+from llm_core.train import loop
+from llm_core.train.checkpoints import STATE
+from llm_core.train.interruption import StopRequest
+from llm_core.train.precision import assert_master_weights
+from llm_core.train.validation import validation_windows
+from tests.train.runs import checkpoint_steps, model_spec, records, run, trainer_spec, weights, write_shards
+
+FIGURES = {"step", "loss", "lr", "grad_norm", "tokens", "seconds", "tokens_per_second", "skipped", "batch", "time"}
+
+
+class StopAfter(StopRequest):
+    """Asks to stop in the given step."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    @property
+    def reason(self):
+        self._left -= 1
+        return "a test" if self._left <= 0 else None
+
+    @reason.setter
+    def reason(self, value):
+        pass
+
+
+def losses(spec):
+    return [record["loss"] for record in records(spec)]
+
+
+def without_times(spec):
+    timed = {"seconds", "tokens_per_second", "time"}
+    return [{name: value for name, value in record.items() if name not in timed} for record in records(spec)]
+
+
+@pytest.fixture
+def share_shards(tmp_path):
+    write_shards(tmp_path / "shards")
+    return lambda name, **changes: trainer_spec(tmp_path, work=tmp_path / name, **changes)
+
+
+def test_a_run_learns_and_leaves_metrics_checkpoints_and_weights(tmp_path):
+    lines = []
+    spec = trainer_spec(tmp_path, steps=30)
+    run(spec, log=lines.append)
+    found = records(spec)
+    assert [record["step"] for record in found] == list(range(1, 31))
+    assert all(record.keys() - {"validation_loss"} == FIGURES for record in found)
+    assert [record["step"] for record in found if "validation_loss" in record] == [5, 10, 15, 20, 25, 30]
+    assert found[0]["loss"] == pytest.approx(math.log(300), abs=0.1)
+    assert found[-1]["loss"] < found[0]["loss"] - 1
+    assert found[-1]["validation_loss"] < found[0]["loss"] - 1
+    assert found[-1]["tokens"] == 30 * 256
+    assert checkpoint_steps(spec) == [28, 30]
+    assert "group 0: 9 tensors" in lines[0]
+    model, info = load_model(spec.work / "final")
+    assert (info["vocab_size"], info["step"], info["tokens"]) == (300, 30, 30 * 256)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 28_192
+
+
+def test_the_batch_figure_is_the_loaders_order(tmp_path):
+    spec = trainer_spec(tmp_path, steps=3)
+    run(spec)
+    loader = Loader(ShardReader(spec.shards, "train"), 32, 8, spec.seed)
+    expected = [hashlib.sha256(loader.window_indices(step).tobytes()).hexdigest()[:16] for step in range(3)]
+    assert [record["batch"] for record in records(spec)] == expected
+
+
+def test_the_loss_does_not_depend_on_the_micro_batch(share_shards):
+    whole, parts = share_shards("whole", micro_batch=8), share_shards("parts", micro_batch=3)
+    run(whole)
+    run(parts)
+    assert losses(parts) == pytest.approx(losses(whole), abs=1e-4)
+    assert records(parts)[0]["grad_norm"] == pytest.approx(records(whole)[0]["grad_norm"], rel=1e-4)
+
+
+def test_recomputing_activations_changes_nothing(share_shards):
+    plain, recomputed = share_shards("plain"), share_shards("recomputed", activation_checkpointing=True)
+    run(plain)
+    run(recomputed)
+    assert weights(plain) == weights(recomputed)
+
+
+def test_bf16_and_document_masks_train(tmp_path):
+    spec = trainer_spec(tmp_path, steps=20, training={"precision": "bf16"}, model=model_spec(document_mask=True))
+    run(spec)
+    assert losses(spec)[-1] < losses(spec)[0] - 0.5
+    state = torch.load(spec.work / "checkpoints" / "step_00000020" / STATE, weights_only=True)
+    assert {tensor.dtype for tensor in state["weights"].values()} == {torch.float32}
+
+
+def test_master_weights_that_are_not_fp32_are_refused():
+    with pytest.raises(AssertionError, match=r"embedding\.weight is torch\.bfloat16"):
+        assert_master_weights(build_model(model_spec(), 300).bfloat16())
+
+
+@pytest.mark.parametrize("stops", [[1], [4], [5, 3]])
+def test_a_stopped_run_goes_on_bitwise(share_shards, stops):
+    straight, stopped = share_shards("straight"), share_shards("stopped")
+    run(straight)
+    done = 0
+    for steps in stops:
+        done += steps
+        assert run(stopped, StopAfter(steps)).step == done
+        assert checkpoint_steps(stopped)[-1] == done
+    assert run(stopped).step == 10
+    assert weights(stopped) == weights(straight)
+    assert without_times(stopped) == without_times(straight)
+
+
+def test_a_finished_run_that_starts_again_only_writes_its_weights(tmp_path):
+    spec = trainer_spec(tmp_path, steps=5)
+    run(spec)
+    before = weights(spec), records(spec)
+    run(spec)
+    assert (weights(spec), records(spec)) == before
+
+
+def spoil(monkeypatch, how, when):
+    """Make the loss or a gradient not finite in the training steps in ``when`` (one micro-batch a step)."""
+    build = loop.build_model
+    steps = 0
+
+    def spoiled(*arguments, **options):
+        model = build(*arguments, **options)
+
+        def after_forward(module, _, loss):
+            nonlocal steps
+            steps += module.training
+            bad = module.training and steps in when
+            return loss * math.nan if bad and how == "loss" else loss
+
+        def on_gradient(gradient):
+            return gradient * math.inf if steps in when and how == "gradient" else gradient
+
+        model.register_forward_hook(after_forward)
+        next(model.parameters()).register_hook(on_gradient)
+        return model
+
+    monkeypatch.setattr(loop, "build_model", spoiled)
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient"])
+def test_a_bad_step_touches_neither_weights_nor_moments_nor_the_step_count(tmp_path, monkeypatch, how):
+    spoil(monkeypatch, how, {3, 4})
+    spec = trainer_spec(tmp_path, steps=6, checkpoint_every=1, keep_checkpoints=9)
+    assert run(spec).skipped == 2
+    found = records(spec)
+    assert [record["skipped"] for record in found] == [False, False, True, True, False, False]
+    assert (found[2]["loss"] is None) == (how == "loss")
+    assert found[2]["grad_norm"] is None
+
+    def state(step):
+        whole = torch.load(spec.work / "checkpoints" / f"step_{step:08d}" / STATE, weights_only=True)
+        moments = {f"{name}/{key}": value for name, item in whole["optimizer"].items() for key, value in item.items()}
+        return {**whole["weights"], **moments}
+
+    before, bad, after = state(2), state(4), state(5)
+    assert all(torch.equal(before[name], bad[name]) for name in before)
+    assert not any(torch.equal(before[name], after[name]) for name in before if not name.endswith("/step"))
+    assert {int(value) for name, value in after.items() if name.endswith("/step")} == {3}
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run_also_across_a_restart(tmp_path, monkeypatch):
+    spoil(monkeypatch, "loss", {2, 4, 5, 6, 7})
+    spec = trainer_spec(tmp_path, steps=10, training={"max_bad_steps": 3})
+    assert run(spec, StopAfter(5)).bad_in_a_row == 2
+    spoil(monkeypatch, "loss", set(range(100)))
+    with pytest.raises(PedigreeError, match=r"step 6: .* 3 steps in a row \(training.max_bad_steps\)"):
+        run(spec)
+
+
+def test_a_checkpoint_of_another_specification_is_refused(tmp_path):
+    run(trainer_spec(tmp_path), StopAfter(3))
+    with pytest.raises(PedigreeError, match=r"model\.d_ff is 64 there and 128 here"):
+        run(trainer_spec(tmp_path, model=model_spec(d_ff=128)))
+
+
+def test_validation_reads_what_there_is_spread_over_the_split(tmp_path):
+    reader = ShardReader(write_shards(tmp_path / "shards", heldout=1000), "heldout")
+    assert validation_windows(reader, 100, 10**9).tolist() == [0, 100, 200, 300, 400, 500, 600, 700, 800]
+    assert validation_windows(reader, 100, 350).tolist() == [0, 300, 600]
+    assert validation_windows(reader, 100, 1).tolist() == [0]
+
+
+def test_the_validation_loss_does_not_depend_on_the_micro_batch(share_shards):
+    one, many = share_shards("one", micro_batch=1), share_shards("many", micro_batch=7)
+    run(one, StopAfter(5))
+    run(many, StopAfter(5))
+    assert records(one)[-1]["validation_loss"] == pytest.approx(records(many)[-1]["validation_loss"], abs=1e-4)

@@ -1,0 +1,246 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.graph.job import Job, Runtime
+from llm_core.model.files import load_model
+from llm_core.store.manifest import Artifact
+from llm_core.train.locks import held, is_held
+from llm_core.train.spec import FAILURE
+from llm_core.train.stage import accelerators, build, checks, rank_count, training_stats
+from tests.train.runs import (
+    VOCABULARY,
+    checkpoint_steps,
+    model_spec,
+    records,
+    run,
+    trainer_spec,
+    training_spec,
+    weights,
+)
+from tests.train.test_loop import StopAfter
+
+
+@pytest.fixture(autouse=True)
+def _machine_of_its_own(tmp_path, monkeypatch):
+    """No waiting for trainings that go on elsewhere on this machine."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def job_in(folder, **runtime) -> Job:
+    spec = trainer_spec(folder)
+    out = spec.work / "out_folder"
+    out.mkdir(parents=True, exist_ok=True)
+    runtime.setdefault("compute", ComputeSpec(checkpoint_every=4))
+    inputs = {"shards": Artifact(spec.shards, None)}
+    return Job("pretrained_model", "identity", inputs, spec.work, out, Runtime(**runtime))
+
+
+def sections(steps=10, **training):
+    return {"model": model_spec(), "training": training_spec(steps, **training), "vocab_size": VOCABULARY, "seed": 7}
+
+
+def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
+    observed, progressed = [], []
+    job = job_in(tmp_path, observe=observed.append, progress=lambda *done: progressed.append(done))
+    run(trainer_spec(tmp_path, steps=30), StopAfter(7))
+    stats = build(job, **sections(30))
+    assert sorted(path.name for path in job.out.iterdir()) == ["metrics.jsonl", "model.json", "model.safetensors"]
+    assert len((job.out / "metrics.jsonl").read_text().splitlines()) == 30
+    assert load_model(job.out)[1]["step"] == 30
+    assert (observed[-1]["step"], progressed[-1]) == (30, (30, 30, "steps"))
+    assert {"loss", "validation_loss", "tokens_per_second"} <= observed[-1].keys()
+    assert (
+        stats.items()
+        >= {
+            "steps": 30,
+            "tokens": 7680,
+            "planned_tokens": 7680,
+            "skipped_steps": 0,
+            "ranks": 1,
+            "parameters": 28_192,
+            "mfu": None,
+        }.items()
+    )
+    assert stats["device"].startswith("CPU")
+    assert json.loads(json.dumps(stats)) == stats
+    assert all(check.passed for check in checks(stats, ChecksSpec())), checks(stats, ChecksSpec())
+    straight = trainer_spec(tmp_path, steps=30, work=tmp_path / "straight")
+    run(straight)
+    assert (job.out / "model.safetensors").read_bytes() == weights(straight)
+
+
+def launcher(folder):
+    """A process that does what an asset does: it builds, with a spec of many steps."""
+    code = f"""
+        import tempfile
+        from pathlib import Path
+        tempfile.tempdir = {tempfile.tempdir!r}
+        from tests.train.test_stage import job_in, sections
+        from llm_core.train.stage import build
+        build(job_in(Path({str(folder)!r})), **sections(100_000))
+    """
+    spec = trainer_spec(folder)
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True)
+    deadline = time.monotonic() + 90
+    while not (spec.work / "metrics.jsonl").exists() or len(records(spec)) < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    return process, spec
+
+
+def trainers_of(spec) -> list[int]:
+    """Living processes, torchrun included, that were told of the specification in the work folder."""
+    path = str(spec.work / "spec.json").encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if path in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_gone(spec, seconds=60):
+    deadline = time.monotonic() + seconds
+    while trainers_of(spec):
+        assert time.monotonic() < deadline, trainers_of(spec)
+        time.sleep(0.1)
+
+
+def test_a_killed_launcher_takes_its_trainer_along_with_a_checkpoint(tmp_path):
+    process, spec = launcher(tmp_path)
+    assert len(trainers_of(spec)) == 2
+    process.kill()
+    process.wait()
+    wait_until_gone(spec)
+    assert checkpoint_steps(spec)[-1] == records(spec)[-1]["step"]
+    assert "by the death of its launcher" in (spec.work / FAILURE).read_text()
+
+
+def test_an_interrupted_launcher_stops_its_trainer_before_it_ends(tmp_path):
+    process, spec = launcher(tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.wait(90)
+    assert not trainers_of(spec)
+    assert checkpoint_steps(spec)[-1] == records(spec)[-1]["step"]
+
+
+def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_path):
+    process, spec = launcher(tmp_path)
+    trainer = json.loads((spec.work / "trainer.0.lock").read_text())["pid"]
+    os.kill(trainer, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    wait_until_gone(spec)
+    assert not is_held(spec.work / "trainer.0.lock")
+    assert run(trainer_spec(tmp_path, steps=100_000), StopAfter(2)).step == checkpoint_steps(spec)[-1]
+
+
+def test_the_trainers_own_words_are_the_error(tmp_path):
+    run(trainer_spec(tmp_path), StopAfter(2))
+    with pytest.raises(
+        PedigreeError, match=r"(?s)checkpoint is of another run: training\.optimizer\.lr is .*trainer\.log"
+    ):
+        build(job_in(tmp_path), **sections(optimizer={"lr": 0.5}))
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("llm_core.train.stage.run_group", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(PedigreeError, match="can't be shared by 3 ranks"):
+        build(job_in(tmp_path, compute=ComputeSpec(ranks=3)), **sections())
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    with pytest.raises(PedigreeError, match="WANDB_API_KEY"):
+        build(job_in(tmp_path, tracking=TrackingSpec(wandb="online")), **sections())
+    job = job_in(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(PedigreeError, match=r"spec\.json: can't be written"):
+        build(Job(job.stage, "", job.inputs, tmp_path / "file", job.out), **sections())
+
+
+def test_ranks_follow_the_machine(monkeypatch):
+    gpus = 0
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert rank_count(ComputeSpec()) == 1
+    assert rank_count(ComputeSpec(ranks=2)) == 2
+    assert rank_count(ComputeSpec(target="h100x8", ranks=2)) == 2
+    with pytest.raises(PedigreeError, match="h100x8 needs 8 GPUs, and this machine has 0"):
+        rank_count(ComputeSpec(target="h100x8"))
+    gpus = 4
+    assert rank_count(ComputeSpec()) == 4
+    with pytest.raises(PedigreeError, match="ranks is 5, but this machine has 4"):
+        rank_count(ComputeSpec(ranks=5))
+    gpus = 8
+    assert rank_count(ComputeSpec(target="h100x8")) == 8
+
+
+def test_one_training_at_a_time_has_the_accelerators(tmp_path):
+    with accelerators(pytest.fail):
+        (path,) = (tmp_path / "tmp").glob("pedigree-*/accelerators.lock")
+        assert is_held(path)
+        with pytest.raises(PedigreeError, match=f"process {os.getpid()}"), held(path):
+            pass
+    assert not is_held(path)
+
+
+def record(step, loss, **more):
+    fields = {"tokens": step * 10, "tokens_per_second": 5.0, "seconds": 2.0, "skipped": loss is None}
+    return {"step": step, "loss": loss, **fields, **more}
+
+
+def test_the_figures_of_a_run():
+    found = [record(step, 5.0 - step / 10) for step in range(1, 40)]
+    found[0]["loss"], found[0]["skipped"] = None, True
+    stats = training_stats([*found, record(40, 1.0, validation_loss=1.5)])
+    assert stats == {
+        "steps": 40,
+        "tokens": 400,
+        "first_loss": 4.8,
+        "final_loss": pytest.approx((1.1 + 1.0) / 2),
+        "final_validation_loss": 1.5,
+        "skipped_steps": 1,
+        "tokens_per_second": 5.0,
+        "seconds_training": 80.0,
+    }
+
+
+GOOD = {
+    "steps": 100,
+    "tokens": 1000,
+    "planned_tokens": 1000,
+    "first_loss": 5.0,
+    "final_loss": 3.0,
+    "final_validation_loss": 3.1,
+    "skipped_steps": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed"),
+    [
+        ({}, set()),
+        ({"final_loss": 4.95}, {"loss_fell"}),
+        ({"final_loss": None}, {"loss_finite", "loss_fell"}),
+        ({"final_validation_loss": None}, {"loss_finite", "loss_fell"}),
+        ({"skipped_steps": 2}, {"bad_steps"}),
+        ({"tokens": 900}, {"all_tokens_seen"}),
+    ],
+)
+def test_checks(changes, failed):
+    assert {check.name for check in checks({**GOOD, **changes}, ChecksSpec()) if not check.passed} == failed
