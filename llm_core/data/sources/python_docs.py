@@ -82,7 +82,7 @@ def _distributions() -> list[Path]:
         folder
         for folder in folders
         if (folder / _METADATA).is_file()
-        and folder.name.rpartition("-")[0].lower() != OWN_DISTRIBUTION
+        and folder.stem.rpartition("-")[0].lower() != OWN_DISTRIBUTION
         and not _is_editable(folder)
     ]
 

@@ -10,7 +10,8 @@ import zstandard
 
 COMPRESSED = (".gz", ".zst")
 
-_CHUNK = 1 << 16
+_PACKED = 1 << 13  # unpacked at once; gzip makes at most a thousand times as much of it
+_SKIPPED = 1 << 16
 _LONG_LINE_START = 1000
 
 
@@ -50,7 +51,7 @@ class _Unpacking(io.RawIOBase):
 
     def _fill(self) -> bool:
         """Unpack some more; False at a proper end."""
-        chunk = self._packed or self._file.read(_CHUNK)
+        chunk = self._packed or self._file.read(_PACKED)
         self._packed = b""
         if not chunk:
             if self._unit is not None or not self._units:
@@ -88,5 +89,5 @@ def read_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[bytes, bool]]:
         whole = len(line) <= limit or line.endswith(b"\n")
         end = line
         while end and not whole and not end.endswith(b"\n"):
-            end = stream.readline(_CHUNK)
+            end = stream.readline(_SKIPPED)
         yield (line.rstrip(b"\r\n") if whole else line[:_LONG_LINE_START]), whole

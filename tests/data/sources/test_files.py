@@ -1,0 +1,183 @@
+import gzip
+import json
+import tracemalloc
+
+import polars as pl
+import pytest
+import zstandard
+
+from llm_core.data.records import BadRecord, Document
+from llm_core.data.sources.files import Files
+from llm_core.errors import PedigreeError
+from llm_core.experiment.data import FilesSource
+
+TEXTS = ["first", "zweite Zeile\nund mehr", "δεύτερο"]
+
+
+def records(*paths, **options):
+    source = FilesSource(paths=tuple(str(path) for path in paths), **options)
+    return list(Files(source).records(lambda *_: None))
+
+
+def jsonl(texts=TEXTS, field="text"):
+    return "".join(json.dumps({field: text}, ensure_ascii=False) + "\n" for text in texts).encode()
+
+
+def pack(name, content):
+    if name.endswith(".gz"):
+        return gzip.compress(content)
+    return zstandard.compress(content) if name.endswith(".zst") else content
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+def test_jsonl(tmp_path, name):
+    (tmp_path / name).write_bytes(pack(name, jsonl(field="content")))
+    assert records(tmp_path / name, text_field="content") == [
+        Document(name, row, text) for row, text in enumerate(TEXTS)
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
+def test_txt_is_one_document(tmp_path, name):
+    (tmp_path / name).write_bytes(pack(name, "\ufeffone\n\ntwo\n".encode()))
+    assert records(tmp_path / name) == [Document(name, 0, "one\n\ntwo\n")]
+    (tmp_path / name).write_bytes(pack(name, b"good \xff bad"))
+    assert records(tmp_path / name) == [BadRecord(name, 0, "not UTF-8", "good \\xff bad")]
+    (tmp_path / name).write_bytes(pack(name, b"12345"))
+    assert records(tmp_path / name, max_record_bytes=4)[0].reason == "record too long"
+    assert records(tmp_path / name, max_record_bytes=5) == [Document(name, 0, "12345")]
+
+
+def test_parquet(tmp_path):
+    texts = [*TEXTS, None, "", "a\0b", "ä" * 30, *(str(number) for number in range(3000))]
+    pl.DataFrame({"id": range(len(texts)), "text": texts}).write_parquet(tmp_path / "a.parquet", row_group_size=700)
+    found = records(tmp_path / "a.parquet", max_record_bytes=59)
+    assert [record.row for record in found] == list(range(len(texts)))
+    assert [record.text for record in found[:3] + found[7:]] == texts[:3] + texts[7:]
+    assert [record.reason for record in found[3:7]] == ["no text", "empty text", "NUL character", "record too long"]
+
+
+def test_parquet_that_is_none(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 hardly")
+    with pytest.raises(PedigreeError, match=r"a\.parquet: can't be read as Parquet"):
+        records(path)
+    pl.DataFrame({"text": ["some text"] * 5000, "n": range(5000)}).write_parquet(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(PedigreeError, match=r"a\.parquet: can't be read as Parquet"):
+        records(path)
+    pl.DataFrame({"body": ["x"], "text": [1]}).write_parquet(path)
+    with pytest.raises(PedigreeError, match="the column 'text' is Int64"):
+        records(path)
+    with pytest.raises(PedigreeError, match="the column 'content' does not exist"):
+        records(path, text_field="content")
+
+
+HOSTILE = [
+    (b'{"text": "cut', "not JSON"),
+    (b"\xff\xfe{\x00", "not UTF-8"),
+    (b'{"text": "\xc3"}', "not UTF-8"),
+    (b'["text"]', "not an object"),
+    (b'"text"', "not an object"),
+    (b"{}", "no text"),
+    (b'{"text": null}', "no text"),
+    (b'{"text": ["a"]}', "text is not a string"),
+    (b'{"text": 3}', "text is not a string"),
+    (b'{"text": ""}', "empty text"),
+    (b'{"text": " \\n\\t "}', "empty text"),
+    (b'{"text": "a\\u0000b"}', "NUL character"),
+    (b'{"text": "a\x00b"}', "not JSON"),
+    (b'{"text": "a\\ud800b"}', "lone surrogate"),
+    (b'{"n": ' + b"9" * 5000 + b"}", "not JSON"),
+    (b"[" * 100_000, "not JSON"),
+    (b'{"text": "' + b"x" * 200_000 + b'"}', "record too long"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), HOSTILE)
+@pytest.mark.parametrize("suffix", ["", ".zst"])
+def test_a_bad_line_is_set_aside_with_its_place(tmp_path, line, reason, suffix):
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(pack(path.name, b'{"text": "before"}\n\n' + line + b'\n{"text": "after"}'))
+    before, bad, after = records(path, max_record_bytes=150_000)
+    assert (before, after) == (Document(path.name, 0, "before"), Document(path.name, 3, "after"))
+    assert (bad.origin, bad.row, bad.reason) == (path.name, 2, reason)
+    assert len(bad.excerpt) <= 1000
+    assert bad.excerpt.isascii()
+    assert bad.excerpt.isprintable()
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n\r\n')
+    assert [record.text for record in records(tmp_path / "a.jsonl")] == ["one", "two"]
+
+
+def test_an_endless_line_takes_no_memory(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b'{"text": "')
+        for _ in range(50):
+            file.write(b"x" * (1 << 20))
+        file.write(b'"}\n{"text": "after"}\n')
+    tracemalloc.start()
+    try:
+        bad, after = records(path, max_record_bytes=1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    assert (bad.row, bad.reason, after.text) == (0, "record too long", "after")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.txt.gz"])
+def test_a_cut_file_is_named_with_its_position(tmp_path, name):
+    content = jsonl(f"{number} and some more text" for number in range(5000))
+    (tmp_path / name).write_bytes(pack(name, content)[:-20])
+    with pytest.raises(PedigreeError, match=rf"{name}: damaged at byte \d+ of the file, after \d+ whole records"):
+        records(tmp_path / name)
+
+
+def test_patterns(tmp_path):
+    for name in ("b/2.jsonl", "a/1.jsonl", "a/deep/3.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(jsonl([name]))
+    assert [record.text for record in records(tmp_path / "**/*.jsonl")] == ["a/1.jsonl", "a/deep/3.jsonl", "b/2.jsonl"]
+    assert [record.origin for record in records(tmp_path / "*/*.jsonl")] == ["a/1.jsonl", "b/2.jsonl"]
+    assert [record.origin for record in records(tmp_path / "a" / "*.jsonl")] == ["1.jsonl"]
+    assert [record.origin for record in records(tmp_path / "a/1.jsonl", tmp_path / "a/[1]*")] == ["1.jsonl"]
+    with pytest.raises(PedigreeError, match=r"no file matches .*c/\*\.jsonl"):
+        records(tmp_path / "a/1.jsonl", tmp_path / "c/*.jsonl")
+    with pytest.raises(PedigreeError, match="no file matches"):
+        records(tmp_path / "a")
+    (tmp_path / "b/1.jsonl").write_bytes(jsonl())
+    with pytest.raises(PedigreeError, match=r"would both be called 1\.jsonl"):
+        records(tmp_path / "a/*.jsonl", tmp_path / "b/*.jsonl")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.bz2", "a.parquet.gz", "jsonl"])
+def test_unknown_formats_are_named(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    with pytest.raises(PedigreeError, match=r"does not say how to read it; known: \.jsonl"):
+        records(tmp_path / name)
+
+
+def test_identity_is_content_and_name_but_not_place(tmp_path):
+    def externals(folder):
+        return Files(FilesSource(paths=(str(folder / "*.jsonl"),))).externals()
+
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "a.jsonl").write_bytes(jsonl())
+    first = externals(tmp_path / "here")
+    assert list(first) == ["a.jsonl"]
+    assert externals(tmp_path / "there") == first
+    (tmp_path / "there" / "b.jsonl").write_bytes(jsonl())
+    assert {**first, "b.jsonl": first["a.jsonl"]} == externals(tmp_path / "there")
+    (tmp_path / "here" / "a.jsonl").write_bytes(jsonl(["other"]))
+    assert externals(tmp_path / "here") != first
+
+
+def test_unreadable_places_are_named(tmp_path):
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
+    with pytest.raises(PedigreeError, match="no file matches"):
+        records(tmp_path / "*.jsonl")

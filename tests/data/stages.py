@@ -1,0 +1,45 @@
+"""Hand-made jobs and documents for tests of the data and token stages."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+from xxhash import xxh3_128_hexdigest
+
+from llm_core.data.parts import DOCUMENT
+from llm_core.data.records import document_id
+from llm_core.graph.job import Job
+
+
+def run(build: Callable[..., dict[str, Any]], work: Path, inputs: dict[str, Path], **config: Any) -> dict[str, Any]:
+    """The statistics of a stage that writes into ``work / 'out'``."""
+    (work / "out").mkdir(parents=True)
+    artifacts: Any = {role: SimpleNamespace(path=path) for role, path in inputs.items()}
+    return build(Job("stage", "identity", artifacts, work, work / "out"), **config)
+
+
+def documents(texts: Iterable[str], source: str = "made", origin: str = "made.jsonl") -> pl.DataFrame:
+    """``texts`` as the rows of one origin."""
+    rows = [(document_id(source, origin, row), text, source, origin, row) for row, text in enumerate(texts)]
+    return pl.DataFrame(rows, schema=DOCUMENT, orient="row")
+
+
+def write(folder: Path, *parts: pl.DataFrame, below: str = "parts") -> Path:
+    """``folder`` as an artifact with these parts."""
+    (folder / below).mkdir(parents=True, exist_ok=True)
+    for number, part in enumerate(parts):
+        part.write_parquet(folder / below / f"{number:05d}.parquet")
+    return folder
+
+
+def read(folder: Path) -> pl.DataFrame:
+    """All parts in ``folder``."""
+    return pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("*.parquet"))])
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Name → digest of every file below ``folder``."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): xxh3_128_hexdigest(path.read_bytes()) for path in files}
