@@ -72,8 +72,10 @@ def activation_bytes_per_token(
     Without checkpointing, a block keeps (e: bytes of what matrices are multiplied in, 2 under bf16 autocast):
 
     - twice the residual stream and its norm, in fp32: 16·d
-    - inputs of the products qkv and gate/up: 2·e·d; queries, keys and values, and the turned queries and keys:
-      e·(2·d + 3·kv); attention's result and the same in token order: 2·e·d; gate, up, silu(gate) and product: 4·e·F
+    - inputs of the products qkv and gate/up: 2·e·d; attention's result and the same in token order: 2·e·d; gate, up,
+      silu(gate) and product: 4·e·F
+    - queries, keys and values, and the turned queries and keys: e·(2·d + 3·kv); with a document mask, instead, what
+      attention gets after grouped heads are repeated: 3·e·d
     - with QK-norm, the normalised heads in fp32, and under autocast an fp32 copy of what goes in: 4 or 8·(d + kv)
     - with a document mask, its row in attention's type, which SDPA converts it to in every layer: e·T
 
@@ -81,7 +83,8 @@ def activation_bytes_per_token(
     """
     d, kv = spec.d_model, spec.n_kv_heads * spec.head_dim
     element = 2 if precision == "bf16" else 4
-    block = 16 * d + element * (6 * d + 3 * kv + 4 * spec.d_ff)
+    heads = 3 * d if spec.document_mask and kv < d else 2 * d + 3 * kv
+    block = 16 * d + element * (4 * d + heads + 4 * spec.d_ff)
     if spec.qk_norm:
         block += (8 if precision == "bf16" else 4) * (d + kv)
     if spec.document_mask:

@@ -54,6 +54,11 @@ class Attention(nn.Module):
         v_BKSC = v_BTKC.transpose(1, 2)
         if cache is not None:
             k_BKSC, v_BKSC = cache.extend(self.layer, k_BKSC, v_BKSC)
+        grouped = self.n_heads != self.n_kv_heads
+        if grouped and mask is not None:
+            # CUDA's fused kernels take a mask or grouped heads; with both, SDPA would write out all T × S scores.
+            k_BKSC, v_BKSC = (x.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for x in (k_BKSC, v_BKSC))
+            grouped = False
         mixed_BHTC = functional.scaled_dot_product_attention(
             q_BHTC,
             k_BKSC,
@@ -61,6 +66,6 @@ class Attention(nn.Module):
             attn_mask=mask,
             # One new token sees everything before it; "causal" would align it with the first key.
             is_causal=mask is None and T > 1,
-            enable_gqa=self.n_heads != self.n_kv_heads,
+            enable_gqa=grouped,
         )
         return self.output(mixed_BHTC.transpose(1, 2).reshape(B, T, self.n_heads * self.head_dim))
