@@ -19,17 +19,19 @@ INFO = "model.json"
 def save_model(model: nn.Module, spec: ModelSpec, vocab_size: int, folder: Path, **info: Any) -> None:
     """Write weights and ``{"spec", "vocab_size", "weights_crc32", **info}`` into ``folder``, the description last.
 
-    The files hold nothing but what the arguments say: equal weights give equal bytes.
+    The files hold nothing but what the arguments say: equal weights give equal bytes. Raises ``OSError`` where they
+    can't be written (safetensors' own writer would hide the reason).
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS)
+    content = save(tensors)
+    (folder / WEIGHTS).write_bytes(content)
     description = {
         "spec": spec.model_dump(mode="json"),
         "vocab_size": vocab_size,
-        "weights_crc32": _crc32(folder / WEIGHTS),
+        "weights_crc32": zlib.crc32(content),
         **info,
     }
     (folder / INFO).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,4 +1,5 @@
 import json
+import resource
 import zlib
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def test_a_file_cut_short(folder: Path, name: str, share: float) -> None:
     (folder / name).write_bytes(content[: int(len(content) * share)])
     with pytest.raises(PedigreeError, match=name):
         load_model(folder)
+
+
+def test_a_full_disk_is_an_operating_system_error(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_model(model(spec()), spec(), VOCAB, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / INFO).exists()
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, INFO])
