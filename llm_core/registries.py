@@ -21,9 +21,13 @@ RULES = Registry(
         "mean_word_length": "llm_core.data.rules.length:mean_word_length",
         "alphabetic_words": "llm_core.data.rules.characters:alphabetic_words",
         "symbols_per_word": "llm_core.data.rules.characters:symbols_per_word",
+        "newlines_per_word": "llm_core.data.rules.characters:newlines_per_word",
         "bullet_lines": "llm_core.data.rules.lines:bullet_lines",
         "ellipsis_lines": "llm_core.data.rules.lines:ellipsis_lines",
         "duplicate_lines": "llm_core.data.rules.lines:duplicate_lines",
+        "duplicate_line_characters": "llm_core.data.rules.lines:duplicate_line_characters",
+        "punctuated_lines": "llm_core.data.rules.lines:punctuated_lines",
+        "short_lines": "llm_core.data.rules.lines:short_lines",
         "stop_words": "llm_core.data.rules.words:stop_words",
     },
 )
