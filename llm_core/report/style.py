@@ -72,10 +72,11 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: ``png`` for a file, ``svg`` to stand inside a page."""
+    """A drawn figure: ``png`` for a file, ``svg`` to stand inside a page. ``width`` in inches."""
 
     name: str
     caption: str
+    width: float
     png: bytes
     svg: str
 
@@ -100,7 +101,7 @@ def draw(name: str, caption: str, size: tuple[float, float], paint: Callable[["A
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", metadata={"Software": None})
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Picture(name, caption, png.getvalue(), _inline(svg.getvalue(), name, caption))
+    return Picture(name, caption, size[0], png.getvalue(), _inline(svg.getvalue(), name, caption))
 
 
 def label_ticks(axis: "Axis", text: Callable[[float], str] = tick, most: int | None = None) -> None:

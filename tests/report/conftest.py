@@ -25,12 +25,17 @@ TRAINING = {
 }
 
 
+def name_digest(name: str) -> str:
+    """Different for different names."""
+    return name.encode().hex()[::-1][:32].ljust(32, "0")
+
+
 def artifact(folder: Path, stage: str, stats: dict[str, Any], **fields: Any) -> Artifact:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(
         **{
-            "kind": stage, "stage": stage, "experiment": "tiny", "identity": stage.encode().hex()[::-1][:32].ljust(32, "0"),
-            "content": f"{len(stage):032x}", "code_digest": "c", "code": {}, "config": {}, "externals": {}, "inputs": [],
+            "kind": stage, "stage": stage, "experiment": "tiny", "identity": name_digest(stage),
+            "content": "c" * 32, "code_digest": "c", "code": {}, "config": {}, "externals": {}, "inputs": [],
             "files": [], "checks": [CheckRecord(name="not_empty", passed=True, blocking=True, message="all is well")],
             "stats": stats, "started": "2026-01-31T14:05:09+00:00", "seconds": 12.5,
             "versions": {"python": "3.11.9", "torch": "2.13.0"}, "git_commit": "0123456789abcdef", "git_dirty": False,
@@ -62,21 +67,24 @@ def run_stats(**changes: Any) -> dict[str, Any]:
     return {
         "parameters": 4_000_512, "ranks": 1, "device": "CPU (x86_64)", "peak_memory_bytes": 1_234_567_890, "steps": 256,
         "tokens": 2_097_152, "first_loss": 8.317, "final_loss": 3.021, "final_validation_loss": 3.144,
-        "skipped_steps": 1, "tokens_per_second": 7420.0, "seconds_training": 283.0, "planned_tokens": 2_097_152, **changes,
+        "skipped_steps": 1, "tokens_per_second": 7420.0, "seconds_training": 283.0, "planned_tokens": 2_097_152,
+        **changes,
     }  # fmt: skip
 
 
 def proxy(folder: Path, stage: str, loss: float | None, changes: dict[str, Any], seconds: float = 20.0) -> Artifact:
     stats = run_stats(parameters=1_200_000, tokens=262_144, steps=32, final_validation_loss=loss, final_loss=loss,
                       seconds_training=seconds, tokens_per_second=262_144 / seconds)  # fmt: skip
-    return artifact(folder, stage, stats, config={"model": {**MODEL, **changes}}, identity=f"{stage:0>32}"[:32])
+    return artifact(folder, stage, stats, config={"model": {**MODEL, **changes}}, identity=name_digest(stage))
 
 
 def ablation_job(folder: Path) -> Job:
     runs = {
         "variant/baseline": proxy(folder / "a", "proxy_runs/baseline", 4.512, {}),
         "variant/no_qk_norm": proxy(folder / "b", "proxy_runs/no_qk_norm", 4.5431, {"qk_norm": False}, 18.0),
-        "variant/no_document_mask": proxy(folder / "c", "proxy_runs/no_document_mask", 4.4989, {"document_mask": False}),
+        "variant/no_document_mask": proxy(
+            folder / "c", "proxy_runs/no_document_mask", 4.4989, {"document_mask": False}
+        ),
         "lr/0.001": proxy(folder / "d", "lr_sweep/1e_03", 5.01, {}),
         "lr/0.003": proxy(folder / "a", "proxy_runs/baseline", 4.512, {}),
         "lr/0.009": proxy(folder / "e", "lr_sweep/9e_03", 4.71, {}),
@@ -102,8 +110,8 @@ def story(folder: Path) -> dict[str, Artifact]:
             "bad_records": 3, "bad_records_by_reason": {HOSTILE: 3},
         }),
         "clean_documents": make("clean_documents", {
-            "documents": 16_877, "bytes": 14_722_190, "dropped": 1327, "drop_share": 0.0729,
-            "dropped_by_rule": {"min_words": 801, "symbols_per_word": 402, "stop_words": 122, "max_words": 2, "bullet_lines": 0},
+            "documents": 16_879, "bytes": 14_722_190, "dropped": 1325, "drop_share": 0.0729,
+            "dropped_by_rule": {"min_words": 801, "symbols_per_word": 402, "stop_words": 122, "bullet_lines": 0},
         }, inputs=[InputRecord(role="documents", stage="raw_documents", identity="1" * 32, content="2" * 32)]),
         "unique_documents": make("unique_documents", {"documents": 15_402, "bytes": 13_310_007, "dropped": 1475}),
         "pretraining_documents": make("pretraining_documents", {
@@ -128,18 +136,22 @@ def story(folder: Path) -> dict[str, Artifact]:
     }  # fmt: skip
     (folder / "pretrained_model" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps()))
     rows = [
-        {"task": "heldout", "metric": "bits_per_byte", "value": 1.672, "stderr": 0.031, "n": 100, "chance": None},
-        {"task": "baseline_unigram", "metric": "bits_per_byte", "value": 2.771, "stderr": 0.044, "n": 100, "chance": None},
-        {"task": "baseline_xz", "metric": "bits_per_byte", "value": 2.821, "stderr": None, "n": 100, "chance": None},
-        {"task": "continuation", "metric": "accuracy", "value": 0.685, "stderr": 0.033, "n": 200, "chance": 0.25},
+        {"task": task, "metric": metric, "value": value, "stderr": stderr, "n": n, "chance": chance}
+        for task, metric, value, stderr, n, chance in (
+            ("heldout", "bits_per_byte", 1.672, 0.031, 100, None),
+            ("baseline_unigram", "bits_per_byte", 2.771, 0.044, 100, None),
+            ("baseline_xz", "bits_per_byte", 2.821, None, 100, None),
+            ("continuation", "accuracy", 0.685, 0.033, 200, 0.25),
+            ("continuation", "bits_per_byte", 1.702, 0.029, 200, None),
+        )
     ]
     (folder / "eval_results" / "evals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     texts = [
-        (" contains all the elements of the given sequence, in the order in which they were added.\n\nParameters\n----------\nx : array_like", 0.3),
+        (" contains all the elements of the given sequence.\n\nParameters\n----------\nx : array_like", 0.3),
         (" holds the values of `obj` as a tuple of strings\u2028 (the default is None).", 0.7),
         (HOSTILE, 1.0),
         (" aught Stream wn ]=( Ham 0 zipimp ünder-* ", 1.5),
-    ]  # fmt: skip
+    ]
     prompts = ["Return a new list that", "This module provides", "The function raises an error if"]
     samples = [
         {"prompt": prompt, "temperature": temperature, "text": text, "tokens": 80, "seed": 1}
@@ -159,8 +171,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 @pytest.fixture
 def report_job(told: dict[str, Artifact], tmp_path: Path) -> Callable[..., Job]:
     def make(runtime: Runtime | None = None, **changes: Artifact | None) -> Job:
-        inputs = {role: item for role, item in {**told, **changes}.items() if item is not None}
-        (tmp_path / "out").mkdir(exist_ok=True)
-        return Job("training_report", "i", inputs, tmp_path, tmp_path / "out", runtime or Runtime())
+        return job_of({**told, **changes}, tmp_path, runtime)
 
     return make
+
+
+def job_of(inputs: dict[str, Artifact | None], work: Path, runtime: Runtime | None = None) -> Job:
+    (work / "out").mkdir(exist_ok=True)
+    given = {role: item for role, item in inputs.items() if item is not None}
+    return Job("training_report", "i", given, work, work / "out", runtime or Runtime())

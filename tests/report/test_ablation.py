@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.graph.job import Job
+from llm_core.report.ablation import build, checks
+from tests.report.conftest import ablation_job, proxy
+
+NAMES = ["baseline", "no_qk_norm", "no_document_mask"]
+
+
+def read(job: Job, name: str) -> dict:
+    return json.loads((job.out / name).read_text())
+
+
+def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
+    job = ablation_job(tmp_path)
+    stats = build(job, "baseline", NAMES, [9e-3, 1e-3, 3e-3])
+    variants = {line["name"]: line for line in read(job, "ablation.json")["variants"]}
+    assert list(variants) == NAMES
+    assert variants["baseline"]["difference"] == 0
+    assert variants["no_qk_norm"]["difference"] == pytest.approx(4.5431 - 4.512)
+    assert variants["no_document_mask"]["difference"] == pytest.approx(4.4989 - 4.512)
+    assert variants["baseline"]["changes"] == {}
+    assert variants["no_qk_norm"]["changes"] == {"qk_norm": False}
+    assert [line["learning_rate"] for line in read(job, "ablation.json")["learning_rates"]] == [1e-3, 3e-3, 9e-3]
+    assert stats["best_learning_rate"] == 3e-3
+    assert read(job, "timing.json")["variants"]["no_qk_norm"]["seconds"] == 18.0
+    figures = {path.name for path in (job.out / "figures").iterdir()}
+    assert figures == {
+        "ablation_loss.png", "ablation_difference.png", "ablation_wall_time.png", "ablation_tokens_per_second.png",
+        "ablation_parameters.png", "learning_rates.png",
+    }  # fmt: skip
+    assert all((job.out / file).is_file() for file in stats["figures"].values())
+
+
+def test_results_hold_no_clock_times(tmp_path: Path) -> None:
+    first = ablation_job(tmp_path / "1")
+    build(first, "baseline", NAMES, [1e-3])
+    second = ablation_job(tmp_path / "2")
+    slow = {
+        **second.inputs,
+        "variant/no_qk_norm": proxy(tmp_path / "s", "proxy_runs/no_qk_norm", 4.5431, {"qk_norm": False}, 99.0),
+    }
+    build(Job(second.stage, second.identity, slow, second.work, second.out), "baseline", NAMES, [1e-3])
+    assert (first.out / "ablation.json").read_bytes() == (second.out / "ablation.json").read_bytes()
+    assert (first.out / "timing.json").read_bytes() != (second.out / "timing.json").read_bytes()
+
+
+def test_a_run_that_diverged_is_reported_and_noticed(tmp_path: Path) -> None:
+    job = ablation_job(tmp_path)
+    job.inputs["lr/0.009"] = proxy(tmp_path / "x", "lr_sweep/9e_03", None, {})  # type: ignore[index]
+    job.inputs["variant/no_qk_norm"] = proxy(tmp_path / "y", "proxy_runs/no_qk_norm", None, {"qk_norm": False})  # type: ignore[index]
+    stats = build(job, "baseline", NAMES, [3e-3, 9e-3])
+    assert stats["differences"]["no_qk_norm"] is None
+    assert stats["best_learning_rate"] == 3e-3
+    (check,) = checks(stats, ChecksSpec())
+    assert (check.passed, check.blocking, check.value, check.bound) == (False, False, 3, 5)
+
+
+def test_only_a_sweep(tmp_path: Path) -> None:
+    job = ablation_job(tmp_path)
+    stats = build(job, None, [], [1e-3, 3e-3])
+    assert list(stats["figures"]) == ["learning_rates"]
+    assert checks(stats, ChecksSpec())[0].passed

@@ -1,0 +1,167 @@
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.job import Job
+from llm_core.report import collect
+from llm_core.report.training import SECTIONS, build, checks
+from llm_core.store.manifest import Artifact
+from tests.report.conftest import HOSTILE, artifact, job_of, run_stats
+
+VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use", "rect", "circle"}
+MakeJob = Callable[..., Job]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text by tag, and whether every element is closed in its place."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+@dataclass
+class Built:
+    """The report of the whole story, under a hostile title."""
+
+    job: Job
+    stats: dict[str, Any]
+    html: str
+    page: Page
+
+
+@pytest.fixture(scope="module")
+def built(told: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Built:
+    job = job_of(told, tmp_path_factory.mktemp("report"))
+    stats = build(job, HOSTILE)
+    html = (job.out / "report.html").read_text(encoding="utf-8")
+    return Built(job, stats, html, Page(html))
+
+
+def test_page_is_whole_and_loads_nothing(built: Built) -> None:
+    assert built.page.open == []
+    names = {name for name, _ in built.page.tags}
+    assert not names & {"script", "img", "link", "iframe", "object", "embed", "base", "image"}
+    for _, attributes in built.page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("href", "src", "xlink:href", "action", "data", "srcset", "poster"):
+                assert value
+                assert value.startswith("#")
+            else:
+                assert "url(http" not in (value or "")
+    anchors = {attributes["id"] for name, attributes in built.page.tags if name == "section"}
+    assert anchors == {anchor for anchor, _ in SECTIONS}
+    ids = [attributes["id"] for _, attributes in built.page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_style_sheet_loads_nothing(built: Built) -> None:
+    style = built.html[built.html.index("<style>") + 7 : built.html.index("</style>")]
+    assert "--ink" in style
+    for forbidden in ("@import", "url(", "<"):
+        assert forbidden not in style
+
+
+def test_hostile_text_stays_text(built: Built) -> None:
+    # Title twice, samples of three prompts, bad record and check message all carry it, word for word.
+    assert built.page.text.count(HOSTILE) == 7
+
+
+def test_figures_are_small_and_named_in_the_statistics(built: Built) -> None:
+    figures = built.stats["figures"]
+    assert {"loss", "learning_rate", "gradient_norm", "data_funnel", "bits_per_byte", "accuracy"} <= set(figures)
+    for file in figures.values():
+        assert 1000 < (built.job.out / file).stat().st_size < 60_000
+    assert len(list((built.job.out / "figures").iterdir())) == len(figures)
+    (check,) = checks(built.stats, ChecksSpec())
+    assert check.passed
+    json.dumps(built.stats, allow_nan=False)
+
+
+def test_figures_of_the_run_stand_on_the_page(built: Built) -> None:
+    text = " ".join(built.page.text.split())
+    headline = ("1.672", "2.771", "2.821", "4.00M", "2.10M", "4 min 43 s", "no GPU", "68.5%", "25.0%")
+    # 18,204 raw, of which rules and duplicates took 2,802.
+    funnel = ("18,204", "16,879", "1,325", "15,402", "1,477", "92.7%", "symbols per word")
+    for expected in (*headline, *funnel, "1 of 10 checks failed"):
+        assert expected in text, expected
+
+
+def test_summary_and_headline_without_clock_times_repeat(built: Built, report_job: MakeJob) -> None:
+    run = built.job.inputs["pretrained_model"]
+    stats = run_stats(seconds_training=999.0)
+    job = report_job(pretrained_model=artifact(run.path, "pretrained_model", stats, config=run.manifest.config))
+    build(job, HOSTILE)
+    summary = (built.job.out / "summary.json").read_bytes()
+    assert (job.out / "summary.json").read_bytes() == summary
+    assert json.loads(summary)["bits_per_byte"] == 1.672
+
+
+def test_cost_of_gpus(told: dict[str, Artifact]) -> None:
+    run = told["pretrained_model"]
+    stats = run_stats(ranks=8, device="NVIDIA H100 80GB HBM3", seconds_training=7200.0)
+    inputs = {**told, "pretrained_model": artifact(run.path, "pretrained_model", stats, config=run.manifest.config)}
+    priced = ComputeSpec(price_per_gpu_hour=2.5)
+    figures = collect.headline(inputs, priced)
+    assert (figures["gpu_hours"], figures["cost_dollars"]) == (16.0, 40.0)
+    assert collect.tiles(figures, inputs)[-1]["value"] == "$40.00"
+    assert collect.cost(inputs, figures, priced)["rows"][-1]["cost"] == "$40.00"
+    assert collect.device(inputs) == "8 × NVIDIA H100 80GB HBM3"
+    assert collect.headline(inputs, ComputeSpec())["cost_dollars"] is None
+
+
+def test_without_proxy_runs(report_job: MakeJob) -> None:
+    job = report_job(ablation_report=None)
+    build(job, "tiny")
+    text = Page((job.out / "report.html").read_text(encoding="utf-8")).text
+    assert "Ablations" not in text
+    assert "proxy runs" not in text
+
+
+def test_shared_proxy_runs_count_once(told: dict[str, Artifact]) -> None:
+    # Five different runs fill six roles.
+    assert dict(collect.stage_seconds(told))["proxy runs"] == pytest.approx(20 + 18 + 20 + 20 + 20)
+
+
+def test_versions_that_differ_are_named_with_their_stages(told: dict[str, Artifact]) -> None:
+    run = told["tokenizer"]
+    inputs = {**told, "tokenizer": artifact(run.path, "tokenizer", run.stats, versions={"python": "3.12.0"})}
+    assert dict(collect.versions(inputs))["python"].endswith("3.12.0 (tokenizer)")
+    assert dict(collect.versions(told))["python"] == "3.11.9"
+
+
+def test_a_run_without_steps_is_an_error(report_job: MakeJob, told: dict[str, Artifact], tmp_path: Path) -> None:
+    config = told["pretrained_model"].manifest.config
+    run = artifact(tmp_path / "empty", "pretrained_model", run_stats(), config=config)
+    (run.path / "metrics.jsonl").write_text("")
+    with pytest.raises(PedigreeError, match="holds no step"):
+        build(report_job(pretrained_model=run), "tiny")
