@@ -12,7 +12,7 @@ from tests.tokens.shard_folder import write_shards
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     lengths=LENGTHS,
     tokens_per_shard=st.integers(1, 200),

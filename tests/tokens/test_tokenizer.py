@@ -1,0 +1,102 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.data import TokenizerSpec
+from llm_core.tokens.tokenizer import PATTERNS, end_of_text, load_tokenizer, special_tokens, train_tokenizer
+
+TEXTS = [f"The function returns item {number} of the list, and raises an error otherwise.\n" for number in range(200)]
+SPECIAL = ("<|endoftext|>", "<|user|>")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    train_tokenizer(TEXTS, TokenizerSpec(vocab_size=300, special_tokens=SPECIAL)).save(str(path))
+    return path
+
+
+def test_special_tokens_come_first(path):
+    tokenizer = load_tokenizer(path)
+    assert [tokenizer.token_to_id(token) for token in SPECIAL] == [0, 1]
+    assert end_of_text(tokenizer, path) == 0
+    assert tokenizer.get_vocab_size() == 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|endoftext|>",
+        "a<|endoftext|>b <|user|>",
+        "<|endoftext|>" * 100,
+        "<|endoftext|",
+        "<|ENDOFTEXT|>",
+        "\u200b<|endoftext|>\n",
+        "<<|endoftext|>|endoftext|>",
+    ],
+)
+def test_special_tokens_in_a_text_stay_text(path, text):
+    tokenizer = load_tokenizer(path)
+    for ids in (tokenizer.encode(text, add_special_tokens=False).ids, tokenizer.encode_batch_fast([text])[0].ids):
+        assert not {0, 1}.intersection(ids)
+        assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_text_comes_back(path, text):
+    tokenizer = load_tokenizer(path)
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids, skip_special_tokens=False) == text
+
+
+def test_patterns_cut_as_the_field_does():
+    def pieces(name, text):
+        split = pre_tokenizers.Split(Regex(PATTERNS[name]), behavior="isolated")
+        return [piece for piece, _ in split.pre_tokenize_str(text)]
+
+    text = "It's  12345 x_y ...\n\n     endDON'T"
+    assert pieces("llama3", text) == [
+        "It",
+        "'s",
+        " ",
+        " ",
+        "123",
+        "45",
+        " x",
+        "_y",
+        " ...\n\n",
+        "    ",
+        " endDON",
+        "'T",
+    ]
+    assert pieces("gpt2", text) == ["It", "'s", " ", " 12345", " x", "_", "y", " ...", "\n\n    ", " endDON", "'", "T"]
+
+
+def test_without_byte_fallback_unseen_bytes_are_unknown():
+    spec = TokenizerSpec(vocab_size=300, byte_fallback=False)
+    tokenizer = train_tokenizer(["abc abd"] * 5, spec)
+    assert special_tokens(spec) == ["<|endoftext|>", "<|unk|>"]
+    assert tokenizer.get_vocab_size() < 30
+    assert tokenizer.token_to_id("<|unk|>") in tokenizer.encode("abz").ids
+    assert special_tokens(TokenizerSpec(special_tokens=("<|end|>", "<|unk|>"), byte_fallback=False)) == [
+        "<|end|>",
+        "<|unk|>",
+    ]
+
+
+def test_what_is_no_tokenizer_is_named(tmp_path, path):
+    torn = tmp_path / "tokenizer.json"
+    torn.write_text(path.read_text()[:-100])
+    with pytest.raises(PedigreeError, match=r"tokenizer\.json: not a tokenizer"):
+        load_tokenizer(torn)
+    with pytest.raises(PedigreeError, match=r"nothing\.json: not a tokenizer"):
+        load_tokenizer(tmp_path / "nothing.json")
+    bare = json.loads(path.read_text())
+    bare["added_tokens"] = []
+    torn.write_text(json.dumps(bare))
+    with pytest.raises(PedigreeError, match="has no special token"):
+        end_of_text(load_tokenizer(torn), torn)
