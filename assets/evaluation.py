@@ -20,7 +20,11 @@ def stages(experiment: Experiment) -> list[Stage]:
                 "documents": "pretraining_documents",
                 "shards": "token_shards",
             },
-            config={"evaluation": experiment.evaluation, "seed": experiment.seed},
+            config={
+                "evaluation": experiment.evaluation,
+                "sequence_length": experiment.training.sequence_length,
+                "seed": experiment.seed,
+            },
             bounds=experiment.checks,
             volatile=("lm_eval.json",),
         ),

@@ -16,13 +16,16 @@ from llm_core.store.home import pedigree_home
 from pipelines import show
 from pipelines.session import open_session
 
+WIDTH = 160
+"""Columns of what goes to a file or a pipe."""
+
 app = typer.Typer(
     help="Language models from scratch as a graph of artifacts that know what they were made from.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 ExperimentName = Annotated[str, typer.Argument(help="An experiment by name, or the path of its YAML file.")]
 ExperimentOption = Annotated[str, typer.Option("--experiment", "-e", help="Whose stages names refer to.")]

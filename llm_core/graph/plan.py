@@ -93,12 +93,14 @@ class Planner:
             if not reasons:
                 reasons = ["the artifact is no longer in the store"]
             return PlanItem(stage.name, "run", reasons, identity, seconds=seconds)
-        waiting = [f"its input {stage.inputs[role]} is made first" for role in inputs if role not in contents]
-        reasons = [*differences(stage, own, contents, previous, partial=True), *waiting]
-        verdict: Verdict = "maybe" if self._could_hit(stage, own, contents) else "run"
-        if verdict == "maybe":
-            reasons = [f"hits if {stage.inputs[role]} comes out as before" for role in inputs if role not in contents]
-        return PlanItem(stage.name, verdict, reasons, seconds=seconds)
+        waiting = ", ".join(stage.inputs[role] for role in inputs if role not in contents)
+        if self._could_hit(stage, own, contents):
+            reasons = [f"hits if unchanged: {waiting}"]
+            return PlanItem(stage.name, "maybe", reasons, seconds=seconds)
+        reasons = differences(stage, own, contents, previous)
+        if previous is not None:
+            reasons.append(f"made first: {waiting}")
+        return PlanItem(stage.name, "run", reasons, seconds=seconds)
 
     def _twin(self, stage: Stage, items: dict[str, PlanItem]) -> str | None:
         """An earlier stage of the plan that is yet to make the same artifact under another name."""
@@ -161,12 +163,10 @@ class Planner:
         return notes
 
 
-def differences(
-    stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None, partial: bool = False
-) -> list[str]:
+def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None) -> list[str]:
     """The functions, fields, files and inputs in which a stage differs from what it was, one line each."""
     if previous is None:
-        return [] if partial else ["never made before"]
+        return ["never made before"]
     lines = [
         *_changed("code", previous.code, own.code),
         *_fields("", previous.config, own.config),

@@ -114,7 +114,7 @@ def _files(root: Path, patterns: list[str], columns: dict[str, str], reader: str
 
 
 # The folder of a file's artifact is its identity.
-_IDENTITY = "regexp_extract(filename, '/(?:artifacts|work)/[^/]+/([^/]+)/', 1)"
+_IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32})/', 1)"
 
 
 def view_definitions(root: Path) -> dict[str, str]:
