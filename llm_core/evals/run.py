@@ -19,9 +19,13 @@ from llm_core.launch import LIFELINE
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Paths are absolute; ``documents`` and ``questions`` are JSON-lines files; ``eot`` is a token id."""
+    """Paths are absolute; ``documents`` and ``questions`` are JSON-lines files; ``eot`` is a token id.
+
+    ``model`` is a folder, and ``architecture`` the specification that it must hold.
+    """
 
     model: str
+    architecture: dict[str, Any]
     tokenizer: str
     documents: str
     questions: str
@@ -38,7 +42,7 @@ class RunSpec:
 
 
 def main(path: Path) -> None:
-    """Evaluate as the specification in ``path`` says."""
+    """Evaluate as the specification in ``path`` says; ``PedigreeError`` when the model is another one."""
     spec = RunSpec(**json.loads(path.read_text(encoding="utf-8")))
     started = time.monotonic()
     # Both are read when the libraries are imported: nothing is ever looked up on the network.
@@ -48,11 +52,15 @@ def main(path: Path) -> None:
     from lm_eval.tasks import TaskManager
     from lm_eval.utils import handle_non_serializable
 
+    from llm_core.errors import PedigreeError
     from llm_core.evals.lm import PedigreeLM
-    from llm_core.model.files import load_model
+    from llm_core.model.files import load_model, read_info
     from llm_core.tokens.tokenizer import load_tokenizer
 
     imported = time.monotonic()
+    found, _ = read_info(Path(spec.model))
+    if found.model_dump(mode="json") != spec.architecture:
+        raise PedigreeError(f"{spec.model}: holds another model than the experiment describes; make it again")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, _ = load_model(Path(spec.model), device)
     tokenizer = load_tokenizer(Path(spec.tokenizer))

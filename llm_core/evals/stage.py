@@ -16,6 +16,7 @@ from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import ratio, row
 from llm_core.evals.tasks import CONTINUATION, HELDOUT
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
+from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.launch import run_group
@@ -27,7 +28,7 @@ DOCUMENTS_PER_QUESTION = 4
 TOKENIZER = ("tokenizer", "tokenizer.json")
 
 
-def build(job: Job, evaluation: EvaluationSpec, sequence_length: int, seed: int) -> dict[str, Any]:
+def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_length: int, seed: int) -> dict[str, Any]:
     """Score held-out documents and questions; write ``evals.jsonl``.
 
     ``sequence_length``: tokens that the model reads at once, as in its training. Beside the rows stand the questions
@@ -38,7 +39,20 @@ def build(job: Job, evaluation: EvaluationSpec, sequence_length: int, seed: int)
     questions = _questions(heldout, evaluation, seed)
     reader = ShardReader(job.path("shards"), "train")
 
-    scores = _run(job, documents, questions, reader.eot, sequence_length, evaluation.batch_size)
+    spec = RunSpec(
+        model=str(job.path("model")),
+        architecture=model.model_dump(mode="json"),
+        tokenizer=str(job.path(*TOKENIZER)),
+        documents=str(job.work / "documents.jsonl"),
+        questions=str(job.work / "questions.jsonl"),
+        eot=reader.eot,
+        sequence_length=sequence_length,
+        batch_size=evaluation.batch_size,
+        scores=str(job.work / "scores.jsonl"),
+        report=str(job.out / "lm_eval.json"),
+        progress=str(job.work / "progress.json"),
+    )
+    scores = _run(job, spec, documents, questions)
     texts = [document.text for document in documents]
     ids, restored = _encode(job.path(*TOKENIZER), texts)
     sizes = [len(text.encode("utf-8")) for text in texts]
@@ -161,30 +175,13 @@ def _question_rows(
 
 
 def _run(
-    job: Job,
-    documents: Sequence[Document],
-    questions: Sequence[Question],
-    eot: int,
-    sequence_length: int,
-    batch_size: int,
+    job: Job, spec: RunSpec, documents: Sequence[Document], questions: Sequence[Question]
 ) -> dict[str, list[dict[str, Any]]]:
     """Score by the model in a process of its own; per task one record for every document or question, in order."""
-    files = {name: job.work / f"{name}.jsonl" for name in ("documents", "questions", "scores")}
-    _write_lines(files["documents"], map(asdict, documents))
-    _write_lines(files["questions"], map(asdict, questions))
-    progress, spec_file = job.work / "progress.json", job.work / "spec.json"
-    RunSpec(
-        model=str(job.path("model")),
-        tokenizer=str(job.path(*TOKENIZER)),
-        documents=str(files["documents"]),
-        questions=str(files["questions"]),
-        eot=eot,
-        sequence_length=sequence_length,
-        batch_size=batch_size,
-        scores=str(files["scores"]),
-        report=str(job.out / "lm_eval.json"),
-        progress=str(progress),
-    ).write(spec_file)
+    _write_lines(Path(spec.documents), map(asdict, documents))
+    _write_lines(Path(spec.questions), map(asdict, questions))
+    spec_file, progress = job.work / "spec.json", Path(spec.progress)
+    spec.write(spec_file)
 
     def tick() -> None:
         if progress.is_file():
@@ -194,7 +191,7 @@ def _run(
     command = [sys.executable, "-m", "llm_core.evals.run", str(spec_file)]
     run_group(command, log=job.work / "lm_eval.log", environment=job.runtime.environment, tick=tick)
     scores: dict[str, list[dict[str, Any]]] = {HELDOUT: [], CONTINUATION: []}
-    for line in files["scores"].read_bytes().splitlines():
+    for line in Path(spec.scores).read_bytes().splitlines():
         score = json.loads(line)
         scores[score["task"]].append(score)
     return scores

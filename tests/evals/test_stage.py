@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 import torch
 
+from llm_core.errors import PedigreeError
 from llm_core.evals.stage import build, checks
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model
-from tests.evals.conftest import World
+from tests.evals.conftest import SPEC, World
 
-SPEC = EvaluationSpec(
+EVALUATION = EvaluationSpec(
     heldout_documents=12, choice_questions=20, context_characters=100, continuation_characters=40, batch_size=4
 )
 
@@ -22,7 +23,7 @@ SPEC = EvaluationSpec(
 @pytest.fixture(scope="module")
 def made(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
     job = world.job(tmp_path_factory.mktemp("eval") / "work")
-    return job, build(job, SPEC, sequence_length=32, seed=5)
+    return job, build(job, EVALUATION, SPEC, sequence_length=32, seed=5)
 
 
 def lines(path: Path) -> list[dict]:
@@ -75,7 +76,7 @@ def test_all_figures_are_over_the_same_bytes(made: tuple[Job, dict], world: Worl
 def test_the_same_again_byte_for_byte(made: tuple[Job, dict], world: World, tmp_path: Path) -> None:
     job, stats = made
     again = world.job(tmp_path / "work")
-    assert build(again, SPEC, sequence_length=32, seed=5) == stats
+    assert build(again, EVALUATION, SPEC, sequence_length=32, seed=5) == stats
     for name in ("evals.jsonl", "questions.jsonl"):
         assert (again.out / name).read_bytes() == (job.out / name).read_bytes()
 
@@ -94,3 +95,8 @@ def test_checks_judge() -> None:
     assert failed(accuracy=0.34) == ["above_chance"]
     assert failed(documents_restored=99) == ["text_restored"]
     assert failed(questions=150) == ["as_many_as_asked"]
+
+
+def test_another_model_than_described_is_refused(world: World, tmp_path: Path) -> None:
+    with pytest.raises(PedigreeError, match="holds another model than the experiment describes"):
+        build(world.job(tmp_path / "work"), EVALUATION, SPEC.model_copy(update={"rope_theta": 5e5}), 32, 5)
