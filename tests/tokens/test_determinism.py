@@ -18,13 +18,12 @@ from llm_core.experiment.data import (
     SplitSpec,
     TokenizerSpec,
 )
-from llm_core.registries import RULES
 from llm_core.tokens import shards, train
 from tests.data.stages import digests, run
 
 
 def build_all(corpus: Path, work: Path) -> None:
-    rules = {name: RuleSpec(min=0.1, max=200) for name in RULES if name in ("min_words", "stop_words", "short_lines")}
+    rules = {"min_words": RuleSpec(min=3), "stop_words": RuleSpec(min=1), "mean_word_length": RuleSpec(min=2, max=10)}
     source = FilesSource(paths=(str(corpus),))
     run(raw.build, work / "raw", {}, raw=RawSpec(sources=(source,), documents_per_part=700, max_bad_share=1))
     documents = work / "raw" / "out"
