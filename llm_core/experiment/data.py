@@ -30,7 +30,6 @@ class FilesSource(Spec):
     paths: Annotated[tuple[str, ...], outside_identity(min_length=1)]
     """Glob patterns; relative ones start at the folder of the experiment's file."""
     text_field: str = "text"
-    id_field: str | None = None
     max_record_bytes: Count = 16_000_000
     """A longer record is set aside as bad."""
 
