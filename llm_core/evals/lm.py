@@ -4,6 +4,7 @@ Shapes: B rows of a batch, T tokens of the longest row in it, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -13,14 +14,16 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from llm_core.errors import PedigreeError
+
 Request = tuple[Any, list[int], list[int]]
 
 
 class PedigreeLM(TemplateLM):
     """Log-likelihoods by ``model``, in fp32, on rows of similar length. ``tokenizer``: see ``load_tokenizer``.
 
-    ``max_length``: tokens that the model reads at once (its training length). ``advance(done, total)`` is called after
-    every batch with the numbers of scored rows.
+    ``max_length``: tokens that the model reads at once (its training length). ``workers``: batches scored at a time.
+    ``advance(done, total)`` is called after every batch with the numbers of scored rows.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class PedigreeLM(TemplateLM):
         eot: int,
         max_length: int,
         batch_size: int,
+        workers: int,
         advance: Callable[[int, int], None],
     ) -> None:
         super().__init__()
@@ -37,6 +41,7 @@ class PedigreeLM(TemplateLM):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.batch_size = batch_size
+        self.workers = workers
         self._eot = eot
         self._advance = advance
         self._device = next(model.parameters()).device
@@ -72,7 +77,6 @@ class PedigreeLM(TemplateLM):
         """No task of ours generates; a task that does is refused."""
         raise NotImplementedError("tasks with output_type generate_until are not supported")
 
-    @torch.inference_mode()
     def _loglikelihood_tokens(self, requests: Sequence[Request], **_: Any) -> list[tuple[float, bool]]:
         """(any, context ids, continuation ids) → (nats of the continuation, whether greedy decoding would give it).
 
@@ -81,36 +85,43 @@ class PedigreeLM(TemplateLM):
         results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         lengths = [len(context) + len(continuation) for _text, context, continuation in requests]
         by_length = sorted(range(len(requests)), key=lambda index: -lengths[index])
-        for start in range(0, len(by_length), self.batch_size):
-            chosen = by_length[start : start + self.batch_size]
-            rows = [
-                self._row(context, continuation) for _text, context, continuation in map(requests.__getitem__, chosen)
-            ]
-            inputs_BT = torch.full((len(rows), max(len(row) for row, _target in rows)), self._eot, dtype=torch.long)
-            for place, (row, _target) in enumerate(rows):
-                inputs_BT[place, : len(row)] = torch.tensor(row)
-            logits_BTV = self._logits(inputs_BT)
-            for place, (index, (row, continuation)) in enumerate(zip(chosen, rows, strict=True)):
-                span = slice(len(row) - len(continuation), len(row))
-                results[index] = _score(logits_BTV[place, span], continuation)
-            self._advance(start + len(chosen), len(requests))
+        batches = [by_length[start : start + self.batch_size] for start in range(0, len(requests), self.batch_size)]
+        rows = ([self._row(requests[index][1], requests[index][2]) for index in batch] for batch in batches)
+        done = 0
+        with ThreadPoolExecutor(self.workers) as pool:
+            for batch, scores in zip(batches, pool.map(self._score, rows), strict=True):
+                for index, score in zip(batch, scores, strict=True):
+                    results[index] = score
+                done += len(batch)
+                self._advance(done, len(requests))
         return results
 
     def _row(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:
         """What the model reads, and what its last positions must predict."""
         assert context, "the first token is predicted from something"
-        assert 0 < len(continuation) <= self.max_length
+        if len(continuation) > self.max_length:
+            raise PedigreeError(
+                f"a continuation of {len(continuation)} tokens exceeds the {self.max_length} that the model reads; "
+                "lower evaluation.continuation_characters"
+            )
         return (context + continuation)[-(self.max_length + 1) : -1], continuation
 
-    def _logits(self, inputs_BT: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def _score(self, rows: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        inputs_BT = torch.full((len(rows), max(len(row) for row, _target in rows)), self._eot, dtype=torch.long)
+        for place, (row, _target) in enumerate(rows):
+            inputs_BT[place, : len(row)] = torch.tensor(row)
         # As in training: an end-of-text token belongs to the document before it.
         ends_BT = (inputs_BT == self._eot).long()
         document_ids_BT = ends_BT.cumsum(dim=1) - ends_BT
-        logits_BTV: Tensor = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))
-        return logits_BTV
+        logits_BTV = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))
+        return [
+            _score_row(logits_BTV[place, len(row) - len(targets) : len(row)], targets)
+            for place, (row, targets) in enumerate(rows)
+        ]
 
 
-def _score(logits_TV: Tensor, targets: list[int]) -> tuple[float, bool]:
+def _score_row(logits_TV: Tensor, targets: list[int]) -> tuple[float, bool]:
     targets_T = torch.tensor(targets, device=logits_TV.device)
     logprobs_T = torch.log_softmax(logits_TV.float(), dim=-1).gather(1, targets_T[:, None])[:, 0]
     greedy = bool((logits_TV.argmax(dim=-1) == targets_T).all())

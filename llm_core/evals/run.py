@@ -56,6 +56,7 @@ def main(path: Path) -> None:
     from llm_core.evals.lm import PedigreeLM
     from llm_core.model.files import load_model, read_info
     from llm_core.tokens.tokenizer import load_tokenizer
+    from llm_core.train.threads import threads_per_rank
 
     imported = time.monotonic()
     found, _ = read_info(Path(spec.model))
@@ -64,8 +65,18 @@ def main(path: Path) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, _ = load_model(Path(spec.model), device)
     tokenizer = load_tokenizer(Path(spec.tokenizer))
+    # One thread a batch, and as many batches at a time as there are cores: sums in parallel would come out a little
+    # different on another number of cores.
+    torch.set_num_threads(1)
+    workers = 1 if device == "cuda" else threads_per_rank(1)
     lm = PedigreeLM(
-        model, tokenizer, spec.eot, spec.sequence_length, spec.batch_size, lambda *done: _tell(spec.progress, done)
+        model,
+        tokenizer,
+        spec.eot,
+        spec.sequence_length,
+        spec.batch_size,
+        workers,
+        lambda *done: _tell(spec.progress, done),
     )
     tasks = TaskManager(include_defaults=False).load(
         [heldout_task(Path(spec.documents)), continuation_task(Path(spec.questions))]

@@ -10,6 +10,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
+from llm_core.errors import PedigreeError
 from llm_core.evals.lm import PedigreeLM
 from llm_core.evals.tasks import continuation_task, heldout_task
 from llm_core.experiment.model import ModelSpec
@@ -20,13 +21,13 @@ from tests.evals.conftest import SPEC, World, text
 WINDOW = 16
 
 
-def adapter(world: World, batch_size: int = 3, spec: ModelSpec | None = None) -> PedigreeLM:
+def adapter(world: World, batch_size: int = 3, workers: int = 2, spec: ModelSpec | None = None) -> PedigreeLM:
     model, _ = load_model(world.folder / "model")
     if spec is not None:
         other = build_model(spec, world.tokenizer.get_vocab_size())
         other.load_state_dict(model.state_dict())
         model = other
-    return PedigreeLM(model, world.tokenizer, world.eot, WINDOW, batch_size, lambda *_: None)
+    return PedigreeLM(model, world.tokenizer, world.eot, WINDOW, batch_size, workers, lambda *_: None)
 
 
 def nats(model: torch.nn.Module, inputs: list[int], targets: list[int], ids: list[int] | None = None) -> float:
@@ -130,3 +131,19 @@ def test_tasks_give_the_figures_of_direct_computation(world: World, tmp_path: Pa
     assert answer["bits"] == pytest.approx(costs[2], abs=1e-4)
     per_byte = [cost / len(choice.encode()) for cost, choice in zip(costs, question["choices"], strict=True)]
     assert answer["correct"] == float(per_byte.index(min(per_byte)) == 2)
+
+
+def test_workers_change_nothing(world: World) -> None:
+    pairs = [("the list of", " value" * (1 + i % 7)) for i in range(23)]
+    one, many = (adapter(world, 4, workers).loglikelihood(requests("loglikelihood", pairs)) for workers in (1, 5))
+    assert one == many
+
+
+def test_generating_tasks_are_refused(world: World) -> None:
+    with pytest.raises(NotImplementedError, match="generate_until"):
+        adapter(world).generate_until([])
+
+
+def test_a_continuation_beyond_the_window_is_refused(world: World) -> None:
+    with pytest.raises(PedigreeError, match=r"lower evaluation\.continuation_characters"):
+        adapter(world).loglikelihood(requests("loglikelihood", [("the", text(1, 30))]))
