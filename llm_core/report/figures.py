@@ -157,7 +157,8 @@ def throughput(steps: Steps) -> Picture:
         middle = float(np.nanmedian(speed))
         axes.plot(at[shown], speed[shown], color=PALE, linewidth=0.8)
         axes.axhline(middle, color=BLUE, linewidth=1.4)
-        axes.set_ylim(0, max(middle * 1.6, float(np.nanquantile(speed, 0.98)) * 1.1))
+        # A single step that is far faster than all others would flatten the rest.
+        axes.set_ylim(0, max(1.6 * middle, 1.08 * min(float(np.nanmax(speed)), 4 * middle)))
         axes.annotate(
             f"median {short(middle)}", (float(at[-1]), middle), (0, 5), textcoords="offset points", ha="right",
             color=BLUE,
@@ -240,11 +241,15 @@ def rate_sweep(rows: Sequence[tuple[float, float]]) -> Picture:
         axes.plot([rates[best]], [losses[best]], "o", color=TEAL, markersize=8)
         for index, (rate, value) in enumerate(rows):
             axes.annotate(
-                f"{value:.3f}", (rate, value), (0, 9), textcoords="offset points", ha="center",
+                f"{value:.3f}",
+                (rate, value),
+                (0, -17 if index == best else 9),
+                textcoords="offset points",
+                ha="center",
                 weight="bold" if index == best else "normal",
-            )  # fmt: skip
+            )
         spread = max(max(losses) - min(losses), 1e-3)
-        axes.set_ylim(min(losses) - 0.2 * spread, max(losses) + 0.35 * spread)
+        axes.set_ylim(min(losses) - 0.4 * spread, max(losses) + 0.3 * spread)
         axes.set_xscale("log")
         axes.set_xlim(min(rates) / 1.6, max(rates) * 1.6)
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -310,7 +315,8 @@ def _over_tokens(axes: "Axes", tokens: np.ndarray) -> None:
 
 def _end_labels(axes: "Axes", lines: Sequence[tuple[str, np.ndarray, str]], right: float) -> None:
     """Name each line at its end instead of in a legend, kept apart from one another."""
-    ends = [(float(values[-1]), name, colour) for name, values, colour in lines if values.size]
+    known = ((values[np.isfinite(values)], name, colour) for name, values, colour in lines)
+    ends = [(float(values[-1]), name, colour) for values, name, colour in known if values.size]
     low, high = axes.get_ylim()
     gap, place = 0.075 * (high - low), -np.inf
     for value, name, colour in sorted(ends):

@@ -119,7 +119,9 @@ def _inline(svg: str, name: str, caption: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
+    # The page chooses the font. Matplotlib has written it in both ways.
     svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
     svg = re.sub(r" xmlns(:xlink)?=\"[^\"]*\"", "", svg)
     # Matplotlib numbers its groups (axes_1, text_3) from one in every drawing; in one page they must differ.
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)

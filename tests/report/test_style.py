@@ -10,6 +10,7 @@ def test_one_drawing_for_png_and_page() -> None:
     assert BLUE not in picture.svg
     assert 'aria-label="a &lt; b &amp; &quot;c&quot;"' in picture.svg
     assert "http" not in picture.svg
+    assert "DejaVu" not in picture.svg
 
 
 def test_drawings_repeat_and_their_ids_differ() -> None:
