@@ -167,6 +167,7 @@ def training(inputs: Inputs) -> Facts:
         ("Precision", config["precision"]),
         ("Device", device(inputs)),
         ("Peak memory", in_bytes(stats["peak_memory_bytes"])),
+        *([("Model FLOPs utilisation", percent(stats["mfu"]))] if stats["mfu"] is not None else []),
         ("Loss, first step", _loss(stats["first_loss"])),
         ("Loss, end", _loss(stats["final_loss"])),
         ("Validation loss, end", _loss(stats["final_validation_loss"])),

@@ -128,7 +128,7 @@ def test_summary_and_headline_without_clock_times_repeat(built: Built, report_jo
 
 def test_cost_of_gpus(told: dict[str, Artifact]) -> None:
     run = told["pretrained_model"]
-    stats = run_stats(ranks=8, device="NVIDIA H100 80GB HBM3", seconds_training=7200.0)
+    stats = run_stats(ranks=8, device="NVIDIA H100 80GB HBM3", seconds_training=7200.0, mfu=0.412)
     inputs = {**told, "pretrained_model": artifact(run.path, "pretrained_model", stats, config=run.manifest.config)}
     priced = ComputeSpec(price_per_gpu_hour=2.5)
     figures = collect.headline(inputs, priced)
@@ -136,6 +136,7 @@ def test_cost_of_gpus(told: dict[str, Artifact]) -> None:
     assert collect.tiles(figures, inputs)[-1]["value"] == "$40.00"
     assert collect.cost(inputs, figures, priced)["rows"][-1]["cost"] == "$40.00"
     assert collect.device(inputs) == "8 × NVIDIA H100 80GB HBM3"
+    assert ("Model FLOPs utilisation", "41.2%") in collect.training(inputs)
     assert collect.headline(inputs, ComputeSpec())["cost_dollars"] is None
 
 
