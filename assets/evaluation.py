@@ -13,6 +13,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             description="lm-eval on held-out documents, beside a unigram token model and xz.",
             build="llm_core.evals.stage:build",
             checks="llm_core.evals.stage:checks",
+            advice=("below_unigram", "above_chance", "text_restored", "as_many_as_asked"),
             code=("llm_core.evals.run:main",),
             inputs={
                 "model": "pretrained_model",
@@ -22,11 +23,12 @@ def stages(experiment: Experiment) -> list[Stage]:
             },
             config={
                 "evaluation": experiment.evaluation,
+                "model": experiment.model,
                 "sequence_length": experiment.training.sequence_length,
                 "seed": experiment.seed,
             },
             bounds=experiment.checks,
-            volatile=("lm_eval.json",),
+            volatile=("lm_eval.json", "scores.jsonl"),
         ),
         Stage(
             name="generation_samples",
@@ -34,8 +36,10 @@ def stages(experiment: Experiment) -> list[Stage]:
             description="What the model writes at several temperatures.",
             build="llm_core.evals.samples:build",
             checks="llm_core.evals.samples:checks",
+            gates=("all_generated", "some_text"),
+            advice=("none_empty",),
             inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
-            config={"sampling": experiment.sampling, "seed": experiment.seed},
+            config={"sampling": experiment.sampling, "model": experiment.model, "seed": experiment.seed},
             bounds=experiment.checks,
         ),
     ]

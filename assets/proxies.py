@@ -40,6 +40,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         description="The proxy runs side by side: loss, difference from the baseline, wall time, tokens per second.",
         build="llm_core.report.ablation:build",
         checks="llm_core.report.ablation:checks",
+        advice=("losses_finite",),
         inputs={
             **{f"variant/{name}": stage.name for name, stage in variants.items()},
             **{f"lr/{rate:g}": stage.name for rate, stage in rates.items()},
@@ -50,7 +51,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             "learning_rates": list(proxies.learning_rates),
         },
         bounds=experiment.checks,
-        volatile=("*.png", "*.svg"),
+        volatile=("timing.json", "*.png"),
     )
     return [*variants.values(), *rates.values(), report]
 

@@ -27,6 +27,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             description="One self-contained HTML page: data, curves, ablations, evals, samples, lineage, cost.",
             build="llm_core.report.training:build",
             checks="llm_core.report.training:checks",
+            gates=("page_written",),
             code=("llm_core/report/*.css", "llm_core/report/*.html"),
             inputs={name: name for name in told},
             config={"title": experiment.name},

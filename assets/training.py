@@ -20,6 +20,7 @@ def training_run(
         description=description,
         build="llm_core.train.stage:build",
         checks="llm_core.train.stage:checks",
+        gates=("loss_finite", "loss_fell", "bad_steps", "all_tokens_seen"),
         code=(TRAINER,),
         inputs={"shards": "token_shards"},
         config={

@@ -183,3 +183,7 @@ def _refresh_views(root: Path) -> None:
 
     if os.access(root, os.W_OK):
         write_views(root, root.parent / "pedigree.duckdb")
+
+
+if __name__ == "__main__":
+    app()

@@ -80,13 +80,20 @@ class CodeReader:
         self._root = root
         self._packages = packages
         self._modules: dict[str, _Module | None] = {}
+        self._known: dict[tuple[tuple[str, ...], frozenset[str]], dict[str, str]] = {}
 
     def digests(self, targets: Iterable[str], names: frozenset[str]) -> dict[str, str]:
         """``module:definition`` → digest, for everything that ``targets`` reach.
 
         A target is ``module:name``, or a glob pattern of data files relative to ``root``. ``names`` are the strings of
-        the configuration: the registry entries to follow.
+        the configuration: the registry entries to follow. Files are read once in the life of a reader.
         """
+        question = (tuple(targets), names)
+        if question not in self._known:
+            self._known[question] = self._digests(*question)
+        return self._known[question]
+
+    def _digests(self, targets: tuple[str, ...], names: frozenset[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         pending: list[tuple[str, str]] = []
         for target in targets:

@@ -61,8 +61,9 @@ def _ready(planner: Planner, name: str) -> PlanItem:
     if item.identity is None:
         missing = [f"{other.stage}: {'; '.join(other.reasons)}" for other in above if other.verdict != "hit"]
         raise PedigreeError(
-            f"{name} needs inputs that are not in the store as they would be made now. Materialize them first "
-            f"(select '+{name}' instead of '{name}'):\n" + "\n".join(missing)
+            f"{name} needs inputs that are not in the store as they would be made now. Select them too "
+            f"(`pedigree run` does by itself; in Dagster: --select '+key:\"{planner.graph.experiment}/{name}\"'):\n"
+            + "\n".join(missing)
         )
     return item
 
@@ -118,7 +119,10 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
                 for role, artifact in sorted(by_role.items())
             ],
             files=files,
-            checks=[CheckRecord(**vars(check)) for check in evaluate(stage, stats)],
+            checks=[
+                CheckRecord(**{**vars(check), "blocking": check.name in stage.gates})
+                for check in evaluate(stage, stats)
+            ],
             stats=stats,
             started=started.isoformat(timespec="seconds"),
             seconds=round(seconds, 3),

@@ -14,9 +14,15 @@ def evaluate(stage: Stage, stats: dict[str, Any]) -> list[Check]:
     They are evaluated anew at every use: who widens a bound after a look at the data opens the gate without making
     anything again, and who narrows one closes it.
     """
-    return load_object(stage.checks)(stats, stage.bounds) if stage.checks else []
+    checks: list[Check] = load_object(stage.checks)(stats, stage.bounds) if stage.checks else []
+    names = {check.name for check in checks}
+    if names != {*stage.gates, *stage.advice}:
+        raise ValueError(
+            f"stage {stage.name} declares the checks {stage.gates + stage.advice}, and gets {sorted(names)}"
+        )
+    return checks
 
 
 def closed(stage: Stage, stats: dict[str, Any]) -> list[Check]:
-    """The blocking checks that failed."""
-    return [check for check in evaluate(stage, stats) if check.blocking and not check.passed]
+    """The gates that failed."""
+    return [check for check in evaluate(stage, stats) if check.name in stage.gates and not check.passed]

@@ -35,7 +35,8 @@ def documents_of_step(
     documents = pl.read_parquet(shards / "documents.parquet").filter(pl.col("split") == "train").sort("stream_start")
     starts = documents["stream_start"].to_numpy()
     found = []
-    for sequence, (start, stop) in enumerate(loader.ranges(step - 1)):
+    for sequence, (start, after) in enumerate(loader.ranges(step - 1)):
+        stop = after - 1  # the last token of a window is only a target
         first = int(starts.searchsorted(start, side="right")) - 1
         last = int(starts.searchsorted(stop, side="left"))
         for row in documents[first:last].iter_rows(named=True):

@@ -91,7 +91,7 @@ def test_a_closed_gate_blocks_in_a_later_run_and_opens_with_its_bound(tmp_path: 
 
 
 def test_a_part_of_the_graph_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(PedigreeError, match=r"select '\+b' instead of 'b'.*\na: never made before"):
+    with pytest.raises(PedigreeError, match=r"--select '\+key:.toy/b.'.*\na: never made before"):
         materialize(toy.planner(chain(), tmp_path), "b", Runtime())
 
 

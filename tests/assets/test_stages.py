@@ -1,0 +1,48 @@
+"""What holds for every stage of every experiment."""
+
+import inspect
+
+import pytest
+
+from assets.graph import experiment_graph
+from llm_core.experiment.load import load_experiment
+from llm_core.graph.graph import Graph
+from llm_core.registry import load_object
+from pipelines.experiments import FOLDER
+
+GRAPHS = [experiment_graph(load_experiment(path)) for path in sorted(FOLDER.glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.experiment)
+def test_a_build_gets_exactly_its_slice(graph: Graph) -> None:
+    for stage in graph:
+        first, *rest = inspect.signature(load_object(stage.build)).parameters
+        assert first == "job"
+        assert set(rest) == set(stage.config), stage.name
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.experiment)
+def test_every_stage_is_described_and_checked(graph: Graph) -> None:
+    for stage in graph:
+        assert stage.description.endswith(".")
+        assert stage.checks
+        assert stage.gates or stage.advice
+        load_object(stage.checks)
+
+
+def test_the_whole_story_is_told() -> None:
+    (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
+    assert [stage.name for stage in tiny if stage.group != "proxies"] == [
+        "raw_documents",
+        "clean_documents",
+        "unique_documents",
+        "pretraining_documents",
+        "tokenizer",
+        "token_shards",
+        "pretrained_model",
+        "eval_results",
+        "generation_samples",
+        "training_report",
+    ]
+    assert len([stage for stage in tiny if stage.name.startswith("proxy_runs/")]) >= 3
+    assert len([stage for stage in tiny if stage.name.startswith("lr_sweep/")]) >= 3

@@ -1,0 +1,101 @@
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+WORDS = [
+    "river",
+    "stone",
+    "light",
+    "garden",
+    "winter",
+    "morning",
+    "bridge",
+    "letter",
+    "window",
+    "copper",
+    "signal",
+    "forest",
+    "engine",
+    "paper",
+    "valley",
+]
+
+
+def document(number: int) -> str:
+    """A made text of a few sentences; the same for the same number."""
+    chance = random.Random(number)
+    sentences = [" ".join(chance.choices(WORDS, k=chance.randint(6, 14))).capitalize() + "." for _ in range(12)]
+    return " ".join(sentences)
+
+
+@dataclass
+class World:
+    """A home, an experiment and its sources in a folder of their own."""
+
+    folder: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.folder / "micro.yaml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        home = self.folder / "home"
+        return {
+            **os.environ,
+            "PEDIGREE_HOME": str(home),
+            "DAGSTER_HOME": str(home / "dagster"),
+            "PEDIGREE_EXPERIMENT": str(self.experiment),
+        }
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.experiment.read_text()
+        assert old in text
+        self.experiment.write_text(text.replace(old, new))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *command], env=self.environment, capture_output=True, text=True, timeout=300
+        )
+
+    def pedigree(self, *arguments: str) -> str:
+        done = self.run("pipelines.cli", *arguments)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def plan(self) -> dict[str, dict]:
+        records = json.loads(self.pedigree("plan", str(self.experiment), "--json"))
+        return {record["stage"]: record for record in records}
+
+    def materialize(self, select: str = "*") -> subprocess.CompletedProcess[str]:
+        return self.run("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", select)
+
+
+def make_world(folder: Path) -> World:
+    world = World(folder)
+    sources = folder / "sources"
+    sources.mkdir()
+    for part in range(2):
+        lines = [json.dumps({"text": document(part * 60 + number)}) for number in range(60)]
+        (sources / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+    world.experiment.write_text((HERE / "micro.yaml").read_text().replace("PLACE", str(sources)))
+    dagster_home = folder / "home" / "dagster"
+    dagster_home.mkdir(parents=True)
+    (dagster_home / "dagster.yaml").write_text((HERE.parents[1] / "pipelines" / "dagster.yaml").read_text())
+    return world
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world in which the whole graph has been materialized through Dagster."""
+    world = make_world(tmp_path_factory.mktemp("world"))
+    done = world.materialize()
+    assert done.returncode == 0, done.stderr[-5000:]
+    return world

@@ -1,0 +1,142 @@
+"""The whole graph through Dagster, on made text: what a user does, in the order in which a user does it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.conftest import World, document
+
+STAGES = 15
+
+
+def copy_of(world: World, folder: Path) -> World:
+    """The same finished world in another folder, to be changed; paths of sources move along."""
+    shutil.copytree(world.folder, folder, dirs_exist_ok=True)
+    copied = World(folder)
+    copied.edit(str(world.folder), str(folder))
+    return copied
+
+
+def test_everything_was_made(finished: World) -> None:
+    rows = json.loads(finished.pedigree("query", "FROM artifacts", "--json"))
+    assert {row["stage"] for row in rows} >= {"raw_documents", "token_shards", "pretrained_model", "training_report"}
+    report = Path(finished.pedigree("report", str(finished.experiment)).strip())
+    assert report.name == "report.html"
+    assert "micro" in report.read_text()
+
+
+def test_the_second_run_makes_nothing(finished: World) -> None:
+    assert {record["verdict"] for record in finished.plan().values()} == {"hit"}
+    before = json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json"))
+    done = finished.materialize()
+    assert done.returncode == 0
+    assert json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json")) == before
+
+
+def test_equal_runs_are_one_artifact(finished: World) -> None:
+    plan = finished.plan()
+    assert plan["proxy_runs/baseline"]["identity"] == plan["lr_sweep/1e_02"]["identity"]
+
+
+def test_a_step_leads_back_to_its_source_rows(finished: World) -> None:
+    rows = json.loads(finished.pedigree("why", "pretrained_model", "3", "-e", str(finished.experiment), "--json"))
+    assert {row["sequence"] for row in rows} == {0, 1, 2, 3}
+    assert sum(row["tokens"] for row in rows) == 128
+    for row in rows:
+        part = int(Path(row["origin"]).stem)
+        lines = (finished.folder / "sources" / f"{part}.jsonl").read_text().splitlines()
+        assert json.loads(lines[row["row"]])["text"] == document(part * 60 + row["row"])
+
+
+def test_a_score_leads_back_to_the_sources(finished: World) -> None:
+    told = json.loads(finished.pedigree("why", "heldout/bits_per_byte", "-e", str(finished.experiment), "--json"))
+    assert told["scores"][0]["value"] > 0
+    kinds, pending = {}, [told["lineage"]]
+    while pending:
+        item = pending.pop()
+        kinds[item["kind"]] = item
+        pending.extend(item["inputs"])
+    assert {"eval_results", "training_run", "token_shards", "tokenizer", "raw_documents"} <= kinds.keys()
+    assert set(kinds["raw_documents"]["externals"]) == {"files/0.jsonl", "files/1.jsonl"}
+    assert "raw_documents" in finished.pedigree("why", "heldout/bits_per_byte", "-e", str(finished.experiment))
+
+
+def test_errors_are_for_people(finished: World) -> None:
+    for arguments, message in (
+        (("why", "nonsense", "-e", str(finished.experiment)), "known scores: "),
+        (("why", "tokenizer", "1", "-e", str(finished.experiment)), "is no training run"),
+        (("why", "pretrained_model", "99", "-e", str(finished.experiment)), "has the steps 1 to 20"),
+        (("query", "SELEC 1"), "DuckDB: "),
+        (("plan", "nowhere"), "there is no experiment 'nowhere'"),
+        (("run", "tiny", "--select", "nothing"), "has no stage 'nothing'"),
+        (("accept", "tokenizer", "--why", "x", "-e", str(finished.experiment)), "a hit already"),
+    ):
+        done = finished.run("pipelines.cli", *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_threshold_that_drops_nothing_more_makes_only_the_cleaning_again(finished: World, tmp_path: Path) -> None:
+    world = copy_of(finished, tmp_path)
+    world.edit("min_words: {min: 5}", "min_words: {min: 6}")
+    plan = world.plan()
+    assert plan["clean_documents"]["reasons"] == ["cleaning.rules.min_words.min: 5.0 → 6.0"]
+    assert plan["token_shards"]["verdict"] == "maybe"
+    world.pedigree("run", str(world.experiment))
+    made = json.loads(world.pedigree("query", "SELECT stage, count(*) AS n FROM artifacts GROUP BY stage", "--json"))
+    assert {row["stage"] for row in made if row["n"] > 1} == {"clean_documents"}
+
+
+def test_a_repeated_document_makes_nothing_after_deduplication_again(finished: World, tmp_path: Path) -> None:
+    world = copy_of(finished, tmp_path)
+    with (world.folder / "sources" / "1.jsonl").open("a") as file:
+        file.write(json.dumps({"text": document(7)}) + "\n")
+    assert world.plan()["raw_documents"]["reasons"] == ["source files/1.jsonl changed"]
+    done = world.materialize('+key:"micro/unique_documents"')
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = json.loads(world.pedigree("query", "SELECT stage, count(*) AS n FROM artifacts GROUP BY stage", "--json"))
+    assert {row["stage"] for row in made if row["n"] > 1} == {"raw_documents", "clean_documents", "unique_documents"}
+
+
+def test_a_gate_that_failed_blocks_in_a_later_run_of_a_part(finished: World, tmp_path: Path) -> None:
+    world = copy_of(finished, tmp_path)
+    world.edit("checks: {", "checks: {max_drop_share: 0.0, ")
+    world.edit("min_words: {min: 5}", "min_words: {min: 120}")
+    first = world.materialize("micro/clean_documents")
+    assert "drop_share" in first.stderr
+    later = world.materialize("micro/unique_documents")
+    assert later.returncode != 0
+    assert "a gate is closed" in later.stderr
+    assert world.plan()["training_report"]["verdict"] == "blocked"
+
+
+def test_a_part_without_its_inputs_says_what_to_select(tmp_path: Path, finished: World) -> None:
+    world = copy_of(finished, tmp_path)
+    shutil.rmtree(world.folder / "home" / "store")
+    done = world.materialize("micro/tokenizer")
+    assert done.returncode != 0
+    assert '+key:"micro/tokenizer"' in done.stderr
+
+
+def test_live_loss_is_observed(finished: World) -> None:
+    import sqlite3
+
+    found = 0
+    for path in (finished.folder / "home" / "dagster").rglob("*.db"):
+        with sqlite3.connect(path) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if "event_logs" in tables:
+                rows = connection.execute(
+                    "SELECT count(*) FROM event_logs WHERE dagster_event_type = 'ASSET_OBSERVATION'"
+                )
+                found += rows.fetchone()[0]
+    assert found >= 3
+
+
+@pytest.mark.parametrize("location", ["tiny", "proxy", "one_billion"])
+def test_the_code_locations_load(location: str, finished: World) -> None:
+    done = finished.run("dagster", "definitions", "validate", "-m", f"pipelines.{location}")
+    assert done.returncode == 0, done.stderr
