@@ -1,10 +1,9 @@
 """One process, or several that share the work: DDP or FSDP2 over gloo (CPU) or NCCL (CUDA)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -92,7 +91,7 @@ def spread(model: nn.Module, world: World, parallel: str, compiled: bool, recomp
     blocks = list(model.blocks)  # type: ignore[arg-type]
     for block in blocks:
         if recompute:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            block.forward = _recomputed(block.forward)
         if compiled:
             block.compile()
     if world.size == 1:
@@ -104,6 +103,15 @@ def spread(model: nn.Module, world: World, parallel: str, compiled: bool, recomp
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return model
+
+
+def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    # A function of ours, and no partial: the compiler passes over code that begins in torch itself.
+    def recomputed(*arguments: Any) -> Tensor:
+        output: Tensor = checkpoint(forward, *arguments, use_reentrant=False)
+        return output
+
+    return recomputed
 
 
 @contextmanager

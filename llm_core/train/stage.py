@@ -3,39 +3,24 @@
 Whoever looks at the checks of a finished run imports this module, so it leaves torch to those who train.
 """
 
-import getpass
 import json
 import math
 import shutil
 import statistics
-import sys
-import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
-from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
-from llm_core.launch import run_group
 from llm_core.train.data import open_data
-from llm_core.train.locks import end_holder, held
-from llm_core.train.metrics import METRICS, MetricsFollower, read_metrics
-from llm_core.train.spec import FAILURE, FINAL, SUMMARY, TrainerSpec
+from llm_core.train.launching import launch, rank_count
+from llm_core.train.metrics import METRICS, read_metrics
+from llm_core.train.spec import FINAL, SUMMARY, TrainerSpec
 from llm_core.train.speed import mfu
-from llm_core.train.threads import threads_per_rank
 from llm_core.train.tracking import require_key
 
-LOG = "trainer.log"
-_ORPHAN_PATIENCE = 30.0
-"""Seconds that the trainer of a dead attempt gets for its step and its checkpoint."""
-_STOP_SECONDS = 100
-"""The same for a trainer that is told to stop."""
 _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
 
@@ -57,15 +42,7 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
     )
     open_data(spec, ranks)
     require_key(spec.tracking)
-    path = spec.work / "spec.json"
-    try:
-        spec.write(path)
-    except OSError as error:
-        raise PedigreeError(f"{path}: can't be written: {error.strerror}; make its folder writable") from None
-    with accelerators(job.runtime.log) as lock:
-        for earlier in sorted(spec.work.glob("trainer.*.lock")):
-            end_holder(earlier, _ORPHAN_PATIENCE, job.runtime.log)
-        _launch(job, spec, path, ranks, lock)
+    launch(spec, ranks, job.runtime)
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
     shutil.copyfile(spec.work / METRICS, job.out / METRICS)
@@ -86,62 +63,6 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
             summary["ranks"],
         ),
     }
-
-
-def rank_count(compute: ComputeSpec) -> int:
-    """How many processes train: as many as said, or one for each GPU. ``PedigreeError`` when there are too few GPUs."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if compute.target == "h100x8" and compute.ranks is None and gpus < 8:
-        raise PedigreeError(
-            f"compute.target h100x8 needs 8 GPUs, and this machine has {gpus}; run on such a node, or set "
-            "compute.target to local"
-        )
-    if gpus and compute.ranks is not None and compute.ranks > gpus:
-        raise PedigreeError(f"compute.ranks is {compute.ranks}, but this machine has {gpus} GPUs")
-    return compute.ranks or (8 if compute.target == "h100x8" else max(gpus, 1))
-
-
-def accelerators(log: Callable[[str], None]) -> AbstractContextManager[int]:
-    """Hold this machine's accelerators: one training of this user at a time, whatever starts it; others wait."""
-    path = Path(tempfile.gettempdir()) / f"pedigree-{getpass.getuser()}" / "accelerators.lock"
-    return held(path, lambda owner: log(f"waiting for another training on this machine to end ({owner})"))
-
-
-def _launch(job: Job, spec: TrainerSpec, path: Path, ranks: int, lock: int) -> None:
-    follower = MetricsFollower(spec.work / METRICS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-
-    def tick() -> None:
-        records = follower.new()
-        if records:
-            newest = {name: value for record in records for name, value in record.items()}
-            job.runtime.observe(newest)
-            job.runtime.progress(newest["step"], spec.training.steps, "steps")
-
-    failure = spec.work / FAILURE
-    failure.unlink(missing_ok=True)
-    try:
-        run_group(
-            [*command, "-m", job.runtime.trainer_module, str(path)],
-            log=spec.work / LOG,
-            environment={
-                **({"OMP_NUM_THREADS": str(threads_per_rank(ranks))} if ranks > 1 else {}),
-                "PYTHONUNBUFFERED": "1",
-                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(_STOP_SECONDS),
-                **job.runtime.environment,
-            },
-            tick=tick,
-            idle_seconds=follower.idle_seconds,
-            watchdog_seconds=job.runtime.compute.watchdog_seconds,
-            grace_seconds=_STOP_SECONDS + 20,
-            keep_open=(lock,),
-        )
-    except PedigreeError as error:
-        if failure.exists():
-            raise PedigreeError(f"{failure.read_text(encoding='utf-8')} (log: {spec.work / LOG})") from error
-        raise
 
 
 def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:

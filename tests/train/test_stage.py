@@ -17,9 +17,10 @@ from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.store.manifest import Artifact
+from llm_core.train.launching import accelerators, rank_count
 from llm_core.train.locks import held, is_held
 from llm_core.train.spec import FAILURE
-from llm_core.train.stage import accelerators, build, checks, rank_count, training_stats
+from llm_core.train.stage import build, checks, training_stats
 from tests.train.runs import (
     VOCABULARY,
     checkpoint_steps,
@@ -162,7 +163,7 @@ def test_the_trainers_own_words_are_the_error(tmp_path):
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr("llm_core.train.stage.run_group", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr("llm_core.train.launching.run_group", lambda *_, **__: pytest.fail("started"))
     with pytest.raises(PedigreeError, match="can't be shared by 3 ranks"):
         build(job_in(tmp_path, compute=ComputeSpec(ranks=3)), **sections())
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
