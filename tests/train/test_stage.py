@@ -154,6 +154,22 @@ def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_p
     assert run(trainer_spec(tmp_path, steps=100_000), StopAfter(2)).step == checkpoint_steps(spec)[-1]
 
 
+def test_a_trainer_that_hangs_is_ended(tmp_path, monkeypatch):
+    spec, hung = trainer_spec(tmp_path), []
+
+    def hang(figures):
+        if not hung:
+            hung.append(json.loads((spec.work / "trainer.0.lock").read_text())["pid"])
+            os.kill(hung[0], signal.SIGSTOP)
+
+    monkeypatch.setattr("llm_core.train.launching._STOP_SECONDS", 1)
+    monkeypatch.setattr("llm_core.train.launching.MetricsFollower.idle_seconds", lambda _: 901.0 if hung else 0.0)
+    with pytest.raises(PedigreeError, match="made no progress for 900 s"):
+        build(job_in(tmp_path, observe=hang), **sections(100_000))
+    assert hung
+    assert not trainers_of(spec)
+
+
 def test_the_trainers_own_words_are_the_error(tmp_path):
     run(trainer_spec(tmp_path), StopAfter(2))
     with pytest.raises(
