@@ -5,8 +5,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.stage import Stage
 
-TRAINER = "llm_core.train.main:main"
-"""Runs in a process of its own, so the build function does not import it."""
+TRAINER = "llm_core.train.loop:train"
+"""Runs in a process of its own, so the build function does not reach it."""
 
 
 def training_run(
@@ -30,7 +30,7 @@ def training_run(
             "seed": experiment.seed,
         },
         bounds=experiment.checks,
-        volatile=("metrics.jsonl",),
+        volatile=("metrics.jsonl", "wandb/*"),
         resumable=True,
         trains=True,
     )

@@ -108,7 +108,6 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: A
             "bad_records",
             share <= NOTABLE_BAD_SHARE,
             f"{bad} records are set aside in bad_records.parquet: {stats['bad_records_by_reason']}",
-            blocking=False,
             value=share,
             bound=NOTABLE_BAD_SHARE,
         ),

@@ -104,7 +104,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: A
             value=stats["tokens"],
             bound=1,
         ),
-        Check("none_empty", empty == 0, f"{empty} generations are empty", blocking=False, value=empty, bound=0),
+        Check("none_empty", empty == 0, f"{empty} generations are empty", value=empty, bound=0),
     ]
 
 

@@ -105,7 +105,6 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
             "below_unigram",
             bits < unigram,
             f"{bits:.3f} bits per byte; token frequencies alone reach {unigram:.3f}",
-            blocking=False,
             value=bits,
             bound=unigram,
         ),
@@ -113,7 +112,6 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
             "above_chance",
             accuracy > least,
             f"{accuracy:.1%} of the questions answered rightly; chance is {stats['chance']:.1%}",
-            blocking=False,
             value=accuracy,
             bound=least,
         ),
@@ -121,7 +119,6 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
             "text_restored",
             restored == documents,
             f"the tokenizer gives back {restored} of {documents} scored documents as they were",
-            blocking=False,
             value=restored,
             bound=documents,
         ),
@@ -129,7 +126,6 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
             "as_many_as_asked",
             found == asked,
             f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions",
-            blocking=False,
         ),
     ]
 

@@ -119,10 +119,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
                 for role, artifact in sorted(by_role.items())
             ],
             files=files,
-            checks=[
-                CheckRecord(**{**vars(check), "blocking": check.name in stage.gates})
-                for check in evaluate(stage, stats)
-            ],
+            checks=[CheckRecord(**vars(check), blocking=check.name in stage.gates) for check in evaluate(stage, stats)],
             stats=stats,
             started=started.isoformat(timespec="seconds"),
             seconds=round(seconds, 3),

@@ -50,11 +50,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Check:
-    """A verdict on an artifact's statistics; a failed blocking one closes the gate for every dependent stage."""
+    """A verdict on an artifact's statistics. Whether it blocks says the stage, in ``gates`` and ``advice``."""
 
     name: str
     passed: bool
     message: str
-    blocking: bool = True
     value: float | None = None
     bound: float | None = None

@@ -55,7 +55,6 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa
             "losses_finite",
             finite == runs,
             f"{finite} of {runs} runs ended with a finite validation loss",
-            blocking=False,
             value=finite,
             bound=runs,
         )

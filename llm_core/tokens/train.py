@@ -144,7 +144,6 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
                 if reached == asked
                 else ": the sample has no more repeated pairs; use more text or a smaller vocabulary"
             ),
-            blocking=False,
             value=reached,
             bound=asked,
         ),

@@ -13,6 +13,9 @@ from llm_core.train.locks import held
 from llm_core.train.loop import train
 from llm_core.train.spec import FAILURE, TrainerSpec, read_spec
 
+# What trains is ``loop.train``; this module starts and stops it.
+RUNTIME_ONLY = True
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train what the JSON file in ``arguments`` says; returns the exit code (0, 1, or ``STOPPED``)."""

@@ -46,3 +46,9 @@ def test_the_whole_story_is_told() -> None:
     ]
     assert len([stage for stage in tiny if stage.name.startswith("proxy_runs/")]) >= 3
     assert len([stage for stage in tiny if stage.name.startswith("lr_sweep/")]) >= 3
+
+
+def test_what_cannot_be_mended_later_is_a_gate() -> None:
+    (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
+    gates = {gate for stage in tiny for gate in stage.gates}
+    assert {"not_empty", "drop_share", "no_overlap", "unk_rate", "token_counts", "loss_finite", "loss_fell"} <= gates

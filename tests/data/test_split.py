@@ -49,7 +49,6 @@ def test_an_overlap_would_be_found(tmp_path, monkeypatch):
     assert stats["in_both_splits"] == 2
     verdicts = {check.name: check for check in split.checks(stats, ChecksSpec())}
     assert not verdicts["no_overlap"].passed
-    assert verdicts["no_overlap"].blocking
 
 
 def test_an_empty_side_is_told(tmp_path):

@@ -153,6 +153,6 @@ def test_a_missing_module_is_an_error(project: Path) -> None:
 
 
 def test_the_trainer_is_in_the_digest_of_a_training_run_and_tracking_is_not() -> None:
-    found = CodeReader(PROJECT).digests(["llm_core.train.main:main"], frozenset({"llama", "rmsnorm", "adamw"}))
+    found = CodeReader(PROJECT).digests(["llm_core.train.loop:train"], frozenset({"llama", "rmsnorm", "adamw"}))
     assert "llm_core.model.norms:RMSNorm" in found
     assert not any("tracking" in name or "llm_core.experiment" in name for name in found)

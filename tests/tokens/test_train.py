@@ -65,7 +65,7 @@ def test_a_vocabulary_that_is_not_reached_is_told(tmp_path, split):
     stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=TokenizerSpec(vocab_size=50_000))
     assert 260 < stats["vocab_size"] < 2000
     verdict = train.checks(stats, ChecksSpec())[-1]
-    assert (verdict.name, verdict.passed, verdict.blocking) == ("vocabulary_reached", False, False)
+    assert (verdict.name, verdict.passed) == ("vocabulary_reached", False)
     assert "50000 asked for: the sample has no more" in verdict.message
 
 
@@ -75,7 +75,7 @@ def test_unknown_entries_are_counted_and_gate(tmp_path, split):
     stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec)
     assert stats["unk_rate"] == 8 / 9
     verdict = train.checks(stats, ChecksSpec())[0]
-    assert (verdict.name, verdict.passed, verdict.blocking) == ("unk_rate", False, True)
+    assert (verdict.name, verdict.passed) == ("unk_rate", False)
 
 
 def test_special_tokens_must_fit(tmp_path, split):
