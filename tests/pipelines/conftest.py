@@ -53,6 +53,8 @@ class World:
             "PEDIGREE_HOME": str(home),
             "DAGSTER_HOME": str(home / "dagster"),
             "PEDIGREE_EXPERIMENT": str(self.experiment),
+            # The lock on this machine's accelerators lies there: another training need not hold up the tests.
+            "TMPDIR": str(home / "tmp"),
         }
 
     def edit(self, old: str, new: str) -> None:
@@ -88,6 +90,7 @@ def make_world(folder: Path) -> World:
     world.experiment.write_text((HERE / "micro.yaml").read_text().replace("PLACE", str(sources)))
     dagster_home = folder / "home" / "dagster"
     dagster_home.mkdir(parents=True)
+    (folder / "home" / "tmp").mkdir()
     (dagster_home / "dagster.yaml").write_text((HERE.parents[1] / "pipelines" / "dagster.yaml").read_text())
     return world
 

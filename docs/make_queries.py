@@ -1,0 +1,72 @@
+"""Writes docs/queries.md: every query with its output over the store as it is. Run: python docs/make_queries.py."""
+
+from pathlib import Path
+
+from llm_core.store.home import pedigree_home
+from llm_core.store.views import open_views
+
+QUERIES = {
+    "What has been made, and how long did it take?": """
+SELECT stage, identity[:8] AS id, round(seconds, 1) AS seconds, bytes, files FROM artifacts ORDER BY started""",
+    "How far are the runs, also those that are still training?": """
+SELECT stage, live, steps, tokens, round(loss, 3) AS loss, round(validation_loss, 3) AS validation,
+       round(tokens_per_second) AS tokens_per_s
+FROM runs ORDER BY last_step""",
+    "Which rule dropped how much?": """
+SELECT rule, count(*) AS documents, sum(length(text)) AS characters, round(median(value), 3) AS median_value
+FROM drops GROUP BY rule ORDER BY documents DESC""",
+    "What does a rule drop? Look at the cases next to its bound.": """
+SELECT round(value, 3) AS value, origin, row, replace(text[:50], chr(10), ' ') AS start
+FROM drops WHERE rule = 'alphabetic_words' ORDER BY value DESC LIMIT 5""",
+    "How did the loss of the full run fall?": """
+SELECT step, round(avg(loss) OVER (ORDER BY step ROWS 31 PRECEDING), 3) AS smoothed_loss,
+       round(validation_loss, 3) AS validation, round(lr, 6) AS lr, round(grad_norm, 2) AS grad_norm
+FROM steps JOIN artifacts USING (identity)
+WHERE stage = 'pretrained_model' AND validation_loss IS NOT NULL ORDER BY step""",
+    "Which learning rate was best?": """
+SELECT config->'training'->'optimizer'->>'lr' AS lr, round((stats->>'final_validation_loss')::DOUBLE, 4) AS validation
+FROM artifacts WHERE kind = 'training_run' AND (stats->>'steps')::INT < 1000 AND config->'model'->>'qk_norm' = 'true'
+AND config->'model'->>'document_mask' = 'true' ORDER BY validation""",
+    "Which steps were the slowest, and were they the ones with validation?": """
+SELECT step, round(steps.seconds, 2) AS seconds, validation_loss IS NOT NULL AS validated
+FROM steps JOIN artifacts USING (identity) WHERE stage = 'pretrained_model' ORDER BY steps.seconds DESC LIMIT 5""",
+    "How good is the model, beside the baselines?": """
+SELECT task, metric, round(value, 4) AS value, round(stderr, 4) AS stderr, n, chance FROM evals ORDER BY metric, value""",
+    "Which checks failed?": """
+SELECT stage, name, blocking, value, bound, message FROM checks WHERE NOT passed""",
+    "What was made from this artifact? (Everything below the tokenizer.)": """
+WITH RECURSIVE below AS (
+    SELECT stage, identity, 0 AS distance FROM artifacts WHERE stage = 'tokenizer'
+    UNION
+    SELECT inputs.stage, inputs.identity, distance + 1 FROM inputs JOIN below ON inputs.input_identity = below.identity)
+SELECT stage, identity[:8] AS id, min(distance) AS distance FROM below GROUP BY ALL ORDER BY distance, stage""",
+}
+
+HEAD = """# Ten queries
+
+`pedigree query "…"` runs DuckDB SQL over these views; any DuckDB client does too, on `.pedigree/pedigree.duckdb`. The views
+read the files of the store, so they also see runs that are training now. (Outputs: one `make run` on two CPU cores. This
+page is written by `python docs/make_queries.py`.)
+
+| view | a row is |
+|---|---|
+| `artifacts` | a committed artifact: stage, identity, time, size, statistics, configuration, versions, commit |
+| `inputs` | an artifact and one of its inputs |
+| `checks` | a check's verdict when the artifact was made |
+| `runs`, `steps` | a training run, and one of its optimiser steps; `live` while it trains |
+| `evals`, `samples` | a score with its standard error; a generation |
+| `drops` | a document that a rule dropped, with the rule and its value |
+"""
+
+
+def main() -> None:
+    parts = [HEAD]
+    with open_views(pedigree_home() / "store") as connection:
+        for number, (question, sql) in enumerate(QUERIES.items(), 1):
+            output = str(connection.sql(sql)).rstrip()
+            parts.append(f"## {number}. {question}\n\n```sql{sql}\n```\n\n```\n{output}\n```\n")
+    Path(__file__).with_name("queries.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
