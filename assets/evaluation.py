@@ -35,7 +35,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             group="evaluation",
             description="What the model writes at several temperatures.",
             build="llm_core.evals.samples:build",
-            checks="llm_core.evals.samples:checks",
+            checks="llm_core.evals.sample_checks:checks",
             gates=("all_generated", "some_text"),
             advice=("none_empty",),
             inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},

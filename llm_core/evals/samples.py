@@ -12,12 +12,12 @@ import torch
 from tokenizers import Tokenizer
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec, SamplingSpec
+from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
-from llm_core.graph.stage import Check
 from llm_core.model.files import load_model, read_info
 from llm_core.model.generate import generate
+from llm_core.tokens.tokenizer import end_of_text, load_tokenizer
 
 SAMPLES = "samples.jsonl"
 
@@ -33,7 +33,11 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
     if found != model:
         raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
     network, info = load_model(folder)
-    tokenizer, eot = _open_tokenizer(job.path("tokenizer", "tokenizer.json"), info["vocab_size"])
+    path = job.path("tokenizer", "tokenizer.json")
+    tokenizer = load_tokenizer(path)
+    eot = end_of_text(tokenizer, path)
+    if tokenizer.get_vocab_size() > info["vocab_size"]:
+        raise PedigreeError(f"{path}: has {tokenizer.get_vocab_size()} entries, the model knows {info['vocab_size']}")
 
     expected = len(sampling.prompts) * len(sampling.temperatures)
     steps = len(sampling.prompts) * sampling.max_new_tokens
@@ -84,30 +88,6 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
     }
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about samples)
-    """Every prompt was continued at every temperature, and with more than nothing."""
-    samples, expected, empty = stats["samples"], stats["expected"], stats["empty"]
-    return [
-        Check(
-            "all_generated",
-            samples == expected,
-            f"{samples} generations for {expected} pairs of prompt and temperature",
-            value=samples,
-            bound=expected,
-        ),
-        Check(
-            "some_text",
-            stats["tokens"] > 0,
-            f"{stats['tokens']} tokens generated"
-            if stats["tokens"]
-            else "every generation ended before its first token",
-            value=stats["tokens"],
-            bound=1,
-        ),
-        Check("none_empty", empty == 0, f"{empty} generations are empty", value=empty, bound=0),
-    ]
-
-
 def generation_seed(seed: int, prompt: str, temperature: float) -> int:
     """The seed of one generation: a non-negative 63-bit number that depends on nothing but these three."""
     digest = sha256(json.dumps([seed, prompt, float(temperature)]).encode()).digest()
@@ -122,18 +102,6 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, eot: int, document_mask: bool)
     """
     ids: list[int] = tokenizer.encode(prompt, add_special_tokens=False).ids
     return ids if ids and document_mask else [eot, *ids]
-
-
-def _open_tokenizer(path: Path, vocab_size: int) -> tuple[Tokenizer, int]:
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True
-    special = [number for number, token in sorted(tokenizer.get_added_tokens_decoder().items()) if token.special]
-    if not special:
-        raise PedigreeError(f"{path}: has no special token, so nothing ends a document; train the tokenizer again")
-    if tokenizer.get_vocab_size() > vocab_size:
-        raise PedigreeError(f"{path}: has {tokenizer.get_vocab_size()} entries, the model knows {vocab_size}")
-    # The experiment's first special token ends every document, and the trainer numbers them in order.
-    return tokenizer, special[0]
 
 
 @contextmanager

@@ -80,6 +80,7 @@ class CodeReader:
         self._root = root
         self._packages = packages
         self._modules: dict[str, _Module | None] = {}
+        self._read: dict[str, tuple[str, list[tuple[str, str]]]] = {}
         self._known: dict[tuple[tuple[str, ...], frozenset[str]], dict[str, str]] = {}
 
     def digests(self, targets: Iterable[str], names: frozenset[str]) -> dict[str, str]:
@@ -155,9 +156,12 @@ class CodeReader:
                 target_module, _, target_name = target.partition(":")
                 yield f"{module_name}:{name}[{key}]", target, [(target_module, target_name)]
             return
-        text = "\n".join(ast.unparse(_bare(statement)) for statement in statements)
-        references = [reference for statement in statements for reference in self._references(module, statement)]
-        yield f"{module_name}:{name}", text, [*effects, *references]
+        key = f"{module_name}:{name}"
+        if key not in self._read:
+            references = [reference for statement in statements for reference in self._references(module, statement)]
+            text = "\n".join(ast.unparse(_bare(statement)) for statement in statements)
+            self._read[key] = text, [*effects, *references]
+        yield key, *self._read[key]
 
     def _references(self, module: _Module, statement: ast.stmt) -> Iterator[tuple[str, str]]:
         chained: set[int] = set()

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from llm_core.errors import PedigreeError
-from llm_core.evals.samples import SAMPLES, build, checks, generation_seed, prompt_ids
+from llm_core.evals.sample_checks import checks
+from llm_core.evals.samples import SAMPLES, build, generation_seed, prompt_ids
 from llm_core.experiment.evaluation import ChecksSpec, SamplingSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model
