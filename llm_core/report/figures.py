@@ -223,7 +223,7 @@ def differences(rows: Sequence[tuple[str, float]], baseline: str) -> Picture:
                 ha="right" if value < 0 else "left",
             )  # fmt: skip
         _name_rows(axes, [label for label, _ in rows])
-        reach = max(max((abs(value) for value in values), default=0.0), 1e-3) * 1.5
+        reach = max(max((abs(value) for value in values), default=0.0), 1e-3) * 2.4
         axes.set_xlim(-reach, reach)
         label_ticks(axes.xaxis, most=4)
         axes.set_xlabel(f"validation loss less that of {baseline} (nats per token)")

@@ -93,7 +93,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
         Check(
             "loss_finite",
             finite,
-            f"loss {first} at the start, {final} at the end, {validation} on held-out text",
+            f"loss {_nats(first)} at the start, {_nats(final)} at the end, {_nats(validation)} on held-out text",
         ),
         Check(
             "loss_fell",
@@ -117,3 +117,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             bound=float(stats["planned_tokens"]),
         ),
     ]
+
+
+def _nats(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.3f}"
