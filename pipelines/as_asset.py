@@ -43,7 +43,6 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         group_name=stage.group,
         description=stage.description,
         code_version=digest_of(planner.code(stage.name))[:12],
-        pool="accelerators" if stage.trains else None,
         check_specs=[
             *(dg.AssetCheckSpec(name, asset=key, blocking=True) for name in stage.gates),
             *(dg.AssetCheckSpec(name, asset=key) for name in stage.advice),
