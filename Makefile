@@ -4,7 +4,9 @@ VENV ?= .venv
 EXPERIMENT ?= tiny
 SELECT ?= *
 
-export PEDIGREE_HOME ?= $(CURDIR)/.pedigree
+PEDIGREE_HOME ?= .pedigree
+override PEDIGREE_HOME := $(abspath $(PEDIGREE_HOME))
+export PEDIGREE_HOME
 export DAGSTER_HOME := $(PEDIGREE_HOME)/dagster
 export PYTHONWARNINGS ?= ignore::DeprecationWarning,ignore::UserWarning:dagster
 
@@ -19,6 +21,7 @@ endif
 .PHONY: run test ui lint install
 
 run: install
+	$(VENV)/bin/pedigree plan $(EXPERIMENT)
 	$(VENV)/bin/dagster asset materialize -m $(LOCATION) --select '$(SELECT)'
 	@echo; echo "The report:"; $(VENV)/bin/pedigree report $(EXPERIMENT)
 

@@ -64,6 +64,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
                 outcome = materialize(open_planner(graph, store.open()), stage.name, runtime)
             except PedigreeError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
+        _tell(context, outcome)
         return _result(stage, outcome)
 
     return run
@@ -108,6 +109,14 @@ def _progress_log(context: dg.AssetExecutionContext) -> Callable[[float, float, 
             context.log.info(f"{done:,.0f} of {total:,.0f} {unit}")
 
     return progress
+
+
+def _tell(context: dg.AssetExecutionContext, outcome: Outcome) -> None:
+    took = f" in {outcome.artifact.manifest.seconds:.1f} s" if outcome.cache == "made" else ""
+    context.log.info(f"{outcome.cache}{took}: {outcome.artifact.path}")
+    for check in outcome.checks:
+        if not check.passed:
+            context.log.warning(f"check {check.name} failed: {check.message}")
 
 
 def _result(stage: Stage, outcome: Outcome) -> dg.MaterializeResult[Any]:

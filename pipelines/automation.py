@@ -15,10 +15,15 @@ def _job_name(graph: Graph, what: str) -> str:
 
 def jobs(graph: Graph) -> list[Any]:
     """All of the graph; the data up to the shards; the evaluation with the report."""
+    groups = dg.AssetSelection.groups
+    described = {
+        "everything": (dg.AssetSelection.all(), "From raw documents to the training report."),
+        "data": (groups("data", "tokens"), "From raw documents to token shards."),
+        "evals": (groups("evaluation", "release"), "Scores, samples and the report of the model that is there."),
+    }
     return [
-        dg.define_asset_job(_job_name(graph, "everything"), selection=dg.AssetSelection.all()),
-        dg.define_asset_job(_job_name(graph, "data"), selection=dg.AssetSelection.groups("data", "tokens")),
-        dg.define_asset_job(_job_name(graph, "evals"), selection=dg.AssetSelection.groups("evaluation", "release")),
+        dg.define_asset_job(_job_name(graph, what), selection=selection, description=description)
+        for what, (selection, description) in described.items()
     ]
 
 
