@@ -22,6 +22,7 @@ from llm_core.graph.stage import Stage
 from pipelines.planner import open_planner
 from pipelines.resources import ComputeResource, StoreResource, TrackingResource
 
+OBSERVED = ("step", "loss", "validation_loss", "lr", "grad_norm", "tokens", "tokens_per_second")
 OBSERVE_SECONDS = 5.0
 LOG_SECONDS = 10.0
 LARGEST_FIGURE = 100_000
@@ -93,7 +94,7 @@ def _observer(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[
         nonlocal last
         if time.monotonic() - last >= OBSERVE_SECONDS:
             last = time.monotonic()
-            metadata = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+            metadata = {name: figures[name] for name in OBSERVED if figures.get(name) is not None}
             context.log_event(dg.AssetObservation(asset_key=key, metadata=metadata))
 
     return observe
