@@ -41,5 +41,6 @@ def stages(experiment: Experiment) -> list[Stage]:
             inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
             config={"sampling": experiment.sampling, "model": experiment.model, "seed": experiment.seed},
             bounds=experiment.checks,
+            volatile_stats=("tokens_per_second",),
         ),
     ]

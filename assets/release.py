@@ -30,7 +30,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             gates=("page_written",),
             code=("llm_core/report/*.css", "llm_core/report/*.html"),
             inputs={name: name for name in told},
-            config={"title": experiment.name},
+            config={"title": experiment.name, "price_per_gpu_hour": experiment.compute.price_per_gpu_hour},
             bounds=experiment.checks,
             volatile=("*.html", "*.png"),
         )

@@ -31,6 +31,7 @@ def training_run(
         },
         bounds=experiment.checks,
         volatile=("metrics.jsonl", "wandb/*"),
+        volatile_stats=("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
         resumable=True,
         trains=True,
     )

@@ -36,20 +36,26 @@ def outside_identity(**options: Any) -> Any:
     return Field(json_schema_extra={"outside_identity": True}, **options)
 
 
-def canonical(value: Any) -> Any:
-    """``value`` as plain JSON data in the form that identities are made of."""
+def canonical(value: Any, absent: bool = False) -> Any:
+    """``value`` as plain JSON data in the form that identities are made of.
+
+    What a specification derives from its fields (its properties) counts by value as well, since the code digest stops
+    before the code that derives it. With ``absent``, fields that say no more than what was before are there too.
+    """
     if isinstance(value, Spec):
         fields = {}
         for name, field in sorted(type(value).model_fields.items()):
             extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            plain = canonical(getattr(value, name))
-            if not (extra.get("outside_identity") or ("absent" in extra and plain == extra["absent"])):
+            plain = canonical(getattr(value, name), absent)
+            elided = "absent" in extra and plain == extra["absent"] and not absent
+            if not (extra.get("outside_identity") or elided):
                 fields[name] = plain
-        return fields
+        derived = [name for name, member in vars(type(value)).items() if isinstance(member, property)]
+        return {**fields, **{name: canonical(getattr(value, name), absent) for name in sorted(derived)}}
     if isinstance(value, Mapping):
-        return {str(key): canonical(item) for key, item in value.items()}
+        return {str(key): canonical(item, absent) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [canonical(item) for item in value]
+        return [canonical(item, absent) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"{type(value).__name__} has no place in an experiment")

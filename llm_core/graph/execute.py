@@ -19,6 +19,7 @@ from llm_core.registry import load_object
 from llm_core.store.files import disk_errors, write_atomically
 from llm_core.store.lease import Lease
 from llm_core.store.manifest import Artifact, CheckRecord, FileRecord, InputRecord, Manifest
+from llm_core.store.store import content_digest
 
 RUNTIME_ONLY = True
 
@@ -43,13 +44,16 @@ def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
     assert item.identity is not None
     identity = item.identity
     if item.artifact is None:
-        with planner.store.lease(kind, identity, runtime.log) as held:
+        with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
             item = _ready(planner, name)  # while we waited, another process may have made it
             made = item.artifact or _make(planner, stage, identity, runtime, held)
     else:
         made = item.artifact
     cache: Literal["hit", "made"] = "hit" if item.artifact else "made"
-    planner.store.set_head(planner.graph.experiment, name, made.manifest.identity)
+    with disk_errors(planner.store.root):
+        if cache == "hit":
+            planner.store.clear_work(kind, identity)
+        planner.store.set_head(planner.graph.experiment, name, made.manifest.identity)
     return Outcome(made, cache, evaluate(stage, made.stats))
 
 
@@ -98,13 +102,13 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     recipe = planner.recipe(stage.name)
     commit, dirty = git_state()
 
-    def manifest(files: list[FileRecord], content: str) -> Manifest:
+    def manifest(files: list[FileRecord]) -> Manifest:
         return Manifest(
             kind=stage.kind,
             stage=stage.name,
             experiment=planner.graph.experiment,
             identity=identity,
-            content=content,
+            content=content_digest(files, stats, stage.volatile_stats),
             code_digest=recipe.code_digest,
             code=recipe.code,
             config=recipe.config,

@@ -55,7 +55,8 @@ def config(stage: Stage) -> dict[str, Any]:
 def code(stage: Stage, reader: CodeReader) -> dict[str, str]:
     """``module:definition`` → digest of all code that the stage's result depends on."""
     targets = [stage.build, *stage.code, *([stage.externals] if stage.externals else [])]
-    return reader.digests(targets, frozenset(_texts(config(stage))))
+    named = _texts({name: canonical(value, absent=True) for name, value in stage.config.items()})
+    return reader.digests(targets, frozenset(named))
 
 
 def _texts(value: Any) -> set[str]:

@@ -22,6 +22,7 @@ class Stage:
     ``code``: more ``module:name`` that ``build`` runs without importing (in a process of its own, say).
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
+    ``volatile_stats``: names of statistics of that sort.
     ``trains``: whether it occupies the accelerators, in a process of its own.
     ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
     """
@@ -39,6 +40,7 @@ class Stage:
     externals: str | None = None
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
+    volatile_stats: tuple[str, ...] = ()
     resumable: bool = False
     trains: bool = False
     kind: str = ""

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llm_core.experiment.runtime import ComputeSpec
 from llm_core.report.ablation import RESULTS, TIMING, best_learning_rate
 from llm_core.report.units import (
     dollars,
@@ -33,7 +32,7 @@ def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (artifact.path / name).read_bytes().split(b"\n") if line]
 
 
-def headline(inputs: Inputs, compute: ComputeSpec) -> dict[str, Any]:
+def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
     """The figures that stand on top, as plain numbers. ``gpu_hours`` is None where no GPU trained."""
     run, scores = inputs["pretrained_model"].stats, inputs["eval_results"].stats
     on_gpu = not str(run["device"]).startswith("CPU")
@@ -53,7 +52,7 @@ def headline(inputs: Inputs, compute: ComputeSpec) -> dict[str, Any]:
         "seconds_training": run["seconds_training"],
         "seconds_total": sum(seconds for _, seconds in stage_seconds(inputs)),
         "gpu_hours": gpu_hours,
-        "cost_dollars": gpu_hours * compute.price_per_gpu_hour if gpu_hours and compute.price_per_gpu_hour else None,
+        "cost_dollars": gpu_hours * price_per_gpu_hour if gpu_hours and price_per_gpu_hour else None,
     }
 
 
@@ -302,7 +301,7 @@ def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
     return rows
 
 
-def cost(inputs: Inputs, figures: Mapping[str, Any], compute: ComputeSpec) -> dict[str, Any]:
+def cost(inputs: Inputs, figures: Mapping[str, Any], price_per_gpu_hour: float) -> dict[str, Any]:
     """The table of time and cost."""
     total = figures["seconds_total"] or 1.0
     gpu_hours, price = figures["gpu_hours"], figures["cost_dollars"]
@@ -326,7 +325,7 @@ def cost(inputs: Inputs, figures: Mapping[str, Any], compute: ComputeSpec) -> di
     elif price is None:
         note = "Set compute.price_per_gpu_hour to see what the GPU hours cost."
     else:
-        note = f"At {dollars(compute.price_per_gpu_hour)} per GPU hour; only the steps of the full run are counted."
+        note = f"At {dollars(price_per_gpu_hour)} per GPU hour; only the steps of the full run are counted."
     return {
         "rows": rows,
         "note": f"{note} A stage that was found in the store counts with the time it took when it was made.",

@@ -31,17 +31,16 @@ SECTIONS = (
 )
 
 
-def build(job: Job, title: str) -> dict[str, Any]:
+def build(job: Job, title: str, price_per_gpu_hour: float) -> dict[str, Any]:
     """Write ``report.html`` (one file that loads nothing), ``figures/*.png`` and ``summary.json``.
 
     The input ``ablation_report`` may be missing. Clock times, hosts and prices stand on the page and in the figures;
     ``summary.json`` holds only what follows from the contents of the inputs.
     """
-    compute = job.runtime.compute
-    headline = collect.headline(job.inputs, compute)
+    headline = collect.headline(job.inputs, price_per_gpu_hour)
     ablation = collect.ablation(job.inputs)
     pictures = _pictures(job, headline, ablation)
-    (job.out / PAGE).write_text(_page(job, title, headline, ablation, pictures), encoding="utf-8")
+    (job.out / PAGE).write_text(_page(job, title, price_per_gpu_hour, headline, ablation, pictures), encoding="utf-8")
     clocks = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars")
     summary = {"title": title, **{name: value for name, value in headline.items() if name not in clocks}}
     (job.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -85,6 +84,7 @@ def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | 
 def _page(
     job: Job,
     title: str,
+    price_per_gpu_hour: float,
     headline: Mapping[str, Any],
     ablation: dict[str, Any] | None,
     pictures: Mapping[str, Picture],
@@ -120,6 +120,6 @@ def _page(
         lineage=collect.lineage(inputs),
         checks=checks_,
         failed=sum(not check["passed"] for check in checks_),
-        cost=collect.cost(inputs, headline, job.runtime.compute),
+        cost=collect.cost(inputs, headline, price_per_gpu_hour),
         versions=collect.versions(inputs),
     )

@@ -1,6 +1,7 @@
 """Content digests of files."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest, xxh3_128
@@ -40,5 +41,6 @@ def source_digest(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never read before, or what was remembered is not whole: reading the file answers
     digest = file_digest(path)
-    write_atomically(memory, json.dumps({"file": now, "digest": digest}).encode())
+    with suppress(OSError):  # a memory only: on a disk that can't be written, the file is read again next time
+        write_atomically(memory, json.dumps({"file": now, "digest": digest}).encode())
     return digest

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from xxhash import xxh3_128_hexdigest
@@ -63,8 +64,10 @@ class Store:
 
     def find(self, kind: str, identity: str) -> tuple[Artifact | None, str | None]:
         """(artifact, None) on a hit; (None, what is wrong) for a damaged one; (None, None) when there is none."""
-        alias = self.alias(kind, identity)
-        folder = self.folder(kind, alias.target if alias else identity)
+        folder = self.folder(kind, identity)
+        alias = None if folder.exists() else self.alias(kind, identity)
+        if alias:
+            folder = self.folder(kind, alias.target)
         try:
             manifest = read_manifest(folder)
         except PedigreeError as error:
@@ -107,17 +110,19 @@ class Store:
         return folder
 
     def commit(
-        self, work: Path, held: Lease, volatile: tuple[str, ...], manifest: Callable[[list[FileRecord], str], Manifest]
+        self, work: Path, held: Lease, volatile: tuple[str, ...], manifest: Callable[[list[FileRecord]], Manifest]
     ) -> Artifact:
         """Put ``work/out`` in place as an artifact: hash and flush its files, write the manifest, rename, clear up.
 
-        ``manifest`` is given the file records and the content digest. Raises ``PedigreeError`` when the lease is lost,
-        when the disk is full, or when ``out`` holds something else than files and folders.
+        ``manifest`` is given the file records. Raises ``PedigreeError`` when the lease is lost, when the disk is full,
+        or when ``out`` holds something else than files and folders.
         """
         out = work / "out"
         with disk_errors(out):
+            for leftover in (out / MANIFEST, *out.glob(f".{MANIFEST}.*.tmp")):  # of a commit that was killed
+                leftover.unlink(missing_ok=True)
             files = [_record(out, path, volatile) for path in _files(out)]
-            written = manifest(files, content_digest(files))
+            written = manifest(files)
             folder = self.folder(written.kind, written.identity)
             write_atomically(out / MANIFEST, written.sealed().model_dump_json(indent=1).encode())
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +135,17 @@ class Store:
             (folder / record.path).chmod(0o444)
         shutil.rmtree(work)
         artifact = Artifact(folder, written)
-        self.verifier.damage(artifact)
+        damage = self.verifier.damage(artifact)
+        if damage:
+            raise PedigreeError(f"{damage}, though it was written just now; look at the disk, and run again")
         return artifact
+
+    def clear_work(self, kind: str, identity: str) -> None:
+        """Remove the work folder of an identity that has its artifact: of an attempt killed after its commit."""
+        work = self.root / "work" / kind / identity
+        if work.exists():
+            with self.lease(kind, identity):
+                shutil.rmtree(work, ignore_errors=True)
 
     def _quarantine(self, folder: Path) -> None:
         """Put a damaged artifact aside: people may want to look at it, and nothing may take it for whole."""
@@ -181,10 +195,11 @@ class Store:
             write_atomically(path, alias.model_dump_json(indent=1).encode())
 
 
-def content_digest(files: list[FileRecord]) -> str:
-    """One digest over the files that are not volatile: their paths and contents."""
+def content_digest(files: list[FileRecord], stats: dict[str, Any], volatile_stats: tuple[str, ...]) -> str:
+    """One digest over what later stages may read: files and statistics, without the volatile ones."""
     lines = [f"{record.xxh3} {record.size} {record.path}" for record in files if not record.volatile]
-    return xxh3_128_hexdigest("\n".join(sorted(lines)).encode())
+    lasting = {name: value for name, value in stats.items() if name not in volatile_stats}
+    return xxh3_128_hexdigest("\n".join([*sorted(lines), json.dumps(lasting, sort_keys=True)]).encode())
 
 
 def _files(out: Path) -> list[Path]:

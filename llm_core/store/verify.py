@@ -1,6 +1,7 @@
 """Whether an artifact's files are still what its manifest says."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from llm_core.store.digests import file_digest, stamp
@@ -31,10 +32,12 @@ class Verifier:
             if now[0] != record.size:
                 return f"{path} has {now[0]:,} bytes, and was written with {record.size:,}"
             if (full or known.get(record.path) != now) and file_digest(path) != record.xxh3:
+                self._stamps(artifact).unlink(missing_ok=True)  # a plan must see what was found here
                 return f"{path} is damaged: its content is not what was written"
             seen[record.path] = now
         if seen != known:
-            write_atomically(self._stamps(artifact), json.dumps(seen).encode())
+            with suppress(OSError):  # a memory only: on a disk that can't be written, files are hashed again next time
+                write_atomically(self._stamps(artifact), json.dumps(seen).encode())
         return None
 
     def _stamps(self, artifact: Artifact) -> Path:

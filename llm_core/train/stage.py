@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import statistics
+from hashlib import sha256
 from typing import Any
 
 from llm_core.experiment.evaluation import ChecksSpec
@@ -23,6 +24,9 @@ from llm_core.train.tracking import require_key
 
 _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
+
+CURVE = ("step", "loss", "validation_loss", "lr", "grad_norm", "skipped", "batch")
+"""Fields of a line of metrics that follow from the run alone."""
 
 
 def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
@@ -80,7 +84,14 @@ def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
         "skipped_steps": sum(record["skipped"] for record in records),
         "tokens_per_second": statistics.median(record["tokens_per_second"] for record in records),
         "seconds_training": sum(record["seconds"] for record in records),
+        "curve": _curve_digest(records),
     }
+
+
+def _curve_digest(records: list[dict[str, Any]]) -> str:
+    """What ``metrics.jsonl`` says beside clock times: the file is volatile, and its readers must notice a change."""
+    lasting = [[record.get(name) for name in CURVE] for record in records]
+    return sha256(json.dumps(lasting).encode()).hexdigest()[:32]
 
 
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:

@@ -114,3 +114,8 @@ def test_a_field_added_later_stays_out_of_identities_while_it_means_as_before() 
 def test_paths_stay_out_of_identities(tmp_path: Path) -> None:
     text = MINIMAL + "raw: {sources: [{kind: files, paths: ['*.txt']}]}\n"
     assert "paths" not in str(canonical(load_experiment(write(tmp_path, text))))
+
+
+def test_what_a_section_derives_counts_by_value(tmp_path: Path) -> None:
+    plain = canonical(load_experiment(write(tmp_path, MINIMAL)))
+    assert (plain["training"]["steps"], plain["training"]["batch_size"], plain["model"]["head_dim"]) == (97, 4, 16)

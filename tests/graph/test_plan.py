@@ -157,3 +157,13 @@ def test_a_graph_that_does_not_fit_together_is_an_error() -> None:
     with pytest.raises(ValueError, match="in a circle: a, b"):
         Graph("x", [toy.stage("a", ("b",)), toy.stage("b", ("a",))])
     assert [stage.name for stage in Graph("x", [toy.stage("b", ("a",)), toy.stage("a")])] == ["a", "b"]
+
+
+def test_an_alias_whose_artifact_is_damaged_gives_way_to_what_is_made(tmp_path: Path) -> None:
+    target = run(chain(), tmp_path)["b"].artifact
+    toy.CODE["b"] = 1
+    accept(toy.planner(chain(), tmp_path), "b", "only renamed a variable")
+    (target.path / "value").chmod(0o644)
+    (target.path / "value").write_text("damaged")
+    run(chain(), tmp_path)
+    assert set(verdicts(chain(), tmp_path).values()) == {"hit"}

@@ -9,7 +9,6 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
-from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Job
 from llm_core.report import collect
 from llm_core.report.training import SECTIONS, build, checks
@@ -61,7 +60,7 @@ class Built:
 @pytest.fixture(scope="module")
 def built(told: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Built:
     job = job_of(told, tmp_path_factory.mktemp("report"))
-    stats = build(job, HOSTILE)
+    stats = build(job, HOSTILE, 0.0)
     html = (job.out / "report.html").read_text(encoding="utf-8")
     return Built(job, stats, html, Page(html))
 
@@ -120,7 +119,7 @@ def test_summary_and_headline_without_clock_times_repeat(built: Built, report_jo
     run = built.job.inputs["pretrained_model"]
     stats = run_stats(seconds_training=999.0)
     job = report_job(pretrained_model=artifact(run.path, "pretrained_model", stats, config=run.manifest.config))
-    build(job, HOSTILE)
+    build(job, HOSTILE, 0.0)
     summary = (built.job.out / "summary.json").read_bytes()
     assert (job.out / "summary.json").read_bytes() == summary
     assert json.loads(summary)["bits_per_byte"] == 1.672
@@ -130,19 +129,19 @@ def test_cost_of_gpus(told: dict[str, Artifact]) -> None:
     run = told["pretrained_model"]
     stats = run_stats(ranks=8, device="NVIDIA H100 80GB HBM3", seconds_training=7200.0, mfu=0.412)
     inputs = {**told, "pretrained_model": artifact(run.path, "pretrained_model", stats, config=run.manifest.config)}
-    priced = ComputeSpec(price_per_gpu_hour=2.5)
+    priced = 2.5
     figures = collect.headline(inputs, priced)
     assert (figures["gpu_hours"], figures["cost_dollars"]) == (16.0, 40.0)
     assert collect.tiles(figures, inputs)[-1]["value"] == "$40.00"
     assert collect.cost(inputs, figures, priced)["rows"][-1]["cost"] == "$40.00"
     assert collect.device(inputs) == "8 × NVIDIA H100 80GB HBM3"
     assert ("Model FLOPs utilisation", "41.2%") in collect.training(inputs)
-    assert collect.headline(inputs, ComputeSpec())["cost_dollars"] is None
+    assert collect.headline(inputs, 0.0)["cost_dollars"] is None
 
 
 def test_without_proxy_runs(report_job: MakeJob) -> None:
     job = report_job(ablation_report=None)
-    build(job, "tiny")
+    build(job, "tiny", 0.0)
     text = Page((job.out / "report.html").read_text(encoding="utf-8")).text
     assert "Ablations" not in text
     assert "proxy runs" not in text
@@ -165,4 +164,4 @@ def test_a_run_without_steps_is_an_error(report_job: MakeJob, told: dict[str, Ar
     run = artifact(tmp_path / "empty", "pretrained_model", run_stats(), config=config)
     (run.path / "metrics.jsonl").write_text("")
     with pytest.raises(PedigreeError, match="holds no step"):
-        build(report_job(pretrained_model=run), "tiny")
+        build(report_job(pretrained_model=run), "tiny", 0.0)

@@ -18,7 +18,7 @@ from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.files import write_atomically
 from llm_core.store.lease import lease
-from llm_core.store.store import Store
+from llm_core.store.store import Store, content_digest
 from tests.graph import toy
 
 
@@ -163,3 +163,50 @@ def test_a_hit_does_not_read_files_again_but_a_full_check_does(tmp_path: Path) -
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # rot that leaves no trace in size and time
     assert store.verifier.damage(artifact) is None
     assert "is damaged" in (store.verifier.damage(artifact, full=True) or "")
+
+
+def test_a_commit_that_was_killed_at_its_rename_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = [toy.stage("a", resumable=True)]
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            materialize(toy.planner(stages, tmp_path), "a", Runtime())
+    (work,) = (tmp_path / "work" / "a").iterdir()
+    assert (work / "out" / "manifest.json").exists()
+    (work / "out" / ".manifest.json.77.tmp").write_text("half")
+    artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
+    assert {record.path for record in artifact.manifest.files} == {"value", "clock"}
+    assert toy.planner(stages, tmp_path).plan()[0].verdict == "hit"
+
+
+def test_work_that_a_kill_left_behind_a_commit_is_cleared_by_the_next_hit(tmp_path: Path) -> None:
+    stages = [toy.stage("a")]
+    artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
+    leftover = tmp_path / "work" / "a" / artifact.manifest.identity
+    leftover.mkdir(parents=True)
+    materialize(toy.planner(stages, tmp_path), "a", Runtime())
+    assert not leftover.exists()
+
+
+def test_rot_that_a_full_check_found_is_mended_by_the_next_run(tmp_path: Path) -> None:
+    stages = [toy.stage("a")]
+    artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
+    path = artifact.path / "value"
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_text("99999")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert Store(tmp_path).verifier.damage(artifact, full=True)
+    assert materialize(toy.planner(stages, tmp_path), "a", Runtime()).cache == "made"
+
+
+def test_statistics_count_as_content_but_for_volatile_ones() -> None:
+    def digest(**stats: float) -> str:
+        return content_digest([], stats, ("seconds",))
+
+    assert digest(loss=1.0, seconds=2.0) == digest(loss=1.0, seconds=3.0)
+    assert digest(loss=1.0) != digest(loss=2.0)
