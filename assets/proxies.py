@@ -32,8 +32,6 @@ def stages(experiment: Experiment) -> list[Stage]:
         )
         for rate in proxies.learning_rates
     }
-    if not variants and not rates:
-        return []
     report = Stage(
         name="ablation_report",
         group="proxies",

@@ -9,7 +9,7 @@ QUERIES = {
     "What has been made, and how long did it take?": """
 SELECT stage, identity[:8] AS id, round(seconds, 1) AS seconds, bytes, files FROM artifacts ORDER BY started""",
     "How far are the runs, also those that are still training?": """
-SELECT stage, live, steps, tokens, round(loss, 3) AS loss, round(validation_loss, 3) AS validation,
+SELECT stage, unfinished, steps, tokens, round(loss, 3) AS loss, round(validation_loss, 3) AS validation,
        round(tokens_per_second) AS tokens_per_s
 FROM runs ORDER BY last_step""",
     "Which rule dropped how much?": """
@@ -53,7 +53,7 @@ page is written by `python docs/make_queries.py`.)
 | `artifacts` | a committed artifact: stage, identity, time, size, statistics, configuration, versions, commit |
 | `inputs` | an artifact and one of its inputs |
 | `checks` | a check's verdict when the artifact was made |
-| `runs`, `steps` | a training run, and one of its optimiser steps; `live` while it trains |
+| `runs`, `steps` | a training run, and one of its optimiser steps; `unfinished` while it trains, or when it was stopped |
 | `evals`, `samples` | a score with its standard error; a generation |
 | `drops` | a document that a rule dropped, with the rule and its value |
 """

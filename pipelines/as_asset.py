@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import dagster as dg
+from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.code_digest import digest_of
@@ -53,17 +54,17 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource, tracking: TrackingResource
     ) -> dg.MaterializeResult:  # bare: Dagster does not know the generic form when checks are outputs too
         with _pipes(context, stage) as launched:
-            runtime = Runtime(
-                compute=compute.spec(),
-                tracking=tracking.spec(),
-                progress=_progress_log(context),
-                observe=_observer(context, key),
-                log=context.log.info,
-                **launched,
-            )
             try:
+                runtime = Runtime(
+                    compute=compute.spec(),
+                    tracking=tracking.spec(),
+                    progress=_progress_log(context),
+                    observe=_observer(context, key),
+                    log=context.log.info,
+                    **launched,
+                )
                 outcome = materialize(open_planner(graph, store.open()), stage.name, runtime)
-            except PedigreeError as error:
+            except (PedigreeError, ValidationError) as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
         _tell(context, outcome)
         return _result(stage, outcome)

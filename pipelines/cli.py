@@ -140,15 +140,16 @@ def query(
     with open_views(root) as connection:
         try:
             relation = connection.sql(sql)
+            if relation is None:
+                return
+            # A relation is lazy: an error of the data comes when it is read.
+            if as_json:
+                rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+                print(json.dumps(show.finite(rows), indent=1, default=str))
+            else:
+                print(relation)
         except duckdb.Error as error:
             raise PedigreeError(f"DuckDB: {error}") from None
-        if relation is None:
-            return
-        if as_json:
-            rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
-            print(json.dumps(rows, indent=1, default=str))
-        else:
-            print(relation)
     _refresh_views(root)
 
 
@@ -161,7 +162,7 @@ def verify(experiment: ExperimentName = "tiny") -> None:
         if item.artifact is not None:
             damage = session.store.verifier.damage(item.artifact, full=True)
             damaged += damage is not None
-            console.print(f"[red]damaged[/]  {item.stage}: {damage}" if damage else f"[green]whole[/]    {item.stage}")
+            console.print("[red]damaged[/] " if damage else "[green]whole[/]   ", item.stage, damage or "", markup=True)
     if damaged:
         raise PedigreeError(f"{damaged} damaged; the next run makes them anew")
 

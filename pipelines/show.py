@@ -1,10 +1,12 @@
 """Plans, runs and preflights as people see them in a terminal."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -48,7 +50,7 @@ def plan_table(items: list[PlanItem]) -> Table:
             lines.append(f"and {len(item.reasons) - REASONS_SHOWN} more (--json lists all)")
         took = duration(item.seconds) if item.seconds is not None else ""
         verdict = f"[{COLOURS[item.verdict]}]{item.verdict}[/]"
-        table.add_row(item.stage, verdict, took, "\n".join([*lines, *item.notes]).replace("[", "\\["))
+        table.add_row(item.stage, verdict, took, escape("\n".join([*lines, *item.notes])))
     return table
 
 
@@ -81,7 +83,7 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
                 tracking=session.experiment.tracking,
                 progress=progress,
                 observe=observe,
-                log=console.print,
+                log=lambda line: console.print(line, markup=False),
             )
             outcome = materialize(session.planner(), name, runtime)
             bars.remove_task(task)
@@ -90,7 +92,7 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
             for check in outcome.checks:
                 if not check.passed:
                     mark = "[red]gate[/]" if check.name in session.graph[name].gates else "[yellow]note[/]"
-                    console.print(f"     {mark} {check.name}: {check.message}")
+                    console.print(f"     {mark} {check.name}: {escape(check.message)}")
 
 
 def preflight_record(report: Preflight) -> dict[str, Any]:
@@ -137,6 +139,17 @@ def preflight_table(report: Preflight) -> Table:
     table.add_section()
     table.add_row("command", "", report.command)
     return table
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return value
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -44,7 +45,7 @@ def step_table(run: str, step: int, rows: list[dict[str, Any]]) -> Table:
     table.add_column("row", justify="right")
     table.add_column("document", no_wrap=True)
     for row in rows:
-        place = (row["source"], row["origin"].replace("[", "\\["), str(row["row"]), row["doc_id"][:12])
+        place = (row["source"], escape(row["origin"]), str(row["row"]), row["doc_id"][:12])
         figures = (row[name] for name in ("sequence", "tokens", "shard", "token_start"))
         table.add_row(*(f"{figure:,}" for figure in figures), *place)
     return table
@@ -97,7 +98,7 @@ def tree(scores: list[dict[str, Any]], ancestor: Ancestor) -> Tree:
         if externals:
             names = ", ".join(f"{name} {digest[:12]}" for name, digest in list(externals.items())[:4])
             more = f" and {len(externals) - 4} more" if len(externals) > 4 else ""
-            branch.add(f"[dim]sources: {names}{more}[/]".replace("[dim]sources: [", "[dim]sources: \\["))
+            branch.add(f"[dim]sources: {escape(names)}{more}[/]")
 
     grow(root, ancestor)
     return root

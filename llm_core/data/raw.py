@@ -68,7 +68,7 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
     for name, count in documents.items():
         if not count:
             raise PedigreeError(f"source {name!r}: holds no documents; mend the source or take it out of raw.sources")
-    frames = pl.scan_parquet(sorted(scratch.glob("*.parquet")))
+    frames = pl.scan_parquet(sorted(scratch.glob("*.parquet")), glob=False)
     frames.sink_parquet(job.out / "bad_records.parquet", compression="zstd", row_group_size=_BAD_PER_PART)
     return {
         "documents": documents.total(),

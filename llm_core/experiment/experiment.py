@@ -21,7 +21,7 @@ class Experiment(Spec):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 1337
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1337
     raw: RawSpec = RawSpec()
     cleaning: CleaningSpec = CleaningSpec()
     dedup: DedupSpec = DedupSpec()

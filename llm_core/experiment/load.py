@@ -1,5 +1,6 @@
 """YAML with ``extends`` → one checked ``Experiment``; every error names file and field."""
 
+import glob
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML in which a repeated key is an error and ``1e-3`` is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -96,6 +98,8 @@ def _read(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise PedigreeError(f"{path}: {where}{error.problem}") from None
+    except RecursionError:
+        raise PedigreeError(f"{path}: nested too deeply") from None
     except yaml.YAMLError as error:
         raise PedigreeError(f"{path}: {error}") from None
     if not isinstance(data, dict):
@@ -109,7 +113,12 @@ def _resolve_source_paths(data: dict[str, Any], folder: Path) -> None:
     sources = raw.get("sources") if isinstance(raw, dict) else None
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict) and isinstance(source.get("paths"), list):
-            source["paths"] = [str(folder / item) if isinstance(item, str) else item for item in source["paths"]]
+            source["paths"] = [_from(folder, item) if isinstance(item, str) else item for item in source["paths"]]
+
+
+def _from(folder: Path, pattern: str) -> str:
+    """The pattern below ``folder``, whose own name holds no wildcards."""
+    return pattern if Path(pattern).is_absolute() else f"{glob.escape(str(folder))}/{pattern}"
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The sections that describe training: optimiser, schedule, batches, and the proxy runs that vary them."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -91,14 +92,19 @@ class ProxySpec(Spec):
     @model_validator(mode="after")
     def _variants(self) -> "ProxySpec":
         for name in self.variants:
-            if not name.replace("_", "").isalnum():
-                raise ValueError(f"variant {name!r}: a name is made of letters, digits and '_'")
+            if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+                raise ValueError(f"variant {name!r}: a name is made of letters from A to Z, digits and '_'")
             self.variant(name)
         baselines = [name for name, changes in self.variants.items() if not changes]
         if self.variants and len(baselines) != 1:
             raise ValueError(
                 "variants: exactly one must be empty ({}): it is the baseline that the others are compared to"
             )
+        if not self.variants and not self.learning_rates:
+            raise ValueError("give 'variants', 'learning_rates' or both, or leave out the section")
+        shown = [f"{rate:g}" for rate in self.learning_rates]
+        if len(set(shown)) != len(shown):
+            raise ValueError(f"learning_rates: two are the same to six digits: {', '.join(shown)}")
         return self
 
     @property

@@ -1,6 +1,7 @@
 """Accepting: a recorded decision that changed code can't have changed a result."""
 
 import getpass
+import os
 from datetime import UTC, datetime
 
 from llm_core.errors import PedigreeError
@@ -40,9 +41,16 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
         target=artifact.manifest.identity,
         code_digest=planner.recipe(name).code_digest,
         stage=name,
-        who=getpass.getuser(),
+        who=_user(),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         why=why.strip(),
     )
     planner.store.accept(alias)
     return alias
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under an id that has no name
+        return f"user {os.getuid()}"

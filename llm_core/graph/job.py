@@ -17,7 +17,7 @@ def _ignore(*_: Any, **__: Any) -> None:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a stage runs, and who watches. Nothing here may change what is made.
+    """Where and how a stage runs, and who watches. Nothing here may change a result.
 
     ``progress(done, total, unit)``: a step of long work. ``observe(figures)``: live figures of a training run (a
     ``step`` among them). ``log(line)``: a line for people. ``environment``: more variables for launched processes.

@@ -66,7 +66,10 @@ def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
 def training_run(store: Store, experiment: str, name: str) -> TrainingRun:
     """The training run that ``name`` means; a live one is found in the work folders."""
     for path in sorted((store.root / "work" / "training_run").glob("*/stage.json")):
-        about = json.loads(path.read_bytes())
+        try:
+            about = json.loads(path.read_bytes())
+        except ValueError:
+            continue  # written by a process that was killed in doing so; its run has no steps yet
         if (about["experiment"], about["stage"]) == (experiment, name) or path.parent.name.startswith(name):
             live = store.folder("token_shards", about["inputs"]["shards"])
             return TrainingRun(about["stage"], about["identity"], about["config"], live)

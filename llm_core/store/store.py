@@ -124,7 +124,7 @@ class Store:
             files = [_record(out, path, volatile) for path in _files(out)]
             written = manifest(files)
             folder = self.folder(written.kind, written.identity)
-            write_atomically(out / MANIFEST, written.sealed().model_dump_json(indent=1).encode())
+            write_atomically(out / MANIFEST, written.sealed().model_dump_json().encode())
             folder.parent.mkdir(parents=True, exist_ok=True)
             held.check()
             if folder.exists():

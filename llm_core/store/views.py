@@ -1,10 +1,10 @@
-"""DuckDB views over the files of the store. No data is copied, so no reader ever blocks a run, and live runs are seen.
+"""DuckDB views over the files of the store: no data is copied, no reader blocks a run, and runs that train are seen.
 
 ======== ===========================================================================================================
 artifacts one row per committed artifact
 inputs    one row per artifact and input
 checks    one row per artifact and check, as judged when the artifact was made
-runs      one row per training run, finished or live
+runs      one row per training run; ``unfinished``: it trains now, or was stopped
 steps     one row per run and optimiser step
 evals     one row per artifact, task and metric
 samples   one row per generation
@@ -12,6 +12,7 @@ drops     one row per dropped document, with the rule and its value
 ======== ===========================================================================================================
 """
 
+import uuid
 from pathlib import Path
 
 import duckdb
@@ -105,11 +106,10 @@ def _files(root: Path, patterns: list[str], columns: dict[str, str], reader: str
         empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
         return f"(SELECT * FROM {present} UNION ALL BY NAME SELECT {empty} WHERE false)"
     kinds = ", ".join(f"{name}: {_literal(kind)}" for name, kind in columns.items() if name != "filename")
-    form = "newline_delimited" if reader == "lines" else "auto"
-    torn = ", ignore_errors = true" if reader == "lines" else ""
+    whole = next(iter(columns))  # a line that is torn, or is being written, comes out as nulls
     return (
-        f"read_json([{globs}], format = '{form}', columns = {{{kinds}}}, filename = true, "
-        f"maximum_object_size = 268435456{torn})"
+        f"(SELECT * FROM read_json([{globs}], format = 'newline_delimited', columns = {{{kinds}}}, filename = true, "
+        f"maximum_object_size = 268435456, ignore_errors = true) WHERE {whole} IS NOT NULL)"
     )
 
 
@@ -119,8 +119,8 @@ _IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32}
 
 def view_definitions(root: Path) -> dict[str, str]:
     """View name → SELECT, over the store at ``root`` as it is now."""
-    manifests = _files(root, ["artifacts/*/*/manifest.json"], _MANIFEST, "json")
-    unfinished = _files(root, ["work/*/*/stage.json"], _UNFINISHED, "json")
+    manifests = _files(root, ["artifacts/*/*/manifest.json"], _MANIFEST, "lines")
+    unfinished = _files(root, ["work/*/*/stage.json"], _UNFINISHED, "lines")
     steps = _files(
         root, ["artifacts/training_run/*/metrics.jsonl", "work/training_run/*/metrics.jsonl"], _STEP, "lines"
     )
@@ -128,10 +128,12 @@ def view_definitions(root: Path) -> dict[str, str]:
     samples = _files(root, ["artifacts/generation_samples/*/samples.jsonl"], _SAMPLE, "lines")
     drops = _files(root, ["artifacts/*/*/dropped/*.parquet"], _DROP, "parquet")
     named = {
+        # Work that a kill left beside its artifact is not told twice.
         "steps": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename), "
-        f"regexp_matches(filename, '/work/[^/]+/[^/]+/metrics.jsonl$') AS live FROM {steps} WHERE step IS NOT NULL",
-        "evals": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {evals} WHERE task IS NOT NULL",
-        "samples": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {samples} WHERE prompt IS NOT NULL",
+        f"regexp_matches(filename, '/work/[^/]+/[^/]+/metrics.jsonl$') AS unfinished FROM {steps} "
+        f"WHERE NOT unfinished OR identity NOT IN (SELECT identity FROM {manifests})",
+        "evals": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {evals}",
+        "samples": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {samples}",
         "drops": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {drops}",
     }
     return {
@@ -146,13 +148,14 @@ def view_definitions(root: Path) -> dict[str, str]:
         f'FROM (SELECT *, unnest(checks) AS "check" FROM {manifests})',
         **named,
         "runs": "SELECT steps.identity, any_value(artifacts.experiment) AS experiment, "
-        "any_value(artifacts.stage) AS stage, bool_or(live) AS live, max(step) AS steps, max(tokens) AS tokens, "
-        "arg_max(loss, step) AS loss, arg_max(validation_loss, step) AS validation_loss, "
+        "any_value(artifacts.stage) AS stage, bool_or(unfinished) AS unfinished, max(step) AS steps, "
+        "max(tokens) AS tokens, arg_max(loss, step) AS loss, arg_max(validation_loss, step) AS validation_loss, "
         "sum(steps.seconds) AS seconds, median(tokens_per_second) AS tokens_per_second, "
         "count(*) FILTER (skipped) AS skipped_steps, to_timestamp(max(time)) AS last_step "
         f"FROM ({named['steps']}) AS steps LEFT JOIN "
-        f"(SELECT identity, experiment, stage FROM {manifests} UNION ALL SELECT identity, experiment, stage FROM "
-        f"{unfinished}) AS artifacts USING (identity) GROUP BY steps.identity",
+        f"(SELECT identity, any_value(experiment) AS experiment, any_value(stage) AS stage FROM (SELECT identity, "
+        f"experiment, stage FROM {manifests} UNION ALL SELECT identity, experiment, stage FROM {unfinished}) "
+        "GROUP BY identity) AS artifacts USING (identity) GROUP BY steps.identity",
     }
 
 
@@ -166,8 +169,7 @@ def open_views(root: Path) -> duckdb.DuckDBPyConnection:
 def write_views(root: Path, database: Path) -> None:
     """Put a database with the views at ``database``, for other programs; replaced as a whole."""
     database.parent.mkdir(parents=True, exist_ok=True)
-    temporary = database.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
+    temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
     with duckdb.connect(str(temporary)) as connection:
         _create(connection, root)
     temporary.replace(database)
@@ -175,4 +177,7 @@ def write_views(root: Path, database: Path) -> None:
 
 def _create(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
     for name, select in view_definitions(root).items():
-        connection.execute(f"CREATE VIEW {name} AS {select}")
+        try:
+            connection.execute(f"CREATE VIEW {name} AS {select}")
+        except duckdb.Error as error:  # a damaged file: who asks for this view is told, and the others work
+            connection.execute(f"CREATE VIEW {name} AS SELECT error({_literal(str(error))}) AS damaged")

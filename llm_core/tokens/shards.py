@@ -139,7 +139,7 @@ class _SplitWriter:
 
 def _measured(job: Job, tokenizer: Tokenizer) -> dict[str, Any]:
     """Figures from the files as they lie there, each by the way that is independent of how it was written."""
-    documents = pl.read_parquet(job.out / "documents.parquet")
+    documents = pl.read_parquet(job.out / "documents.parquet", glob=False)
     lengths = pl.col("token_end") - pl.col("token_start")
     itemsize = np.dtype(json.loads((job.out / "shards.json").read_bytes())["dtype"]).itemsize
     stats: dict[str, Any] = {"documents": documents.height}

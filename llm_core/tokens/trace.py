@@ -32,7 +32,11 @@ def documents_of_step(
     if step < 1:
         raise PedigreeError(f"step {step}: the first step of a run is 1")
     loader = Loader(ShardReader(shards, "train"), sequence_length, batch_size, seed)
-    documents = pl.read_parquet(shards / "documents.parquet").filter(pl.col("split") == "train").sort("stream_start")
+    documents = (
+        pl.read_parquet(shards / "documents.parquet", glob=False)
+        .filter(pl.col("split") == "train")
+        .sort("stream_start")
+    )
     starts = documents["stream_start"].to_numpy()
     found = []
     for sequence, (start, after) in enumerate(loader.ranges(step - 1)):
