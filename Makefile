@@ -4,18 +4,22 @@ VENV ?= .venv
 EXPERIMENT ?= tiny
 SELECT ?= *
 
-PEDIGREE_HOME ?= .pedigree
-override PEDIGREE_HOME := $(abspath $(PEDIGREE_HOME))
+PEDIGREE_HOME ?= $(CURDIR)/.pedigree
 export PEDIGREE_HOME
-export DAGSTER_HOME := $(PEDIGREE_HOME)/dagster
+export DAGSTER_HOME = $(abspath $(PEDIGREE_HOME))/dagster
 export PYTHONWARNINGS ?= ignore::DeprecationWarning,ignore::UserWarning:dagster
 
-# An experiment of this folder has a code location of its own; any other file goes through pipelines.custom.
+# make splits names at spaces, wherever they come from.
+ifneq ($(words $(CURDIR) $(PEDIGREE_HOME)),2)
+$(error The path of this checkout or PEDIGREE_HOME holds a space, which make can't handle; move it)
+endif
+
+# An experiment of this folder has a code location of its own; any other name or file goes through pipelines.custom.
 ifneq ($(wildcard pipelines/$(EXPERIMENT).py),)
 LOCATION := pipelines.$(EXPERIMENT)
 else
 LOCATION := pipelines.custom
-export PEDIGREE_EXPERIMENT := $(abspath $(EXPERIMENT))
+export PEDIGREE_EXPERIMENT := $(if $(filter %.yaml %.yml,$(EXPERIMENT)),$(abspath $(EXPERIMENT)),$(EXPERIMENT))
 endif
 
 .PHONY: run test ui lint install
@@ -23,7 +27,9 @@ endif
 run: install
 	$(VENV)/bin/pedigree plan $(EXPERIMENT)
 	$(VENV)/bin/dagster asset materialize -m $(LOCATION) --select '$(SELECT)'
+ifeq ($(SELECT),*)
 	@echo; echo "The report:"; $(VENV)/bin/pedigree report $(EXPERIMENT)
+endif
 
 test: install
 	$(VENV)/bin/python -m pytest

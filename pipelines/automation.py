@@ -7,6 +7,9 @@ import dagster as dg
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import digest_of
 from llm_core.registry import load_object
+from llm_core.store.home import pedigree_home
+from llm_core.store.store import Store
+from pipelines.planner import open_planner
 
 
 def _job_name(graph: Graph, what: str) -> str:
@@ -19,7 +22,7 @@ def jobs(graph: Graph) -> list[Any]:
     described = {
         "everything": (dg.AssetSelection.all(), "From raw documents to the training report."),
         "data": (groups("data", "tokens"), "From raw documents to token shards."),
-        "evals": (groups("evaluation", "release"), "Scores, samples and the report of the model that is there."),
+        "evals": (groups("evaluation", "release"), "Scores, samples and the report of a model that is up to date."),
     }
     return [
         dg.define_asset_job(_job_name(graph, what), selection=selection, description=description)
@@ -28,11 +31,20 @@ def jobs(graph: Graph) -> list[Any]:
 
 
 def schedules(graph: Graph) -> list[dg.ScheduleDefinition]:
-    """Evaluation every night, data every week. They are off until someone turns them on."""
+    """Evaluation every night, data every week. They are off until someone turns them on.
+
+    The evaluation waits for a model of the data and the settings of now: to train one is a decision of its own.
+    """
+
+    @dg.schedule(name=_job_name(graph, "nightly_evals"), job_name=_job_name(graph, "evals"), cron_schedule="0 3 * * *")
+    def nightly_evals() -> dg.RunRequest | dg.SkipReason:
+        *_, model = open_planner(graph, Store(pedigree_home() / "store")).plan({"pretrained_model"})
+        if model.verdict != "hit":
+            return dg.SkipReason(f"the model is out of date ({'; '.join(model.reasons)}): train it first")
+        return dg.RunRequest()
+
     return [
-        dg.ScheduleDefinition(
-            name=_job_name(graph, "nightly_evals"), job_name=_job_name(graph, "evals"), cron_schedule="0 3 * * *"
-        ),
+        nightly_evals,
         dg.ScheduleDefinition(
             name=_job_name(graph, "weekly_data"), job_name=_job_name(graph, "data"), cron_schedule="0 4 * * 0"
         ),

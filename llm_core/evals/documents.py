@@ -27,7 +27,7 @@ def sample(folder: Path, count: int, seed: int, purpose: str, min_characters: in
 
     Raises ``PedigreeError`` when there is none.
     """
-    documents = pl.scan_parquet(folder / "*.parquet")
+    documents = pl.scan_parquet(sorted(folder.glob("*.parquet")), glob=False)
     long_enough = pl.col("text").str.len_chars() >= min_characters
     names = documents.filter(long_enough).select("doc_id").collect(engine="streaming")["doc_id"].to_list()
     chosen = sorted(names, key=lambda name: order(seed, purpose, name))[:count]

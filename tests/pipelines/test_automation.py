@@ -44,3 +44,10 @@ def test_assets_carry_the_experiment_and_their_checks(loaded: tuple[dg.Definitio
     assert {"micro/token_shards", "micro/proxy_runs/baseline"} <= keys
     checks = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     assert {"drop_share", "no_overlap", "loss_finite", "above_chance"} <= checks
+
+
+def test_the_nightly_evals_wait_for_a_model_that_is_up_to_date(loaded: tuple[dg.Definitions, Path]) -> None:
+    defs, _ = loaded
+    schedule = defs.get_repository_def().get_schedule_def("micro_nightly_evals")
+    tick = schedule.evaluate_tick(dg.build_schedule_context())
+    assert "the model is out of date" in (tick.skip_message or "")

@@ -1,0 +1,75 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from llm_core.graph.execute import materialize
+from llm_core.graph.job import Runtime
+from llm_core.store.views import open_views, view_definitions, write_views
+from tests.graph import toy
+
+RUN = "0" * 31 + "1"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store below a folder whose name would mislead globs, quotes and patterns."""
+    toy.reset()
+    root = tmp_path / "a [b]*'work'" / "store"
+    stages = [toy.stage("a"), toy.stage("b", ("a",))]
+    for stage in stages:
+        materialize(toy.planner(stages, root), stage.name, Runtime())
+    work = root / "work" / "training_run" / RUN
+    work.mkdir(parents=True)
+    about = {"kind": "training_run", "stage": "pretrained_model", "experiment": "toy", "identity": RUN}
+    (work / "stage.json").write_text(json.dumps(about))
+    lines = [{"step": step, "loss": 4.0 - step, "skipped": False, "time": 1e9, "seconds": 1.0} for step in (1, 2)]
+    (work / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 3, "lo')
+    return root
+
+
+def rows(root: Path, sql: str) -> list[tuple]:
+    with open_views(root) as connection:
+        return connection.sql(sql).fetchall()
+
+
+def test_every_view_is_there_in_an_empty_store(tmp_path: Path) -> None:
+    for view in view_definitions(tmp_path):
+        assert rows(tmp_path, f"FROM {view}") == []
+
+
+def test_artifacts_inputs_and_checks(store: Path) -> None:
+    assert rows(store, "SELECT stage, bytes > 0 FROM artifacts ORDER BY stage") == [("a", True), ("b", True)]
+    assert rows(store, "SELECT stage, input_stage FROM inputs") == [("b", "a")]
+    assert rows(store, "SELECT DISTINCT name, passed, blocking FROM checks") == [("remainder", True, True)]
+    (path,) = rows(store, "SELECT path FROM artifacts WHERE stage = 'a'")[0]
+    assert (Path(path) / "value").is_file()
+
+
+def test_a_run_that_trains_now_is_seen_without_its_torn_last_line(store: Path) -> None:
+    assert rows(store, "SELECT step, loss, unfinished FROM steps ORDER BY step") == [(1, 3.0, True), (2, 2.0, True)]
+    assert rows(store, "SELECT stage, steps, loss, seconds FROM runs") == [("pretrained_model", 2, 2.0, 2.0)]
+
+
+def test_a_damaged_file_spoils_only_what_is_in_it(store: Path) -> None:
+    (store / "work" / "training_run" / RUN / "stage.json").write_text('{"kind": "tr')
+    next(store.glob("artifacts/a/*/manifest.json")).chmod(0o644)
+    next(store.glob("artifacts/a/*/manifest.json")).write_text("{")
+    dropped = store / "artifacts" / "a" / ("0" * 32) / "dropped"
+    dropped.mkdir(parents=True)
+    (dropped / "00000.parquet").write_bytes(b"PAR1")
+    assert rows(store, "SELECT stage FROM artifacts") == [("b",)]
+    assert rows(store, "SELECT steps FROM runs") == [(2,)]
+    with pytest.raises(duckdb.Error, match=r"00000\.parquet"):
+        rows(store, "FROM drops")
+
+
+def test_many_may_refresh_the_database_at_once(store: Path) -> None:
+    database = store.parent / "pedigree.duckdb"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: write_views(store, database), range(16)))
+    with duckdb.connect(str(database), read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM artifacts").fetchall() == [(2,)]
+    assert [path.name for path in store.parent.iterdir() if path.is_file()] == ["pedigree.duckdb"]
