@@ -1,0 +1,84 @@
+"""Which stages of the real graph a change of the real code makes again."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from assets.graph import experiment_graph
+from llm_core.experiment.load import load_experiment
+from llm_core.graph.code_digest import CodeReader
+from llm_core.graph.identity import code
+from llm_core.store.home import PROJECT
+from pipelines.experiments import experiment_file
+
+GRAPH = experiment_graph(load_experiment(experiment_file("tiny")))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for package in ("llm_core", "assets", "pipelines"):
+        shutil.copytree(PROJECT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def changed(before: dict[str, dict[str, str]], project: Path) -> set[str]:
+    after = codes(project)
+    return {name for name in before if before[name] != after[name]}
+
+
+def codes(project: Path) -> dict[str, dict[str, str]]:
+    reader = CodeReader(project)
+    return {stage.name: code(stage, reader) for stage in GRAPH}
+
+
+def edit(project: Path, name: str, old: str, new: str) -> None:
+    path = project / name
+    text = path.read_text()
+    assert text.count(old) >= 1
+    path.write_text(text.replace(old, new, 1))
+
+
+TRAINED = {stage.name for stage in GRAPH if stage.trains}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("llm_core/train/loop.py", "    for step in range(", "    # Another comment.\n    for step in range("),
+        ("llm_core/train/loop.py", '"""Train to the end', '"""Run to the end'),
+        ("llm_core/registries.py", '{"llama": ', '{"other": "llm_core.model.other:Other", "llama": '),
+        ("llm_core/registries.py", '"stop_words": ', '"new_rule": "llm_core.data.rules.new:rule", "stop_words": '),
+        ("llm_core/data/rules/words.py", "def stop_words", "def unnamed():\n    return 1\n\n\ndef stop_words"),
+        ("llm_core/train/tracking.py", "RUNTIME_ONLY = True", "RUNTIME_ONLY = True\nMORE = 1"),
+        ("pipelines/cli.py", "WIDTH = 160", "WIDTH = 150"),
+    ],
+)
+def test_nothing(project: Path, name: str, old: str, new: str) -> None:
+    before = codes(project)
+    (project / "llm_core" / "model" / "other.py").write_text("class Other:\n    pass\n")
+    (project / "llm_core" / "data" / "rules" / "new.py").write_text("def rule():\n    return 1\n")
+    edit(project, name, old, new)
+    assert changed(before, project) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "stages"),
+    [
+        ("llm_core/train/loop.py", "optimizer.step()", "optimizer.step(None)", TRAINED),
+        ("llm_core/train/schedules.py", "def wsd(", "def wsd(*, more=0, ", {"pretrained_model"}),
+        ("llm_core/data/rules/length.py", "def min_words(", "def min_words(more=0", {"clean_documents"}),
+        ("llm_core/tokens/order.py", "import numpy as np", "import numpy as np\nprint()", None),
+        ("llm_core/model/norms.py", "class RMSNorm(", "class RMSNorm(object, ", None),
+        ("llm_core/report/page.css", "body", "main", {"training_report"}),
+    ],
+)
+def test_just_what_it_reaches(project: Path, name: str, old: str, new: str, stages: set[str] | None) -> None:
+    before = codes(project)
+    edit(project, name, old, new)
+    found = changed(before, project)
+    if stages is not None:
+        assert found == stages
+    else:
+        assert found >= TRAINED
+        assert not found & {"raw_documents", "clean_documents", "unique_documents", "tokenizer"}
