@@ -97,7 +97,7 @@ class TokenizerSpec(Spec):
     vocab_size: Annotated[int, Field(ge=260, le=1_000_000)] = 4096
     pattern: Literal["llama3", "gpt2"] = "llama3"
     """The regular expression that cuts text before merging."""
-    special_tokens: tuple[str, ...] = ("<|endoftext|>",)
+    special_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = ("<|endoftext|>",)
     """The first one ends every document."""
     byte_fallback: bool = True
     """All 256 bytes are in the vocabulary, so that nothing is unknown; otherwise only seen ones, and ``<|unk|>``."""

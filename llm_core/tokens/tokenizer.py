@@ -19,6 +19,10 @@ PATTERNS = {
     ),
 }
 
+# Characters of a piece, while training alone: its time grows with the square of a piece's length. Longer pieces are
+# lines of dashes, encoded data and the like; they are cut, so that the pairs across a cut go uncounted.
+_LONGEST_TRAINED = 256
+
 
 def special_tokens(spec: TokenizerSpec) -> list[str]:
     """The special tokens in the order of their ids, from 0; the first one ends every document."""
@@ -30,12 +34,10 @@ def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
     """A tokenizer of ``spec.vocab_size`` entries or fewer; the same for the same texts on any number of threads."""
     unknown = None if spec.byte_fallback else UNKNOWN
     tokenizer = Tokenizer(models.BPE(unk_token=unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PATTERNS[spec.pattern]), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    split = pre_tokenizers.Split(Regex(PATTERNS[spec.pattern]), behavior="isolated")
+    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bounded = pre_tokenizers.FixedLength(length=_LONGEST_TRAINED)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bounded, in_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=spec.vocab_size,
@@ -45,6 +47,7 @@ def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer=trainer)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, in_bytes])
     tokenizer.encode_special_tokens = True
     return tokenizer
 

@@ -1,7 +1,7 @@
 """The tokenizer, trained on a sample of the training split, and a report of how well it fits."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from llm_core.experiment.data import TokenizerSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
+from llm_core.tokens.batches import batches
 from llm_core.tokens.sample import sampled_texts
 from llm_core.tokens.tokenizer import UNKNOWN, special_tokens, train_tokenizer
 
 _LISTED = 30
-_BATCH = 1000
 
 
 def build(job: Job, tokenizer: TokenizerSpec) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class _Usage:
     def __init__(self, tokenizer: Tokenizer, parts: Iterable[list[str]]) -> None:
         self.counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
         self.documents, self.bytes = 0, 0
-        for batch in _batches(parts):
+        for batch in batches(text for part in parts for text in part):
             encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
             ids = np.concatenate([np.array(encoding.ids, dtype=np.int64) for encoding in encodings])
             self.counts += np.bincount(ids, minlength=len(self.counts))
@@ -90,12 +90,6 @@ class _Usage:
 
     def rate_of(self, entry: int | None) -> float:
         return float(self.counts[entry] / self.tokens) if entry is not None and self.tokens else 0.0
-
-
-def _batches(parts: Iterable[list[str]]) -> Iterator[list[str]]:
-    for texts in parts:
-        for start in range(0, len(texts), _BATCH):
-            yield texts[start : start + _BATCH]
 
 
 class _Entries:

@@ -11,7 +11,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.data import ShardsSpec, TokenizerSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.store.digests import file_digest
-from llm_core.tokens import shards
+from llm_core.tokens import batches, shards
 from llm_core.tokens.loader import Loader, ShardReader
 from llm_core.tokens.tokenizer import load_tokenizer, train_tokenizer
 from tests.data.stages import digests, documents, run, write
@@ -108,7 +108,7 @@ def test_parts_and_shards_change_no_stream(tmp_path_factory, tokenizer, texts, c
 
 def test_it_is_the_same_again(tmp_path, tokenizer, monkeypatch):
     _, first = make(tmp_path / "a", tokenizer, [TEXTS, HOSTILE], [TEXTS[:3]])
-    monkeypatch.setattr(shards, "_BATCH_BYTES", 50)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 50)
     _, second = make(tmp_path / "b", tokenizer, [TEXTS, HOSTILE], [TEXTS[:3]])
     assert digests(first) == digests(second)
 
@@ -129,6 +129,13 @@ def test_an_empty_split_closes_the_gate(tmp_path, tokenizer):
     stats, _ = make(tmp_path, tokenizer, [TEXTS], [[]])
     verdicts = {check.name: check.passed for check in shards.checks(stats, ChecksSpec())}
     assert verdicts == {"not_empty": False, "token_counts": True, "document_ends": True, "round_trip": True}
+
+
+def test_unknown_text_is_no_failed_round_trip(tmp_path):
+    tokenizer = train_tokenizer(["abc abd"] * 5, TokenizerSpec(vocab_size=300, byte_fallback=False))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    stats, _ = make(tmp_path, tmp_path, [["abc", "abz", "ab d"]], [["zzz"]])
+    assert (stats["round_trips"], stats["round_trips_failed"]) == (2, 0)
 
 
 def test_wrong_counts_close_the_gate(tmp_path, tokenizer):

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -86,6 +87,24 @@ def test_without_byte_fallback_unseen_bytes_are_unknown():
         "<|end|>",
         "<|unk|>",
     ]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_piece_without_end_trains_in_time(pattern):
+    text = "a" * 300_000
+    started = time.perf_counter()
+    tokenizer = train_tokenizer([text, *TEXTS], TokenizerSpec(vocab_size=300, pattern=pattern))
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    assert time.perf_counter() - started < 20  # minutes, were the piece not cut
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+    assert "FixedLength" not in tokenizer.to_str()
+    assert max(map(len, tokenizer.get_vocab())) > 50
+    assert len(ids) < len(text) / 50
+
+
+def test_a_special_token_is_not_empty():
+    with pytest.raises(ValueError, match="at least 1 character"):
+        TokenizerSpec(special_tokens=("<|end|>", ""))
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path, path):
