@@ -117,8 +117,10 @@ def _resolve_source_paths(data: dict[str, Any], folder: Path) -> None:
 
 
 def _from(folder: Path, pattern: str) -> str:
-    """The pattern below ``folder``, whose own name holds no wildcards."""
-    return pattern if Path(pattern).is_absolute() else f"{glob.escape(str(folder))}/{pattern}"
+    """The pattern below ``folder``, whose own name holds no wildcards; one with ``~`` starts at a home folder."""
+    return (
+        pattern if Path(pattern).is_absolute() or pattern.startswith("~") else f"{glob.escape(str(folder))}/{pattern}"
+    )
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

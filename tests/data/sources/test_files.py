@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 import tracemalloc
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -44,7 +46,7 @@ def test_txt_is_one_document(tmp_path, name):
     (tmp_path / name).write_bytes(pack(name, b"good \xff bad"))
     assert records(tmp_path / name) == [BadRecord(name, 0, "not UTF-8", "good \\xff bad")]
     (tmp_path / name).write_bytes(pack(name, b"12345"))
-    assert records(tmp_path / name, max_record_bytes=4)[0].reason == "record too long"
+    assert records(tmp_path / name, max_record_bytes=4)[0].reason == "longer than max_record_bytes"
     assert records(tmp_path / name, max_record_bytes=5) == [Document(name, 0, "12345")]
 
 
@@ -54,7 +56,12 @@ def test_parquet(tmp_path):
     found = records(tmp_path / "a.parquet", max_record_bytes=59)
     assert [record.row for record in found] == list(range(len(texts)))
     assert [record.text for record in found[:3] + found[7:]] == texts[:3] + texts[7:]
-    assert [record.reason for record in found[3:7]] == ["no text", "empty text", "NUL character", "record too long"]
+    assert [record.reason for record in found[3:7]] == [
+        "no text",
+        "empty text",
+        "NUL character",
+        "longer than max_record_bytes",
+    ]
 
 
 def test_parquet_that_is_none(tmp_path):
@@ -91,7 +98,7 @@ HOSTILE = [
     (b'{"text": "a\\ud800b"}', "lone surrogate"),
     (b'{"n": ' + b"9" * 5000 + b"}", "not JSON"),
     (b"[" * 100_000, "not JSON"),
-    (b'{"text": "' + b"x" * 200_000 + b'"}', "record too long"),
+    (b'{"text": "' + b"x" * 200_000 + b'"}', "longer than max_record_bytes"),
 ]
 
 
@@ -126,7 +133,7 @@ def test_an_endless_line_takes_no_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
-    assert (bad.row, bad.reason, after.text) == (0, "record too long", "after")
+    assert (bad.row, bad.reason, after.text) == (0, "longer than max_record_bytes", "after")
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.txt.gz"])
@@ -148,7 +155,7 @@ def test_patterns(tmp_path):
     with pytest.raises(PedigreeError, match=r"no file matches .*c/\*\.jsonl"):
         records(tmp_path / "a/1.jsonl", tmp_path / "c/*.jsonl")
     with pytest.raises(PedigreeError, match="no file matches"):
-        records(tmp_path / "a")
+        records(tmp_path / "d")
     (tmp_path / "b/1.jsonl").write_bytes(jsonl())
     with pytest.raises(PedigreeError, match=r"would both be called 1\.jsonl"):
         records(tmp_path / "a/*.jsonl", tmp_path / "b/*.jsonl")
@@ -177,7 +184,84 @@ def test_identity_is_content_and_name_but_not_place(tmp_path):
     assert externals(tmp_path / "here") != first
 
 
-def test_unreadable_places_are_named(tmp_path):
-    (tmp_path / "a.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
-    with pytest.raises(PedigreeError, match="no file matches"):
+def test_digests_are_remembered_outside_the_checkout(tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(jsonl())
+    source = Files(FilesSource(paths=(str(path),)))
+    first = source.externals()
+    assert list((tmp_path / "pedigree").rglob("*.json"))
+    monkeypatch.setattr("llm_core.store.digests.file_digest", lambda path: pytest.fail("read again"))
+    assert source.externals() == first
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(jsonl())
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
+    with pytest.raises(PedigreeError, match=r"b\.jsonl: is a link to .*nowhere\.jsonl, which is no file"):
         records(tmp_path / "*.jsonl")
+    with pytest.raises(PedigreeError, match=r"b\.jsonl: is a link to"):
+        records(tmp_path / "b.jsonl")
+    (tmp_path / "b.jsonl").unlink()
+    (tmp_path / "b.jsonl").symlink_to("b.jsonl")
+    with pytest.raises(PedigreeError, match=r"b\.jsonl: is a link to"):
+        records(tmp_path / "*.jsonl")
+    (tmp_path / "b.jsonl").unlink()
+    os.mkfifo(tmp_path / "b.jsonl")
+    with pytest.raises(PedigreeError, match=r"b\.jsonl: is neither a file nor a folder"):
+        records(tmp_path / "*.jsonl")
+
+
+def test_a_file_behind_several_links_is_read_once(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.jsonl").write_bytes(jsonl())
+    (tmp_path / "a").symlink_to(tmp_path)
+    (tmp_path / "a.jsonl").write_bytes(jsonl(["other"]))
+    (tmp_path / "z.jsonl").symlink_to("a.jsonl")
+    found = records(tmp_path / "**" / "*.jsonl")
+    assert [record.origin for record in found] == ["a.jsonl", "deep/b.jsonl", "deep/b.jsonl", "deep/b.jsonl"]
+
+
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path, *rest, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = tmp_path / "folder" / "a.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(jsonl())
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_core.store.digests.file_digest", refuse)
+        with pytest.raises(PedigreeError, match=r"a\.jsonl: can't be read: Permission denied"):
+            Files(FilesSource(paths=(str(path),))).externals()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", refuse)
+        with pytest.raises(PedigreeError, match=r"a\.jsonl: can't be read: Permission denied"):
+            records(path)
+    for pattern in ("folder/*.jsonl", "*/a.jsonl", "**/*.jsonl"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "access", lambda folder, _: folder != path.parent)
+            with pytest.raises(PedigreeError, match="folder: can't be read, and may hold files that match"):
+                records(tmp_path / pattern)
+
+
+def test_a_folder_is_told_from_its_files(tmp_path):
+    with pytest.raises(PedigreeError, match=r"is a folder; say which of its files to read, as in .*/\*\.jsonl"):
+        records(tmp_path)
+
+
+@pytest.mark.parametrize("name", [b"a\xff.jsonl", b"x\xff/a.jsonl"])
+def test_a_name_that_is_not_utf8_is_told(tmp_path, name):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(jsonl())
+    with pytest.raises(PedigreeError, match="the name is not UTF-8; rename it") as caught:
+        records(tmp_path / "**" / "*.jsonl")
+    assert "\\xff" in str(caught.value)
+    str(caught.value).encode()
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.jsonl").write_bytes(jsonl())
+    assert [record.origin for record in records("~/*.jsonl")] == ["a.jsonl"] * 3
+    with pytest.raises(PedigreeError, match="write the folder out"):
+        records("~nobody_of_this_name/*.jsonl")
