@@ -1,19 +1,20 @@
-"""What anyone can reach on the same text without a network: token frequencies, and a compressor.
+"""What anyone can reach on the same text without a network: token frequencies, a compressor, and shared letters.
 
-All three figures are bits per byte of the same documents, their UTF-8 text and nothing else. Where a document ends is
-free for all of them: the model and the token frequencies are not charged for the end-of-text token (though both give it
-a share of their probability), and the compressor sees the documents joined without a separator.
+The figures of whole documents are bits per byte of the same documents, their UTF-8 text and nothing else. Where a
+document ends is free for all of them: the model and the token frequencies are not charged for the end-of-text token
+(though both give it a share of their probability), and the compressor sees the documents joined without a separator.
 """
 
 import lzma
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
 from llm_core.tokens.loader import ShardReader
 
 CHUNK = 1 << 24
+LETTERS = 3
 
 
 def token_counts(reader: ShardReader) -> np.ndarray:
@@ -34,3 +35,20 @@ def unigram_bits(counts: np.ndarray, documents: Sequence[Sequence[int]]) -> list
 def xz_bits(texts: Sequence[str]) -> int:
     """Bits of all texts in one .xz file (``xz -9e``), which learns from nothing but what it has already compressed."""
     return 8 * len(lzma.compress("".join(texts).encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
+
+
+def trigrams(text: str) -> frozenset[str]:
+    """All runs of three characters in ``text``."""
+    return frozenset(text[start : start + LETTERS] for start in range(len(text) - LETTERS + 1))
+
+
+def overlap(context: Set[str], choice: Set[str]) -> float:
+    """Share of a choice's trigrams that stand in the context as well, from 0 to 1."""
+    return len(choice & context) / max(len(choice), 1)
+
+
+def overlap_pick(context: str, choices: Sequence[str]) -> int:
+    """Which of ``choices`` shares most trigrams with ``context``: an answer that takes no model."""
+    seen = trigrams(context)
+    shares = [overlap(seen, trigrams(choice)) for choice in choices]
+    return shares.index(max(shares))

@@ -1,13 +1,15 @@
 """Multiple-choice questions from held-out text: which of these continuations is the real one?"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nsmallest
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.baselines import overlap, trigrams
 from llm_core.evals.documents import Document, order
 
-POOL_PER_CHOICE = 8
+POOL = 256
+"""Other questions that wrong choices are picked from: enough for near ones, and no more work with every question."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class _Piece:
     doc_id: str
     context: str
     continuation: str
+    trigrams: frozenset[str] = field(repr=False)
 
 
 def make_questions(
@@ -39,9 +42,10 @@ def make_questions(
 ) -> list[Question]:
     """At most ``count`` questions; a document gives a second one only when every document has given its first.
 
-    Text is cut where a single space parts two words, so that a continuation starts with its space and tokens meet at
-    the cut; lengths are the nearest ones below those asked for. The wrong choices are real continuations of other
-    questions, from other documents, and as near in length to the right one as a random pool allows.
+    A context ends where a single space parts two words, so that a continuation starts with its space and tokens meet
+    at the cut. All continuations have the same number of characters, so that length tells nothing. The wrong choices
+    are real continuations of other questions, from other documents: of a random pool those that share most trigrams
+    with the context, since otherwise shared words give the right one away.
     """
     rounds: dict[int, list[_Piece]] = {}
     for document in documents:
@@ -62,10 +66,9 @@ def _question(piece: _Piece, pieces: Sequence[_Piece], choices: int, seed: int) 
             f"evaluation.choices: {choices} choices need continuations from {wrong} other held-out documents, but only "
             f"{len(others)} are long enough; use more text, fewer choices, or fewer characters"
         )
-    pool = nsmallest(
-        wrong * POOL_PER_CHOICE, others.values(), key=lambda other: order(seed, piece.name, other.name)
-    )  # a random part of them, without which the nearest in length would be the same few for everyone
-    pool.sort(key=lambda other: (abs(len(other.continuation) - len(piece.continuation)), other.name))
+    context = trigrams(piece.context)
+    pool = nsmallest(POOL, others.values(), key=lambda other: order(seed, piece.name, other.name))
+    pool.sort(key=lambda other: (-overlap(context, other.trigrams), other.name))
     texts = [piece.continuation, *(other.continuation for other in pool[:wrong])]
     texts.sort(key=lambda text: order(seed, piece.name, text))
     return Question(piece.name, piece.doc_id, piece.context, tuple(texts), texts.index(piece.continuation))
@@ -75,12 +78,13 @@ def _pieces(document: Document, context_characters: int, continuation_characters
     text, start = document.text, 0
     while True:
         middle = _cut(text, start + context_characters // 2, start + context_characters)
-        end = middle and _cut(text, middle + continuation_characters // 2, middle + continuation_characters)
-        if not middle or not end:
+        if middle is None or middle + continuation_characters > len(text):
             return
+        end = middle + continuation_characters
+        continuation = text[middle:end]
         name = f"{document.doc_id}:{start}"
-        yield _Piece(name, document.doc_id, text[start:middle], text[middle:end])
-        start = end + 1
+        yield _Piece(name, document.doc_id, text[start:middle], continuation, trigrams(continuation))
+        start = end
 
 
 def _cut(text: str, first: int, last: int) -> int | None:

@@ -1,6 +1,7 @@
 """The stage ``eval_results``: what the model has learnt, in figures with standard errors, beside simple baselines."""
 
 import json
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import PedigreeError
-from llm_core.evals.baselines import token_counts, unigram_bits, xz_bits
+from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
 from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import Document, sample
 from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import ratio, row
-from llm_core.evals.tasks import CONTINUATION, HELDOUT
+from llm_core.evals.tasks import CONTINUATION, GAIN, HELDOUT, LIKELIHOOD
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
@@ -26,6 +27,7 @@ from llm_core.tokens.tokenizer import load_tokenizer
 # Long documents enough for every question, should some of them not yield one.
 DOCUMENTS_PER_QUESTION = 4
 TOKENIZER = ("tokenizer", "tokenizer.json")
+OVERLAP = "baseline_overlap"
 
 
 def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_length: int, seed: int) -> dict[str, Any]:
@@ -82,6 +84,9 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
         "xz_bits_per_byte": figures["baseline_xz", "bits_per_byte"]["value"],
         "accuracy": figures[CONTINUATION, "accuracy"]["value"],
         "accuracy_stderr": figures[CONTINUATION, "accuracy"]["stderr"],
+        "accuracy_likelihood": figures[CONTINUATION, "accuracy_likelihood"]["value"],
+        "overlap_accuracy": figures[OVERLAP, "accuracy"]["value"],
+        "overlap_accuracy_stderr": figures[OVERLAP, "accuracy"]["stderr"],
         "chance": figures[CONTINUATION, "accuracy"]["chance"],
         "documents": len(documents),
         "documents_asked": evaluation.heldout_documents,
@@ -96,7 +101,10 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
 def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
     """None of them closes the gate: the report of a weak model is worth having."""
     bits, unigram = stats["bits_per_byte"], stats["unigram_bits_per_byte"]
-    accuracy, least = stats["accuracy"], stats["chance"] + bounds.chance_margin
+    accuracy, chance, error = stats["accuracy"], stats["chance"], stats["accuracy_stderr"]
+    if error is None:  # questions of a single document: the spread of guesses
+        error = math.sqrt(chance * (1 - chance) / stats["questions"])
+    least = chance + max(bounds.chance_margin, 2 * error)
     restored, documents = stats["documents_restored"], stats["documents"]
     asked = (stats["documents_asked"], stats["questions_asked"])
     found = (documents, stats["questions"])
@@ -111,7 +119,8 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
         Check(
             "above_chance",
             accuracy > least,
-            f"{accuracy:.1%} of the questions answered rightly; chance is {stats['chance']:.1%}",
+            f"{accuracy:.1%} ± {error:.1%} of the questions answered rightly; chance is {chance:.1%}, "
+            f"and shared letters reach {stats['overlap_accuracy']:.1%}",
             value=accuracy,
             bound=least,
         ),
@@ -157,15 +166,18 @@ def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Que
 def _question_rows(
     questions: Sequence[Question], scores: Sequence[Mapping[str, Any]], chance: float
 ) -> list[dict[str, Any]]:
-    """Accuracy, and bits per byte of the real continuations; a document's questions count as one unit of the error."""
-    totals: dict[str, list[float]] = defaultdict(lambda: [0.0] * 4)
+    """Accuracies, and bits per byte of the real continuations; a document's questions are one unit of the error."""
+    totals: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
     for question, score in zip(questions, scores, strict=True):
         size = len(question.choices[question.gold].encode("utf-8"))
-        amounts = (score["correct"], 1.0, score["bits"], size)
+        shared = overlap_pick(question.context, question.choices) == question.gold
+        amounts = (score[GAIN], score[LIKELIHOOD], shared, 1.0, score["bits"], size)
         totals[question.doc_id] = [a + b for a, b in zip(totals[question.doc_id], amounts, strict=True)]
-    correct, asked, bits, sizes = zip(*totals.values(), strict=True)
+    by_gain, by_likelihood, by_overlap, asked, bits, sizes = zip(*totals.values(), strict=True)
     return [
-        row(CONTINUATION, "accuracy", *ratio(correct, asked), len(questions), chance),
+        row(CONTINUATION, "accuracy", *ratio(by_gain, asked), len(questions), chance),
+        row(CONTINUATION, "accuracy_likelihood", *ratio(by_likelihood, asked), len(questions), chance),
+        row(OVERLAP, "accuracy", *ratio(by_overlap, asked), len(questions), chance),
         row(CONTINUATION, "bits_per_byte", *ratio(bits, sizes), len(questions)),
     ]
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HELDOUT = "heldout"
 CONTINUATION = "continuation"
+GAIN = "acc_mutual_info"
+LIKELIHOOD = "correct_likelihood"
 
 
 def heldout_task(rows: Path) -> dict[str, Any]:
@@ -41,7 +43,9 @@ def continuation_task(rows: Path) -> dict[str, Any]:
         "target_delimiter": "",
         "process_results": score_question,
         "metric_list": [
-            {"metric": "correct", "aggregation": sum, "higher_is_better": True},
+            # By its name lm-eval knows to ask for every choice a second time, without the context.
+            {"metric": GAIN, "aggregation": sum, "higher_is_better": True},
+            {"metric": LIKELIHOOD, "aggregation": sum, "higher_is_better": True},
             {"metric": "bits", "aggregation": sum, "higher_is_better": False},
         ],
     }
@@ -54,10 +58,21 @@ def score_document(_: Mapping[str, Any], results: list[float]) -> dict[str, floa
 
 
 def score_question(row: Mapping[str, Any], results: list[tuple[float, bool]]) -> dict[str, float]:
-    """Whether the real continuation takes the fewest bits per byte of all, and its bits."""
+    """Whether the real continuation is the choice that the model picks, in two ways; and its bits.
+
+    ``results``: every choice after the context, then every choice after an end-of-text token alone. By gain, the pick
+    is the choice whose bits the context lowers most (Holtzman et al., 2021); by likelihood, that of the fewest bits
+    per byte, which mostly says how common a text is.
+    """
     bits = [-nats / math.log(2) for nats, _ in results]
-    per_byte = [cost / len(choice.encode("utf-8")) for cost, choice in zip(bits, row["choices"], strict=True)]
-    return {"correct": float(per_byte.index(min(per_byte)) == row["gold"]), "bits": bits[row["gold"]]}
+    after, alone = bits[: len(row["choices"])], bits[len(row["choices"]) :]
+    gains = [before - cost for before, cost in zip(alone, after, strict=True)]
+    per_byte = [cost / len(choice.encode("utf-8")) for cost, choice in zip(after, row["choices"], strict=True)]
+    return {
+        GAIN: float(gains.index(max(gains)) == row["gold"]),
+        LIKELIHOOD: float(per_byte.index(min(per_byte)) == row["gold"]),
+        "bits": after[row["gold"]],
+    }
 
 
 def _common(name: str, rows: Path) -> dict[str, Any]:

@@ -48,4 +48,4 @@ class ChecksSpec(Spec):
     """Nats by which the loss at the end must lie below the loss at the start."""
     max_bad_step_share: Share = 0.01
     chance_margin: Annotated[float, Field(ge=0)] = 0.0
-    """By how much accuracy must exceed chance."""
+    """By how much accuracy must exceed chance; by two of its standard errors in any case."""

@@ -22,8 +22,18 @@ Facts = list[tuple[str, str]]
 
 NONE = "\N{EN DASH}"
 OURS, UNIGRAM, XZ = "heldout", "baseline_unigram", "baseline_xz"
-NAMES = {OURS: "this model", UNIGRAM: "unigram tokens", XZ: "xz", "continuation": "real continuation"}
-METRICS = {"bits_per_byte": "bits per byte", "accuracy": "accuracy"}
+NAMES = {
+    OURS: "held-out text, this model",
+    UNIGRAM: "held-out text, unigram tokens",
+    XZ: "held-out text, xz",
+    "continuation": "real continuation, this model",
+    "baseline_overlap": "real continuation, shared letters",
+}
+METRICS = {
+    "bits_per_byte": "bits per byte",
+    "accuracy": "accuracy",
+    "accuracy_likelihood": "accuracy by likelihood alone",
+}
 
 
 def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
@@ -45,6 +55,8 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
         "below_unigram": 1 - scores["bits_per_byte"] / scores["unigram_bits_per_byte"],
         "accuracy": scores["accuracy"],
         "accuracy_stderr": scores["accuracy_stderr"],
+        "overlap_accuracy": scores["overlap_accuracy"],
+        "overlap_accuracy_stderr": scores["overlap_accuracy_stderr"],
         "chance": scores["chance"],
         "parameters": run["parameters"],
         "tokens": run["tokens"],
@@ -226,13 +238,11 @@ def evals(inputs: Inputs) -> dict[str, Any]:
     artifact = inputs["eval_results"]
     rows = []
     for line in json_lines(artifact, "evals.jsonl"):
-        as_share = line["metric"] == "accuracy"
+        as_share = line["metric"].startswith("accuracy")
         figure = percent if as_share else "{:.4f}".format
         rows.append(
             {
-                "task": f"held-out text, {NAMES[line['task']]}"
-                if line["task"] in (OURS, UNIGRAM, XZ)
-                else NAMES.get(line["task"], line["task"]),
+                "task": NAMES.get(line["task"], line["task"]),
                 "metric": METRICS.get(line["metric"], line["metric"]),
                 "value": figure(line["value"]),
                 "stderr": NONE if line["stderr"] is None else f"± {figure(line['stderr'])}",

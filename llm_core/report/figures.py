@@ -260,25 +260,29 @@ def rate_sweep(rows: Sequence[tuple[float, float]]) -> Picture:
     return draw("learning_rates", "Learning-rate sweep", (HALF, 2.6), paint)
 
 
-def accuracy(value: float, error: float | None, chance: float) -> Picture:
-    """Share of right answers with its standard error, beside chance."""
+def accuracy(rows: Sequence[tuple[str, float, float | None]], chance: float) -> Picture:
+    """Share of right answers (name, share, standard error), beside chance; the first one is ours."""
 
     def paint(axes: "Axes") -> None:
-        axes.barh([0], [value], height=0.5, color=BLUE)
-        if error:
-            axes.errorbar(value, 0, xerr=error, color=INK, capsize=3, linewidth=1)
+        places = np.arange(len(rows))
+        axes.barh(places, [value for _, value, _ in rows], height=0.6, color=[BLUE] + [PALE] * (len(rows) - 1))
+        for place, (_, value, error) in zip(places, rows, strict=True):
+            if error:
+                axes.errorbar(value, place, xerr=error, color=INK, capsize=3, linewidth=1)
+            axes.annotate(
+                percent(value), (value + (error or 0), place), (6, 0), textcoords="offset points", va="center",
+                weight="bold" if place == 0 else "normal",
+            )  # fmt: skip
         axes.axvline(chance, color=ROSE, linewidth=1.4)
-        axes.annotate(f"chance {percent(chance)}", (chance, 0.42), (5, 0), textcoords="offset points", color=ROSE)
-        axes.annotate(
-            percent(value), (value + (error or 0), 0), (6, 0), textcoords="offset points", va="center", weight="bold"
-        )
-        _name_rows(axes, ["this model"])
-        axes.set_ylim(-0.45, 0.62)
+        _name_rows(axes, [name for name, _, _ in rows])
+        axes.set_ylim(len(rows) - 0.45, -0.9)
+        axes.annotate(f"chance {percent(chance)}", (chance, -0.6), (5, 0), textcoords="offset points", color=ROSE)
         axes.set_xlim(0, 1.08)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0%", "25%", "50%", "75%", "100%"])
         axes.set_xlabel("questions answered rightly")
 
-    return draw("accuracy", "Which continuation is the real one", (FULL, 1.35), paint)
+    height = 0.95 + 0.42 * len(rows)
+    return draw("accuracy", "Which continuation is the real one", (FULL, height), paint)
 
 
 def times(rows: Sequence[tuple[str, float]]) -> Picture:

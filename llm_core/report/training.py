@@ -75,7 +75,13 @@ def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | 
         figures.gradient_norm(steps),
         figures.throughput(steps),
         *(ablation_pictures(ablation["results"], ablation["timing"]) if ablation else []),
-        figures.accuracy(headline["accuracy"], headline["accuracy_stderr"], headline["chance"]),
+        figures.accuracy(
+            [
+                ("this model", headline["accuracy"], headline["accuracy_stderr"]),
+                ("shared letters", headline["overlap_accuracy"], headline["overlap_accuracy_stderr"]),
+            ],
+            headline["chance"],
+        ),
         figures.times(collect.stage_seconds(job.inputs)),
     ]
     return {picture.name: picture for picture in pictures}

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from llm_core.evals.baselines import token_counts, unigram_bits, xz_bits
+from llm_core.evals.baselines import overlap, overlap_pick, token_counts, trigrams, unigram_bits, xz_bits
 from llm_core.tokens.loader import ShardReader
 from tests.evals.conftest import World
 
@@ -25,3 +25,10 @@ def test_xz_is_the_size_of_the_real_file() -> None:
     texts = ["eins zwei drei ", "λ" * 50]
     assert xz_bits(texts) == 8 * len(lzma.compress("".join(texts).encode(), preset=9 | lzma.PRESET_EXTREME))
     assert xz_bits(["a" * 10_000]) < 8 * 200
+
+
+def test_overlap_by_hand() -> None:
+    assert trigrams("abab") == {"aba", "bab"}
+    assert overlap(trigrams("abcd"), trigrams("bcde")) == 0.5  # bcd, but not cde
+    assert overlap(trigrams("abcd"), trigrams("")) == 0.0
+    assert overlap_pick("the list of values", [" in a module", " of the list", " raises"]) == 1

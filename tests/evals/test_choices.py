@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.baselines import overlap, trigrams
 from llm_core.evals.choices import make_questions
 from llm_core.evals.documents import Document
 from tests.evals.conftest import text
@@ -27,16 +28,33 @@ def test_gold_is_what_follows_in_the_document() -> None:
         assert gold.startswith(" ")
         assert not question.context[-1].isspace()
         assert 60 <= len(question.context) <= 120
-        assert 25 <= len(gold) <= 50
+        assert {len(choice) for choice in question.choices} == {50}
 
 
-def test_wrong_choices_come_from_elsewhere_and_match_in_length() -> None:
+def test_wrong_choices_come_from_elsewhere() -> None:
     for question in make():
         assert len(set(question.choices)) == 4
         gold = question.choices[question.gold]
         wrong = [choice for choice in question.choices if choice != gold]
         assert all(any(choice in whole for name, whole in TEXTS.items() if name != question.doc_id) for choice in wrong)
-        assert max(abs(len(choice) - len(gold)) for choice in wrong) <= 12
+
+
+def test_length_in_characters_tells_nothing() -> None:
+    mixed = [Document(f"m{i:03d}", text(i, 90 + 7 * i)) for i in range(40)]
+    for question in make(documents=mixed, count=90):
+        assert {len(choice) for choice in question.choices} == {50}, "longest and shortest are guesses"
+
+
+def test_wrong_choices_share_more_with_the_context_than_others_would() -> None:
+    def shared(question, choice: str) -> float:
+        return overlap(trigrams(question.context), trigrams(choice))
+
+    questions = make()
+    for place, question in enumerate(questions):
+        wrong = [shared(question, choice) for n, choice in enumerate(question.choices) if n != question.gold]
+        others = [other for other in questions if other is not question]
+        usual = [shared(question, other.choices[other.gold]) for other in others]
+        assert sorted(wrong) == sorted(usual)[-3:], place
 
 
 def test_gold_positions_are_spread() -> None:

@@ -12,7 +12,7 @@ from lm_eval.tasks import TaskManager
 
 from llm_core.errors import PedigreeError
 from llm_core.evals.lm import PedigreeLM
-from llm_core.evals.tasks import continuation_task, heldout_task
+from llm_core.evals.tasks import continuation_task, heldout_task, score_question
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
 from llm_core.model.files import load_model
@@ -130,7 +130,19 @@ def test_tasks_give_the_figures_of_direct_computation(world: World, tmp_path: Pa
     costs = [-nats(lm.model, (context + choice)[:-1], choice) / math.log(2) for choice in after]
     assert answer["bits"] == pytest.approx(costs[2], abs=1e-4)
     per_byte = [cost / len(choice.encode()) for cost, choice in zip(costs, question["choices"], strict=True)]
-    assert answer["correct"] == float(per_byte.index(min(per_byte)) == 2)
+    assert answer["correct_likelihood"] == float(per_byte.index(min(per_byte)) == 2)
+    alone = [-nats(lm.model, [world.eot, *choice[:-1]], choice) / math.log(2) for choice in after]
+    gains = [before - cost for before, cost in zip(alone, costs, strict=True)]
+    assert answer["acc_mutual_info"] == float(gains.index(max(gains)) == 2)
+
+
+def test_the_pick_by_gain_is_what_the_context_helps_and_not_what_is_common() -> None:
+    row = {"choices": [" common", " fitting"], "gold": 1}
+    after, alone = [(-5.0, False), (-9.0, False)], [(-5.5, False), (-20.0, False)]
+    score = score_question(row, after + alone)
+    assert (score["acc_mutual_info"], score["correct_likelihood"]) == (1.0, 0.0)
+    assert score["bits"] == pytest.approx(9.0 / math.log(2))
+    assert score_question(row, after + after)["acc_mutual_info"] == 0.0
 
 
 def test_workers_change_nothing(world: World) -> None:

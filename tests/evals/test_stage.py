@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.baselines import overlap_pick
 from llm_core.evals.stage import build, checks
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.graph.job import Job
@@ -38,13 +39,18 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("baseline_unigram", "bits_per_byte"),
         ("baseline_xz", "bits_per_byte"),
         ("continuation", "accuracy"),
+        ("continuation", "accuracy_likelihood"),
+        ("baseline_overlap", "accuracy"),
         ("continuation", "bits_per_byte"),
     ]
     assert all(list(row) == ["task", "metric", "value", "stderr", "n", "chance"] for row in rows.values())
     assert rows["heldout", "bits_per_byte"]["value"] == stats["bits_per_byte"] > 0
     assert rows["heldout", "bits_per_byte"]["stderr"] > 0
     assert rows["baseline_xz", "bits_per_byte"]["stderr"] is None
-    assert rows["continuation", "accuracy"]["chance"] == 0.25
+    assert {rows[key]["chance"] for key in rows if key[1].startswith("accuracy")} == {0.25}
+    questions = lines(job.out / "questions.jsonl")
+    picks = [overlap_pick(question["context"], question["choices"]) == question["gold"] for question in questions]
+    assert stats["overlap_accuracy"] == rows["baseline_overlap", "accuracy"]["value"] == sum(picks) / 20
     assert (stats["documents"], stats["questions"], stats["documents_restored"]) == (12, 20, 12)
     assert (job.out / "lm_eval.json").is_file()
     assert len(lines(job.out / "questions.jsonl")) == 20
@@ -83,7 +89,8 @@ def test_the_same_again_byte_for_byte(made: tuple[Job, dict], world: World, tmp_
 
 def test_checks_judge() -> None:
     stats = {
-        "bits_per_byte": 1.5, "unigram_bits_per_byte": 3.0, "accuracy": 0.6, "chance": 0.25, "documents": 100,
+        "bits_per_byte": 1.5, "unigram_bits_per_byte": 3.0, "accuracy": 0.6,
+        "accuracy_stderr": 0.03, "overlap_accuracy": 0.5, "chance": 0.25, "documents": 100,
         "documents_asked": 100, "documents_restored": 100, "questions": 200, "questions_asked": 200,
     }  # fmt: skip
 
@@ -93,6 +100,9 @@ def test_checks_judge() -> None:
     assert failed() == []
     assert failed(bits_per_byte=3.0) == ["below_unigram"]
     assert failed(accuracy=0.34) == ["above_chance"]
+    assert failed(accuracy=0.36) == []
+    assert failed(accuracy=0.36, accuracy_stderr=0.06) == ["above_chance"]
+    assert failed(accuracy=0.6, accuracy_stderr=None, questions=4, questions_asked=4) == ["above_chance"]
     assert failed(documents_restored=99) == ["text_restored"]
     assert failed(questions=150) == ["as_many_as_asked"]
 
