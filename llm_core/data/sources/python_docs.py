@@ -155,18 +155,19 @@ def _docstrings(path: Path, min_characters: int) -> list[str] | str:
     finally:
         if collecting:
             gc.enable()
-    found: list[str] = []
-    _collect(tree, found)
-    return found
+    return list(_collected(tree))
 
 
-def _collect(node: ast.AST, found: list[str]) -> None:
-    if isinstance(node, _DOCUMENTED):
-        text = ast.get_docstring(node)
-        if text is not None:
-            found.append(text)
-    for field in ("body", "handlers", "orelse", "finalbody"):
-        children = getattr(node, field, None)
-        for child in children if isinstance(children, list) else ():
-            if not isinstance(child, ast.Expr | ast.Assign):
-                _collect(child, found)
+def _collected(tree: ast.Module) -> Iterator[str]:
+    """Without recursion: every ``elif`` stands in the one before."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, _DOCUMENTED):
+            text = ast.get_docstring(node)
+            if text is not None:
+                yield text
+        for field in ("finalbody", "orelse", "handlers", "body"):  # from the end: what is put last is taken first
+            children = getattr(node, field, None)
+            if isinstance(children, list):
+                waiting += (child for child in reversed(children) if not isinstance(child, ast.Expr | ast.Assign))

@@ -11,6 +11,7 @@ import zstandard
 COMPRESSED = (".gz", ".zst")
 
 _PACKED = 1 << 13  # unpacked at once; gzip makes at most a thousand times as much of it
+_WINDOW = 1 << 31  # what `zstd --ultra --long=31` looks back; without saying so, 128 MiB are the limit
 _SKIPPED = 1 << 16
 _LONG_LINE_START = 1000
 
@@ -68,7 +69,9 @@ class _Unpacking(io.RawIOBase):
         return True
 
     def _new_unit(self) -> Any:
-        return zlib.decompressobj(wbits=31) if self._suffix == ".gz" else zstandard.ZstdDecompressor().decompressobj()
+        if self._suffix == ".gz":
+            return zlib.decompressobj(wbits=31)
+        return zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
 
     def close(self) -> None:
         self._file.close()

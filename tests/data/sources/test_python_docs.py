@@ -76,6 +76,19 @@ def test_only_what_distributions_brought(python):
     assert externals["python"].count(".") >= 2
 
 
+def test_deep_chains_are_read_in_the_order_of_the_source(python):
+    def documented(name, indent=""):
+        return f'{indent}def {name}():\n{indent}    """{LONG}{name}"""\n'
+
+    chain = "if x:\n    pass\n" + "".join(f"elif x == {number}:\n    pass\n" for number in range(1500))
+    rest = "try:\n{}except A:\n{}else:\n{}finally:\n{}"
+    parts = rest.format(*(documented(name, "    ") for name in ("one", "two", "three", "four")))
+    source = documented("zero") + parts + chain + "else:\n" + documented("five", "    ") + documented("six")
+    python("deep", "1", {"deep.py": source})
+    found = [record.text for record in records(min_characters=30) if record.origin == "deep.py"]
+    assert found == [LONG + name for name in ("zero", "one", "two", "three", "four", "five", "six")]
+
+
 def test_bad_files_are_set_aside(python):
     python(
         "odd",

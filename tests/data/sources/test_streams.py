@@ -20,6 +20,16 @@ def test_several_frames_are_one_stream(tmp_path, suffix):
         assert stream.read() == CONTENT + b"end"
 
 
+def test_a_window_of_any_size_is_read(tmp_path):
+    path = tmp_path / "x.zst"
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True, compression_level=1)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    path.write_bytes(packer.compress(CONTENT) + packer.flush())
+    assert zstandard.get_frame_parameters(path.read_bytes()).window_size > 1 << 27
+    with open_stream(path) as stream:
+        assert stream.read() == CONTENT
+
+
 @pytest.mark.parametrize("suffix", PACK)
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("lost", [1, 10, 1500])
