@@ -122,6 +122,7 @@ def _outcome(run: Artifact) -> dict[str, Any]:
 def _timing(run: Artifact) -> dict[str, Any]:
     return {
         "identity": run.manifest.identity,
-        "seconds": run.stats["seconds_training"],
+        # As long as other stages count: start, validation and checkpoints with the steps.
+        "seconds": run.manifest.seconds,
         "tokens_per_second": run.stats["tokens_per_second"],
     }

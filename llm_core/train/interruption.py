@@ -31,9 +31,10 @@ class StopRequest:
         self.reason: str | None = None
 
     def install(self) -> None:
-        """Listen to signals, and watch the launcher from a thread."""
+        """Listen to signals, and watch the launcher from a thread. What was ignored (``nohup``) stays ignored."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
         threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

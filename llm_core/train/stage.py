@@ -70,7 +70,10 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
 
 
 def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of a finished run from its metrics; a loss is None when there is no finite one."""
+    """Figures of a finished run from its metrics; a loss is None when there is no finite one.
+
+    Skipped steps have no loss and count in no mean: how many there may be is for the check ``bad_steps``.
+    """
     losses = [record["loss"] for record in records if record["loss"] is not None]
     end = [record["loss"] for record in records[-max(1, math.ceil(len(records) * _END_SHARE)) :]]
     finite_end = [loss for loss in end if loss is not None]
@@ -79,7 +82,7 @@ def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
         "steps": records[-1]["step"],
         "tokens": records[-1]["tokens"],
         "first_loss": losses[0] if losses else None,
-        "final_loss": statistics.fmean(finite_end) if len(finite_end) == len(end) else None,
+        "final_loss": statistics.fmean(finite_end) if finite_end else None,
         "final_validation_loss": validation[-1],
         "skipped_steps": sum(record["skipped"] for record in records),
         "tokens_per_second": statistics.median(record["tokens_per_second"] for record in records),

@@ -76,7 +76,8 @@ def run_stats(**changes: Any) -> dict[str, Any]:
 def proxy(folder: Path, stage: str, loss: float | None, changes: dict[str, Any], seconds: float = 20.0) -> Artifact:
     stats = run_stats(parameters=1_200_000, tokens=262_144, steps=32, final_validation_loss=loss, final_loss=loss,
                       seconds_training=seconds, tokens_per_second=262_144 / seconds)  # fmt: skip
-    return artifact(folder, stage, stats, config={"model": {**MODEL, **changes}}, identity=name_digest(stage))
+    config = {"model": {**MODEL, **changes}}
+    return artifact(folder, stage, stats, config=config, identity=name_digest(stage), seconds=seconds + 1.5)
 
 
 def ablation_job(folder: Path) -> Job:
@@ -131,6 +132,7 @@ def story(folder: Path) -> dict[str, Artifact]:
         "eval_results": make("eval_results", {
             "bits_per_byte": 1.672, "bits_per_byte_stderr": 0.031, "unigram_bits_per_byte": 2.771,
             "xz_bits_per_byte": 2.821, "accuracy": 0.685, "accuracy_stderr": 0.033, "chance": 0.25, "documents": 100,
+            "overlap_accuracy": 0.515, "overlap_accuracy_stderr": 0.036,
             "questions": 200, "heldout_bytes": 56_464,
         }, checks=[CheckRecord(name="above_chance", passed=False, blocking=False, message=f"it said {HOSTILE}")]),
         "generation_samples": make("generation_samples", {"samples": 4}),
@@ -143,6 +145,8 @@ def story(folder: Path) -> dict[str, Artifact]:
             ("baseline_unigram", "bits_per_byte", 2.771, 0.044, 100, None),
             ("baseline_xz", "bits_per_byte", 2.821, None, 100, None),
             ("continuation", "accuracy", 0.685, 0.033, 200, 0.25),
+            ("continuation", "accuracy_likelihood", 0.34, 0.034, 200, 0.25),
+            ("baseline_overlap", "accuracy", 0.515, 0.036, 200, 0.25),
             ("continuation", "bits_per_byte", 1.702, 0.029, 200, None),
         )
     ]

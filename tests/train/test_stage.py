@@ -224,7 +224,9 @@ def record(step, loss, **more):
 def test_the_figures_of_a_run():
     found = [record(step, 5.0 - step / 10) for step in range(1, 40)]
     found[0]["loss"], found[0]["skipped"] = None, True
-    stats = training_stats([*found, record(40, 1.0, validation_loss=1.5)])
+    rows = [*found, record(40, 1.0, validation_loss=1.5)]
+    stats = training_stats(rows)
+    assert stats.pop("curve") == training_stats([{**row, "seconds": 9.0} for row in rows])["curve"]
     assert stats == {
         "steps": 40,
         "tokens": 400,
@@ -235,6 +237,14 @@ def test_the_figures_of_a_run():
         "tokens_per_second": 5.0,
         "seconds_training": 80.0,
     }
+
+
+def test_a_skipped_step_at_the_end_leaves_a_final_loss():
+    found = [record(step, 5.0 - step / 10) for step in range(1, 39)]
+    last = record(40, 1.0, validation_loss=1.5)
+    assert training_stats([*found, record(39, None), last])["final_loss"] == 1.0
+    nothing = [record(39, None), record(40, None, validation_loss=None)]
+    assert training_stats([*found, *nothing])["final_loss"] is None
 
 
 GOOD = {
