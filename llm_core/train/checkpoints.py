@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -41,9 +41,20 @@ def full(tensor: Tensor) -> Tensor:
     return whole.detach().cpu()
 
 
-def full_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Name → whole weight. Collective."""
-    return {name: full(tensor) for name, tensor in model.state_dict().items()}
+def full_weights(model: nn.Module, keep: bool) -> dict[str, Tensor]:
+    """Name → whole weight; nothing for a rank that does not ``keep`` them. Collective."""
+    return _gathered(model.state_dict(), keep)
+
+
+def _gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Name → whole tensor on the CPU. Other ranks take part, but hold no more than one tensor at a time."""
+    whole = {}
+    for name, tensor in tensors.items():
+        if keep:
+            whole[name] = full(tensor)
+        elif isinstance(tensor, DTensor):
+            tensor.full_tensor()
+    return whole
 
 
 class Checkpoints:
@@ -62,8 +73,8 @@ class Checkpoints:
         state = {
             "owner": json.dumps(self._owner),
             "progress": asdict(progress),
-            "weights": full_weights(model),
-            "optimizer": _optimizer_state(model, optimizer),
+            "weights": full_weights(model, keep=self._world.is_main),
+            "optimizer": _optimizer_state(model, optimizer, keep=self._world.is_main),
             "rng": torch.get_rng_state(),
         }
         if self._world.is_main:
@@ -211,10 +222,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """Parameter name → its moments and step count, whole. Parameters that were never stepped have none."""
+def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> dict[str, dict[str, Tensor]]:
+    """Parameter name → its moments and step count, whole. Parameters that were never stepped have none. Collective."""
     return {
-        name: {key: full(value) for key, value in optimizer.state[parameter].items()}
+        name: _gathered(optimizer.state[parameter], keep)
         for name, parameter in model.named_parameters()
         if parameter in optimizer.state
     }

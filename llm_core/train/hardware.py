@@ -5,9 +5,19 @@ from dataclasses import dataclass
 
 RUNTIME_ONLY = True
 
-PEAK_BF16_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10G": 70e12, "RTX 4090": 165e12}
-"""Dense bf16 FLOP/s with fp32 accumulation by the makers' data sheets (SXM where there are several), by a part of the
-name that CUDA gives the device."""
+PEAK_BF16_FLOPS = {
+    "H200 NVL": 835e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "A10G": 70e12,
+    "RTX 4090": 165e12,
+}
+"""Dense bf16 FLOP/s with fp32 accumulation by the maker's data sheets (half of what they give with sparsity), by a part
+of the name that CUDA gives the device. The first match counts: slower kinds stand before the plain name (SXM)."""
 
 RESERVE_SHARE = 0.08
 """Memory left alone: CUDA context, NCCL's buffers, the allocator's fragments."""
@@ -31,6 +41,11 @@ class Hardware:
 H100X8 = Hardware("8 × H100 SXM 80 GB", devices=8, memory=80_000_000_000, peak_flops=PEAK_BF16_FLOPS["H100"])
 
 
+def peak_flops(device: str) -> float | None:
+    """Peak of the device that CUDA calls ``device``; None for one that isn't in the table."""
+    return next((peak for part, peak in PEAK_BF16_FLOPS.items() if part in device), None)
+
+
 def hardware_of(target: str) -> Hardware:
     """The machine behind ``compute.target``; ``local`` looks at this one: its GPUs, or its CPU."""
     if target == "h100x8":
@@ -42,5 +57,5 @@ def hardware_of(target: str) -> Hardware:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Hardware(f"CPU with {os.cpu_count()} cores", devices=1, memory=memory, peak_flops=None)
     found = torch.cuda.get_device_properties(0)
-    peak = next((peak for part, peak in PEAK_BF16_FLOPS.items() if part in found.name), None)
+    peak = peak_flops(found.name)
     return Hardware(f"{devices} × {found.name}", devices=devices, memory=found.total_memory, peak_flops=peak)

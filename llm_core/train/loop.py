@@ -98,7 +98,7 @@ def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str
             records.close(finished=False)
             return progress
 
-    weights = full_weights(model)
+    weights = full_weights(model, keep=world.is_main)
     memory = world.largest(peak_memory(world.device))
     if world.is_main:
         write_final(spec, world, weights, memory)

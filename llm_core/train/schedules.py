@@ -1,7 +1,8 @@
 """Learning-rate schedules: the share of the peak rate at every step.
 
 Each is a function of (step from 0, steps of the run, its specification) and returns a share from 0 to 1. All warm up
-linearly, so that the last warm-up step has the full rate, and those that fall reach ``final_share`` at the last step.
+linearly, so that the last warm-up step has the full rate. Those that fall would reach ``final_share`` one step after
+the last one: no step is lost to a rate of zero.
 """
 
 import math
@@ -18,7 +19,7 @@ def cosine(step: int, steps: int, spec: ScheduleSpec) -> float:
     """Warm-up, then half a cosine down to ``final_share`` (Loshchilov and Hutter, 2017)."""
     if step < spec.warmup_steps:
         return _warmup(step, spec)
-    done = (step + 1 - spec.warmup_steps) / (steps - spec.warmup_steps)
+    done = (step + 1 - spec.warmup_steps) / (steps + 1 - spec.warmup_steps)
     return spec.final_share + (1 - spec.final_share) * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -31,7 +32,7 @@ def wsd(step: int, steps: int, spec: ScheduleSpec) -> float:
     left = steps - (step + 1)
     if left >= spec.cooldown_steps or step < spec.warmup_steps:
         return _warmup(step, spec)
-    done = 1 - left / spec.cooldown_steps
+    done = (spec.cooldown_steps - left) / (spec.cooldown_steps + 1)
     return spec.final_share + (1 - spec.final_share) * (1 - math.sqrt(done))
 
 

@@ -2,7 +2,7 @@
 
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.accounting import flops_per_token
-from llm_core.train.hardware import PEAK_BF16_FLOPS
+from llm_core.train.hardware import peak_flops
 
 RUNTIME_ONLY = True
 
@@ -14,7 +14,7 @@ def mfu(
 
     None where the peak is not known, as on a CPU.
     """
-    peak = next((flops for part, flops in PEAK_BF16_FLOPS.items() if part in device), None)
+    peak = peak_flops(device)
     if peak is None:
         return None
     return tokens_per_second * flops_per_token(model, vocab_size, sequence_length) / (peak * ranks)

@@ -10,7 +10,7 @@ from torch import nn
 
 from llm_core.errors import PedigreeError
 from llm_core.train import checkpoints as module
-from llm_core.train.checkpoints import SEAL, STATE, Checkpoints, Progress
+from llm_core.train.checkpoints import SEAL, STATE, Checkpoints, Progress, full_weights
 from tests.train.runs import ALONE
 
 OWNER = {"training.optimizer.lr": 0.1, "seed": 1}
@@ -172,3 +172,13 @@ def test_the_same_step_again_replaces_it(tmp_path):
     resumed.resume()
     assert same(resumed.tensors(), setting.tensors())
     assert json.loads((tmp_path / "step_00000001" / SEAL).read_text()).keys() == {"size", "sha256"}
+
+
+def test_only_the_rank_that_writes_holds_whole_tensors(tmp_path):
+    setting = Setting(tmp_path)
+    setting.step()
+    state = setting.model.state_dict()
+    assert full_weights(setting.model, keep=False) == {}
+    assert full_weights(setting.model, keep=True).keys() == state.keys()
+    moments = module._optimizer_state(setting.model, setting.optimizer, keep=False)
+    assert not any(moments.values())

@@ -34,17 +34,29 @@ def test_constant_stays():
 def test_cosine_falls_to_its_end_by_half_a_cosine():
     values = shares(kind="cosine", warmup_steps=20, final_share=0.2)
     assert values[19] == 1.0
-    assert values[59] == pytest.approx(0.6)
-    assert values[-1] == pytest.approx(0.2)
+    assert values[20 + 26] == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi * 27 / 81)) / 2)
+    assert 0.2 < values[-1] < 0.202
     assert all(after < before for before, after in pairwise(values[19:]))
 
 
 def test_wsd_is_stable_then_falls_as_one_minus_the_root():
     values = shares(kind="wsd", warmup_steps=10, cooldown_steps=20, final_share=0.0)
     assert set(values[9:80]) == {1.0}
-    assert values[84] == pytest.approx(1 - math.sqrt(5 / 20))
-    assert values[-1] == 0.0
+    assert values[84] == pytest.approx(1 - math.sqrt(5 / 21))
+    assert values[-1] == pytest.approx(1 - math.sqrt(20 / 21))
     assert all(after < before for before, after in pairwise(values[79:]))
+
+
+@pytest.mark.parametrize("kind", ["cosine", "wsd"])
+@pytest.mark.parametrize("length", [1, 2, 90])
+def test_no_step_has_a_rate_of_zero(kind, length):
+    values = shares(
+        kind=kind,
+        warmup_steps=STEPS - length if kind == "cosine" else 0,
+        cooldown_steps=length if kind == "wsd" else 0,
+        final_share=0.0,
+    )
+    assert 0 < values[-1] < values[-1 - length] == 1.0
 
 
 def test_wsd_without_cooldown_is_constant():
