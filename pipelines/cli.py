@@ -92,11 +92,30 @@ def accept(
 
 
 @command
-def preflight(experiment: ExperimentName = "one_billion", as_json: AsJson = False) -> None:
+def preflight(
+    experiment: ExperimentName = "one_billion",
+    as_json: AsJson = False,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the JSON file that `python -m llm_core.train` reads on a bare machine.")
+    ] = None,
+    shards: Annotated[Path, typer.Option(help="Where the shards will be; relative to the written file.")] = Path(
+        "token_shards"
+    ),
+    work: Annotated[
+        Path, typer.Option(help="Where checkpoints and weights will go; relative to the written file.")
+    ] = Path("run"),
+) -> None:
     """Parameters, memory, time and cost of the full run, without any GPU; refuses what cannot fit."""
     from llm_core.train.preflight import preflight as examine
+    from llm_core.train.preflight import trainer_spec
 
-    report = examine(open_session(experiment).experiment)
+    examined = open_session(experiment).experiment
+    report = examine(examined)
+    if write is not None:
+        try:
+            trainer_spec(examined, shards, work).write(write)
+        except OSError as error:
+            raise PedigreeError(f"{write}: can't be written: {error.strerror}") from None
     if as_json:
         print(json.dumps(show.preflight_record(report), indent=1))
     else:

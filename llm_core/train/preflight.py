@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
@@ -17,10 +18,12 @@ from llm_core.model.accounting import (
     parameter_count,
 )
 from llm_core.train.hardware import Hardware, hardware_of
+from llm_core.train.spec import TrainerSpec
 
 RUNTIME_ONLY = True
 
 FP32 = 4
+SHUTDOWN_SECONDS = 100
 GB = 1e9
 
 
@@ -138,7 +141,26 @@ def preflight(experiment: Experiment) -> Preflight:
         gpu_hours=gpu_hours,
         cost=None if gpu_hours is None else gpu_hours * compute.price_per_gpu_hour,
         price_per_gpu_hour=compute.price_per_gpu_hour,
-        command=f"torchrun --standalone --nproc-per-node {ranks} -m llm_core.train spec.json",
+        # torchrun kills ranks that are not gone some time after a signal; by default there is none for a checkpoint.
+        command=(
+            f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={SHUTDOWN_SECONDS} "
+            f"torchrun --standalone --nproc-per-node {ranks} -m llm_core.train spec.json"
+        ),
+    )
+
+
+def trainer_spec(experiment: Experiment, shards: Path, work: Path) -> TrainerSpec:
+    """What a bare machine is told, to train the full run of ``experiment``; relative paths start at the JSON file."""
+    return TrainerSpec.of(
+        experiment.compute,
+        model=experiment.model,
+        training=experiment.training,
+        vocab_size=experiment.tokenizer.vocab_size,
+        seed=experiment.seed,
+        shards=shards,
+        work=work,
+        name=experiment.name,
+        tracking=experiment.tracking,
     )
 
 

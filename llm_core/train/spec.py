@@ -5,9 +5,9 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec, canonical
@@ -32,7 +32,7 @@ class TrainerSpec(Spec):
     model: ModelSpec
     training: TrainingSpec
     vocab_size: Count
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     shards: Path
     """The folder of token shards; relative paths start at the folder of the JSON file."""
     work: Path

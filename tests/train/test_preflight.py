@@ -12,7 +12,8 @@ from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.load import load_experiment
 from llm_core.train import preflight as module
 from llm_core.train.hardware import Hardware
-from llm_core.train.preflight import estimate_memory, preflight
+from llm_core.train.preflight import estimate_memory, preflight, trainer_spec
+from llm_core.train.spec import read_spec
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "experiments"
 
@@ -32,13 +33,31 @@ def test_the_full_run(one_billion: Experiment) -> None:
     assert 1.0e9 < report.parameters.total < 1.2e9
     assert (report.ranks, report.steps, report.batch_tokens) == (8, 19_073, 1 << 20)
     assert report.micro_batch * report.accumulation_steps * report.ranks == report.batch_sequences == 512
-    assert report.command == "torchrun --standalone --nproc-per-node 8 -m llm_core.train spec.json"
+    assert report.command.endswith("=100 torchrun --standalone --nproc-per-node 8 -m llm_core.train spec.json")
     # By hand: N = 1.059e9, attention 12 × 22 × 2048 × 2048, at 40% of eight times 989 TFLOP/s.
     per_token = 6 * 1_059_153_920 + 12 * 22 * 2048 * 2048
     assert report.flops_per_token == pytest.approx(per_token, rel=1e-4)
     assert report.hours == pytest.approx(20e9 * per_token / (8 * 989e12 * 0.4) / 3600, rel=1e-3)
     assert report.cost == pytest.approx(report.hours * 8 * 3.0)
     assert report.memory.total < report.usable_memory < report.device_memory == 80_000_000_000
+
+
+def test_a_specification_for_a_bare_machine(one_billion: Experiment, tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    trainer_spec(one_billion, Path("token_shards"), Path("run")).write(path)
+    spec = read_spec(path)
+    assert (spec.model, spec.training, spec.seed) == (one_billion.model, one_billion.training, one_billion.seed)
+    assert (spec.vocab_size, spec.name) == (one_billion.tokenizer.vocab_size, "one_billion")
+    assert (spec.shards, spec.work) == (tmp_path / "token_shards", tmp_path / "run")
+    assert (spec.micro_batch, spec.parallel) == (one_billion.compute.micro_batch, one_billion.compute.parallel)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_torch_does_not_take_is_refused(one_billion: Experiment, seed: int, tmp_path: Path) -> None:
+    text = trainer_spec(one_billion, Path("shards"), Path("run")).model_dump_json()
+    (tmp_path / "spec.json").write_text(text.replace(f'"seed":{one_billion.seed}', f'"seed":{seed}'))
+    with pytest.raises(PedigreeError, match=r"spec\.json: seed: "):
+        read_spec(tmp_path / "spec.json")
 
 
 def test_memory_by_hand(one_billion: Experiment) -> None:
