@@ -47,9 +47,11 @@ def stages(experiment: Experiment) -> list[Stage]:
             description="The training split, and the held-out split that no model sees.",
             build="llm_core.data.split:build",
             checks="llm_core.data.split:checks",
-            gates=("not_empty", "no_overlap"),
+            gates=("not_empty", "no_overlap", "heldout_usable"),
             inputs={"documents": "unique_documents"},
-            config={"split": experiment.split},
+            config={"split": experiment.split, "evaluation": experiment.evaluation},
             bounds=experiment.checks,
+            # What the evaluation needs is judged here, and changes nothing for the stages between.
+            volatile_stats=("heldout_usable", "heldout_needed", "heldout_characters"),
         ),
     ]

@@ -148,8 +148,8 @@ def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]]
 
 
 def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Question]:
-    characters = evaluation.context_characters + evaluation.continuation_characters
-    pool = sample(heldout, DOCUMENTS_PER_QUESTION * evaluation.choice_questions, seed, CONTINUATION, characters + 2)
+    most = DOCUMENTS_PER_QUESTION * evaluation.choice_questions
+    pool = sample(heldout, most, seed, CONTINUATION, evaluation.question_characters)
     questions = make_questions(
         pool,
         evaluation.choice_questions,

@@ -22,6 +22,11 @@ class EvaluationSpec(Spec):
     continuation_characters: Count = 120
     batch_size: Count = 16
 
+    @property
+    def question_characters(self) -> int:
+        """Documents of this length or more are long enough for a question: both cuts, and a word after a space."""
+        return self.context_characters + self.continuation_characters + 2
+
 
 class SamplingSpec(Spec):
     """Generations that people read."""

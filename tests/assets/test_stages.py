@@ -52,3 +52,12 @@ def test_what_cannot_be_mended_later_is_a_gate() -> None:
     (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
     gates = {gate for stage in tiny for gate in stage.gates}
     assert {"not_empty", "drop_share", "no_overlap", "unk_rate", "token_counts", "loss_finite", "loss_fell"} <= gates
+
+
+def test_evaluation_settings_remake_no_training() -> None:
+    (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
+    split = next(stage for stage in tiny if stage.name == "pretraining_documents")
+    assert "heldout_usable" in split.gates
+    assert {"heldout_usable", "heldout_needed", "heldout_characters"} == set(split.volatile_stats)
+    reading = {stage.name for stage in tiny if "evaluation" in stage.config}
+    assert reading == {"pretraining_documents", "eval_results"}

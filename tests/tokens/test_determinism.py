@@ -18,6 +18,7 @@ from llm_core.experiment.data import (
     SplitSpec,
     TokenizerSpec,
 )
+from llm_core.experiment.evaluation import EvaluationSpec
 from llm_core.tokens import shards, train
 from tests.data.stages import digests, run
 
@@ -30,7 +31,7 @@ def build_all(corpus: Path, work: Path) -> None:
     for build, config in (
         (clean.build, {"cleaning": CleaningSpec(rules=rules)}),
         (unique.build, {"dedup": DedupSpec()}),
-        (split.build, {"split": SplitSpec(heldout_share=0.1)}),
+        (split.build, {"split": SplitSpec(heldout_share=0.1), "evaluation": EvaluationSpec()}),
     ):
         name = build.__module__
         run(build, work / name, {"documents": documents}, **config)
