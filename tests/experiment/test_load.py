@@ -47,6 +47,11 @@ def test_source_patterns_start_at_the_file_that_names_them(tmp_path: Path) -> No
     assert experiment.raw.sources[0].paths == (f"{tmp_path}/sub/*.txt",)  # type: ignore[union-attr]
 
 
+def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
+    experiment = load_experiment(write(tmp_path, MINIMAL + "raw: {sources: [{kind: files, paths: ['~/*.txt']}]}\n"))
+    assert experiment.raw.sources[0].paths == ("~/*.txt",)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
