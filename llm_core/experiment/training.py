@@ -34,6 +34,7 @@ class ScheduleSpec(Spec):
     cooldown_steps: Annotated[int, Field(ge=0)] = 0
     """Only ``wsd``: the steps in which the rate falls to its end."""
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """What a falling rate would reach one step after the last one, which so has a rate even where this is 0."""
 
 
 class TrainingSpec(Spec):
