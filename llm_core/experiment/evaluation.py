@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Spec
 from llm_core.experiment.data import Count, Share
@@ -26,6 +26,15 @@ class EvaluationSpec(Spec):
     def question_characters(self) -> int:
         """Documents of this length or more are long enough for a question: both cuts, and a word after a space."""
         return self.context_characters + self.continuation_characters + 2
+
+    @model_validator(mode="after")
+    def _enough_to_choose_from(self) -> "EvaluationSpec":
+        if self.choice_questions < self.choices:
+            raise ValueError(
+                f"choice_questions {self.choice_questions} is less than choices {self.choices}: the wrong continuations "
+                "of a question are the real ones of others"
+            )
+        return self
 
 
 class SamplingSpec(Spec):
