@@ -31,8 +31,8 @@ class EvaluationSpec(Spec):
     def _enough_to_choose_from(self) -> "EvaluationSpec":
         if self.choice_questions < self.choices:
             raise ValueError(
-                f"choice_questions {self.choice_questions} is less than choices {self.choices}: the wrong continuations "
-                "of a question are the real ones of others"
+                f"choice_questions {self.choice_questions} is less than choices {self.choices}: the wrong "
+                "continuations of a question are the real ones of others"
             )
         return self
 
