@@ -16,17 +16,16 @@ FROM runs ORDER BY last_step""",
 SELECT rule, count(*) AS documents, sum(length(text)) AS characters, round(median(value), 3) AS median_value
 FROM drops GROUP BY rule ORDER BY documents DESC""",
     "What does a rule drop? Look at the cases next to its bound.": """
-SELECT round(value, 3) AS value, origin, row, replace(text[:50], chr(10), ' ') AS start
+SELECT round(value, 3) AS value, origin, row, length(text) AS characters -- add text to read them
 FROM drops WHERE rule = 'alphabetic_words' ORDER BY value DESC LIMIT 5""",
     "How did the loss of the full run fall?": """
 SELECT step, round(avg(loss) OVER (ORDER BY step ROWS 31 PRECEDING), 3) AS smoothed_loss,
        round(validation_loss, 3) AS validation, round(lr, 6) AS lr, round(grad_norm, 2) AS grad_norm
 FROM steps JOIN artifacts USING (identity)
-WHERE stage = 'pretrained_model' AND validation_loss IS NOT NULL ORDER BY step""",
+WHERE stage = 'pretrained_model' QUALIFY validation_loss IS NOT NULL ORDER BY step""",
     "Which learning rate was best?": """
 SELECT config->'training'->'optimizer'->>'lr' AS lr, round((stats->>'final_validation_loss')::DOUBLE, 4) AS validation
-FROM artifacts WHERE kind = 'training_run' AND (stats->>'steps')::INT < 1000 AND config->'model'->>'qk_norm' = 'true'
-AND config->'model'->>'document_mask' = 'true' ORDER BY validation""",
+FROM artifacts WHERE stage LIKE 'lr_sweep/%' ORDER BY validation""",
     "Which steps were the slowest, and were they the ones with validation?": """
 SELECT step, round(steps.seconds, 2) AS seconds, validation_loss IS NOT NULL AS validated
 FROM steps JOIN artifacts USING (identity) WHERE stage = 'pretrained_model' ORDER BY steps.seconds DESC LIMIT 5""",
