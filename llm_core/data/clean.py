@@ -7,7 +7,7 @@ import polars as pl
 
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import DOCUMENT, part_paths, read_parts, write_part
-from llm_core.experiment.data import CleaningSpec
+from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check

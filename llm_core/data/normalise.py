@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from llm_core.experiment.data import CleaningSpec
+from llm_core.experiment.cleaning import CleaningSpec
 
 _LINE_ENDS = r"\r\n|[\r\x0B\x0C\x{85}\x{2028}\x{2029}]"
 # Controls, and what has no width and no meaning for letters: soft hyphen, zero-width space, word joiner, byte-order

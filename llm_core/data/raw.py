@@ -9,8 +9,8 @@ import polars as pl
 from llm_core.data.parts import DOCUMENT, PartWriter
 from llm_core.data.records import BadRecord, document_id
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import RawSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.sources import RawSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.registries import SOURCES

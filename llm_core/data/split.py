@@ -9,7 +9,7 @@ import polars as pl
 
 from llm_core.data.keys import key_hashes
 from llm_core.data.parts import part_paths, read_parts, write_part
-from llm_core.experiment.data import SplitSpec
+from llm_core.experiment.dedup import SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check

@@ -10,7 +10,7 @@ import polars as pl
 from llm_core.data.keys import KEY_DTYPE, key_hashes
 from llm_core.data.parts import part_paths, read_parts, write_part
 from llm_core.data.records import document_id
-from llm_core.experiment.data import DedupSpec
+from llm_core.experiment.dedup import DedupSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check

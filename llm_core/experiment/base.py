@@ -1,7 +1,7 @@
 """What every section of an experiment shares: strict, frozen, and with a canonical form for identities."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -9,6 +9,9 @@ from llm_core.registry import Registry
 
 # The code digest stops here: what a specification says reaches an identity by value, not by the code that checks it.
 RUNTIME_ONLY = True
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Spec(BaseModel):

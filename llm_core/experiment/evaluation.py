@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Spec
-from llm_core.experiment.data import Count, Share
+from llm_core.experiment.base import Count, Share, Spec
 
 RUNTIME_ONLY = True
 

@@ -5,10 +5,13 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Spec
-from llm_core.experiment.data import CleaningSpec, DedupSpec, RawSpec, ShardsSpec, SplitSpec, TokenizerSpec
+from llm_core.experiment.cleaning import CleaningSpec
+from llm_core.experiment.dedup import DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.experiment.sources import RawSpec
+from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import ProxySpec, TrainingSpec
 
 RUNTIME_ONLY = True

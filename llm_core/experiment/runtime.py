@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llm_core.experiment.base import Spec
-from llm_core.experiment.data import Count
+from llm_core.experiment.base import Count, Spec
 
 RUNTIME_ONLY = True
 

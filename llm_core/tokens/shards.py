@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 from llm_core.data.parts import part_paths, read_parts, write_part
 from llm_core.data.split import SPLITS
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import ShardsSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.tokens import ShardsSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.store.digests import file_digest

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import TokenizerSpec
+from llm_core.experiment.tokens import TokenizerSpec
 
 UNKNOWN = "<|unk|>"
 

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 from llm_core.data.parts import read_parts
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import TokenizerSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.tokens.batches import batches

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Spec, canonical
-from llm_core.experiment.data import Count
+from llm_core.experiment.base import Count, Spec, canonical
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec

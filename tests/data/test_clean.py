@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from llm_core.data import clean
 from llm_core.data.parts import DOCUMENT
-from llm_core.experiment.data import CleaningSpec, RuleSpec
+from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from tests.data.stages import digests, documents, read, run, write
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.data.normalise import normalised
-from llm_core.experiment.data import CleaningSpec
+from llm_core.experiment.cleaning import CleaningSpec
 
 SPECS = st.builds(
     CleaningSpec,

@@ -7,8 +7,8 @@ from llm_core.data import raw
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import FilesSource, RawSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.sources import FilesSource, RawSpec
 from tests.data.stages import digests, read, run
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from llm_core.data import split
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import SplitSpec
+from llm_core.experiment.dedup import SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from tests.data.stages import digests, documents, read, run, write
 

@@ -7,7 +7,7 @@ from llm_core.data import unique
 from llm_core.data.keys import folded
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
-from llm_core.experiment.data import DedupSpec
+from llm_core.experiment.dedup import DedupSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from tests.data.stages import documents, read, run, write
 

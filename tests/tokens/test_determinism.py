@@ -8,17 +8,11 @@ import sys
 from pathlib import Path
 
 from llm_core.data import clean, raw, split, unique
-from llm_core.experiment.data import (
-    CleaningSpec,
-    DedupSpec,
-    FilesSource,
-    RawSpec,
-    RuleSpec,
-    ShardsSpec,
-    SplitSpec,
-    TokenizerSpec,
-)
+from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
+from llm_core.experiment.dedup import DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import EvaluationSpec
+from llm_core.experiment.sources import FilesSource, RawSpec
+from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.tokens import shards, train
 from tests.data.stages import digests, run
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import ShardsSpec, TokenizerSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.store.digests import file_digest
 from llm_core.tokens import batches, shards
 from llm_core.tokens.loader import Loader, ShardReader

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import TokenizerSpec
+from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.tokenizer import PATTERNS, end_of_text, load_tokenizer, special_tokens, train_tokenizer
 
 TEXTS = [f"The function returns item {number} of the list, and raises an error otherwise.\n" for number in range(200)]

@@ -4,8 +4,8 @@ import pytest
 
 from llm_core.data.parts import read_parts
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import TokenizerSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens import train
 from llm_core.tokens.sample import sampled_texts
 from llm_core.tokens.tokenizer import load_tokenizer

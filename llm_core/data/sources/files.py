@@ -12,7 +12,7 @@ import polars as pl
 from llm_core.data.records import BadRecord, Document, checked, excerpt
 from llm_core.data.sources.streams import COMPRESSED, DamagedError, open_stream, read_lines
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import FilesSource
+from llm_core.experiment.sources import FilesSource
 from llm_core.store.digests import source_digest
 
 _BATCH = 1000

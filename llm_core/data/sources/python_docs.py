@@ -22,7 +22,7 @@ from pathlib import Path
 from xxhash import xxh3_64_intdigest
 
 from llm_core.data.records import BadRecord, Document, checked, excerpt
-from llm_core.experiment.data import PythonDocsSource
+from llm_core.experiment.sources import PythonDocsSource
 
 OWN_DISTRIBUTION = "pedigree_llm"
 

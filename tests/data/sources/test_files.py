@@ -11,7 +11,7 @@ import zstandard
 from llm_core.data.records import BadRecord, Document
 from llm_core.data.sources.files import Files
 from llm_core.errors import PedigreeError
-from llm_core.experiment.data import FilesSource
+from llm_core.experiment.sources import FilesSource
 
 TEXTS = ["first", "zweite Zeile\nund mehr", "δεύτερο"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from llm_core.data.records import BadRecord
 from llm_core.data.sources.python_docs import PythonDocs
-from llm_core.experiment.data import PythonDocsSource
+from llm_core.experiment.sources import PythonDocsSource
 
 LONG = "A sentence that is long enough to count."
 
