@@ -1,4 +1,4 @@
-"""Documents as numbered Parquet parts: written and read one part at a time, so that memory holds one part."""
+"""Documents as Parquet parts: written and read one part at a time, so that memory holds one part."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,30 +7,42 @@ import polars as pl
 
 from llm_core.errors import PedigreeError
 
-DOCUMENT = {"doc_id": pl.String, "text": pl.String, "source": pl.String, "origin": pl.String, "row": pl.Int64}
-"""The columns of a document, in order. ``row``: which record of ``origin`` it was, from 0."""
+DOCUMENT = {
+    "doc_id": pl.String,
+    "text": pl.String,
+    "source": pl.String,
+    "origin": pl.String,
+    "row": pl.Int64,
+    "url": pl.String,
+}
+"""The columns of a document, in order. ``row``: which record of ``origin`` it was, from 0; ``url``: null if unknown."""
 
-PART_BYTES = 256 << 20
+PART_BYTES = 32 << 20
 """A part is closed at this much text, whatever the number of its documents."""
 
 _ROW_GROUP = 50_000
 
 
 def part_paths(folder: Path) -> list[Path]:
-    """The parts in ``folder`` by number; raises ``PedigreeError`` when there is none."""
-    paths = sorted(folder.glob("[0-9]*.parquet"))
+    """The parts in ``folder`` by name; raises ``PedigreeError`` when there is none."""
+    paths = sorted(folder.glob("*.parquet"))
     if not paths:
         raise PedigreeError(f"{folder}: holds no Parquet parts; make the artifact again")
     return paths
 
 
+def read_part(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """The rows of one part; raises ``PedigreeError`` where it can't be read."""
+    try:
+        return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise PedigreeError(f"{path}: not a whole part: {error}; make the artifact again") from None
+
+
 def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
     """(file name, frame) for every part in ``folder``; raises ``PedigreeError`` for one that can't be read."""
     for path in part_paths(folder):
-        try:
-            yield path.name, pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise PedigreeError(f"{path}: not a whole part: {error}; make the artifact again") from None
+        yield path.name, read_part(path, columns)
 
 
 def write_part(path: Path, frame: pl.DataFrame) -> None:

@@ -59,7 +59,7 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
             else:
                 size = len(record.text.encode())
                 identity = document_id(source.name, record.origin, record.row)
-                parts.add((identity, record.text, source.name, record.origin, record.row), size)
+                parts.add((identity, record.text, source.name, record.origin, record.row, None), size)
                 documents[source.name] += 1
                 sizes[source.name] += size
     parts.flush()

@@ -22,7 +22,7 @@ def run(build: Callable[..., dict[str, Any]], work: Path, inputs: dict[str, Path
 
 def documents(texts: Iterable[str], source: str = "made", origin: str = "made.jsonl") -> pl.DataFrame:
     """``texts`` as the rows of one origin."""
-    rows = [(document_id(source, origin, row), text, source, origin, row) for row, text in enumerate(texts)]
+    rows = [(document_id(source, origin, row), text, source, origin, row, None) for row, text in enumerate(texts)]
     return pl.DataFrame(rows, schema=DOCUMENT, orient="row")
 
 

@@ -37,7 +37,7 @@ def test_parts_and_bad_records(tmp_path):
     assert dict(found.schema) == DOCUMENT
     assert [pl.read_parquet(path).height for path in sorted((out / "parts").iterdir())] == [10, 10, 7]
     assert found["text"].to_list()[:4] == ["one 0", "one 1", "one 2", "one 4"]
-    assert found.row(-1) == (document_id("two", "two.jsonl", 3), "two 3", "two", "two.jsonl", 3)
+    assert found.row(-1) == (document_id("two", "two.jsonl", 3), "two 3", "two", "two.jsonl", 3, None)
     assert found["doc_id"].n_unique() == 27
     bad = pl.read_parquet(out / "bad_records.parquet")
     assert bad.rows() == [
