@@ -4,13 +4,14 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Share, Spec
+from llm_core.experiment.base import Count, Share, Spec, later
+from llm_core.experiment.suites import SuiteSpec
 
 RUNTIME_ONLY = True
 
 
 class EvaluationSpec(Spec):
-    """lm-eval on local tasks that are made from the held-out split."""
+    """lm-eval on local tasks: those that are made from the held-out split, and suites of files."""
 
     heldout_documents: Count = 100
     """Documents scored for bits per byte."""
@@ -20,11 +21,20 @@ class EvaluationSpec(Spec):
     context_characters: Count = 400
     continuation_characters: Count = 120
     batch_size: Count = 16
+    suites: tuple[SuiteSpec, ...] = later(default=(), absent=[])
+    """Published evals from files; what a document must not contain is decided by them as well (decontamination)."""
 
     @property
     def question_characters(self) -> int:
         """Documents of this length or more are long enough for a question: both cuts, and a word after a space."""
         return self.context_characters + self.continuation_characters + 2
+
+    @model_validator(mode="after")
+    def _suite_names_differ(self) -> "EvaluationSpec":
+        names = [suite.name for suite in self.suites]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two suites share a name: {', '.join(names)}")
+        return self
 
     @model_validator(mode="after")
     def _enough_to_choose_from(self) -> "EvaluationSpec":

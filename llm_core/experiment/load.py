@@ -73,6 +73,7 @@ def _merged(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     data = _read(path)
     base = data.pop("extends", None)
     _resolve_source_paths(data, path.parent)
+    _resolve_suite_paths(data, path.parent)
     if base is None:
         return data
     if not isinstance(base, str):
@@ -114,6 +115,15 @@ def _resolve_source_paths(data: dict[str, Any], folder: Path) -> None:
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict) and isinstance(source.get("paths"), list):
             source["paths"] = [_from(folder, item) if isinstance(item, str) else item for item in source["paths"]]
+
+
+def _resolve_suite_paths(data: dict[str, Any], folder: Path) -> None:
+    """The same for the files of eval suites, which are names and no patterns."""
+    evaluation = data.get("evaluation")
+    suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
+    for suite in suites if isinstance(suites, list) else []:
+        if isinstance(suite, dict) and isinstance(suite.get("path"), str) and not suite["path"].startswith("~"):
+            suite["path"] = str(folder / suite["path"])
 
 
 def _from(folder: Path, pattern: str) -> str:

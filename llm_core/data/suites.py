@@ -1,0 +1,180 @@
+"""Eval suites as they lie in files: their items, and the texts that no training document should hold."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
+
+from llm_core.data.sources.streams import DamagedError, open_stream, read_lines
+from llm_core.errors import PedigreeError
+from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, SuiteSpec
+from llm_core.store.digests import source_digest
+
+LONGEST_LINE = 1 << 24
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item, its texts as the file has them.
+
+    ``item_id``: its line in the file, counted from 1. ``choices``: the sentences of a pair, the answers to a question,
+    the one last word, or the one document; ``choices[gold]`` is the right one. ``context``: what stands before them.
+    """
+
+    item_id: str
+    group: str
+    context: str
+    choices: tuple[str, ...]
+    gold: int
+
+
+def suite_externals(suites: Sequence[SuiteSpec]) -> dict[str, str]:
+    """``suite <name>`` → digest of its file. Raises ``PedigreeError`` for a file that is missing or of another kind."""
+    return {f"suite {suite.name}": _readable(suite) for suite in suites}
+
+
+def read_suite(suite: SuiteSpec) -> list[Item]:
+    """All items of the file. Raises ``PedigreeError`` with file, line and field for one that is none."""
+    return [item for item, _ in _keyed_items(suite)]
+
+
+def sample_suite(suite: SuiteSpec) -> list[Item]:
+    """At most ``max_items`` of the items, in the order of the file; equally many of every group that has enough.
+
+    A hash of the line decides, so an item stays in the sample when others are added behind it.
+    """
+    keyed = _keyed_items(suite)
+    items = [item for item, _ in keyed]
+    if suite.max_items is None or len(items) <= suite.max_items:
+        return items
+    groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for place, (item, key) in enumerate(keyed):
+        groups[item.group].append((key, place))
+    ranked = [(rank, *member) for members in groups.values() for rank, member in enumerate(sorted(members))]
+    return [items[place] for place in sorted(place for _, _, place in sorted(ranked)[: suite.max_items])]
+
+
+def suite_texts(suite: SuiteSpec) -> Iterator[tuple[str, str]]:
+    """(item, text) for every text that a training document should not hold.
+
+    Both sentences of a pair; a question with its right answer; a passage with its last word; a document. All items of
+    the file count, whatever ``max_items`` says: what is scored later is held apart now.
+    """
+    for item in read_suite(suite):
+        if isinstance(suite, MinimalPairsSuite):
+            yield from ((item.item_id, choice) for choice in item.choices)
+        elif isinstance(suite, MultipleChoiceSuite | LastWordSuite):
+            yield item.item_id, f"{item.context}{suite.delimiter}{item.choices[item.gold]}"
+        else:
+            yield item.item_id, item.choices[item.gold]
+
+
+def _readable(suite: SuiteSpec) -> str:
+    path = Path(suite.path).expanduser()
+    if not path.name.endswith(SUFFIXES):
+        raise PedigreeError(f"{path}: suite {suite.name!r} is no {', '.join(SUFFIXES)} file; give the path of one")
+    try:
+        if not path.is_file():
+            raise PedigreeError(
+                f"suite {suite.name!r}: there is no file {path}; mend evaluation.suites, or add the file"
+            )
+        return source_digest(path)
+    except OSError as error:
+        raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
+
+
+def _keyed_items(suite: SuiteSpec) -> list[tuple[Item, str]]:
+    """(item, a hash of its line) in the order of the file; at least one."""
+    path = Path(suite.path).expanduser()
+    _readable(suite)
+    found = []
+    try:
+        with open_stream(path) as stream:
+            for number, (line, whole) in enumerate(read_lines(stream, LONGEST_LINE), start=1):
+                if not whole:
+                    raise PedigreeError(
+                        f"{path}: line {number} is longer than {LONGEST_LINE} bytes; is it one JSON object?"
+                    )
+                if line.strip():
+                    found.append((_item(suite, _Record(path, number, line)), xxh3_128_hexdigest(line)))
+    except DamagedError as error:
+        raise PedigreeError(f"{path}: damaged at byte {error.position}: {error}; fetch the file again") from None
+    except OSError as error:
+        raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
+    if not found:
+        raise PedigreeError(f"{path}: holds no item; fetch the file again, or take {suite.name!r} out of the suites")
+    return found
+
+
+class _Record:
+    """One line as an object whose fields are asked for by name and type."""
+
+    def __init__(self, path: Path, number: int, line: bytes) -> None:
+        self._where = f"{path}: line {number}"
+        self.item_id = str(number)
+        try:
+            value = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        except (ValueError, RecursionError) as error:
+            raise PedigreeError(f"{self._where}: not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise PedigreeError(f"{self._where}: not an object but {type(value).__name__}")
+        self._fields: Mapping[str, Any] = value
+
+    def text(self, field: str) -> str:
+        """A text of one character or more."""
+        return self._checked(field, self._field(field))
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        """A list of at least two texts."""
+        value = self._field(field)
+        if not isinstance(value, list) or len(value) < 2:
+            raise self._wrong(field, "should be a list of two texts or more", value)
+        return tuple(self._checked(f"{field}[{place}]", text) for place, text in enumerate(value))
+
+    def place(self, field: str, count: int) -> int:
+        """A number from 0, below ``count``."""
+        value = self._field(field)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < count:
+            raise self._wrong(field, f"should be a number from 0 to {count - 1}", value)
+        return value
+
+    def _field(self, field: str) -> Any:
+        if field not in self._fields:
+            raise PedigreeError(
+                f"{self._where}: there is no field {field!r}, only {', '.join(map(repr, self._fields))}; "
+                "name the fields in evaluation.suites"
+            )
+        return self._fields[field]
+
+    def _checked(self, field: str, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise self._wrong(field, "should be a text", value)
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise self._wrong(field, "holds a lone surrogate", value) from None
+        return value
+
+    def _wrong(self, field: str, what: str, value: Any) -> PedigreeError:
+        return PedigreeError(f"{self._where}: the field {field!r} {what} (it is {ascii(value)[:80]})")
+
+
+def _item(suite: SuiteSpec, record: _Record) -> Item:
+    if isinstance(suite, MinimalPairsSuite):
+        group = record.text(suite.group) if suite.group is not None else ""
+        return Item(record.item_id, group, "", (record.text(suite.good), record.text(suite.bad)), 0)
+    if isinstance(suite, MultipleChoiceSuite):
+        query = record.text(suite.query)
+        if isinstance(suite.choices, str):
+            choices = record.texts(suite.choices)
+            return Item(record.item_id, "", query, choices, record.place(suite.gold, len(choices)))
+        choices = tuple(record.text(field) for field in suite.choices)
+        return Item(record.item_id, "", query, choices, suite.choices.index(suite.gold))
+    if isinstance(suite, LastWordSuite):
+        return Item(record.item_id, "", record.text(suite.context), (record.text(suite.continuation),), 0)
+    return Item(record.item_id, "", "", (record.text(suite.text),), 0)

@@ -1,0 +1,79 @@
+"""The section that names eval suites: published tasks that lie in files, one JSON object a line."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from llm_core.experiment.base import Count, Spec, outside_identity
+
+RUNTIME_ONLY = True
+
+RESERVED = ("heldout", "continuation", "baseline_unigram", "baseline_xz", "baseline_overlap")
+"""Tasks of the held-out split, which stand in the same table."""
+
+
+class _Suite(Spec):
+    """What all suites have. ``name``: the task's name in ``evals.jsonl``."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    path: Annotated[str, outside_identity(min_length=1)]
+    """A .jsonl file, plain or with .gz or .zst; a relative one starts at the folder of the experiment's file."""
+    max_items: Count | None = 2000
+    """Items scored: a sample by hash that stays nearly the same when the file grows; ``null``: all of them."""
+
+    @model_validator(mode="after")
+    def _name_is_free(self) -> "_Suite":
+        if self.name in RESERVED:
+            raise ValueError(f"a suite can't be called {self.name!r}: that is a task of the held-out split")
+        return self
+
+
+class MinimalPairsSuite(_Suite):
+    """Pairs of sentences of which one is grammatical (BLiMP: Warstadt et al., 2020; Zorro: Huebner et al., 2021)."""
+
+    kind: Literal["minimal_pairs"] = "minimal_pairs"
+    good: str = "sentence_good"
+    bad: str = "sentence_bad"
+    group: str | None = "paradigm"
+    """The field whose values are scored apart as well, and sampled evenly; ``null``: there is none."""
+
+
+class MultipleChoiceSuite(_Suite):
+    """Questions with choices. The model reads ``prefix``, the query, ``suffix``; and ``delimiter`` before a choice."""
+
+    kind: Literal["multiple_choice"] = "multiple_choice"
+    query: str = "query"
+    choices: str | Annotated[tuple[str, ...], Field(min_length=2)] = "choices"
+    """The field that holds the list of choices; or several fields that hold one each."""
+    gold: str = "gold"
+    """The field that holds the right choice's place, from 0; or the one of several ``choices`` that is right."""
+    prefix: str = ""
+    suffix: str = ""
+    delimiter: str = " "
+
+    @model_validator(mode="after")
+    def _gold_is_a_choice(self) -> "MultipleChoiceSuite":
+        if not isinstance(self.choices, str) and self.gold not in self.choices:
+            raise ValueError(f"gold {self.gold!r} is none of the choices {', '.join(self.choices)}; name the right one")
+        return self
+
+
+class LastWordSuite(_Suite):
+    """Passages whose last word follows from all of them (LAMBADA: Paperno et al., 2016)."""
+
+    kind: Literal["last_word"] = "last_word"
+    context: str = "context"
+    continuation: str = "continuation"
+    delimiter: str = " "
+
+
+class PerplexitySuite(_Suite):
+    """Whole documents, scored in bits per byte."""
+
+    kind: Literal["perplexity"] = "perplexity"
+    text: str = "text"
+
+
+SuiteSpec = Annotated[
+    MinimalPairsSuite | MultipleChoiceSuite | LastWordSuite | PerplexitySuite, Field(discriminator="kind")
+]
