@@ -1,0 +1,34 @@
+"""Compilation of kernels, kept on disk and never stale."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from xxhash import xxh3_64_hexdigest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HERE = Path(__file__).parent
+_CONFIG: Any = numba.config
+
+
+def kernel(function: F) -> F:
+    """``function`` compiled by numba on its first call, without the interpreter's lock and without fastmath.
+
+    The machine code is kept in ``__pycache__``. numba notices a change of the file that a kernel stands in, but none of
+    the kernels that it calls from other files: so the folder's name holds a digest of all kernels of this package.
+    """
+    before = _CONFIG.CACHE_DIR
+    _CONFIG.CACHE_DIR = str(_HERE / "__pycache__" / _sources_digest())
+    try:
+        compiled: Any = numba.njit(cache=True, nogil=True)(function)
+    finally:
+        _CONFIG.CACHE_DIR = before
+    return compiled
+
+
+@cache
+def _sources_digest() -> str:
+    return xxh3_64_hexdigest(b"\0".join(path.read_bytes() for path in sorted(_HERE.glob("*.py"))))

@@ -1,0 +1,103 @@
+r"""Words. One definition, for rules, near-duplicates and n-gram overlap alike.
+
+A word is a longest run of word characters (letters, marks, digits, connectors such as ``_`` and the two joiners:
+``\w`` of UTS #18), or a longest run of other characters that are not white space (a *symbol word*):
+``\w+|[^\w\s]+``. A writing without spaces is not taken apart: a Chinese clause is one word.
+"""
+
+import numpy as np
+
+from llm_core.data.kernels.characters import SPACE, WORD, character_table, decode
+from llm_core.data.kernels.compiled import kernel
+
+_BASIS = np.uint64(0xCBF29CE484222325)
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(32)
+
+
+@kernel
+def next_word(data, start, stop, table):  # type: ignore[no-untyped-def]
+    """(first byte, byte after the last, characters, flags of all of its characters together) of the first word in
+    ``data[start:stop]``; its first byte is ``stop`` if there is none.
+    """
+    at = start
+    flags = np.uint8(SPACE)
+    width = 0
+    while at < stop:
+        code, width = decode(data, at)
+        flags = table[code]
+        if not flags & SPACE:
+            break
+        at += width
+    if at >= stop:
+        return stop, stop, 0, np.uint8(0)
+    first, kind = at, flags & WORD
+    together, characters = flags, 1
+    at += width
+    while at < stop:
+        code, width = decode(data, at)
+        flags = table[code]
+        if flags & SPACE or flags & WORD != kind:
+            break
+        together |= flags
+        characters += 1
+        at += width
+    return first, at, characters, together
+
+
+@kernel
+def hash_bytes(data, start, stop):  # type: ignore[no-untyped-def]
+    """A 64-bit hash of ``data[start:stop]`` (uint64); equal bytes have equal hashes on every machine."""
+    value = _BASIS
+    for at in range(start, stop):
+        value = (value ^ np.uint64(data[at])) * _PRIME
+    return mix(value ^ np.uint64(stop - start))
+
+
+@kernel
+def mix(value):  # type: ignore[no-untyped-def]
+    """A bijection of uint64 in which every bit of the result depends on every bit of ``value``."""
+    value = (value ^ (value >> _SHIFT)) * _PRIME
+    value = (value ^ (value >> _SHIFT)) * _PRIME
+    return value ^ (value >> _SHIFT)
+
+
+@kernel
+def _word_hashes(data, offsets, table):  # type: ignore[no-untyped-def]
+    documents = len(offsets) - 1
+    counts = np.zeros(documents + 1, dtype=np.int64)
+    hashes = np.empty(max(16, len(data) // 4), dtype=np.uint64)
+    found = 0
+    for document in range(documents):
+        at, stop = offsets[document], offsets[document + 1]
+        while at < stop:
+            first, at, _, _ = next_word(data, at, stop, table)
+            if first < stop:
+                if found == len(hashes):
+                    grown = np.empty(2 * found, dtype=np.uint64)
+                    grown[:found] = hashes
+                    hashes = grown
+                hashes[found] = hash_bytes(data, first, at)
+                found += 1
+        counts[document + 1] = found
+    return hashes[:found], counts
+
+
+def word_hashes(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of all words, symbol words included, of texts in buffers (``buffers.Texts``), in their order.
+
+    (uint64 [words], int64 [n + 1]): the words of text ``i`` are ``hashes[bounds[i] : bounds[i + 1]]``.
+    """
+    hashes, bounds = _word_hashes(data, offsets, character_table())
+    return hashes, bounds
+
+
+def words_of(text: str) -> list[str]:
+    """The words of one text, for explanations and tests."""
+    table, data = character_table(), np.frombuffer(text.encode(), dtype=np.uint8)
+    words, at = [], 0
+    while at < len(data):
+        first, at, _, _ = next_word(data, at, len(data), table)
+        if first < len(data):
+            words.append(data[first:at].tobytes().decode())
+    return words

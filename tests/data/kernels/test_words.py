@@ -1,0 +1,82 @@
+import unicodedata
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_core.data.kernels import characters
+from llm_core.data.kernels.buffers import from_texts, to_texts
+from llm_core.data.kernels.characters import CODE_POINTS, character_table
+from llm_core.data.kernels.words import word_hashes, words_of
+
+# White space, connectors, joiners, marks, letters from right to left and beyond the first plane, next to anything else.
+HOSTILE = st.text(
+    st.one_of(
+        st.sampled_from(
+            " \n\t\u00a0\u2028\u3000_-'’.…•a1é\u0301\u200d\u200c\u202e\u05d0\u0627中。\U0001f469\U0001d7d8\U000e0001"
+        ),
+        st.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=60,
+)
+TEXTS = st.lists(HOSTILE, max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("flag", "pattern"),
+    [
+        (characters.LETTER, r"\p{L}"),
+        (characters.MARK, r"\p{M}"),
+        (characters.NUMBER, r"\p{N}"),
+        (characters.SPACE, r"\s"),
+        (characters.WORD, r"\w"),
+        (characters.PUNCTUATION, r"[\p{P}\p{S}&&\p{ASCII}]|\p{P}"),
+        (characters.SENTENCE_END, r"\p{STerm}"),
+    ],
+)
+def test_the_table_agrees_with_polars(flag, pattern):
+    """But for code points that a later Unicode may have assigned."""
+    codes = [code for code in range(CODE_POINTS) if unicodedata.category(chr(code)) not in ("Cn", "Cs")]
+    column = pl.Series([chr(code) for code in codes])
+    expected = column.str.contains(f"^(?:{pattern})$").to_numpy()
+    assert np.array_equal((character_table()[codes] & flag) > 0, expected)
+
+
+def test_emoji_are_flagged():
+    assert all(character_table()[ord(character)] & characters.EMOJI for character in "😀🏽🇩⌚❤")
+    assert not any(character_table()[ord(character)] & characters.EMOJI for character in "a1#*©®™\u200d")
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_words_are_what_the_expression_finds(texts):
+    column = pl.Series(texts, dtype=pl.String)
+    expected = column.str.extract_all(r"\w+|[^\w\s]+").to_list()
+    assert [words_of(text) for text in texts] == expected
+    hashes, bounds = word_hashes(*to_texts(column))
+    assert np.diff(bounds).tolist() == [len(words) for words in expected]
+    flat = [word for words in expected for word in words]
+    assert len(set(hashes.tolist())) == len(set(flat))
+    assert len(set(zip(hashes.tolist(), flat, strict=True))) == len(set(flat))
+
+
+@given(TEXTS)
+def test_buffers_and_back(texts):
+    column = pl.Series("text", texts, dtype=pl.String)
+    assert from_texts("text", *to_texts(column)).equals(column)
+
+
+def test_hashes_are_the_same_everywhere():
+    hashes, _ = word_hashes(*to_texts(pl.Series(["one, deux"])))
+    assert [f"{value:016x}" for value in hashes.tolist()] == [
+        "ae4a1dc52a4cb183",
+        "76a76a9fb0dee875",
+        "32d17f59519a385d",
+    ]
+
+
+def test_nulls_are_refused():
+    with pytest.raises(ValueError, match="nulls"):
+        to_texts(pl.Series("text", ["a", None]))
