@@ -21,8 +21,11 @@ class StoreResource(dg.ConfigurableResource):
 
 
 class ComputeResource(dg.ConfigurableResource):
-    """The machine that trains; fields as in the experiment's section ``compute``, which gives the defaults."""
+    """The machines that work; fields as in the experiment's section ``compute``, which gives the defaults."""
 
+    workers: int | None
+    map: Literal["local", "ray"]
+    ray_address: str | None
     target: Literal["local", "h100x8"]
     ranks: int | None
     parallel: Literal["ddp", "fsdp2"]

@@ -29,6 +29,7 @@ def plan_record(item: PlanItem) -> dict[str, Any]:
         "identity": item.identity,
         "seconds": item.seconds,
         "notes": item.notes,
+        "parts": None if item.parts is None else {"found": item.parts[0], "to_make": item.parts[1]},
     }
 
 

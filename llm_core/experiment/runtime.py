@@ -12,8 +12,14 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class ComputeSpec(Spec):
-    """The machine that trains, and how the model is spread over it."""
+    """The machines that make data parts and that train, and how the model is spread over them."""
 
+    workers: Count | None = None
+    """Processes that make the parts of data stages; by default one per core."""
+    map: Literal["local", "ray"] = "local"
+    """Who makes parts: processes of this machine, or a Ray cluster whose nodes all see the store and the sources."""
+    ray_address: str | None = None
+    """Where the Ray cluster is (``auto``, ``ip:port``); by default a Ray of this machine alone."""
     target: Literal["local", "h100x8"] = "local"
     """``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
     ranks: Count | None = None

@@ -23,6 +23,9 @@ from llm_core.store.store import content_digest
 
 RUNTIME_ONLY = True
 
+PART_COUNTS = ("parts_found", "parts_made")
+"""Statistics of every stage that works part by part: how much of the work was there already. No part of the content."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -91,11 +94,10 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     _describe_work(planner, stage, identity, work, by_role)
     started = datetime.now(UTC)
     clock = time.monotonic()
+    job = Job(stage.name, identity, by_role, work, out, runtime, parts=store.parts(stage.kind), code=planner.part_code)
     with disk_errors(work):
-        stats: dict[str, Any] = load_object(stage.build)(
-            Job(stage.name, identity, by_role, work, out, runtime), **stage.config
-        )
-    stats = json.loads(json.dumps(stats))
+        stats: dict[str, Any] = load_object(stage.build)(job, **stage.config)
+    stats = {**json.loads(json.dumps(stats)), **{f"parts_{name}": count for name, count in job.part_counts.items()}}
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
     seconds = time.monotonic() - clock
@@ -108,7 +110,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             stage=stage.name,
             experiment=planner.graph.experiment,
             identity=identity,
-            content=content_digest(files, stats, stage.volatile_stats),
+            content=content_digest(files, stats, (*stage.volatile_stats, *PART_COUNTS)),
             code_digest=recipe.code_digest,
             code=recipe.code,
             config=recipe.config,

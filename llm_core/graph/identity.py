@@ -9,6 +9,7 @@ from xxhash import xxh3_128_hexdigest
 
 from llm_core.experiment.base import canonical
 from llm_core.graph.code_digest import CodeReader, digest_of
+from llm_core.graph.part import PartTask
 from llm_core.graph.stage import Stage
 from llm_core.registry import load_object
 
@@ -55,8 +56,17 @@ def config(stage: Stage) -> dict[str, Any]:
 def code(stage: Stage, reader: CodeReader) -> dict[str, str]:
     """``module:definition`` → digest of all code that the stage's result depends on."""
     targets = [stage.build, *stage.code, *([stage.externals] if stage.externals else [])]
-    named = _texts({name: canonical(value, absent=True) for name, value in stage.config.items()})
-    return reader.digests(targets, frozenset(named))
+    return reader.digests(targets, _named(stage.config))
+
+
+def part_code(task: PartTask, reader: CodeReader) -> str:
+    """One digest over all code that a part depends on."""
+    return digest_of(reader.digests([task.target], _named(task.config)))
+
+
+def _named(config: Mapping[str, Any]) -> frozenset[str]:
+    """The strings of a configuration: among them the registry entries that it names."""
+    return frozenset(_texts({name: canonical(value, absent=True) for name, value in config.items()}))
 
 
 def _texts(value: Any) -> set[str]:

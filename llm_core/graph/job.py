@@ -1,18 +1,27 @@
 """What a build function gets: input artifacts, folders, and the run-time world that changes no result."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.graph.mapping import find_parts, make_parts
+from llm_core.graph.part import InputFile, PartTask
+from llm_core.graph.workers import run_tasks
 from llm_core.store.manifest import Artifact
+from llm_core.store.parts import Part
 
 RUNTIME_ONLY = True
 
 
 def _ignore(*_: Any, **__: Any) -> None:
     pass
+
+
+def _no_code(_: PartTask) -> str:
+    return ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,8 @@ class Job:
     """One execution of a stage.
 
     ``work`` survives a killed attempt and is private to the identity; ``out`` (inside it) becomes the artifact, and is
-    empty at the start unless the stage is resumable.
+    empty at the start unless the stage is resumable. ``parts``: the folder of the part store; by default one inside
+    ``work``. ``code``: the digest of the code behind a task. ``part_counts`` counts the parts ``found`` and ``made``.
     """
 
     stage: str
@@ -47,7 +57,44 @@ class Job:
     work: Path
     out: Path
     runtime: Runtime = field(default_factory=Runtime)
+    parts: Path | None = None
+    code: Callable[[PartTask], str] = _no_code
+    part_counts: Counter[str] = field(default_factory=Counter)
 
     def path(self, role: str, *parts: str) -> Path:
         """A file or folder of the input that fills ``role``."""
         return self.inputs[role].path.joinpath(*parts)
+
+    def files(self) -> dict[str, list[InputFile]]:
+        """Role → all files of that input, by name."""
+        return {role: artifact_files(artifact) for role, artifact in self.inputs.items()}
+
+    def map(self, tasks: Sequence[PartTask], link: bool = True) -> list[Part]:
+        """The part of every task, in order: found where it was made before, else made, by several workers at once.
+
+        With ``link``, the files of all parts are put into ``out``, where each part left them. Raises what a task's
+        function raises; parts that are finished by then are found by the next attempt.
+        """
+        found, pending = find_parts(tasks, self.code, self.parts or self.work / "parts")
+        self.part_counts.update(found=len(tasks) - len(pending), made=len(pending))
+        if pending:
+            done = len(tasks) - len(pending)
+            self.runtime.log(f"{self.stage}: {done} of {len(tasks)} parts are there, {len(pending)} to be made")
+            made = make_parts(
+                pending,
+                lambda tasks: run_tasks(tasks, self.runtime.compute),
+                lambda count: self.runtime.progress(done + count, len(tasks), "parts"),
+            )
+        else:
+            made = {}
+        parts = [part or made[task.name] for task, part in zip(tasks, found, strict=True)]
+        if link:
+            for part in parts:
+                part.link(self.out)
+        return parts
+
+
+def artifact_files(artifact: Artifact) -> list[InputFile]:
+    """The files of an artifact with the digests of its manifest, by name."""
+    records = sorted(artifact.manifest.files, key=lambda record: record.path)
+    return [InputFile(record.path, artifact.path / record.path, record.xxh3) for record in records]

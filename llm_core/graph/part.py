@@ -15,7 +15,6 @@ from xxhash import xxh3_128_hexdigest
 
 from llm_core.experiment.base import canonical
 from llm_core.store.digests import source_digest, stamp
-from llm_core.store.manifest import FileRecord
 
 RUNTIME_ONLY = True
 
@@ -46,7 +45,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class PartWork:
-    """What the function of a part gets. ``out``: an empty folder; files in it are laid out as in the stage's artifact."""
+    """What the function of a part gets. ``out``: an empty folder, to be filled with files as the artifact has them."""
 
     name: str
     inputs: Mapping[str, Path]
@@ -58,8 +57,8 @@ class PartWork:
 class PartTask:
     """One part to be made: ``function(work: PartWork, **config) -> stats``, a top-level function of the project.
 
-    ``name`` is unique in the stage, and names the files of the part (so it counts in the key). ``settings`` is plain JSON
-    data that goes into the content beside ``inputs`` and ``config``.
+    ``name`` is unique in the stage, and names the files of the part (so it counts in the key). ``settings`` is plain
+    JSON data that goes into the content beside ``inputs`` and ``config``.
     """
 
     name: str
@@ -84,13 +83,3 @@ class PartTask:
             "settings": self.settings,
         }
         return xxh3_128_hexdigest(json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode())
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part that is made: its files (paths relative to ``folder``, and so to the artifact), and its statistics."""
-
-    name: str
-    folder: Path
-    files: list[FileRecord]
-    stats: dict[str, Any]

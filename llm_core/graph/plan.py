@@ -6,15 +6,19 @@ gate is closed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph
-from llm_core.graph.identity import Recipe, code, recipe
+from llm_core.graph.identity import Recipe, code, part_code, recipe
+from llm_core.graph.job import artifact_files
+from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.stage import Stage
+from llm_core.registry import load_object
 from llm_core.store.manifest import Artifact, Manifest
+from llm_core.store.parts import PartStore
 from llm_core.store.store import Store
 
 RUNTIME_ONLY = True
@@ -27,7 +31,9 @@ class PlanItem:
     """One stage of a plan.
 
     ``identity`` is None while it depends on an input that is yet to be made. ``seconds`` is what it took last.
-    ``notes`` tell what is no reason to run: an accepted alias, library versions that drifted.
+    ``notes`` tell what is no reason to run: an accepted alias, library versions that drifted. ``files`` are those that
+    the artifact has or will have, as far as they are known. ``parts``: for a stage that works part by part and is not
+    there, how many parts are found and how many are to be made.
     """
 
     stage: str
@@ -37,6 +43,8 @@ class PlanItem:
     artifact: Artifact | None = None
     seconds: float | None = None
     notes: list[str] = field(default_factory=list)
+    files: list[InputFile] = field(default_factory=list)
+    parts: tuple[int, int] | None = None
 
 
 class Planner:
@@ -67,8 +75,37 @@ class Planner:
         items: dict[str, PlanItem] = {}
         for stage in self.graph:
             if stage.name in wanted:
-                items[stage.name] = self._item(stage, items)
+                item = self._item(stage, items)
+                if item.artifact is not None:
+                    item = replace(item, files=artifact_files(item.artifact))
+                elif stage.parts and item.verdict in ("run", "maybe"):
+                    item = self._with_parts(stage, item, items)
+                items[stage.name] = item
         return list(items.values())
+
+    def part_code(self, task: PartTask) -> str:
+        """The digest of the code behind a part."""
+        return part_code(task, self._reader)
+
+    def _with_parts(self, stage: Stage, item: PlanItem, items: dict[str, PlanItem]) -> PlanItem:
+        """``item`` with the parts that are known: of an input that is yet to be made, what it will surely hold."""
+        assert stage.parts is not None
+        inputs = {role: items[name].files for role, name in stage.inputs.items()}
+        store = PartStore(self.store.parts(stage.kind))
+        found, missing = 0, 0
+        files: list[InputFile] = []
+        for task in load_object(stage.parts)(inputs, **stage.config):
+            key = task.key(self.part_code(task))
+            records = store.known(key)
+            if records is None:
+                missing += 1
+            else:
+                found += 1
+                files += [InputFile(record.path, store.folder(key) / record.path, record.xxh3) for record in records]
+        waiting = [name for name in dict.fromkeys(stage.inputs.values()) if items[name].artifact is None]
+        more = f", and those of what {' and '.join(waiting)} will make" if waiting else ""
+        notes = [*item.notes, f"parts: {found} found, {missing} to make{more}"]
+        return replace(item, notes=notes, files=sorted(files, key=lambda file: file.name), parts=(found, missing))
 
     def _item(self, stage: Stage, items: dict[str, PlanItem]) -> PlanItem:
         gates = self._closed_gates(stage, items)

@@ -19,6 +19,8 @@ class Stage:
     name in ``gates`` (whose failure closes the stage to what depends on it) and ``advice`` (which only tells).
     ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
     reads from outside the store.
+    ``parts``: ``module:function`` of a stage that works part by part, called as ``function(inputs, **config)`` with
+    role → files; it returns the tasks of the stage's first map. A plan counts by them what would be made.
     ``code``: more ``module:name`` that ``build`` runs without importing (in a process of its own, say).
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
@@ -38,6 +40,7 @@ class Stage:
     gates: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     externals: str | None = None
+    parts: str | None = None
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     volatile_stats: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 ::
 
     artifacts/<kind>/<identity>/   the files and manifest.json
+    parts/<kind>/<xx>/<key>/       pieces of artifacts, made and found one by one; artifacts hold them by hard links
     work/<kind>/<identity>/        what an unfinished attempt has made so far; ``out`` becomes the artifact
     aliases/<kind>/<identity>.json an accepted stand-in: this identity is served by another one's artifact
     heads/<experiment>/<stage>.json the identity that an experiment's stage had last
@@ -89,6 +90,10 @@ class Store:
             if manifest is not None:
                 found.append(Artifact(path.parent, manifest))
         yield from sorted(found, key=lambda artifact: artifact.manifest.started, reverse=True)
+
+    def parts(self, kind: str) -> Path:
+        """The folder of the part store of a kind."""
+        return self.root / "parts" / kind
 
     def kinds(self) -> list[str]:
         """The kinds of which there are artifacts."""

@@ -1,0 +1,62 @@
+"""Makes the parts of a stage: finds those that are made, and has the others made by workers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.part import PartTask, PartWork
+from llm_core.store.digests import stamp
+from llm_core.store.parts import Part, PartStore
+
+RUNTIME_ONLY = True
+
+
+@dataclass(frozen=True)
+class KeyedTask:
+    """A task with its key and the folder of its part store: all that a worker needs."""
+
+    task: PartTask
+    key: str
+    root: Path
+
+
+def find_parts(
+    tasks: Sequence[PartTask], code: Callable[[PartTask], str], root: Path
+) -> tuple[list[Part | None], list[KeyedTask]]:
+    """(the part of every task in order, or None; the tasks whose parts are yet to be made)."""
+    names = [task.name for task in tasks]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two parts share a name: {next(name for name in names if names.count(name) > 1)}")
+    store = PartStore(root)
+    store.clear()
+    keyed = [KeyedTask(task, task.key(code(task)), root) for task in tasks]
+    found = [store.find(item.task.name, item.key) for item in keyed]
+    return found, [item for item, part in zip(keyed, found, strict=True) if part is None]
+
+
+def make_part(item: KeyedTask) -> Part:
+    """Run the task's function and commit what it wrote; another process may have been first, with the same result."""
+    store = PartStore(item.root)
+    made = store.find(item.task.name, item.key)
+    if made is not None:
+        return made
+    scratch = store.scratch(item.key)
+    task = item.task
+    work = PartWork(task.name, {role: file.path for role, file in task.inputs.items()}, task.settings, scratch)
+    stats = task.function(work, **task.config)
+    for file in task.inputs.values():
+        if file.stamp is not None and tuple(stamp(file.path.resolve())) != file.stamp:
+            raise PedigreeError(f"{file.path}: changed while it was read; nothing of it was kept; run again")
+    return store.commit(task.name, item.key, scratch, stats)
+
+
+def make_parts(
+    pending: Sequence[KeyedTask], run: Callable[[Sequence[KeyedTask]], Iterator[Part]], progress: Callable[[int], None]
+) -> dict[str, Part]:
+    """All pending parts by name, made by ``run`` in any order; ``progress`` hears how many are done."""
+    made: dict[str, Part] = {}
+    for part in run(pending):
+        made[part.name] = part
+        progress(len(made))
+    return made

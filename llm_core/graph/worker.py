@@ -1,0 +1,58 @@
+"""A worker process: reads tasks from its standard input, makes their parts, and answers on its standard output.
+
+``python -m llm_core.graph.worker``; started by ``llm_core.graph.workers``. When the other side goes away, it ends at
+once, in the middle of a part if need be.
+"""
+
+import os
+import queue
+import sys
+import threading
+from typing import Any
+
+from llm_core.graph.mapping import make_part
+from llm_core.graph.workers import read_message, write_message
+
+RUNTIME_ONLY = True
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a part prints must not get between the answers
+    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    while True:
+        task = tasks.get()
+        try:
+            answer: tuple[bool, Any] = (True, make_part(task))
+        except Exception as error:
+            answer = (False, _portable(error))
+        write_message(answers, answer)
+
+
+def _read(tasks: "queue.SimpleQueue[Any]") -> None:
+    """In a thread of its own, so that the end of the input is noticed while a part is being made."""
+    try:
+        while True:
+            tasks.put(read_message(sys.stdin.buffer))
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself with its traceback as a note, if it can travel; else one that says the same."""
+    import pickle
+    import traceback
+
+    trace = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own object)
+    except Exception:
+        return RuntimeError(trace)
+    error.add_note(trace)
+    return error
+
+
+if __name__ == "__main__":
+    main()

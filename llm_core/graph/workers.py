@@ -1,0 +1,132 @@
+"""Who makes parts: this process, worker processes of this machine, or a Ray cluster. The result is the same.
+
+A worker is a Python process that reads tasks and writes parts (``llm_core.graph.worker``), with one thread for polars
+and tokenizers each. Workers are kept for the next map of this process, and end with it, however it ends.
+"""
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import IO, Any
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.mapping import KeyedTask, make_part
+from llm_core.store.parts import Part
+
+RUNTIME_ONLY = True
+
+ONE_THREAD = dict.fromkeys(
+    ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
+"""A worker has a core: threads of several workers would only get into each other's way."""
+
+_FRAME = 8  # bytes of a message's length
+
+
+def run_tasks(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Part]:
+    """The part of every task, in any order; raises the first error, and lets parts at work come to their end."""
+    if compute.map == "ray":
+        from llm_core.graph.ray_workers import run_on_ray
+
+        yield from run_on_ray(tasks, compute)
+        return
+    workers = min(compute.workers or _cores(), len(tasks))
+    if workers <= 1:
+        yield from map(make_part, tasks)
+    else:
+        yield from _run_locally(tasks, workers)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run_locally(tasks: Sequence[KeyedTask], workers: int) -> Iterator[Part]:
+    with ThreadPoolExecutor(workers) as threads:
+        futures = [threads.submit(_hand_over, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _hand_over(task: KeyedTask) -> Part:
+    """Have an idle worker (or a new one) make the part; wait for it."""
+    try:
+        worker = _IDLE.get_nowait()
+    except queue.Empty:
+        worker = _Worker()
+    try:
+        part = worker.make(task)
+    except _WorkerDiedError as error:
+        raise PedigreeError(
+            f"{task.task.name}: the worker that made this part died ({error}). If memory ran out, lower "
+            "compute.workers or raw.documents_per_part; finished parts are kept"
+        ) from None
+    except BaseException:
+        _IDLE.put(worker)
+        raise
+    _IDLE.put(worker)
+    return part
+
+
+class _WorkerDiedError(Exception):
+    pass
+
+
+class _Worker:
+    """One worker process, and the pipes to it. Its standard error goes to a file, of which an error shows the end."""
+
+    def __init__(self) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
+        environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "llm_core.graph.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+        )
+
+    def make(self, task: KeyedTask) -> Part:
+        """The part; raises what the task's function raised, or ``_WorkerDiedError``."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            write_message(self._process.stdin, task)
+            done, result = read_message(self._process.stdout)
+        except (BrokenPipeError, EOFError):
+            self._errors.seek(0)
+            said = self._errors.read()[-2000:].decode(errors="replace").strip()
+            raise _WorkerDiedError(f"exit code {self._process.wait()}{': ' if said else ''}{said}") from None
+        if not done:
+            raise result
+        part: Part = result
+        return part
+
+
+_IDLE: "queue.SimpleQueue[_Worker]" = queue.SimpleQueue()
+
+
+def write_message(stream: IO[bytes], message: Any) -> None:
+    """A pickled object with its length before it, between processes of one run."""
+    data = pickle.dumps(message)
+    stream.write(len(data).to_bytes(_FRAME, "little") + data)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> Any:
+    """The next object; ``EOFError`` when the other side is gone."""
+    head = stream.read(_FRAME)
+    if len(head) < _FRAME:
+        raise EOFError
+    data = stream.read(int.from_bytes(head, "little"))
+    return pickle.loads(data)  # noqa: S301 (written by our own process)

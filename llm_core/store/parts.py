@@ -1,0 +1,125 @@
+"""Parts in the store: ``parts/<kind>/<xx>/<key>/`` holds the files of one part and ``part.json``, whole or not at all.
+
+Artifacts hold the same files by hard links: a part takes no room of its own while an artifact has it.
+"""
+
+import json
+import os
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_core.store.digests import file_digest
+from llm_core.store.files import write_atomically
+from llm_core.store.manifest import FileRecord
+
+RUNTIME_ONLY = True
+
+RECORD = "part.json"
+
+_LEFT_BEHIND = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that is made: its files (paths relative to ``folder``, and so to the artifact), and its statistics."""
+
+    name: str
+    folder: Path
+    files: list[FileRecord]
+    stats: dict[str, Any]
+
+    def link(self, out: Path) -> None:
+        """Put all files into the artifact's folder ``out``: as hard links, or as copies where there are none."""
+        for record in self.files:
+            target = out / record.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(self.folder / record.path, target)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """One more name for a file; its copy where the file system has no hard links, or not across here."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+class PartStore:
+    """The parts of one kind, by key."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, key: str) -> Path:
+        """Where the part lies once it is made."""
+        return self.root / key[:2] / key
+
+    def known(self, key: str) -> list[FileRecord] | None:
+        """The files of a part as recorded, not looked at; None when there is no such part."""
+        record = self._record(key)
+        return None if record is None else [FileRecord(**file) for file in record["files"]]
+
+    def find(self, name: str, key: str) -> Part | None:
+        """The part, its files hashed; a damaged one is removed, so that it is made again."""
+        folder, record = self.folder(key), self._record(key)
+        if record is not None:
+            files = [FileRecord(**file) for file in record["files"]]
+            if all(_is_whole(folder / file.path, file) for file in files):
+                return Part(name, folder, files, record["stats"])
+        if folder.exists():
+            shutil.rmtree(folder)
+        return None
+
+    def scratch(self, key: str) -> Path:
+        """An empty folder of this process, to be filled and handed to ``commit``."""
+        folder = self.root / "making" / f"{key}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def commit(self, name: str, key: str, scratch: Path, stats: dict[str, Any]) -> Part:
+        """Put ``scratch`` in place as the part; where another process was first, its equal part stays."""
+        paths = sorted(path for path in scratch.rglob("*") if path.is_file())
+        files = [
+            FileRecord(path=path.relative_to(scratch).as_posix(), size=path.stat().st_size, xxh3=file_digest(path))
+            for path in paths
+        ]
+        record = {"name": name, "files": [file.model_dump() for file in files], "stats": stats}
+        stats = json.loads(json.dumps(stats))
+        for path in paths:
+            path.chmod(0o444)
+        write_atomically(scratch / RECORD, json.dumps(record, ensure_ascii=False).encode())
+        folder = self.folder(key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if not (folder / RECORD).is_file():
+                raise
+            shutil.rmtree(scratch)
+        return Part(name, folder, files, stats)
+
+    def clear(self) -> None:
+        """Remove what killed workers left half-made a day ago; what is younger may be at work, here or elsewhere."""
+        for folder in (self.root / "making").glob("*"):
+            if time.time() - folder.stat().st_mtime > _LEFT_BEHIND:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _record(self, key: str) -> dict[str, Any] | None:
+        try:
+            record = json.loads((self.folder(key) / RECORD).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) and {"files", "stats"} <= record.keys() else None
+
+
+def _is_whole(path: Path, record: FileRecord) -> bool:
+    try:
+        return path.stat().st_size == record.size and file_digest(path) == record.xxh3
+    except OSError:
+        return False

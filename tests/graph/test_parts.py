@@ -1,0 +1,220 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.code_digest import CodeReader
+from llm_core.graph.execute import materialize
+from llm_core.graph.graph import Graph
+from llm_core.graph.job import Job, Runtime
+from llm_core.graph.part import InputFile, PartTask
+from llm_core.graph.plan import Planner
+from llm_core.graph.stage import Stage
+from llm_core.store.home import PROJECT
+from llm_core.store.store import Store
+from tests.graph.part_functions import shout, shouting
+
+
+def job(root: Path, workers: int = 2, **more: object) -> Job:
+    out = root / "out"
+    out.mkdir(parents=True)
+    runtime = Runtime(compute=ComputeSpec(workers=workers))
+    return Job("stage", "identity", {}, root, out, runtime, parts=root.parent / "parts", **more)  # type: ignore[arg-type]
+
+
+def texts(folder: Path, **contents: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in contents.items():
+        (folder / f"{name}.txt").write_text(text)
+    return folder
+
+
+def written(job: Job) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted((job.out / "parts").glob("*"))}
+
+
+def test_parts_are_made_by_workers_in_the_order_of_the_tasks(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="two", c="three")
+    for workers in (1, 2, 3):
+        own = Job(
+            "stage",
+            "i",
+            {},
+            tmp_path / f"w{workers}",
+            tmp_path / f"w{workers}/out",
+            Runtime(compute=ComputeSpec(workers=workers)),
+        )
+        own.out.mkdir(parents=True)
+        parts = own.map(shouting(source))
+        assert [part.name for part in parts] == ["a", "b", "c"]
+        assert written(own) == {"a.txt": "ONE!", "b.txt": "TWO!", "c.txt": "THREE!"}
+        assert ({part.stats["worker"] for part in parts} == {os.getpid()}) == (workers == 1)
+
+
+def test_found_parts_are_not_made_again(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="two")
+    first = job(tmp_path / "first")
+    first.map(shouting(source))
+    texts(source, b="other")
+    second = job(tmp_path / "second")
+    second.map(shouting(source))
+    assert dict(first.part_counts) == {"found": 0, "made": 2}
+    assert dict(second.part_counts) == {"found": 1, "made": 1}
+    assert written(second) == {"a.txt": "ONE!", "b.txt": "OTHER!"}
+    assert (second.out / "parts/a.txt").samefile(first.out / "parts/a.txt")
+
+
+@pytest.mark.parametrize("change", ["config", "code", "name", "settings"])
+def test_all_that_goes_into_a_part_is_in_its_key(change: str, tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one")
+    job(tmp_path / "first").map(shouting(source))
+    (task,) = shouting(source, "?" if change == "config" else "!")
+    if change in ("name", "settings"):
+        task = PartTask(
+            "z" if change == "name" else "a", shout, task.inputs, task.config, {"x": 1} if change == "settings" else {}
+        )
+    second = job(tmp_path / "second", code=(lambda _: "new") if change == "code" else lambda _: "")
+    second.map([task])
+    assert second.part_counts["made"] == 1
+
+
+def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one")
+    (part,) = job(tmp_path / "first").map(shouting(source))
+    path = part.folder / "parts/a.txt"
+    path.chmod(0o644)
+    path.write_text("ONE?")
+    second = job(tmp_path / "second")
+    second.map(shouting(source))
+    assert second.part_counts["made"] == 1
+    assert written(second) == {"a.txt": "ONE!"}
+
+
+def test_an_error_keeps_what_is_finished(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="raise", c="three", d="four")
+    with pytest.raises(PedigreeError, match="b: asked to fail"):
+        job(tmp_path / "first").map(shouting(source))
+    texts(source, b="two")
+    second = job(tmp_path / "second")
+    second.map(shouting(source))
+    assert second.part_counts["found"] >= 1
+    assert written(second) == {"a.txt": "ONE!", "b.txt": "TWO!", "c.txt": "THREE!", "d.txt": "FOUR!"}
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_so(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="die")
+    with pytest.raises(PedigreeError, match=r"b: the worker .* died \(exit code -9"):
+        job(tmp_path / "first").map(shouting(source))
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one")
+    file = InputFile.outside("a.txt", source / "a.txt")
+    texts(source, a="another")
+    with pytest.raises(PedigreeError, match="changed while it was read"):
+        job(tmp_path / "first").map([PartTask("a", shout, {"text": file}, {"mark": ""})])
+    assert not list((tmp_path / "parts").glob("??/*"))
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="wait a", b="wait b")
+    script = (
+        "from tests.graph.test_parts import *\n"
+        f"job(Path({str(tmp_path / 'run')!r})).map(shouting(Path({str(source)!r})))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, start_new_session=True)
+    try:
+        making = tmp_path / "parts/making"
+        wait_for(lambda: making.is_dir() and len(list(making.iterdir())) == 2)
+        children = _children(process.pid)
+        assert len(children) == 2
+        process.send_signal(signal.SIGKILL)
+        wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition: object, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(path.parent.name))
+    return found
+
+
+def planner(source: Path, root: Path, mark: str = "!") -> Planner:
+    stages = [
+        Stage(
+            name="first",
+            group="toy",
+            description="",
+            build="tests.graph.part_functions:source_build",
+            externals="tests.graph.part_functions:source_externals",
+            parts="tests.graph.part_functions:source_parts",
+            config={"folder": str(source), "mark": "!"},
+        ),
+        Stage(
+            name="second",
+            group="toy",
+            description="",
+            build="tests.graph.part_functions:again_build",
+            parts="tests.graph.part_functions:again_parts",
+            inputs={"texts": "first"},
+            config={"mark": mark},
+        ),
+    ]
+    return Planner(Graph("toy", stages), Store(root), CodeReader(PROJECT, ("llm_core", "tests")), {})
+
+
+def test_a_plan_says_how_many_parts_are_there(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", **{f"t{number}": f"text {number}" for number in range(5)})
+    root = tmp_path / "store"
+    plan = planner(source, root).plan()
+    assert [item.parts for item in plan] == [(0, 5), (0, 0)]
+    for name in ("first", "second"):
+        outcome = materialize(planner(source, root), name, Runtime())
+        assert (outcome.artifact.stats["parts_found"], outcome.artifact.stats["parts_made"]) == (0, 5)
+    texts(source, t3="changed")
+    plan = planner(source, root).plan()
+    assert [item.parts for item in plan] == [(4, 1), (4, 0)]
+    assert "4 found, 1 to make" in plan[0].notes[-1]
+    assert "4 found, 0 to make, and those of what first will make" in plan[1].notes[-1]
+    contents = {}
+    for name in ("first", "second"):
+        outcome = materialize(planner(source, root), name, Runtime())
+        assert (outcome.artifact.stats["parts_found"], outcome.artifact.stats["parts_made"]) == (4, 1)
+        contents[name] = outcome.artifact.manifest.content
+    # From nothing it comes out as from the parts.
+    other = tmp_path / "other"
+    for name, content in contents.items():
+        assert materialize(planner(source, other), name, Runtime()).artifact.manifest.content == content
+
+
+def test_how_many_parts_were_there_is_no_part_of_the_content(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="two")
+    first = materialize(planner(source, tmp_path / "store"), "first", Runtime()).artifact.manifest
+    texts(source, c="three")
+    materialize(planner(source, tmp_path / "store"), "first", Runtime())
+    (source / "c.txt").unlink()
+    again = planner(source, tmp_path / "store").plan()[0]
+    assert again.verdict == "hit"
+    assert again.artifact is not None
+    assert again.artifact.manifest.content == first.content
