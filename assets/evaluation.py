@@ -10,8 +10,9 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="eval_results",
             group="evaluation",
-            description="lm-eval on held-out documents, beside a unigram token model and xz.",
+            description="lm-eval on held-out documents, beside a unigram token model and xz, and on suites from files.",
             build="llm_core.evals.stage:build",
+            externals="llm_core.evals.stage:externals",
             checks="llm_core.evals.stage:checks",
             advice=("below_unigram", "above_chance", "text_restored", "as_many_as_asked"),
             code=("llm_core.evals.run:main",),

@@ -3,7 +3,7 @@
 Shapes: B rows of a batch, T tokens of the longest row in it, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -85,7 +85,7 @@ class PedigreeLM(TemplateLM):
         results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         lengths = [len(context) + len(continuation) for _text, context, continuation in requests]
         by_length = sorted(range(len(requests)), key=lambda index: -lengths[index])
-        batches = [by_length[start : start + self.batch_size] for start in range(0, len(requests), self.batch_size)]
+        batches = list(self._batches(by_length, lengths))
         rows = ([self._row(requests[index][1], requests[index][2]) for index in batch] for batch in batches)
         done = 0
         with ThreadPoolExecutor(self.workers) as pool:
@@ -96,14 +96,25 @@ class PedigreeLM(TemplateLM):
                 self._advance(done, len(requests))
         return results
 
+    def _batches(self, by_length: Sequence[int], lengths: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Requests that are scored at once: ``batch_size`` of the longest, of short ones more with as many tokens."""
+        start = 0
+        while start < len(by_length):
+            longest = min(lengths[by_length[start]], self.max_length)
+            stop = start + self.batch_size * max(1, self.max_length // longest)
+            yield by_length[start:stop]
+            start = stop
+
     def _row(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:
         """What the model reads, and what its last positions must predict."""
         assert context, "the first token is predicted from something"
         if len(continuation) > self.max_length:
             raise PedigreeError(
                 f"a continuation of {len(continuation)} tokens exceeds the {self.max_length} that the model reads; "
-                "lower evaluation.continuation_characters"
+                "lower evaluation.continuation_characters, or take the suite with such long answers out"
             )
+        if not continuation:
+            raise PedigreeError("an answer adds no token to its question; give its suite a 'delimiter' that parts them")
         return (context + continuation)[-(self.max_length + 1) : -1], continuation
 
     @torch.inference_mode()

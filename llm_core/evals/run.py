@@ -1,6 +1,6 @@
 """``python -m llm_core.evals.run spec.json``: lm-eval in a process of its own, since it reseeds random generators.
 
-The specification names the files; the outcome is ``scores.jsonl`` (one line a document or question) and
+The specification names the files; the outcome is ``scores.jsonl`` (one line a document, question or item) and
 ``lm_eval.json`` (what lm-eval reports).
 """
 
@@ -9,10 +9,11 @@ import os
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_core.evals.suite_tasks import suite_task
 from llm_core.evals.tasks import continuation_task, heldout_task
 from llm_core.launch import LIFELINE
 
@@ -21,7 +22,8 @@ from llm_core.launch import LIFELINE
 class RunSpec:
     """Paths are absolute; ``documents`` and ``questions`` are JSON-lines files; ``eot`` is a token id.
 
-    ``model`` is a folder, and ``architecture`` the specification that it must hold.
+    ``model`` is a folder, and ``architecture`` the specification that it must hold. ``suites`` are the further tasks:
+    name, kind and rows of each (see ``suite_task``).
     """
 
     model: str
@@ -35,6 +37,7 @@ class RunSpec:
     scores: str
     report: str
     progress: str
+    suites: list[dict[str, str]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Write the file that ``main`` reads."""
@@ -79,7 +82,11 @@ def main(path: Path) -> None:
         lambda *done: _tell(spec.progress, done),
     )
     tasks = TaskManager(include_defaults=False).load(
-        [heldout_task(Path(spec.documents)), continuation_task(Path(spec.questions))]
+        [
+            heldout_task(Path(spec.documents)),
+            continuation_task(Path(spec.questions)),
+            *(suite_task(suite["name"], suite["kind"], Path(suite["rows"])) for suite in spec.suites),
+        ]
     )
     # Standard errors are computed from the scores: lm-eval has none for a ratio of sums.
     report: dict[str, Any] = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0, log_samples=True)

@@ -9,15 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llm_core.data.suites import Item, sample_suite, suite_externals
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
 from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import Document, sample
 from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import ratio, row
+from llm_core.evals.suite_rows import asked, suite_rows, suite_stats
 from llm_core.evals.tasks import CONTINUATION, GAIN, HELDOUT, LIKELIHOOD
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.suites import SuiteSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.launch import run_group
@@ -29,16 +32,24 @@ DOCUMENTS_PER_QUESTION = 4
 TOKENIZER = ("tokenizer", "tokenizer.json")
 OVERLAP = "baseline_overlap"
 
+Suites = Sequence[tuple[SuiteSpec, Sequence[Item]]]
+
+
+def externals(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
+    """The suites' files."""
+    return suite_externals(evaluation.suites)
+
 
 def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_length: int, seed: int) -> dict[str, Any]:
-    """Score held-out documents and questions; write ``evals.jsonl``.
+    """Score held-out documents, questions and the suites; write ``evals.jsonl``.
 
     ``sequence_length``: tokens that the model reads at once, as in its training. Beside the rows stand the questions
-    (``questions.jsonl``), the score of every document and question (``scores.jsonl``) and lm-eval's own report.
+    (``questions.jsonl``), the score of every document, question and item (``scores.jsonl``) and lm-eval's own report.
     """
     heldout = job.path("documents", "heldout")
     documents = sample(heldout, evaluation.heldout_documents, seed, HELDOUT)
     questions = _questions(heldout, evaluation, seed)
+    suites = [(suite, sample_suite(suite)) for suite in evaluation.suites]
     reader = ShardReader(job.path("shards"), "train")
 
     spec = RunSpec(
@@ -53,8 +64,12 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
         scores=str(job.work / "scores.jsonl"),
         report=str(job.out / "lm_eval.json"),
         progress=str(job.work / "progress.json"),
+        suites=[
+            {"name": suite.name, "kind": suite.kind, "rows": str(job.work / f"suite_{suite.name}.jsonl")}
+            for suite, _ in suites
+        ],
     )
-    scores = _run(job, spec, documents, questions)
+    scores = _run(job, spec, documents, questions, suites)
     texts = [document.text for document in documents]
     ids, restored = _encode(job.path(*TOKENIZER), texts)
     sizes = [len(text.encode("utf-8")) for text in texts]
@@ -66,14 +81,17 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
         row("baseline_xz", "bits_per_byte", xz_bits(texts) / sum(sizes), None, len(documents)),
         *_question_rows(questions, scores[CONTINUATION], 1 / evaluation.choices),
     ]
+    suite_figures = {suite.name: suite_rows(suite, items, scores[suite.name]) for suite, items in suites}
+    rows += [line for lines in suite_figures.values() for line in lines]
     _write_lines(job.out / "evals.jsonl", rows)
     _write_lines(job.out / "questions.jsonl", map(asdict, questions))
-    results = [*scores[HELDOUT], *scores[CONTINUATION]]
+    results = [score for task in (HELDOUT, CONTINUATION, *suite_figures) for score in scores[task]]
     names: list[dict[str, Any]] = [
         {"doc_id": document.doc_id, "bytes": size, "tokens": len(tokens)}
         for document, size, tokens in zip(documents, sizes, ids, strict=True)
     ]
     names += [{"doc_id": question.doc_id, "question_id": question.question_id} for question in questions]
+    names += [{"item_id": item.item_id, "group": item.group} for _, items in suites for item in items]
     _write_lines(job.out / "scores.jsonl", ({**score, **name} for score, name in zip(results, names, strict=True)))
 
     figures = {(line["task"], line["metric"]): line for line in rows}
@@ -95,6 +113,10 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
         "questions_asked": evaluation.choice_questions,
         "heldout_bytes": sum(sizes),
         "heldout_tokens": sum(map(len, ids)),
+        "suites": {
+            suite.name: suite_stats(suite, items, scores[suite.name], suite_figures[suite.name])
+            for suite, items in suites
+        },
     }
 
 
@@ -183,11 +205,13 @@ def _question_rows(
 
 
 def _run(
-    job: Job, spec: RunSpec, documents: Sequence[Document], questions: Sequence[Question]
+    job: Job, spec: RunSpec, documents: Sequence[Document], questions: Sequence[Question], suites: Suites
 ) -> dict[str, list[dict[str, Any]]]:
-    """Score by the model in a process of its own; per task one record for every document or question, in order."""
+    """Score by the model in a process of its own; per task a record for every document, question or item."""
     _write_lines(Path(spec.documents), map(asdict, documents))
     _write_lines(Path(spec.questions), map(asdict, questions))
+    for (suite, items), task in zip(suites, spec.suites, strict=True):
+        _write_lines(Path(task["rows"]), (asked(suite, item) for item in items))
     spec_file, progress = job.work / "spec.json", Path(spec.progress)
     spec.write(spec_file)
 
@@ -198,7 +222,7 @@ def _run(
 
     command = [sys.executable, "-m", "llm_core.evals.run", str(spec_file)]
     run_group(command, log=job.work / "lm_eval.log", environment=job.runtime.environment, tick=tick)
-    scores: dict[str, list[dict[str, Any]]] = {HELDOUT: [], CONTINUATION: []}
+    scores: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in Path(spec.scores).read_bytes().splitlines():
         score = json.loads(line)
         scores[score["task"]].append(score)

@@ -22,7 +22,7 @@ LIKELIHOOD = "correct_likelihood"
 def heldout_task(rows: Path) -> dict[str, Any]:
     """Bits for every whole document of a JSON-lines file with ``doc_id`` and ``text``."""
     return {
-        **_common(HELDOUT, rows),
+        **local_task(HELDOUT, rows),
         "output_type": "loglikelihood_rolling",
         "doc_to_text": _nothing,
         "doc_to_target": _text,
@@ -34,7 +34,7 @@ def heldout_task(rows: Path) -> dict[str, Any]:
 def continuation_task(rows: Path) -> dict[str, Any]:
     """Right or wrong for every question of a JSON-lines file with ``context``, ``choices`` and ``gold``."""
     return {
-        **_common(CONTINUATION, rows),
+        **local_task(CONTINUATION, rows),
         "output_type": "multiple_choice",
         "doc_to_text": _context,
         "doc_to_choice": _choices,
@@ -75,7 +75,8 @@ def score_question(row: Mapping[str, Any], results: list[tuple[float, bool]]) ->
     }
 
 
-def _common(name: str, rows: Path) -> dict[str, Any]:
+def local_task(name: str, rows: Path) -> dict[str, Any]:
+    """What all tasks share: a JSON-lines file of rows, each asked by itself."""
     return {
         "task": name,
         "custom_dataset": _reader(rows),

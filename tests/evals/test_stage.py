@@ -8,23 +8,34 @@ import polars as pl
 import pytest
 import torch
 
+from llm_core.data.suites import read_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick
-from llm_core.evals.stage import build, checks
+from llm_core.evals.stage import build, checks, externals
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model
 from tests.evals.conftest import SPEC, World
-
-EVALUATION = EvaluationSpec(
-    heldout_documents=12, choice_questions=20, context_characters=100, continuation_characters=40, batch_size=4
-)
+from tests.evals.suites import suites
 
 
 @pytest.fixture(scope="module")
-def made(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSpec:
+    folder = tmp_path_factory.mktemp("suites")
+    return EvaluationSpec(
+        heldout_documents=12,
+        choice_questions=20,
+        context_characters=100,
+        continuation_characters=40,
+        batch_size=4,
+        suites=suites(folder),
+    )
+
+
+@pytest.fixture(scope="module")
+def made(world: World, evaluation: EvaluationSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
     job = world.job(tmp_path_factory.mktemp("eval") / "work")
-    return job, build(job, EVALUATION, SPEC, sequence_length=32, seed=5)
+    return job, build(job, evaluation, SPEC, sequence_length=32, seed=5)
 
 
 def lines(path: Path) -> list[dict]:
@@ -42,12 +53,19 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("continuation", "accuracy_likelihood"),
         ("baseline_overlap", "accuracy"),
         ("continuation", "bits_per_byte"),
+        ("pairs", "accuracy"),
+        ("quiz", "accuracy"),
+        ("quiz", "accuracy_per_byte"),
+        ("quiz", "bits_per_byte"),
+        ("words", "accuracy"),
+        ("words", "bits_per_byte"),
+        ("texts", "bits_per_byte"),
     ]
     assert all(list(row) == ["task", "metric", "value", "stderr", "n", "chance"] for row in rows.values())
     assert rows["heldout", "bits_per_byte"]["value"] == stats["bits_per_byte"] > 0
     assert rows["heldout", "bits_per_byte"]["stderr"] > 0
     assert rows["baseline_xz", "bits_per_byte"]["stderr"] is None
-    assert {rows[key]["chance"] for key in rows if key[1].startswith("accuracy")} == {0.25}
+    assert {rows[key]["chance"] for key in list(rows)[:7] if key[1].startswith("accuracy")} == {0.25}
     questions = lines(job.out / "questions.jsonl")
     picks = [overlap_pick(question["context"], question["choices"]) == question["gold"] for question in questions]
     assert stats["overlap_accuracy"] == rows["baseline_overlap", "accuracy"]["value"] == sum(picks) / 20
@@ -79,12 +97,47 @@ def test_all_figures_are_over_the_same_bytes(made: tuple[Job, dict], world: Worl
     assert score["bits"] == pytest.approx(bits, rel=1e-5)
 
 
-def test_the_same_again_byte_for_byte(made: tuple[Job, dict], world: World, tmp_path: Path) -> None:
+def test_the_same_again_byte_for_byte(
+    made: tuple[Job, dict], world: World, evaluation: EvaluationSpec, tmp_path: Path
+) -> None:
     job, stats = made
     again = world.job(tmp_path / "work")
-    assert build(again, EVALUATION, SPEC, sequence_length=32, seed=5) == stats
+    assert build(again, evaluation, SPEC, sequence_length=32, seed=5) == stats
     for name in ("evals.jsonl", "questions.jsonl"):
         assert (again.out / name).read_bytes() == (job.out / name).read_bytes()
+
+
+def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, evaluation: EvaluationSpec) -> None:
+    job, stats = made
+    scores = [score for score in lines(job.out / "scores.jsonl") if score["task"] == "pairs"]
+    model, _ = load_model(world.folder / "model")
+
+    def nats(text: str) -> float:
+        ids = world.tokenizer.encode(text).ids
+        with torch.inference_mode():
+            logits = model(torch.tensor([[world.eot, *ids[:-1]]]))[0].double().log_softmax(-1)
+        return float(logits[range(len(ids)), ids].sum())
+
+    items = read_suite(evaluation.suites[0])
+    assert [(score["item_id"], score["group"]) for score in scores] == [(item.item_id, item.group) for item in items]
+    right = [float(nats(item.choices[0]) > nats(item.choices[1])) for item in items]
+    assert [score["right"] for score in scores] == right
+    assert 0 < sum(right) < len(right)
+    assert stats["suites"]["pairs"]["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
+    by_group = stats["suites"]["pairs"]["accuracy_by_group"]
+    assert by_group["even"] == pytest.approx(sum(right[::2]) / len(right[::2]), abs=1e-6)
+    assert stats["suites"]["quiz"]["items"] == 7
+
+    row = next(row for row in lines(job.out / "evals.jsonl") if row["task"] == "texts")
+    (text,) = read_suite(evaluation.suites[3])[0].choices
+    assert row["n"] == 2
+    bits = [score["bits"] for score in lines(job.out / "scores.jsonl") if score["task"] == "texts"]
+    assert row["value"] == pytest.approx(sum(bits) / (2 * len(text.encode())), abs=1e-6)
+
+
+def test_externals_name_the_suites(evaluation: EvaluationSpec) -> None:
+    found = externals(evaluation=evaluation, model=SPEC, sequence_length=32, seed=5)
+    assert list(found) == ["suite pairs", "suite quiz", "suite words", "suite texts"]
 
 
 def test_checks_judge() -> None:
@@ -107,6 +160,6 @@ def test_checks_judge() -> None:
     assert failed(questions=150) == ["as_many_as_asked"]
 
 
-def test_another_model_than_described_is_refused(world: World, tmp_path: Path) -> None:
+def test_another_model_than_described_is_refused(world: World, evaluation: EvaluationSpec, tmp_path: Path) -> None:
     with pytest.raises(PedigreeError, match="holds another model than the experiment describes"):
-        build(world.job(tmp_path / "work"), EVALUATION, SPEC.model_copy(update={"rope_theta": 5e5}), 32, 5)
+        build(world.job(tmp_path / "work"), evaluation, SPEC.model_copy(update={"rope_theta": 5e5}), 32, 5)

@@ -1,0 +1,42 @@
+"""One small suite of every kind, in files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from llm_core.experiment.suites import (
+    LastWordSuite,
+    MinimalPairsSuite,
+    MultipleChoiceSuite,
+    PerplexitySuite,
+    SuiteSpec,
+)
+
+
+def suites(folder: Path) -> tuple[SuiteSpec, ...]:
+    pairs = [
+        {"sentence_good": f"the list of {word} returns" + number % 3 * " it .",
+         "sentence_bad": f"the list {word} of return" + number % 2 * " it .",
+         "paradigm": "odd" if number % 2 else "even"}
+        for number, word in enumerate(["files", "values", "λ", "objects", "x=1", "{{ 7 * 7 }}", "modules"])
+    ]  # fmt: skip
+    answers = ["a", "zq", "the list of a file and returns value"]
+    quiz = [{"q": f"what is a {n}?", "options": answers, "gold": gold} for n, gold in enumerate([0, 0, 0, 0, 1, 1, 2])]
+    words = [
+        {"context": "the list of a file and returns", "continuation": "value"},
+        {"context": "an", "continuation": "x"},
+    ]
+    texts = [{"text": "the list of a file " * 20}] * 2
+    return (
+        MinimalPairsSuite(name="pairs", path=_written(folder / "pairs.jsonl", pairs)),
+        MultipleChoiceSuite(
+            name="quiz", path=_written(folder / "quiz.jsonl", quiz), query="q", choices="options", suffix="\nanswer:"
+        ),
+        LastWordSuite(name="words", path=_written(folder / "words.jsonl", words)),
+        PerplexitySuite(name="texts", path=_written(folder / "texts.jsonl", texts)),
+    )  # fmt: skip
+
+
+def _written(path: Path, records: Sequence[Mapping[str, object]]) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return str(path)
