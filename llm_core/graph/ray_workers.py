@@ -1,14 +1,17 @@
 """Parts made by a Ray cluster, whose nodes must all see store and sources under the same paths (a shared disk)."""
 
+import socket
 from collections.abc import Iterator, Sequence
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.mapping import KeyedTask, make_part
+from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.store.parts import Part
 
 RUNTIME_ONLY = True
 
+_SECONDS = 10.0
 _AT_ONCE = 4  # tasks handed over per core: enough to keep it busy, few enough to stop soon after an error
 
 
@@ -24,15 +27,17 @@ def run_on_ray(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Par
     except ImportError:
         raise PedigreeError("compute.map: ray is not installed; pip install 'pedigree-llm[ray]'") from None
     if not ray.is_initialized():
+        _check_reachable(compute.ray_address)
         try:
             ray.init(
                 address=compute.ray_address,
+                include_dashboard=None if compute.ray_address else False,
                 log_to_driver=False,
-                include_dashboard=False if compute.ray_address is None else None,
+                runtime_env={"env_vars": ONE_THREAD},
             )
         except ConnectionError as error:
             raise PedigreeError(
-                f"compute.ray_address {compute.ray_address}: no Ray cluster answers there: {error}"
+                f"compute.ray_address {compute.ray_address}: no Ray cluster is there: {error}"
             ) from None
     remote = ray.remote(num_cpus=1, max_retries=2)(make_part)
     most = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AT_ONCE
@@ -49,3 +54,15 @@ def run_on_ray(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Par
     finally:
         for reference in running:
             ray.cancel(reference)
+
+
+def _check_reachable(address: str | None) -> None:
+    """An error at once, where Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+        except OSError as error:
+            raise PedigreeError(
+                f"compute.ray_address {address}: nothing answers there ({error}); start Ray, or mend it"
+            ) from None

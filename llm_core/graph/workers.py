@@ -17,14 +17,10 @@ from typing import IO, Any
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.mapping import KeyedTask, make_part
+from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.store.parts import Part
 
 RUNTIME_ONLY = True
-
-ONE_THREAD = dict.fromkeys(
-    ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
-)
-"""A worker has a core: threads of several workers would only get into each other's way."""
 
 _FRAME = 8  # bytes of a message's length
 
