@@ -33,6 +33,7 @@ METRICS = {
     "bits_per_byte": "bits per byte",
     "accuracy": "accuracy",
     "accuracy_likelihood": "accuracy by likelihood alone",
+    "accuracy_per_byte": "accuracy by likelihood per byte",
 }
 
 
@@ -257,6 +258,15 @@ def evals(inputs: Inputs) -> dict[str, Any]:
         "documents": exact(stats["documents"]),
         "size": in_bytes(stats["heldout_bytes"]),
         "choices": round(1 / stats["chance"]),
+        "suites": bool(stats.get("suites")),
+        "groups": [
+            {
+                "suite": name,
+                "accuracies": [(group, percent(value)) for group, value in found["accuracy_by_group"].items()],
+            }
+            for name, found in stats.get("suites", {}).items()
+            if "accuracy_by_group" in found
+        ],
     }
 
 

@@ -134,6 +134,8 @@ def story(folder: Path) -> dict[str, Artifact]:
             "xz_bits_per_byte": 2.821, "accuracy": 0.685, "accuracy_stderr": 0.033, "chance": 0.25, "documents": 100,
             "overlap_accuracy": 0.515, "overlap_accuracy_stderr": 0.036,
             "questions": 200, "heldout_bytes": 56_464,
+            "suites": {"zorro": {"kind": "minimal_pairs", "items": 2000, "accuracy": 0.612,
+                                 "accuracy_by_group": {"agreement": 0.587, HOSTILE: 0.637}}},
         }, checks=[CheckRecord(name="above_chance", passed=False, blocking=False, message=f"it said {HOSTILE}")]),
         "generation_samples": make("generation_samples", {"samples": 4}),
     }  # fmt: skip
@@ -148,6 +150,7 @@ def story(folder: Path) -> dict[str, Artifact]:
             ("continuation", "accuracy_likelihood", 0.34, 0.034, 200, 0.25),
             ("baseline_overlap", "accuracy", 0.515, 0.036, 200, 0.25),
             ("continuation", "bits_per_byte", 1.702, 0.029, 200, None),
+            ("zorro", "accuracy", 0.612, 0.011, 2000, 0.5),
         )
     ]
     (folder / "eval_results" / "evals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
