@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 from llm_core.errors import PedigreeError
@@ -11,6 +10,7 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.report import collect, figures
 from llm_core.report.ablation import ablation_pictures
+from llm_core.report.page import render
 from llm_core.report.style import Picture
 from llm_core.report.units import moment, short
 from llm_core.train.metrics import METRICS, read_metrics
@@ -95,20 +95,16 @@ def _page(
     ablation: dict[str, Any] | None,
     pictures: Mapping[str, Picture],
 ) -> str:
-    from jinja2 import Environment, StrictUndefined
-
     inputs = job.inputs
     run = inputs["pretrained_model"]
     checks_ = collect.check_rows(inputs)
     compared = ("ablation_", "learning_rates")
     if ablation:
         ablation = {**ablation, "pictures": [name for name in pictures if name.startswith(compared)]}
-    templates = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    folder = files("llm_core.report")
-    page = templates.from_string((folder / "page.html").read_text(encoding="utf-8"))
-    return page.render(
+    return render(
+        "training.html",
+        kind="training report",
         title=title,
-        css=(folder / "page.css").read_text(encoding="utf-8"),
         lead=(
             f"A language model of {short(headline['parameters'])} parameters, trained on {short(headline['tokens'])} "
             f"tokens. {collect.device(inputs)}, {moment(run.manifest.started)}."
