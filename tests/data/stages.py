@@ -11,13 +11,25 @@ from xxhash import xxh3_128_hexdigest
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.graph.job import Job
+from llm_core.store.digests import file_digest
+from llm_core.store.manifest import FileRecord
 
 
 def run(build: Callable[..., dict[str, Any]], work: Path, inputs: dict[str, Path], **config: Any) -> dict[str, Any]:
     """The statistics of a stage that writes into ``work / 'out'``."""
     (work / "out").mkdir(parents=True)
-    artifacts: Any = {role: SimpleNamespace(path=path) for role, path in inputs.items()}
+    artifacts: Any = {role: artifact(path) for role, path in inputs.items()}
     return build(Job("stage", "identity", artifacts, work, work / "out"), **config)
+
+
+def artifact(path: Path) -> SimpleNamespace:
+    """A folder as an artifact, with the files that are in it now."""
+    files = [
+        FileRecord(path=file.relative_to(path).as_posix(), size=file.stat().st_size, xxh3=file_digest(file))
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    ]
+    return SimpleNamespace(path=path, manifest=SimpleNamespace(files=files))
 
 
 def documents(texts: Iterable[str], source: str = "made", origin: str = "made.jsonl") -> pl.DataFrame:
