@@ -12,6 +12,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             group="data",
             description="Documents as their sources hold them; bad records are set aside with their position.",
             build="llm_core.data.raw:build",
+            parts="llm_core.data.raw:parts",
             checks="llm_core.data.raw:checks",
             gates=("not_empty",),
             advice=("bad_records",),

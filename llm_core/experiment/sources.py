@@ -8,29 +8,62 @@ from llm_core.experiment.base import Count, Share, Spec, outside_identity
 
 RUNTIME_ONLY = True
 
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A name that can stand in the names of files."""
+
 
 class PythonDocsSource(Spec):
     """Docstrings and package descriptions of the standard library and the installed packages."""
 
     kind: Literal["python_docs"] = "python_docs"
-    name: str = "python_docs"
+    name: SourceName = "python_docs"
     max_bytes: Count = 16_000_000
     min_characters: Count = 200
 
 
-class FilesSource(Spec):
-    """Local jsonl, parquet or txt files, plain or compressed with gzip or zstd."""
+class ReadingSpec(Spec):
+    """How the records of a file become documents: what one file's documents depend on, beside its content."""
+
+    name: SourceName
+    text_field: str = "text"
+    """The column or the key that holds the text, in jsonl and parquet."""
+    url_field: str | None = None
+    """The column or the key that holds the document's address. Web archives bring theirs."""
+    max_record_bytes: Count = 16_000_000
+    """A longer record is set aside as bad, and never held in memory whole."""
+    max_expansion: Count = 100
+    """Beyond 64 MiB, a file that unpacks to more than so many times its size is an error: text never does."""
+
+
+class FilesSource(ReadingSpec):
+    """Local jsonl, parquet, txt, html, WARC and WET files, plain or compressed with gzip or zstd."""
 
     kind: Literal["files"] = "files"
-    name: str = "files"
+    name: SourceName = "files"
     paths: Annotated[tuple[str, ...], outside_identity(min_length=1)]
-    """Glob patterns; relative ones start at the folder of the experiment's file."""
-    text_field: str = "text"
-    max_record_bytes: Count = 16_000_000
-    """A longer record is set aside as bad."""
+    """Glob patterns and folders; relative ones start at the folder of the experiment's file."""
 
 
-SourceSpec = Annotated[PythonDocsSource | FilesSource, Field(discriminator="kind")]
+class HuggingFaceSource(ReadingSpec):
+    """Parquet and jsonl files of a dataset on the Hugging Face Hub, at one commit."""
+
+    kind: Literal["hugging_face"] = "hugging_face"
+    name: SourceName = "hugging_face"
+    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+    """``owner/dataset``."""
+    revision: Annotated[str, Field(min_length=1)]
+    """A commit, 40 hexadecimal digits. A branch moves, and so is an error (which says where it is now)."""
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Patterns of names in the dataset; ``*`` matches anything, ``/`` too."""
+    max_bytes: Count | None = None
+    """At most so many bytes of text: whole files in the order of a hash of their names, and the start of the last."""
+    max_documents: Count | None = None
+    """At most so many documents, likewise."""
+    local_folder: Annotated[str | None, outside_identity()] = None
+    """A folder that holds the dataset's files as they are at ``revision``: nothing is asked of the Hub."""
+
+
+SourceSpec = Annotated[PythonDocsSource | FilesSource | HuggingFaceSource, Field(discriminator="kind")]
 
 
 class RawSpec(Spec):

@@ -6,6 +6,7 @@ import pytest
 from llm_core.data import raw
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
+from llm_core.data.sources.units import unit_name
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.sources import FilesSource, RawSpec
@@ -35,12 +36,18 @@ def test_parts_and_bad_records(tmp_path):
     out = tmp_path / "job" / "out"
     found = read(out / "parts")
     assert dict(found.schema) == DOCUMENT
-    assert [pl.read_parquet(path).height for path in sorted((out / "parts").iterdir())] == [10, 10, 7]
+    one, two = unit_name("one", "one.jsonl"), unit_name("two", "two.jsonl")
+    assert {path.name: pl.read_parquet(path).height for path in sorted((out / "parts").iterdir())} == {
+        f"{one}-0000.parquet": 10,
+        f"{one}-0001.parquet": 10,
+        f"{one}-0002.parquet": 3,
+        f"{two}-0000.parquet": 4,
+    }
     assert found["text"].to_list()[:4] == ["one 0", "one 1", "one 2", "one 4"]
     assert found.row(-1) == (document_id("two", "two.jsonl", 3), "two 3", "two", "two.jsonl", 3, None)
     assert found["doc_id"].n_unique() == 27
-    bad = pl.read_parquet(out / "bad_records.parquet")
-    assert bad.rows() == [
+    assert [path.name for path in (out / "bad_records").iterdir()] == [f"{one}-0000.parquet"]
+    assert read(out / "bad_records").rows() == [
         ("one", "one.jsonl", 3, "not JSON", "broken {"),
         ("one", "one.jsonl", 7, "no text", '{"text": null}'),
     ]
@@ -49,8 +56,12 @@ def test_parts_and_bad_records(tmp_path):
         "bytes": found["text"].str.len_bytes().sum(),
         "documents_by_source": {"one": 23, "two": 4},
         "bytes_by_source": {"one": found.filter(source="one")["text"].str.len_bytes().sum(), "two": 20},
+        "files_by_source": {"one": 1, "two": 1},
+        "bad_by_source": {"one": 2, "two": 0},
         "bad_records": 2,
         "bad_records_by_reason": {"no text": 1, "not JSON": 1},
+        "without_text": 0,
+        "skipped_by_kind": {},
     }
     assert [(check.name, check.passed) for check in raw.checks(stats, ChecksSpec())] == [
         ("not_empty", True),
@@ -58,6 +69,42 @@ def test_parts_and_bad_records(tmp_path):
     ]
     run(raw.build, tmp_path / "again", {}, raw=spec)
     assert digests(out) == digests(tmp_path / "again" / "out")
+
+
+def test_a_changed_or_added_file_makes_its_own_unit_only(tmp_path):
+    for number in range(5):
+        source(tmp_path / "in", f"{number}", texts(3, f"file {number}"))
+    files = FilesSource(name="web", paths=(str(tmp_path / "in"),))
+
+    def keys(**options):
+        spec = RawSpec(sources=(files.model_copy(update=options),))
+        return {task.name: task.key("code") for task in raw.parts({}, spec)}
+
+    before = keys()
+    assert list(before) == [unit_name("web", f"{number}.jsonl") for number in range(5)]
+    source(tmp_path / "in", "2", texts(4, "other"))
+    source(tmp_path / "in", "5", texts(1, "new"))
+    after = keys()
+    assert {name for name in after if after[name] != before.get(name)} == {
+        unit_name("web", "2.jsonl"),
+        unit_name("web", "5.jsonl"),
+    }
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert keys(paths=(str(tmp_path / "moved"),)) == after
+    assert not keys(paths=(str(tmp_path / "moved"),), text_field="body").items() & after.items()
+
+
+def test_a_part_holds_at_most_its_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("llm_core.data.sources.units.PART_BYTES", 100)
+    lines = [json.dumps({"text": "ä" * count}) for count in (20, 20, 20, 90, 1, 1)]
+    run(raw.build, tmp_path / "job", {}, raw=RawSpec(sources=(source(tmp_path / "in", "web", lines),)))
+    parts = sorted((tmp_path / "job" / "out" / "parts").iterdir())
+    assert [pl.read_parquet(path)["text"].str.len_bytes().to_list() for path in parts] == [
+        [40, 40],
+        [40],
+        [180],
+        [2, 2],
+    ]
 
 
 def test_too_many_bad_records_stop_the_stage(tmp_path):
@@ -72,17 +119,18 @@ def test_too_many_bad_records_stop_the_stage(tmp_path):
     run(raw.build, tmp_path / "allowed", {}, raw=RawSpec(sources=(files,), max_bad_share=0.03))
 
 
-def test_a_retry_does_not_count_what_a_killed_attempt_left(tmp_path):
-    spec = RawSpec(sources=(source(tmp_path / "in", "web", [*texts(9, "x"), "{"]),), max_bad_share=0.5)
-    (tmp_path / "job" / "bad").mkdir(parents=True)
-    (tmp_path / "job" / "bad" / "00007.parquet").write_bytes(b"torn")
-    run(raw.build, tmp_path / "job", {}, raw=spec)
-    assert pl.read_parquet(tmp_path / "job" / "out" / "bad_records.parquet").height == 1
-
-
 def test_a_source_without_documents_is_an_error(tmp_path):
     spec = RawSpec(sources=(source(tmp_path / "in", "full", texts(2, "x")), source(tmp_path / "in", "empty", [])))
     with pytest.raises(PedigreeError, match="source 'empty': holds no documents"):
+        run(raw.build, tmp_path / "job", {}, raw=spec)
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_stage(tmp_path, monkeypatch):
+    spec = RawSpec(sources=(source(tmp_path / "in", "web", texts(3, "x")),))
+    tasks = raw.parts({}, spec)
+    source(tmp_path / "in", "web", texts(4, "y"))
+    monkeypatch.setattr(raw.SOURCES, "load", lambda kind: lambda source: type("S", (), {"chosen": lambda *_: tasks})())
+    with pytest.raises(PedigreeError, match=r"web\.jsonl: changed while it was read"):
         run(raw.build, tmp_path / "job", {}, raw=spec)
 
 
@@ -93,3 +141,9 @@ def test_externals_carry_the_name_of_their_source(tmp_path):
     found = raw.externals(spec)
     assert list(found) == ["one/one.jsonl", "two/two.jsonl"]
     assert len(set(found.values())) == 1
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "ä", "x" * 65, "a\n"])
+def test_names_of_sources_can_stand_in_file_names(name):
+    with pytest.raises(ValueError, match="name"):
+        FilesSource(name=name, paths=("x",))

@@ -14,15 +14,19 @@ import re
 import sysconfig
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from email import message_from_string
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
 from llm_core.data.records import BadRecord, Document, checked, excerpt
+from llm_core.data.sources.units import unit_name, write_unit
 from llm_core.experiment.sources import PythonDocsSource
+from llm_core.graph.part import PartTask, PartWork
+from llm_core.store.parts import Part
 
 OWN_DISTRIBUTION = "pedigree_llm"
 
@@ -51,7 +55,17 @@ class PythonDocs:
             versions[name] = version
         return versions
 
-    def records(self, progress: Callable[[float, float, str], None]) -> Iterator[Document | BadRecord]:
+    def tasks(self, documents_per_part: int) -> list[PartTask]:
+        """One task: a size limit ties all files together."""
+        config = {"source": self._source, "documents_per_part": documents_per_part}
+        name = unit_name(self._source.name, "the installation")
+        return [PartTask(name, installation_part, {}, config, {"versions": self.externals()})]
+
+    def chosen(self, documents_per_part: int, make: Callable[[Sequence[PartTask]], list[Part]]) -> list[PartTask]:  # noqa: ARG002
+        """That one task, which keeps to the limit by itself."""
+        return self.tasks(documents_per_part)
+
+    def records(self) -> Iterator[Document | BadRecord]:
         """Documents until the next one would exceed ``max_bytes`` of text."""
         files = {**_distribution_files(), **_standard_library_files()}
         taken = 0
@@ -67,11 +81,15 @@ class PythonDocs:
                     continue
                 record = checked(origin, row, text)
                 if isinstance(record, Document):
-                    taken += len(text.encode())
+                    taken += record.size
                     if taken > self._source.max_bytes:
                         return
                 yield record
-            progress(taken, self._source.max_bytes, "bytes")
+
+
+def installation_part(work: PartWork, source: PythonDocsSource, documents_per_part: int) -> dict[str, Any]:
+    """The parts of what is installed here."""
+    return write_unit(work.name, work.out, source.name, PythonDocs(source).records(), documents_per_part)
 
 
 def _distributions() -> list[Path]:

@@ -12,13 +12,17 @@ from llm_core.data.records import BadRecord, Document
 from llm_core.data.sources.files import Files
 from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import FilesSource
+from tests.data.sources.units import made
 
 TEXTS = ["first", "zweite Zeile\nund mehr", "δεύτερο"]
 
 
+def doc(origin, row, text, url=None):
+    return Document(origin, row, text, len(text.encode()), url)
+
+
 def records(*paths, **options):
-    source = FilesSource(paths=tuple(str(path) for path in paths), **options)
-    return list(Files(source).records(lambda *_: None))
+    return made(Files(FilesSource(paths=tuple(str(path) for path in paths), **options)).tasks(10_000))
 
 
 def jsonl(texts=TEXTS, field="text"):
@@ -34,20 +38,18 @@ def pack(name, content):
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
 def test_jsonl(tmp_path, name):
     (tmp_path / name).write_bytes(pack(name, jsonl(field="content")))
-    assert records(tmp_path / name, text_field="content") == [
-        Document(name, row, text) for row, text in enumerate(TEXTS)
-    ]
+    assert records(tmp_path / name, text_field="content") == [doc(name, row, text) for row, text in enumerate(TEXTS)]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
 def test_txt_is_one_document(tmp_path, name):
     (tmp_path / name).write_bytes(pack(name, "\ufeffone\n\ntwo\n".encode()))
-    assert records(tmp_path / name) == [Document(name, 0, "one\n\ntwo\n")]
+    assert records(tmp_path / name) == [doc(name, 0, "one\n\ntwo\n")]
     (tmp_path / name).write_bytes(pack(name, b"good \xff bad"))
     assert records(tmp_path / name) == [BadRecord(name, 0, "not UTF-8", "good \\xff bad")]
     (tmp_path / name).write_bytes(pack(name, b"12345"))
     assert records(tmp_path / name, max_record_bytes=4)[0].reason == "longer than max_record_bytes"
-    assert records(tmp_path / name, max_record_bytes=5) == [Document(name, 0, "12345")]
+    assert records(tmp_path / name, max_record_bytes=5) == [doc(name, 0, "12345")]
 
 
 def test_parquet(tmp_path):
@@ -108,7 +110,7 @@ def test_a_bad_line_is_set_aside_with_its_place(tmp_path, line, reason, suffix):
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(pack(path.name, b'{"text": "before"}\n\n' + line + b'\n{"text": "after"}'))
     before, bad, after = records(path, max_record_bytes=150_000)
-    assert (before, after) == (Document(path.name, 0, "before"), Document(path.name, 3, "after"))
+    assert (before, after) == (doc(path.name, 0, "before"), doc(path.name, 3, "after"))
     assert (bad.origin, bad.row, bad.reason) == (path.name, 2, reason)
     assert len(bad.excerpt) <= 1000
     assert bad.excerpt.isascii()
@@ -243,9 +245,15 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
                 records(tmp_path / pattern)
 
 
-def test_a_folder_is_told_from_its_files(tmp_path):
-    with pytest.raises(PedigreeError, match=r"is a folder; say which of its files to read, as in .*/\*\.jsonl"):
-        records(tmp_path)
+def test_a_folder_stands_for_the_files_below_it(tmp_path):
+    for name in ("a.jsonl", "deep/b.jsonl.gz", "deep/er/c.txt", "README.md", ".hidden/d.jsonl", "deep/.e.jsonl"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pack(name, jsonl([name])))
+    assert [record.origin for record in records(tmp_path / "in")] == ["a.jsonl", "deep/b.jsonl.gz", "deep/er/c.txt"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PedigreeError, match=r"no file matches .*empty"):
+        records(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("name", [b"a\xff.jsonl", b"x\xff/a.jsonl"])

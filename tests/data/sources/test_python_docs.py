@@ -12,7 +12,7 @@ LONG = "A sentence that is long enough to count."
 
 
 def records(**options):
-    return list(PythonDocs(PythonDocsSource(**options)).records(lambda *_: None))
+    return list(PythonDocs(PythonDocsSource(**options)).records())
 
 
 @pytest.fixture

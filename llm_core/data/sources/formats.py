@@ -1,0 +1,110 @@
+"""Which files can be read, and the function that makes the parts of a unit of each kind of file.
+
+There is one such function per format, so that a change of one reader leaves the parts of the others alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_core.data.records import Record
+from llm_core.data.sources.archives import archive_records
+from llm_core.data.sources.html import html_records
+from llm_core.data.sources.jsonl import jsonl_records
+from llm_core.data.sources.parquet import parquet_records
+from llm_core.data.sources.paths import shown, unreadable
+from llm_core.data.sources.plain import plain_records
+from llm_core.data.sources.streams import COMPRESSED, DamagedError, ExpansionError
+from llm_core.data.sources.units import Limits, write_unit
+from llm_core.errors import PedigreeError
+from llm_core.experiment.sources import ReadingSpec
+from llm_core.graph.part import PartWork
+
+Reader = Callable[[str, Path, ReadingSpec], Iterator[Record]]
+
+
+def jsonl_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of files of JSON lines."""
+    return _make(work, reading, documents_per_part, jsonl_records)
+
+
+def parquet_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of Parquet files."""
+    return _make(work, reading, documents_per_part, parquet_records)
+
+
+def plain_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of text files, each a document."""
+    return _make(work, reading, documents_per_part, plain_records)
+
+
+def html_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of HTML files, each a document."""
+    return _make(work, reading, documents_per_part, html_records)
+
+
+def archive_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of WARC and WET files."""
+    return _make(work, reading, documents_per_part, archive_records)
+
+
+FORMATS: Mapping[str, Callable[[PartWork, ReadingSpec, int], dict[str, Any]]] = {
+    ".jsonl": jsonl_part,
+    ".json": jsonl_part,
+    ".parquet": parquet_part,
+    ".txt": plain_part,
+    ".html": html_part,
+    ".htm": html_part,
+    ".warc": archive_part,
+    ".wet": archive_part,
+}
+"""Suffix → function of a part. ``.json`` is taken for JSON lines, as most datasets on the Hub mean it."""
+
+ONE_DOCUMENT = (".txt", ".html", ".htm")
+"""Formats in which a file is one document."""
+
+KNOWN = ".jsonl, .json (lines), .txt, .html, .warc and .wet, also with .gz or .zst, and .parquet"
+
+
+def known_format(name: str) -> str | None:
+    """The suffix that says how to read the file called ``name``; None if none does."""
+    path = Path(name)
+    packed = path.suffix in COMPRESSED
+    suffix = Path(path.stem).suffix if packed else path.suffix
+    return suffix if suffix in FORMATS and not (packed and suffix == ".parquet") else None
+
+
+def format_of(path: Path) -> str:
+    """``known_format``; raises ``PedigreeError`` where it is None."""
+    suffix = known_format(path.name)
+    if suffix is None:
+        raise PedigreeError(f"{shown(path)}: its name does not say how to read it; known: {KNOWN}")
+    return suffix
+
+
+def file_records(files: Mapping[str, Path], reading: ReadingSpec, reader: Reader) -> Iterator[Record]:
+    """Every record of every file (origin → path); raises ``PedigreeError`` for one that can't be read to its end."""
+    for origin, path in files.items():
+        count = 0
+        try:
+            for record in reader(origin, path, reading):
+                yield record
+                count += 1
+        except DamagedError as error:
+            raise PedigreeError(
+                f"{shown(path)}: damaged at byte {error.position} of the file, after {count} whole records: {error}; "
+                "fetch the file again, or take it out of the source"
+            ) from None
+        except ExpansionError as error:
+            raise PedigreeError(
+                f"{shown(path)}: expands too far: {error}, more than max_expansion ({reading.max_expansion}) times as "
+                "much; take the file out of the source, or raise max_expansion if it is what you want to read"
+            ) from None
+        except OSError as error:
+            raise unreadable(path, error) from None
+
+
+def _make(work: PartWork, reading: ReadingSpec, documents_per_part: int, reader: Reader) -> dict[str, Any]:
+    limits = Limits(work.settings.get("max_bytes"), work.settings.get("max_documents"))
+    records = file_records(work.inputs, reading, reader)
+    return write_unit(work.name, work.out, reading.name, records, documents_per_part, limits)

@@ -1,0 +1,56 @@
+"""Parquet: one document a row, its text in a column."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from llm_core.data.records import BadRecord, Document, checked, excerpt
+from llm_core.data.sources.jsonl import TOO_LONG
+from llm_core.data.sources.streams import FREE_EXPANSION, ExpansionError
+from llm_core.errors import PedigreeError
+from llm_core.experiment.sources import ReadingSpec
+
+_BATCH = 1000
+
+
+def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Document | BadRecord]:
+    """A record for every row; memory holds about a row group of the columns that are read."""
+    row, size, allowed = 0, 0, FREE_EXPANSION + reading.max_expansion * path.stat().st_size
+    try:
+        for texts, urls in _batches(path, reading):
+            for text, url in zip(texts, urls, strict=True):
+                if text is None:
+                    yield BadRecord(origin, row, "no text", "")
+                elif len(text) * 4 > reading.max_record_bytes and len(text.encode()) > reading.max_record_bytes:
+                    yield BadRecord(origin, row, TOO_LONG, excerpt(text))
+                else:
+                    record = checked(origin, row, text, url)
+                    size += record.size if isinstance(record, Document) else 0
+                    yield record
+                row += 1
+            if size > allowed:
+                raise ExpansionError(f"its first {row:,} rows hold {size:,} bytes of text")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise PedigreeError(
+            f"{path}: can't be read as Parquet, after {row} whole records: {error}; fetch the file again"
+        ) from None
+
+
+def _batches(path: Path, reading: ReadingSpec) -> Iterator[tuple[pl.Series, pl.Series]]:
+    """(texts, addresses) of a number of rows at a time."""
+    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    schema = frame.collect_schema()
+    fields = {"text": reading.text_field, "url": reading.url_field}
+    columns = {}
+    for what, column in fields.items():
+        if column is None:
+            columns[what] = pl.lit(None, pl.String)
+            continue
+        dtype = schema.get(column)
+        if dtype is None or not (dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum)):
+            found = f"is {dtype}" if dtype is not None else "does not exist"
+            raise PedigreeError(f"{path}: the column {column!r} {found}; name a column of text in '{what}_field'")
+        columns[what] = pl.col(column).cast(pl.String)
+    for batch in frame.select(**columns).collect_batches(chunk_size=_BATCH, maintain_order=True):
+        yield batch["text"], batch["url"]

@@ -1,0 +1,134 @@
+"""Units: what of a source is read in one go, and becomes parts of its own. Mostly a file.
+
+A unit's parts depend on its own content and on how it is read, so a changed or added file re-does its own unit only.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+from xxhash import xxh3_64_hexdigest
+
+from llm_core.data.parts import DOCUMENT, PART_BYTES, write_part
+from llm_core.data.records import BadRecord, Document, Record, Skipped, document_id
+from llm_core.errors import PedigreeError
+
+BAD_RECORD = {"source": pl.String, "origin": pl.String, "row": pl.Int64, "reason": pl.String, "excerpt": pl.String}
+
+OFFENDERS_NAMED = 3
+
+_BAD_PER_PART = 50_000
+
+
+class Limits(NamedTuple):
+    """The most that may be taken of a unit; None is all."""
+
+    max_bytes: int | None = None
+    max_documents: int | None = None
+
+
+def unit_name(source: str, origin: str) -> str:
+    """``<source>-<12 hexadecimal digits of origin>``: how the names of a unit's parts begin."""
+    return f"{source}-{xxh3_64_hexdigest(origin.encode())[:12]}"
+
+
+def write_unit(
+    name: str,
+    out: Path,
+    source: str,
+    records: Iterable[Record],
+    documents_per_part: int,
+    limits: Limits | None = None,
+) -> dict[str, Any]:
+    """Write the documents of a unit to ``parts/<name>-<nnnn>.parquet``, what is bad to ``bad_records/``.
+
+    A part is closed at ``documents_per_part`` documents or ``PART_BYTES`` of text. Returns the unit's statistics.
+    """
+    parts = _Writer(out / "parts", name, DOCUMENT, documents_per_part)
+    bad = _Writer(out / "bad_records", name, BAD_RECORD, _BAD_PER_PART)
+    reasons: Counter[str] = Counter()
+    expected: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    offenders: list[str] = []
+    documents = size = 0
+    cut = False
+    for record in _limited(records, limits or Limits()):
+        if isinstance(record, Document):
+            origin, row, text, length, url = record
+            parts.add((document_id(source, origin, row), text, source, origin, row, url), length)
+            documents += 1
+            size += length
+        elif isinstance(record, BadRecord):
+            bad.add((source, record.origin, record.row, record.reason, record.excerpt), len(record.excerpt))
+            (expected if record.expected else reasons)[record.reason] += 1
+            if not record.expected and len(offenders) < OFFENDERS_NAMED:
+                offenders.append(f"{source}/{record.origin}, row {record.row}: {record.reason}: {record.excerpt}")
+        elif isinstance(record, Skipped):
+            skipped[record.kind] += 1
+        else:
+            cut = True
+    parts.flush()
+    bad.flush()
+    return {
+        "source": source,
+        "documents": documents,
+        "bytes": size,
+        "bad": dict(sorted(reasons.items())),
+        "expected": dict(sorted(expected.items())),
+        "skipped": dict(sorted(skipped.items())),
+        "offenders": offenders,
+        "cut": cut,
+    }
+
+
+def _limited(records: Iterable[Record], limits: Limits) -> Iterator[Record | None]:
+    """The records up to the first document that would exceed the limits; in its place None."""
+    documents = size = 0
+    for record in records:
+        if isinstance(record, Document):
+            documents += 1
+            size += record.size
+            if (limits.max_bytes is not None and size > limits.max_bytes) or (
+                limits.max_documents is not None and documents > limits.max_documents
+            ):
+                yield None
+                return
+        yield record
+
+
+class _Writer:
+    """Collects rows and writes a part whenever ``rows_per_part`` rows or ``PART_BYTES`` of text are together."""
+
+    def __init__(self, folder: Path, name: str, schema: dict[str, Any], rows_per_part: int) -> None:
+        self._folder, self._name, self._schema, self._rows_per_part = folder, name, schema, rows_per_part
+        self._columns: list[list[object]] = [[] for _ in schema]
+        self._bytes = 0
+        self._parts = 0
+
+    def add(self, row: Sequence[object], size: int) -> None:
+        """One row in the schema's order; ``size`` is the bytes of its text."""
+        count = len(self._columns[0])
+        if count and (count >= self._rows_per_part or self._bytes + size > PART_BYTES):
+            self.flush()
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+        self._bytes += size
+
+    def flush(self) -> None:
+        """Write what is left, if anything."""
+        if not self._columns[0]:
+            return
+        columns = zip(self._schema.items(), self._columns, strict=True)
+        frame = pl.DataFrame([pl.Series(name, values, dtype, strict=True) for (name, dtype), values in columns])
+        write_part(self._folder / f"{self._name}-{self._parts:04d}.parquet", frame)
+        self._columns = [[] for _ in self._schema]
+        self._bytes, self._parts = 0, self._parts + 1
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Raise where two units of a source fell on one name (one in a hundred thousand at a hundred thousand files)."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise PedigreeError(f"two files of the source are called {name} by the hash of their names; rename one")
