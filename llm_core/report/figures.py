@@ -31,7 +31,7 @@ def bits_per_byte(rows: Sequence[tuple[str, float, float | None]]) -> Picture:
                 f"{value:.3f}", (value + (error or 0), place), (6, 0), textcoords="offset points", va="center",
                 weight=weight,
             )  # fmt: skip
-        _name_rows(axes, [name for name, _, _ in rows])
+        name_rows(axes, [name for name, _, _ in rows])
         axes.set_xlim(0, max(values) * 1.15)
         axes.set_xlabel("bits per byte of held-out text (lower is better)")
 
@@ -53,7 +53,7 @@ def funnel(rows: Sequence[tuple[str, int, int]]) -> Picture:
                 f"{short(count)} documents, {in_bytes(size)}{lost}", (count, place), (6, 0),
                 textcoords="offset points", va="center",
             )  # fmt: skip
-        _name_rows(axes, [name for name, _, _ in rows])
+        name_rows(axes, [name for name, _, _ in rows])
         axes.set_xlim(0, max(*documents, 1) * 1.62)
         axes.xaxis.set_visible(False)
         axes.spines["bottom"].set_visible(False)
@@ -72,7 +72,7 @@ def drops(rows: Sequence[tuple[str, int]], total: int) -> Picture:
                 f"{short(count)}  ({percent(count / total) if total else '–'})", (count, place), (6, 0),
                 textcoords="offset points", va="center",
             )  # fmt: skip
-        _name_rows(axes, [name for name, _ in rows])
+        name_rows(axes, [name for name, _ in rows])
         axes.set_xlim(0, max(*counts, 1) * 1.3)
         axes.xaxis.set_visible(False)
         axes.spines["bottom"].set_visible(False)
@@ -178,7 +178,7 @@ def dots(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, 
         for place, (label, value) in enumerate(rows):
             axes.plot([value], [place], "o", color=BLUE, markersize=8, markerfacecolor=BLUE if label == ours else PALE)
             axes.annotate(f"{value:.4f}", (value, place), (9, 0), textcoords="offset points", va="center")
-        _name_rows(axes, [label for label, _ in rows])
+        name_rows(axes, [label for label, _ in rows])
         axes.grid(visible=True, axis="y", color=RULE)
         spread = max(max(values) - min(values), 1e-3)
         axes.set_xlim(min(values) - 0.25 * spread, max(values) + 0.6 * spread)
@@ -201,7 +201,7 @@ def bars(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, 
                 short(value) if abs(value) >= 100 else f"{value:.4g}", (value, place), (6, 0),
                 textcoords="offset points", va="center",
             )  # fmt: skip
-        _name_rows(axes, [label for label, _ in rows])
+        name_rows(axes, [label for label, _ in rows])
         axes.set_xlim(0, max(*values, 1e-9) * 1.22)
         label_ticks(axes.xaxis, most=4)
         axes.set_xlabel(unit)
@@ -222,7 +222,7 @@ def differences(rows: Sequence[tuple[str, float]], baseline: str) -> Picture:
                 signed(value), (value, place), (6 * side, 0), textcoords="offset points", va="center",
                 ha="right" if value < 0 else "left",
             )  # fmt: skip
-        _name_rows(axes, [label for label, _ in rows])
+        name_rows(axes, [label for label, _ in rows])
         reach = max(max((abs(value) for value in values), default=0.0), 1e-3) * 2.4
         axes.set_xlim(-reach, reach)
         label_ticks(axes.xaxis, most=4)
@@ -274,7 +274,7 @@ def accuracy(rows: Sequence[tuple[str, float, float | None]], chance: float) -> 
                 weight="bold" if place == 0 else "normal",
             )  # fmt: skip
         axes.axvline(chance, color=ROSE, linewidth=1.4)
-        _name_rows(axes, [name for name, _, _ in rows])
+        name_rows(axes, [name for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.45, -0.9)
         axes.annotate(f"chance {percent(chance)}", (chance, -0.6), (5, 0), textcoords="offset points", color=ROSE)
         axes.set_xlim(0, 1.08)
@@ -295,14 +295,14 @@ def times(rows: Sequence[tuple[str, float]]) -> Picture:
         axes.barh(np.arange(len(bars_)), seconds, height=0.6, color=BLUE)
         for place, value in enumerate(seconds):
             axes.annotate(percent(value / total), (value, place), (6, 0), textcoords="offset points", va="center")
-        _name_rows(axes, [label for label, _ in bars_])
+        name_rows(axes, [label for label, _ in bars_])
         axes.set_xlim(0, max(*seconds, 1e-9) * 1.15)
         axes.set_xlabel("seconds")
 
     return draw("time_by_stage", "Where the time went", (FULL, 0.75 + 0.3 * len(bars_)), paint)
 
 
-def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
+def name_rows(axes: "Axes", names: Sequence[str]) -> None:
     """First row on top, names in ink, no ticks beside them."""
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.grid(visible=False, axis="y")

@@ -1,0 +1,271 @@
+"""From the artifacts of the data stages to what the data report says."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from llm_core.report.data_samples import Excerpt, dropped_samples, kept_samples, side_by_side, texts_of
+from llm_core.report.units import exact, in_bytes, percent, short
+from llm_core.store.manifest import Artifact
+
+Inputs = Mapping[str, Artifact]
+
+RAW, SPLIT = "raw_documents", "pretraining_documents"
+STAGES = {
+    "clean_documents": "clean",
+    "unique_documents": "unique",
+    "decontaminated_documents": "decontaminated",
+}
+"""The stages that drop documents, in order; each tells its ``funnel`` (see ``llm_core.data.funnel``)."""
+LARGEST, PAIRS = 10, 6
+NONE = "\N{EN DASH}"
+
+
+def dropping(inputs: Inputs) -> dict[str, Artifact]:
+    """Those of the stages that drop documents which are among the inputs."""
+    return {stage: inputs[stage] for stage in STAGES if stage in inputs}
+
+
+def unaccounted(inputs: Inputs) -> list[str]:
+    """Where a stage's documents are not, source by source, those that the stage before it left. Should be empty."""
+    before = dict(inputs[RAW].stats["documents_by_source"])
+    found = []
+    for stage, artifact in dropping(inputs).items():
+        for source, counts in artifact.stats["funnel"].items():
+            came = before.pop(source, 0)
+            gone = sum(rule["documents"] for rule in counts["dropped"].values())
+            if came != counts["documents_in"] or counts["documents_in"] != counts["documents"] + gone:
+                read, stayed = counts["documents_in"], counts["documents"]
+                found.append(f"{stage}, {source}: {came} came, {read} were read, {stayed} stayed, {gone} were dropped")
+        found += [f"{stage}, {source}: {count} came, none was read" for source, count in before.items() if count]
+        before = {source: counts["documents"] for source, counts in artifact.stats["funnel"].items()}
+    split = inputs[SPLIT].stats
+    if sum(before.values()) != split["train_documents"] + split["heldout_documents"]:
+        found.append(
+            f"{SPLIT}: {sum(before.values())} came, {split['train_documents']} and {split['heldout_documents']} are in "
+            "the splits"
+        )
+    return found
+
+
+def text_by_stage(inputs: Inputs) -> list[tuple[str, dict[str, int]]]:
+    """(stage, source → bytes of text)."""
+    rows = [("raw", dict(inputs[RAW].stats["bytes_by_source"]))]
+    for stage, artifact in dropping(inputs).items():
+        rows.append((STAGES[stage], {source: item["bytes"] for source, item in artifact.stats["funnel"].items()}))
+    return rows
+
+
+def funnel(inputs: Inputs) -> list[dict[str, str]]:
+    """The rows of the funnel: every stage, every rule that dropped something, with documents and bytes."""
+    raw, split = inputs[RAW].stats, inputs[SPLIT].stats
+    documents, size = raw["documents"], raw["bytes"]
+    rows = [_level("raw documents", documents, size, documents, size)]
+    before = size
+    for stage, artifact in dropping(inputs).items():
+        for rule, counts in drops_by_rule(artifact):
+            rows.append(
+                {
+                    "name": words(rule),
+                    "documents": f"−{exact(counts['documents'])}",
+                    "size": f"−{in_bytes(counts['bytes'])}",
+                    "share": percent(counts["documents"] / documents) if documents else NONE,
+                    "bytes_share": percent(counts["bytes"] / size) if size else NONE,
+                    "kind": "drop",
+                }
+            )
+        stats = artifact.stats
+        edited = before - stats["bytes"] - sum(item["bytes"] for _, item in drops_by_rule(artifact))
+        before = stats["bytes"]
+        if edited:
+            less = edited > 0
+            rows.append(
+                {
+                    "name": f"text that edits {'take from' if less else 'add to'} documents",
+                    "documents": "",
+                    "size": f"{'−' if less else '+'}{in_bytes(abs(edited))}",
+                    "share": "",
+                    "bytes_share": percent(abs(edited) / size) if size else NONE,
+                    "kind": "drop",
+                }
+            )
+        rows.append(_level(f"{STAGES[stage]} documents", stats["documents"], stats["bytes"], documents, size))
+    for name in ("train", "heldout"):
+        label = {"train": "training split", "heldout": "held-out split"}[name]
+        rows.append(_level(label, split[f"{name}_documents"], split[f"{name}_bytes"], documents, size))
+    return rows
+
+
+def _level(name: str, documents: int, size: int, of_documents: int, of_bytes: int) -> dict[str, str]:
+    return {
+        "name": name,
+        "documents": exact(documents),
+        "size": in_bytes(size),
+        "share": percent(documents / of_documents) if of_documents else NONE,
+        "bytes_share": percent(size / of_bytes) if of_bytes else NONE,
+        "kind": "level",
+    }
+
+
+def drops_by_rule(artifact: Artifact) -> list[tuple[str, dict[str, int]]]:
+    """(rule, documents and bytes over all sources), the busiest first."""
+    found: dict[str, Counter[str]] = {}
+    for counts in artifact.stats["funnel"].values():
+        for rule, dropped in counts["dropped"].items():
+            found.setdefault(rule, Counter()).update(dropped)
+    ordered = sorted(found.items(), key=lambda item: (-item[1]["documents"], item[0]))
+    return [(rule, dict(counts)) for rule, counts in ordered if counts["documents"]]
+
+
+def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
+    """A table: the share of every source's documents that each rule dropped, of those that came to its stage."""
+    sources = [source for source, count in inputs[RAW].stats["documents_by_source"].items() if count]
+    rows = []
+    for stage, artifact in dropping(inputs).items():
+        found = artifact.stats["funnel"]
+        for rule, counts in drops_by_rule(artifact):
+            cells = []
+            for source in sources:
+                dropped = found.get(source, {"dropped": {}})["dropped"].get(rule, {"documents": 0})["documents"]
+                cells.append(percent(dropped / found[source]["documents_in"]) if dropped else NONE)
+            rows.append(
+                {"stage": STAGES[stage], "rule": words(rule), "all": exact(counts["documents"]), "cells": cells}
+            )
+    return {"sources": sources, "rows": rows} if rows else None
+
+
+def drop_samples(inputs: Inputs) -> list[dict[str, Any]]:
+    """By stage and rule: how many were dropped, and excerpts of some, each with what the rule found."""
+    found = []
+    for stage, artifact in dropping(inputs).items():
+        samples = dropped_samples(artifact.path / "dropped")
+        for rule, counts in drops_by_rule(artifact):
+            cards = [{"excerpt": excerpt, "facts": _facts(more)} for excerpt, more in samples.get(rule, [])]
+            found.append(
+                {"stage": STAGES[stage], "rule": words(rule), "count": exact(counts["documents"]), "cards": cards}
+            )
+    return found
+
+
+def _facts(more: Mapping[str, Any]) -> str:
+    shown = [
+        f"{words(name)} {value:.4g}" if isinstance(value, float) else f"{words(name)} {value}"
+        for name, value in more.items()
+        if name not in ("rule", "kept_doc_id", "url") and value is not None
+    ]
+    return ", ".join(shown)
+
+
+def kept(inputs: Inputs) -> list[Excerpt]:
+    """Some of the documents that a model is trained on."""
+    return kept_samples(inputs[SPLIT].path / "train")
+
+
+def clusters(inputs: Inputs) -> dict[str, Any] | None:
+    """Sizes of clusters, the largest ones, and pairs side by side; None where no documents were alike."""
+    artifact = inputs.get("unique_documents")
+    if artifact is None or not (artifact.path / "clusters.parquet").is_file():
+        return None
+    members = pl.read_parquet(artifact.path / "clusters.parquet")
+    if not members.height:
+        return None
+    heads = members.filter("kept").sort("size", "doc_id", descending=[True, False])
+    return {
+        "sizes": _doublings(heads["size"]),
+        "documents": members.height,
+        "clusters": heads.height,
+        "across": members.group_by("cluster").agg(pl.col("source").n_unique()).filter(pl.col("source") > 1).height,
+        "largest": _largest(artifact, members, heads.head(LARGEST)),
+        "pairs": _pairs(artifact, members),
+    }
+
+
+def _doublings(sizes: pl.Series) -> dict[str, int]:
+    bins = Counter(int(size).bit_length() - 1 for size in sizes)
+    return {str(place): count for place, count in sorted(bins.items())}
+
+
+def _largest(artifact: Artifact, members: pl.DataFrame, heads: pl.DataFrame) -> list[dict[str, Any]]:
+    texts = texts_of(artifact.path / "parts", heads["doc_id"].to_list())
+    rows = []
+    for cluster, doc_id, size in heads.select("cluster", "doc_id", "size").iter_rows():
+        own = members.filter(pl.col("cluster") == cluster)
+        sources = sorted(own["source"].value_counts().iter_rows(), key=lambda item: (-item[1], item[0]))
+        text = texts.get(doc_id, {"text": ""})["text"]
+        rows.append(
+            {
+                "size": exact(size),
+                "sources": ", ".join(f"{source} ({exact(count)})" for source, count in sources),
+                "least": f"{min(own['similarity'].to_list()):.2f}",
+                "doc_id": doc_id,
+                "text": " ".join(text[:400].split())[:160],
+            }
+        )
+    return rows
+
+
+def _pairs(artifact: Artifact, members: pl.DataFrame) -> list[dict[str, Any]]:
+    """Near duplicates, from the least alike to the most, each beside the document that stays for it."""
+    near = members.filter(~pl.col("kept") & (pl.col("rule") == "near_duplicate")).sort("similarity", "doc_id")
+    if not near.height:
+        return []
+    count = min(PAIRS, near.height)
+    chosen = near[[round(place * (near.height - 1) / max(count - 1, 1)) for place in range(count)]]
+    heads = dict(members.filter("kept").select("cluster", "doc_id").iter_rows())
+    pairs = [(row["doc_id"], heads[row["cluster"]], row["similarity"]) for row in chosen.to_dicts()]
+    gone = texts_of(artifact.path / "dropped", [pair[0] for pair in pairs])
+    stays = texts_of(artifact.path / "parts", [pair[1] for pair in pairs])
+    found = []
+    for dropped, left, similarity in pairs:
+        one, other = side_by_side(stays[left]["text"], gone[dropped]["text"])
+        found.append(
+            {
+                "similarity": f"{similarity:.2f}",
+                "sides": [
+                    {"what": "stays", "row": stays[left], "pieces": one},
+                    {"what": "dropped", "row": gone[dropped], "pieces": other},
+                ],
+            }
+        )
+    return found
+
+
+def tokens_by_source(inputs: Inputs) -> list[dict[str, Any]]:
+    """(source, tokens, documents, share) of the training split, the largest first."""
+    index = json.loads((inputs["token_shards"].path / "shards.json").read_bytes())
+    totals: dict[str, Counter[str]] = {}
+    for shard in index["splits"]["train"]["shards"]:
+        totals.setdefault(shard["source"], Counter()).update(tokens=shard["tokens"], documents=shard["documents"])
+    total = sum(counts["tokens"] for counts in totals.values())
+    return [
+        {
+            "source": source,
+            "tokens": counts["tokens"],
+            "documents": counts["documents"],
+            "share": counts["tokens"] / total if total else 0.0,
+            "mean": counts["tokens"] / counts["documents"] if counts["documents"] else 0.0,
+        }
+        for source, counts in sorted(totals.items(), key=lambda item: (-item[1]["tokens"], item[0]))
+    ]
+
+
+def token_rows(inputs: Inputs) -> list[dict[str, str]]:
+    """The same in words."""
+    return [
+        {
+            "source": row["source"],
+            "tokens": short(row["tokens"]),
+            "share": percent(row["share"]),
+            "documents": exact(row["documents"]),
+            "mean": exact(row["mean"]),
+        }
+        for row in tokens_by_source(inputs)
+    ]
+
+
+def words(name: str) -> str:
+    """A name of the code as people read it."""
+    return name.replace("_", " ")

@@ -1,0 +1,130 @@
+"""The figures of a data report, each from plain numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm_core.report.figures import FULL, HALF, name_rows
+from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, TEAL, Picture, draw, label_ticks
+from llm_core.report.units import in_bytes, percent, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SERIES = (BLUE, TEAL, AMBER, PALE, ROSE)
+"""Colours of sources, the largest first; what is beyond them is one more, muted."""
+
+Histogram = Mapping[str, int]
+"""Bin → count; bin k holds the sizes from 2^k to 2^(k+1) - 1."""
+
+
+def by_source(rows: Sequence[tuple[str, Mapping[str, int]]]) -> Picture:
+    """Stage by stage, the bytes of text that are left, cut by source."""
+    totals: dict[str, int] = dict(rows[0][1])
+    largest = sorted(totals, key=lambda name: (-totals[name], name))
+    named = largest[: len(SERIES)]
+    labels = [*named, *(["others"] if len(largest) > len(named) else [])]
+
+    def paint(axes: "Axes") -> None:
+        left = np.zeros(len(rows))
+        for place, label in enumerate(labels):
+            sizes = np.array(
+                [
+                    sum(size for name, size in row.items() if (name if name in named else "others") == label)
+                    for _, row in rows
+                ],
+                dtype=float,
+            )
+            colour = SERIES[place] if place < len(named) else MUTED
+            axes.barh(np.arange(len(rows)), sizes, left=left, height=0.62, color=colour, label=label)
+            left += sizes
+        first = left[0] or 1.0
+        for place, size in enumerate(left):
+            axes.annotate(
+                f"{in_bytes(size)} ({percent(size / first)})", (size, place), (6, 0), textcoords="offset points",
+                va="center",
+            )  # fmt: skip
+        name_rows(axes, [name for name, _ in rows])
+        axes.set_xlim(0, max(float(left.max()), 1.0) * 1.22)
+        axes.xaxis.set_visible(False)
+        axes.spines["bottom"].set_visible(False)
+        if len(labels) > 1:
+            axes.legend(
+                loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=min(len(labels), 6), frameon=False, fontsize=8.5,
+                handlelength=1.0, labelcolor=INK,
+            )  # fmt: skip
+
+    return draw(
+        "text_by_stage", "Text that remains after every stage, by source", (FULL, 0.75 + 0.42 * len(rows)), paint
+    )
+
+
+def counts(name: str, caption: str, rows: Sequence[tuple[str, int]], total: int, half: bool = False) -> Picture:
+    """How many of ``total`` documents fall to each name."""
+
+    def paint(axes: "Axes") -> None:
+        amounts = [count for _, count in rows]
+        axes.barh(np.arange(len(rows)), amounts, height=0.6, color=TEAL)
+        for place, count in enumerate(amounts):
+            share = f"  ({percent(count / total)})" if total else ""
+            axes.annotate(f"{short(count)}{share}", (count, place), (6, 0), textcoords="offset points", va="center")
+        name_rows(axes, [label for label, _ in rows])
+        axes.set_xlim(0, max(*amounts, 1) * (1.6 if half else 1.3))
+        axes.xaxis.set_visible(False)
+        axes.spines["bottom"].set_visible(False)
+
+    return draw(name, caption, (HALF if half else FULL, 0.3 + 0.3 * len(rows)), paint)
+
+
+def histogram(
+    name: str, caption: str, series: Sequence[tuple[str, Histogram]], unit: str, text: str, half: bool = False
+) -> Picture:
+    """Counts over sizes that double from bin to bin; ``text`` says what is counted."""
+    bins = [int(key) for _, found in series for key, count in found.items() if count]
+    low, high = min(bins, default=0), max(bins, default=0)
+    places = np.arange(low, high + 1)
+
+    def paint(axes: "Axes") -> None:
+        width = 0.84 / len(series)
+        for number, (label, found) in enumerate(series):
+            heights = [found.get(str(place), 0) for place in places]
+            offset = (number - (len(series) - 1) / 2) * width
+            axes.bar(places + offset, heights, width=width, color=(BLUE, AMBER, TEAL)[number % 3], label=label)
+        step = max(1, math.ceil(len(places) / (5 if half else 12)))
+        shown = places[::step]
+        axes.set_xticks(shown, [_size(2 ** int(place), unit) for place in shown])
+        axes.set_xlim(low - 0.7, max(high, low + 3) + 0.7)
+        label_ticks(axes.yaxis, most=4)
+        axes.set_ylabel(text)
+        axes.set_xlabel(f"{unit}, and up to twice as many")
+        if len(series) > 1:
+            axes.legend(frameon=False, fontsize=8.5, handlelength=1.0, labelcolor=INK)
+
+    return draw(name, caption, (HALF if half else FULL, 2.5), paint)
+
+
+def vocabularies(rows: Sequence[tuple[str, Mapping[str, float]]]) -> Picture:
+    """Bytes per token of every vocabulary, one point for every source; the first vocabulary is ours."""
+
+    def paint(axes: "Axes") -> None:
+        for place, (_, found) in enumerate(rows):
+            axes.plot(list(found.values()), [place] * len(found), color=PALE, linewidth=1)
+            axes.plot(
+                list(found.values()), [place] * len(found), "o", color=BLUE if place == 0 else MUTED, markersize=5.5
+            )
+        name_rows(axes, [name for name, _ in rows])
+        label_ticks(axes.xaxis)
+        axes.set_xlabel("bytes per token, one point a source (more is shorter)")
+
+    return draw("vocabularies", "Bytes per token by vocabulary", (FULL, 0.85 + 0.4 * len(rows)), paint)
+
+
+def _size(value: int, unit: str) -> str:
+    if unit != "bytes":
+        return short(value)
+    for scale, name in ((1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")):
+        if value >= scale:
+            return f"{value // scale} {name}B"
+    return f"{value} B"

@@ -1,0 +1,151 @@
+"""The stage ``data_report``: one page that tells what became of every document, and shows some of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.graph.job import Job
+from llm_core.graph.stage import Check
+from llm_core.report import collect, data_collect, data_facts, data_figures
+from llm_core.report.page import render
+from llm_core.report.style import Picture
+from llm_core.report.units import in_bytes, percent, short
+
+PAGE = "data_report.html"
+SECTIONS = {
+    "results": "Overview",
+    "funnel": "Funnel",
+    "rules": "What was dropped",
+    "kept": "What stayed",
+    "duplicates": "Near duplicates",
+    "decontamination": "Decontamination",
+    "tokens": "Tokens",
+    "lineage": "Lineage",
+    "checks": "Checks",
+}
+
+
+def build(job: Job, title: str) -> dict[str, Any]:
+    """Write ``data_report.html`` (one file that loads nothing) and ``figures/*.png``.
+
+    Sections without content are left out: clusters where none were found, decontamination where no suite is named.
+    """
+    inputs = job.inputs
+    clusters = data_collect.clusters(inputs)
+    lost = data_collect.unaccounted(inputs)
+    pictures = {picture.name: picture for picture in _pictures(inputs, clusters)}
+    shown = {
+        "results": True,
+        "funnel": True,
+        "rules": True,
+        "kept": True,
+        "duplicates": clusters is not None,
+        "decontamination": bool(data_facts.suites(inputs)),
+        "tokens": True,
+        "lineage": True,
+        "checks": True,
+    }
+    checks_ = collect.check_rows(inputs)
+    page = render(
+        "data_report.html",
+        kind="data report",
+        title=title,
+        lead=_lead(inputs),
+        sections=[(anchor, name) for anchor, name in SECTIONS.items() if shown[anchor]],
+        pictures=pictures,
+        tiles=data_facts.tiles(inputs),
+        lost=lost,
+        funnel=data_collect.funnel(inputs),
+        by_source=data_collect.rules_by_source(inputs),
+        dropped=data_collect.drop_samples(inputs),
+        edits=data_facts.edits(inputs),
+        bad_records=data_facts.bad_records(inputs),
+        kept=data_collect.kept(inputs),
+        clusters=clusters,
+        suites=data_facts.suites(inputs),
+        tokens=data_collect.token_rows(inputs),
+        tokenizer=data_facts.tokenizer(inputs),
+        vocabularies=data_facts.vocabularies(inputs),
+        lineage=collect.lineage(inputs),
+        checks=checks_,
+        failed=sum(not check["passed"] for check in checks_),
+    )
+    (job.out / PAGE).write_text(page, encoding="utf-8")
+    raw, split = inputs[data_collect.RAW].stats, inputs[data_collect.SPLIT].stats
+    return {
+        "raw_documents": raw["documents"],
+        "raw_bytes": raw["bytes"],
+        "train_documents": split["train_documents"],
+        "train_bytes": split["train_bytes"],
+        "unaccounted": lost,
+        "drops": {
+            stage: {rule: counts["documents"] for rule, counts in data_collect.drops_by_rule(artifact)}
+            for stage, artifact in data_collect.dropping(inputs).items()
+        },
+        "train_tokens_by_source": {row["source"]: row["tokens"] for row in data_collect.tokens_by_source(inputs)},
+        "page_bytes": (job.out / PAGE).stat().st_size,
+        "figures": {name: f"figures/{picture.save(job.out / 'figures')}" for name, picture in pictures.items()},
+    }
+
+
+def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about the report)
+    """Every document that came in is somewhere, and the page has its figures."""
+    lost, count = stats["unaccounted"], len(stats["figures"])
+    return [
+        Check(
+            "all_accounted_for",
+            not lost,
+            "; ".join(lost) or f"each of {stats['raw_documents']} documents stayed, or was dropped by a rule",
+            value=len(lost),
+            bound=0,
+        ),
+        Check("page_written", count > 0, f"{stats['page_bytes']} bytes, {count} figures", value=count),
+    ]
+
+
+def _lead(inputs: data_collect.Inputs) -> str:
+    raw, split = inputs[data_collect.RAW].stats, inputs[data_collect.SPLIT].stats
+    share = percent(split["train_bytes"] / raw["bytes"]) if raw["bytes"] else "0%"
+    return (
+        f"From {short(raw['documents'])} documents ({in_bytes(raw['bytes'])} of text) of "
+        f"{len(raw['documents_by_source'])} sources to {short(split['train_documents'])} that a model is trained on: "
+        f"{share} of the text."
+    )
+
+
+def _pictures(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) -> list[Picture]:
+    pictures = [data_figures.by_source(data_collect.text_by_stage(inputs))]
+    came = inputs[data_collect.RAW].stats["documents"]
+    drops = [
+        (data_collect.words(rule), counts["documents"])
+        for artifact in data_collect.dropping(inputs).values()
+        for rule, counts in data_collect.drops_by_rule(artifact)
+    ]
+    if drops:
+        pictures.append(
+            data_figures.counts("drops", "Documents dropped, by rule", sorted(drops, key=lambda row: -row[1]), came)
+        )
+    lengths = data_facts.lengths(inputs)
+    if lengths:
+        pictures.append(
+            data_figures.histogram("lengths", "Length of documents", lengths, "bytes", "documents", half=True)
+        )
+    languages = data_facts.languages(inputs)
+    if languages:
+        total = sum(count for _, count in languages)
+        pictures.append(data_figures.counts("languages", "Languages", languages, total, half=True))
+    if clusters is not None:
+        pictures.append(
+            data_figures.histogram(
+                "cluster_sizes",
+                "Size of clusters",
+                [("clusters", clusters["sizes"])],
+                "documents",
+                "clusters",
+                half=True,
+            )
+        )
+    vocabularies = data_facts.vocabularies(inputs)
+    if len(vocabularies) > 1:
+        pictures.append(data_figures.vocabularies([(row["name"], row["by_source"]) for row in vocabularies]))
+    return pictures

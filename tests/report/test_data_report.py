@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.graph.job import Job
+from llm_core.report import data_collect
+from llm_core.report.data_report import SECTIONS, build, checks
+from llm_core.store.manifest import Artifact
+from tests.report.conftest import HOSTILE, artifact, job_of
+from tests.report.data_story import story
+from tests.report.test_training import Page
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    return story(tmp_path_factory.mktemp("data_story"))
+
+
+@pytest.fixture(scope="module")
+def built(told: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict[str, Any], Page]:
+    job = job_of(told, tmp_path_factory.mktemp("report"))
+    stats = build(job, HOSTILE)
+    return job, stats, Page((job.out / "data_report.html").read_text(encoding="utf-8"))
+
+
+def test_page_is_whole_and_loads_nothing(built: tuple[Job, dict[str, Any], Page]) -> None:
+    _, _, page = built
+    assert page.open == []
+    assert not {name for name, _ in page.tags} & {"script", "img", "link", "iframe", "object", "embed", "base", "image"}
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            assert name not in ("src", "action", "srcset")
+            assert name != "href" or (value or "").startswith("#")
+    assert {attributes["id"] for name, attributes in page.tags if name == "section"} == set(SECTIONS)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_hostile_text_stays_text(built: tuple[Job, dict[str, Any], Page]) -> None:
+    _, _, page = built
+    # Title twice, bad record, a rule's name (funnel, table, samples), a vocabulary; and in excerpts of every kind.
+    assert page.text.count(HOSTILE) >= 10
+    assert "{{ 7*7 }}" in page.text
+
+
+def test_figures_of_the_stages_stand_on_the_page(built: tuple[Job, dict[str, Any], Page]) -> None:
+    _, stats, page = built
+    text = " ".join(page.text.split())
+    for expected in (
+        "17.5%",  # of 40 documents, the rules dropped 7
+        "−5", "min words", "value 0.1235", "text that edits take from documents", "−1.00 kB",
+        "near duplicate", "Similarity 0.90", "suite zorro, item 17", "46,000", "and 1,", "77.8%", "100,277", "4.700",
+        "Redacted: email3", "40 lines, 1.00 kB",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert stats["drops"]["clean_documents"] == {"min_words": 5, HOSTILE: 2}
+    assert stats["train_tokens_by_source"] == {"web": 7000, "gov": 2000}
+    assert all(check.passed for check in checks(stats, ChecksSpec()))
+    json.dumps(stats, allow_nan=False)
+
+
+def test_figures_are_small(built: tuple[Job, dict[str, Any], Page]) -> None:
+    job, stats, _ = built
+    assert set(stats["figures"]) == {
+        "text_by_stage", "drops", "lengths", "languages", "cluster_sizes", "vocabularies",
+    }  # fmt: skip
+    for file in stats["figures"].values():
+        assert 1000 < (job.out / file).stat().st_size < 60_000
+
+
+def test_differences_of_a_pair_are_marked(built: tuple[Job, dict[str, Any], Page]) -> None:
+    _, _, page = built
+    assert sum(name == "mark" for name, _ in page.tags) >= 2
+    assert "old mill" in page.text
+    assert "new mill" in page.text
+
+
+def test_the_same_again(built: tuple[Job, dict[str, Any], Page], told: dict[str, Artifact], tmp_path: Path) -> None:
+    _, stats, page = built
+    again = job_of(told, tmp_path)
+    assert build(again, HOSTILE) == stats
+    assert Page((again.out / "data_report.html").read_text(encoding="utf-8")).text == page.text
+
+
+def test_without_what_is_optional(told: dict[str, Artifact], tmp_path: Path) -> None:
+    clean, unique, split = (told[name] for name in ("clean_documents", "unique_documents", "pretraining_documents"))
+    optional = ("edits", "redactions", "lengths_in", "lengths", "languages")
+    stats = {name: value for name, value in clean.stats.items() if name not in optional}
+    (tmp_path / "unique").mkdir()
+    more = {**split.stats, "train_documents": 29}
+    inputs = {
+        **told,
+        "clean_documents": artifact(clean.path, "clean_documents", stats),
+        "unique_documents": artifact(tmp_path / "unique", "unique_documents", unique.stats),
+        "pretraining_documents": artifact(split.path, "pretraining_documents", more),
+        "decontaminated_documents": None,
+    }
+    job = job_of(inputs, tmp_path)
+    found = build(job, "tiny")
+    assert set(found["figures"]) == {"text_by_stage", "drops", "vocabularies"}
+    text = Page((job.out / "data_report.html").read_text(encoding="utf-8")).text
+    assert "Near duplicates" not in text
+    assert "Decontamination" not in text
+    assert found["unaccounted"] == []
+
+
+def test_a_lost_document_is_told(told: dict[str, Artifact]) -> None:
+    unique = told["unique_documents"]
+    funnel = json.loads(json.dumps(unique.stats["funnel"]))
+    funnel["web"]["documents"] -= 1
+    lost = data_collect.unaccounted({**told, "unique_documents": artifact(unique.path, "u", {"funnel": funnel})})
+    assert lost == [
+        "unique_documents, web: 25 came, 25 were read, 21 stayed, 3 were dropped",
+        "decontaminated_documents, web: 21 came, 22 were read, 21 stayed, 1 were dropped",
+    ]
+    del funnel["gov"]
+    funnel["web"]["documents"] += 1
+    lost = data_collect.unaccounted({**told, "unique_documents": artifact(unique.path, "u", {"funnel": funnel})})
+    assert lost[0] == "unique_documents, gov: 8 came, none was read"
+    failed = [check.name for check in checks({"unaccounted": lost, "figures": {}, "page_bytes": 1}, ChecksSpec())
+              if not check.passed]  # fmt: skip
+    assert failed == ["all_accounted_for", "page_written"]

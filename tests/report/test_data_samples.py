@@ -1,0 +1,54 @@
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_core.report.data_samples import EXCERPT, KEPT, PER_RULE, dropped_samples, kept_samples, side_by_side, texts_of
+from tests.report.data_story import SCHEMA, documents, part
+
+
+def test_the_same_documents_whatever_the_parts(tmp_path: Path) -> None:
+    rows = documents("web", 40)
+    part(tmp_path / "one" / "a.parquet", rows)
+    part(tmp_path / "two" / "a.parquet", rows[::2])
+    part(tmp_path / "two" / "b.parquet", rows[1::2])
+    one, two = (kept_samples(tmp_path / name) for name in ("one", "two"))
+    assert one == two
+    assert len(one) == KEPT
+    assert {(len(item.text), item.more > 0) for item in one} <= {(EXCERPT, True), (len(one[0].text), False)}
+    assert kept_samples(tmp_path / "none") == []
+
+
+def test_a_few_of_every_rule(tmp_path: Path) -> None:
+    more = {name: SCHEMA[name] for name in ("rule", "value")}
+    rows = [{**row, "rule": f"rule {row['row'] % 2}", "value": 1.0} for row in documents("web", 9)]
+    part(tmp_path / "a.parquet", rows, **more)
+    samples = dropped_samples(tmp_path)
+    assert {rule: len(items) for rule, items in samples.items()} == {"rule 0": PER_RULE, "rule 1": PER_RULE}
+    assert samples["rule 1"][0][1] == {"url": None, "rule": "rule 1", "value": 1.0}
+    assert dropped_samples(tmp_path / "none") == {}
+
+
+def test_texts_by_identity(tmp_path: Path) -> None:
+    rows = documents("web", 9)
+    part(tmp_path / "a.parquet", rows)
+    found = texts_of(tmp_path, [rows[3]["doc_id"], "f" * 32])
+    assert found == {rows[3]["doc_id"]: rows[3]}
+
+
+@given(st.lists(st.sampled_from(["a", "b ", "\n\nc", " d"]), max_size=40), st.integers(0, 40), st.text(max_size=8))
+def test_pieces_are_the_texts_and_equal_ones_agree(words: list[str], place: int, added: str) -> None:
+    left = " ".join(words)
+    right = left[:place] + added + left[place:]
+    one, other = side_by_side(left, right)
+    assert "".join(text for text, _ in one).replace("…", "") in left
+    assert "".join(text for text, _ in other).removeprefix("…") in right
+    assert [text for text, differs in one if not differs] == [text for text, differs in other if not differs]
+
+
+def test_what_differs_late_is_shown_from_there() -> None:
+    same = "word " * 500
+    one, other = side_by_side(same + "here it ends", same + "there it ends")
+    assert one[0] == ("…", False)
+    assert [text.strip() for text, differs in one if differs] == ["here"]
+    assert [text.strip() for text, differs in other if differs] == ["there"]
