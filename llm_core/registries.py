@@ -10,6 +10,7 @@ SOURCES = Registry(
     {
         "python_docs": "llm_core.data.sources.python_docs:PythonDocs",
         "files": "llm_core.data.sources.files:Files",
+        "hugging_face": "llm_core.data.sources.hugging_face:HuggingFace",
     },
 )
 
@@ -19,16 +20,61 @@ RULES = Registry(
         "min_words": "llm_core.data.rules.length:min_words",
         "max_words": "llm_core.data.rules.length:max_words",
         "mean_word_length": "llm_core.data.rules.length:mean_word_length",
+        "sentences": "llm_core.data.rules.length:sentences",
         "alphabetic_words": "llm_core.data.rules.characters:alphabetic_words",
         "symbols_per_word": "llm_core.data.rules.characters:symbols_per_word",
         "newlines_per_word": "llm_core.data.rules.characters:newlines_per_word",
+        "curly_brackets": "llm_core.data.rules.characters:curly_brackets",
         "bullet_lines": "llm_core.data.rules.lines:bullet_lines",
         "ellipsis_lines": "llm_core.data.rules.lines:ellipsis_lines",
-        "duplicate_lines": "llm_core.data.rules.lines:duplicate_lines",
-        "duplicate_line_characters": "llm_core.data.rules.lines:duplicate_line_characters",
         "punctuated_lines": "llm_core.data.rules.lines:punctuated_lines",
         "short_lines": "llm_core.data.rules.lines:short_lines",
+        "duplicate_lines": "llm_core.data.rules.repetition:duplicate_lines",
+        "duplicate_line_characters": "llm_core.data.rules.repetition:duplicate_line_characters",
+        "duplicate_paragraphs": "llm_core.data.rules.repetition:duplicate_paragraphs",
+        "duplicate_paragraph_characters": "llm_core.data.rules.repetition:duplicate_paragraph_characters",
+        "top_2_gram": "llm_core.data.rules.repetition:top_2_gram",
+        "top_3_gram": "llm_core.data.rules.repetition:top_3_gram",
+        "top_4_gram": "llm_core.data.rules.repetition:top_4_gram",
+        "duplicate_5_grams": "llm_core.data.rules.repetition:duplicate_5_grams",
+        "duplicate_6_grams": "llm_core.data.rules.repetition:duplicate_6_grams",
+        "duplicate_7_grams": "llm_core.data.rules.repetition:duplicate_7_grams",
+        "duplicate_8_grams": "llm_core.data.rules.repetition:duplicate_8_grams",
+        "duplicate_9_grams": "llm_core.data.rules.repetition:duplicate_9_grams",
+        "duplicate_10_grams": "llm_core.data.rules.repetition:duplicate_10_grams",
         "stop_words": "llm_core.data.rules.words:stop_words",
+        "lorem_ipsum": "llm_core.data.rules.words:lorem_ipsum",
+    },
+)
+
+LINE_RULES = Registry(
+    "line rule",
+    {
+        "line_words": "llm_core.data.rules.of_lines:line_words",
+        "line_longest_word": "llm_core.data.rules.of_lines:line_longest_word",
+        "line_sentence_end": "llm_core.data.rules.of_lines:line_sentence_end",
+        "line_javascript": "llm_core.data.rules.of_lines:line_javascript",
+        "line_policy": "llm_core.data.rules.of_lines:line_policy",
+    },
+)
+
+REDACTIONS = Registry(
+    "redaction",
+    {
+        "citations": "llm_core.data.rules.redactions:citations",
+        "emails": "llm_core.data.rules.redactions:emails",
+        "public_ips": "llm_core.data.rules.redactions:public_ips",
+        "ips": "llm_core.data.rules.redactions:ips",
+        "phones": "llm_core.data.rules.redactions:phones",
+    },
+)
+
+PACKINGS = Registry(
+    "packing",
+    {
+        "concat": "llm_core.tokens.packing:Concat",
+        "best_fit": "llm_core.tokens.packing:BestFit",
+        "pad": "llm_core.tokens.packing:Pad",
     },
 )
 

@@ -115,6 +115,8 @@ def _resolve_source_paths(data: dict[str, Any], folder: Path) -> None:
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, dict) and isinstance(source.get("paths"), list):
             source["paths"] = [_from(folder, item) if isinstance(item, str) else item for item in source["paths"]]
+        if isinstance(source, dict) and isinstance(source.get("local_folder"), str):
+            source["local_folder"] = str(folder / Path(source["local_folder"]).expanduser())
 
 
 def _resolve_suite_paths(data: dict[str, Any], folder: Path) -> None:

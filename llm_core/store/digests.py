@@ -1,6 +1,8 @@
 """Content digests of files."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +25,12 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_digest(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits: what the Hugging Face Hub calls large files by."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def stamp(path: Path) -> list[int]:
     """What changes whenever a file is written in the ordinary way: size, time of change in ns, inode."""
     status = path.stat()
@@ -31,8 +39,17 @@ def stamp(path: Path) -> list[int]:
 
 def source_digest(path: Path) -> str:
     """``file_digest`` of a file outside the store, read only when its stamp is new: plans ask for it every time."""
+    return _remembered(path, "sources", file_digest)
+
+
+def source_sha256(path: Path) -> str:
+    """``sha256_digest`` of a file outside the store, likewise."""
+    return _remembered(path, "sources_sha256", sha256_digest)
+
+
+def _remembered(path: Path, what: str, compute: Callable[[Path], str]) -> str:
     path = path.resolve()
-    memory = pedigree_home() / "store" / "stamps" / "sources" / f"{xxh3_64_hexdigest(str(path).encode())}.json"
+    memory = pedigree_home() / "store" / "stamps" / what / f"{xxh3_64_hexdigest(str(path).encode())}.json"
     now = [str(path), *stamp(path)]
     try:
         known = json.loads(memory.read_bytes())
@@ -40,7 +57,7 @@ def source_digest(path: Path) -> str:
             return str(known["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never read before, or what was remembered is not whole: reading the file answers
-    digest = file_digest(path)
+    digest = compute(path)
     with suppress(OSError):  # a memory only: on a disk that can't be written, the file is read again next time
         write_atomically(memory, json.dumps({"file": now, "digest": digest}).encode())
     return digest

@@ -1,0 +1,254 @@
+import io
+import json
+
+import polars as pl
+import pytest
+import zstandard
+
+from llm_core.data import raw
+from llm_core.data.sources import hub
+from llm_core.data.sources.hub import HubDataset
+from llm_core.data.sources.hugging_face import HuggingFace
+from llm_core.errors import PedigreeError
+from llm_core.experiment.load import load_experiment
+from llm_core.experiment.sources import HuggingFaceSource, RawSpec
+from tests.data.sources.hub_server import COMMIT, REPO, HubServer
+from tests.data.sources.units import made
+from tests.data.stages import digests, read, run
+from tests.experiment.test_load import MINIMAL
+
+
+def lines(texts):
+    return "".join(json.dumps({"text": text, "url": f"https://made.example/{text}"}) + "\n" for text in texts).encode()
+
+
+def parquet(texts):
+    out = io.BytesIO()
+    pl.DataFrame({"text": texts, "url": [f"https://made.example/{text}" for text in texts]}).write_parquet(out)
+    return out.getvalue()
+
+
+FILES = {
+    "README.md": b"about",
+    "data/a.parquet": parquet(["a 0", "a 1", "a 2"]),
+    "data/b.jsonl": lines(["b 0", "b 1"]),
+    "data/c.json.zst": zstandard.compress(lines(["c 0"])),
+}
+TREE = f"/api/datasets/{REPO}/tree/{COMMIT}"
+
+
+def place(name):
+    return f"/datasets/{REPO}/resolve/{COMMIT}/{name}"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    standing_in = HubServer(dict(FILES), small=("data/b.jsonl",))
+    monkeypatch.setenv("HF_ENDPOINT", standing_in.url)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(hub, "sleep", lambda seconds: standing_in.__dict__.setdefault("waited", []).append(seconds))
+    yield standing_in
+    standing_in.close()
+
+
+def spec(**options):
+    return HuggingFaceSource(**{"repo": REPO, "revision": COMMIT, "files": ("data/*",), "url_field": "url", **options})
+
+
+def texts(**options):
+    return sorted(record.text for record in made(HuggingFace(spec(**options)).tasks(100)))
+
+
+def test_files_of_a_commit(server, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    found = made(HuggingFace(spec()).tasks(100))
+    assert [(record.origin, record.row, record.text) for record in found] == [
+        ("data/a.parquet", 0, "a 0"),
+        ("data/a.parquet", 1, "a 1"),
+        ("data/a.parquet", 2, "a 2"),
+        ("data/b.jsonl", 0, "b 0"),
+        ("data/b.jsonl", 1, "b 1"),
+        ("data/c.json.zst", 0, "c 0"),
+    ]
+    assert found[3].url == "https://made.example/b 0"
+    assert server.tokens == {"Bearer hf_secret"}
+    asked = server.asked.total()
+    made(HuggingFace(spec()).tasks(100))
+    assert server.asked.total() == asked  # a commit's listing and files are asked for once
+
+
+def test_a_plan_fetches_nothing(server):
+    source = RawSpec(sources=(spec(),))
+    raw.externals(source)
+    raw.parts({}, source)
+    assert set(server.asked) == {TREE}
+
+
+def test_a_local_folder_needs_no_hub_and_is_the_same(server, tmp_path):
+    online = HuggingFace(spec(files=("*.parquet",)))
+    keys = [task.key("code") for task in online.tasks(100)]
+    for name, content in FILES.items():
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / name).write_bytes(content)
+    asked = server.asked.total()
+    offline = HuggingFace(spec(files=("*.parquet",), local_folder=str(tmp_path / "copy")))
+    assert [task.key("code") for task in offline.tasks(100)] == keys
+    assert offline.externals() == online.externals()
+    assert [record.text for record in made(offline.tasks(100))] == ["a 0", "a 1", "a 2"]
+    assert server.asked.total() == asked
+    (tmp_path / "copy" / "data/a.parquet").write_bytes(parquet(["other"]))
+    assert offline.externals() != online.externals()
+    with pytest.raises(PedigreeError, match="local_folder: there is no folder"):
+        HuggingFace(spec(local_folder=str(tmp_path / "nowhere"))).externals()
+
+
+def test_a_local_folder_is_relative_to_the_experiment(tmp_path):
+    source = {"kind": "hugging_face", "repo": REPO, "revision": COMMIT, "files": ["*"], "local_folder": "copy"}
+    (tmp_path / "x.yaml").write_text(f"{MINIMAL}raw: {json.dumps({'sources': [source]})}")
+    assert load_experiment(tmp_path / "x.yaml").raw.sources[0].local_folder == str(tmp_path / "copy")
+
+
+def test_a_download_that_breaks_off_is_continued(server):
+    size = len(FILES["data/a.parquet"])
+    server.faults[place("data/a.parquet")] = [("break", 10), ("break", 0), ("break", 20)]
+    assert texts(files=("*.parquet",)) == ["a 0", "a 1", "a 2"]
+    assert server.ranges[-4:] == [None, "bytes=10-", "bytes=10-", "bytes=30-"]
+    assert size > 30
+
+
+def test_what_a_broken_download_left_is_used_by_the_next_run(server):
+    server.faults[place("data/a.parquet")] = [("break", 10)] + [("break", 0)] * hub.TRIES
+    with pytest.raises(PedigreeError) as caught:
+        texts(files=("*.parquet",))
+    message = str(caught.value)
+    assert f"{REPO}@{COMMIT[:12]}/data/a.parquet" in message
+    assert "what is there is kept" in message
+    server.faults = {}
+    assert texts(files=("*.parquet",)) == ["a 0", "a 1", "a 2"]
+    assert server.ranges[-1] == "bytes=10-"
+
+
+def test_a_server_that_does_not_continue_sends_all(server):
+    server.ignore_ranges = True
+    server.faults[place("data/a.parquet")] = [("break", 10)]
+    assert texts(files=("*.parquet",)) == ["a 0", "a 1", "a 2"]
+
+
+@pytest.mark.parametrize("name", ["data/a.parquet", "data/b.jsonl"])
+def test_other_content_than_listed_is_thrown_away(server, name):
+    HuggingFace(spec()).externals()
+    content = server.files[name]
+    server.files[name] = content[:-1] + b"?"
+    with pytest.raises(PedigreeError, match="is not what the Hub lists"):
+        texts(files=(name,))
+    server.files[name] = content
+    assert len(texts(files=(name,))) > 1
+    server.files[name] = content + b"!"
+    dataset = HubDataset("x", REPO, COMMIT)
+    dataset.place(next(file for file in dataset.files() if file.path == name)).unlink()
+    with pytest.raises(PedigreeError, match="bytes came"):
+        texts(files=(name,))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (401, {}, "there is no HF_TOKEN in the environment"),
+        (403, {"X-Error-Code": "GatedRepo"}, f"Accept the dataset's conditions at .*/datasets/{REPO}"),
+        (404, {"X-Error-Code": "EntryNotFound"}, "no such file at this revision"),
+        (404, {"X-Error-Code": "RevisionNotFound"}, f"no revision {COMMIT}"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "there is no such dataset, or it is private"),
+        (418, {}, "the Hub answers 418"),
+        (429, {"Retry-After": "3600"}, "answers 429, and asks to wait for 3600 s"),
+    ],
+)
+@pytest.mark.parametrize("path", [TREE, place("data/b.jsonl")])
+def test_refusals_are_told(server, path, status, headers, said):
+    server.faults[path] = [(status, headers)]
+    with pytest.raises(PedigreeError, match=said) as caught:
+        texts()
+    assert f"source 'hugging_face': {REPO}@{COMMIT[:12]}" in str(caught.value)
+    assert ("data/b.jsonl" in str(caught.value)) == (path != TREE)
+    assert server.asked[path] == 1
+
+
+def test_an_invalid_token_is_told_and_not_shown(server, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    server.faults[TREE] = [(401, {})]
+    with pytest.raises(PedigreeError, match="HF_TOKEN is not valid here") as caught:
+        texts()
+    assert "hf_secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [TREE, place("data/b.jsonl")])
+def test_a_busy_hub_is_asked_again_as_late_as_it_says(server, path):
+    server.faults[path] = [(429, {"Retry-After": "7"}), (503, {})]
+    assert len(texts()) == 6
+    assert server.waited == [7.0, 2.0]
+    server.faults[path] = [(429, {"Retry-After": "soon"})] * 9
+    for memory in (hub.pedigree_home() / "hub").rglob("*.json*"):
+        memory.unlink()
+    with pytest.raises(PedigreeError, match=rf"the Hub answers 429 \({hub.TRIES} tries\)"):
+        texts()
+
+
+def test_no_connection(server, monkeypatch):
+    server.close()
+    with pytest.raises(PedigreeError, match=r"no connection to .*Without a network, give a 'local_folder'"):
+        texts()
+
+
+def test_a_branch_is_an_error_that_says_where_it_is(server, tmp_path):
+    with pytest.raises(PedigreeError, match=f"'main' is no commit, and may move. .*write revision: {COMMIT}"):
+        texts(revision="main")
+    with pytest.raises(PedigreeError, match="no revision gone"):
+        texts(revision="gone")
+    with pytest.raises(PedigreeError, match="'main' is no commit; write the 40 digits"):
+        texts(revision="main", local_folder=str(tmp_path))
+
+
+def test_patterns_must_match_and_be_readable(server):
+    with pytest.raises(PedigreeError, match=r"no file matches 'x\*'; there are 4, such as README.md, data/a.parquet"):
+        texts(files=("data/*", "x*"))
+    with pytest.raises(PedigreeError, match=r"README\.md matches, but can't be read"):
+        texts(files=("*",))
+
+
+def budget(tmp_path, name, **options):
+    options = {"files": ("*.jsonl",), **options}
+    source = RawSpec(sources=(spec(**options),), documents_per_part=4)
+    stats = run(raw.build, tmp_path / name, {}, raw=source)
+    return stats, read(tmp_path / name / "out" / "parts")
+
+
+def test_a_budget_takes_whole_files_and_the_start_of_the_last(server, tmp_path):
+    server.page = 100
+    server.files = {
+        f"{number:02d}.jsonl": lines([f"{number:02d} {'x' * (number % 3)} {row}" for row in range(5)])
+        for number in range(20)
+    }
+    _, everything = budget(tmp_path, "all")
+    order = [chosen.file.path for chosen in HuggingFace(spec(files=("*",)))._files()]
+    rank = {name: number for number, name in enumerate(order)}
+    rows = sorted(everything.iter_rows(named=True), key=lambda row: (rank[row["origin"]], row["row"]))
+    for number, (count, size) in enumerate([(3, None), (5, None), (33, None), (None, 100), (None, 333), (41, 9999)]):
+        stats, found = budget(tmp_path, f"job {number}", max_documents=count, max_bytes=size)
+        expected, taken = [], 0
+        for row in rows:
+            taken += len(row["text"])
+            if len(expected) == (count or 1000) or taken > (size or 10**9):
+                break
+            expected.append(row["doc_id"])
+        assert sorted(found["doc_id"]) == sorted(expected)
+        assert stats["documents"] == len(expected)
+        assert stats["files_by_source"]["hugging_face"] == len({row["origin"] for row in rows[: len(expected)]})
+
+
+def test_a_budget_fetches_little_more_than_it_takes(server, tmp_path):
+    server.page = 100
+    server.files = {f"{number:02d}.jsonl": lines([f"{row}" for row in range(10)]) for number in range(30)}
+    budget(tmp_path, "job", max_documents=95)
+    assert len([path for path in server.asked if path.startswith(place(""))]) == 10
+    first = digests(tmp_path / "job" / "out")
+    budget(tmp_path, "again", max_documents=95)
+    assert digests(tmp_path / "again" / "out") == first
