@@ -122,9 +122,8 @@ class PedigreeLM(TemplateLM):
         inputs_BT = torch.full((len(rows), max(len(row) for row, _target in rows)), self._eot, dtype=torch.long)
         for place, (row, _target) in enumerate(rows):
             inputs_BT[place, : len(row)] = torch.tensor(row)
-        # As in training: an end-of-text token belongs to the document before it.
-        ends_BT = (inputs_BT == self._eot).long()
-        document_ids_BT = ends_BT.cumsum(dim=1) - ends_BT
+        # As in training: an end-of-text token, as an input, is where the document after it begins.
+        document_ids_BT = (inputs_BT == self._eot).long().cumsum(dim=1)
         logits_BTV = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))
         return [
             _score_row(logits_BTV[place, len(row) - len(targets) : len(row)], targets)

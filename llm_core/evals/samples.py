@@ -57,7 +57,7 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
             new = generate(
                 network,
                 model,
-                torch.tensor([prompt_ids(tokenizer, prompt, eot, model.document_mask)] * len(seeds)),
+                torch.tensor([prompt_ids(tokenizer, prompt, eot)] * len(seeds)),
                 sampling.max_new_tokens,
                 temperatures=sampling.temperatures,
                 generators=[torch.Generator().manual_seed(value) for value in seeds],
@@ -94,14 +94,12 @@ def generation_seed(seed: int, prompt: str, temperature: float) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def prompt_ids(tokenizer: Tokenizer, prompt: str, eot: int, document_mask: bool) -> list[int]:
-    """A prompt as the beginning of a document, as the model saw beginnings in training.
+def prompt_ids(tokenizer: Tokenizer, prompt: str, eot: int) -> list[int]:
+    """A prompt as the beginning of a document, as the model saw beginnings in training: behind an end-of-text token.
 
-    There an end-of-text token precedes it; with ``document_mask`` that belongs to the document before, and is not
-    seen. Special tokens spelled out in the prompt are text.
+    Special tokens spelled out in the prompt are text.
     """
-    ids: list[int] = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return ids if ids and document_mask else [eot, *ids]
+    return [eot, *tokenizer.encode(prompt, add_special_tokens=False).ids]
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Spec, one_of
+from llm_core.experiment.base import Spec, later, one_of
 from llm_core.experiment.model import ModelSpec
-from llm_core.registries import OPTIMIZERS, SCHEDULES
+from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
 
 RUNTIME_ONLY = True
 
@@ -37,10 +37,33 @@ class ScheduleSpec(Spec):
     """What a falling rate would reach one step after the last one, which so has a rate even where this is 0."""
 
 
+class MixtureSpec(Spec):
+    """Several sources of the shards in given shares."""
+
+    weights: Annotated[dict[str, Positive], Field(min_length=1)]
+    """Source → weight; only their ratios count. A source that is not named is not read."""
+    max_epochs: Positive = 4.0
+    """How often a run may read a source; one that would read it more often is refused before it starts."""
+
+
+class SequencePhase(Spec):
+    """From which step on (the first is 0) sequences have which length."""
+
+    from_step: Annotated[int, Field(ge=0)]
+    sequence_length: Annotated[int, Field(ge=2)]
+
+
 class TrainingSpec(Spec):
     """What a run does to the weights. Where and how it runs (ranks, micro-batch, compile) is ``compute``."""
 
     sequence_length: Annotated[int, Field(ge=2)] = 256
+    """Tokens of a sequence; with a ``sequence_schedule``, of the longest ones."""
+    sequence_schedule: tuple[SequencePhase, ...] = later(default=(), absent=[])
+    """Phases with shorter sequences; a batch has ``batch_tokens`` in all of them."""
+    packing: Annotated[str, one_of(PACKINGS)] = later(default="concat", absent="concat")
+    """How documents become sequences: ``concat`` (cut wherever it falls), ``best_fit`` (whole documents), ``pad``."""
+    mixture: MixtureSpec | None = later(default=None, absent=None)
+    """Without it, all sources are one stream, and count by their size."""
     batch_tokens: Count
     """Tokens of one optimiser step, over all ranks."""
     tokens: Count
@@ -64,6 +87,23 @@ class TrainingSpec(Spec):
     def steps(self) -> int:
         """Optimiser steps of the run."""
         return self.tokens // self.batch_tokens
+
+    @model_validator(mode="after")
+    def _phases(self) -> "TrainingSpec":
+        phases = self.sequence_schedule
+        if not phases:
+            return self
+        steps, lengths = [phase.from_step for phase in phases], [phase.sequence_length for phase in phases]
+        if steps[0] != 0 or steps != sorted(set(steps)):
+            raise ValueError(f"sequence_schedule: from_step must begin at 0 and rise, and is {steps}")
+        if max(lengths) != self.sequence_length or any(self.sequence_length % length for length in lengths):
+            raise ValueError(
+                f"sequence_schedule: lengths {lengths}: the longest must be sequence_length {self.sequence_length}, "
+                "and all must divide it"
+            )
+        if self.packing != "concat":
+            raise ValueError(f"sequence_schedule: goes with packing 'concat', and not with {self.packing!r}")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainingSpec":

@@ -1,25 +1,36 @@
-"""The data order is a function: ``batch(step)`` follows from shards, seed, sequence length and global batch alone.
+"""The data order is a function: ``batch(step)`` follows from shards, seed, packing, lengths and global batch alone.
 
 Shapes: B sequences of a batch (of one rank's share, where a rank is given), T tokens of a sequence. numpy only: the
 training path imports this module.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from llm_core.errors import PedigreeError
-from llm_core.tokens.order import permuted
+from llm_core.experiment.training import TrainingSpec
+from llm_core.registries import PACKINGS
+from llm_core.tokens.mixture import Mixture
+from llm_core.tokens.order import Order
+from llm_core.tokens.packing import Packing, Pieces
+from llm_core.tokens.reader import ShardReader
+
+IGNORED = -100
+"""The target where there is nothing to predict: padding."""
 
 
 class Batch(NamedTuple):
-    """int64 arrays of shape (B, T); ``targets_BT`` is the input moved by one token.
+    """Arrays of shape (B, T). ``targets_BT`` (int64) is what follows ``inputs_BT`` (int64); padding is ``IGNORED``.
 
-    ``document_ids_BT``: for every input, the index of its document in the split (row of that split in
-    ``documents.parquet``). The token that ends a document belongs to it.
+    ``document_ids_BT`` (int32): to which document of its row a position belongs, counted from 0; −1 where the row is
+    padded. It is the document of the *target*: the end-of-text token that ends one document is, as an input, where the
+    next one begins. So positions with equal ids may see each other, every target is predicted from its own document
+    alone, and none has to be left out.
     """
 
     inputs_BT: np.ndarray  # noqa: N815
@@ -27,188 +38,296 @@ class Batch(NamedTuple):
     document_ids_BT: np.ndarray  # noqa: N815
 
 
-@dataclass(frozen=True)
-class _Shard:
-    path: Path
-    start: int  # where its first token stands in the split's stream
-    tokens: np.ndarray  # memory-mapped
+class Piece(NamedTuple):
+    """Targets of a batch that stand together in the stream: ``length`` of them from ``start`` on.
 
-
-class ShardReader:
-    """One split of a ``token_shards`` artifact as a single stream of tokens, memory-mapped.
-
-    Opening compares ``shards.json`` with the sizes of the files, and raises ``PedigreeError`` for one that is missing
-    or cut short. Ids that the vocabulary does not have (a flipped bit) are found when they are read.
+    They are in the sequence ``sequence`` of the global batch from ``column`` on, and come from source ``source``.
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
-        self.folder, self.split = folder, split
-        index = self._index()
-        self.vocab_size: int = index["vocab_size"]
-        self.eot: int = index["eot"]
-        self.tokens: int = index["splits"][split]["tokens"]
-        self._dtype = np.dtype(index["dtype"]).newbyteorder("<")
-        self._shards = self._open_shards(index["splits"][split]["shards"])
-        self._starts = np.array([shard.start for shard in self._shards], dtype=np.int64)
-        self._offsets = self._open_documents(index["splits"][split]["documents"])
+    sequence: int
+    column: int
+    source: int
+    start: int
+    length: int
 
-    @property
-    def documents(self) -> int:
-        """Documents of the split."""
-        return len(self._offsets) - 1
 
-    def _index(self) -> dict[str, Any]:
-        path = self.folder / "shards.json"
-        try:
-            index: dict[str, Any] = json.loads(path.read_bytes())
-            known = sorted(index["splits"])
-        except FileNotFoundError:
-            raise PedigreeError(f"{path}: there is no such file; is this a folder of token shards?") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise PedigreeError(f"{path}: not a list of token shards: {error!r}; make the shards again") from None
-        if self.split not in known:
-            raise PedigreeError(f"{path}: there is no split {self.split!r}; known: {', '.join(known)}")
-        return index
+class Planned(NamedTuple):
+    """What a run takes from a source: the share of its sequences, how many, and how often it reads the source."""
 
-    def _open_shards(self, records: list[dict[str, Any]]) -> list[_Shard]:
-        shards, start = [], 0
-        for record in records:
-            path, expected = self.folder / record["file"], record["tokens"] * self._dtype.itemsize
-            size = path.stat().st_size if path.is_file() else None
-            if size != expected:
-                found = "is missing" if size is None else f"has {size} bytes instead of {expected}"
-                raise PedigreeError(f"{path}: the shard {found}; make the shards again")
-            shards.append(_Shard(path, start, np.memmap(path, dtype=self._dtype, mode="r")))
-            start += record["tokens"]
-        if start != self.tokens:
-            raise PedigreeError(
-                f"{self.folder / 'shards.json'}: the shards of {self.split} hold {start} tokens, "
-                f"and not {self.tokens}; make the shards again"
-            )
-        return shards
-
-    def _open_documents(self, documents: int) -> np.ndarray:
-        path = self.folder / self.split / "documents.npy"
-        try:
-            offsets: np.ndarray = np.load(path, mmap_mode="r")
-        except FileNotFoundError:
-            raise PedigreeError(f"{path}: there is no such file; make the shards again") from None
-        except (OSError, ValueError) as error:
-            raise PedigreeError(
-                f"{path}: not a whole array of document offsets: {error}; make the shards again"
-            ) from None
-        if (
-            offsets.dtype != np.int64
-            or offsets.shape != (documents + 1,)
-            or (offsets[0], offsets[-1]) != (0, self.tokens)
-        ):
-            raise PedigreeError(
-                f"{path}: does not hold {documents} documents of {self.tokens} tokens; make the shards again"
-            )
-        return offsets
-
-    def _check_range(self, start: int, stop: int) -> None:
-        if not 0 <= start <= stop <= self.tokens:
-            raise ValueError(f"tokens {start} to {stop} lie outside a stream of {self.tokens}")
-
-    def _check_ids(self, tokens: np.ndarray, shard: _Shard) -> np.ndarray:
-        if tokens.size and int(tokens.max()) >= self.vocab_size:
-            raise PedigreeError(
-                f"{shard.path}: holds the token id {int(tokens.max())}, but the vocabulary has {self.vocab_size} "
-                "entries: the file was damaged; make the shards again"
-            )
-        return tokens
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Tokens ``start`` to ``stop`` of the stream, over the borders of shards; int64."""
-        self._check_range(start, stop)
-        result = np.empty(stop - start, dtype=np.int64)
-        number = int(np.searchsorted(self._starts, start, side="right")) - 1
-        position = start
-        while position < stop:
-            shard = self._shards[number]
-            piece = self._check_ids(shard.tokens[position - shard.start : stop - shard.start], shard)
-            result[position - start : position - start + len(piece)] = piece
-            position += len(piece)
-            number += 1
-        return result
-
-    def rows(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """The pieces of ``length`` tokens that begin at ``starts`` (int64); int64 of shape (len(starts), length)."""
-        result = np.empty((len(starts), length), dtype=np.int64)
-        numbers = np.searchsorted(self._starts, starts, side="right") - 1
-        whole = numbers == np.searchsorted(self._starts, starts + length - 1, side="right") - 1
-        for number in np.unique(numbers[whole]):
-            shard, chosen = self._shards[number], whole & (numbers == number)
-            views = np.lib.stride_tricks.sliding_window_view(shard.tokens, length)
-            result[chosen] = self._check_ids(views[starts[chosen] - shard.start], shard)
-        for row in np.flatnonzero(~whole):  # few: each crosses the border of two shards
-            result[row] = self.read(int(starts[row]), int(starts[row]) + length)
-        return result
-
-    def document_ids(self, start: int, stop: int) -> np.ndarray:
-        """The index of the document of every token from ``start`` to ``stop``; int64."""
-        self._check_range(start, stop)
-        return self.document_id_rows(np.array([start], dtype=np.int64), stop - start)[0]
-
-    def document_id_rows(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """As ``rows``, for document indices: a row starts with its first token's and counts up at every border."""
-        counts = np.zeros((len(starts), length), dtype=np.int64)
-        if not counts.size:
-            return counts
-        first = np.searchsorted(self._offsets, starts, side="right") - 1
-        last = np.searchsorted(self._offsets, starts + length - 1, side="right") - 1
-        borders = last - first
-        rows = np.repeat(np.arange(len(starts)), borders)
-        # Entry k of row r is document first[r] + 1 + k: the arange restarts at every row.
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(borders) - borders, borders)
-        columns = self._offsets[first[rows] + 1 + within] - starts[rows]
-        np.add.at(counts, (rows, columns), 1)
-        counts[:, 0] += first
-        return np.cumsum(counts, axis=1, out=counts)
+    source: str
+    share: float
+    sequences: int
+    tokens: int
+    epochs: float
 
 
 class Loader:
-    """Batches of windows in a random order that repeats no window within an epoch.
+    """Batches of ``batch_size`` rows of ``sequence_length`` targets, in a random order without repeats in an epoch.
 
-    Window w reads the ``sequence_length`` + 1 tokens from w × ``sequence_length`` on, so that every token but the
-    stream's first is a target exactly once an epoch (less than a window at the end is left out). Every epoch has its
-    own permutation, and a batch may cross from one epoch into the next. Raises ``PedigreeError`` for a stream that is
-    shorter than one window.
+    ``readers``: the sources, in shares by ``weights``. ``schedule``: (first step, length) of the phases with other
+    lengths, which divide ``sequence_length``: a phase cuts every row into several sequences, so that a change of length
+    serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs the packing ``concat``.
+
+    Every epoch of a source has its own permutation of the rows, and a batch may cross from one epoch into the next.
+    Raises ``PedigreeError`` for a source without a whole row, and for sources with different tokenizers.
     """
 
-    def __init__(self, reader: ShardReader, sequence_length: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        readers: ShardReader | Sequence[ShardReader],
+        sequence_length: int,
+        batch_size: int,
+        seed: int,
+        packing: str = "concat",
+        weights: Sequence[float] | None = None,
+        schedule: Sequence[tuple[int, int]] = (),
+    ) -> None:
         if sequence_length < 1 or batch_size < 1:
             raise ValueError(f"sequence_length {sequence_length} and batch_size {batch_size} must be positive")
-        self.reader, self.sequence_length, self.batch_size, self.seed = reader, sequence_length, batch_size, seed
-        self.windows = (reader.tokens - 1) // sequence_length
-        if self.windows < 1:
-            raise PedigreeError(
-                f"{reader.folder}: the split {reader.split} has {reader.tokens} tokens; a sequence_length of "
-                f"{sequence_length} needs at least {sequence_length + 1}: use more text or shorter sequences"
-            )
+        self.readers = [readers] if isinstance(readers, ShardReader) else list(readers)
+        self.sequence_length, self.batch_size, self.seed, self.packing = sequence_length, batch_size, seed, packing
+        self.schedule = tuple(schedule) or ((0, sequence_length),)
+        if self.schedule[0][0] != 0 or any(sequence_length % length for _, length in self.schedule):
+            raise ValueError(f"schedule {self.schedule} does not begin at step 0, or has a length that does not divide")
+        if weights is None and len(self.readers) != 1:
+            raise ValueError(f"{len(self.readers)} sources need weights")
+        _check_tokenizers(self.readers)
+        load = PACKINGS.load(packing)
+        self.packed: list[Packing] = [load(reader, sequence_length) for reader in self.readers]
+        for reader, packed in zip(self.readers, self.packed, strict=True):
+            if packed.rows < 1:
+                raise PedigreeError(
+                    f"{reader.folder}: {reader.name} has {reader.tokens} tokens; a sequence_length of "
+                    f"{sequence_length} needs at least {sequence_length}: use more text or shorter sequences"
+                )
+        self._mixture = Mixture([reader.name for reader in self.readers], weights or [1.0], seed)
+        names = [""] if len(self.readers) == 1 else [f"source {number}" for number in range(len(self.readers))]
+        self._orders = [Order(packed.rows, seed, name) for packed, name in zip(self.packed, names, strict=True)]
 
-    def window_indices(self, step: int) -> np.ndarray:
-        """The windows of the global batch of ``step`` (from 0), int64 of shape (batch_size,)."""
+    @property
+    def rows(self) -> int:
+        """Rows of all sources together, of one epoch."""
+        return sum(packed.rows for packed in self.packed)
+
+    def length_at(self, step: int) -> int:
+        """The sequence length of ``step``."""
+        return next(length for start, length in reversed(self.schedule) if start <= step)
+
+    def rows_of(self, step: int) -> np.ndarray:
+        """(source, row) of the global batch of ``step`` (from 0); int64 of shape (batch_size, 2)."""
         if step < 0:
             raise ValueError(f"step {step} is negative")
         positions = step * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
-        epochs = positions // self.windows
-        indices = positions % self.windows
-        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-            chosen = epochs == epoch
-            indices[chosen] = permuted(indices[chosen], self.windows, self.seed, epoch)
-        return indices
+        sources, own = self._mixture.split(positions)
+        if len(self.readers) == 1:
+            return np.stack([sources, self._orders[0].rows(own)], axis=1)
+        rows = np.empty(self.batch_size, dtype=np.int64)
+        for source in np.unique(sources).tolist():
+            chosen = sources == source
+            rows[chosen] = self._orders[source].rows(own[chosen])
+        return np.stack([sources, rows], axis=1)
 
-    def ranges(self, step: int) -> list[tuple[int, int]]:
-        """(start, stop) in the split's stream of what each sequence of the batch reads, the last target included."""
-        starts = self.window_indices(step) * self.sequence_length
-        return [(int(start), int(start) + self.sequence_length + 1) for start in starts]
+    def digest(self, step: int) -> str:
+        """16 hexadecimal digits that stand for what the batch of ``step`` reads."""
+        content = self.rows_of(step).tobytes() + self.length_at(step).to_bytes(8, "little")
+        return blake2b(content, digest_size=8).hexdigest()
+
+    def targets(self, step: int) -> int:
+        """Targets of the global batch of ``step`` that count: all but padding."""
+        if self.packing == "concat":
+            return self.batch_size * self.sequence_length
+        rows = self.rows_of(step)
+        return sum(
+            int(self.packed[source].pieces(rows[rows[:, 0] == source, 1]).lengths.sum())
+            for source in np.unique(rows[:, 0]).tolist()
+        )
+
+    def _sequences(self, step: int) -> tuple[np.ndarray, int]:
+        """(source, row, which part of the row) of every sequence of the global batch, and their length."""
+        length = self.length_at(step)
+        parts = self.sequence_length // length
+        rows = np.repeat(self.rows_of(step), parts, axis=0)
+        part = np.tile(np.arange(parts, dtype=np.int64), self.batch_size)
+        return np.column_stack([rows, part]), length
+
+    def _pieces(self, source: int, sequences: np.ndarray, length: int) -> Pieces:
+        starts, lengths, counts = self.packed[source].pieces(sequences[:, 1])
+        if length != self.sequence_length:  # concat only: a row is one piece
+            starts, lengths = starts + sequences[:, 2] * length, np.full(len(starts), length, dtype=np.int64)
+        return Pieces(starts, lengths, counts)
+
+    def pieces(self, step: int) -> list[Piece]:
+        """What the global batch of ``step`` (from 0) reads, by sequence and column."""
+        sequences, length = self._sequences(step)
+        found = []
+        for source in np.unique(sequences[:, 0]).tolist():
+            numbers = np.flatnonzero(sequences[:, 0] == source)
+            pieces = self._pieces(source, sequences[numbers], length)
+            columns = _columns(pieces)
+            rows = np.repeat(numbers, pieces.counts)
+            fields = (rows, columns, np.full(len(rows), source), pieces.starts, pieces.lengths)
+            found += [Piece(*row) for row in zip(*(field.tolist() for field in fields), strict=True)]
+        return sorted(found)
+
+    def seen(self, start: int, stop: int, steps: int, source: int = 0) -> list[tuple[int, Piece]]:
+        """Where tokens ``start`` to ``stop`` of the split's stream were targets in the first ``steps`` steps.
+
+        (step, from 0; the part of the piece that is in the range), in the order of the run. The permutation is walked
+        backwards, so this takes no search through the steps.
+        """
+        rows = self.packed[source].rows_with(start, stop)
+        before = self._mixture.counts(steps * self.batch_size)[source]
+        positions = self._mixture.join(source, self._orders[source].positions(rows, before))
+        found = []
+        for step in np.unique(positions // self.batch_size).tolist():
+            for piece in self.pieces(step):
+                first, last = max(start, piece.start), min(stop, piece.start + piece.length)
+                if piece.source == source and first < last:
+                    column = piece.column + first - piece.start
+                    found.append((step, Piece(piece.sequence, column, source, first, last - first)))
+        return found
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """The rows ``rank::world_size`` of the batch of ``step``: the ranks together hold the same for any world."""
+        """The sequences ``rank::world_size`` of the batch of ``step``: all ranks together hold the same in any world."""
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in a world of {world_size}")
-        starts = self.window_indices(step)[rank::world_size] * self.sequence_length
-        tokens = self.reader.rows(starts, self.sequence_length + 1)
-        return Batch(tokens[:, :-1], tokens[:, 1:], self.reader.document_id_rows(starts, self.sequence_length))
+        sequences, length = self._sequences(step)
+        sequences = sequences[rank::world_size]
+        if len(self.readers) == 1:
+            return self._assembled(0, sequences, length)
+        shape = (len(sequences), length)
+        whole = Batch(np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape, np.int32))
+        for source in np.unique(sequences[:, 0]).tolist():
+            chosen = sequences[:, 0] == source
+            for to, part in zip(whole, self._assembled(source, sequences[chosen], length), strict=True):
+                to[chosen] = part
+        return whole
+
+    def _assembled(self, source: int, sequences: np.ndarray, length: int) -> Batch:
+        reader = self.readers[source]
+        pieces = self._pieces(source, sequences, length)
+        if self.packed[source].one_document:
+            return _of_documents(reader, pieces, length)
+        return windows(reader, pieces.starts, length)
+
+    def planned(self, steps: int) -> list[Planned]:
+        """What ``steps`` steps take from every source."""
+        counts = self._mixture.counts(steps * self.batch_size)
+        return [
+            Planned(reader.name, share / sum(self._mixture.shares), count, reader.tokens, count / packed.rows)
+            for reader, packed, share, count in zip(
+                self.readers, self.packed, self._mixture.shares, counts, strict=True
+            )
+        ]
+
+    def check_epochs(self, steps: int, max_epochs: float) -> None:
+        """``PedigreeError`` when ``steps`` steps would read a source more than ``max_epochs`` times."""
+        for plan in self.planned(steps):
+            if plan.epochs > max_epochs:
+                needed = plan.sequences * self.sequence_length
+                raise PedigreeError(
+                    f"training.mixture: {steps} steps take {needed:,} tokens from {plan.source} (a share of "
+                    f"{plan.share:.1%}), which has {plan.tokens:,}: {plan.epochs:.2f} epochs, and max_epochs is "
+                    f"{max_epochs:g}; lower its weight or training.tokens, use more of its text, or raise max_epochs"
+                )
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What ``restore`` needs to go on at ``step``: at most 1 KB of JSON, and the same for any world size."""
+        sources = [[reader.digest, reader.split, reader.source] for reader in self.readers]
+        return {
+            "step": step,
+            "seed": self.seed,
+            "packing": self.packing,
+            "batch_size": self.batch_size,
+            "sequence_length": self.sequence_length,
+            "schedule": _short(self.schedule),
+            "mixture": _short(self._mixture.shares),
+            "shards": _short(sources),
+        }
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """The step to go on with; ``PedigreeError`` for the state of a loader with another order."""
+        for name, value in self.state(0).items():
+            if name != "step" and state.get(name) != value:
+                raise PedigreeError(
+                    f"the data order was another one: {name} is {state.get(name)!r} in the checkpoint and {value!r} "
+                    "here; train in another folder, or with what the checkpoint was made with"
+                )
+        step: int = state["step"]
+        return step
+
+
+def open_loader(folder: Path, training: TrainingSpec, seed: int) -> Loader:
+    """The loader of a run on the training split of the shards in ``folder``."""
+    mixture = training.mixture
+    names = sorted(mixture.weights) if mixture else []  # no order of a mapping decides anything
+    whole = [] if mixture else [ShardReader(folder, "train")]
+    return Loader(
+        whole or [ShardReader(folder, "train", name) for name in names],
+        training.sequence_length,
+        training.batch_size,
+        seed,
+        packing=training.packing,
+        weights=[mixture.weights[name] for name in names] if mixture else None,
+        schedule=[(phase.from_step, phase.sequence_length) for phase in training.sequence_schedule],
+    )
+
+
+def windows(reader: ShardReader, starts: np.ndarray, length: int) -> Batch:
+    """Sequences whose targets are the ``length`` tokens from each of ``starts`` (int64) on."""
+    lengths = np.full(len(starts), length, dtype=np.int64)
+    tokens_BT = reader.spans(starts - 1, lengths + 1).reshape(len(starts), length + 1)
+    ids_BT = np.zeros((len(starts), length), dtype=np.int32)
+    ids_BT[reader.borders(starts, lengths)] = 1
+    return Batch(tokens_BT[:, :-1], tokens_BT[:, 1:], np.cumsum(ids_BT, axis=1, dtype=np.int32, out=ids_BT))
+
+
+def _of_documents(reader: ShardReader, pieces: Pieces, length: int) -> Batch:
+    """Rows of pieces that each lie within one document, padded at the end."""
+    shape = (len(pieces.counts), length)
+    rows, columns = np.repeat(np.arange(shape[0]), pieces.counts), _columns(pieces)
+    tokens = reader.spans(pieces.starts, pieces.lengths)
+    ids_BT = np.zeros(shape, dtype=np.int32)
+    ids_BT[rows, columns] = columns > 0
+    np.cumsum(ids_BT, axis=1, dtype=np.int32, out=ids_BT)
+    padded_BT = None
+    if tokens.size == ids_BT.size:
+        targets_BT = tokens.reshape(shape)
+    else:
+        used = np.bincount(rows, weights=pieces.lengths, minlength=shape[0])
+        padded_BT = np.arange(length) >= used[:, None]
+        targets_BT = np.full(shape, IGNORED, dtype=np.int64)
+        targets_BT[~padded_BT] = tokens
+        ids_BT[padded_BT] = -1
+    inputs_BT = np.empty(shape, dtype=np.int64)
+    inputs_BT[:, 1:] = targets_BT[:, :-1]
+    if padded_BT is not None:
+        inputs_BT[padded_BT] = reader.eot
+    # What a piece begins with is not what stands before it in the row.
+    inputs_BT[rows, columns] = reader.eot
+    inside = ~reader.begins_document(pieces.starts)
+    before = pieces.starts[inside] - 1
+    inputs_BT[rows[inside], columns[inside]] = reader.spans(before, np.ones(len(before), dtype=np.int64))
+    return Batch(inputs_BT, targets_BT, ids_BT)
+
+
+def _columns(pieces: Pieces) -> np.ndarray:
+    """In which column of its row each piece begins."""
+    places = np.cumsum(pieces.lengths) - pieces.lengths
+    first = np.cumsum(pieces.counts) - pieces.counts
+    columns: np.ndarray = places - np.repeat(places[first], pieces.counts)
+    return columns
+
+
+def _short(value: Any) -> str:
+    return blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
+
+
+def _check_tokenizers(readers: Sequence[ShardReader]) -> None:
+    first = readers[0]
+    for reader in readers[1:]:
+        if (reader.tokenizer, reader.vocab_size, reader.eot) != (first.tokenizer, first.vocab_size, first.eot):
+            raise PedigreeError(
+                f"{reader.folder} and {first.folder}: the shards were made with different tokenizers "
+                f"({reader.tokenizer} and {first.tokenizer}), so their ids mean different things; encode both with one"
+            )

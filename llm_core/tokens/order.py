@@ -1,4 +1,4 @@
-"""A random order that is computed, not stored: position → window, for any epoch, in constant memory."""
+"""A random order that is computed, not stored: position → row, for any epoch, and back, in constant memory."""
 
 from functools import lru_cache
 from hashlib import blake2b
@@ -6,11 +6,14 @@ from hashlib import blake2b
 import numpy as np
 
 ROUNDS = 8
+_CHUNK = 4096
+"""Positions whose rows are computed at once, and kept: the work of a call is spread over the batches that follow."""
 
 
-@lru_cache(maxsize=16)
-def _round_keys(seed: int, epoch: int) -> tuple[int, ...]:
-    digest = blake2b(f"{seed}/{epoch}".encode(), digest_size=64).digest()
+@lru_cache(maxsize=64)
+def _round_keys(seed: int, epoch: int, stream: str) -> tuple[int, ...]:
+    name = f"{seed}/{epoch}/{stream}" if stream else f"{seed}/{epoch}"
+    digest = blake2b(name.encode(), digest_size=64).digest()
     return tuple(int.from_bytes(digest[8 * number : 8 * number + 8], "little") for number in range(ROUNDS))
 
 
@@ -22,16 +25,16 @@ def _mix(values: np.ndarray, key: int) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def permuted(positions: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
+def permuted(positions: np.ndarray, size: int, seed: int, epoch: int, stream: str = "") -> np.ndarray:
     """Where ``positions`` (int64, each in [0, size)) go under the epoch's permutation of ``range(size)``; int64.
 
     A Feistel network permutes the smallest domain of 4^k values that holds ``size``; values that leave the range are
     sent through again until they are back in it (cycle walking: Black and Rogaway, 2002), which keeps it a permutation.
-    The domain is less than four times the range, so four passes are what it takes on average at worst.
+    The domain is less than four times the range, so four passes are what it takes on average at worst. Orders of one
+    seed that must differ have a name each, ``stream``.
     """
-    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
-    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
-    keys = _round_keys(seed, epoch)
+    shift, mask = _halves(size)
+    keys = _round_keys(seed, epoch, stream)
     values = positions.astype(np.uint64)
     pending = np.arange(len(values))
     while len(pending):
@@ -41,3 +44,59 @@ def permuted(positions: np.ndarray, size: int, seed: int, epoch: int) -> np.ndar
         values[pending] = (left << shift) | right
         pending = pending[values[pending] >= np.uint64(size)]
     return values.astype(np.int64)
+
+
+def unpermuted(indices: np.ndarray, size: int, seed: int, epoch: int, stream: str = "") -> np.ndarray:
+    """The positions that ``permuted`` sends to ``indices``: the same walk, backwards; int64."""
+    shift, mask = _halves(size)
+    keys = _round_keys(seed, epoch, stream)
+    values = indices.astype(np.uint64)
+    pending = np.arange(len(values))
+    while len(pending):
+        left, right = values[pending] >> shift, values[pending] & mask
+        for key in reversed(keys):
+            left, right = right ^ (_mix(left, key) & mask), left
+        values[pending] = (left << shift) | right
+        pending = pending[values[pending] >= np.uint64(size)]
+    return values.astype(np.int64)
+
+
+def _halves(size: int) -> tuple[np.uint64, np.uint64]:
+    """Bits of half a value of the domain, and the mask of these bits."""
+    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    return np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
+
+
+@lru_cache(maxsize=32)
+def _chunk(size: int, seed: int, stream: str, number: int) -> np.ndarray:
+    positions = number * _CHUNK + np.arange(_CHUNK, dtype=np.int64)
+    epochs, rows = np.divmod(positions, size)
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+        first, last = np.searchsorted(epochs, (epoch, epoch + 1))
+        rows[first:last] = permuted(rows[first:last], size, seed, epoch, stream)
+    rows.setflags(write=False)
+    return rows
+
+
+class Order:
+    """Position in a run → row of a source of ``size`` rows: every epoch has all rows, in an order of its own."""
+
+    def __init__(self, size: int, seed: int, stream: str = "") -> None:
+        self.size, self.seed, self.stream = size, seed, stream
+
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """The rows at ``positions`` (int64, ascending)."""
+        if not len(positions):
+            return positions
+        first, last = int(positions[0]) // _CHUNK, int(positions[-1]) // _CHUNK
+        chunks = [_chunk(self.size, self.seed, self.stream, number) for number in range(first, last + 1)]
+        held = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        found: np.ndarray = held[positions - first * _CHUNK]
+        return found
+
+    def positions(self, rows: np.ndarray, before: int) -> np.ndarray:
+        """All positions below ``before`` at which one of ``rows`` stands, ascending."""
+        epochs = range(-(-before // self.size))
+        found = [unpermuted(rows, self.size, self.seed, epoch, self.stream) + epoch * self.size for epoch in epochs]
+        every = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+        return every[every < before]

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -28,11 +28,15 @@ _UNFINISHED = ".unfinished"
 
 @dataclass
 class Progress:
-    """How far a run is: steps done, how many of them were skipped as bad, and how many of those just now in a row."""
+    """How far a run is: steps done, how many of them were skipped as bad, and how many of those just now in a row.
+
+    ``data``: the state of the loader (``Loader.state``) as it goes on from here.
+    """
 
     step: int = 0
     skipped: int = 0
     bad_in_a_row: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 def full(tensor: Tensor) -> Tensor:

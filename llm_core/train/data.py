@@ -1,9 +1,11 @@
 """What a run reads: batches of the training split, and the held-out split for validation."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llm_core.errors import PedigreeError
-from llm_core.tokens.loader import Loader, ShardReader
+from llm_core.experiment.training import TrainingSpec
+from llm_core.tokens.loader import Loader, open_loader
+from llm_core.tokens.reader import ShardReader
 from llm_core.train.spec import TrainerSpec
 
 
@@ -17,27 +19,57 @@ class Data(NamedTuple):
 def open_data(spec: TrainerSpec, ranks: int) -> Data:
     """Open the shards; ``PedigreeError`` when this run can't be trained on them, or not by ``ranks`` ranks."""
     training = spec.training
-    reader = ShardReader(spec.shards, "train")
     heldout = ShardReader(spec.shards, "heldout")
-    if reader.vocab_size > spec.vocab_size:
+    if heldout.vocab_size > spec.vocab_size:
         raise PedigreeError(
-            f"{spec.shards}: the shards have {reader.vocab_size} token ids, but the model only {spec.vocab_size}; "
-            f"set tokenizer.vocab_size to {reader.vocab_size}"
+            f"{spec.shards}: the shards have {heldout.vocab_size} token ids, but the model only {spec.vocab_size}; "
+            f"set tokenizer.vocab_size to {heldout.vocab_size}"
         )
     if training.batch_size % ranks:
         raise PedigreeError(
             f"training.batch_tokens: a batch of {training.batch_size} sequences can't be shared by {ranks} ranks; "
             f"make it a multiple of {ranks} × sequence_length ({ranks * training.sequence_length})"
         )
-    train = Loader(reader, training.sequence_length, training.batch_size, spec.seed)
-    if train.windows < training.batch_size:
+    train = open_loader(spec.shards, training, spec.seed)
+    if train.rows < training.batch_size:
+        tokens = sum(reader.tokens for reader in train.readers)
         raise PedigreeError(
-            f"{spec.shards}: the training split has {reader.tokens} tokens, less than one batch "
+            f"{spec.shards}: the training split has {tokens} tokens, less than one batch "
             f"(training.batch_tokens {training.batch_tokens}); use more text or smaller batches"
         )
-    if heldout.tokens <= training.sequence_length:
+    if training.mixture:
+        train.check_epochs(training.steps, training.mixture.max_epochs)
+    if heldout.tokens < training.sequence_length:
         raise PedigreeError(
             f"{spec.shards}: the held-out split has {heldout.tokens} tokens, less than one sequence "
             f"(training.sequence_length {training.sequence_length}); raise split.heldout_share or use more text"
         )
     return Data(train, heldout)
+
+
+def describe(loader: Loader, training: TrainingSpec) -> dict[str, Any]:
+    """What a run reads, in figures: shares and epochs of the sources, and how their documents are packed."""
+    planned = loader.planned(training.steps)
+    return {
+        "sources": {
+            plan.source: {
+                "share": plan.share,
+                "sequences": plan.sequences,
+                "tokens_there": plan.tokens,
+                "epochs": plan.epochs,
+                **packed.stats(),
+            }
+            for plan, packed in zip(planned, loader.packed, strict=True)
+        },
+        "packing": loader.packing,
+    }
+
+
+def mean_sequence_length(training: TrainingSpec) -> float:
+    """Tokens of a sequence, on average over the steps of the run."""
+    phases = training.sequence_schedule
+    if not phases:
+        return float(training.sequence_length)
+    starts = [min(phase.from_step, training.steps) for phase in phases]
+    lengths = zip(phases, starts, [*starts[1:], training.steps], strict=True)
+    return sum(phase.sequence_length * (stop - start) for phase, start, stop in lengths) / training.steps

@@ -3,7 +3,7 @@
 ``torchrun --standalone --nproc-per-node N -m llm_core.train spec.json`` trains it on N ranks.
 """
 
-import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,7 +76,7 @@ def result_fields(spec: TrainerSpec) -> dict[str, Any]:
 
     The shards count by their index, so that a folder may move.
     """
-    index = json.loads((spec.shards / "shards.json").read_bytes())
+    index = sha256((spec.shards / "shards.json").read_bytes()).hexdigest()
     values = {name: getattr(spec, name) for name in ("model", "training", "vocab_size", "seed")}
     return dict(_flat({**canonical(values), "shards": index}))
 

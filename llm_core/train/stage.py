@@ -15,7 +15,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
-from llm_core.train.data import open_data
+from llm_core.train.data import describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import METRICS, read_metrics
 from llm_core.train.spec import FINAL, SUMMARY, TrainerSpec
@@ -44,7 +44,7 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
         name=job.stage,
         tracking=job.runtime.tracking,
     )
-    open_data(spec, ranks)
+    data = open_data(spec, ranks)
     require_key(spec.tracking)
     launch(spec, ranks, job.runtime)
     for name in ("model.safetensors", "model.json"):
@@ -57,11 +57,12 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
     return {
         **summary,
         **figures,
+        **describe(data.train, training),
         "planned_tokens": training.steps * training.batch_tokens,
         "mfu": mfu(
             model,
             vocab_size,
-            training.sequence_length,
+            round(mean_sequence_length(training)),
             figures["tokens_per_second"],
             summary["device"],
             summary["ranks"],

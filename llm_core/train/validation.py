@@ -4,17 +4,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from llm_core.tokens.loader import ShardReader
+from llm_core.tokens.loader import windows
+from llm_core.tokens.reader import ShardReader
 from llm_core.train.distribution import World
 from llm_core.train.precision import autocast
 from llm_core.train.spec import TrainerSpec
 
 
 def validation_windows(reader: ShardReader, sequence_length: int, tokens: int) -> np.ndarray:
-    """Where the validation windows start: ``tokens`` worth of them, or all there are, spread evenly over the split."""
-    windows = (reader.tokens - 1) // sequence_length
-    count = min(max(1, tokens // sequence_length), windows)
-    return np.arange(count, dtype=np.int64) * windows // count * sequence_length
+    """Where the targets of the validation windows start.
+
+    There are ``tokens`` worth of windows, or all there are, spread evenly over the split.
+    """
+    there = reader.tokens // sequence_length
+    count = min(max(1, tokens // sequence_length), there)
+    return np.arange(count, dtype=np.int64) * there // count * sequence_length
 
 
 @torch.no_grad()
@@ -28,10 +32,9 @@ def validation_loss(model: nn.Module, reader: ShardReader, spec: TrainerSpec, wo
         mine = starts[first : first + spec.micro_batch * world.size][world.rank :: world.size]
         # FSDP2 gathers parameters in every forward pass, so a rank without windows takes part with one that counts 0.
         rows = mine if len(mine) else starts[:1]
-        tokens = torch.from_numpy(reader.rows(rows, length + 1)).to(world.device)
-        documents = torch.from_numpy(reader.document_id_rows(rows, length)).to(world.device)
+        batch = [torch.from_numpy(part).to(world.device) for part in windows(reader, rows, length)]
         with autocast(spec.training.precision, world.device):
-            loss = model(tokens[:, :-1], tokens[:, 1:], documents)
+            loss = model(*batch)
         if len(mine):
             total += loss
     model.train()

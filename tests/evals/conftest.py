@@ -16,6 +16,7 @@ from llm_core.graph.job import Job
 from llm_core.model.build import build_model
 from llm_core.model.files import save_model
 from llm_core.store.manifest import Artifact, Manifest
+from llm_core.tokens.shard_file import write_shard
 
 EOT = "<|endoftext|>"
 SENTENCE = (
@@ -78,12 +79,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     documents = [[*tokenizer.encode(t, add_special_tokens=False).ids, eot] for t in train]
     ids = [token for document in documents for token in document]
     (folder / "shards" / "train").mkdir(parents=True)
-    np.array(ids, dtype="<u2").tofile(folder / "shards" / "train" / "00000.bin")
+    shard = folder / "shards" / "train" / "made-000.bin"
+    vocab_size, digest = tokenizer.get_vocab_size(), "0" * 32
+    write_shard(shard, np.array(ids), dtype="uint16", vocab_size=vocab_size, tokenizer=digest)
     np.save(folder / "shards" / "train" / "documents.npy", np.cumsum([0, *map(len, documents)], dtype=np.int64))
     index = {
-        "dtype": "uint16", "vocab_size": tokenizer.get_vocab_size(), "eot": eot,
+        "dtype": "uint16", "vocab_size": vocab_size, "eot": eot, "tokenizer": digest,
         "splits": {"train": {"tokens": len(ids), "documents": len(documents),
-                             "shards": [{"file": "train/00000.bin", "tokens": len(ids)}]}},
+                             "shards": [{"file": "train/made-000.bin", "tokens": len(ids), "source": "made"}]}},
     }  # fmt: skip
     (folder / "shards" / "shards.json").write_text(json.dumps(index))
 

@@ -97,13 +97,13 @@ def test_rolling_predicts_every_token_once(world: World, words: int) -> None:
     assert value == pytest.approx(expected, rel=1e-5)
 
 
-def test_end_of_text_belongs_to_the_document_before(world: World) -> None:
+def test_end_of_text_begins_the_document_after(world: World) -> None:
     lm = adapter(world, spec=SPEC.model_copy(update={"document_mask": True}))
     ids = world.tokenizer.encode("the list of values").ids
     (value,) = lm.loglikelihood_rolling(requests("loglikelihood_rolling", [("the list of values",)]))
     inputs = [world.eot, *ids[:-1]]
-    assert value == pytest.approx(nats(lm.model, inputs, ids, [0] + [1] * len(ids[:-1])), abs=1e-4)
-    assert abs(value - nats(lm.model, inputs, ids, [0] * len(ids))) > 1e-2
+    assert value == pytest.approx(nats(lm.model, inputs, ids, [1] * len(ids)), abs=1e-4)
+    assert abs(value - nats(lm.model, inputs, ids, [0] + [1] * len(ids[:-1]))) > 1e-2
 
 
 def test_special_tokens_in_text_are_text(world: World) -> None:

@@ -1,30 +1,50 @@
 """A hand-made folder of token shards for tests."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from llm_core.tokens.shard_file import write_shard
+
+VOCABULARY = 50_000
+TOKENIZER = "ab" * 16
+
 
 def write_shards(
-    folder: Path, lengths: list[int], tokens_per_shard: int = 1 << 40, dtype: str = "uint16", split: str = "train"
+    folder: Path,
+    documents: Sequence[int] | Mapping[str, Sequence[int]],
+    tokens_per_shard: int = 1 << 40,
+    dtype: str = "uint16",
+    split: str = "train",
+    tokenizer: str = TOKENIZER,
 ) -> np.ndarray:
-    """Documents of ``lengths`` tokens, numbered 1, 2, 3 … through the stream (modulo the vocabulary); returns them."""
-    total = sum(lengths)
-    vocab_size = 50_000
-    tokens = (np.arange(total) % (vocab_size - 1) + 1).astype(np.dtype(dtype).newbyteorder("<"))
+    """Shards with documents of the given lengths, by source; returns the stream.
+
+    Tokens count 1, 2, 3 … through the stream (modulo the vocabulary), but for the 0 that ends every document. A shard
+    ends wherever ``tokens_per_shard`` says.
+    """
+    sources = documents if isinstance(documents, Mapping) else {"made": documents}
+    ends = np.cumsum([length for lengths in sources.values() for length in lengths], dtype=np.int64)
+    stream = np.arange(int(ends[-1]), dtype=np.int64) % (VOCABULARY - 1) + 1
+    stream[ends - 1] = 0
     (folder / split).mkdir(parents=True, exist_ok=True)
-    shards = []
-    for number, start in enumerate(range(0, total, tokens_per_shard)):
-        piece = tokens[start : start + tokens_per_shard]
-        piece.tofile(folder / split / f"{number:05d}.bin")
-        shards.append({"file": f"{split}/{number:05d}.bin", "tokens": len(piece)})
-    np.save(folder / split / "documents.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    shards, start = [], 0
+    for source, lengths in sources.items():
+        stop = start + sum(lengths)
+        for number, first in enumerate(range(start, stop, tokens_per_shard)):
+            file, piece = f"{split}/{source}-{number:03d}.bin", stream[first : min(first + tokens_per_shard, stop)]
+            write_shard(folder / file, piece, dtype=dtype, vocab_size=VOCABULARY, tokenizer=tokenizer)
+            shards.append({"file": file, "tokens": len(piece), "documents": 0, "source": source})
+        start = stop
+    np.save(folder / split / "documents.npy", np.concatenate([[0], ends]))
     index = {
         "dtype": dtype,
-        "vocab_size": vocab_size,
+        "vocab_size": VOCABULARY,
         "eot": 0,
-        "splits": {split: {"tokens": total, "documents": len(lengths), "shards": shards}},
+        "tokenizer": tokenizer,
+        "splits": {split: {"tokens": len(stream), "documents": len(ends), "shards": shards}},
     }
     (folder / "shards.json").write_text(json.dumps(index))
-    return tokens.astype(np.int64)
+    return stream

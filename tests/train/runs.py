@@ -11,32 +11,41 @@ import torch
 
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import OptimizerSpec, TrainingSpec
+from llm_core.tokens.shard_file import write_shard
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
 from llm_core.train.spec import TrainerSpec
 
 VOCABULARY = 300
+TOKENIZER = "ab" * 16
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 
 def write_shards(folder: Path, tokens: int = 20_000, heldout: int = 2_000, vocab_size: int = VOCABULARY) -> Path:
-    """A corpus with something to learn: ids walk upwards in small steps."""
+    """A corpus of two sources with something to learn: ids walk upwards in small steps."""
     splits = {}
     for split, count in (("train", tokens), ("heldout", heldout)):
         (folder / split).mkdir(parents=True)
         steps = np.random.default_rng(len(split)).integers(1, 4, count)
-        ids = (np.cumsum(steps) % (vocab_size - 1) + 1).astype("<u2")
+        ids = np.cumsum(steps) % (vocab_size - 1) + 1
         offsets = np.unique(np.append(np.arange(0, count, 50), count)).astype(np.int64)
         ids[offsets[1:] - 1] = 0
-        (folder / split / "00000.bin").write_bytes(ids.tobytes())
+        middle = int(offsets[len(offsets) // 2])
+        pieces = {"a": ids[:middle], "b": ids[middle:]}
+        for source, piece in pieces.items():
+            path = folder / split / f"{source}-000.bin"
+            write_shard(path, piece, dtype="uint16", vocab_size=vocab_size, tokenizer=TOKENIZER)
         np.save(folder / split / "documents.npy", offsets)
         splits[split] = {
             "tokens": count,
             "documents": len(offsets) - 1,
-            "shards": [{"file": f"{split}/00000.bin", "tokens": count}],
+            "shards": [
+                {"file": f"{split}/{source}-000.bin", "tokens": len(piece), "source": source}
+                for source, piece in pieces.items()
+            ],
         }
-    index = {"dtype": "uint16", "vocab_size": vocab_size, "eot": 0, "splits": splits}
+    index = {"dtype": "uint16", "vocab_size": vocab_size, "eot": 0, "tokenizer": TOKENIZER, "splits": splits}
     (folder / "shards.json").write_text(json.dumps(index))
     return folder
 

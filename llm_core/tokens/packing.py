@@ -1,0 +1,153 @@
+"""How a stream of documents becomes rows of at most T targets: the packings that ``training.packing`` names.
+
+A row is made of *pieces*: ranges of the stream whose tokens are the row's targets. The inputs of a piece are the tokens
+one place before. So a document is predicted from its first token on, out of the end-of-text token before it, which
+stands for the beginning of a document there; and a piece that goes on with a document begins with the token before it.
+
+A packing follows from documents and T alone. Its rows are shuffled elsewhere (``llm_core.tokens.order``).
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from llm_core.tokens.best_fit import best_fit
+from llm_core.tokens.reader import ShardReader
+
+BLOCK = 1 << 18
+"""Documents that are packed together: what bounds the memory of packing, and the choice that it has."""
+
+
+class Pieces(NamedTuple):
+    """The pieces of some rows, in order; ``counts`` of them belong to each row. int64 arrays."""
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    counts: np.ndarray
+
+
+class Packing(Protocol):
+    """One source as rows."""
+
+    rows: int
+    one_document: bool
+    """No piece reaches over the end of a document."""
+
+    def __init__(self, reader: ShardReader, sequence_length: int) -> None: ...
+
+    def pieces(self, rows: np.ndarray) -> Pieces:
+        """What the rows are made of; a row's pieces stand in the order of the stream."""
+
+    def rows_with(self, start: int, stop: int) -> np.ndarray:
+        """The rows that have a target among the tokens ``start`` to ``stop`` of the split's stream, ascending."""
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for people, of one epoch."""
+
+
+class Concat:
+    """Windows of T targets, one after the other, whatever the documents in them; less than a window is left out.
+
+    Nothing is padded and nothing is stored.
+    """
+
+    one_document = False
+
+    def __init__(self, reader: ShardReader, sequence_length: int) -> None:
+        self._start, self._length = reader.start, sequence_length
+        self._tokens = reader.tokens
+        self.rows = reader.tokens // sequence_length
+
+    def pieces(self, rows: np.ndarray) -> Pieces:
+        """See ``Packing``."""
+        lengths = np.full(len(rows), self._length, dtype=np.int64)
+        return Pieces(self._start + rows * self._length, lengths, np.ones(len(rows), dtype=np.int64))
+
+    def rows_with(self, start: int, stop: int) -> np.ndarray:
+        """See ``Packing``."""
+        first = max(0, start - self._start) // self._length
+        last = min(self.rows, -(-(stop - self._start) // self._length))
+        return np.arange(first, max(first, last), dtype=np.int64)
+
+    def stats(self) -> dict[str, Any]:
+        """See ``Packing``."""
+        return {"rows": self.rows, "left_out_tokens": self._tokens - self.rows * self._length}
+
+
+class _OfDocuments:
+    """Rows of whole documents; a document longer than T is cropped into pieces of T and a rest.
+
+    Every token is a target once an epoch. Holds 12 bytes a piece and 8 a row.
+    """
+
+    one_document = True
+
+    def __init__(self, reader: ShardReader, sequence_length: int) -> None:
+        self._length = sequence_length
+        self._documents, self._tokens = reader.documents, reader.tokens
+        starts, lengths, counts = [], [], []
+        for block in range(0, reader.documents, BLOCK):
+            piece_starts, piece_lengths = cropped(reader.offsets[block : block + BLOCK + 1], sequence_length)
+            bins, rows = self._bins(piece_lengths)
+            order = np.argsort(bins, kind="stable")  # within a row, pieces stay in the order of the stream
+            starts.append(piece_starts[order])
+            lengths.append(piece_lengths[order].astype(np.int32))
+            counts.append(np.bincount(bins, minlength=rows))
+        self._starts = _joined(starts)
+        self._lengths = np.concatenate([np.empty(0, dtype=np.int32), *lengths])
+        self._first = np.concatenate([[0], np.cumsum(_joined(counts))])  # row → its first piece
+        self.rows = len(self._first) - 1
+
+    def _bins(self, lengths: np.ndarray) -> tuple[np.ndarray, int]:
+        """The row of every piece of a block, and the number of rows."""
+        raise NotImplementedError
+
+    def pieces(self, rows: np.ndarray) -> Pieces:
+        """See ``Packing``."""
+        first = self._first[rows]
+        counts = self._first[rows + 1] - first
+        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        numbers = np.repeat(first, counts) + within
+        return Pieces(self._starts[numbers], self._lengths[numbers].astype(np.int64), counts)
+
+    def rows_with(self, start: int, stop: int) -> np.ndarray:
+        """See ``Packing``. Looks at all pieces."""
+        numbers = np.flatnonzero((self._starts < stop) & (self._starts + self._lengths > start))
+        return np.unique(np.searchsorted(self._first, numbers, side="right") - 1)
+
+    def stats(self) -> dict[str, Any]:
+        """See ``Packing``. ``crops``: the places where a document was cut, so that what follows lacks its beginning."""
+        places = self.rows * self._length
+        return {
+            "rows": self.rows,
+            "crops": len(self._starts) - self._documents,
+            "padding": places - self._tokens,
+            "padding_share": (places - self._tokens) / places if places else 0.0,
+        }
+
+
+class BestFit(_OfDocuments):
+    """Several documents a row, chosen so that hardly anything is padded (Ding et al., 2024)."""
+
+    def _bins(self, lengths: np.ndarray) -> tuple[np.ndarray, int]:
+        return best_fit(lengths, self._length)
+
+
+class Pad(_OfDocuments):
+    """One document, or one piece of a long one, a row."""
+
+    def _bins(self, lengths: np.ndarray) -> tuple[np.ndarray, int]:
+        return np.arange(len(lengths), dtype=np.int64), len(lengths)
+
+
+def cropped(offsets: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, lengths) of the pieces, at most ``length`` long, of the documents between ``offsets``."""
+    sizes = np.diff(offsets)
+    counts = -(-sizes // length)
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = np.repeat(offsets[:-1], counts) + within * length
+    return starts, np.minimum(np.repeat(offsets[1:], counts) - starts, length)
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype=np.int64), *arrays])
