@@ -43,6 +43,8 @@ def tiles(inputs: Inputs) -> list[dict[str, str]]:
         "decontaminated_documents": "Contaminated",
     }
     for stage, artifact in dropping(inputs).items():
+        if stage not in labels:
+            continue
         dropped, came = artifact.stats["dropped"], artifact.stats["documents_in"]
         share = dropped / came if came else 0.0
         found.append(

@@ -115,6 +115,7 @@ def story(folder: Path) -> dict[str, Artifact]:
         "unique_documents": funnel_stats(gov=counted(8, {}), web=counted(25, {"near_duplicate": 3})),
         "decontaminated_documents": funnel_stats(gov=counted(8, {}), web=counted(22, {"contaminated": 1})),
         "pretraining_documents": {
+            **funnel_stats(gov=counted(8, {}), web=counted(21, {})),
             "train_documents": 28, "train_bytes": 28_000, "heldout_documents": 1, "heldout_bytes": 1000,
         },
         "tokenizer": {"vocab_size": 4096, "bytes_per_token": 3.9},

@@ -10,7 +10,7 @@ from llm_core.report import data_collect
 from llm_core.report.data_report import SECTIONS, build, checks
 from llm_core.store.manifest import Artifact
 from tests.report.conftest import HOSTILE, artifact, job_of
-from tests.report.data_story import story
+from tests.report.data_story import counted, funnel_stats, story
 from tests.report.test_training import Page
 
 
@@ -91,7 +91,7 @@ def test_without_what_is_optional(told: dict[str, Artifact], tmp_path: Path) -> 
     optional = ("edits", "redactions", "lengths_in", "lengths", "languages")
     stats = {name: value for name, value in clean.stats.items() if name not in optional}
     (tmp_path / "unique").mkdir()
-    more = {**split.stats, "train_documents": 29}
+    more = {**split.stats, **funnel_stats(gov=counted(8, {}), web=counted(22, {})), "train_documents": 29}
     inputs = {
         **told,
         "clean_documents": artifact(clean.path, "clean_documents", stats),
