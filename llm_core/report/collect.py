@@ -21,6 +21,13 @@ Inputs = Mapping[str, Artifact]
 Facts = list[tuple[str, str]]
 
 NONE = "\N{EN DASH}"
+FUNNEL = {
+    "raw_documents": "raw",
+    "clean_documents": "clean",
+    "unique_documents": "unique",
+    "decontaminated_documents": "decontaminated",
+}
+SPLITS = {"train": "training split", "heldout": "held-out split"}
 OURS, UNIGRAM, XZ = "heldout", "baseline_unigram", "baseline_xz"
 NAMES = {
     OURS: "held-out text, this model",
@@ -112,34 +119,43 @@ def tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, str]]:
 def funnel_rows(inputs: Inputs) -> list[tuple[str, int, int]]:
     """(stage, documents, bytes) on the way to the training split."""
     split = inputs["pretraining_documents"].stats
-    counted = [("raw", "raw_documents"), ("clean", "clean_documents"), ("unique", "unique_documents")]
-    rows = [(name, inputs[role].stats["documents"], inputs[role].stats["bytes"]) for name, role in counted]
+    rows = [
+        (name, inputs[role].stats["documents"], inputs[role].stats["bytes"])
+        for role, name in FUNNEL.items()
+        if role in inputs
+    ]
     return [*rows, ("training split", split["train_documents"], split["train_bytes"])]
 
 
 def drop_rows(inputs: Inputs) -> list[tuple[str, int]]:
-    """(rule, documents that it dropped), the busiest first; duplicates among them, the held-out split not."""
-    drops = dict(inputs["clean_documents"].stats["dropped_by_rule"])
-    drops["duplicate"] = inputs["unique_documents"].stats["dropped"]
-    return sorted(((rule.replace("_", " "), count) for rule, count in drops.items() if count), key=lambda row: -row[1])
+    """(rule, documents that it dropped), the busiest first; the held-out split not."""
+    drops = [
+        (rule.replace("_", " "), count)
+        for role in (*FUNNEL, "pretraining_documents")
+        if role in inputs
+        for rule, count in inputs[role].stats.get("dropped_by_rule", {}).items()
+        if count
+    ]
+    return sorted(drops, key=lambda row: -row[1])
 
 
 def data(inputs: Inputs) -> dict[str, Any]:
     """The table of the data section."""
     split = inputs["pretraining_documents"].stats
-    counted = [*funnel_rows(inputs), ("held-out split", split["heldout_documents"], split["heldout_bytes"])]
-    # Both splits come from what stands third.
-    before = [0, *(documents for _, documents, _ in counted[:3]), counted[2][1]]
+    to_split = funnel_rows(inputs)[:-1]
+    splits = [(name, split[f"{key}_documents"], split[f"{key}_bytes"]) for key, name in SPLITS.items()]
+    # Both splits come from what stands last before them.
+    before = [0, *(documents for _, documents, _ in to_split), to_split[-1][1]]
     rows = [
         {
             "name": name,
             "documents": exact(documents),
             "size": in_bytes(size),
             "kept": percent(documents / source) if source else NONE,
-            "dropped": exact(source - documents) if 0 < place < 3 else NONE,
+            "dropped": exact(source - documents) if 0 < place < len(to_split) else NONE,
             "mean": exact(size / documents) if documents else NONE,
         }
-        for place, ((name, documents, size), source) in enumerate(zip(counted, before, strict=True))
+        for place, ((name, documents, size), source) in enumerate(zip([*to_split, *splits], before, strict=True))
     ]
     raw = inputs["raw_documents"].stats
     bad = raw["bad_records"]

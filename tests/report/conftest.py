@@ -115,7 +115,10 @@ def story(folder: Path) -> dict[str, Artifact]:
             "documents": 16_879, "bytes": 14_722_190, "dropped": 1325, "drop_share": 0.0729,
             "dropped_by_rule": {"min_words": 801, "symbols_per_word": 402, "stop_words": 122, "bullet_lines": 0},
         }, inputs=[InputRecord(role="documents", stage="raw_documents", identity="1" * 32, content="2" * 32)]),
-        "unique_documents": make("unique_documents", {"documents": 15_402, "bytes": 13_310_007, "dropped": 1475}),
+        "unique_documents": make("unique_documents", {
+            "documents": 15_402, "bytes": 13_310_007, "dropped": 1477,
+            "dropped_by_rule": {"exact_duplicate": 1477, "near_duplicate": 0},
+        }),
         "pretraining_documents": make("pretraining_documents", {
             "documents": 15_402, "train_documents": 15_090, "train_bytes": 13_043_222, "heldout_documents": 312,
             "heldout_bytes": 266_785,

@@ -110,7 +110,7 @@ def test_figures_of_the_run_stand_on_the_page(built: Built) -> None:
     text = " ".join(built.page.text.replace("agreement", "agreement ").split())
     headline = ("1.672", "2.771", "2.821", "4.00M", "2.10M", "4 min 43 s", "no GPU", "68.5%", "34.0%", "51.5%", "25.0%")
     # 18,204 raw, of which rules and duplicates took 2,802.
-    funnel = ("18,204", "16,879", "1,325", "15,402", "1,477", "92.7%", "symbols per word")
+    funnel = ("18,204", "16,879", "1,325", "15,402", "1,477", "92.7%", "symbols per word", "exact duplicate")
     suites = ("zorro", "61.2%", "± 1.1%", "50.0%", "agreement 58.7%", "of suites from files, over items")
     for expected in (*headline, *funnel, *suites, "1 of 10 checks failed"):
         assert expected in text, expected
