@@ -1,11 +1,6 @@
-"""What makes two texts the same: the key that deduplication and the split share."""
+"""What makes two texts the same: the folded text that deduplication, decontamination and the split go by."""
 
-import numpy as np
 import polars as pl
-from xxhash import xxh3_128_digest
-
-KEY_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8")])
-
 
 # What lower case leaves of the differences between upper and lower case, once letters and their marks are apart.
 _OLD_CYRILLIC = dict(zip("\u1c80\u1c81\u1c82\u1c83\u1c84\u1c85\u1c86\u1c87\u1c88", "вдосттъѣꙋ", strict=True))
@@ -18,14 +13,14 @@ def folded() -> pl.Expr:
     Letters, digits and combining marks count, in their order. A text that has none of them is its own key, without
     outer white space. Not folded: accents (é and e), the Turkish ı and i, spellings (colour and color), letters that
     look alike (Latin and Cyrillic a), and the order of words or lines.
+
+    ``llm_core.data.kernels.folding.fold`` gives the same bytes many times faster.
     """
-    words = pl.col("text").str.normalize("NFKC").str.replace_all(r"[^\p{L}\p{N}\p{M}]+", " ").str.strip_chars()
-    key = words.str.normalize("NFKD").str.to_lowercase().str.replace_many(_FOLDS)
+    key = folded_words()
     return pl.when(key == "").then(pl.col("text").str.strip_chars()).otherwise(key)
 
 
-def key_hashes(frame: pl.DataFrame, salt: str = "") -> np.ndarray:
-    """xxh3-128 of every document's folded text (after ``salt``), as an array of ``KEY_DTYPE``: 16 bytes each."""
-    prefix = f"{salt}\0".encode() if salt else b""
-    digests = b"".join(xxh3_128_digest(prefix + key.encode()) for key in frame.select(key=folded())["key"])
-    return np.frombuffer(digests, dtype=KEY_DTYPE)
+def folded_words() -> pl.Expr:
+    """``folded``, empty for a text without letters, digits and marks."""
+    words = pl.col("text").str.normalize("NFKC").str.replace_all(r"[^\p{L}\p{N}\p{M}]+", " ").str.strip_chars()
+    return words.str.normalize("NFKD").str.to_lowercase().str.replace_many(_FOLDS)

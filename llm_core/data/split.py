@@ -1,79 +1,193 @@
 """The training split, and the held-out split that no model sees."""
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from xxhash import xxh3_64_intdigest
 
-from llm_core.data.keys import key_hashes
-from llm_core.data.parts import part_paths, read_parts, write_part
-from llm_core.experiment.dedup import SplitSpec
+from llm_core.data.dedup.clusters import first_of_equals
+from llm_core.data.dedup.leaks import HeldoutIndex
+from llm_core.data.dedup.signatures import (
+    PAIR,
+    doc_id_numbers,
+    doc_id_texts,
+    read_signatures,
+    signature_dtype,
+    write_signatures,
+)
+from llm_core.data.funnel import funnel_of, joined, totals
+from llm_core.data.parts import read_part, read_parts, write_part
+from llm_core.errors import PedigreeError
+from llm_core.experiment.dedup import MinHashSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.graph.job import Job
+from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.graph.stage import Check
+from llm_core.store.digests import file_digest
 
 SPLITS = ("train", "heldout")
+RULE = "near_heldout"
+
+_LEAK = np.dtype([("place", "<u4"), ("similarity", "<f8"), ("doc_id", PAIR)])
 
 
-def build(job: Job, split: SplitSpec, evaluation: EvaluationSpec) -> dict[str, Any]:
-    """Every part of the input becomes the part of the same number in ``train/`` and ``heldout/``.
+def parts(
+    inputs: Mapping[str, Sequence[InputFile]],
+    split: SplitSpec,
+    minhash: MinHashSpec,  # noqa: ARG001
+    evaluation: EvaluationSpec,  # noqa: ARG001
+) -> list[PartTask]:
+    """The first map: the signatures of what is held out."""
+    return [
+        PartTask(file.stem, heldout_part, {"signatures": file}, {"split": split})
+        for file in inputs["documents"]
+        if file.name.startswith("signatures/")
+    ]
+
+
+def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: EvaluationSpec) -> dict[str, Any]:
+    """Every part of the input becomes parts of its name in ``train/``, ``heldout/`` and ``dropped/``.
 
     The hash of a document's folded text decides: so a document stays on its side whatever is added to the corpus, and
-    equal texts stand on one side. The figures are counted from the files that were written. ``evaluation`` changes no
-    file: what it will need is counted here, where a shortage shows before anything is trained.
+    equal texts stand on one side. A document to train on that is a near duplicate of a held-out one is dropped. Leakage
+    and identities are counted from the files that were written. ``evaluation`` changes no file: what it will need is
+    counted here, where a shortage shows before anything is trained.
     """
-    folder = job.path("documents", "parts")
-    total = 2 * len(part_paths(folder))
-    for number, (name, frame) in enumerate(read_parts(folder)):
-        job.runtime.progress(number, total, "parts")
-        is_heldout = pl.Series(_is_heldout(frame, split))
-        write_part(job.out / "train" / name, frame.filter(~is_heldout))
-        write_part(job.out / "heldout" / name, frame.filter(is_heldout))
-    stats: dict[str, Any] = {}
-    for name in SPLITS:
-        counts = _counted(job.out / name)
-        stats |= {f"{name}_documents": counts["documents"], f"{name}_bytes": counts["bytes"]}
-    documents = stats["train_documents"] + stats["heldout_documents"]
-    stats["documents"] = documents
-    stats["heldout_share"] = stats["heldout_documents"] / documents if documents else 0.0
-    stats["in_both_splits"] = _overlap(job.out)
-    stats["heldout_usable"] = _long_enough(job.out / "heldout", evaluation.question_characters)
-    stats["heldout_needed"] = evaluation.choices
-    stats["heldout_characters"] = evaluation.question_characters
-    job.runtime.progress(total, total, "parts")
-    return stats
+    files = job.files()
+    documents = [file for file in files["documents"] if file.name.startswith("parts/")]
+    tasks = parts(files, split, minhash, evaluation)
+    index = _heldout_index(job, tasks, minhash)
+    leaks = _leaks(job.work / "leaks", tasks, index, split)
+    selected = job.map(
+        [
+            PartTask(
+                task.name,
+                select_part,
+                {"documents": file, "signatures": task.inputs["signatures"], "leaks": leak},
+                {"split": split},
+            )
+            for task, file, leak in zip(tasks, documents, leaks, strict=True)
+        ]
+    )
+    job.runtime.log("pretraining_documents: looking for leakage in what was written")
+    funnel = totals(joined(part.stats["funnel"] for part in selected), (RULE,))
+    stats: dict[str, Any] = {
+        f"{name}_{figure}": sum(part.stats[name][figure] for part in selected)
+        for name in SPLITS
+        for figure in ("documents", "bytes")
+    }
+    return {
+        **funnel,
+        **stats,
+        "heldout_share": stats["heldout_documents"] / funnel["documents"] if funnel["documents"] else 0.0,
+        **_written(job, tasks, minhash),
+        "heldout_usable": _long_enough(job.out / "heldout", evaluation.question_characters),
+        "heldout_needed": evaluation.choices,
+        "heldout_characters": evaluation.question_characters,
+    }
 
 
-def _is_heldout(frame: pl.DataFrame, split: SplitSpec) -> np.ndarray:
-    """Hashes spread evenly over [0, 2^64): the lowest ``heldout_share`` of that range is held out."""
-    limit = np.uint64(int(split.heldout_share * 2.0**64))
-    return key_hashes(frame, split.salt)["high"] < limit
+def heldout_part(work: PartWork, split: SplitSpec) -> dict[str, Any]:
+    """``heldout/NAME.npy``: the signatures of the documents that are held out."""
+    rows = read_signatures(work.inputs["signatures"])
+    write_signatures(work.out / "heldout" / f"{work.name}.npy", rows[is_heldout(rows["key"], split)])
+    return {}
 
 
-def _counted(folder: Path) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for _, frame in read_parts(folder, ["text"]):
-        counts.update(documents=frame.height, bytes=int(frame["text"].str.len_bytes().sum()))
-    return counts
+def select_part(work: PartWork, split: SplitSpec) -> dict[str, Any]:
+    """``train/``, ``heldout/``, and ``dropped/`` with the held-out document that one to train on is too like to."""
+    frame, rows = read_part(work.inputs["documents"]), read_signatures(work.inputs["signatures"])
+    if not np.array_equal(doc_id_numbers(frame["doc_id"]), rows["doc_id"]):
+        raise PedigreeError(f"{work.inputs['signatures']}: not the signatures of part {work.name}; make it again")
+    leaks = np.load(work.inputs["leaks"])
+    heldout = is_heldout(rows["key"], split)
+    leaky = np.zeros(len(rows), dtype=bool)
+    leaky[leaks["place"]] = True
+    sides = {"train": frame.filter(pl.Series(~heldout & ~leaky)), "heldout": frame.filter(pl.Series(heldout))}
+    dropped = frame.filter(pl.Series(leaky)).with_columns(
+        rule=pl.lit(RULE),
+        value=pl.Series(leaks["similarity"]),
+        kept_doc_id=pl.Series(doc_id_texts(leaks["doc_id"]), dtype=pl.String),
+    )
+    for name, side in (*sides.items(), ("dropped", dropped)):
+        write_part(work.out / name / f"{work.name}.parquet", side)
+    sizes = frame["text"].str.len_bytes()
+    rules = pl.Series(leaky).replace_strict({True: RULE}, default=None, return_dtype=pl.String)
+    counts = {
+        name: {"documents": side.height, "bytes": int(side["text"].str.len_bytes().sum())}
+        for name, side in sides.items()
+    }
+    return {"funnel": funnel_of(frame["source"], sizes, rules), **counts}
+
+
+def is_heldout(keys: np.ndarray, split: SplitSpec) -> np.ndarray:
+    """Keys (``PAIR`` [n]), hashed with the salt, spread evenly over [0, 2^64): the lowest part of that is held out."""
+    value = np.array(keys["high"]) ^ np.uint64(xxh3_64_intdigest(split.salt.encode()))
+    for _ in range(2):
+        value = (value ^ (value >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    value ^= value >> np.uint64(32)
+    return value < np.uint64(int(split.heldout_share * 2.0**64))
+
+
+def _heldout_index(job: Job, tasks: Sequence[PartTask], minhash: MinHashSpec) -> HeldoutIndex:
+    made = job.map(tasks, link=False)
+    rows = [read_signatures(part.folder / part.files[0].path) for part in made]
+    return HeldoutIndex(np.concatenate([np.empty(0, signature_dtype(minhash.permutations)), *rows]), minhash)
+
+
+def _leaks(folder: Path, tasks: Sequence[PartTask], index: HeldoutIndex, split: SplitSpec) -> list[InputFile]:
+    """For every part a small file with what must not be trained on: a part whose file stays is not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, task in enumerate(tasks):
+        rows = read_signatures(task.inputs["signatures"].path)
+        places = np.flatnonzero(~is_heldout(rows["key"], split))
+        found = index.find(rows[places])
+        leaks = np.zeros(int(found.near.sum()), dtype=_LEAK)
+        leaks["place"] = places[found.near]
+        leaks["similarity"] = found.similarity[found.near]
+        leaks["doc_id"] = found.doc_ids[found.near]
+        path = folder / f"{number:06d}.npy"
+        np.save(path, leaks)
+        files.append(InputFile(path.name, path, file_digest(path)))
+    return files
+
+
+def _written(job: Job, tasks: Sequence[PartTask], minhash: MinHashSpec) -> dict[str, int]:
+    """Leakage between the splits as they were written, and identities that repeat."""
+    written = {side: [_doc_ids(job.out / side / f"{task.name}.parquet") for task in tasks] for side in SPLITS}
+    rows = [read_signatures(task.inputs["signatures"].path) for task in tasks]
+    heldout = [_signatures(*pair) for pair in zip(rows, written["heldout"], strict=True)]
+    index = HeldoutIndex(np.concatenate([np.empty(0, signature_dtype(minhash.permutations)), *heldout]), minhash)
+    found = [index.find(_signatures(*pair)) for pair in zip(rows, written["train"], strict=True)]
+    doc_ids = np.concatenate([np.empty(0, PAIR), *written["train"], *written["heldout"]])
+    return {
+        "in_both_splits": sum(int(leaks.equal.sum()) for leaks in found),
+        "nearly_in_both_splits": sum(int((leaks.near & ~leaks.equal).sum()) for leaks in found),
+        "repeated_doc_ids": int((first_of_equals(doc_ids) != np.arange(len(doc_ids))).sum()),
+    }
+
+
+def _doc_ids(path: Path) -> np.ndarray:
+    return doc_id_numbers(read_part(path, ["doc_id"])["doc_id"])
+
+
+def _signatures(rows: np.ndarray, doc_ids: np.ndarray) -> np.ndarray:
+    """Those of the signatures of a part whose documents are among ``doc_ids``."""
+    return rows[np.isin(rows["doc_id"]["high"], doc_ids["high"])]
 
 
 def _long_enough(folder: Path, characters: int) -> int:
     return sum(int((frame["text"].str.len_chars() >= characters).sum()) for _, frame in read_parts(folder, ["text"]))
 
 
-def _overlap(folder: Path) -> int:
-    """Training documents whose folded text is held out as well."""
-    heldout = {key for _, frame in read_parts(folder / "heldout", ["text"]) for key in key_hashes(frame).tolist()}
-    return sum(
-        sum(key in heldout for key in key_hashes(frame).tolist()) for _, frame in read_parts(folder / "train", ["text"])
-    )
-
-
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001
     """Both splits hold documents, none stands in both, and the evaluation can make questions."""
     train, heldout, overlap = stats["train_documents"], stats["heldout_documents"], stats["in_both_splits"]
+    near = stats["nearly_in_both_splits"]
     usable, needed = stats["heldout_usable"], stats["heldout_needed"]
     if not train:
         advice = ": use more text, or a smaller split.heldout_share"
@@ -89,7 +203,20 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: A
             value=min(train, heldout),
             bound=1,
         ),
-        Check("no_overlap", overlap == 0, f"{overlap} documents stand in both splits", value=overlap, bound=0),
+        Check(
+            "no_overlap",
+            overlap + near == 0,
+            f"{overlap} documents stand in both splits, {near} more are near duplicates of a held-out one",
+            value=overlap + near,
+            bound=0,
+        ),
+        Check(
+            "doc_ids_differ",
+            stats["repeated_doc_ids"] == 0,
+            f"{stats['repeated_doc_ids']} documents repeat a doc_id",
+            value=stats["repeated_doc_ids"],
+            bound=0,
+        ),
         Check(
             "heldout_usable",
             usable >= needed,

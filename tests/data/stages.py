@@ -10,7 +10,8 @@ from xxhash import xxh3_128_hexdigest
 
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
-from llm_core.graph.job import Job
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.job import Job, Runtime
 from llm_core.store.digests import file_digest
 from llm_core.store.manifest import FileRecord
 
@@ -19,7 +20,8 @@ def run(build: Callable[..., dict[str, Any]], work: Path, inputs: dict[str, Path
     """The statistics of a stage that writes into ``work / 'out'``."""
     (work / "out").mkdir(parents=True)
     artifacts: Any = {role: artifact(path) for role, path in inputs.items()}
-    return build(Job("stage", "identity", artifacts, work, work / "out"), **config)
+    runtime = Runtime(compute=ComputeSpec(workers=1))  # parts are made right here, and no processes are started
+    return build(Job("stage", "identity", artifacts, work, work / "out", runtime), **config)
 
 
 def artifact(path: Path) -> SimpleNamespace:

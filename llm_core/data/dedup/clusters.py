@@ -1,0 +1,117 @@
+"""Clusters of equal and nearly equal documents, over all parts, in bounded memory.
+
+Memory, a document: some 150 bytes of arrays. Signatures and the keys of bands lie in scratch files (4 bytes a
+permutation, 8 a band) that are mapped, so the system keeps as much of them in memory as it has room for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llm_core.data.dedup.signatures import PAIR, read_signatures
+from llm_core.data.kernels.clusters import band_keys, equal_to_root, join_band, roots_of
+from llm_core.experiment.dedup import DedupSpec, MinHashSpec
+
+_ROUNDS = 8
+"""Documents that joined a cluster by a chain of small steps, and are not like the one that stays, are clustered again
+among themselves; so often at most, then they stay."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """int64, float64 and bool [n], documents in the order of ranking. ``kept``: the document that stays in the place of
+    each (itself, if it stays); ``similarity`` to it, estimated (1 for equal folded texts); ``exact``: equal to it.
+    """
+
+    kept: np.ndarray
+    similarity: np.ndarray
+    exact: np.ndarray
+
+
+def find_clusters(paths: Sequence[Path], order: np.ndarray, dedup: DedupSpec, scratch: Path) -> Clusters:
+    """Clusters of the documents whose signatures lie at ``paths``, numbered through and ranked by ``order``."""
+    count = len(order)
+    if dedup.method == "none" or not count:
+        return Clusters(np.arange(count), np.ones(count), np.ones(count, dtype=bool))
+    firsts = first_of_equals(read_field(paths, "key", PAIR)[order])
+    if dedup.method == "exact":
+        return Clusters(firsts, np.ones(count), np.ones(count, dtype=bool))
+    shingled = read_field(paths, "shingles", np.uint32)[order] > 0
+    chosen = np.flatnonzero(shingled & (firsts == np.arange(count)))  # one of each text, in the order of ranking
+    position = np.full(count, -1, dtype=np.int64)
+    position[order[chosen]] = np.arange(len(chosen))
+    minhashes, bands = _scratch(paths, position, len(chosen), dedup.minhash, scratch)
+    roots = _near_roots(minhashes, bands, dedup.minhash)
+    equal = equal_to_root(minhashes, roots)
+    kept, similarity = np.arange(count), np.ones(count)
+    kept[chosen] = chosen[roots]
+    similarity[chosen] = equal / dedup.minhash.permutations
+    return Clusters(kept[firsts], similarity[firsts], kept[firsts] == firsts)
+
+
+def read_field(paths: Sequence[Path], field: str, dtype: np.dtype | type) -> np.ndarray:
+    """One field of all signatures, in the order of the parts."""
+    return np.concatenate([np.empty(0, dtype), *(read_signatures(path)[field] for path in paths)])
+
+
+def first_of_equals(pairs: np.ndarray) -> np.ndarray:
+    """int64 [n]: for every one of ``pairs`` (``PAIR``) the index of the first that is equal to it."""
+    order = np.lexsort((pairs["low"], pairs["high"]))  # stable: the first of equals comes first
+    ordered = pairs[order]
+    begins = np.ones(len(pairs), dtype=bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    firsts = np.empty(len(pairs), dtype=np.int64)
+    firsts[order] = order[begins][np.cumsum(begins) - 1]
+    return firsts
+
+
+def least_equal(minhash: MinHashSpec) -> int:
+    """In how many numbers of a signature near duplicates agree at least."""
+    return max(1, int(np.ceil(minhash.min_similarity * minhash.permutations - 1e-9)))
+
+
+def _scratch(
+    paths: Sequence[Path], position: np.ndarray, count: int, minhash: MinHashSpec, scratch: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """(uint32 [count, permutations] signatures, uint64 [bands, count] keys of bands) of the documents that have a
+    ``position``, in files.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    if not count:
+        return np.empty((0, minhash.permutations), dtype=np.uint32), np.empty((minhash.bands, 0), dtype=np.uint64)
+    minhashes = np.memmap(scratch / "minhashes", dtype=np.uint32, mode="w+", shape=(count, minhash.permutations))
+    bands = np.memmap(scratch / "bands", dtype=np.uint64, mode="w+", shape=(minhash.bands, count))
+    start = 0
+    for path in paths:
+        rows = read_signatures(path)
+        places = position[start : start + len(rows)]
+        start += len(rows)
+        numbers = np.ascontiguousarray(rows["minhash"][places >= 0])
+        found = np.empty((minhash.bands, len(numbers)), dtype=np.uint64)
+        band_keys(numbers, minhash.rows, found)
+        minhashes[places[places >= 0]] = numbers
+        bands[:, places[places >= 0]] = found
+    return minhashes, bands
+
+
+def _near_roots(minhashes: np.ndarray, bands: np.ndarray, minhash: MinHashSpec) -> np.ndarray:
+    """int64 [n]: for every signature the first of its cluster, which is like it."""
+    least = least_equal(minhash)
+    roots = np.arange(len(minhashes))
+    active = roots.copy()
+    for _ in range(_ROUNDS):
+        everything = len(active) == len(minhashes)
+        numbers = minhashes if everything else np.ascontiguousarray(minhashes[active])
+        parents = np.arange(len(active))
+        for band in bands:
+            keys = np.array(band) if everything else np.array(band[active])
+            join_band(keys, np.argsort(keys, kind="stable"), numbers, parents, least)
+        found = roots_of(parents)
+        alike = equal_to_root(numbers, found) >= least
+        roots[active[alike]] = active[found[alike]]
+        active = active[~alike]
+        if not len(active):
+            break
+    return roots

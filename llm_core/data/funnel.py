@@ -1,0 +1,63 @@
+"""How many documents and bytes came in, stayed, and went by which rule, for every source."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+Funnel = dict[str, dict[str, Any]]
+"""source → {documents_in, bytes_in, documents, bytes, dropped: {rule: {documents, bytes}}}"""
+
+
+def funnel_of(sources: pl.Series, sizes: pl.Series, rules: pl.Series) -> Funnel:
+    """One part's funnel: every document's source, bytes, and the rule that dropped it (null: it stayed)."""
+    frame = pl.DataFrame({"source": sources, "bytes": sizes.cast(pl.Int64), "rule": rules.cast(pl.String)})
+    counted = frame.group_by("source", "rule").agg(documents=pl.len(), bytes=pl.col("bytes").sum())
+    funnel: Funnel = {}
+    for source, rule, documents, size in counted.sort("source", "rule").iter_rows():
+        _add(funnel, source, rule, documents, size)
+    return funnel
+
+
+def joined(funnels: Iterable[Funnel]) -> Funnel:
+    """The funnel of all parts together, by name of source and rule."""
+    total: Funnel = {}
+    for funnel in funnels:
+        for source, counts in funnel.items():
+            _add(total, source, None, counts["documents"], counts["bytes"])
+            for rule, dropped in counts["dropped"].items():
+                _add(total, source, rule, dropped["documents"], dropped["bytes"])
+    return {
+        source: {**total[source], "dropped": dict(sorted(total[source]["dropped"].items()))} for source in sorted(total)
+    }
+
+
+def totals(funnel: Mapping[str, Mapping[str, Any]], rules: Iterable[str]) -> dict[str, Any]:
+    """Statistics of a stage: in, left, and dropped by each of ``rules``, over all sources."""
+
+    def summed(field: str) -> int:
+        return sum(counts[field] for counts in funnel.values())
+
+    by_rule = {
+        rule: sum(counts["dropped"].get(rule, {"documents": 0})["documents"] for counts in funnel.values())
+        for rule in rules
+    }
+    return {
+        "documents_in": summed("documents_in"),
+        "bytes_in": summed("bytes_in"),
+        "documents": summed("documents"),
+        "bytes": summed("bytes"),
+        "dropped": sum(by_rule.values()),
+        "dropped_by_rule": by_rule,
+        "funnel": funnel,
+    }
+
+
+def _add(funnel: Funnel, source: str, rule: str | None, documents: int, size: int) -> None:
+    counts = funnel.setdefault(source, {"documents_in": 0, "bytes_in": 0, "documents": 0, "bytes": 0, "dropped": {}})
+    counts["documents_in"] += documents
+    counts["bytes_in"] += size
+    if rule is not None:
+        counts = counts["dropped"].setdefault(rule, {"documents": 0, "bytes": 0})
+    counts["documents"] += documents
+    counts["bytes"] += size

@@ -1,0 +1,188 @@
+"""Folding a column of texts (``llm_core.data.keys.folded``) at the speed of a table.
+
+Nearly every character folds to the same letters whatever stands around it: these are looked up. What depends on its
+neighbours (combining marks, letters of Hangul that are put together) makes the stretch between two white spaces of
+ASCII *hard*; folding never reaches across such a space, so the hard stretches alone take the general way.
+"""
+
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from llm_core.data.kernels.buffers import Texts, to_texts
+from llm_core.data.kernels.characters import decode
+from llm_core.data.kernels.compiled import kernel
+from llm_core.data.keys import folded, folded_words
+
+LIMIT = 0x20000
+"""Code points below it are in the table: the first two planes; what is above is hard."""
+
+_GROWTH = 3  # a form that takes more room than this times its character's is left to the general way
+_HARD = -1
+_SPACE = 32
+_ASCII = 0x80
+
+
+class _Forms(NamedTuple):
+    """``first`` int32 [LIMIT]: where a code point's form starts in ``letters`` (uint8), or ``_HARD``; its ``sizes``."""
+
+    first: np.ndarray
+    sizes: np.ndarray
+    letters: np.ndarray
+
+
+@cache
+def _forms() -> _Forms:
+    """The form of every character that folds by itself, made by the general way."""
+    codes = [code for code in range(LIMIT) if not 0xD800 <= code < 0xE000 and unicodedata.category(chr(code)) != "Cn"]
+    between = pl.DataFrame({"text": [f"x{chr(code)}x" for code in codes]}).select(folded_words())["text"].to_list()
+    first = np.full(LIMIT, _HARD, dtype=np.int32)
+    sizes = np.zeros(LIMIT, dtype=np.uint8)
+    letters = bytearray()
+    for code, form in zip(codes, between, strict=True):
+        inner = form[1:-1]
+        encoded = inner.encode()
+        if _stands_alone(code, inner) and len(encoded) <= _GROWTH * len(chr(code).encode()):
+            first[code], sizes[code] = len(letters), len(encoded)
+            letters += encoded
+    return _Forms(first, sizes, np.frombuffer(bytes(letters), dtype=np.uint8))
+
+
+def _stands_alone(code: int, form: str) -> bool:
+    """Whether nothing before the character can join with it: marks can, and the later letters of a Hangul syllable."""
+    character = chr(code)
+    heads = {character, form[:1], unicodedata.normalize("NFKD", character)[:1]}
+    return not any(unicodedata.category(head).startswith("M") or 0x1160 <= ord(head) < 0x1200 for head in heads if head)
+
+
+def fold(texts: pl.Series) -> Texts:
+    """The folded form of every text (String, no nulls), in UTF-8; the same bytes as ``keys.folded`` gives."""
+    data, offsets = to_texts(texts)
+    forms = _forms()
+    starts, stops = _hard_stretches(data, offsets, forms.first)
+    hard = to_texts(_general(data, starts, stops))
+    out = np.empty(_GROWTH * len(data) + len(hard.data) + len(starts), dtype=np.uint8)
+    ends = _fold(data, offsets, *forms, starts, stops, *hard, out)
+    if (ends[1:] == ends[:-1]).any():  # texts without letters, digits and marks
+        return _with_symbol_texts(texts, out, ends)
+    return Texts(out[: ends[-1]], ends)
+
+
+def _general(data: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> pl.Series:
+    pieces = [data[start:stop].tobytes() for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+    texts = pl.Series("text", pieces, dtype=pl.Binary).cast(pl.String)
+    return texts.to_frame().select(folded_words())["text"]
+
+
+def _with_symbol_texts(texts: pl.Series, out: np.ndarray, ends: np.ndarray) -> Texts:
+    """Texts of which folding leaves nothing stand for themselves."""
+    places = np.flatnonzero(ends[1:] == ends[:-1])
+    own = to_texts(texts.gather(places).rename("text").to_frame().select(key=folded())["key"])
+    sizes = np.diff(ends)
+    sizes[places] = np.diff(own.offsets)
+    offsets = np.zeros(len(ends), dtype=np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    _join(out, ends, own.data, own.offsets, data, offsets)
+    return Texts(data, offsets)
+
+
+@kernel
+def _join(data, offsets, others, other_offsets, out, out_offsets):  # type: ignore[no-untyped-def]
+    """Texts from ``data``, and in the place of empty ones those of ``others`` in their order."""
+    other = 0
+    for text in range(len(offsets) - 1):
+        at = out_offsets[text]
+        if offsets[text] == offsets[text + 1]:
+            for index in range(other_offsets[other], other_offsets[other + 1]):
+                out[at] = others[index]
+                at += 1
+            other += 1
+        else:
+            for index in range(offsets[text], offsets[text + 1]):
+                out[at] = data[index]
+                at += 1
+
+
+@kernel
+def _is_space(byte):  # type: ignore[no-untyped-def]
+    return byte == _SPACE or 9 <= byte <= 13
+
+
+@kernel
+def _hard_stretches(data, offsets, first):  # type: ignore[no-untyped-def]
+    """(starts, stops), int64: stretches without white space of ASCII that hold a character not in the table."""
+    starts = np.empty(16, dtype=np.int64)
+    stops = np.empty(16, dtype=np.int64)
+    found = 0
+    for text in range(len(offsets) - 1):
+        begin, at, stop = offsets[text], offsets[text], offsets[text + 1]
+        while at < stop:
+            while at < stop and data[at] < _ASCII:
+                at += 1
+            if at == stop:
+                break
+            code, width = decode(data, at)
+            if code < LIMIT and first[code] != _HARD:
+                at += width
+                continue
+            start = at
+            while start > begin and not _is_space(data[start - 1]):
+                start -= 1
+            while at < stop and not _is_space(data[at]):
+                at += 1
+            if found == len(starts):
+                starts = np.concatenate((starts, np.empty_like(starts)))
+                stops = np.concatenate((stops, np.empty_like(stops)))
+            starts[found], stops[found] = start, at
+            found += 1
+            begin = at
+    return starts[:found], stops[:found]
+
+
+@kernel
+def _fold(data, offsets, first, sizes, letters, starts, stops, hard, hard_offsets, out):  # type: ignore[no-untyped-def]
+    """Writes the folded texts one after another; int64 [n + 1], where each of them ends (and 0 before the first)."""
+    plain = np.empty(_ASCII, dtype=np.uint8)
+    for code in range(_ASCII):
+        plain[code] = letters[first[code]]
+    ends = np.zeros(len(offsets), dtype=np.int64)
+    stretch, end = 0, 0
+    for text in range(len(offsets) - 1):
+        begin, at = end, offsets[text]
+        while at < offsets[text + 1]:
+            if stretch < len(starts) and at == starts[stretch]:
+                at = stops[stretch]
+                end = _append(hard, hard_offsets[stretch], hard_offsets[stretch + 1], out, begin, end)
+                stretch += 1
+            stop = min(starts[stretch] if stretch < len(starts) else len(data), offsets[text + 1])
+            while at < stop:
+                if data[at] < _ASCII:
+                    byte = plain[data[at]]
+                    at += 1
+                    # Of several spaces one is left, and none at the beginning.
+                    if byte != _SPACE or (end > begin and out[end - 1] != _SPACE):
+                        out[end] = byte
+                        end += 1
+                else:
+                    code, width = decode(data, at)
+                    at += width
+                    end = _append(letters, first[code], first[code] + sizes[code], out, begin, end)
+        if end > begin and out[end - 1] == _SPACE:
+            end -= 1
+        ends[text + 1] = end
+    return ends
+
+
+@kernel
+def _append(source, start, stop, out, begin, end):  # type: ignore[no-untyped-def]
+    """Adds ``source[start:stop]`` to the text that stands in ``out[begin:end]``; returns its new end."""
+    for index in range(start, stop):
+        byte = source[index]
+        if byte != _SPACE or (end > begin and out[end - 1] != _SPACE):
+            out[end] = byte
+            end += 1
+    return end
