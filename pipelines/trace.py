@@ -16,21 +16,13 @@ SCORED = {"eval_results": "evals.jsonl"}
 
 def step_rows(session: Session, run: str, step: int) -> list[dict[str, Any]]:
     """The document parts of a batch, one row each, in batch order."""
-    from llm_core.tokens.trace import documents_of_step
+    from llm_core.tokens.trace import documents_of_step, training_section
 
     found = training_run(session.store, session.experiment.name, _local(session, run))
-    training = found.config["training"]
-    steps = training["tokens"] // training["batch_tokens"]
-    if not 1 <= step <= steps:
-        raise PedigreeError(f"{found.stage} has the steps 1 to {steps}; there is no step {step}")
-    ranges = documents_of_step(
-        found.shards,
-        step,
-        sequence_length=training["sequence_length"],
-        batch_size=training["batch_tokens"] // training["sequence_length"],
-        seed=found.config["seed"],
-    )
-    return [vars(item) for item in ranges]
+    training = training_section(found.config["training"])
+    if not 1 <= step <= training.steps:
+        raise PedigreeError(f"{found.stage} has the steps 1 to {training.steps}; there is no step {step}")
+    return [vars(item) for item in documents_of_step(found.shards, step, training, found.config["seed"])]
 
 
 def step_table(run: str, step: int, rows: list[dict[str, Any]]) -> Table:

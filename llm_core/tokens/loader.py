@@ -188,7 +188,7 @@ class Loader:
         return found
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """The sequences ``rank::world_size`` of the batch of ``step``: all ranks together hold the same in any world."""
+        """Rows ``rank::world_size`` of the batch of ``step``: the ranks together hold the same for any world."""
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in a world of {world_size}")
         sequences, length = self._sequences(step)

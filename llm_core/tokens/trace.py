@@ -1,21 +1,37 @@
-"""From an optimiser step back to source documents: the data order is a function, so the answer is computed."""
+"""From an optimiser step back to source documents, and on from a document to the steps that it was in.
 
+The data order is a function, and its permutations can be walked backwards: so both answers are computed.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from llm_core.errors import PedigreeError
-from llm_core.tokens.loader import Loader, ShardReader
+from llm_core.experiment.training import TrainingSpec
+from llm_core.tokens.loader import Loader, open_loader
+from llm_core.tokens.reader import ShardReader
 
 RUNTIME_ONLY = True
+
+_SPLIT = "train"
 
 
 @dataclass(frozen=True)
 class TrainedRange:
-    """A part of a document in a batch: ``tokens`` of the sequence ``sequence``, from ``token_start`` of a shard on."""
+    """A part of a document in a batch.
 
+    Its ``tokens`` tokens from ``token_start`` of the shard on were targets of the sequence ``sequence`` (counted over
+    all ranks), from ``column`` on.
+    """
+
+    step: int
     sequence: int
+    column: int
     shard: int
     token_start: int
     tokens: int
@@ -25,30 +41,75 @@ class TrainedRange:
     row: int
 
 
-def documents_of_step(
-    shards: Path, step: int, *, sequence_length: int, batch_size: int, seed: int
-) -> list[TrainedRange]:
-    """The document parts whose tokens were inputs of optimiser step ``step`` (1 is the first), in batch order."""
-    if step < 1:
-        raise PedigreeError(f"step {step}: the first step of a run is 1")
-    loader = Loader(ShardReader(shards, "train"), sequence_length, batch_size, seed)
-    documents = (
-        pl.read_parquet(shards / "documents.parquet", glob=False)
-        .filter(pl.col("split") == "train")
-        .sort("stream_start")
+def training_section(config: Mapping[str, Any]) -> TrainingSpec:
+    """The section ``training`` from the form that identities are made of, which holds derived figures as well."""
+    fields = {name: value for name, value in config.items() if name in TrainingSpec.model_fields}
+    return TrainingSpec.model_validate_json(json.dumps(fields))
+
+
+def documents_of_step(shards: Path, step: int, training: TrainingSpec, seed: int) -> list[TrainedRange]:
+    """The document parts whose tokens were targets of optimiser step ``step`` (1 is the first), in batch order."""
+    if not 1 <= step <= training.steps:
+        raise PedigreeError(f"step {step}: the run has the steps 1 to {training.steps}")
+    loader = open_loader(shards, training, seed)
+    pieces = loader.pieces(step - 1)
+    starts = [_document_starts(loader.readers[p.source], p.start, p.start + p.length) for p in pieces]
+    documents = _documents(shards, pl.col("stream_start").is_in(sorted({start for found in starts for start in found})))
+    by_start = {row["stream_start"]: row for row in documents}
+    return [
+        _range(step, piece.sequence, piece.column, piece.start, piece.length, by_start[start])
+        for piece, found in zip(pieces, starts, strict=True)
+        for start in found
+    ]
+
+
+def steps_of_document(shards: Path, doc_id: str, training: TrainingSpec, seed: int) -> list[TrainedRange]:
+    """Where the tokens of a document were targets, in the order of the run; nothing when no step came to it.
+
+    Raises ``PedigreeError`` for a document that is not in the training split.
+    """
+    found = _documents(shards, pl.col("doc_id") == doc_id)
+    if not found:
+        raise PedigreeError(f"{shards}: the training split has no document {doc_id}")
+    (row,) = found
+    start = row["stream_start"]
+    stop = start + row["token_end"] - row["token_start"]
+    loader = open_loader(shards, training, seed)
+    return [
+        _range(step + 1, piece.sequence, piece.column, piece.start, piece.length, row)
+        for source in _sources_with(loader, start)
+        for step, piece in loader.seen(start, stop, training.steps, source)
+    ]
+
+
+def _sources_with(loader: Loader, position: int) -> Iterable[int]:
+    """The sources of the run that hold a position of the stream: one, or none when the mixture leaves it out."""
+    return [number for number, reader in enumerate(loader.readers) if reader.start <= position < reader.stop]
+
+
+def _document_starts(reader: ShardReader, start: int, stop: int) -> list[int]:
+    """Where in the stream the documents begin that have tokens from ``start`` to ``stop``."""
+    first = int(reader.offsets.searchsorted(start, side="right")) - 1
+    last = int(reader.offsets.searchsorted(stop, side="left"))
+    starts: list[int] = reader.offsets[first:last].tolist()
+    return starts
+
+
+def _documents(shards: Path, which: pl.Expr) -> list[dict[str, Any]]:
+    documents = pl.scan_parquet(shards / "documents.parquet", glob=False)
+    return documents.filter(pl.col("split") == _SPLIT, which).collect(engine="streaming").to_dicts()
+
+
+def _range(step: int, sequence: int, column: int, start: int, length: int, document: dict[str, Any]) -> TrainedRange:
+    """What a piece of ``length`` tokens from ``start`` of the stream on has of a document."""
+    begin = max(start, document["stream_start"])
+    end = min(start + length, document["stream_start"] + document["token_end"] - document["token_start"])
+    return TrainedRange(
+        step,
+        sequence,
+        column + begin - start,
+        document["shard"],
+        document["token_start"] + begin - document["stream_start"],
+        end - begin,
+        *(document[name] for name in ("doc_id", "source", "origin", "row")),
     )
-    starts = documents["stream_start"].to_numpy()
-    found = []
-    for sequence, (start, after) in enumerate(loader.ranges(step - 1)):
-        stop = after - 1  # the last token of a window is only a target
-        first = int(starts.searchsorted(start, side="right")) - 1
-        last = int(starts.searchsorted(stop, side="left"))
-        for row in documents[first:last].iter_rows(named=True):
-            begin = max(start, row["stream_start"])
-            length = row["token_end"] - row["token_start"]
-            end = min(stop, row["stream_start"] + length)
-            if end > begin:
-                offset = row["token_start"] + begin - row["stream_start"]
-                place = (row["doc_id"], row["source"], row["origin"], row["row"])
-                found.append(TrainedRange(sequence, row["shard"], offset, end - begin, *place))
-    return found
