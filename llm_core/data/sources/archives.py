@@ -25,8 +25,10 @@ def archive_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[R
     try:
         from warcio.archiveiterator import ArchiveIterator
         from warcio.exceptions import ArchiveLoadFailed
-    except ImportError:
-        raise PedigreeError(f"{path}: reading web archives needs warcio: pip install 'pedigree-llm[web]'") from None
+    except ImportError as error:
+        raise PedigreeError(
+            f"{path}: reading web archives needs warcio: pip install 'pedigree-llm[web]' ({error})"
+        ) from None
     records = 0
     with open_stream(path, reading.max_expansion) as stream:
         try:

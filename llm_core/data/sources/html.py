@@ -64,7 +64,7 @@ def _known(name: str | None) -> str | None:
         return None
     name = name.strip().lower()
     try:
-        b"".decode(name)  # not every codec makes text
+        b"a".decode(name, errors="replace")  # not every codec makes text
         name = codecs.lookup(name).name
     except (LookupError, ValueError):
         return None
@@ -75,8 +75,8 @@ def main_text(page: str) -> str | None:
     """What the page is about, as plain text; None where there is nothing."""
     try:
         from trafilatura import extract
-    except ImportError:
-        raise PedigreeError("reading HTML needs trafilatura: pip install 'pedigree-llm[web]'") from None
+    except ImportError as error:
+        raise PedigreeError(f"reading HTML needs trafilatura: pip install 'pedigree-llm[web]' ({error})") from None
     text: str | None = extract(
         page, include_comments=False, include_tables=True, favor_precision=True, deduplicate=False
     )

@@ -235,8 +235,10 @@ def _library() -> tuple[Any, Any, Any]:
         import httpx2
         from huggingface_hub.errors import OfflineModeIsEnabled
         from huggingface_hub.utils import get_session
-    except ImportError:
-        raise PedigreeError("reading from the Hugging Face Hub needs: pip install 'pedigree-llm[hub]'") from None
+    except ImportError as error:
+        raise PedigreeError(
+            f"reading from the Hugging Face Hub needs huggingface_hub: pip install 'pedigree-llm[hub]' ({error})"
+        ) from None
     return httpx2, get_session, OfflineModeIsEnabled
 
 

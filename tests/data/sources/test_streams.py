@@ -1,11 +1,13 @@
 import gzip
 import io
+from unittest import mock
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_core.data.sources import streams
 from llm_core.data.sources.streams import DamagedError, open_stream, read_lines
 
 CONTENT = bytes(range(256)) * 4000
@@ -62,12 +64,17 @@ def test_changed_bytes_are_noticed(tmp_path, suffix):
         stream.read()
 
 
-@given(content=st.binary(max_size=300).map(lambda raw: raw.replace(b"x", b"\n")), limit=st.integers(1, 40))
-def test_lines_are_split_and_long_ones_skipped(content, limit):
+@given(
+    content=st.binary(max_size=300).map(lambda raw: raw.replace(b"x", b"\n")),
+    limit=st.integers(1, 40),
+    block=st.integers(1, 90),
+)
+def test_lines_are_split_and_long_ones_skipped(content, limit, block):
     expected = content.split(b"\n")
     if expected[-1] == b"":
         expected.pop()
-    found = list(read_lines(io.BytesIO(content), limit))
+    with mock.patch.object(streams, "_BLOCK", block):
+        found = list(read_lines(io.BytesIO(content), limit))
     assert [whole for _, whole in found] == [len(line) <= limit for line in expected]
     for (line, whole), true in zip(found, expected, strict=True):
         assert line == true.rstrip(b"\r") if whole else true.startswith(line)

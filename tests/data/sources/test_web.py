@@ -1,0 +1,148 @@
+import gzip
+import io
+import sys
+
+import pytest
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+from llm_core.data.records import Document
+from llm_core.data.sources.files import Files
+from llm_core.data.sources.html import decoded
+from llm_core.errors import PedigreeError
+from llm_core.experiment.sources import FilesSource
+from tests.data.sources.units import made
+
+SENTENCE = "The harbour master counts the boats every evening, and writes the number on a slate. "
+TEXT = SENTENCE * 5
+
+
+def page(text=TEXT, head=""):
+    menu = "<nav><a href='/'>Home</a><a href='/about'>About us</a></nav>"
+    return f"<html><head>{head}<title>Boats</title></head><body>{menu}<article><p>{text}</p></article></body></html>"
+
+
+def records(path, stats=None, **options):
+    return made(Files(FilesSource(paths=(str(path),), **options)).tasks(100), stats)
+
+
+def archive(path, entries):
+    """Entries: (type, url, HTTP status line or None, content type, body)."""
+    out = io.BytesIO()
+    writer = WARCWriter(out, gzip=".gz" in path.suffixes)
+    for kind, url, status, content_type, body in entries:
+        http = StatusAndHeaders(status, [("Content-Type", content_type)], protocol="HTTP/1.0") if status else None
+        writer.write_record(
+            writer.create_warc_record(
+                url, kind, payload=io.BytesIO(body), http_headers=http, warc_content_type=content_type
+            )
+        )
+    path.write_bytes(out.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.htm", "a.html.gz"])
+def test_the_main_text_of_a_page(tmp_path, name):
+    content = page().encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    (found,) = records(tmp_path / name)
+    assert (found.origin, found.row, found.text) == (name, 0, TEXT.strip())
+
+
+def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
+    (tmp_path / "a.html").write_text("<html><body><script>x()</script></body></html>")
+    stats = []
+    (found,) = records(tmp_path / "a.html", stats)
+    assert found.reason == "no main text"
+    assert (stats[0]["bad"], stats[0]["expected"]) == ({}, {"no main text": 1})
+    (tmp_path / "a.html").write_text(page())
+    assert records(tmp_path / "a.html", max_record_bytes=100)[0].reason == "longer than max_record_bytes"
+
+
+@pytest.mark.parametrize(
+    ("content", "charset", "expected"),
+    [
+        ("ä€".encode(), None, "ä€"),
+        ("ä€".encode("cp1252"), None, "ä€"),
+        ("ä€".encode("cp1252"), "ISO-8859-1", "ä€"),
+        ("жук".encode("koi8-r"), "koi8-r", "жук"),
+        (b'<meta charset="koi8-r">' + "жук".encode("koi8-r"), None, '<meta charset="koi8-r">жук'),
+        (b'<meta charset="koi8-r">' + "жук".encode(), "utf-8", '<meta charset="koi8-r">жук'),
+        ("\ufeffжук".encode("utf-16-le"), "koi8-r", "жук"),
+        (b"\xef\xbb\xbf\xd0\xb6", "koi8-r", "ж"),
+        ("ж".encode(), "no such thing", "ж"),
+        ("ж".encode(), "hex", "ж"),
+        ("ж".encode(), "idna", "ж"),
+        ("ж".encode(), "nul\0", "ж"),
+        (b"\xff\xfea\0\xff", None, "a\ufffd"),
+        (b"a\x81b", "windows-1252", "a\ufffdb"),
+    ],
+)
+def test_encodings_are_declared_and_never_guessed(content, charset, expected):
+    assert decoded(content, charset) == expected
+
+
+@pytest.mark.parametrize("name", ["a.warc.wet.gz", "a.wet", "a.warc.gz"])
+def test_texts_of_an_archive(tmp_path, name):
+    entries = [
+        ("warcinfo", "", None, "application/warc-fields", b"software: made\r\n"),
+        ("conversion", "https://made.example/1", None, "text/plain", "one ä".encode()),
+        ("conversion", "https://made.example/2", None, "text/plain", b"\xff\xfe"),
+        ("conversion", "https://made.example/3", None, "text/plain", b"x" * 60),
+        ("conversion", "https://made.example/4", None, "text/plain", b"four"),
+    ]
+    stats = []
+    found = records(archive(tmp_path / name, entries), stats, max_record_bytes=50)
+    assert found[0] == Document(name, 1, "one ä", 6, "https://made.example/1")
+    assert [(record.row, record.reason) for record in found[1:3]] == [
+        (2, "not UTF-8"),
+        (3, "longer than max_record_bytes"),
+    ]
+    assert found[3] == Document(name, 4, "four", 4, "https://made.example/4")
+    assert stats[0]["skipped"] == {"warcinfo": 1}
+
+
+def test_pages_of_an_archive(tmp_path):
+    html, koi = "text/html; charset=UTF-8", "text/html; charset=koi8-r"
+    russian = "Смотритель гавани каждый вечер считает лодки и пишет их число на доске. " * 5
+    entries = [
+        ("request", "https://made.example/1", None, "application/http", b"GET / HTTP/1.0\r\n\r\n"),
+        ("response", "https://made.example/1", "200 OK", html, page().encode()),
+        ("response", "https://made.example/2", "404 Not Found", html, page().encode()),
+        ("response", "https://made.example/3", "200 OK", "image/png", b"\x89PNG"),
+        ("response", "https://made.example/4", "200 OK", koi, page(russian).encode("koi8-r")),
+        ("response", "https://made.example/5", "200 OK", html, b""),
+    ]
+    stats = []
+    found = records(archive(tmp_path / "a.warc.gz", entries), stats)
+    assert [(record.row, record.text, record.url) for record in found[:2]] == [
+        (1, TEXT.strip(), "https://made.example/1"),
+        (4, russian.strip(), "https://made.example/4"),
+    ]
+    assert [(record.row, record.reason) for record in found[2:]] == [(5, "no main text")]
+    assert stats[0]["skipped"] == {"request": 1, "response 404": 1, "response that is no page": 1}
+
+
+def test_archives_that_are_none(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(gzip.compress(b"no archive at all\n" * 100))
+    with pytest.raises(PedigreeError, match=r"a\.warc\.gz: damaged after 0 records"):
+        records(path)
+    archive(path, [("conversion", "https://made.example/1", None, "text/plain", b"text " * 500)])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(PedigreeError, match=r"a\.warc\.gz: damaged at byte \d+"):
+        records(path)
+    plain = archive(
+        tmp_path / "a.wet", [("conversion", f"https://made.example/{n}", None, "text/plain", b"text") for n in (1, 2)]
+    )
+    plain.write_bytes(plain.read_bytes() + b"something else\r\n")
+    with pytest.raises(PedigreeError, match=r"a\.wet: damaged after 2 records"):
+        records(plain)
+
+
+@pytest.mark.parametrize(("name", "module"), [("a.warc", "warcio.archiveiterator"), ("a.html", "trafilatura")])
+def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, name, module):
+    (tmp_path / name).write_text(page())
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PedigreeError, match=r"pip install 'pedigree-llm\[web\]'"):
+        records(tmp_path / name)
