@@ -74,6 +74,8 @@ def _merged(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     base = data.pop("extends", None)
     _resolve_source_paths(data, path.parent)
     _resolve_suite_paths(data, path.parent)
+    _resolve_vocabulary_paths(data, path.parent)
+    _resolve_block_lists(data, path.parent)
     if base is None:
         return data
     if not isinstance(base, str):
@@ -126,6 +128,26 @@ def _resolve_suite_paths(data: dict[str, Any], folder: Path) -> None:
     for suite in suites if isinstance(suites, list) else []:
         if isinstance(suite, dict) and isinstance(suite.get("path"), str) and not suite["path"].startswith("~"):
             suite["path"] = str(folder / suite["path"])
+
+
+def _resolve_vocabulary_paths(data: dict[str, Any], folder: Path) -> None:
+    """The same for the files of imported and compared vocabularies."""
+    tokenizer = data.get("tokenizer")
+    if not isinstance(tokenizer, dict):
+        return
+    compared = tokenizer.get("compare")
+    for vocabulary in [tokenizer.get("imported"), *(compared.values() if isinstance(compared, dict) else [])]:
+        if isinstance(vocabulary, dict) and isinstance(vocabulary.get("file"), str):
+            vocabulary["file"] = str(folder / Path(vocabulary["file"]).expanduser())
+
+
+def _resolve_block_lists(data: dict[str, Any], folder: Path) -> None:
+    """The same for the block lists of cleaning."""
+    cleaning = data.get("cleaning")
+    for name in ("blocked_urls", "blocked_words"):
+        block_list = cleaning.get(name) if isinstance(cleaning, dict) else None
+        if isinstance(block_list, dict) and isinstance(block_list.get("path"), str):
+            block_list["path"] = str(folder / Path(block_list["path"]).expanduser())
 
 
 def _from(folder: Path, pattern: str) -> str:

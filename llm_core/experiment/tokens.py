@@ -4,16 +4,32 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Spec
+from llm_core.experiment.base import Count, Spec, outside_identity
 
 RUNTIME_ONLY = True
 
+PatternName = Literal["llama3", "gpt2", "nanochat", "cl100k"]
+
+
+class VocabularyFile(Spec):
+    """A vocabulary that someone else made: a ``tokenizer.json``, or a file of ranks as tiktoken has them."""
+
+    file: Annotated[str, outside_identity(min_length=1)]
+    """Relative ones start at the folder of the experiment's file. What counts is the content."""
+    pattern: PatternName | None = None
+    """The regular expression that cuts text. A file of ranks does not say it; a ``tokenizer.json`` does."""
+
 
 class TokenizerSpec(Spec):
-    """Byte-level BPE, trained on a deterministic sample of the training split."""
+    """Byte-level BPE: trained on a deterministic sample of the training split, or imported."""
 
+    kind: Literal["trained", "imported"] = "trained"
+    imported: VocabularyFile | None = None
+    """What is imported; with ``kind: imported`` alone. ``pattern``, ``byte_fallback``, ``sample_bytes`` and
+    ``min_frequency`` then say nothing."""
     vocab_size: Annotated[int, Field(ge=260, le=1_000_000)] = 4096
-    pattern: Literal["llama3", "gpt2"] = "llama3"
+    """The number of ids that the model knows. An imported vocabulary may have fewer."""
+    pattern: PatternName = "llama3"
     """The regular expression that cuts text before merging."""
     special_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = ("<|endoftext|>",)
     """The first one ends every document."""
@@ -21,6 +37,8 @@ class TokenizerSpec(Spec):
     """All 256 bytes are in the vocabulary, so that nothing is unknown; otherwise only seen ones, and ``<|unk|>``."""
     sample_bytes: Count = 32_000_000
     min_frequency: Count = 2
+    compare: dict[str, VocabularyFile] = Field(default_factory=dict)
+    """More vocabularies, by the names under which the report measures them beside this one."""
 
     @model_validator(mode="after")
     def _special_tokens(self) -> "TokenizerSpec":
@@ -28,9 +46,16 @@ class TokenizerSpec(Spec):
             raise ValueError("special_tokens: give at least one (it ends every document), and each only once")
         return self
 
+    @model_validator(mode="after")
+    def _imported_or_trained(self) -> "TokenizerSpec":
+        if self.kind == "imported" and self.imported is None:
+            raise ValueError("imported: say which file, or leave kind: imported away to train a tokenizer")
+        if self.kind == "trained" and self.imported is not None:
+            raise ValueError("kind: a file is given to be imported; say kind: imported, or leave the file away")
+        return self
+
 
 class ShardsSpec(Spec):
-    """Token files."""
+    """Token files, one for every part of the documents."""
 
     dtype: Literal["uint16", "uint32"] = "uint16"
-    tokens_per_shard: Count = 100_000_000

@@ -171,7 +171,7 @@ def tokenizer(inputs: Inputs) -> Facts:
         ("Bytes per token, training", f"{stats['bytes_per_token']:.3f}"),
         ("Bytes per token, held out", f"{stats['heldout_bytes_per_token']:.3f}"),
         ("Unknown tokens, held out", percent(stats["unk_rate"])),
-        ("Entries never used", f"{exact(stats['unused_entries'])} ({percent(stats['unused_share'])})"),
+        ("Entries never used", f"{exact(shards['unused_entries'])} ({percent(shards['unused_share'])})"),
         ("Trained on", f"{in_bytes(stats['sample_bytes'])}, {exact(stats['sample_documents'])} documents"),
         ("Training split", f"{short(shards['train_tokens'])} tokens"),
         ("Held-out split", f"{short(shards['heldout_tokens'])} tokens"),

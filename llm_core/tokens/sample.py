@@ -1,34 +1,87 @@
-"""A sample of documents that is bounded in bytes and mixes all parts."""
+"""A sample of documents that is bounded in bytes, mixes all parts, and is the same in whatever order they are read.
 
-from collections.abc import Iterator
+A document is in a sample when the hash of its ``doc_id`` is low enough. So a larger sample holds the smaller ones, and
+few documents change places when the corpus grows. Memory: a table of ``1 << 16`` sums and the documents of one bucket,
+whatever their number.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from xxhash import xxh3_64_digest
 
-from llm_core.data.parts import read_parts
+from llm_core.data.parts import read_part
+from llm_core.graph.part import InputFile, PartTask, PartWork
+
+_KEYS = np.dtype([("hash", "<u8"), ("bytes", "<u8")])
+_BUCKET_BITS = 16
 
 
-def sampled_texts(folder: Path, max_bytes: int) -> Iterator[list[str]]:
-    """Per part, the texts of the documents with the lowest hashes of ``doc_id`` that together have ``max_bytes``.
+@dataclass(frozen=True)
+class Sampled:
+    """A part of documents and the file of its documents' keys: hash and size, in the order of its rows."""
 
-    Holds 16 bytes a document. At least one document is taken.
-    """
-    hashes, sizes = [np.empty(0, "<u8")], [np.empty(0, np.int64)]
-    for _, frame in read_parts(folder, ["doc_id", "text"]):
-        hashes.append(_hashes(frame["doc_id"].to_list()))
-        sizes.append(frame["text"].str.len_bytes().to_numpy().astype(np.int64))
-    all_hashes, all_sizes = np.concatenate(hashes), np.concatenate(sizes)
-    order = np.argsort(all_hashes, kind="stable")
-    count = max(1, int(np.searchsorted(np.cumsum(all_sizes[order]), max_bytes, side="right")))
-    chosen = np.zeros(len(order), dtype=bool)
-    chosen[order[:count]] = True
-    start = 0
-    for _, frame in read_parts(folder, ["text"]):
-        stop = start + frame.height
-        yield frame["text"].gather(np.flatnonzero(chosen[start:stop])).to_list()
-        start = stop
+    source: str
+    documents: Path
+    keys: Path
+
+    def load(self) -> np.ndarray:
+        """The keys, memory-mapped."""
+        return np.load(self.keys, mmap_mode="r")
 
 
-def _hashes(doc_ids: list[str]) -> np.ndarray:
-    return np.frombuffer(b"".join(xxh3_64_digest(doc_id.encode()) for doc_id in doc_ids), dtype="<u8")
+def key_tasks(files: Sequence[InputFile], split: str) -> list[PartTask]:
+    """The tasks that make the keys of one split, in the order of its parts."""
+    chosen = [file for file in files if file.name.startswith(f"{split}/")]
+    return [PartTask(f"{split}-{file.stem}", key_part, {"documents": file}) for file in chosen]
+
+
+def key_part(work: PartWork) -> dict[str, Any]:
+    """Write ``keys.npy``: for every document its hash and its bytes."""
+    documents = read_part(work.inputs["documents"], ["doc_id", "text", "source"])
+    keys = np.empty(documents.height, dtype=_KEYS)
+    hashes = b"".join(xxh3_64_digest(doc_id.encode()) for doc_id in documents["doc_id"])
+    keys["hash"] = np.frombuffer(hashes, dtype=">u8")
+    keys["bytes"] = documents["text"].str.len_bytes().to_numpy()
+    np.save(work.out / "keys.npy", keys)
+    return {"source": documents["source"][0] if documents.height else "", "documents": documents.height}
+
+
+def limit(parts: Sequence[Sampled], max_bytes: int) -> int:
+    """The highest hash in the sample of ``max_bytes`` or less (but of one document at least)."""
+    sums = np.zeros(1 << _BUCKET_BITS, dtype=np.int64)
+    for part in parts:
+        keys = part.load()
+        np.add.at(sums, _bucket(keys["hash"]), keys["bytes"].astype(np.int64))
+    until = np.cumsum(sums)
+    last = int(np.searchsorted(until, max_bytes, side="right"))  # the bucket that does not fit whole
+    if last == len(sums):
+        return (1 << 64) - 1
+    inside = np.concatenate([keys[_bucket(keys["hash"]) == last] for keys in (part.load() for part in parts)])
+    inside = np.sort(inside, order="hash")
+    before = int(until[last - 1]) if last else 0
+    count = int(np.searchsorted(before + np.cumsum(inside["bytes"].astype(np.int64)), max_bytes, side="right"))
+    if not count and before:
+        return (last << 64 - _BUCKET_BITS) - 1
+    return int(inside["hash"][max(count, 1) - 1])
+
+
+def _bucket(hashes: np.ndarray) -> np.ndarray:
+    return (hashes >> np.uint64(64 - _BUCKET_BITS)).astype(np.int64)
+
+
+def size_up_to(parts: Sequence[Sampled], highest: int) -> tuple[int, int]:
+    """(documents, bytes) of the sample."""
+    chosen = [keys["bytes"][keys["hash"] <= np.uint64(highest)] for keys in (part.load() for part in parts)]
+    return sum(map(len, chosen)), sum(int(sizes.sum()) for sizes in chosen)
+
+
+def texts_up_to(parts: Sequence[Sampled], highest: int) -> Iterator[str]:
+    """The texts of the documents whose hashes are at most ``highest``, part by part."""
+    for part in parts:
+        rows = np.flatnonzero(part.load()["hash"] <= np.uint64(highest))
+        if len(rows):
+            yield from read_part(part.documents, ["text"])["text"].gather(rows).to_list()

@@ -50,8 +50,8 @@ def write_shard(path: Path, ids: np.ndarray, *, dtype: str, vocab_size: int, tok
     low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
     if low < 0 or (ids.size and high >= vocab_size):
         raise PedigreeError(
-            f"{path}: the token id {low if low < 0 else high} is not in the vocabulary of {vocab_size} entries: tokenizer.json and what "
-            "encodes do not belong together; make the tokenizer again"
+            f"{path}: the token id {low if low < 0 else high} is not in the vocabulary of {vocab_size} entries: "
+            "tokenizer.json and what encodes do not belong together; make the tokenizer again"
         )
     header = _LAYOUT.pack(_MAGIC, _VERSION, element.itemsize, len(ids), vocab_size, bytes.fromhex(tokenizer))
     with path.open("wb") as file:
@@ -79,8 +79,8 @@ def read_header(path: Path) -> ShardHeader:
     expected = HEADER_BYTES + tokens * itemsize
     if size != expected:
         raise PedigreeError(
-            f"{path}: the shard has {size} bytes instead of {expected} (its header says {tokens} tokens): it was cut or "
-            "added to; make the shards again"
+            f"{path}: the shard has {size} bytes instead of {expected} (its header says {tokens} tokens): "
+            "it was cut or added to; make the shards again"
         )
     return ShardHeader(_DTYPES[itemsize], tokens, vocab_size, digest.hex())
 

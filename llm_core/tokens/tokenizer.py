@@ -7,17 +7,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
+from llm_core.tokens.patterns import PATTERNS
 
 UNKNOWN = "<|unk|>"
-
-# What text is cut into before merging; merges stay within a piece.
-PATTERNS = {
-    "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    "llama3": (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    ),
-}
 
 # Characters of a piece, while training alone: its time grows with the square of a piece's length. Longer pieces are
 # lines of dashes, encoded data and the like; they are cut, so that the pairs across a cut go uncounted.
@@ -60,6 +52,17 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise PedigreeError(f"{path}: not a tokenizer: {error}; train it again") from None
     tokenizer.encode_special_tokens = True  # not kept in the file
     return tokenizer
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """One more than the highest id: imported vocabularies have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def learned_entries(tokenizer: Tokenizer) -> list[int]:
+    """The ids of what merging made, in order: all but special tokens and single bytes."""
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    return sorted(number for name, number in tokenizer.get_vocab().items() if len(name) > 1 and name not in special)
 
 
 def end_of_text(tokenizer: Tokenizer, path: Path) -> int:

@@ -125,9 +125,11 @@ def story(folder: Path) -> dict[str, Artifact]:
         }),
         "tokenizer": make("tokenizer", {
             "vocab_size": 4096, "bytes_per_token": 3.912, "heldout_bytes_per_token": 3.874, "unk_rate": 0.0,
-            "unused_entries": 12, "unused_share": 0.0031, "sample_bytes": 13_043_222, "sample_documents": 15_090,
+            "sample_bytes": 13_043_222, "sample_documents": 15_090,
         }),
-        "token_shards": make("token_shards", {"train_tokens": 3_349_201, "heldout_tokens": 69_177}),
+        "token_shards": make("token_shards", {
+            "train_tokens": 3_349_201, "heldout_tokens": 69_177, "unused_entries": 12, "unused_share": 0.0031,
+        }),
         "ablation_report": ablation_artifact(folder / "ablation"),
         "pretrained_model": make(
             "pretrained_model", run_stats(), config={"model": MODEL, "training": TRAINING}, seconds=300.2

@@ -1,0 +1,180 @@
+"""Text to token ids: the definition (HF tokenizers), and faster encoders that give the same ids.
+
+Which of them encodes is no part of a result, and so this module is outside the code digest: an encoder is used only for
+tokenizers for which equality is proven (tiktoken: ``llm_core.tokens.parity.why_not_by_rank``) or tested at the start
+(gigatoken), and what an encoder can't do goes to HF tokenizers text by text.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+from tokenizers import Tokenizer
+
+from llm_core.errors import PedigreeError
+from llm_core.store.digests import file_digest
+from llm_core.tokens.byte_level import ByteLevelBPE
+from llm_core.tokens.parity import HOSTILE, has_disputed, why_not_by_rank
+from llm_core.tokens.patterns import PATTERNS
+from llm_core.tokens.tokenizer import load_tokenizer
+
+RUNTIME_ONLY = True
+
+# gigatoken knows this pattern in its published form only.
+_AS_PUBLISHED = {PATTERNS["cl100k"]: PATTERNS["cl100k"].replace("{1,3}", "{1,3}+") + "+"}
+
+
+class Encoded(NamedTuple):
+    """The ids of several texts, one after the other (uint32), and how many each text has (int64)."""
+
+    ids: np.ndarray
+    lengths: np.ndarray
+
+
+class Encoder(Protocol):
+    """What turns texts into ids. Special tokens that are written out in a text stay text."""
+
+    name: str
+
+    def encode_batch(self, texts: Sequence[str]) -> Encoded:
+        """The ids of ``texts``, over all threads of the process."""
+
+
+def _joined(pieces: list[np.ndarray]) -> Encoded:
+    lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+    return Encoded(np.concatenate([np.empty(0, np.uint32), *pieces]), lengths)
+
+
+class HFEncoder:
+    """HF tokenizers: what the ids are by definition."""
+
+    name = "tokenizers"
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def encode_batch(self, texts: Sequence[str]) -> Encoded:
+        """See ``Encoder``."""
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return _joined([np.array(encoding.ids, dtype=np.uint32) for encoding in encodings])
+
+
+class TiktokenEncoder:
+    """tiktoken on the same entries, ordered by id. Raises ``PedigreeError`` for one whose ids it may not give."""
+
+    name = "tiktoken"
+
+    def __init__(self, path: Path, reference: Encoder) -> None:
+        from tiktoken import Encoding
+
+        bpe = ByteLevelBPE.read(path)
+        reason = why_not_by_rank(bpe)
+        if reason is not None:
+            raise PedigreeError(f"{path}: {reason}")
+        self._reference = reference
+        self._encoding = Encoding(
+            path.name, pat_str=bpe.pattern, mergeable_ranks=dict(bpe.vocab), special_tokens={}, explicit_n_vocab=None
+        )
+
+    def encode_batch(self, texts: Sequence[str]) -> Encoded:
+        """See ``Encoder``."""
+        threads = min(pl.thread_pool_size(), len(texts))
+        if threads <= 1:
+            return _joined([self._encode(text) for text in texts])
+        with ThreadPoolExecutor(threads) as pool:
+            return _joined(list(pool.map(self._encode, texts)))
+
+    def _encode(self, text: str) -> np.ndarray:
+        try:
+            return self._encoding.encode_to_numpy(text, disallowed_special=())
+        except ValueError:  # its regex engine gives up on a million of blanks in a row
+            return self._reference.encode_batch([text]).ids
+
+
+class GigatokenEncoder:
+    """gigatoken on the same file, without its special tokens: those it would find in the text.
+
+    Raises ``PedigreeError`` when it does not know the tokenizer, or gives another id for an entry or a hostile text.
+    """
+
+    name = "gigatoken"
+
+    def __init__(self, path: Path, reference: Encoder) -> None:
+        import awkward
+        import gigatoken
+
+        bpe = ByteLevelBPE.read(path)
+        plain = ByteLevelBPE(bpe.vocab, bpe.merges, {}, _AS_PUBLISHED.get(bpe.pattern, bpe.pattern), bpe.whole_pieces)
+        try:
+            self._backend: Any = gigatoken.Tokenizer.from_json(plain.tokenizer().to_str())
+        except (RuntimeError, ValueError) as error:
+            raise PedigreeError(f"{path}: gigatoken can't read it: {str(error).splitlines()[0]}") from None
+        self._reference = reference
+        self._flatten, self._count = awkward.flatten, awkward.num
+        self._verify(path, [*HOSTILE, *_texts(bpe)])
+
+    def _verify(self, path: Path, texts: list[str]) -> None:
+        mine, expected = self.encode_batch(texts), self._reference.encode_batch(texts)
+        if not (np.array_equal(mine.ids, expected.ids) and np.array_equal(mine.lengths, expected.lengths)):
+            raise PedigreeError(f"{path}: gigatoken gives other ids than HF tokenizers")
+
+    def encode_batch(self, texts: Sequence[str]) -> Encoded:
+        """See ``Encoder``."""
+        disputed = [has_disputed(text) for text in texts]
+        if not any(disputed):
+            return self._encode(list(texts))
+        return _joined(
+            [
+                (self._reference.encode_batch([text]) if other else self._encode([text])).ids
+                for text, other in zip(texts, disputed, strict=True)
+            ]
+        )
+
+    def _encode(self, texts: list[str]) -> Encoded:
+        if not texts:
+            return _joined([])
+        found = self._backend.encode_batch(texts, parallel=pl.thread_pool_size() > 1)
+        ids = self._flatten(found).to_numpy().astype(np.uint32, copy=False)
+        return Encoded(ids, self._count(found).to_numpy().astype(np.int64, copy=False))
+
+
+def _texts(bpe: ByteLevelBPE) -> list[str]:
+    """The entries of the vocabulary that are whole characters: short texts that reach every merge."""
+    texts = []
+    for entry in bpe.vocab:
+        try:
+            texts.append(entry.decode())
+        except UnicodeDecodeError:
+            continue
+    return texts
+
+
+_FASTEST_FIRST: dict[str, Callable[[Path, Encoder], Encoder]] = {
+    "gigatoken": GigatokenEncoder,
+    "tiktoken": TiktokenEncoder,
+}
+
+
+def fastest_encoder(path: Path) -> Encoder:
+    """The fastest installed encoder that gives the ids of the ``tokenizer.json`` at ``path``.
+
+    Kept for the process: opening one takes up to a second with a large vocabulary.
+    """
+    return _opened(path, file_digest(path))
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, _digest: str) -> Encoder:
+    reference = HFEncoder(load_tokenizer(path))
+    for package, encoder in _FASTEST_FIRST.items():
+        if find_spec(package) is not None:
+            try:
+                return encoder(path, reference)
+            except PedigreeError:  # it says why: this tokenizer is not one for which the encoder gives the same ids
+                continue
+    return reference

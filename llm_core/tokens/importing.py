@@ -1,0 +1,161 @@
+"""Vocabularies that someone else made: a ``tokenizer.json`` of byte-level BPE, or the ranks that tiktoken reads.
+
+Either becomes a ``tokenizer.json`` of our own form with the same ids. A file of ranks (lines of an entry in base64 and
+its rank) holds no merges. They follow from it: an entry was made of the two that merging its bytes by lower ranks leads
+to.
+"""
+
+import binascii
+from base64 import b64decode
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
+from llm_core.store.digests import source_digest
+from llm_core.tokens.byte_level import ByteLevelBPE
+from llm_core.tokens.parity import why_not_by_rank
+from llm_core.tokens.patterns import PATTERNS
+
+_MOST_BYTES = 256 << 20  # of a file; the largest vocabularies in use have a tenth of it
+
+# Special tokens stand beside the published files, not in them: (pattern, entries) → token → id.
+_PUBLISHED = {
+    ("gpt2", 50_256): {"<|endoftext|>": 50_256},
+    ("cl100k", 100_256): {
+        "<|endoftext|>": 100_257,
+        "<|fim_prefix|>": 100_258,
+        "<|fim_middle|>": 100_259,
+        "<|fim_suffix|>": 100_260,
+        "<|endofprompt|>": 100_276,
+    },
+}
+
+
+def externals(tokenizer: TokenizerSpec) -> dict[str, str]:
+    """What the tokenizer stage reads from outside the store, by its place in the experiment."""
+    files = {f"compare.{name}": vocabulary for name, vocabulary in sorted(tokenizer.compare.items())}
+    if tokenizer.imported is not None:
+        files["imported"] = tokenizer.imported
+    return {name: _digest(vocabulary) for name, vocabulary in files.items()}
+
+
+def _digest(vocabulary: VocabularyFile) -> str:
+    path = Path(vocabulary.file)
+    try:
+        return source_digest(path)
+    except OSError as error:
+        raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
+
+
+def import_tokenizer(spec: TokenizerSpec) -> ByteLevelBPE:
+    """The vocabulary in ``spec.imported`` with ``spec.special_tokens``, and no others.
+
+    A ``tokenizer.json`` has to have those tokens. A file of ranks gets them: with the ids that were published with it,
+    or else behind its last entry. Raises ``PedigreeError`` for a file that is no such vocabulary.
+    """
+    assert spec.imported is not None
+    path = Path(spec.imported.file)
+    read = read_vocabulary(spec.imported)
+    special = _special_tokens(path, read, spec)
+    ids = list(special.values())
+    if ids[0] != min(ids):
+        raise PedigreeError(
+            f"tokenizer.special_tokens: the first one ends documents and must have the lowest id; in {path} "
+            f"{spec.special_tokens[0]!r} has {ids[0]}: leave those with lower ids away"
+        )
+    size = max([*read.vocab.values(), *ids]) + 1
+    if size > spec.vocab_size:
+        raise PedigreeError(f"tokenizer.vocab_size: {spec.vocab_size}, but the ids in {path} go up to {size - 1}")
+    return ByteLevelBPE(read.vocab, read.merges, special, read.pattern, read.whole_pieces)
+
+
+def _special_tokens(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict[str, int]:
+    if read.special:
+        missing = [token for token in spec.special_tokens if token not in read.special]
+        if missing:
+            known = ", ".join(sorted(read.special, key=read.special.__getitem__)[:20])
+            raise PedigreeError(f"tokenizer.special_tokens: {path} has no {missing[0]!r}; it has {known}")
+        return {token: read.special[token] for token in spec.special_tokens}
+    taken = [token for token in spec.special_tokens if token.encode() in read.vocab]
+    if taken:
+        raise PedigreeError(f"tokenizer.special_tokens: {taken[0]!r} is an ordinary entry in {path}; choose another")
+    name = next((name for name, pattern in PATTERNS.items() if pattern == read.pattern), "")
+    published = _PUBLISHED.get((name, len(read.vocab)), {})
+    following = max([*read.vocab.values(), *published.values()]) + 1
+    others = [token for token in spec.special_tokens if token not in published]
+    numbers = {**published, **{token: following + number for number, token in enumerate(others)}}
+    return {token: numbers[token] for token in spec.special_tokens}
+
+
+def read_vocabulary(vocabulary: VocabularyFile) -> ByteLevelBPE:
+    """A vocabulary in either form; raises ``PedigreeError`` for a file that is neither."""
+    path = Path(vocabulary.file)
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise PedigreeError(f"{path}: no vocabulary has more than {_MOST_BYTES >> 20} MiB; is it the right file?")
+        content = path.read_bytes()
+    except OSError as error:
+        raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
+    if content.lstrip().startswith(b"{"):
+        read = ByteLevelBPE.read(path)
+        if vocabulary.pattern is not None and PATTERNS[vocabulary.pattern] != read.pattern:
+            raise PedigreeError(f"{path}: does not cut text by the pattern {vocabulary.pattern}; leave 'pattern' away")
+        return read
+    ranks = _ranks(path, content)
+    if vocabulary.pattern is None:
+        raise PedigreeError(
+            f"{path}: a file of ranks does not say how text is cut; add 'pattern' (cl100k for cl100k_base, gpt2 for "
+            "r50k_base)"
+        )
+    return _from_ranks(path, ranks, PATTERNS[vocabulary.pattern])
+
+
+def _ranks(path: Path, content: bytes) -> dict[bytes, int]:
+    """Entry → rank, in the order of ranks."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            written, rank = line.split()
+            entry = b64decode(written, validate=True)
+            if int(rank) < 0 or not entry or entry in ranks:
+                raise ValueError("a negative rank, an empty entry, or one that stood before")
+            ranks[entry] = int(rank)
+        except (ValueError, binascii.Error) as error:
+            raise PedigreeError(
+                f"{path}: line {number}: neither a tokenizer.json nor a tiktoken vocabulary (an entry in base64 and "
+                f"its rank): {error}"
+            ) from None
+    missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
+    if missing:
+        raise PedigreeError(f"{path}: not a tiktoken vocabulary: the byte {missing[0]} is no entry")
+    if len(set(ranks.values())) != len(ranks):
+        raise PedigreeError(f"{path}: not a tiktoken vocabulary: two entries share a rank")
+    return dict(sorted(ranks.items(), key=lambda item: item[1]))
+
+
+def _from_ranks(path: Path, ranks: dict[bytes, int], pattern: str) -> ByteLevelBPE:
+    """The merges behind the ranks. Entries that no merge makes are there for whole pieces of text."""
+    made = {entry: _merged(entry, ranks) for entry in ranks if len(entry) > 1}
+    merges = [(pieces[0], pieces[1]) for pieces in made.values() if len(pieces) == 2]
+    read = ByteLevelBPE(ranks, merges, {}, pattern, whole_pieces=len(merges) < len(made))
+    reason = why_not_by_rank(read)
+    if reason is not None:
+        raise PedigreeError(f"{path}: can't be imported with the same ids: {reason}")
+    return read
+
+
+def _merged(entry: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
+    """What merging the bytes of ``entry`` leads to before ``entry`` itself is made."""
+    own = ranks[entry]
+    pieces = [entry[place : place + 1] for place in range(len(entry))]
+    while len(pieces) > 2:
+        pairs = [ranks.get(left + right, own) for left, right in pairwise(pieces)]
+        best = min(range(len(pairs)), key=pairs.__getitem__)
+        if pairs[best] >= own:
+            break
+        pieces[best : best + 2] = [pieces[best] + pieces[best + 1]]
+    return pieces

@@ -1,0 +1,104 @@
+"""When another encoder gives the same ids as HF tokenizers."""
+
+import numpy as np
+from tokenizers import Tokenizer, models
+
+from llm_core.tokens.byte_level import ByteLevelBPE, entry_name
+from llm_core.tokens.patterns import PATTERNS
+
+RUNTIME_ONLY = True
+
+
+def why_not_by_rank(bpe: ByteLevelBPE) -> str | None:
+    """Why merging by the order of ids may differ from merging by the list of merges; None if it can't.
+
+    An encoder that knows entries and ids alone (tiktoken) makes a whole piece that is an entry into that entry, and
+    else merges the neighbours that together are the entry of the lowest id. That is what the list of merges says if
+
+    1. the ids of what the merges make ascend along the list, and all bytes are entries; and
+    2. merging the bytes of an entry leads to that entry; or, where whole pieces become entries, to three or more.
+
+    For neighbours x, y in the middle of a text whose bytes together are an entry e: nothing merged across their outer
+    borders so far, so merging e alone passes through [x, y] as well. By (2) it goes on to [e], which is a merge in the
+    list, with e's place in the order. So both find the same neighbours at each step.
+    """
+    if bpe.pattern not in PATTERNS.values():
+        return "cuts text by a regular expression that other encoders may read in another way"
+    if any(bytes([byte]) not in bpe.vocab for byte in range(256)):
+        return "has no entry for some bytes"
+    made = [bpe.vocab.get(left + right, -1) for left, right in bpe.merges]
+    if any(first > second for first, second in zip([0, *made], made, strict=False)):
+        return "has merges that do not ascend in id"
+    names = [entry_name(entry) for entry in bpe.vocab]
+    model = models.BPE(
+        {name: bpe.vocab[entry] for name, entry in zip(names, bpe.vocab, strict=True)},
+        [(entry_name(left), entry_name(right)) for left, right in bpe.merges],
+    )
+    merged = Tokenizer(model).encode_batch_fast(names, add_special_tokens=False)
+    for entry, number, encoding in zip(bpe.vocab, bpe.vocab.values(), merged, strict=True):
+        if encoding.ids != [number] and not (bpe.whole_pieces and len(encoding.ids) > 2):
+            return f"has an entry, {entry!r}, that its merges do not lead to"
+    return None
+
+
+# Letters and digits that Unicode 17 added: gigatoken knows them, the regex engines of HF tokenizers and tiktoken don't.
+_DISPUTED = (
+    (0x88F, 0x88F),
+    (0xC5C, 0xC5C),
+    (0xCDC, 0xCDC),
+    (0xA7CE, 0xA7CF),
+    (0xA7D2, 0xA7D2),
+    (0xA7D4, 0xA7D4),
+    (0xA7F1, 0xA7F1),
+    (0x10940, 0x10959),
+    (0x10EC5, 0x10EC7),
+    (0x11DB0, 0x11DDB),
+    (0x11DE0, 0x11DE9),
+    (0x16EA0, 0x16EB8),
+    (0x16EBB, 0x16ED3),
+    (0x16FF2, 0x16FF6),
+    (0x187F8, 0x187FF),
+    (0x18D09, 0x18D1E),
+    (0x18D80, 0x18DF2),
+    (0x1E6C0, 0x1E6DE),
+    (0x1E6E0, 0x1E6E2),
+    (0x1E6E4, 0x1E6E5),
+    (0x1E6E7, 0x1E6ED),
+    (0x1E6F0, 0x1E6F4),
+    (0x1E6FE, 0x1E6FF),
+    (0x2B73A, 0x2B73F),
+    (0x2CEA2, 0x2CEAD),
+    (0x323B0, 0x33479),
+)
+_STARTS, _ENDS = (np.array(column, dtype=np.uint32) for column in zip(*_DISPUTED, strict=True))
+
+
+def has_disputed(text: str) -> bool:
+    """Whether ``text`` holds a character that regex engines of different age take for different things."""
+    if text.isascii():
+        return False
+    points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    points = points[points >= _STARTS[0]]
+    ranges = np.searchsorted(_STARTS, points, side="right") - 1
+    return bool((points <= _ENDS[ranges]).any())
+
+
+# Texts on which encoders that are not the same are most likely to differ.
+HOSTILE = (
+    "",
+    " ",
+    "\n",
+    "a\u0301\u0323e\u0308\u0301 \u0301\u0301 \u200d\u0301",
+    "שלום עולם \u202eabc\u202c مرحبا\u064b\u0651 ١٢٣٤٥",
+    "\ud7ff\ue000\uffff\U0010ffff\ufffd\ufeff",
+    "<|endoftext|> a<|endoftext|><|unk|> <|ENDOFTEXT|> <|endoftext",
+    " " * 700 + "x" + "\n" * 700 + " \n \n\t\r\n\r\r \u00a0\u3000\u2028\u0085\u180e\u200b x  ",
+    "a" * 3000 + "." * 3000 + "=-" * 900 + "\u6587" * 900,
+    "👩\u200d💻👨\u200d👩\u200d👧\U0001f1e9\U0001f1ea 🏳\ufe0f\u200d🌈 1\ufe0f\u20e3",
+    "0 12 345 6789 01234567890123456789 ١٢٣٤ ⅧⅫ ²³ ½ 1,234.56",
+    "it's IT'S It'LL we'Ve you'RE i'd 'ſ x'ſ K'S don't 'T ''s'' l'été",
+    "Ελληνικά Русский हिन्दी ไทย 日本語 한국어 ქართული አማርኛ မြန်မာ 𐐀𐐨 𝒜𝓑 ﬁ ẞß ǅ İıK",
+    "".join(map(chr, range(0x250))),
+    "\u1c89\ua7cb\ua7da \U00010d4a\U00010d40\U00016d43 \U00011f50\U0001e4d0 \U00031350\U000323af \U00011240 \u088e",
+    "https://a.b/c?d=%20&e=f#g <p class=\"x\">{'k': [1, 2]}</p> \\n\\u0041 \x00\x01\x1f\x7f\x80\x9f",
+)
