@@ -67,6 +67,7 @@ class ChecksSpec(Spec):
     max_duplicate_share: Share = 0.6
     max_cluster_share: Share = 0.05
     """Of the documents, those that stand in the largest cluster of duplicates."""
+    max_contaminated_share: Share = 0.05
     max_unk_rate: Share = 0.001
     max_unused_vocabulary: Share = 0.2
     min_loss_drop: Annotated[float, Field(ge=0)] = 0.1

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Spec
 from llm_core.experiment.cleaning import CleaningSpec
-from llm_core.experiment.dedup import DedupSpec, SplitSpec
+from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
@@ -28,6 +28,7 @@ class Experiment(Spec):
     raw: RawSpec = RawSpec()
     cleaning: CleaningSpec = CleaningSpec()
     dedup: DedupSpec = DedupSpec()
+    decontamination: DecontaminationSpec = DecontaminationSpec()
     split: SplitSpec = SplitSpec()
     tokenizer: TokenizerSpec = TokenizerSpec()
     shards: ShardsSpec = ShardsSpec()
@@ -47,4 +48,13 @@ class Experiment(Spec):
                 f"tokenizer.vocab_size {self.tokenizer.vocab_size} does not fit shards.dtype {self.shards.dtype}: "
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
+        named = {source.name for source in self.raw.sources}
+        trainings = {"training": self.training, **({"proxies.training": self.proxies.training} if self.proxies else {})}
+        for section, training in trainings.items():
+            unknown = sorted(set(training.mixture.weights) - named) if training.mixture else []
+            if unknown:
+                raise ValueError(
+                    f"{section}.mixture.weights: no source in raw.sources is called {', '.join(unknown)}; "
+                    f"known: {', '.join(sorted(named))}"
+                )
         return self

@@ -36,6 +36,7 @@ def test_the_whole_story_is_told() -> None:
         "raw_documents",
         "clean_documents",
         "unique_documents",
+        "decontaminated_documents",
         "pretraining_documents",
         "tokenizer",
         "token_shards",

@@ -1,0 +1,192 @@
+"""Documents that hold an item of the evals are dropped, with the item that they hold (Brown et al., 2020)."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from xxhash import xxh3_128_hexdigest
+
+from llm_core.data.dedup.signatures import read_signatures, write_signatures
+from llm_core.data.eval_index import EvalIndex
+from llm_core.data.funnel import funnel_of, joined, totals
+from llm_core.data.kernels.folding import fold
+from llm_core.data.parts import DOCUMENT, read_part, write_part
+from llm_core.data.suites import suite_externals
+from llm_core.experiment.dedup import DecontaminationSpec
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.suites import SuiteSpec
+from llm_core.graph.job import Job
+from llm_core.graph.part import InputFile, PartTask, PartWork
+from llm_core.graph.stage import Check
+from llm_core.store.files import write_atomically
+from llm_core.store.parts import link_or_copy
+
+RULE = "contaminated"
+
+_DROPPED = {**DOCUMENT, "rule": pl.String, "value": pl.Float64, "suite": pl.String, "item": pl.String}
+
+
+def externals(decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, str]:  # noqa: ARG001
+    """The files of the suites; raises ``PedigreeError`` for one that is missing or of another kind."""
+    return suite_externals(suites)
+
+
+def parts(
+    inputs: Mapping[str, Sequence[InputFile]], decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]
+) -> list[PartTask]:
+    """One task for every part. The index of eval texts counts by what it is made from, so that it need not be there."""
+    return _tasks(inputs, decontamination, suites, Path("index"))
+
+
+def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, Any]:
+    """Every part without the documents that hold an eval item; ``suites.json`` reports for every suite.
+
+    Without suites the parts stay what they are.
+    """
+    index = Path()
+    if suites:
+        index = job.map([_index_task(decontamination, suites)], link=False)[0].folder
+    made = job.map(_tasks(job.files(), decontamination, suites, index))
+    funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
+    report = _report(made, EvalIndex.load(index / "texts.parquet", index / "runs.npy").texts, suites) if suites else []
+    settings = decontamination.model_dump()
+    write_atomically(job.out / "suites.json", json.dumps({**settings, "suites": report}, indent=1).encode())
+    share = funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0
+    return {**funnel, "contaminated_share": share, "suites": {suite["suite"]: suite for suite in report}}
+
+
+def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, Any]:
+    """The index of the eval texts."""
+    EvalIndex.of(suites, decontamination).save(work.out)
+    return {}
+
+
+def pass_part(work: PartWork) -> dict[str, Any]:
+    """The part as it is: there is no eval to hold apart."""
+    signatures = read_signatures(work.inputs["signatures"])
+    sources = read_part(work.inputs["documents"], ["source"])["source"]
+    _link(work)
+    write_part(work.out / "dropped" / f"{work.name}.parquet", pl.DataFrame(schema=_DROPPED))
+    return {"funnel": _funnel(sources, signatures, np.zeros(len(signatures), dtype=bool))}
+
+
+def decontaminate_part(
+    work: PartWork,
+    decontamination: DecontaminationSpec,  # noqa: ARG001 (by value in the part's key, as the index was made with it)
+    suites: Sequence[SuiteSpec],  # noqa: ARG001
+) -> dict[str, Any]:
+    """What holds no eval text in ``parts/`` and ``signatures/``, and the rest in ``dropped/`` with what it holds."""
+    index = EvalIndex.load(work.inputs["texts"], work.inputs["runs"])
+    frame, signatures = read_part(work.inputs["documents"]), read_signatures(work.inputs["signatures"])
+    found, shares, held = index.find(fold(frame["text"]))
+    holds = found >= 0
+    which = index.texts.select("suite", "item")[found[holds]]
+    if holds.any():
+        write_part(work.out / "parts" / f"{work.name}.parquet", frame.filter(pl.Series(~holds)))
+        write_signatures(work.out / "signatures" / f"{work.name}.npy", signatures[~holds])
+    else:
+        _link(work)
+    dropped = frame.filter(pl.Series(holds)).with_columns(
+        rule=pl.lit(RULE), value=pl.Series(shares[holds]), suite=which["suite"], item=which["item"]
+    )
+    write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
+    by_suite: dict[str, Counter[str]] = {}
+    for suite, size in zip(which["suite"], signatures["bytes"][holds].tolist(), strict=True):
+        by_suite.setdefault(suite, Counter()).update(documents=1, bytes=size)
+    return {
+        "funnel": _funnel(frame["source"], signatures, holds),
+        "held": np.flatnonzero(held).tolist(),
+        "suites": {suite: dict(counts) for suite, counts in sorted(by_suite.items())},
+    }
+
+
+def _tasks(
+    inputs: Mapping[str, Sequence[InputFile]],
+    decontamination: DecontaminationSpec,
+    suites: Sequence[SuiteSpec],
+    index: Path,
+) -> list[PartTask]:
+    files = {file.name: file for file in inputs["documents"]}
+    own = [
+        (file.stem, {"documents": file, "signatures": files[f"signatures/{file.stem}.npy"]})
+        for file in files.values()
+        if file.name.startswith("parts/")
+    ]
+    if not suites:
+        return [PartTask(name, pass_part, roles) for name, roles in own]
+    # What the index is made from stands for it: suites by content here, settings in the config, and its code is code
+    # that the part's function reaches too.
+    digest = xxh3_128_hexdigest(json.dumps(suite_externals(suites)).encode())
+    shared = {name: InputFile(file, index / file, digest) for name, file in _INDEX.items()}
+    config = {"decontamination": decontamination, "suites": suites}
+    return [PartTask(name, decontaminate_part, {**roles, **shared}, config) for name, roles in own]
+
+
+_INDEX = {"texts": "texts.parquet", "runs": "runs.npy"}
+
+
+def _index_task(decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> PartTask:
+    files = {f"suite {suite.name}": InputFile.outside(suite.name, Path(suite.path).expanduser()) for suite in suites}
+    return PartTask("index", index_part, files, {"decontamination": decontamination, "suites": suites})
+
+
+def _link(work: PartWork) -> None:
+    for role, name in (("documents", f"parts/{work.name}.parquet"), ("signatures", f"signatures/{work.name}.npy")):
+        target = work.out / name
+        target.parent.mkdir(parents=True)
+        link_or_copy(work.inputs[role], target)
+
+
+def _funnel(sources: pl.Series, signatures: np.ndarray, holds: np.ndarray) -> dict[str, Any]:
+    rules = pl.Series(holds).replace_strict({True: RULE}, default=None, return_dtype=pl.String)
+    return funnel_of(sources, pl.Series(np.array(signatures["bytes"])), rules)
+
+
+def _report(made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec]) -> list[dict[str, Any]]:
+    """For every suite its items, how many of them are looked for, how many were found, and what was dropped."""
+    held = sorted({number for part in made for number in part.stats["held"]})
+    texts = texts.with_columns(held=pl.Series(np.isin(np.arange(texts.height), held)))
+    report = []
+    for suite in suites:
+        own = texts.filter(pl.col("suite") == suite.name)
+        dropped: Counter[str] = Counter(documents=0, bytes=0)
+        for part in made:
+            dropped.update(part.stats["suites"].get(suite.name, {}))
+        report.append(
+            {
+                "suite": suite.name,
+                "items": own["item"].n_unique(),
+                "texts": own.height,
+                "texts_too_short": own.filter(pl.col("length") == 0).height,
+                "items_held": own.filter("held")["item"].n_unique(),
+                "documents": dropped["documents"],
+                "bytes": dropped["bytes"],
+            }
+        )
+    return report
+
+
+def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
+    """Something is left, and the corpus is no copy of an eval."""
+    share = stats["contaminated_share"]
+    return [
+        Check(
+            "not_empty",
+            stats["documents"] > 0,
+            f"{stats['documents']} documents are left",
+            value=stats["documents"],
+            bound=1,
+        ),
+        Check(
+            "contaminated_share",
+            share <= bounds.max_contaminated_share,
+            f"{share:.2%} of {stats['documents_in']} documents hold an eval item; at most "
+            f"{bounds.max_contaminated_share:.0%} may do so unnoticed",
+            value=share,
+            bound=bounds.max_contaminated_share,
+        ),
+    ]

@@ -1,0 +1,133 @@
+"""Which of many known runs of words stand in a text: hashes of runs, looked up at every word."""
+
+import numpy as np
+
+from llm_core.data.kernels.compiled import kernel
+from llm_core.data.kernels.words import hash_bytes, mix
+
+_SPACE = 32
+_BASE = np.uint64(0xD1342543DE82EF95)
+_BYTE, _BIT, _ONE = np.uint64(3), np.uint64(7), np.uint64(1)
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_SPARSE_BITS = 5  # the filter has at least 2^5 bits for every hash: one in 32 unknown runs is looked up in vain
+
+
+@kernel
+def _power(length):  # type: ignore[no-untyped-def]
+    power = np.uint64(1)
+    for _ in range(length):
+        power *= _BASE
+    return power
+
+
+@kernel
+def word_counts(data, offsets):  # type: ignore[no-untyped-def]
+    """int64 [n]: the words of folded texts, which stand between single spaces."""
+    counts = np.zeros(len(offsets) - 1, dtype=np.int64)
+    for text in range(len(counts)):
+        if offsets[text] < offsets[text + 1]:
+            counts[text] = 1
+        for at in range(offsets[text], offsets[text + 1]):
+            counts[text] += data[at] == _SPACE
+    return counts
+
+
+@kernel
+def run_hashes(data, offsets, lengths, starts):  # type: ignore[no-untyped-def]
+    """uint64 [starts[-1]]: hashes of all runs of ``lengths[i]`` words in folded text ``i``, at ``starts[i]`` and on."""
+    hashes = np.empty(starts[-1], dtype=np.uint64)
+    for text in range(len(lengths)):
+        length = lengths[text]
+        if starts[text] == starts[text + 1]:
+            continue
+        power = _power(length)
+        prefixes = np.zeros(length + 1, dtype=np.uint64)
+        at, stop, words, prefix = offsets[text], offsets[text + 1], 0, np.uint64(0)
+        while at < stop:
+            start = at
+            while at < stop and data[at] != _SPACE:
+                at += 1
+            prefix = prefix * _BASE + hash_bytes(data, start, at)
+            at += 1
+            words += 1
+            prefixes[words % (length + 1)] = prefix
+            if words >= length:
+                before = prefixes[(words - length) % (length + 1)]
+                hashes[starts[text] + words - length] = _run_hash(prefix, before, power, length)
+    return hashes
+
+
+@kernel
+def _run_hash(prefix, before, power, length):  # type: ignore[no-untyped-def]
+    return mix(prefix - before * power + _STEP * np.uint64(length))
+
+
+def sparse_filter(hashes: np.ndarray) -> tuple[np.ndarray, np.uint64]:
+    """(uint8 [2^k / 8], 64 - k): a bit for the k upper bits of each of ``hashes``; what has no bit is none of them."""
+    bits = max(10, len(hashes).bit_length() + _SPARSE_BITS)
+    places = hashes >> np.uint64(64 - bits)
+    found = np.zeros(1 << (bits - 3), dtype=np.uint8)
+    np.bitwise_or.at(found, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
+    return found, np.uint64(64 - bits)
+
+
+@kernel
+def find_items(data, offsets, lengths, bits, shift, hashes, starts, items, totals, needed):  # type: ignore[no-untyped-def]
+    """(int64 [n], float64 [n], bool [items]): for every folded text the item of which it holds the greatest share of
+    runs (the first of equals; -1: of none enough), that share, and which items any text holds.
+
+    ``lengths``: int64, how many words runs have; ``bits``, ``shift``: ``sparse_filter`` of ``hashes`` (uint64,
+    ascending); the run of hash ``h`` belongs to ``items[starts[h] : starts[h + 1]]``, an item has ``totals`` different
+    runs, and a text holds it if at least ``needed`` of them stand in it. A run counts once, however often it is there.
+    """
+    documents = len(offsets) - 1
+    best = np.full(documents, -1, dtype=np.int64)
+    share = np.zeros(documents, dtype=np.float64)
+    held = np.zeros(len(totals), dtype=np.bool_)
+    size = lengths.max() + 1 if len(lengths) else 1
+    prefixes = np.zeros(size, dtype=np.uint64)
+    powers = np.empty(len(lengths), dtype=np.uint64)
+    for index in range(len(lengths)):
+        powers[index] = _power(lengths[index])
+    seen = np.full(len(hashes), -1, dtype=np.int64)  # the last document in which a run stood
+    counted = np.full(len(totals), -1, dtype=np.int64)  # the last document in which a run of an item stood
+    counts = np.zeros(len(totals), dtype=np.int64)
+    touched = np.empty(len(totals), dtype=np.int64)
+    for document in range(documents):
+        at, stop, words, prefix, touches = offsets[document], offsets[document + 1], 0, np.uint64(0), 0
+        prefixes[0] = 0
+        while at < stop:
+            start = at
+            while at < stop and data[at] != _SPACE:
+                at += 1
+            prefix = prefix * _BASE + hash_bytes(data, start, at)
+            at += 1
+            words += 1
+            prefixes[words % size] = prefix
+            for index in range(len(lengths)):
+                length = lengths[index]
+                if words < length:
+                    continue
+                value = _run_hash(prefix, prefixes[(words - length) % size], powers[index], length)
+                place = value >> shift
+                if not np.uint64(bits[place >> _BYTE]) >> (place & _BIT) & _ONE:
+                    continue
+                slot = np.searchsorted(hashes, value)
+                if slot == len(hashes) or hashes[slot] != value or seen[slot] == document:
+                    continue
+                seen[slot] = document
+                for entry in range(starts[slot], starts[slot + 1]):
+                    item = items[entry]
+                    if counted[item] != document:
+                        counted[item], counts[item] = document, 0
+                        touched[touches] = item
+                        touches += 1
+                    counts[item] += 1
+        for index in range(touches):
+            item = touched[index]
+            if counts[item] >= needed[item]:
+                held[item] = True
+                found = counts[item] / totals[item]
+                if found > share[document] or (found == share[document] and item < best[document]):
+                    best[document], share[document] = item, found
+    return best, share, held
