@@ -20,7 +20,7 @@ STAGES = {
     "decontaminated_documents": "decontaminated",
     "pretraining_documents": "split",
 }
-"""The stages that drop documents, in order; each tells its ``funnel`` (see ``llm_core.data.funnel``)."""
+"""The stages that drop documents, in order."""
 LARGEST, PAIRS = 10, 6
 NONE = "\N{EN DASH}"
 
@@ -30,19 +30,39 @@ def dropping(inputs: Inputs) -> dict[str, Artifact]:
     return {stage: inputs[stage] for stage in STAGES if stage in inputs}
 
 
+def flow(artifact: Artifact) -> dict[str, Any]:
+    """A stage's funnel (see ``llm_core.data.funnel``): source → what came, stayed, and was dropped by which rule.
+
+    Cleaning, which changes texts too, tells the sizes that came in and those that stayed apart.
+    """
+    stats = artifact.stats
+    if "funnel" in stats:
+        return dict(stats["funnel"])
+    return {
+        source: {
+            "documents_in": counts["in"]["documents"],
+            "bytes_in": counts["in"]["bytes"],
+            "documents": counts["kept"]["documents"],
+            "bytes": counts["kept"]["bytes"],
+            "dropped": counts["dropped"],
+        }
+        for source, counts in stats["by_source"].items()
+    }
+
+
 def unaccounted(inputs: Inputs) -> list[str]:
     """Where a stage's documents are not, source by source, those that the stage before it left. Should be empty."""
     before = dict(inputs[RAW].stats["documents_by_source"])
     found = []
     for stage, artifact in dropping(inputs).items():
-        for source, counts in artifact.stats["funnel"].items():
+        for source, counts in flow(artifact).items():
             came = before.pop(source, 0)
             gone = sum(rule["documents"] for rule in counts["dropped"].values())
             if came != counts["documents_in"] or counts["documents_in"] != counts["documents"] + gone:
                 read, stayed = counts["documents_in"], counts["documents"]
                 found.append(f"{stage}, {source}: {came} came, {read} were read, {stayed} stayed, {gone} were dropped")
         found += [f"{stage}, {source}: {count} came, none was read" for source, count in before.items() if count]
-        before = {source: counts["documents"] for source, counts in artifact.stats["funnel"].items()}
+        before = {source: counts["documents"] for source, counts in flow(artifact).items()}
     split = inputs[SPLIT].stats
     sides = split["train_documents"] + split["heldout_documents"]
     if sides != split["documents"]:
@@ -54,7 +74,7 @@ def text_by_stage(inputs: Inputs) -> list[tuple[str, dict[str, int]]]:
     """(stage, source → bytes of text)."""
     rows = [("raw", dict(inputs[RAW].stats["bytes_by_source"]))]
     for stage, artifact in dropping(inputs).items():
-        rows.append((STAGES[stage], {source: item["bytes"] for source, item in artifact.stats["funnel"].items()}))
+        rows.append((STAGES[stage], {source: item["bytes"] for source, item in flow(artifact).items()}))
     return rows
 
 
@@ -113,7 +133,7 @@ def _level(name: str, documents: int, size: int, of_documents: int, of_bytes: in
 def drops_by_rule(artifact: Artifact) -> list[tuple[str, dict[str, int]]]:
     """(rule, documents and bytes over all sources), the busiest first."""
     found: dict[str, Counter[str]] = {}
-    for counts in artifact.stats["funnel"].values():
+    for counts in flow(artifact).values():
         for rule, dropped in counts["dropped"].items():
             found.setdefault(rule, Counter()).update(dropped)
     ordered = sorted(found.items(), key=lambda item: (-item[1]["documents"], item[0]))
@@ -125,7 +145,7 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
     sources = [source for source, count in inputs[RAW].stats["documents_by_source"].items() if count]
     rows = []
     for stage, artifact in dropping(inputs).items():
-        found = artifact.stats["funnel"]
+        found = flow(artifact)
         for rule, counts in drops_by_rule(artifact):
             cells = []
             for source in sources:

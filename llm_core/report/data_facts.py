@@ -61,25 +61,32 @@ def bad_records(inputs: Inputs) -> str:
 
 
 def edits(inputs: Inputs) -> Facts:
-    """How often normalising, line rules and redaction changed a text."""
+    """How often cleaning changed a text that it then judged, and what it took out."""
     stats = inputs["clean_documents"].stats
     found = [("Documents that normalising changed", exact(stats["normalising_changed"]))]
-    for name, counts in stats.get("edits", {}).items():
-        found.append((f"Edited by {words(name)}", f"{exact(counts['lines'])} lines, {in_bytes(counts['bytes'])}"))
-    for name, count in stats.get("redactions", {}).items():
-        found.append((f"Redacted: {words(name)}", exact(count)))
+    found += [
+        (f"Taken out by {words(name)}", in_bytes(size)) for name, size in stats["removed_bytes"].items() if size > 0
+    ]
+    found += [
+        (f"Redacted {words(name)}", f"{exact(counts['matches'])} in {exact(counts['documents'])} documents")
+        for name, counts in stats["redactions"].items()
+    ]
+    found += [
+        (f"Lines out by {words(name).removeprefix('line ')}", f"{exact(counts['lines'])}, {in_bytes(counts['bytes'])}")
+        for name, counts in stats["lines"].items()
+    ]
     return found
 
 
 def lengths(inputs: Inputs) -> list[tuple[str, Mapping[str, int]]]:
-    """(what, log2 of bytes → documents), before and after cleaning."""
-    stats = inputs["clean_documents"].stats
-    return [("came", stats["lengths_in"]), ("stayed", stats["lengths"])] if "lengths" in stats else []
+    """(what, log2 of bytes → documents) after cleaning."""
+    found = inputs["clean_documents"].stats["lengths"]
+    return [("clean documents", found)] if found else []
 
 
 def languages(inputs: Inputs) -> list[tuple[str, int]]:
     """(language, documents), the most frequent first, the others as one."""
-    found = inputs["clean_documents"].stats.get("languages", {})
+    found = inputs["clean_documents"].stats["languages"]
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     rest = sum(count for _, count in ordered[LANGUAGES:])
     return [*ordered[:LANGUAGES], *([("others", rest)] if rest else [])]
@@ -87,20 +94,18 @@ def languages(inputs: Inputs) -> list[tuple[str, int]]:
 
 def suites(inputs: Inputs) -> list[dict[str, str]]:
     """What decontamination found, suite by suite."""
-    artifact = inputs.get("decontaminated_documents")
-    if artifact is None:
-        return []
-    found = json.loads((artifact.path / "suites.json").read_bytes())
+    found = inputs["decontaminated_documents"].stats["suites"] if "decontaminated_documents" in inputs else {}
     return [
         {
-            "name": row["suite"],
+            "name": name,
             "held": exact(row["items"]),
-            "searched": exact(row["items_searched"]),
-            "found": exact(row["items_found"]),
+            "texts": exact(row["texts"]),
+            "short": exact(row["texts_too_short"]),
+            "found": exact(row["items_held"]),
             "documents": exact(row["documents"]),
             "size": in_bytes(row["bytes"]),
         }
-        for row in found
+        for name, row in found.items()
     ]
 
 

@@ -49,6 +49,20 @@ def funnel_stats(**sources: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def cleaned(**sources: dict[str, Any]) -> dict[str, Any]:
+    """The same as cleaning tells it."""
+    stats = funnel_stats(**sources)
+    by_source = {
+        source: {
+            "in": {"documents": counts["documents_in"], "bytes": counts["bytes_in"]},
+            "kept": {"documents": counts["documents"], "bytes": counts["bytes"]},
+            "dropped": counts["dropped"],
+        }
+        for source, counts in stats.pop("funnel").items()
+    }
+    return {**stats, "by_source": by_source}
+
+
 def story(folder: Path) -> dict[str, Artifact]:
     rules, value = {"rule": pl.String, "value": pl.Float64}, 0.123456
     web, gov = documents("web", 30), documents("gov", 10)
@@ -74,10 +88,6 @@ def story(folder: Path) -> dict[str, Artifact]:
     pl.DataFrame(cluster).write_parquet(unique / "clusters.parquet")
     spoilt = [{**web[8], "rule": "contaminated", "value": 0.8, "suite": "zorro", "item": "17"}]
     part(bare / "dropped" / "web-0.parquet", spoilt, suite=pl.String, item=pl.String, **rules)
-    suites = [
-        {"suite": "zorro", "items": 46_000, "items_searched": 44_000, "items_found": 1, "documents": 1, "bytes": 1000}
-    ]
-    (bare / "suites.json").write_text(json.dumps(suites))
     part(folder / "pretraining_documents" / "train" / "web-0.parquet", web[9:])
     part(folder / "pretraining_documents" / "train" / "gov-0.parquet", gov[2:])
     shards = {
@@ -107,13 +117,18 @@ def story(folder: Path) -> dict[str, Artifact]:
             "bytes_by_source": {"gov": 10_000, "web": 31_000}, "bad_records": 2, "bad_records_by_reason": {HOSTILE: 2},
         },
         "clean_documents": {
-            **funnel_stats(gov=counted(10, {HOSTILE: 2}), web=counted(30, {"min_words": 5})),
-            "normalising_changed": 12, "edits": {"short_lines": {"lines": 40, "bytes": 1000}},
-            "redactions": {"email": 3}, "lengths_in": {"9": 20, "10": 20}, "lengths": {"9": 15, "10": 18},
-            "languages": {"en": 33, "de": 1},
+            **cleaned(gov=counted(10, {HOSTILE: 2}), web=counted(30, {"min_words": 5})),
+            "normalising_changed": 12, "removed_bytes": {"normalising": -3, "redactions": 40, "lines": 1000},
+            "lines": {"line_words": {"lines": 40, "bytes": 1000}},
+            "redactions": {"emails": {"matches": 3, "documents": 2}},
+            "lengths": {"9": 15, "10": 18}, "languages": {"en": 33, "de": 1},
         },
         "unique_documents": funnel_stats(gov=counted(8, {}), web=counted(25, {"near_duplicate": 3})),
-        "decontaminated_documents": funnel_stats(gov=counted(8, {}), web=counted(22, {"contaminated": 1})),
+        "decontaminated_documents": {
+            **funnel_stats(gov=counted(8, {}), web=counted(22, {"contaminated": 1})),
+            "suites": {"zorro": {"suite": "zorro", "items": 46_000, "texts": 92_000, "texts_too_short": 80_000,
+                                 "items_held": 1, "documents": 1, "bytes": 1000}},
+        },
         "pretraining_documents": {
             **funnel_stats(gov=counted(8, {}), web=counted(21, {})),
             "train_documents": 28, "train_bytes": 28_000, "heldout_documents": 1, "heldout_bytes": 1000,
