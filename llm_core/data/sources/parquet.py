@@ -1,8 +1,10 @@
 """Parquet: one document a row, its text in a column."""
 
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from llm_core.data.records import BadRecord, Document, checked, excerpt
@@ -18,6 +20,9 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[D
     """A record for every row; memory holds about a row group of the columns that are read."""
     row, size, allowed = 0, 0, FREE_EXPANSION + reading.max_expansion * path.stat().st_size
     try:
+        promised = _promised_bytes(path, reading.text_field)
+        if promised > allowed:
+            raise ExpansionError(f"its column {reading.text_field!r} unpacks to {promised:,} bytes")
         for texts, urls in _batches(path, reading):
             for text, url in zip(texts, urls, strict=True):
                 if text is None:
@@ -29,12 +34,22 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[D
                     size += record.size if isinstance(record, Document) else 0
                     yield record
                 row += 1
-            if size > allowed:
+            if size > allowed:  # a value that is stored once may stand in any number of rows
                 raise ExpansionError(f"its first {row:,} rows hold {size:,} bytes of text")
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, duckdb.Error, OSError) as error:
         raise PedigreeError(
             f"{path}: can't be read as Parquet, after {row} whole records: {error}; fetch the file again"
         ) from None
+
+
+def _promised_bytes(path: Path, column: str) -> int:
+    """How much the pages of a column unpack to, as the file's own end says; a row group is unpacked whole."""
+    with duckdb.connect(config={"threads": 1}) as connection:
+        answer = connection.execute(
+            "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata(?) WHERE path_in_schema = ?",
+            [glob.escape(str(path)), column],
+        ).fetchone()
+    return int(answer[0] or 0) if answer else 0
 
 
 def _batches(path: Path, reading: ReadingSpec) -> Iterator[tuple[pl.Series, pl.Series]]:
