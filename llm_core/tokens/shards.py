@@ -45,8 +45,7 @@ _ROW_GROUP = 50_000
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]], shards: ShardsSpec) -> list[PartTask]:
-    """One task for every part of every split."""
-    tokenizer = next(file for file in inputs["tokenizer"] if file.name == "tokenizer.json")
+    """One task for every part of every split; none while a plan does not know the tokenizer yet."""
     return [
         PartTask(
             f"{split}-{file.stem}",
@@ -55,6 +54,8 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], shards: ShardsSpec) -> list
             {"shards": shards},
             {"split": split, "file": f"{split}/{file.stem}.bin"},
         )
+        for tokenizer in inputs["tokenizer"]
+        if tokenizer.name == "tokenizer.json"
         for split in SPLITS
         for file in inputs["documents"]
         if file.name.startswith(f"{split}/")
