@@ -1,74 +1,270 @@
-"""Normalised text that passes the quality rules; every drop is kept with its rule and value."""
+"""Normalised text that passes the quality rules; every drop is kept with its rule and value, every edit is counted."""
 
-from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from llm_core.data.normalise import normalised
-from llm_core.data.parts import DOCUMENT, part_paths, read_parts, write_part
-from llm_core.experiment.cleaning import CleaningSpec
+from llm_core.data.parts import read_part, write_part
+from llm_core.data.rules.blocked import blocked_urls, blocked_words, entries
+from llm_core.data.rules.judge import document_verdicts, without_lines
+from llm_core.data.rules.languages import identified, language_model
+from llm_core.errors import PedigreeError
+from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
+from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.graph.stage import Check
-from llm_core.registries import RULES
+from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 
 EMPTY = "empty"
-"""The rule behind all rules: nothing is left after normalising."""
+"""The rule that drops a document of which nothing is left."""
+
+URL_LIST, WORD_LIST, LANGUAGE = "blocked_urls", "blocked_words", "language"
+
+NOTABLE_OTHER_LANGUAGES = 0.5
+"""More documents than this in other languages than the ones to keep: a source of another kind than was thought."""
 
 
-def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
-    """Every part of the input becomes the part of the same number in ``parts/`` and ``dropped/``."""
-    before: Counter[str] = Counter()
-    after: Counter[str] = Counter()
-    drops: Counter[str] = Counter(dict.fromkeys((EMPTY, *cleaning.rules), 0))
-    changed = 0
-    total = len(part_paths(job.path("documents", "parts")))
-    for number, (name, frame) in enumerate(read_parts(job.path("documents", "parts"))):
-        job.runtime.progress(number, total, "parts")
-        judged = judge(frame, cleaning)
-        kept = judged.filter(pl.col("rule").is_null()).select(*DOCUMENT)
-        dropped = judged.filter(pl.col("rule").is_not_null())
-        write_part(job.out / "parts" / name, kept)
-        write_part(job.out / "dropped" / name, dropped)
-        changed += int((judged["text"] != frame["text"]).sum())
-        drops.update(dict(dropped["rule"].value_counts().iter_rows()))
-        for counter, part in ((before, frame), (after, kept)):
-            counter.update(documents=part.height, bytes=int(part["text"].str.len_bytes().sum()))
-    job.runtime.progress(total, total, "parts")
-    return {
-        "documents_in": before["documents"],
-        "bytes_in": before["bytes"],
-        "documents": after["documents"],
-        "bytes": after["bytes"],
-        "normalising_changed": changed,
-        "dropped": drops.total(),
-        "drop_share": drops.total() / before["documents"] if before["documents"] else 0.0,
-        "dropped_by_rule": dict(drops),
+def externals(cleaning: CleaningSpec) -> dict[str, str]:
+    """Digests of the block lists and of the language model; raises ``PedigreeError`` when one is missing or no list."""
+    return {name: file.digest for name, file in _files(cleaning).items()}
+
+
+def _files(cleaning: CleaningSpec) -> dict[str, InputFile]:
+    files = {}
+    for role, spec in ((URL_LIST, cleaning.blocked_urls), (WORD_LIST, cleaning.blocked_words)):
+        if spec is not None:
+            path = Path(spec.path).expanduser()
+            entries(path)
+            files[role] = InputFile.outside(path.name, path)
+    if cleaning.language is not None:
+        model = language_model()
+        files[LANGUAGE] = InputFile.outside(model.name, model)
+    return files
+
+
+def parts(inputs: Mapping[str, Sequence[InputFile]], cleaning: CleaningSpec) -> list[PartTask]:
+    """One task for every part of the raw documents."""
+    files = _files(cleaning)
+    return [
+        PartTask(file.stem, clean_part, {"documents": file, **files}, {"cleaning": cleaning})
+        for file in inputs["documents"]
+        if file.name.startswith("parts/")
+    ]
+
+
+def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
+    """Clean one part: what stays into ``parts/``, what is dropped into ``dropped/``, in the order of the input.
+
+    ``dropped`` has the text as it was judged, ``rule``, ``value`` and, if it was asked for, ``language``.
+    """
+    raw = read_part(work.inputs["documents"])
+    documents = _Documents(raw, cleaning)
+    if cleaning.blocked_urls is not None:
+        documents.drop_urls(work.inputs[URL_LIST])
+    if cleaning.language is not None:
+        documents.drop_languages(work.inputs[LANGUAGE])
+    if cleaning.blocked_words is not None:
+        documents.drop_words(work.inputs[WORD_LIST])
+    for name in cleaning.redactions:
+        documents.redact(name)
+    for of_lines, group in _groups(cleaning.rules):
+        documents.take_out_lines(group) if of_lines else documents.judge(group)
+    kept, dropped = documents.finished()
+    write_part(work.out / "parts" / f"{work.name}.parquet", kept)
+    write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
+    return documents.stats | {
+        "documents_in": raw.height,
+        "bytes_in": int(raw["text"].str.len_bytes().sum()),
+        "documents": kept.height,
+        "bytes": int(kept["text"].str.len_bytes().sum()),
+        "empty_parts": int(kept.is_empty()),
+        "by_source": _by_source(raw, kept, dropped),
+        "lengths": _lengths(kept["text"]),
     }
 
 
-def judge(frame: pl.DataFrame, cleaning: CleaningSpec) -> pl.DataFrame:
-    """``frame`` with normalised text, and columns ``rule`` and ``value``: the first rule that fails, or null."""
-    values = {name: RULES.load(name)().cast(pl.Float64).alias(f"value of {name}") for name in cleaning.rules}
-    rule, value = pl.lit(None, pl.String), pl.lit(None, pl.Float64)
-    for name, bounds in reversed(cleaning.rules.items()):
-        found = pl.col(f"value of {name}")
-        fails = pl.lit(value=False)
-        if bounds.min is not None:
-            fails |= found < bounds.min
-        if bounds.max is not None:
-            fails |= found > bounds.max
-        rule, value = pl.when(fails).then(pl.lit(name)).otherwise(rule), pl.when(fails).then(found).otherwise(value)
-    empty = pl.col("text") == ""
-    rule, value = pl.when(empty).then(pl.lit(EMPTY)).otherwise(rule), pl.when(empty).then(0.0).otherwise(value)
-    judged = frame.lazy().with_columns(normalised(cleaning)).with_columns(values.values())
-    return judged.select(*DOCUMENT, rule=rule, value=value).collect()
+def _groups(rules: Mapping[str, RuleSpec]) -> Iterator[tuple[bool, dict[str, RuleSpec]]]:
+    """Runs of line rules and of rules for documents, in their order."""
+    for of_lines, names in groupby(rules, key=lambda name: name in LINE_RULES):
+        yield of_lines, {name: rules[name] for name in names}
+
+
+class _Documents:
+    """The documents of one part while they are cleaned: those that are left, the dropped ones, and what was counted."""
+
+    def __init__(self, raw: pl.DataFrame, cleaning: CleaningSpec) -> None:
+        self._cleaning = cleaning
+        self._left = raw.with_row_index("place")
+        self._dropped: list[pl.DataFrame] = []
+        self.stats: dict[str, Any] = {
+            "removed_bytes": {"normalising": 0, "redactions": 0, "lines": 0},
+            "redactions": {},
+            "lines": {},
+            "languages": {},
+            "documents_with_url": int(raw["url"].is_not_null().sum()),
+        }
+        self.stats["normalising_changed"] = self._rewrite("normalising", normalised(raw["text"], cleaning))
+        self._drop_empty()
+
+    def drop_urls(self, path: Path) -> None:
+        """Documents from blocked addresses."""
+        blocked = blocked_urls(self._left["url"], path)
+        self._drop(pl.DataFrame({"rule": _where(blocked, URL_LIST), "value": blocked.cast(pl.Float64)}))
+
+    def drop_words(self, path: Path) -> None:
+        """Documents with blocked words."""
+        hits = blocked_words(self._left["text"], path)
+        self._drop(pl.DataFrame({"rule": _where(hits > 0, WORD_LIST), "value": hits.cast(pl.Float64)}))
+
+    def drop_languages(self, model: Path) -> None:
+        """Documents that are not surely in a language to keep."""
+        assert self._cleaning.language is not None
+        found = identified(self._left["text"], model)
+        self.stats["languages"] = dict(found["language"].value_counts().sort("language").iter_rows())
+        kept = found["language"].is_in(self._cleaning.language.keep) & (
+            found["score"] >= self._cleaning.language.min_score
+        )
+        self._left = self._left.with_columns(found["language"])
+        self._drop(pl.DataFrame({"rule": _where(~kept, LANGUAGE), "value": found["score"]}))
+
+    def redact(self, name: str) -> None:
+        """Take out what the redaction ``name`` finds."""
+        redacted, counts = REDACTIONS.load(name)(self._left["text"])
+        self.stats["redactions"][name] = {"matches": int(counts.sum()), "documents": int((counts > 0).sum())}
+        self._put_in_order("redactions", redacted)
+
+    def take_out_lines(self, rules: Mapping[str, RuleSpec]) -> None:
+        """Take out the lines that fail."""
+        shortened, counts = without_lines(self._left["text"], rules)
+        self.stats["lines"] |= counts
+        self._put_in_order("lines", shortened)
+
+    def judge(self, rules: Mapping[str, RuleSpec]) -> None:
+        """Drop the documents that fail."""
+        self._drop(document_verdicts(self._left, rules))
+
+    def finished(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """(what is left, what was dropped)."""
+        kept = self._left.drop("place", "language", strict=False)
+        dropped = pl.concat(self._dropped, how="diagonal").sort("place").drop("place")
+        return kept, dropped
+
+    def _put_in_order(self, kind: str, texts: pl.Series) -> None:
+        """Texts that were changed get their normal form back (a line may be blank now)."""
+        places = (texts != self._left["text"]).arg_true()
+        self._rewrite(kind, texts.scatter(places, normalised(texts.gather(places), self._cleaning)))
+        self._drop_empty()
+
+    def _rewrite(self, kind: str, texts: pl.Series) -> int:
+        before = self._left["text"]
+        sizes = int(before.str.len_bytes().sum()) - int(texts.str.len_bytes().sum())
+        self.stats["removed_bytes"][kind] += sizes
+        self._left = self._left.with_columns(text=texts)
+        return int((texts != before).sum())
+
+    def _drop_empty(self) -> None:
+        empty = self._left["text"] == ""
+        self._drop(pl.DataFrame({"rule": _where(empty, EMPTY), "value": pl.zeros(len(empty), eager=True)}))
+
+    def _drop(self, verdicts: pl.DataFrame) -> None:
+        """Part with the documents that have a ``rule``."""
+        fails = verdicts["rule"].is_not_null()
+        self._dropped.append(self._left.with_columns(verdicts).filter(fails))
+        self._left = self._left.filter(~fails)
+
+
+def _where(mask: pl.Series, name: str) -> pl.Series:
+    return pl.select(pl.when(mask).then(pl.lit(name)).otherwise(None)).to_series()
+
+
+def _by_source(raw: pl.DataFrame, kept: pl.DataFrame, dropped: pl.DataFrame) -> dict[str, Any]:
+    """Source → documents and bytes that came in and that stayed, and that were dropped by each rule."""
+    result: dict[str, Any] = {}
+    for name, frame in (("in", raw), ("kept", kept)):
+        for source, documents, size in _sizes(frame, ["source"]):
+            result.setdefault(source, {"dropped": {}})[name] = {"documents": documents, "bytes": size}
+    for source, rule, documents, size in _sizes(dropped, ["source", "rule"]):
+        result[source]["dropped"][rule] = {"documents": documents, "bytes": size}
+    return result
+
+
+def _sizes(frame: pl.DataFrame, keys: list[str]) -> Iterator[tuple[Any, ...]]:
+    size = pl.col("text").str.len_bytes().sum().cast(pl.Int64)
+    return frame.group_by(keys).agg(documents=pl.len(), size=size).sort(keys).iter_rows()
+
+
+def _lengths(texts: pl.Series) -> dict[str, int]:
+    """Texts per power of two: ``"10"`` counts those of 1,024 to 2,047 bytes."""
+    bins = np.frexp(texts.str.len_bytes().to_numpy().astype(np.float64))[1] - 1
+    return {str(exponent): int(count) for exponent, count in enumerate(np.bincount(bins)) if count}
+
+
+def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
+    """Clean every part; raises ``PedigreeError`` where addresses are to be blocked and no document has one.
+
+    Nothing is unaccounted for: ``bytes_in`` is ``bytes``, and what was dropped and what was removed from what stayed.
+    """
+    made = job.map(parts(job.files(), cleaning))
+    total: dict[str, Any] = {}
+    for part in made:
+        _add(total, part.stats)
+    if cleaning.blocked_urls is not None and not total["documents_with_url"]:
+        raise PedigreeError(
+            "cleaning.blocked_urls: no document has a url; give the source's field for it, or take out the list"
+        )
+    by_rule = dict.fromkeys(_rules(cleaning), 0)
+    counts: dict[str, Any]
+    for counts in total["by_source"].values():
+        counts.setdefault("kept", {"documents": 0, "bytes": 0})
+        for rule, sizes in counts["dropped"].items():
+            by_rule[rule] += sizes["documents"]
+    dropped = total["documents_in"] - total["documents"]
+    return {
+        **{name: _sorted(value) for name, value in total.items()},
+        "parts": len(made),
+        "dropped": dropped,
+        "drop_share": dropped / total["documents_in"] if total["documents_in"] else 0.0,
+        "dropped_by_rule": by_rule,
+    }
+
+
+def _rules(cleaning: CleaningSpec) -> list[str]:
+    """All that can name a drop, in the order in which it is judged."""
+    steps = {URL_LIST: cleaning.blocked_urls, LANGUAGE: cleaning.language, WORD_LIST: cleaning.blocked_words}
+    return [EMPTY, *(name for name, spec in steps.items() if spec), *(name for name in cleaning.rules if name in RULES)]
+
+
+def _add(total: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add ``more`` to ``total``, number by number."""
+    for name, value in more.items():
+        if isinstance(value, Mapping):
+            _add(total.setdefault(name, {}), value)
+        else:
+            total[name] = total.get(name, 0) + value
+
+
+def _sorted(value: Any) -> Any:
+    """Mappings by key (numbers as numbers), so that no order of parts shows."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _sorted(value[name]) for name in sorted(value, key=lambda name: name.zfill(3) if name.isdigit() else name)
+    }
 
 
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """Something is left, and not too much was dropped."""
-    share, worst = stats["drop_share"], max(stats["dropped_by_rule"].items(), key=lambda item: item[1])
+    """Something is left, not too much was dropped, in the languages that were expected, and from every part."""
+    share = stats["drop_share"]
+    worst = max(stats["dropped_by_rule"].items(), key=lambda item: item[1], default=("none", 0))
+    others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
+    identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
+    frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language was identified"
     return [
         Check(
             "not_empty",
@@ -84,5 +280,19 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             f"at most {bounds.max_drop_share:.0%} may be",
             value=share,
             bound=bounds.max_drop_share,
+        ),
+        Check(
+            "languages",
+            others <= NOTABLE_OTHER_LANGUAGES,
+            f"{others:.1%} of the documents are not surely in a language to keep: {frequent}",
+            value=others,
+            bound=NOTABLE_OTHER_LANGUAGES,
+        ),
+        Check(
+            "empty_parts",
+            stats["empty_parts"] == 0,
+            f"nothing is left of {stats['empty_parts']} of {stats['parts']} parts",
+            value=stats["empty_parts"],
+            bound=0,
         ),
     ]

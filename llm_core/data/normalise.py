@@ -1,41 +1,49 @@
-"""Text in one form: line ends, characters nobody sees, Unicode, quotation marks, white space, case."""
+"""Text in one form: line ends, characters nobody sees, Unicode, quotation marks, white space, case, kinds to keep."""
 
+import numpy as np
 import polars as pl
 
+from llm_core.data.kernels.buffers import from_texts, to_texts
+from llm_core.data.kernels.characters import EMOJI, LETTER, NUMBER, PUNCTUATION
+from llm_core.data.kernels.normal_form import NFC_UNSURE, NFKC_UNSURE, SYMBOL, put_in_order
 from llm_core.experiment.cleaning import CleaningSpec
 
-_LINE_ENDS = r"\r\n|[\r\x0B\x0C\x{85}\x{2028}\x{2029}]"
-# Controls, and what has no width and no meaning for letters: soft hyphen, zero-width space, word joiner, byte-order
-# mark, marks of direction. The joiners U+200C and U+200D stay: some scripts and all compound emoji need them.
-_INVISIBLE = r"[\p{Cc}\x{AD}\x{61C}\x{200B}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2060}\x{2066}-\x{2069}\x{FEFF}--[\t\n]]"
-_NO_BREAK_SPACES = "[\u00a0\u2007\u202f]"
-
-_PLAIN = {
-    **dict.fromkeys("‘’‚‛′", "'"),
-    **dict.fromkeys("“”„‟″«»", '"'),
-    **dict.fromkeys("‐‑‒–—―−", "-"),
-    "…": "...",
-}
+_UNSURE = {"NFC": NFC_UNSURE, "NFKC": NFKC_UNSURE, "none": 0}
+_KEPT = {"letters": LETTER, "digits": NUMBER, "punctuation": PUNCTUATION, "symbols": SYMBOL, "emoji": EMOJI}
 
 
-def normalised(cleaning: CleaningSpec) -> pl.Expr:
-    """The column ``text`` in its normal form; applying it twice changes nothing more.
+def normalised(column: pl.Series, cleaning: CleaningSpec) -> pl.Series:
+    """The texts of ``column`` in their normal form; applying it twice changes nothing more.
 
     Lines end in ``\\n`` and not in spaces, at most one empty line stands between two others, and none at either end.
-    Of the control characters only ``\\n`` and ``\\t`` are left.
+    Of the control characters only ``\\n`` and ``\\t`` are left. Only texts that hold a character which makes it
+    necessary go through Unicode's normal form.
     """
-    text = pl.col("text").str.replace_all(_LINE_ENDS, "\n").str.replace_all(_INVISIBLE, "")
-    text = _lowered(text, cleaning) if cleaning.uncased else _unicode(text, cleaning)
-    if cleaning.plain_quotes:
-        text = text.str.replace_many(_PLAIN)
-    text = text.str.replace_all(_NO_BREAK_SPACES, " ")
-    return text.str.replace_all(r"[^\S\n]+\n", "\n").str.replace_all(r"\n{3,}", "\n\n").str.strip_chars()
+    column, unsure = _in_order(column, cleaning)
+    places = np.arange(len(column)) if cleaning.uncased else np.flatnonzero(unsure)
+    while len(places):
+        before = column.gather(places)
+        formed = before.to_frame("text").select(_form(cleaning)).to_series()
+        differs = (formed != before).to_numpy()
+        places = places[differs]
+        column = column.scatter(places, _in_order(formed.filter(differs), cleaning)[0])
+    return column
 
 
-def _unicode(text: pl.Expr, cleaning: CleaningSpec) -> pl.Expr:
-    return text if cleaning.unicode_form == "none" else text.str.normalize(cleaning.unicode_form)
+def _in_order(column: pl.Series, cleaning: CleaningSpec) -> tuple[pl.Series, np.ndarray]:
+    keep = sum(_KEPT[kind] for kind in cleaning.keep) if cleaning.keep is not None else 0
+    texts, unsure = put_in_order(to_texts(column), cleaning.plain_quotes, keep, _UNSURE[cleaning.unicode_form])
+    return from_texts(column.name, *texts), unsure
 
 
-def _lowered(text: pl.Expr, cleaning: CleaningSpec) -> pl.Expr:
-    """Lower case of the normal form, normalised again: NFKC makes capitals (™), lower case takes letters apart (İ)."""
-    return _unicode(_unicode(text, cleaning).str.to_lowercase(), cleaning)
+def _form(cleaning: CleaningSpec) -> pl.Expr:
+    """Unicode's normal form, and lower case of it: normalised again, for NFKC makes capitals (™), and lower case takes
+    letters apart (İ).
+    """
+    form = cleaning.unicode_form
+    text = pl.col("text")
+    formed = text if form == "none" else text.str.normalize(form)
+    if not cleaning.uncased:
+        return formed
+    lowered = formed.str.to_lowercase()
+    return lowered if form == "none" else lowered.str.normalize(form)

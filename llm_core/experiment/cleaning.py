@@ -1,17 +1,21 @@
-"""The section that says what becomes of a text: normalising and quality rules."""
+"""The section that says what becomes of a text: normalising, language, redaction, block lists and quality rules."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from llm_core.experiment.base import Spec, one_of
-from llm_core.registries import RULES
+from llm_core.experiment.base import Share, Spec, one_of, outside_identity
+from llm_core.experiment.presets import expanded
+from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 
 RUNTIME_ONLY = True
 
 
+Kind = Literal["letters", "digits", "punctuation", "symbols", "emoji"]
+
+
 class RuleSpec(Spec):
-    """Bounds of one rule's value, both inclusive; a document outside them is dropped."""
+    """Bounds of one rule's value, both inclusive; what lies outside them is dropped: a document, or a line."""
 
     min: float | None = None
     max: float | None = None
@@ -25,11 +29,64 @@ class RuleSpec(Spec):
         return self
 
 
+class LanguageSpec(Spec):
+    """Language identification by lid.176 (Joulin et al., 2016) on the first 1,000 characters."""
+
+    keep: Annotated[tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...], Field(min_length=1)]
+    """ISO 639 codes as lid.176 writes them."""
+    min_score: Share = 0.65
+
+
+class BlockListSpec(Spec):
+    """A UTF-8 file with an entry a line; a line that starts with ``#`` is a comment."""
+
+    path: Annotated[str, outside_identity(min_length=1)]
+    """Relative ones start at the folder of the experiment's file. Where it lies does not count; what it holds does."""
+
+
+def _known_rule(name: str) -> str:
+    return name if name in LINE_RULES else RULES.check(name)
+
+
 class CleaningSpec(Spec):
-    """Normalising, then rules in the order in which they stand; the first that fails names the drop."""
+    """Normalising, block lists, language, redaction, then rules in the order in which they stand.
+
+    The first thing that a document fails names its drop. ``preset`` (``presets.PRESETS``) is written out while loading:
+    what it stands for counts in identities, its name does not. A rule that is null is taken out.
+    """
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
     plain_quotes: bool = True
     """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin."""
     uncased: bool = False
-    rules: dict[Annotated[str, one_of(RULES)], RuleSpec] = Field(default_factory=dict)
+    keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
+    """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation."""
+    blocked_urls: BlockListSpec | None = None
+    """Hosts (with what lies below them) and addresses (likewise) whose documents are dropped."""
+    language: LanguageSpec | None = None
+    blocked_words: BlockListSpec | None = None
+    """Words and phrases, in any case, of which one drops a document."""
+    redactions: tuple[Annotated[str, one_of(REDACTIONS)], ...] = ()
+    rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
+    """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        settings = expanded(data)
+        rules = settings["rules"]
+        if isinstance(rules, dict):
+            for name, bounds in rules.items():
+                if bounds is None:
+                    _known_rule(name)
+            settings["rules"] = {name: bounds for name, bounds in rules.items() if bounds is not None}
+        return {name: _frozen(value) for name, value in settings.items()}
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples: a strict model takes lists for them only straight from JSON."""
+    if isinstance(value, list):
+        return tuple(value)
+    return {name: _frozen(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -1,25 +1,45 @@
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.data import clean
 from llm_core.data.parts import DOCUMENT
-from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
+from llm_core.errors import PedigreeError
+from llm_core.experiment.cleaning import BlockListSpec, CleaningSpec, LanguageSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
-from tests.data.stages import digests, documents, read, run, write
+from tests.data.stages import artifact, digests, documents, read, run, write
+
+ENGLISH = "The harbour was quiet, and the boats that had come in with the tide were made fast."
+GERMAN = "Der Hafen lag still, und die Boote, die mit der Flut gekommen waren, lagen fest vertäut."
 
 
 def rules(**bounds):
     return {name: RuleSpec(min=low, max=high) for name, (low, high) in bounds.items()}
 
 
+def cleaned(tmp_path, *texts, urls=None, **cleaning):
+    frame = documents(texts)
+    if urls:
+        frame = frame.with_columns(url=pl.Series(urls, dtype=pl.String))
+    raw = write(tmp_path / "raw", frame)
+    stats = run(clean.build, tmp_path / "job", {"documents": raw}, cleaning=CleaningSpec(**cleaning))
+    out = tmp_path / "job" / "out"
+    return stats, read(out / "parts"), read(out / "dropped")
+
+
+def accounted(stats):
+    dropped = sum(sizes["bytes"] for counts in stats["by_source"].values() for sizes in counts["dropped"].values())
+    return stats["bytes"] + dropped + sum(stats["removed_bytes"].values())
+
+
 def test_kept_and_dropped(tmp_path):
     raw = write(
         tmp_path / "raw",
         documents(["one two three", "x", "“quoted” text…  \r\n", "1 2 3 4", "\u200b"]),
-        documents(["# # #"], origin="b"),
+        documents(["# # #"], source="other", origin="b"),
     )
-    cleaning = CleaningSpec(rules=rules(min_words=(2, None), alphabetic_words=(0.5, 1.0), symbols_per_word=(None, 0.5)))
+    cleaning = CleaningSpec(rules=rules(min_words=(2, None), alphabetic_words=(0.3, 1.0), symbols_per_word=(None, 0.5)))
     stats = run(clean.build, tmp_path / "job", {"documents": raw}, cleaning=cleaning)
     out = tmp_path / "job" / "out"
     kept, dropped = read(out / "parts"), read(out / "dropped")
@@ -29,32 +49,137 @@ def test_kept_and_dropped(tmp_path):
         ("made.jsonl", 1, "min_words", 1.0),
         ("made.jsonl", 3, "alphabetic_words", 0.0),
         ("made.jsonl", 4, "empty", 0.0),
-        ("b", 0, "alphabetic_words", 0.0),
+        ("b", 0, "min_words", 0.0),
     ]
     assert sorted(path.name for path in (out / "parts").iterdir()) == ["00000.parquet", "00001.parquet"]
-    assert stats == {
-        "documents_in": 6,
-        "bytes_in": sum(read(raw / "parts")["text"].str.len_bytes()),
-        "documents": 2,
-        "bytes": 29,
-        "normalising_changed": 2,
-        "dropped": 4,
-        "drop_share": 4 / 6,
-        "dropped_by_rule": {"empty": 1, "min_words": 1, "alphabetic_words": 2, "symbols_per_word": 0},
+    assert accounted(stats) == stats["bytes_in"] == sum(read(raw / "parts")["text"].str.len_bytes())
+    assert stats["dropped_by_rule"] == {"empty": 1, "min_words": 2, "alphabetic_words": 1, "symbols_per_word": 0}
+    assert stats["by_source"] == {
+        "made": {
+            "dropped": {
+                "alphabetic_words": {"bytes": 7, "documents": 1},
+                "empty": {"bytes": 0, "documents": 1},
+                "min_words": {"bytes": 1, "documents": 1},
+            },
+            "in": {"bytes": 48, "documents": 5},
+            "kept": {"bytes": 29, "documents": 2},
+        },
+        "other": {
+            "dropped": {"min_words": {"bytes": 5, "documents": 1}},
+            "in": {"bytes": 5, "documents": 1},
+            "kept": {"bytes": 0, "documents": 0},
+        },
     }
+    assert stats["lengths"] == {"3": 1, "4": 1}
+    assert (stats["documents_in"], stats["documents"], stats["dropped"]) == (6, 2, 4)
+    assert (stats["normalising_changed"], stats["empty_parts"], stats["parts"]) == (2, 1, 2)
     checks = clean.checks(stats, ChecksSpec(max_drop_share=0.6))
-    assert [(check.name, check.passed) for check in checks] == [("not_empty", True), ("drop_share", False)]
-    assert "alphabetic_words (2)" in checks[1].message
+    assert {check.name: check.passed for check in checks} == {
+        "not_empty": True,
+        "drop_share": False,
+        "languages": True,
+        "empty_parts": False,
+    }
+    assert "min_words (2)" in checks[1].message
 
 
-def test_bounds_are_inclusive_and_the_first_rule_names_the_drop():
-    frame = documents(["a b", "a b c", "a b c d"])
-    only = clean.judge(frame, CleaningSpec(rules=rules(min_words=(3, 3))))
-    assert only["rule"].to_list() == ["min_words", None, "min_words"]
-    order = ["max_words", "min_words"]
-    for first, second in (order, order[::-1]):
-        judged = clean.judge(frame, CleaningSpec(rules=rules(**{first: (None, 1), second: (None, 1)})))
-        assert judged["rule"].to_list() == [first] * 3
+def test_line_rules_stand_between_the_rules_that_judge_before_and_after(tmp_path):
+    text = "A line of five words.\nshort\n\nA line on cookies: we use cookies."
+    stats, kept, dropped = cleaned(
+        tmp_path,
+        text,
+        "one\ntwo",
+        rules=rules(short_lines=(None, 1), line_words=(3, None), line_policy=(None, 0), newlines_per_word=(None, 0)),
+    )
+    assert kept["text"].to_list() == ["A line of five words."]
+    assert dropped.select("text", "rule").rows() == [("", "empty")]
+    assert stats["lines"] == {"line_policy": {"bytes": 34, "lines": 1}, "line_words": {"bytes": 11, "lines": 3}}
+    assert accounted(stats) == stats["bytes_in"]
+
+
+def test_redactions_are_counted_and_leave_the_normal_form(tmp_path):
+    stats, kept, _ = cleaned(
+        tmp_path, "Ask me@web.example.org\n[1]\n\n[2]\nend [3]", redactions=("citations", "emails")
+    )
+    assert kept["text"].to_list() == ["Ask email@example.com\n\nend"]
+    assert stats["redactions"] == {
+        "citations": {"documents": 1, "matches": 3},
+        "emails": {"documents": 1, "matches": 1},
+    }
+    assert accounted(stats) == stats["bytes_in"]
+
+
+def test_languages(tmp_path):
+    stats, kept, dropped = cleaned(tmp_path, ENGLISH, GERMAN, "1 2 3", language=LanguageSpec(keep=("de",)))
+    assert kept["text"].to_list() == [GERMAN]
+    assert dict(kept.schema) == DOCUMENT
+    assert dropped["rule"].to_list() == ["language", "language"]
+    assert dropped["language"][0] == "en"
+    assert 0.5 < dropped["value"][0] <= 1
+    assert stats["languages"] == {"de": 1, "en": 2}
+    check = next(check for check in clean.checks(stats, ChecksSpec()) if check.name == "languages")
+    assert not check.passed
+    assert "66.7%" in check.message
+
+
+def test_without_the_package_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setattr("llm_core.data.rules.languages.find_spec", lambda _: None)
+    with pytest.raises(PedigreeError, match=r"pip install 'pedigree-llm\[web\]'"):
+        clean.externals(CleaningSpec(language=LanguageSpec(keep=("en",))))
+
+
+def test_block_lists(tmp_path):
+    (tmp_path / "urls.txt").write_text("# hosts\nBad.example\nhttps://good.example/ads/\n")
+    (tmp_path / "words.txt").write_text("foo\nbar  baz\n")
+    lists = {
+        "blocked_urls": BlockListSpec(path=str(tmp_path / "urls.txt")),
+        "blocked_words": BlockListSpec(path=str(tmp_path / "words.txt")),
+    }
+    urls = [
+        "http://www.bad.example:80/x",
+        "good.example/ads/1?q",
+        "http://good.example/adsl",
+        None,
+        "notbad.example",
+        None,
+    ]
+    texts = ["one", "two", "three", "a FOO, foo", "barbaz bar. baz", "end bar Baz"]
+    _, kept, dropped = cleaned(tmp_path, *texts, urls=urls, **lists)
+    assert kept["text"].to_list() == ["three", "barbaz bar. baz"]
+    assert dropped.select("rule", "value").rows() == [
+        ("blocked_urls", 1.0),
+        ("blocked_urls", 1.0),
+        ("blocked_words", 2.0),
+        ("blocked_words", 1.0),
+    ]
+    cleaning = CleaningSpec(**lists)
+    before = clean.externals(cleaning)
+    assert set(before) == {"blocked_urls", "blocked_words"}
+    (tmp_path / "words.txt").write_text("quux\n")
+    assert clean.externals(cleaning)["blocked_words"] != before["blocked_words"]
+    _, kept, _ = cleaned(tmp_path / "again", *texts, urls=urls, **lists)
+    assert kept.height == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\xff\xfe\x00", None])
+def test_a_file_that_is_no_block_list(tmp_path, content):
+    path = tmp_path / "list.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PedigreeError, match=r"list\.txt"):
+        clean.externals(CleaningSpec(blocked_words=BlockListSpec(path=str(path))))
+
+
+def test_addresses_to_block_where_there_are_none(tmp_path):
+    (tmp_path / "urls.txt").write_text("bad.example")
+    with pytest.raises(PedigreeError, match="no document has a url"):
+        cleaned(tmp_path, "a", blocked_urls=BlockListSpec(path=str(tmp_path / "urls.txt")))
+
+
+def test_a_part_for_every_part(tmp_path):
+    raw = write(tmp_path / "raw", documents(["a"]), documents(["b"]))
+    inputs = {"documents": [clean.InputFile(f.path, raw / f.path, f.xxh3) for f in artifact(raw).manifest.files]}
+    assert [task.name for task in clean.parts(inputs, CleaningSpec())] == ["00000", "00001"]
 
 
 def test_an_unneeded_threshold_changes_no_file(tmp_path):
@@ -69,14 +194,19 @@ def test_an_unneeded_threshold_changes_no_file(tmp_path):
     assert digests(tmp_path / "a" / "out") == digests(tmp_path / "b" / "out")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=12))
 def test_nothing_is_lost_or_doubled(tmp_path_factory, texts):
     work = tmp_path_factory.mktemp("clean")
     frame = documents(texts)
     raw = write(work / "raw", frame)
-    stats = run(clean.build, work / "job", {"documents": raw}, cleaning=CleaningSpec(rules=rules(min_words=(2, None))))
+    cleaning = CleaningSpec(
+        preset="c4", redactions=("emails",), rules={"sentences": None, "min_words": RuleSpec(min=2)}
+    )
+    stats = run(clean.build, work / "job", {"documents": raw}, cleaning=cleaning)
     kept, dropped = read(work / "job" / "out" / "parts"), read(work / "job" / "out" / "dropped")
     assert sorted([*kept["doc_id"], *dropped["doc_id"]]) == sorted(frame["doc_id"])
+    assert kept["row"].is_sorted()
+    assert dropped["row"].is_sorted()
     assert stats["documents"] + stats["dropped"] == stats["documents_in"] == len(texts)
-    assert pl.concat([kept.select("doc_id"), dropped.select("doc_id")]).height == len(texts)
+    assert accounted(stats) == stats["bytes_in"]

@@ -5,14 +5,30 @@ A word is a longest run of word characters (letters, marks, digits, connectors s
 ``\w+|[^\w\s]+``. A writing without spaces is not taken apart: a Chinese clause is one word.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
+from llm_core.data.kernels.buffers import Texts
 from llm_core.data.kernels.characters import SPACE, WORD, character_table, decode
 from llm_core.data.kernels.compiled import kernel
 
 _BASIS = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
+
+
+class Words(NamedTuple):
+    """All words of some texts, in their order; the words of text ``i`` are ``bounds[i]`` to ``bounds[i + 1]``.
+
+    ``hashes``: uint64, of their bytes. ``characters``: int32, code points. ``flags``: uint8, those of all their
+    characters together (``characters.WORD`` is missing in a symbol word). ``bounds``: int64 [n + 1].
+    """
+
+    hashes: np.ndarray
+    characters: np.ndarray
+    flags: np.ndarray
+    bounds: np.ndarray
 
 
 @kernel
@@ -63,24 +79,58 @@ def mix(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _word_hashes(data, offsets, table):  # type: ignore[no-untyped-def]
+def _words(data, offsets, table):  # type: ignore[no-untyped-def]
+    """``Words``, in one pass: every word is hashed (as ``hash_bytes`` does) while it is read."""
     documents = len(offsets) - 1
-    counts = np.zeros(documents + 1, dtype=np.int64)
-    hashes = np.empty(max(16, len(data) // 4), dtype=np.uint64)
+    bounds = np.zeros(documents + 1, dtype=np.int64)
+    room = max(16, len(data) // 4)
+    hashes = np.empty(room, dtype=np.uint64)
+    lengths = np.empty(room, dtype=np.int32)
+    kinds = np.empty(room, dtype=np.uint8)
     found = 0
     for document in range(documents):
         at, stop = offsets[document], offsets[document + 1]
         while at < stop:
-            first, at, _, _ = next_word(data, at, stop, table)
-            if first < stop:
-                if found == len(hashes):
-                    grown = np.empty(2 * found, dtype=np.uint64)
-                    grown[:found] = hashes
-                    hashes = grown
-                hashes[found] = hash_bytes(data, first, at)
-                found += 1
-        counts[document + 1] = found
-    return hashes[:found], counts
+            code, width = decode(data, at)
+            flags = table[code]
+            if flags & SPACE:
+                at += width
+                continue
+            first, kind, together, characters = at, flags & WORD, flags, 0
+            value = _BASIS
+            while not flags & SPACE and flags & WORD == kind:
+                together |= flags
+                characters += 1
+                for place in range(at, at + width):
+                    value = (value ^ np.uint64(data[place])) * _PRIME
+                at += width
+                if at >= stop:
+                    break
+                code, width = decode(data, at)
+                flags = table[code]
+            if found == room:
+                room *= 2
+                hashes = _grown(hashes, room)
+                lengths = _grown(lengths, room)
+                kinds = _grown(kinds, room)
+            hashes[found] = mix(value ^ np.uint64(at - first))
+            lengths[found] = characters
+            kinds[found] = together
+            found += 1
+        bounds[document + 1] = found
+    return hashes[:found], lengths[:found], kinds[:found], bounds
+
+
+@kernel
+def _grown(values, room):  # type: ignore[no-untyped-def]
+    grown = np.empty(room, dtype=values.dtype)
+    grown[: len(values)] = values
+    return grown
+
+
+def words(texts: Texts) -> Words:
+    """All words of ``texts``."""
+    return Words(*_words(texts.data, texts.offsets, character_table()))
 
 
 def word_hashes(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,16 +138,16 @@ def word_hashes(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.n
 
     (uint64 [words], int64 [n + 1]): the words of text ``i`` are ``hashes[bounds[i] : bounds[i + 1]]``.
     """
-    hashes, bounds = _word_hashes(data, offsets, character_table())
-    return hashes, bounds
+    found = words(Texts(data, offsets))
+    return found.hashes, found.bounds
 
 
 def words_of(text: str) -> list[str]:
     """The words of one text, for explanations and tests."""
     table, data = character_table(), np.frombuffer(text.encode(), dtype=np.uint8)
-    words, at = [], 0
+    found, at = [], 0
     while at < len(data):
         first, at, _, _ = next_word(data, at, len(data), table)
         if first < len(data):
-            words.append(data[first:at].tobytes().decode())
-    return words
+            found.append(data[first:at].tobytes().decode())
+    return found

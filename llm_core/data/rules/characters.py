@@ -1,21 +1,27 @@
-"""Rules about the characters of words."""
+"""Rules about characters."""
 
 import polars as pl
 
-from llm_core.data.rules.units import share, text, word_count
+from llm_core.data.rules.units import of_lines, of_words, share, statistic
 
 
 def alphabetic_words() -> pl.Expr:
-    """Share of words with a letter of any script in them. Gopher: at least 0.8."""
-    return share(text().str.count_matches(r"\S*\p{L}\S*"), word_count())
+    """Share of words, symbol words included, with a letter of any script in them. Gopher: at least 0.8."""
+    return share(statistic(of_words, "alphabetic_words"), statistic(of_words, "words"))
 
 
 def symbols_per_word() -> pl.Expr:
     """Hash signs per word, or ellipses per word, whichever are more. Gopher: at most 0.1."""
-    hashes, ellipses = text().str.count_matches("#"), text().str.count_matches(r"\.\.\.|…")
-    return share(pl.max_horizontal(hashes, ellipses), word_count())
+    symbols = pl.max_horizontal(statistic(of_lines, "hash_signs"), statistic(of_lines, "ellipses"))
+    return share(symbols, statistic(of_words, "words"))
 
 
 def newlines_per_word() -> pl.Expr:
-    """Line ends per word: lists and tables have many. FineWeb: at most 0.3."""
-    return share(text().str.count_matches("\n"), word_count())
+    """Line ends per word, those of blank lines left out: lists and tables have many. FineWeb: at most 0.3."""
+    ends = pl.max_horizontal(statistic(of_lines, "lines") - 1, pl.lit(0))
+    return share(ends, statistic(of_words, "words"))
+
+
+def curly_brackets() -> pl.Expr:
+    """Opening curly brackets of the document: code has them. C4: none."""
+    return statistic(of_lines, "curly_brackets")

@@ -2,19 +2,24 @@
 
 import polars as pl
 
-from llm_core.data.rules.units import share, text, word_count
+from llm_core.data.rules.units import of_lines, of_words, share, statistic
 
 
 def min_words() -> pl.Expr:
-    """Words of the document. Gopher: at least 50."""
-    return word_count()
+    """Words of the document, without symbol words. Gopher: at least 50."""
+    return statistic(of_words, "plain_words")
 
 
 def max_words() -> pl.Expr:
     """Words of the document, as a rule of its own: a drop says which bound it failed. Gopher: at most 100,000."""
-    return word_count()
+    return statistic(of_words, "plain_words")
 
 
 def mean_word_length() -> pl.Expr:
-    """Characters per word. Gopher: 3 to 10."""
-    return share(text().str.len_chars() - text().str.count_matches(r"\s"), word_count())
+    """Characters per word, without symbol words. Gopher: 3 to 10."""
+    return share(statistic(of_words, "plain_characters"), statistic(of_words, "plain_words"))
+
+
+def sentences() -> pl.Expr:
+    """Sentences of the document; a line without a full stop is one. C4: at least 5."""
+    return statistic(of_lines, "sentences")

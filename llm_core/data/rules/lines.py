@@ -1,37 +1,25 @@
-"""Rules about lines. Blank lines do not count."""
+"""Rules about the lines of a document. Blank lines do not count."""
 
 import polars as pl
 
-from llm_core.data.rules.units import line_count, lines, share, text
+from llm_core.data.rules.units import of_lines, share, statistic
 
 
 def bullet_lines() -> pl.Expr:
-    """Share of lines that start with a bullet, or with a hyphen, asterisk or plus and a space. Gopher: at most 0.9."""
-    return share(text().str.count_matches(r"(?m)^[^\S\n]*(?:[•●‣◦▪▫■□·]|[-*+][^\S\n])"), line_count())
+    """Share of lines that start with a bullet or hyphen, or an asterisk or plus and a space. Gopher: at most 0.9."""
+    return share(statistic(of_lines, "bullet_lines"), statistic(of_lines, "lines"))
 
 
 def ellipsis_lines() -> pl.Expr:
     """Share of lines that end in an ellipsis. Gopher: at most 0.3."""
-    return share(text().str.count_matches(r"(?m)(?:\.\.\.|…)[^\S\n]*$"), line_count())
-
-
-def duplicate_lines() -> pl.Expr:
-    """Share of lines that repeat an earlier line of the document. Gopher: at most 0.3."""
-    return share(lines().list.len() - lines().list.n_unique(), lines().list.len())
-
-
-def duplicate_line_characters() -> pl.Expr:
-    """Share of the lines' characters that stand in repeats of earlier lines. Gopher: at most 0.2; FineWeb: 0.01."""
-    length = pl.element().str.len_chars()
-    whole = lines().list.eval(length).list.sum()
-    return share(whole - lines().list.unique().list.eval(length).list.sum(), whole)
+    return share(statistic(of_lines, "ellipsis_lines"), statistic(of_lines, "lines"))
 
 
 def punctuated_lines() -> pl.Expr:
-    """Share of lines that end as sentences do (in one of ``. ! ? " '`` and a few more). FineWeb: at least 0.12."""
-    return share(text().str.count_matches("(?m)[.!?\"'”’…。！？][^\\S\\n]*$"), line_count())
+    """Share of lines that end in a sentence terminal (of any script; no quotation mark). FineWeb: at least 0.12."""
+    return share(statistic(of_lines, "sentence_lines"), statistic(of_lines, "lines"))
 
 
 def short_lines() -> pl.Expr:
     """Share of lines of at most 30 characters. FineWeb: at most 0.67."""
-    return share(line_count() - text().str.count_matches(r"\S.{30,}"), line_count())
+    return share(statistic(of_lines, "short_lines"), statistic(of_lines, "lines"))

@@ -1,11 +1,42 @@
-"""What rules count: words, lines, and shares of them. One definition of each, for all rules.
+"""What rules are made of: the text, counts of its words and lines, and shares of them.
 
-A word is a run of characters without white space, punctuation included (the definition of Gopher's rules; tokenizers
-that split punctuation off count more words, and shorter ones). A line is what stands between line ends, and counts if
-it is not blank. A share of nothing is 0, never NaN.
+Words: ``llm_core.data.kernels.words``; lines, paragraphs and sentences: ``llm_core.data.kernels.line_counts``. One
+definition of each, for all rules. A share of nothing is 0, never NaN.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property
+
+import numpy as np
 import polars as pl
+
+from llm_core.data.kernels.buffers import Texts, to_texts
+from llm_core.data.kernels.line_counts import line_counts
+from llm_core.data.kernels.repeats import repeats
+from llm_core.data.kernels.word_counts import spaced_words, word_counts
+from llm_core.data.kernels.words import Words, words
+
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+
+
+class Batch:
+    """Texts to be counted, and their words, which several counts share."""
+
+    def __init__(self, column: pl.Series) -> None:
+        self._column = column
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The bytes."""
+        return to_texts(self._column)
+
+    @cached_property
+    def words(self) -> Words:
+        """All words."""
+        return words(self.texts)
+
+
+Measure = Callable[[Batch], Mapping[str, np.ndarray]]
 
 
 def text() -> pl.Expr:
@@ -13,21 +44,36 @@ def text() -> pl.Expr:
     return pl.col("text")
 
 
-def word_count() -> pl.Expr:
-    """Words of the text."""
-    return text().str.count_matches(r"\S+")
-
-
-def line_count() -> pl.Expr:
-    """Lines that are not blank."""
-    return text().str.count_matches(r"\S.*")
-
-
-def lines() -> pl.Expr:
-    """The lines that are not blank, without their indentation."""
-    return text().str.extract_all(r"\S.*")
+def statistic(measure: Measure, name: str) -> pl.Expr:
+    """The count ``name`` of ``measure``, a top-level function of the project; its address is the column's name."""
+    return pl.col(f"{measure.__module__}:{measure.__name__}/{name}")
 
 
 def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
     """``part`` / ``whole``; 0 where there is nothing."""
     return pl.when(whole > 0).then(part / whole).otherwise(0.0)
+
+
+def of_words(batch: Batch) -> Mapping[str, np.ndarray]:
+    """Measure: ``word_counts``, with Gopher's stop words as the listed ones."""
+    return word_counts(batch.words, _stop_word_hashes())
+
+
+def of_lines(batch: Batch) -> Mapping[str, np.ndarray]:
+    """Measure: ``line_counts``."""
+    return line_counts(batch.texts)
+
+
+def of_repeats(batch: Batch) -> Mapping[str, np.ndarray]:
+    """Measure: ``repeats``."""
+    return repeats(batch.words)
+
+
+def of_spaced_words(batch: Batch) -> Mapping[str, np.ndarray]:
+    """Measure: ``spaced_words``."""
+    return spaced_words(batch.texts)
+
+
+@cache
+def _stop_word_hashes() -> np.ndarray:
+    return words(to_texts(pl.Series(STOP_WORDS))).hashes

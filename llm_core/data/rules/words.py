@@ -2,12 +2,14 @@
 
 import polars as pl
 
-from llm_core.data.rules.units import text
-
-_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+from llm_core.data.rules.units import of_words, statistic, text
 
 
 def stop_words() -> pl.Expr:
-    """How many of {the, be, to, of, and, that, have, with} occur, in any case. Gopher: at least 2."""
-    found = [text().str.contains(rf"(?i)(?-u:\b){word}(?-u:\b)") for word in _STOP_WORDS]
-    return pl.sum_horizontal(*(occurs.cast(pl.Int64) for occurs in found))
+    """How many of {the, be, to, of, and, that, have, with} occur, in lower case. Gopher: at least 2."""
+    return statistic(of_words, "listed_words")
+
+
+def lorem_ipsum() -> pl.Expr:
+    """How often "lorem ipsum" occurs, in any case. C4: never."""
+    return text().str.count_matches("(?i)lorem ipsum")

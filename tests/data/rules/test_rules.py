@@ -6,55 +6,112 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_core.registries import RULES
+from llm_core.data.rules.judge import document_values, document_verdicts, line_values, without_lines
+from llm_core.experiment.cleaning import RuleSpec
+from llm_core.registries import LINE_RULES, RULES
 
+# Words: one , two -- three four → six, four of them plain.
 CASES = [
-    ("min_words", "one, two -- three\n four", 5),
+    ("min_words", "one, two -- three\n four", 4),
     ("max_words", "", 0),
-    ("mean_word_length", "ab  abcd", 3),
+    ("mean_word_length", "ab, -- abcd", 3),
     ("mean_word_length", "", 0),
+    ("sentences", "One. Two? No e.g. here.\nthree", 4),
+    ("sentences", 'He said "stop." Then 3.14 and a.b', 2),
     ("alphabetic_words", "ab 12 x1 ==", 0.5),
     ("alphabetic_words", "слово 文 --", 2 / 3),
     ("symbols_per_word", "a # ## b", 3 / 4),
-    ("symbols_per_word", "a... b… c d", 2 / 4),
-    ("newlines_per_word", "a\nb\n\nc", 1),
-    ("bullet_lines", "- a\n\n  * b\n•c\n-dash\nd", 3 / 5),
-    ("ellipsis_lines", "a...\nb…\nc", 2 / 3),
+    ("symbols_per_word", "a... b… c d......", 4 / 7),
+    ("newlines_per_word", "a\nb\n\nc", 2 / 3),
+    ("newlines_per_word", "\n\n", 0),
+    ("curly_brackets", "{a {b}}", 2),
+    ("bullet_lines", "- a\n\n  * b\n•c\n-dash\n*d*\ne", 4 / 6),
+    ("ellipsis_lines", "a...\nb… \nc", 2 / 3),
     ("ellipsis_lines", "a... b", 0),
-    ("duplicate_lines", "a\n  a\n\nb\na", 2 / 4),
-    ("duplicate_line_characters", "abc\nabc\nd", 3 / 7),
-    ("punctuated_lines", 'Done.\n"So?"\nnot\n\n', 2 / 3),
+    ("punctuated_lines", 'Done.\n"So?"\nyes。\n\n', 2 / 3),
     ("short_lines", "x" * 30 + "\n" + "x" * 31, 0.5),
     ("short_lines", "\n", 0),
-    ("stop_words", "The cat, to be. THE other bathe", 3),
+    ("duplicate_lines", "a\n  a\n\nb\na", 2 / 4),
+    ("duplicate_line_characters", "abc\nabc\nd", 3 / 7),
+    ("duplicate_paragraphs", "a\nb\n\na\n\na\nb", 1 / 3),
+    ("duplicate_paragraph_characters", "a\nb\n\na\n\na\nb", 3 / 7),
+    ("top_2_gram", "a b a b", 6 / 7),
+    ("top_3_gram", "a b", 0),
+    ("top_3_gram", "a b c d", 5 / 7),
+    ("top_4_gram", "x y a b c d y a b c d", 14 / 21),
+    ("duplicate_5_grams", "a b c d e " * 2, 5 / 20),
+    ("duplicate_6_grams", "a b c d e " * 2, 0),
+    ("duplicate_7_grams", "a b c d e f g " * 3, 14 / 42),
+    ("duplicate_8_grams", "a " * 24, 16 / 48),
+    ("duplicate_9_grams", "", 0),
+    ("duplicate_10_grams", "a " * 11, 10 / 22),
+    ("stop_words", "the cat, to be. THE other bathe", 3),
     ("stop_words", "", 0),
+    ("lorem_ipsum", "Lorem ipsum, LOREM IPSUM, lorem  ipsum", 2),
 ]
 
-
-def value(name, text):
-    return pl.DataFrame({"text": [text]}).select(RULES.load(name)().cast(pl.Float64)).item()
+LINE_CASES = [
+    ("line_words", "one, two -- three", 4),
+    ("line_longest_word", "a bcd\u00e9f,", 6),
+    ("line_sentence_end", 'He said "yes"', 1),
+    ("line_sentence_end", "and so on...", 0),
+    ("line_sentence_end", "No end", 0),
+    ("line_javascript", "Enable JavaScript.", 1),
+    ("line_policy", "Our Privacy Policy.", 1),
+    ("line_policy", "A policy on privacy.", 0),
+]
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), CASES)
 def test_values(name, text, expected):
-    assert value(name, text) == pytest.approx(expected)
+    assert document_values(pl.DataFrame({"text": [text]}), [name]).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), LINE_CASES)
+def test_values_of_lines(name, text, expected):
+    assert line_values(pl.DataFrame({"text": [text]}), [name]).item() == pytest.approx(expected)
 
 
 def test_every_rule_has_a_case():
     assert {name for name, _, _ in CASES} == set(RULES)
+    assert {name for name, _, _ in LINE_CASES} == set(LINE_RULES)
 
 
-@pytest.mark.parametrize("name", RULES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=st.text(st.one_of(st.sampled_from(" \n#.-*•…a"), st.characters(exclude_categories=["Cs"])), max_size=60))
-def test_a_value_is_always_a_number(name, text):
-    assert math.isfinite(value(name, text))
-    assert value(name, text) >= 0
+def test_a_value_is_always_a_number(text):
+    frame = pl.DataFrame({"text": [text]})
+    for values in (document_values(frame, RULES), line_values(frame, LINE_RULES)):
+        assert all(math.isfinite(value) and value >= 0 for value in values.row(0))
 
 
-@pytest.mark.parametrize("unit", ["1", " ", "a", ".", "\n", "- ", "#", "é", "the ", " \n", "- x\n"])
+@pytest.mark.parametrize("unit", ["1", " ", "a", "a ", ".", "\n", "- ", "#", "é", "the ", " \n", "- x\n", "[0.0.0."])
 def test_monotonous_texts_take_linear_time(unit):
     frame = pl.DataFrame({"text": [unit * 1_000_000]})
     start = time.perf_counter()
-    frame.select(RULES.load(name)().cast(pl.Float64).alias(name) for name in RULES)
+    document_values(frame, RULES)
     assert time.perf_counter() - start < 10
+
+
+def test_bounds_are_inclusive_and_the_first_rule_names_the_drop():
+    frame = pl.DataFrame({"text": ["a b", "a b c", "a b c d"]})
+    assert document_verdicts(frame, {"min_words": RuleSpec(min=3, max=3)})["rule"].to_list() == [
+        "min_words",
+        None,
+        "min_words",
+    ]
+    order = ["max_words", "min_words"]
+    for first, second in (order, order[::-1]):
+        judged = document_verdicts(frame, {first: RuleSpec(max=1), second: RuleSpec(max=1)})
+        assert judged["rule"].to_list() == [first] * 3
+        assert judged["value"].to_list() == [2, 3, 4]
+
+
+def test_lines_go_and_are_counted_by_the_first_rule():
+    rules = {"line_words": RuleSpec(min=3), "line_policy": RuleSpec(max=0)}
+    column = pl.Series(
+        ["One two three.\nshort\n\nRead our terms of use.\nuse cookies", "Stays as\u00a0it is. ", "", "x"]
+    )
+    left, counts = without_lines(column, rules)
+    assert left.to_list() == ["One two three.\n", "Stays as\u00a0it is. ", "", ""]
+    assert counts == {"line_words": {"lines": 3, "bytes": 17}, "line_policy": {"lines": 1, "bytes": 22}}

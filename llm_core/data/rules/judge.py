@@ -1,0 +1,79 @@
+"""Rules applied to texts: their values, the first that fails, and the lines that line rules take out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import polars as pl
+
+from llm_core.data.rules.units import Batch
+from llm_core.experiment.cleaning import RuleSpec
+from llm_core.registries import LINE_RULES, RULES
+from llm_core.registry import load_object
+
+
+def document_values(frame: pl.DataFrame, rules: Iterable[str]) -> pl.DataFrame:
+    """The value of every one of ``rules`` (a column each, Float64) for every row of ``frame`` with its ``text``."""
+    return _values(frame, {name: RULES.load(name)() for name in rules})
+
+
+def document_verdicts(frame: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
+    """For every row of ``frame`` the first of ``rules`` that it fails (``rule``), and its ``value``; or nulls."""
+    return _verdicts(document_values(frame, rules), rules)
+
+
+def line_values(lines: pl.DataFrame, rules: Iterable[str]) -> pl.DataFrame:
+    """Like ``document_values``, for line rules: every ``text`` is a line."""
+    return _values(lines, {name: LINE_RULES.load(name)() for name in rules})
+
+
+def line_verdicts(lines: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
+    """Like ``document_verdicts``, for line rules."""
+    return _verdicts(line_values(lines, rules), rules)
+
+
+def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    measured = frame.with_columns(_measured(frame["text"], list(values.values())))
+    return measured.select(value.cast(pl.Float64).alias(name) for name, value in values.items())
+
+
+def _verdicts(values: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
+    """Values are compared as double-precision numbers; the bounds are inclusive."""
+    fails = {name: _fails(name, bounds) for name, bounds in rules.items()}
+    return values.select(
+        rule=pl.coalesce(pl.when(failing).then(pl.lit(name)) for name, failing in fails.items()),
+        value=pl.coalesce(pl.when(failing).then(pl.col(name)) for name, failing in fails.items()),
+    )
+
+
+def _fails(name: str, bounds: RuleSpec) -> pl.Expr:
+    below = pl.col(name) < bounds.min if bounds.min is not None else pl.lit(False)
+    above = pl.col(name) > bounds.max if bounds.max is not None else pl.lit(False)
+    return below | above
+
+
+def _measured(column: pl.Series, values: Sequence[pl.Expr]) -> list[pl.Series]:
+    """The counts that ``values`` ask for; every measure runs once."""
+    asked = sorted({name for value in values for name in value.meta.root_names() if ":" in name})
+    batch = Batch(column)
+    counted = {address: load_object(address)(batch) for address in sorted({name.partition("/")[0] for name in asked})}
+    return [pl.Series(name, counted[name.partition("/")[0]][name.partition("/")[2]]) for name in asked]
+
+
+def without_lines(column: pl.Series, rules: Mapping[str, RuleSpec]) -> tuple[pl.Series, dict[str, dict[str, int]]]:
+    """``column`` without the lines that fail, and per rule how many ``lines`` and ``bytes`` (line ends apart) it took.
+
+    Blank lines are not judged. Texts that lose no line stay as they are.
+    """
+    lines = pl.DataFrame({"text": column.str.split("\n")}).with_row_index("place").explode("text")
+    blank = ~lines["text"].str.contains(r"\S")
+    verdicts = line_verdicts(lines, rules).with_columns(rule=pl.when(~blank).then(pl.col("rule")))
+    lines = lines.with_columns(rule=verdicts["rule"])
+    failed = lines.filter(pl.col("rule").is_not_null())
+    summed = failed.group_by("rule").agg(lines=pl.len(), bytes=pl.col("text").str.len_bytes().sum())
+    counts = {rule: {"lines": count, "bytes": size} for rule, count, size in summed.iter_rows()}
+    left = (
+        lines.filter(pl.col("place").is_in(failed["place"].unique().implode()))
+        .group_by("place", maintain_order=True)
+        .agg(pl.col("text").filter(pl.col("rule").is_null()).str.join("\n"))
+    )
+    nothing = {"lines": 0, "bytes": 0}
+    return column.clone().scatter(left["place"], left["text"]), {rule: counts.get(rule, nothing) for rule in rules}
