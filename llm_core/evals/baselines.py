@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from llm_core.tokens.loader import ShardReader
+from llm_core.tokens.reader import ShardReader
 
 CHUNK = 1 << 24
 LETTERS = 3

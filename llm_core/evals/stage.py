@@ -24,7 +24,7 @@ from llm_core.experiment.suites import SuiteSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.launch import run_group
-from llm_core.tokens.loader import ShardReader
+from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.tokenizer import load_tokenizer
 
 # Long documents enough for every question, should some of them not yield one.

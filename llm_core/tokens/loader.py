@@ -146,9 +146,10 @@ class Loader:
         """(source, row, which part of the row) of every sequence of the global batch, and their length."""
         length = self.length_at(step)
         parts = self.sequence_length // length
-        rows = np.repeat(self.rows_of(step), parts, axis=0)
-        part = np.tile(np.arange(parts, dtype=np.int64), self.batch_size)
-        return np.column_stack([rows, part]), length
+        sequences = np.empty((self.batch_size, parts, 3), dtype=np.int64)
+        sequences[:, :, :2] = self.rows_of(step)[:, None]
+        sequences[:, :, 2] = np.arange(parts)
+        return sequences.reshape(-1, 3), length
 
     def _pieces(self, source: int, sequences: np.ndarray, length: int) -> Pieces:
         starts, lengths, counts = self.packed[source].pieces(sequences[:, 1])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from llm_core.evals.baselines import overlap, overlap_pick, token_counts, trigrams, unigram_bits, xz_bits
-from llm_core.tokens.loader import ShardReader
+from llm_core.tokens.reader import ShardReader
 from tests.evals.conftest import World
 
 

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.load import load_experiment
+
+MODEL = "model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}\n"
+
+
+SOURCES = "raw: {sources: [{kind: files, name: web, paths: [a]}, {kind: files, name: books, paths: [b]}]}\n"
+
+
+def load(folder: Path, training: str):
+    path = folder / "small.yaml"
+    path.write_text(
+        f"{MODEL}{SOURCES}training: {{sequence_length: 256, batch_tokens: 1024, tokens: 100_000, {training}}}\n"
+    )
+    return load_experiment(path).training
+
+
+def test_packing_mixture_and_schedule_are_read(tmp_path: Path) -> None:
+    training = load(tmp_path, "packing: pad, mixture: {weights: {web: 3, books: 0.5}, max_epochs: 2}")
+    assert training.packing == "pad"
+    assert training.mixture is not None
+    assert (training.mixture.weights, training.mixture.max_epochs) == ({"web": 3.0, "books": 0.5}, 2.0)
+    phases = "[{from_step: 0, sequence_length: 64}, {from_step: 50, sequence_length: 256}]"
+    scheduled = load(tmp_path, f"sequence_schedule: {phases}")
+    assert [(phase.from_step, phase.sequence_length) for phase in scheduled.sequence_schedule] == [(0, 64), (50, 256)]
+    assert scheduled.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ("packing: tight", r"training\.packing: .*unknown packing 'tight'; known: best_fit, concat, pad"),
+        ("mixture: {weights: {}}", r"training\.mixture\.weights: "),
+        ("mixture: {weights: {web: 0}}", r"training\.mixture\.weights\.web: "),
+        ("mixture: {weights: {web: 1}, max_epochs: 0}", r"training\.mixture\.max_epochs: "),
+        (
+            "mixture: {weights: {web: 1, blogs: 1}}",
+            r"training\.mixture\.weights: no source in raw\.sources is called blogs; known: books, web",
+        ),
+        ("sequence_schedule: [{from_step: 5, sequence_length: 256}]", r"must begin at 0 and rise, and is \[5\]"),
+        (
+            "sequence_schedule: [{from_step: 0, sequence_length: 64}, {from_step: 0, sequence_length: 256}]",
+            r"must begin at 0 and rise, and is \[0, 0\]",
+        ),
+        (
+            "sequence_schedule: [{from_step: 0, sequence_length: 100}, {from_step: 9, sequence_length: 256}]",
+            "all must divide it",
+        ),
+        ("sequence_schedule: [{from_step: 0, sequence_length: 128}]", "the longest must be sequence_length 256"),
+        (
+            "packing: best_fit, sequence_schedule: [{from_step: 0, sequence_length: 256}]",
+            "goes with packing 'concat', and not with 'best_fit'",
+        ),
+    ],
+)
+def test_contradictions_are_named(tmp_path: Path, training: str, message: str) -> None:
+    with pytest.raises(PedigreeError, match=message):
+        load(tmp_path, training)
