@@ -3,24 +3,46 @@
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
 
-TOLD = (
+DATA = (
     "raw_documents",
     "clean_documents",
     "unique_documents",
+    "decontaminated_documents",
     "pretraining_documents",
     "tokenizer",
     "token_shards",
+)
+"""The stages that the data report tells of."""
+
+TOLD = (
+    *DATA,
     "pretrained_model",
     "eval_results",
     "generation_samples",
 )
-"""The stages that every report tells of."""
+"""The stages that every training report tells of."""
+
+SHARED = ("llm_core/report/page.css", "llm_core/report/base.html", "llm_core/report/macros.html")
+"""What pages are made of, beside their own templates."""
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The training report."""
+    """The data report and the training report."""
     told = [*TOLD, "ablation_report"] if experiment.proxies else list(TOLD)
     return [
+        Stage(
+            name="data_report",
+            group="release",
+            description="One self-contained HTML page: the funnel by rule and source, samples, duplicates, tokens.",
+            build="llm_core.report.data_report:build",
+            checks="llm_core.report.data_report:checks",
+            gates=("all_accounted_for", "page_written"),
+            code=(*SHARED, "llm_core/report/data_report.html"),
+            inputs={name: name for name in DATA},
+            config={"title": experiment.name},
+            bounds=experiment.checks,
+            volatile=("*.html", "*.png"),
+        ),
         Stage(
             name="training_report",
             group="release",
@@ -28,10 +50,10 @@ def stages(experiment: Experiment) -> list[Stage]:
             build="llm_core.report.training:build",
             checks="llm_core.report.training:checks",
             gates=("page_written",),
-            code=("llm_core/report/*.css", "llm_core/report/*.html"),
+            code=(*SHARED, "llm_core/report/training.html"),
             inputs={name: name for name in told},
             config={"title": experiment.name, "price_per_gpu_hour": experiment.compute.price_per_gpu_hour},
             bounds=experiment.checks,
             volatile=("*.html", "*.png"),
-        )
+        ),
     ]

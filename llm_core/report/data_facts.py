@@ -11,7 +11,7 @@ from llm_core.store.manifest import Artifact
 Inputs = Mapping[str, Artifact]
 Facts = list[tuple[str, str]]
 
-LANGUAGES = 12
+LANGUAGES = 7
 
 
 def tiles(inputs: Inputs) -> list[dict[str, str]]:

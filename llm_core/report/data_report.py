@@ -12,6 +12,7 @@ from llm_core.report.style import Picture
 from llm_core.report.units import in_bytes, percent, short
 
 PAGE = "data_report.html"
+RULES_DRAWN = 14
 SECTIONS = {
     "results": "Overview",
     "funnel": "Funnel",
@@ -116,15 +117,18 @@ def _lead(inputs: data_collect.Inputs) -> str:
 def _pictures(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) -> list[Picture]:
     pictures = [data_figures.by_source(data_collect.text_by_stage(inputs))]
     came = inputs[data_collect.RAW].stats["documents"]
-    drops = [
-        (data_collect.words(rule), counts["documents"])
-        for artifact in data_collect.dropping(inputs).values()
-        for rule, counts in data_collect.drops_by_rule(artifact)
-    ]
+    drops = sorted(
+        (
+            (data_collect.words(rule), counts["documents"])
+            for artifact in data_collect.dropping(inputs).values()
+            for rule, counts in data_collect.drops_by_rule(artifact)
+        ),
+        key=lambda row: -row[1],
+    )
     if drops:
-        pictures.append(
-            data_figures.counts("drops", "Documents dropped, by rule", sorted(drops, key=lambda row: -row[1]), came)
-        )
+        rest = sum(count for _, count in drops[RULES_DRAWN:])
+        shown = [*drops[:RULES_DRAWN], *([(f"{len(drops) - RULES_DRAWN} other rules", rest)] if rest else [])]
+        pictures.append(data_figures.counts("drops", "Documents dropped, by rule", shown, came))
     lengths = data_facts.lengths(inputs)
     if lengths:
         pictures.append(
@@ -137,12 +141,7 @@ def _pictures(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) -> l
     if clusters is not None:
         pictures.append(
             data_figures.histogram(
-                "cluster_sizes",
-                "Size of clusters",
-                [("clusters", clusters["sizes"])],
-                "documents",
-                "clusters",
-                half=True,
+                "cluster_sizes", "Size of clusters", [("clusters", clusters["sizes"])], "documents", "clusters"
             )
         )
     vocabularies = data_facts.vocabularies(inputs)

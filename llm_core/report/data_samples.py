@@ -81,18 +81,20 @@ def texts_of(folder: Path, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def side_by_side(left: str, right: str) -> tuple[Side, Side]:
-    """Both texts from a little before their first difference, cut into what is equal and what differs."""
+    """Both texts from a little before their first other word, cut into what is equal and what differs."""
     ours, theirs = (re.findall(r"\s*\S+", text) for text in (left, right))
-    same = next((place for place, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
-    start = max((min(len(ours), len(theirs)) if same is None else same) - BEFORE, 0)
-    ours, theirs = ours[start : start + COMPARED], theirs[start : start + COMPARED]
-    one: Side = [("…", False)] if start else []
-    other: Side = list(one)
-    for kind, a, b, c, d in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
-        for side, words in ((one, ours[a:b]), (other, theirs[c:d])):
-            if words:
-                side.append(("".join(words)[: 4 * EXCERPT], kind != "equal"))
-    return one, other
+    words = [[piece.strip() for piece in pieces] for pieces in (ours, theirs)]  # white space makes no difference
+    pairs = enumerate(zip(*words, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
+    start = max(same - BEFORE, 0)
+    stop = start + COMPARED
+    sides: tuple[Side, Side] = ([("…", False)], [("…", False)]) if start else ([], [])
+    matcher = SequenceMatcher(None, words[0][start:stop], words[1][start:stop], autojunk=False)
+    for kind, a, b, c, d in matcher.get_opcodes():
+        for side, pieces in zip(sides, (ours[start + a : start + b], theirs[start + c : start + d]), strict=True):
+            if pieces:
+                side.append(("".join(pieces)[: 4 * EXCERPT], kind != "equal"))
+    return sides
 
 
 def _rows(documents: pl.LazyFrame, doc_ids: pl.Series) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ def test_the_whole_story_is_told() -> None:
         "pretrained_model",
         "eval_results",
         "generation_samples",
+        "data_report",
         "training_report",
     ]
     assert len([stage for stage in tiny if stage.name.startswith("proxy_runs/")]) >= 3

@@ -45,7 +45,11 @@ TRAINED = {stage.name for stage in GRAPH if stage.trains}
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("llm_core/train/loop.py", "    for step in range(", "    # Another comment.\n    for step in range("),
+        (
+            "llm_core/train/loop.py",
+            "    weights = full_weights(",
+            "    # Another comment.\n    weights = full_weights(",
+        ),
         ("llm_core/train/loop.py", '"""Train to the end', '"""Run to the end'),
         ("llm_core/registries.py", '{"llama": ', '{"other": "llm_core.model.other:Other", "llama": '),
         ("llm_core/registries.py", '"stop_words": ', '"new_rule": "llm_core.data.rules.new:rule", "stop_words": '),
@@ -70,7 +74,8 @@ def test_nothing(project: Path, name: str, old: str, new: str) -> None:
         ("llm_core/data/rules/length.py", "def min_words(", "def min_words(more=0", {"clean_documents"}),
         ("llm_core/tokens/order.py", "import numpy as np", "import numpy as np\nprint()", None),
         ("llm_core/model/norms.py", "class RMSNorm(", "class RMSNorm(object, ", None),
-        ("llm_core/report/page.css", "body", "main", {"training_report"}),
+        ("llm_core/report/page.css", "body", "main", {"data_report", "training_report"}),
+        ("llm_core/report/training.html", "section", "main", {"training_report"}),
     ],
 )
 def test_just_what_it_reaches(project: Path, name: str, old: str, new: str, stages: set[str] | None) -> None:
