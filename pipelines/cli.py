@@ -124,15 +124,30 @@ def preflight(
 
 @command
 def why(
-    what: Annotated[str, typer.Argument(help="A training run (stage or identity) with STEP; or a score, task/metric.")],
+    what: Annotated[
+        str | None, typer.Argument(help="A training run (stage or identity) with STEP; or a score, task/metric.")
+    ] = None,
     step: Annotated[int | None, typer.Argument(help="An optimiser step of the run; the first is 1.")] = None,
+    document: Annotated[
+        str | None,
+        typer.Option("--document", "-d", help="A doc_id or its start, SOURCE/ORIGIN:ROW, or SPLIT@TOKEN (train@1234)."),
+    ] = None,
     experiment: ExperimentOption = "tiny",
     as_json: AsJson = False,
 ) -> None:
-    """Where a training step or a score came from, down to the source documents."""
-    from pipelines import trace
+    """Where a step or a score came from, down to the source documents; and what became of a document."""
+    from pipelines import follow, trace
 
     session = open_session(experiment)
+    if (what is None) == (document is None):
+        raise PedigreeError("name a run with a step, or a score; or a document with --document")
+    if document is not None:
+        found = follow.document_history(session, document)
+        print(json.dumps(follow.history_record(found), indent=1)) if as_json else console.print(
+            follow.history_table(found)
+        )
+        return
+    assert what is not None
     if step is not None:
         rows = trace.step_rows(session, what, step)
         print(json.dumps(rows, indent=1)) if as_json else console.print(trace.step_table(what, step, rows))

@@ -50,6 +50,30 @@ def test_a_step_leads_back_to_its_source_rows(finished: World) -> None:
         assert json.loads(lines[row["row"]])["text"] == document(part * 60 + row["row"])
 
 
+def test_a_document_is_followed_from_its_row_to_its_tokens_and_back(finished: World) -> None:
+    def told(document: str) -> dict:
+        return json.loads(finished.pedigree("why", "-d", document, "-e", str(finished.experiment), "--json"))
+
+    story = told("files/1.jsonl:7")
+    assert (story["source"], story["origin"], story["row"]) == ("files", "1.jsonl", 7)
+    assert [station["verdict"] for station in story["stations"][:4]] == ["read", "kept", "kept", "kept"]
+    seen = [station for station in story["stations"] if station["stage"] == "token_shards"]
+    assert seen[0]["facts"]["decodes to its text"] is True
+    split = story["stations"][4]["verdict"]
+    start, tokens = seen[0]["facts"]["stream_start"], seen[0]["facts"]["tokens"]
+    for token in (start, start + tokens - 1):
+        assert told(f"{split}@{token}") == story
+    assert told(f"{split}@{start + tokens}")["doc_id"] != story["doc_id"]
+    assert told(story["doc_id"][:12]) == story
+    if split == "train":
+        last = story["stations"][-1]
+        step = int(last["facts"]["steps"].split(", ")[0])
+        rows = json.loads(
+            finished.pedigree("why", "pretrained_model", str(step), "-e", str(finished.experiment), "--json")
+        )
+        assert story["doc_id"] in {row["doc_id"] for row in rows}
+
+
 def test_a_score_leads_back_to_the_sources(finished: World) -> None:
     told = json.loads(finished.pedigree("why", "heldout/bits_per_byte", "-e", str(finished.experiment), "--json"))
     assert told["scores"][0]["value"] > 0
