@@ -28,7 +28,7 @@ run: install
 	$(VENV)/bin/pedigree plan $(EXPERIMENT)
 	$(VENV)/bin/dagster asset materialize -m $(LOCATION) --select '$(SELECT)'
 ifeq ($(SELECT),*)
-	@echo; echo "The report:"; $(VENV)/bin/pedigree report $(EXPERIMENT)
+	@echo; echo "The reports:"; $(VENV)/bin/pedigree report $(EXPERIMENT)
 endif
 
 test: install

@@ -19,6 +19,9 @@ from pipelines.session import open_session
 WIDTH = 160
 """Columns of what goes to a file or a pipe."""
 
+PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
+"""Stage → the page that it makes."""
+
 app = typer.Typer(
     help="Language models from scratch as a graph of artifacts that know what they were made from.",
     no_args_is_help=True,
@@ -203,13 +206,16 @@ def verify(experiment: ExperimentName = "tiny") -> None:
 
 @command
 def report(experiment: ExperimentName = "tiny") -> None:
-    """Say where the training report is."""
+    """Say where the data report and the training report are."""
     session = open_session(experiment)
-    item = session.planner().plan({"training_report"})[-1]
-    if item.artifact is None:
-        raise PedigreeError(f"there is no report of {session.experiment.name} as it is now: {'; '.join(item.reasons)}")
+    items = {item.stage: item for item in session.planner().plan(set(PAGES))}
+    found = [(items[stage].artifact, page) for stage, page in PAGES.items()]
+    made = [artifact.path / page for artifact, page in found if artifact is not None]
+    if not made:
+        reasons = "; ".join(items["training_report"].reasons)
+        raise PedigreeError(f"there is no report of {session.experiment.name} as it is now: {reasons}")
     _refresh_views(session.store.root)
-    print(item.artifact.path / "report.html")
+    print(*made, sep="\n")
 
 
 def _refresh_views(root: Path) -> None:

@@ -22,7 +22,9 @@ def copy_of(world: World, folder: Path) -> World:
 def test_everything_was_made(finished: World) -> None:
     rows = json.loads(finished.pedigree("query", "FROM artifacts", "--json"))
     assert {row["stage"] for row in rows} >= {"raw_documents", "token_shards", "pretrained_model", "training_report"}
-    report = Path(finished.pedigree("report", str(finished.experiment)).strip())
+    told, report = map(Path, finished.pedigree("report", str(finished.experiment)).splitlines())
+    assert told.name == "data_report.html"
+    assert "Funnel" in told.read_text(encoding="utf-8")
     assert report.name == "report.html"
     assert "micro" in report.read_text()
 
