@@ -1,8 +1,7 @@
 """Vocabularies that someone else made: a ``tokenizer.json`` of byte-level BPE, or the ranks that tiktoken reads.
 
 Either becomes a ``tokenizer.json`` of our own form with the same ids. A file of ranks (lines of an entry in base64 and
-its rank) holds no merges. They follow from it: an entry was made of the two that merging its bytes by lower ranks leads
-to.
+its rank) holds no merges. They follow from it: an entry is made of the two that merging its bytes by rank leads to.
 """
 
 import binascii
@@ -19,6 +18,7 @@ from llm_core.tokens.parity import why_not_by_rank
 from llm_core.tokens.patterns import PATTERNS
 
 _MOST_BYTES = 256 << 20  # of a file; the largest vocabularies in use have a tenth of it
+_IDS = 1 << 31  # ids are below
 
 # Special tokens stand beside the published files, not in them: (pattern, entries) → token → id.
 _PUBLISHED = {
@@ -121,8 +121,8 @@ def _ranks(path: Path, content: bytes) -> dict[bytes, int]:
         try:
             written, rank = line.split()
             entry = b64decode(written, validate=True)
-            if int(rank) < 0 or not entry or entry in ranks:
-                raise ValueError("a negative rank, an empty entry, or one that stood before")
+            if not 0 <= int(rank) < _IDS or not entry or entry in ranks:
+                raise ValueError("a rank out of range, an empty entry, or one that stood before")
             ranks[entry] = int(rank)
         except (ValueError, binascii.Error) as error:
             raise PedigreeError(
@@ -149,13 +149,12 @@ def _from_ranks(path: Path, ranks: dict[bytes, int], pattern: str) -> ByteLevelB
 
 
 def _merged(entry: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """What merging the bytes of ``entry`` leads to before ``entry`` itself is made."""
-    own = ranks[entry]
+    """What merging the bytes of ``entry`` leads to: the two that it is made of, or more if it is never made."""
     pieces = [entry[place : place + 1] for place in range(len(entry))]
     while len(pieces) > 2:
-        pairs = [ranks.get(left + right, own) for left, right in pairwise(pieces)]
-        best = min(range(len(pairs)), key=pairs.__getitem__)
-        if pairs[best] >= own:
+        joined = [left + right for left, right in pairwise(pieces)]
+        best = min(range(len(joined)), key=lambda place: ranks.get(joined[place], _IDS))
+        if joined[best] not in ranks:
             break
-        pieces[best : best + 2] = [pieces[best] + pieces[best + 1]]
+        pieces[best : best + 2] = [joined[best]]
     return pieces

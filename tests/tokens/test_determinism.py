@@ -35,7 +35,7 @@ def build_all(corpus: Path, work: Path) -> None:
         tokenizer = work / f"tokenizer_{fallback}"
         run(train.build, tokenizer, {"documents": documents}, tokenizer=spec)
     inputs = {"documents": documents, "tokenizer": tokenizer / "out"}
-    run(shards.build, work / "shards", inputs, shards=ShardsSpec(tokens_per_shard=3000))
+    run(shards.build, work / "shards", inputs, shards=ShardsSpec())
 
 
 def test_threads_and_hash_seeds_change_no_byte(tmp_path):
