@@ -26,7 +26,7 @@ import zstandard
 
 from llm_core.data import unique
 from llm_core.data.dedup.clusters import find_clusters
-from llm_core.data.dedup.signatures import doc_id_numbers, sign, signature_dtype, write_signatures
+from llm_core.data.dedup.signatures import sign, signature_dtype, write_signatures
 from llm_core.data.keys import folded
 from llm_core.data.parts import DOCUMENT, write_part
 from llm_core.data.records import document_id
@@ -194,7 +194,7 @@ def report_planted(frame: pl.DataFrame, count: int, seed: int, folder: Path) -> 
         merged, below, worst = merged + 1, below + (least < 0.5), min(worst, least)
         by_bucket[int(np.digitize(least, BUCKETS[1:]))] += 1
     print(
-        f"{merged} clusters, {stats['dropped']} documents dropped; clusters that hold a pair of true Jaccard below 0.5: "
+        f"{merged} clusters, {stats['dropped']} dropped; clusters that hold a pair of true Jaccard below 0.5: "
         f"{below} ({below / merged:.2%}); the least alike pair of all: {worst:.2f}\n"
     )
 

@@ -52,7 +52,7 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
         index = job.map([_index_task(decontamination, suites)], link=False)[0].folder
     made = job.map(_tasks(job.files(), decontamination, suites, index))
     funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
-    report = _report(made, EvalIndex.load(index / "texts.parquet", index / "runs.npy").texts, suites) if suites else []
+    report = _report(made, read_part(index / _INDEX["texts"]), suites) if suites else []
     settings = decontamination.model_dump()
     write_atomically(job.out / "suites.json", json.dumps({**settings, "suites": report}, indent=1).encode())
     share = funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0
@@ -76,11 +76,11 @@ def pass_part(work: PartWork) -> dict[str, Any]:
 
 def decontaminate_part(
     work: PartWork,
-    decontamination: DecontaminationSpec,  # noqa: ARG001 (by value in the part's key, as the index was made with it)
-    suites: Sequence[SuiteSpec],  # noqa: ARG001
+    decontamination: DecontaminationSpec,
+    suites: Sequence[SuiteSpec],  # noqa: ARG001 (by value in the part's key, as the index is made of them)
 ) -> dict[str, Any]:
     """What holds no eval text in ``parts/`` and ``signatures/``, and the rest in ``dropped/`` with what it holds."""
-    index = EvalIndex.load(work.inputs["texts"], work.inputs["runs"])
+    index = EvalIndex.load(work.inputs["texts"], work.inputs["runs"], decontamination)
     frame, signatures = read_part(work.inputs["documents"]), read_signatures(work.inputs["signatures"])
     found, shares, held = index.find(fold(frame["text"]))
     holds = found >= 0

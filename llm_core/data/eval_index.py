@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,8 @@ from llm_core.data.suites import suite_texts
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.suites import SuiteSpec
 
-_RUN = np.dtype([("hash", "<u8"), ("text", "<u4")])
+_RUN = np.dtype([("hash", "<u8"), ("full", "<u8"), ("length", "<u4"), ("text", "<u4")])
+"""A run of ``length`` words of a text. ``full``: the hash of them all; ``hash``: by which it is looked up."""
 
 
 class EvalIndex:
@@ -23,8 +23,9 @@ class EvalIndex:
     many different ``runs`` there are, and how many of them are ``needed``. The number of a text is its row.
     """
 
-    def __init__(self, texts: pl.DataFrame, runs: np.ndarray) -> None:
+    def __init__(self, texts: pl.DataFrame, runs: np.ndarray, spec: DecontaminationSpec) -> None:
         self.texts = texts
+        self._spec = spec
         self._runs = runs
         begins = np.ones(len(runs), dtype=bool)
         begins[1:] = runs["hash"][1:] != runs["hash"][:-1]
@@ -43,18 +44,22 @@ class EvalIndex:
         counts = np.where(lengths > 0, words - lengths + 1, 0)
         starts = np.append(0, np.cumsum(counts))
         runs = np.empty(starts[-1], dtype=_RUN)
-        runs["hash"] = run_hashes(*folded, lengths, starts)
         runs["text"] = np.repeat(np.arange(len(words)), counts)
-        runs = runs[np.lexsort((runs["text"], runs["hash"]))]
+        runs["length"] = lengths[runs["text"]]
+        runs["hash"] = runs["full"] = run_hashes(*folded, lengths, starts)
+        short = (lengths > 0) & (lengths < spec.ngram_words)  # such a text is one run, looked up by its last words
+        stops = np.cumsum(np.where(short, words - spec.min_words + 1, 0))
+        last = run_hashes(*folded, np.full(len(words), spec.min_words), np.append(0, stops))
+        runs["hash"][starts[:-1][short]] = last[stops[short] - 1]
+        runs = runs[np.lexsort((runs["text"], runs["full"], runs["hash"]))]
         different = np.ones(len(runs), dtype=bool)
         different[1:] = runs[1:] != runs[:-1]
         runs = runs[different]
         totals = np.bincount(runs["text"], minlength=len(words))
         needed = np.ceil(spec.threshold * np.minimum(totals, spec.long_item) - 1e-9).clip(min=1)
         columns = {"words": words, "length": lengths, "runs": totals, "needed": needed.astype(np.int64)}
-        return cls(
-            texts.drop("text").with_columns(**{name: pl.Series(column) for name, column in columns.items()}), runs
-        )
+        told = texts.drop("text").with_columns(**{name: pl.Series(column) for name, column in columns.items()})
+        return cls(told, runs, spec)
 
     def save(self, folder: Path) -> None:
         """Into two files in ``folder``."""
@@ -62,21 +67,21 @@ class EvalIndex:
         np.save(folder / "runs.npy", self._runs)
 
     @classmethod
-    def load(cls, texts: Path, runs: Path) -> "EvalIndex":
+    def load(cls, texts: Path, runs: Path, spec: DecontaminationSpec) -> "EvalIndex":
         """From those files."""
-        return cls(read_part(texts), np.load(runs))
+        return cls(read_part(texts), np.load(runs), spec)
 
     def find(self, folded: Texts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(number of the eval text that each folded document holds, or -1; what share of it; which texts any holds)."""
-        column: dict[str, Any] = {name: self.texts[name].to_numpy() for name in ("length", "runs", "needed")}
-        lengths = np.unique(column["length"][column["length"] > 0])
-        return find_items(
+        found: tuple[np.ndarray, np.ndarray, np.ndarray] = find_items(
             *folded,
-            lengths,
+            self._spec.min_words,
+            self._spec.ngram_words,
             *self._filter,
             self._hashes,
             self._starts,
-            np.ascontiguousarray(self._runs["text"]),
-            column["runs"],
-            column["needed"],
+            *(np.ascontiguousarray(self._runs[field]) for field in ("full", "length", "text")),
+            self.texts["runs"].to_numpy(),
+            self.texts["needed"].to_numpy(),
         )
+        return found

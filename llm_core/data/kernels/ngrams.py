@@ -72,24 +72,24 @@ def sparse_filter(hashes: np.ndarray) -> tuple[np.ndarray, np.uint64]:
 
 
 @kernel
-def find_items(data, offsets, lengths, bits, shift, hashes, starts, items, totals, needed):  # type: ignore[no-untyped-def]
+def find_items(data, offsets, least, most, bits, shift, hashes, starts, fulls, lengths, items, totals, needed):  # type: ignore[no-untyped-def]  # fmt: skip
     """(int64 [n], float64 [n], bool [items]): for every folded text the item of which it holds the greatest share of
     runs (the first of equals; -1: of none enough), that share, and which items any text holds.
 
-    ``lengths``: int64, how many words runs have; ``bits``, ``shift``: ``sparse_filter`` of ``hashes`` (uint64,
-    ascending); the run of hash ``h`` belongs to ``items[starts[h] : starts[h + 1]]``, an item has ``totals`` different
-    runs, and a text holds it if at least ``needed`` of them stand in it. A run counts once, however often it is there.
+    Known runs have ``lengths`` of ``most`` words, or of fewer but at least ``least``. They are looked up by ``hashes``
+    (uint64, ascending, each once, with their ``sparse_filter``: ``bits``, ``shift``): the hash of the run, or of its last
+    ``least`` words if it is shorter than ``most``. Runs ``starts[h] : starts[h + 1]`` are found by hash ``h``; ``fulls``
+    are the hashes of all of their words, ``items`` whose they are. An item has ``totals`` different runs, and a text
+    holds it if at least ``needed`` of them stand in it. A run counts once, however often it is there.
     """
     documents = len(offsets) - 1
     best = np.full(documents, -1, dtype=np.int64)
     share = np.zeros(documents, dtype=np.float64)
     held = np.zeros(len(totals), dtype=np.bool_)
-    size = lengths.max() + 1 if len(lengths) else 1
+    size = most + 1
     prefixes = np.zeros(size, dtype=np.uint64)
-    powers = np.empty(len(lengths), dtype=np.uint64)
-    for index in range(len(lengths)):
-        powers[index] = _power(lengths[index])
-    seen = np.full(len(hashes), -1, dtype=np.int64)  # the last document in which a run stood
+    powers = np.array([_power(length) for length in range(size)])
+    seen = np.full(len(fulls), -1, dtype=np.int64)  # the last document in which a run stood
     counted = np.full(len(totals), -1, dtype=np.int64)  # the last document in which a run of an item stood
     counts = np.zeros(len(totals), dtype=np.int64)
     touched = np.empty(len(totals), dtype=np.int64)
@@ -104,19 +104,24 @@ def find_items(data, offsets, lengths, bits, shift, hashes, starts, items, total
             at += 1
             words += 1
             prefixes[words % size] = prefix
-            for index in range(len(lengths)):
-                length = lengths[index]
-                if words < length:
+            for probe in (least, most):
+                if words < probe:
                     continue
-                value = _run_hash(prefix, prefixes[(words - length) % size], powers[index], length)
-                place = value >> shift
-                if not np.uint64(bits[place >> _BYTE]) >> (place & _BIT) & _ONE:
+                value = _run_hash(prefix, prefixes[(words - probe) % size], powers[probe], probe)
+                bit = value >> shift
+                if not np.uint64(bits[bit >> _BYTE]) >> (bit & _BIT) & _ONE:
                     continue
                 slot = np.searchsorted(hashes, value)
-                if slot == len(hashes) or hashes[slot] != value or seen[slot] == document:
+                if slot == len(hashes) or hashes[slot] != value:
                     continue
-                seen[slot] = document
                 for entry in range(starts[slot], starts[slot + 1]):
+                    length = lengths[entry]
+                    if seen[entry] == document or words < length:
+                        continue
+                    before = prefixes[(words - length) % size]
+                    if fulls[entry] != _run_hash(prefix, before, powers[length], length):
+                        continue
+                    seen[entry] = document
                     item = items[entry]
                     if counted[item] != document:
                         counted[item], counts[item] = document, 0
