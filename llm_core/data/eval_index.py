@@ -80,7 +80,9 @@ class EvalIndex:
             *self._filter,
             self._hashes,
             self._starts,
-            *(np.ascontiguousarray(self._runs[field]) for field in ("full", "length", "text")),
+            np.ascontiguousarray(self._runs["full"]),
+            np.ascontiguousarray(self._runs["length"]),
+            np.ascontiguousarray(self._runs["text"]),
             self.texts["runs"].to_numpy(),
             self.texts["needed"].to_numpy(),
         )

@@ -72,15 +72,17 @@ def sparse_filter(hashes: np.ndarray) -> tuple[np.ndarray, np.uint64]:
 
 
 @kernel
-def find_items(data, offsets, least, most, bits, shift, hashes, starts, fulls, lengths, items, totals, needed):  # type: ignore[no-untyped-def]  # fmt: skip
+def find_items(  # type: ignore[no-untyped-def]
+    data, offsets, least, most, bits, shift, hashes, starts, fulls, lengths, items, totals, needed
+):
     """(int64 [n], float64 [n], bool [items]): for every folded text the item of which it holds the greatest share of
     runs (the first of equals; -1: of none enough), that share, and which items any text holds.
 
     Known runs have ``lengths`` of ``most`` words, or of fewer but at least ``least``. They are looked up by ``hashes``
-    (uint64, ascending, each once, with their ``sparse_filter``: ``bits``, ``shift``): the hash of the run, or of its last
-    ``least`` words if it is shorter than ``most``. Runs ``starts[h] : starts[h + 1]`` are found by hash ``h``; ``fulls``
-    are the hashes of all of their words, ``items`` whose they are. An item has ``totals`` different runs, and a text
-    holds it if at least ``needed`` of them stand in it. A run counts once, however often it is there.
+    (uint64, ascending, each once, with their ``sparse_filter``: ``bits``, ``shift``): the hash of the run, or of its
+    last ``least`` words if it is shorter than ``most``. Hash ``h`` finds the runs ``starts[h] : starts[h + 1]``;
+    ``fulls`` are the hashes of all of their words, ``items`` whose they are. An item has ``totals`` different runs, and
+    a text holds it if at least ``needed`` of them stand in it. A run counts once, however often it is there.
     """
     documents = len(offsets) - 1
     best = np.full(documents, -1, dtype=np.int64)
