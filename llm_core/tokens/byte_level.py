@@ -76,11 +76,14 @@ class ByteLevelBPE:
             raise PedigreeError(f"{path}: two entries of the vocabulary share an id")
         return cls(vocab, merges, special, _pattern(path, written["pre_tokenizer"]), bool(model.get("ignore_merges")))
 
-    def tokenizer(self) -> Tokenizer:
-        """The same as a tokenizer; special tokens that are written out in a text stay text."""
+    def tokenizer(self, unknown: str | None = None) -> Tokenizer:
+        """The same as a tokenizer; special tokens that are written out in a text stay text.
+
+        ``unknown``: the special token that stands for bytes without an entry.
+        """
         vocab = {entry_name(entry): number for entry, number in self.vocab.items()}
         merges = [(entry_name(left), entry_name(right)) for left, right in self.merges]
-        model = models.BPE({**vocab, **self.special}, merges, ignore_merges=self.whole_pieces)
+        model = models.BPE({**vocab, **self.special}, merges, ignore_merges=self.whole_pieces, unk_token=unknown)
         made = Tokenizer(model)
         split = pre_tokenizers.Split(Regex(self.pattern), behavior="isolated")
         in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
