@@ -9,13 +9,19 @@ Funnel = dict[str, dict[str, Any]]
 """source → {documents_in, bytes_in, documents, bytes, dropped: {rule: {documents, bytes}}}"""
 
 
-def funnel_of(sources: pl.Series, sizes: pl.Series, rules: pl.Series) -> Funnel:
-    """One part's funnel: every document's source, bytes, and the rule that dropped it (null: it stayed)."""
-    frame = pl.DataFrame({"source": sources, "bytes": sizes.cast(pl.Int64), "rule": rules.cast(pl.String)})
-    counted = frame.group_by("source", "rule").agg(documents=pl.len(), bytes=pl.col("bytes").sum())
+def funnel_of(sources: pl.Series, sizes: pl.Series, rules: pl.Series, left: pl.Series | None = None) -> Funnel:
+    """One part's funnel: every document's source, bytes, and the rule that dropped it (null: it stayed).
+
+    ``left``: the bytes of every document afterwards, where a stage changes texts.
+    """
+    left = sizes if left is None else left
+    columns = {"bytes": sizes.cast(pl.Int64), "left": left.cast(pl.Int64), "rule": rules.cast(pl.String)}
+    counted = pl.DataFrame({"source": sources, **columns}).group_by("source", "rule")
     funnel: Funnel = {}
-    for source, rule, documents, size in counted.sort("source", "rule").iter_rows():
-        _add(funnel, source, rule, documents, size)
+    for source, rule, documents, size, rest in (
+        counted.agg(pl.len(), pl.col("bytes", "left").sum()).sort("source", "rule").iter_rows()
+    ):
+        _add(funnel, source, rule, documents, size, size if rule is not None else rest)
     return funnel
 
 
@@ -24,9 +30,10 @@ def joined(funnels: Iterable[Funnel]) -> Funnel:
     total: Funnel = {}
     for funnel in funnels:
         for source, counts in funnel.items():
-            _add(total, source, None, counts["documents"], counts["bytes"])
+            came = counts["bytes_in"] - sum(dropped["bytes"] for dropped in counts["dropped"].values())
+            _add(total, source, None, counts["documents"], came, counts["bytes"])
             for rule, dropped in counts["dropped"].items():
-                _add(total, source, rule, dropped["documents"], dropped["bytes"])
+                _add(total, source, rule, dropped["documents"], dropped["bytes"], dropped["bytes"])
     return {
         source: {**total[source], "dropped": dict(sorted(total[source]["dropped"].items()))} for source in sorted(total)
     }
@@ -53,11 +60,11 @@ def totals(funnel: Mapping[str, Mapping[str, Any]], rules: Iterable[str]) -> dic
     }
 
 
-def _add(funnel: Funnel, source: str, rule: str | None, documents: int, size: int) -> None:
+def _add(funnel: Funnel, source: str, rule: str | None, documents: int, size: int, left: int) -> None:
     counts = funnel.setdefault(source, {"documents_in": 0, "bytes_in": 0, "documents": 0, "bytes": 0, "dropped": {}})
     counts["documents_in"] += documents
     counts["bytes_in"] += size
     if rule is not None:
         counts = counts["dropped"].setdefault(rule, {"documents": 0, "bytes": 0})
     counts["documents"] += documents
-    counts["bytes"] += size
+    counts["bytes"] += left

@@ -34,6 +34,15 @@ class MinHashSpec(Spec):
         return self
 
 
+class RepeatedUnitsSpec(Spec):
+    """Lines or paragraphs that repeat across the corpus: the first one stays, the others go from their texts."""
+
+    unit: Literal["line", "paragraph"] = "paragraph"
+    """A paragraph ends at an empty line. Units are compared as they are, but for white space at their ends."""
+    min_bytes: Count = 40
+    """Shorter units stay: they are headings and formulas as often as they are repeats."""
+
+
 class DedupSpec(Spec):
     """Which documents count as the same, and which of them stays."""
 
@@ -45,6 +54,8 @@ class DedupSpec(Spec):
     """The document of a cluster that stays: first by source, origin and row; or the longest, in bytes."""
     prefer: tuple[str, ...] = ()
     """Sources whose documents stay before those of others, the best first; above ``keep``."""
+    repeated_units: RepeatedUnitsSpec | None = None
+    """Lines or paragraphs to be removed from the documents that stay; ``null``: none."""
 
     @model_validator(mode="after")
     def _preferred_once(self) -> "DedupSpec":

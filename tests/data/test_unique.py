@@ -83,12 +83,13 @@ def test_statistics_and_checks(tmp_path):
         "documents": 2,
         "bytes": 2,
         "dropped": 2,
-        "dropped_by_rule": {"exact_duplicate": 2, "near_duplicate": 0},
+        "dropped_by_rule": {"exact_duplicate": 2, "near_duplicate": 0, "repeated_units": 0},
         "duplicate_share": 0.5,
         "clusters": 1,
         "clusters_across_sources": 0,
         "largest_cluster": 3,
         "repeated_doc_ids": 0,
+        "repeated_units": {"documents": 0, "units": 0, "bytes": 0},
         "funnel": {
             "made": {
                 "documents_in": 4,
@@ -114,7 +115,7 @@ def test_near_duplicates_go_and_the_clusters_are_told(tmp_path):
     stats = run(unique.build, tmp_path / "job", {"documents": clean}, dedup=DedupSpec())
     out = tmp_path / "job" / "out"
     assert kept_texts(out) == {texts[0], texts[1], texts[3], texts[5]}
-    assert stats["dropped_by_rule"] == {"exact_duplicate": 1, "near_duplicate": 1}
+    assert stats["dropped_by_rule"] == {"exact_duplicate": 1, "near_duplicate": 1, "repeated_units": 0}
     assert (stats["clusters"], stats["clusters_across_sources"], stats["largest_cluster"]) == (1, 1, 3)
     clusters = pl.read_parquet(out / "clusters.parquet")
     names = {document_id("made", "made.jsonl", row): f"a{row}" for row in range(3)}

@@ -4,6 +4,7 @@ Memory, a document: some 150 bytes of arrays. Signatures and the keys of bands l
 permutation, 8 a band) that are mapped, so the system keeps as much of them in memory as it has room for.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def find_clusters(paths: Sequence[Path], order: np.ndarray, dedup: DedupSpec, sc
     roots = _near_roots(minhashes, bands, dedup.minhash)
     equal = equal_to_root(minhashes, roots)
     kept, similarity = np.arange(count), np.ones(count)
+    shutil.rmtree(scratch)
     kept[chosen] = chosen[roots]
     similarity[chosen] = equal / dedup.minhash.permutations
     return Clusters(kept[firsts], similarity[firsts], kept[firsts] == firsts)
@@ -79,7 +81,7 @@ def _scratch(
     ``position``, in files.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    if not count:
+    if not count:  # nothing can't be mapped
         return np.empty((0, minhash.permutations), dtype=np.uint32), np.empty((minhash.bands, 0), dtype=np.uint64)
     minhashes = np.memmap(scratch / "minhashes", dtype=np.uint32, mode="w+", shape=(count, minhash.permutations))
     bands = np.memmap(scratch / "bands", dtype=np.uint64, mode="w+", shape=(minhash.bands, count))

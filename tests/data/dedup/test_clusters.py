@@ -31,7 +31,7 @@ def clusters_of(folder, rows, order=None, spec=SPEC, cuts=()):
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_every_document_is_like_the_one_that_stays(tmp_path_factory, data):
-    """And what stays is not like an earlier one that stays and shares a band with it, unless that one's run was full."""
+    """In whatever order they are ranked, and in whatever parts they come; equal texts are in one cluster."""
     count = data.draw(st.integers(1, 14))
     numbers = np.array(
         data.draw(st.lists(st.lists(st.integers(0, 2), min_size=8, max_size=8), min_size=count, max_size=count))

@@ -1,0 +1,84 @@
+"""What stays of a part, and what goes."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from llm_core.data.dedup.signatures import doc_id_texts, read_signatures, sign, write_signatures
+from llm_core.data.dedup.units import without_repeats
+from llm_core.data.dedup.verdicts import RULES, VERDICT
+from llm_core.data.funnel import funnel_of
+from llm_core.data.parts import DOCUMENT, read_part, write_part
+from llm_core.experiment.dedup import MinHashSpec, RepeatedUnitsSpec
+from llm_core.graph.part import PartWork
+from llm_core.store.parts import link_or_copy
+
+DROPPED = {**DOCUMENT, "rule": pl.String, "value": pl.Float64, "kept_doc_id": pl.String}
+
+_NOTHING = {"documents": 0, "units": 0, "bytes": 0}
+
+
+def select_part(work: PartWork) -> dict[str, Any]:
+    """What stays of a part in ``parts/`` with its rows in ``signatures/``, and what goes in ``dropped/``."""
+    verdict, signatures = np.load(work.inputs["verdict"]), read_signatures(work.inputs["signatures"])
+    if len(verdict):
+        return _write(work, read_part(work.inputs["documents"]), signatures, verdict, _sizes(signatures))
+    for role, name in (("documents", f"parts/{work.name}.parquet"), ("signatures", f"signatures/{work.name}.npy")):
+        (work.out / name).parent.mkdir(parents=True)
+        link_or_copy(work.inputs[role], work.out / name)  # nothing goes: the same files again
+    write_part(work.out / "dropped" / f"{work.name}.parquet", pl.DataFrame(schema=DROPPED))
+    sources = read_part(work.inputs["documents"], ["source"])["source"]
+    rules = pl.repeat(None, len(sources), dtype=pl.String, eager=True)
+    return {"funnel": funnel_of(sources, _sizes(signatures), rules), "repeated_units": _NOTHING}
+
+
+def select_and_cut_part(work: PartWork, repeated_units: RepeatedUnitsSpec, minhash: MinHashSpec) -> dict[str, Any]:
+    """The same, and the units that repeat go from what stays; its signatures are those of what is left."""
+    repeats = np.load(work.inputs["repeats"])
+    if not len(repeats):
+        return select_part(work)
+    frame = read_part(work.inputs["documents"])
+    signatures = np.array(read_signatures(work.inputs["signatures"]))
+    before = _sizes(signatures)
+    cut = frame.with_columns(text=without_repeats(frame["text"], repeats, repeated_units.unit))
+    changed = np.unique(repeats["document"])
+    signatures[changed] = sign(cut[changed], minhash)
+    emptied = np.zeros(frame.height, dtype=bool)
+    emptied[changed] = signatures["bytes"][changed] == 0
+    rows = np.zeros(int(emptied.sum()), dtype=VERDICT)
+    rows["place"], rows["rule"] = np.flatnonzero(emptied), RULES.index("repeated_units")
+    rows["value"] = np.bincount(repeats["document"], minlength=frame.height)[emptied]
+    rows["kept"] = signatures["doc_id"][emptied]
+    verdict = np.concatenate([np.load(work.inputs["verdict"]), rows])
+    whole = pl.when(pl.Series(emptied)).then(frame["text"]).otherwise("text")  # what goes, goes as it was
+    stats = _write(work, cut.with_columns(text=whole), signatures, verdict[np.argsort(verdict["place"])], before)
+    left = ~emptied[changed]
+    gone = int(before.gather(changed[left]).sum()) - int(signatures["bytes"][changed[left]].sum(dtype=np.int64))
+    units = int((~emptied[repeats["document"]]).sum())
+    return {**stats, "repeated_units": {"documents": int(left.sum()), "units": units, "bytes": gone}}
+
+
+def _write(
+    work: PartWork, frame: pl.DataFrame, signatures: np.ndarray, verdict: np.ndarray, before: pl.Series
+) -> dict[str, Any]:
+    """The files of a part without the documents of ``verdict``, which has them in the order of the part."""
+    stays = np.ones(frame.height, dtype=bool)
+    stays[verdict["place"]] = False
+    rules = pl.Series(RULES).gather(verdict["rule"])
+    dropped = frame.filter(pl.Series(~stays)).with_columns(
+        rule=rules,
+        value=pl.Series(verdict["value"]),
+        kept_doc_id=pl.Series(doc_id_texts(verdict["kept"]), dtype=pl.String),
+    )
+    write_part(work.out / "parts" / f"{work.name}.parquet", frame.filter(pl.Series(stays)))
+    write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
+    write_signatures(work.out / "signatures" / f"{work.name}.npy", signatures[stays])
+    number = np.full(frame.height, len(RULES))
+    number[verdict["place"]] = verdict["rule"]
+    by_place = pl.Series([*RULES, None], dtype=pl.String).gather(number)
+    return {"funnel": funnel_of(frame["source"], before, by_place, _sizes(signatures)), "repeated_units": _NOTHING}
+
+
+def _sizes(signatures: np.ndarray) -> pl.Series:
+    return pl.Series(np.array(signatures["bytes"])).cast(pl.Int64)
