@@ -106,8 +106,14 @@ class Prefetch:
         if self._stream is None:
             return (inputs, targets, ids), None
         with torch.cuda.stream(self._stream):
-            pinned = [tensor.pin_memory() for tensor in (inputs, targets, ids)]
-            inputs, targets, ids = (tensor.to(self._world.device, non_blocking=True) for tensor in pinned)
+            inputs, targets, ids = (
+                _pinned(tensor).to(self._world.device, non_blocking=True) for tensor in (inputs, targets, ids)
+            )
             copied = torch.cuda.Event()
             copied.record(self._stream)
         return (inputs, targets, ids), copied
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """A copy in pinned memory, in one piece: for rows that are views of longer ones, the host would have to wait."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
