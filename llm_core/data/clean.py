@@ -175,6 +175,8 @@ class _Documents:
     def _drop(self, verdicts: pl.DataFrame) -> None:
         """Part with the documents that have a ``rule``."""
         fails = verdicts["rule"].is_not_null()
+        if not fails.any() and self._dropped:
+            return
         self._dropped.append(self._left.with_columns(verdicts).filter(fails))
         self._left = self._left.filter(~fails)
 

@@ -9,7 +9,7 @@ line without one is a sentence.
 import numpy as np
 
 from llm_core.data.kernels.buffers import Texts
-from llm_core.data.kernels.characters import PUNCTUATION, SENTENCE_END, SPACE, character_table, decode
+from llm_core.data.kernels.characters import LETTER, NUMBER, PUNCTUATION, SENTENCE_END, SPACE, character_table, decode
 from llm_core.data.kernels.compiled import kernel
 from llm_core.data.kernels.words import mix
 
@@ -18,6 +18,7 @@ SHORT_LINE = 30
 
 _NAMES = (
     "characters",
+    "all_lines",
     "lines",
     "line_characters",
     "bullet_lines",
@@ -37,6 +38,7 @@ _NAMES = (
 )
 (
     _CHARACTERS,
+    _ALL_LINES,
     _LINES,
     _LINE_CHARACTERS,
     _BULLETS,
@@ -53,7 +55,7 @@ _NAMES = (
     _ELLIPSES,
     _CURLY_BRACKETS,
     _SENTENCES,
-) = range(17)
+) = range(18)
 
 _BASIS = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
@@ -67,7 +69,7 @@ _BULLET_SIGNS = np.array(sorted(map(ord, "•●‣◦▪▫■□·")), dtype=n
 @kernel
 def _line_counts(data, offsets, table, bullet_signs):  # type: ignore[no-untyped-def]
     documents = len(offsets) - 1
-    counts = np.zeros((17, documents), dtype=np.int64)
+    counts = np.zeros((18, documents), dtype=np.int64)
     most = 0
     for document in range(documents):
         newlines = 0
@@ -85,6 +87,7 @@ def _line_counts(data, offsets, table, bullet_signs):  # type: ignore[no-untyped
         paragraphs, lines, in_paragraph = 0, 0, False
         while at < stop:
             at, value, length = _line(data, at, stop, table, bullet_signs, counts[:, document])
+            counts[_ALL_LINES, document] += 1
             if length == 0:
                 in_paragraph = False
                 continue
@@ -116,49 +119,73 @@ def _line(data, start, stop, table, bullet_signs, counts):  # type: ignore[no-un
     """
     at, value, hashed = start, _BASIS, _BASIS
     length, characters, dots = 0, 0, 0
+    all_characters, sentences, ellipses, hash_signs, curly_brackets = 0, 0, 0, 0, 0
     last, last_flags = np.int64(0), np.uint8(0)
-    is_bullet, after_space, unfinished, terminal, waiting = False, False, False, False, False
+    is_bullet, starred, after_space, unfinished, terminal, waiting = False, False, False, False, False, False
     while at < stop:
+        if length and _is_plain(data[at], table):  # a run of ASCII letters and digits inside a line, which most are
+            first = at
+            while at < stop and _is_plain(data[at], table):
+                value = (value ^ np.uint64(data[at])) * _PRIME
+                at += 1
+            sentences += waiting and not _SMALL_A <= data[first] <= _SMALL_Z
+            all_characters += at - first
+            characters += at - first
+            after_space, unfinished, terminal, waiting = False, True, False, False
+            dots, length, hashed, last, last_flags = 0, characters, value, np.int64(0), np.uint8(LETTER)
+            continue
         code, width = decode(data, at)
         flags = table[code]
-        counts[_CHARACTERS] += 1
+        all_characters += 1
         if code == _NEWLINE:
             at += width
             break
         if not (flags & SPACE and characters == 0):
             characters += 1
-            for place in range(at, at + width):
-                value = (value ^ np.uint64(data[place])) * _PRIME
+            if width == 1:
+                value = (value ^ np.uint64(code)) * _PRIME
+            else:
+                for place in range(at, at + width):
+                    value = (value ^ np.uint64(data[place])) * _PRIME
         at += width
         if flags & SPACE:
             waiting, terminal, after_space = waiting or terminal, False, True
+            is_bullet = is_bullet or (starred and characters == 2)
             continue
         if waiting and not _SMALL_A <= code <= _SMALL_Z:
-            counts[_SENTENCES] += 1
+            sentences += 1
         waiting, unfinished = False, True
         terminal = flags & SENTENCE_END != 0 or (terminal and flags & PUNCTUATION != 0)
         if code == _DOT:
             dots = 1 if after_space else dots + 1
             if dots % 3 == 0:
-                counts[_ELLIPSES] += 1
+                ellipses += 1
         else:
             dots = 0
-        counts[_ELLIPSES] += code == _ELLIPSIS
-        counts[_HASH_SIGNS] += code == _HASH
-        counts[_CURLY_BRACKETS] += code == _CURLY
+        ellipses += code == _ELLIPSIS
+        hash_signs += code == _HASH
+        curly_brackets += code == _CURLY
         if length == 0:
-            spaced = at == stop or table[data[at]] & SPACE != 0  # no byte that starts a longer character is a space
-            is_bullet = code == _HYPHEN or (spaced and code in (_ASTERISK, _PLUS))
+            is_bullet, starred = code == _HYPHEN, code in (_ASTERISK, _PLUS)
             for sign in bullet_signs:
                 is_bullet = is_bullet or code == sign
         after_space, length, hashed, last, last_flags = False, characters, value, code, flags
+    counts[_CHARACTERS] += all_characters
+    counts[_ELLIPSES] += ellipses
+    counts[_HASH_SIGNS] += hash_signs
+    counts[_CURLY_BRACKETS] += curly_brackets
     if length:
-        counts[_SENTENCES] += unfinished
-        counts[_BULLETS] += is_bullet
+        counts[_SENTENCES] += sentences + unfinished
+        counts[_BULLETS] += is_bullet or (starred and length == 1)
         counts[_ELLIPSIS_LINES] += dots >= 3 or last == _ELLIPSIS
         counts[_SENTENCE_LINES] += last_flags & SENTENCE_END != 0
         counts[_SHORT_LINES] += length <= SHORT_LINE
     return at, mix(hashed ^ np.uint64(length)), length
+
+
+@kernel
+def _is_plain(byte, table):  # type: ignore[no-untyped-def]
+    return byte < 0x80 and table[byte] & (LETTER | NUMBER) != 0
 
 
 @kernel
@@ -185,9 +212,10 @@ def _repeated(hashes, lengths, count, keys, used):  # type: ignore[no-untyped-de
 def line_counts(texts: Texts) -> dict[str, np.ndarray]:
     """Per text (int64 [n]), lengths in code points and repeats of earlier lines and paragraphs of the same text:
 
-    ``characters``, ``lines``, ``line_characters``, ``bullet_lines`` (that start with a bullet or hyphen, or with an
-    asterisk or plus and a space), ``ellipsis_lines`` (that end in one), ``sentence_lines`` (that end in a sentence
-    terminal), ``short_lines`` (of at most ``SHORT_LINE`` characters), ``duplicate_lines``,
+    ``characters``, ``all_lines`` (with the blank ones), ``lines``, ``line_characters``, ``bullet_lines`` (that start
+    with a bullet or hyphen, or with an asterisk or plus and a space), ``ellipsis_lines`` (that end in one),
+    ``sentence_lines`` (that end in a sentence terminal), ``short_lines`` (of at most ``SHORT_LINE`` characters),
+    ``duplicate_lines``,
     ``duplicate_line_characters``, ``paragraphs``, ``paragraph_characters``, ``duplicate_paragraphs``,
     ``duplicate_paragraph_characters``, ``hash_signs``, ``ellipses`` (``...`` and ``…``), ``curly_brackets`` (opening
     ones), ``sentences``.

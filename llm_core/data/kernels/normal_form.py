@@ -105,7 +105,7 @@ def _plain_table(plain: bool) -> np.ndarray:
 
 
 @kernel
-def _put_in_order(data, offsets, table, forms, plain, keep, unsure_flag):  # type: ignore[no-untyped-def]
+def _put_in_order(data, offsets, table, forms, plain, simple, keep, unsure_flag):  # type: ignore[no-untyped-def]
     """(bytes, offsets, whether Unicode normalising may change the text); what comes out is never longer."""
     documents = len(offsets) - 1
     output = np.empty(len(data), dtype=np.uint8)
@@ -116,6 +116,12 @@ def _put_in_order(data, offsets, table, forms, plain, keep, unsure_flag):  # typ
         start, at, stop = put, offsets[document], offsets[document + 1]
         content, newlines, kept, after_return, flagged = put, 0, True, False, np.uint8(0)
         while at < stop:
+            if data[at] < 128 and simple[data[at]]:
+                output[put] = data[at]
+                put += 1
+                at += 1
+                content, newlines, after_return = put, 0, False
+                continue
             code, width = decode(data, at)
             form = forms[code]
             first = at
@@ -177,6 +183,13 @@ def _is_kept(flags, form, keep, kept_before):  # type: ignore[no-untyped-def]
     return keep & SYMBOL != 0
 
 
+@cache
+def _simple_table(keep: int) -> np.ndarray:
+    """bool [128]: the ASCII characters that are copied whatever stands around them."""
+    classes, forms = character_table()[:128], _form_table()[:128]
+    return (classes & SPACE == 0) & (forms == 0) & (keep == 0)
+
+
 def put_in_order(texts: Texts, plain_quotes: bool, keep: int, unsure_flag: int) -> tuple[Texts, np.ndarray]:
     r"""``texts`` with plain line ends, no invisible characters, no blank edges; bool [n]: may not be in Unicode's form.
 
@@ -184,7 +197,6 @@ def put_in_order(texts: Texts, plain_quotes: bool, keep: int, unsure_flag: int) 
     characters to keep (those of ``characters``, and ``SYMBOL``), 0 for all; white space always stays. ``unsure_flag``:
     ``NFC_UNSURE``, ``NFKC_UNSURE`` or 0. Applying it twice changes nothing more.
     """
-    data, offsets, unsure = _put_in_order(
-        texts.data, texts.offsets, character_table(), _form_table(), _plain_table(plain_quotes), keep, unsure_flag
-    )
+    tables = (character_table(), _form_table(), _plain_table(plain_quotes), _simple_table(keep))
+    data, offsets, unsure = _put_in_order(texts.data, texts.offsets, *tables, keep, unsure_flag)
     return Texts(data, offsets), unsure

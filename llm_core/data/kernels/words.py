@@ -83,7 +83,7 @@ def _words(data, offsets, table):  # type: ignore[no-untyped-def]
     """``Words``, in one pass: every word is hashed (as ``hash_bytes`` does) while it is read."""
     documents = len(offsets) - 1
     bounds = np.zeros(documents + 1, dtype=np.int64)
-    room = max(16, len(data) // 4)
+    room = len(data)  # as many words as bytes is the most; memory that is not written to is none
     hashes = np.empty(room, dtype=np.uint64)
     lengths = np.empty(room, dtype=np.int32)
     kinds = np.empty(room, dtype=np.uint8)
@@ -101,31 +101,22 @@ def _words(data, offsets, table):  # type: ignore[no-untyped-def]
             while not flags & SPACE and flags & WORD == kind:
                 together |= flags
                 characters += 1
-                for place in range(at, at + width):
-                    value = (value ^ np.uint64(data[place])) * _PRIME
+                if width == 1:
+                    value = (value ^ np.uint64(code)) * _PRIME
+                else:
+                    for place in range(at, at + width):
+                        value = (value ^ np.uint64(data[place])) * _PRIME
                 at += width
                 if at >= stop:
                     break
                 code, width = decode(data, at)
                 flags = table[code]
-            if found == room:
-                room *= 2
-                hashes = _grown(hashes, room)
-                lengths = _grown(lengths, room)
-                kinds = _grown(kinds, room)
             hashes[found] = mix(value ^ np.uint64(at - first))
             lengths[found] = characters
             kinds[found] = together
             found += 1
         bounds[document + 1] = found
     return hashes[:found], lengths[:found], kinds[:found], bounds
-
-
-@kernel
-def _grown(values, room):  # type: ignore[no-untyped-def]
-    grown = np.empty(room, dtype=values.dtype)
-    grown[: len(values)] = values
-    return grown
 
 
 def words(texts: Texts) -> Words:

@@ -61,12 +61,11 @@ def _measured(column: pl.Series, values: Sequence[pl.Expr]) -> list[pl.Series]:
 def without_lines(column: pl.Series, rules: Mapping[str, RuleSpec]) -> tuple[pl.Series, dict[str, dict[str, int]]]:
     """``column`` without the lines that fail, and per rule how many ``lines`` and ``bytes`` (line ends apart) it took.
 
-    Blank lines are not judged. Texts that lose no line stay as they are.
+    The texts are normal: a blank line is empty. It is not judged. Texts that lose no line stay as they are.
     """
     lines = pl.DataFrame({"text": column.str.split("\n")}).with_row_index("place").explode("text")
-    blank = ~lines["text"].str.contains(r"\S")
-    verdicts = line_verdicts(lines, rules).with_columns(rule=pl.when(~blank).then(pl.col("rule")))
-    lines = lines.with_columns(rule=verdicts["rule"])
+    lines = lines.with_columns(rule=line_verdicts(lines, rules)["rule"])
+    lines = lines.with_columns(rule=pl.when(pl.col("text") != "").then(pl.col("rule")))
     failed = lines.filter(pl.col("rule").is_not_null())
     summed = failed.group_by("rule").agg(lines=pl.len(), bytes=pl.col("text").str.len_bytes().sum())
     counts = {rule: {"lines": count, "bytes": size} for rule, count, size in summed.iter_rows()}

@@ -1,4 +1,8 @@
-"""Rules about the lines of a document. Blank lines do not count."""
+"""Rules about the lines of a document.
+
+Of Gopher's two, the share is of all lines, blank ones too, as the implementations in use have it. Elsewhere blank lines
+do not count.
+"""
 
 import polars as pl
 
@@ -7,12 +11,12 @@ from llm_core.data.rules.units import of_lines, share, statistic
 
 def bullet_lines() -> pl.Expr:
     """Share of lines that start with a bullet or hyphen, or an asterisk or plus and a space. Gopher: at most 0.9."""
-    return share(statistic(of_lines, "bullet_lines"), statistic(of_lines, "lines"))
+    return share(statistic(of_lines, "bullet_lines"), statistic(of_lines, "all_lines"))
 
 
 def ellipsis_lines() -> pl.Expr:
     """Share of lines that end in an ellipsis. Gopher: at most 0.3."""
-    return share(statistic(of_lines, "ellipsis_lines"), statistic(of_lines, "lines"))
+    return share(statistic(of_lines, "ellipsis_lines"), statistic(of_lines, "all_lines"))
 
 
 def punctuated_lines() -> pl.Expr:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import polars as pl
 
+from llm_core.data.kernels.buffers import to_texts
+from llm_core.data.kernels.dotted import dotted
+
 # Fixed, and reserved for examples: RFC 2606, RFC 5737, and the North American Numbering Plan's fictitious numbers.
 EMAIL = "email@example.com"
 IP = "192.0.2.1"
@@ -23,7 +26,6 @@ _PHONE = (
 )
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _ADDRESS = re.compile(rf"(?<![\w.])(?:{_BYTE}\.){{3}}{_BYTE}(?!\w|\.\w)", re.ASCII)
-_LIKE_ADDRESS = r"\d\.\d{1,3}\.\d{1,3}\.\d"
 
 # IANA's special-purpose addresses, multicast and the reserved class: (first address, bits that count).
 _NOT_PUBLIC = (
@@ -82,7 +84,7 @@ def _replaced(column: pl.Series, possible: pl.Series, pattern: str, replacement:
 
 
 def _addresses(column: pl.Series, wanted: Callable[[str], bool]) -> Redacted:
-    places = column.str.contains(_LIKE_ADDRESS).arg_true()
+    places = pl.Series(dotted(to_texts(column), 4)).arg_true()
     texts, counts = [], []
     for text in column.gather(places):
         found = [match[0] for match in _ADDRESS.finditer(text) if wanted(match[0])]

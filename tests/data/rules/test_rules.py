@@ -25,7 +25,7 @@ CASES = [
     ("newlines_per_word", "a\nb\n\nc", 2 / 3),
     ("newlines_per_word", "\n\n", 0),
     ("curly_brackets", "{a {b}}", 2),
-    ("bullet_lines", "- a\n\n  * b\n•c\n-dash\n*d*\ne", 4 / 6),
+    ("bullet_lines", "- a\n\n  * b\n•c\n-dash\n*d*\ne", 4 / 7),
     ("ellipsis_lines", "a...\nb… \nc", 2 / 3),
     ("ellipsis_lines", "a... b", 0),
     ("punctuated_lines", 'Done.\n"So?"\nyes。\n\n', 2 / 3),
