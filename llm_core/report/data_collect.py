@@ -22,6 +22,8 @@ STAGES = {
 }
 """The stages that drop documents, in order."""
 LARGEST, PAIRS = 10, 6
+POOL = 1000
+"""Near duplicates that pairs are picked from, those of the lowest identities."""
 NONE = "\N{EN DASH}"
 
 
@@ -185,68 +187,72 @@ def kept(inputs: Inputs) -> list[Excerpt]:
 
 
 def clusters(inputs: Inputs) -> dict[str, Any] | None:
-    """Sizes of clusters, the largest ones, and pairs side by side; None where no documents were alike."""
+    """Sizes of clusters, the largest ones, and pairs side by side; None where no documents were alike.
+
+    Holds some of the clusters in memory, however many there are.
+    """
     artifact = inputs.get("unique_documents")
-    if artifact is None or not (artifact.path / "clusters.parquet").is_file():
+    if artifact is None or not artifact.stats.get("clusters"):
         return None
-    members = pl.read_parquet(artifact.path / "clusters.parquet")
-    if not members.height:
-        return None
-    heads = members.filter("kept").sort("size", "doc_id", descending=[True, False])
+    members = pl.scan_parquet(artifact.path / "clusters.parquet", glob=False)
+    heads = members.filter("kept")
+    bins: Counter[int] = Counter()
+    for size, count in heads.group_by("size").len().collect(engine="streaming").iter_rows():
+        bins[int(size).bit_length() - 1] += count
     return {
-        "sizes": _doublings(heads["size"]),
-        "documents": members.height,
-        "clusters": heads.height,
-        "across": members.group_by("cluster").agg(pl.col("source").n_unique()).filter(pl.col("source") > 1).height,
-        "largest": _largest(artifact, members, heads.head(LARGEST)),
+        "sizes": {str(place): count for place, count in sorted(bins.items())},
+        "documents": members.select(pl.len()).collect(engine="streaming").item(),
+        "clusters": artifact.stats["clusters"],
+        "across": artifact.stats["clusters_across_sources"],
+        "largest": _largest(artifact, members),
         "pairs": _pairs(artifact, members),
     }
 
 
-def _doublings(sizes: pl.Series) -> dict[str, int]:
-    bins = Counter(int(size).bit_length() - 1 for size in sizes)
-    return {str(place): count for place, count in sorted(bins.items())}
-
-
-def _largest(artifact: Artifact, members: pl.DataFrame, heads: pl.DataFrame) -> list[dict[str, Any]]:
+def _largest(artifact: Artifact, members: pl.LazyFrame) -> list[dict[str, Any]]:
+    heads = members.filter("kept").top_k(LARGEST, by=["size", "doc_id"]).collect(engine="streaming")
+    heads = heads.sort("size", "doc_id", descending=True)
+    named = members.filter(pl.col("cluster").is_in(heads["cluster"].to_list()))
+    counted = named.group_by("cluster", "source").agg(pl.len(), pl.col("similarity").min()).collect(engine="streaming")
     texts = texts_of(artifact.path / "parts", heads["doc_id"].to_list())
     rows = []
     for cluster, doc_id, size in heads.select("cluster", "doc_id", "size").iter_rows():
-        own = members.filter(pl.col("cluster") == cluster)
-        sources = sorted(own["source"].value_counts().iter_rows(), key=lambda item: (-item[1], item[0]))
-        text = texts.get(doc_id, {"text": ""})["text"]
+        own = counted.filter(pl.col("cluster") == cluster)
+        sources = sorted(own.select("source", "len").iter_rows(), key=lambda item: (-item[1], item[0]))
         rows.append(
             {
                 "size": exact(size),
                 "sources": ", ".join(f"{source} ({exact(count)})" for source, count in sources),
                 "least": f"{min(own['similarity'].to_list()):.2f}",
                 "doc_id": doc_id,
-                "text": " ".join(text[:400].split())[:160],
+                "text": " ".join(texts[doc_id]["text"][:400].split())[:160],
             }
         )
     return rows
 
 
-def _pairs(artifact: Artifact, members: pl.DataFrame) -> list[dict[str, Any]]:
+def _pairs(artifact: Artifact, members: pl.LazyFrame) -> list[dict[str, Any]]:
     """Near duplicates, from the least alike to the most, each beside the document that stays for it."""
-    near = members.filter(~pl.col("kept") & (pl.col("rule") == "near_duplicate")).sort("similarity", "doc_id")
+    near = members.filter(pl.col("rule") == "near_duplicate").bottom_k(POOL, by="doc_id").collect(engine="streaming")
     if not near.height:
         return []
+    near = near.sort("similarity", "doc_id")
     count = min(PAIRS, near.height)
     chosen = near[[round(place * (near.height - 1) / max(count - 1, 1)) for place in range(count)]]
-    heads = dict(members.filter("kept").select("cluster", "doc_id").iter_rows())
-    pairs = [(row["doc_id"], heads[row["cluster"]], row["similarity"]) for row in chosen.to_dicts()]
-    gone = texts_of(artifact.path / "dropped", [pair[0] for pair in pairs])
-    stays = texts_of(artifact.path / "parts", [pair[1] for pair in pairs])
+    heads = members.filter("kept", pl.col("cluster").is_in(chosen["cluster"].to_list()))
+    staying = dict(heads.select("cluster", "doc_id").collect(engine="streaming").iter_rows())
+    gone = texts_of(artifact.path / "dropped", chosen["doc_id"].to_list())
+    stays = texts_of(artifact.path / "parts", sorted(staying.values()))
     found = []
-    for dropped, left, similarity in pairs:
-        one, other = side_by_side(stays[left]["text"], gone[dropped]["text"])
+    for row in chosen.to_dicts():
+        left, right = stays[staying[row["cluster"]]], gone[row["doc_id"]]
+        one, other = side_by_side(left["text"], right["text"])
         found.append(
             {
-                "similarity": f"{similarity:.2f}",
+                "similarity": f"{row['similarity']:.2f}",
                 "sides": [
-                    {"what": "stays", "row": stays[left], "pieces": one},
-                    {"what": "dropped", "row": gone[dropped], "pieces": other},
+                    {"what": "stays", "row": left, "pieces": one},
+                    {"what": "dropped", "row": right, "pieces": other},
                 ],
             }
         )

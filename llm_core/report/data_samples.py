@@ -40,33 +40,29 @@ Side = list[tuple[str, bool]]
 """Text in pieces, and whether the other document has another piece there."""
 
 
-def some_parts(folder: Path) -> tuple[list[Path], int]:
-    """(the parts of ``folder`` that samples are drawn from, how many there are)."""
-    paths = sorted(folder.glob("*.parquet"))
-    chosen = sorted(paths, key=lambda path: xxh3_64_intdigest(path.name.encode()))[:PARTS]
-    return sorted(chosen), len(paths)
+def some_parts(folder: Path) -> list[Path]:
+    """The parts of ``folder`` that samples are drawn from."""
+    return sorted(sorted(folder.glob("*.parquet"), key=lambda path: xxh3_64_intdigest(path.name.encode()))[:PARTS])
 
 
 def kept_samples(folder: Path) -> list[Excerpt]:
     """Documents that stayed."""
-    paths, _ = some_parts(folder)
+    paths = some_parts(folder)
     if not paths:
         return []
-    documents = pl.scan_parquet(paths, glob=False)
-    chosen = documents.select("doc_id").collect()["doc_id"].sort().head(KEPT)
-    return [_excerpt(row) for row in _rows(documents, chosen)]
+    chosen = pl.scan_parquet(paths, glob=False).select("doc_id").collect()["doc_id"].sort().head(KEPT)
+    return [_excerpt(row) for row in _rows(paths, chosen)]
 
 
 def dropped_samples(folder: Path) -> dict[str, list[tuple[Excerpt, dict[str, Any]]]]:
     """Rule → documents that it dropped, each with what its row says beside the text."""
-    paths, _ = some_parts(folder)
+    paths = some_parts(folder)
     if not paths:
         return {}
-    documents = pl.scan_parquet(paths, glob=False)
-    names = documents.select("doc_id", "rule").collect().sort("doc_id")
+    names = pl.scan_parquet(paths, glob=False).select("doc_id", "rule").collect().sort("doc_id")
     chosen = names.group_by("rule", maintain_order=True).head(PER_RULE)["doc_id"]
     samples: dict[str, list[tuple[Excerpt, dict[str, Any]]]] = {}
-    for row in _rows(documents, chosen):
+    for row in _rows(paths, chosen):
         more = {name: value for name, value in row.items() if name not in Excerpt.__annotations__}
         samples.setdefault(row["rule"], []).append((_excerpt(row), more))
     return dict(sorted(samples.items()))
@@ -74,10 +70,8 @@ def dropped_samples(folder: Path) -> dict[str, list[tuple[Excerpt, dict[str, Any
 
 def texts_of(folder: Path, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """``doc_id`` → row, of those that stand in ``folder``."""
-    paths = sorted(folder.glob("*.parquet"))
-    if not paths or not doc_ids:
-        return {}
-    return {row["doc_id"]: row for row in _rows(pl.scan_parquet(paths, glob=False), pl.Series(sorted(doc_ids)))}
+    rows = _rows(sorted(folder.glob("*.parquet")), pl.Series(doc_ids, dtype=pl.String)) if doc_ids else []
+    return {row["doc_id"]: row for row in rows}
 
 
 def side_by_side(left: str, right: str) -> tuple[Side, Side]:
@@ -97,8 +91,11 @@ def side_by_side(left: str, right: str) -> tuple[Side, Side]:
     return sides
 
 
-def _rows(documents: pl.LazyFrame, doc_ids: pl.Series) -> list[dict[str, Any]]:
-    return documents.filter(pl.col("doc_id").is_in(doc_ids.to_list())).collect().sort("doc_id").to_dicts()
+def _rows(paths: Sequence[Path], doc_ids: pl.Series) -> list[dict[str, Any]]:
+    """The rows of ``doc_ids`` in the order of their identities; one part at a time is in memory."""
+    wanted = pl.col("doc_id").is_in(doc_ids.to_list())
+    found = [pl.scan_parquet(path, glob=False).filter(wanted).collect().to_dicts() for path in paths]
+    return sorted((row for rows in found for row in rows), key=lambda row: str(row["doc_id"]))
 
 
 def _excerpt(row: dict[str, Any]) -> Excerpt:

@@ -123,7 +123,10 @@ def story(folder: Path) -> dict[str, Artifact]:
             "redactions": {"emails": {"matches": 3, "documents": 2}},
             "lengths": {"9": 15, "10": 18}, "languages": {"en": 33, "de": 1},
         },
-        "unique_documents": funnel_stats(gov=counted(8, {}), web=counted(25, {"near_duplicate": 3})),
+        "unique_documents": {
+            **funnel_stats(gov=counted(8, {}), web=counted(25, {"near_duplicate": 3})),
+            "clusters": 1, "clusters_across_sources": 0,
+        },
         "decontaminated_documents": {
             **funnel_stats(gov=counted(8, {}), web=counted(22, {"contaminated": 1})),
             "suites": {"zorro": {"suite": "zorro", "items": 46_000, "texts": 92_000, "texts_too_short": 80_000,

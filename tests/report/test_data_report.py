@@ -89,12 +89,11 @@ def test_the_same_again(built: tuple[Job, dict[str, Any], Page], told: dict[str,
 def test_without_what_is_optional(told: dict[str, Artifact], tmp_path: Path) -> None:
     clean, unique, split = (told[name] for name in ("clean_documents", "unique_documents", "pretraining_documents"))
     stats = {**clean.stats, **{name: {} for name in ("lines", "redactions", "lengths", "languages")}}
-    (tmp_path / "unique").mkdir()
     more = {**split.stats, **funnel_stats(gov=counted(8, {}), web=counted(22, {})), "train_documents": 29}
     inputs = {
         **told,
         "clean_documents": artifact(clean.path, "clean_documents", stats),
-        "unique_documents": artifact(tmp_path / "unique", "unique_documents", unique.stats),
+        "unique_documents": artifact(unique.path, "unique_documents", {**unique.stats, "clusters": 0}),
         "pretraining_documents": artifact(split.path, "pretraining_documents", more),
         "decontaminated_documents": None,
     }
