@@ -13,7 +13,7 @@ class MinHashSpec(Spec):
     """When two documents are near duplicates (Broder, 1997; the parameters of Lee et al., 2022, and FineWeb).
 
     Two documents of Jaccard similarity J share one of the ``bands`` of ``rows`` permutations each with probability
-    1 - (1 - J^rows)^bands: 0.05 at J = 0.5, 0.5 at 0.71, 0.92 at 0.8 for 14 bands of 8.
+    1 - (1 - J^rows)^bands: 0.05 at J = 0.5, 0.56 at 0.7, 0.92 at 0.8 for 14 bands of 8.
     """
 
     shingle_words: Count = 5

@@ -13,7 +13,9 @@ from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.experiment.dedup import DedupSpec, MinHashSpec
 from llm_core.experiment.evaluation import ChecksSpec
-from tests.data.stages import digests, documents, read, run, write
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.job import Job, Runtime
+from tests.data.stages import artifact, digests, documents, read, run, write
 
 EXACT = DedupSpec(method="exact")
 WORDS = [f"word{number}" for number in range(2000)]
@@ -235,3 +237,25 @@ def test_no_documents_at_all(tmp_path):
     stats = run(unique.build, tmp_path / "job", {"documents": clean}, dedup=DedupSpec())
     assert (stats["documents_in"], stats["documents"], stats["duplicate_share"]) == (0, 0, 0.0)
     assert np.load(tmp_path / "job" / "out" / "signatures" / "00000.npy").shape == (0,)
+
+
+def test_a_changed_part_makes_only_its_own_signatures_again(tmp_path):
+    """And only the selection of parts of which other documents stay."""
+    pieces = [documents([prose(10 * part + row) for row in range(3)], origin=f"o{part}") for part in range(6)]
+
+    def counts(name, changed):
+        folder = write(tmp_path / name, *changed)
+        work = tmp_path / f"{name} work"
+        (work / "out").mkdir(parents=True)
+        runtime = Runtime(compute=ComputeSpec(workers=1))
+        inputs = {"documents": artifact(folder)}
+        job = Job("stage", "identity", inputs, work, work / "out", runtime, parts=tmp_path / "parts")
+        unique.build(job, dedup=DedupSpec())
+        return dict(job.part_counts)
+
+    assert counts("a", pieces) == {"found": 0, "made": 12}
+    assert counts("b", pieces) == {"found": 12, "made": 0}
+    other = documents([prose(99)], origin="o2")
+    assert counts("c", [*pieces[:2], other, *pieces[3:]]) == {"found": 10, "made": 2}
+    twin = documents([prose(50)], origin="o2")  # stands in the part after it as well, and comes first
+    assert counts("d", [*pieces[:2], twin, *pieces[3:]]) == {"found": 9, "made": 3}
