@@ -162,11 +162,15 @@ def _written(job: Job, tasks: Sequence[PartTask], minhash: MinHashSpec) -> dict[
     rows = [read_signatures(task.inputs["signatures"].path) for task in tasks]
     heldout = [_signatures(*pair) for pair in zip(rows, written["heldout"], strict=True)]
     index = HeldoutIndex(np.concatenate([np.empty(0, signature_dtype(minhash.permutations)), *heldout]), minhash)
-    found = [index.find(_signatures(*pair)) for pair in zip(rows, written["train"], strict=True)]
+    equal, near = 0, 0
+    for pair in zip(rows, written["train"], strict=True):
+        found = index.find(_signatures(*pair))
+        equal += int(found.equal.sum())
+        near += int((found.near & ~found.equal).sum())
     doc_ids = np.concatenate([np.empty(0, PAIR), *written["train"], *written["heldout"]])
     return {
-        "in_both_splits": sum(int(leaks.equal.sum()) for leaks in found),
-        "nearly_in_both_splits": sum(int((leaks.near & ~leaks.equal).sum()) for leaks in found),
+        "in_both_splits": equal,
+        "nearly_in_both_splits": near,
         "repeated_doc_ids": int((first_of_equals(doc_ids) != np.arange(len(doc_ids))).sum()),
     }
 
