@@ -115,3 +115,10 @@ def test_lines_go_and_are_counted_by_the_first_rule():
     left, counts = without_lines(column, rules)
     assert left.to_list() == ["One two three.\n", "Stays as\u00a0it is. ", "", ""]
     assert counts == {"line_words": {"lines": 3, "bytes": 17}, "line_policy": {"lines": 1, "bytes": 22}}
+
+
+def test_a_rule_of_ones_own(monkeypatch):
+    own = {name: f"tests.data.rules.own:{name}" for name in ("question_marks", "vowels", "from_a_wiki")}
+    monkeypatch.setattr(RULES, "_targets", {**RULES._targets, **own})
+    frame = pl.DataFrame({"text": ["Why? Or why not?"], "source": ["wiki"]})
+    assert document_values(frame, own).row(0) == (2 / 6, 1.0, 1.0)
