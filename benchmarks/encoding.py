@@ -22,7 +22,8 @@ import zstandard
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.batches import batches
 from llm_core.tokens.encoders import Encoder, GigatokenEncoder, HFEncoder, TiktokenEncoder
-from llm_core.tokens.tokenizer import load_tokenizer, train_tokenizer
+from llm_core.tokens.learn import train_tokenizer
+from llm_core.tokens.tokenizer import load_tokenizer
 from tests.tokens.hostile import hostile_sample
 
 THREADS = dict.fromkeys(("POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "2")

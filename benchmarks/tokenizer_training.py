@@ -14,8 +14,9 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from benchmarks.encoding import REPEATS, first_bytes, seconds, texts_in
 from llm_core.experiment.tokens import TokenizerSpec
+from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import special_tokens, train_tokenizer
+from llm_core.tokens.tokenizer import special_tokens
 
 TRAINED_BYTES = 30_000_000
 

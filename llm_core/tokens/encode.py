@@ -21,6 +21,7 @@ from llm_core.tokens.shard_file import open_shard, write_shard
 from llm_core.tokens.tokenizer import UNKNOWN, end_of_text, learned_entries, load_tokenizer, vocabulary_size
 
 _ROUND_TRIPS = 10  # documents of a part that are decoded again
+_LONGEST_DECODED = 1 << 20  # tokens of such a document: decoding takes a Python number for each
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def _read_back(tokens: np.ndarray, borders: np.ndarray, texts: list[str], vocabu
     unknown = vocabulary.tokenizer.token_to_id(UNKNOWN)
     tried, failed = 0, 0
     for number in range(0, len(texts), max(1, len(texts) // _ROUND_TRIPS)):
+        if ends[number] - starts[number] > _LONGEST_DECODED:
+            continue
         ids = tokens[starts[number] : ends[number] - 1].tolist()
         if unknown not in ids:
             failed += vocabulary.tokenizer.decode(ids, skip_special_tokens=False) != texts[number]

@@ -72,15 +72,20 @@ _DISPUTED = (
 )
 _STARTS, _ENDS = (np.array(column, dtype=np.uint32) for column in zip(*_DISPUTED, strict=True))
 
+_AT_ONCE = 1 << 20  # characters
+
 
 def has_disputed(text: str) -> bool:
     """Whether ``text`` holds a character that regex engines of different age take for different things."""
     if text.isascii():
         return False
-    points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-    points = points[points >= _STARTS[0]]
-    ranges = np.searchsorted(_STARTS, points, side="right") - 1
-    return bool((points <= _ENDS[ranges]).any())
+    for start in range(0, len(text), _AT_ONCE):
+        points = np.frombuffer(text[start : start + _AT_ONCE].encode("utf-32-le"), dtype="<u4")
+        points = points[points >= _STARTS[0]]
+        ranges = np.searchsorted(_STARTS, points, side="right") - 1
+        if (points <= _ENDS[ranges]).any():
+            return True
+    return False
 
 
 # Texts on which encoders that are not the same are most likely to differ.

@@ -1,20 +1,11 @@
-"""Byte-level BPE (Sennrich et al., 2016; on bytes: Radford et al., 2019), and how a trained one is opened."""
+"""A tokenizer as a file: how it is opened, and what every stage needs to know of it."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 from tokenizers import Tokenizer
 
-from llm_core.data.kernels.buffers import to_texts
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
-from llm_core.tokens.batches import batches
-from llm_core.tokens.byte_level import ALPHABET, ByteLevelBPE
-from llm_core.tokens.kernels.merges import learn_merges
-from llm_core.tokens.kernels.pieces import PieceCounts
-from llm_core.tokens.patterns import PATTERNS
 
 UNKNOWN = "<|unk|>"
 
@@ -23,38 +14,6 @@ def special_tokens(spec: TokenizerSpec) -> list[str]:
     """The special tokens in the order of their ids, from 0; the first one ends every document."""
     unknown = [] if spec.byte_fallback or UNKNOWN in spec.special_tokens else [UNKNOWN]
     return [*spec.special_tokens, *unknown]
-
-
-def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
-    """A tokenizer of ``spec.vocab_size`` entries or fewer; the same for the same texts in any order.
-
-    Memory holds 4 MiB of text, and some 60 bytes for every byte of the different pieces that the pattern makes of all.
-    Raises ``PedigreeError`` for a special token that is also learned from the text.
-    """
-    counted = PieceCounts(spec.pattern)
-    for batch in batches(texts):
-        counted.add(to_texts(pl.Series(batch, dtype=pl.String)))
-    data, starts, weights = counted.pieces()
-    seen = set(range(256)) if spec.byte_fallback else set(np.unique(data).tolist())
-    entries = [bytes([byte]) for byte in sorted(seen, key=ALPHABET.__getitem__)]
-    ids = np.zeros(256, dtype=np.int64)
-    ids[[entry[0] for entry in entries]] = np.arange(len(entries))
-    special = special_tokens(spec)
-    most = max(0, spec.vocab_size - len(special) - len(entries))
-    merges = []
-    for left, right in learn_merges(data, starts, weights, ids, len(entries), most, spec.min_frequency).tolist():
-        merges.append((entries[left], entries[right]))
-        entries.append(entries[left] + entries[right])
-    learned = [token for token in special if token.encode() in entries]
-    if learned:
-        raise PedigreeError(
-            f"tokenizer.special_tokens: {learned[0]!r} is so frequent in the text that it becomes an ordinary entry; "
-            "choose another, such as <|end|>"
-        )
-    vocab = {entry: number for number, entry in enumerate(entries, start=len(special))}
-    specials = {token: number for number, token in enumerate(special)}
-    bpe = ByteLevelBPE(vocab, merges, specials, PATTERNS[spec.pattern])
-    return bpe.tokenizer(unknown=None if spec.byte_fallback else UNKNOWN)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

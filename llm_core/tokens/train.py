@@ -17,8 +17,9 @@ from llm_core.graph.stage import Check
 from llm_core.tokens.compare import Usage, measured, usage
 from llm_core.tokens.encoders import fastest_encoder
 from llm_core.tokens.importing import import_tokenizer, read_vocabulary
+from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.sample import Sampled, key_tasks, limit, size_up_to, texts_up_to
-from llm_core.tokens.tokenizer import UNKNOWN, learned_entries, special_tokens, train_tokenizer, vocabulary_size
+from llm_core.tokens.tokenizer import UNKNOWN, learned_entries, special_tokens, vocabulary_size
 
 OWN = "this one"
 

@@ -11,9 +11,10 @@ from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens import encoders
 from llm_core.tokens.byte_level import ByteLevelBPE
 from llm_core.tokens.encoders import GigatokenEncoder, HFEncoder, TiktokenEncoder, fastest_encoder
+from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.parity import has_disputed, why_not_by_rank
 from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import load_tokenizer, train_tokenizer
+from llm_core.tokens.tokenizer import load_tokenizer
 from tests.tokens.hostile import hostile_sample, hostile_texts
 
 

@@ -14,8 +14,9 @@ from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.store.digests import file_digest
 from llm_core.tokens import batches, shards
+from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.shard_file import open_shard
-from llm_core.tokens.tokenizer import load_tokenizer, train_tokenizer
+from llm_core.tokens.tokenizer import load_tokenizer
 from tests.data.stages import artifact, digests, documents, run, write
 
 TEXTS = [f"Text {number} with " + "some words " * (number % 13) for number in range(120)]

@@ -8,7 +8,9 @@ from tokenizers import Regex, pre_tokenizers
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
-from llm_core.tokens.tokenizer import PATTERNS, end_of_text, load_tokenizer, special_tokens, train_tokenizer
+from llm_core.tokens.learn import train_tokenizer
+from llm_core.tokens.patterns import PATTERNS
+from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, special_tokens
 
 TEXTS = [f"The function returns item {number} of the list, and raises an error otherwise.\n" for number in range(200)]
 SPECIAL = ("<|endoftext|>", "<|user|>")
@@ -105,6 +107,11 @@ def test_a_piece_without_end_trains_in_time(pattern):
 def test_a_special_token_is_not_empty():
     with pytest.raises(ValueError, match="at least 1 character"):
         TokenizerSpec(special_tokens=("<|end|>", ""))
+
+
+def test_a_special_token_that_is_a_word_of_the_text_is_refused():
+    with pytest.raises(PedigreeError, match="'END' is so frequent in the text that it becomes an ordinary entry"):
+        train_tokenizer(["END END END"], TokenizerSpec(vocab_size=300, special_tokens=("END",)))
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path, path):

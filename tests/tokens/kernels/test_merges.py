@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from llm_core.experiment.tokens import TokenizerSpec
+from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import special_tokens, train_tokenizer
+from llm_core.tokens.tokenizer import special_tokens
 from tests.tokens.hostile import hostile_sample
 
 
