@@ -50,11 +50,15 @@ class Experiment(Spec):
             )
         named = {source.name for source in self.raw.sources}
         trainings = {"training": self.training, **({"proxies.training": self.proxies.training} if self.proxies else {})}
-        for section, training in trainings.items():
-            unknown = sorted(set(training.mixture.weights) - named) if training.mixture else []
+        mentioned = {
+            f"{section}.mixture.weights": set(training.mixture.weights) if training.mixture else set()
+            for section, training in trainings.items()
+        }
+        for place, names in {"dedup.prefer": set(self.dedup.prefer), **mentioned}.items():
+            unknown = sorted(names - named)
             if unknown:
                 raise ValueError(
-                    f"{section}.mixture.weights: no source in raw.sources is called {', '.join(unknown)}; "
+                    f"{place}: no source in raw.sources is called {', '.join(unknown)}; "
                     f"known: {', '.join(sorted(named))}"
                 )
         return self
