@@ -18,7 +18,8 @@ def kernel(function: F) -> F:
     """``function`` compiled by numba on its first call, without the interpreter's lock and without fastmath.
 
     The machine code is kept in ``__pycache__``. numba notices a change of the file that a kernel stands in, but none of
-    the kernels that it calls from other files: so the folder's name holds a digest of all kernels of this package.
+    the kernels that it calls from other files: so the folder's name holds a digest of all folders ``kernels`` of the
+    library, and a kernel calls others from these only.
     """
     before = _CONFIG.CACHE_DIR
     _CONFIG.CACHE_DIR = str(_HERE / "__pycache__" / _sources_digest())
@@ -31,4 +32,5 @@ def kernel(function: F) -> F:
 
 @cache
 def _sources_digest() -> str:
-    return xxh3_64_hexdigest(b"\0".join(path.read_bytes() for path in sorted(_HERE.glob("*.py"))))
+    files = sorted(_HERE.parents[1].glob("*/kernels/*.py"))
+    return xxh3_64_hexdigest(b"\0".join(file.read_bytes() for file in files))
