@@ -106,8 +106,9 @@ def reference(text):
     paragraphs = [part.strip("\n") for part in re.split(r"\n\n+", "\n".join(lines)) if part.strip("\n")]
     sentences = 0
     for line in written:
-        ends = pl.Series([line]).str.count_matches(r"\p{STerm}[\p{P}[\p{S}&&\p{ASCII}]]*\s+(?:[^\sa-z])").item()
-        sentences += ends + 1
+        pieces = pl.Series([line]).str.extract_all(r"\S+")[0]
+        ends = pieces.str.contains(r"\p{STerm}[\p{P}[\p{S}&&\p{ASCII}]]*$") & ~pieces.shift(-1).str.contains("^[a-z]")
+        sentences += int(ends[:-1].sum()) + 1
     return {
         "characters": len(text),
         "all_lines": text.count("\n") + (text != "" and not text.endswith("\n")),
