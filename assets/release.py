@@ -32,7 +32,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     return [
         Stage(
             name="data_report",
-            group="release",
+            group="data",
             description="One self-contained HTML page: the funnel by rule and source, samples, duplicates, tokens.",
             build="llm_core.report.data_report:build",
             checks="llm_core.report.data_report:checks",

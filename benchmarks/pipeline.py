@@ -201,10 +201,16 @@ def _print_speed(results: dict[str, list[dict[str, Any]]], workers: int) -> None
 
 def _print_memory(small: list[dict[str, Any]], large: dict[str, Any], times: int) -> None:
     peak = statistics.median(run["peak"] for run in small)
-    print("\n## Peak memory\n\n| corpus | MB of text | peak of all processes, MB |\n|---|---|---|")
-    print(f"| as it is | {small[0]['bytes'] / 1e6:,.0f} | {peak / 1e6:,.0f} |")
-    print(f"| {times} times | {large['bytes'] / 1e6:,.0f} | {large['peak'] / 1e6:,.0f} |")
-    print(f"\nRatio: {large['peak'] / peak:.2f}. At {times} times the corpus: {sum(large['seconds'].values()):.0f} s.")
+    print("\n## Peak memory\n\n| corpus | MB of text | MB kept | seconds | peak of all processes, MB |")
+    print("|---|---|---|---|---|")
+    for name, run, most in (("as it is", small[0], peak), (f"{times} times", large, large["peak"])):
+        sizes = (run["bytes"], run["kept_bytes"])
+        figures = [f"{size / 1e6:,.0f}" for size in sizes] + [
+            f"{sum(run['seconds'].values()):.0f}",
+            f"{most / 1e6:,.0f}",
+        ]
+        print(f"| {name} | {' | '.join(figures)} |")
+    print(f"\nRatio: {large['peak'] / peak:.2f}.")
 
 
 if __name__ == "__main__":

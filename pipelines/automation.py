@@ -21,7 +21,7 @@ def jobs(graph: Graph) -> list[Any]:
     groups = dg.AssetSelection.groups
     described = {
         "everything": (dg.AssetSelection.all(), "From raw documents to the training report."),
-        "data": (groups("data", "tokens"), "From raw documents to token shards."),
+        "data": (groups("data", "tokens"), "From raw documents to token shards and the data report."),
         "evals": (groups("evaluation", "release"), "Scores, samples and the report of a model that is up to date."),
     }
     return [
