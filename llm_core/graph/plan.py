@@ -104,7 +104,8 @@ class Planner:
                 files += [InputFile(record.path, store.folder(key) / record.path, record.xxh3) for record in records]
         waiting = [name for name in dict.fromkeys(stage.inputs.values()) if items[name].artifact is None]
         more = f", and those of what {' and '.join(waiting)} will make" if waiting else ""
-        notes = [*item.notes, f"parts: {found} found, {missing} to make{more}"]
+        counted = [f"parts: {found} found, {missing} to make{more}"] if found or missing else []
+        notes = [*item.notes, *counted]
         return replace(item, notes=notes, files=sorted(files, key=lambda file: file.name), parts=(found, missing))
 
     def _item(self, stage: Stage, items: dict[str, PlanItem]) -> PlanItem:
