@@ -1,5 +1,6 @@
 """Compilation of kernels, kept on disk and never stale."""
 
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any, TypeVar
 
 import numba
 from xxhash import xxh3_64_hexdigest
+
+from llm_core.store.home import pedigree_home
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,17 +20,21 @@ _CONFIG: Any = numba.config
 def kernel(function: F) -> F:
     """``function`` compiled by numba on its first call, without the interpreter's lock and without fastmath.
 
-    The machine code is kept in ``__pycache__``. numba notices a change of the file that a kernel stands in, but none of
-    the kernels that it calls from other files: so the folder's name holds a digest of all folders ``kernels`` of the
-    library, and a kernel calls others from these only.
+    The machine code is kept in ``__pycache__``, or in ``PEDIGREE_HOME`` where that can't be written. numba notices a
+    change of the file that a kernel stands in, but none of the kernels that it calls from other files: so the folder's
+    name holds a digest of all folders ``kernels`` of the library, and a kernel calls others from these only.
     """
     before = _CONFIG.CACHE_DIR
-    _CONFIG.CACHE_DIR = str(_HERE / "__pycache__" / _sources_digest())
+    _CONFIG.CACHE_DIR = str(_cache() / _sources_digest())
     try:
         compiled: Any = numba.njit(cache=True, nogil=True)(function)
     finally:
         _CONFIG.CACHE_DIR = before
     return compiled
+
+
+def _cache() -> Path:
+    return _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else pedigree_home() / "kernels"
 
 
 @cache
