@@ -91,9 +91,10 @@ def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: Evaluati
 
 
 def heldout_part(work: PartWork, split: SplitSpec) -> dict[str, Any]:
-    """``heldout/NAME.npy``: the signatures of the documents that are held out."""
+    """``signatures/NAME.npy``: those of the documents that are held out. (No name that a document's part may have:
+    a plan takes these files for files of the split.)"""
     rows = read_signatures(work.inputs["signatures"])
-    write_signatures(work.out / "heldout" / f"{work.name}.npy", rows[is_heldout(rows["key"], split)])
+    write_signatures(work.out / "signatures" / f"{work.name}.npy", rows[is_heldout(rows["key"], split)])
     return {}
 
 

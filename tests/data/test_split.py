@@ -7,7 +7,9 @@ from llm_core.data.dedup.signatures import sign, write_signatures
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import DedupSpec, MinHashSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
-from tests.data.stages import digests, documents, read, run, write
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.job import Job, Runtime
+from tests.data.stages import artifact, digests, documents, read, run, write
 from tests.data.test_unique import edited, prose
 
 SPEC = SplitSpec(heldout_share=0.2)
@@ -164,6 +166,16 @@ def test_too_few_documents_for_questions_close_the_gate(tmp_path, monkeypatch):
         assert verdict.passed == passed
     assert "4 held-out documents have the 17 characters" in verdict.message
     assert "lower evaluation.context_characters" in verdict.message
+
+
+def test_what_a_plan_knows_of_the_split_is_not_taken_for_its_documents(tmp_path):
+    """Stages behind it ask for the files of its first map, and pick theirs by the folder."""
+    folder = signed(tmp_path / "d", documents(texts(20)))
+    work = tmp_path / "job"
+    inputs = {"documents": artifact(folder)}
+    job = Job("stage", "identity", inputs, work, work / "out", Runtime(compute=ComputeSpec(workers=1)))
+    made = job.map(split.parts(job.files(), SPEC, MINHASH, EVALUATION), link=False)
+    assert [file.path.split("/")[0] for part in made for file in part.files] == ["signatures"]
 
 
 def test_the_evaluation_changes_no_file(tmp_path):
