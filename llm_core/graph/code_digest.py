@@ -15,6 +15,7 @@ from pathlib import Path
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.errors import PedigreeError
+from llm_core.store.digests import stamp
 
 RUNTIME_ONLY = True
 
@@ -78,8 +79,9 @@ class CodeReader:
 
     def __init__(self, root: Path, packages: tuple[str, ...] = ("llm_core", "assets", "pipelines")) -> None:
         self._root = root
-        self._packages = packages
+        self.packages = packages
         self._modules: dict[str, _Module | None] = {}
+        self._stamps: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._read: dict[str, tuple[str, list[tuple[str, str]]]] = {}
         self._known: dict[tuple[tuple[str, ...], frozenset[str]], dict[str, str]] = {}
 
@@ -93,6 +95,11 @@ class CodeReader:
         if question not in self._known:
             self._known[question] = self._digests(*question)
         return self._known[question]
+
+    def stamps(self, digests: Iterable[str]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """(path, stamp when it was read) of every source file that has one of the definitions in ``digests``."""
+        modules = {name.partition(":")[0] for name in digests}
+        return tuple(self._stamps[name] for name in sorted(modules) if name in self._stamps)
 
     def _digests(self, targets: tuple[str, ...], names: frozenset[str]) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -126,10 +133,11 @@ class CodeReader:
     def _module(self, name: str) -> _Module | None:
         if name not in self._modules:
             self._modules[name] = None
-            if name.split(".")[0] in self._packages:
+            if name.split(".")[0] in self.packages:
                 base = self._root.joinpath(*name.split("."))
                 for path in (base.with_suffix(".py"), base / "__init__.py"):
                     if path.is_file():
+                        self._stamps[name] = str(path), tuple(stamp(path))  # before it is read
                         self._modules[name] = _Module(name, path)
         return self._modules[name]
 
@@ -187,7 +195,7 @@ class CodeReader:
 
     def _follow(self, base: str, path: list[str]) -> Iterator[tuple[str, str]]:
         """What ``base.path[0].path[1]…`` reaches: walk down modules, then take the definition."""
-        if base.split(".")[0] not in self._packages:
+        if base.split(".")[0] not in self.packages:
             return
         while path and self._module(f"{base}.{path[0]}") is not None:
             base, path = f"{base}.{path[0]}", path[1:]

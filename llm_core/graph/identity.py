@@ -9,7 +9,7 @@ from xxhash import xxh3_128_hexdigest
 
 from llm_core.experiment.base import canonical
 from llm_core.graph.code_digest import CodeReader, digest_of
-from llm_core.graph.part import PartTask
+from llm_core.graph.part import PartCode, PartTask
 from llm_core.graph.stage import Stage
 from llm_core.registry import load_object
 
@@ -59,9 +59,10 @@ def code(stage: Stage, reader: CodeReader) -> dict[str, str]:
     return reader.digests(targets, _named(stage.config))
 
 
-def part_code(task: PartTask, reader: CodeReader) -> str:
-    """One digest over all code that a part depends on."""
-    return digest_of(reader.digests([task.target], _named(task.config)))
+def part_code(task: PartTask, reader: CodeReader) -> PartCode:
+    """All code that a part depends on."""
+    digests = reader.digests([task.target], _named(task.config))
+    return PartCode(digest_of(digests), reader.packages, reader.stamps(digests))
 
 
 def _named(config: Mapping[str, Any]) -> frozenset[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.mapping import find_parts, make_parts
-from llm_core.graph.part import InputFile, PartTask
+from llm_core.graph.part import InputFile, PartCode, PartTask
 from llm_core.graph.workers import run_tasks
 from llm_core.store.manifest import Artifact
 from llm_core.store.parts import Part
@@ -20,8 +20,8 @@ def _ignore(*_: Any, **__: Any) -> None:
     pass
 
 
-def _no_code(_: PartTask) -> str:
-    return ""
+def _no_code(_: PartTask) -> PartCode:
+    return PartCode()
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Job:
 
     ``work`` survives a killed attempt and is private to the identity; ``out`` (inside it) becomes the artifact, and is
     empty at the start unless the stage is resumable. ``parts``: the folder of the part store; by default one inside
-    ``work``. ``code``: the digest of the code behind a task. ``part_counts`` counts the parts ``found`` and ``made``.
+    ``work``. ``code``: the code behind a task. ``part_counts`` counts the parts ``found`` and ``made``,
+    each once, by ``own_parts``: what was asked for so far.
     """
 
     stage: str
@@ -58,8 +59,9 @@ class Job:
     out: Path
     runtime: Runtime = field(default_factory=Runtime)
     parts: Path | None = None
-    code: Callable[[PartTask], str] = _no_code
+    code: Callable[[PartTask], PartCode] = _no_code
     part_counts: Counter[str] = field(default_factory=Counter)
+    own_parts: set[Path] = field(default_factory=set)
 
     def path(self, role: str, *parts: str) -> Path:
         """A file or folder of the input that fills ``role``."""
@@ -76,7 +78,8 @@ class Job:
         function raises; parts that are finished by then are found by the next attempt.
         """
         found, pending = find_parts(tasks, self.code, self.parts or self.work / "parts")
-        self.part_counts.update(found=len(tasks) - len(pending), made=len(pending))
+        known = {part.folder for part in found if part is not None} - self.own_parts
+        self.part_counts.update(found=len(known), made=len(pending))
         if pending:
             done = len(tasks) - len(pending)
             self.runtime.log(f"{self.stage}: {done} of {len(tasks)} parts are there, {len(pending)} to be made")
@@ -87,6 +90,7 @@ class Job:
             )
         else:
             made = {}
+        self.own_parts.update(known, (part.folder for part in made.values()))
         parts = [part or made[task.name] for task, part in zip(tasks, found, strict=True)]
         if link:
             for part in parts:

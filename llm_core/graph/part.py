@@ -54,6 +54,15 @@ class PartWork:
 
 
 @dataclass(frozen=True)
+class PartCode:
+    """The code behind a part: its digest, and the files of ``packages`` in which it was read (path, and stamp then)."""
+
+    digest: str = ""
+    packages: tuple[str, ...] = ()
+    files: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
 class PartTask:
     """One part to be made: ``function(work: PartWork, **config) -> stats``, a top-level function of the project.
 

@@ -14,7 +14,7 @@ from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import Recipe, code, part_code, recipe
 from llm_core.graph.job import artifact_files
-from llm_core.graph.part import InputFile, PartTask
+from llm_core.graph.part import InputFile, PartCode, PartTask
 from llm_core.graph.stage import Stage
 from llm_core.registry import load_object
 from llm_core.store.manifest import Artifact, Manifest
@@ -83,8 +83,8 @@ class Planner:
                 items[stage.name] = item
         return list(items.values())
 
-    def part_code(self, task: PartTask) -> str:
-        """The digest of the code behind a part."""
+    def part_code(self, task: PartTask) -> PartCode:
+        """The code behind a part."""
         return part_code(task, self._reader)
 
     def _with_parts(self, stage: Stage, item: PlanItem, items: dict[str, PlanItem]) -> PlanItem:
@@ -95,7 +95,7 @@ class Planner:
         found, missing = 0, 0
         files: list[InputFile] = []
         for task in load_object(stage.parts)(inputs, **stage.config):
-            key = task.key(self.part_code(task))
+            key = task.key(self.part_code(task).digest)
             records = store.known(key)
             if records is None:
                 missing += 1

@@ -23,7 +23,7 @@ def run_on_ray(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Par
     """
     try:
         import ray
-        from ray.exceptions import RayTaskError
+        from ray.exceptions import RayError, RayTaskError
     except ImportError:
         raise PedigreeError("compute.map: ray is not installed; pip install 'pedigree-llm[ray]'") from None
     if not ray.is_initialized():
@@ -51,6 +51,11 @@ def run_on_ray(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Par
             yield ray.get(ready)
     except RayTaskError as error:
         raise error.cause from None
+    except RayError as error:
+        raise PedigreeError(
+            f"compute.map: Ray lost a part ({type(error).__name__}: {str(error).strip()}). If memory ran out, lower "
+            "raw.documents_per_part or give the nodes fewer CPUs; finished parts are kept"
+        ) from None
     finally:
         for reference in running:
             ray.cancel(reference)

@@ -5,6 +5,7 @@ once, in the middle of a part if need be.
 """
 
 import os
+import pickle
 import queue
 import sys
 import threading
@@ -20,18 +21,18 @@ def main() -> None:
     """Serve until the input ends."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a part prints must not get between the answers
-    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
     while True:
-        task = tasks.get()
-        try:
-            answer: tuple[bool, Any] = (True, make_part(task))
+        message = tasks.get()
+        try:  # unpickling imports what makes the part, which may fail like the part itself
+            answer: tuple[bool, Any] = (True, make_part(pickle.loads(message)))  # noqa: S301 (from our own process)
         except Exception as error:
             answer = (False, _portable(error))
         write_message(answers, answer)
 
 
-def _read(tasks: "queue.SimpleQueue[Any]") -> None:
+def _read(tasks: "queue.SimpleQueue[bytes]") -> None:
     """In a thread of its own, so that the end of the input is noticed while a part is being made."""
     try:
         while True:
@@ -42,7 +43,6 @@ def _read(tasks: "queue.SimpleQueue[Any]") -> None:
 
 def _portable(error: Exception) -> Exception:
     """The error itself with its traceback as a note, if it can travel; else one that says the same."""
-    import pickle
     import traceback
 
     trace = "".join(traceback.format_exception(error))

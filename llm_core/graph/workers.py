@@ -98,7 +98,7 @@ class _Worker:
         assert self._process.stdout is not None
         try:
             write_message(self._process.stdin, task)
-            done, result = read_message(self._process.stdout)
+            done, result = pickle.loads(read_message(self._process.stdout))  # noqa: S301 (our own process)
         except (BrokenPipeError, EOFError):
             self._errors.seek(0)
             said = self._errors.read()[-2000:].decode(errors="replace").strip()
@@ -119,10 +119,13 @@ def write_message(stream: IO[bytes], message: Any) -> None:
     stream.flush()
 
 
-def read_message(stream: IO[bytes]) -> Any:
-    """The next object; ``EOFError`` when the other side is gone."""
+def read_message(stream: IO[bytes]) -> bytes:
+    """The next object, still pickled; ``EOFError`` when the other side is gone."""
     head = stream.read(_FRAME)
     if len(head) < _FRAME:
         raise EOFError
-    data = stream.read(int.from_bytes(head, "little"))
-    return pickle.loads(data)  # noqa: S301 (written by our own process)
+    size = int.from_bytes(head, "little")
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data

@@ -8,9 +8,12 @@ import os
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from xxhash import xxh3_128_hexdigest
 
 from llm_core.store.digests import file_digest
 from llm_core.store.files import write_atomically
@@ -67,12 +70,15 @@ class PartStore:
 
     def find(self, name: str, key: str) -> Part | None:
         """The part, its files hashed; a damaged one is removed, so that it is made again."""
-        folder, record = self.folder(key), self._record(key)
+        folder = self.folder(key)
+        if not folder.exists():  # asked first: what is committed a moment later is no damaged part
+            return None
+        record = self._record(key)
         if record is not None:
             files = [FileRecord(**file) for file in record["files"]]
             if all(_is_whole(folder / file.path, file) for file in files):
                 return Part(name, folder, files, record["stats"])
-        if folder.exists():
+        with suppress(FileNotFoundError):  # another process may be removing it too
             shutil.rmtree(folder)
         return None
 
@@ -89,11 +95,11 @@ class PartStore:
             FileRecord(path=path.relative_to(scratch).as_posix(), size=path.stat().st_size, xxh3=file_digest(path))
             for path in paths
         ]
-        record = {"name": name, "files": [file.model_dump() for file in files], "stats": stats}
         stats = json.loads(json.dumps(stats))
+        record = {"name": name, "files": [file.model_dump() for file in files], "stats": stats}
         for path in paths:
             path.chmod(0o444)
-        write_atomically(scratch / RECORD, json.dumps(record, ensure_ascii=False).encode())
+        write_atomically(scratch / RECORD, json.dumps({**record, "seal": _seal(record)}, ensure_ascii=False).encode())
         folder = self.folder(key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -104,18 +110,30 @@ class PartStore:
             shutil.rmtree(scratch)
         return Part(name, folder, files, stats)
 
+    def discard(self, scratch: Path) -> None:
+        """Remove what was not finished."""
+        shutil.rmtree(scratch, ignore_errors=True)
+
     def clear(self) -> None:
         """Remove what killed workers left half-made a day ago; what is younger may be at work, here or elsewhere."""
         for folder in (self.root / "making").glob("*"):
-            if time.time() - folder.stat().st_mtime > _LEFT_BEHIND:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # its part was committed meanwhile
+                if time.time() - folder.stat().st_mtime > _LEFT_BEHIND:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _record(self, key: str) -> dict[str, Any] | None:
         try:
             record = json.loads((self.folder(key) / RECORD).read_bytes())
         except (OSError, ValueError):
             return None
-        return record if isinstance(record, dict) and {"files", "stats"} <= record.keys() else None
+        if not isinstance(record, dict) or record.pop("seal", None) != _seal(record):
+            return None
+        return record
+
+
+def _seal(record: dict[str, Any]) -> str:
+    """A digest of the record, so that damaged statistics are noticed like damaged files."""
+    return xxh3_128_hexdigest(json.dumps(record).encode())
 
 
 def _is_whole(path: Path, record: FileRecord) -> bool:

@@ -3,7 +3,11 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +16,13 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.execute import materialize
 from llm_core.graph.graph import Graph
+from llm_core.graph.identity import part_code
 from llm_core.graph.job import Job, Runtime
-from llm_core.graph.part import InputFile, PartTask
+from llm_core.graph.part import InputFile, PartCode, PartTask
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.home import PROJECT
+from llm_core.store.parts import Part, PartStore
 from llm_core.store.store import Store
 from tests.graph.part_functions import shout, shouting
 
@@ -79,7 +85,7 @@ def test_all_that_goes_into_a_part_is_in_its_key(change: str, tmp_path: Path) ->
         task = PartTask(
             "z" if change == "name" else "a", shout, task.inputs, task.config, {"x": 1} if change == "settings" else {}
         )
-    second = job(tmp_path / "second", code=(lambda _: "new") if change == "code" else lambda _: "")
+    second = job(tmp_path / "second", code=lambda _: PartCode("new" if change == "code" else ""))
     second.map([task])
     assert second.part_counts["made"] == 1
 
@@ -218,3 +224,91 @@ def test_how_many_parts_were_there_is_no_part_of_the_content(tmp_path: Path) -> 
     assert again.verdict == "hit"
     assert again.artifact is not None
     assert again.artifact.manifest.content == first.content
+
+
+def commit(root: Path, key: str = "ab" * 16, **stats: object) -> Part:
+    store = PartStore(root)
+    scratch = store.scratch(key)
+    (scratch / "file").write_text("text")
+    return store.commit("a", key, scratch, stats)
+
+
+def test_a_part_that_another_process_commits_just_now_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, committed = PartStore._record, []
+
+    def late(store: PartStore, key: str) -> dict[str, Any] | None:
+        found = look(store, key)
+        if found is None:
+            monkeypatch.undo()
+            committed.append(commit(store.root, key))
+        return found
+
+    monkeypatch.setattr(PartStore, "_record", late)
+    PartStore(tmp_path).find("a", "ab" * 16)
+    assert all((part.folder / "part.json").is_file() for part in committed)
+
+
+def test_clearing_up_beside_a_worker_that_commits(tmp_path: Path) -> None:
+    making = tmp_path / "making"
+    making.mkdir()
+    (making / "gone").symlink_to(tmp_path / "nothing")  # listed, and not there any more
+    PartStore(tmp_path).clear()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text.replace("100", "900"), lambda text: '{"files": [1], "stats": {}}']
+)
+def test_a_damaged_record_is_noticed(tmp_path: Path, damage: Callable[[str], str]) -> None:
+    part = commit(tmp_path, documents=100)
+    store = PartStore(tmp_path)
+    assert store.find("a", "ab" * 16) == part
+    record = part.folder / "part.json"
+    record.write_text(damage(record.read_text()))
+    assert store.known("ab" * 16) is None
+    assert store.find("a", "ab" * 16) is None
+    assert not part.folder.exists()
+
+
+def test_what_fails_leaves_nothing_half_made(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="raise")
+    with pytest.raises(PedigreeError):
+        job(tmp_path / "first").map(shouting(source))
+    assert not list((tmp_path / "parts/making").iterdir())
+
+
+def test_a_function_that_a_worker_can_not_import_is_an_error_and_no_wait_without_end(tmp_path: Path) -> None:
+    module = types.ModuleType("stands_on_no_disk")
+    exec("def part(work):\n    return {}\n", vars(module))
+    sys.modules["stands_on_no_disk"] = module
+    tasks = [PartTask(name, module.part) for name in "ab"]
+    with pytest.raises(ModuleNotFoundError, match="stands_on_no_disk"):
+        job(tmp_path / "first").map(tasks)
+
+
+def test_parts_that_are_asked_for_twice_are_counted_once(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="two")
+    own = job(tmp_path / "first")
+    own.map(shouting(source), link=False)
+    own.map(shouting(source))
+    assert dict(own.part_counts) == {"found": 0, "made": 2}
+    again = job(tmp_path / "second")
+    again.map(shouting(source), link=False)
+    again.map(shouting(source))
+    assert dict(again.part_counts) == {"found": 2, "made": 0}
+
+
+def test_a_part_is_not_kept_under_the_name_of_code_that_is_gone(tmp_path: Path) -> None:
+    """Workers import when they start: what is edited after the plan read it runs, and the key would not know."""
+    source = texts(tmp_path / "source", a="one")
+    reader = CodeReader(PROJECT, ("llm_core", "tests"))
+    (task,) = shouting(source)
+    as_read = part_code(task, reader)
+    touched = replace(as_read, files=tuple((path, (*known[:1], 1, *known[2:])) for path, known in as_read.files))
+    assert as_read.files
+    assert len(job(tmp_path / "first", code=lambda _: touched).map([task])) == 1  # saved again, and the same
+    other = replace(touched, digest="0" * 32)
+    with pytest.raises(PedigreeError, match="a: the code behind this part is not what it was"):
+        job(tmp_path / "second", code=lambda _: other).map([task])
+    assert not list((tmp_path / "parts/making").iterdir())
