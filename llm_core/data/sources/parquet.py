@@ -20,9 +20,11 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[D
     """A record for every row; memory holds about a row group of the columns that are read."""
     row, size, allowed = 0, 0, FREE_EXPANSION + reading.max_expansion * path.stat().st_size
     try:
-        promised = _promised_bytes(path, reading.text_field)
-        if promised > allowed:
-            raise ExpansionError(f"its column {reading.text_field!r} unpacks to {promised:,} bytes")
+        rows = _promised_rows(path)
+        for column in filter(None, (reading.text_field, reading.url_field)):
+            promised = _promised_bytes(path, column)
+            if promised > allowed:
+                raise ExpansionError(f"its column {column!r} unpacks to {promised:,} bytes")
         for texts, urls in _batches(path, reading):
             for text, url in zip(texts, urls, strict=True):
                 if text is None:
@@ -31,24 +33,36 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[D
                     yield BadRecord(origin, row, TOO_LONG, excerpt(text))
                 else:
                     record = checked(origin, row, text, url)
-                    size += record.size if isinstance(record, Document) else 0
+                    size += record.size + len(url or "") if isinstance(record, Document) else 0
                     yield record
                 row += 1
             if size > allowed:  # a value that is stored once may stand in any number of rows
                 raise ExpansionError(f"its first {row:,} rows hold {size:,} bytes of text")
-    except (pl.exceptions.PolarsError, duckdb.Error, OSError) as error:
-        raise PedigreeError(
-            f"{path}: can't be read as Parquet, after {row} whole records: {error}; fetch the file again"
-        ) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error, OSError) as error:
+        raise _damaged(path, row, str(error)) from None
+    if row != rows:  # a panic in one of polars' threads ends the batches without a word
+        raise _damaged(path, row, f"it says that it holds {rows} rows")
+
+
+def _damaged(path: Path, row: int, why: str) -> PedigreeError:
+    return PedigreeError(f"{path}: can't be read as Parquet, after {row} whole records: {why}; fetch the file again")
+
+
+def _promised_rows(path: Path) -> int:
+    """How many rows the file's own end says it has."""
+    return _asked("SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata(?)", path)
 
 
 def _promised_bytes(path: Path, column: str) -> int:
     """How much the pages of a column unpack to, as the file's own end says; a row group is unpacked whole."""
+    return _asked(
+        "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata(?) WHERE path_in_schema = ?", path, column
+    )
+
+
+def _asked(question: str, path: Path, *more: str) -> int:
     with duckdb.connect(config={"threads": 1}) as connection:
-        answer = connection.execute(
-            "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata(?) WHERE path_in_schema = ?",
-            [glob.escape(str(path)), column],
-        ).fetchone()
+        answer = connection.execute(question, [glob.escape(str(path)), *more]).fetchone()
     return int(answer[0] or 0) if answer else 0
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zlib
+from itertools import islice
 
 import polars as pl
 import pytest
@@ -86,6 +87,38 @@ def test_a_column_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     with pytest.raises(PedigreeError, match=r"expands too far: its column 'text' unpacks to 8,388"):
         records(tmp_path / "[[]b[]][*].parquet")
     assert len(records(tmp_path / "[[]b[]][*].parquet", max_expansion=100_000)) == 1
+
+
+def test_addresses_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "FREE_EXPANSION", 1 << 20)
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"text": ["x"] * 50, "url": ["https://made.example/" + "x" * 100_000] * 50}).write_parquet(path)
+    with pytest.raises(PedigreeError, match=r"a\.parquet: expands too far"):
+        records(path, url_field="url")
+    assert len(records(path)) == 50
+
+
+def test_rows_that_polars_leaves_out_are_noticed(tmp_path, monkeypatch):
+    """A changed bit can make polars read some of the rows, or none, without an error."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"text": [f"text {number}" for number in range(1500)]}).write_parquet(path)
+    all_batches = parquet._batches
+    monkeypatch.setattr(parquet, "_batches", lambda *given: islice(all_batches(*given), 1))
+    with pytest.raises(
+        PedigreeError, match=r"a\.parquet: .* after 1000 whole records: it says .* 1500 rows"
+    ):
+        records(path)
+
+
+def test_a_panic_of_polars_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    def panics(*_):
+        raise pl.exceptions.PanicException("not yet implemented")
+
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"text": ["x"]}).write_parquet(path)
+    monkeypatch.setattr(parquet, "_batches", panics)
+    with pytest.raises(PedigreeError, match=r"a\.parquet: can't be read as Parquet"):
+        records(path)
 
 
 def test_parquet_with_more_than_text(tmp_path):
