@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from llm_core.errors import PedigreeError
 
 Request = tuple[Any, list[int], list[int]]
+Row = tuple[list[int], list[int]]
+"""What the model reads, and what its last positions must predict."""
 
 
 class PedigreeLM(TemplateLM):
@@ -82,22 +84,28 @@ class PedigreeLM(TemplateLM):
 
         A context that is too long loses its beginning. Rows are padded on the right, where nothing looks back.
         """
-        results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
-        lengths = [len(context) + len(continuation) for _text, context, continuation in requests]
-        by_length = sorted(range(len(requests)), key=lambda index: -lengths[index])
-        batches = list(self._batches(by_length, lengths))
-        rows = ([self._row(requests[index][1], requests[index][2]) for index in batch] for batch in batches)
+        rows: list[Row] = []
+        owners: list[int] = []
+        for index, (_text, context, continuation) in enumerate(requests):
+            for row in self._rows(context, continuation):
+                rows.append(row)
+                owners.append(index)
+        results = [(0.0, True)] * len(requests)
+        by_length = sorted(range(len(rows)), key=lambda number: -len(rows[number][0]))
+        batches = list(self._batches(by_length, [len(inputs) + 1 for inputs, _ in rows]))
         done = 0
         with ThreadPoolExecutor(self.workers) as pool:
-            for batch, scores in zip(batches, pool.map(self._score, rows), strict=True):
-                for index, score in zip(batch, scores, strict=True):
-                    results[index] = score
+            scored = pool.map(self._score, ([rows[number] for number in batch] for batch in batches))
+            for batch, scores in zip(batches, scored, strict=True):
+                for number, (nats, greedy) in zip(batch, scores, strict=True):
+                    before, all_greedy = results[owners[number]]
+                    results[owners[number]] = before + nats, all_greedy and greedy
                 done += len(batch)
-                self._advance(done, len(requests))
+                self._advance(done, len(rows))
         return results
 
     def _batches(self, by_length: Sequence[int], lengths: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Requests that are scored at once: ``batch_size`` of the longest, of short ones more with as many tokens."""
+        """Rows that are scored at once: ``batch_size`` of the longest, of short ones more with as many tokens."""
         start = 0
         while start < len(by_length):
             longest = min(lengths[by_length[start]], self.max_length)
@@ -105,20 +113,18 @@ class PedigreeLM(TemplateLM):
             yield by_length[start:stop]
             start = stop
 
-    def _row(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:
-        """What the model reads, and what its last positions must predict."""
+    def _rows(self, context: list[int], continuation: list[int]) -> Iterator[Row]:
+        """The rows that score a continuation: one, or as many as it takes to read it, every token once."""
         assert context, "the first token is predicted from something"
-        if len(continuation) > self.max_length:
-            raise PedigreeError(
-                f"a continuation of {len(continuation)} tokens exceeds the {self.max_length} that the model reads; "
-                "lower evaluation.continuation_characters, or take the suite with such long answers out"
-            )
         if not continuation:
             raise PedigreeError("an answer adds no token to its question; give its suite a 'delimiter' that parts them")
-        return (context + continuation)[-(self.max_length + 1) : -1], continuation
+        tokens = context + continuation
+        for start in range(len(context), len(tokens), self.max_length):
+            stop = min(start + self.max_length, len(tokens))
+            yield tokens[max(0, stop - 1 - self.max_length) : stop - 1], tokens[start:stop]
 
     @torch.inference_mode()
-    def _score(self, rows: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+    def _score(self, rows: list[Row]) -> list[tuple[float, bool]]:
         inputs_BT = torch.full((len(rows), max(len(row) for row, _target in rows)), self._eot, dtype=torch.long)
         for place, (row, _target) in enumerate(rows):
             inputs_BT[place, : len(row)] = torch.tensor(row)

@@ -10,7 +10,6 @@ from lm_eval.api.instance import Instance
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
-from llm_core.errors import PedigreeError
 from llm_core.evals.lm import PedigreeLM
 from llm_core.evals.tasks import continuation_task, heldout_task, score_question
 from llm_core.experiment.model import ModelSpec
@@ -156,6 +155,18 @@ def test_generating_tasks_are_refused(world: World) -> None:
         adapter(world).generate_until([])
 
 
-def test_a_continuation_beyond_the_window_is_refused(world: World) -> None:
-    with pytest.raises(PedigreeError, match=r"lower evaluation\.continuation_characters"):
-        adapter(world).loglikelihood(requests("loglikelihood", [("the", text(1, 30))]))
+def test_a_continuation_beyond_the_window_is_read_in_several(world: World) -> None:
+    lm, context, answer = adapter(world), "the list of", f" {text(1, 30)}"
+    first = world.tokenizer.encode(context).ids
+    ids = first + world.tokenizer.encode(answer).ids
+    assert len(ids) - len(first) > 2 * WINDOW
+    expected = 0.0
+    for start in range(len(first), len(ids), WINDOW):
+        stop = min(start + WINDOW, len(ids))
+        expected += nats(lm.model, ids[max(0, stop - 1 - WINDOW) : stop - 1], ids[start:stop])
+    pairs = [(context, answer), (context, " value"), ("", text(2, 3))]
+    (found, greedy), *others = lm.loglikelihood(requests("loglikelihood", pairs))
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert not greedy
+    alone = [lm.loglikelihood(requests("loglikelihood", [pair]))[0][0] for pair in pairs[1:]]
+    assert [value for value, _ in others] == pytest.approx(alone, abs=1e-4)
