@@ -9,7 +9,7 @@ from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
-from llm_core.data.sources.streams import DamagedError, open_stream, read_lines
+from llm_core.data.sources.streams import DamagedError, ExpansionError, open_stream, read_lines
 from llm_core.errors import PedigreeError
 from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, SuiteSpec
 from llm_core.store.digests import source_digest
@@ -104,6 +104,8 @@ def _keyed_items(suite: SuiteSpec) -> list[tuple[Item, str]]:
                     found.append((_item(suite, _Record(path, number, line)), xxh3_128_hexdigest(line)))
     except DamagedError as error:
         raise PedigreeError(f"{path}: damaged at byte {error.position}: {error}; fetch the file again") from None
+    except ExpansionError as error:
+        raise PedigreeError(f"{path}: {error}, which no suite does; fetch the file again, or unpack it") from None
     except OSError as error:
         raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
     if not found:

@@ -17,7 +17,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model, read_info
 from llm_core.model.generate import generate
-from llm_core.tokens.tokenizer import end_of_text, load_tokenizer
+from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, vocabulary_size
 
 SAMPLES = "samples.jsonl"
 
@@ -36,8 +36,8 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
     path = job.path("tokenizer", "tokenizer.json")
     tokenizer = load_tokenizer(path)
     eot = end_of_text(tokenizer, path)
-    if tokenizer.get_vocab_size() > info["vocab_size"]:
-        raise PedigreeError(f"{path}: has {tokenizer.get_vocab_size()} entries, the model knows {info['vocab_size']}")
+    if vocabulary_size(tokenizer) > info["vocab_size"]:
+        raise PedigreeError(f"{path}: has {vocabulary_size(tokenizer)} ids, the model knows {info['vocab_size']}")
 
     expected = len(sampling.prompts) * len(sampling.temperatures)
     steps = len(sampling.prompts) * sampling.max_new_tokens

@@ -10,7 +10,8 @@ from llm_core.evals.samples import SAMPLES, build, generation_seed, prompt_ids
 from llm_core.experiment.evaluation import ChecksSpec, SamplingSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model
-from tests.evals.conftest import EOT, SPEC, World
+from llm_core.store.manifest import Artifact
+from tests.evals.conftest import EOT, SPEC, World, manifest
 
 SAMPLING = SamplingSpec(prompts=("the list", "raised λ"), temperatures=(0.0, 0.7, 1.5), max_new_tokens=12)
 
@@ -95,6 +96,18 @@ def test_prompts_begin_a_document_and_hold_no_special_token(world: World) -> Non
 def test_another_model_than_described_is_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(PedigreeError, match="another model"):
         build(world.job(tmp_path / "work"), SAMPLING, SPEC.model_copy(update={"qk_norm": True}), seed=5)
+
+
+def test_ids_that_the_model_does_not_know_are_refused(world: World, tmp_path: Path) -> None:
+    """An imported vocabulary has gaps: its highest id counts, and not the number of its entries."""
+    content = json.loads((world.folder / "tokenizer" / "tokenizer.json").read_text())
+    last = max(content["model"]["vocab"], key=content["model"]["vocab"].get)
+    content["model"]["vocab"][last] += 7
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    job = world.job(tmp_path / "work")
+    job.inputs["tokenizer"] = Artifact(tmp_path, manifest("tokenizer"))
+    with pytest.raises(PedigreeError, match="has 327 ids, the model knows 320"):
+        build(job, SAMPLING, SPEC, seed=5)
 
 
 def test_checks(made: tuple[Job, dict]) -> None:
