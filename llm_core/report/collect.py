@@ -185,11 +185,10 @@ def training(inputs: Inputs) -> Facts:
     optimizer, schedule = config["optimizer"], config["schedule"]
     warmup = f", {schedule['warmup_steps']} warm-up" if schedule["warmup_steps"] else ""
     cooldown = f", {schedule['cooldown_steps']} cooldown" if schedule["cooldown_steps"] else ""
-    epochs = stats["tokens"] / max(inputs["token_shards"].stats["train_tokens"], 1)
     return [
         ("Steps", f"{exact(stats['steps'])} of {short(config['batch_tokens'])} tokens"),
-        ("Passes over the data", f"{epochs:.2f}"),
-        ("Sequence length", exact(config["sequence_length"])),
+        *_read(stats),
+        ("Sequence length", _lengths(config)),
         ("Optimiser", f"{optimizer['kind']}, decay {optimizer['weight_decay']:g}"),
         ("Schedule", f"{schedule['kind']}, peak {optimizer['lr']:g}{warmup}{cooldown}"),
         ("Precision", config["precision"]),
@@ -201,6 +200,31 @@ def training(inputs: Inputs) -> Facts:
         ("Validation loss, end", _loss(stats["final_validation_loss"])),
         ("Skipped steps", exact(stats["skipped_steps"])),
     ]
+
+
+def _read(stats: Mapping[str, Any]) -> Facts:
+    """What a run read: how often, of which source in which share, and how much of its batches was padding."""
+    sources = stats["sources"]
+    mixed = list(sources) != ["train"]  # a mixture names its sources; without one, the split is read whole
+    return [
+        (
+            f"Passes over {name}" if mixed else "Passes over the data",
+            f"{found['epochs']:.2f}" + (f", {percent(found['share'])} of the sequences" if mixed else ""),
+        )
+        for name, found in sources.items()
+    ] + [
+        (f"Padding, {name}" if mixed else "Padding", f"{percent(found['padding_share'])} of the batches")
+        for name, found in sources.items()
+        if "padding_share" in found
+    ]
+
+
+def _lengths(config: Mapping[str, Any]) -> str:
+    phases = config.get("sequence_schedule") or [{"from_step": 0, "sequence_length": config["sequence_length"]}]
+    return ", ".join(
+        exact(phase["sequence_length"]) + (f" from step {exact(phase['from_step'] + 1)}" if phase["from_step"] else "")
+        for phase in phases
+    )
 
 
 def model(inputs: Inputs) -> Facts:

@@ -140,6 +140,31 @@ def test_cost_of_gpus(told: dict[str, Artifact]) -> None:
     assert collect.headline(inputs, 0.0)["cost_dollars"] is None
 
 
+def test_what_a_run_read(told: dict[str, Artifact]) -> None:
+    run = told["pretrained_model"]
+    config = run.manifest.config
+
+    def facts(training: dict[str, Any], **stats: Any) -> dict[str, str]:
+        changed = {**config, "training": {**config["training"], **training}}
+        return dict(
+            collect.training({**told, "pretrained_model": artifact(run.path, "m", run_stats(**stats), config=changed)})
+        )
+
+    found = facts({})
+    assert (found["Passes over the data"], found["Sequence length"]) == ("0.63", "256")
+    assert not any(name.startswith("Padding") for name in found)
+    sources = {
+        "books": {"share": 0.25, "epochs": 3.5, "padding_share": 0.125},
+        "web": {"share": 0.75, "epochs": 0.5, "padding_share": 0.5},
+    }
+    found = facts({"mixture": {"weights": {"books": 1.0, "web": 3.0}}, "packing": "pad"}, sources=sources)
+    assert found["Passes over books"] == "3.50, 25.0% of the sequences"
+    assert found["Padding, web"] == "50.0% of the batches"
+    assert "Passes over the data" not in found
+    phases = [{"from_step": 0, "sequence_length": 64}, {"from_step": 100, "sequence_length": 256}]
+    assert facts({"sequence_schedule": phases})["Sequence length"] == "64, 256 from step 101"
+
+
 def test_without_proxy_runs(report_job: MakeJob) -> None:
     job = report_job(ablation_report=None)
     build(job, "tiny", 0.0)
