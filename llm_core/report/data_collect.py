@@ -53,7 +53,10 @@ def flow(artifact: Artifact) -> dict[str, Any]:
 
 
 def unaccounted(inputs: Inputs) -> list[str]:
-    """Where a stage's documents are not, source by source, those that the stage before it left. Should be empty."""
+    """Where a stage's documents are not, source by source, those that the stage before it left. Should be empty.
+
+    The shards are held against the splits as wholes, of which sources are not told apart.
+    """
     before = dict(inputs[RAW].stats["documents_by_source"])
     found = []
     for stage, artifact in dropping(inputs).items():
@@ -69,7 +72,17 @@ def unaccounted(inputs: Inputs) -> list[str]:
     sides = split["train_documents"] + split["heldout_documents"]
     if sides != split["documents"]:
         found.append(f"{SPLIT}: {split['documents']} stayed, {sides} are in the splits")
+    for name, encoded in _shards(inputs)["splits"].items():
+        if encoded["documents"] != split[f"{name}_documents"]:
+            came, read = split[f"{name}_documents"], encoded["documents"]
+            found.append(f"token_shards, {name}: {came} came, {read} are in the shards")
     return found
+
+
+def _shards(inputs: Inputs) -> dict[str, Any]:
+    """The table of contents of the shards."""
+    index: dict[str, Any] = json.loads((inputs["token_shards"].path / "shards.json").read_bytes())
+    return index
 
 
 def text_by_stage(inputs: Inputs) -> list[tuple[str, dict[str, int]]]:
@@ -143,20 +156,39 @@ def drops_by_rule(artifact: Artifact) -> list[tuple[str, dict[str, int]]]:
 
 
 def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
-    """A table: the share of every source's documents that each rule dropped, of those that came to its stage."""
+    """A table: what each rule dropped of every source, and after each stage what stayed; None if nothing was dropped.
+
+    Shares are of the documents of that source that came to the stage.
+    """
     sources = [source for source, count in inputs[RAW].stats["documents_by_source"].items() if count]
     rows = []
     for stage, artifact in dropping(inputs).items():
         found = flow(artifact)
-        for rule, counts in drops_by_rule(artifact):
-            cells = []
-            for source in sources:
-                dropped = found.get(source, {"dropped": {}})["dropped"].get(rule, {"documents": 0})["documents"]
-                cells.append(percent(dropped / found[source]["documents_in"]) if dropped else NONE)
+        came = {source: found[source]["documents_in"] if source in found else 0 for source in sources}
+        rules = [
+            (words(rule), counts, {source: found[source]["dropped"].get(rule) for source in found}, "drop")
+            for rule, counts in drops_by_rule(artifact)
+        ]
+        if rules:
+            rules.append((f"{STAGES[stage]} documents", artifact.stats, found, "level"))
+        for name, counts, by_source, kind in rules:
+            cells = [_cell(by_source.get(source), came[source]) for source in sources]
             rows.append(
-                {"stage": STAGES[stage], "rule": words(rule), "all": exact(counts["documents"]), "cells": cells}
+                {
+                    "name": name,
+                    "all": {"share": exact(counts["documents"]), "counts": in_bytes(counts["bytes"])},
+                    "cells": cells,
+                    "kind": kind,
+                }
             )
     return {"sources": sources, "rows": rows} if rows else None
+
+
+def _cell(counts: Mapping[str, Any] | None, came: int) -> dict[str, str]:
+    if counts is None or not counts["documents"]:
+        return {"share": NONE, "counts": ""}
+    size = in_bytes(counts["bytes"])
+    return {"share": percent(counts["documents"] / came), "counts": f"{exact(counts['documents'])} · {size}"}
 
 
 def drop_samples(inputs: Inputs) -> list[dict[str, Any]]:
@@ -261,9 +293,8 @@ def _pairs(artifact: Artifact, members: pl.LazyFrame) -> list[dict[str, Any]]:
 
 def tokens_by_source(inputs: Inputs) -> list[dict[str, Any]]:
     """(source, tokens, documents, share) of the training split, the largest first."""
-    index = json.loads((inputs["token_shards"].path / "shards.json").read_bytes())
     totals: dict[str, Counter[str]] = {}
-    for shard in index["splits"]["train"]["shards"]:
+    for shard in _shards(inputs)["splits"]["train"]["shards"]:
         totals.setdefault(shard["source"], Counter()).update(tokens=shard["tokens"], documents=shard["documents"])
     total = sum(counts["tokens"] for counts in totals.values())
     return [

@@ -5,9 +5,11 @@ artifacts are sampled from some of their parts, chosen by a hash of their names.
 """
 
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +77,31 @@ def texts_of(folder: Path, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def side_by_side(left: str, right: str) -> tuple[Side, Side]:
-    """Both texts from a little before their first other word, cut into what is equal and what differs."""
-    ours, theirs = (re.findall(r"\s*\S+", text) for text in (left, right))
-    words = [[piece.strip() for piece in pieces] for pieces in (ours, theirs)]  # white space makes no difference
-    pairs = enumerate(zip(*words, strict=False))
-    same = next((place for place, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
-    start = max(same - BEFORE, 0)
-    stop = start + COMPARED
-    sides: tuple[Side, Side] = ([("…", False)], [("…", False)]) if start else ([], [])
-    matcher = SequenceMatcher(None, words[0][start:stop], words[1][start:stop], autojunk=False)
-    for kind, a, b, c, d in matcher.get_opcodes():
-        for side, pieces in zip(sides, (ours[start + a : start + b], theirs[start + c : start + d]), strict=True):
+    """Both texts from a little before their first other word, cut into what is equal and what differs.
+
+    White space makes no difference. Words are read one by one, so that long texts take no more memory.
+    """
+    both = zip_longest(_pieces(left), _pieces(right), fillvalue="")
+    shown: deque[tuple[str, str]] = deque(maxlen=BEFORE + 1)
+    read = 0
+    for read, pair in enumerate(both, start=1):  # noqa: B007 (how many there were)
+        shown.append(pair)
+        if pair[0].strip() != pair[1].strip():
+            break
+    pairs = [*shown, *islice(both, COMPARED - len(shown))]
+    ours, theirs = ([pair[side] for pair in pairs if pair[side]] for side in (0, 1))
+    sides: tuple[Side, Side] = ([("…", False)], [("…", False)]) if read > len(shown) else ([], [])
+    words = [[piece.strip() for piece in pieces] for pieces in (ours, theirs)]
+    for kind, a, b, c, d in SequenceMatcher(None, words[0], words[1], autojunk=False).get_opcodes():
+        for side, pieces in zip(sides, (ours[a:b], theirs[c:d]), strict=True):
             if pieces:
                 side.append(("".join(pieces)[: 4 * EXCERPT], kind != "equal"))
     return sides
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Every word with the white space behind it."""
+    return (found.group() for found in re.finditer(r"\S+\s*", text))
 
 
 def _rows(paths: Sequence[Path], doc_ids: pl.Series) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ SETTINGS: Any = {
     "savefig.dpi": 100,
     "svg.fonttype": "none",
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "xtick.labelsize": 8.5,
     "xtick.major.size": 3,

@@ -86,6 +86,38 @@ def test_the_same_again(built: tuple[Job, dict[str, Any], Page], told: dict[str,
     assert Page((again.out / "data_report.html").read_text(encoding="utf-8")).text == page.text
 
 
+def test_rules_by_source_have_counts_and_bytes(told: dict[str, Artifact]) -> None:
+    table = data_collect.rules_by_source(told)
+    assert table is not None
+    assert table["sources"] == ["gov", "web"]
+    rows = {
+        row["name"]: (row["kind"], *(tuple(cell.values()) for cell in [row["all"], *row["cells"]]))
+        for row in table["rows"]
+    }
+    nothing = ("–", "")
+    assert rows["min words"] == ("drop", ("5", "5.00 kB"), nothing, ("16.7%", "5 · 5.00 kB"))
+    assert rows["clean documents"] == ("level", ("33", "33.0 kB"), ("80.0%", "8 · 8.00 kB"), ("83.3%", "25 · 25.0 kB"))
+    assert rows["near duplicate"][2:] == (nothing, ("12.0%", "3 · 3.00 kB"))
+    assert "split documents" not in rows, "nothing was dropped there"
+
+
+def shards_of(shards: Artifact, folder: Path, **documents: int) -> Artifact:
+    """Shards with other counts of documents."""
+    index = json.loads((shards.path / "shards.json").read_text())
+    for split, count in documents.items():
+        index["splits"][split]["documents"] = count
+    folder.mkdir()
+    (folder / "shards.json").write_text(json.dumps(index))
+    return artifact(folder, "token_shards", shards.stats)
+
+
+def test_documents_that_no_shard_holds_are_told(told: dict[str, Artifact], tmp_path: Path) -> None:
+    assert data_collect.unaccounted(told) == []
+    shards = shards_of(told["token_shards"], tmp_path / "shards", train=27)
+    lost = data_collect.unaccounted({**told, "token_shards": shards})
+    assert lost == ["token_shards, train: 28 came, 27 are in the shards"]
+
+
 def test_without_what_is_optional(told: dict[str, Artifact], tmp_path: Path) -> None:
     clean, unique, split = (told[name] for name in ("clean_documents", "unique_documents", "pretraining_documents"))
     stats = {**clean.stats, **{name: {} for name in ("lines", "redactions", "lengths", "languages")}}
@@ -96,6 +128,7 @@ def test_without_what_is_optional(told: dict[str, Artifact], tmp_path: Path) -> 
         "unique_documents": artifact(unique.path, "unique_documents", {**unique.stats, "clusters": 0}),
         "pretraining_documents": artifact(split.path, "pretraining_documents", more),
         "decontaminated_documents": None,
+        "token_shards": shards_of(told["token_shards"], tmp_path / "shards", train=29),
     }
     job = job_of(inputs, tmp_path)
     found = build(job, "tiny")

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 from hypothesis import given
@@ -53,3 +54,16 @@ def test_what_differs_late_is_shown_from_there() -> None:
     assert one[0] == ("…", False)
     assert [text.strip() for text, differs in one if differs] == ["here"]
     assert [text.strip() for text, differs in other if differs] == ["there"]
+
+
+def test_long_texts_take_no_more_memory_and_long_gaps_no_more_time() -> None:
+    same = "word " * 200_000
+    left, right = f"{same}here", f"{same}there"
+    tracemalloc.start()
+    one, _ = side_by_side(left, right)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    assert one[-1] == ("here", True)
+    gap = "\n" * 1_000_000
+    assert side_by_side(f"a b{gap}", f"a c{gap}")[0][0] == ("a ", False)

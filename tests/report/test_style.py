@@ -23,3 +23,8 @@ def test_drawings_repeat_and_their_ids_differ() -> None:
     assert not ids[0] & ids[1]
     # Every reference inside a drawing still finds its target.
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg("one"))) <= ids[0]
+
+
+def test_names_are_no_formulas() -> None:
+    svg = draw("names", "c", (3, 2), lambda axes: axes.set_title("$x^{$")).svg
+    assert "$x^{$" in svg
