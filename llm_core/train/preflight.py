@@ -17,6 +17,7 @@ from llm_core.model.accounting import (
     logits_bytes_per_token,
     parameter_count,
 )
+from llm_core.train.data import mean_sequence_length
 from llm_core.train.hardware import Hardware, hardware_of
 from llm_core.train.spec import TrainerSpec
 
@@ -110,7 +111,8 @@ def preflight(experiment: Experiment) -> Preflight:
     if memory.total > usable:
         raise PedigreeError(_too_large(experiment, hardware, ranks, memory, usable))
 
-    per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, training.sequence_length)
+    length = round(mean_sequence_length(training))
+    per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, length)
     tokens = training.steps * training.batch_tokens
     speed = None if hardware.peak_flops is None else ranks * hardware.peak_flops * compute.expected_mfu / per_token
     hours = None if speed is None else tokens / speed / 3600

@@ -10,6 +10,7 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.load import load_experiment
+from llm_core.experiment.training import SequencePhase
 from llm_core.train import preflight as module
 from llm_core.train.hardware import Hardware
 from llm_core.train.preflight import estimate_memory, preflight, trainer_spec
@@ -40,6 +41,13 @@ def test_the_full_run(one_billion: Experiment) -> None:
     assert report.hours == pytest.approx(20e9 * per_token / (8 * 989e12 * 0.4) / 3600, rel=1e-3)
     assert report.cost == pytest.approx(report.hours * 8 * 3.0)
     assert report.memory.total < report.usable_memory < report.device_memory == 80_000_000_000
+
+
+def test_shorter_sequences_at_first_take_less_work(one_billion: Experiment) -> None:
+    phases = tuple(SequencePhase(from_step=step, sequence_length=length) for step, length in ((0, 512), (9_536, 2048)))
+    report = preflight(changed(one_billion, training={"sequence_schedule": phases}))
+    saved = preflight(one_billion).flops_per_token - report.flops_per_token
+    assert saved == 12 * 22 * 2048 * (2048 - 1280)
 
 
 def test_a_specification_for_a_bare_machine(one_billion: Experiment, tmp_path: Path) -> None:
