@@ -68,6 +68,8 @@ def data_table(sides: Mapping[str, Side]) -> list[str]:
         ("dropped by rules", "clean_documents", "dropped", exact),
         ("dropped as repeats", "unique_documents", "dropped", exact),
         ("dropped for holding an eval's text", "decontaminated_documents", "dropped", exact),
+        ("held out", "pretraining_documents", "heldout_documents", exact),
+        ("dropped as repeats of what is held out", "pretraining_documents", "dropped", exact),
         ("documents to train on", "pretraining_documents", "train_documents", exact),
         ("text to train on", "pretraining_documents", "train_bytes", in_bytes),
         ("tokens to train on", "token_shards", "train_tokens", short),
