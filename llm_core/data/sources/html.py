@@ -32,7 +32,7 @@ def page_record(
 ) -> Document | BadRecord:
     """The main text of a page as a document. ``content``: at most ``max_record_bytes`` + 1 bytes of it."""
     if len(content) > reading.max_record_bytes:
-        return BadRecord(origin, row, TOO_LONG, url or excerpt(content))
+        return BadRecord(origin, row, TOO_LONG, excerpt(url or content))
     text = main_text(decoded(content, charset))
     if not text:
         return BadRecord(origin, row, NO_TEXT, excerpt(url or content), expected=True)
@@ -48,10 +48,11 @@ def decoded(content: bytes, charset: str | None = None) -> str:
         if content.startswith(mark):
             return content[len(mark) :].decode(marked, errors="replace")
     declared = _DECLARED.search(content[:_DECLARED_WITHIN])
-    for name in (charset, declared.group(1).decode("ascii") if declared else None):
-        encoding = _known(name)
-        if encoding:
-            return content.decode(encoding, errors="replace")
+    by_server, by_page = _known(charset), _known(declared.group(1).decode("ascii") if declared else None)
+    if by_page and by_page.startswith(("utf-16", "utf-32")):
+        by_page = "utf-8"  # what could be read without knowing the encoding is not in that one
+    if by_server or by_page:
+        return content.decode(by_server or by_page or "", errors="replace")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:

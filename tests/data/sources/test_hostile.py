@@ -104,9 +104,7 @@ def test_rows_that_polars_leaves_out_are_noticed(tmp_path, monkeypatch):
     pl.DataFrame({"text": [f"text {number}" for number in range(1500)]}).write_parquet(path)
     all_batches = parquet._batches
     monkeypatch.setattr(parquet, "_batches", lambda *given: islice(all_batches(*given), 1))
-    with pytest.raises(
-        PedigreeError, match=r"a\.parquet: .* after 1000 whole records: it says .* 1500 rows"
-    ):
+    with pytest.raises(PedigreeError, match=r"a\.parquet: .* after 1000 whole records: it says .* 1500 rows"):
         records(path)
 
 

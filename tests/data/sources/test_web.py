@@ -69,6 +69,8 @@ def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
         (b'<meta charset="koi8-r">' + "жук".encode("koi8-r"), None, '<meta charset="koi8-r">жук'),
         (b'<meta charset="koi8-r">' + "жук".encode(), "utf-8", '<meta charset="koi8-r">жук'),
         ("\ufeffжук".encode("utf-16-le"), "koi8-r", "жук"),
+        (b'<meta charset="utf-16">a', None, '<meta charset="utf-16">a'),
+        ("жук".encode("utf-16-le"), "utf-16", "жук"),
         (b"\xef\xbb\xbf\xd0\xb6", "koi8-r", "ж"),
         ("ж".encode(), "no such thing", "ж"),
         ("ж".encode(), "hex", "ж"),
@@ -138,6 +140,70 @@ def test_archives_that_are_none(tmp_path):
     plain.write_bytes(plain.read_bytes() + b"something else\r\n")
     with pytest.raises(PedigreeError, match=r"a\.wet: damaged after 2 records"):
         records(plain)
+
+
+def answered(*headers, body, url="https://made.example/x"):
+    """A WARC record of a server's answer, byte by byte."""
+    answer = "\r\n".join(["HTTP/1.1 200 OK", "Content-Type: text/html", *headers, "", ""]).encode() + body
+    where = f"WARC-Target-URI: {url}\r\n" if url else ""
+    head = f"WARC/1.0\r\nWARC-Type: response\r\n{where}Content-Length: {len(answer)}\r\n\r\n"
+    return head.encode() + answer + b"\r\n\r\n"
+
+
+def test_an_archive_that_is_cut_off_is_never_a_short_one(tmp_path):
+    path = tmp_path / "a.warc"
+    one = answered(body=page().encode())
+    path.write_bytes(one * 3)
+    assert len(records(path)) == 3
+    for cut in (5, 200, one.index(b"\r\n\r\n") + 4 - len(one), one.index(b"HTTP") + 9 - len(one), 60 - len(one)):
+        path.write_bytes((one * 3)[: -abs(cut)])
+        with pytest.raises(PedigreeError, match=r"a\.warc: damaged after 2 records"):
+            records(path)
+
+
+@pytest.mark.parametrize("length", ["400", "430", "x", None])
+def test_a_record_that_is_not_as_long_as_it_says(tmp_path, length):
+    text = TEXT.encode()[:425]
+    head = b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: https://made.example/\r\n"
+    said = f"Content-Length: {length}\r\n".encode() if length else b""
+    wrong, right = head + said + b"\r\n" + text, head + b"Content-Length: 425\r\n\r\n" + text
+    path = tmp_path / "a.wet"
+    path.write_bytes(right + b"\r\n\r\n" + wrong + b"\r\n\r\n" + right + b"\r\n\r\n")
+    with pytest.raises(PedigreeError, match=r"a\.wet: damaged after 1 records"):
+        records(path)
+
+
+def test_a_line_without_an_end_is_no_archive(tmp_path):
+    path = tmp_path / "a.wet"
+    path.write_bytes(b"WARC/1.0\r\nX: " + b"x" * (4 << 20))
+    with pytest.raises(PedigreeError, match=r"a\.wet: damaged after 0 records: a line of headers without an end"):
+        records(path)
+
+
+def test_answers_that_are_packed_or_strange(tmp_path):
+    packed = gzip.compress(page().encode())
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(packed), packed)
+    path = tmp_path / "a.warc"
+    path.write_bytes(
+        answered("Content-Encoding: gzip", body=packed)
+        + answered("Content-Encoding: X-Gzip", "Transfer-Encoding: chunked", body=chunks)
+        + answered("Content-Encoding: gzip", body=page().encode())
+        + answered("Content-Encoding: gzip", body=packed[:-20])
+        + answered("Content-Encoding: made", body=packed)
+        + answered("Content-Encoding: made", "Transfer-Encoding: chunked", body=chunks)
+        + answered(body=page().encode(), url=None)
+        + answered(body=page().encode())
+    )
+    stats = []
+    found = records(path, stats)
+    assert [record.row for record in found if isinstance(record, Document)] == [0, 1, 2, 7]
+    assert {record.text for record in found if isinstance(record, Document)} == {TEXT.strip()}
+    assert [(record.row, record.reason) for record in found if not isinstance(record, Document)] == [
+        (3, "damaged content"),
+        (4, "unknown content encoding"),
+        (5, "unknown content encoding"),
+    ]
+    assert stats[0]["skipped"] == {"response": 1}
 
 
 @pytest.mark.parametrize(("name", "module"), [("a.warc", "warcio.archiveiterator"), ("a.html", "trafilatura")])
