@@ -60,21 +60,28 @@ class ByteLevelBPE:
             kind = model["type"]
         except FileNotFoundError:
             raise PedigreeError(f"{path}: there is no such file") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise PedigreeError(f"{path}: not a tokenizer.json: {error!r}") from None
         if kind != "BPE":
             raise PedigreeError(f"{path}: a tokenizer of type {kind}; only byte-level BPE is supported")
-        _refuse(path, written, model)
         try:
+            _refuse(path, written, model)
             special = {token["content"]: token["id"] for token in written.get("added_tokens") or []}
             vocab = {entry_bytes(name): number for name, number in model["vocab"].items() if name not in special}
             merges = [(entry_bytes(left), entry_bytes(right)) for left, right in map(_pair, model["merges"])]
         except (KeyError, ValueError) as error:
             raise PedigreeError(f"{path}: not byte-level: {error!r} stands for no bytes") from None
+        except (AttributeError, TypeError) as error:
+            raise PedigreeError(f"{path}: not a tokenizer.json: {error}") from None
         numbers = [*vocab.values(), *special.values()]
+        strange = [number for number in numbers if type(number) is not int or number < 0]
+        if strange:
+            raise PedigreeError(f"{path}: not a tokenizer.json: the id {strange[0]!r} is no number from 0 on")
         if len(set(numbers)) != len(numbers):
             raise PedigreeError(f"{path}: two entries of the vocabulary share an id")
-        return cls(vocab, merges, special, _pattern(path, written["pre_tokenizer"]), bool(model.get("ignore_merges")))
+        return cls(
+            vocab, merges, special, _pattern(path, written.get("pre_tokenizer")), bool(model.get("ignore_merges"))
+        )
 
     def tokenizer(self, unknown: str | None = None) -> Tokenizer:
         """The same as a tokenizer; special tokens that are written out in a text stay text.
@@ -122,9 +129,10 @@ def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
         raise PedigreeError(f"{path}: not a tokenizer.json: its model has no {missing[0]!r}")
 
 
-def _pattern(path: Path, written: dict[str, Any] | None) -> str:
+def _pattern(path: Path, written: Any) -> str:
     """The regular expression of the pre-tokenizers that byte-level BPE is written with."""
-    steps = written["pretokenizers"] if written and written["type"] == "Sequence" else [written]
+    sequence = isinstance(written, dict) and written.get("type") == "Sequence"
+    steps = written.get("pretokenizers") if sequence else [written]
     match steps:
         case [{"type": "ByteLevel", "use_regex": True, "add_prefix_space": False}]:
             return PATTERNS["gpt2"]

@@ -7,8 +7,11 @@ its rank) holds no merges. They follow from it: an entry is made of the two that
 import binascii
 from base64 import b64decode
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+
+from tokenizers import Tokenizer
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
@@ -34,11 +37,26 @@ _PUBLISHED = {
 
 
 def externals(tokenizer: TokenizerSpec) -> dict[str, str]:
-    """What the tokenizer stage reads from outside the store, by its place in the experiment."""
+    """What the tokenizer stage reads from outside the store, by its place in the experiment.
+
+    A plan asks for it: so it is here that files which are no vocabularies, or lack what the experiment names, are
+    errors, and not when all documents are read and cleaned.
+    """
     files = {f"compare.{name}": vocabulary for name, vocabulary in sorted(tokenizer.compare.items())}
     if tokenizer.imported is not None:
         files["imported"] = tokenizer.imported
-    return {name: _digest(vocabulary) for name, vocabulary in files.items()}
+    digests = {name: _digest(vocabulary) for name, vocabulary in files.items()}
+    for name, vocabulary in files.items():
+        read = _opened(vocabulary, digests[name])
+        if name == "imported":
+            _special_tokens(Path(vocabulary.file), read, tokenizer)
+    return digests
+
+
+@lru_cache(maxsize=16)
+def _opened(vocabulary: VocabularyFile, _digest: str) -> ByteLevelBPE:
+    """``_entries``, once in a process for a file as it is."""
+    return _entries(vocabulary)[0]
 
 
 def _digest(vocabulary: VocabularyFile) -> str:
@@ -58,7 +76,12 @@ def import_tokenizer(spec: TokenizerSpec) -> ByteLevelBPE:
     assert spec.imported is not None
     path = Path(spec.imported.file)
     read = read_vocabulary(spec.imported)
-    special = _special_tokens(path, read, spec)
+    return ByteLevelBPE(read.vocab, read.merges, _special_tokens(path, read, spec), read.pattern, read.whole_pieces)
+
+
+def _special_tokens(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict[str, int]:
+    """Token → id, in the order of ``spec``; raises ``PedigreeError`` where they or the ids don't fit."""
+    special = _numbered(path, read, spec)
     ids = list(special.values())
     if ids[0] != min(ids):
         raise PedigreeError(
@@ -68,10 +91,10 @@ def import_tokenizer(spec: TokenizerSpec) -> ByteLevelBPE:
     size = max([*read.vocab.values(), *ids]) + 1
     if size > spec.vocab_size:
         raise PedigreeError(f"tokenizer.vocab_size: {spec.vocab_size}, but the ids in {path} go up to {size - 1}")
-    return ByteLevelBPE(read.vocab, read.merges, special, read.pattern, read.whole_pieces)
+    return special
 
 
-def _special_tokens(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict[str, int]:
+def _numbered(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict[str, int]:
     if read.special:
         missing = [token for token in spec.special_tokens if token not in read.special]
         if missing:
@@ -91,6 +114,12 @@ def _special_tokens(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict
 
 def read_vocabulary(vocabulary: VocabularyFile) -> ByteLevelBPE:
     """A vocabulary in either form; raises ``PedigreeError`` for a file that is neither."""
+    read, whole = _entries(vocabulary)
+    return read if whole else _with_merges(Path(vocabulary.file), read)
+
+
+def _entries(vocabulary: VocabularyFile) -> tuple[ByteLevelBPE, bool]:
+    """(the same, but without merges that the file does not hold; whether it holds them)."""
     path = Path(vocabulary.file)
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -102,14 +131,28 @@ def read_vocabulary(vocabulary: VocabularyFile) -> ByteLevelBPE:
         read = ByteLevelBPE.read(path)
         if vocabulary.pattern is not None and PATTERNS[vocabulary.pattern] != read.pattern:
             raise PedigreeError(f"{path}: does not cut text by the pattern {vocabulary.pattern}; leave 'pattern' away")
-        return read
+        _check_whole(path, content, read)
+        return read, True
     ranks = _ranks(path, content)
     if vocabulary.pattern is None:
         raise PedigreeError(
             f"{path}: a file of ranks does not say how text is cut; add 'pattern' (cl100k for cl100k_base, gpt2 for "
             "r50k_base)"
         )
-    return _from_ranks(path, ranks, PATTERNS[vocabulary.pattern])
+    return ByteLevelBPE(ranks, [], {}, PATTERNS[vocabulary.pattern]), False
+
+
+def _check_whole(path: Path, content: bytes, read: ByteLevelBPE) -> None:
+    """Raise where the library can't open it (a merge of no entries), or texts would lose bytes unnoticed."""
+    try:
+        Tokenizer.from_buffer(content)
+    except Exception as error:  # the library raises nothing narrower
+        raise PedigreeError(f"{path}: not a whole tokenizer: {error}") from None
+    missing = [byte for byte in range(256) if bytes([byte]) not in read.vocab]
+    if missing:
+        raise PedigreeError(
+            f"{path}: has no entry for {len(missing)} bytes, {missing[0]} the first: they would vanish from texts"
+        )
 
 
 def _ranks(path: Path, content: bytes) -> dict[bytes, int]:
@@ -137,11 +180,12 @@ def _ranks(path: Path, content: bytes) -> dict[bytes, int]:
     return dict(sorted(ranks.items(), key=lambda item: item[1]))
 
 
-def _from_ranks(path: Path, ranks: dict[bytes, int], pattern: str) -> ByteLevelBPE:
-    """The merges behind the ranks. Entries that no merge makes are there for whole pieces of text."""
+def _with_merges(path: Path, bare: ByteLevelBPE) -> ByteLevelBPE:
+    """With the merges behind the ranks. Entries that no merge makes are there for whole pieces of text."""
+    ranks = bare.vocab
     made = {entry: _merged(entry, ranks) for entry in ranks if len(entry) > 1}
     merges = [(pieces[0], pieces[1]) for pieces in made.values() if len(pieces) == 2]
-    read = ByteLevelBPE(ranks, merges, {}, pattern, whole_pieces=len(merges) < len(made))
+    read = ByteLevelBPE(ranks, merges, {}, bare.pattern, whole_pieces=len(merges) < len(made))
     reason = why_not_by_rank(read)
     if reason is not None:
         raise PedigreeError(f"{path}: can't be imported with the same ids: {reason}")

@@ -139,6 +139,10 @@ def changed(**changes):
     return change
 
 
+SPLIT = {"type": "Split", "pattern": {"Regex": "(("}, "behavior": "Isolated", "invert": False}
+IN_BYTES = {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False, "trim_offsets": True}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -156,14 +160,30 @@ def changed(**changes):
         (changed(model__vocab={"a": 0, "b": 0}), "share an id"),
         (changed(model__merges=[["a", "b", "c"]]), "not byte-level"),
         (lambda written: {**written, "model": {"type": "BPE"}}, "has no 'vocab'"),
+        (changed(model__vocab=["a"]), "not a tokenizer.json: 'list' object"),
+        (changed(model__vocab={"a": "5"}), "the id '5' is no number"),
+        (changed(model__vocab={"a": -5}), "the id -5 is no number"),
+        (changed(model__merges=None), "not a tokenizer.json: 'NoneType'"),
+        (changed(model__merges=[["a", "b"]]), "not a whole tokenizer: .* `ab` out of vocabulary"),
+        (changed(added_tokens=["x"]), "not a tokenizer.json: 'str' object"),
+        (changed(added_tokens=[{"id": "x", "content": "<|endoftext|>", "special": True}]), "the id 'x' is no number"),
+        (changed(pre_tokenizer={"type": "Sequence"}), "cuts text by other means"),
+        (changed(pre_tokenizer__pretokenizers=[SPLIT, IN_BYTES]), "not a whole tokenizer: .*unmatched parenthesis"),
+        (
+            lambda written: changed(
+                model__vocab={name: number for name, number in written["model"]["vocab"].items() if name != "q"}
+            )(written),
+            "no entry for 1 bytes, 113 the first: they would vanish",
+        ),
     ],
 )
 def test_a_tokenizer_that_is_no_byte_level_bpe_is_named(tmp_path, change, message):
     trained = train_tokenizer(["some words"] * 9, TokenizerSpec(vocab_size=265))
     path = tmp_path / "given.json"
     path.write_text(json.dumps(change(json.loads(trained.to_str()))))
-    with pytest.raises(PedigreeError, match=rf"given\.json: .*{message}"):
-        import_tokenizer(spec(path))
+    for read in (import_tokenizer, externals):  # the latter is what a plan asks, before any work
+        with pytest.raises(PedigreeError, match=rf"given\.json: .*{message}"):
+            read(spec(path))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +192,7 @@ def test_a_tokenizer_that_is_no_byte_level_bpe_is_named(tmp_path, change, messag
         (b"\x89PNG\r\n\x1a\n\x00\x00", "line 1: neither a tokenizer.json nor a tiktoken vocabulary"),
         (b"", "the byte 0 is no entry"),
         (b"{ not json", "not a tokenizer.json: JSONDecodeError"),
+        (b'{"a":' * 100_000, "not a tokenizer.json: RecursionError"),
         (b"Once upon a time", "line 1: neither"),
         (b"YQ== 0\nYQ== 1\n", "line 2: neither"),
         (b"YQ== 0\nYg= 1\n", "line 2: neither"),
@@ -182,8 +203,25 @@ def test_a_tokenizer_that_is_no_byte_level_bpe_is_named(tmp_path, change, messag
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path, content, message):
     path = tmp_path / "given"
     path.write_bytes(content)
-    with pytest.raises(PedigreeError, match=rf"given: .*{message}"):
-        import_tokenizer(spec(path, "cl100k"))
+    compared = TokenizerSpec(compare={"other": VocabularyFile(file=str(path), pattern="cl100k")})
+    for read, asked in (
+        (import_tokenizer, spec(path, "cl100k")),
+        (externals, spec(path, "cl100k")),
+        (externals, compared),
+    ):
+        with pytest.raises(PedigreeError, match=rf"given: .*{message}"):
+            read(asked)
+
+
+def test_what_the_experiment_asks_of_a_vocabulary_is_looked_at_before_any_work(tmp_path):
+    path = write_ranks(tmp_path / "given", [*BYTES, b"ab"])
+    assert list(externals(spec(path, "cl100k"))) == ["imported"]
+    with pytest.raises(PedigreeError, match="add 'pattern'"):
+        externals(spec(path))
+    with pytest.raises(PedigreeError, match="'ab' is an ordinary entry"):
+        externals(spec(path, "cl100k", special_tokens=("ab",)))
+    with pytest.raises(PedigreeError, match=r"vocab_size: 260, but the ids in .* go up to 267"):
+        externals(spec(path, "cl100k", vocab_size=260, special_tokens=tuple(f"<|{n}|>" for n in range(11))))
 
 
 def test_two_entries_of_one_rank(tmp_path):
