@@ -45,7 +45,7 @@ def _found(folders: dict[str, Path], experiment: str, document: str) -> History:
         source, slash, origin = place.partition("/")
         if not slash:
             raise PedigreeError(f"{document!r}: a place is written source/origin:row, as in web/crawl.jsonl.zst:17")
-        return history(folders, by_row(source, origin, int(row)))
+        return history(folders, by_row(folders[RAW], source, origin, int(row)))
     return history(folders, document)
 
 

@@ -47,9 +47,29 @@ class History:
     stations: list[Station]
 
 
-def by_row(source: str, origin: str, row: int) -> str:
-    """The identity of the document that stands there."""
-    return document_id(source, origin, row)
+def by_row(raw: Path, source: str, origin: str, row: int) -> str:
+    """The identity of the document that stands there; ``raw``: the artifact of what was read.
+
+    Raises ``PedigreeError`` where there is none: it says why the record was set aside, or that there is no such place.
+    """
+    identity = document_id(source, origin, row)
+    if any(_has(path, pl.col("doc_id") == identity) for path in part_paths(raw / "parts")):
+        return identity
+    place = (pl.col("source") == source) & (pl.col("origin") == origin)
+    for path in sorted((raw / "bad_records").glob("*.parquet")):
+        for record in read_part(path).filter(place & (pl.col("row") == row)).to_dicts():
+            raise PedigreeError(
+                f"{source}/{origin}:{row} was set aside when it was read: {record['reason']}: {record['excerpt']}"
+            )
+    known = any(_has(path, place) for path in part_paths(raw / "parts"))
+    advice = (
+        "its rows count from 0" if known else "origins are written as the column 'origin' of the documents has them"
+    )
+    raise PedigreeError(f"{source}/{origin}:{row}: no document stands there; {advice}")
+
+
+def _has(path: Path, which: pl.Expr) -> bool:
+    return bool(pl.scan_parquet(path, glob=False).filter(which).head(1).select(pl.len()).collect().item())
 
 
 def by_token(shards: Path, split: str, token: int) -> str:

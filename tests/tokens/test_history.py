@@ -6,7 +6,7 @@ import pytest
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.errors import PedigreeError
-from llm_core.tokens.history import history
+from llm_core.tokens.history import by_row, history
 from tests.data.stages import documents, write
 
 
@@ -66,3 +66,16 @@ def test_a_document_on_both_sides_is_an_error(tmp_path: Path) -> None:
     write(made["pretraining_documents"], frame, below="train")
     with pytest.raises(PedigreeError, match="stands on 2 sides"):
         history(made, document_id("made", "made.jsonl", 1))
+
+
+def test_a_place_without_a_document_is_told(tmp_path: Path) -> None:
+    raw = folders(tmp_path, None)["raw_documents"]
+    assert by_row(raw, "made", "made.jsonl", 1) == document_id("made", "made.jsonl", 1)
+    bad = {"source": ["made"], "origin": ["made.jsonl"], "row": [2], "reason": ["empty text"], "excerpt": [" "]}
+    write(raw, pl.DataFrame(bad), below="bad_records")
+    with pytest.raises(PedigreeError, match=r"made/made\.jsonl:2 was set aside when it was read: empty text"):
+        by_row(raw, "made", "made.jsonl", 2)
+    with pytest.raises(PedigreeError, match=r"made/made\.jsonl:3: no document stands there; its rows count from 0"):
+        by_row(raw, "made", "made.jsonl", 3)
+    with pytest.raises(PedigreeError, match=r"other/made\.jsonl:0: no document stands there; origins are written as"):
+        by_row(raw, "other", "made.jsonl", 0)
