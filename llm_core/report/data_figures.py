@@ -87,6 +87,8 @@ def histogram(
     places = np.arange(low, high + 1)
 
     def paint(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         width = 0.84 / len(series)
         for number, (label, found) in enumerate(series):
             heights = [found.get(str(place), 0) for place in places]
@@ -96,7 +98,8 @@ def histogram(
         shown = places[::step]
         axes.set_xticks(shown, [_size(2 ** int(place), unit) for place in shown])
         axes.set_xlim(low - 0.7, max(high, low + 3) + 0.7)
-        label_ticks(axes.yaxis, most=4)
+        label_ticks(axes.yaxis)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_ylabel(text)
         axes.set_xlabel(f"{unit}, and up to twice as many")
         if len(series) > 1:

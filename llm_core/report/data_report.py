@@ -34,7 +34,7 @@ def build(job: Job, title: str) -> dict[str, Any]:
     inputs = job.inputs
     clusters = data_collect.clusters(inputs)
     lost = data_collect.unaccounted(inputs)
-    pictures = {picture.name: picture for picture in _pictures(inputs, clusters)}
+    pictures = {picture.name: picture for picture in pictures_of(inputs, clusters)}
     shown = {
         "results": True,
         "funnel": True,
@@ -114,7 +114,8 @@ def _lead(inputs: data_collect.Inputs) -> str:
     )
 
 
-def _pictures(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) -> list[Picture]:
+def pictures_of(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) -> list[Picture]:
+    """The figures of the page."""
     pictures = [data_figures.by_source(data_collect.text_by_stage(inputs))]
     came = inputs[data_collect.RAW].stats["documents"]
     drops = sorted(
@@ -129,15 +130,15 @@ def _pictures(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) -> l
         rest = sum(count for _, count in drops[RULES_DRAWN:])
         shown = [*drops[:RULES_DRAWN], *([(f"{len(drops) - RULES_DRAWN} other rules", rest)] if rest else [])]
         pictures.append(data_figures.counts("drops", "Documents dropped, by rule", shown, came))
-    lengths = data_facts.lengths(inputs)
+    lengths, languages = data_facts.lengths(inputs), data_facts.languages(inputs)
+    half = bool(lengths and languages)  # they stand side by side
     if lengths:
         pictures.append(
-            data_figures.histogram("lengths", "Length of documents", lengths, "bytes", "documents", half=True)
+            data_figures.histogram("lengths", "Length of documents", lengths, "bytes", "documents", half=half)
         )
-    languages = data_facts.languages(inputs)
     if languages:
         total = sum(count for _, count in languages)
-        pictures.append(data_figures.counts("languages", "Languages", languages, total, half=True))
+        pictures.append(data_figures.counts("languages", "Languages", languages, total, half=half))
     if clusters is not None:
         pictures.append(
             data_figures.histogram(

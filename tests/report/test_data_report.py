@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +7,9 @@ import pytest
 
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
-from llm_core.report import data_collect
+from llm_core.report import data_collect, data_figures, data_report
 from llm_core.report.data_report import SECTIONS, build, checks
+from llm_core.report.figures import FULL, HALF
 from llm_core.store.manifest import Artifact
 from tests.report.conftest import HOSTILE, artifact, job_of
 from tests.report.data_story import counted, funnel_stats, story
@@ -70,6 +72,26 @@ def test_figures_are_small(built: tuple[Job, dict[str, Any], Page]) -> None:
     }  # fmt: skip
     for file in stats["figures"].values():
         assert 1000 < (job.out / file).stat().st_size < 60_000
+
+
+def test_a_figure_without_its_neighbour_is_as_wide_as_the_page(told: dict[str, Artifact], tmp_path: Path) -> None:
+    clean = told["clean_documents"]
+
+    def widths(**changes: dict[str, int]) -> dict[str, float]:
+        inputs = {**told, "clean_documents": artifact(clean.path, "clean_documents", {**clean.stats, **changes})}
+        pictures = data_report.pictures_of(inputs, None)
+        return {picture.name: picture.width for picture in pictures if picture.name in ("lengths", "languages")}
+
+    assert widths() == {"lengths": HALF, "languages": HALF}
+    assert widths(languages={}) == {"lengths": FULL}
+    assert widths(lengths={}) == {"languages": FULL}
+
+
+def test_counts_have_whole_ticks() -> None:
+    picture = data_figures.histogram("sizes", "c", [("clusters", {"1": 2})], "documents", "clusters")
+    labels = re.findall(r">([^<>]+)</text>", picture.svg)
+    assert "1" in labels
+    assert not any("." in label for label in labels)
 
 
 def test_differences_of_a_pair_are_marked(built: tuple[Job, dict[str, Any], Page]) -> None:
