@@ -10,7 +10,7 @@ import polars as pl
 
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
-from llm_core.data.rules.blocked import blocked_urls, blocked_words, entries
+from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
 from llm_core.data.rules.judge import document_verdicts, without_lines
 from llm_core.data.rules.languages import identified, language_model
 from llm_core.errors import PedigreeError
@@ -37,10 +37,11 @@ def externals(cleaning: CleaningSpec) -> dict[str, str]:
 
 def _files(cleaning: CleaningSpec) -> dict[str, InputFile]:
     files = {}
-    for role, spec in ((URL_LIST, cleaning.blocked_urls), (WORD_LIST, cleaning.blocked_words)):
+    lists = ((URL_LIST, cleaning.blocked_urls, addresses), (WORD_LIST, cleaning.blocked_words, entries))
+    for role, spec, check in lists:
         if spec is not None:
             path = Path(spec.path).expanduser()
-            entries(path)
+            check(path)
             files[role] = InputFile.outside(path.name, path)
     if cleaning.language is not None:
         model = language_model()
@@ -119,7 +120,7 @@ class _Documents:
 
     def drop_words(self, path: Path) -> None:
         """Documents with blocked words."""
-        hits = blocked_words(self._left["text"], path)
+        hits = blocked_words(self._left["text"], path, self._cleaning)
         self._drop(pl.DataFrame({"rule": _where(hits > 0, WORD_LIST), "value": hits.cast(pl.Float64)}))
 
     def drop_languages(self, model: Path) -> None:

@@ -1,3 +1,6 @@
+import re
+import time
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -5,6 +8,7 @@ from hypothesis import strategies as st
 
 from llm_core.data import clean
 from llm_core.data.parts import DOCUMENT
+from llm_core.data.rules.blocked import blocked_urls
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import BlockListSpec, CleaningSpec, LanguageSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
@@ -168,6 +172,46 @@ def test_a_file_that_is_no_block_list(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(PedigreeError, match=r"list\.txt"):
         clean.externals(CleaningSpec(blocked_words=BlockListSpec(path=str(path))))
+
+
+def blocked(tmp_path, listed, urls):
+    (tmp_path / "urls.txt").write_text("\n".join(listed))
+    return blocked_urls(pl.Series(urls, dtype=pl.String), tmp_path / "urls.txt").to_list()
+
+
+def test_addresses_are_compared_by_host_and_path(tmp_path):
+    listed = ["a.example:8080", "http://user@b.example./", ".c.example", "bücher.example", "d.example/x/y", "1.2.3.4"]
+    hit = ["http://a.example/", "b.example.", "https://www.c.example/x?y#z", "http://xn--bcher-kva.example/"]
+    hit += ["http://BÜCHER.example", "https://d.example:1/x/y/z", "http://1.2.3.4/", "http://D.example/x/y"]
+    missed = ["http://example/", "http://aa.example", "http://d.example/x", "http://d.example/x/yz", "http://[x/", ""]
+    assert blocked(tmp_path, listed, hit) == [True] * len(hit)
+    assert blocked(tmp_path, listed, [*missed, None]) == [False] * (len(missed) + 1)
+
+
+def test_an_address_of_any_length_is_looked_up_at_once(tmp_path):
+    start = time.perf_counter()
+    assert blocked(tmp_path, ["a.b.example/c/d"], [f"http://a.b.example/{'c/' * 10**6}", "a." * 10**6]) == [
+        False,
+        False,
+    ]
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    "entry", ["*.bad.example", "||bad.example^", "0.0.0.0 bad.example", "bad.example/x?y", "http:///x"]
+)
+def test_an_entry_that_can_match_no_address_is_told(tmp_path, entry):
+    (tmp_path / "urls.txt").write_text(f"good.example\n{entry}\n")
+    with pytest.raises(PedigreeError, match=rf"urls\.txt: '{re.escape(entry)}' is no entry of a list of addresses"):
+        clean.externals(CleaningSpec(blocked_urls=BlockListSpec(path=str(tmp_path / "urls.txt"))))
+
+
+def test_blocked_words_have_the_form_of_the_texts(tmp_path):
+    (tmp_path / "words.txt").write_text("don’t do\ncafe\u0301\nx\u00adyz\n“quoted”\n")
+    lists = {"blocked_words": BlockListSpec(path=str(tmp_path / "words.txt"))}
+    texts = ["I don't do it", "a café", "XYZ", 'a "Quoted" word', "plain", "cafe"]
+    _, kept, _ = cleaned(tmp_path, *texts, **lists)
+    assert kept["text"].to_list() == ["plain", "cafe"]
 
 
 def test_addresses_to_block_where_there_are_none(tmp_path):

@@ -1,7 +1,10 @@
 """Block lists from files: addresses, and words."""
 
+import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -9,9 +12,13 @@ import polars as pl
 
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.data.kernels.words import words
+from llm_core.data.normalise import normalised
 from llm_core.errors import PedigreeError
+from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.store.digests import stamp
 
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_NO_PLACE = re.compile(r"[\s*|^?#]")
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -29,41 +36,71 @@ def entries(path: Path) -> tuple[str, ...]:
     return found
 
 
+class _Listed(NamedTuple):
+    """Hosts, and hosts with paths; how many labels and how many steps of a path the longest of them has."""
+
+    places: frozenset[str]
+    labels: int
+    steps: int
+
+
+def addresses(path: Path) -> _Listed:
+    """The entries of a list of addresses; ``PedigreeError`` for one that no document's address could match."""
+    listed = [_listed_place(path, entry) for entry in entries(path)]
+    labels = max(place.partition("/")[0].count(".") + 1 for place in listed)
+    return _Listed(frozenset(listed), labels, max(place.count("/") for place in listed))
+
+
 def blocked_urls(column: pl.Series, path: Path) -> pl.Series:
     """Whether each URL (null: no) is on the list: by its host or one above it, or by its address or one above it."""
-    listed = _listed(path, tuple(stamp(path)))
-    return pl.Series(
-        [url is not None and any(place in listed for place in _places(url)) for url in column], dtype=pl.Boolean
-    )
+    listed = _addresses(path, tuple(stamp(path)))
+    return pl.Series([url is not None and _is_listed(url, listed) for url in column], dtype=pl.Boolean)
 
 
 @lru_cache(maxsize=1)
-def _listed(path: Path, written: tuple[int, ...]) -> frozenset[str]:  # noqa: ARG001 (a list is read again when it changed)
-    return frozenset(_bare(entry) for entry in entries(path))
+def _addresses(path: Path, written: tuple[int, ...]) -> _Listed:  # noqa: ARG001 (a list is read again when it changed)
+    return addresses(path)
 
 
-def _bare(entry: str) -> str:
-    """Host and path of an entry; scheme and a slash at the end do not count."""
-    return entry.partition("://")[2].rstrip("/") if "://" in entry else entry.rstrip("/")
+def _listed_place(path: Path, entry: str) -> str:
+    if _HOST.fullmatch(entry):
+        return entry
+    host, steps = _place(entry)
+    if not host or _NO_PLACE.search(entry):
+        raise PedigreeError(
+            f"{path}: {entry!r} is no entry of a list of addresses: give a host (which stands for all below it), or a "
+            "host and the start of a path, without wildcards and without what follows a ? or #"
+        )
+    return "/".join([host, *steps])
 
 
-def _places(url: str) -> list[str]:
-    """Everything that an entry for ``url`` could say: a.b.c, b.c, c, a.b.c/d, a.b.c/d/e."""
+def _is_listed(url: str, listed: _Listed) -> bool:
+    """By a.b.c/d/e: whether a.b.c, b.c, c, a.b.c/d or a.b.c/d/e is listed."""
+    host, steps = _place(url.lower(), listed.steps)
+    labels = host.split(".")[-listed.labels :]
+    return any(".".join(labels[start:]) in listed.places for start in range(len(labels))) or any(
+        "/".join([host, *steps[:count]]) in listed.places for count in range(1, len(steps) + 1)
+    )
+
+
+def _place(address: str, most: int = -1) -> tuple[str, list[str]]:
+    """Host, and the first ``most`` steps of the path, of an address in lower case; scheme and port do not count."""
     try:
-        parts = urlsplit(url.lower() if "://" in url else f"http://{url.lower()}")
-        host = parts.hostname or ""
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        host = (parts.hostname or "").strip(".")
     except ValueError:
-        return []  # no address at all, so none that is listed
-    labels = host.split(".")
-    hosts = [".".join(labels[start:]) for start in range(len(labels))]
-    steps = parts.path.strip("/").split("/") if parts.path.strip("/") else []
-    return hosts + [f"{host}/{'/'.join(steps[:count])}" for count in range(1, len(steps) + 1)]
+        return "", []  # no address at all, so none that is listed
+    if not host.isascii():
+        with suppress(UnicodeError):
+            host = host.encode("idna").decode("ascii")
+    path = parts.path.strip("/")
+    return host, path.split("/", most)[: None if most < 0 else most] if path else []
 
 
-def blocked_words(column: pl.Series, path: Path) -> pl.Series:
-    """How often words and phrases of the list occur in each text, whatever their case."""
+def blocked_words(column: pl.Series, path: Path, cleaning: CleaningSpec) -> pl.Series:
+    """How often words and phrases of the list occur in each text (in the normal form), whatever their case."""
     found = words(to_texts(column.str.to_lowercase()))
-    phrases = _phrases(path, tuple(stamp(path)))
+    phrases = _phrases(path, tuple(stamp(path)), cleaning.unicode_form, cleaning.plain_quotes)
     hits = np.zeros(len(found.hashes) + 1, dtype=np.int64)
     ends = np.repeat(found.bounds[1:], np.diff(found.bounds))
     rolled = np.zeros(len(found.hashes), dtype=np.uint64)
@@ -78,9 +115,15 @@ def blocked_words(column: pl.Series, path: Path) -> pl.Series:
 
 
 @lru_cache(maxsize=1)
-def _phrases(path: Path, written: tuple[int, ...]) -> dict[int, np.ndarray]:  # noqa: ARG001 (as above)
-    """Number of words → hashes of the phrases of that many words."""
-    found = words(to_texts(pl.Series(entries(path))))
+def _phrases(
+    path: Path,
+    written: tuple[int, ...],  # noqa: ARG001 (as above)
+    form: Literal["NFC", "NFKC", "none"],
+    plain_quotes: bool,
+) -> dict[int, np.ndarray]:
+    """Number of words → hashes of the phrases of that many words, in the form that the texts have."""
+    listed = normalised(pl.Series(entries(path)), CleaningSpec(unicode_form=form, plain_quotes=plain_quotes))
+    found = words(to_texts(listed.str.to_lowercase()))
     phrases: dict[int, list[np.uint64]] = {}
     for start, stop in zip(found.bounds[:-1], found.bounds[1:], strict=True):
         value = np.zeros(1, dtype=np.uint64)
