@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -6,6 +8,7 @@ from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.presets import PRESETS
 from llm_core.registries import LINE_RULES
+from llm_core.store.home import PROJECT
 
 MINIMAL = """
 model: {d_model: 32, n_layers: 1, n_heads: 2, n_kv_heads: 2, d_ff: 64}
@@ -69,3 +72,12 @@ def test_where_a_list_lies_does_not_count():
 def test_what_is_wrong_is_said(settings, message):
     with pytest.raises(ValidationError, match=message):
         CleaningSpec(**settings)
+
+
+def test_the_readmes_experiment_has_the_presets_own_bounds(tmp_path):
+    (block,) = re.findall(r"```yaml\n(# mine\.yaml\n.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    path = tmp_path / "mine.yaml"
+    path.write_text(block.replace("extends: ", f"extends: {PROJECT}/"))
+    cleaning = load_experiment(path).cleaning
+    assert cleaning.rules == CleaningSpec(preset="fineweb").rules
+    assert cleaning.redactions == ("emails", "ips", "phones")
