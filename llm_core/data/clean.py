@@ -12,7 +12,7 @@ from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
 from llm_core.data.rules.judge import document_verdicts, without_lines
-from llm_core.data.rules.languages import identified, language_model
+from llm_core.data.rules.languages import check_known, identified, language_model
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
@@ -31,7 +31,10 @@ NOTABLE_OTHER_LANGUAGES = 0.5
 
 
 def externals(cleaning: CleaningSpec) -> dict[str, str]:
-    """Digests of the block lists and of the language model; raises ``PedigreeError`` when one is missing or no list."""
+    """Digests of the block lists and of the language model.
+
+    Raises ``PedigreeError`` when one is missing or no list, and for a language that the model does not know.
+    """
     return {name: file.digest for name, file in _files(cleaning).items()}
 
 
@@ -45,6 +48,7 @@ def _files(cleaning: CleaningSpec) -> dict[str, InputFile]:
             files[role] = InputFile.outside(path.name, path)
     if cleaning.language is not None:
         model = language_model()
+        check_known(cleaning.language.keep, model)
         files[LANGUAGE] = InputFile.outside(model.name, model)
     return files
 

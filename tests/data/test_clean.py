@@ -132,6 +132,11 @@ def test_without_the_package_it_is_said_what_to_install(monkeypatch):
         clean.externals(CleaningSpec(language=LanguageSpec(keep=("en",))))
 
 
+def test_a_language_that_the_model_does_not_know_is_told_before_any_work():
+    with pytest.raises(PedigreeError, match=r"language\.keep: eng, jp: lid\.176 knows no such language; it knows af, "):
+        clean.externals(CleaningSpec(language=LanguageSpec(keep=("jp", "en", "eng"))))
+
+
 def test_block_lists(tmp_path):
     (tmp_path / "urls.txt").write_text("# hosts\nBad.example\nhttps://good.example/ads/\n")
     (tmp_path / "words.txt").write_text("foo\nbar  baz\n")

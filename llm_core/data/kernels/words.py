@@ -1,4 +1,4 @@
-r"""Words. One definition, for rules, near-duplicates and n-gram overlap alike.
+r"""Words. One definition, for all rules and for block lists. (Folded texts have words of their own: ``data.keys``.)
 
 A word is a longest run of word characters (letters, marks, digits, connectors such as ``_`` and the two joiners:
 ``\w`` of UTS #18), or a longest run of other characters that are not white space (a *symbol word*):
@@ -122,15 +122,6 @@ def _words(data, offsets, table):  # type: ignore[no-untyped-def]
 def words(texts: Texts) -> Words:
     """All words of ``texts``."""
     return Words(*_words(texts.data, texts.offsets, character_table()))
-
-
-def word_hashes(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of all words, symbol words included, of texts in buffers (``buffers.Texts``), in their order.
-
-    (uint64 [words], int64 [n + 1]): the words of text ``i`` are ``hashes[bounds[i] : bounds[i + 1]]``.
-    """
-    found = words(Texts(data, offsets))
-    return found.hashes, found.bounds
 
 
 def words_of(text: str) -> list[str]:

