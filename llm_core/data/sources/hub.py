@@ -63,8 +63,10 @@ class HubDataset:
 
     def commit_now(self) -> str:
         """The commit that ``revision`` (a branch, a tag) stands for at this moment."""
-        found = self._json(f"{_endpoint()}/api/datasets/{self._repo}/revision/{quote(self._revision, safe='')}")
-        return str(found[0]["sha"])
+        url = f"{_endpoint()}/api/datasets/{self._repo}/revision/{quote(self._revision, safe='')}"
+        found = self._json(url)
+        with self._expecting(url):
+            return str(found[0]["sha"])
 
     def files(self) -> list[HubFile]:
         """All files by name. What a commit holds never changes: the Hub is asked once."""
@@ -74,13 +76,19 @@ class HubDataset:
         except (OSError, ValueError, TypeError):
             pass  # never asked, or not whole: the Hub answers
         url = f"{_endpoint()}/api/datasets/{self._repo}/tree/{self._revision}?recursive=true"
-        files = sorted(
-            (_hub_file(entry) for page in self._json(url) for entry in page if entry["type"] == "file"),
-            key=lambda file: file.path,
-        )
+        pages = self._json(url)
+        with self._expecting(url):
+            files = sorted(
+                (_hub_file(entry) for page in pages for entry in page if entry["type"] == "file"),
+                key=lambda file: file.path,
+            )
         for file in files:
-            if PurePosixPath(file.path).is_absolute() or ".." in PurePosixPath(file.path).parts:
-                raise PedigreeError(f"{self._named(file.path)}: a name that leads out of the dataset; don't use it")
+            path = PurePosixPath(file.path)
+            nameless = any(character == "\0" or "\ud800" <= character < "\ue000" for character in file.path)
+            if path.is_absolute() or ".." in path.parts or nameless:
+                raise PedigreeError(
+                    f"{self._named(ascii(file.path))}: a name that leads out of the dataset, or is none; don't use it"
+                )
         write_atomically(memory, json.dumps([asdict(file) for file in files]).encode())
         return files
 
@@ -127,7 +135,7 @@ class HubDataset:
         headers = {"Range": f"bytes={have}-"} if have else {}
         with self._answer(url, self._named(file.path), headers) as answer:
             if answer.status_code == _NOTHING_LEFT or (answer.status_code == _WHOLE and have):
-                partial.unlink()  # the server does not continue: from the start, then
+                partial.unlink(missing_ok=True)  # the server does not continue: from the start, then
                 have = 0
             if answer.status_code == _NOTHING_LEFT:
                 raise _NotYetError(f"the server has nothing after byte {have}")
@@ -139,6 +147,16 @@ class HubDataset:
                         break
         if have < file.size:
             raise _NotYetError(f"the connection ended at byte {have} of {file.size}")
+
+    @contextmanager
+    def _expecting(self, url: str) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypeError, ValueError) as error:
+            raise PedigreeError(
+                f"{self._named()}: {url} answers otherwise than the Hub does ({type(error).__name__}: {error}); look "
+                "at HF_ENDPOINT"
+            ) from None
 
     def _json(self, url: str) -> list[Any]:
         """The answer, and those that it says follow it."""
@@ -164,6 +182,8 @@ class HubDataset:
         token = os.environ.get("HF_TOKEN", "").strip()
         # Not huggingface_hub's own headers: to make these, it asks the Hub for more, and says more about this machine.
         headers = {"User-Agent": "pedigree-llm", "Accept-Encoding": "identity", **headers}
+        if not (token.isascii() and token.isprintable()):
+            raise PedigreeError(f"{what}: HF_TOKEN holds characters that are in no token; set it again")
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:
@@ -175,6 +195,8 @@ class HubDataset:
             raise PedigreeError(
                 f"{what}: HF_HUB_OFFLINE is set; unset it, or give a 'local_folder' with the files"
             ) from None
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
+            raise PedigreeError(f"{what}: {_endpoint()} is no address of a Hub: {error}; look at HF_ENDPOINT") from None
         except httpx.TransportError as error:
             raise _NotYetError(f"no connection to {_endpoint()}: {error or type(error).__name__}") from None
 

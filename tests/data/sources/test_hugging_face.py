@@ -12,7 +12,7 @@ from llm_core.data.sources.hugging_face import HuggingFace
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.sources import HuggingFaceSource, RawSpec
-from tests.data.sources.hub_server import COMMIT, REPO, HubServer
+from tests.data.sources.hub_server import COMMIT, REPO, HubServer, send
 from tests.data.sources.units import made
 from tests.data.stages import digests, read, run
 from tests.experiment.test_load import MINIMAL
@@ -178,6 +178,46 @@ def test_an_invalid_token_is_told_and_not_shown(server, monkeypatch):
     with pytest.raises(PedigreeError, match="HF_TOKEN is not valid here") as caught:
         texts()
     assert "hf_secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["hf_se\ncret", "hf_s\u00e9cret"])
+def test_a_token_that_can_be_none_is_told_and_not_shown(server, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(PedigreeError, match="HF_TOKEN holds characters that are in no token") as caught:
+        texts()
+    assert "cret" not in str(caught.value)
+    assert server.asked.total() == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"<html>", "no JSON"),
+        (b"null", "answers otherwise than the Hub does"),
+        (b'{"error": "no"}', "answers otherwise than the Hub does"),
+        (b'[{"type": "file", "path": "data/a.parquet"}]', "answers otherwise than the Hub does"),
+        (b'[{"type": "file", "path": "data/../../a.jsonl", "size": 1, "oid": "0"}]', "leads out of the dataset"),
+        (b'[{"type": "file", "path": "data/\\ud800.jsonl", "size": 1, "oid": "0"}]', r"ud800\.jsonl.*, or is none"),
+        (b'[{"type": "file", "path": "data/\\u0000.jsonl", "size": 1, "oid": "0"}]', r"x00\.jsonl.*, or is none"),
+    ],
+)
+def test_strange_answers_are_told(server, monkeypatch, answer, said):
+    monkeypatch.setattr(server, "listing", lambda request, _: send(request, 200, answer))
+    with pytest.raises(PedigreeError, match=said) as caught:
+        texts()
+    assert f"source 'hugging_face': {REPO}@{COMMIT[:12]}" in str(caught.value)
+
+
+def test_redirects_without_end_are_told(server):
+    server.faults[TREE] = [(302, {"Location": server.url + TREE})] * 99
+    with pytest.raises(PedigreeError, match="is no address of a Hub: Exceeded maximum allowed redirects"):
+        texts()
+
+
+def test_a_server_that_has_nothing_is_told(server):
+    server.faults[place("data/b.jsonl")] = [(416, {})] * 99
+    with pytest.raises(PedigreeError, match=rf"data/b\.jsonl: the server has nothing after byte 0 \({hub.TRIES} tries"):
+        texts()
 
 
 @pytest.mark.parametrize("path", [TREE, place("data/b.jsonl")])
