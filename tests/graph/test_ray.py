@@ -45,6 +45,10 @@ def test_two_nodes_make_the_same_parts_as_this_process(
     with pytest.raises(PedigreeError, match="t3: asked to fail"):
         jobs["ray"].map(shouting(source), link=False)
 
+    texts(source, t3="die")
+    with pytest.raises(PedigreeError, match=r"Ray lost a part \(WorkerCrashedError.*lower\s+raw.documents_per_part"):
+        jobs["ray"].map(shouting(source), link=False)
+
 
 def test_a_cluster_that_does_not_answer_is_an_error_at_once(tmp_path: Path) -> None:
     if ray.is_initialized():
