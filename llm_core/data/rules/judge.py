@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from llm_core.data.rules.units import Batch
+from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.registries import LINE_RULES, RULES
 from llm_core.registry import load_object
@@ -32,7 +33,14 @@ def line_verdicts(lines: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.Data
 
 def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
     measured = frame.with_columns(_measured(frame["text"], list(values.values())))
-    return measured.select(value.cast(pl.Float64).alias(name) for name, value in values.items())
+    found = measured.select(value.cast(pl.Float64).alias(name) for name, value in values.items())
+    for column in found:
+        without = column.null_count() + int(column.is_nan().sum())
+        if without:  # neither is outside any bounds, or inside
+            raise PedigreeError(
+                f"the rule {column.name!r} gives no number for {without} of {len(column)} texts; mend it"
+            )
+    return found
 
 
 def _verdicts(values: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:

@@ -18,3 +18,13 @@ def vowels() -> pl.Expr:
 def from_a_wiki() -> pl.Expr:
     """1 if the document comes from a wiki: rules may look at its other columns."""
     return pl.col("source") == "wiki"
+
+
+def of_long_texts() -> pl.Expr:
+    """The length of long texts; null for others, which is a mistake."""
+    return pl.when(text().str.len_bytes() > 10).then(text().str.len_bytes())
+
+
+def digits_per_letter() -> pl.Expr:
+    """Not a number for texts with neither, which is a mistake."""
+    return text().str.count_matches(r"\d") / text().str.count_matches(r"\p{L}")

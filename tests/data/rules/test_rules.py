@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.data.rules.judge import document_values, document_verdicts, line_values, without_lines
+from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.registries import LINE_RULES, RULES
 
@@ -122,3 +123,11 @@ def test_a_rule_of_ones_own(monkeypatch):
     monkeypatch.setattr(RULES, "_targets", {**RULES._targets, **own})
     frame = pl.DataFrame({"text": ["Why? Or why not?"], "source": ["wiki"]})
     assert document_values(frame, own).row(0) == (2 / 6, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["of_long_texts", "digits_per_letter"])
+def test_a_rule_that_gives_no_number_is_told(monkeypatch, name):
+    monkeypatch.setattr(RULES, "_targets", {**RULES._targets, name: f"tests.data.rules.own:{name}"})
+    frame = pl.DataFrame({"text": ["?", "longer than that", "!"]})
+    with pytest.raises(PedigreeError, match=rf"the rule '{name}' gives no number for 2 of 3 texts"):
+        document_verdicts(frame, {name: RuleSpec(min=1)})
