@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,18 @@ def test_an_encoder_that_is_wrong_is_not_taken(path, monkeypatch):
 
 def test_a_vocabulary_without_all_bytes_is_for_hf_alone(tmp_path):
     path = save(tmp_path, train_tokenizer(["abc abd"] * 5, TokenizerSpec(vocab_size=300, byte_fallback=False)))
+    assert fastest_encoder(path).name == "tokenizers"
+
+
+def test_a_pattern_that_was_never_compared_is_for_hf_alone(tmp_path):
+    """This one gigatoken takes, passes the test at the start with, and cuts some hostile texts by in another way."""
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    lead, end = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    words = f"{lead}{upper}*{lower}+{end}|{lead}{upper}+{lower}*{end}"
+    pattern = words + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    trained = train_tokenizer(hostile_sample(300, seed=5), TokenizerSpec(vocab_size=500))
+    read = ByteLevelBPE.read(save(tmp_path, trained))
+    path = save(tmp_path, replace(read, pattern=pattern).tokenizer())
     assert fastest_encoder(path).name == "tokenizers"
 
 
