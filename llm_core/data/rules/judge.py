@@ -10,6 +10,9 @@ from llm_core.experiment.cleaning import RuleSpec
 from llm_core.registries import LINE_RULES, RULES
 from llm_core.registry import load_object
 
+_LINES_AT_ONCE = 1 << 19
+"""So that lines of two bytes don't take a hundred times their room."""
+
 
 def document_values(frame: pl.DataFrame, rules: Iterable[str]) -> pl.DataFrame:
     """The value of every one of ``rules`` (a column each, Float64) for every row of ``frame`` with its ``text``."""
@@ -72,8 +75,9 @@ def without_lines(column: pl.Series, rules: Mapping[str, RuleSpec]) -> tuple[pl.
     The texts are normal: a blank line is empty. It is not judged. Texts that lose no line stay as they are.
     """
     lines = pl.DataFrame({"text": column.str.split("\n")}).with_row_index("place").explode("text")
-    lines = lines.with_columns(rule=line_verdicts(lines, rules)["rule"])
-    lines = lines.with_columns(rule=pl.when(pl.col("text") != "").then(pl.col("rule")))
+    starts = range(0, max(1, lines.height), _LINES_AT_ONCE)
+    rule = pl.concat(line_verdicts(lines.slice(start, _LINES_AT_ONCE), rules)["rule"] for start in starts)
+    lines = lines.with_columns(rule=pl.when(pl.col("text") != "").then(rule))
     failed = lines.filter(pl.col("rule").is_not_null())
     summed = failed.group_by("rule").agg(lines=pl.len(), bytes=pl.col("text").str.len_bytes().sum())
     counts = {rule: {"lines": count, "bytes": size} for rule, count, size in summed.iter_rows()}
