@@ -98,6 +98,15 @@ class HubDataset:
 
     def fetch(self, file: HubFile) -> Path:
         """The file on this machine, whole. Continues what was broken off; another process that is at it is awaited."""
+        try:
+            return self._fetch(file)
+        except OSError as error:
+            raise PedigreeError(
+                f"{self._named(file.path)}: can't be kept in {self._folder}: {error.strerror or error}; what is "
+                "there is kept: run again when there is room, or set PEDIGREE_HOME to another disk"
+            ) from None
+
+    def _fetch(self, file: HubFile) -> Path:
         target = self.place(file)
         partial = self._folder / "partial" / file.digest.replace(":", "-")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 
 import polars as pl
 import pytest
@@ -206,6 +208,17 @@ def test_strange_answers_are_told(server, monkeypatch, answer, said):
     with pytest.raises(PedigreeError, match=said) as caught:
         texts()
     assert f"source 'hugging_face': {REPO}@{COMMIT[:12]}" in str(caught.value)
+
+
+def test_a_disk_that_is_full_is_told(server, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(HubDataset, "_continue", full)
+    with pytest.raises(
+        PedigreeError, match=r"data/.*: can't be kept in .*hub.*: No space left on device; .* run again"
+    ):
+        texts()
 
 
 def test_redirects_without_end_are_told(server):
