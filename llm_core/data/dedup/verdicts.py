@@ -15,7 +15,7 @@ RULES = ("exact_duplicate", "near_duplicate", "repeated_units")
 """The last one is of documents of which nothing is left without the units that repeat."""
 
 VERDICT = np.dtype([("place", "<u4"), ("rule", "u1"), ("value", "<f8"), ("kept", PAIR)])
-"""A document that goes: its place in the part, the number of the rule, its value (documents that are equal, similarity,
+"""A document that goes: its place in the part, the number of the rule, its value (documents of the cluster, similarity,
 units), and the ``doc_id`` of the one that stays for it."""
 
 
