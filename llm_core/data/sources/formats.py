@@ -67,8 +67,8 @@ KNOWN = ".jsonl, .json (lines), .txt, .html, .warc and .wet, also with .gz or .z
 
 
 def known_format(name: str) -> str | None:
-    """The suffix that says how to read the file called ``name``; None if none does."""
-    path = Path(name)
+    """The suffix, in lower case, that says how to read the file called ``name``; None if none does."""
+    path = Path(name.lower())
     packed = path.suffix in COMPRESSED
     suffix = Path(path.stem).suffix if packed else path.suffix
     return suffix if suffix in FORMATS and not (packed and suffix == ".parquet") else None

@@ -102,8 +102,9 @@ def open_stream(path: Path, max_expansion: int = 100) -> BinaryIO:
     ``max_expansion`` times its size and ``FREE_EXPANSION``.
     """
     file = path.open("rb", buffering=_BLOCK)
-    if path.suffix in COMPRESSED:
-        return cast(BinaryIO, io.BufferedReader(_Unpacking(file, path.suffix, max_expansion), buffer_size=_BLOCK))
+    suffix = path.suffix.lower()
+    if suffix in COMPRESSED:
+        return cast(BinaryIO, io.BufferedReader(_Unpacking(file, suffix, max_expansion), buffer_size=_BLOCK))
     return file
 
 

@@ -251,6 +251,11 @@ def test_a_folder_stands_for_the_files_below_it(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pack(name, jsonl([name])))
     assert [record.origin for record in records(tmp_path / "in")] == ["a.jsonl", "deep/b.jsonl.gz", "deep/er/c.txt"]
+    shouted = tmp_path / "shouted"
+    shouted.mkdir()
+    (shouted / "A.JSONL").write_bytes(jsonl(["one"]))
+    (shouted / "B.Jsonl.GZ").write_bytes(pack("b.jsonl.gz", jsonl(["two"])))
+    assert [(record.origin, record.text) for record in records(shouted)] == [("A.JSONL", "one"), ("B.Jsonl.GZ", "two")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(PedigreeError, match=r"no file matches .*empty"):
         records(tmp_path / "empty")
