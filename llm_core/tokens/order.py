@@ -8,6 +8,8 @@ import numpy as np
 ROUNDS = 8
 _CHUNK = 4096
 """Positions whose rows are computed at once, and kept: the work of a call is spread over the batches that follow."""
+_HELD = 4
+"""Chunks that are kept, of 32 KiB each."""
 
 
 @lru_cache(maxsize=64)
@@ -67,29 +69,29 @@ def _halves(size: int) -> tuple[np.uint64, np.uint64]:
     return np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
 
 
-@lru_cache(maxsize=32)
-def _chunk(size: int, seed: int, stream: str, number: int) -> np.ndarray:
-    positions = number * _CHUNK + np.arange(_CHUNK, dtype=np.int64)
-    epochs, rows = np.divmod(positions, size)
-    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-        first, last = np.searchsorted(epochs, (epoch, epoch + 1))
-        rows[first:last] = permuted(rows[first:last], size, seed, epoch, stream)
-    rows.setflags(write=False)
-    return rows
-
-
 class Order:
     """Position in a run → row of a source of ``size`` rows: every epoch has all rows, in an order of its own."""
 
     def __init__(self, size: int, seed: int, stream: str = "") -> None:
         self.size, self.seed, self.stream = size, seed, stream
+        # Each order keeps its own, so that none is lost to the others, however many sources a run mixes.
+        self._held = lru_cache(maxsize=_HELD)(self._chunk)
+
+    def _chunk(self, number: int) -> np.ndarray:
+        positions = number * _CHUNK + np.arange(_CHUNK, dtype=np.int64)
+        epochs, rows = np.divmod(positions, self.size)
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            first, last = np.searchsorted(epochs, (epoch, epoch + 1))
+            rows[first:last] = permuted(rows[first:last], self.size, self.seed, epoch, self.stream)
+        rows.setflags(write=False)
+        return rows
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
         """The rows at ``positions`` (int64, ascending)."""
         if not len(positions):
             return positions
         first, last = int(positions[0]) // _CHUNK, int(positions[-1]) // _CHUNK
-        chunks = [_chunk(self.size, self.seed, self.stream, number) for number in range(first, last + 1)]
+        chunks = [self._held(number) for number in range(first, last + 1)]
         held = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
         found: np.ndarray = held[positions - first * _CHUNK]
         return found

@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_core.tokens import order as order_module
 from llm_core.tokens.order import Order, permuted, unpermuted
 
 ORDER = [4, 0, 7, 9, 3, 8, 6, 1, 2, 5]
@@ -31,6 +32,16 @@ def test_epochs_follow_each_other(size, first, count, row):
     assert order.positions(np.array([row]), first + count).tolist() == [
         int(p) for p in np.flatnonzero(order.rows(np.arange(first + count)) == row)
     ]
+
+
+def test_many_orders_side_by_side_are_computed_once(monkeypatch):
+    computed = []
+    monkeypatch.setattr(order_module, "permuted", lambda *call: computed.append(call[1:]) or permuted(*call))
+    orders = [Order(10_000, 3, f"source {number}") for number in range(100)]
+    for first in range(0, 400, 40):
+        for order in orders:
+            order.rows(np.arange(first, first + 40))
+    assert len(computed) == len(set(computed)) == 100
 
 
 @given(size=st.integers(1, 2**45), seed=st.integers(0, 5), data=st.data())
