@@ -62,7 +62,7 @@ class HuggingFace:
 
     def __init__(self, source: HuggingFaceSource) -> None:
         self._source = source
-        self._budget = Limits(source.max_bytes, source.max_documents)
+        self._budget = Limits(source.byte_budget, source.max_documents)
 
     def externals(self) -> dict[str, str]:
         """One digest over the names and contents of all files that match, whether the budget reaches them or not."""

@@ -5,6 +5,7 @@ import os
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 import zstandard
 
 from llm_core.data import raw
@@ -295,6 +296,16 @@ def test_a_budget_takes_whole_files_and_the_start_of_the_last(server, tmp_path):
         assert sorted(found["doc_id"]) == sorted(expected)
         assert stats["documents"] == len(expected)
         assert stats["files_by_source"]["hugging_face"] == len({row["origin"] for row in rows[: len(expected)]})
+
+
+def test_a_budget_of_tokens_is_one_of_bytes(server, tmp_path):
+    server.files = {f"{number}.jsonl": lines([f"{number} {row}" for row in range(9)]) for number in range(3)}
+    _, by_tokens = budget(tmp_path, "tokens", max_tokens=10, bytes_per_token=3.3)
+    _, by_bytes = budget(tmp_path, "bytes", max_bytes=33)
+    assert by_tokens.equals(by_bytes)
+    assert by_tokens.height == 11
+    with pytest.raises(ValidationError, match="give one of them"):
+        spec(max_tokens=10, max_bytes=33)
 
 
 def test_a_budget_fetches_little_more_than_it_takes(server, tmp_path):
