@@ -22,6 +22,7 @@ from llm_core.store.parts import Part
 
 RUNTIME_ONLY = True
 
+_INPUTS_NAMED = 5
 _FRAME = 8  # bytes of a message's length
 
 
@@ -63,9 +64,11 @@ def _hand_over(task: KeyedTask) -> Part:
     try:
         part = worker.make(task)
     except _WorkerDiedError as error:
+        read = ", ".join(str(file.path) for file in list(task.task.inputs.values())[:_INPUTS_NAMED])
         raise PedigreeError(
             f"{task.task.name}: the worker that made this part died ({error}). If memory ran out, lower "
-            "compute.workers or raw.documents_per_part; finished parts are kept"
+            f"compute.workers or raw.documents_per_part; if not, one of its files may be damaged: {read}. Finished "
+            "parts are kept"
         ) from None
     except BaseException:
         _IDLE.put(worker)

@@ -5,8 +5,8 @@ import os
 
 import polars as pl
 import pytest
-from pydantic import ValidationError
 import zstandard
+from pydantic import ValidationError
 
 from llm_core.data import raw
 from llm_core.data.sources import hub
