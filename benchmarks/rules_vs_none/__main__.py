@@ -162,8 +162,8 @@ def page(text: str, sides: Mapping[str, Side]) -> str:
     return f"""# With rules and without
 
 A model of {short(model["parameters"])} parameters on `webmix_cc` and `govweb_us`, once with FineWeb's rules and near
-deduplication, once with neither; the same seed, budget and order of steps. Both leave out what holds the evals' own
-texts. One run each: what lies within two standard errors is noise of the items alone, and another seed adds to it.
+deduplication, once with neither; the same model, seed, budget and learning rates, and a vocabulary learnt from each
+side's own text. Both leave out what holds the evals' own texts. One run each: what lies within two standard errors is noise of the items alone, and another seed adds to it.
 `{COMMAND} --write docs/results/rules_vs_none.md`, {took} minutes on {model["device"]}.
 
 {text}
