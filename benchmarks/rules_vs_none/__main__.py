@@ -163,7 +163,8 @@ def page(text: str, sides: Mapping[str, Side]) -> str:
 
 A model of {short(model["parameters"])} parameters on `webmix_cc` and `govweb_us`, once with FineWeb's rules and near
 deduplication, once with neither; the same model, seed, budget and learning rates, and a vocabulary learnt from each
-side's own text. Both leave out what holds the evals' own texts. One run each: what lies within two standard errors is noise of the items alone, and another seed adds to it.
+side's own text. Both leave out what holds the evals' own texts. One run each: what lies within two standard errors is
+noise of the items alone, and another seed adds to it.
 `{COMMAND} --write docs/results/rules_vs_none.md`, {took} minutes on {model["device"]}.
 
 {text}
