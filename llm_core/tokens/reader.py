@@ -50,8 +50,6 @@ class ShardReader:
         self._ends = np.array([shard.start + len(shard.tokens) for shard in self._shards], dtype=np.int64)
         offsets = self._open_documents(documents, total)
         first, last = np.searchsorted(offsets, (self.start, self.stop))
-        self.first_document = int(first)
-        """Row of its first document in the split (in ``documents.parquet``)."""
         self.offsets: np.ndarray = offsets[first : last + 1]
         """Where its documents start in the split's stream, and the end of the last; int64, memory-mapped."""
 
@@ -83,7 +81,10 @@ class ShardReader:
             index: dict[str, Any] = json.loads(content)
             known = sorted(index["splits"])
             _ = (index["vocab_size"], index["eot"], index["tokenizer"])
-        except (ValueError, TypeError, KeyError) as error:
+            for split in index["splits"].values():
+                records = [(record["file"], record["tokens"], record["source"]) for record in split["shards"]]
+                _ = (split["tokens"], split["documents"], records)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise PedigreeError(f"{self._path}: not a list of token shards: {error!r}; make the shards again") from None
         if self.split not in known:
             raise PedigreeError(f"{self._path}: there is no split {self.split!r}; known: {', '.join(known)}")
@@ -130,7 +131,7 @@ class ShardReader:
             offsets: np.ndarray = np.load(path, mmap_mode="r")
         except FileNotFoundError:
             raise PedigreeError(f"{path}: there is no such file; make the shards again") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise PedigreeError(
                 f"{path}: not a whole array of document offsets: {error}; make the shards again"
             ) from None

@@ -47,7 +47,7 @@ def test_what_a_reader_knows(tmp_path):
 def test_a_source_is_read_alone(tmp_path):
     stream = write_shards(tmp_path, {"a": [5, 6], "b": [7], "c": [1, 1, 9]}, 4)
     reader = ShardReader(tmp_path, "train", "c")
-    assert (reader.start, reader.stop, reader.documents, reader.first_document, reader.name) == (18, 29, 3, 3, "c")
+    assert (reader.start, reader.stop, reader.documents, reader.name) == (18, 29, 3, "c")
     assert reader.read(18, 29).tolist() == stream[18:].tolist()
     assert reader.offsets.tolist() == [18, 19, 20, 29]
     with pytest.raises(ValueError, match="outside"):
@@ -122,4 +122,26 @@ def test_damage_is_named(tmp_path):
         ShardReader(tmp_path, "train")
     index.unlink()
     with pytest.raises(PedigreeError, match=r"shards\.json: there is no such file"):
+        ShardReader(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "lost", [("splits", "train", "tokens"), ("splits", "train", "shards", 0, "file"), ("splits", "train"), ("eot",)]
+)
+def test_a_table_of_contents_without_an_entry_is_refused(tmp_path, lost):
+    write_shards(tmp_path, [30, 40], 50)
+    index = json.loads((tmp_path / "shards.json").read_text())
+    place = index
+    for name in lost[:-1]:
+        place = place[name]
+    del place[lost[-1]]
+    (tmp_path / "shards.json").write_text(json.dumps(index))
+    with pytest.raises(PedigreeError, match=r"shards\.json: (not a list of token shards|there is no split 'train')"):
+        ShardReader(tmp_path, "train")
+
+
+def test_an_empty_file_of_offsets_is_refused(tmp_path):
+    write_shards(tmp_path, [30, 40], 50)
+    (tmp_path / "train" / "documents.npy").write_bytes(b"")
+    with pytest.raises(PedigreeError, match=r"documents\.npy: not a whole array"):
         ShardReader(tmp_path, "train")
