@@ -61,7 +61,7 @@ def bad_records(inputs: Inputs) -> str:
 
 
 def edits(inputs: Inputs) -> Facts:
-    """How often cleaning changed a text that it then judged, and what it took out."""
+    """How often cleaning changed a text that it then judged, what it took out, and what repeats across documents."""
     stats = inputs["clean_documents"].stats
     found = [("Documents that normalising changed", exact(stats["normalising_changed"]))]
     found += [
@@ -75,6 +75,10 @@ def edits(inputs: Inputs) -> Facts:
         (f"Lines out by {words(name).removeprefix('line ')}", f"{exact(counts['lines'])}, {in_bytes(counts['bytes'])}")
         for name, counts in stats["lines"].items()
     ]
+    repeats = inputs["unique_documents"].stats["repeated_units"] if "unique_documents" in inputs else {"units": 0}
+    if repeats["units"]:
+        told = f"{exact(repeats['units'])} in {exact(repeats['documents'])} documents, {in_bytes(repeats['bytes'])}"
+        found.append(("Repeated lines or paragraphs out", told))
     return found
 
 

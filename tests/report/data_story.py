@@ -126,6 +126,7 @@ def story(folder: Path) -> dict[str, Artifact]:
         "unique_documents": {
             **funnel_stats(gov=counted(8, {}), web=counted(25, {"near_duplicate": 3})),
             "clusters": 1, "clusters_across_sources": 0,
+            "repeated_units": {"documents": 4, "units": 9, "bytes": 700},
         },
         "decontaminated_documents": {
             **funnel_stats(gov=counted(8, {}), web=counted(22, {"contaminated": 1})),
