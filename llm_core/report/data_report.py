@@ -107,9 +107,11 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa
 def _lead(inputs: data_collect.Inputs) -> str:
     raw, split = inputs[data_collect.RAW].stats, inputs[data_collect.SPLIT].stats
     share = percent(split["train_bytes"] / raw["bytes"]) if raw["bytes"] else "0%"
+    count = len(raw["documents_by_source"])
+    sources = "1 source" if count == 1 else f"{count} sources"
     return (
         f"From {short(raw['documents'])} documents ({in_bytes(raw['bytes'])} of text) of "
-        f"{len(raw['documents_by_source'])} sources to {short(split['train_documents'])} that a model is trained on: "
+        f"{sources} to {short(split['train_documents'])} that a model is trained on: "
         f"{share} of the text."
     )
 
