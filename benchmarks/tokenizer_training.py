@@ -10,31 +10,12 @@ import statistics
 import sys
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-
 from benchmarks.encoding import REPEATS, first_bytes, seconds, texts_in
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.learn import train_tokenizer
-from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import special_tokens
+from tests.tokens.hf_training import trained_by_hf
 
 TRAINED_BYTES = 30_000_000
-
-
-def trained_by_hf(texts: list[str], spec: TokenizerSpec) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(PATTERNS[spec.pattern]), behavior="isolated")
-    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, in_bytes])
-    trainer = trainers.BpeTrainer(
-        vocab_size=spec.vocab_size,
-        min_frequency=spec.min_frequency,
-        special_tokens=special_tokens(spec),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer=trainer)
-    return tokenizer
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from llm_core.data.left import something_left
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
@@ -273,13 +274,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
     frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language was identified"
     return [
-        Check(
-            "not_empty",
-            stats["documents"] > 0,
-            f"{stats['documents']} documents are left",
-            value=stats["documents"],
-            bound=1,
-        ),
+        something_left(stats),
         Check(
             "drop_share",
             share <= bounds.max_drop_share,

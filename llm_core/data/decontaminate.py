@@ -14,6 +14,7 @@ from llm_core.data.dedup.signatures import read_signatures, write_signatures
 from llm_core.data.eval_index import EvalIndex
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.kernels.folding import fold
+from llm_core.data.left import something_left
 from llm_core.data.parts import DOCUMENT, read_part, write_part
 from llm_core.data.suites import suite_externals
 from llm_core.experiment.dedup import DecontaminationSpec
@@ -174,13 +175,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """Something is left, and the corpus is no copy of an eval."""
     share = stats["contaminated_share"]
     return [
-        Check(
-            "not_empty",
-            stats["documents"] > 0,
-            f"{stats['documents']} documents are left",
-            value=stats["documents"],
-            bound=1,
-        ),
+        something_left(stats),
         Check(
             "contaminated_share",
             share <= bounds.max_contaminated_share,

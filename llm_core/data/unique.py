@@ -13,6 +13,7 @@ from llm_core.data.dedup.signatures import PAIR, read_signatures, sign_part
 from llm_core.data.dedup.units import find_repeats, units_part
 from llm_core.data.dedup.verdicts import RULES, write_verdicts
 from llm_core.data.funnel import joined, totals
+from llm_core.data.left import something_left
 from llm_core.experiment.dedup import DedupSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
@@ -94,13 +95,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """Something is left, not too much was repeated, no cluster swallows the corpus, and identities differ."""
     share, largest = stats["duplicate_share"], stats["largest_cluster"] / max(1, stats["documents_in"])
     return [
-        Check(
-            "not_empty",
-            stats["documents"] > 0,
-            f"{stats['documents']} documents are left",
-            value=stats["documents"],
-            bound=1,
-        ),
+        something_left(stats),
         Check(
             "duplicate_share",
             share <= bounds.max_duplicate_share,

@@ -3,29 +3,12 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import special_tokens
+from tests.tokens.hf_training import trained_by_hf
 from tests.tokens.hostile import hostile_sample
-
-
-def trained_by_hf(texts, spec):
-    tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(PATTERNS[spec.pattern]), behavior="isolated")
-    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, in_bytes])
-    trainer = trainers.BpeTrainer(
-        vocab_size=spec.vocab_size,
-        min_frequency=spec.min_frequency,
-        special_tokens=special_tokens(spec),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()) if spec.byte_fallback else [],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer=trainer)
-    return model(tokenizer)
 
 
 def model(tokenizer):
@@ -42,14 +25,14 @@ def model(tokenizer):
 )
 def test_it_learns_what_hf_tokenizers_learn(texts, vocab_size, min_frequency, byte_fallback):
     spec = TokenizerSpec(vocab_size=vocab_size, min_frequency=min_frequency, byte_fallback=byte_fallback)
-    assert model(train_tokenizer(texts, spec)) == trained_by_hf(texts, spec)
+    assert model(train_tokenizer(texts, spec)) == model(trained_by_hf(texts, spec))
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_on_hostile_text_too(pattern):
     texts = hostile_sample(1500, seed=6)
     spec = TokenizerSpec(vocab_size=4000, pattern=pattern, special_tokens=("<|end|>", "<|user|>"))
-    assert model(train_tokenizer(texts, spec)) == trained_by_hf(texts, spec)
+    assert model(train_tokenizer(texts, spec)) == model(trained_by_hf(texts, spec))
 
 
 def test_the_order_of_texts_is_without_effect():
