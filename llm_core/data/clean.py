@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from llm_core.data.funnel import funnel_between, joined, totals
 from llm_core.data.left import something_left
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
@@ -85,12 +86,8 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
     write_part(work.out / "parts" / f"{work.name}.parquet", kept)
     write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
     return documents.stats | {
-        "documents_in": raw.height,
-        "bytes_in": int(raw["text"].str.len_bytes().sum()),
-        "documents": kept.height,
-        "bytes": int(kept["text"].str.len_bytes().sum()),
         "empty_parts": int(kept.is_empty()),
-        "by_source": _by_source(raw, kept, dropped),
+        "funnel": funnel_between(raw, kept, dropped),
         "lengths": _lengths(kept["text"]),
     }
 
@@ -191,22 +188,6 @@ def _where(mask: pl.Series, name: str) -> pl.Series:
     return pl.select(pl.when(mask).then(pl.lit(name)).otherwise(None)).to_series()
 
 
-def _by_source(raw: pl.DataFrame, kept: pl.DataFrame, dropped: pl.DataFrame) -> dict[str, Any]:
-    """Source → documents and bytes that came in and that stayed, and that were dropped by each rule."""
-    result: dict[str, Any] = {}
-    for name, frame in (("in", raw), ("kept", kept)):
-        for source, documents, size in _sizes(frame, ["source"]):
-            result.setdefault(source, {"dropped": {}})[name] = {"documents": documents, "bytes": size}
-    for source, rule, documents, size in _sizes(dropped, ["source", "rule"]):
-        result[source]["dropped"][rule] = {"documents": documents, "bytes": size}
-    return result
-
-
-def _sizes(frame: pl.DataFrame, keys: list[str]) -> Iterator[tuple[Any, ...]]:
-    size = pl.col("text").str.len_bytes().sum().cast(pl.Int64)
-    return frame.group_by(keys).agg(documents=pl.len(), size=size).sort(keys).iter_rows()
-
-
 def _lengths(texts: pl.Series) -> dict[str, int]:
     """Texts per power of two: ``"10"`` counts those of 1,024 to 2,047 bytes."""
     bins = np.frexp(texts.str.len_bytes().to_numpy().astype(np.float64))[1] - 1
@@ -221,24 +202,17 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
     made = job.map(parts(job.files(), cleaning))
     total: dict[str, Any] = {}
     for part in made:
-        _add(total, part.stats)
+        _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
     if cleaning.blocked_urls is not None and not total["documents_with_url"]:
         raise PedigreeError(
             "cleaning.blocked_urls: no document has a url; give the source's field for it, or take out the list"
         )
-    by_rule = dict.fromkeys(_rules(cleaning), 0)
-    counts: dict[str, Any]
-    for counts in total["by_source"].values():
-        counts.setdefault("kept", {"documents": 0, "bytes": 0})
-        for rule, sizes in counts["dropped"].items():
-            by_rule[rule] += sizes["documents"]
-    dropped = total["documents_in"] - total["documents"]
+    funnel = totals(joined(part.stats["funnel"] for part in made), _rules(cleaning))
     return {
         **{name: _sorted(value) for name, value in total.items()},
+        **funnel,
         "parts": len(made),
-        "dropped": dropped,
-        "drop_share": dropped / total["documents_in"] if total["documents_in"] else 0.0,
-        "dropped_by_rule": by_rule,
+        "drop_share": funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
     }
 
 

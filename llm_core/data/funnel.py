@@ -1,6 +1,6 @@
 """How many documents and bytes came in, stayed, and went by which rule, for every source."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -23,6 +23,27 @@ def funnel_of(sources: pl.Series, sizes: pl.Series, rules: pl.Series, left: pl.S
     ):
         _add(funnel, source, rule, documents, size, size if rule is not None else rest)
     return funnel
+
+
+def funnel_between(before: pl.DataFrame, kept: pl.DataFrame, dropped: pl.DataFrame) -> Funnel:
+    """One part's funnel for a stage that changes texts: documents as they came, stayed, and were dropped.
+
+    All have ``source`` and ``text``, and ``dropped`` a ``rule``. A dropped document counts with the bytes that it had
+    when it was judged: what edits took out of it before is in ``bytes_in`` alone.
+    """
+    funnel: Funnel = {}
+    for source, documents, size in _sizes(before, "source"):
+        funnel[source] = {"documents_in": documents, "bytes_in": size, "documents": 0, "bytes": 0, "dropped": {}}
+    for source, documents, size in _sizes(kept, "source"):
+        funnel[source] |= {"documents": documents, "bytes": size}
+    for source, rule, documents, size in _sizes(dropped, "source", "rule"):
+        funnel[source]["dropped"][rule] = {"documents": documents, "bytes": size}
+    return funnel
+
+
+def _sizes(frame: pl.DataFrame, *keys: str) -> Iterator[tuple[Any, ...]]:
+    size = pl.col("text").str.len_bytes().sum().cast(pl.Int64)
+    return frame.group_by(keys).agg(documents=pl.len(), size=size).sort(keys).iter_rows()
 
 
 def joined(funnels: Iterable[Funnel]) -> Funnel:

@@ -33,23 +33,8 @@ def dropping(inputs: Inputs) -> dict[str, Artifact]:
 
 
 def flow(artifact: Artifact) -> dict[str, Any]:
-    """A stage's funnel (see ``llm_core.data.funnel``): source → what came, stayed, and was dropped by which rule.
-
-    Cleaning, which changes texts too, tells the sizes that came in and those that stayed apart.
-    """
-    stats = artifact.stats
-    if "funnel" in stats:
-        return dict(stats["funnel"])
-    return {
-        source: {
-            "documents_in": counts["in"]["documents"],
-            "bytes_in": counts["in"]["bytes"],
-            "documents": counts["kept"]["documents"],
-            "bytes": counts["kept"]["bytes"],
-            "dropped": counts["dropped"],
-        }
-        for source, counts in stats["by_source"].items()
-    }
+    """A stage's funnel (see ``llm_core.data.funnel``): source → what came, stayed, and was dropped by which rule."""
+    return dict(artifact.stats["funnel"])
 
 
 def unaccounted(inputs: Inputs) -> list[str]:

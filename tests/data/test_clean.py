@@ -33,7 +33,7 @@ def cleaned(tmp_path, *texts, urls=None, **cleaning):
 
 
 def accounted(stats):
-    dropped = sum(sizes["bytes"] for counts in stats["by_source"].values() for sizes in counts["dropped"].values())
+    dropped = sum(sizes["bytes"] for counts in stats["funnel"].values() for sizes in counts["dropped"].values())
     return stats["bytes"] + dropped + sum(stats["removed_bytes"].values())
 
 
@@ -58,20 +58,24 @@ def test_kept_and_dropped(tmp_path):
     assert sorted(path.name for path in (out / "parts").iterdir()) == ["00000.parquet", "00001.parquet"]
     assert accounted(stats) == stats["bytes_in"] == sum(read(raw / "parts")["text"].str.len_bytes())
     assert stats["dropped_by_rule"] == {"empty": 1, "min_words": 2, "alphabetic_words": 1, "symbols_per_word": 0}
-    assert stats["by_source"] == {
+    assert stats["funnel"] == {
         "made": {
             "dropped": {
                 "alphabetic_words": {"bytes": 7, "documents": 1},
                 "empty": {"bytes": 0, "documents": 1},
                 "min_words": {"bytes": 1, "documents": 1},
             },
-            "in": {"bytes": 48, "documents": 5},
-            "kept": {"bytes": 29, "documents": 2},
+            "bytes_in": 48,
+            "documents_in": 5,
+            "bytes": 29,
+            "documents": 2,
         },
         "other": {
             "dropped": {"min_words": {"bytes": 5, "documents": 1}},
-            "in": {"bytes": 5, "documents": 1},
-            "kept": {"bytes": 0, "documents": 0},
+            "bytes_in": 5,
+            "documents_in": 1,
+            "bytes": 0,
+            "documents": 0,
         },
     }
     assert stats["lengths"] == {"3": 1, "4": 1}

@@ -49,20 +49,6 @@ def funnel_stats(**sources: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def cleaned(**sources: dict[str, Any]) -> dict[str, Any]:
-    """The same as cleaning tells it."""
-    stats = funnel_stats(**sources)
-    by_source = {
-        source: {
-            "in": {"documents": counts["documents_in"], "bytes": counts["bytes_in"]},
-            "kept": {"documents": counts["documents"], "bytes": counts["bytes"]},
-            "dropped": counts["dropped"],
-        }
-        for source, counts in stats.pop("funnel").items()
-    }
-    return {**stats, "by_source": by_source}
-
-
 def story(folder: Path) -> dict[str, Artifact]:
     rules, value = {"rule": pl.String, "value": pl.Float64}, 0.123456
     web, gov = documents("web", 30), documents("gov", 10)
@@ -117,7 +103,7 @@ def story(folder: Path) -> dict[str, Artifact]:
             "bytes_by_source": {"gov": 10_000, "web": 31_000}, "bad_records": 2, "bad_records_by_reason": {HOSTILE: 2},
         },
         "clean_documents": {
-            **cleaned(gov=counted(10, {HOSTILE: 2}), web=counted(30, {"min_words": 5})),
+            **funnel_stats(gov=counted(10, {HOSTILE: 2}), web=counted(30, {"min_words": 5})),
             "normalising_changed": 12, "removed_bytes": {"normalising": -3, "redactions": 40, "lines": 1000},
             "lines": {"line_words": {"lines": 40, "bytes": 1000}},
             "redactions": {"emails": {"matches": 3, "documents": 2}},
