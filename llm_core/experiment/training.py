@@ -1,11 +1,12 @@
 """The sections that describe training: optimiser, schedule, batches, and the proxy runs that vary them."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Spec, later, one_of
+from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
 
@@ -16,14 +17,45 @@ Positive = Annotated[float, Field(gt=0)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
+class MuonSpec(Spec):
+    """How ``muon`` (Jordan et al., 2024) moves matrices. All else moves by AdamW."""
+
+    momentum: Below1 = 0.95
+    nesterov: bool = True
+    steps: Annotated[int, Field(ge=1, le=20)] = 5
+    """Rounds of Newton and Schulz's iteration."""
+    adjust: Literal["match_rms_adamw", "original"] = "match_rms_adamw"
+    """``match_rms_adamw``: steps as large as AdamW's, so that its rates fit. ``original`` wants higher ones."""
+    lr_ratio: Positive = 1.0
+    """The rate of matrices as a multiple of ``optimizer.lr``."""
+
+
 class OptimizerSpec(Spec):
-    """AdamW (Loshchilov and Hutter, 2019); decay on matrices only."""
+    """AdamW (Loshchilov and Hutter, 2019), or Muon for matrices and AdamW for the rest.
+
+    Decay is decoupled. Matrices, embeddings and head decay; gains, biases and convolution kernels do not.
+    """
 
     kind: Annotated[str, one_of(OPTIMIZERS)] = "adamw"
     lr: Positive = 3e-3
     betas: tuple[Below1, Below1] = (0.9, 0.95)
     eps: Positive = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    muon: MuonSpec | None = later(default=None, absent=None)
+    """Only ``muon``, which has the defaults where this is left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_muon(cls, fields: Any) -> Any:
+        # Written out, so that identities hold the settings themselves.
+        left_out = isinstance(fields, dict) and fields.get("kind") == "muon" and fields.get("muon") is None
+        return {**fields, "muon": MuonSpec()} if left_out else fields
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "OptimizerSpec":
+        if self.muon is not None and self.kind != "muon":
+            raise ValueError(f"muon: belongs to the kind 'muon', not to {self.kind!r}")
+        return self
 
 
 class ScheduleSpec(Spec):
@@ -74,7 +106,8 @@ class TrainingSpec(Spec):
     precision: Literal["fp32", "bf16"] = "bf16"
     """``bf16`` is autocast; weights, gradients and moments are fp32 either way."""
     max_bad_steps: Count = 20
-    """So many steps with a non-finite loss or gradient in a row end the run."""
+    """So many skipped steps (a loss or gradient that is not finite, or a spike) in a row end the run."""
+    guards: GuardsSpec = later(default=GuardsSpec(), absent=NO_GUARDS)
     validate_every: Count = 50
     validation_tokens: Count = 65_536
 

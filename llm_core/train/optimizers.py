@@ -1,35 +1,26 @@
-"""Optimisers: functions of (model, specification, device) that return a ``torch.optim.Optimizer``."""
+"""AdamW. An optimiser is a function of (model, specification, device) that returns a ``torch.optim.Optimizer``."""
 
 import torch
 from torch import nn
 
 from llm_core.experiment.training import OptimizerSpec
+from llm_core.train.groups import DECAYED, parameters_by_kind
 
 
 def adamw(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019): decoupled weight decay on matrices, none on vectors (gains of norms).
+    """AdamW (Loshchilov and Hutter, 2019): decoupled weight decay on the kinds that ``DECAYED`` names.
 
-    Embeddings are matrices too. The fused kernel, which exists for CUDA and CPU, updates all of a group at once.
+    The fused kernel, which exists for CUDA and CPU, updates all of a group at once, and skips a step whose
+    ``found_inf`` is set.
     """
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
     groups = [
-        {"params": matrices, "weight_decay": spec.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "kind": kind,
+            "rule": "AdamW",
+            "lr_ratio": 1.0,
+            "weight_decay": spec.weight_decay if kind in DECAYED else 0.0,
+        }
+        for kind, parameters in parameters_by_kind(model).items()
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=spec.lr,
-        betas=spec.betas,
-        eps=spec.eps,
-        fused=device.type in ("cuda", "cpu"),
-    )
-
-
-def describe_groups(optimizer: torch.optim.Optimizer) -> list[str]:
-    """One line for each parameter group: how many tensors and numbers, and its decay."""
-    return [
-        f"group {number}: {len(group['params'])} tensors, {sum(p.numel() for p in group['params']):,} parameters, "
-        f"lr {group['lr']:g}, weight decay {group['weight_decay']:g}"
-        for number, group in enumerate(optimizer.param_groups)
-    ]
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=device.type in ("cuda", "cpu"))

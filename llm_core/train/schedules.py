@@ -23,6 +23,14 @@ def cosine(step: int, steps: int, spec: ScheduleSpec) -> float:
     return spec.final_share + (1 - spec.final_share) * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def linear(step: int, steps: int, spec: ScheduleSpec) -> float:
+    """Warm-up, then straight down to ``final_share``."""
+    if step < spec.warmup_steps:
+        return _warmup(step, spec)
+    done = (step + 1 - spec.warmup_steps) / (steps + 1 - spec.warmup_steps)
+    return 1 - (1 - spec.final_share) * done
+
+
 def wsd(step: int, steps: int, spec: ScheduleSpec) -> float:
     """Warm-up, stable, decay (Hu et al., 2024): the full rate until the last ``cooldown_steps``.
 

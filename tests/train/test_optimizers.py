@@ -2,20 +2,46 @@ import torch
 from torch import nn
 
 from llm_core.experiment.training import OptimizerSpec
-from llm_core.train.optimizers import adamw, describe_groups
+from llm_core.train.groups import describe_groups, parameters_by_kind
+from llm_core.train.optimizers import adamw
 
 
-def test_decay_is_on_matrices_only_and_the_groups_can_be_read():
-    model = nn.Sequential(nn.Embedding(10, 4), nn.RMSNorm(4), nn.Linear(4, 3))
-    optimizer = adamw(model, OptimizerSpec(lr=0.5, weight_decay=0.25), torch.device("cpu"))
-    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert {name: decay[id(p)] for name, p in model.named_parameters()} == {
-        "0.weight": 0.25,
-        "1.weight": 0.0,
-        "2.weight": 0.25,
-        "2.bias": 0.0,
-    }
+class Parts(nn.Module):
+    """One parameter of every sort that models have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(10, 4)
+        self.block = nn.Sequential(nn.RMSNorm(4), nn.Linear(4, 3), nn.Conv1d(4, 4, 3, groups=4))
+        self.experts = nn.Parameter(torch.ones(2, 4, 3))
+        self.decay = nn.Parameter(torch.ones(2, 4))
+        self.head = nn.Linear(4, 10, bias=False)
+
+
+KINDS = {
+    "embedding.weight": "embeddings",
+    "block.0.weight": "vectors",
+    "block.1.weight": "matrices",
+    "block.1.bias": "vectors",
+    "block.2.weight": "vectors",
+    "block.2.bias": "vectors",
+    "experts": "matrices",
+    "decay": "vectors",
+    "head.weight": "head",
+}
+
+
+def test_parameters_are_told_apart_by_what_they_do():
+    model = Parts()
+    found = {id(p): kind for kind, parameters in parameters_by_kind(model).items() for p in parameters}
+    assert {name: found[id(p)] for name, p in model.named_parameters()} == KINDS
+
+
+def test_gains_biases_and_kernels_do_not_decay_and_the_groups_can_be_read():
+    optimizer = adamw(Parts(), OptimizerSpec(lr=0.5, weight_decay=0.25), torch.device("cpu"))
     assert describe_groups(optimizer) == [
-        "group 0: 2 tensors, 52 parameters, lr 0.5, weight decay 0.25",
-        "group 1: 2 tensors, 7 parameters, lr 0.5, weight decay 0",
+        "matrices: 2 tensors, 36 parameters, AdamW, lr 0.5, weight decay 0.25",
+        "embeddings: 1 tensors, 40 parameters, AdamW, lr 0.5, weight decay 0.25",
+        "head: 1 tensors, 40 parameters, AdamW, lr 0.5, weight decay 0.25",
+        "vectors: 5 tensors, 31 parameters, AdamW, lr 0.5, weight decay 0",
     ]

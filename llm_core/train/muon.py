@@ -1,0 +1,201 @@
+"""Muon for matrices, AdamW for everything else, as one optimiser."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim.adamw import adamw
+
+from llm_core.experiment.training import MuonSpec, OptimizerSpec
+from llm_core.train.groups import DECAYED, parameters_by_kind
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""a·x + b·x³ + c·x⁵ (Jordan et al., 2024): steepest at 0, so that five rounds bring singular values of 0.003 to 0.7 to
+1.2. They need not come closer to 1."""
+
+AT_ONCE = 1 << 26
+"""Numbers that are orthogonalised together on a rank: 128 MB in bf16, and about five times that while it is done."""
+
+
+def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.optim.Optimizer:
+    """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors."""
+    assert spec.muon is not None
+    common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
+    groups = [
+        {
+            "params": parameters,
+            "kind": kind,
+            "rule": "Muon" if kind == "matrices" else "AdamW",
+            "lr_ratio": spec.muon.lr_ratio if kind == "matrices" else 1.0,
+            "weight_decay": spec.weight_decay if kind in DECAYED else 0.0,
+            **common,
+        }
+        for kind, parameters in parameters_by_kind(model).items()
+    ]
+    return Muon(groups, spec.lr, spec.muon)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose direction is made orthogonal (Jordan et al., 2024), for the groups with the rule ``Muon``.
+
+    - The momentum is a running mean of gradients; with ``nesterov`` a step looks one mean ahead.
+    - Newton and Schulz's iteration brings all its singular values near 1. Matrices of equal shape are one batch; those
+      of experts, (E, in, out), are E matrices. The products are in bf16 on every device.
+    - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales a direction by 0.2·sqrt(max(rows, columns)), whose root
+      mean square is then about that of AdamW's steps: rates and decay can be AdamW's. "original" scales by
+      sqrt(max(1, outputs / inputs)).
+    - Decay is decoupled: weights shrink by lr · weight_decay.
+
+    Several ranks share the matrices of a batch out, and gather the directions: each is made once, and is the same on
+    all. Matrices that FSDP2 has cut are gathered before, a batch at a time.
+
+    Where the attribute ``found_inf`` (a tensor without dimensions) is 1, ``step`` leaves weights, moments and step
+    counts as they are, without waiting for the device: what ``torch.amp.GradScaler`` asks of fused optimisers.
+    """
+
+    found_inf: Tensor | None = None
+
+    def __init__(self, groups: Sequence[dict[str, Any]], lr: float, spec: MuonSpec) -> None:
+        super().__init__(groups, {"lr": lr})
+        self._spec = spec
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step along the gradients that are there."""
+        assert closure is None
+        for group in self.param_groups:
+            (self._muon if group["rule"] == "Muon" else self._adamw)(group)
+
+    def _adamw(self, group: dict[str, Any]) -> None:
+        stepped: list[Any] = [parameter for parameter in group["params"] if parameter.grad is not None]
+        gradients = [_local(parameter.grad) for parameter in stepped]
+        for parameter in stepped:
+            if not self.state[parameter]:
+                self.state[parameter].update(
+                    step=torch.zeros((), device=parameter.device),
+                    exp_avg=torch.zeros_like(parameter),
+                    exp_avg_sq=torch.zeros_like(parameter),
+                )
+        states = [self.state[parameter] for parameter in stepped]
+        adamw(
+            [_local(parameter) for parameter in stepped],
+            gradients,
+            [_local(state["exp_avg"]) for state in states],
+            [_local(state["exp_avg_sq"]) for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=group["fused"],
+            found_inf=self.found_inf,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"] * group["lr_ratio"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+    def _muon(self, group: dict[str, Any]) -> None:
+        alike: dict[torch.Size, list[Any]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                alike.setdefault(parameter.shape, []).append(parameter)
+        for shape, parameters in alike.items():
+            count = max(1, AT_ONCE // shape.numel()) * _world_size()
+            for first in range(0, len(parameters), count):
+                self._muon_batch(parameters[first : first + count], group)
+
+    def _muon_batch(self, parameters: list[Any], group: dict[str, Any]) -> None:
+        """Step parameters of one shape."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        gradients = torch.stack([_local(parameter.grad) for parameter in parameters])
+        buffers = [_local(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
+        momenta = torch.stack(buffers).lerp_(gradients, 1 - self._spec.momentum)
+        updates = gradients.lerp_(momenta, self._spec.momentum) if self._spec.nesterov else momenta
+        directions = self._directions(updates.bfloat16(), parameters)
+        lr = group["lr"] * group["lr_ratio"]
+        scale = lr * _adjustment(self._spec.adjust, parameters[0].shape)
+        for parameter, buffer, momentum, direction in zip(parameters, buffers, momenta, directions, strict=True):
+            weight = _local(parameter)
+            self._put(weight, weight * (1 - lr * group["weight_decay"]) - direction * scale)
+            self._put(buffer, momentum)
+
+    def _put(self, target: Tensor, value: Tensor) -> None:
+        target.copy_(value if self.found_inf is None else torch.where(self.found_inf > 0, target, value))
+
+    def _directions(self, updates: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+        """The orthogonal direction of every parameter, as much of it as this rank holds."""
+        whole = torch.stack([_whole(update, like) for update, like in zip(updates, parameters, strict=True)])
+        matrices = whole.flatten(0, -3)
+        directions = _shared_out(matrices, self._spec.steps).view_as(whole)
+        return [_part(direction, like) for direction, like in zip(directions, parameters, strict=True)]
+
+
+def orthogonalised(matrices: Tensor, steps: int) -> Tensor:
+    """(N, rows, columns) → the same with all singular values near 1, by ``steps`` rounds of Newton and Schulz.
+
+    In the type of ``matrices``. A matrix of zeros stays one.
+    """
+    a, b, c = QUINTIC
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    norms = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True, dtype=torch.float32)
+    x = x / norms.clamp(min=1e-7).to(x.dtype)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def _shared_out(matrices: Tensor, steps: int) -> Tensor:
+    """``orthogonalised``, where every rank does its part and gets those of all."""
+    size = _world_size()
+    if size == 1:
+        return orthogonalised(matrices, steps)
+    count, rank = -(-len(matrices) // size), dist.get_rank()
+    mine = matrices[rank * count : (rank + 1) * count]
+    own = matrices.new_zeros(count, *matrices.shape[1:])
+    own[: len(mine)] = orthogonalised(mine, steps)
+    gathered = matrices.new_empty(size * count, *matrices.shape[1:])
+    dist.all_gather_into_tensor(gathered, own)
+    return gathered[: len(matrices)]
+
+
+def _adjustment(adjust: str, shape: torch.Size) -> float:
+    """What a direction is multiplied by, beside the rate. A linear map is (out, in), experts are (E, in, out)."""
+    if adjust == "match_rms_adamw":
+        return 0.2 * math.sqrt(max(shape[-2:]))
+    outputs, inputs = shape if len(shape) == 2 else (shape[2], shape[1])
+    return math.sqrt(max(1.0, outputs / inputs))
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """What this rank holds of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _whole(local: Tensor, like: Tensor) -> Tensor:
+    """All of a tensor that is cut as ``like`` is. Collective, where it is."""
+    if not isinstance(like, DTensor):
+        return local
+    cut = DTensor.from_local(
+        local, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
+    return cut.full_tensor()
+
+
+def _part(whole: Tensor, like: Tensor) -> Tensor:
+    """This rank's part of ``whole``, cut as ``like`` is."""
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None).to_local()

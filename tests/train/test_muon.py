@@ -1,0 +1,222 @@
+import math
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from llm_core.experiment.training import MuonSpec, OptimizerSpec
+from llm_core.train import muon as module
+from llm_core.train.groups import describe_groups
+from llm_core.train.muon import Muon, muon, orthogonalised
+
+CPU = torch.device("cpu")
+
+
+def spec(**changes) -> OptimizerSpec:
+    return OptimizerSpec(kind="muon", lr=0.02, **changes)
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(11, 8)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 12), nn.RMSNorm(12), nn.Linear(12, 8)) for _ in range(3))
+        self.experts = nn.Parameter(torch.randn(2, 8, 6))
+
+    def forward(self, step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(step)
+        x = self.embedding(torch.randint(11, (5,), generator=generator))
+        for block in self.blocks:
+            x = x + block(x)
+        return (x @ self.experts).square().mean()
+
+
+def stepped(model: Model, optimizer: torch.optim.Optimizer, steps: int, first: int = 0) -> list[Tensor]:
+    for step in range(first, first + steps):
+        optimizer.zero_grad()
+        model(step).backward()
+        optimizer.step()
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def test_newton_schulz_brings_singular_values_near_one():
+    torch.manual_seed(1)
+    for shape in [(3, 16, 40), (3, 40, 16), (1, 24, 24)]:
+        u, s, vh = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+        spread = (u * torch.linspace(0.05, 1, s.shape[-1])) @ vh
+        assert torch.linalg.svdvals(orthogonalised(spread, 5)) == pytest.approx(torch.ones_like(s), abs=0.35)
+        # The singular vectors stay: a matrix that has a good condition comes out near U·Vᵀ.
+        good = (u * torch.linspace(0.7, 1, s.shape[-1])) @ vh
+        cosine = nn.functional.cosine_similarity(orthogonalised(good, 5).flatten(1), (u @ vh).flatten(1))
+        assert (cosine > 0.98).all()
+    assert not orthogonalised(torch.zeros(2, 4, 5), 5).any()
+
+
+def in_fp32(updates, coefficients, steps, epsilon):
+    """The textbook's iteration for one matrix, in place of torch's, which is in bf16."""
+    a, b, c = coefficients
+    x = (updates.T if updates.shape[0] > updates.shape[1] else updates) / updates.norm()
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if updates.shape[0] > updates.shape[1] else x
+
+
+@pytest.mark.parametrize("adjust", ["match_rms_adamw", "original"])
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("precise", [True, False])
+def test_matrices_move_as_with_torchs_muon_and_the_rest_as_with_adamw(monkeypatch, adjust, nesterov, precise):
+    if precise:
+        monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", in_fp32)
+        monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor)
+    ours, theirs = Model(), Model()
+    theirs.experts = None
+    options = MuonSpec(adjust=adjust, nesterov=nesterov, momentum=0.9, steps=4, lr_ratio=0.5)
+    optimizer = muon(ours, spec(muon=options, weight_decay=0.3), CPU)
+    blocks = dict(theirs.blocks.named_parameters())
+    matrices = [p for p in blocks.values() if p.ndim == 2]
+    reference = torch.optim.Muon(
+        matrices, lr=0.01, weight_decay=0.3, momentum=0.9, nesterov=nesterov, ns_steps=4, adjust_lr_fn=adjust
+    )
+    vectors = [p for p in blocks.values() if p.ndim < 2]
+    adamw = torch.optim.AdamW(
+        [{"params": [theirs.embedding.weight], "weight_decay": 0.3}, {"params": vectors, "weight_decay": 0.0}],
+        lr=0.02,
+        betas=(0.9, 0.95),
+        eps=1e-8,
+        fused=True,
+    )
+    for step in range(6):
+        optimizer.zero_grad()
+        ours(step).backward()
+        named = dict(ours.named_parameters())
+        for name, parameter in theirs.named_parameters():
+            parameter.grad = named[name].grad.clone()
+        before = {name: parameter.detach().clone() for name, parameter in theirs.named_parameters()}
+        for one in (optimizer, reference, adamw):
+            one.step()
+        for name, parameter in theirs.named_parameters():
+            largest = float((parameter - before[name]).detach().abs().max())
+            torch.testing.assert_close(named[name], parameter, rtol=0, atol=largest * (1e-4 if precise else 0.05))
+            parameter.data.copy_(named[name].data)  # so that errors of bf16 do not add up
+
+
+def test_experts_are_matrices_of_their_own_and_their_outputs_are_the_last_dimension():
+    stacked = nn.Module()
+    stacked.experts = nn.Parameter(torch.randn(3, 4, 9))
+    stacked.experts.grad = torch.randn(3, 4, 9)
+    apart = nn.Sequential(*(nn.Linear(4, 9, bias=False) for _ in range(3)))
+    for linear, expert, gradient in zip(apart, stacked.experts.data, stacked.experts.grad, strict=True):
+        linear.weight.data.copy_(expert.T)
+        linear.weight.grad = gradient.T.clone()
+    options = spec(muon=MuonSpec(adjust="original"))
+    for model in (stacked, apart):
+        muon(model, options, CPU).step()
+    for linear, expert in zip(apart, stacked.experts, strict=True):
+        torch.testing.assert_close(linear.weight.T, expert, atol=1e-3, rtol=0)
+
+
+def test_steps_are_as_large_as_adamws():
+    torch.manual_seed(0)
+    for shape in [(64, 64), (64, 256), (256, 64)]:
+        linear = nn.Linear(*shape, bias=False)
+        before = linear.weight.detach().clone()
+        linear.weight.grad = torch.randn_like(linear.weight)
+        muon(nn.Sequential(linear), spec(weight_decay=0.0), CPU).step()
+        rms = (linear.weight - before).square().mean().sqrt() / 0.02
+        assert 0.1 < rms < 0.3  # AdamW's steps have 0.2 to 0.4 in practice (Liu et al., 2025)
+
+
+def test_a_batch_is_cut_where_memory_ends(monkeypatch):
+    whole, cut = Model(), Model()
+    expected = stepped(whole, muon(whole, spec(), CPU), 3)
+    monkeypatch.setattr(module, "AT_ONCE", 8 * 12 * 2)
+    for one, other in zip(stepped(cut, muon(cut, spec(), CPU), 3), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+
+
+def test_a_step_with_found_inf_changes_nothing_and_the_next_goes_on():
+    plain, guarded = Model(), Model()
+    optimizer = muon(plain, spec(), CPU)
+    stepped(plain, optimizer, 2)
+    expected = stepped(plain, optimizer, 2, first=3)
+
+    optimizer = muon(guarded, spec(), CPU)
+    assert isinstance(optimizer, Muon)
+    stepped(guarded, optimizer, 1)
+    optimizer.found_inf = torch.zeros(())
+    before = stepped(guarded, optimizer, 1, first=1)
+    moments = [{k: v.clone() for k, v in state.items()} for state in optimizer.state.values()]
+    for parameter in guarded.parameters():
+        parameter.grad = torch.full_like(parameter, math.nan)
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    assert all(map(torch.equal, guarded.parameters(), before))
+    for state, earlier in zip(optimizer.state.values(), moments, strict=True):
+        assert all(torch.equal(state[key], earlier[key]) for key in earlier)
+    optimizer.found_inf = torch.zeros(())
+    assert all(map(torch.equal, stepped(guarded, optimizer, 2, first=3), expected))
+
+
+def test_the_state_survives_saving_and_loading():
+    straight, parts = Model(), Model()
+    expected = stepped(straight, muon(straight, spec(), CPU), 5)
+    optimizer = muon(parts, spec(), CPU)
+    stepped(parts, optimizer, 2)
+    again = muon(parts, spec(), CPU)
+    again.load_state_dict(optimizer.state_dict())
+    assert all(map(torch.equal, stepped(parts, again, 3, first=2), expected))
+
+
+def test_the_groups_can_be_read():
+    assert describe_groups(muon(Model(), spec(muon=MuonSpec(lr_ratio=3)), CPU)) == [
+        "matrices: 7 tensors, 672 parameters, Muon, lr 0.06, weight decay 0.1",
+        "embeddings: 1 tensors, 88 parameters, AdamW, lr 0.02, weight decay 0.1",
+        "vectors: 9 tensors, 96 parameters, AdamW, lr 0.02, weight decay 0",
+    ]
+
+
+RANKS = """
+    import sys
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from llm_core.train.muon import muon
+    from tests.train.test_muon import CPU, Model, spec
+
+    dist.init_process_group("gloo")
+    model = Model()
+    if sys.argv[1] == "fsdp2":
+        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    optimizer = muon(model, spec(), CPU)
+    for step in range(4):
+        optimizer.zero_grad()
+        model(step).backward()
+        optimizer.found_inf = torch.tensor(float(step == 2))
+        optimizer.step()
+    whole = {n: p.full_tensor() if hasattr(p, "full_tensor") else p for n, p in model.named_parameters()}
+    if dist.get_rank() == 0:
+        torch.save({n: p.detach() for n, p in whole.items()}, sys.argv[2])
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_two_ranks_agree_with_one(tmp_path, parallel):
+    (tmp_path / "ranks.py").write_text(textwrap.dedent(RANKS))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(tmp_path / "ranks.py"), parallel, str(tmp_path / "weights.pt")]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    alone = Model()
+    optimizer = muon(alone, spec(), CPU)
+    stepped(alone, optimizer, 2)
+    stepped(alone, optimizer, 1, first=3)
+    found = torch.load(tmp_path / "weights.pt", weights_only=True)
+    # Steps are 0.02 at most; the products of a matrix in bf16 depend a little on how many are in its batch.
+    for name, parameter in alone.named_parameters():
+        torch.testing.assert_close(found[name], parameter.detach(), atol=1e-3, rtol=0)
