@@ -20,6 +20,14 @@ class StoreResource(dg.ConfigurableResource):
         return Store(Path(self.root).expanduser().resolve() if self.root else pedigree_home() / "store")
 
 
+class KeepConfig(dg.Config):
+    """Which checkpoints stay; as in ``compute.keep``."""
+
+    last: int
+    best: int
+    every: int | None
+
+
 class ComputeResource(dg.ConfigurableResource):
     """The machines that work; fields as in the experiment's section ``compute``, which gives the defaults."""
 
@@ -33,14 +41,15 @@ class ComputeResource(dg.ConfigurableResource):
     compile: bool
     activation_checkpointing: bool
     checkpoint_every: int
-    keep_checkpoints: int
+    keep: KeepConfig
     watchdog_seconds: float
     price_per_gpu_hour: float
     expected_mfu: float
 
     def spec(self) -> ComputeSpec:
         """The checked section."""
-        return ComputeSpec(**{name: getattr(self, name) for name in ComputeSpec.model_fields})
+        fields = {name: getattr(self, name) for name in ComputeSpec.model_fields}
+        return ComputeSpec.model_validate({**fields, "keep": self.keep.model_dump()})
 
 
 class TrackingResource(dg.ConfigurableResource):

@@ -11,6 +11,17 @@ RUNTIME_ONLY = True
 Positive = Annotated[float, Field(gt=0)]
 
 
+class KeepSpec(Spec):
+    """Which checkpoints of a run stay; the others are removed once a newer one is whole."""
+
+    last: Count = 2
+    """So many of the newest, which a killed run goes on from."""
+    best: Annotated[int, Field(ge=0)] = 0
+    """So many with the lowest validation loss, among those of steps that were validated."""
+    every: Count | None = None
+    """Those of all steps that are multiples of this."""
+
+
 class ComputeSpec(Spec):
     """The machines that make data parts and that train, and how the model is spread over them."""
 
@@ -31,7 +42,7 @@ class ComputeSpec(Spec):
     activation_checkpointing: bool = False
     checkpoint_every: Count = 100
     """Steps between two checkpoints."""
-    keep_checkpoints: Count = 2
+    keep: KeepSpec = KeepSpec()
     watchdog_seconds: Positive = 900.0
     """A run that finishes no step for so long is ended."""
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0

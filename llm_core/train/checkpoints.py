@@ -1,157 +1,222 @@
-"""Checkpoints: whole or not there, for any number of ranks, and only for the run that wrote them.
+"""Checkpoints: sharded, asynchronous, whole or not there, for any number of ranks, and only for the run they are of.
 
-``checkpoints/step_00000100/`` holds ``state.pt`` (weights, moments, progress, and what run it belongs to) and
-``checkpoint.json`` (its size and SHA-256). Both are written and synced under another name; one rename puts them in
-place. State is kept in full, whatever the ranks hold of it, and each rank takes its part when it loads.
+``checkpoints/step_00000100/`` holds one part for each rank (``llm_core.train.parts``) and ``checkpoint.json``: what run
+it belongs to, how far that is, and the digests of the parts. Parts are written and synced in a folder of another name;
+the main rank adds ``checkpoint.json`` when all are there, and one rename puts the folder in place.
+
+There is no state of random generators: what is drawn in a step follows from seed, step and rank
+(``llm_core.train.seeding``).
 """
 
-import hashlib
 import json
-import os
+import math
 import shutil
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch import nn
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.runtime import KeepSpec
 from llm_core.train.distribution import World
+from llm_core.train.parts import StoredParts, damage, index_name, part_name, sync_folder, write_part, write_whole
+from llm_core.train.seal import DamagedSealError, read_seal, write_seal
+from llm_core.train.snapshot import Snapshot
+from llm_core.train.state import load_optimizer, load_weights, pieces
 
-STATE = "state.pt"
-SEAL = "checkpoint.json"
 _UNFINISHED = ".unfinished"
+_POLL_SECONDS = 0.02
 
 
 @dataclass
 class Progress:
     """How far a run is: steps done, how many of them were skipped as bad, and how many of those just now in a row.
 
-    ``data``: the state of the loader (``Loader.state``) as it goes on from here.
+    ``data``: the state of the loader (``Loader.state``) as it goes on from here. ``callbacks``: what the callbacks
+    keep. All of it is plain JSON data: numbers on a device are read before.
     """
 
     step: int = 0
     skipped: int = 0
     bad_in_a_row: int = 0
     data: dict[str, Any] = field(default_factory=dict)
-
-
-def full(tensor: Tensor) -> Tensor:
-    """All of a tensor that may be sharded, on the CPU. Collective: every rank must call it."""
-    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole.detach().cpu()
-
-
-def full_weights(model: nn.Module, keep: bool) -> dict[str, Tensor]:
-    """Name → whole weight; nothing for a rank that does not ``keep`` them. Collective."""
-    return _gathered(model.state_dict(), keep)
-
-
-def _gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Name → whole tensor on the CPU. Other ranks take part, but hold no more than one tensor at a time."""
-    whole = {}
-    for name, tensor in tensors.items():
-        if keep:
-            whole[name] = full(tensor)
-        elif isinstance(tensor, DTensor):
-            tensor.full_tensor()
-    return whole
+    callbacks: dict[str, Any] = field(default_factory=dict)
 
 
 class Checkpoints:
-    """The checkpoints of one run in ``folder``; ``owner`` is what decides its weights (``spec.result_fields``)."""
+    """The checkpoints of one run in ``folder``.
+
+    ``owner`` is what decides the weights of the run (``spec.result_fields``). ``keep`` says which checkpoints stay,
+    and those of the steps in ``pinned`` always do. Methods are collective but for ``check``: all ranks call them at
+    the same point, and all raise when one can't go on.
+    """
 
     def __init__(
-        self, folder: Path, keep: int, owner: dict[str, Any], world: World, log: Callable[[str], None] = print
+        self,
+        folder: Path,
+        keep: KeepSpec,
+        owner: dict[str, Any],
+        world: World,
+        log: Callable[[str], None] = print,
+        pinned: Collection[int] = (),
     ) -> None:
         self._folder, self._keep, self._owner, self._world, self._log = folder, keep, owner, world, log
+        self._pinned = frozenset(pinned)
+        self._snapshot = Snapshot(world.device)
+        self._saving: _Saving | None = None
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write a checkpoint, and remove all but the ``keep`` newest. Collective.
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+        validation_loss: float | None = None,
+    ) -> None:
+        """Begin a checkpoint of what is now, and come back while it is being written. Collective.
 
-        Raises ``PedigreeError`` when it can't be written (a full disk); earlier checkpoints are as they were.
+        ``validation_loss`` of these very weights, where it is known: the best are kept by it. A checkpoint that is
+        still being written is waited for. What goes wrong later is raised by ``check``, the next ``save`` or ``wait``.
         """
-        state = {
-            "owner": json.dumps(self._owner),
-            "progress": asdict(progress),
-            "weights": full_weights(model, keep=self._world.is_main),
-            "optimizer": _optimizer_state(model, optimizer, keep=self._world.is_main),
-            "rng": torch.get_rng_state(),
-        }
-        if self._world.is_main:
-            try:
-                self._write(progress.step, state)
-            except OSError as error:
-                raise PedigreeError(
-                    f"{self._folder}: the checkpoint of step {progress.step} can't be written: {error.strerror}. "
-                    "Make room there, and run again: training goes on from the checkpoint before it"
-                ) from None
+        self.wait()
+        name = f"step_{progress.step:08d}"
+        unfinished = self._folder / f"{name}{_UNFINISHED}"
+        copies = self._snapshot.take(pieces(model, optimizer, self._world.rank, self._world.size))
+        content = json.dumps({"owner": self._owner, "progress": asdict(progress), "validation_loss": validation_loss})
 
-    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+        def write() -> None:
+            self._snapshot.ready()
+            unfinished.mkdir(parents=True, exist_ok=True)
+            try:
+                write_part(unfinished, self._world.rank, copies)
+            except OSError:
+                (unfinished / part_name(self._world.rank)).unlink(missing_ok=True)  # what is left fills the disk
+                raise
+
+        def seal() -> None:
+            self._seal(self._folder / name, unfinished, json.loads(content))
+
+        self._saving = _Saving(progress.step, write, seal if self._world.is_main else None)
+
+    def check(self) -> None:
+        """Raise ``PedigreeError`` when this rank's part can't be written (a full disk). Costs nothing; not collective.
+
+        The checkpoints before it are as they were.
+        """
+        if self._saving and self._saving.error:
+            raise self._failed(self._saving.step, self._saving.error)
+
+    def wait(self) -> None:
+        """Come back when the newest checkpoint is whole and in place: at the end of a run, and before it stops."""
+        saving, self._saving = self._saving, None
+        if saving is None:
+            return
+        # First whether all parts are there: the main rank would wait forever for one that never comes.
+        for finished in (saving.written, saving.sealed):
+            finished.wait()
+            self._agree(saving.error and self._failed(saving.step, saving.error))
+
+    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer, at_most: int | None = None) -> Progress:
         """Load the newest whole checkpoint, and return its progress; without one, return that of a start. Collective.
 
-        A damaged checkpoint is removed with a line in the log, so that the one before it is used. Raises
-        ``PedigreeError`` for a checkpoint of another run.
+        ``at_most``: of this step or before; newer ones are removed (a run that is rolled back does not want them).
+        Where there is no checkpoint to go back to, weights and optimiser are left as they are. A damaged checkpoint is
+        removed with a line in the log, so that the one before it is used. Raises ``PedigreeError`` for a checkpoint of
+        another run or another version, and for a folder that can't be written to.
         """
-        newest = self._world.from_main(self._newest_whole() if self._world.is_main else None)
-        if newest is None:
-            return Progress()
-        path = Path(newest) / STATE
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self._check_owner(path, json.loads(state["owner"]))
-        _load_weights(model, state["weights"])
-        _load_optimizer_state(model, optimizer, state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        progress = Progress(**state["progress"])
-        self._log(f"resuming after step {progress.step} from {newest}")
+        self.wait()
+        self._agree(self._unwritable())
+        if self._world.is_main:
+            self._tidy(at_most)
+        while (newest := self._world.from_main(self._newest())) is not None:
+            try:
+                content = read_seal(newest)
+                mine = content["parts"][self._world.rank :: self._world.size]
+                found = next((text for part in mine if (text := damage(newest, part["index"], part["sha256"]))), None)
+            except DamagedSealError as error:
+                content, found = {}, str(error)
+            worst = next((text for text in self._world.gathered(found) if text), None)
+            if worst is None:
+                return self._load(newest, content, model, optimizer)
+            self._log(f"{newest}: the checkpoint is damaged ({worst}); it is removed, and the one before it used")
+            if self._world.is_main:
+                _remove(newest)
+        return Progress()
+
+    def _load(
+        self, checkpoint: Path, content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> Progress:
+        self._check_owner(checkpoint, content["owner"])
+        load_state(checkpoint, content, model, optimizer)
+        progress = Progress(**content["progress"])
+        self._log(f"resuming after step {progress.step} from {checkpoint}")
         return progress
 
-    def _write(self, step: int, state: dict[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        final = self._folder / f"step_{step:08d}"
-        unfinished = self._folder / f"{final.name}{_UNFINISHED}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            unfinished.mkdir()
-            seal = _write_state(unfinished / STATE, state)
-            with (unfinished / SEAL).open("w", encoding="utf-8") as file:
-                json.dump(seal, file)
-                _sync(file.fileno())
-            _sync_folder(unfinished)
-        except OSError:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+    def _seal(self, final: Path, unfinished: Path, content: dict[str, Any]) -> None:
+        """Wait for the parts of all ranks, put the checkpoint in place, and remove those that need not stay."""
+        parts = []
+        for rank in range(self._world.size):
+            index = unfinished / index_name(rank)
+            while not index.exists():
+                time.sleep(_POLL_SECONDS)
+            parts.append({"index": index.name, "sha256": sha256(index.read_bytes()).hexdigest()})
+        write_seal(unfinished, {**content, "parts": parts})
+        sync_folder(unfinished)
         if final.exists():
-            self._remove(final)
+            _remove(final)
         unfinished.rename(final)
-        _sync_folder(self._folder)
-        for old in self._all()[self._keep :]:
-            self._remove(old)
-
-    def _remove(self, checkpoint: Path) -> None:
-        """Take it away in one step, so that a half-removed one never stands there as a checkpoint."""
-        leftover = checkpoint.with_name(f"{checkpoint.name}.old{_UNFINISHED}")
-        shutil.rmtree(leftover, ignore_errors=True)
-        checkpoint.rename(leftover)
-        shutil.rmtree(leftover)
+        sync_folder(self._folder)
+        stay = kept({_step(path): _validation_loss(path) for path in self._all()}, self._keep, self._pinned)
+        for path in self._all():
+            if _step(path) not in stay:
+                _remove(path)
 
     def _all(self) -> list[Path]:
         """All checkpoints, newest first."""
         return sorted((path for path in self._folder.glob("step_*") if path.suffix != _UNFINISHED), reverse=True)
 
-    def _newest_whole(self) -> str | None:
+    def _newest(self) -> Path | None:
+        return next(iter(self._all()), None)
+
+    def _tidy(self, at_most: int | None) -> None:
+        """Remove what killed writers left, and what comes after the step ``at_most``."""
         for leftover in self._folder.glob(f"*{_UNFINISHED}"):
             shutil.rmtree(leftover)
-        for checkpoint in self._all():
-            damage = _damage(checkpoint)
-            if damage is None:
-                return str(checkpoint)
-            self._log(f"{checkpoint}: the checkpoint is damaged ({damage}); it is removed, and the one before it used")
-            self._remove(checkpoint)
+        for path in self._all():
+            if at_most is not None and _step(path) > at_most:
+                _remove(path)
+
+    def _unwritable(self) -> PedigreeError | None:
+        """What keeps this rank from writing there."""
+        probe = self._folder / f"rank_{self._world.rank}{_UNFINISHED}"
+        try:
+            probe.mkdir(parents=True, exist_ok=True)
+            write_whole(probe / "probe", b"\0")
+            shutil.rmtree(probe)
+        except OSError as error:
+            return PedigreeError(
+                f"{self._folder}: checkpoints can't be written there: {error.strerror}; make the folder writable, or "
+                "make room on its disk"
+            )
         return None
+
+    def _failed(self, step: int, error: Exception) -> PedigreeError:
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        return PedigreeError(
+            f"{self._folder}: the checkpoint of step {step} can't be written: {reason}. Make room there, and run "
+            "again: training goes on from the checkpoint before it"
+        )
+
+    def _agree(self, error: PedigreeError | None) -> None:
+        """Raise on all ranks what one of them met."""
+        for text in self._world.gathered(error and str(error)):
+            if text:
+                raise PedigreeError(text)
 
     def _check_owner(self, path: Path, found: dict[str, Any]) -> None:
         for name in sorted({**found, **self._owner}):
@@ -162,102 +227,70 @@ class Checkpoints:
                 )
 
 
-class _HashedFile:
-    """Passes writes on to a file, and hashes them. It remembers an error, since torch replaces it with its own."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        content = memoryview(data).cast("B")
-        try:
-            self._file.write(content)
-        except OSError as error:
-            self.error = error
-            raise
-        self.sha256.update(content)
-        self.size += len(content)
-        return len(content)
-
-    def flush(self) -> None:
-        self._file.flush()
+def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = ()) -> set[int]:
+    """The steps among ``losses`` (step → validation loss of its checkpoint, if known) whose checkpoints stay."""
+    last = sorted(losses)[-keep.last :]
+    known = sorted((loss, step) for step, loss in losses.items() if loss is not None and math.isfinite(loss))
+    best = [step for _, step in known[: keep.best]]
+    regular = [step for step in losses if keep.every and step % keep.every == 0]
+    return {*last, *best, *regular, *(step for step in losses if step in pinned)}
 
 
-def _write_state(path: Path, state: dict[str, Any]) -> dict[str, Any]:
-    """Write and sync ``state``; returns its seal."""
-    with path.open("wb", buffering=0) as file:
-        hashed = _HashedFile(file)
-        try:
-            torch.save(state, cast(IO[bytes], hashed))
-        except RuntimeError:
-            if hashed.error is None:
-                raise
-            raise hashed.error from None
-        _sync(file.fileno())
-    return {"size": hashed.size, "sha256": hashed.sha256.hexdigest()}
-
-
-def _damage(checkpoint: Path) -> str | None:
-    """What is wrong with it; None when it is as it was written."""
-    try:
-        seal = json.loads((checkpoint / SEAL).read_bytes())
-        size = (checkpoint / STATE).stat().st_size
-        if size != seal["size"]:
-            return f"{STATE} has {size} bytes instead of {seal['size']}"
-        with (checkpoint / STATE).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return None if digest == seal["sha256"] else f"the content of {STATE} has changed"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return repr(error)
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> dict[str, dict[str, Tensor]]:
-    """Parameter name → its moments and step count, whole. Parameters that were never stepped have none. Collective."""
-    return {
-        name: _gathered(optimizer.state[parameter], keep)
-        for name, parameter in model.named_parameters()
-        if parameter in optimizer.state
-    }
-
-
-def _part(whole: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of ``whole``, laid out as ``like``."""
-    if isinstance(like, DTensor) and whole.ndim:
-        return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-    return whole
-
-
-@torch.no_grad()
-def _load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    targets = model.state_dict()
-    assert targets.keys() == weights.keys(), f"weights differ in name: {sorted(targets.keys() ^ weights.keys())}"
-    for name, target in targets.items():
-        target.copy_(_part(weights[name], target))
-
-
-def _load_optimizer_state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, dict[str, Tensor]]
+def load_state(
+    checkpoint: Path, content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer | None
 ) -> None:
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    parts = {
-        number: {key: _part(value, parameter) for key, value in state[names[parameter]].items()}
-        for number, parameter in enumerate(ordered)
-        if names[parameter] in state
-    }
-    optimizer.load_state_dict({"state": parts, "param_groups": optimizer.state_dict()["param_groups"]})
+    """Fill the model and (where given) the optimiser with what is in the folder, whoever wrote it.
+
+    ``content`` is what ``read_seal`` says. Raises ``PedigreeError`` for tensors of another model.
+    """
+    with StoredParts(checkpoint, [part["index"] for part in content["parts"]]) as stored:
+        try:
+            load_weights(stored, model)
+        except ValueError as error:
+            raise PedigreeError(f"{checkpoint}: {error}") from None
+        if optimizer is not None:
+            load_optimizer(stored, model, optimizer)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))
+
+
+def _validation_loss(checkpoint: Path) -> float | None:
+    """The loss that its seal knows; None also for one that is damaged, which is no good one to keep."""
+    try:
+        loss: float | None = read_seal(checkpoint)["validation_loss"]
+    except DamagedSealError:
+        return None
+    return loss
+
+
+def _remove(checkpoint: Path) -> None:
+    """Take it away in one step, so that a half-removed one never stands there as a checkpoint."""
+    leftover = checkpoint.with_name(f"{checkpoint.name}.old{_UNFINISHED}")
+    shutil.rmtree(leftover, ignore_errors=True)
+    checkpoint.rename(leftover)
+    shutil.rmtree(leftover)
+
+
+class _Saving:
+    """A checkpoint that a thread of this rank writes: first its part, then (on the main rank) the seal of the whole."""
+
+    def __init__(self, step: int, write: Callable[[], None], seal: Callable[[], None] | None) -> None:
+        self.step = step
+        self.error: Exception | None = None
+        self.written, self.sealed = threading.Event(), threading.Event()
+        # A daemon: a run that fails does not wait for parts of ranks that are gone.
+        threading.Thread(target=self._run, args=(write, seal), name="checkpoint", daemon=True).start()
+
+    def _run(self, write: Callable[[], None], seal: Callable[[], None] | None) -> None:
+        try:
+            write()
+            self.written.set()
+            if seal:
+                seal()
+        except Exception as error:
+            self.error = error
+        finally:
+            self.written.set()
+            self.sealed.set()

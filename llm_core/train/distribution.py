@@ -54,6 +54,14 @@ class World:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
+    def gathered(self, value: Any) -> list[Any]:
+        """What every rank has as ``value``, in the order of ranks."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
 
 @contextmanager
 def open_world() -> Iterator[World]:

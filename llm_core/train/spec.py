@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Count, Spec, canonical
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.experiment.runtime import ComputeSpec, KeepSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 
 RUNTIME_ONLY = True
@@ -43,14 +43,14 @@ class TrainerSpec(Spec):
     compile: bool = False
     activation_checkpointing: bool = False
     checkpoint_every: Count = 100
-    keep_checkpoints: Count = 2
+    keep: KeepSpec = KeepSpec()
     tracking: TrackingSpec = TrackingSpec()
 
     @classmethod
     def of(cls, compute: ComputeSpec, **fields: Any) -> "TrainerSpec":
         """A specification that runs as ``compute`` says."""
-        shared = ("parallel", "micro_batch", "compile", "activation_checkpointing", "checkpoint_every")
-        taken = {name: getattr(compute, name) for name in (*shared, "keep_checkpoints")}
+        shared = ("parallel", "micro_batch", "compile", "activation_checkpointing", "checkpoint_every", "keep")
+        taken = {name: getattr(compute, name) for name in shared}
         return cls(**taken, **fields)
 
     def write(self, path: Path) -> None:

@@ -1,0 +1,182 @@
+"""One rank's part of a checkpoint: ``rank_0003.safetensors`` and its index ``rank_0003.json``.
+
+The index says which rows of which tensors are there, and the size and SHA-256 of the file. Nothing here is pickled:
+the tensors lie in the safetensors format, which runs no code when it is read.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from llm_core.train.state import Piece
+
+_CHUNK = 1 << 24
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def part_name(rank: int) -> str:
+    """The file of a rank's tensors."""
+    return f"rank_{rank:04d}.safetensors"
+
+
+def index_name(rank: int) -> str:
+    """The file that says what a rank wrote; it is there once all of that is on disk."""
+    return f"rank_{rank:04d}.json"
+
+
+def write_part(folder: Path, rank: int, pieces: Sequence[Piece]) -> None:
+    """Write and sync the pieces (on the CPU), and then their index. Raises ``OSError`` where that can't be done."""
+    header, position = {}, 0
+    for piece in pieces:
+        header[piece.name] = {
+            "dtype": _DTYPES[piece.rows.dtype],
+            "shape": list(piece.rows.shape),
+            "data_offsets": [position, position + piece.rows.nbytes],
+        }
+        position += piece.rows.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path = folder / part_name(rank)
+    sha256 = hashlib.sha256()
+    with path.open("wb") as file:
+        for content in (len(text).to_bytes(8, "little") + text, *(_bytes(piece.rows) for piece in pieces)):
+            _write(file, content, sha256)
+        file.flush()
+        sync(file.fileno())
+        size = file.tell()
+    index = {
+        "file": path.name,
+        "size": size,
+        "sha256": sha256.hexdigest(),
+        "tensors": {piece.name: {"shape": list(piece.shape), "start": piece.start} for piece in pieces},
+    }
+    write_whole(folder / index_name(rank), json.dumps(index).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A small file, synced, that is never seen half written."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        sync(file.fileno())
+    unfinished.rename(path)
+
+
+def damage(folder: Path, index: str, sha256: str) -> str | None:
+    """What is wrong with the part whose index file is ``index``; None when it is as it was written."""
+    try:
+        content = (folder / index).read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            return f"the content of {index} has changed"
+        part = json.loads(content)
+        with (folder / part["file"]).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != part["size"]:
+                return f"{part['file']} has {size} bytes instead of {part['size']}"
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return None if digest == part["sha256"] else f"the content of {part['file']} has changed"
+
+
+class StoredParts:
+    """The tensors of a checkpoint, put together from the parts of all ranks that wrote it. A context manager.
+
+    Only the rows that are asked for are read.
+    """
+
+    def __init__(self, folder: Path, indices: Iterable[str]) -> None:
+        self._folder = folder
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._places: dict[str, list[tuple[int, str]]] = {}
+        self._files: dict[str, Any] = {}
+        self._open = ExitStack()
+        for name in indices:
+            index = json.loads((folder / name).read_bytes())
+            for tensor, place in index["tensors"].items():
+                self._shapes[tensor] = tuple(place["shape"])
+                self._places.setdefault(tensor, []).append((place["start"], index["file"]))
+
+    def __enter__(self) -> "StoredParts":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def names(self) -> Iterable[str]:
+        """All tensors there are, in alphabetical order."""
+        return sorted(self._shapes)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of the whole tensor."""
+        return self._shapes[name]
+
+    def scalar(self, name: str) -> Tensor:
+        """A tensor without dimensions."""
+        ((_, file),) = self._places[name]
+        return self._file(file).get_tensor(name)
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Rows ``start`` to ``stop`` (excluded) of a tensor that has dimensions."""
+        found = []
+        for first, file in sorted(self._places[name]):
+            part = self._file(file).get_slice(name)
+            below, above = max(start - first, 0), min(stop - first, part.get_shape()[0])
+            if below < above:
+                found.append(part[below:above])
+        if found:
+            return found[0] if len(found) == 1 else torch.cat(found)
+        _, file = self._places[name][0]
+        return self._file(file).get_slice(name)[0:0]  # a rank may have no row of a short tensor
+
+    def _file(self, name: str) -> Any:
+        from safetensors import safe_open
+
+        if name not in self._files:
+            self._files[name] = self._open.enter_context(safe_open(self._folder / name, framework="pt"))
+        return self._files[name]
+
+
+def sync(descriptor: int) -> None:
+    """Wait until it is on the disk."""
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the folder's entries are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _bytes(rows: Tensor) -> memoryview:
+    return memoryview(rows.contiguous().flatten().view(torch.uint8).numpy())
+
+
+def _write(file: BinaryIO, content: bytes | memoryview, sha256: Any) -> None:
+    for start in range(0, len(content), _CHUNK):
+        chunk = content[start : start + _CHUNK]
+        file.write(chunk)
+        sha256.update(chunk)
