@@ -1,0 +1,153 @@
+"""The loss from the last hidden states, without ever holding all logits.
+
+Dimensions: N tokens of a micro-batch, n tokens of a chunk, D model, V vocabulary.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from llm_core.tokens.loader import IGNORED
+
+CHUNK = 1024
+"""Tokens whose logits are held at once: enough for the products to run at full speed, and few beside a micro-batch."""
+
+CACHED_LOGITS = 2**18
+"""On a CPU, softmax goes by rows of so many fp32 logits together: what stays in a core's cache."""
+
+
+class _Settings(NamedTuple):
+    softcap: float | None
+    z_loss: float
+    clamp: float | None
+    chunk: int
+
+
+def linear_cross_entropy(
+    x_ND: Tensor,
+    weight_VD: Tensor,
+    targets_N: Tensor,
+    *,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    clamp: float | None = None,
+    chunk: int = CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over all targets but −100.
+
+    ``cross_entropy`` is what is reported and compared; no gradient flows through it. ``objective`` is what is
+    differentiated, once. The two are equal unless one of the options is on:
+
+    - ``softcap``: logits become ``softcap · tanh(logits / softcap)`` (Gemma 2: Gemma Team, 2024). Changes both.
+    - ``z_loss``: adds ``z_loss · logsumexp²`` a token, which holds the softmax's denominator near 1 (PaLM: Chowdhery
+      et al., 2022).
+    - ``clamp``: a token whose cross-entropy is larger counts as ``clamp`` in the objective, without its z-loss: it has
+      no gradient at all.
+
+    Logits are made ``chunk`` tokens at a time, and so is their gradient, in the forward pass (as by Hsu et al., 2024,
+    Liger): the backward pass only scales. Between the two, the gradients of ``x`` and of ``weight`` are held, the
+    latter in fp32: the sum over chunks. Products are of the type of autocast where that is on, else of the weight's;
+    softmax and sums are fp32 (fp64 for a weight of fp64).
+
+    Raises ``IndexError`` or ``RuntimeError`` for a target that is no id (on CUDA, as a device assertion), and
+    ``RuntimeError`` when the backward pass is asked for twice.
+    """
+    settings = _Settings(softcap, z_loss, clamp, chunk)
+    if torch.is_grad_enabled() and (x_ND.requires_grad or weight_VD.requires_grad):
+        objective, cross_entropy = _LinearCrossEntropy.apply(x_ND, weight_VD, targets_N, settings)
+        return objective, cross_entropy
+    objective, cross_entropy, _, _ = _by_chunks(x_ND, weight_VD, targets_N, settings, (False, False))
+    return objective, cross_entropy
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, settings: _Settings
+    ) -> tuple[Tensor, Tensor]:
+        wanted = ctx.needs_input_grad[:2]
+        objective, cross_entropy, *gradients = _by_chunks(x_ND, weight_VD, targets_N, settings, wanted)
+        ctx.gradients, ctx.dtypes = gradients, (x_ND.dtype, weight_VD.dtype)
+        ctx.mark_non_differentiable(cross_entropy)
+        return objective, cross_entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("linear_cross_entropy: its gradients are scaled in place, so there is one backward pass")
+        gradients, ctx.gradients = ctx.gradients, None
+        scaled = (None if gradient is None else gradient.mul_(upstream) for gradient in gradients)
+        x_grad, weight_grad = (
+            None if gradient is None else gradient.to(dtype) for gradient, dtype in zip(scaled, ctx.dtypes, strict=True)
+        )
+        return x_grad, weight_grad, None, None
+
+
+def _by_chunks(
+    x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, settings: _Settings, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Objective, cross-entropy, and the objective's gradients by ``x`` and ``weight`` where they are ``wanted``."""
+    device = x_ND.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
+    x_ND, weight_VD = x_ND.detach().to(dtype), weight_VD.detach().to(dtype)
+    sums = torch.float64 if dtype == torch.float64 else torch.float32
+    N, V = len(x_ND), len(weight_VD)
+    kept_N = targets_N != IGNORED
+    ids_N1 = torch.where(kept_N, targets_N, 0)[:, None]
+    losses_N = torch.empty(N, dtype=sums, device=x_ND.device)
+    lse_N = torch.empty_like(losses_N)
+    live_N1 = kept_N[:, None].clone()
+    x_grad_ND = torch.empty_like(x_ND) if wanted[0] else None
+    weight_grad_VD = torch.zeros_like(weight_VD, dtype=sums) if wanted[1] else None
+    rows = max(1, CACHED_LOGITS // V) if device == "cpu" else settings.chunk
+
+    with torch.autocast(device, enabled=False):
+        for chunk in _slices(0, N, settings.chunk):
+            x_nD = x_ND[chunk]
+            logits_nV = x_nD @ weight_VD.T
+            for part in _slices(chunk.start, chunk.stop, rows):
+                logits = logits_nV[part.start - chunk.start : part.stop - chunk.start]
+                losses_N[part], lse_N[part] = _softmax(logits, ids_N1[part], settings, sums, any(wanted))
+            if settings.clamp is not None:
+                live_N1[chunk] &= (losses_N[chunk] <= settings.clamp)[:, None] | losses_N[chunk].isnan()[:, None]
+            # Dead rows are left out here, where they are D wide, and not among the logits.
+            if x_grad_ND is not None:
+                x_grad_ND[chunk] = torch.where(live_N1[chunk], logits_nV @ weight_VD, 0)
+            if weight_grad_VD is not None:
+                weight_grad_VD += logits_nV.T @ torch.where(live_N1[chunk], x_nD, 0)
+
+    losses_N = torch.where(kept_N, losses_N, 0)
+    cross_entropy = losses_N.sum()
+    objective = cross_entropy.clone() if settings.clamp is None else losses_N.clamp(max=settings.clamp).sum()
+    if settings.z_loss:
+        objective = objective + settings.z_loss * torch.where(live_N1[:, 0], lse_N, 0).square().sum()
+    return objective, cross_entropy, x_grad_ND, weight_grad_VD
+
+
+def _slices(start: int, stop: int, length: int) -> list[slice]:
+    return [slice(first, min(first + length, stop)) for first in range(start, stop, length)]
+
+
+def _softmax(
+    logits_nV: Tensor, ids_n1: Tensor, settings: _Settings, sums: torch.dtype, gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropies and logsumexps (n,); where a ``gradient`` is wanted, it takes the logits' place."""
+    capped_nV = logits_nV
+    if settings.softcap is not None:
+        capped_nV = settings.softcap * torch.tanh(logits_nV.to(sums) / settings.softcap)
+    p_nV = torch.softmax(capped_nV, dim=-1, dtype=sums)
+    # The largest probability is exp(largest logit - logsumexp). So no exponential is computed twice (on CPUs, torch.exp
+    # is many times slower than what softmax does), and no probability that underflows is ever in a logarithm.
+    lse_n = capped_nV.amax(-1).to(sums) - p_nV.amax(-1).log()
+    losses_n = lse_n - capped_nV.gather(1, ids_n1)[:, 0].to(sums)
+    if gradient:
+        if settings.z_loss:
+            p_nV *= 1 + 2 * settings.z_loss * lse_n[:, None]
+        p_nV.scatter_add_(1, ids_n1, p_nV.new_full(ids_n1.shape, -1))
+        if settings.softcap is not None:
+            p_nV *= 1 - (capped_nV / settings.softcap).square()
+        logits_nV.copy_(p_nV)
+    return losses_n, lse_n
