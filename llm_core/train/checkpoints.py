@@ -66,7 +66,8 @@ class Checkpoints:
         log: Callable[[str], None] = print,
         pinned: Collection[int] = (),
     ) -> None:
-        self._folder, self._keep, self._owner, self._world, self._log = folder, keep, owner, world, log
+        self._folder, self._keep, self._world, self._log = folder, keep, world, log
+        self._owner = json.loads(json.dumps(owner))  # as it will be read: tuples are lists there
         self._pinned = frozenset(pinned)
         self._snapshot = Snapshot(world.device)
         self._saving: _Saving | None = None
@@ -134,16 +135,10 @@ class Checkpoints:
         if self._world.is_main:
             self._tidy(at_most)
         while (newest := self._world.from_main(self._newest())) is not None:
-            try:
-                content = read_seal(newest)
-                mine = content["parts"][self._world.rank :: self._world.size]
-                found = next((text for part in mine if (text := damage(newest, part["index"], part["sha256"]))), None)
-            except DamagedSealError as error:
-                content, found = {}, str(error)
-            worst = next((text for text in self._world.gathered(found) if text), None)
-            if worst is None:
+            content, reason = _examined(newest, self._world)
+            if reason is None:
                 return self._load(newest, content, model, optimizer)
-            self._log(f"{newest}: the checkpoint is damaged ({worst}); it is removed, and the one before it used")
+            self._log(f"{newest}: the checkpoint is damaged ({reason}); it is removed, and the one before it used")
             if self._world.is_main:
                 _remove(newest)
         return Progress()
@@ -152,7 +147,7 @@ class Checkpoints:
         self, checkpoint: Path, content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> Progress:
         self._check_owner(checkpoint, content["owner"])
-        load_state(checkpoint, content, model, optimizer)
+        _load_state(checkpoint, content, model, optimizer)
         progress = Progress(**content["progress"])
         self._log(f"resuming after step {progress.step} from {checkpoint}")
         return progress
@@ -236,13 +231,35 @@ def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[
     return {*last, *best, *regular, *(step for step in losses if step in pinned)}
 
 
-def load_state(
+def load_from(
+    checkpoint: Path, world: World, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, Any]:
+    """Begin with the weights (and, where given, the optimiser's state) of a checkpoint of any run. Collective.
+
+    Returns what its seal says: ``owner`` and ``progress`` among it. Raises ``PedigreeError`` for a checkpoint that is
+    damaged, or of another model.
+    """
+    content, reason = _examined(checkpoint, world)
+    if reason is not None:
+        raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({reason}); make it again")
+    _load_state(checkpoint, content, model, optimizer)
+    return content
+
+
+def _examined(checkpoint: Path, world: World) -> tuple[dict[str, Any], str | None]:
+    """What the seal says, and what is damaged, if anything. The ranks share the reading, and all learn the same."""
+    try:
+        content = read_seal(checkpoint)
+        mine = content["parts"][world.rank :: world.size]
+        found = next((text for part in mine if (text := damage(checkpoint, part["index"], part["sha256"]))), None)
+    except DamagedSealError as error:
+        content, found = {}, str(error)
+    return content, next((text for text in world.gathered(found) if text), None)
+
+
+def _load_state(
     checkpoint: Path, content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer | None
 ) -> None:
-    """Fill the model and (where given) the optimiser with what is in the folder, whoever wrote it.
-
-    ``content`` is what ``read_seal`` says. Raises ``PedigreeError`` for tensors of another model.
-    """
     with StoredParts(checkpoint, [part["index"] for part in content["parts"]]) as stored:
         try:
             load_weights(stored, model)

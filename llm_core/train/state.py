@@ -126,7 +126,7 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterable[tuple
         yield _WEIGHTS + name, tensor
     for name, parameter in model.named_parameters():
         state: Mapping[str, Tensor] = optimizer.state.get(parameter, {})
-        for key, value in state.items():
+        for key, value in sorted(state.items()):
             yield f"{_OPTIMIZER}{name}/{key}", value
 
 
