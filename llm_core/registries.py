@@ -78,20 +78,69 @@ PACKINGS = Registry(
     },
 )
 
-ARCHITECTURES = Registry("architecture", {"llama": "llm_core.model.llama:Llama"})
+MIXERS = Registry(
+    "mixer",
+    {
+        "attention": "llm_core.model.mixers.attention:Attention",
+        "mla": "llm_core.model.mixers.mla:LatentAttention",
+        "liv": "llm_core.model.mixers.liv:ShortConvolution",
+        "mamba2": "llm_core.model.mixers.mamba2:Mamba2",
+    },
+)
 
-NORMS = Registry("norm", {"rmsnorm": "llm_core.model.norms:RMSNorm"})
+NORMS = Registry(
+    "norm",
+    {
+        "rmsnorm": "llm_core.model.norms:RMSNorm",
+        "layernorm": "llm_core.model.norms:LayerNorm",
+    },
+)
 
-POSITIONS = Registry("position encoding", {"rope": "llm_core.model.positions:Rope"})
+# What attention knows of where a token stands.
+POSITIONS = Registry(
+    "position encoding",
+    {
+        "rope": "llm_core.model.positions.rope:Rope",
+        "alibi": "llm_core.model.positions.alibi:Alibi",
+        "nope": "llm_core.model.positions.nope:Nope",
+    },
+)
 
-FEED_FORWARDS = Registry("feed-forward", {"swiglu": "llm_core.model.feed_forward:SwiGLU"})
+# What is added to the embedding instead.
+ABSOLUTE_POSITIONS = Registry(
+    "absolute position encoding",
+    {
+        "sinusoidal": "llm_core.model.positions.absolute:Sinusoidal",
+        "learned": "llm_core.model.positions.absolute:Learned",
+    },
+)
 
-OPTIMIZERS = Registry("optimizer", {"adamw": "llm_core.train.optimizers:adamw"})
+FEED_FORWARDS = Registry(
+    "feed-forward",
+    {
+        "swiglu": "llm_core.model.feed_forwards.gated:SwiGLU",
+        "geglu": "llm_core.model.feed_forwards.gated:GeGLU",
+        "gelu": "llm_core.model.feed_forwards.plain:GELU",
+        "gelu_tanh": "llm_core.model.feed_forwards.plain:GELUTanh",
+        "relu": "llm_core.model.feed_forwards.plain:ReLU",
+        "relu2": "llm_core.model.feed_forwards.plain:ReLU2",
+        "moe": "llm_core.model.feed_forwards.moe:MixtureOfExperts",
+    },
+)
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "adamw": "llm_core.train.optimizers:adamw",
+        "muon": "llm_core.train.muon:muon",
+    },
+)
 
 SCHEDULES = Registry(
     "learning-rate schedule",
     {
         "cosine": "llm_core.train.schedules:cosine",
+        "linear": "llm_core.train.schedules:linear",
         "wsd": "llm_core.train.schedules:wsd",
         "constant": "llm_core.train.schedules:constant",
     },

@@ -56,7 +56,6 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
             seeds = [generation_seed(seed, prompt, temperature) for temperature in sampling.temperatures]
             new = generate(
                 network,
-                model,
                 torch.tensor([prompt_ids(tokenizer, prompt, eot)] * len(seeds)),
                 sampling.max_new_tokens,
                 temperatures=sampling.temperatures,

@@ -2,66 +2,137 @@
 
 from dataclasses import dataclass
 
+from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.costs import FEED_FORWARD_COSTS, MIXER_COSTS, Cost, norm_parameters
 
-FLOPS_CONVENTION = "6·N + 12·L·d·T per token: forward and backward, full attention, N without the embedding lookup"
+FLOPS_CONVENTION = (
+    "6·N + 3·mixing per token: forward and backward, N the matrices that multiply it (head, chosen experts); attention "
+    "mixes 4·H·C·min(T, window), its full square"
+)
 
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Numbers of parameters by part. A tied head is counted once, as ``embedding``."""
+    """Numbers of parameters by part. A tied head is counted once, as ``embedding``; so are learned positions.
+
+    ``idle``: those of ``feed_forward`` that one token does not pass (experts that are not chosen).
+    ``further``: modules for multi-token prediction, which generation leaves out.
+    """
 
     embedding: int
     head: int
-    attention: int
+    mixers: int
     feed_forward: int
     norms: int
+    further: int = 0
+    idle: int = 0
 
     @property
     def total(self) -> int:
         """All parameters, with the embedding."""
-        return self.embedding + self.head + self.attention + self.feed_forward + self.norms
+        return self.embedding + self.head + self.mixers + self.feed_forward + self.norms + self.further
 
     @property
     def without_embeddings(self) -> int:
         """All but embedding and head (the N of Kaplan et al., 2020)."""
-        return self.attention + self.feed_forward + self.norms
+        return self.mixers + self.feed_forward + self.norms + self.further
+
+    @property
+    def active(self) -> int:
+        """Those that one token passes."""
+        return self.total - self.idle
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs, by part."""
+
+    mixer: Cost
+    feed_forward: Cost
+    norms: int
+
+    @property
+    def parameters(self) -> int:
+        """All parameters of the block."""
+        return self.mixer.parameters + self.feed_forward.parameters + self.norms
+
+
+def layer_costs(spec: ModelSpec, sequence_length: int = 1) -> list[LayerCost]:
+    """What each layer costs in a sequence of ``sequence_length`` tokens."""
+    return [_layer_cost(spec, layer, sequence_length) for layer in spec.layers]
+
+
+def _layer_cost(spec: ModelSpec, layer: LayerSpec, sequence_length: int) -> LayerCost:
+    kind = layer.feed_forward
+    placements = {"pre": 1, "post": 1, "reordered": 1, "sandwich": 2}
+    norms = placements[layer.norm_placement] * (1 if kind is None else 2)
+    return LayerCost(
+        mixer=MIXER_COSTS[layer.mixer](spec, layer, sequence_length),
+        feed_forward=Cost() if kind is None else FEED_FORWARD_COSTS[kind](spec, layer),
+        norms=norms * norm_parameters(spec, layer.norm, spec.d_model),
+    )
 
 
 def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
     """Parameters of ``build_model(spec, vocab_size)``, by part."""
-    d, layers = spec.d_model, spec.n_layers
-    qkv = d * (spec.n_heads + 2 * spec.n_kv_heads) * spec.head_dim
-    head_norms = 2 * spec.head_dim if spec.qk_norm else 0
+    d = spec.d_model
+    layers = layer_costs(spec)
     return ParameterCount(
-        embedding=vocab_size * d,
+        embedding=(vocab_size + (spec.max_positions or 0)) * d,
         head=0 if spec.tie_embeddings else vocab_size * d,
-        attention=layers * (qkv + d * d),
-        feed_forward=layers * 3 * d * spec.d_ff,
-        norms=layers * (2 * d + head_norms) + d,
+        mixers=sum(layer.mixer.parameters for layer in layers),
+        feed_forward=sum(layer.feed_forward.parameters for layer in layers),
+        norms=sum(layer.norms for layer in layers) + norm_parameters(spec, spec.norm, d),
+        further=further_parameters(spec),
+        idle=sum(layer.feed_forward.idle for layer in layers),
     )
 
 
+def further_parameters(spec: ModelSpec) -> int:
+    """Parameters of the modules for multi-token prediction: none without ``multi_token``."""
+    if spec.multi_token is None:
+        return 0
+    d = spec.d_model
+    norm = norm_parameters(spec, spec.norm, d)
+    block = _layer_cost(spec, spec.layers[-1], 1).parameters
+    return spec.multi_token.depth * (2 * d * d + 3 * norm + block)
+
+
 def block_parameters(spec: ModelSpec) -> int:
-    """Parameters of one block: what FSDP2 gathers at a time."""
-    return (parameter_count(spec, 0).total - spec.d_model) // spec.n_layers
+    """Parameters of the largest block: what FSDP2 gathers at a time."""
+    return max(layer.parameters for layer in layer_costs(spec))
 
 
 def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> int:
-    """Training FLOPs of one token, forward and backward: 6·N + 12·L·d·T (Chowdhery et al., 2022, appendix B).
+    """Training FLOPs of one token, forward and backward: 6·N + 3·mixing (after Chowdhery et al., 2022, appendix B).
 
-    N counts every parameter but the embedding's look-up; a tied matrix counts, since it is the head. Attention counts
-    the whole T × T square, as most published MFU figures do, though causal kernels do half of it. Recomputation for
-    activation checkpointing is not counted: MFU means useful FLOPs.
+    N counts the matrices that multiply a token, with a tied head. Attention counts the whole T × T square, or
+    T × window, as most published MFU figures do, though causal kernels do half of it: 4·H·C·T of mixing in a forward
+    pass is the usual 12·H·C·T in a step. Recomputation for activation checkpointing is not counted: MFU means useful
+    FLOPs.
     """
-    count = parameter_count(spec, vocab_size)
-    matrices = count.total - (0 if spec.tie_embeddings else count.embedding)
-    return 6 * matrices + 12 * spec.n_layers * spec.d_model * sequence_length
+    layers = layer_costs(spec, sequence_length)
+    blocks = sum(layer.mixer.matrices + layer.feed_forward.matrices for layer in layers)
+    mixing = sum(layer.mixer.mixing for layer in layers)
+    heads = vocab_size * spec.d_model
+    if spec.multi_token is not None:
+        last = layers[-1]
+        module = 2 * spec.d_model**2 + last.mixer.matrices + last.feed_forward.matrices + heads
+        blocks += spec.multi_token.depth * module
+        mixing += spec.multi_token.depth * last.mixer.mixing
+    return 6 * (blocks + heads) + 3 * mixing
 
 
 def kv_cache_bytes_per_token(spec: ModelSpec, element_bytes: int = 2) -> int:
-    """Bytes that one token of one sequence takes in the KV cache (bf16 by default)."""
-    return 2 * spec.n_layers * spec.n_kv_heads * spec.head_dim * element_bytes
+    """Bytes that one more token of one sequence takes in the decoding state (bf16 by default); windows take none."""
+    return sum(layer.mixer.cached for layer in layer_costs(spec)) * element_bytes
+
+
+def state_bytes(spec: ModelSpec, length: int, element_bytes: int = 2) -> int:
+    """Bytes of the decoding state of one sequence of ``length`` tokens: caches, full windows, recurrent states."""
+    fixed = sum(layer.mixer.state for layer in layer_costs(spec))
+    return kv_cache_bytes_per_token(spec, element_bytes) * length + fixed * element_bytes
 
 
 def activation_bytes_per_token(
@@ -69,33 +140,26 @@ def activation_bytes_per_token(
 ) -> int:
     """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
 
-    Without checkpointing, a block keeps (e: bytes of what matrices are multiplied in, 2 under bf16 autocast):
-
-    - twice the residual stream and its norm, in fp32: 16·d
-    - inputs of the products qkv and gate/up: 2·e·d; attention's result and the same in token order: 2·e·d; gate, up,
-      silu(gate) and product: 4·e·F
-    - queries, keys and values, and the turned queries and keys: e·(2·d + 3·kv); with a document mask, instead, what
-      attention gets after grouped heads are repeated: 3·e·d
-    - with QK-norm, the normalised heads in fp32, and under autocast an fp32 copy of what goes in: 4 or 8·(d + kv)
-    - with a document mask, its row in attention's type, which SDPA converts it to in every layer: e·T
-
-    With it, every block keeps its fp32 input, and one block at a time keeps the above.
+    Without checkpointing, a block keeps the residual stream and its norm in fp32, twice (16·d), what its parts keep
+    (``Cost.kept``, 2 bytes each under bf16 autocast), and with a document mask its row
+    in attention's type, which SDPA converts it to in every layer. With checkpointing, every block keeps its fp32
+    input, and one block at a time keeps the above.
     """
-    d, kv = spec.d_model, spec.n_kv_heads * spec.head_dim
-    element = 2 if precision == "bf16" else 4
-    heads = 3 * d if spec.document_mask and kv < d else 2 * d + 3 * kv
-    block = 16 * d + element * (4 * d + heads + 4 * spec.d_ff)
-    if spec.qk_norm:
-        block += (8 if precision == "bf16" else 4) * (d + kv)
-    if spec.document_mask:
-        block += element * sequence_length
+    d, element = spec.d_model, 4 if precision == "fp32" else 2
+    blocks = []
+    for layer, cost in zip(spec.layers, layer_costs(spec, sequence_length), strict=True):
+        widened = (8 if element < 4 else 4) * (cost.mixer.widened + cost.feed_forward.widened)
+        block = (8 * d if layer.feed_forward is None else 16 * d) + widened
+        block += element * (cost.mixer.kept + cost.feed_forward.kept)
+        masked = spec.document_mask and layer.mixer in ("attention", "mla")
+        blocks.append(block + (element * sequence_length if masked else 0))
     final_norm = (8 + element) * d
     if checkpointing:
-        return 4 * d * spec.n_layers + block + final_norm
-    return block * spec.n_layers + final_norm
+        return 4 * d * spec.n_layers + max(blocks) + final_norm
+    return sum(blocks) + final_norm
 
 
 def logits_bytes_per_token(vocab_size: int, precision: str = "bf16") -> int:
     """Bytes of logits a token, at the peak: log-probabilities in fp32, and logits or their gradient, twice."""
-    element = 2 if precision == "bf16" else 4
+    element = 4 if precision == "fp32" else 2
     return (4 + 2 * element) * vocab_size

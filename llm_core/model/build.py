@@ -1,11 +1,10 @@
 """Specification → model."""
 
 import torch
-from torch import nn
 
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.decoder import Decoder
 from llm_core.model.init import initialise
-from llm_core.registries import ARCHITECTURES
 
 
 def build_model(
@@ -14,7 +13,7 @@ def build_model(
     *,
     device: torch.device | str | None = None,
     generator: torch.Generator | None = None,
-) -> nn.Module:
+) -> Decoder:
     """The model of ``spec`` with fresh fp32 weights on ``device`` (default: torch's default device).
 
     Draws come from ``generator``, or else from torch's global generator. On the meta device nothing is allocated or
@@ -23,7 +22,7 @@ def build_model(
     target = torch.get_default_device() if device is None else torch.device(device)
     # Modules draw weights of their own when they are made; on meta that costs neither time nor random numbers.
     with torch.device("meta"):
-        model = ARCHITECTURES.load(spec.architecture)(spec, vocab_size).float()
+        model = Decoder(spec, vocab_size).float()
     if target.type != "meta":
         model.to_empty(device=target)
         initialise(model, spec, generator)

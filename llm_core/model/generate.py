@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from llm_core.experiment.model import ModelSpec
-from llm_core.model.cache import KVCache
+from llm_core.model.state import new_state
 
 
 @torch.inference_mode()
 def generate(
     model: nn.Module,
-    spec: ModelSpec,
     prompts_BT: Tensor,
     max_new_tokens: int,
     *,
@@ -35,13 +33,13 @@ def generate(
     if not batch_size == len(temperatures) == len(generators):
         raise ValueError(f"{batch_size} prompts, {len(temperatures)} temperatures, {len(generators)} generators")
     model.eval()
-    weight = next(model.parameters())
-    cache = KVCache(spec, batch_size, length + max_new_tokens, weight.device, weight.dtype)
+    device = next(model.parameters()).device
+    state = new_state(model, batch_size, length + max_new_tokens)
     rows: list[list[int]] = [[] for _ in range(batch_size)]
     unfinished = set(range(batch_size))
-    inputs_BT = prompts_BT.to(weight.device)
+    inputs_BT = prompts_BT.to(device)
     for _ in range(max_new_tokens):
-        logits_BV = model(inputs_BT, cache=cache)[:, -1].float().cpu()
+        logits_BV = model(inputs_BT, state=state)[:, -1].float().cpu()
         drawn = [0] * batch_size  # A finished row goes on unseen.
         for row in sorted(unfinished):
             drawn[row] = sample(logits_BV[row], temperatures[row], generators[row], top_k, top_p)
@@ -52,7 +50,7 @@ def generate(
         advance()
         if not unfinished:
             break
-        inputs_BT = torch.tensor(drawn, device=weight.device)[:, None]
+        inputs_BT = torch.tensor(drawn, device=device)[:, None]
     return rows
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llm_core.tokens.loader import windows
 from llm_core.tokens.reader import ShardReader
@@ -22,8 +22,11 @@ def validation_windows(reader: ShardReader, sequence_length: int, tokens: int) -
 
 
 @torch.no_grad()
-def validation_loss(model: nn.Module, reader: ShardReader, spec: TrainerSpec, world: World) -> float:
-    """Mean cross-entropy over the validation windows, in nats per token; the same on every rank."""
+def validation_loss(model: nn.Module, reader: ShardReader, spec: TrainerSpec, world: World) -> Tensor:
+    """Mean cross-entropy over the validation windows, in nats per token; the same on every rank.
+
+    A 0-d tensor on the device, so that nobody has to wait for it.
+    """
     length = spec.training.sequence_length
     starts = validation_windows(reader, length, spec.training.validation_tokens)
     total = torch.zeros((), dtype=torch.float64, device=world.device)
@@ -34,8 +37,8 @@ def validation_loss(model: nn.Module, reader: ShardReader, spec: TrainerSpec, wo
         rows = mine if len(mine) else starts[:1]
         batch = [torch.from_numpy(part).to(world.device) for part in windows(reader, rows, length)]
         with autocast(spec.training.precision, world.device):
-            loss = model(*batch)
+            loss = model(*batch).cross_entropy
         if len(mine):
             total += loss
     model.train()
-    return float(world.total(total)) / (len(starts) * length)
+    return world.total(total) / (len(starts) * length)

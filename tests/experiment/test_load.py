@@ -60,7 +60,7 @@ def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
         ("seed: 1\nseed: 2\n", "line 2, column 1: the key 'seed' stands twice"),
         ("1: 2\n", "the key 1 is not text"),
         (MINIMAL + "modle: {}\n", "modle: there is no such key"),
-        (MINIMAL.replace("d_ff", "d_fff"), r"model\.d_ff: Field required"),
+        (MINIMAL.replace("d_model", "d_modell"), r"model\.d_model: Field required"),
         (MINIMAL.replace("n_heads: 4", "n_heads: 5"), "model: d_model 64 is not a multiple of n_heads 5"),
         (MINIMAL.replace("n_kv_heads: 2", "n_kv_heads: 3"), "model: n_heads 4 is not a multiple of n_kv_heads 3"),
         (MINIMAL.replace("d_ff: 128", "d_ff: '128'"), r"model\.d_ff: .*integer \(it is '128'\)"),
@@ -126,4 +126,4 @@ def test_paths_stay_out_of_identities(tmp_path: Path) -> None:
 
 def test_what_a_section_derives_counts_by_value(tmp_path: Path) -> None:
     plain = canonical(load_experiment(write(tmp_path, MINIMAL)))
-    assert (plain["training"]["steps"], plain["training"]["batch_size"], plain["model"]["head_dim"]) == (97, 4, 16)
+    assert (plain["training"]["steps"], plain["training"]["batch_size"], plain["model"]["layers"][0]["head_dim"]) == (97, 4, 16)

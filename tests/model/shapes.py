@@ -24,11 +24,52 @@ def model(shape: ModelSpec, seed: int = 0) -> nn.Module:
         for name, parameter in built.named_parameters():
             if name.endswith("norm.weight"):
                 parameter.uniform_(0.5, 1.5, generator=generator)
+            elif name.endswith("bias"):
+                parameter.uniform_(-0.5, 0.5, generator=generator)
     return built
 
 
 def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+# Every idea once, in a small model. Tests of what must hold for any model run over all of them.
+MODELS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "multi_head": {"n_kv_heads": 4},
+    "multi_query": {"n_kv_heads": 1, "qk_norm": True},
+    "wide_heads": {"head_dim": 12, "tie_embeddings": False},
+    "window": {"window": 4},
+    "mixattention": {
+        "n_layers": 4,
+        "qk_norm": True,
+        "pattern": ({"window": 3}, {"window": 3, "share_kv": True}, {}, {"share_kv": True}),
+    },
+    "softcaps": {"attention_softcap": 5.0, "logit_softcap": 10.0, "window": 4},
+    "gemma": {
+        "norm_placement": "sandwich",
+        "feed_forward": "geglu",
+        "embedding_scale": 5.7,
+        "attention_scale": 0.3,
+    },
+    "post_norm": {"norm_placement": "post", "norm": "layernorm", "bias": True, "feed_forward": "relu"},
+    "reordered": {"norm_placement": "reordered", "feed_forward": "relu2"},
+    "alibi": {"position": "alibi", "norm": "layernorm", "feed_forward": "gelu", "n_heads": 6, "d_model": 48},
+    "nope_every_second": {"pattern": ({}, {"position": "nope"})},
+    "sinusoidal": {"position": "sinusoidal"},
+    "gpt2": {
+        "position": "learned",
+        "max_positions": 64,
+        "bias": True,
+        "norm": "layernorm",
+        "feed_forward": "gelu_tanh",
+    },
+    "far_rope": {"rope_scaling": {"kind": "llama3", "factor": 4.0, "original_length": 8}},
+}
+
+
+def named(name: str, **changes: Any) -> ModelSpec:
+    return spec(**{**MODELS[name], **changes})
 
 
 @st.composite

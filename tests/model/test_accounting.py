@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,35 +11,54 @@ from llm_core.model.accounting import (
     activation_bytes_per_token,
     block_parameters,
     flops_per_token,
-    kv_cache_bytes_per_token,
-    parameter_count,
+    state_bytes,
 )
 from llm_core.model.build import build_model
-from llm_core.model.cache import KVCache
-from tests.model.shapes import VOCAB, spec, specs
+from llm_core.model.state import new_state
+from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
 
 
-@settings(max_examples=6, deadline=None)
-@given(specs())
-def test_flops_are_those_of_the_products(shape: ModelSpec) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_flops_are_those_of_the_products(name: str) -> None:
+    shape = named(name)
     built, x = build_model(shape, VOCAB), torch.zeros(2, 16, dtype=torch.long)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         built(x)
-    # A forward pass is a third of the work; the convention's N also counts the norms' few weights.
-    norms = 6 * parameter_count(shape, VOCAB).norms
-    assert 3 * counter.get_total_flops() / x.numel() == flops_per_token(shape, VOCAB, 16) - norms
+    # Windows are counted by what is seen, and SDPA's products go over the whole square.
+    square = shape.model_copy(
+        update={"window": None, "pattern": tuple({**entry, "window": 16} for entry in shape.pattern)}
+    )
+    # A forward pass is a third of the work.
+    assert 3 * counter.get_total_flops() / x.numel() == flops_per_token(square, VOCAB, 16)
 
 
-@settings(max_examples=6, deadline=None)
-@given(specs())
-def test_block_parameters(shape: ModelSpec) -> None:
-    block = build_model(shape, VOCAB, device="meta").blocks[0]
-    assert block_parameters(shape) == sum(parameter.numel() for parameter in block.parameters())
+def test_windows_cost_what_they_see() -> None:
+    narrow, wide = (flops_per_token(spec(window=window), VOCAB, 512) for window in (16, None))
+    assert wide - narrow == 12 * 2 * 32 * (512 - 16)
 
 
-def test_cache_bytes() -> None:
-    cache = KVCache(spec(), batch_size=3, max_length=10, dtype=torch.bfloat16)
-    assert kv_cache_bytes_per_token(spec()) * 30 == cache.entries.nbytes
+@pytest.mark.parametrize("name", MODELS)
+def test_block_parameters(name: str) -> None:
+    blocks = build_model(named(name), VOCAB, device="meta").blocks
+    assert block_parameters(named(name)) == max(sum(p.numel() for p in block.parameters()) for block in blocks)
+
+
+def state_numbers(name: str, length: int) -> int:
+    """Numbers that a decoding state holds once a row of ``length`` tokens is read."""
+    built, total = model(named(name)), 0
+    state = new_state(built, 1, length)
+    with torch.inference_mode():
+        built(tokens(1, length), state=state)
+    for layer in state.layers:
+        tensors = [value for value in vars(layer).values() if isinstance(value, torch.Tensor)] if layer else []
+        total += sum(tensor.numel() for tensor in tensors)
+    return total
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_state_bytes(name: str) -> None:
+    for length in (10, 23):
+        assert state_bytes(named(name), length, element_bytes=1) == state_numbers(name, length)
 
 
 def saved_bytes(shape: ModelSpec, precision: str, rows: int, length: int) -> int:

@@ -14,7 +14,7 @@ from llm_core.store.manifest import Artifact, CheckRecord, InputRecord, Manifest
 
 HOSTILE = "</style><script>alert(1)</script><img src=http://evil.example/x.png onerror=\"x\"> {{ 7*7 }} & 'q'"
 
-MODEL = {"architecture": "llama", "d_ff": 704, "d_model": 256, "document_mask": True, "n_heads": 4, "n_layers": 4,
+MODEL = {"d_ff": 704, "d_model": 256, "document_mask": True, "n_heads": 4, "n_layers": 4,
          "qk_norm": True, "rope_theta": 10000.0}  # fmt: skip
 TRAINING = {
     "batch_tokens": 8192,

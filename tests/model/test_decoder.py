@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from llm_core.model import llama
+from llm_core.model import decoder
 from tests.model.shapes import VOCAB, model, spec, tokens
 
 
@@ -61,9 +61,9 @@ def test_a_mask_without_documents_is_refused() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_loss_is_the_summed_cross_entropy_of_the_logits(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama, "LOSS_CHUNK", 5)  # 21 tokens: four whole chunks and a rest
+    monkeypatch.setattr(decoder, "LOSS_CHUNK", 5)  # 21 tokens: four whole chunks and a rest
     built, x, y = model(spec(tie_embeddings=tied)), tokens(3, 7), tokens(3, 7, seed=1)
-    loss = built(x, y)
+    loss = built(x, y).objective
     loss.backward()
     chunked = {name: parameter.grad.clone() for name, parameter in built.named_parameters()}
     built.zero_grad()
@@ -80,9 +80,9 @@ def test_the_loss_is_fp32_under_autocast() -> None:
     built, x, y = model(spec()), tokens(2, 8), tokens(2, 8, seed=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert built(x).dtype == torch.bfloat16
-        loss = built(x, y)
+        loss = built(x, y).objective
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, built(x, y), rtol=0.05, atol=0)
+    torch.testing.assert_close(loss, built(x, y).objective, rtol=0.05, atol=0)
 
 
 def test_a_tied_head_is_the_embedding_and_learns_as_both() -> None:
@@ -93,6 +93,6 @@ def test_a_tied_head_is_the_embedding_and_learns_as_both() -> None:
     untied.load_state_dict({**tied.state_dict(), "head.weight": tied.embedding.weight.detach().clone()})
     x, y = tokens(2, 6), tokens(2, 6, seed=1)
     for built in (tied, untied):
-        built(x, y).backward()
+        built(x, y).objective.backward()
     both = untied.embedding.weight.grad + untied.head.weight.grad
     torch.testing.assert_close(tied.embedding.weight.grad, both, atol=1e-4, rtol=1e-4)

@@ -1,0 +1,47 @@
+"""What a forward pass knows beside the residual stream: made once, shared by all layers."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llm_core.model.masks import Mask
+from llm_core.model.positions.position import Tables
+from llm_core.model.state import DecodingState
+
+
+@dataclass
+class Context:
+    """One forward pass over T new tokens of B rows, after ``start`` tokens that a decoding state has read.
+
+    ``documents_BS``: the document of every token, those of the state included (S = start + T); None where each row is
+    one document. Layers find their mask and their position tables by the key that layers of a kind share.
+    """
+
+    start: int
+    length: int
+    documents_BS: Tensor | None  # noqa: N815
+    masks: dict[str, Mask] = field(default_factory=dict)
+    tables: dict[str | None, Tables | None] = field(default_factory=dict)
+    state: DecodingState | None = None
+    training: bool = False
+
+    @property
+    def documents_BT(self) -> Tensor | None:  # noqa: N802
+        """The documents of the new tokens alone."""
+        return None if self.documents_BS is None else self.documents_BS[:, self.start :]
+
+    def layer_state(self, index: int) -> Any:
+        """What layer ``index`` keeps of the tokens before; None without a decoding state."""
+        return None if self.state is None else self.state.layers[index]
+
+
+def positions_in_documents(documents_BS: Tensor) -> Tensor:
+    """(B, S): how many tokens of its own document stand before each token, in its row."""
+    S = documents_BS.shape[1]
+    places_S = torch.arange(S, device=documents_BS.device)
+    begins_BS = torch.ones_like(documents_BS, dtype=torch.bool)
+    begins_BS[:, 1:] = documents_BS[:, 1:] != documents_BS[:, :-1]
+    starts_BS = torch.where(begins_BS, places_S, 0).cummax(dim=1).values
+    return places_S - starts_BS

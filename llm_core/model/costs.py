@@ -1,0 +1,85 @@
+"""What each part of a layer costs, by formula, for ``llm_core.model.accounting``. Needs no torch.
+
+Every mixer and feed-forward of the registries has an entry here; a test holds them to the modules.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+
+RUNTIME_ONLY = True
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``matrices``: parameters that multiply every token. ``idle``: parameters of matrices that a token does not pass
+    (experts that are not chosen). ``vectors``: all other parameters. ``mixing``: FLOPs of the forward pass for a token
+    beside the products with matrices. ``cached``: numbers that a token adds to the decoding state; ``state``: numbers
+    that it holds whatever its length. ``kept``: numbers, in the type that products are done in, that the forward
+    pass keeps for the backward pass, a token; ``widened``: the same in fp32, which autocast keeps twice.
+    """
+
+    matrices: int = 0
+    idle: int = 0
+    vectors: int = 0
+    mixing: int = 0
+    cached: int = 0
+    state: int = 0
+    kept: int = 0
+    widened: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+        return self.matrices + self.idle + self.vectors
+
+
+def norm_parameters(spec: ModelSpec, kind: str, width: int) -> int:
+    """Parameters of one norm."""
+    return width * (2 if kind == "layernorm" and spec.bias else 1)
+
+
+def attention(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
+    """Scores and their sums count the whole window, as if it were full (see ``flops_per_token``)."""
+    n_heads, n_kv_heads, head_dim = layer.heads
+    own = layer.kv_from is None
+    queries, kv = n_heads * head_dim, n_kv_heads * head_dim if own else 0
+    norms = (1 + own) * norm_parameters(spec, layer.norm, head_dim) if spec.qk_norm else 0
+    seen = length if layer.window is None else min(length, layer.window)
+    # What attention gets: grouped heads are repeated where a mask keeps documents apart.
+    repeated = 3 * queries if spec.document_mask and n_kv_heads < n_heads else 2 * queries + 3 * kv
+    return Cost(
+        matrices=spec.d_model * (2 * queries + 2 * kv),
+        vectors=norms + (spec.bias and queries + 2 * kv + spec.d_model),
+        mixing=4 * queries * seen,
+        cached=2 * kv if layer.window is None else 0,
+        state=0 if layer.window is None else 2 * kv * (layer.window - 1),
+        # Its input, what attention gets, its result in both orders.
+        kept=spec.d_model + 2 * queries + repeated,
+        widened=queries + kv if spec.qk_norm else 0,
+    )
+
+
+def _gated(spec: ModelSpec, layer: LayerSpec) -> Cost:
+    d, f = spec.d_model, layer.width
+    # Its input, gate, up, f(gate) and the product.
+    return Cost(matrices=3 * d * f, vectors=spec.bias and 2 * f + d, kept=d + 4 * f)
+
+
+def _plain(spec: ModelSpec, layer: LayerSpec) -> Cost:
+    d, f = spec.d_model, layer.width
+    return Cost(matrices=2 * d * f, vectors=spec.bias and f + d, kept=d + 2 * f)
+
+
+MIXER_COSTS: dict[str, Callable[[ModelSpec, LayerSpec, int], Cost]] = {"attention": attention}
+
+FEED_FORWARD_COSTS: dict[str, Callable[[ModelSpec, LayerSpec], Cost]] = {
+    "swiglu": _gated,
+    "geglu": _gated,
+    "gelu": _plain,
+    "gelu_tanh": _plain,
+    "relu": _plain,
+    "relu2": _plain,
+}

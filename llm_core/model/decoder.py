@@ -1,0 +1,140 @@
+"""The decoder: blocks between an embedding and a head, as the specification says layer by layer."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.attending import prepare_mask
+from llm_core.model.block import Block
+from llm_core.model.context import Context, positions_in_documents
+from llm_core.model.masks import Mask
+from llm_core.model.state import DecodingState
+from llm_core.registries import ABSOLUTE_POSITIONS, NORMS
+
+ATTENDING = ("attention", "mla")
+"""Mixers that have a ``position`` and a ``mask_key``."""
+
+LOSS_CHUNK = 1024
+"""Tokens whose loss is computed at once: small enough for a CPU's cache, large enough to fill a GPU."""
+
+
+class Losses(NamedTuple):
+    """Sums over the tokens of a micro-batch, fp32 scalars on the model's device.
+
+    ``objective`` is what is differentiated; ``cross_entropy`` are the nats of next-token prediction, to be logged and
+    compared. They are equal unless the model or the training asks for more.
+    """
+
+    objective: Tensor
+    cross_entropy: Tensor
+
+
+def summed_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Cross-entropy in nats, summed over all tokens in fp32.
+
+    In chunks, so that neither an fp32 copy of the logits nor its gradient is ever whole. The product that makes the
+    logits is not chunked: the head's gradient would then be summed over chunks in bf16.
+    """
+    logits, targets = logits_BTV.flatten(0, 1).split(LOSS_CHUNK), targets_BT.flatten().split(LOSS_CHUNK)
+    losses = [functional.cross_entropy(z.float(), y, reduction="sum") for z, y in zip(logits, targets, strict=True)]
+    return torch.stack(losses).sum()
+
+
+class Decoder(nn.Module):
+    """Decoder-only language model. Weights are left unset: see ``llm_core.model.init``."""
+
+    def __init__(self, spec: ModelSpec, vocab_size: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.vocab_size = vocab_size
+        self.layers = spec.layers
+        self.shared = frozenset(layer.kv_from for layer in self.layers) - {None}
+        self.embedding = nn.Embedding(vocab_size, spec.d_model)
+        absolute = spec.position in ABSOLUTE_POSITIONS
+        self.position = ABSOLUTE_POSITIONS.load(spec.position)(spec) if absolute else None
+        self.blocks = nn.ModuleList(Block(spec, layer) for layer in self.layers)
+        self.norm = NORMS.load(spec.norm)(spec.d_model, spec.norm_eps, spec.bias)
+        # A tied head is no second parameter, so there is nothing that a copy, a cast or a file could tear apart.
+        self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The matrix (V, D) that turns the last hidden state into logits."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        targets_BT: Tensor | None = None,
+        document_ids_BT: Tensor | None = None,
+        state: DecodingState | None = None,
+    ) -> Tensor | Losses:
+        """Logits (B, T, V), or with ``targets_BT`` their losses.
+
+        ``document_ids_BT`` is needed when the specification says ``document_mask`` (``ValueError`` otherwise), except
+        with a ``state``, which knows of documents itself. A state is moved on by T tokens.
+        """
+        context = self.context(tokens_BT, document_ids_BT, state)
+        x_BTD = self._embedded(tokens_BT, context)
+        kept: dict[int | None, tuple[Tensor, Tensor] | None] = {None: None}
+        for layer, block in zip(self.layers, self.blocks, strict=True):
+            x_BTD, kv = block(x_BTD, kept[layer.kv_from], context)
+            if layer.index in self.shared:
+                kept[layer.index] = kv
+        if state is not None:
+            state.advance(context.length)
+        x_BTD = self.norm(x_BTD)
+        logits_BTV = functional.linear(x_BTD, self.head_weight)
+        if self.spec.logit_softcap is not None:
+            logits_BTV = self.spec.logit_softcap * torch.tanh(logits_BTV / self.spec.logit_softcap)
+        if targets_BT is None:
+            return logits_BTV
+        loss = summed_cross_entropy(logits_BTV, targets_BT)
+        return Losses(loss, loss)
+
+    def context(self, tokens_BT: Tensor, document_ids_BT: Tensor | None, state: DecodingState | None) -> Context:
+        """What all layers share in a pass over ``tokens_BT``."""
+        T = tokens_BT.shape[1]
+        start = 0 if state is None else state.length
+        documents_BS = None if state is None else state.documents_BS
+        if documents_BS is not None:
+            missing = start + T - documents_BS.shape[1]
+            if missing > 0:  # what is generated belongs to the document before it
+                assert state is not None
+                documents_BS = torch.cat((documents_BS, documents_BS[:, -1:].expand(-1, missing)), dim=1)
+                state.documents_BS = documents_BS
+            documents_BS = documents_BS[:, : start + T]
+        elif state is None and self.spec.document_mask:
+            if document_ids_BT is None:
+                raise ValueError("document_mask is on: give document_ids_BT (all equal for a single document)")
+            documents_BS = document_ids_BT
+        context = Context(start, T, documents_BS, state=state, training=self.training)
+        device = tokens_BT.device
+        for layer, block in zip(self.layers, self.blocks, strict=True):
+            if layer.mixer not in ATTENDING:
+                continue
+            mixer: Any = block.mixer
+            position, key = mixer.position, mixer.mask_key
+            if position.key not in context.tables:
+                context.tables[position.key] = position.tables(start, T, device)
+            if key not in context.masks:
+                keys = start + T if layer.window is None else min(start, layer.window - 1) + T
+                documents = None if documents_BS is None else documents_BS[:, start + T - keys :]
+                mask = Mask(T, keys, layer.window, documents, position.slopes(device))
+                context.masks[key] = prepare_mask(mask, "sdpa", device)
+        return context
+
+    def _embedded(self, tokens_BT: Tensor, context: Context) -> Tensor:
+        x_BTD = self.embedding(tokens_BT)
+        if self.spec.embedding_scale != 1:
+            x_BTD = x_BTD * self.spec.embedding_scale
+        if self.position is not None:
+            if context.documents_BS is None:
+                places = torch.arange(context.start, context.start + context.length, device=tokens_BT.device)
+            else:
+                places = positions_in_documents(context.documents_BS)[:, context.start :]
+            x_BTD = x_BTD + self.position(places)
+        return functional.dropout(x_BTD, self.spec.dropout, self.training) if self.spec.dropout else x_BTD

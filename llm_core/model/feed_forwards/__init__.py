@@ -1,0 +1,1 @@
+"""The part of a block that looks at each token alone."""

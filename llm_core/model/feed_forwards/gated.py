@@ -1,0 +1,32 @@
+"""Gated feed-forwards (Shazeer, 2020): down(f(gate(x)) · up(x)). Gate and up are one matrix product."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+
+
+class _Gated(nn.Module):
+    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(spec.d_model, 2 * layer.width, bias=spec.bias)
+        self.down = nn.Linear(layer.width, spec.d_model, bias=spec.bias)
+
+
+class SwiGLU(_Gated):
+    """The gate is silu."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
+        return self.down(functional.silu(gate_BTF) * up_BTF)
+
+
+class GeGLU(_Gated):
+    """The gate is GELU's tanh form, as in Gemma."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
+        return self.down(functional.gelu(gate_BTF, approximate="tanh") * up_BTF)

@@ -1,0 +1,46 @@
+"""Two matrices with a function between them: down(f(up(x)))."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+
+
+class _Plain(nn.Module):
+    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        self.up = nn.Linear(spec.d_model, layer.width, bias=spec.bias)
+        self.down = nn.Linear(layer.width, spec.d_model, bias=spec.bias)
+
+
+class GELU(_Plain):
+    """x · Φ(x) (Hendrycks and Gimpel, 2016)."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        return self.down(functional.gelu(self.up(x_BTD)))
+
+
+class GELUTanh(_Plain):
+    """GELU by its tanh approximation, as in GPT-2."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        return self.down(functional.gelu(self.up(x_BTD), approximate="tanh"))
+
+
+class ReLU(_Plain):
+    """max(0, x)."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        return self.down(functional.relu(self.up(x_BTD)))
+
+
+class ReLU2(_Plain):
+    """max(0, x)² (So et al., 2021, Primer)."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        return self.down(functional.relu(self.up(x_BTD)).square())

@@ -1,0 +1,1 @@
+"""What lets tokens see each other: one way a file."""

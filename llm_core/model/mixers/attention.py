@@ -1,0 +1,78 @@
+"""Causal softmax attention: multi-head, grouped-query or multi-query, global or in a window, with keys and values of
+its own or of an earlier layer."""
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.attending import attend
+from llm_core.model.context import Context
+from llm_core.model.state import KeyValueState
+from llm_core.registries import NORMS, POSITIONS
+
+KeyValue = tuple[Tensor, Tensor]
+
+
+class Attention(nn.Module):
+    """Queries in ``n_heads`` heads share ``n_kv_heads`` heads of keys and values (GQA: Ainslie et al., 2023).
+
+    With ``qk_norm``, queries and keys are normalised a head at a time before they are turned (Dehghani et al., 2023).
+    A layer with ``kv_from`` projects queries only, and attends to keys and values that an earlier layer hands it
+    (Brandon et al., 2024; MixAttention: Rajput et al., 2024).
+    """
+
+    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self.head_dim = layer.heads
+        self.index = layer.index
+        self.own_kv = layer.kv_from is None
+        self.window = layer.window
+        projected = self.n_heads + (2 * self.n_kv_heads if self.own_kv else 0)
+        # One product for all three: rows are the query heads, then the key heads, then the value heads.
+        self.qkv = nn.Linear(spec.d_model, projected * self.head_dim, bias=spec.bias)
+        self.output = nn.Linear(self.n_heads * self.head_dim, spec.d_model, bias=spec.bias)
+        norm = NORMS.load(layer.norm)
+        self.query_norm = norm(self.head_dim, spec.norm_eps, spec.bias) if spec.qk_norm else None
+        self.key_norm = norm(self.head_dim, spec.norm_eps, spec.bias) if spec.qk_norm and self.own_kv else None
+        self.position = POSITIONS.load(layer.position)(layer, self.head_dim)
+        self.mask_key = mask_key(self.window, self.position.key if layer.position == "alibi" else None)
+        self.clip = spec.qkv_clip
+        self.softcap = spec.attention_softcap
+        scale = self.head_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
+        self.scale = scale * self.position.score_scale
+
+    def forward(self, x_BTD: Tensor, kv: KeyValue | None, context: Context) -> tuple[Tensor, KeyValue | None]:
+        """(B, T, D) → (B, T, D), and the keys and values that later layers may share, (B, K, S, C) each."""
+        B, T, _ = x_BTD.shape
+        projected_BTHC = self.qkv(x_BTD).view(B, T, -1, self.head_dim)
+        if self.clip is not None:
+            projected_BTHC = projected_BTHC.clamp(-self.clip, self.clip)
+        tables = context.tables.get(self.position.key)
+        q_BTHC = projected_BTHC[:, :, : self.n_heads]
+        q_BTHC = q_BTHC if self.query_norm is None else self.query_norm(q_BTHC)
+        q_BHTC = self.position.rotate(q_BTHC.transpose(1, 2), tables)
+        if self.own_kv:
+            _, k_BTKC, v_BTKC = projected_BTHC.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=2)
+            k_BTKC = k_BTKC if self.key_norm is None else self.key_norm(k_BTKC)
+            kv = self.position.rotate(k_BTKC.transpose(1, 2), tables), v_BTKC.transpose(1, 2)
+            state = None if context.state is None else context.layer_state(self.index)
+            if state is not None:
+                kv = state.extend(*kv)
+        assert kv is not None
+        mixed_BHTC = attend(q_BHTC, *kv, context.masks[self.mask_key], scale=self.scale, softcap=self.softcap)
+        return self.output(mixed_BHTC.transpose(1, 2).reshape(B, T, self.n_heads * self.head_dim)), kv
+
+    def new_state(
+        self, batch_size: int, max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> KeyValueState | None:
+        """Room for the keys and values of ``max_length`` tokens; None for a layer that has none of its own."""
+        if not self.own_kv:
+            return None
+        widths = self.head_dim, self.head_dim
+        return KeyValueState(batch_size, self.n_kv_heads, widths, max_length, self.window, device, dtype)
+
+
+def mask_key(window: int | None, slopes: str | None) -> str:
+    """What layers that see the same tokens with the same biases have in common."""
+    return f"window {window} {slopes or ''}"

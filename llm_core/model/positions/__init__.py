@@ -1,0 +1,1 @@
+"""How a model learns where a token stands: one way a file."""

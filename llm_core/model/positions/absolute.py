@@ -1,0 +1,37 @@
+"""Positions that are added to the embedding."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.experiment.model import ModelSpec
+
+
+class Sinusoidal(nn.Module):
+    """Sines and cosines of geometric wavelengths up to 10,000 · 2π (Vaswani et al., 2017): channel 2i is
+    sin(position · 10000^(-2i/D)), channel 2i + 1 the cosine of the same. They have no weights."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.width = spec.d_model
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Positions of any shape (…) → (…, D) in fp32."""
+        channels = torch.arange(0, self.width, 2, device=positions.device, dtype=torch.float32)
+        angles = positions[..., None].float() * torch.exp(channels * (-math.log(10_000.0) / self.width))
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., : self.width]
+
+
+class Learned(nn.Module):
+    """One vector for each of ``max_positions`` positions (Radford et al., 2018)."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        assert spec.max_positions is not None
+        self.embedding = nn.Embedding(spec.max_positions, spec.d_model)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Positions of any shape (…) → (…, D)."""
+        vectors: Tensor = self.embedding(positions)
+        return vectors

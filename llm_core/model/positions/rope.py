@@ -1,0 +1,75 @@
+"""Rotary position embedding, and its ways to reach further than training did."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from llm_core.experiment.layers import LayerSpec, RopeScaling
+from llm_core.model.positions.position import Position, Tables
+
+
+class Rope(Position):
+    """Rotary position embedding (Su et al., 2021): channel pair i of a query or key turns by position · theta^(-2i/C).
+
+    The pairs are (i, i + C/2), as in Llama's published weights. The angles are computed on the fly, in fp32: a buffer
+    would be lost on the meta device and blunted by a cast of the model.
+    """
+
+    def __init__(self, layer: LayerSpec, head_dim: int) -> None:
+        super().__init__(layer, head_dim)
+        self.head_dim, self.theta, self.scaling = head_dim, layer.rope_theta, layer.rope_scaling
+        self.key = f"rope {head_dim} {self.theta} {self.scaling}"
+        self.score_scale = score_scale(self.scaling)
+
+    def tables(self, start: int, length: int, device: torch.device) -> Tables:
+        """Cosines and sines, each (T, C/2) in fp32."""
+        frequencies = rope_frequencies(self.head_dim, self.theta, self.scaling, device)
+        positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
+        angles_TC = torch.outer(positions, frequencies)
+        return angles_TC.cos(), angles_TC.sin()
+
+    def rotate(self, x_BHTC: Tensor, tables: Tables | None) -> Tensor:
+        """Queries or keys (B, H, T, C), turned; the type stays."""
+        assert tables is not None
+        cos_TC, sin_TC = (table.to(x_BHTC.dtype) for table in tables)
+        left, right = x_BHTC.chunk(2, dim=-1)
+        return torch.cat((left * cos_TC - right * sin_TC, left * sin_TC + right * cos_TC), dim=-1)
+
+
+def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None, device: torch.device) -> Tensor:
+    """Radians that each of the C/2 channel pairs turns by a token, in fp32."""
+    pairs = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
+    if scaling is None:
+        return theta ** (-pairs / head_dim)
+    if scaling.kind == "ntk":
+        return (theta * scaling.factor ** (head_dim / (head_dim - 2))) ** (-pairs / head_dim)
+    frequencies = theta ** (-pairs / head_dim)
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    # How much of a channel is left as it is: 1 for fast ones, 0 for slow ones.
+    kept = _ramp(frequencies, scaling, head_dim, theta)
+    return frequencies * kept + frequencies / scaling.factor * (1 - kept)
+
+
+def _ramp(frequencies: Tensor, scaling: RopeScaling, head_dim: int, theta: float) -> Tensor:
+    low, high = scaling.low_frequency, scaling.high_frequency
+    if scaling.kind == "llama3":
+        turns = scaling.original_length * frequencies / (2 * math.pi)
+        return ((turns - low) / (high - low)).clamp(0, 1)
+
+    # YaRN's ramp is linear in the number of the pair, between the pairs that turn ``high`` and ``low`` times.
+    def pair_that_turns(times: float) -> float:
+        return head_dim * math.log(scaling.original_length / (times * 2 * math.pi)) / (2 * math.log(theta))
+
+    first = max(math.floor(pair_that_turns(high)), 0)
+    last = min(math.ceil(pair_that_turns(low)), head_dim - 1)
+    numbers = torch.arange(head_dim // 2, device=frequencies.device, dtype=torch.float32)
+    return 1 - ((numbers - first) / max(last - first, 1e-3)).clamp(0, 1)
+
+
+def score_scale(scaling: RopeScaling | None) -> float:
+    """What scores are multiplied by: YaRN sharpens attention by (0.1 · ln(factor) + 1)², others leave it."""
+    if scaling is None or scaling.kind != "yarn":
+        return 1.0
+    return (0.1 * math.log(scaling.factor) + 1) ** 2

@@ -1,0 +1,137 @@
+"""The scan of Mamba-2: a linear recurrence whose state decays by a scalar a head, computed chunk by chunk.
+
+Dao and Gu (2024), "Transformers are SSMs". For every head, with a state S of (P, N), zero or given at the start:
+
+    S[t] = exp(dt[t] · A) · S[t − 1] + dt[t] · x[t] ⊗ B[t]
+    y[t] = S[t] · C[t] + D · x[t]
+
+Within a chunk that is a masked product like attention's, (C · Bᵀ ∘ decay) · x; from chunk to chunk only the state goes
+on. So the work grows with T, and most of it is matrix products.
+
+Dimensions here: B batch, T tokens, H heads, P channels of a head, G groups of heads that share B and C, N channels of
+the state, Z chunks, L tokens of a chunk (R: as rows), E channels of all heads of a group (H/G · P).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def chunked_scan(
+    x_BTHP: Tensor,
+    dt_BTH: Tensor,
+    A_H: Tensor,
+    B_BTGN: Tensor,
+    C_BTGN: Tensor,
+    D_H: Tensor,
+    *,
+    chunk: int,
+    document_ids_BT: Tensor | None = None,
+    state_BHPN: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The recurrence above for all tokens: y (B, T, H, P) in the type of x, and the last state (B, H, P, N) in fp32.
+
+    ``dt_BTH``: steps, not negative; ``A_H``: negative. Where ``document_ids_BT`` changes along a row, the state begins
+    anew with zero. A given state is of the first token's document. ``chunk``: L, which changes the rounding only.
+
+    Steps, decays and states are fp32; what the large products multiply has the type of ``x_BTHP``. Differentiable in
+    all tensors but the ids.
+    """
+    # What may be rounded is decided here, line by line: autocast would round the states, too.
+    with torch.autocast(x_BTHP.device.type, enabled=False):
+        dtype, (batch, T, H, P), (G, N) = x_BTHP.dtype, x_BTHP.shape, B_BTGN.shape[2:]
+        L = min(chunk, T)
+        Z = -(-T // L)
+        # In the padding dt is 0, which leaves the state as it is.
+        dt_BUH = _padded(dt_BTH.float(), Z * L)
+        u_BZLHP = (_padded(x_BTHP, Z * L) * dt_BUH[..., None]).to(dtype).view(batch, Z, L, H, P)
+        B_BZGLN, C_BZGLN = (
+            _padded(y_BTGN.to(dtype), Z * L).view(batch, Z, L, G, N).transpose(2, 3) for y_BTGN in (B_BTGN, C_BTGN)
+        )
+        # Logarithms of the decay from the end of the chunk before to each token.
+        sums_BZHL = (dt_BUH * A_H.float()).view(batch, Z, L, H).transpose(2, 3).cumsum(-1)
+        number_BZL, carried_BZ1 = _documents(document_ids_BT, batch, Z, L, x_BTHP.device)
+
+        within_BZLHP = _within_chunks(u_BZLHP, B_BZGLN, C_BZGLN, sums_BZHL, number_BZL)
+        added_BZGNE = _added(u_BZLHP, B_BZGLN, sums_BZHL, number_BZL)
+        lasting_BZH = sums_BZHL[..., -1].exp() * (number_BZL[..., -1:] == carried_BZ1)
+        before_BZGNE, last_BHPN = _handed_on(added_BZGNE, lasting_BZH, state_BHPN)
+        seen_BZLGE = (C_BZGLN @ before_BZGNE.to(dtype)).transpose(2, 3)
+        reaching_BZLH = (sums_BZHL.exp() * (number_BZL == carried_BZ1)[:, :, None]).transpose(2, 3)
+
+        y_BZLHP = within_BZLHP + seen_BZLGE.reshape(batch, Z, L, H, P) * reaching_BZLH[..., None]
+        y_BTHP = y_BZLHP.flatten(1, 2)[:, :T] + x_BTHP * D_H.float()[:, None]
+        return y_BTHP.to(dtype), last_BHPN
+
+
+def recurrent_step(
+    x_BHP: Tensor, dt_BH: Tensor, A_H: Tensor, B_BGN: Tensor, C_BGN: Tensor, D_H: Tensor, state_BHPN: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The recurrence for one token more: y (B, H, P) in the type of x, and the state after it, in fp32."""
+    heads = x_BHP.shape[1] // B_BGN.shape[1]
+    B_BHN, C_BHN = (y_BGN.float().repeat_interleave(heads, dim=1) for y_BGN in (B_BGN, C_BGN))
+    dt_BH = dt_BH.float()
+    decay_BH = (dt_BH * A_H.float()).exp()
+    u_BHP = x_BHP * dt_BH[..., None]
+    state_BHPN = state_BHPN.float() * decay_BH[..., None, None] + u_BHP[..., None] * B_BHN[:, :, None]
+    y_BHP = (state_BHPN * C_BHN[:, :, None]).sum(-1) + x_BHP * D_H.float()[:, None]
+    return y_BHP.to(x_BHP.dtype), state_BHPN
+
+
+def _documents(
+    document_ids_BT: Tensor | None, batch: int, chunks: int, length: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Each token's document, counted in its row, (B, Z, L); and that of the state which a chunk begins with, (B, Z, 1).
+
+    The state before the row is of the first document, number 0.
+    """
+    number_BU = torch.zeros((batch, chunks * length), dtype=torch.int32, device=device)
+    if document_ids_BT is not None:
+        number_BU[:, 1 : document_ids_BT.shape[1]] = document_ids_BT[:, 1:] != document_ids_BT[:, :-1]
+        number_BU = number_BU.cumsum(1)
+    number_BZL = number_BU.view(batch, chunks, length)
+    return number_BZL, functional.pad(number_BZL[:, :-1, -1], (1, 0))[:, :, None]
+
+
+def _within_chunks(u_BZLHP: Tensor, B_BZGLN: Tensor, C_BZGLN: Tensor, sums_BZHL: Tensor, number_BZL: Tensor) -> Tensor:
+    """What each token sees of the tokens of its chunk, (B, Z, L, H, P): of its document, and not later."""
+    visible_BZRL = (number_BZL[..., :, None] == number_BZL[..., None, :]).tril()
+    logs_BZHRL = sums_BZHL[..., :, None] - sums_BZHL[..., None, :]
+    # Masked before exp: above the diagonal the logarithms are positive, and may be too large.
+    decay_BZHRL = logs_BZHRL.masked_fill(~visible_BZRL[:, :, None], float("-inf")).exp()
+    scores_BZGRL = C_BZGLN @ B_BZGLN.transpose(-1, -2)
+    weights_BZHRL = (decay_BZHRL.unflatten(2, (scores_BZGRL.shape[2], -1)) * scores_BZGRL[:, :, :, None]).flatten(2, 3)
+    return (weights_BZHRL.to(u_BZLHP.dtype) @ u_BZLHP.transpose(2, 3)).transpose(2, 3)
+
+
+def _added(u_BZLHP: Tensor, B_BZGLN: Tensor, sums_BZHL: Tensor, number_BZL: Tensor) -> Tensor:
+    """What each chunk adds to the state by its end, (B, Z, G, N, E) in fp32: tokens of its last document."""
+    kept_BZHL = (sums_BZHL[..., -1:] - sums_BZHL).exp() * (number_BZL == number_BZL[..., -1:])[:, :, None]
+    v_BZLHP = u_BZLHP * kept_BZHL.transpose(2, 3).to(u_BZLHP.dtype)[..., None]
+    v_BZLGE = v_BZLHP.flatten(3).unflatten(3, (B_BZGLN.shape[2], -1))
+    return (B_BZGLN.transpose(-1, -2) @ v_BZLGE.transpose(2, 3)).float()
+
+
+def _handed_on(added_BZGNE: Tensor, lasting_BZH: Tensor, state_BHPN: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The states that the chunks begin with, (B, Z, G, N, E), and the one after the last, (B, H, P, N).
+
+    ``lasting_BZH``: the share of a state that is left after a chunk; 0 where a document ends within it or before it.
+    """
+    batch, Z, G, N, E = added_BZGNE.shape
+    H = lasting_BZH.shape[2]
+    lasting_BZG1E = lasting_BZH.view(batch, Z, G, 1, -1).repeat_interleave(G * E // H, dim=-1)
+    if state_BHPN is None:
+        state_BGNE = added_BZGNE.new_zeros(batch, G, N, E)
+    else:
+        state_BGNE = state_BHPN.float().reshape(batch, G, E, N).transpose(2, 3)
+    before = []
+    for lasting_BG1E, added_BGNE in zip(lasting_BZG1E.unbind(1), added_BZGNE.unbind(1), strict=True):
+        before.append(state_BGNE)
+        state_BGNE = state_BGNE * lasting_BG1E + added_BGNE
+    return torch.stack(before, dim=1), state_BGNE.transpose(2, 3).reshape(batch, H, -1, N)
+
+
+def _padded(x: Tensor, length: int) -> Tensor:
+    """Zeros behind the last token (dimension 1) up to ``length``."""
+    missing = length - x.shape[1]
+    return x if missing == 0 else functional.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))

@@ -1,0 +1,73 @@
+"""What a model keeps of the tokens it has read, so that generating one more costs one token's work."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class DecodingState:
+    """The states of all layers for sequences that are being continued, all at the same position.
+
+    ``length`` counts the tokens read; the decoder moves it on once all layers have theirs. Where rows were padded on
+    the left, ``documents_BS`` holds −1 for padding and 0 for what counts. For use without gradients.
+    """
+
+    def __init__(self, layers: Sequence[Any], documents_BS: Tensor | None = None) -> None:
+        self.layers = list(layers)
+        self.documents_BS = documents_BS
+        self.length = 0
+
+    def advance(self, tokens: int) -> None:
+        """Count ``tokens`` more as read."""
+        self.length += tokens
+
+
+class KeyValueState:
+    """Room for the keys and values of ``max_length`` tokens; with a window, of the last ``window`` − 1 tokens only."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        heads: int,
+        widths: tuple[int, int],
+        max_length: int,
+        window: int | None,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.window = window
+        self.length = 0
+        self.max_length = max_length
+        room = max_length if window is None else 0
+        self.keys, self.values = (
+            torch.empty((batch_size, heads, room, width), device=device, dtype=dtype) for width in widths
+        )
+
+    def extend(self, keys_BKTC: Tensor, values_BKTC: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values; returns those that the new tokens may look at, (B, K, S, C) each.
+
+        Raises ``ValueError`` when they do not fit.
+        """
+        end = self.length + keys_BKTC.shape[2]
+        if end > self.max_length:
+            raise ValueError(f"the state holds {self.max_length} tokens; {end} are needed")
+        if self.window is None:
+            self.keys[:, :, self.length : end] = keys_BKTC
+            self.values[:, :, self.length : end] = values_BKTC
+            self.length = end
+            return self.keys[:, :, :end], self.values[:, :, :end]
+        keys, values = torch.cat((self.keys, keys_BKTC), dim=2), torch.cat((self.values, values_BKTC), dim=2)
+        kept = min(self.window - 1, end)
+        self.keys, self.values = keys[:, :, keys.shape[2] - kept :], values[:, :, values.shape[2] - kept :]
+        self.length = end
+        return keys, values
+
+
+def new_state(model: nn.Module, batch_size: int, max_length: int, documents_BS: Tensor | None = None) -> DecodingState:
+    """An empty state of ``model`` (a ``Decoder``) for ``batch_size`` rows of at most ``max_length`` tokens."""
+    weight = next(model.parameters())
+    mixers = [block.mixer for block in model.blocks]  # type: ignore[union-attr]
+    layers = [mixer.new_state(batch_size, max_length, weight.device, weight.dtype) for mixer in mixers]
+    return DecodingState(layers, documents_BS)
