@@ -15,6 +15,7 @@ from llm_core.tokens.shard_file import write_shard
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
+from llm_core.train.parts import StoredParts
 from llm_core.train.spec import TrainerSpec
 
 VOCABULARY = 300
@@ -120,3 +121,11 @@ def weights(spec: TrainerSpec) -> bytes:
 
 def checkpoint_steps(spec: TrainerSpec) -> list[int]:
     return sorted(int(path.name.removeprefix("step_")) for path in (spec.work / "checkpoints").iterdir())
+
+
+def checkpoint_tensors(spec: TrainerSpec, step: int) -> dict[str, torch.Tensor]:
+    """All that the checkpoint of ``step`` holds: ``weights/NAME`` and ``optimizer/NAME/KEY``."""
+    folder = spec.work / "checkpoints" / f"step_{step:08d}"
+    with StoredParts(folder, sorted(path.name for path in folder.glob("rank_*.json"))) as stored:
+        shapes = {name: stored.shape(name) for name in stored.names()}
+        return {n: stored.rows(n, 0, shape[0]).clone() if shape else stored.scalar(n) for n, shape in shapes.items()}

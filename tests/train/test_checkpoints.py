@@ -150,8 +150,7 @@ def test_a_rollback_removes_what_is_newer(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["cut part", "flipped part", "no part", "cut index", "flipped index", "no index"]
-    + ["cut seal", "flipped seal", "no seal"],
+    [f"{what} {which}" for which in ("part", "index", "seal") for what in ("cut", "flipped", "no")],
 )
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
     setting = Setting(tmp_path)

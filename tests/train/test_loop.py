@@ -1,20 +1,28 @@
 import math
 
 import pytest
-import torch
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.runtime import KeepSpec
 from llm_core.experiment.training import MixtureSpec, SequencePhase
 from llm_core.model.build import build_model
 from llm_core.model.files import load_model
 from llm_core.tokens.loader import Loader
 from llm_core.tokens.reader import ShardReader
 from llm_core.train import loop
-from llm_core.train.checkpoints import STATE
 from llm_core.train.interruption import StopRequest
 from llm_core.train.precision import assert_master_weights
 from llm_core.train.validation import validation_windows
-from tests.train.runs import checkpoint_steps, model_spec, records, run, trainer_spec, weights, write_shards
+from tests.train.runs import (
+    checkpoint_steps,
+    checkpoint_tensors,
+    model_spec,
+    records,
+    run,
+    trainer_spec,
+    weights,
+    write_shards,
+)
 
 FIGURES = {"step", "loss", "lr", "grad_norm", "tokens", "seconds", "tokens_per_second", "skipped", "batch", "time"}
 
@@ -121,8 +129,7 @@ def test_bf16_and_document_masks_train(tmp_path):
     spec = trainer_spec(tmp_path, steps=20, training={"precision": "bf16"}, model=model_spec(document_mask=True))
     run(spec)
     assert losses(spec)[-1] < losses(spec)[0] - 0.5
-    state = torch.load(spec.work / "checkpoints" / "step_00000020" / STATE, weights_only=True)
-    assert {tensor.dtype for tensor in state["weights"].values()} == {torch.float32}
+    assert {tensor.dtype for tensor in checkpoint_tensors(spec, 20).values()} == {torch.float32}
 
 
 def test_master_weights_that_are_not_fp32_are_refused():
@@ -179,19 +186,14 @@ def spoil(monkeypatch, how, when):
 @pytest.mark.parametrize("how", ["loss", "gradient"])
 def test_a_bad_step_touches_neither_weights_nor_moments_nor_the_step_count(tmp_path, monkeypatch, how):
     spoil(monkeypatch, how, {3, 4})
-    spec = trainer_spec(tmp_path, steps=6, checkpoint_every=1, keep_checkpoints=9)
+    spec = trainer_spec(tmp_path, steps=6, checkpoint_every=1, keep=KeepSpec(last=9))
     assert run(spec).skipped == 2
     found = records(spec)
     assert [record["skipped"] for record in found] == [False, False, True, True, False, False]
     assert (found[2]["loss"] is None) == (how == "loss")
     assert found[2]["grad_norm"] is None
 
-    def state(step):
-        whole = torch.load(spec.work / "checkpoints" / f"step_{step:08d}" / STATE, weights_only=True)
-        moments = {f"{name}/{key}": value for name, item in whole["optimizer"].items() for key, value in item.items()}
-        return {**whole["weights"], **moments}
-
-    before, bad, after = state(2), state(4), state(5)
+    before, bad, after = (checkpoint_tensors(spec, step) for step in (2, 4, 5))
     assert all(torch.equal(before[name], bad[name]) for name in before)
     assert not any(torch.equal(before[name], after[name]) for name in before if not name.endswith("/step"))
     assert {int(value) for name, value in after.items() if name.endswith("/step")} == {3}
