@@ -35,7 +35,7 @@ def linear_cross_entropy(
     clamp: float | None = None,
     chunk: int = CHUNK,
 ) -> tuple[Tensor, Tensor]:
-    """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over all targets but −100.
+    """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over targets but −100.
 
     ``cross_entropy`` is what is reported and compared; no gradient flows through it. ``objective`` is what is
     differentiated, once. The two are equal unless one of the options is on:

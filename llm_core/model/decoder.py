@@ -10,15 +10,13 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.attending import prepare_mask
 from llm_core.model.block import Block
 from llm_core.model.context import Context, positions_in_documents
+from llm_core.model.cross_entropy import linear_cross_entropy
 from llm_core.model.masks import Mask
 from llm_core.model.state import DecodingState
 from llm_core.registries import ABSOLUTE_POSITIONS, NORMS
 
 ATTENDING = ("attention", "mla")
 """Mixers that have a ``position`` and a ``mask_key``."""
-
-LOSS_CHUNK = 1024
-"""Tokens whose loss is computed at once: small enough for a CPU's cache, large enough to fill a GPU."""
 
 
 class Losses(NamedTuple):
@@ -32,19 +30,12 @@ class Losses(NamedTuple):
     cross_entropy: Tensor
 
 
-def summed_cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    """Cross-entropy in nats, summed over all tokens in fp32.
-
-    In chunks, so that neither an fp32 copy of the logits nor its gradient is ever whole. The product that makes the
-    logits is not chunked: the head's gradient would then be summed over chunks in bf16.
-    """
-    logits, targets = logits_BTV.flatten(0, 1).split(LOSS_CHUNK), targets_BT.flatten().split(LOSS_CHUNK)
-    losses = [functional.cross_entropy(z.float(), y, reduction="sum") for z, y in zip(logits, targets, strict=True)]
-    return torch.stack(losses).sum()
-
-
 class Decoder(nn.Module):
     """Decoder-only language model. Weights are left unset: see ``llm_core.model.init``."""
+
+    z_loss: float = 0.0
+    loss_clamp: float | None = None
+    """What training asks of the loss: see ``linear_cross_entropy``."""
 
     def __init__(self, spec: ModelSpec, vocab_size: int) -> None:
         super().__init__()
@@ -87,13 +78,23 @@ class Decoder(nn.Module):
         if state is not None:
             state.advance(context.length)
         x_BTD = self.norm(x_BTD)
+        if targets_BT is not None:
+            return self._losses(x_BTD, targets_BT)
         logits_BTV = functional.linear(x_BTD, self.head_weight)
         if self.spec.logit_softcap is not None:
             logits_BTV = self.spec.logit_softcap * torch.tanh(logits_BTV / self.spec.logit_softcap)
-        if targets_BT is None:
-            return logits_BTV
-        loss = summed_cross_entropy(logits_BTV, targets_BT)
-        return Losses(loss, loss)
+        return logits_BTV
+
+    def _losses(self, x_BTD: Tensor, targets_BT: Tensor) -> Losses:
+        objective, cross_entropy = linear_cross_entropy(
+            x_BTD.flatten(0, 1),
+            self.head_weight,
+            targets_BT.flatten(),
+            softcap=self.spec.logit_softcap,
+            z_loss=self.z_loss,
+            clamp=self.loss_clamp,
+        )
+        return Losses(objective, cross_entropy)
 
     def context(self, tokens_BT: Tensor, document_ids_BT: Tensor | None, state: DecodingState | None) -> Context:
         """What all layers share in a pass over ``tokens_BT``."""
