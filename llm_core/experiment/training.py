@@ -1,9 +1,11 @@
 """The sections that describe training: optimiser, schedule, batches, and the proxy runs that vary them."""
 
+import json
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from llm_core.experiment.base import Spec, later, one_of
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
@@ -15,6 +17,10 @@ RUNTIME_ONLY = True
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
+
+
+MUON = {"momentum": 0.95, "nesterov": True, "steps": 5, "adjust": "match_rms_adamw", "lr_ratio": 1.0}
+"""What the section was when it came."""
 
 
 class MuonSpec(Spec):
@@ -41,20 +47,12 @@ class OptimizerSpec(Spec):
     betas: tuple[Below1, Below1] = (0.9, 0.95)
     eps: Positive = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    muon: MuonSpec | None = later(default=None, absent=None)
-    """Only ``muon``, which has the defaults where this is left out."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_muon(cls, fields: Any) -> Any:
-        # Written out, so that identities hold the settings themselves.
-        left_out = isinstance(fields, dict) and fields.get("kind") == "muon" and fields.get("muon") is None
-        return {**fields, "muon": MuonSpec()} if left_out else fields
+    muon: MuonSpec = later(default=MuonSpec(), absent=MUON)
 
     @model_validator(mode="after")
     def _one_rule(self) -> "OptimizerSpec":
-        if self.muon is not None and self.kind != "muon":
-            raise ValueError(f"muon: belongs to the kind 'muon', not to {self.kind!r}")
+        if self.muon != MuonSpec() and self.kind != "muon":
+            raise ValueError(f"muon: these settings belong to the kind 'muon', not to {self.kind!r}")
         return self
 
 
@@ -85,6 +83,13 @@ class SequencePhase(Spec):
     sequence_length: Annotated[int, Field(ge=2)]
 
 
+class BatchPhase(Spec):
+    """From which step on (the first is 0) batches have how many tokens."""
+
+    from_step: Annotated[int, Field(ge=0)]
+    batch_tokens: Count
+
+
 class TrainingSpec(Spec):
     """What a run does to the weights. Where and how it runs (ranks, micro-batch, compile) is ``compute``."""
 
@@ -97,7 +102,9 @@ class TrainingSpec(Spec):
     mixture: MixtureSpec | None = later(default=None, absent=None)
     """Without it, all sources are one stream, and count by their size."""
     batch_tokens: Count
-    """Tokens of one optimiser step, over all ranks."""
+    """Tokens of one optimiser step, over all ranks; with a ``batch_schedule``, of the largest ones."""
+    batch_schedule: tuple[BatchPhase, ...] = later(default=(), absent=[])
+    """Phases with smaller batches (Smith et al., 2018): the rate of the schedule stays a function of the step."""
     tokens: Count
     """Training stops after the last whole batch within this budget."""
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -113,13 +120,20 @@ class TrainingSpec(Spec):
 
     @property
     def batch_size(self) -> int:
-        """Sequences of one optimiser step."""
+        """Sequences of one optimiser step (of the largest)."""
         return self.batch_tokens // self.sequence_length
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the run."""
-        return self.tokens // self.batch_tokens
+        phases = self.batch_schedule
+        left, steps = self.tokens, 0
+        for phase, after in pairwise(phases):
+            made = min(after.from_step - phase.from_step, left // phase.batch_tokens)
+            steps, left = steps + made, left - made * phase.batch_tokens
+            if steps < after.from_step:
+                return steps
+        return steps + left // (phases[-1].batch_tokens if phases else self.batch_tokens)
 
     @model_validator(mode="after")
     def _phases(self) -> "TrainingSpec":
@@ -136,6 +150,21 @@ class TrainingSpec(Spec):
             )
         if self.packing != "concat":
             raise ValueError(f"sequence_schedule: goes with packing 'concat', and not with {self.packing!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_phases(self) -> "TrainingSpec":
+        phases = self.batch_schedule
+        if not phases:
+            return self
+        steps, sizes = [phase.from_step for phase in phases], [phase.batch_tokens for phase in phases]
+        if steps[0] != 0 or steps != sorted(set(steps)):
+            raise ValueError(f"batch_schedule: from_step must begin at 0 and rise, and is {steps}")
+        if max(sizes) != self.batch_tokens or any(size % self.sequence_length for size in sizes):
+            raise ValueError(
+                f"batch_schedule: batch_tokens {sizes}: the largest must be batch_tokens {self.batch_tokens}, and all "
+                f"must be multiples of sequence_length {self.sequence_length}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -159,8 +188,8 @@ class ProxySpec(Spec):
 
     model: ModelSpec
     training: TrainingSpec
-    variants: dict[str, dict[str, str | int | float | bool]] = Field(default_factory=dict)
-    """Name → fields of ``model`` that differ; the one without differences is the baseline."""
+    variants: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Name → fields of ``model`` that differ, and under ``training`` those of the training; one is empty, the baseline."""
     learning_rates: tuple[Positive, ...] = ()
 
     @model_validator(mode="after")
@@ -169,6 +198,7 @@ class ProxySpec(Spec):
             if not re.fullmatch(r"[A-Za-z0-9_]+", name):
                 raise ValueError(f"variant {name!r}: a name is made of letters from A to Z, digits and '_'")
             self.variant(name)
+            self.variant_training(name)
         baselines = [name for name, changes in self.variants.items() if not changes]
         if self.variants and len(baselines) != 1:
             raise ValueError(
@@ -188,9 +218,26 @@ class ProxySpec(Spec):
 
     def variant(self, name: str) -> ModelSpec:
         """The model of one variant; an unknown field or an impossible shape is a ``ValueError``."""
-        return ModelSpec.model_validate({**self.model.model_dump(), **self.variants[name]})
+        changes = {field: value for field, value in self.variants[name].items() if field != "training"}
+        fields = {} if "preset" in changes else self.model.model_dump(mode="json")
+        return ModelSpec.model_validate_json(json.dumps({**fields, **changes}))
+
+    def variant_training(self, name: str) -> TrainingSpec:
+        """The training of one variant; fields of nested sections are changed one by one."""
+        changes = self.variants[name].get("training", {})
+        if not isinstance(changes, dict):
+            raise ValueError(f"variant {name!r}: training: give fields of the training section (it is {changes!r})")
+        return TrainingSpec.model_validate_json(json.dumps(_changed(self.training.model_dump(mode="json"), changes)))
 
     def at_learning_rate(self, lr: float) -> TrainingSpec:
         """The training section with another peak learning rate."""
         optimizer = self.training.optimizer.model_copy(update={"lr": lr})
         return self.training.model_copy(update={"optimizer": optimizer})
+
+
+def _changed(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    changed = dict(fields)
+    for name, value in changes.items():
+        below = fields.get(name)
+        changed[name] = _changed(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
+    return changed

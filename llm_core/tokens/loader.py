@@ -1,4 +1,4 @@
-"""The data order is a function: ``batch(step)`` follows from shards, seed, packing, lengths and global batch alone.
+"""The data order is a function: ``batch(step)`` follows from shards, seed, packing, lengths and batch sizes alone.
 
 Shapes: B sequences of a batch (of one rank's share, where a rank is given), T tokens of a sequence. numpy only: the
 training path imports this module.
@@ -15,6 +15,7 @@ import numpy as np
 from llm_core.errors import PedigreeError
 from llm_core.experiment.training import TrainingSpec
 from llm_core.registries import PACKINGS
+from llm_core.tokens.batch_sizes import BatchSizes, batch_sizes
 from llm_core.tokens.mixture import Mixture
 from llm_core.tokens.order import Order
 from llm_core.tokens.packing import Packing, Pieces
@@ -64,6 +65,7 @@ class Planned(NamedTuple):
 class Loader:
     """Batches of ``batch_size`` rows of ``sequence_length`` targets, in a random order without repeats in an epoch.
 
+    ``batch_size``: one for all steps, or ``BatchSizes``: a batch begins in the order where the one before it ended.
     ``readers``: the sources, in shares by ``weights``. ``schedule``: (first step, length) of the phases with other
     lengths, which divide ``sequence_length``: a phase cuts every row into several sequences, so that a change of length
     serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs the packing ``concat``.
@@ -76,16 +78,17 @@ class Loader:
         self,
         readers: ShardReader | Sequence[ShardReader],
         sequence_length: int,
-        batch_size: int,
+        batch_size: int | BatchSizes,
         seed: int,
         packing: str = "concat",
         weights: Sequence[float] | None = None,
         schedule: Sequence[tuple[int, int]] = (),
     ) -> None:
-        if sequence_length < 1 or batch_size < 1:
-            raise ValueError(f"sequence_length {sequence_length} and batch_size {batch_size} must be positive")
+        if sequence_length < 1:
+            raise ValueError(f"sequence_length {sequence_length} must be positive")
         self.readers = [readers] if isinstance(readers, ShardReader) else list(readers)
-        self.sequence_length, self.batch_size, self.seed, self.packing = sequence_length, batch_size, seed, packing
+        self.sequence_length, self.seed, self.packing = sequence_length, seed, packing
+        self.sizes = batch_size if isinstance(batch_size, BatchSizes) else BatchSizes([(0, batch_size)])
         self.schedule = tuple(schedule) or ((0, sequence_length),)
         if self.schedule[0][0] != 0 or any(sequence_length % length for _, length in self.schedule):
             raise ValueError(f"schedule {self.schedule} does not begin at step 0, or has a length that does not divide")
@@ -114,14 +117,14 @@ class Loader:
         return next(length for start, length in reversed(self.schedule) if start <= step)
 
     def rows_of(self, step: int) -> np.ndarray:
-        """(source, row) of the global batch of ``step`` (from 0); int64 of shape (batch_size, 2)."""
+        """(source, row) of the global batch of ``step`` (from 0); int64 of shape (rows of the batch, 2)."""
         if step < 0:
             raise ValueError(f"step {step} is negative")
-        positions = step * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
+        positions = self.sizes.before(step) + np.arange(self.sizes.at(step), dtype=np.int64)
         sources, own = self._mixture.split(positions)
         if len(self.readers) == 1:
             return np.stack([sources, self._orders[0].rows(own)], axis=1)
-        rows = np.empty(self.batch_size, dtype=np.int64)
+        rows = np.empty(len(positions), dtype=np.int64)
         for source in np.unique(sources).tolist():
             chosen = sources == source
             rows[chosen] = self._orders[source].rows(own[chosen])
@@ -135,7 +138,7 @@ class Loader:
     def targets(self, step: int) -> int:
         """Targets of the global batch of ``step`` that count: all but padding."""
         if self.packing == "concat":
-            return self.batch_size * self.sequence_length
+            return self.sizes.at(step) * self.sequence_length
         rows = self.rows_of(step)
         return sum(
             int(self.packed[source].pieces(rows[rows[:, 0] == source, 1]).lengths.sum())
@@ -146,8 +149,9 @@ class Loader:
         """(source, row, which part of the row) of every sequence of the global batch, and their length."""
         length = self.length_at(step)
         parts = self.sequence_length // length
-        sequences = np.empty((self.batch_size, parts, 3), dtype=np.int64)
-        sequences[:, :, :2] = self.rows_of(step)[:, None]
+        rows = self.rows_of(step)
+        sequences = np.empty((len(rows), parts, 3), dtype=np.int64)
+        sequences[:, :, :2] = rows[:, None]
         sequences[:, :, 2] = np.arange(parts)
         return sequences.reshape(-1, 3), length
 
@@ -177,10 +181,10 @@ class Loader:
         backwards, so this takes no search through the steps.
         """
         rows = self.packed[source].rows_with(start, stop)
-        before = self._mixture.counts(steps * self.batch_size)[source]
+        before = self._mixture.counts(self.sizes.before(steps))[source]
         positions = self._mixture.join(source, self._orders[source].positions(rows, before))
         found = []
-        for step in np.unique(positions // self.batch_size).tolist():
+        for step in np.unique(self.sizes.steps_of(positions)).tolist():
             for piece in self.pieces(step):
                 first, last = max(start, piece.start), min(stop, piece.start + piece.length)
                 if piece.source == source and first < last:
@@ -213,7 +217,7 @@ class Loader:
 
     def planned(self, steps: int) -> list[Planned]:
         """What ``steps`` steps take from every source."""
-        counts = self._mixture.counts(steps * self.batch_size)
+        counts = self._mixture.counts(self.sizes.before(steps))
         return [
             Planned(reader.name, share / sum(self._mixture.shares), count, reader.tokens, count / packed.rows)
             for reader, packed, share, count in zip(
@@ -239,7 +243,7 @@ class Loader:
             "step": step,
             "seed": self.seed,
             "packing": self.packing,
-            "batch_size": self.batch_size,
+            "batch_size": self.sizes.at(0) if len(self.sizes.phases) == 1 else _short(self.sizes.phases),
             "sequence_length": self.sequence_length,
             "schedule": _short(self.schedule),
             "mixture": _short(self._mixture.shares),
@@ -266,7 +270,7 @@ def open_loader(folder: Path, training: TrainingSpec, seed: int) -> Loader:
     return Loader(
         whole or [ShardReader(folder, "train", name) for name in names],
         training.sequence_length,
-        training.batch_size,
+        batch_sizes(training),
         seed,
         packing=training.packing,
         weights=[mixture.weights[name] for name in names] if mixture else None,

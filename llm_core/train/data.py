@@ -1,9 +1,11 @@
 """What a run reads: batches of the training split, and the held-out split for validation."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.training import TrainingSpec
+from llm_core.tokens.batch_sizes import batch_sizes, tokens_before
 from llm_core.tokens.loader import Loader, open_loader
 from llm_core.tokens.reader import ShardReader
 from llm_core.train.spec import TrainerSpec
@@ -25,11 +27,12 @@ def open_data(spec: TrainerSpec, ranks: int) -> Data:
             f"{spec.shards}: the shards have {heldout.vocab_size} token ids, but the model only {spec.vocab_size}; "
             f"set tokenizer.vocab_size to {heldout.vocab_size}"
         )
-    if training.batch_size % ranks:
-        raise PedigreeError(
-            f"training.batch_tokens: a batch of {training.batch_size} sequences can't be shared by {ranks} ranks; "
-            f"make it a multiple of {ranks} × sequence_length ({ranks * training.sequence_length})"
-        )
+    for _, sequences in batch_sizes(training).phases:
+        if sequences % ranks:
+            raise PedigreeError(
+                f"training.batch_tokens: a batch of {sequences} sequences can't be shared by {ranks} ranks; "
+                f"make it a multiple of {ranks} × sequence_length ({ranks * training.sequence_length})"
+            )
     train = open_loader(spec.shards, training, spec.seed)
     if train.rows < training.batch_size:
         tokens = sum(reader.tokens for reader in train.readers)
@@ -66,10 +69,11 @@ def describe(loader: Loader, training: TrainingSpec) -> dict[str, Any]:
 
 
 def mean_sequence_length(training: TrainingSpec) -> float:
-    """Tokens of a sequence, on average over the steps of the run."""
+    """Tokens of a sequence, on average over the tokens of the run."""
     phases = training.sequence_schedule
     if not phases:
         return float(training.sequence_length)
-    starts = [min(phase.from_step, training.steps) for phase in phases]
-    lengths = zip(phases, starts, [*starts[1:], training.steps], strict=True)
-    return sum(phase.sequence_length * (stop - start) for phase, start, stop in lengths) / training.steps
+    ends = [tokens_before(training, min(phase.from_step, training.steps)) for phase in phases]
+    ends.append(tokens_before(training, training.steps))
+    shares = [(stop - start) / ends[-1] for start, stop in pairwise(ends)]
+    return sum(phase.sequence_length * share for phase, share in zip(phases, shares, strict=True))

@@ -23,7 +23,6 @@ AT_ONCE = 1 << 26
 
 def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.optim.Optimizer:
     """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors."""
-    assert spec.muon is not None
     common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
     groups = [
         {

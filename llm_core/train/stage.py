@@ -15,6 +15,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
+from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.data import describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import METRICS, read_metrics
@@ -58,7 +59,7 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
         **summary,
         **figures,
         **describe(data.train, training),
-        "planned_tokens": training.steps * training.batch_tokens,
+        "planned_tokens": tokens_before(training, training.steps),
         "mfu": mfu(
             model,
             vocab_size,

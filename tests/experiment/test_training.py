@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import canonical
 from llm_core.experiment.load import load_experiment
 
 MODEL = "model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}\n"
@@ -55,8 +56,29 @@ def test_packing_mixture_and_schedule_are_read(tmp_path: Path) -> None:
             "packing: best_fit, sequence_schedule: [{from_step: 0, sequence_length: 256}]",
             "goes with packing 'concat', and not with 'best_fit'",
         ),
+        ("optimizer: {muon: {steps: 6}}", r"training\.optimizer: .*belong to the kind 'muon', not to 'adamw'"),
+        ("optimizer: {kind: muon, muon: {adjust: often}}", r"training\.optimizer\.muon\.adjust: "),
+        ("batch_schedule: [{from_step: 0, batch_tokens: 512}]", "the largest must be batch_tokens 1024"),
+        (
+            "batch_schedule: [{from_step: 0, batch_tokens: 500}, {from_step: 9, batch_tokens: 1024}]",
+            r"\[500, 1024\].* multiples of sequence_length 256",
+        ),
+        ("batch_schedule: [{from_step: 1, batch_tokens: 1024}]", r"batch_schedule: from_step must begin at 0"),
     ],
 )
 def test_contradictions_are_named(tmp_path: Path, training: str, message: str) -> None:
     with pytest.raises(PedigreeError, match=message):
         load(tmp_path, training)
+
+
+def test_settings_of_muon_and_growing_batches_are_read(tmp_path: Path) -> None:
+    training = load(tmp_path, "optimizer: {kind: muon, muon: {momentum: 0.9, adjust: original, lr_ratio: 30}}")
+    assert (training.optimizer.muon.momentum, training.optimizer.muon.steps) == (0.9, 5)
+    phases = "[{from_step: 0, batch_tokens: 512}, {from_step: 90, batch_tokens: 1024}]"
+    assert load(tmp_path, f"batch_schedule: {phases}").steps == 142
+
+
+def test_the_fields_that_came_later_change_no_identity(tmp_path: Path) -> None:
+    training = load(tmp_path, "validate_every: 50")
+    assert not {"batch_schedule"} & canonical(training).keys()
+    assert not {"muon"} & canonical(training.optimizer).keys()

@@ -7,11 +7,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.training import MixtureSpec, SequencePhase, TrainingSpec
+from llm_core.experiment.training import BatchPhase, MixtureSpec, SequencePhase, TrainingSpec
+from llm_core.tokens.batch_sizes import BatchSizes
 from llm_core.tokens.loader import IGNORED, Batch, Loader, open_loader, windows
 from llm_core.tokens.reader import ShardReader
 from tests.tokens.shard_folder import write_shards
 
+BATCH_SIZES = st.dictionaries(st.integers(1, 12), st.integers(1, 9), max_size=3).map(
+    lambda phases: BatchSizes([(0, 3), *sorted(phases.items())])
+)
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
 
@@ -31,7 +35,7 @@ def runs(draw):
     assume(all(sum(length) >= longest for length in sources.values()))
     options = {
         "sequence_length": longest,
-        "batch_size": draw(st.integers(1, 9)),
+        "batch_size": draw(st.integers(1, 9) | BATCH_SIZES),
         "seed": draw(st.integers(0, 3)),
         "packing": packing,
         "weights": [draw(st.sampled_from([1.0, 2.0, 5.5])) for _ in sources] if mixed else None,
@@ -78,14 +82,14 @@ def test_every_token_of_every_epoch_is_a_target_once(tmp_path_factory, run, worl
     loader = opened(folder, sources, options)
     served = [[] for _ in loader.readers]
     state = loader.state(0)
-    for step in range(min(60, 2 * loader.rows // options["batch_size"] + 1)):
+    for step in range(min(60, 2 * loader.rows // loader.sizes.at(0) + 1)):
         if step in restarts:
             loader = opened(folder, sources, options)
             assert loader.restore(json.loads(json.dumps(state))) == step
         inputs, targets, ids = global_batch(loader, step, worlds[step % len(worlds)])
         state = loader.state(step + 1)
         length = loader.length_at(step)
-        assert inputs.shape == (options["batch_size"] * (options["sequence_length"] // length), length)
+        assert inputs.shape == (loader.sizes.at(step) * (options["sequence_length"] // length), length)
         tokens, of_source = positions_of(loader, step, inputs.shape)
         filled = tokens >= 0
         assert (targets == np.where(filled, stream[tokens], IGNORED)).all()
@@ -188,6 +192,11 @@ def test_a_loader_of_an_experiment(tmp_path):
     assert first.epochs == pytest.approx(256 / 12)
     assert (second.source, second.share, second.sequences) == ("c", 0.75, 768)
     phases = (SequencePhase(from_step=0, sequence_length=2), SequencePhase(from_step=3, sequence_length=8))
+    batches = (BatchPhase(from_step=0, batch_tokens=16), BatchPhase(from_step=2, batch_tokens=64))
+    growing = open_loader(tmp_path, training(batch_schedule=batches), 3)
+    assert [growing.batch(step).inputs_BT.shape for step in (0, 1, 2, 9)] == [(2, 8), (2, 8), (8, 8), (8, 8)]
+    order = [row for step in range(4) for row in growing.rows_of(step).tolist()]
+    assert order == [row for step in range(3) for row in plain.rows_of(step).tolist()][:20]
     scheduled = open_loader(tmp_path, training(sequence_schedule=phases), 3)
     assert [scheduled.batch(step).inputs_BT.shape for step in (0, 2, 3, 9)] == [(32, 2), (32, 2), (8, 8), (8, 8)]
     assert scheduled.rows_of(1).tolist() == plain.rows_of(1).tolist()
@@ -222,6 +231,7 @@ def test_the_state_is_small_and_belongs_to_one_order(tmp_path):
         ({"seed": 2}, "seed is 1 in the checkpoint and 2 here"),
         ({"packing": "pad"}, "packing is 'concat'"),
         ({"batch_size": 5}, "batch_size"),
+        ({"batch_size": BatchSizes([(0, 4), (9, 8)])}, "batch_size"),
         ({"sequence_length": 4}, "sequence_length"),
         ({"schedule": [(0, 4), (9, 8)]}, "schedule"),
         ({"weights": [2.0, *[1.0] * 39]}, "mixture"),

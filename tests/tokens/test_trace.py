@@ -6,7 +6,7 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import canonical
-from llm_core.experiment.training import MixtureSpec, SequencePhase, TrainingSpec
+from llm_core.experiment.training import BatchPhase, MixtureSpec, SequencePhase, TrainingSpec
 from llm_core.tokens.loader import IGNORED, open_loader
 from llm_core.tokens.trace import documents_of_step, steps_of_document, training_section
 from tests.tokens.shard_folder import write_shards
@@ -23,6 +23,10 @@ RUNS = {
             SequencePhase(from_step=0, sequence_length=4),
             SequencePhase(from_step=2, sequence_length=8),
         )
+    },
+    "growing batches": {
+        "batch_schedule": (BatchPhase(from_step=0, batch_tokens=8), BatchPhase(from_step=3, batch_tokens=32)),
+        "mixture": MixtureSpec(weights={"b": 1.0, "a": 2.0}),
     },
     "one source": {"mixture": MixtureSpec(weights={"b": 1.0})},
 }

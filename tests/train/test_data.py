@@ -8,7 +8,7 @@ from tests.train.runs import trainer_spec, training_spec, write_shards
 
 def test_good_shards_open(tmp_path):
     data = open_data(trainer_spec(tmp_path), ranks=4)
-    assert (data.train.batch_size, data.heldout.tokens) == (8, 2000)
+    assert (data.train.sizes.at(0), data.heldout.tokens) == (8, 2000)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 import math
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,7 +213,8 @@ def test_two_ranks_agree_with_one(tmp_path, parallel):
     (tmp_path / "ranks.py").write_text(textwrap.dedent(RANKS))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(tmp_path / "ranks.py"), parallel, str(tmp_path / "weights.pt")]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env=environment)
     alone = Model()
     optimizer = muon(alone, spec(), CPU)
     stepped(alone, optimizer, 2)

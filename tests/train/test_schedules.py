@@ -39,6 +39,12 @@ def test_cosine_falls_to_its_end_by_half_a_cosine():
     assert all(after < before for before, after in pairwise(values[19:]))
 
 
+def test_linear_falls_straight_to_its_end():
+    values = shares(kind="linear", warmup_steps=20, final_share=0.2)
+    assert values[19:22] == pytest.approx([1, 1 - 0.8 / 81, 1 - 1.6 / 81])
+    assert values[-1] == pytest.approx(0.2 + 0.8 / 81)
+
+
 def test_wsd_is_stable_then_falls_as_one_minus_the_root():
     values = shares(kind="wsd", warmup_steps=10, cooldown_steps=20, final_share=0.0)
     assert set(values[9:80]) == {1.0}
@@ -47,12 +53,12 @@ def test_wsd_is_stable_then_falls_as_one_minus_the_root():
     assert all(after < before for before, after in pairwise(values[79:]))
 
 
-@pytest.mark.parametrize("kind", ["cosine", "wsd"])
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd"])
 @pytest.mark.parametrize("length", [1, 2, 90])
 def test_no_step_has_a_rate_of_zero(kind, length):
     values = shares(
         kind=kind,
-        warmup_steps=STEPS - length if kind == "cosine" else 0,
+        warmup_steps=0 if kind == "wsd" else STEPS - length,
         cooldown_steps=length if kind == "wsd" else 0,
         final_share=0.0,
     )
