@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +10,22 @@ from torch import Tensor, nn
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
 from llm_core.registries import OPTIMIZERS, SCHEDULES
-from llm_core.train.checkpoints import Checkpoints, Progress, full_weights
+from llm_core.tokens.batch_sizes import tokens_before
+from llm_core.train.callbacks.base import Run
+from llm_core.train.callbacks.chosen import chosen_callbacks
+from llm_core.train.checkpoints import Checkpoints, Progress
 from llm_core.train.data import open_data
 from llm_core.train.distribution import World, gradient_sync, spread
+from llm_core.train.figures import FigureReader
 from llm_core.train.final import peak_memory, write_final
+from llm_core.train.groups import describe_groups
+from llm_core.train.guards import GOOD, LEFT_OUT, RollBackError, StepGuard
 from llm_core.train.interruption import StopRequest
-from llm_core.train.optimizers import describe_groups
+from llm_core.train.memory import told_of_memory
 from llm_core.train.precision import assert_master_weights, autocast
 from llm_core.train.prefetch import Prefetch, Ready
-from llm_core.train.records import Records
 from llm_core.train.spec import CHECKPOINTS, TrainerSpec, result_fields
-from llm_core.train.validation import validation_loss
+from llm_core.train.state import full_weights
 
 
 def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str], None]) -> Progress:
@@ -30,6 +34,11 @@ def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str
     Goes on from the newest checkpoint in ``spec.work``, and writes checkpoints, ``metrics.jsonl`` and at the end the
     final weights there. Returns how far it came: all ``spec.training.steps``, unless stopped.
     """
+    with told_of_memory(spec, world):
+        return _train(spec, world, stop, log)
+
+
+def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str], None]) -> Progress:
     training = spec.training
     data = open_data(spec, world.size)
 
@@ -38,79 +47,87 @@ def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str
     assert_master_weights(model)
     spread_model = spread(model, world, spec.parallel, spec.compile, spec.activation_checkpointing)
     optimizer = OPTIMIZERS.load(training.optimizer.kind)(model, training.optimizer, world.device)
-    schedule = SCHEDULES.load(training.schedule.kind)
     for line in describe_groups(optimizer):
         log(line)
 
-    checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep_checkpoints, result_fields(spec), world, log)
-    progress = checkpoints.resume(model, optimizer)
-    if progress.step:
-        data.train.restore(progress.data)
-    records = Records(spec, world.is_main, progress.step)
-    log(f"step {progress.step} of {training.steps}, {world.size} rank(s) on {world.device.type}")
+    may_go_back = training.guards.spike_action == "rollback"
+    pinned = [0] if may_go_back else []
+    checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned)
+    guard = StepGuard(training.guards, world.device)
+    callbacks = chosen_callbacks(spec, checkpoints)
+    run = Run(spec, world, data, model, optimizer, guard, FigureReader(world.device), callbacks, Progress(), log)
+    run.go_on_from(checkpoints.resume(model, optimizer))
+    log(f"step {run.progress.step} of {training.steps}, {world.size} rank(s) on {world.device.type}")
 
-    with Prefetch(data.train, progress.step, training.steps, world) as batches:
-        started = time.perf_counter()
+    while True:
+        for callback in callbacks:
+            callback.on_start(run)
+        try:
+            stopped = _steps(run, spread_model, stop)
+            break
+        except RollBackError as spike:
+            _go_back(run, checkpoints, spike.step)
+    finished = run.progress.step == training.steps
+    for callback in callbacks:
+        callback.on_end(run, finished)
+    assert finished or stopped
+    if finished:
+        weights = full_weights(model, keep=world.is_main)
+        memory = world.largest(peak_memory(world.device))
+        if world.is_main:
+            write_final(spec, world, weights, memory)
+    return run.progress
+
+
+def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
+    """The steps that are left; returns whether a rank was asked to stop.
+
+    The host never waits for the step that it has just begun: whether a step is good is decided on the device, and what
+    is decided on the host (to end, to go back) is decided from figures of earlier steps.
+    """
+    spec, world, training, progress = run.spec, run.world, run.spec.training, run.progress
+    schedule = SCHEDULES.load(training.schedule.kind)
+    stopped = False
+    with Prefetch(run.data.train, progress.step, training.steps, world) as batches:
+        begin = run.figures.mark()
         for batch in batches:
             step = batch.step
-            loss = world.total(_accumulate(spread_model, batch, spec, world))
-            norm = _gradient_norm(model, training.grad_clip)
+            for callback in run.callbacks:
+                callback.before_step(run, batch)
+
             lr = training.optimizer.lr * schedule(step, training.steps, training.schedule)
-            # The one place where the host waits for the device: whether the step is good is decided here, once for
-            # all ranks (both figures are the same everywhere), so that a bad one reaches neither weights nor moments
-            # nor the optimiser's step count.
-            loss_value, norm_value = torch.stack([loss, norm]).tolist()
-            good = math.isfinite(loss_value) and math.isfinite(norm_value)
-            if good:
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            seconds = time.perf_counter() - started
+            if run.guard.is_left_out(step + 1):
+                loss = norm = torch.full((), math.nan, device=world.device)
+                reason = torch.full((), float(LEFT_OUT), device=world.device)
+            else:
+                loss = world.total(_accumulate(spread_model, batch, spec, world))
+                norm = _gradient_norm(run.model, training.grad_clip)
+                reason = run.guard.judge(loss, norm)
+                _update(run.optimizer, lr, skip=reason != GOOD)
+            end = run.figures.mark()
 
-            progress.step, progress.data = step + 1, data.train.state(step + 1)
-            progress.skipped += not good
-            progress.bad_in_a_row = 0 if good else progress.bad_in_a_row + 1
-            last = progress.step == training.steps
-            figures: dict[str, Any] = {
-                "step": progress.step,
-                "loss": loss_value,
-                "lr": lr,
-                "grad_norm": norm_value,
-                "tokens": progress.step * training.batch_tokens,
-                "seconds": seconds,
-                "tokens_per_second": training.batch_tokens / seconds,
-                "skipped": not good,
-                "batch": batch.digest,
-                "time": time.time(),
-            }
-            if last or progress.step % training.validate_every == 0:
-                figures["validation_loss"] = validation_loss(model, data.heldout, spec, world)
-            records.append(figures)
-            if progress.bad_in_a_row >= training.max_bad_steps:
-                raise PedigreeError(
-                    f"step {progress.step}: the loss or its gradient was not finite in {progress.bad_in_a_row} steps "
-                    "in a row (training.max_bad_steps); lower training.optimizer.lr or lengthen the warm-up"
-                )
+            progress.step, progress.data = step + 1, run.data.train.state(step + 1)
+            tokens = tokens_before(training, progress.step)
+            known = {"step": progress.step, "lr": lr, "tokens": tokens, "batch": batch.digest, "time": time.time()}
+            known["step_tokens"] = tokens - tokens_before(training, step)
+            measured = {"loss": loss, "grad_norm": norm, "reason": reason}
+            for callback in run.callbacks:
+                measured |= callback.after_step(run)
+            run.figures.put(known, measured, begin, end)
+            run.hand_out(run.figures.arrived())
+
             stopped = world.largest(stop.reason is not None) > 0
-            if last or stopped or progress.step % spec.checkpoint_every == 0:
-                records.sync()
-                checkpoints.save(model, optimizer, progress)
-            if stopped and not last:
-                records.close(finished=False)
-                return progress
-            started = time.perf_counter()  # waiting for the next batch belongs to its step
-
-    weights = full_weights(model, keep=world.is_main)
-    memory = world.largest(peak_memory(world.device))
-    if world.is_main:
-        write_final(spec, world, weights, memory)
-    records.close(finished=True)
-    return progress
+            last = progress.step == training.steps
+            for callback in run.callbacks:
+                callback.end_step(run, stopping=stopped or last)
+            if stopped:
+                break
+            begin = run.figures.mark()  # waiting for the next batch belongs to its step
+    return stopped
 
 
 def _accumulate(model: nn.Module, batch: Ready, spec: TrainerSpec, world: World) -> Tensor:
-    """Gradients of the mean loss over the whole batch, from this rank's rows; returns this rank's part of that loss.
+    """Gradients of the mean objective over the whole batch, from this rank's rows; returns its part of the mean loss.
 
     Each target counts the same, however the batch is cut into ranks and micro-batches: losses are sums, divided by the
     number of targets of the whole batch. Ranks average their gradients where a sum is wanted: hence the world size.
@@ -123,10 +140,9 @@ def _accumulate(model: nn.Module, batch: Ready, spec: TrainerSpec, world: World)
         rows = slice(start, start + micro_batch)
         with gradient_sync(model, last=start == starts[-1]):
             with autocast(spec.training.precision, world.device):
-                part = model(batch.inputs_BT[rows], batch.targets_BT[rows], batch.document_ids_BT[rows])
-                part = part / batch.targets
-            (part * world.size).backward()
-        loss += part.detach()
+                losses = model(batch.inputs_BT[rows], batch.targets_BT[rows], batch.document_ids_BT[rows])
+            (losses.objective / batch.targets * world.size).backward()
+        loss += losses.cross_entropy.detach() / batch.targets
     return loss
 
 
@@ -134,3 +150,37 @@ def _gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
     """The norm of all gradients (before clipping), which are then scaled to at most ``clip``."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+
+def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
+    """One step of the optimiser, which touches neither weights nor moments nor its step count where ``skip``.
+
+    Optimisers heed ``found_inf`` (1: skip), as mixed precision with a scaled loss has them do: inside their kernels.
+    """
+    optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _go_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
+    """Go on from before the spike of step ``spike``, without the batches that led to it.
+
+    Which ones those are does not depend on where checkpoints happen to be: so many steps before the spike, and the
+    steps between the checkpoint and them are made again as they were.
+    """
+    left_out, rollbacks = run.guard.left_out, run.guard.rollbacks
+    run.figures.forget()
+    run.optimizer.zero_grad(set_to_none=True)
+    target = max(0, spike - run.spec.training.guards.rollback_steps)
+    progress = checkpoints.resume(run.model, run.optimizer, at_most=target)
+    if not progress.callbacks:
+        raise PedigreeError(
+            f"step {spike} was a spike, and there is no whole checkpoint of step {target} or before to go back to: "
+            f"remove {run.spec.work} and train again"
+        )
+    run.go_on_from(progress)
+    run.guard.left_out, run.guard.rollbacks = left_out, rollbacks
+    run.guard.leave_out(spike)
+    run.log(f"step {spike} was a spike: going on after step {progress.step}, without steps {target + 1} to {spike}")

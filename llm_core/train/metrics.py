@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ RUNTIME_ONLY = True
 METRICS = "metrics.jsonl"
 
 
-class MetricsWriter:
-    """Appends to ``path``, after cutting off what lies beyond ``step`` (steps that are about to be made again)."""
+class LinesWriter:
+    """Appends JSON objects with a ``step`` to ``path``, after cutting it off at the first torn line or one that
+    ``stays`` does not want (of steps that are about to be made again)."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, stays: Callable[[dict[str, Any]], bool]) -> None:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._descriptor, _end_of_step(path.read_bytes(), step))
+            os.ftruncate(self._descriptor, _end(path.read_bytes(), stays))
         except OSError as error:
             raise _unwritable(path, error) from None
 
@@ -51,6 +52,13 @@ class MetricsWriter:
         os.close(self._descriptor)
 
 
+class MetricsWriter(LinesWriter):
+    """The lines of the steps up to ``step`` stay."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__(path, lambda record: record["step"] <= step)
+
+
 def _unwritable(path: Path, error: OSError) -> PedigreeError:
     return PedigreeError(
         f"{path}: can't be written: {error.strerror}. Make room or make {path.parent} writable, and run again: "
@@ -58,12 +66,12 @@ def _unwritable(path: Path, error: OSError) -> PedigreeError:
     )
 
 
-def _end_of_step(content: bytes, step: int) -> int:
-    """How many bytes of ``content`` are whole lines of steps up to ``step``."""
+def _end(content: bytes, stays: Callable[[dict[str, Any]], bool]) -> int:
+    """How many bytes at the head of ``content`` are whole lines that stay."""
     end = 0
     for line in content.splitlines(keepends=True):
         record = _parsed(line)
-        if record is None or record["step"] > step:
+        if record is None or not stays(record):
             break
         end += len(line)
     return end

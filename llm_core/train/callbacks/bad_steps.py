@@ -1,0 +1,95 @@
+"""What bad steps read: ``bad_batches.jsonl``; and what follows from them."""
+
+from typing import Any
+
+from llm_core.errors import PedigreeError
+from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.guards import GRADIENT_SPIKE, LEFT_OUT, LOSS_SPIKE, REASONS, RollBackError
+from llm_core.train.metrics import LinesWriter
+from llm_core.train.suspects import WORST, documents_of, in_words, sequence_losses
+
+RUNTIME_ONLY = True
+
+BAD_BATCHES = "bad_batches.jsonl"
+_SPIKES = {REASONS[LOSS_SPIKE], REASONS[GRADIENT_SPIKE]}
+
+
+class BadBatches(Callback):
+    """Writes ``bad_batches.jsonl``, for those callbacks that find something bad. It does nothing by itself.
+
+    A line has the step, the reason, what was done, loss and gradient norm, the losses of the step's worst
+    sequences and what these read (``documents_of``). Lines of steps that a resumed run makes again are cut off.
+    """
+
+    def __init__(self) -> None:
+        self._writer: LinesWriter | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Open the file, and cut it after the last step made since the last rollback."""
+        if not run.world.is_main:
+            return
+        self._close()
+        place = (run.guard.rollbacks, run.progress.step)
+        self._writer = LinesWriter(
+            run.spec.work / BAD_BATCHES,
+            lambda line: (line["rollbacks"], line["step"]) <= place or line["rollbacks"] < place[0],
+        )
+
+    def write(self, run: Run, figures: dict[str, Any], reason: str, action: str, best: bool = False) -> str:
+        """Write down what the step of ``figures`` read; returns the same for a person. Collective.
+
+        Its worst sequences are those with the highest loss; with ``best``, the lowest ones are told.
+        """
+        step = figures["step"]
+        losses = sequence_losses(run.model, run.data.train, step - 1, run.spec.training.precision, run.world)
+        worst = losses[::-1][:WORST] if best else losses[:WORST]
+        pieces = documents_of(run.data.train, step - 1, [sequence for sequence, _ in worst])
+        line = {name: figures.get(name) for name in ("step", "loss", "grad_norm", "batch")}
+        if self._writer:
+            sequences = [{"sequence": sequence, "loss": loss} for sequence, loss in worst]
+            line |= {"reason": reason, "action": action, "rollbacks": run.guard.rollbacks}
+            self._writer.append({**line, "sequences": sequences, "documents": pieces})
+            self._writer.sync()
+        first = [piece for piece in pieces if piece["sequence"] == worst[0][0]]
+        return (
+            f"step {step} read {in_words(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}, and "
+            f"`pedigree why STAGE {step}` names its documents"
+        )
+
+    def on_end(self, run: Run, finished: bool) -> None:
+        """Close the file."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+
+class BadSteps(Callback):
+    """Writes down what skipped steps read, sends a run back after a spike, and ends one with too many skipped steps."""
+
+    def __init__(self, book: BadBatches) -> None:
+        self._book = book
+
+    def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
+        """Look at one step. Raises ``PedigreeError`` or ``RollBackError``."""
+        if not figures["skipped"] or figures["reason"] == REASONS[LEFT_OUT]:
+            return
+        training, reason = run.spec.training, figures["reason"]
+        guards = training.guards
+        back = reason in _SPIKES and guards.spike_action == "rollback"
+        told = self._book.write(run, figures, reason, "rolled back" if back else "skipped")
+        if back and run.guard.rollbacks >= guards.max_rollbacks:
+            raise PedigreeError(
+                f"step {figures['step']}: {reason}, and the run went back {run.guard.rollbacks} times already "
+                f"(training.guards.max_rollbacks); lower training.optimizer.lr, or raise spike_sigma. {told}"
+            )
+        if back:
+            raise RollBackError(figures["step"])
+        if run.progress.bad_in_a_row >= training.max_bad_steps:
+            raise PedigreeError(
+                f"step {figures['step']}: {run.progress.bad_in_a_row} steps in a row were skipped "
+                f"(training.max_bad_steps), this one since {reason}; lower training.optimizer.lr or lengthen the "
+                f"warm-up. {told}"
+            )

@@ -1,0 +1,49 @@
+"""When checkpoints are written."""
+
+from typing import Any
+
+from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.checkpoints import Checkpoints
+
+RUNTIME_ONLY = True
+
+
+class Checkpointing(Callback):
+    """A checkpoint every ``checkpoint_every`` steps, and wherever a run stops. It stands last among callbacks.
+
+    A run that may go back has one at its start, too.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._validated: tuple[int, float] | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Save what a run that goes back may have to begin with."""
+        may_go_back = run.spec.training.guards.spike_action == "rollback"
+        if may_go_back and not run.progress.callbacks:
+            self._save(run)
+
+    def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
+        """Remember the validation loss: the best checkpoints are kept by it."""
+        if "validation_loss" in figures:
+            self._validated = figures["step"], figures["validation_loss"]
+
+    def end_step(self, run: Run, stopping: bool) -> None:
+        """Save, when it is time. Raises ``PedigreeError`` when an earlier checkpoint could not be written."""
+        if stopping or run.progress.step % run.spec.checkpoint_every == 0:
+            run.settle()
+            for callback in run.callbacks:
+                callback.at_checkpoint(run)
+            self._save(run)
+        else:
+            self._checkpoints.check()
+
+    def on_end(self, run: Run, finished: bool) -> None:
+        """Wait for the last one."""
+        self._checkpoints.wait()
+
+    def _save(self, run: Run) -> None:
+        run.keep_states()
+        step, loss = self._validated or (None, None)
+        self._checkpoints.save(run.model, run.optimizer, run.progress, loss if step == run.progress.step else None)

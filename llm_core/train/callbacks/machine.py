@@ -1,0 +1,26 @@
+"""How well a run uses its machine: a line's MFU and memory."""
+
+from typing import Any
+
+from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.final import device_name, peak_memory
+from llm_core.train.speed import mfu
+
+RUNTIME_ONLY = True
+
+
+class Machine(Callback):
+    """Adds ``memory`` (bytes, the most that the main rank held so far) and, where the peak is known, ``mfu``.
+
+    It stands before those that pass figures on.
+    """
+
+    def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
+        """Add them."""
+        spec, world = run.spec, run.world
+        figures["memory"] = int(peak_memory(world.device))
+        length = run.data.train.length_at(figures["step"] - 1)
+        speed, device = figures["tokens_per_second"], device_name(world.device)
+        share = mfu(spec.model, spec.vocab_size, length, speed, device, world.size)
+        if share is not None:
+            figures["mfu"] = share

@@ -1,0 +1,100 @@
+"""Which steps are good: decided on the device, from figures that are the same on every rank."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llm_core.experiment.guards import GuardsSpec
+
+GOOD, LOSS, GRADIENT, LOSS_SPIKE, GRADIENT_SPIKE, LEFT_OUT = range(6)
+
+REASONS = {
+    LOSS: "the loss is not finite",
+    GRADIENT: "the gradient is not finite",
+    LOSS_SPIKE: "the loss is a spike",
+    GRADIENT_SPIKE: "the gradient norm is a spike",
+    LEFT_OUT: "left out after a rollback",
+}
+SPIKES = frozenset({LOSS_SPIKE, GRADIENT_SPIKE})
+
+
+class RollBackError(Exception):
+    """``step`` (from 1) was a spike, and the run is to go back to before it. Raised on every rank at once."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class StepGuard:
+    """Judges every step, and remembers the last good ones and what is left out of the run.
+
+    A spike lies more than ``spike_sigma`` standard deviations above the mean of the last ``spike_window`` good steps,
+    in loss or gradient norm (as OLMo 2 skips steps: Walsh et al., 2024). Bad steps stay out of the statistics. Nothing
+    here waits for the device.
+    """
+
+    def __init__(self, spec: GuardsSpec, device: torch.device) -> None:
+        self._spec = spec
+        self._last_2W = torch.zeros(2, spec.spike_window, device=device)  # losses and norms, a ring
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
+        self._places_W = torch.arange(spec.spike_window, device=device)
+        self.left_out: list[tuple[int, int]] = []
+        """First and last step (from 1) of the stretches whose batches are not trained on."""
+        self.rollbacks = 0
+
+    def judge(self, loss: Tensor, norm: Tensor) -> Tensor:
+        """Why the step is bad, or ``GOOD``: one of the codes, as a 0-d fp32 tensor. Good steps are remembered."""
+        figures_2 = torch.stack([loss.detach().float(), norm.detach().float()])
+        finite_2 = figures_2.isfinite()
+        reason = _first_of(~finite_2, LOSS, GRADIENT)
+        if self._spec.spike_sigma is None:
+            return reason
+        spike_2 = figures_2 > self._limits_2(self._spec.spike_sigma)
+        judged = self._count >= self._spec.spike_window // 2
+        reason = torch.where((reason == GOOD) & judged, _first_of(spike_2, LOSS_SPIKE, GRADIENT_SPIKE), reason)
+        good = reason == GOOD
+        here_W = (self._places_W == self._count % self._spec.spike_window) & good
+        self._last_2W = torch.where(here_W, figures_2[:, None], self._last_2W)
+        self._count = self._count + good
+        return reason
+
+    def _limits_2(self, sigma: float) -> Tensor:
+        there_W = self._places_W < self._count
+        number = self._count.clamp(1, self._spec.spike_window)
+        mean_21 = (self._last_2W * there_W).sum(1, keepdim=True) / number
+        variance_2 = ((self._last_2W - mean_21).square() * there_W).sum(1) / number
+        return mean_21[:, 0] + sigma * variance_2.sqrt()
+
+    def is_left_out(self, step: int) -> bool:
+        """Whether ``step`` (from 1) is not trained on."""
+        return any(first <= step <= last for first, last in self.left_out)
+
+    def leave_out(self, spike: int) -> int:
+        """Leave out the steps that led to the spike of step ``spike``; returns the last step before them."""
+        first = max(1, spike - self._spec.rollback_steps + 1)
+        self.left_out.append((first, spike))
+        self.rollbacks += 1
+        return first - 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON data that ``load_state_dict`` takes. Waits for the device."""
+        return {
+            "last": self._last_2W.tolist(),
+            "count": int(self._count),
+            "left_out": [list(stretch) for stretch in self.left_out],
+            "rollbacks": self.rollbacks,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as the guard whose ``state_dict`` this is."""
+        self._last_2W = torch.tensor(state["last"], device=self._last_2W.device)
+        self._count = torch.tensor(state["count"], device=self._count.device)
+        self.left_out = [(first, last) for first, last in state["left_out"]]
+        self.rollbacks = state["rollbacks"]
+
+
+def _first_of(which_2: Tensor, loss: int, gradient: int) -> Tensor:
+    """The code of the loss where the first holds, that of the gradient where only the second does, else ``GOOD``."""
+    return torch.where(which_2[0], float(loss), torch.where(which_2[1], float(gradient), float(GOOD)))

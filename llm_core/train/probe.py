@@ -1,0 +1,127 @@
+"""Does anything leak? Asked before training, by changing what must not matter and looking whether it does."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.tokens.loader import IGNORED
+from llm_core.train.precision import autocast
+
+RUNTIME_ONLY = True
+
+TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp8": 2e-1}
+"""How much a state may change, relative to its norm, by rounding alone: what is masked adds nothing, but kernels may
+cut their work otherwise when other numbers come along."""
+_ROWS = 8
+"""Sequences of the probe: the original, and those that are changed."""
+
+
+class Leak(NamedTuple):
+    """Position ``reader`` of row ``row`` sees what it must not: something in ``changed`` (first and last position)."""
+
+    row: int
+    reader: int
+    changed: tuple[int, int]
+    what: str
+    size: float
+    """How much the state of the reader changed, relative to its norm."""
+
+
+class _Change(NamedTuple):
+    changed_T: Tensor  # noqa: N815
+    readers_T: Tensor  # noqa: N815
+    what: str
+
+
+def shifted_wrongly(inputs_BT: Tensor, targets_BT: Tensor, document_ids_BT: Tensor) -> tuple[int, int] | None:
+    """(row, position) of a target that is not the input after it, in the same document; None where all are right."""
+    same_BT = (document_ids_BT[:, 1:] == document_ids_BT[:, :-1]) & (document_ids_BT[:, 1:] >= 0)
+    same_BT &= targets_BT[:, :-1] != IGNORED
+    wrong = torch.nonzero(same_BT & (inputs_BT[:, 1:] != targets_BT[:, :-1]))
+    return (int(wrong[0, 0]), int(wrong[0, 1])) if len(wrong) else None
+
+
+@torch.no_grad()
+def find_leak(
+    model: nn.Module,
+    inputs_BT: Tensor,
+    targets_BT: Tensor,
+    document_ids_BT: Tensor,
+    *,
+    vocab_size: int,
+    document_mask: bool,
+    precision: str,
+    micro_batch: int,
+) -> Leak | None:
+    """The worst leak in one row of a batch: from later tokens, and with ``document_mask`` from other documents.
+
+    The row with the most documents is run once as it is, and several times with other tokens where the readers must
+    not look; their states before the head must stay the same. ``model.norm`` is the norm before the head. Runs the
+    model in evaluation mode, always the same number of times, on ``micro_batch`` rows at once; no global random number
+    is drawn.
+    """
+    row = _richest(document_ids_BT) if document_mask else 0
+    tokens_T, ids_T = inputs_BT[row], document_ids_BT[row]
+    changes = _changes(ids_T, document_mask)
+    generator = torch.Generator().manual_seed(row)
+    others_T = torch.randint(1, vocab_size, (len(tokens_T),), generator=generator).to(tokens_T.device)
+    variants = [torch.where(change.changed_T, (tokens_T + others_T) % vocab_size, tokens_T) for change in changes]
+    rows_RT = torch.stack([tokens_T, *variants])
+    states_RTD = _states(model, rows_RT, targets_BT[row], ids_T, precision, micro_batch)
+    size_T = states_RTD[0].norm(dim=-1).clamp_min(1e-12)
+    worst = None
+    for change, state_TD in zip(changes, states_RTD[1:], strict=True):
+        moved_T = (state_TD - states_RTD[0]).norm(dim=-1) / size_T
+        moved_T = torch.where(change.readers_T & moved_T.isfinite(), moved_T, 0.0)
+        reader = int(moved_T.argmax())
+        found = float(moved_T[reader])
+        if found > TOLERANCE[precision] and (worst is None or found > worst.size):
+            places = torch.nonzero(change.changed_T)
+            worst = Leak(row, reader, (int(places[0]), int(places[-1])), change.what, found)
+    return worst
+
+
+def _richest(document_ids_BT: Tensor) -> int:
+    """The row with the most documents."""
+    borders_B = (document_ids_BT[:, 1:] != document_ids_BT[:, :-1]).sum(1)
+    return int(borders_B.argmax())
+
+
+def _changes(ids_T: Tensor, document_mask: bool) -> list[_Change]:
+    """``_ROWS`` − 1 changes, whatever the row holds: ranks must run the model equally often."""
+    T = len(ids_T)
+    places_T = torch.arange(T, device=ids_T.device)
+    cuts = [0, 1, T // 2, max(0, T - 2)]
+    changes = [_Change(places_T > cut, places_T <= cut, "later tokens") for cut in cuts]
+    documents = ids_T[ids_T >= 0].unique().tolist() if document_mask else []
+    # The second one (what comes before it is a whole document), one in the middle, the last.
+    chosen = [documents[number] for number in (1, len(documents) // 2, -1)] if len(documents) > 1 else []
+    changes += [_Change(ids_T != document, ids_T == document, "other documents") for document in chosen]
+    while len(changes) < _ROWS - 1:
+        cut = T * len(changes) // _ROWS
+        changes.append(_Change(places_T > cut, places_T <= cut, "later tokens"))
+    return changes
+
+
+def _states(
+    model: nn.Module, rows_RT: Tensor, targets_T: Tensor, ids_T: Tensor, precision: str, micro_batch: int
+) -> Tensor:
+    """fp32 states (R, T, D) before the head. Micro-batches are filled up, so that all have the shape of training's."""
+    seen: list[Tensor] = []
+    norm = model.get_submodule("norm")
+    handle = norm.register_forward_hook(lambda _module, _inputs, output: seen.append(output.float()))
+    training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(rows_RT), micro_batch):
+            rows_bT = rows_RT[start : start + micro_batch]
+            filled = torch.cat([rows_bT, rows_RT[:1].expand(micro_batch - len(rows_bT), -1)])
+            shape = (micro_batch, -1)
+            with autocast(precision, rows_RT.device):
+                model(filled, targets_T.expand(shape), ids_T.expand(shape))
+            seen[-1] = seen[-1][: len(rows_bT)]
+    finally:
+        handle.remove()
+        model.train(training)
+    return torch.cat(seen)
