@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
 from llm_core.experiment.training import MuonSpec, OptimizerSpec
+from llm_core.model.fused import FusedLinear
 from llm_core.train.groups import DECAYED, parameters_by_kind
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -35,7 +36,8 @@ def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.o
         }
         for kind, parameters in parameters_by_kind(model).items()
     ]
-    return Muon(groups, spec.lr, spec.muon)
+    fused = [module for module in model.modules() if isinstance(module, FusedLinear)]
+    return Muon(groups, spec.lr, spec.muon, {module.weight: module.parts for module in fused})
 
 
 class Muon(torch.optim.Optimizer):
@@ -44,6 +46,8 @@ class Muon(torch.optim.Optimizer):
     - The momentum is a running mean of gradients; with ``nesterov`` a step looks one mean ahead.
     - Newton and Schulz's iteration brings all its singular values near 1. Matrices of equal shape are one batch; those
       of experts, (E, in, out), are E matrices. The products are in bf16 on every device.
+    - ``parts``: matrices that are several maps of one input, one below the other, and their rows. Each is made
+      orthogonal for itself: queries need not share directions with values, nor gates with what they gate.
     - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales a direction by 0.2·sqrt(max(rows, columns)), whose root
       mean square is then about that of AdamW's steps: rates and decay can be AdamW's. "original" scales by
       sqrt(max(1, outputs / inputs)).
@@ -58,9 +62,11 @@ class Muon(torch.optim.Optimizer):
 
     found_inf: Tensor | None = None
 
-    def __init__(self, groups: Sequence[dict[str, Any]], lr: float, spec: MuonSpec) -> None:
+    def __init__(
+        self, groups: Sequence[dict[str, Any]], lr: float, spec: MuonSpec, parts: dict[Tensor, tuple[int, ...]]
+    ) -> None:
         super().__init__(groups, {"lr": lr})
-        self._spec = spec
+        self._spec, self._parts = spec, parts
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -99,16 +105,17 @@ class Muon(torch.optim.Optimizer):
         )
 
     def _muon(self, group: dict[str, Any]) -> None:
-        alike: dict[torch.Size, list[Any]] = {}
+        alike: dict[tuple[torch.Size, tuple[int, ...]], list[Any]] = {}
         for parameter in group["params"]:
             if parameter.grad is not None:
-                alike.setdefault(parameter.shape, []).append(parameter)
-        for shape, parameters in alike.items():
+                parts = self._parts.get(parameter, (parameter.shape[-2],))
+                alike.setdefault((parameter.shape, parts), []).append(parameter)
+        for (shape, parts), parameters in alike.items():
             count = max(1, AT_ONCE // shape.numel()) * _world_size()
             for first in range(0, len(parameters), count):
-                self._muon_batch(parameters[first : first + count], group)
+                self._muon_batch(parameters[first : first + count], parts, group)
 
-    def _muon_batch(self, parameters: list[Any], group: dict[str, Any]) -> None:
+    def _muon_batch(self, parameters: list[Any], parts: tuple[int, ...], group: dict[str, Any]) -> None:
         """Step parameters of one shape."""
         for parameter in parameters:
             if not self.state[parameter]:
@@ -117,23 +124,25 @@ class Muon(torch.optim.Optimizer):
         buffers = [_local(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
         momenta = torch.stack(buffers).lerp_(gradients, 1 - self._spec.momentum)
         updates = gradients.lerp_(momenta, self._spec.momentum) if self._spec.nesterov else momenta
-        directions = self._directions(updates.bfloat16(), parameters)
+        directions = self._directions(updates.bfloat16(), parameters, parts)
         lr = group["lr"] * group["lr_ratio"]
-        scale = lr * _adjustment(self._spec.adjust, parameters[0].shape)
         for parameter, buffer, momentum, direction in zip(parameters, buffers, momenta, directions, strict=True):
             weight = _local(parameter)
-            self._put(weight, weight * (1 - lr * group["weight_decay"]) - direction * scale)
+            self._put(weight, weight * (1 - lr * group["weight_decay"]) - direction * lr)
             self._put(buffer, momentum)
 
     def _put(self, target: Tensor, value: Tensor) -> None:
         target.copy_(value if self.found_inf is None else torch.where(self.found_inf > 0, target, value))
 
-    def _directions(self, updates: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-        """The orthogonal direction of every parameter, as much of it as this rank holds."""
+    def _directions(self, updates: Tensor, parameters: list[Tensor], parts: tuple[int, ...]) -> list[Tensor]:
+        """The orthogonal direction of every parameter, adjusted; as much of it as this rank holds."""
         whole = torch.stack([_whole(update, like) for update, like in zip(updates, parameters, strict=True)])
-        matrices = whole.flatten(0, -3)
-        directions = _shared_out(matrices, self._spec.steps).view_as(whole)
-        return [_part(direction, like) for direction, like in zip(directions, parameters, strict=True)]
+        directions = []
+        for part in whole.split(parts, dim=-2):
+            orthogonal = _shared_out(part.flatten(0, -3), self._spec.steps).view_as(part)
+            directions.append(orthogonal.float() * _adjustment(self._spec.adjust, part.shape[1:]))
+        joined = torch.cat(directions, dim=-2)
+        return [_part(direction, like) for direction, like in zip(joined, parameters, strict=True)]
 
 
 def orthogonalised(matrices: Tensor, steps: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.experiment.training import MuonSpec, OptimizerSpec
+from llm_core.model.fused import FusedLinear
 from llm_core.train import muon as module
 from llm_core.train.groups import describe_groups
 from llm_core.train.muon import Muon, muon, orthogonalised
@@ -22,11 +23,13 @@ def spec(**changes) -> OptimizerSpec:
 
 
 class Model(nn.Module):
-    def __init__(self) -> None:
+    """Three blocks, experts after them; ``first`` makes the first map of a block."""
+
+    def __init__(self, first=lambda inputs: FusedLinear(inputs, (7, 5), bias=True)) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.embedding = nn.Embedding(11, 8)
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 12), nn.RMSNorm(12), nn.Linear(12, 8)) for _ in range(3))
+        self.blocks = nn.ModuleList(nn.Sequential(first(8), nn.RMSNorm(12), nn.Linear(12, 8)) for _ in range(3))
         self.experts = nn.Parameter(torch.randn(2, 8, 6))
 
     def forward(self, step: int) -> Tensor:
@@ -75,7 +78,7 @@ def test_matrices_move_as_with_torchs_muon_and_the_rest_as_with_adamw(monkeypatc
     if precise:
         monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", in_fp32)
         monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor)
-    ours, theirs = Model(), Model()
+    ours, theirs = (Model(lambda inputs: nn.Linear(inputs, 12)) for _ in range(2))
     theirs.experts = None
     options = MuonSpec(adjust=adjust, nesterov=nesterov, momentum=0.9, steps=4, lr_ratio=0.5)
     optimizer = muon(ours, spec(muon=options, weight_decay=0.3), CPU)
@@ -120,6 +123,21 @@ def test_experts_are_matrices_of_their_own_and_their_outputs_are_the_last_dimens
         muon(model, options, CPU).step()
     for linear, expert in zip(apart, stacked.experts, strict=True):
         torch.testing.assert_close(linear.weight.T, expert, atol=1e-3, rtol=0)
+
+
+def test_maps_that_are_one_product_are_matrices_of_their_own():
+    torch.manual_seed(0)
+    parts = (6, 2, 2)
+    fused = FusedLinear(5, parts, bias=False)
+    fused.weight.grad = torch.randn_like(fused.weight)
+    apart = nn.ModuleList(nn.Linear(5, rows, bias=False) for rows in parts)
+    slices = zip(apart, fused.weight.detach().split(parts), fused.weight.grad.split(parts), strict=True)
+    for linear, weight, gradient in slices:
+        linear.weight.data.copy_(weight)
+        linear.weight.grad = gradient.clone()
+    for model in (nn.Sequential(fused), apart):
+        muon(model, spec(), CPU).step()
+    torch.testing.assert_close(fused.weight, torch.cat([linear.weight for linear in apart]), atol=1e-3, rtol=0)
 
 
 def test_steps_are_as_large_as_adamws():

@@ -5,12 +5,13 @@ from torch.nn import functional
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.fused import FusedLinear
 
 
 class _Gated(nn.Module):
     def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(spec.d_model, 2 * layer.width, bias=spec.bias)
+        self.gate_up = FusedLinear(spec.d_model, (layer.width, layer.width), bias=spec.bias)
         self.down = nn.Linear(layer.width, spec.d_model, bias=spec.bias)
 
 

@@ -8,6 +8,7 @@ from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.attending import attend
 from llm_core.model.context import Context
+from llm_core.model.fused import FusedLinear
 from llm_core.model.state import KeyValueState
 from llm_core.registries import NORMS, POSITIONS
 
@@ -28,9 +29,9 @@ class Attention(nn.Module):
         self.index = layer.index
         self.own_kv = layer.kv_from is None
         self.window = layer.window
-        projected = self.n_heads + (2 * self.n_kv_heads if self.own_kv else 0)
         # One product for all three: rows are the query heads, then the key heads, then the value heads.
-        self.qkv = nn.Linear(spec.d_model, projected * self.head_dim, bias=spec.bias)
+        heads = (self.n_heads, *((self.n_kv_heads, self.n_kv_heads) if self.own_kv else ()))
+        self.qkv = FusedLinear(spec.d_model, [number * self.head_dim for number in heads], bias=spec.bias)
         self.output = nn.Linear(self.n_heads * self.head_dim, spec.d_model, bias=spec.bias)
         norm = NORMS.load(layer.norm)
         self.query_norm = norm(self.head_dim, spec.norm_eps, spec.bias) if spec.qk_norm else None
