@@ -17,7 +17,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             f"Proxy run: the baseline with {changes}." if changes else "Proxy run: the baseline.",
             experiment,
             proxies.variant(name),
-            proxies.training,
+            proxies.variant_training(name),
         )
         for name, changes in proxies.variants.items()
     }

@@ -41,7 +41,8 @@ _Loader.add_implicit_resolver(
 def load_experiment(path: Path) -> Experiment:
     """Read ``path`` and what it extends.
 
-    Mappings are merged key by key, everything else is replaced; ``null`` over a mapping removes it (a rule, a variant).
+    Mappings are merged key by key, everything else is replaced; ``null`` over a mapping removes it (a rule, a variant),
+    and a model that names a ``preset`` has nothing of the model below it.
     Raises ``PedigreeError`` with file and field for anything that is not a valid experiment.
     """
     data = _merged(path, ())
@@ -163,7 +164,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         inherited = merged.get(key)
         if value is None and isinstance(inherited, dict):
             del merged[key]
-        elif isinstance(value, dict) and isinstance(inherited, dict):
+        elif isinstance(value, dict) and isinstance(inherited, dict) and not (key == "model" and "preset" in value):
             merged[key] = _merge(inherited, value)
         else:
             merged[key] = value

@@ -51,7 +51,11 @@ TRAINED = {stage.name for stage in GRAPH if stage.trains}
             "    # Another comment.\n    weights = full_weights(",
         ),
         ("llm_core/train/loop.py", '"""Train to the end', '"""Run to the end'),
-        ("llm_core/registries.py", '{"llama": ', '{"other": "llm_core.model.other:Other", "llama": '),
+        (
+            "llm_core/registries.py",
+            '"attention": "llm_core.model.',
+            '"other": "llm_core.model.other:Other", "attention": "llm_core.model.',
+        ),
         ("llm_core/registries.py", '"stop_words": ', '"new_rule": "llm_core.data.rules.new:rule", "stop_words": '),
         ("llm_core/data/rules/words.py", "def stop_words", "def unnamed():\n    return 1\n\n\ndef stop_words"),
         ("llm_core/train/tracking.py", "RUNTIME_ONLY = True", "RUNTIME_ONLY = True\nMORE = 1"),
