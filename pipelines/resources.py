@@ -39,7 +39,9 @@ class ComputeResource(dg.ConfigurableResource):
     parallel: Literal["ddp", "fsdp2"]
     micro_batch: int
     compile: bool
-    activation_checkpointing: bool
+    activation_checkpointing: Literal["none", "full", "every_nth", "selective"]
+    activation_checkpointing_every: int | None
+    reshard_after_forward: Literal["auto", "always", "never"]
     checkpoint_every: int
     keep: KeepConfig
     watchdog_seconds: float

@@ -50,6 +50,12 @@ class Experiment(Spec):
             )
         named = {source.name for source in self.raw.sources}
         trainings = {"training": self.training, **({"proxies.training": self.proxies.training} if self.proxies else {})}
+        for place, training in trainings.items():
+            if self.compute.keep.best and self.compute.checkpoint_every % training.validate_every:
+                raise ValueError(
+                    f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
+                    f"{self.compute.checkpoint_every} a multiple of {place}.validate_every {training.validate_every}"
+                )
         mentioned = {
             f"{section}.mixture.weights": set(training.mixture.weights) if training.mixture else set()
             for section, training in trainings.items()

@@ -1,14 +1,23 @@
 """The sections that say where and how a run happens. They change no result and are no part of any identity."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from llm_core.experiment.base import Count, Spec
 
 RUNTIME_ONLY = True
 
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"write '{'full' if value else 'none'}' for {str(value).lower()}; there is more to choose now")
+    return value
+
+
+Recomputation = Annotated[Literal["none", "full", "every_nth", "selective"], BeforeValidator(_named)]
 
 
 class KeepSpec(Spec):
@@ -22,7 +31,43 @@ class KeepSpec(Spec):
     """Those of all steps that are multiples of this."""
 
 
-class ComputeSpec(Spec):
+class SpreadSpec(Spec):
+    """How a model is spread over devices, and what a run keeps: what a trainer is told of ``compute``."""
+
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    micro_batch: Count = 8
+    """Sequences a rank holds at once; the rest of a batch is accumulated."""
+    compile: bool = False
+    activation_checkpointing: Recomputation = "none"
+    """What the backward pass makes again, to hold less: nothing, all of every block, all of one block in
+    ``activation_checkpointing_every``, or of every block all but the results of large products and of attention."""
+    activation_checkpointing_every: Count | None = None
+    """Only ``every_nth``."""
+    reshard_after_forward: Literal["auto", "always", "never"] = "auto"
+    """Only ``fsdp2``: whether a block's gathered parameters are given back between its forward and backward pass;
+    ``auto`` decides by how much of a device they would take."""
+    checkpoint_every: Count = 100
+    """Steps between two checkpoints."""
+    keep: KeepSpec = KeepSpec()
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if (self.activation_checkpointing == "every_nth") != (self.activation_checkpointing_every is not None):
+            raise ValueError(
+                "activation_checkpointing 'every_nth' needs activation_checkpointing_every (a number of blocks), and "
+                "nothing else takes it"
+            )
+        if self.reshard_after_forward != "auto" and self.parallel != "fsdp2":
+            raise ValueError(f"reshard_after_forward {self.reshard_after_forward!r} goes with parallel 'fsdp2' only")
+        if self.keep.every is not None and self.keep.every % self.checkpoint_every:
+            raise ValueError(
+                f"keep.every {self.keep.every} is no multiple of checkpoint_every {self.checkpoint_every}: there is no "
+                "checkpoint of such a step"
+            )
+        return self
+
+
+class ComputeSpec(SpreadSpec):
     """The machines that make data parts and that train, and how the model is spread over them."""
 
     workers: Count | None = None
@@ -35,14 +80,6 @@ class ComputeSpec(Spec):
     """``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
     ranks: Count | None = None
     """Processes; by default one per GPU, and one on a CPU."""
-    parallel: Literal["ddp", "fsdp2"] = "ddp"
-    micro_batch: Count = 8
-    """Sequences a rank holds at once; the rest of a batch is accumulated."""
-    compile: bool = False
-    activation_checkpointing: bool = False
-    checkpoint_every: Count = 100
-    """Steps between two checkpoints."""
-    keep: KeepSpec = KeepSpec()
     watchdog_seconds: Positive = 900.0
     """A run that finishes no step for so long is ended."""
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0

@@ -120,7 +120,7 @@ class Checkpoints:
         # First whether all parts are there: the main rank would wait forever for one that never comes.
         for finished in (saving.written, saving.sealed):
             finished.wait()
-            self._agree(saving.error and self._failed(saving.step, saving.error))
+            self._agree(None if saving.error is None else self._failed(saving.step, saving.error))
 
     def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer, at_most: int | None = None) -> Progress:
         """Load the newest whole checkpoint, and return its progress; without one, return that of a start. Collective.

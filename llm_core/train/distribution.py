@@ -1,7 +1,7 @@
 """One process, or several that share the work: DDP or FSDP2 over gloo (CPU) or NCCL (CUDA)."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
 
 from llm_core.errors import PedigreeError
+from llm_core.train.fp8 import in_float8, require_float8
+from llm_core.train.hardware import hardware_of, reshards
+from llm_core.train.recompute import recompute
+from llm_core.train.spec import TrainerSpec
 from llm_core.train.threads import threads_per_rank
+
+_VARIANTS = 8
+"""Versions of a block's code that the compiler may make for each layer (training, validation, lengths of sequences)."""
 
 
 @dataclass(frozen=True)
@@ -88,38 +94,52 @@ def open_world() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def spread(model: nn.Module, world: World, parallel: str, compiled: bool, recompute: bool) -> nn.Module:
+def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
     """``model`` on this rank's device, ready to be called. ``model`` itself keeps the names of its parameters.
 
-    ``model.blocks`` are its repeated parts. In this order: ``recompute`` their activations in the backward pass,
-    compile each, spread them. ``parallel``: "ddp" (a copy on every rank; Li et al., 2020) or "fsdp2" (every parameter
-    sharded, gathered block by block; Zhao et al., 2023).
+    ``model.blocks`` are its repeated parts. In this order: products in fp8, recompute activations in the backward pass,
+    compile each block, spread them. ``spec.parallel``: "ddp" (a copy on every rank; Li et al., 2020) or "fsdp2" (every
+    parameter sharded, gathered block by block; Zhao et al., 2023).
     """
     model.to(world.device)
-    blocks = list(model.blocks)  # type: ignore[arg-type]
-    for block in blocks:
-        if recompute:
-            block.forward = _recomputed(block.forward)
-        if compiled:
+    blocks: list[nn.Module] = list(model.blocks)  # type: ignore[arg-type]
+    if spec.training.precision == "fp8":
+        require_float8(world.device)
+        in_float8(blocks)
+    recompute(blocks, spec.activation_checkpointing, spec.activation_checkpointing_every)
+    if spec.compile:
+        from torch._dynamo import config
+
+        # Layers that differ are variants of one function to the compiler, which gives up after 8 by default.
+        config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))
+        for block in blocks:
             block.compile()
     if world.size == 1:
         return model
-    if parallel == "ddp":
+    if spec.parallel == "ddp":
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
+    return _sharded(model, blocks, spec, world)
+
+
+def _sharded(model: nn.Module, blocks: list[nn.Module], spec: TrainerSpec, world: World) -> nn.Module:
+    """FSDP2. With bf16 (or fp8), blocks are gathered in bf16, and all gradients are reduced in fp32.
+
+    Autocast would make the bf16 copies of their matrices on every rank anyhow; what else is in a block (gains, biases)
+    is rounded to bf16, too. Embedding, head and final norm are gathered in fp32, and activations keep the types that
+    they have on one device.
+    """
     mesh = init_device_mesh(world.device.type, (world.size,))
+    in_bf16 = spec.training.precision != "fp32"
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if in_bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
+    numbers = sum(parameter.numel() for block in blocks for parameter in block.parameters())
+    memory = hardware_of("local").memory // (1 if world.device.type == "cuda" else world.size)
+    reshard = reshards(spec.reshard_after_forward, numbers * (2 if in_bf16 else 4), memory)
     for block in blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
     return model
-
-
-def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    # A function of ours, and no partial: the compiler passes over code that begins in torch itself.
-    def recomputed(*arguments: Any) -> Tensor:
-        output: Tensor = checkpoint(forward, *arguments, use_reentrant=False)
-        return output
-
-    return recomputed
 
 
 @contextmanager

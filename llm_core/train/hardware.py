@@ -19,18 +19,28 @@ PEAK_BF16_FLOPS = {
 """Dense bf16 FLOP/s with fp32 accumulation by the maker's data sheets (half of what they give with sparsity), by a part
 of the name that CUDA gives the device. The first match counts: slower kinds stand before the plain name (SXM)."""
 
+FP8_CAPABILITY = (8, 9)
+"""CUDA compute capability from which on there are products of 8-bit floats: Ada, Hopper and newer."""
+
 RESERVE_SHARE = 0.08
 """Memory left alone: CUDA context, NCCL's buffers, the allocator's fragments."""
+
+GATHERED_SHARE = 0.1
+"""What parameters that stay gathered may take of a device's memory."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A machine: ``devices`` equal ones with ``memory`` bytes each, and their peak FLOP/s where it is known."""
+    """A machine: ``devices`` equal ones with ``memory`` bytes each, and their peak FLOP/s where it is known.
+
+    ``fp8``: whether they multiply 8-bit floats.
+    """
 
     name: str
     devices: int
     memory: int
     peak_flops: float | None
+    fp8: bool = False
 
     @property
     def usable_memory(self) -> int:
@@ -38,7 +48,7 @@ class Hardware:
         return int(self.memory * (1 - RESERVE_SHARE))
 
 
-H100X8 = Hardware("8 × H100 SXM 80 GB", devices=8, memory=80_000_000_000, peak_flops=PEAK_BF16_FLOPS["H100"])
+H100X8 = Hardware("8 × H100 SXM 80 GB", devices=8, memory=80_000_000_000, peak_flops=PEAK_BF16_FLOPS["H100"], fp8=True)
 
 
 def peak_flops(device: str) -> float | None:
@@ -58,4 +68,14 @@ def hardware_of(target: str) -> Hardware:
         return Hardware(f"CPU with {os.cpu_count()} cores", devices=1, memory=memory, peak_flops=None)
     found = torch.cuda.get_device_properties(0)
     peak = peak_flops(found.name)
-    return Hardware(f"{devices} × {found.name}", devices=devices, memory=found.total_memory, peak_flops=peak)
+    fp8 = (found.major, found.minor) >= FP8_CAPABILITY
+    return Hardware(f"{devices} × {found.name}", devices=devices, memory=found.total_memory, peak_flops=peak, fp8=fp8)
+
+
+def reshards(setting: str, gathered_bytes: int, device_memory: int) -> bool:
+    """Whether FSDP2 gives a block's gathered parameters back after its forward pass, and gathers them again later.
+
+    ``auto`` does so only where all of them (``gathered_bytes``) would take more than a tenth of the device: a second
+    gathering of every block is a third more traffic, which small models need not pay.
+    """
+    return setting == "always" or (setting == "auto" and gathered_bytes > device_memory * GATHERED_SHARE)

@@ -56,8 +56,9 @@ def write_part(folder: Path, rank: int, pieces: Sequence[Piece]) -> None:
     path = folder / part_name(rank)
     sha256 = hashlib.sha256()
     with path.open("wb") as file:
-        for content in (len(text).to_bytes(8, "little") + text, *(_bytes(piece.rows) for piece in pieces)):
-            _write(file, content, sha256)
+        _write(file, memoryview(len(text).to_bytes(8, "little") + text), sha256)
+        for piece in pieces:
+            _write(file, _bytes(piece.rows), sha256)
         file.flush()
         sync(file.fileno())
         size = file.tell()
@@ -172,10 +173,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def _bytes(rows: Tensor) -> memoryview:
-    return memoryview(rows.contiguous().flatten().view(torch.uint8).numpy())
+    return memoryview(rows.contiguous().flatten().view(torch.uint8).numpy().data)
 
 
-def _write(file: BinaryIO, content: bytes | memoryview, sha256: Any) -> None:
+def _write(file: BinaryIO, content: memoryview, sha256: Any) -> None:
     for start in range(0, len(content), _CHUNK):
         chunk = content[start : start + _CHUNK]
         file.write(chunk)

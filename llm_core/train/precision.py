@@ -1,4 +1,4 @@
-"""Numbers: fp32 master weights, with bf16 where matrices are multiplied."""
+"""Numbers: fp32 master weights, with bf16 (or fp8: ``llm_core.train.fp8``) where matrices are multiplied."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,8 +8,8 @@ from torch import nn
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """The context for a forward pass: bf16 autocast, or plain fp32."""
-    if precision == "bf16":
+    """The context for a forward pass: bf16 autocast (also around products in fp8), or plain fp32."""
+    if precision != "fp32":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 

@@ -5,14 +5,14 @@
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Count, Spec, canonical
+from llm_core.experiment.base import Count, canonical
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.runtime import ComputeSpec, KeepSpec, TrackingSpec
+from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 
 RUNTIME_ONLY = True
@@ -25,8 +25,11 @@ FAILURE = "failure.txt"
 """Why the last attempt did not finish, for whoever launched it."""
 
 
-class TrainerSpec(Spec):
-    """The first five fields decide the result; the others say where and how. The number of ranks is torchrun's."""
+class TrainerSpec(SpreadSpec):
+    """``model``, ``training``, ``vocab_size``, ``seed`` and the shards decide the result; the others say where and how.
+
+    The number of ranks is torchrun's.
+    """
 
     model: ModelSpec
     training: TrainingSpec
@@ -38,19 +41,12 @@ class TrainerSpec(Spec):
     """Where checkpoints, metrics and the final weights go."""
     name: str = "training"
     """What people see in a tracker."""
-    parallel: Literal["ddp", "fsdp2"] = "ddp"
-    micro_batch: Count = 8
-    compile: bool = False
-    activation_checkpointing: bool = False
-    checkpoint_every: Count = 100
-    keep: KeepSpec = KeepSpec()
     tracking: TrackingSpec = TrackingSpec()
 
     @classmethod
     def of(cls, compute: ComputeSpec, **fields: Any) -> "TrainerSpec":
         """A specification that runs as ``compute`` says."""
-        shared = ("parallel", "micro_batch", "compile", "activation_checkpointing", "checkpoint_every", "keep")
-        taken = {name: getattr(compute, name) for name in shared}
+        taken = {name: getattr(compute, name) for name in SpreadSpec.model_fields}
         return cls(**taken, **fields)
 
     def write(self, path: Path) -> None:

@@ -6,7 +6,7 @@ is shared out in the same way. So each rank writes about the same number of byte
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ def pieces(model: nn.Module, optimizer: torch.optim.Optimizer, rank: int, world_
         whole, start = tensor.detach(), 0
         if _is_sharded(tensor):
             start, stop = rows_of(len(tensor), rank, world_size)
-            rows = whole.to_local()
+            rows = tensor.to_local().detach()
             assert len(rows) == stop - start, f"{name}: rank {rank} has {len(rows)} rows instead of {stop - start}"
         elif tensor.ndim and tensor.nbytes > _WHOLE_BYTES:
             start, stop = rows_of(len(tensor), rank, world_size)
@@ -130,7 +130,7 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterable[tuple
             yield f"{_OPTIMIZER}{name}/{key}", value
 
 
-def _is_sharded(tensor: Tensor) -> bool:
+def _is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
     if not isinstance(tensor, DTensor) or not any(placement.is_shard() for placement in tensor.placements):
         return False
     assert tensor.placements == (Shard(0),), f"only rows are sharded here, and this is {tensor.placements}"

@@ -1,0 +1,92 @@
+"""Matrix products in 8-bit floats (Micikevicius et al., 2022), on CUDA devices that have them.
+
+Numbers go in as e4m3 (activations, weights) and e5m2 (gradients). Each tensor is scaled at every use so that its
+largest magnitude is the format's largest number. Sums are made in fp32 and come out in bf16. Weights, gradients and
+moments stay fp32.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.errors import PedigreeError
+from llm_core.train.hardware import FP8_CAPABILITY
+
+FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2
+MULTIPLE = 16
+"""The kernels want rows and columns in multiples of this."""
+
+
+class Float8Linear(nn.Linear):
+    """``nn.Linear`` whose three products (result, gradients of input and of weight) are done in 8 bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) → (…, out) in bf16. All dimensions of ``x`` but the last make up a multiple of 16."""
+        y: Tensor = _Product.apply(x.reshape(-1, self.in_features).bfloat16(), self.weight)
+        y = y.view(*x.shape[:-1], self.out_features)
+        return y if self.bias is None else y + self.bias.to(y.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """x_MK, w_NK → x · wᵀ, (M, N). Products want their first matrix by rows and their second by columns."""
+
+    @staticmethod
+    def forward(context: Any, x_MK: Tensor, w_NK: Tensor) -> Tensor:
+        context.save_for_backward(x_MK, w_NK)
+        x8_MK, x_scale = to_float8(x_MK, FORWARD)
+        w8_NK, w_scale = to_float8(w_NK, FORWARD)
+        return _multiplied(x8_MK, w8_NK.t(), x_scale, w_scale, fast=True)
+
+    @staticmethod
+    def backward(context: Any, grad_MN: Tensor) -> tuple[Tensor, Tensor]:
+        x_MK, w_NK = context.saved_tensors
+        grad8_MN, grad_scale = to_float8(grad_MN, BACKWARD)
+        # By columns: the transposed copy of what is laid out by rows, seen as the matrix itself.
+        w8_KN, w_scale = to_float8(w_NK.t(), FORWARD)
+        x8_KM, x_scale = to_float8(x_MK.t(), FORWARD)
+        grad_x_MK = _multiplied(grad8_MN, w8_KN.t(), grad_scale, w_scale)
+        grad_w_NK = _multiplied(grad8_MN.t().contiguous(), x8_KM.t(), grad_scale, x_scale)
+        return grad_x_MK, grad_w_NK.to(w_NK.dtype)
+
+
+def to_float8(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``x`` divided by a scale (fp32 scalar), which makes its largest magnitude the type's, and rounded; by rows."""
+    largest = torch.finfo(dtype).max
+    scale = (x.detach().abs().amax().float() / largest).clamp(min=1e-12)
+    return (x.float() / scale).clamp(-largest, largest).to(dtype).contiguous(), scale
+
+
+def _multiplied(a8: Tensor, b8: Tensor, a_scale: Tensor, b_scale: Tensor, fast: bool = False) -> Tensor:
+    # ``fast`` sums less exactly, as is usual for the forward pass and too coarse for gradients.
+    return torch._scaled_mm(
+        a8, b8, scale_a=a_scale, scale_b=b_scale, out_dtype=torch.bfloat16, use_fast_accum=fast and a8.is_cuda
+    )
+
+
+def in_float8(blocks: Iterable[nn.Module]) -> int:
+    """Have the linear layers inside ``blocks`` multiply in 8 bits; returns how many do.
+
+    Parameters and their names stay. Layers whose sides are no multiples of 16 are left as they are.
+    """
+    changed = 0
+    for module in [module for block in blocks for module in block.modules()]:
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear and child.in_features % MULTIPLE == 0 and child.out_features % MULTIPLE == 0:
+                twin = Float8Linear(child.in_features, child.out_features, child.bias is not None, device="meta")
+                twin.weight, twin.bias = child.weight, child.bias
+                setattr(module, name, twin)
+                changed += 1
+    return changed
+
+
+def require_float8(device: torch.device) -> None:
+    """``PedigreeError`` for a device that has no 8-bit products."""
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    if capability is None or capability < FP8_CAPABILITY:
+        found = "a CPU" if capability is None else torch.cuda.get_device_name(device)
+        raise PedigreeError(
+            f"training.precision fp8 needs a GPU of compute capability {'.'.join(map(str, FP8_CAPABILITY))} or higher "
+            f"(Ada, Hopper or newer), and this is {found}: set it to bf16"
+        )

@@ -1,0 +1,48 @@
+"""Activation checkpointing: activations that the backward pass makes again instead of keeping (Chen et al., 2016)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
+
+_ATEN = torch.ops.aten
+
+_KEPT = [
+    _ATEN.mm.default,
+    _ATEN.addmm.default,
+    _ATEN._scaled_mm.default,
+    _ATEN._scaled_dot_product_flash_attention.default,
+    _ATEN._scaled_dot_product_efficient_attention.default,
+    _ATEN._scaled_dot_product_cudnn_attention.default,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.higher_order.flex_attention,
+]
+"""What ``selective`` keeps: the results of products with weights and of attention's kernels, which cost most to make.
+Batched products (``bmm``) are not among them: they may be attention's scores, T × T of them."""
+
+
+def recompute(blocks: Sequence[nn.Module], mode: str, every: int | None) -> None:
+    """Have blocks make their activations again in the backward pass.
+
+    ``mode``: "none", "full" (all blocks, which keep their input alone), "every_nth" (one block in ``every``, from the
+    first on) or "selective" (all blocks, which also keep the results of products and of attention). No result changes.
+    """
+    for number, block in enumerate(blocks):
+        if mode == "selective":
+            block.forward = _recomputed(block.forward, _keep_products)
+        elif mode == "full" or (mode == "every_nth" and every is not None and number % every == 0):
+            block.forward = _recomputed(block.forward, noop_context_fn)
+
+
+def _keep_products() -> Any:
+    return create_selective_checkpoint_contexts(_KEPT)
+
+
+def _recomputed(forward: Callable[..., Any], context_fn: Callable[[], Any]) -> Callable[..., Any]:
+    # A function of ours, and no partial: the compiler passes over code that begins in torch itself.
+    def recomputed(*arguments: Any) -> Any:
+        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=context_fn)
+
+    return recomputed
