@@ -48,9 +48,9 @@ def chunked_scan(
         B_BZGLN, C_BZGLN = (
             _padded(y_BTGN.to(dtype), Z * L).view(batch, Z, L, G, N).transpose(2, 3) for y_BTGN in (B_BTGN, C_BTGN)
         )
-        # Logarithms of the decay from the end of the chunk before to each token.
-        sums_BZHL = (dt_BUH * A_H.float()).view(batch, Z, L, H).transpose(2, 3).cumsum(-1)
         number_BZL, carried_BZ1 = _documents(document_ids_BT, batch, Z, L, x_BTHP.device)
+        # Logarithms of the decay to each token from before the chunk, or from before its document.
+        sums_BZHL = _running_sums((dt_BUH * A_H.float()).view(batch, Z, L, H).transpose(2, 3), number_BZL[:, :, None])
 
         within_BZLHP = _within_chunks(u_BZLHP, B_BZGLN, C_BZGLN, sums_BZHL, number_BZL)
         added_BZGNE = _added(u_BZLHP, B_BZGLN, sums_BZHL, number_BZL)
@@ -93,11 +93,25 @@ def _documents(
     return number_BZL, functional.pad(number_BZL[:, :-1, -1], (1, 0))[:, :, None]
 
 
+def _running_sums(x_BZHL: Tensor, number_BZ1L: Tensor) -> Tensor:
+    """Sums over the tokens of the chunk and of the same document, up to each token, its own included.
+
+    By doubling (Hillis and Steele, 1986). Differences of ``cumsum`` would be rounded by what stands before the document,
+    and so would their gradients.
+    """
+    distance = 1
+    while distance < x_BZHL.shape[-1]:
+        same_BZ1L = number_BZ1L[..., distance:] == number_BZ1L[..., :-distance]
+        x_BZHL = x_BZHL + functional.pad(x_BZHL[..., :-distance] * same_BZ1L, (distance, 0))
+        distance *= 2
+    return x_BZHL
+
+
 def _within_chunks(u_BZLHP: Tensor, B_BZGLN: Tensor, C_BZGLN: Tensor, sums_BZHL: Tensor, number_BZL: Tensor) -> Tensor:
     """What each token sees of the tokens of its chunk, (B, Z, L, H, P): of its document, and not later."""
     visible_BZRL = (number_BZL[..., :, None] == number_BZL[..., None, :]).tril()
     logs_BZHRL = sums_BZHL[..., :, None] - sums_BZHL[..., None, :]
-    # Masked before exp: above the diagonal the logarithms are positive, and may be too large.
+    # Masked before exp: the logarithms of what is not seen may be positive, and too large.
     decay_BZHRL = logs_BZHRL.masked_fill(~visible_BZRL[:, :, None], float("-inf")).exp()
     scores_BZGRL = C_BZGLN @ B_BZGLN.transpose(-1, -2)
     weights_BZHRL = (decay_BZHRL.unflatten(2, (scores_BZGRL.shape[2], -1)) * scores_BZGRL[:, :, :, None]).flatten(2, 3)
@@ -106,7 +120,8 @@ def _within_chunks(u_BZLHP: Tensor, B_BZGLN: Tensor, C_BZGLN: Tensor, sums_BZHL:
 
 def _added(u_BZLHP: Tensor, B_BZGLN: Tensor, sums_BZHL: Tensor, number_BZL: Tensor) -> Tensor:
     """What each chunk adds to the state by its end, (B, Z, G, N, E) in fp32: tokens of its last document."""
-    kept_BZHL = (sums_BZHL[..., -1:] - sums_BZHL).exp() * (number_BZL == number_BZL[..., -1:])[:, :, None]
+    ended_BZL = number_BZL != number_BZL[..., -1:]
+    kept_BZHL = (sums_BZHL[..., -1:] - sums_BZHL).masked_fill(ended_BZL[:, :, None], float("-inf")).exp()
     v_BZLHP = u_BZLHP * kept_BZHL.transpose(2, 3).to(u_BZLHP.dtype)[..., None]
     v_BZLGE = v_BZLHP.flatten(3).unflatten(3, (B_BZGLN.shape[2], -1))
     return (B_BZGLN.transpose(-1, -2) @ v_BZLGE.transpose(2, 3)).float()
