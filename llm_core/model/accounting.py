@@ -131,8 +131,9 @@ def kv_cache_bytes_per_token(spec: ModelSpec, element_bytes: int = 2) -> int:
 
 def state_bytes(spec: ModelSpec, length: int, element_bytes: int = 2) -> int:
     """Bytes of the decoding state of one sequence of ``length`` tokens: caches, full windows, recurrent states."""
-    fixed = sum(layer.mixer.state for layer in layer_costs(spec))
-    return kv_cache_bytes_per_token(spec, element_bytes) * length + fixed * element_bytes
+    costs = [layer.mixer for layer in layer_costs(spec)]
+    fixed = sum(element_bytes * cost.state + 4 * cost.wide_state for cost in costs)
+    return kv_cache_bytes_per_token(spec, element_bytes) * length + fixed
 
 
 def activation_bytes_per_token(

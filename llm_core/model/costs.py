@@ -17,8 +17,9 @@ class Cost:
     """``matrices``: parameters that multiply every token. ``idle``: parameters of matrices that a token does not pass
     (experts that are not chosen). ``vectors``: all other parameters. ``mixing``: FLOPs of the forward pass for a token
     beside the products with matrices. ``cached``: numbers that a token adds to the decoding state; ``state``: numbers
-    that it holds whatever its length. ``kept``: numbers, in the type that products are done in, that the forward
-    pass keeps for the backward pass, a token; ``widened``: the same in fp32, which autocast keeps twice.
+    that it holds whatever its length, and ``wide_state`` those that are fp32 in any model. ``kept``: numbers, in the
+    type that products are done in, that the forward pass keeps for the backward pass, a token; ``widened``: the same in
+    fp32, which autocast keeps twice.
     """
 
     matrices: int = 0
@@ -27,6 +28,7 @@ class Cost:
     mixing: int = 0
     cached: int = 0
     state: int = 0
+    wide_state: int = 0
     kept: int = 0
     widened: int = 0
 
@@ -62,6 +64,56 @@ def attention(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
     )
 
 
+def mla(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
+    """As in training, where keys and values of all heads are written out."""
+    section = spec.mla
+    assert section is not None
+    d, n_heads, q_rank = spec.d_model, layer.heads[0], section.q_rank or 0
+    queries, values = n_heads * (section.nope_dim + section.rope_dim), n_heads * section.value_dim
+    expanded, narrow = n_heads * section.nope_dim + values, section.kv_rank + section.rope_dim
+    norms = [norm_parameters(spec, layer.norm, rank) for rank in (q_rank, section.kv_rank)]
+    seen = length if layer.window is None else min(length, layer.window)
+    return Cost(
+        matrices=d * q_rank + (q_rank or d) * queries + d * narrow + section.kv_rank * expanded + values * d,
+        vectors=sum(norms) + (spec.bias and q_rank + narrow + d),
+        mixing=2 * (queries + values) * seen,
+        cached=narrow if layer.window is None else 0,
+        state=0 if layer.window is None else narrow * (layer.window - 1),
+        # Its input, the latents before and after their norms, queries, keys and values, the result in both orders.
+        kept=d + 2 * q_rank + 2 * section.kv_rank + 2 * queries + 3 * values,
+    )
+
+
+def liv(spec: ModelSpec, _layer: LayerSpec, _length: int) -> Cost:
+    """The convolution's few FLOPs are left out, as those of norms are."""
+    assert spec.liv is not None
+    d, kernel = spec.d_model, spec.liv.kernel
+    return Cost(
+        matrices=4 * d * d,
+        vectors=d * kernel + (spec.bias and 5 * d),
+        state=d * (kernel - 1),
+        # Its input, the three gates, what goes into the convolution and comes out, and the product.
+        kept=7 * d,
+    )
+
+
+def mamba2(spec: ModelSpec, _layer: LayerSpec, length: int) -> Cost:
+    """A token is compared with its chunk, and writes to and reads from the state."""
+    section = spec.mamba2
+    assert section is not None
+    d, inner, both = spec.d_model, section.expand * spec.d_model, section.groups * section.state
+    heads, convolved, chunk = inner // section.head_dim, inner + 2 * both, min(section.chunk, length)
+    projected = inner + convolved + heads
+    return Cost(
+        matrices=d * projected + inner * d,
+        vectors=convolved * (section.kernel + 1) + 3 * heads + inner + (spec.bias and projected + d),
+        mixing=2 * chunk * (both + inner) + 4 * inner * section.state,
+        state=convolved * (section.kernel - 1),
+        wide_state=inner * section.state,
+        kept=d,
+    )
+
+
 def _gated(spec: ModelSpec, layer: LayerSpec) -> Cost:
     d, f = spec.d_model, layer.width
     # Its input, gate, up, f(gate) and the product.
@@ -73,7 +125,12 @@ def _plain(spec: ModelSpec, layer: LayerSpec) -> Cost:
     return Cost(matrices=2 * d * f, vectors=spec.bias and f + d, kept=d + 2 * f)
 
 
-MIXER_COSTS: dict[str, Callable[[ModelSpec, LayerSpec, int], Cost]] = {"attention": attention}
+MIXER_COSTS: dict[str, Callable[[ModelSpec, LayerSpec, int], Cost]] = {
+    "attention": attention,
+    "mla": mla,
+    "liv": liv,
+    "mamba2": mamba2,
+}
 
 FEED_FORWARD_COSTS: dict[str, Callable[[ModelSpec, LayerSpec], Cost]] = {
     "swiglu": _gated,

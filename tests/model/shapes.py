@@ -33,6 +33,8 @@ def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
+_MLA = {"kv_rank": 12, "nope_dim": 6, "rope_dim": 4, "value_dim": 5}
+
 # Every idea once, in a small model. Tests of what must hold for any model run over all of them.
 MODELS: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -63,6 +65,24 @@ MODELS: dict[str, dict[str, Any]] = {
         "bias": True,
         "norm": "layernorm",
         "feed_forward": "gelu_tanh",
+    },
+    "mla": {"mla": _MLA, "mixer": "mla"},
+    "mla_narrow_queries": {
+        "mla": {**_MLA, "q_rank": 10},
+        "mixer": "mla",
+        "norm": "layernorm",
+        "bias": True,
+        "window": 4,
+        "attention_softcap": 5.0,
+    },
+    "liv": {"liv": {"kernel": 3}, "mixer": "liv", "bias": True},
+    "mamba2": {"mamba2": {"state": 6, "head_dim": 8, "groups": 2, "chunk": 4}, "mixer": "mamba2", "feed_forward": None},
+    "hybrid": {
+        "mla": _MLA,
+        "liv": {"kernel": 4},
+        "mamba2": {"state": 8, "head_dim": 16, "chunk": 8},
+        "n_layers": 4,
+        "pattern": ({"mixer": "mamba2"}, {"mixer": "liv"}, {"mixer": "mla", "position": "nope"}, {"window": 5}),
     },
     "far_rope": {"rope_scaling": {"kind": "llama3", "factor": 4.0, "original_length": 8}},
 }

@@ -43,22 +43,22 @@ def test_block_parameters(name: str) -> None:
     assert block_parameters(named(name)) == max(sum(p.numel() for p in block.parameters()) for block in blocks)
 
 
-def state_numbers(name: str, length: int) -> int:
-    """Numbers that a decoding state holds once a row of ``length`` tokens is read."""
+def bytes_of_state(name: str, length: int) -> int:
+    """What a decoding state holds once a row of ``length`` tokens is read."""
     built, total = model(named(name)), 0
     state = new_state(built, 1, length)
     with torch.inference_mode():
         built(tokens(1, length), state=state)
     for layer in state.layers:
         tensors = [value for value in vars(layer).values() if isinstance(value, torch.Tensor)] if layer else []
-        total += sum(tensor.numel() for tensor in tensors)
+        total += sum(tensor.nbytes for tensor in tensors)
     return total
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_state_bytes(name: str) -> None:
     for length in (10, 23):
-        assert state_bytes(named(name), length, element_bytes=1) == state_numbers(name, length)
+        assert state_bytes(named(name), length, element_bytes=4) == bytes_of_state(name, length)
 
 
 def saved_bytes(shape: ModelSpec, precision: str, rows: int, length: int) -> int:

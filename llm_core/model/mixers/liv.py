@@ -1,0 +1,38 @@
+"""Gated short convolution: the linear input-varying operator of LFM2 (Liquid AI, 2025)."""
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.context import Context
+from llm_core.model.convolution import CausalConvolution, ConvolutionState
+from llm_core.model.fused import FusedLinear
+
+
+class ShortConvolution(nn.Module):
+    """output(c · convolution(b · v)), where b, c and v are projections of the input.
+
+    The gates make the convolution's weights depend on the tokens. A token sees itself and ``kernel`` − 1 before it.
+    """
+
+    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        assert spec.liv is not None
+        self.index, self.width, self.kernel = layer.index, spec.d_model, spec.liv.kernel
+        # Rows are those of b, then c, then v.
+        self.gates = FusedLinear(spec.d_model, (spec.d_model,) * 3, spec.bias)
+        self.convolution = CausalConvolution(spec.d_model, self.kernel, spec.bias)
+        self.output = nn.Linear(spec.d_model, spec.d_model, bias=spec.bias)
+
+    def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
+        """(B, T, D) → (B, T, D); there are no keys and values."""
+        b_BTD, c_BTD, v_BTD = self.gates(x_BTD).chunk(3, dim=-1)
+        mixed_BTD = self.convolution(b_BTD * v_BTD, context, context.layer_state(self.index))
+        return self.output(c_BTD * mixed_BTD), None
+
+    def new_state(
+        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> ConvolutionState:
+        """What the convolution needs of the tokens before, however many they are."""
+        return ConvolutionState(batch_size, self.kernel, self.width, device, dtype)

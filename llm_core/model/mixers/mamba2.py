@@ -1,0 +1,111 @@
+"""Mamba-2: a state-space model whose state decays by a scalar a head (Dao and Gu, 2024)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.context import Context
+from llm_core.model.convolution import CausalConvolution, ConvolutionState, continued
+from llm_core.model.fused import FusedLinear
+from llm_core.model.scan import chunked_scan, recurrent_step
+
+
+class Mamba2State(ConvolutionState):
+    """The convolution's last inputs, and the state of the scan in fp32: what it adds up would drown in bf16."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        kernel: int,
+        channels: int,
+        scan: tuple[int, int, int],
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(batch_size, kernel, channels, device, dtype)
+        self.scan_BHPN = torch.zeros((batch_size, *scan), device=device, dtype=torch.float32)
+
+
+class Mamba2(nn.Module):
+    """output(norm(scan(silu(convolution(x, B, C)), dt) · silu(gate))), all five projections of the input.
+
+    Names of parameters and order of rows are those of the published models: the gate z, then x, B, C, then dt.
+    Dimensions are those of ``llm_core.model.scan``; I are all inner channels (H · P).
+    """
+
+    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        section = spec.mamba2
+        assert section is not None
+        inner = section.expand * spec.d_model
+        heads, both = inner // section.head_dim, section.groups * section.state
+        self.index, self.kernel, self.chunk = layer.index, section.kernel, section.chunk
+        self.scan = heads, section.head_dim, section.state
+        self.groups = section.groups
+        self.projected = inner, inner + 2 * both, heads
+        self.convolved = inner, both, both
+        self.input = FusedLinear(spec.d_model, (inner, *self.convolved, heads), spec.bias)
+        self.convolution = CausalConvolution(inner + 2 * both, section.kernel, bias=True)
+        self.dt_bias = nn.Parameter(torch.empty(heads))
+        self.A_log = nn.Parameter(torch.empty(heads))
+        self.D = nn.Parameter(torch.empty(heads))
+        self.norm = GatedNorm(inner, section.groups, spec.norm_eps)
+        self.output = nn.Linear(inner, spec.d_model, bias=spec.bias)
+
+    def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
+        """(B, T, D) → (B, T, D); there are no keys and values."""
+        B, T, _ = x_BTD.shape
+        H, P, N = self.scan
+        state = context.layer_state(self.index)
+        gate_BTI, xBC_BTC, dt_BTH = self.input(x_BTD).split(self.projected, dim=-1)
+        xBC_BTC = functional.silu(self.convolution(xBC_BTC, context, state))
+        x_BTI, B_BTM, C_BTM = xBC_BTC.split(self.convolved, dim=-1)
+        x_BTHP = x_BTI.view(B, T, H, P)
+        B_BTGN, C_BTGN = (y_BTM.view(B, T, self.groups, N) for y_BTM in (B_BTM, C_BTM))
+        dt_BTH = functional.softplus(dt_BTH.float() + self.dt_bias.float())
+        A_H = -self.A_log.float().exp()
+        before_BHPN = None if state is None else continued(state.scan_BHPN, context)
+        if before_BHPN is not None and T == 1:
+            y_BHP, last_BHPN = recurrent_step(
+                x_BTHP[:, 0], dt_BTH[:, 0], A_H, B_BTGN[:, 0], C_BTGN[:, 0], self.D, before_BHPN
+            )
+            y_BTHP = y_BHP[:, None]
+        else:
+            y_BTHP, last_BHPN = chunked_scan(
+                x_BTHP,
+                dt_BTH,
+                A_H,
+                B_BTGN,
+                C_BTGN,
+                self.D,
+                chunk=self.chunk,
+                document_ids_BT=context.documents_BT,
+                state_BHPN=before_BHPN,
+            )
+        if state is not None:
+            state.scan_BHPN = last_BHPN
+        return self.output(self.norm(y_BTHP.flatten(2), gate_BTI)), None
+
+    def new_state(
+        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> Mamba2State:
+        """All that is kept of the tokens before, however many they are."""
+        return Mamba2State(batch_size, self.kernel, sum(self.convolved), self.scan, device, dtype)
+
+
+class GatedNorm(nn.Module):
+    """RMS norm of x · silu(gate), a group of channels at a time, times a learned weight."""
+
+    def __init__(self, dim: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.weight = nn.Parameter(torch.empty(dim))
+
+    def forward(self, x_BTI: Tensor, gate_BTI: Tensor) -> Tensor:
+        """(B, T, I) → (B, T, I)."""
+        x_BTI = x_BTI * functional.silu(gate_BTI)
+        grouped_BTGI = x_BTI.unflatten(-1, (self.groups, -1))
+        normed_BTGI = functional.rms_norm(grouped_BTGI, grouped_BTGI.shape[-1:], None, self.eps)
+        return normed_BTGI.flatten(-2) * self.weight.to(x_BTI.dtype)

@@ -1,0 +1,103 @@
+"""Multi-head latent attention: keys and values of all heads from one narrow vector (DeepSeek-AI, 2024, DeepSeek-V2)."""
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.attending import attend
+from llm_core.model.context import Context
+from llm_core.model.fused import FusedLinear
+from llm_core.model.masks import Mask
+from llm_core.model.mixers.attention import mask_key
+from llm_core.model.state import KeyValueState
+from llm_core.registries import NORMS, POSITIONS
+
+
+class LatentAttention(nn.Module):
+    """Attention whose cache holds, of a token, a latent vector and one key with its position, for all heads together.
+
+    A head's key is a part made from the latent and the shared turned key; its value is made from the latent. Queries
+    may have a latent of their own (``q_rank``). Dimensions: R the latent, N channels of a key without position, P those
+    with it, C = N + P, E channels of a value.
+    """
+
+    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        section = spec.mla
+        assert section is not None
+        self.index, self.window = layer.index, layer.window
+        self.n_heads = layer.heads[0]
+        self.rank, self.nope_dim, self.rope_dim = section.kv_rank, section.nope_dim, section.rope_dim
+        self.value_dim = section.value_dim
+        norm = NORMS.load(layer.norm)
+        key_dim = section.nope_dim + section.rope_dim
+        ranked = section.q_rank is not None
+        self.query_down = nn.Linear(spec.d_model, section.q_rank, bias=spec.bias) if ranked else None
+        self.query_norm = norm(section.q_rank, spec.norm_eps, spec.bias) if ranked else None
+        self.query_up = nn.Linear(section.q_rank or spec.d_model, self.n_heads * key_dim, bias=False)
+        # Rows are the latent, then the shared key. What comes from a latent has no bias, as in the published models.
+        self.kv_down = FusedLinear(spec.d_model, (self.rank, self.rope_dim), spec.bias)
+        self.kv_norm = norm(self.rank, spec.norm_eps, spec.bias)
+        # Rows are the keys without position of all heads, then the values of all heads.
+        self.kv_up = FusedLinear(self.rank, (self.n_heads * self.nope_dim, self.n_heads * self.value_dim), False)
+        self.output = nn.Linear(self.n_heads * self.value_dim, spec.d_model, bias=spec.bias)
+        self.position = POSITIONS.load(layer.position)(layer, self.rope_dim)
+        self.mask_key = mask_key(self.window, None)
+        self.softcap = spec.attention_softcap
+        scale = key_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
+        self.scale = scale * self.position.score_scale
+
+    def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
+        """(B, T, D) → (B, T, D); no other layer can use its keys and values."""
+        B, T, _ = x_BTD.shape
+        q_BTR = x_BTD
+        if self.query_down is not None and self.query_norm is not None:
+            q_BTR = self.query_norm(self.query_down(x_BTD))
+        q_BHTC = self.query_up(q_BTR).view(B, T, self.n_heads, -1).transpose(1, 2)
+        q_BHTN, q_BHTP = q_BHTC.split((self.nope_dim, self.rope_dim), dim=-1)
+        tables = context.tables.get(self.position.key)
+        q_BHTP = self.position.rotate(q_BHTP, tables)
+        latent_BTR, key_BTP = self.kv_down(x_BTD).split((self.rank, self.rope_dim), dim=-1)
+        latent_B1SR = self.kv_norm(latent_BTR)[:, None]
+        key_B1SP = self.position.rotate(key_BTP[:, None], tables)
+        state = context.layer_state(self.index)
+        mask = context.masks[self.mask_key]
+        if state is None:
+            mixed_BHTE = self._expanded(q_BHTN, q_BHTP, latent_B1SR, key_B1SP, mask)
+        else:
+            # Side by side in one tensor, which is what one new token is compared with.
+            both_B1SC = torch.cat((latent_B1SR, key_B1SP), dim=-1)
+            both_B1SC, _ = state.extend(both_B1SC, both_B1SC[..., :0])
+            if T == 1:
+                mixed_BHTE = self._absorbed(q_BHTN, q_BHTP, both_B1SC, mask)
+            else:
+                mixed_BHTE = self._expanded(q_BHTN, q_BHTP, *both_B1SC.split((self.rank, self.rope_dim), dim=-1), mask)
+        return self.output(mixed_BHTE.transpose(1, 2).reshape(B, T, -1)), None
+
+    def _expanded(self, q_BHTN: Tensor, q_BHTP: Tensor, latent_B1SR: Tensor, key_B1SP: Tensor, mask: Mask) -> Tensor:
+        """Attention with keys and values of every head written out: the least work where there are many queries."""
+        B, _, S, _ = latent_B1SR.shape
+        k_BHSN, v_BHSE = (
+            part.view(B, S, self.n_heads, -1).transpose(1, 2)
+            for part in self.kv_up(latent_B1SR[:, 0]).split(self.kv_up.parts, dim=-1)
+        )
+        k_BHSC = torch.cat((k_BHSN, key_B1SP.expand(-1, self.n_heads, -1, -1)), dim=-1)
+        q_BHTC = torch.cat((q_BHTN, q_BHTP), dim=-1)
+        return attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap)
+
+    def _absorbed(self, q_BH1N: Tensor, q_BH1P: Tensor, both_B1SC: Tensor, mask: Mask) -> Tensor:
+        """The same for one query: q · (W k) = (Wᵀ q) · k, so the heads compare with the latents themselves, and the
+        cache is never expanded. The heads are as many queries to the one key head."""
+        up_HNR, up_HER = (part.view(self.n_heads, -1, self.rank) for part in self.kv_up.weight.split(self.kv_up.parts))
+        q_BHR = torch.einsum("bhn,hnr->bhr", q_BH1N[:, :, 0], up_HNR)
+        q_B1HC = torch.cat((q_BHR, q_BH1P[:, :, 0]), dim=-1)[:, None]
+        latent_B1SR = both_B1SC[..., : self.rank]
+        mixed_B1HR = attend(q_B1HC, both_B1SC, latent_B1SR, mask, scale=self.scale, softcap=self.softcap)
+        return torch.einsum("bhr,her->bhe", mixed_B1HR[:, 0], up_HER)[:, :, None]
+
+    def new_state(
+        self, batch_size: int, max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> KeyValueState:
+        """Room for the latents and shared keys of ``max_length`` tokens."""
+        return KeyValueState(batch_size, 1, (self.rank + self.rope_dim, 0), max_length, self.window, device, dtype)
