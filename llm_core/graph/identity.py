@@ -74,7 +74,8 @@ def _texts(value: Any) -> set[str]:
     if isinstance(value, str):
         return {value}
     if isinstance(value, Mapping):
-        return set(value).union(*(_texts(item) for item in value.values()))
+        # A section that is not there names nothing, though its key may be a registry's (the model's ``moe``).
+        return {name for name, item in value.items() if item is not None}.union(*map(_texts, value.values()))
     if isinstance(value, list):
         return set().union(*(_texts(item) for item in value))
     return set()
