@@ -24,7 +24,9 @@ from llm_core.train.interruption import StopRequest
 from llm_core.train.memory import told_of_memory
 from llm_core.train.precision import assert_master_weights, autocast
 from llm_core.train.prefetch import Prefetch, Ready
+from llm_core.train.seeding import seed_step
 from llm_core.train.spec import CHECKPOINTS, TrainerSpec, result_fields
+from llm_core.train.start import begin, first_step
 from llm_core.train.state import full_weights
 
 
@@ -45,18 +47,20 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     torch.manual_seed(spec.seed)
     model = build_model(spec.model, spec.vocab_size)
     assert_master_weights(model)
-    spread_model = spread(model, world, spec.parallel, spec.compile, spec.activation_checkpointing)
+    spread_model = spread(model, spec, world)
     optimizer = OPTIMIZERS.load(training.optimizer.kind)(model, training.optimizer, world.device)
     for line in describe_groups(optimizer):
         log(line)
 
     may_go_back = training.guards.spike_action == "rollback"
-    pinned = [0] if may_go_back else []
+    pinned = [*training.branch_points, *([first_step(spec)] if may_go_back else [])]
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned)
     guard = StepGuard(training.guards, world.device)
     callbacks = chosen_callbacks(spec, checkpoints)
     run = Run(spec, world, data, model, optimizer, guard, FigureReader(world.device), callbacks, Progress(), log)
-    run.go_on_from(checkpoints.resume(model, optimizer))
+    resumed = checkpoints.resume(model, optimizer)
+    run.go_on_from(resumed if resumed.callbacks else begin(spec, world, model, optimizer))
+    run.progress.callbacks = resumed.callbacks  # of a run that just begins, nothing is kept yet
     log(f"step {run.progress.step} of {training.steps}, {world.size} rank(s) on {world.device.type}")
 
     while True:
@@ -100,6 +104,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                 loss = norm = torch.full((), math.nan, device=world.device)
                 reason = torch.full((), float(LEFT_OUT), device=world.device)
             else:
+                seed_step(spec.seed, step, world.rank)
                 loss = world.total(_accumulate(spread_model, batch, spec, world))
                 norm = _gradient_norm(run.model, training.grad_clip)
                 reason = run.guard.judge(loss, norm)
@@ -173,7 +178,7 @@ def _go_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
     left_out, rollbacks = run.guard.left_out, run.guard.rollbacks
     run.figures.forget()
     run.optimizer.zero_grad(set_to_none=True)
-    target = max(0, spike - run.spec.training.guards.rollback_steps)
+    target = max(first_step(run.spec), spike - run.spec.training.guards.rollback_steps)
     progress = checkpoints.resume(run.model, run.optimizer, at_most=target)
     if not progress.callbacks:
         raise PedigreeError(

@@ -13,7 +13,7 @@ RUNTIME_ONLY = True
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp8": 2e-1}
 """How much a state may change, relative to its norm, by rounding alone: what is masked adds nothing, but kernels may
 cut their work otherwise when other numbers come along."""
-_ROWS = 8
+ROWS = 8
 """Sequences of the probe: the original, and those that are changed."""
 
 
@@ -89,7 +89,7 @@ def _richest(document_ids_BT: Tensor) -> int:
 
 
 def _changes(ids_T: Tensor, document_mask: bool) -> list[_Change]:
-    """``_ROWS`` − 1 changes, whatever the row holds: ranks must run the model equally often."""
+    """``ROWS`` − 1 changes, whatever the row holds: ranks must run the model equally often."""
     T = len(ids_T)
     places_T = torch.arange(T, device=ids_T.device)
     cuts = [0, 1, T // 2, max(0, T - 2)]
@@ -98,8 +98,8 @@ def _changes(ids_T: Tensor, document_mask: bool) -> list[_Change]:
     # The second one (what comes before it is a whole document), one in the middle, the last.
     chosen = [documents[number] for number in (1, len(documents) // 2, -1)] if len(documents) > 1 else []
     changes += [_Change(ids_T != document, ids_T == document, "other documents") for document in chosen]
-    while len(changes) < _ROWS - 1:
-        cut = T * len(changes) // _ROWS
+    while len(changes) < ROWS - 1:
+        cut = T * len(changes) // ROWS
         changes.append(_Change(places_T > cut, places_T <= cut, "later tokens"))
     return changes
 

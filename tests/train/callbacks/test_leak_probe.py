@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.guards import GuardsSpec
+from llm_core.experiment.training import SequencePhase
+from llm_core.tokens.loader import Batch, Loader, open_loader
+from llm_core.train import loop, probe
+from llm_core.train.probe import find_leak, shifted_wrongly
+from tests.train.runs import model_spec, records, run, trainer_spec
+
+MASKED = model_spec(document_mask=True)
+
+
+def leaky(monkeypatch, how):
+    """A mask of another kind: made from other document ids, or looking ahead."""
+    build = loop.build_model
+
+    def built(*arguments, **options):
+        model = build(*arguments, **options)
+        model.register_forward_pre_hook(lambda _, inputs: (*inputs[:2], how(inputs[2])))
+        return model
+
+    monkeypatch.setattr(loop, "build_model", built)
+
+
+def look_ahead(monkeypatch, tokens):
+    """Every state takes a little of what stands ``tokens`` further on."""
+    build = loop.build_model
+
+    def built(*arguments, **options):
+        model = build(*arguments, **options)
+        model.embedding.register_forward_hook(lambda _, __, x_BTD: x_BTD + 0.1 * x_BTD.roll(-tokens, dims=1))
+        return model
+
+    monkeypatch.setattr(loop, "build_model", built)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_mask_that_lets_documents_see_each_other_stops_the_run_before_a_step(tmp_path, monkeypatch, precision):
+    spec = trainer_spec(tmp_path, model=MASKED, training={"precision": precision})
+    leaky(monkeypatch, lambda ids_BT: ids_BT * 0)
+    with pytest.raises(PedigreeError, match=r"step 1, sequence \d .*position \d+ sees other documents.*its documents"):
+        run(spec)
+    assert records(spec) == []
+
+
+def test_a_border_that_is_one_token_late_is_found(tmp_path, monkeypatch):
+    leaky(monkeypatch, lambda ids_BT: torch.cat((ids_BT[:, :1], ids_BT[:, :-1]), dim=1))
+    with pytest.raises(PedigreeError, match="sees other documents"):
+        run(trainer_spec(tmp_path, model=MASKED))
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_looks_ahead_stops_the_run_before_a_step(tmp_path, monkeypatch, tokens, precision):
+    spec = trainer_spec(tmp_path, training={"precision": precision})
+    look_ahead(monkeypatch, tokens)
+    with pytest.raises(PedigreeError, match=r"sees later tokens: .*no step was made"):
+        run(spec)
+    assert records(spec) == []
+
+
+def test_a_length_that_comes_later_is_probed_when_it_comes(tmp_path, monkeypatch):
+    phases = [SequencePhase(from_step=step, sequence_length=length) for step, length in ((0, 8), (3, 32))]
+    spec = trainer_spec(tmp_path, model=MASKED, training={"sequence_schedule": tuple(phases)})
+    leaky(monkeypatch, lambda ids_BT: ids_BT * 0 if ids_BT.shape[1] == 32 else ids_BT)
+    with pytest.raises(PedigreeError, match="step 4, sequence"):
+        run(spec)
+    assert len(records(spec)) == 3
+
+
+def test_targets_that_are_shifted_wrongly_stop_the_run(tmp_path, monkeypatch):
+    batch = Loader.batch
+
+    def unshifted(self, step, rank=0, world_size=1):
+        inputs_BT, _, ids_BT = batch(self, step, rank, world_size)
+        return Batch(inputs_BT, inputs_BT, ids_BT)
+
+    monkeypatch.setattr(Loader, "batch", unshifted)
+    spec = trainer_spec(tmp_path)
+    with pytest.raises(PedigreeError, match=r"step 1, .*the target of position 0 is not the token that follows"):
+        run(spec)
+
+
+def test_the_probe_can_be_turned_off_and_changes_nothing(tmp_path, monkeypatch):
+    off = trainer_spec(tmp_path, work=tmp_path / "off", training={"guards": GuardsSpec(leak_probe=False)})
+    on = trainer_spec(tmp_path, work=tmp_path / "on")
+    run(off)
+    run(on)
+    assert [line["loss"] for line in records(on)] == [line["loss"] for line in records(off)]
+
+
+@pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
+def test_honest_batches_have_the_right_targets(tmp_path, packing):
+    spec = trainer_spec(tmp_path, training={"packing": packing})
+    loader = open_loader(spec.shards, spec.training, spec.seed)
+    for step in range(10):
+        assert shifted_wrongly(*(torch.from_numpy(part) for part in loader.batch(step))) is None
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 8])
+def test_all_micro_batches_have_one_shape_and_evaluation_leaves_no_trace(tmp_path, micro_batch):
+    spec = trainer_spec(tmp_path)
+    batch = [torch.from_numpy(part) for part in open_loader(spec.shards, spec.training, 0).batch(0)]
+    model = loop.build_model(MASKED, spec.vocab_size)
+    shapes = []
+    model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    options = {"vocab_size": spec.vocab_size, "document_mask": True, "precision": "fp32", "micro_batch": micro_batch}
+    before = torch.get_rng_state()
+    assert find_leak(model, *batch, **options) is None
+    assert shapes == [(micro_batch, 32)] * -(-probe.ROWS // micro_batch)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not model.norm._forward_hooks
