@@ -1,6 +1,7 @@
 """One process, or several that share the work: DDP or FSDP2 over gloo (CPU) or NCCL (CUDA)."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,6 +137,8 @@ def _sharded(model: nn.Module, blocks: list[nn.Module], spec: TrainerSpec, world
     numbers = sum(parameter.numel() for block in blocks for parameter in block.parameters())
     memory = hardware_of("local").memory // (1 if world.device.type == "cuda" else world.size)
     reshard = reshards(spec.reshard_after_forward, numbers * (2 if in_bf16 else 4), memory)
+    # Blocks hand on keys and values that are views of larger tensors. Nobody changes these in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     for block in blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)

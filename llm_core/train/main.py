@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
@@ -35,15 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         # A lock for each rank, so that no attempt ever runs beside an orphan of an earlier one.
-        with held(spec.work / f"trainer.{rank}.lock"), open_world() as world:
+        # Words are left before the ranks part: the others fail only then, for want of this one.
+        with held(spec.work / f"trainer.{rank}.lock"), _leaving_word(spec), open_world() as world, _leaving_word(spec):
             return _train(spec, world, stop)
     except PedigreeError as error:
-        _leave_word(spec, str(error))
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except Exception as error:
-        _leave_word(spec, f"the trainer failed: {type(error).__name__}: {error}")
-        raise
 
 
 def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
@@ -61,6 +58,18 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
     _leave_word(spec, message)
     log(message)
     return STOPPED
+
+
+@contextmanager
+def _leaving_word(spec: TrainerSpec) -> Iterator[None]:
+    try:
+        yield
+    except PedigreeError as error:
+        _leave_word(spec, str(error))
+        raise
+    except Exception as error:
+        _leave_word(spec, f"the trainer failed: {type(error).__name__}: {error}")
+        raise
 
 
 def _leave_word(spec: TrainerSpec, message: str) -> None:

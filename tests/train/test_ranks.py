@@ -1,0 +1,142 @@
+"""Several ranks that train together, against one; and what they write, read by other numbers of ranks."""
+
+import pytest
+
+from llm_core.experiment.runtime import KeepSpec
+from llm_core.train.interruption import StopRequest
+from llm_core.train.loop import train
+from tests.train.ranks import on_ranks
+from tests.train.runs import checkpoint_steps, checkpoint_tensors, model_spec, records, run, trainer_spec, weights
+
+
+class StopAfter(StopRequest):
+    """Asks to stop in step ``steps`` of this attempt."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @property
+    def reason(self):
+        self.left -= 1
+        return "the test" if self.left <= 0 else None
+
+
+def go_on(world, spec, steps):
+    return train(spec, world, StopAfter(steps), lambda line: None).step
+
+
+def figures(spec, name):
+    return [record[name] for record in records(spec)]
+
+
+def agree(spec, other, tolerance):
+    assert figures(spec, "batch") == figures(other, "batch")
+    assert figures(spec, "loss") == pytest.approx(figures(other, "loss"), abs=tolerance)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    def make(name, **changes):
+        made = trainer_spec(tmp_path, **{"steps": 12, "work": tmp_path / name, "micro_batch": 1, **changes})
+        made.work.mkdir(exist_ok=True)
+        return made
+
+    return make
+
+
+def test_one_four_two_ranks_of_either_kind_end_as_one(spec):
+    """Every change of the number of ranks or of how they share goes through a checkpoint."""
+    straight, moved = spec("straight"), spec("moved")
+    run(straight)
+    other = moved.model_copy(update={"parallel": "fsdp2"})
+    assert on_ranks(4, go_on, other, 3) == [3] * 4
+    assert len(list((moved.work / "checkpoints" / "step_00000003").glob("*.safetensors"))) == 4
+    assert on_ranks(2, go_on, moved, 3) == [6] * 2
+    assert on_ranks(2, go_on, other, 3) == [9] * 2
+    run(moved)
+    agree(moved, straight, 1e-5)
+    ours, theirs = checkpoint_tensors(moved, 12), checkpoint_tensors(straight, 12)
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] - theirs[name]).abs().max() < 2e-3 for name in ours)
+
+
+def test_ranks_begin_with_the_very_state_that_others_wrote(spec):
+    """Reading changes nothing, bit by bit: a run that goes on for no step writes what it read."""
+    first = spec("first", parallel="fsdp2", keep=KeepSpec(last=9))
+    assert on_ranks(4, go_on, first, 4) == [4] * 4
+    before = checkpoint_tensors(first, 4)
+    for ranks, parallel in ((2, "ddp"), (3, "fsdp2"), (2, "fsdp2")):
+        assert on_ranks(ranks, rewritten, first.model_copy(update={"parallel": parallel}), 4)[0] is None
+        after = checkpoint_tensors(first, 4)
+        assert before.keys() == after.keys()
+        assert all(bool((before[name] == after[name]).all()) for name in before)
+
+
+def rewritten(world, spec, step):
+    """Load the checkpoint and save it again."""
+    from llm_core.model.build import build_model
+    from llm_core.registries import OPTIMIZERS
+    from llm_core.train.checkpoints import Checkpoints
+    from llm_core.train.distribution import spread
+    from llm_core.train.spec import CHECKPOINTS, result_fields
+
+    model = build_model(spec.model, spec.vocab_size)
+    spread(model, spec, world)
+    optimizer = OPTIMIZERS.load(spec.training.optimizer.kind)(model, spec.training.optimizer, world.device)
+    checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, lambda line: None)
+    progress = checkpoints.resume(model, optimizer)
+    assert progress.step == step
+    checkpoints.save(model, optimizer, progress)
+    checkpoints.wait()
+
+
+@pytest.mark.parametrize("reshard", ["always", "never"])
+def test_fsdp2_in_bf16_stays_beside_one_process(spec, reshard):
+    """Its gains are rounded to bf16, which autocast does not do; everything else is as on one device."""
+    training = {"precision": "bf16"}
+    model = model_spec(document_mask=True, qk_norm=True)
+    one = spec("one", training=training, model=model)
+    two = spec("two", training=training, model=model, parallel="fsdp2", reshard_after_forward=reshard)
+    run(one)
+    assert on_ranks(2, go_on, two, 99) == [12] * 2
+    agree(two, one, 5e-3)
+    assert {str(tensor.dtype) for tensor in checkpoint_tensors(two, 12).values()} == {"torch.float32"}
+
+
+def test_dropout_follows_from_seed_step_and_rank(spec):
+    model = model_spec(dropout=0.2)
+    straight, stopped = (spec(name, model=model, steps=6) for name in ("straight", "stopped"))
+    assert on_ranks(2, go_on, straight, 99) == [6] * 2
+    assert on_ranks(2, go_on, stopped, 2) == [2] * 2
+    assert on_ranks(2, go_on, stopped, 99) == [6] * 2
+    assert weights(stopped) == weights(straight)
+    assert figures(stopped, "loss") == figures(straight, "loss")
+
+
+def test_what_one_rank_can_not_write_ends_them_all(spec):
+    broken = spec("broken", checkpoint_every=2)
+    first, second = on_ranks(2, go_on_with_a_full_disk, broken)
+    assert "checkpoints: the checkpoint of step 4 can't be written: No space left on device" in second
+    assert "Error" in first
+    assert run(broken, StopAfter(1)).step == 3, "from the checkpoint before"
+    assert checkpoint_steps(broken) == [2, 3]
+
+
+def go_on_with_a_full_disk(world, spec):
+    """The second rank's disk is full from the second checkpoint on."""
+    import errno
+    import os
+
+    from llm_core.train import checkpoints as module
+
+    write = module.write_part
+    written = []
+
+    def full(*arguments):
+        written.append(1)
+        if world.rank == 1 and len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(*arguments)
+
+    module.write_part = full
+    return go_on(world, spec, 99)
