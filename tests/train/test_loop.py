@@ -1,17 +1,21 @@
 import math
+import traceback
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import KeepSpec
-from llm_core.experiment.training import MixtureSpec, SequencePhase
+from llm_core.experiment.training import MixtureSpec, OptimizerSpec, SequencePhase
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Losses
 from llm_core.model.files import load_model
 from llm_core.tokens.loader import Loader
 from llm_core.tokens.reader import ShardReader
 from llm_core.train import loop
+from llm_core.train.callbacks.checkpointing import Checkpointing
 from llm_core.train.interruption import StopRequest
 from llm_core.train.precision import assert_master_weights
 from llm_core.train.validation import validation_windows
@@ -108,7 +112,7 @@ def test_the_loss_does_not_depend_on_the_micro_batch(share_shards):
 
 
 def test_recomputing_activations_changes_nothing(share_shards):
-    plain, recomputed = share_shards("plain"), share_shards("recomputed", activation_checkpointing=True)
+    plain, recomputed = share_shards("plain"), share_shards("recomputed", activation_checkpointing="full")
     run(plain)
     run(recomputed)
     assert weights(plain) == weights(recomputed)
@@ -242,3 +246,58 @@ def test_the_validation_loss_does_not_depend_on_the_micro_batch(share_shards):
     run(one, StopAfter(5))
     run(many, StopAfter(5))
     assert records(one)[-1]["validation_loss"] == pytest.approx(records(many)[-1]["validation_loss"], abs=1e-4)
+
+
+class CountReads(TorchDispatchMode):
+    """Counts where the host reads a number of the device: outside the reader of figures, it would wait for it."""
+
+    READS = ("aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.name() in self.READS:
+            self.found.append("".join(traceback.format_stack(limit=12)))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("training", "model"),
+    [
+        ({}, {}),
+        ({"guards": GuardsSpec(spike_sigma=6)}, {"document_mask": True}),
+        ({"optimizer": OptimizerSpec(kind="muon", lr=0.01)}, {}),
+    ],
+    ids=["plain", "spikes and documents", "muon"],
+)
+def test_no_step_waits_for_the_device(tmp_path, monkeypatch, training, model):
+    counts = []
+    steps = loop._steps
+
+    def counted(*arguments):
+        with CountReads() as reads:
+            stopped = steps(*arguments)
+        counts.extend(reads.found)
+        return stopped
+
+    monkeypatch.setattr(loop, "_steps", counted)
+    guards = training.get("guards", GuardsSpec()).model_copy(update={"leak_probe": False})
+    spec = trainer_spec(
+        tmp_path, 6, training={**training, "guards": guards}, model=model_spec(**model), checkpoint_every=100
+    )
+    monkeypatch.setattr(Checkpointing, "end_step", lambda *arguments, **options: None)
+    run(spec)
+    assert counts == []
+
+
+def test_where_the_gpu_is_full_the_message_says_what_to_turn_down(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total …")
+
+    monkeypatch.setattr(loop, "_accumulate", full)
+    with pytest.raises(PedigreeError, match=r"memory is full .*micro_batch 8 → 4.*activation_checkpointing to full"):
+        run(trainer_spec(tmp_path))
+    with pytest.raises(PedigreeError, match=r"full \(CUDA out of memory\): use more ranks"):
+        run(trainer_spec(tmp_path, micro_batch=1, activation_checkpointing="full"))
