@@ -73,14 +73,17 @@ def mla(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
     expanded, narrow = n_heads * section.nope_dim + values, section.kv_rank + section.rope_dim
     norms = [norm_parameters(spec, layer.norm, rank) for rank in (q_rank, section.kv_rank)]
     seen = length if layer.window is None else min(length, layer.window)
+    # Attention gets queries, keys and values of one width.
+    wide = n_heads * max(section.nope_dim + section.rope_dim, section.value_dim)
     return Cost(
         matrices=d * q_rank + (q_rank or d) * queries + d * narrow + section.kv_rank * expanded + values * d,
         vectors=sum(norms) + (spec.bias and q_rank + narrow + d),
         mixing=2 * (queries + values) * seen,
         cached=narrow if layer.window is None else 0,
         state=0 if layer.window is None else narrow * (layer.window - 1),
-        # Its input, the latents before and after their norms, queries, keys and values, the result in both orders.
-        kept=d + 2 * q_rank + 2 * section.kv_rank + 2 * queries + 3 * values,
+        # Its input, normalised latents, the shared key, what attention gets and gives, its result in the other order.
+        kept=d + q_rank + narrow + 4 * wide + values,
+        widened=q_rank + section.kv_rank,
     )
 
 
@@ -92,8 +95,8 @@ def liv(spec: ModelSpec, _layer: LayerSpec, _length: int) -> Cost:
         matrices=4 * d * d,
         vectors=d * kernel + (spec.bias and 5 * d),
         state=d * (kernel - 1),
-        # Its input, the three gates, what goes into the convolution and comes out, and the product.
-        kept=7 * d,
+        # Its input, the three gates, what goes into the convolution (also padded) and comes out, and the product.
+        kept=8 * d,
     )
 
 
@@ -110,7 +113,9 @@ def mamba2(spec: ModelSpec, _layer: LayerSpec, length: int) -> Cost:
         mixing=2 * chunk * (both + inner) + 4 * inner * section.state,
         state=convolved * (section.kernel - 1),
         wide_state=inner * section.state,
-        kept=d,
+        # Its input, all projections, the convolution's inputs and results, inner channels on their way through the scan
+        # and the norm. In fp32, which counts twice: those of the norm, the states of chunks, the decays.
+        kept=d + projected + 3 * convolved + 10 * inner + 3 * inner * section.state // chunk + 3 * heads * chunk,
     )
 
 

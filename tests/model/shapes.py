@@ -33,7 +33,7 @@ def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
-_MLA = {"kv_rank": 12, "nope_dim": 6, "rope_dim": 4, "value_dim": 5}
+_MLA = {"kv_rank": 12, "nope_dim": 6, "rope_dim": 4, "value_dim": 10}
 
 # Every idea once, in a small model. Tests of what must hold for any model run over all of them.
 MODELS: dict[str, dict[str, Any]] = {
@@ -68,7 +68,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "mla": {"mla": _MLA, "mixer": "mla"},
     "mla_narrow_queries": {
-        "mla": {**_MLA, "q_rank": 10},
+        "mla": {**_MLA, "q_rank": 10, "value_dim": 5},
         "mixer": "mla",
         "norm": "layernorm",
         "bias": True,

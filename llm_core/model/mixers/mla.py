@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
@@ -32,10 +33,10 @@ class LatentAttention(nn.Module):
         self.value_dim = section.value_dim
         norm = NORMS.load(layer.norm)
         key_dim = section.nope_dim + section.rope_dim
-        ranked = section.q_rank is not None
-        self.query_down = nn.Linear(spec.d_model, section.q_rank, bias=spec.bias) if ranked else None
-        self.query_norm = norm(section.q_rank, spec.norm_eps, spec.bias) if ranked else None
-        self.query_up = nn.Linear(section.q_rank or spec.d_model, self.n_heads * key_dim, bias=False)
+        q_rank = section.q_rank
+        self.query_down = None if q_rank is None else nn.Linear(spec.d_model, q_rank, bias=spec.bias)
+        self.query_norm = None if q_rank is None else norm(q_rank, spec.norm_eps, spec.bias)
+        self.query_up = nn.Linear(q_rank or spec.d_model, self.n_heads * key_dim, bias=False)
         # Rows are the latent, then the shared key. What comes from a latent has no bias, as in the published models.
         self.kv_down = FusedLinear(spec.d_model, (self.rank, self.rope_dim), spec.bias)
         self.kv_norm = norm(self.rank, spec.norm_eps, spec.bias)
@@ -72,7 +73,8 @@ class LatentAttention(nn.Module):
             if T == 1:
                 mixed_BHTE = self._absorbed(q_BHTN, q_BHTP, both_B1SC, mask)
             else:
-                mixed_BHTE = self._expanded(q_BHTN, q_BHTP, *both_B1SC.split((self.rank, self.rope_dim), dim=-1), mask)
+                latent_B1SR, key_B1SP = both_B1SC.split((self.rank, self.rope_dim), dim=-1)
+                mixed_BHTE = self._expanded(q_BHTN, q_BHTP, latent_B1SR, key_B1SP, mask)
         return self.output(mixed_BHTE.transpose(1, 2).reshape(B, T, -1)), None
 
     def _expanded(self, q_BHTN: Tensor, q_BHTP: Tensor, latent_B1SR: Tensor, key_B1SP: Tensor, mask: Mask) -> Tensor:
@@ -84,7 +86,12 @@ class LatentAttention(nn.Module):
         )
         k_BHSC = torch.cat((k_BHSN, key_B1SP.expand(-1, self.n_heads, -1, -1)), dim=-1)
         q_BHTC = torch.cat((q_BHTN, q_BHTP), dim=-1)
-        return attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap)
+        if self.softcap is None:
+            # Fused kernels want one width; without them all T × S scores would be written out. Zeros change no result.
+            width = max(q_BHTC.shape[-1], self.value_dim)
+            q_BHTC, k_BHSC, v_BHSE = (_widened(x, width) for x in (q_BHTC, k_BHSC, v_BHSE))
+        mixed_BHTE = attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap)
+        return mixed_BHTE[..., : self.value_dim]
 
     def _absorbed(self, q_BH1N: Tensor, q_BH1P: Tensor, both_B1SC: Tensor, mask: Mask) -> Tensor:
         """The same for one query: q · (W k) = (Wᵀ q) · k, so the heads compare with the latents themselves, and the
@@ -92,12 +99,17 @@ class LatentAttention(nn.Module):
         up_HNR, up_HER = (part.view(self.n_heads, -1, self.rank) for part in self.kv_up.weight.split(self.kv_up.parts))
         q_BHR = torch.einsum("bhn,hnr->bhr", q_BH1N[:, :, 0], up_HNR)
         q_B1HC = torch.cat((q_BHR, q_BH1P[:, :, 0]), dim=-1)[:, None]
-        latent_B1SR = both_B1SC[..., : self.rank]
-        mixed_B1HR = attend(q_B1HC, both_B1SC, latent_B1SR, mask, scale=self.scale, softcap=self.softcap)
-        return torch.einsum("bhr,her->bhe", mixed_B1HR[:, 0], up_HER)[:, :, None]
+        # The mean of the keys along with the latents costs less than a copy of the latents alone would.
+        mixed_B1HC = attend(q_B1HC, both_B1SC, both_B1SC, mask, scale=self.scale, softcap=self.softcap)
+        return torch.einsum("bhr,her->bhe", mixed_B1HC[:, 0, :, : self.rank], up_HER)[:, :, None]
 
     def new_state(
         self, batch_size: int, max_length: int, device: torch.device | str, dtype: torch.dtype
     ) -> KeyValueState:
         """Room for the latents and shared keys of ``max_length`` tokens."""
         return KeyValueState(batch_size, 1, (self.rank + self.rope_dim, 0), max_length, self.window, device, dtype)
+
+
+def _widened(x: Tensor, width: int) -> Tensor:
+    """``x`` with zeros behind its last dimension, up to ``width``."""
+    return x if x.shape[-1] == width else functional.pad(x, (0, width - x.shape[-1]))
