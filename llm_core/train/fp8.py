@@ -5,7 +5,7 @@ largest magnitude is the format's largest number. Sums are made in fp32 and come
 moments stay fp32.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,14 +19,14 @@ MULTIPLE = 16
 """The kernels want rows and columns in multiples of this."""
 
 
-class Float8Linear(nn.Linear):
-    """``nn.Linear`` whose three products (result, gradients of input and of weight) are done in 8 bits."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``nn.functional.linear`` whose three products (result, gradients of input and of weight) are done in 8 bits.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, in) → (…, out) in bf16. All dimensions of ``x`` but the last make up a multiple of 16."""
-        y: Tensor = _Product.apply(x.reshape(-1, self.in_features).bfloat16(), self.weight)
-        y = y.view(*x.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias.to(y.dtype)
+    (…, in) → (…, out) in bf16. All dimensions of ``x`` but the last make up a multiple of 16.
+    """
+    y: Tensor = _Product.apply(x.flatten(0, -2).bfloat16(), weight)
+    y = y.view(*x.shape[:-1], len(weight))
+    return y if bias is None else y + bias.to(y.dtype)
 
 
 class _Product(torch.autograd.Function):
@@ -68,17 +68,21 @@ def _multiplied(a8: Tensor, b8: Tensor, a_scale: Tensor, b_scale: Tensor, fast: 
 def in_float8(blocks: Iterable[nn.Module]) -> int:
     """Have the linear layers inside ``blocks`` multiply in 8 bits; returns how many do.
 
-    Parameters and their names stay. Layers whose sides are no multiples of 16 are left as they are.
+    Layers whose sides are no multiples of 16 are left as they are.
     """
     changed = 0
     for module in [module for block in blocks for module in block.modules()]:
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Linear and child.in_features % MULTIPLE == 0 and child.out_features % MULTIPLE == 0:
-                twin = Float8Linear(child.in_features, child.out_features, child.bias is not None, device="meta")
-                twin.weight, twin.bias = child.weight, child.bias
-                setattr(module, name, twin)
-                changed += 1
+        if isinstance(module, nn.Linear) and not (module.in_features % MULTIPLE or module.out_features % MULTIPLE):
+            module.forward = _in_float8(module)  # type: ignore[method-assign, assignment]
+            changed += 1
     return changed
+
+
+def _in_float8(module: nn.Linear) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        return linear(x, module.weight, module.bias)
+
+    return forward
 
 
 def require_float8(device: torch.device) -> None:

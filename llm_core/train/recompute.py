@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 _ATEN = torch.ops.aten
 
@@ -31,18 +31,27 @@ def recompute(blocks: Sequence[nn.Module], mode: str, every: int | None) -> None
     """
     for number, block in enumerate(blocks):
         if mode == "selective":
-            block.forward = _recomputed(block.forward, _keep_products)
+            block.forward = _recomputed_but_products(block.forward)
         elif mode == "full" or (mode == "every_nth" and every is not None and number % every == 0):
-            block.forward = _recomputed(block.forward, noop_context_fn)
+            block.forward = _recomputed(block.forward)
+
+
+# Functions of ours, and no partials: the compiler passes over code that begins in torch itself.
+
+
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def recomputed(*arguments: Any) -> Any:
+        return checkpoint(forward, *arguments, use_reentrant=False)
+
+    return recomputed
+
+
+def _recomputed_but_products(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def recomputed(*arguments: Any) -> Any:
+        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=_keep_products)
+
+    return recomputed
 
 
 def _keep_products() -> Any:
     return create_selective_checkpoint_contexts(_KEPT)
-
-
-def _recomputed(forward: Callable[..., Any], context_fn: Callable[[], Any]) -> Callable[..., Any]:
-    # A function of ours, and no partial: the compiler passes over code that begins in torch itself.
-    def recomputed(*arguments: Any) -> Any:
-        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=context_fn)
-
-    return recomputed

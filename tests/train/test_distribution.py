@@ -5,28 +5,53 @@ from torch._dynamo.utils import counters
 
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
-from llm_core.train.distribution import open_world, spread
+from llm_core.train.distribution import World, open_world, spread
 from llm_core.train.threads import threads_per_rank
-from tests.train.runs import ALONE, VOCABULARY, model_spec
+from tests.train.runs import ALONE, VOCABULARY, model_spec, trainer_spec
+
+MIXED = {
+    "n_layers": 4,
+    "document_mask": True,
+    "qk_norm": True,
+    "pattern": [{"window": 8}, {"window": 8, "share_kv": True}, {}, {}],
+}
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_blocks_are_compiled_also_when_they_are_recomputed(monkeypatch, recompute):
-    """With a backend that needs no compiler; what matters is that the blocks' code reaches it."""
+@pytest.mark.parametrize("mode", ["none", "full", "selective"])
+def test_blocks_are_compiled_also_when_they_are_recomputed(tmp_path, monkeypatch, mode):
+    """With a backend that needs no compiler; what matters is that the blocks' code reaches it, whole."""
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager"))
     torch._dynamo.reset()
     counters.clear()
     torch.manual_seed(0)
-    model = build_model(model_spec(), VOCABULARY)
+    spec = trainer_spec(tmp_path, model=model_spec(**MIXED), compile=True, activation_checkpointing=mode)
+    model = build_model(spec.model, VOCABULARY)
     tokens = torch.arange(64).reshape(2, 32)
-    expected = model(tokens, tokens)
-    loss = spread(model, ALONE, "ddp", compiled=True, recompute=recompute)(tokens, tokens)
+    documents = tokens // 10
+    expected = model(tokens, tokens, documents).objective
+    expected.backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    loss = spread(model, spec, ALONE)(tokens, tokens, documents).objective
     loss.backward()
     assert torch.allclose(loss, expected)
     assert counters["frames"]["ok"] >= 1
     assert not counters["graph_break"]
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    pairs = zip(model.parameters(), gradients, strict=True)
+    assert all(torch.allclose(parameter.grad, gradient, atol=1e-4) for parameter, gradient in pairs)
+
+
+def test_the_compiler_may_make_a_version_for_every_layer(tmp_path):
+    spec = trainer_spec(tmp_path, model=model_spec(n_layers=12), compile=True)
+    spread(build_model(spec.model, VOCABULARY, device="meta"), spec, World(0, 1, torch.device("meta")))
+    assert torch._dynamo.config.recompile_limit >= 12 * 8
+
+
+def test_fp8_is_refused_before_work_where_there_is_none(tmp_path):
+    spec = trainer_spec(tmp_path, training={"precision": "fp8"})
+    with pytest.raises(PedigreeError, match=r"precision fp8 needs a GPU of compute capability 8\.9.*is a CPU.*bf16"):
+        spread(build_model(spec.model, VOCABULARY), spec, ALONE)
 
 
 def test_alone_there_is_nothing_to_join(monkeypatch):

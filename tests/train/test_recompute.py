@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from llm_core.model.build import build_model
+from llm_core.train.recompute import recompute
+from tests.train.runs import VOCABULARY, model_spec
+
+LAYERS = 4
+PRODUCTS = 4
+"""Of weights, in a block: qkv, output, gate and up, down."""
+
+
+class Counted(TorchDispatchMode):
+    """How often each operation runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = {}
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        name = operation.overloadpacket.__name__
+        self.counts[name] = self.counts.get(name, 0) + 1
+        return operation(*arguments, **(options or {}))
+
+
+def backward(mode, every=None):
+    """Operations of the backward pass, bytes kept for it, and all gradients."""
+    torch.manual_seed(0)
+    model = build_model(model_spec(n_layers=LAYERS, document_mask=True, dropout=0.1), VOCABULARY)
+    recompute(list(model.blocks), mode, every)
+    tokens = torch.randint(VOCABULARY, (2, 32))
+    kept = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    torch.manual_seed(1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(tokens, tokens, torch.arange(32).expand(2, -1) // 9).objective
+    with Counted() as counted:
+        loss.backward()
+    return counted.counts, sum(kept.values()), [parameter.grad for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize(("mode", "every", "again"), [("full", None, 4), ("every_nth", 2, 2), ("every_nth", 3, 2)])
+def test_blocks_are_made_again_and_change_nothing(mode, every, again):
+    """Dropout falls where it fell before."""
+    plain, much, expected = backward("none")
+    counts, little, gradients = backward(mode, every)
+    assert counts["mm"] == plain["mm"] + again * PRODUCTS
+    assert little < much
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+def test_selective_makes_neither_products_nor_attention_again():
+    plain, _, expected = backward("none")
+    counts, _, gradients = backward("selective")
+    assert counts["mm"] == plain["mm"]
+    attention = [name for name in counts if "scaled_dot_product" in name]
+    assert attention
+    assert all(counts[name] == plain[name] for name in attention)
+    assert sum(counts.values()) > sum(plain.values()), "the rest is made again"
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
