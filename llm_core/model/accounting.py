@@ -137,14 +137,20 @@ def state_bytes(spec: ModelSpec, length: int, element_bytes: int = 2) -> int:
 
 
 def activation_bytes_per_token(
-    spec: ModelSpec, sequence_length: int, *, precision: str = "bf16", checkpointing: bool = False
+    spec: ModelSpec,
+    sequence_length: int,
+    *,
+    precision: str = "bf16",
+    checkpointing: str = "none",
+    every: int | None = None,
 ) -> int:
     """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
 
     Without checkpointing, a block keeps the residual stream and its norm in fp32, twice (16·d), what its parts keep
     (``Cost.kept``, 2 bytes each under bf16 autocast), and with a document mask its row
-    in attention's type, which SDPA converts it to in every layer. With checkpointing, every block keeps its fp32
-    input, and one block at a time keeps the above.
+    in attention's type, which SDPA converts it to in every layer. With ``checkpointing`` (see
+    ``llm_core.train.recompute``), blocks that are made again keep their fp32 input, with "selective" also what products
+    yield; and one of them at a time keeps the above.
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     blocks = []
@@ -155,9 +161,17 @@ def activation_bytes_per_token(
         masked = spec.document_mask and layer.mixer in ("attention", "mla")
         blocks.append(block + (element * sequence_length if masked else 0))
     final_norm = (8 + element) * d
-    if checkpointing:
-        return 4 * d * spec.n_layers + max(blocks) + final_norm
-    return sum(blocks) + final_norm
+    if checkpointing == "none":
+        return sum(blocks) + final_norm
+    kept, made_again = [], []
+    for number, (block, cost) in enumerate(zip(blocks, layer_costs(spec, sequence_length), strict=True)):
+        if every is not None and number % every:
+            kept.append(block)
+            continue
+        products = cost.mixer.products + cost.feed_forward.products if checkpointing == "selective" else 0
+        kept.append(4 * d + element * products)
+        made_again.append(block)
+    return sum(kept) + max(made_again) + final_norm
 
 
 def logits_bytes_per_token(vocab_size: int, precision: str = "bf16") -> int:

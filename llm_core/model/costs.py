@@ -19,7 +19,7 @@ class Cost:
     beside the products with matrices. ``cached``: numbers that a token adds to the decoding state; ``state``: numbers
     that it holds whatever its length, and ``wide_state`` those that are fp32 in any model. ``kept``: numbers, in the
     type that products are done in, that the forward pass keeps for the backward pass, a token; ``widened``: the same in
-    fp32, which autocast keeps twice.
+    fp32, which autocast keeps twice. ``products``: numbers that products with matrices and attention's kernel yield.
     """
 
     matrices: int = 0
@@ -31,6 +31,7 @@ class Cost:
     wide_state: int = 0
     kept: int = 0
     widened: int = 0
+    products: int = 0
 
     @property
     def parameters(self) -> int:
@@ -61,6 +62,7 @@ def attention(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
         # Its input, what attention gets, its result in both orders.
         kept=spec.d_model + 2 * queries + repeated,
         widened=queries + kv if spec.qk_norm else 0,
+        products=2 * queries + 2 * kv + spec.d_model,
     )
 
 
@@ -84,6 +86,7 @@ def mla(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
         # Its input, normalised latents, the shared key, what attention gets and gives, its result in the other order.
         kept=d + q_rank + narrow + 4 * wide + values,
         widened=q_rank + section.kv_rank,
+        products=q_rank + queries + narrow + expanded + wide + d,
     )
 
 
@@ -97,6 +100,7 @@ def liv(spec: ModelSpec, _layer: LayerSpec, _length: int) -> Cost:
         state=d * (kernel - 1),
         # Its input, the three gates, what goes into the convolution (also padded) and comes out, and the product.
         kept=8 * d,
+        products=4 * d,
     )
 
 
@@ -116,18 +120,19 @@ def mamba2(spec: ModelSpec, _layer: LayerSpec, length: int) -> Cost:
         # Its input, all projections, the convolution's inputs and results, inner channels on their way through the scan
         # and the norm. In fp32, which counts twice: those of the norm, the states of chunks, the decays.
         kept=d + projected + 3 * convolved + 10 * inner + 3 * inner * section.state // chunk + 3 * heads * chunk,
+        products=projected + d,
     )
 
 
 def _gated(spec: ModelSpec, layer: LayerSpec) -> Cost:
     d, f = spec.d_model, layer.width
     # Its input, gate, up, f(gate) and the product.
-    return Cost(matrices=3 * d * f, vectors=spec.bias and 2 * f + d, kept=d + 4 * f)
+    return Cost(matrices=3 * d * f, vectors=spec.bias and 2 * f + d, kept=d + 4 * f, products=2 * f + d)
 
 
 def _plain(spec: ModelSpec, layer: LayerSpec) -> Cost:
     d, f = spec.d_model, layer.width
-    return Cost(matrices=2 * d * f, vectors=spec.bias and f + d, kept=d + 2 * f)
+    return Cost(matrices=2 * d * f, vectors=spec.bias and f + d, kept=d + 2 * f, products=f + d)
 
 
 MIXER_COSTS: dict[str, Callable[[ModelSpec, LayerSpec, int], Cost]] = {

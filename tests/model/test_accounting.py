@@ -1,9 +1,12 @@
 """Formulas against what torch counts. (Parameter counts are compared in test_build.)"""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from llm_core.experiment.model import ModelSpec
@@ -11,6 +14,7 @@ from llm_core.model.accounting import (
     activation_bytes_per_token,
     block_parameters,
     flops_per_token,
+    layer_costs,
     state_bytes,
 )
 from llm_core.model.build import build_model
@@ -113,7 +117,55 @@ def test_activations_of_mixers(changes: dict, precision: str) -> None:
 def test_checkpointing_keeps_one_block_and_the_stream() -> None:
     shape = spec(n_layers=10)
     whole = activation_bytes_per_token(shape, 64)
-    less = activation_bytes_per_token(shape, 64, checkpointing=True)
+    less = activation_bytes_per_token(shape, 64, checkpointing="full")
     block = activation_bytes_per_token(spec(n_layers=1), 64)
     assert less == block + 10 * 4 * 32
     assert less < whole / 3
+    every = [activation_bytes_per_token(shape, 64, checkpointing="every_nth", every=n) for n in (1, 2, 3, 10)]
+    assert [less, *every] == sorted([less, *every])
+    assert every[0] == less
+    selective = activation_bytes_per_token(shape, 64, checkpointing="selective")
+    assert less < selective < whole
+
+
+class Products(TorchDispatchMode):
+    """How many numbers come out of products with matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.yielded = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: Any = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        result = operation(*arguments, **(options or {}))
+        if operation.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            self.yielded += result.numel()
+        return result
+
+
+@pytest.mark.parametrize(
+    ("changes", "attended"),
+    [
+        ({"qk_norm": True}, 64),
+        ({"feed_forward": "gelu", "bias": True}, 64),
+        ({"mixer": "mla", "mla": {"kv_rank": 16, "q_rank": 24, "nope_dim": 8, "rope_dim": 8, "value_dim": 16}}, 64),
+        ({"mixer": "liv", "liv": {"kernel": 3}}, 0),
+        ({"mixer": "mamba2", "mamba2": {"state": 24, "head_dim": 32, "chunk": 22}}, 0),
+    ],
+)
+def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
+    """Selective checkpointing keeps it, and what attention's kernel yields beside (``attended`` numbers a token)."""
+    shape = spec(d_model=64, n_heads=4, d_ff=160, n_layers=1, **changes)
+    built = build_model(shape, VOCAB)
+    hooks = []
+
+    def begin(*_: Any) -> None:
+        hooks.append(Products())
+        hooks[0].__enter__()
+
+    built.blocks[0].register_forward_pre_hook(begin)
+    built.blocks[0].register_forward_hook(lambda *_: hooks[0].__exit__(None, None, None))
+    built(tokens(2, 44))
+    (cost,) = layer_costs(shape, 44)
+    assert hooks[0].yielded == 2 * 44 * (cost.mixer.products + cost.feed_forward.products - attended)
