@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
@@ -86,30 +85,19 @@ class LatentAttention(nn.Module):
         )
         k_BHSC = torch.cat((k_BHSN, key_B1SP.expand(-1, self.n_heads, -1, -1)), dim=-1)
         q_BHTC = torch.cat((q_BHTN, q_BHTP), dim=-1)
-        if self.softcap is None:
-            # Fused kernels want one width; without them all T × S scores would be written out. Zeros change no result.
-            width = max(q_BHTC.shape[-1], self.value_dim)
-            q_BHTC, k_BHSC, v_BHSE = (_widened(x, width) for x in (q_BHTC, k_BHSC, v_BHSE))
-        mixed_BHTE = attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap)
-        return mixed_BHTE[..., : self.value_dim]
+        return attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap)
 
     def _absorbed(self, q_BH1N: Tensor, q_BH1P: Tensor, both_B1SC: Tensor, mask: Mask) -> Tensor:
-        """The same for one query: q · (W k) = (Wᵀ q) · k, so the heads compare with the latents themselves, and the
-        cache is never expanded. The heads are as many queries to the one key head."""
+        """The same for one query: q · (W k) = (Wᵀ q) · k, so all heads compare with the latents themselves, and the
+        cache is never expanded."""
         up_HNR, up_HER = (part.view(self.n_heads, -1, self.rank) for part in self.kv_up.weight.split(self.kv_up.parts))
-        q_BHR = torch.einsum("bhn,hnr->bhr", q_BH1N[:, :, 0], up_HNR)
-        q_B1HC = torch.cat((q_BHR, q_BH1P[:, :, 0]), dim=-1)[:, None]
-        # The mean of the keys along with the latents costs less than a copy of the latents alone would.
-        mixed_B1HC = attend(q_B1HC, both_B1SC, both_B1SC, mask, scale=self.scale, softcap=self.softcap)
-        return torch.einsum("bhr,her->bhe", mixed_B1HC[:, 0, :, : self.rank], up_HER)[:, :, None]
+        q_BH1C = torch.cat((torch.einsum("bhtn,hnr->bhtr", q_BH1N, up_HNR), q_BH1P), dim=-1)
+        latent_B1SR = both_B1SC[..., : self.rank]
+        mixed_BH1R = attend(q_BH1C, both_B1SC, latent_B1SR, mask, scale=self.scale, softcap=self.softcap)
+        return torch.einsum("bhtr,her->bhte", mixed_BH1R, up_HER)
 
     def new_state(
         self, batch_size: int, max_length: int, device: torch.device | str, dtype: torch.dtype
     ) -> KeyValueState:
         """Room for the latents and shared keys of ``max_length`` tokens."""
         return KeyValueState(batch_size, 1, (self.rank + self.rope_dim, 0), max_length, self.window, device, dtype)
-
-
-def _widened(x: Tensor, width: int) -> Tensor:
-    """``x`` with zeros behind its last dimension, up to ``width``."""
-    return x if x.shape[-1] == width else functional.pad(x, (0, width - x.shape[-1]))
