@@ -7,7 +7,7 @@ from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
-from llm_core.experiment.base import canonical
+from llm_core.experiment.base import Spec, canonical
 from llm_core.graph.code_digest import CodeReader, digest_of
 from llm_core.graph.part import PartCode, PartTask
 from llm_core.graph.stage import Stage
@@ -67,15 +67,18 @@ def part_code(task: PartTask, reader: CodeReader) -> PartCode:
 
 def _named(config: Mapping[str, Any]) -> frozenset[str]:
     """The strings of a configuration: among them the registry entries that it names."""
-    return frozenset(_texts({name: canonical(value, absent=True) for name, value in config.items()}))
+    return frozenset(_texts(list(config.values())))
 
 
 def _texts(value: Any) -> set[str]:
     if isinstance(value, str):
         return {value}
+    if isinstance(value, Spec):
+        # What its fields are called names nothing: a section ``moe`` is there in models without experts, too.
+        derived = [name for name, member in vars(type(value)).items() if isinstance(member, property)]
+        return set().union(*(_texts(getattr(value, name)) for name in (*type(value).model_fields, *derived)))
     if isinstance(value, Mapping):
-        # A section that is not there names nothing, though its key may be a registry's (the model's ``moe``).
-        return {name for name, item in value.items() if item is not None}.union(*map(_texts, value.values()))
-    if isinstance(value, list):
-        return set().union(*(_texts(item) for item in value))
+        return set(value).union(*map(_texts, value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*map(_texts, value))
     return set()
