@@ -38,6 +38,8 @@ class SpreadSpec(Spec):
     micro_batch: Count = 8
     """Sequences a rank holds at once; the rest of a batch is accumulated."""
     compile: bool = False
+    attention_backend: Literal["auto", "sdpa", "flex", "varlen", "explicit"] = "auto"
+    """The kernel of attention: see ``llm_core.model.backends``. All compute the same, up to rounding."""
     activation_checkpointing: Recomputation = "none"
     """What the backward pass makes again, to hold less: nothing, all of every block, all of one block in
     ``activation_checkpointing_every``, or of every block all but the results of large products and of attention."""
@@ -87,8 +89,27 @@ class ComputeSpec(SpreadSpec):
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
 
 
+class SamplesSpec(Spec):
+    """What is shown of how the model continues held-out documents while it trains."""
+
+    every: Count = 500
+    """Steps between samples; the last step always has some."""
+    documents: Count = 4
+    prompt_tokens: Count = 16
+    new_tokens: Count = 48
+
+
+class ProfileSpec(Spec):
+    """Steps (the first is 1) whose time is traced."""
+
+    from_step: Count = 10
+    steps: Count = 3
+
+
 class TrackingSpec(Spec):
-    """Weights & Biases. A key comes from the environment only."""
+    """What is told of a run while it goes on, beside its metrics. W&B's key comes from the environment only."""
 
     wandb: Literal["off", "offline", "online"] = "off"
     project: str = "pedigree"
+    samples: SamplesSpec | None = None
+    profile: ProfileSpec | None = None

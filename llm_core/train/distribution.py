@@ -104,6 +104,7 @@ def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
     """
     model.to(world.device)
     blocks: list[nn.Module] = list(model.blocks)  # type: ignore[arg-type]
+    model.attention_backend = spec.attention_backend  # type: ignore[assignment]
     if spec.training.precision == "fp8":
         require_float8(world.device)
         in_float8(blocks)

@@ -54,4 +54,6 @@ def _recomputed_but_products(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _keep_products() -> Any:
-    return create_selective_checkpoint_contexts(_KEPT)
+    # Known to torch once ``varlen_attn`` is imported, which is slow and happens where it is used.
+    varlen = getattr(torch.ops.torch_attn, "_varlen_attn", None)
+    return create_selective_checkpoint_contexts(_KEPT if varlen is None else [*_KEPT, varlen.default])

@@ -29,6 +29,7 @@ def backward(mode, every=None):
     """Operations of the backward pass, bytes kept for it, and all gradients."""
     torch.manual_seed(0)
     model = build_model(model_spec(n_layers=LAYERS, document_mask=True, dropout=0.1), VOCABULARY)
+    model.attention_backend = "sdpa"
     recompute(list(model.blocks), mode, every)
     tokens = torch.randint(VOCABULARY, (2, 32))
     kept = {}
