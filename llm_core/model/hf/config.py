@@ -1,0 +1,262 @@
+"""The parts that a ``config.json`` is made of, each read and written by one object.
+
+A family of models is a list of parts (``llm_core.model.hf.family``). Reading fills ``Fields``; writing asks a
+``ModelSpec``. What a part can't say is lost in writing, and comparing what is read back with the specification tells
+what that was.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+
+Config = dict[str, Any]
+
+REQUIRED = object()
+"""For ``Key``: there is no default, the key must be there."""
+
+
+class UnsupportedError(ValueError):
+    """A ``config.json`` asks for what this project's models don't have."""
+
+
+@dataclass
+class Fields:
+    """What is known of a model to be: fields of ``ModelSpec``, and of each layer what differs."""
+
+    model: dict[str, Any]
+    layers: list[dict[str, Any]]
+
+
+class Part(Protocol):
+    """One setting of a ``config.json``, or a few that belong together."""
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """Put what ``config`` says into ``fields``; raises ``UnsupportedError``."""
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """Say in ``config`` what ``spec`` says, as far as that can be said."""
+
+
+def look_up(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, None where there is none."""
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def put(config: Config, key: str, value: Any) -> None:
+    """Set the value at a dotted key."""
+    *path, last = key.split(".")
+    for name in path:
+        config = config.setdefault(name, {})
+    config[last] = value
+
+
+def attending(spec: ModelSpec) -> LayerSpec | None:
+    """The first layer with attention."""
+    return next((layer for layer in spec.layers if layer.mixer in ("attention", "mla")), None)
+
+
+def said(spec: ModelSpec, name: str) -> Any:
+    """The value of a field that a family has once: a layer's is that of the first layer it matters to."""
+    if name in ("n_heads", "n_kv_heads", "head_dim"):
+        layer = attending(spec)
+        return None if layer is None else getattr(layer, name)
+    if name == "d_ff":
+        return next((layer.d_ff for layer in spec.layers if layer.feed_forward not in ("moe", None)), None)
+    return look_up(spec.model_dump(), name)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of theirs that is a field of ours (``moe.experts`` is in a section). ``absent``: what no value means."""
+
+    theirs: str
+    ours: str
+    absent: Any = REQUIRED
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        value = look_up(config, self.theirs)
+        if value is None:
+            value = self.absent
+        if value is REQUIRED:
+            raise UnsupportedError(f"{self.theirs} is missing")
+        put(fields.model, self.ours, value)
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        value = said(spec, self.ours)
+        if value is not None:
+            put(config, self.theirs, value)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A key of theirs whose one value is what our models do. ``absent``: whether that is also what no value means."""
+
+    theirs: str
+    value: Any
+    absent: bool = True
+
+    def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002 (see ``Part``)
+        """See ``Part``."""
+        value = look_up(config, self.theirs)
+        if value != self.value and not (value is None and self.absent):
+            raise UnsupportedError(f"{self.theirs} is {value!r}; only {self.value!r} can be taken over")
+
+    def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
+        """See ``Part``."""
+        put(config, self.theirs, self.value)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A key that is written for others, and that reading need not look at."""
+
+    theirs: str
+    value: Any
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+
+    def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
+        """See ``Part``."""
+        put(config, self.theirs, self.value)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A field of ours and a key of theirs that are functions of each other."""
+
+    theirs: str
+    ours: str
+    to_ours: Callable[[Any, Config], Any]
+    to_theirs: Callable[[ModelSpec], Any]
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        put(fields.model, self.ours, self.to_ours(look_up(config, self.theirs), config))
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        put(config, self.theirs, self.to_theirs(spec))
+
+
+@dataclass(frozen=True)
+class Bias:
+    """One field of ours for the switches that a family has for each kind of product."""
+
+    theirs: tuple[str, ...]
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        values = [bool(look_up(config, key)) for key in self.theirs]
+        if any(values) != all(values):
+            raise UnsupportedError(f"{' and '.join(self.theirs)} differ; a model here has biases everywhere or nowhere")
+        fields.model["bias"] = values[0]
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        for key in self.theirs:
+            put(config, key, spec.bias)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sliding windows of one width: in all layers, or where ``layer_types`` says so.
+
+    ``switch``: a key that must be true for windows to count. ``default``: for a config without ``layer_types``, whether
+    a layer has a window; None: the family has no such list, and all layers are alike.
+    """
+
+    switch: str | None = None
+    default: Callable[[Config, int], bool] | None = None
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        width = config.get("sliding_window")
+        if width is None or (self.switch is not None and not config.get(self.switch)):
+            return
+        types = config.get("layer_types") if self.default is not None else None
+        for index, layer in enumerate(fields.layers):
+            if types is not None:
+                sliding = types[index] == "sliding_attention"
+            else:
+                sliding = self.default is None or self.default(config, index)
+            if sliding:
+                layer["window"] = width
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        widths = [layer.window for layer in spec.layers]
+        width = next((width for width in widths if width is not None), None)
+        config["sliding_window"] = width
+        if self.switch is not None:
+            config[self.switch] = width is not None
+        if self.default is not None:
+            config["layer_types"] = ["full_attention" if width is None else "sliding_attention" for width in widths]
+
+
+@dataclass(frozen=True)
+class PerLayer:
+    """A list of theirs with one entry a layer: ``values`` maps its entries to fields of ours.
+
+    ``default``: the list of a config that has none.
+    """
+
+    theirs: str
+    values: Mapping[Any, Mapping[str, Any]]
+    default: Callable[[Config, int], list[Any]]
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        found = look_up(config, self.theirs)
+        entries = self.default(config, len(fields.layers)) if found is None else found
+        for entry, layer in zip(entries, fields.layers, strict=False):
+            if entry not in self.values:
+                raise UnsupportedError(
+                    f"{self.theirs}: {entry!r} is unknown; known: {', '.join(map(repr, self.values))}"
+                )
+            layer.update(self.values[entry])
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        entries = []
+        for layer in spec.layers:
+            alike = (
+                entry
+                for entry, fields in self.values.items()
+                if all(getattr(layer, name) == value for name, value in fields.items())
+            )
+            entries.append(next(alike, next(iter(self.values))))
+        put(config, self.theirs, entries)
+
+
+def read_fields(parts: tuple[Part, ...], always: Mapping[str, Any], config: Config, depth: str) -> dict[str, Any]:
+    """Fields of ``ModelSpec`` from all ``parts``; ``depth`` is their key for the number of layers."""
+    n_layers = look_up(config, depth)
+    if not isinstance(n_layers, int) or n_layers < 1:
+        raise UnsupportedError(f"{depth} is {n_layers!r}; it must be a whole number from 1 on")
+    fields = Fields({**always, "n_layers": n_layers}, [{} for _ in range(n_layers)])
+    for part in parts:
+        part.read(config, fields)
+    return {**fields.model, **_folded(fields.layers)}
+
+
+def _folded(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Layers' fields as the shortest pattern; fields of the model itself where all are alike."""
+    count = len(layers)
+    names = sorted({name for layer in layers for name in layer})
+    period = next(p for p in range(1, count + 1) if count % p == 0 and layers == layers[:p] * (count // p))
+    if period == 1:
+        return dict(layers[0])
+    shared = {
+        name: layers[0][name] for name in names if all(layer.get(name) == layers[0].get(name) for layer in layers)
+    }
+    pattern = [{name: value for name, value in layer.items() if name not in shared} for layer in layers[:period]]
+    return {**shared, "pattern": pattern}

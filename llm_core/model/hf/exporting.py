@@ -1,0 +1,122 @@
+"""A model of ours → a Hugging Face folder."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llm_core.errors import PedigreeError
+from llm_core.model.decoder import Decoder
+from llm_core.model.hf.families import family_of
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.reading import CONFIG, INDEX, WEIGHTS
+from llm_core.model.hf.rope import longest
+from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, vocabulary_size
+
+FILE_BYTES = 5_000_000_000
+"""Weights beyond this go into several files."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def export_folder(
+    model: Decoder,
+    folder: Path,
+    *,
+    sequence_length: int,
+    tokenizer: Path | None = None,
+    dtype: str = "fp32",
+    file_bytes: int = FILE_BYTES,
+) -> Family:
+    """Write ``model`` so that ``transformers`` loads it, as the first family that says all of it, which is returned.
+
+    ``sequence_length``: tokens of a sequence in training, the configuration's longest. ``tokenizer``: our
+    ``tokenizer.json``; its end-of-text token becomes the one that ends generation. ``dtype``: ``fp32`` or ``bf16``.
+    Raises ``PedigreeError`` for a model that no family fits, telling each one's reasons, and for a tokenizer with more
+    ids than the model.
+    """
+    family = family_of(model.spec)
+    end = None if tokenizer is None else _end(tokenizer, model.vocab_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "architectures": [family.architecture],
+        "model_type": family.name,
+        **family.write(model.spec),
+        "vocab_size": model.vocab_size,
+        "torch_dtype": str(DTYPES[dtype]).removeprefix("torch."),
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": None,
+    }
+    length = longest(model.spec, sequence_length)
+    if family.length is not None:
+        config[family.length] = length
+    _write_json(folder / CONFIG, config)
+    _write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end})
+    _write_weights(folder, dict(_theirs(family, model, DTYPES[dtype])), file_bytes)
+    if tokenizer is not None:
+        _write_tokenizer(folder, tokenizer, length)
+    return family
+
+
+def _theirs(family: Family, model: Decoder, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    ours = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    for weight in family.weights(model.spec):
+        parts = weight.form.split(ours.pop(weight.ours).float())
+        for name, tensor in zip(weight.theirs, parts, strict=True):
+            yield name, tensor.to("cpu", dtype).contiguous()
+    if ours:
+        raise AssertionError(f"{family.name} does not name {sorted(ours)}")
+
+
+def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) -> None:
+    """One file, or an index and as many files as are needed, each with tensors of at most ``file_bytes``."""
+    from safetensors.torch import save_file
+
+    files: list[dict[str, Tensor]] = [{}]
+    room = file_bytes
+    for name, tensor in tensors.items():
+        if tensor.nbytes > room and files[-1]:
+            files.append({})
+            room = file_bytes
+        files[-1][name] = tensor
+        room -= tensor.nbytes
+    metadata = {"format": "pt"}
+    if len(files) == 1:
+        save_file(files[0], folder / WEIGHTS, metadata)
+        return
+    names = [f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)]
+    for name, content in zip(names, files, strict=True):
+        save_file(content, folder / name, metadata)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    places = {tensor: name for name, content in zip(names, files, strict=True) for tensor in content}
+    _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+
+
+def _end(tokenizer: Path, vocab_size: int) -> int:
+    opened = load_tokenizer(tokenizer)
+    if vocabulary_size(opened) > vocab_size:
+        raise PedigreeError(f"{tokenizer}: has {vocabulary_size(opened)} ids, the model knows {vocab_size}")
+    return end_of_text(opened, tokenizer)
+
+
+def _write_tokenizer(folder: Path, tokenizer: Path, length: int) -> None:
+    opened = load_tokenizer(tokenizer)
+    end = opened.id_to_token(end_of_text(opened, tokenizer))
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end,
+        "eos_token": end,
+        "model_max_length": length,
+        "clean_up_tokenization_spaces": False,
+    }
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,32 @@
+"""All families, in the order in which an export tries them: the plainest that fits is the one most programs know."""
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.family import Family, told
+from llm_core.model.hf.gemma2 import GEMMA2
+from llm_core.model.hf.gpt2 import GPT2
+from llm_core.model.hf.lfm2 import LFM2
+from llm_core.model.hf.llama import LLAMA, MISTRAL, QWEN3, SMOLLM3
+from llm_core.model.hf.mamba2 import MAMBA2
+from llm_core.model.hf.mpt import MPT
+
+FAMILIES = (LLAMA, MISTRAL, QWEN3, SMOLLM3, GEMMA2, GPT2, MPT, LFM2, MAMBA2)
+
+
+def family_of(spec: ModelSpec) -> Family:
+    """The first family that says all of ``spec``; raises ``PedigreeError`` with each one's reasons where none does."""
+    reasons = {family.name: family.reasons_against(spec) for family in FAMILIES}
+    for family in FAMILIES:
+        if not reasons[family.name]:
+            return family
+    lines = "\n".join(f"  {name}: {told(of_one)}" for name, of_one in reasons.items())
+    raise PedigreeError(f"no architecture of transformers is this model:\n{lines}")
+
+
+def family_named(name: object) -> Family:
+    """The family of a ``model_type``; raises ``PedigreeError`` for one that is not known."""
+    for family in FAMILIES:
+        if family.name == name:
+            return family
+    known = ", ".join(family.name for family in FAMILIES)
+    raise PedigreeError(f"model_type {name!r} can't be taken over; known: {known}")

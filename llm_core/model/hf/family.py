@@ -1,0 +1,115 @@
+"""A family of architectures: how its ``config.json`` and its tensors say what a ``ModelSpec`` says."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Config, Part, UnsupportedError, read_fields
+from llm_core.model.hf.facts import facts
+from llm_core.model.hf.weights import Weight
+from llm_core.registries import ABSOLUTE_POSITIONS
+
+SHOWN = 3
+"""Reasons that are told of one family."""
+
+
+def _nothing(_: ModelSpec) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Family:
+    """One ``model_type``.
+
+    ``parts``: what its configuration is made of; ``always``: fields of ``ModelSpec`` that all its models have.
+    ``depth``, ``length``: its keys for the number of layers and for the longest sequence (None: it has none).
+    ``outer``: tensors outside the blocks, ours → theirs; ``block``: those of one block, named from the block on, which
+    stands at ``blocks``, with its number, in theirs. ``head``: their name of an untied head. ``prefix``: what a file of
+    the model without its head leaves out. ``ignored``: tensors of theirs that hold no weights. ``limits``: further
+    reasons why a specification is none of this family.
+    """
+
+    name: str
+    architecture: str
+    parts: tuple[Part, ...]
+    always: Mapping[str, Any]
+    outer: tuple[Weight, ...]
+    block: Callable[[ModelSpec, LayerSpec], list[Weight]]
+    depth: str = "num_hidden_layers"
+    length: str | None = "max_position_embeddings"
+    prefix: str = "model."
+    blocks: str = "model.layers"
+    head: str = "lm_head.weight"
+    ignored: re.Pattern[str] = field(default=re.compile(r"\.rotary_emb\.inv_freq$"))
+    limits: Callable[[ModelSpec], list[str]] = _nothing
+
+    def read(self, config: Config) -> ModelSpec:
+        """The specification that ``config`` describes; raises ``UnsupportedError``."""
+        fields = read_fields(self.parts, self.always, config, self.depth)
+        try:
+            return ModelSpec.model_validate(fields)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(map(str, problem["loc"]))
+            message = problem["msg"].removeprefix("Value error, ")
+            raise UnsupportedError(f"{place}: {message} (it is {problem['input']!r})" if place else message) from None
+
+    def write(self, spec: ModelSpec) -> Config:
+        """What a ``config.json`` can say of ``spec``; all of it if ``reasons_against`` finds nothing."""
+        config: Config = {}
+        for part in self.parts:
+            part.write(spec, config)
+        return config | {self.depth: spec.n_layers}
+
+    def weights(self, spec: ModelSpec) -> Iterator[Weight]:
+        """All tensors of a model of ``spec``, by their whole names."""
+        yield from self.outer
+        for layer in spec.layers:
+            for weight in self.block(spec, layer):
+                theirs = tuple(f"{self.blocks}.{layer.index}.{name}" for name in weight.theirs)
+                yield Weight(f"blocks.{layer.index}.{weight.ours}", theirs, weight.form)
+        if not spec.tie_embeddings:
+            yield Weight("head.weight", (self.head,))
+
+    def reasons_against(self, spec: ModelSpec) -> list[str]:
+        """Why a model of ``spec`` is none of this family; nothing if it is one to the last digit.
+
+        The configuration is written and read back: whatever has changed on the way, the family can't say.
+        """
+        reasons = _unlike(spec, self.always) or self.limits(spec)
+        if reasons:
+            return reasons
+        try:
+            back = self.read(self.write(spec))
+        except UnsupportedError as error:
+            return [str(error)]
+        wanted, found = facts(spec), facts(back)
+        different = [name for name in wanted if wanted[name] != found.get(name)]
+        return [f"{name} {_told(wanted[name])} would be {_told(found.get(name))}" for name in different]
+
+
+def _unlike(spec: ModelSpec, always: Mapping[str, Any]) -> list[str]:
+    """Where ``spec`` has not what all models of a family have."""
+    reasons = []
+    for name, value in always.items():
+        of_layers = name in LayerSpec.model_fields and value not in ABSOLUTE_POSITIONS
+        found = {getattr(layer, name) for layer in spec.layers} if of_layers else {getattr(spec, name)}
+        if found != {value}:
+            others = ", ".join(_told(other) for other in sorted(found - {value}, key=str))
+            reasons.append(f"{name} {others} is not {_told(value)}")
+    return reasons
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def told(reasons: list[str]) -> str:
+    """The first few of ``reasons``, and how many more there are."""
+    more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+    return "; ".join(reasons[:SHOWN]) + more

@@ -1,0 +1,69 @@
+"""Gemma 2: norms before and after every branch, softcaps, a window in every second layer."""
+
+from typing import Any
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Config, Derived, Fixed, Key, Windows
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.llama import ALWAYS, whole_heads
+from llm_core.model.hf.rope import Rope
+from llm_core.model.hf.weights import LLAMA_MLP, OnePlus, Weight, attention, gated, weight
+
+_NORMS = {
+    "mixer_norm": "input_layernorm",
+    "mixer_post_norm": "post_attention_layernorm",
+    "feed_forward_norm": "pre_feedforward_layernorm",
+    "feed_forward_post_norm": "post_feedforward_layernorm",
+}
+
+
+def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
+    return [
+        *(weight(ours, theirs, form=OnePlus()) for ours, theirs in _NORMS.items()),
+        *attention(spec, layer, "self_attn"),
+        *gated(layer, LLAMA_MLP),
+    ]
+
+
+def _scale(scalar: Any, _: Config) -> float:
+    return float(256 if scalar is None else scalar) ** -0.5
+
+
+def _scalar(spec: ModelSpec) -> int:
+    """A whole number, so that not every scale can be said."""
+    scale = spec.attention_scale or spec.layers[0].heads[2] ** -0.5
+    return round(scale**-2)
+
+
+def _every_second(_: Config, index: int) -> bool:
+    return index % 2 == 0
+
+
+GEMMA2 = Family(
+    name="gemma2",
+    architecture="Gemma2ForCausalLM",
+    parts=(
+        Key("hidden_size", "d_model"),
+        Key("intermediate_size", "d_ff"),
+        Key("num_attention_heads", "n_heads"),
+        Key("num_key_value_heads", "n_kv_heads", absent=4),
+        Key("head_dim", "head_dim", absent=256),
+        Key("rms_norm_eps", "norm_eps", absent=1e-6),
+        Key("initializer_range", "init_std", absent=0.02),
+        Key("tie_word_embeddings", "tie_embeddings", absent=True),
+        Key("attn_logit_softcapping", "attention_softcap", absent=None),
+        Key("final_logit_softcapping", "logit_softcap", absent=None),
+        Derived("query_pre_attn_scalar", "attention_scale", _scale, _scalar),
+        Derived("hidden_size", "embedding_scale", lambda width, _: float(width) ** 0.5, lambda spec: spec.d_model),
+        Fixed("hidden_activation", "gelu_pytorch_tanh"),
+        Fixed("attention_bias", False),
+        Fixed("use_bidirectional_attention", None),
+        Windows(default=_every_second),
+        Rope(),
+    ),
+    always={**ALWAYS, "norm_placement": "sandwich", "feed_forward": "geglu"},
+    outer=(weight("embedding", "model.embed_tokens"), weight("norm", "model.norm", form=OnePlus())),
+    block=_block,
+    limits=whole_heads,
+)

@@ -1,0 +1,67 @@
+"""GPT-2: learned positions, LayerNorm, biases everywhere; matrices stored the other way round."""
+
+import re
+from typing import Any
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Config, Derived, Fixed, Key, said
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.weights import Transposed, Weight, product, weight
+
+_PRODUCTS = {
+    "mixer.qkv": "attn.c_attn",
+    "mixer.output": "attn.c_proj",
+    "feed_forward.up": "mlp.c_fc",
+    "feed_forward.down": "mlp.c_proj",
+}
+
+
+def _block(_: ModelSpec, __: LayerSpec) -> list[Weight]:
+    weights = [*product("mixer_norm", "ln_1", bias=True), *product("feed_forward_norm", "ln_2", bias=True)]
+    for ours, theirs in _PRODUCTS.items():
+        weights += product(ours, theirs, bias=True, form=Transposed())
+    return weights
+
+
+def four_times(width: Any, config: Config) -> int:
+    """The feed-forward's hidden channels where none are given."""
+    return int(4 * config["n_embd"] if width is None else width)
+
+
+GPT2 = Family(
+    name="gpt2",
+    architecture="GPT2LMHeadModel",
+    parts=(
+        Key("n_embd", "d_model"),
+        Key("n_head", "n_heads"),
+        Key("n_positions", "max_positions", absent=1024),
+        Key("layer_norm_epsilon", "norm_eps", absent=1e-5),
+        Key("initializer_range", "init_std", absent=0.02),
+        Key("tie_word_embeddings", "tie_embeddings", absent=True),
+        Derived("n_inner", "d_ff", four_times, lambda spec: said(spec, "d_ff")),
+        Fixed("activation_function", "gelu_new"),
+        Fixed("scale_attn_weights", True),
+        Fixed("scale_attn_by_inverse_layer_idx", False),
+        Fixed("add_cross_attention", False),
+    ),
+    always={
+        "mixer": "attention",
+        "position": "learned",
+        "norm": "layernorm",
+        "norm_placement": "pre",
+        "feed_forward": "gelu_tanh",
+        "bias": True,
+    },
+    outer=(
+        weight("embedding", "transformer.wte"),
+        weight("position.embedding", "transformer.wpe"),
+        *product("norm", "transformer.ln_f", bias=True),
+    ),
+    block=_block,
+    depth="n_layer",
+    length=None,
+    prefix="transformer.",
+    blocks="transformer.h",
+    ignored=re.compile(r"\.attn\.(masked_)?bias$"),
+)

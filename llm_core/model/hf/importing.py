@@ -1,0 +1,97 @@
+"""A Hugging Face folder → a model of ours."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.build import build_model
+from llm_core.model.hf.config import UnsupportedError
+from llm_core.model.hf.families import family_named
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.reading import CONFIG, read_json, read_tensors
+from llm_core.model.hf.weights import Weight
+
+NAMED = 5
+"""Tensors that an error names."""
+
+
+class Imported(NamedTuple):
+    """``weights``: fp32, what ``load_state_dict`` of ``build_model(spec, vocab_size)`` takes."""
+
+    spec: ModelSpec
+    vocab_size: int
+    weights: dict[str, Tensor]
+
+
+def import_folder(folder: Path) -> Imported:
+    """The model in a folder that ``transformers`` can read: ``config.json`` and safetensors, whole or in parts.
+
+    What matters in training only (dropout, document masks) is not taken over. Raises ``PedigreeError`` for an
+    architecture or a setting that no ``ModelSpec`` has, and for tensors that are missing, left over, of another shape,
+    quantised, or not finite.
+    """
+    family, spec, vocab_size = _described(folder / CONFIG)
+    found = read_tensors(folder)
+    if found and not any(name.startswith(family.prefix) for name in found):
+        found = {f"{family.prefix}{name}": tensor for name, tensor in found.items()}
+    expected = build_model(spec, vocab_size, device="meta").state_dict()
+    weights = {}
+    for weight in family.weights(spec):
+        missing = [name for name in weight.theirs if name not in found]
+        if missing:
+            raise PedigreeError(f"{folder}: no weights {_few(missing)}, which {CONFIG} asks for")
+        theirs = [found.pop(name) for name in weight.theirs]
+        weights[weight.ours] = _joined(folder, weight, theirs, expected[weight.ours])
+    _check_left_over(folder, family, found, weights["embedding.weight"])
+    if weights.keys() != expected.keys():
+        raise AssertionError(f"{family.name} does not name {weights.keys() ^ expected.keys()}")
+    return Imported(spec, vocab_size, weights)
+
+
+def _described(path: Path) -> tuple[Family, ModelSpec, int]:
+    config = read_json(path)
+    try:
+        family = family_named(config.get("model_type"))
+        if config.get("quantization_config") is not None:
+            raise UnsupportedError("quantization_config: quantised weights can't be taken over")
+        vocab_size = config.get("vocab_size")
+        if not isinstance(vocab_size, int):
+            raise UnsupportedError(f"vocab_size is {vocab_size!r}; it must be a whole number")
+        return family, family.read(config), vocab_size
+    except UnsupportedError as error:
+        raise PedigreeError(f"{path}: {error}") from None
+
+
+def _joined(folder: Path, weight: Weight, theirs: list[Tensor], expected: Tensor) -> Tensor:
+    """Our tensor, checked."""
+    names = _few(list(weight.theirs))
+    for tensor in theirs:
+        if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise PedigreeError(f"{folder}: {names}: {tensor.dtype} can't be taken over; fp32, bf16 or fp16 can")
+        if not torch.isfinite(tensor).all():
+            raise PedigreeError(f"{folder}: {names}: values that are not finite; the file is damaged, fetch it again")
+    try:
+        ours = weight.form.join([tensor.float() for tensor in theirs]).contiguous()
+    except (RuntimeError, IndexError) as error:
+        raise PedigreeError(f"{folder}: {names}: shapes that don't go together ({error})") from None
+    if ours.shape != expected.shape:
+        raise PedigreeError(f"{folder}: {names}: {tuple(ours.shape)}, where {CONFIG} asks for {tuple(expected.shape)}")
+    return ours
+
+
+def _check_left_over(folder: Path, family: Family, found: dict[str, Tensor], embedding: Tensor) -> None:
+    """Everything is used but what holds no weights, and a tied head that some files repeat."""
+    left = [name for name in found if not family.ignored.search(name)]
+    if left == [family.head] and torch.equal(found[family.head].float(), embedding):
+        return
+    if left:
+        raise PedigreeError(f"{folder}: {CONFIG} says nothing of the weights {_few(left)}")
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -1,0 +1,73 @@
+"""LFM2: gated short convolutions, and attention with QK-norm in some layers."""
+
+from typing import Any
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Config, Derived, Fixed, Key, PerLayer, Written, said
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.llama import whole_heads
+from llm_core.model.hf.rope import Rope
+from llm_core.model.hf.weights import Depthwise, Weight, attention, gated, weight
+
+
+def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
+    weights = [weight("mixer_norm", "operator_norm"), weight("feed_forward_norm", "ffn_norm")]
+    weights += gated(layer, ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2"))
+    if layer.mixer == "attention":
+        return weights + attention(spec, layer, "self_attn", output="out_proj", norms=("q_layernorm", "k_layernorm"))
+    return [
+        *weights,
+        weight("mixer.gates", "conv.in_proj"),
+        weight("mixer.convolution", "conv.conv", form=Depthwise()),
+        weight("mixer.output", "conv.out_proj"),
+    ]
+
+
+def _width(width: Any, config: Config) -> int:
+    """The feed-forward's width, which the configuration by default gives before an adjustment."""
+    width = int(config.get("block_ff_dim", width))
+    if not config.get("block_auto_adjust_ff_dim", True):
+        return width
+    width = int(2 * width / 3)
+    multiplier = config.get("block_ffn_dim_multiplier", 1.0)
+    if multiplier is None:
+        return width
+    multiple = int(config.get("block_multiple_of", 256))
+    return -(-int(multiplier * width) // multiple) * multiple
+
+
+def _kinds(config: Config, count: int) -> list[str]:
+    attending = config.get("full_attn_idxs")
+    kinds = range(count) if attending is None else attending
+    return ["full_attention" if index in kinds else "conv" for index in range(count)]
+
+
+LFM2 = Family(
+    name="lfm2",
+    architecture="Lfm2ForCausalLM",
+    parts=(
+        Key("hidden_size", "d_model"),
+        Key("num_attention_heads", "n_heads"),
+        Key("num_key_value_heads", "n_kv_heads", absent=8),
+        Key("norm_eps", "norm_eps", absent=1e-5),
+        Key("initializer_range", "init_std", absent=0.02),
+        Key("tie_word_embeddings", "tie_embeddings", absent=True),
+        Key("conv_L_cache", "liv.kernel", absent=3),
+        Derived("intermediate_size", "d_ff", _width, lambda spec: said(spec, "d_ff")),
+        Written("block_auto_adjust_ff_dim", False),
+        Fixed("conv_bias", False),
+        PerLayer("layer_types", {"full_attention": {"mixer": "attention"}, "conv": {"mixer": "liv"}}, _kinds),
+        Rope(1_000_000.0),
+    ),
+    always={
+        "norm": "rmsnorm",
+        "norm_placement": "pre",
+        "feed_forward": "swiglu",
+        "qk_norm": True,
+        "bias": False,
+    },
+    outer=(weight("embedding", "model.embed_tokens"), weight("norm", "model.embedding_norm")),
+    block=_block,
+    limits=whole_heads,
+)

@@ -1,0 +1,105 @@
+"""Llama, and its kin that differ by a setting: Mistral (one window), Qwen3 (QK-norm, windows by layer), SmolLM3 (layers
+without positions)."""
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Bias, Config, Fixed, Key, PerLayer, Windows
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.rope import Rope
+from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Weight, attention, gated, weight
+
+ALWAYS = {"mixer": "attention", "norm": "rmsnorm", "norm_placement": "pre", "feed_forward": "swiglu"}
+
+SHAPE = (
+    Key("hidden_size", "d_model"),
+    Key("num_attention_heads", "n_heads"),
+    Key("num_key_value_heads", "n_kv_heads", absent=None),
+    Key("rms_norm_eps", "norm_eps", absent=1e-6),
+    Key("initializer_range", "init_std", absent=0.02),
+    Fixed("hidden_act", "silu"),
+)
+"""What nearly all families call alike."""
+
+UNTIED = Key("tie_word_embeddings", "tie_embeddings", absent=False)
+
+DENSE = (*SHAPE, Key("intermediate_size", "d_ff"))
+
+OUTER = (weight("embedding", "model.embed_tokens"), weight("norm", "model.norm"))
+
+
+def whole_heads(spec: ModelSpec) -> list[str]:
+    """``transformers`` wants d_model to be a multiple of the heads, whatever their width."""
+    uneven = [layer for layer in spec.layers if spec.d_model % (layer.n_heads or 1)]
+    return [f"d_model {spec.d_model} is no multiple of n_heads {uneven[0].n_heads}"] if uneven else []
+
+
+def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
+    norms = ("q_norm", "k_norm") if spec.qk_norm else None
+    return [
+        *LLAMA_NORMS,
+        *attention(spec, layer, "self_attn", norms=norms),
+        *gated(layer, LLAMA_MLP, bias=spec.bias),
+    ]
+
+
+LLAMA = Family(
+    name="llama",
+    architecture="LlamaForCausalLM",
+    parts=(*DENSE, UNTIED, Key("head_dim", "head_dim", absent=None), Bias(("attention_bias", "mlp_bias")), Rope()),
+    always=ALWAYS,
+    outer=OUTER,
+    block=_block,
+    limits=whole_heads,
+)
+
+MISTRAL = Family(
+    name="mistral",
+    architecture="MistralForCausalLM",
+    parts=(*DENSE, UNTIED, Key("head_dim", "head_dim", absent=None), Windows(), Rope()),
+    always=ALWAYS,
+    outer=OUTER,
+    block=_block,
+)
+
+
+def _upper_layers(config: Config, index: int) -> bool:
+    return index >= int(config.get("max_window_layers", 28))
+
+
+QWEN3 = Family(
+    name="qwen3",
+    architecture="Qwen3ForCausalLM",
+    parts=(
+        *(*DENSE, UNTIED, Key("head_dim", "head_dim", absent=128), Fixed("attention_bias", False)),
+        *(Windows(switch="use_sliding_window", default=_upper_layers), Rope()),
+    ),
+    always={**ALWAYS, "qk_norm": True},
+    outer=OUTER,
+    block=_block,
+)
+
+
+def _every_fourth(config: Config, count: int) -> list[int]:
+    interval = int(config.get("no_rope_layer_interval", 4))
+    return [int((index + 1) % interval != 0) for index in range(count)]
+
+
+NO_ROPE = PerLayer("no_rope_layers", {1: {"position": "rope"}, 0: {"position": "nope"}}, _every_fourth)
+
+
+def _without_positions(config: Config, index: int) -> bool:
+    entries = config.get("no_rope_layers") or _every_fourth(config, int(config["num_hidden_layers"]))
+    return not entries[index]
+
+
+SMOLLM3 = Family(
+    name="smollm3",
+    architecture="SmolLM3ForCausalLM",
+    parts=(
+        *(*DENSE, Key("tie_word_embeddings", "tie_embeddings", absent=True), Bias(("attention_bias", "mlp_bias"))),
+        *(NO_ROPE, Windows(switch="use_sliding_window", default=_without_positions), Rope(2_000_000.0)),
+    ),
+    always=ALWAYS,
+    outer=OUTER,
+    block=_block,
+)

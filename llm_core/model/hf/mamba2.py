@@ -1,0 +1,77 @@
+"""Mamba-2: a state-space mixer in every layer, and no feed-forward."""
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Bias, Config, Fields, Fixed, Key, UnsupportedError
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.weights import Depthwise, Weight, product, weight
+
+
+def _block(spec: ModelSpec, _: LayerSpec) -> list[Weight]:
+    return [
+        weight("mixer_norm", "norm"),
+        *product("mixer.input", "mixer.in_proj", bias=spec.bias),
+        weight("mixer.convolution", "mixer.conv1d", form=Depthwise()),
+        Weight("mixer.convolution.bias", ("mixer.conv1d.bias",)),
+        *(Weight(f"mixer.{name}", (f"mixer.{name}",)) for name in ("dt_bias", "A_log", "D")),
+        weight("mixer.norm", "mixer.norm"),
+        *product("mixer.output", "mixer.out_proj", bias=spec.bias),
+    ]
+
+
+class _StepLimit:
+    """Bounds of the scan's steps, which must bound nothing. JSON has no infinity, so they are left out in writing."""
+
+    def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002
+        """See ``Part``."""
+        limits = config.get("time_step_limit")
+        if limits is not None and [float(limit) for limit in limits] != [0.0, float("inf")]:
+            raise UnsupportedError(f"time_step_limit is {limits}; only no limit can be taken over")
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+
+
+class _Heads:
+    """Their number, which follows from the widths."""
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        section = fields.model["mamba2"]
+        wanted, found = section["expand"] * fields.model["d_model"], config.get("num_heads", 128) * section["head_dim"]
+        if wanted != found:
+            raise UnsupportedError(f"num_heads · head_dim is {found}, and expand · hidden_size is {wanted}")
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        if spec.mamba2 is not None:
+            config["num_heads"] = spec.mamba2.expand * spec.d_model // spec.mamba2.head_dim
+
+
+MAMBA2 = Family(
+    name="mamba2",
+    architecture="Mamba2ForCausalLM",
+    parts=(
+        Key("hidden_size", "d_model"),
+        Key("layer_norm_epsilon", "norm_eps", absent=1e-5),
+        Key("initializer_range", "init_std", absent=0.1),
+        Key("tie_word_embeddings", "tie_embeddings", absent=False),
+        Key("state_size", "mamba2.state", absent=128),
+        Key("head_dim", "mamba2.head_dim", absent=64),
+        Key("expand", "mamba2.expand", absent=2),
+        _Heads(),
+        Key("n_groups", "mamba2.groups", absent=8),
+        Key("conv_kernel", "mamba2.kernel", absent=4),
+        Key("chunk_size", "mamba2.chunk", absent=256),
+        Bias(("use_bias",)),
+        Fixed("use_conv_bias", True),
+        Fixed("hidden_act", "silu"),
+        _StepLimit(),
+    ),
+    always={"mixer": "mamba2", "feed_forward": None, "norm": "rmsnorm", "norm_placement": "pre"},
+    outer=(weight("embedding", "backbone.embeddings"), weight("norm", "backbone.norm_f")),
+    block=_block,
+    length=None,
+    prefix="backbone.",
+    blocks="backbone.layers",
+)

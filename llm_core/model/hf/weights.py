@@ -1,0 +1,157 @@
+"""How weights of ours are made of theirs and back: one declaration for both directions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+
+
+class Form(Protocol):
+    """How one tensor of ours holds one or several of theirs."""
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """Theirs → ours."""
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """Ours → theirs."""
+
+
+class Same:
+    """The same tensor."""
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """See ``Form``."""
+        return theirs[0]
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """See ``Form``."""
+        return [ours]
+
+
+class Transposed(Same):
+    """A matrix stored the other way round (GPT-2's Conv1D), or a vector as it is."""
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """See ``Form``."""
+        return theirs[0].t()
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """See ``Form``."""
+        return [ours.t()]
+
+
+class OnePlus(Same):
+    """A weight stored as its distance from 1 (Gemma's norms)."""
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """See ``Form``."""
+        return 1.0 + theirs[0]
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """See ``Form``."""
+        return [ours - 1.0]
+
+
+class Depthwise(Same):
+    """Taps of a convolution (C, K), stored as (C, 1, K)."""
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """See ``Form``."""
+        return theirs[0].squeeze(1)
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """See ``Form``."""
+        return [ours.unsqueeze(1)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Several matrices below each other, of so many rows each (or vectors behind each other)."""
+
+    sizes: tuple[int, ...]
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """See ``Form``."""
+        return torch.cat(list(theirs))
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """See ``Form``."""
+        return list(ours.split(self.sizes))
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """The same rows in another order: row i of ours is row ``order[i]`` of theirs."""
+
+    order: tuple[int, ...]
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """See ``Form``."""
+        return theirs[0][list(self.order)]
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """See ``Form``."""
+        theirs = torch.empty_like(ours)
+        theirs[list(self.order)] = ours
+        return [theirs]
+
+
+SAME = Same()
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor of ours and those of theirs that it holds."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    form: Form = SAME
+
+
+def weight(ours: str, *theirs: str, form: Form = SAME) -> Weight:
+    """``Weight`` with ``.weight`` behind all names."""
+    return Weight(f"{ours}.weight", tuple(f"{name}.weight" for name in theirs), form)
+
+
+def product(ours: str, *theirs: str, bias: bool, form: Form = SAME) -> list[Weight]:
+    """A matrix, and with ``bias`` its vector in the same form."""
+    vector = [Weight(f"{ours}.bias", tuple(f"{name}.bias" for name in theirs), form)] if bias else []
+    return [weight(ours, *theirs, form=form), *vector]
+
+
+def attention(
+    spec: ModelSpec, layer: LayerSpec, theirs: str, *, output: str = "o_proj", norms: tuple[str, str] | None = None
+) -> list[Weight]:
+    """Attention with a matrix each for queries, keys, values (``q_proj`` …) and ``output`` below ``theirs``."""
+    n_heads, n_kv_heads, head_dim = layer.heads
+    rows = Rows((n_heads * head_dim, n_kv_heads * head_dim, n_kv_heads * head_dim))
+    names = [f"{theirs}.{name}_proj" for name in "qkv"]
+    weights = product("mixer.qkv", *names, bias=spec.bias, form=rows)
+    weights += product("mixer.output", f"{theirs}.{output}", bias=spec.bias)
+    if norms is not None:
+        weights += [
+            weight(f"mixer.{ours}_norm", f"{theirs}.{name}") for ours, name in zip(("query", "key"), norms, strict=True)
+        ]
+    return weights
+
+
+def gated(layer: LayerSpec, theirs: Sequence[str], *, bias: bool = False) -> list[Weight]:
+    """A gated feed-forward; ``theirs`` are the names of gate, up and down."""
+    gate, up, down = theirs
+    both = product("feed_forward.gate_up", gate, up, bias=bias, form=Rows((layer.width, layer.width)))
+    return [*both, *product("feed_forward.down", down, bias=bias)]
+
+
+LLAMA_MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+"""Gate, up and down as most families call them."""
+
+LLAMA_NORMS = (
+    weight("mixer_norm", "input_layernorm"),
+    weight("feed_forward_norm", "post_attention_layernorm"),
+)
+"""Norms of a block as most families call them."""
