@@ -5,7 +5,9 @@ from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.checkpointing import Checkpointing
 from llm_core.train.callbacks.leak_probe import LeakProbe
 from llm_core.train.callbacks.machine import Machine
+from llm_core.train.callbacks.profiler import Profiler
 from llm_core.train.callbacks.records import Metrics, Tracking
+from llm_core.train.callbacks.samples import Samples
 from llm_core.train.callbacks.too_good import TooGood
 from llm_core.train.callbacks.validation import Validation
 from llm_core.train.checkpoints import Checkpoints
@@ -20,8 +22,12 @@ def chosen_callbacks(spec: TrainerSpec, checkpoints: Checkpoints) -> list[Callba
     """
     guards, book = spec.training.guards, BadBatches()
     probe = [LeakProbe()] if guards.leak_probe else []
+    tracking = spec.tracking
+    profiler = [] if tracking.profile is None else [Profiler(tracking.profile)]
+    samples = [] if tracking.samples is None else [Samples(spec, tracking.samples)]
     floor = [] if guards.loss_floor is None else [TooGood(book, guards.loss_floor, guards.floor_steps)]
     return [
+        *profiler,
         *probe,
         Validation(),
         Machine(),
@@ -30,5 +36,6 @@ def chosen_callbacks(spec: TrainerSpec, checkpoints: Checkpoints) -> list[Callba
         book,
         BadSteps(book),
         *floor,
+        *samples,
         Checkpointing(checkpoints),
     ]

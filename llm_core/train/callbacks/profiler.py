@@ -1,0 +1,41 @@
+"""Where the time of a step goes: a trace of some steps, for chrome://tracing or Perfetto."""
+
+import torch
+
+from llm_core.experiment.runtime import ProfileSpec
+from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.prefetch import Ready
+
+RUNTIME_ONLY = True
+
+PROFILE = "profile"
+
+
+class Profiler(Callback):
+    """Writes ``profile/steps_A_to_B.json`` on the main rank. A run that goes on after these steps writes none."""
+
+    def __init__(self, spec: ProfileSpec) -> None:
+        self._first, self._last = spec.from_step, spec.from_step + spec.steps - 1
+        self._profile: torch.profiler.profile | None = None
+
+    def on_start(self, run: Run) -> None:
+        """A run that went back begins its trace again."""
+        if self._profile:
+            self._profile.stop()
+            self._profile = None
+
+    def before_step(self, run: Run, batch: Ready) -> None:
+        """Begin with the first of the steps."""
+        if batch.step + 1 == self._first and run.world.is_main:
+            self._profile = torch.profiler.profile()  # all activities that this build of torch can see
+            self._profile.start()
+
+    def end_step(self, run: Run, stopping: bool) -> None:
+        """Write the trace after the last of them."""
+        step = run.progress.step
+        if self._profile and (stopping or step == self._last):
+            self._profile.stop()
+            folder = run.spec.work / PROFILE
+            folder.mkdir(exist_ok=True)
+            self._profile.export_chrome_trace(str(folder / f"steps_{self._first}_to_{step}.json"))
+            self._profile = None

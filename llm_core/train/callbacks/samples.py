@@ -1,0 +1,95 @@
+"""How the model continues held-out text, now and then: what people look at while a run goes on."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llm_core.experiment.runtime import SamplesSpec
+from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.metrics import LinesWriter
+from llm_core.train.precision import autocast
+from llm_core.train.spec import TrainerSpec
+
+RUNTIME_ONLY = True
+
+SAMPLES = "samples.jsonl"
+
+
+class Samples(Callback):
+    """Appends to ``samples.jsonl``: the heads of some held-out documents, and what the model takes for likeliest next.
+
+    Token ids, and with ``TrainerSpec.tokenizer`` text as well.
+    """
+
+    def __init__(self, spec: TrainerSpec, samples: SamplesSpec) -> None:
+        self._samples = samples
+        self._decode = None if spec.tokenizer is None else _decoder(str(spec.tokenizer))
+        self._writer: LinesWriter | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Open the file, and cut it after the last step made."""
+        if run.world.is_main:
+            self._close()
+            step = run.progress.step
+            self._writer = LinesWriter(run.spec.work / SAMPLES, lambda line: line["step"] <= step)
+
+    def end_step(self, run: Run, stopping: bool) -> None:
+        """Sample, when it is time."""
+        step = run.progress.step
+        if step % self._samples.every and step != run.spec.training.steps:
+            return
+        prompts_BP = self._prompts_BP(run)
+        rows = likeliest(run, prompts_BP, self._samples.new_tokens).tolist()
+        if self._writer:
+            split = prompts_BP.shape[1]
+            found = [{"prompt": row[:split], "continuation": row[split:]} for row in rows]
+            texts = [] if self._decode is None else [{"text": self._decode(row)} for row in rows]
+            merged = [{**ids, **text} for ids, text in zip(found, texts or [{}] * len(found), strict=True)]
+            self._writer.append({"step": step, "samples": merged})
+
+    def on_end(self, run: Run, finished: bool) -> None:
+        """Close the file."""
+        self._close()
+
+    def _prompts_BP(self, run: Run) -> Tensor:  # noqa: N802
+        """End of text, and the first tokens of documents that are spread evenly over the split."""
+        heldout, length = run.data.heldout, self._samples.prompt_tokens
+        starts = heldout.offsets[:-1][heldout.offsets[:-1] <= heldout.stop - length]
+        chosen = np.unique(np.linspace(0, len(starts) - 1, min(self._samples.documents, len(starts))).astype(np.int64))
+        tokens = heldout.spans(starts[chosen] - 1, np.full(len(chosen), length, dtype=np.int64))
+        return torch.from_numpy(tokens.reshape(len(chosen), length))
+
+    def _close(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+
+@torch.no_grad()
+def likeliest(run: Run, prompts_BP: Tensor, new_tokens: int) -> Tensor:
+    """(B, P + ``new_tokens``): prompts and their greedy continuations, on the CPU. Collective under FSDP2.
+
+    Without a decoding state: all passes have one shape, which a compiled model takes at once, and what FSDP2 gathers
+    for them is gathered as in training.
+    """
+    device = run.world.device
+    B, P = prompts_BP.shape
+    tokens_BT = torch.zeros(B, P + new_tokens, dtype=torch.int64)
+    tokens_BT[:, :P] = prompts_BP
+    tokens_BT = tokens_BT.to(device)
+    ids_BT = torch.zeros_like(tokens_BT, dtype=torch.int32)
+    run.model.eval()
+    for place in range(P, P + new_tokens):
+        with autocast(run.spec.training.precision, device):
+            logits_BTV = run.model(tokens_BT, document_ids_BT=ids_BT)
+        tokens_BT[:, place] = logits_BTV[:, place - 1].argmax(dim=-1)
+    run.model.train()
+    return tokens_BT.cpu()
+
+
+def _decoder(path: str) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(path).decode
