@@ -1,4 +1,6 @@
-"""The full run, and what it has in common with the proxy runs."""
+"""The full run, what it has in common with the proxy runs, and what goes on from it."""
+
+from typing import Any
 
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model import ModelSpec
@@ -8,44 +10,107 @@ from llm_core.graph.stage import Stage
 TRAINER = "llm_core.train.loop:train"
 """Runs in a process of its own, so the build function does not reach it."""
 
+SOUND = ("loss_finite", "bad_steps", "all_tokens_seen")
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The one run that everything else prepares, its cooldown branches, and the same model for longer contexts."""
+    pretrained = training_run(
+        "pretrained_model",
+        "training",
+        "The full run: weights, and a line of metrics for every step.",
+        experiment,
+        experiment.model,
+        experiment.training,
+    )
+    branches = [
+        _run(
+            f"cooldown_runs/{name}",
+            "training",
+            f"The full run from step {branch.from_step} on, cooled down over {branch.steps} steps.",
+            experiment,
+            experiment.model,
+            branch.training(experiment.training),
+            build="llm_core.train.stage:build_branch",
+            checks="llm_core.train.stage:checks_of_continued",
+            gates=SOUND,
+            advice=("heldout_loss_fell",),
+            inputs={"shards": "token_shards", "start": pretrained.name},
+            more_config={"from_step": branch.from_step},
+        )
+        for name, branch in experiment.branches.items()
+    ]
+    return [pretrained, *branches, *_long_context(experiment, pretrained)]
+
+
+def _long_context(experiment: Experiment, pretrained: Stage) -> list[Stage]:
+    longer = experiment.long_context
+    if longer is None:
+        return []
+    return [
+        _run(
+            "long_context_model",
+            "training",
+            f"The full run's model, trained on for sequences of {longer.training.sequence_length} tokens.",
+            experiment,
+            longer.model(experiment.model),
+            longer.training,
+            build="llm_core.train.stage:build_longer",
+            checks="llm_core.train.stage:checks_of_continued",
+            gates=SOUND,
+            advice=("heldout_loss_fell",),
+            inputs={"shards": "token_shards", "start": pretrained.name},
+        )
+    ]
+
 
 def training_run(
     name: str, group: str, description: str, experiment: Experiment, model: ModelSpec, training: TrainingSpec
 ) -> Stage:
     """A stage that trains ``model`` on the shards. Equal runs are one artifact, whatever their names."""
+    return _run(
+        name,
+        group,
+        description,
+        experiment,
+        model,
+        training,
+        build="llm_core.train.stage:build",
+        checks="llm_core.train.stage:checks",
+        gates=(*SOUND, "loss_fell"),
+        inputs={"shards": "token_shards"},
+    )
+
+
+def _run(
+    name: str,
+    group: str,
+    description: str,
+    experiment: Experiment,
+    model: ModelSpec,
+    training: TrainingSpec,
+    *,
+    more_config: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Stage:
     return Stage(
         name=name,
         kind="training_run",
         group=group,
         description=description,
-        build="llm_core.train.stage:build",
-        checks="llm_core.train.stage:checks",
-        gates=("loss_finite", "loss_fell", "bad_steps", "all_tokens_seen"),
         code=(TRAINER,),
-        inputs={"shards": "token_shards"},
         config={
             "model": model,
             "training": training,
             "vocab_size": experiment.tokenizer.vocab_size,
             "seed": experiment.seed,
+            **(more_config or {}),
         },
         bounds=experiment.checks,
-        volatile=("metrics.jsonl", "wandb/*"),
+        # The states at branch points follow from what the identity covers, but lie in a file for every rank.
+        volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
         volatile_stats=("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
         resumable=True,
         trains=True,
+        **fields,
     )
-
-
-def stages(experiment: Experiment) -> list[Stage]:
-    """The one run that everything else prepares."""
-    return [
-        training_run(
-            "pretrained_model",
-            "training",
-            "The full run: weights, and a line of metrics for every step.",
-            experiment,
-            experiment.model,
-            experiment.training,
-        )
-    ]

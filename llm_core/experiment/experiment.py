@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Spec
 from llm_core.experiment.cleaning import CleaningSpec
+from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
 from llm_core.experiment.model import ModelSpec
@@ -34,6 +35,9 @@ class Experiment(Spec):
     shards: ShardsSpec = ShardsSpec()
     model: ModelSpec
     training: TrainingSpec
+    branches: Branches = Field(default_factory=dict)
+    """Name → a cooldown from a step of the full run."""
+    long_context: LongContextSpec | None = None
     proxies: ProxySpec | None = None
     evaluation: EvaluationSpec = EvaluationSpec()
     sampling: SamplingSpec = SamplingSpec()
@@ -49,7 +53,11 @@ class Experiment(Spec):
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
         named = {source.name for source in self.raw.sources}
+        check_branches(self.training, self.branches)
         trainings = {"training": self.training, **({"proxies.training": self.proxies.training} if self.proxies else {})}
+        if self.long_context:
+            check_long_context(self.model, self.training, self.long_context)
+            trainings["long_context.training"] = self.long_context.training
         for place, training in trainings.items():
             if self.compute.keep.best and self.compute.checkpoint_every % training.validate_every:
                 raise ValueError(

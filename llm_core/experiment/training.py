@@ -110,13 +110,16 @@ class TrainingSpec(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     grad_clip: Positive | None = 1.0
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """``bf16`` is autocast; weights, gradients and moments are fp32 either way."""
+    precision: Literal["fp32", "bf16", "fp8"] = "bf16"
+    """``bf16`` is autocast; ``fp8`` is that with the products of the blocks in 8 bits, on GPUs that have them. Weights,
+    gradients and moments are fp32 in any case."""
     max_bad_steps: Count = 20
     """So many skipped steps (a loss or gradient that is not finite, or a spike) in a row end the run."""
     guards: GuardsSpec = later(default=GuardsSpec(), absent=NO_GUARDS)
     validate_every: Count = 50
     validation_tokens: Count = 65_536
+    branch_points: tuple[Count, ...] = later(default=(), absent=[])
+    """Steps after which the whole state is kept in the artifact, for branches to begin with."""
 
     @property
     def batch_size(self) -> int:
@@ -134,6 +137,12 @@ class TrainingSpec(Spec):
             if steps < after.from_step:
                 return steps
         return steps + left // (phases[-1].batch_tokens if phases else self.batch_tokens)
+
+    def tokens_of(self, steps: int) -> int:
+        """Tokens of the first ``steps`` steps."""
+        phases = [(phase.from_step, phase.batch_tokens) for phase in self.batch_schedule] or [(0, self.batch_tokens)]
+        ends = [*(start for start, _ in phases[1:]), steps]
+        return sum(max(0, min(end, steps) - start) * size for (start, size), end in zip(phases, ends, strict=True))
 
     @model_validator(mode="after")
     def _phases(self) -> "TrainingSpec":
@@ -169,6 +178,9 @@ class TrainingSpec(Spec):
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainingSpec":
+        lengths = [self.sequence_length, *(phase.sequence_length for phase in self.sequence_schedule)]
+        if self.precision == "fp8" and any(length % 16 for length in lengths):
+            raise ValueError(f"precision 'fp8' multiplies tokens by sixteens: {lengths} must be multiples of 16")
         if self.batch_tokens % self.sequence_length:
             raise ValueError(
                 f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}"
@@ -178,6 +190,9 @@ class TrainingSpec(Spec):
         spent = self.schedule.warmup_steps + self.schedule.cooldown_steps
         if spent > self.steps:
             raise ValueError(f"warm-up and cooldown take {spent} steps, but the run has only {self.steps}")
+        points = list(self.branch_points)
+        if points != sorted(set(points)) or (points and points[-1] > self.steps):
+            raise ValueError(f"branch_points {points} must rise, and lie within the {self.steps} steps of the run")
         if self.schedule.cooldown_steps and self.schedule.kind != "wsd":
             raise ValueError(f"cooldown_steps belong to the schedule 'wsd', not to {self.schedule.kind!r}")
         return self

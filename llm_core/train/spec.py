@@ -21,6 +21,9 @@ RUNTIME_ONLY = True
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 SUMMARY = "summary.json"
+BAD_BATCHES = "bad_batches.jsonl"
+SAMPLES = "samples.jsonl"
+PROFILE = "profile"
 FAILURE = "failure.txt"
 """Why the last attempt did not finish, for whoever launched it."""
 
@@ -39,6 +42,10 @@ class TrainerSpec(SpreadSpec):
     """The folder of token shards; relative paths start at the folder of the JSON file."""
     work: Path
     """Where checkpoints, metrics and the final weights go."""
+    start: Path | None = None
+    """What the run begins with, where it is not fresh weights (``llm_core.train.start``)."""
+    tokenizer: Path | None = None
+    """A ``tokenizer.json`` that turns samples into text."""
     name: str = "training"
     """What people see in a tracker."""
     tracking: TrackingSpec = TrackingSpec()
@@ -64,17 +71,27 @@ def read_spec(path: Path) -> TrainerSpec:
         lines = [f"{path}: {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
         raise PedigreeError("\n".join(lines)) from None
     folder = path.resolve().parent
-    return spec.model_copy(update={"shards": folder / spec.shards, "work": folder / spec.work})
+    places = {name: getattr(spec, name) for name in ("shards", "work", "start", "tokenizer")}
+    return spec.model_copy(update={name: None if path is None else folder / path for name, path in places.items()})
 
 
 def result_fields(spec: TrainerSpec) -> dict[str, Any]:
     """``section.field`` → value for everything that decides the weights: what a checkpoint belongs to.
 
-    The shards count by their index, so that a folder may move.
+    The shards count by their index, and what it begins with by its description, so that folders may move.
     """
     index = sha256((spec.shards / "shards.json").read_bytes()).hexdigest()
     values = {name: getattr(spec, name) for name in ("model", "training", "vocab_size", "seed")}
-    return dict(_flat({**canonical(values), "shards": index}))
+    start = {} if spec.start is None else {"start": _described(spec.start)}
+    return dict(_flat({**canonical(values), "shards": index, **start}))
+
+
+def _described(folder: Path) -> str:
+    """A digest of the file that says what a checkpoint or a model folder holds."""
+    for name in ("checkpoint.json", "model.json"):
+        if (folder / name).is_file():
+            return sha256((folder / name).read_bytes()).hexdigest()
+    raise PedigreeError(f"{folder}: neither a checkpoint nor a model: there is no checkpoint.json and no model.json")
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:

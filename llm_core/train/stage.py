@@ -1,4 +1,4 @@
-"""A training run as a stage: the full run and the proxy runs alike.
+"""A training run as a stage: the full run, the proxy runs, and what goes on from the full run.
 
 Whoever looks at the checks of a finished run imports this module, so it leaves torch to those who train.
 """
@@ -8,6 +8,7 @@ import math
 import shutil
 import statistics
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from llm_core.experiment.evaluation import ChecksSpec
@@ -19,9 +20,12 @@ from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.data import describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import METRICS, read_metrics
-from llm_core.train.spec import FINAL, SUMMARY, TrainerSpec
+from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, PROFILE, SAMPLES, SUMMARY, TrainerSpec
 from llm_core.train.speed import mfu
 from llm_core.train.tracking import require_key
+
+BRANCH_POINTS = "branch_points"
+"""The folder of the artifact with the checkpoints that branches begin with."""
 
 _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
@@ -32,6 +36,27 @@ CURVE = ("step", "loss", "validation_loss", "lr", "grad_norm", "skipped", "batch
 
 def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
     """Train ``model`` on the input ``shards``; going on where a killed attempt left its checkpoints."""
+    return _train(job, model, training, vocab_size, seed, None)
+
+
+def build_branch(
+    job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, from_step: int
+) -> dict[str, Any]:
+    """Go on from the state that the input ``start``, a training run, keeps of ``from_step``."""
+    state = job.path("start", BRANCH_POINTS, _checkpoint(from_step))
+    return _train(job, model, training, vocab_size, seed, state)
+
+
+def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
+    """Train the finished model of the input ``start`` on, as ``model``: the same weights with other positions."""
+    return _train(job, model, training, vocab_size, seed, job.path("start"))
+
+
+def _train(
+    job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, start: Path | None
+) -> dict[str, Any]:
+    from llm_core.train.start import check_start
+
     compute = job.runtime.compute
     ranks = rank_count(compute)
     spec = TrainerSpec.of(
@@ -42,15 +67,26 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
         seed=seed,
         shards=job.path("shards").resolve(),
         work=job.work.resolve(),
+        start=start and start.resolve(),
         name=job.stage,
         tracking=job.runtime.tracking,
     )
     data = open_data(spec, ranks)
+    check_start(spec)
     require_key(spec.tracking)
     launch(spec, ranks, job.runtime)
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
     shutil.copyfile(spec.work / METRICS, job.out / METRICS)
+    for seen in (spec.work / BAD_BATCHES, spec.work / SAMPLES, *spec.work.glob(f"{PROFILE}/*.json")):
+        if seen.exists() and seen.stat().st_size:
+            kept = job.out / seen.relative_to(spec.work)
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(seen, kept)
+    for step in training.branch_points:
+        name = _checkpoint(step)
+        kept = job.out / BRANCH_POINTS / name
+        shutil.copytree(spec.work / CHECKPOINTS / name, kept, dirs_exist_ok=True)
     summary = json.loads((spec.work / SUMMARY).read_bytes())
     for offline in spec.work.glob("wandb/offline-run-*"):
         shutil.copytree(offline, job.out / "wandb" / offline.name, dirs_exist_ok=True)
@@ -71,6 +107,10 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, s
     }
 
 
+def _checkpoint(step: int) -> str:
+    return f"step_{step:08d}"
+
+
 def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of a finished run from its metrics; a loss is None when there is no finite one.
 
@@ -86,6 +126,7 @@ def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
         "first_loss": losses[0] if losses else None,
         "final_loss": statistics.fmean(finite_end) if finite_end else None,
         "final_validation_loss": validation[-1],
+        **({"start_validation_loss": started} if (started := records[0].get("start_validation_loss")) else {}),
         "skipped_steps": sum(record["skipped"] for record in records),
         "tokens_per_second": statistics.median(record["tokens_per_second"] for record in records),
         "seconds_training": sum(record["seconds"] for record in records),
@@ -102,26 +143,48 @@ def _curve_digest(records: list[dict[str, Any]]) -> str:
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """The run learned something, and its steps were good ones."""
     first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
-    finite = None not in (first, final, validation)
-    drop = first - final if finite else None
+    drop = first - final if None not in (first, final, validation) else None
+    fell = Check(
+        "loss_fell",
+        drop is not None and drop >= bounds.min_loss_drop,
+        "no finite losses to compare" if drop is None else f"the loss fell by {drop:.3f} nats",
+        value=drop,
+        bound=bounds.min_loss_drop,
+    )
+    return [*_sound(stats, bounds), fell]
+
+
+def checks_of_continued(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
+    """A run that began with another's weights: its steps were good ones, and its end is better than its start."""
+    before, after = stats.get("start_validation_loss"), stats["final_validation_loss"]
+    gain = None if before is None or after is None else before - after
+    gained = Check(
+        "heldout_loss_fell",
+        gain is not None and gain > 0,
+        "no finite losses to compare"
+        if gain is None
+        else f"{_nats(before)} on held-out text at the start, {_nats(after)} at the end",
+        value=gain,
+        bound=0.0,
+    )
+    return [*_sound(stats, bounds), gained]
+
+
+def _sound(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
+    first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
     bad = stats["skipped_steps"] / stats["steps"]
     return [
         Check(
             "loss_finite",
-            finite,
+            None not in (first, final, validation),
             f"loss {_nats(first)} at the start, {_nats(final)} at the end, {_nats(validation)} on held-out text",
-        ),
-        Check(
-            "loss_fell",
-            drop is not None and drop >= bounds.min_loss_drop,
-            "no finite losses to compare" if drop is None else f"the loss fell by {drop:.3f} nats",
-            value=drop,
-            bound=bounds.min_loss_drop,
         ),
         Check(
             "bad_steps",
             bad <= bounds.max_bad_step_share,
-            f"{stats['skipped_steps']} of {stats['steps']} steps were skipped as bad",
+            f"{stats['skipped_steps']} of {stats['steps']} steps were skipped as bad; {BAD_BATCHES} says what they read"
+            if stats["skipped_steps"]
+            else "no step was skipped as bad",
             value=bad,
             bound=bounds.max_bad_step_share,
         ),

@@ -14,13 +14,22 @@ import torch
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.experiment.training import ScheduleSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.store.manifest import Artifact
 from llm_core.train.launching import accelerators, rank_count
 from llm_core.train.locks import held, is_held
 from llm_core.train.spec import FAILURE
-from llm_core.train.stage import build, checks, training_stats
+from llm_core.train.stage import (
+    BRANCH_POINTS,
+    build,
+    build_branch,
+    build_longer,
+    checks,
+    checks_of_continued,
+    training_stats,
+)
 from tests.train.runs import (
     VOCABULARY,
     checkpoint_steps,
@@ -219,6 +228,30 @@ def test_one_training_at_a_time_has_the_accelerators(tmp_path):
 def record(step, loss, **more):
     fields = {"tokens": step * 10, "tokens_per_second": 5.0, "seconds": 2.0, "skipped": loss is None}
     return {"step": step, "loss": loss, **fields, **more}
+
+
+def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_path):
+    trunk = {"schedule": ScheduleSpec(kind="wsd"), "branch_points": (3, 6)}
+    job = job_in(tmp_path)
+    stats = build(job, **sections(8, **trunk))
+    assert "start_validation_loss" not in stats
+    kept = sorted(path.name for path in (job.out / BRANCH_POINTS).iterdir())
+    assert kept == ["step_00000003", "step_00000006"]
+
+    def going_on(name):
+        spec = trainer_spec(tmp_path, work=tmp_path / name)
+        (spec.work / "out_folder").mkdir(parents=True)
+        inputs = {"shards": Artifact(spec.shards, None), "start": Artifact(job.out, None)}
+        return Job(f"cooldown_runs/{name}", "identity", inputs, spec.work, spec.work / "out_folder", job.runtime)
+
+    cooled = {"schedule": ScheduleSpec(kind="wsd", cooldown_steps=4)}
+    stats = build_branch(going_on("branch"), **sections(10, **cooled), from_step=6)
+    assert (stats["steps"], stats["tokens"], stats["planned_tokens"]) == (10, 2560, 2560)
+    assert {check.name for check in checks_of_continued(stats, ChecksSpec()) if not check.passed} == set()
+    stats = build_longer(going_on("longer"), **sections(3, sequence_length=64))
+    assert stats["final_validation_loss"] < stats["start_validation_loss"] < 5.6
+    with pytest.raises(PedigreeError, match=r"step_00000005: neither a checkpoint nor a model"):
+        build_branch(going_on("none"), **sections(10, **cooled), from_step=5)
 
 
 def test_the_figures_of_a_run():

@@ -9,7 +9,7 @@ RUNTIME_ONLY = True
 
 
 class Checkpointing(Callback):
-    """A checkpoint every ``checkpoint_every`` steps, and wherever a run stops. It stands last among callbacks.
+    """A checkpoint every ``checkpoint_every`` steps, at branch points, and wherever a run stops. It stands last.
 
     A run that may go back has one at its start, too.
     """
@@ -31,7 +31,8 @@ class Checkpointing(Callback):
 
     def end_step(self, run: Run, stopping: bool) -> None:
         """Save, when it is time. Raises ``PedigreeError`` when an earlier checkpoint could not be written."""
-        if stopping or run.progress.step % run.spec.checkpoint_every == 0:
+        branch_point = run.progress.step in run.spec.training.branch_points
+        if stopping or branch_point or run.progress.step % run.spec.checkpoint_every == 0:
             run.settle()
             for callback in run.callbacks:
                 callback.at_checkpoint(run)

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pytest
+
+from assets.graph import experiment_graph
+from llm_core.errors import PedigreeError
+from llm_core.experiment.load import load_experiment
+
+HEAD = """
+model: {d_model: 64, n_layers: 2, n_heads: 4, d_ff: 128}
+training:
+  sequence_length: 256
+  batch_tokens: 1024
+  tokens: 102_400
+  schedule: {kind: wsd, warmup_steps: 10, cooldown_steps: 20}
+  branch_points: [40, 80]
+"""
+LONGER = "sequence_length: 512, batch_tokens: 1024, tokens: 4096"
+
+
+def load(folder: Path, sections: str):
+    path = folder / "small.yaml"
+    path.write_text(HEAD + sections)
+    return load_experiment(path)
+
+
+def test_branches_and_a_longer_context_become_stages(tmp_path):
+    scaling = "{kind: yarn, factor: 2, original_length: 256}"
+    experiment = load(
+        tmp_path,
+        f"branches: {{early: {{from_step: 40, steps: 8, final_share: 0.1}}, late: {{from_step: 80, steps: 30}}}}\n"
+        f"long_context: {{training: {{{LONGER}}}, rope_scaling: {scaling}}}\n",
+    )
+    graph = experiment_graph(experiment)
+    early, late = (graph[f"cooldown_runs/{name}"] for name in ("early", "late"))
+    assert early.inputs == {"shards": "token_shards", "start": "pretrained_model"}
+    trained = [stage.config["training"] for stage in (early, late)]
+    assert [training.steps for training in trained] == [48, 110]
+    assert [training.schedule.cooldown_steps for training in trained] == [8, 30]
+    assert (trained[0].schedule.final_share, trained[0].schedule.warmup_steps, trained[0].branch_points) == (
+        0.1,
+        10,
+        (),
+    )
+    longer = graph["long_context_model"]
+    assert longer.config["model"].rope_scaling.kind == "yarn"
+    assert longer.config["training"].sequence_length == 512
+    assert longer.kind == early.kind == graph["pretrained_model"].kind
+
+
+def test_growing_batches_count_in_a_branch(tmp_path):
+    phases = "[{from_step: 0, batch_tokens: 512}, {from_step: 50, batch_tokens: 1024}]"
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        HEAD.replace("  branch", f"  batch_schedule: {phases}\n  branch") + "branches: {b: {from_step: 80, steps: 9}}"
+    )
+    branch = experiment_graph(load_experiment(path))["cooldown_runs/b"]
+    assert branch.config["training"].steps == 89
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ("branches: {b: {from_step: 50, steps: 8}}", r"branches\.b: from_step 50 is not one of .* \[40, 80\]"),
+        ("branches: {'b c': {from_step: 40, steps: 8}}", "branches"),
+        (
+            f"long_context: {{training: {{{LONGER.replace('512', '256', 1)}}}}}",
+            "sequence_length 256 is not above the full run's 256",
+        ),
+        (
+            f"long_context: {{training: {{{LONGER}, mixture: {{weights: {{web: 1}}}}}}}}",
+            r"long_context\.training\.mixture\.weights: no source",
+        ),
+    ],
+)
+def test_what_cannot_go_on_is_said(tmp_path, sections, message):
+    with pytest.raises(PedigreeError, match=message):
+        load(tmp_path, sections)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ("kind: wsd, warmup_steps: 10, cooldown_steps: 20", "kind: cosine"),
+            "schedule 'wsd' or 'constant', not 'cosine'",
+        ),
+        (("warmup_steps: 10", "warmup_steps: 50"), "from_step 40: .* from step 50 to 80"),
+        (("[40, 80]", "[40, 90]"), r"branches\.late: from_step 90: .* from step 10 to 80"),
+        (("[40, 80]", "[80, 40]"), r"branch_points \[80, 40\] must rise"),
+        (("[40, 80]", "[40, 101]"), "within the 100 steps"),
+    ],
+)
+def test_a_branch_leaves_where_the_rate_stays(tmp_path, changes, message):
+    path = tmp_path / "small.yaml"
+    late = 90 if "90" in changes[1] else 80
+    branches = f"branches: {{early: {{from_step: 40, steps: 8}}, late: {{from_step: {late}, steps: 8}}}}\n"
+    path.write_text(HEAD.replace(*changes) + branches)
+    with pytest.raises(PedigreeError, match=message):
+        load_experiment(path)
+
+
+def test_learned_positions_end_where_they_end(tmp_path):
+    path = tmp_path / "small.yaml"
+    learned = HEAD.replace("d_ff: 128", "d_ff: 128, position: learned, max_positions: 256")
+    path.write_text(learned + f"long_context: {{training: {{{LONGER}}}}}\n")
+    with pytest.raises(PedigreeError, match=r"512 is above model\.max_positions 256"):
+        load_experiment(path)
