@@ -147,22 +147,20 @@ def activation_bytes_per_token(
     """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
 
     Without checkpointing, a block keeps the residual stream and its norm in fp32, twice (16·d), what its parts keep
-    (``Cost.kept``, 2 bytes each under bf16 autocast), and with a document mask its row
-    in attention's type, which SDPA converts it to in every layer. With ``checkpointing`` (see
-    ``llm_core.train.recompute``), blocks that are made again keep their fp32 input, with "selective" also what products
-    yield; and one of them at a time keeps the above.
+    (``Cost.kept``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
+    With ``checkpointing`` (see ``llm_core.train.recompute``), blocks that are made again keep their fp32 input, with
+    "selective" also what products yield; and one of them at a time keeps the above.
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     blocks = []
     for layer, cost in zip(spec.layers, layer_costs(spec, sequence_length), strict=True):
         widened = (8 if element < 4 else 4) * (cost.mixer.widened + cost.feed_forward.widened)
         block = (8 * d if layer.feed_forward is None else 16 * d) + widened
-        block += element * (cost.mixer.kept + cost.feed_forward.kept)
-        masked = spec.document_mask and layer.mixer in ("attention", "mla")
-        blocks.append(block + (element * sequence_length if masked else 0))
-    final_norm = (8 + element) * d
+        blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
+    windows = {layer.window for layer in spec.layers if spec.document_mask and layer.mixer in ("attention", "mla")}
+    around = (8 + element) * d + element * sequence_length * len(windows)  # the final norm, and masks
     if checkpointing == "none":
-        return sum(blocks) + final_norm
+        return sum(blocks) + around
     kept, made_again = [], []
     for number, (block, cost) in enumerate(zip(blocks, layer_costs(spec, sequence_length), strict=True)):
         if every is not None and number % every:
@@ -171,10 +169,17 @@ def activation_bytes_per_token(
         products = cost.mixer.products + cost.feed_forward.products if checkpointing == "selective" else 0
         kept.append(4 * d + element * products)
         made_again.append(block)
-    return sum(kept) + max(made_again) + final_norm
+    return sum(kept) + max(made_again) + around
 
 
-def logits_bytes_per_token(vocab_size: int, precision: str = "bf16") -> int:
-    """Bytes of logits a token, at the peak: log-probabilities in fp32, and logits or their gradient, twice."""
+LOSS_CHUNK = 1024
+"""Tokens whose logits ``linear_cross_entropy`` holds at once."""
+
+
+def loss_bytes(spec: ModelSpec, vocab_size: int, tokens: int, *, precision: str = "bf16") -> int:
+    """Bytes of the loss of a micro-batch of ``tokens``: logits of a chunk, once as products and twice in fp32; and,
+    until the backward pass, the gradients by the last hidden states and (in fp32) by the head."""
     element = 4 if precision == "fp32" else 2
-    return (4 + 2 * element) * vocab_size
+    chunk = min(tokens, LOSS_CHUNK) * vocab_size * (element + 8)
+    losses = 1 + (0 if spec.multi_token is None else spec.multi_token.depth)
+    return chunk + losses * spec.d_model * (tokens * element + 4 * vocab_size)

@@ -1,7 +1,7 @@
 """Softmax attention behind one function, whatever kernel does it.
 
-``sdpa`` runs everywhere; ``explicit`` writes out all scores, which softcaps need where no kernel knows them. A backend
-is chosen for a whole forward pass (``choose_backend``), so that its form of the mask is made once.
+A backend is chosen for a whole forward pass (``llm_core.model.backends``), so that its form of the mask is made once,
+and not in every layer.
 """
 
 import dataclasses
@@ -10,19 +10,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llm_core.model.masks import Mask, distances, visible
+from llm_core.model.explicit import explicit_attention
+from llm_core.model.flex import block_mask, flexible_attention
+from llm_core.model.masks import Mask, dense_mask
+from llm_core.model.varlen import document_offsets, variable_length_attention
 
 
-def prepare_mask(mask: Mask, backend: str, device: torch.device) -> Mask:
-    """``mask`` with the form that ``backend`` wants."""
-    del backend
-    if mask.slopes_H is not None:
-        penalties_HTS = -mask.slopes_H[:, None, None] * distances(mask, device)
-        dense = penalties_HTS.masked_fill(~visible(mask, device), -torch.inf)
-    elif mask.plain and (mask.square or mask.length == 1):
-        return mask
-    else:
-        dense = visible(mask, device)
+def prepare_mask(mask: Mask, backend: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Mask:
+    """``mask`` with the form that ``backend`` wants. ``dtype``: what queries will have.
+
+    With a decoding state, the backend is one that knows more keys than queries, and for one query the plainest: there
+    is nothing left that a kernel could save.
+    """
+    if not mask.square and backend in ("flex", "varlen"):
+        backend = "explicit"
+    if mask.length == 1:
+        backend = "explicit"
+    mask = dataclasses.replace(mask, backend=backend)
+    if backend == "flex":
+        return dataclasses.replace(mask, block_mask=block_mask(mask, device))
+    if backend == "varlen":
+        offsets = None if mask.documents_BS is None else document_offsets(mask.documents_BS)
+        return dataclasses.replace(mask, offsets=offsets)
+    dense = dense_mask(mask, device)
+    if backend == "sdpa" and dense is not None:
+        # Its kernels add masks of their own type; others would be converted in every layer.
+        zeros = torch.zeros((), device=device, dtype=dtype)
+        dense = zeros.masked_fill(~dense, -torch.inf) if dense.dtype == torch.bool else dense.to(dtype)
     return dataclasses.replace(mask, dense=dense)
 
 
@@ -33,33 +47,35 @@ def attend(
 
     K key heads serve H query heads in equal groups. With ``softcap`` c, scores become c · tanh(score / c).
     """
+    if mask.backend == "explicit":
+        return explicit_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap)
+    if mask.backend == "flex":
+        return flexible_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap)
+    assert softcap is None, "choose_backend"
+    # The other kernels want one width; sdpa would write out all T × S scores instead. Zeros change no result.
+    width, widest = v_BKSE.shape[-1], max(q_BHTC.shape[-1], v_BKSE.shape[-1])
+    q_BHTC, k_BKSC, v_BKSE = (_widened(x, widest) for x in (q_BHTC, k_BKSC, v_BKSE))
+    kernel = variable_length_attention if mask.backend == "varlen" else _sdpa
+    return kernel(q_BHTC, k_BKSC, v_BKSE, mask, scale)[..., :width]
+
+
+def _widened(x: Tensor, width: int) -> Tensor:
+    """``x`` with zeros behind its last dimension, up to ``width``."""
+    return x if x.shape[-1] == width else functional.pad(x, (0, width - x.shape[-1]))
+
+
+def _sdpa(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, mask: Mask, scale: float) -> Tensor:
     groups = q_BHTC.shape[1] // k_BKSC.shape[1]
-    if softcap is not None:
-        return _explicit(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap)
     if groups > 1 and mask.dense is not None:
         # CUDA's fused kernels take a mask or grouped heads; with both, SDPA would write out all T × S scores.
-        k_BKSC, v_BKSE = (x.repeat_interleave(groups, dim=1) for x in (k_BKSC, v_BKSE))
+        k_BKSC, v_BKSC = (x.repeat_interleave(groups, dim=1) for x in (k_BKSC, v_BKSC))
         groups = 1
-    dense = mask.dense
     return functional.scaled_dot_product_attention(
         q_BHTC,
         k_BKSC,
-        v_BKSE,
-        attn_mask=dense if dense is None or dense.dtype == torch.bool else dense.to(q_BHTC.dtype),
-        # One new token sees everything before it; "causal" would align it with the first key.
-        is_causal=dense is None and mask.length > 1,
+        v_BKSC,
+        attn_mask=mask.dense,
+        is_causal=mask.dense is None,
         scale=scale,
         enable_gqa=groups > 1,
     )
-
-
-def _explicit(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSE: Tensor, mask: Mask, scale: float, softcap: float) -> Tensor:
-    groups = q_BHTC.shape[1] // k_BKSC.shape[1]
-    k_BHSC, v_BHSE = (x.repeat_interleave(groups, dim=1) for x in (k_BKSC, v_BKSE))
-    scores_BHTS = softcap * torch.tanh((q_BHTC @ k_BHSC.mT).float() * (scale / softcap))
-    if mask.dense is not None and mask.dense.dtype != torch.bool:
-        scores_BHTS = scores_BHTS + mask.dense
-    else:
-        seen = visible(mask, q_BHTC.device) if mask.dense is None else mask.dense
-        scores_BHTS = scores_BHTS.masked_fill(~seen, -torch.inf)
-    return scores_BHTS.softmax(dim=-1).to(v_BHSE.dtype) @ v_BHSE

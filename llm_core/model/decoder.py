@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.attending import prepare_mask
+from llm_core.model.backends import choose_backend
 from llm_core.model.block import Block
 from llm_core.model.context import Context, positions_in_documents
 from llm_core.model.cross_entropy import linear_cross_entropy
@@ -36,6 +37,8 @@ class Decoder(nn.Module):
     z_loss: float = 0.0
     loss_clamp: float | None = None
     """What training asks of the loss: see ``linear_cross_entropy``."""
+    attention_backend: str = "auto"
+    """What does the attention: see ``choose_backend``."""
 
     def __init__(self, spec: ModelSpec, vocab_size: int) -> None:
         super().__init__()
@@ -114,6 +117,10 @@ class Decoder(nn.Module):
             documents_BS = document_ids_BT
         context = Context(start, T, documents_BS, state=state, training=self.training)
         device = tokens_BT.device
+        backend = choose_backend(self.spec, device.type, self.attention_backend, gradients=torch.is_grad_enabled())
+        dtype = self.embedding.weight.dtype
+        if torch.is_autocast_enabled(device.type):
+            dtype = torch.get_autocast_dtype(device.type)
         for layer, block in zip(self.layers, self.blocks, strict=True):
             if layer.mixer not in ATTENDING:
                 continue
@@ -125,7 +132,7 @@ class Decoder(nn.Module):
                 keys = start + T if layer.window is None else min(start, layer.window - 1) + T
                 documents = None if documents_BS is None else documents_BS[:, start + T - keys :]
                 mask = Mask(T, keys, layer.window, documents, position.slopes(device))
-                context.masks[key] = prepare_mask(mask, "sdpa", device)
+                context.masks[key] = prepare_mask(mask, backend, device, dtype)
         return context
 
     def _embedded(self, tokens_BT: Tensor, context: Context) -> Tensor:

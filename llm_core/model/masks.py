@@ -1,6 +1,6 @@
 """Who may see whom: causality, windows and documents in one object, in the form that a backend wants.
 
-Q new tokens of this pass, S tokens that they may look at: the new ones, and those of a decoding state before them.
+T new tokens of this pass, S tokens that they may look at: the new ones, and those of a decoding state before them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Mask:
     """The keys that each query may see: none later, within ``window`` tokens, of its own document.
 
     Query t is token ``keys - length + t`` of the S = ``keys`` tokens. ``documents_BS`` is None where each row is one
-    document. A backend finds its form ready made: see ``prepare_mask`` in ``llm_core.model.attending``.
+    document. ``backend`` finds its form ready made: see ``prepare_mask`` in ``llm_core.model.attending``.
     """
 
     length: int
@@ -24,14 +24,15 @@ class Mask:
     documents_BS: Tensor | None  # noqa: N815
     slopes_H: Tensor | None  # noqa: N815
     """ALiBi: what a key loses in score for every token of distance."""
+    backend: str = "explicit"
     dense: Tensor | None = None
-    """SDPA: (B or 1, 1, T, S) bool, or with slopes (B or 1, H, T, S) to be added to the scores."""
+    """``sdpa``, ``explicit``: (B or 1, 1, T, S) bool, or (B or 1, 1 or H, T, S) to be added to the scores; None where
+    causality is all there is."""
     block_mask: BlockMask | None = None
-    """FlexAttention."""
+    """``flex``."""
     offsets: Tensor | None = None
-    """Variable-length kernels: where documents begin in the flattened batch, and its end; int32."""
-    longest: int = 0
-    """Variable-length kernels: tokens of the longest document, or an upper bound."""
+    """``varlen``: where documents begin in the flattened batch, in ascending order, then its end as often as it takes
+    to fill the tensor; int32."""
 
     @property
     def plain(self) -> bool:
@@ -63,3 +64,13 @@ def distances(mask: Mask, device: torch.device) -> Tensor:
     """(T, S): how many tokens a key stands before the query; negative for later ones. fp32."""
     keys_S = torch.arange(mask.keys, device=device, dtype=torch.float32)
     return keys_S[mask.keys - mask.length :, None] - keys_S
+
+
+def dense_mask(mask: Mask, device: torch.device) -> Tensor | None:
+    """What ``Mask.dense`` says: bool, or fp32 where there are slopes."""
+    if mask.slopes_H is not None:
+        penalties_HTS = -mask.slopes_H[:, None, None] * distances(mask, device)
+        return penalties_HTS.masked_fill(~visible(mask, device), -torch.inf)
+    if mask.plain and (mask.square or mask.length == 1):
+        return None
+    return visible(mask, device)

@@ -26,6 +26,7 @@ from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
 def test_flops_are_those_of_the_products(name: str) -> None:
     shape = named(name)
     built, x = build_model(shape, VOCAB), torch.zeros(2, 16, dtype=torch.long)
+    built.attention_backend = "explicit" if shape.attention_softcap else "sdpa"
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         built(x)
     # Windows are counted by what is seen, and SDPA's products go over the whole square.
@@ -68,6 +69,7 @@ def test_state_bytes(name: str) -> None:
 def saved_bytes(shape: ModelSpec, precision: str, rows: int, length: int) -> int:
     """Bytes that autograd keeps for the backward pass, without weights and their bf16 copies."""
     built = build_model(shape, VOCAB)
+    built.attention_backend = "sdpa"
     shapes = {tuple(p.shape) for p in built.parameters()} | {
         tuple(p.T.shape) for p in built.parameters() if p.ndim == 2
     }

@@ -1,0 +1,70 @@
+"""Which kernel does a model's attention: what each can do, and which one is taken where nobody asks for one.
+
+All of them compute the same, up to rounding (``tests/model/test_attending.py``), so the choice is no part of a result.
+"""
+
+from typing import Literal
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.model import ModelSpec
+
+RUNTIME_ONLY = True
+
+Backend = Literal["auto", "sdpa", "flex", "varlen", "explicit"]
+
+_SMALLEST_FLEX_WIDTH = 16
+
+
+def choose_backend(spec: ModelSpec, device: str, wanted: str = "auto", *, gradients: bool = True) -> str:
+    """The backend of attention over whole sequences on a ``device`` of this type; ``wanted`` if it can do the job.
+
+    - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of it
+      sees. Does everything, everywhere. On a CPU it is the fastest; it keeps all probabilities for the backward pass.
+    - ``sdpa``: torch's fused kernels. On CUDA the fastest for plain causal attention; a mask of documents or windows
+      costs them what it hides as well. Knows no softcap.
+    - ``flex``: FlexAttention (Dong et al., 2024), compiled for this very mask, skips what is hidden, and knows softcaps
+      and ALiBi. On a CPU it has no backward pass.
+    - ``varlen``: FlashAttention (Dao, 2023) over documents laid end to end. CUDA in bf16 or fp16 only, no softcap, no
+      ALiBi.
+
+    ``auto`` is ``explicit`` on a CPU; elsewhere ``sdpa`` for plain causal attention and ``flex`` for all else, since it
+    needs no bound on the number of documents. Raises ``PedigreeError`` for a backend that can't do what ``spec`` asks.
+    """
+    softcap = spec.attention_softcap is not None
+    attending = [layer for layer in spec.layers if layer.mixer in ("attention", "mla")]
+    alibi = any(layer.position == "alibi" for layer in attending)
+    narrow = spec.document_mask or any(layer.window is not None for layer in attending)
+    width = _narrowest_head(spec)
+    if wanted == "auto":
+        if device == "cpu":
+            return "explicit"
+        if device != "cuda" or width < _SMALLEST_FLEX_WIDTH:
+            return "explicit" if softcap else "sdpa"
+        return "flex" if softcap or alibi or narrow else "sdpa"
+    reasons = {
+        "explicit": [],
+        "sdpa": [("attention_softcap", softcap)],
+        "flex": [
+            ("training on a CPU", device == "cpu" and gradients),
+            (f"heads of less than {_SMALLEST_FLEX_WIDTH} channels", device != "cpu" and width < _SMALLEST_FLEX_WIDTH),
+        ],
+        "varlen": [
+            (f"a device of type {device}", device != "cuda"),
+            ("attention_softcap", softcap),
+            ("position alibi", alibi),
+        ],
+    }[wanted]
+    against = [reason for reason, holds in reasons if holds]
+    if against:
+        raise PedigreeError(
+            f"compute.attention_backend: {wanted} has no {' and no '.join(against)}; write auto, which takes "
+            f"{choose_backend(spec, device)} here"
+        )
+    return wanted
+
+
+def _narrowest_head(spec: ModelSpec) -> int:
+    widths = [layer.head_dim for layer in spec.layers if layer.mixer == "attention" and layer.head_dim is not None]
+    if spec.mla is not None and any(layer.mixer == "mla" for layer in spec.layers):
+        widths += [spec.mla.nope_dim + spec.mla.rope_dim, spec.mla.value_dim]
+    return min(widths, default=_SMALLEST_FLEX_WIDTH)
