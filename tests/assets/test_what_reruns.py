@@ -47,8 +47,8 @@ TRAINED = {stage.name for stage in GRAPH if stage.trains}
     [
         (
             "llm_core/train/loop.py",
-            "    weights = full_weights(",
-            "    # Another comment.\n    weights = full_weights(",
+            "    torch.manual_seed(",
+            "    # Another comment.\n    torch.manual_seed(",
         ),
         ("llm_core/train/loop.py", '"""Train to the end', '"""Run to the end'),
         (
