@@ -128,6 +128,7 @@ def preflight_table(report: Preflight) -> Table:
         table.add_row(f"memory: {name.replace('_', ' ')}", f"{size / 1e9:,.2f} GB")
     usable = f"of {report.usable_memory / 1e9:,.1f} GB usable ({report.device_memory / 1e9:,.0f} GB a device)"
     table.add_row("memory: in all", f"[bold]{report.memory.total / 1e9:,.2f} GB[/]", f"{usable}, {report.parallel}")
+    table.add_row("host: snapshot", f"{report.host_snapshot / 1e9:,.2f} GB", "from which checkpoints are written")
     table.add_section()
     table.add_row("FLOPs", f"{report.flops:.3g}", f"{report.flops_per_token:.3g} a token: {report.flops_convention}")
     if report.hours is not None and report.tokens_per_second is not None and report.peak_flops is not None:

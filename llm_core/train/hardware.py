@@ -43,6 +43,11 @@ class Hardware:
     fp8: bool = False
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether it has no other devices; its ranks then share the machine's memory."""
+        return self.name.startswith("CPU")
+
+    @property
     def usable_memory(self) -> int:
         """Bytes of a device that a run may plan with."""
         return int(self.memory * (1 - RESERVE_SHARE))

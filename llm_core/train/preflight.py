@@ -12,13 +12,14 @@ from llm_core.model.accounting import (
     FLOPS_CONVENTION,
     ParameterCount,
     activation_bytes_per_token,
-    block_parameters,
     flops_per_token,
-    logits_bytes_per_token,
+    layer_costs,
+    loss_bytes,
     parameter_count,
 )
+from llm_core.model.backends import choose_backend
 from llm_core.train.data import mean_sequence_length
-from llm_core.train.hardware import Hardware, hardware_of
+from llm_core.train.hardware import Hardware, hardware_of, reshards
 from llm_core.train.spec import TrainerSpec
 
 RUNTIME_ONLY = True
@@ -33,7 +34,9 @@ class Memory:
     """Bytes on one device at the fullest moment of a step, by what they hold.
 
     ``autocast_copies``: the matrices in bf16, which the backward pass needs once more. ``gathered``: what FSDP2 has
-    whole for the moment (the matrices outside the blocks, and two blocks: one at work, one on its way).
+    whole for the moment: the matrices outside the blocks in fp32, and of blocks either two (one at work, one on its
+    way) or all (``reshard_after_forward``), in bf16 where that is computed in. ``loss``: see ``loss_bytes``.
+    ``snapshot``: on a CPU, the copy that a checkpoint is written from.
     """
 
     weights: int
@@ -42,7 +45,8 @@ class Memory:
     autocast_copies: int
     gathered: int
     activations: int
-    logits: int
+    loss: int
+    snapshot: int
 
     @property
     def total(self) -> int:
@@ -54,6 +58,8 @@ class Memory:
 class Preflight:
     """Figures of the full run. FLOPs after ``flops_convention``; memory in bytes a device.
 
+    ``host_snapshot``: bytes of main memory, over all ranks, that checkpoints are written from while training goes on.
+
     ``hours`` is training alone at ``expected_mfu`` of the devices' peak; it and what follows from it are None where
     the peak is not known (a CPU).
     """
@@ -64,6 +70,7 @@ class Preflight:
     parallel: str
     parameters: ParameterCount
     memory: Memory
+    host_snapshot: int
     usable_memory: int
     device_memory: int
     sequence_length: int
@@ -94,9 +101,8 @@ def preflight(experiment: Experiment) -> Preflight:
     """
     compute, training = experiment.compute, experiment.training
     hardware = hardware_of(compute.target)
-    on_cpu = hardware.peak_flops is None and hardware.name.startswith("CPU")
     ranks = compute.ranks or hardware.devices
-    if ranks > hardware.devices and not on_cpu:
+    if ranks > hardware.devices and not hardware.on_cpu:
         raise PedigreeError(
             f"compute.ranks {ranks}: {hardware.name} has {hardware.devices} devices; set it to at most that"
         )
@@ -105,9 +111,15 @@ def preflight(experiment: Experiment) -> Preflight:
             f"training.batch_tokens {training.batch_tokens}: its {training.batch_size} sequences can't be shared "
             f"equally by {ranks} ranks; {_nearest_batches(training.batch_size, ranks, training.sequence_length)} can"
         )
+    if training.precision == "fp8" and not hardware.fp8:
+        raise PedigreeError(
+            f"training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on do); set "
+            "it to bf16"
+        )
+    choose_backend(experiment.model, "cpu" if hardware.on_cpu else "cuda", compute.attention_backend)
     # Ranks on a CPU share its memory.
-    usable = hardware.usable_memory // ranks if on_cpu else hardware.usable_memory
-    memory = estimate_memory(experiment, compute, ranks)
+    usable = hardware.usable_memory // ranks if hardware.on_cpu else hardware.usable_memory
+    memory = estimate_memory(experiment, compute, ranks, hardware)
     if memory.total > usable:
         raise PedigreeError(_too_large(experiment, hardware, ranks, memory, usable))
 
@@ -124,6 +136,7 @@ def preflight(experiment: Experiment) -> Preflight:
         parallel=compute.parallel,
         parameters=parameter_count(experiment.model, experiment.tokenizer.vocab_size),
         memory=memory,
+        host_snapshot=_state_bytes(experiment),
         usable_memory=usable,
         device_memory=hardware.memory,
         sequence_length=training.sequence_length,
@@ -166,41 +179,56 @@ def trainer_spec(experiment: Experiment, shards: Path, work: Path) -> TrainerSpe
     )
 
 
-def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int) -> Memory:
-    """Bytes on one of ``ranks`` devices, as ``llm_core.train`` trains: fp32 weights, gradients and two AdamW moments.
+def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, hardware: Hardware) -> Memory:
+    """Bytes on one of ``ranks`` devices, as ``llm_core.train`` trains: fp32 weights, gradients and moments.
 
     DDP holds all of them on every device. FSDP2 shards them; but while it accumulates gradients over micro-batches it
     keeps them whole, and reduces them once a step.
     """
     spec, vocab_size, training = experiment.model, experiment.tokenizer.vocab_size, experiment.training
-    count = parameter_count(spec, vocab_size)
-    total = count.total * FP32
-    sharded = compute.parallel == "fsdp2" and ranks > 1
-    shard = math.ceil(total / ranks) if sharded else total
-    gathered = 0
-    if sharded:
-        blocks = min(2, spec.n_layers) * block_parameters(spec)
-        gathered = (count.embedding + count.head + spec.d_model + blocks) * FP32
-    gradients = shard
-    if sharded:
-        gradients += total if _accumulation(experiment, compute, ranks) > 1 else gathered
+    count, costs = parameter_count(spec, vocab_size), layer_costs(spec)
+    blocks = [cost.parameters for cost in costs]
+    element = 4 if training.precision == "fp32" else 2
+    total, state = count.total * FP32, _state_bytes(experiment)
+    head = vocab_size * spec.d_model
+    # Autocast casts what is multiplied: the head, and of the blocks what FSDP2 does not gather in bf16 anyhow.
+    copies = 2 * (count.total - count.norms - (0 if spec.tie_embeddings else count.embedding))
+    weights, gathered, gradients = total, 0, total
+    if compute.parallel == "fsdp2" and ranks > 1:
+        outside = (count.total - sum(blocks)) * FP32
+        reshard = reshards(compute.reshard_after_forward, sum(blocks) * element, hardware.memory)
+        gathered = outside + element * (2 * max(blocks) if reshard else sum(blocks))
+        weights, state, copies = (math.ceil(size / ranks) for size in (total, state, 2 * head * ranks))
+        whole = total if _accumulation(experiment, compute, ranks) > 1 else outside + FP32 * 2 * max(blocks)
+        gradients = weights + whole
     tokens = _micro_batch(experiment, compute, ranks) * training.sequence_length
     activations = activation_bytes_per_token(
         spec,
         training.sequence_length,
         precision=training.precision,
         checkpointing=compute.activation_checkpointing,
+        every=compute.activation_checkpointing_every,
     )
-    matrices = count.total - count.norms - (0 if spec.tie_embeddings else count.embedding)
     return Memory(
-        weights=shard,
+        weights=weights,
         gradients=gradients,
-        optimizer=2 * shard,
-        autocast_copies=2 * matrices if training.precision == "bf16" else 0,
+        optimizer=state - weights,
+        autocast_copies=copies if element == 2 else 0,
         gathered=gathered,
         activations=tokens * activations,
-        logits=tokens * logits_bytes_per_token(vocab_size, training.precision),
+        loss=loss_bytes(spec, vocab_size, tokens, precision=training.precision),
+        snapshot=math.ceil(_state_bytes(experiment) / ranks) if hardware.on_cpu else 0,
     )
+
+
+def _state_bytes(experiment: Experiment) -> int:
+    """All that a checkpoint holds: weights, and two moments of each (Muon: one of the matrices in blocks)."""
+    spec = experiment.model
+    numbers = 3 * parameter_count(spec, experiment.tokenizer.vocab_size).total
+    if experiment.training.optimizer.kind == "muon":
+        parts = [part for cost in layer_costs(spec) for part in (cost.mixer, cost.feed_forward)]
+        numbers -= sum(part.matrices + part.idle for part in parts)
+    return numbers * FP32
 
 
 def _micro_batch(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:
@@ -226,7 +254,7 @@ def _too_large(experiment: Experiment, hardware: Hardware, ranks: int, memory: M
     )
     smallest: tuple[int, ComputeSpec] | None = None
     for compute in _thriftier(experiment.compute):
-        needed = estimate_memory(experiment, compute, ranks).total
+        needed = estimate_memory(experiment, compute, ranks, hardware).total
         if needed <= usable:
             return f"{text}; it would with {_changes(experiment.compute, compute)} ({needed / GB:.1f} GB)"
         if smallest is None or needed < smallest[0]:
@@ -244,14 +272,18 @@ def _too_large(experiment: Experiment, hardware: Hardware, ranks: int, memory: M
 def _thriftier(compute: ComputeSpec) -> Iterator[ComputeSpec]:
     """Ways to need less memory, from what costs least speed to what costs most."""
     spreads = ["ddp", "fsdp2"] if compute.parallel == "ddp" else ["fsdp2"]
+    modes = ["none", "selective", "every_nth", "full"]
     for parallel in spreads:
-        for checkpointing in [False, True][compute.activation_checkpointing :]:
+        for mode in modes[modes.index(compute.activation_checkpointing) :]:
+            same = mode == compute.activation_checkpointing
+            every = compute.activation_checkpointing_every if same else 2 if mode == "every_nth" else None
             micro_batch = compute.micro_batch
             while micro_batch >= 1:
                 yield compute.model_copy(
                     update={
                         "parallel": parallel,
-                        "activation_checkpointing": checkpointing,
+                        "activation_checkpointing": mode,
+                        "activation_checkpointing_every": every,
                         "micro_batch": micro_batch,
                     }
                 )
@@ -259,7 +291,11 @@ def _thriftier(compute: ComputeSpec) -> Iterator[ComputeSpec]:
 
 
 def _changes(before: ComputeSpec, after: ComputeSpec) -> str:
-    fields = ("micro_batch", "activation_checkpointing", "parallel")
+    fields = ("micro_batch", "activation_checkpointing", "activation_checkpointing_every", "parallel")
     changed = [name for name in fields if getattr(before, name) != getattr(after, name)]
-    texts = [f"compute.{name} {getattr(before, name)} → {getattr(after, name)}" for name in changed]
+    texts = [f"compute.{name} {_shown(getattr(before, name))} → {_shown(getattr(after, name))}" for name in changed]
     return ", ".join(texts) or "every setting as it is"
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value)
