@@ -6,11 +6,11 @@ from llm_core.errors import PedigreeError
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.guards import GRADIENT_SPIKE, LEFT_OUT, LOSS_SPIKE, REASONS, RollBackError
 from llm_core.train.metrics import LinesWriter
+from llm_core.train.spec import BAD_BATCHES
 from llm_core.train.suspects import WORST, documents_of, in_words, sequence_losses
 
 RUNTIME_ONLY = True
 
-BAD_BATCHES = "bad_batches.jsonl"
 _SPIKES = {REASONS[LOSS_SPIKE], REASONS[GRADIENT_SPIKE]}
 
 

@@ -5,10 +5,9 @@ import torch
 from llm_core.experiment.runtime import ProfileSpec
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.prefetch import Ready
+from llm_core.train.spec import PROFILE
 
 RUNTIME_ONLY = True
-
-PROFILE = "profile"
 
 
 class Profiler(Callback):

@@ -10,11 +10,9 @@ from llm_core.experiment.runtime import SamplesSpec
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.metrics import LinesWriter
 from llm_core.train.precision import autocast
-from llm_core.train.spec import TrainerSpec
+from llm_core.train.spec import SAMPLES, TrainerSpec
 
 RUNTIME_ONLY = True
-
-SAMPLES = "samples.jsonl"
 
 
 class Samples(Callback):

@@ -7,7 +7,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.tokens.loader import open_loader
-from llm_core.train.callbacks.bad_steps import BAD_BATCHES
+from llm_core.train.spec import BAD_BATCHES
 from tests.train.planted import plant
 from tests.train.runs import checkpoint_steps, records, run, trainer_spec, weights, write_shards
 from tests.train.test_loop import StopAfter

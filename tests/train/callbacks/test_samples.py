@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models
 from llm_core.experiment.runtime import SamplesSpec, TrackingSpec
 from llm_core.model.files import load_model
 from llm_core.tokens.reader import ShardReader
-from llm_core.train.callbacks.samples import SAMPLES
+from llm_core.train.spec import SAMPLES
 from tests.train.runs import model_spec, records, run, trainer_spec
 from tests.train.test_loop import StopAfter
 

@@ -80,7 +80,7 @@ def test_honest_runs_stay_far_above(tmp_path):
     spec = trainer_spec(tmp_path, 60)
     run(spec)
     nats = run_nats(open_loader(spec.shards, spec.training, 0))
-    assert min(record["loss"] for record in records(spec)) > 3 * 0.15 * nats
+    assert min(record["loss"] for record in records(spec)) > 3 * 0.2 * nats
 
 
 def test_compression_measures_the_text(tmp_path):
