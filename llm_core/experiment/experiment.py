@@ -9,6 +9,7 @@ from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
+from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
@@ -52,6 +53,11 @@ class Experiment(Spec):
                 f"tokenizer.vocab_size {self.tokenizer.vocab_size} does not fit shards.dtype {self.shards.dtype}: "
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
+        check_lengths(self.model, self.training)
+        if self.proxies:
+            check_lengths(self.proxies.model, self.proxies.training, "proxies.")
+            for name in self.proxies.variants:
+                check_lengths(self.proxies.variant(name), self.proxies.training, f"proxies.variants.{name}: proxies.")
         named = {source.name for source in self.raw.sources}
         check_branches(self.training, self.branches)
         trainings = {"training": self.training, **({"proxies.training": self.proxies.training} if self.proxies else {})}
@@ -68,6 +74,8 @@ class Experiment(Spec):
             f"{section}.mixture.weights": set(training.mixture.weights) if training.mixture else set()
             for section, training in trainings.items()
         }
+        if self.model.multi_token and self.training.superposition:
+            raise ValueError("training.superposition: does not go with model.multi_token, which predicts single tokens")
         for place, names in {"dedup.prefer": set(self.dedup.prefer), **mentioned}.items():
             unknown = sorted(names - named)
             if unknown:

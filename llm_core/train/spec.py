@@ -7,10 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Count, canonical
+from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
@@ -49,6 +50,11 @@ class TrainerSpec(SpreadSpec):
     name: str = "training"
     """What people see in a tracker."""
     tracking: TrackingSpec = TrackingSpec()
+
+    @model_validator(mode="after")
+    def _lengths(self) -> "TrainerSpec":
+        check_lengths(self.model, self.training)
+        return self
 
     @classmethod
     def of(cls, compute: ComputeSpec, **fields: Any) -> "TrainerSpec":

@@ -1,0 +1,26 @@
+"""What a model and the sequences that it is trained on must agree about."""
+
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.training import TrainingSpec
+
+RUNTIME_ONLY = True
+
+
+def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> None:
+    """``ValueError`` for windows and learned positions that do not go with ``training.sequence_length``.
+
+    ``place`` stands before the names of both sections in the message.
+    """
+    length = training.sequence_length
+    for layer in model.layers:
+        if layer.window is not None and layer.window > length:
+            raise ValueError(
+                f"{place}model: the window of layer {layer.index} is {layer.window} tokens, longer than a sequence "
+                f"({place}training.sequence_length {length}): make it {length} or less, leave it out, or train on "
+                "longer sequences"
+            )
+    if model.max_positions is not None and model.max_positions < length:
+        raise ValueError(
+            f"{place}model.max_positions {model.max_positions}: a sequence has {length} tokens "
+            f"({place}training.sequence_length); there must be a position for each"
+        )
