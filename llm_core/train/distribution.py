@@ -119,7 +119,9 @@ def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
     if world.size == 1:
         return model
     if spec.parallel == "ddp":
-        return DistributedDataParallel(model, gradient_as_bucket_view=True)
+        # Every parameter has a gradient in every micro-batch, also of experts that no token chose; and all ranks change
+        # buffers in the same way.
+        return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
     return _sharded(model, blocks, spec, world)
 
 

@@ -13,6 +13,7 @@ _KEPT = [
     _ATEN.mm.default,
     _ATEN.addmm.default,
     _ATEN._scaled_mm.default,
+    _ATEN._grouped_mm.default,
     _ATEN._scaled_dot_product_flash_attention.default,
     _ATEN._scaled_dot_product_efficient_attention.default,
     _ATEN._scaled_dot_product_cudnn_attention.default,
