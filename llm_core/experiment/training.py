@@ -90,6 +90,15 @@ class BatchPhase(Spec):
     batch_tokens: Count
 
 
+class SuperpositionSpec(Spec):
+    """Token superposition (Peng, Gigant and Quesnelle, 2026): the run begins with bags of tokens as positions."""
+
+    tokens: Annotated[int, Field(ge=2)]
+    """Tokens of a bag. A batch has as many tokens as ever, in so many fewer positions."""
+    steps: Count
+    """Steps with bags (the paper has 20% to 40% of the run); the others are ordinary ones."""
+
+
 class TrainingSpec(Spec):
     """What a run does to the weights. Where and how it runs (ranks, micro-batch, compile) is ``compute``."""
 
@@ -109,6 +118,11 @@ class TrainingSpec(Spec):
     """Training stops after the last whole batch within this budget."""
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
+    superposition: SuperpositionSpec | None = later(default=None, absent=None)
+    z_loss: Annotated[float, Field(ge=0)] = later(default=0.0, absent=0.0)
+    """What the square of a token's logsumexp counts beside its loss (Chowdhery et al., 2022: 1e-4)."""
+    loss_clamp: Positive | None = later(default=None, absent=None)
+    """Nats; a token with a larger loss has no gradient."""
     grad_clip: Positive | None = 1.0
     precision: Literal["fp32", "bf16", "fp8"] = "bf16"
     """``bf16`` is autocast; ``fp8`` is that with the products of the blocks in 8 bits, on GPUs that have them. Weights,
@@ -174,6 +188,23 @@ class TrainingSpec(Spec):
                 f"batch_schedule: batch_tokens {sizes}: the largest must be batch_tokens {self.batch_tokens}, and all "
                 f"must be multiples of sequence_length {self.sequence_length}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _bags(self) -> "TrainingSpec":
+        bags = self.superposition
+        if bags is None:
+            return self
+        phases = [(phase.from_step, phase.sequence_length) for phase in self.sequence_schedule]
+        lengths = {length for start, length in phases or [(0, self.sequence_length)] if start < bags.steps}
+        for length in sorted(lengths):
+            if length % bags.tokens or length < 2 * bags.tokens:
+                raise ValueError(
+                    f"superposition: a sequence of {length} tokens is no whole number of bags of {bags.tokens}, at "
+                    "least two"
+                )
+        if self.loss_clamp is not None:
+            raise ValueError("superposition: does not go with loss_clamp, which is about single tokens")
         return self
 
     @model_validator(mode="after")

@@ -38,13 +38,14 @@ def linear_cross_entropy(
     """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over targets but −100.
 
     ``cross_entropy`` is what is reported and compared; no gradient flows through it. ``objective`` is what is
-    differentiated, once. The two are equal unless one of the options is on:
+    differentiated, once. Targets may be (N, S): several of one softmax, each of which counts; −100 for fewer. The two
+    sums are equal unless one of the options is on:
 
     - ``softcap``: logits become ``softcap · tanh(logits / softcap)`` (Gemma 2: Gemma Team, 2024). Changes both.
     - ``z_loss``: adds ``z_loss · logsumexp²`` a token, which holds the softmax's denominator near 1 (PaLM: Chowdhery
       et al., 2022).
     - ``clamp``: a token whose cross-entropy is larger counts as ``clamp`` in the objective, without its z-loss: it has
-      no gradient at all.
+      no gradient at all. Not for several targets.
 
     Logits are made ``chunk`` tokens at a time, and so is their gradient, in the forward pass (as by Hsu et al., 2024,
     Liger): the backward pass only scales. Between the two, the gradients of ``x`` and of ``weight`` are held, the
@@ -54,6 +55,7 @@ def linear_cross_entropy(
     Raises ``IndexError`` or ``RuntimeError`` for a target that is no id (on CUDA, as a device assertion), and
     ``RuntimeError`` when the backward pass is asked for twice.
     """
+    assert clamp is None or targets_N.ndim == 1
     settings = _Settings(softcap, z_loss, clamp, chunk)
     if torch.is_grad_enabled() and (x_ND.requires_grad or weight_VD.requires_grad):
         objective, cross_entropy = _LinearCrossEntropy.apply(x_ND, weight_VD, targets_N, settings)
@@ -95,8 +97,10 @@ def _by_chunks(
     x_ND, weight_VD = x_ND.detach().to(dtype), weight_VD.detach().to(dtype)
     sums = torch.float64 if dtype == torch.float64 else torch.float32
     N, V = len(x_ND), len(weight_VD)
-    kept_N = targets_N != IGNORED
-    ids_N1 = torch.where(kept_N, targets_N, 0)[:, None]
+    targets_NS = targets_N.view(N, -1)
+    kept_NS = targets_NS != IGNORED
+    kept_N = kept_NS.any(dim=1)
+    ids_NS = torch.where(kept_NS, targets_NS, 0)
     losses_N = torch.empty(N, dtype=sums, device=x_ND.device)
     lse_N = torch.empty_like(losses_N)
     live_N1 = kept_N[:, None].clone()
@@ -110,7 +114,7 @@ def _by_chunks(
             logits_nV = x_nD @ weight_VD.T
             for part in _slices(chunk.start, chunk.stop, rows):
                 logits = logits_nV[part.start - chunk.start : part.stop - chunk.start]
-                losses_N[part], lse_N[part] = _softmax(logits, ids_N1[part], settings, sums, any(wanted))
+                losses_N[part], lse_N[part] = _softmax(logits, ids_NS[part], kept_NS[part], settings, sums, any(wanted))
             if settings.clamp is not None:
                 live_N1[chunk] &= (losses_N[chunk] <= settings.clamp)[:, None] | losses_N[chunk].isnan()[:, None]
             # Dead rows are left out here, where they are D wide, and not among the logits.
@@ -123,7 +127,8 @@ def _by_chunks(
     cross_entropy = losses_N.sum()
     objective = cross_entropy.clone() if settings.clamp is None else losses_N.clamp(max=settings.clamp).sum()
     if settings.z_loss:
-        objective = objective + settings.z_loss * torch.where(live_N1[:, 0], lse_N, 0).square().sum()
+        squares_N = torch.where(live_N1[:, 0], lse_N, 0).square() * kept_NS.sum(dim=1)
+        objective = objective + settings.z_loss * squares_N.sum()
     return objective, cross_entropy, x_grad_ND, weight_grad_VD
 
 
@@ -132,7 +137,7 @@ def _slices(start: int, stop: int, length: int) -> list[slice]:
 
 
 def _softmax(
-    logits_nV: Tensor, ids_n1: Tensor, settings: _Settings, sums: torch.dtype, gradient: bool
+    logits_nV: Tensor, ids_nS: Tensor, kept_nS: Tensor, settings: _Settings, sums: torch.dtype, gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropies and logsumexps (n,); where a ``gradient`` is wanted, it takes the logits' place."""
     capped_nV = logits_nV
@@ -142,11 +147,17 @@ def _softmax(
     # The largest probability is exp(largest logit - logsumexp). So no exponential is computed twice (on CPUs, torch.exp
     # is many times slower than what softmax does), and no probability that underflows is ever in a logarithm.
     lse_n = capped_nV.amax(-1).to(sums) - p_nV.amax(-1).log()
-    losses_n = lse_n - capped_nV.gather(1, ids_n1)[:, 0].to(sums)
+    losses_nS = lse_n[:, None] - capped_nV.gather(1, ids_nS).to(sums)
+    several = ids_nS.shape[1] > 1
+    losses_n = torch.where(kept_nS, losses_nS, 0).sum(dim=1) if several else losses_nS[:, 0]
     if gradient:
         if settings.z_loss:
             p_nV *= 1 + 2 * settings.z_loss * lse_n[:, None]
-        p_nV.scatter_add_(1, ids_n1, p_nV.new_full(ids_n1.shape, -1))
+        if several:
+            p_nV *= kept_nS.sum(dim=1, keepdim=True)
+            p_nV.scatter_add_(1, ids_nS, -kept_nS.to(sums))
+        else:
+            p_nV.scatter_add_(1, ids_nS, p_nV.new_full(ids_nS.shape, -1))
         if settings.softcap is not None:
             p_nV *= 1 - (capped_nV / settings.softcap).square()
         logits_nV.copy_(p_nV)

@@ -1,11 +1,13 @@
 """The decoder: blocks between an embedding and a head, as the specification says layer by layer."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.attending import prepare_mask
 from llm_core.model.backends import choose_backend
@@ -14,6 +16,7 @@ from llm_core.model.context import Context, positions_in_documents
 from llm_core.model.cross_entropy import linear_cross_entropy
 from llm_core.model.masks import Mask
 from llm_core.model.state import DecodingState
+from llm_core.model.superposition import mean_embedding
 from llm_core.registries import ABSOLUTE_POSITIONS, NORMS
 
 ATTENDING = ("attention", "mla")
@@ -29,6 +32,10 @@ class Losses(NamedTuple):
 
     objective: Tensor
     cross_entropy: Tensor
+
+
+def _is_moe(layer: LayerSpec) -> bool:
+    return layer.feed_forward == "moe"
 
 
 class Decoder(nn.Module):
@@ -68,6 +75,8 @@ class Decoder(nn.Module):
     ) -> Tensor | Losses:
         """Logits (B, T, V), or with ``targets_BT`` their losses.
 
+        Tokens and targets may be bags of tokens, (B, G, S), instead (``llm_core.model.superposition``).
+
         ``document_ids_BT`` is needed when the specification says ``document_mask`` (``ValueError`` otherwise), except
         with a ``state``, which knows of documents itself. A state is moved on by T tokens.
         """
@@ -92,12 +101,29 @@ class Decoder(nn.Module):
         objective, cross_entropy = linear_cross_entropy(
             x_BTD.flatten(0, 1),
             self.head_weight,
-            targets_BT.flatten(),
+            targets_BT.flatten(0, 1),
             softcap=self.spec.logit_softcap,
             z_loss=self.z_loss,
             clamp=self.loss_clamp,
         )
+        if self.training:
+            for mixture in self._mixtures():
+                objective = objective + mixture.collect()
         return Losses(objective, cross_entropy)
+
+    def _mixtures(self) -> list[Any]:
+        return [block.feed_forward for layer, block in zip(self.layers, self.blocks, strict=True) if _is_moe(layer)]
+
+    def after_step(self, total: Callable[[Tensor], Tensor], skipped: Tensor) -> None:
+        """What changes after an optimiser step beside the weights: the experts' selection biases.
+
+        ``total`` sums a tensor over the ranks; ``skipped`` (0-d) is not 0 where the step was left out.
+        """
+        mixtures = self._mixtures()
+        if mixtures:
+            counts_LX = total(torch.stack([mixture.take_counts() for mixture in mixtures]))
+            for mixture, counts_X in zip(mixtures, counts_LX, strict=True):
+                mixture.move_bias(counts_X, skipped)
 
     def context(self, tokens_BT: Tensor, document_ids_BT: Tensor | None, state: DecodingState | None) -> Context:
         """What all layers share in a pass over ``tokens_BT``."""
@@ -136,7 +162,7 @@ class Decoder(nn.Module):
         return context
 
     def _embedded(self, tokens_BT: Tensor, context: Context) -> Tensor:
-        x_BTD = self.embedding(tokens_BT)
+        x_BTD = self.embedding(tokens_BT) if tokens_BT.ndim == 2 else mean_embedding(self.embedding, tokens_BT)
         if self.spec.embedding_scale != 1:
             x_BTD = x_BTD * self.spec.embedding_scale
         if self.position is not None:

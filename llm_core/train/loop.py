@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
+from llm_core.model.superposition import bag_size, bagged
 from llm_core.registries import OPTIMIZERS, SCHEDULES
 from llm_core.tokens.batch_sizes import tokens_before
+from llm_core.tokens.loader import IGNORED
 from llm_core.train.callbacks.base import Run
 from llm_core.train.callbacks.chosen import chosen_callbacks
 from llm_core.train.checkpoints import Checkpoints, Progress
@@ -46,6 +48,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
 
     torch.manual_seed(spec.seed)
     model = build_model(spec.model, spec.vocab_size)
+    model.z_loss, model.loss_clamp = training.z_loss, training.loss_clamp
     assert_master_weights(model)
     spread_model = spread(model, spec, world)
     optimizer = OPTIMIZERS.load(training.optimizer.kind)(model, training.optimizer, world.device)
@@ -105,7 +108,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                 reason = torch.full((), float(LEFT_OUT), device=world.device)
             else:
                 seed_step(spec.seed, step, world.rank)
-                loss = world.total(_accumulate(spread_model, batch, spec, world))
+                loss = world.total(_accumulate(spread_model, batch, spec, world, bag_size(training, step)))
                 norm = _gradient_norm(run.model, training.grad_clip)
                 reason = run.guard.judge(loss, norm)
                 _update(run.optimizer, lr, skip=reason != GOOD)
@@ -131,23 +134,29 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
     return stopped
 
 
-def _accumulate(model: nn.Module, batch: Ready, spec: TrainerSpec, world: World) -> Tensor:
+def _accumulate(model: nn.Module, batch: Ready, spec: TrainerSpec, world: World, bag: int) -> Tensor:
     """Gradients of the mean objective over the whole batch, from this rank's rows; returns its part of the mean loss.
 
     Each target counts the same, however the batch is cut into ranks and micro-batches: losses are sums, divided by the
     number of targets of the whole batch. Ranks average their gradients where a sum is wanted: hence the world size.
+    ``bag``: tokens of a position, where it is more than one.
     """
-    # A micro-batch is so many of the longest sequences, or as many tokens in shorter ones.
-    micro_batch = spec.micro_batch * spec.training.sequence_length // batch.inputs_BT.shape[1]
+    parts: tuple[Tensor, Tensor, Tensor] = (batch.inputs_BT, batch.targets_BT, batch.document_ids_BT)
+    targets: Tensor | int = batch.targets
+    if bag > 1:
+        parts = bagged(*parts, bag)
+        targets = world.total((parts[1] != IGNORED).sum())
+    # A micro-batch is so many of the longest sequences, or as many positions in shorter ones.
+    micro_batch = spec.micro_batch * spec.training.sequence_length // parts[0].shape[1]
     starts = range(0, len(batch.inputs_BT), micro_batch)
     loss = torch.zeros((), device=world.device)
     for start in starts:
         rows = slice(start, start + micro_batch)
         with gradient_sync(model, last=start == starts[-1]):
             with autocast(spec.training.precision, world.device):
-                losses = model(batch.inputs_BT[rows], batch.targets_BT[rows], batch.document_ids_BT[rows])
-            (losses.objective / batch.targets * world.size).backward()
-        loss += losses.cross_entropy.detach() / batch.targets
+                losses = model(*(part[rows] for part in parts))
+            (losses.objective / targets * world.size).backward()
+        loss += losses.cross_entropy.detach() / targets
     return loss
 
 

@@ -1,0 +1,86 @@
+"""Settings of training in whole runs: each learns, is stopped and goes on bit for bit, and is cut up in any way."""
+
+import math
+
+import pytest
+
+from llm_core.experiment.training import BatchPhase, MuonSpec, OptimizerSpec, ScheduleSpec, SuperpositionSpec
+from llm_core.model.superposition import bag_size
+from llm_core.tokens.batch_sizes import tokens_before
+from tests.train.runs import finish, model_spec, records, run, trainer_spec, weights
+from tests.train.test_loop import StopAfter, losses
+
+GROWING = (BatchPhase(from_step=0, batch_tokens=128), BatchPhase(from_step=4, batch_tokens=256))
+SETTINGS = {
+    "adamw": {"optimizer": OptimizerSpec(kind="adamw", lr=0.01)},
+    "muon": {"optimizer": OptimizerSpec(kind="muon", lr=0.01, muon=MuonSpec(lr_ratio=2))},
+    "linear": {"schedule": ScheduleSpec(kind="linear", warmup_steps=2)},
+    "growing batches": {"batch_schedule": GROWING},
+    "superposition": {"superposition": SuperpositionSpec(tokens=4, steps=5)},
+    "z-loss and clamp": {"z_loss": 1e-3, "loss_clamp": 6.0},
+}
+
+
+@pytest.fixture
+def share_shards(tmp_path):
+    return lambda name, **changes: trainer_spec(
+        tmp_path, work=tmp_path / name, model=model_spec(document_mask=True), steps=12, **changes
+    )
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_stopped_run_goes_on_bitwise(share_shards, name):
+    straight, stopped = (share_shards(folder, training=SETTINGS[name]) for folder in ("straight", "stopped"))
+    run(straight)
+    for steps in (3, 3):
+        run(stopped, StopAfter(steps))
+    run(stopped)
+    assert weights(stopped) == weights(straight)
+    assert losses(stopped) == losses(straight)
+    assert losses(straight)[-1] < losses(straight)[0] - 0.1
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_micro_batches_change_nothing_but_rounding(share_shards, name):
+    whole, parts = (share_shards(str(size), training=SETTINGS[name], micro_batch=size) for size in (8, 3))
+    run(whole)
+    run(parts)
+    assert losses(parts) == pytest.approx(losses(whole), abs=2e-3 if name == "muon" else 1e-4)
+
+
+def test_two_ranks_agree_with_one(share_shards):
+    both = {**SETTINGS["muon"], **SETTINGS["superposition"]}
+    one, two = (share_shards(folder, training=both) for folder in ("one", "two"))
+    run(one)
+    finish(two, ranks=2)
+    assert losses(two) == pytest.approx(losses(one), abs=2e-3)
+
+
+def test_batches_that_grow_are_counted_in_tokens(share_shards):
+    spec = share_shards("work", training=SETTINGS["growing batches"])
+    run(spec)
+    assert spec.training.steps == 4 + (12 * 256 - 4 * 128) // 256
+    found = [record["tokens"] for record in records(spec)]
+    assert found == [tokens_before(spec.training, step + 1) for step in range(spec.training.steps)]
+    assert found[3:5] == [512, 768]
+
+
+def test_superposition_ends_in_ordinary_training(share_shards):
+    spec = share_shards("work", training=SETTINGS["superposition"])
+    run(spec)
+    assert [bag_size(spec.training, step) for step in (4, 5)] == [4, 1]
+    assert losses(spec)[0] == pytest.approx(math.log(300), abs=0.1)
+    assert {record["tokens"] for record in records(spec)} == {256 * step for step in range(1, 13)}
+
+
+def test_what_training_asks_of_the_loss_reaches_it(share_shards):
+    plain, stabilised = (
+        share_shards(folder, training=training) for folder, training in (("plain", {}), ("stable", {"z_loss": 1e-2}))
+    )
+    run(plain)
+    run(stabilised)
+    assert losses(plain)[0] == losses(stabilised)[0]  # what is reported is the cross-entropy
+    assert losses(plain)[1] != losses(stabilised)[1]
+    clamped = share_shards("clamped", training={"loss_clamp": 1.0})  # below every loss: nothing has a gradient
+    run(clamped)
+    assert {record["grad_norm"] for record in records(clamped)} == {0.0}
