@@ -1,0 +1,50 @@
+"""How fast each idea trains: measured apart from the runs, in turns, so that a busy moment meets all alike."""
+
+import json
+import statistics
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.quality.runs import Run, train
+from llm_core.train.metrics import METRICS, read_metrics
+
+STEPS = 24
+SKIPPED = 6
+"""Steps at the start that are not counted."""
+
+
+def tokens_per_second(
+    runs: Mapping[str, Run], shards: Path, vocab_size: int, rounds: int, home: Path
+) -> dict[str, float]:
+    """Name → median over ``rounds`` of tokens per second on one thread, without validation. Kept in ``home``."""
+    kept = home / "speed.json"
+    found: dict[str, list[float]] = json.loads(kept.read_bytes()) if kept.exists() else {}
+    missing = {name: run for name, run in runs.items() if len(found.get(name, [])) < rounds}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds if missing else 0):
+            # The baseline runs again beside ideas that were added later: only ratios of one time are worth something.
+            for name, run in (missing | {"baseline": runs["baseline"]}).items():
+                found.setdefault(name, []).append(measured(run, shards, vocab_size, Path(folder) / str(turn)))
+                print(f"round {turn + 1}: {name}: {found[name][-1]:,.0f} tokens a second", flush=True)
+    home.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(found))
+    return {name: statistics.median(found[name]) for name in runs}
+
+
+def measured(run: Run, shards: Path, vocab_size: int, home: Path) -> float:
+    """Tokens per second of a short run; with bags of tokens, half of it has them, and they count by their share."""
+    training, bags = run.training, run.training.superposition
+    changes = {
+        "tokens": STEPS * training.batch_tokens,
+        "schedule": training.schedule.model_copy(update={"warmup_steps": 0, "cooldown_steps": 0}),
+        "superposition": None if bags is None else bags.model_copy(update={"steps": STEPS // 2}),
+        "validate_every": STEPS,
+    }
+    spec = Run(run.name, run.model, training.model_copy(update=changes), run.seed).spec(shards, home, vocab_size)
+    train(spec)
+    seconds = [row["seconds"] for row in read_metrics(spec.work / METRICS)]
+    begins, ordinary = seconds[SKIPPED : STEPS // 2], seconds[STEPS // 2 + 1 :]
+    share = 0.5 if bags is None else bags.steps / training.steps
+    mean = share * statistics.median(begins) + (1 - share) * statistics.median(ordinary)
+    return training.batch_tokens / mean
