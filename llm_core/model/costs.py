@@ -135,6 +135,23 @@ def _plain(spec: ModelSpec, layer: LayerSpec) -> Cost:
     return Cost(matrices=2 * d * f, vectors=spec.bias and f + d, kept=d + 2 * f, products=f + d)
 
 
+def _moe(spec: ModelSpec, _layer: LayerSpec) -> Cost:
+    """``top_k`` experts and the shared ones work on a token; the matrices of the others are idle."""
+    moe = spec.moe
+    assert moe is not None
+    d, f, shared = spec.d_model, moe.d_ff, moe.shared * moe.d_ff
+    return Cost(
+        matrices=d * moe.experts + 3 * d * (moe.top_k * f + shared),
+        idle=3 * d * f * (moe.experts - moe.top_k),
+        vectors=(spec.bias and shared) and 2 * shared + d,
+        # Its input, and for each of its experts the same again, gate, up, silu(gate), the product, the result.
+        kept=d + moe.top_k * (2 * d + 4 * f) + (shared and d + 4 * shared),
+        # What the router reads and scores, and results in the order of tokens.
+        widened=d + 2 * moe.experts + moe.top_k * d,
+        products=moe.experts + moe.top_k * (2 * f + d) + (shared and 2 * shared + d),
+    )
+
+
 MIXER_COSTS: dict[str, Callable[[ModelSpec, LayerSpec, int], Cost]] = {
     "attention": attention,
     "mla": mla,
@@ -149,4 +166,5 @@ FEED_FORWARD_COSTS: dict[str, Callable[[ModelSpec, LayerSpec], Cost]] = {
     "gelu_tanh": _plain,
     "relu": _plain,
     "relu2": _plain,
+    "moe": _moe,
 }

@@ -13,7 +13,12 @@ DECAY_RATES = 1.0, 16.0
 TIME_STEPS = 0.001, 0.1
 """Mamba-2: the range of dt before tokens change it."""
 
-RESIDUAL_WRITERS = ("mixer.output.weight", "feed_forward.down.weight")
+RESIDUAL_WRITERS = (
+    "mixer.output.weight",
+    "feed_forward.down.weight",
+    "feed_forward.down",  # of all experts
+    "feed_forward.shared.down.weight",
+)
 """Matrices of a block whose product is added to the residual stream."""
 
 
@@ -21,7 +26,7 @@ RESIDUAL_WRITERS = ("mixer.output.weight", "feed_forward.down.weight")
 def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator | None = None) -> None:
     """Set every weight of ``model``, in the order of its parameters.
 
-    - norm weights: 1; biases: 0
+    - norm weights: 1; biases: 0; buffers (the selection biases of experts): 0
     - matrices and embeddings: normal, mean 0, standard deviation ``init_std``
     - the matrices that write into the residual stream (``RESIDUAL_WRITERS``): the same, divided by the square root of
       how many branches write into it, so that the stream's variance does not grow with depth
@@ -53,3 +58,5 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: torch.Generator | N
             parameter.zero_()
         else:
             raise ValueError(f"{name}: there is no rule for how to initialise it")
+    for buffer in model.buffers():
+        buffer.zero_()

@@ -84,6 +84,16 @@ MODELS: dict[str, dict[str, Any]] = {
         "n_layers": 4,
         "pattern": ({"mixer": "mamba2"}, {"mixer": "liv"}, {"mixer": "mla", "position": "nope"}, {"window": 5}),
     },
+    "moe": {
+        "feed_forward": "moe",
+        "d_ff": None,
+        "moe": {"experts": 5, "top_k": 2, "d_ff": 24},
+    },
+    "moe_after_dense": {
+        "moe": {"experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "score": "sigmoid", "scale": 2.5, "bias_rate": 0.01},
+        "pattern": ({}, {"feed_forward": "moe"}),
+        "bias": True,
+    },
     "far_rope": {"rope_scaling": {"kind": "llama3", "factor": 4.0, "original_length": 8}},
 }
 

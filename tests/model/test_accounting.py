@@ -7,7 +7,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.accounting import (
@@ -18,8 +18,14 @@ from llm_core.model.accounting import (
     state_bytes,
 )
 from llm_core.model.build import build_model
+from llm_core.model.feed_forwards import grouped
 from llm_core.model.state import new_state
 from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
+
+
+@register_flop_formula(torch.ops.pedigree.grouped_product)
+def grouped_flops(x_shape: tuple[int, int], weight_shape: tuple[int, int, int], *_: Any, **__: Any) -> int:
+    return 2 * x_shape[0] * weight_shape[1] * weight_shape[2]
 
 
 @pytest.mark.parametrize("name", MODELS)

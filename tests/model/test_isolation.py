@@ -10,6 +10,11 @@ DOCUMENTS = torch.tensor([[0] * 5 + [1] + [2] * 6 + [-1] * 2, [0] * 3 + [1] * 11
 """Two rows of 14 tokens; the second has its border elsewhere, the first ends in padding."""
 
 
+def equal(name: str, one: Tensor, other: Tensor) -> bool:
+    """To the last bit; but experts' products are rounded by how many tokens chose them."""
+    return torch.allclose(one, other, atol=1e-5, rtol=1e-5) if "moe" in name else torch.equal(one, other)
+
+
 def reach(built: nn.Module, x: Tensor, place: tuple[int, int], documents: Tensor | None) -> Tensor:
     """(B, T): how much the logits at ``place`` (row, column) depend on each token's embedding, by gradients."""
     seen: list[Tensor] = []
@@ -29,7 +34,7 @@ def test_documents_are_apart(name: str) -> None:
         other[row, changed] = (other[row, changed] + 7) % VOCAB
         same = torch.ones_like(x, dtype=torch.bool)
         same[row, changed] = False
-        assert torch.equal(built(other, document_ids_BT=DOCUMENTS)[same], before[same])
+        assert equal(name, built(other, document_ids_BT=DOCUMENTS)[same], before[same])
     for row, column in ((0, 4), (0, 5), (0, 9), (1, 2), (1, 12)):
         size = reach(built, x, (row, column), DOCUMENTS)
         own = torch.zeros_like(x, dtype=torch.bool)
@@ -57,7 +62,7 @@ def test_nothing_comes_from_the_future(name: str) -> None:
         other = x.clone()
         other[0, place] = (other[0, place] + 7) % VOCAB
         after = built(other)
-        assert torch.equal(after[:, :place], before[:, :place])
+        assert equal(name, after[:, :place], before[:, :place])
         assert ((after - before)[:, place].abs().amax(-1) > 1e-4).all()
         size = reach(built, x, (0, place), None)
         assert (size[0, place + 1 :] == 0).all()

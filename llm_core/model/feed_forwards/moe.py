@@ -1,0 +1,141 @@
+"""Mixture of experts: many feed-forwards, of which every token passes a few.
+
+Dimensions: N tokens of a micro-batch, X experts, A = N · top_k assignments of tokens to experts, F hidden width of an
+expert.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.feed_forwards.gated import SwiGLU
+from llm_core.model.feed_forwards.grouped import grouped_product
+
+
+class Routing(NamedTuple):
+    """What a forward pass in training leaves behind, until the decoder takes it."""
+
+    balance: Tensor
+    """The load-balancing loss, as a sum over tokens; fp32 scalar."""
+    counts_X: Tensor  # noqa: N815
+    """Assignments of each expert; int64."""
+
+
+class MixtureOfExperts(nn.Module):
+    """Σ weight · expert(x) over the ``top_k`` experts that a router chooses for each token, plus shared experts.
+
+    No expert has a capacity and no token is dropped: tokens are sorted by expert, and each product with all experts'
+    matrices is one grouped product (Gale et al., 2022). Experts are SwiGLUs without biases (Shazeer, 2020), stored as
+    (X, in, out). The router is fp32: its scores are a softmax over the experts (Mixtral: Jiang et al., 2024; OLMoE:
+    Muennighoff et al., 2024), or a sigmoid of each (DeepSeek-V3: DeepSeek-AI, 2024).
+
+    Two ways to keep the experts equally busy:
+
+    - ``balance_loss``: X · Σ over experts of (share of the assignments) · (mean probability), which is 1 at best, times
+      tokens and weight, is added to the objective (Fedus et al., 2021). Shares are those of a micro-batch on one rank:
+      this one loss depends on how a batch is cut into micro-batches.
+    - ``bias_rate``: a number for each expert is added to its score for the choice alone, and moves against its load
+      after every step by this much (Wang et al., 2024). Loads are those of the whole batch.
+    """
+
+    selection_bias: Tensor
+
+    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        moe = spec.moe
+        assert moe is not None
+        self.moe = moe
+        self.router = nn.Linear(spec.d_model, moe.experts, bias=False)
+        self.gate_up = nn.Parameter(torch.empty(moe.experts, spec.d_model, 2 * moe.d_ff))
+        self.down = nn.Parameter(torch.empty(moe.experts, moe.d_ff, spec.d_model))
+        width = {"feed_forward": "swiglu", "d_ff": moe.shared * moe.d_ff}
+        self.shared = SwiGLU(spec, layer.model_copy(update=width)) if moe.shared else None
+        if moe.bias_rate:
+            self.register_buffer("selection_bias", torch.zeros(moe.experts))
+        self.routing: Routing | None = None
+        self.counts_X: Tensor | None = None
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        x_ND = x_BTD.flatten(0, 1)
+        scores_NX = self._scores(x_ND)
+        experts_Nk, weights_Nk = self._choose(scores_NX)
+        y_ND = self._experts(x_ND, experts_Nk, weights_Nk)
+        if self.training:
+            # Only noted here, since this pass may be made again in the backward pass: see ``collect``.
+            self.routing = self._routing(scores_NX, experts_Nk)
+        y_BTD = y_ND.view(x_BTD.shape)
+        return y_BTD if self.shared is None else y_BTD + self.shared(x_BTD)
+
+    def collect(self) -> Tensor:
+        """The balancing loss of the forward pass that was just made; its counts are added to those of the step."""
+        assert self.routing is not None
+        balance, counts_X = self.routing
+        self.routing = None
+        self.counts_X = counts_X if self.counts_X is None else self.counts_X + counts_X
+        return balance
+
+    def take_counts(self) -> Tensor:
+        """(X,) int64: the assignments since the last call, on this rank."""
+        assert self.counts_X is not None
+        counts_X, self.counts_X = self.counts_X, None
+        return counts_X
+
+    @torch.no_grad()
+    def move_bias(self, counts_X: Tensor, skipped: Tensor) -> None:
+        """After an optimiser step with these assignments over all ranks; not where ``skipped`` (0-d) is not 0."""
+        if not self.moe.bias_rate:
+            return
+        counts_X = counts_X.float()
+        move_X = self.moe.bias_rate * (counts_X.mean() - counts_X).sign()
+        self.selection_bias += torch.where(skipped != 0, 0, move_X)
+
+    def _scores(self, x_ND: Tensor) -> Tensor:
+        with torch.autocast(x_ND.device.type, enabled=False):
+            logits_NX = functional.linear(_widened(x_ND), _widened(self.router.weight))
+        return logits_NX.softmax(dim=-1) if self.moe.score == "softmax" else logits_NX.sigmoid()
+
+    def _choose(self, scores_NX: Tensor) -> tuple[Tensor, Tensor]:
+        """The experts of each token, and what their results are multiplied by; (N, top_k) each."""
+        ranked_NX = scores_NX.detach()
+        if self.moe.bias_rate:
+            ranked_NX = ranked_NX + self.selection_bias
+        experts_Nk = ranked_NX.topk(self.moe.top_k, dim=-1).indices
+        weights_Nk = scores_NX.gather(1, experts_Nk)
+        if self.moe.normalise:
+            weights_Nk = weights_Nk / weights_Nk.sum(-1, keepdim=True).clamp(min=1e-20)
+        return experts_Nk, weights_Nk * self.moe.scale
+
+    def _experts(self, x_ND: Tensor, experts_Nk: Tensor, weights_Nk: Tensor) -> Tensor:
+        device = x_ND.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_ND.dtype
+        order_A = experts_Nk.flatten().argsort(stable=True)
+        ends_X = self._counts(experts_Nk).cumsum(0).to(torch.int32)
+        x_AD = x_ND.to(dtype)[order_A // self.moe.top_k]
+        gate_AF, up_AF = grouped_product(x_AD, self.gate_up.to(dtype), ends_X).chunk(2, dim=-1)
+        y_AD = grouped_product(functional.silu(gate_AF) * up_AF, self.down.to(dtype), ends_X)
+        # Back into the order of tokens, where a sum over each token's experts has one order of its own.
+        places_A = torch.empty_like(order_A)
+        places_A[order_A] = torch.arange(len(order_A), device=order_A.device)
+        y_NkD = y_AD[places_A].view(*experts_Nk.shape, -1)
+        return (y_NkD * weights_Nk[..., None]).sum(1).to(dtype)
+
+    def _counts(self, experts_Nk: Tensor) -> Tensor:
+        chosen_A = experts_Nk.flatten()
+        counts_X = torch.zeros(self.moe.experts, dtype=torch.int64, device=chosen_A.device)
+        return counts_X.scatter_add(0, chosen_A, torch.ones_like(chosen_A))
+
+    def _routing(self, scores_NX: Tensor, experts_Nk: Tensor) -> Routing:
+        counts_X = self._counts(experts_Nk)
+        shares_X = counts_X / experts_Nk.numel()
+        probabilities_NX = scores_NX / scores_NX.sum(-1, keepdim=True)
+        balance = self.moe.experts * (shares_X * probabilities_NX.mean(0)).sum()
+        return Routing(self.moe.balance_loss * len(scores_NX) * balance, counts_X)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
