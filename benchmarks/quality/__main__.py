@@ -117,7 +117,7 @@ def page(lines: Sequence[str], proxies: ProxySpec, seeds: Sequence[int], tokens:
 {model.n_layers} layers of {model.d_model} on `webmix_cc`, {training.tokens:,} tokens in {training.steps} steps,
 {len(seeds)} seeds (a seed changes the first weights and the order of the data). Figures are mean ± standard deviation
 over seeds; differences from the baseline are over the same seeds, ± their standard error. A difference within two of
-these is noise. Everything of one idea alone is as in `benchmarks/quality/base.yaml`: learning rates are those of the baseline.
+these is noise. What an idea alone is stands in `benchmarks/quality/base.yaml`; learning rates are the baseline's.
 `{COMMAND} --write docs/results/quality.md`; the runs on equal tokens took {spent / 60:.0f} minutes of one thread.
 
 {chr(10).join(lines)}
