@@ -186,9 +186,9 @@ def training(inputs: Inputs) -> Facts:
     warmup = f", {schedule['warmup_steps']} warm-up" if schedule["warmup_steps"] else ""
     cooldown = f", {schedule['cooldown_steps']} cooldown" if schedule["cooldown_steps"] else ""
     return [
-        ("Steps", f"{exact(stats['steps'])} of {short(config['batch_tokens'])} tokens"),
+        ("Steps", f"{exact(stats['steps'])} of {_phases(config, 'batch_schedule', 'batch_tokens')} tokens"),
         *_read(stats),
-        ("Sequence length", _lengths(config)),
+        ("Sequence length", _phases(config, "sequence_schedule", "sequence_length")),
         ("Optimiser", f"{optimizer['kind']}, decay {optimizer['weight_decay']:g}"),
         ("Schedule", f"{schedule['kind']}, peak {optimizer['lr']:g}{warmup}{cooldown}"),
         ("Precision", config["precision"]),
@@ -219,10 +219,11 @@ def _read(stats: Mapping[str, Any]) -> Facts:
     ]
 
 
-def _lengths(config: Mapping[str, Any]) -> str:
-    phases = config.get("sequence_schedule") or [{"from_step": 0, "sequence_length": config["sequence_length"]}]
+def _phases(config: Mapping[str, Any], schedule: str, field: str) -> str:
+    """A figure that may change with the steps."""
+    phases = config.get(schedule) or [{"from_step": 0, field: config[field]}]
     return ", ".join(
-        exact(phase["sequence_length"]) + (f" from step {exact(phase['from_step'] + 1)}" if phase["from_step"] else "")
+        exact(phase[field]) + (f" from step {exact(phase['from_step'] + 1)}" if phase["from_step"] else "")
         for phase in phases
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
 from llm_core.model.files import save_model
+from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.distribution import World
 from llm_core.train.spec import FINAL, SUMMARY, TrainerSpec
 
@@ -30,7 +31,8 @@ def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], pea
     folder = spec.work / FINAL
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        save_model(model, spec.model, spec.vocab_size, folder, step=steps, tokens=steps * spec.training.batch_tokens)
+        tokens = tokens_before(spec.training, steps)
+        save_model(model, spec.model, spec.vocab_size, folder, step=steps, tokens=tokens)
         (spec.work / SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
     except OSError as error:
         raise PedigreeError(

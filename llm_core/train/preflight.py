@@ -18,6 +18,7 @@ from llm_core.model.accounting import (
     parameter_count,
 )
 from llm_core.model.backends import choose_backend
+from llm_core.tokens.batch_sizes import batch_sizes, tokens_before
 from llm_core.train.data import mean_sequence_length
 from llm_core.train.hardware import Hardware, hardware_of, reshards
 from llm_core.train.spec import TrainerSpec
@@ -106,11 +107,12 @@ def preflight(experiment: Experiment) -> Preflight:
         raise PedigreeError(
             f"compute.ranks {ranks}: {hardware.name} has {hardware.devices} devices; set it to at most that"
         )
-    if training.batch_size % ranks:
-        raise PedigreeError(
-            f"training.batch_tokens {training.batch_tokens}: its {training.batch_size} sequences can't be shared "
-            f"equally by {ranks} ranks; {_nearest_batches(training.batch_size, ranks, training.sequence_length)} can"
-        )
+    for _, sequences in batch_sizes(training).phases:
+        if sequences % ranks:
+            raise PedigreeError(
+                f"training.batch_tokens {sequences * training.sequence_length}: its {sequences} sequences can't be "
+                f"shared equally by {ranks} ranks; {_nearest_batches(sequences, ranks, training.sequence_length)} can"
+            )
     if training.precision == "fp8" and not hardware.fp8:
         raise PedigreeError(
             f"training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on do); set "
@@ -125,7 +127,7 @@ def preflight(experiment: Experiment) -> Preflight:
 
     length = round(mean_sequence_length(training))
     per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, length)
-    tokens = training.steps * training.batch_tokens
+    tokens = tokens_before(training, training.steps)
     speed = None if hardware.peak_flops is None else ranks * hardware.peak_flops * compute.expected_mfu / per_token
     hours = None if speed is None else tokens / speed / 3600
     gpu_hours = None if hours is None else hours * ranks
