@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
+import llm_core.model.feed_forwards.grouped  # noqa: F401 (it defines the operator)
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.accounting import (
     activation_bytes_per_token,
@@ -18,7 +19,6 @@ from llm_core.model.accounting import (
     state_bytes,
 )
 from llm_core.model.build import build_model
-from llm_core.model.feed_forwards import grouped
 from llm_core.model.state import new_state
 from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
 
