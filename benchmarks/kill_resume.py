@@ -18,6 +18,7 @@ import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from llm_core.experiment.training import OptimizerSpec
 from llm_core.train.spec import TrainerSpec
@@ -29,7 +30,7 @@ TOLERANCE = 1e-5
 """Nats."""
 
 OPTIMIZERS = {"adamw": OptimizerSpec(lr=0.01), "muon": OptimizerSpec(kind="muon", lr=0.01)}
-LAYERS = {
+LAYERS: dict[str, dict[str, Any]] = {
     "attention": {},
     "MixAttention": {
         "n_layers": 4,
