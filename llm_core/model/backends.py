@@ -49,7 +49,7 @@ def choose_backend(spec: ModelSpec, device: str, wanted: str = "auto", *, gradie
             (f"heads of less than {_SMALLEST_FLEX_WIDTH} channels", device != "cpu" and width < _SMALLEST_FLEX_WIDTH),
         ],
         "varlen": [
-            (f"a device of type {device}", device != "cuda"),
+            (f"device of type {device}", device != "cuda"),
             ("attention_softcap", softcap),
             ("position alibi", alibi),
         ],

@@ -6,55 +6,7 @@ from torch.nn import functional
 
 from llm_core.model import decoder
 from llm_core.model.cross_entropy import linear_cross_entropy
-from tests.model.shapes import VOCAB, model, spec, tokens
-
-
-def test_the_future_changes_nothing_before_it() -> None:
-    built, x = model(spec(qk_norm=True)), tokens(2, 12)
-    changed = x.clone()
-    changed[:, 7] = (changed[:, 7] + 1) % VOCAB
-    before, after = built(x), built(changed)
-    torch.testing.assert_close(before[:, :7], after[:, :7], atol=0, rtol=0)
-    assert ((before[:, 7:] - after[:, 7:]).abs().amax(-1) > 1e-4).all()
-
-
-def test_gradients_reach_the_past_and_only_the_past() -> None:
-    built, x = model(spec()), tokens(1, 10)
-    seen: list[torch.Tensor] = []
-    built.embedding.register_forward_hook(lambda _module, _inputs, output: seen.append(output) or output.retain_grad())
-    built(x)[0, 6].square().sum().backward()
-    size = seen[0].grad[0].abs().sum(-1)
-    assert (size[:7] > 0).all()
-    assert (size[7:] == 0).all()
-
-
-def test_documents_do_not_see_each_other() -> None:
-    built, x = model(spec(document_mask=True)), tokens(1, 12)
-    documents = torch.tensor([[5] * 4 + [6] * 5 + [8] * 3])
-    changed = x.clone()
-    changed[0, 2] = (changed[0, 2] + 1) % VOCAB
-    before, after = built(x, document_ids_BT=documents), built(changed, document_ids_BT=documents)
-    torch.testing.assert_close(before[:, 4:], after[:, 4:], atol=0, rtol=0)
-    assert ((before[0, 2:4] - after[0, 2:4]).abs().amax(-1) > 1e-4).all()
-    # RoPE knows distances only: a document alone, at position 0, reads the same.
-    alone = built(x[:, 4:9], document_ids_BT=torch.zeros(1, 5, dtype=torch.long))
-    torch.testing.assert_close(before[:, 4:9], alone, atol=1e-4, rtol=1e-4)
-
-
-def test_document_gradients_stay_inside() -> None:
-    built, x = model(spec(document_mask=True)), tokens(1, 8)
-    seen: list[torch.Tensor] = []
-    built.embedding.register_forward_hook(lambda _module, _inputs, output: seen.append(output) or output.retain_grad())
-    built(x, document_ids_BT=torch.tensor([[0] * 3 + [1] * 5]))[0, 3:].square().sum().backward()
-    size = seen[0].grad[0].abs().sum(-1)
-    assert (size[:3] == 0).all()
-    assert (size[3:] > 0).all()
-
-
-def test_one_document_is_plain_causal_attention() -> None:
-    x = tokens(2, 9)
-    masked = model(spec(document_mask=True))(x, document_ids_BT=torch.zeros_like(x))
-    torch.testing.assert_close(masked, model(spec())(x), atol=1e-4, rtol=1e-4)
+from tests.model.shapes import model, spec, tokens
 
 
 def test_a_mask_without_documents_is_refused() -> None:

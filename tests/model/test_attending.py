@@ -1,0 +1,243 @@
+"""All backends compute the same; and which one is taken."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import flex_attention as flex_module
+from torch.nn.attention import varlen as varlen_module
+
+from llm_core.errors import PedigreeError
+from llm_core.model import cpu_attention, explicit, varlen
+from llm_core.model.attending import attend, prepare_mask
+from llm_core.model.backends import choose_backend
+from llm_core.model.masks import Mask
+from llm_core.model.positions.alibi import alibi_slopes
+from llm_core.model.varlen import document_offsets
+from tests.model.shapes import MODELS, model, named, spec, tokens
+
+CPU = torch.device("cpu")
+T = 22
+DOCUMENTS = torch.tensor([[0] * 9 + [1] * 8 + [-1] * 5, [3] * 1 + [4] * 13 + [5] * 8])
+
+every_model = pytest.mark.parametrize("name", MODELS)
+masked = pytest.mark.parametrize("document_mask", [False, True], ids=["plain", "documents"])
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention as plain operations: nothing is compiled, not even for the compiler that compiles nothing."""
+    monkeypatch.setattr(flex_module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+
+
+def backends(name: str, device: str, *, gradients: bool) -> list[str]:
+    """Those that can do what a model asks."""
+    possible = []
+    for backend in ("explicit", "sdpa", "flex", "varlen"):
+        try:
+            possible.append(choose_backend(named(name), device, backend, gradients=gradients))
+        except PedigreeError:
+            continue
+    return possible
+
+
+@every_model
+@masked
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_backends_agree(name: str, document_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of FlexAttention and SDPA against those of explicit products by blocks of eight queries."""
+    monkeypatch.setattr(explicit, "QUERIES", 8)
+    monkeypatch.setattr(cpu_attention, "QUERIES", 8)
+    built, x, found = model(named(name, document_mask=document_mask)), tokens(2, T), {}
+    documents = DOCUMENTS if document_mask else None
+    for built.attention_backend in backends(name, "cpu", gradients=False):
+        with torch.no_grad():
+            found[built.attention_backend] = built(x, document_ids_BT=documents)
+    assert len(found) >= 2
+    for backend, logits in found.items():
+        torch.testing.assert_close(logits, found["explicit"], atol=1e-4, rtol=1e-4, msg=backend)
+
+
+@every_model
+@masked
+def test_gradients_agree(name: str, document_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explicit, "QUERIES", 8)
+    monkeypatch.setattr(cpu_attention, "QUERIES", 8)
+    documents, gradients = DOCUMENTS if document_mask else None, []
+    for backend in backends(name, "cpu", gradients=True):
+        built = model(named(name, document_mask=document_mask))
+        built.attention_backend = backend
+        built(tokens(2, T), tokens(2, T, seed=1), documents).objective.backward()
+        gradients.append([parameter.grad for parameter in built.parameters()])
+    for other in gradients[1:]:
+        for expected, found in zip(gradients[0], other, strict=True):
+            torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@every_model
+@masked
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_backends_agree_on_cuda(name: str, document_mask: bool, dtype: torch.dtype) -> None:
+    """Losses and gradients with heads of 64 channels; in bf16 under autocast, with varlen."""
+    wide = {"d_model": 384 if name == "alibi" else 256, "head_dim": 64, "document_mask": document_mask}
+    shape = named(name, **wide)
+    x, y = (torch.randint(0, 50, (2, 256), device="cuda") for _ in range(2))
+    documents = (torch.arange(256, device="cuda") // 100).expand(2, -1)
+    found: dict[str, list[Tensor]] = {}
+    for backend in backends(name, "cuda", gradients=True):
+        if backend == "varlen" and dtype == torch.float32:
+            continue
+        built = model(shape).cuda()
+        with torch.no_grad():
+            for parameter in built.parameters():
+                parameter.mul_(0.3)
+        built.attention_backend = backend
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = built(x, y, documents).objective
+        loss.backward()
+        found[backend] = [loss, *(parameter.grad for parameter in built.parameters())]
+    tolerance = 1e-3 if dtype == torch.float32 else 5e-2
+    for values in found.values():
+        for a, b in zip(values, found["explicit"], strict=True):
+            assert (a - b).norm() <= tolerance * b.norm() + 1e-6
+
+
+def heads(rows: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Queries in four heads, keys and values in two; values are narrower."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (rows, 4, T, 8), (rows, 2, T, 8), (rows, 2, T, 6)
+    return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+
+
+MASKS = [
+    {},
+    {"window": 5},
+    {"documents_BS": DOCUMENTS},
+    {"documents_BS": DOCUMENTS, "window": 5},
+    {"window": T + 3},
+]
+
+
+def one_by_one(q: Tensor, k: Tensor, v: Tensor, from_N: Tensor, to_N: Tensor, *lengths: int, **options) -> Tensor:
+    """What varlen_attn computes: documents one after the other."""
+    assert lengths == (T, T)
+    assert torch.equal(from_N, to_N)
+    assert from_N.dtype == torch.int32
+    groups, (left, right), scale = q.shape[1] // k.shape[1], options["window_size"], options["scale"]
+    assert options.get("enable_gqa", False) == (groups > 1)
+    assert right == 0
+    mixed = torch.zeros_like(q)
+    for start, stop in zip(from_N.tolist(), from_N[1:].tolist(), strict=False):
+        part = slice(start, stop)
+        one = torch.ones(stop - start, stop - start, dtype=torch.bool)
+        seen = one.tril() if left < 0 else one.tril() & one.triu(-left)
+        qs, ks, vs = (x[part].transpose(0, 1).float() for x in (q, k, v))
+        scores = scale * qs @ ks.repeat_interleave(groups, 0).mT
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        mixed[part] = (weights @ vs.repeat_interleave(groups, 0)).transpose(0, 1).to(q.dtype)
+    return mixed
+
+
+@pytest.mark.parametrize("fields", MASKS)
+def test_variable_lengths_get_what_they_need(fields: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel itself is CUDA's; this is all around it."""
+    monkeypatch.setattr(varlen_module, "varlen_attn", one_by_one)
+    monkeypatch.setattr(varlen, "MEAN_DOCUMENT", 1)
+    q, k, v = heads(2, torch.bfloat16)
+    mask = Mask(T, T, **{"window": None, "documents_BS": None, "slopes_H": None, **fields})
+    expected, found = (
+        attend(x, y, z, prepare_mask(mask, backend, CPU, x.dtype), scale=0.3, softcap=None)
+        for backend, x, y, z in (("explicit", q.float(), k.float(), v.float()), ("varlen", q, k, v))
+    )
+    assert found.shape == (2, 4, T, 6)
+    torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.02)
+
+
+def test_variable_lengths_want_half_precision() -> None:
+    mask = prepare_mask(Mask(T, T, None, None, None), "varlen", CPU)
+    with pytest.raises(PedigreeError, match=r"bf16 or fp16, and not in torch\.float32"):
+        attend(*heads(2), mask, scale=0.3, softcap=None)
+
+
+def test_offsets_are_where_documents_begin() -> None:
+    documents = torch.tensor([[0] * 20 + [1] * 12, [1] * 30 + [-1] * 2])
+    offsets = document_offsets(documents).tolist()
+    assert offsets[:4] == [0, 20, 32, 62]
+    assert set(offsets[4:]) == {64}
+    assert len(offsets) == 2 + 64 // 16 + 1
+    with pytest.raises(RuntimeError, match="less than 16 tokens on average"):
+        document_offsets(torch.arange(32)[None])
+
+
+@pytest.mark.parametrize(
+    ("backend", "softcap"), [("sdpa", None), ("explicit", None), ("explicit", 4.0), ("flex", 4.0), ("varlen", None)]
+)
+def test_new_tokens_see_those_of_the_state(backend: str, softcap: float | None) -> None:
+    """With more keys than queries, whatever the backend: the last rows of what a whole pass gives."""
+    q, k, v = heads(2)
+    slopes = torch.tensor(alibi_slopes(4))
+    for fields in [*MASKS, {"documents_BS": DOCUMENTS, "slopes_H": slopes}, {"slopes_H": slopes, "window": 4}]:
+        fields = {"window": None, "documents_BS": None, "slopes_H": None, **fields}
+        whole = attend(q, k, v, prepare_mask(Mask(T, T, **fields), "explicit", CPU), scale=0.3, softcap=softcap)
+        for length in (1, 7):
+            new = prepare_mask(Mask(length, T, **fields), backend, CPU)
+            found = attend(q[:, :, -length:], k, v, new, scale=0.3, softcap=softcap)
+            torch.testing.assert_close(found, whole[:, :, -length:], atol=1e-5, rtol=1e-5)
+
+
+def test_a_mask_is_made_once_for_layers_of_a_kind() -> None:
+    built = model(named("mixattention", n_layers=8, document_mask=True))
+    context = built.context(tokens(2, T), DOCUMENTS, None)
+    assert len(context.masks) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "chosen"),
+    [
+        ({"document_mask": True}, "cpu", "explicit"),
+        ({}, "cuda", "sdpa"),
+        ({"document_mask": True}, "cuda", "flex"),
+        ({"pattern": ({"window": 3}, {})}, "cuda", "flex"),
+        ({"attention_softcap": 9.0}, "cuda", "flex"),
+        ({"position": "alibi"}, "cuda", "flex"),
+        ({"position": "alibi", "head_dim": 8}, "cuda", "sdpa"),
+        ({"attention_softcap": 9.0, "head_dim": 8}, "cuda", "explicit"),
+        ({"attention_softcap": 9.0}, "mps", "explicit"),
+        ({"document_mask": True}, "mps", "sdpa"),
+    ],
+)
+def test_what_auto_takes(changes: dict, device: str, chosen: str) -> None:
+    assert choose_backend(spec(**{"d_model": 64, **changes}), device) == chosen
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "wanted", "message"),
+    [
+        (
+            {"attention_softcap": 9.0},
+            "cuda",
+            "sdpa",
+            "sdpa has no attention_softcap; write auto, which takes flex here",
+        ),
+        ({}, "cpu", "flex", "flex has no training on a CPU; write auto, which takes explicit"),
+        ({"head_dim": 8}, "cuda", "flex", "flex has no heads of less than 16 channels; write auto, which takes sdpa"),
+        ({}, "cpu", "varlen", "varlen has no device of type cpu"),
+        (
+            {"attention_softcap": 9.0, "position": "alibi"},
+            "cuda",
+            "varlen",
+            "varlen has no attention_softcap and no position alibi",
+        ),
+    ],
+)
+def test_what_a_backend_cannot_do_is_refused(changes: dict, device: str, wanted: str, message: str) -> None:
+    with pytest.raises(PedigreeError, match=f"compute.attention_backend: {message}"):
+        choose_backend(spec(**{"d_model": 64, **changes}), device, wanted)
+
+
+def test_the_refusal_comes_before_the_forward_pass() -> None:
+    built: nn.Module = model(spec(attention_softcap=5.0))
+    built.attention_backend = "sdpa"
+    with pytest.raises(PedigreeError, match="attention_softcap"):
+        built(tokens(1, 4))
