@@ -112,6 +112,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                 norm = _gradient_norm(run.model, training.grad_clip)
                 reason = run.guard.judge(loss, norm)
                 _update(run.optimizer, lr, skip=reason != GOOD)
+                run.model.after_step(world.total, reason)
             end = run.figures.mark()
 
             progress.step, progress.data = step + 1, run.data.train.state(step + 1)

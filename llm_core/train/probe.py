@@ -63,6 +63,8 @@ def find_leak(
     """
     row = _richest(document_ids_BT) if document_mask else 0
     tokens_T, ids_T = inputs_BT[row], document_ids_BT[row]
+    if document_mask and len(ids_T.unique()) < 2:  # one document fills the row: cut it in two
+        ids_T = (torch.arange(len(ids_T), device=ids_T.device) >= len(ids_T) // 3).to(ids_T.dtype)
     changes = _changes(ids_T, document_mask)
     generator = torch.Generator().manual_seed(row)
     others_T = torch.randint(1, vocab_size, (len(tokens_T),), generator=generator).to(tokens_T.device)

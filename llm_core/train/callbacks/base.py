@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
+from llm_core.model.decoder import Decoder
 from llm_core.train.checkpoints import Progress
 from llm_core.train.data import Data
 from llm_core.train.distribution import World
@@ -63,7 +64,7 @@ class Run:
     spec: TrainerSpec
     world: World
     data: Data
-    model: nn.Module
+    model: Decoder
     optimizer: Optimizer
     guard: StepGuard
     figures: FigureReader

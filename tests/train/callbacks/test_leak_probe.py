@@ -91,6 +91,17 @@ def test_the_probe_can_be_turned_off_and_changes_nothing(tmp_path, monkeypatch):
     assert [line["loss"] for line in records(on)] == [line["loss"] for line in records(off)]
 
 
+def test_a_leak_is_found_where_every_row_is_one_document(tmp_path):
+    spec = trainer_spec(tmp_path, model=MASKED)
+    model = loop.build_model(MASKED, spec.vocab_size)
+    options = {"vocab_size": spec.vocab_size, "document_mask": True, "precision": "fp32", "micro_batch": 4}
+    inputs_BT = torch.randint(0, 300, (4, 33))
+    batch = inputs_BT[:, :-1], inputs_BT[:, 1:], torch.zeros(4, 32, dtype=torch.int32)
+    assert find_leak(model, *batch, **options) is None
+    model.register_forward_pre_hook(lambda _, inputs: (*inputs[:2], inputs[2] * 0))
+    assert find_leak(model, *batch, **options).what == "other documents"
+
+
 @pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
 def test_honest_batches_have_the_right_targets(tmp_path, packing):
     spec = trainer_spec(tmp_path, training={"packing": packing})
