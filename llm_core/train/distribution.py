@@ -119,9 +119,8 @@ def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
     if world.size == 1:
         return model
     if spec.parallel == "ddp":
-        # Every parameter has a gradient in every micro-batch, also of experts that no token chose; and all ranks change
-        # buffers in the same way.
-        return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
+        # Every parameter has a gradient in every micro-batch: those of experts that no token chose are 0.
+        return DistributedDataParallel(model, gradient_as_bucket_view=True)
     return _sharded(model, blocks, spec, world)
 
 

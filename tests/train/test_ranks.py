@@ -102,6 +102,19 @@ def test_fsdp2_in_bf16_stays_beside_one_process(spec, reshard):
     assert {str(tensor.dtype) for tensor in checkpoint_tensors(two, 12).values()} == {"torch.float32"}
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_experts_that_no_token_chooses_hold_nobody_up(spec, parallel):
+    """Of eight, on two ranks that see other tokens; and the biases that balance them are the same on all."""
+    moe = {"experts": 8, "top_k": 1, "d_ff": 16, "bias_rate": 0.01}
+    model = model_spec(feed_forward="moe", moe=moe)
+    one, two = spec("one", model=model), spec("two", model=model, parallel=parallel)
+    run(one)
+    assert on_ranks(2, go_on, two, 99) == [12] * 2
+    agree(two, one, 1e-4)
+    name = "weights/blocks.0.feed_forward.selection_bias"
+    assert checkpoint_tensors(two, 12)[name].equal(checkpoint_tensors(one, 12)[name])
+
+
 def test_dropout_follows_from_seed_step_and_rank(spec):
     model = model_spec(dropout=0.2)
     straight, stopped = (spec(name, model=model, steps=6) for name in ("straight", "stopped"))
