@@ -211,6 +211,9 @@ def _check_sections(spec: ModelSpec, layers: tuple[LayerSpec, ...]) -> None:
     for name, wanted in used.items():
         if wanted and getattr(spec, name) is None:
             raise ValueError(f"a layer is {name!r}: give the section '{name}'")
+        if not wanted and getattr(spec, name) is not None:
+            field = "feed_forward" if name == "moe" else "mixer"
+            raise ValueError(f"{name}: no layer has {field} {name!r}; say so, or leave the section out")
     if spec.mamba2 is not None and "mamba2" in mixers:
         inner = spec.mamba2.expand * spec.d_model
         if inner % spec.mamba2.head_dim:
@@ -218,5 +221,9 @@ def _check_sections(spec: ModelSpec, layers: tuple[LayerSpec, ...]) -> None:
         if (inner // spec.mamba2.head_dim) % spec.mamba2.groups:
             heads = inner // spec.mamba2.head_dim
             raise ValueError(f"mamba2: its {heads} heads are not a multiple of groups {spec.mamba2.groups}")
-    if spec.qk_norm and not mixers & {"attention"}:
-        raise ValueError("qk_norm: no layer has mixer 'attention'")
+    for name in ("qk_norm", "qkv_clip"):
+        if getattr(spec, name) and "attention" not in mixers:
+            raise ValueError(f"{name}: no layer has mixer 'attention'")
+    for name in ("attention_scale", "attention_softcap"):
+        if getattr(spec, name) and not mixers & {"attention", "mla"}:
+            raise ValueError(f"{name}: no layer attends")

@@ -85,6 +85,8 @@ def test_fresh_weights_are_those_of_the_paper() -> None:
         ({"mamba2": {"head_dim": 16, "groups": 3}}, "its 4 heads are not a multiple of groups 3"),
         ({"mamba2": None}, "give the section 'mamba2'"),
         ({"window": 8}, "window belongs to attention"),
+        ({"attention_softcap": 30.0}, "attention_softcap: no layer attends"),
+        ({"liv": {}}, "liv: no layer has mixer 'liv'"),
         ({"pattern": ({"share_kv": True},)}, "share_kv"),
     ],
 )

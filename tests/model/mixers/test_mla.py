@@ -83,3 +83,22 @@ def test_the_window_bounds_the_cache() -> None:
     state = new_state(built, 1, 50)
     built(tokens(1, 20), state=state)
     assert state.layers[0].keys.shape == (1, 1, 2, 11)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"mla": None}, "give the section 'mla'"),
+        ({"mixer": "attention"}, "mla: no layer has mixer 'mla'"),
+        ({"position": "alibi"}, "takes position 'rope' or 'nope'"),
+        ({"qk_norm": True}, "qk_norm: no layer has mixer 'attention'"),
+        ({"qkv_clip": 8.0}, "qkv_clip: no layer has mixer 'attention'"),
+        ({"n_heads": None, "n_kv_heads": None}, "needs n_heads"),
+        ({"mla": {**SECTION, "rope_dim": 5}}, "multiple of 2"),
+        ({"pattern": ({}, {"share_kv": True})}, "share_kv belongs to mixer 'attention'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_contradictions(changes: dict, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        spec(**{"mixer": "mla", "mla": SECTION, **changes})
