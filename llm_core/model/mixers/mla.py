@@ -40,7 +40,8 @@ class LatentAttention(nn.Module):
         self.kv_down = FusedLinear(spec.d_model, (self.rank, self.rope_dim), spec.bias)
         self.kv_norm = norm(self.rank, spec.norm_eps, spec.bias)
         # Rows are the keys without position of all heads, then the values of all heads.
-        self.kv_up = FusedLinear(self.rank, (self.n_heads * self.nope_dim, self.n_heads * self.value_dim), False)
+        self.expanded = self.n_heads * self.nope_dim, self.n_heads * self.value_dim
+        self.kv_up = FusedLinear(self.rank, self.expanded, bias=False)
         self.output = nn.Linear(self.n_heads * self.value_dim, spec.d_model, bias=spec.bias)
         self.position = POSITIONS.load(layer.position)(layer, self.rope_dim)
         self.mask_key = mask_key(self.window, None)
@@ -81,7 +82,7 @@ class LatentAttention(nn.Module):
         B, _, S, _ = latent_B1SR.shape
         k_BHSN, v_BHSE = (
             part.view(B, S, self.n_heads, -1).transpose(1, 2)
-            for part in self.kv_up(latent_B1SR[:, 0]).split(self.kv_up.parts, dim=-1)
+            for part in self.kv_up(latent_B1SR[:, 0]).split(self.expanded, dim=-1)
         )
         k_BHSC = torch.cat((k_BHSN, key_B1SP.expand(-1, self.n_heads, -1, -1)), dim=-1)
         q_BHTC = torch.cat((q_BHTN, q_BHTP), dim=-1)
@@ -90,7 +91,7 @@ class LatentAttention(nn.Module):
     def _absorbed(self, q_BH1N: Tensor, q_BH1P: Tensor, both_B1SC: Tensor, mask: Mask) -> Tensor:
         """The same for one query: q · (W k) = (Wᵀ q) · k, so all heads compare with the latents themselves, and the
         cache is never expanded."""
-        up_HNR, up_HER = (part.view(self.n_heads, -1, self.rank) for part in self.kv_up.weight.split(self.kv_up.parts))
+        up_HNR, up_HER = (part.view(self.n_heads, -1, self.rank) for part in self.kv_up.weight.split(self.expanded))
         q_BH1C = torch.cat((torch.einsum("bhtn,hnr->bhtr", q_BH1N, up_HNR), q_BH1P), dim=-1)
         latent_B1SR = both_B1SC[..., : self.rank]
         mixed_BH1R = attend(q_BH1C, both_B1SC, latent_B1SR, mask, scale=self.scale, softcap=self.softcap)
