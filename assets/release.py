@@ -1,4 +1,4 @@
-"""What people read."""
+"""What leaves the graph: pages for people, and the model for other programs."""
 
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
@@ -27,7 +27,7 @@ SHARED = ("llm_core/report/page.css", "llm_core/report/base.html", "llm_core/rep
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The data report and the training report."""
+    """The reports, and the model for others."""
     told = [*TOLD, "ablation_report"] if experiment.proxies else list(TOLD)
     return [
         Stage(
@@ -42,6 +42,18 @@ def stages(experiment: Experiment) -> list[Stage]:
             config={"title": experiment.name},
             bounds=experiment.checks,
             volatile=("*.html", "*.png"),
+        ),
+        Stage(
+            name="hf_export",
+            group="release",
+            description="The model and its tokenizer as a folder for transformers, where it has the architecture.",
+            build="llm_core.model.hf.stage:build",
+            checks="llm_core.model.hf.stage:checks",
+            gates=("same_weights",),
+            advice=("loads_in_transformers",),
+            inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
+            config={"model": experiment.model, "sequence_length": experiment.training.sequence_length},
+            bounds=experiment.checks,
         ),
         Stage(
             name="training_report",

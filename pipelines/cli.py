@@ -126,6 +126,46 @@ def preflight(
 
 
 @command
+def model(
+    name: Annotated[str, typer.Argument(help="A model by name (see docs/models.md), or an experiment.")] = "tiny",
+    vocab_size: Annotated[
+        int | None, typer.Option(help="Entries of the vocabulary; by default the experiment's, or 65,536.")
+    ] = None,
+    sequence_length: Annotated[
+        int | None, typer.Option(help="Tokens of a sequence; by default the experiment's, or 2,048.")
+    ] = None,
+) -> None:
+    """The layers of a model, and what it costs: parameters, FLOPs and cache. Nothing is built."""
+    from pipelines import show_model
+
+    console.print(show_model.page(show_model.described(name, vocab_size, sequence_length)))
+
+
+@command
+def export(
+    experiment: ExperimentName,
+    folder: Annotated[Path, typer.Argument(help="A new folder, for transformers' from_pretrained.")],
+    stage: Annotated[str, typer.Option(help="The training run to export.")] = "pretrained_model",
+    dtype: Annotated[str, typer.Option(help="Of the weights: fp32, as they were trained, or bf16.")] = "fp32",
+) -> None:
+    """Write a trained model and its tokenizer as a Hugging Face folder."""
+    from pipelines import exchange
+
+    print(exchange.export(open_session(experiment), stage, folder, dtype))
+
+
+@command
+def import_model(
+    folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json and safetensors.")],
+    out: Annotated[Path, typer.Argument(help="A new folder, for a model as the training stages leave it.")],
+) -> None:
+    """Turn a Hugging Face folder into a model folder of this project."""
+    from pipelines import exchange
+
+    print(exchange.import_model(folder, out))
+
+
+@command
 def why(
     what: Annotated[
         str | None, typer.Argument(help="A training run (stage or identity) with STEP; or a score, task/metric.")

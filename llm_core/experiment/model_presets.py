@@ -1,6 +1,6 @@
 """Models by name: fields of ``ModelSpec``. Sizes count without the vocabulary, which is the tokenizer's.
 
-``python -m llm_core.model.show NAME`` prints what a model has and costs.
+``pedigree model NAME`` prints what a model has and costs.
 """
 
 from typing import Any

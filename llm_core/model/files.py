@@ -11,6 +11,7 @@ from torch import nn
 from llm_core.errors import PedigreeError
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
+from llm_core.model.decoder import Decoder
 
 WEIGHTS = "model.safetensors"
 INFO = "model.json"
@@ -53,7 +54,7 @@ def read_info(folder: Path) -> tuple[ModelSpec, dict[str, Any]]:
     return spec, info
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Decoder, dict[str, Any]]:
     """The model in ``folder`` on ``device``, and ``model.json`` without its specification.
 
     Raises ``PedigreeError`` for files that are missing, cut short, altered by as much as a bit, or not of one model:

@@ -44,6 +44,7 @@ def test_the_whole_story_is_told() -> None:
         "eval_results",
         "generation_samples",
         "data_report",
+        "hf_export",
         "training_report",
     ]
     assert len([stage for stage in tiny if stage.name.startswith("proxy_runs/")]) >= 3

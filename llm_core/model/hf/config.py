@@ -18,6 +18,9 @@ REQUIRED = object()
 """For ``Key``: there is no default, the key must be there."""
 
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
 class UnsupportedError(ValueError):
     """A ``config.json`` asks for what this project's models don't have."""
 
@@ -40,11 +43,13 @@ class Part(Protocol):
         """Say in ``config`` what ``spec`` says, as far as that can be said."""
 
 
-def look_up(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key, None where there is none."""
+def look_up(config: Mapping[str, Any], key: str, absent: Any = None) -> Any:
+    """The value at a dotted key, ``absent`` where there is no such key."""
     value: Any = config
     for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
+        if not isinstance(value, Mapping) or name not in value:
+            return absent
+        value = value[name]
     return value
 
 
@@ -73,7 +78,8 @@ def said(spec: ModelSpec, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Key:
-    """A key of theirs that is a field of ours (``moe.experts`` is in a section). ``absent``: what no value means."""
+    """A key of theirs that is a field of ours (``moe.experts`` is in a section). ``absent``: what it means
+    that the key is not there, which is another thing than ``null``."""
 
     theirs: str
     ours: str
@@ -81,18 +87,14 @@ class Key:
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
-        value = look_up(config, self.theirs)
-        if value is None:
-            value = self.absent
+        value = look_up(config, self.theirs, self.absent)
         if value is REQUIRED:
             raise UnsupportedError(f"{self.theirs} is missing")
         put(fields.model, self.ours, value)
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        value = said(spec, self.ours)
-        if value is not None:
-            put(config, self.theirs, value)
+        put(config, self.theirs, said(spec, self.ours))
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,21 @@ class Written:
     def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
         """See ``Part``."""
         put(config, self.theirs, self.value)
+
+
+@dataclass(frozen=True)
+class Implied:
+    """A field of ours that all models of a family have, and that no key of theirs says."""
+
+    ours: str
+    value: Any
+
+    def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002
+        """See ``Part``."""
+        put(fields.model, self.ours, self.value)
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +199,12 @@ class Windows:
         width = config.get("sliding_window")
         if width is None or (self.switch is not None and not config.get(self.switch)):
             return
-        types = config.get("layer_types") if self.default is not None else None
+        types = _entries(config, "layer_types", len(fields.layers)) if self.default is not None else None
         for index, layer in enumerate(fields.layers):
             if types is not None:
-                sliding = types[index] == "sliding_attention"
+                sliding = types[index] == SLIDING
+                if not sliding and types[index] != FULL:
+                    raise UnsupportedError(f"layer_types: {types[index]!r} is unknown; known: {FULL!r}, {SLIDING!r}")
             else:
                 sliding = self.default is None or self.default(config, index)
             if sliding:
@@ -199,7 +218,7 @@ class Windows:
         if self.switch is not None:
             config[self.switch] = width is not None
         if self.default is not None:
-            config["layer_types"] = ["full_attention" if width is None else "sliding_attention" for width in widths]
+            config["layer_types"] = [FULL if width is None else SLIDING for width in widths]
 
 
 @dataclass(frozen=True)
@@ -215,7 +234,7 @@ class PerLayer:
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
-        found = look_up(config, self.theirs)
+        found = _entries(config, self.theirs, len(fields.layers))
         entries = self.default(config, len(fields.layers)) if found is None else found
         for entry, layer in zip(entries, fields.layers, strict=False):
             if entry not in self.values:
@@ -235,6 +254,14 @@ class PerLayer:
             )
             entries.append(next(alike, next(iter(self.values))))
         put(config, self.theirs, entries)
+
+
+def _entries(config: Config, key: str, n_layers: int) -> list[Any] | None:
+    """A list with an entry for each layer, or with more; None where there is none."""
+    entries = config.get(key)
+    if entries is not None and len(entries) < n_layers:
+        raise UnsupportedError(f"{key} has {len(entries)} entries for {n_layers} layers")
+    return list(entries) if entries is not None else None
 
 
 def read_fields(parts: tuple[Part, ...], always: Mapping[str, Any], config: Config, depth: str) -> dict[str, Any]:

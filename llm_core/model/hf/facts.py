@@ -46,7 +46,7 @@ def _of_layer(spec: ModelSpec, layer: LayerSpec) -> dict[str, Any]:
     if layer.feed_forward == "moe" and spec.moe is not None:
         section = spec.moe.model_dump(exclude={"balance_loss", "bias_rate"})
         found |= {f"moe.{name}": value for name, value in section.items()}
-        found["moe.bias"] = spec.moe.bias_rate > 0
+        found["moe.selection bias"] = spec.moe.bias_rate > 0
     elif layer.feed_forward is not None:
         found["d_ff"] = layer.d_ff
     return found

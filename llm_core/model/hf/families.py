@@ -2,25 +2,34 @@
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from llm_core.model.hf.family import Family, told
 from llm_core.model.hf.gemma2 import GEMMA2
 from llm_core.model.hf.gpt2 import GPT2
 from llm_core.model.hf.lfm2 import LFM2
 from llm_core.model.hf.llama import LLAMA, MISTRAL, QWEN3, SMOLLM3
 from llm_core.model.hf.mamba2 import MAMBA2
+from llm_core.model.hf.mixtral import MIXTRAL
 from llm_core.model.hf.mpt import MPT
 
-FAMILIES = (LLAMA, MISTRAL, QWEN3, SMOLLM3, GEMMA2, GPT2, MPT, LFM2, MAMBA2)
+FAMILIES = (
+    *(LLAMA, MISTRAL, QWEN3, SMOLLM3, GEMMA2, GPT2, MPT),
+    *(MIXTRAL, DEEPSEEK_V2, DEEPSEEK_V3, LFM2, MAMBA2),
+)
 
 
 def family_of(spec: ModelSpec) -> Family:
     """The first family that says all of ``spec``; raises ``PedigreeError`` with each one's reasons where none does."""
-    reasons = {family.name: family.reasons_against(spec) for family in FAMILIES}
     for family in FAMILIES:
-        if not reasons[family.name]:
+        if not family.reasons_against(spec):
             return family
-    lines = "\n".join(f"  {name}: {told(of_one)}" for name, of_one in reasons.items())
-    raise PedigreeError(f"no architecture of transformers is this model:\n{lines}")
+    raise PedigreeError(f"no architecture of transformers is this model:\n{why_none(spec)}")
+
+
+def why_none(spec: ModelSpec) -> str:
+    """A line for each family with what of ``spec`` it can't say; empty where one says all."""
+    reasons = {family.name: family.reasons_against(spec) for family in FAMILIES}
+    return "\n".join(f"{name}: {told(found)}" for name, found in reasons.items()) if all(reasons.values()) else ""
 
 
 def family_named(name: object) -> Family:

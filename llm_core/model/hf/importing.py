@@ -64,6 +64,8 @@ def _described(path: Path) -> tuple[Family, ModelSpec, int]:
         return family, family.read(config), vocab_size
     except UnsupportedError as error:
         raise PedigreeError(f"{path}: {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise PedigreeError(f"{path}: a value has not the type that it should have: {error}") from None
 
 
 def _joined(folder: Path, weight: Weight, theirs: list[Tensor], expected: Tensor) -> Tensor:

@@ -13,12 +13,17 @@ ALWAYS = {"mixer": "attention", "norm": "rmsnorm", "norm_placement": "pre", "fee
 SHAPE = (
     Key("hidden_size", "d_model"),
     Key("num_attention_heads", "n_heads"),
-    Key("num_key_value_heads", "n_kv_heads", absent=None),
     Key("rms_norm_eps", "norm_eps", absent=1e-6),
     Key("initializer_range", "init_std", absent=0.02),
     Fixed("hidden_act", "silu"),
 )
 """What nearly all families call alike."""
+
+
+def kv_heads(absent: int | None) -> Key:
+    """Heads of keys and values; what it means that the key is not there is different from family to family."""
+    return Key("num_key_value_heads", "n_kv_heads", absent)
+
 
 UNTIED = Key("tie_word_embeddings", "tie_embeddings", absent=False)
 
@@ -45,7 +50,14 @@ def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
 LLAMA = Family(
     name="llama",
     architecture="LlamaForCausalLM",
-    parts=(*DENSE, UNTIED, Key("head_dim", "head_dim", absent=None), Bias(("attention_bias", "mlp_bias")), Rope()),
+    parts=(
+        *DENSE,
+        kv_heads(None),
+        UNTIED,
+        Key("head_dim", "head_dim", absent=None),
+        Bias(("attention_bias", "mlp_bias")),
+        Rope(),
+    ),
     always=ALWAYS,
     outer=OUTER,
     block=_block,
@@ -55,7 +67,7 @@ LLAMA = Family(
 MISTRAL = Family(
     name="mistral",
     architecture="MistralForCausalLM",
-    parts=(*DENSE, UNTIED, Key("head_dim", "head_dim", absent=None), Windows(), Rope()),
+    parts=(*DENSE, kv_heads(8), UNTIED, Key("head_dim", "head_dim", absent=None), Windows(), Rope()),
     always=ALWAYS,
     outer=OUTER,
     block=_block,
@@ -70,7 +82,7 @@ QWEN3 = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
     parts=(
-        *(*DENSE, UNTIED, Key("head_dim", "head_dim", absent=128), Fixed("attention_bias", False)),
+        *(*DENSE, kv_heads(32), UNTIED, Key("head_dim", "head_dim", absent=128), Fixed("attention_bias", False)),
         *(Windows(switch="use_sliding_window", default=_upper_layers), Rope()),
     ),
     always={**ALWAYS, "qk_norm": True},
@@ -96,7 +108,12 @@ SMOLLM3 = Family(
     name="smollm3",
     architecture="SmolLM3ForCausalLM",
     parts=(
-        *(*DENSE, Key("tie_word_embeddings", "tie_embeddings", absent=True), Bias(("attention_bias", "mlp_bias"))),
+        *(
+            *DENSE,
+            kv_heads(4),
+            Key("tie_word_embeddings", "tie_embeddings", absent=True),
+            Bias(("attention_bias", "mlp_bias")),
+        ),
         *(NO_ROPE, Windows(switch="use_sliding_window", default=_without_positions), Rope(2_000_000.0)),
     ),
     always=ALWAYS,

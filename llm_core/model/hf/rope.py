@@ -47,8 +47,9 @@ class Rope:
             raise UnsupportedError(f"rope_type {kind!r}; known: default, {', '.join(names)}")
         defaults = {"beta_slow": 1.0, "beta_fast": 32.0}
         original = parameters.get("original_max_position_embeddings") or config.get("max_position_embeddings")
-        scaling = {"kind": kind, "factor": float(parameters["factor"]), "original_length": original}
-        for ours, theirs in names[kind].items():
+        # A linear scaling needs no length, and a configuration need not have one.
+        scaling = {"kind": kind, "original_length": original or 1}
+        for ours, theirs in {"factor": "factor", **names[kind]}.items():
             value = parameters.get(theirs, defaults.get(theirs))
             if value is None:
                 raise UnsupportedError(f"rope_scaling: {theirs} is missing")

@@ -35,6 +35,17 @@ _DENSE = {
 _SCALED = {"rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 16}
 _LLAMA3 = {**_SCALED, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _YARN = {**_SCALED, "rope_type": "yarn", "beta_fast": 8.0, "beta_slow": 1.0}
+_MLA = {
+    **_DENSE,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 12,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 6,
+    "v_head_dim": 10,
+    "first_k_dense_replace": 1,
+}
+_EXPERTS = {"n_routed_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 20, "n_shared_experts": 2}
+_MLA_YARN = {**_YARN, "mscale": 1.0, "mscale_all_dim": 1.0}
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,14 @@ CASES = [
         "mpt",
         {"d_model": 48, "n_heads": 6, "n_layers": 3, "max_seq_len": 64, "attn_config": {"clip_qkv": 2.0}},
     ),
+    Case("Mixtral, 2 of 4 experts", "mixtral", {**_DENSE, "num_local_experts": 4}),
+    Case(
+        "DeepSeek V2, query latent",
+        "deepseek_v2",
+        {**_MLA, **_EXPERTS, "q_lora_rank": 24, "routed_scaling_factor": 2.0},
+    ),
+    Case("DeepSeek V2, YaRN", "deepseek_v2", {**_MLA, **_EXPERTS, "q_lora_rank": None, "rope_parameters": _MLA_YARN}),
+    Case("DeepSeek V3", "deepseek_v3", {**_MLA, **_EXPERTS, "q_lora_rank": 24, "n_group": 1, "topk_group": 1}),
     Case(
         "LFM2",
         "lfm2",

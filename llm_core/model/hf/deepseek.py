@@ -1,0 +1,194 @@
+"""DeepSeek V2 and V3: latent attention, and after the first layers mixtures of experts with shared ones."""
+
+from dataclasses import dataclass
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Config, Fields, Fixed, Implied, Key, Part, UnsupportedError
+from llm_core.model.hf.experts import experts, mixture_of, shared_experts
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.llama import OUTER, UNTIED, whole_heads
+from llm_core.model.hf.rope import Rope
+from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Ordered, Weight, gated, weight
+
+
+@dataclass(frozen=True)
+class _DenseFirst:
+    """The first layers have a dense feed-forward, the others a mixture, whose settings ``parts`` are."""
+
+    parts: tuple[Part, ...]
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        dense = config.get("first_k_dense_replace") or 0
+        for layer in fields.layers[:dense]:
+            layer["feed_forward"] = "swiglu"
+        for layer in fields.layers[dense:]:
+            layer["feed_forward"] = "moe"
+        if dense < len(fields.layers):
+            for part in self.parts:
+                part.read(config, fields)
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        kinds = [layer.feed_forward for layer in spec.layers]
+        config["first_k_dense_replace"] = kinds.index("moe") if "moe" in kinds else len(kinds)
+        for part in self.parts:
+            part.write(spec, config)
+
+
+class _Groups:
+    """Groups of experts, which choose nothing where all of them are chosen."""
+
+    def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002
+        """See ``Part``."""
+        groups, chosen = config.get("n_group", 8), config.get("topk_group", 4)
+        if groups != chosen:
+            raise UnsupportedError(f"topk_group: {chosen} of {groups} groups of experts; only all can be taken over")
+
+    def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
+        """See ``Part``."""
+        config |= {"n_group": 1, "topk_group": 1}
+
+
+def _turned(before: int, nope: int, rope: int, heads: int) -> Ordered:
+    """Rows whose positions turn neighbours (2i, 2i + 1) there, and (i, i + P/2) here.
+
+    ``before`` rows, then for each head ``nope`` rows and ``rope`` ones; only the last are in another order.
+    """
+    pairs = [*range(0, rope, 2), *range(1, rope, 2)]
+    order = list(range(before))
+    for head in range(heads):
+        start = before + head * (nope + rope)
+        order += [start + row for row in range(nope)] + [start + nope + row for row in pairs]
+    return Ordered(tuple(order))
+
+
+def _keys_first(nope: int, value: int, heads: int) -> Ordered:
+    """Rows that are there each head's key, then its value; and here the keys of all heads, then the values."""
+    starts = range(0, heads * (nope + value), nope + value)
+    keys = [start + row for start in starts for row in range(nope)]
+    values = [start + nope + row for start in starts for row in range(value)]
+    return Ordered((*keys, *values))
+
+
+def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
+    mla = spec.mla
+    assert mla is not None
+    queries = _turned(0, mla.nope_dim, mla.rope_dim, layer.heads[0])
+    keys = _turned(mla.kv_rank, 0, mla.rope_dim, 1)
+    attending = [
+        weight("mixer.kv_down", "self_attn.kv_a_proj_with_mqa", form=keys),
+        weight("mixer.kv_norm", "self_attn.kv_a_layernorm"),
+        weight("mixer.kv_up", "self_attn.kv_b_proj", form=_keys_first(mla.nope_dim, mla.value_dim, layer.heads[0])),
+        weight("mixer.output", "self_attn.o_proj"),
+    ]
+    if mla.q_rank is None:
+        attending.append(weight("mixer.query_up", "self_attn.q_proj", form=queries))
+    else:
+        attending += [
+            weight("mixer.query_down", "self_attn.q_a_proj"),
+            weight("mixer.query_norm", "self_attn.q_a_layernorm"),
+            weight("mixer.query_up", "self_attn.q_b_proj", form=queries),
+        ]
+    if layer.feed_forward == "moe":
+        return [*LLAMA_NORMS, *attending, *_mixture(spec)]
+    return [*LLAMA_NORMS, *attending, *gated(layer, LLAMA_MLP)]
+
+
+def _mixture(spec: ModelSpec) -> list[Weight]:
+    moe = mixture_of(spec)
+    names = ("gate_proj", "up_proj", "down_proj")
+    weights = [weight("feed_forward.router", "mlp.gate")]
+    if moe.bias_rate > 0:
+        weights.append(Weight("feed_forward.selection_bias", ("mlp.gate.e_score_correction_bias",)))
+    weights += experts(moe, spec.d_model, "mlp.experts", names)
+    return weights + shared_experts(moe, "mlp.shared_experts", names)
+
+
+_ATTENTION = (
+    Key("hidden_size", "d_model"),
+    # All heads have keys of their own, so both keys say the same.
+    Key("num_key_value_heads", "n_heads", absent=None),
+    Key("num_attention_heads", "n_heads"),
+    Key("kv_lora_rank", "mla.kv_rank", absent=512),
+    Key("q_lora_rank", "mla.q_rank", absent=None),
+    Key("qk_nope_head_dim", "mla.nope_dim", absent=128),
+    Key("qk_rope_head_dim", "mla.rope_dim", absent=64),
+    Key("v_head_dim", "mla.value_dim", absent=128),
+    Key("intermediate_size", "d_ff"),
+    Key("initializer_range", "init_std", absent=0.02),
+    UNTIED,
+    # Norms of the latents have this in transformers whatever the key says.
+    Fixed("rms_norm_eps", 1e-6),
+    Implied("norm_eps", 1e-6),
+    Fixed("hidden_act", "silu"),
+    Fixed("attention_bias", False),
+    Fixed("moe_layer_freq", 1),
+    Rope(mscale=True),
+)
+
+_EXPERTS = (
+    Key("n_routed_experts", "moe.experts"),
+    Key("num_experts_per_tok", "moe.top_k"),
+    Key("moe_intermediate_size", "moe.d_ff"),
+    Key("n_shared_experts", "moe.shared"),
+    Key("routed_scaling_factor", "moe.scale", absent=1.0),
+)
+
+_ALWAYS = {"mixer": "mla", "norm": "rmsnorm", "norm_placement": "pre", "bias": False}
+
+
+def _limits(spec: ModelSpec) -> list[str]:
+    section = spec.moe
+    if section is not None and section.shared == 0 and any(layer.feed_forward == "moe" for layer in spec.layers):
+        return ["moe.shared 0: there is always a shared expert"]
+    return whole_heads(spec)
+
+
+DEEPSEEK_V2 = Family(
+    name="deepseek_v2",
+    architecture="DeepseekV2ForCausalLM",
+    parts=(
+        *_ATTENTION,
+        Fixed("mlp_bias", False),
+        _DenseFirst(
+            (
+                *_EXPERTS,
+                Implied("moe.score", "softmax"),
+                Implied("moe.normalise", False),
+                Fixed("norm_topk_prob", False),
+                Fixed("scoring_func", "softmax"),
+                Fixed("topk_method", "greedy"),
+            )
+        ),
+    ),
+    always=_ALWAYS,
+    outer=OUTER,
+    block=_block,
+    limits=_limits,
+)
+
+DEEPSEEK_V3 = Family(
+    name="deepseek_v3",
+    architecture="DeepseekV3ForCausalLM",
+    parts=(
+        *_ATTENTION,
+        Fixed("rope_interleave", True),
+        _DenseFirst(
+            (
+                *_EXPERTS,
+                Key("norm_topk_prob", "moe.normalise", absent=True),
+                Implied("moe.score", "sigmoid"),
+                Implied("moe.bias_rate", 0.001),
+                Fixed("scoring_func", "sigmoid"),
+                Fixed("topk_method", "noaux_tc"),
+                _Groups(),
+            )
+        ),
+    ),
+    always=_ALWAYS,
+    outer=OUTER,
+    block=_block,
+    limits=_limits,
+)

@@ -1,0 +1,57 @@
+"""Mixtures of experts under the names of others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llm_core.experiment.layers import MoESpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.weights import Rows, Weight, product, weight
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """All experts' matrices in one tensor (X, in, out); theirs are (out, in) each, expert by expert.
+
+    ``sizes``: the matrices of one expert that lie side by side in ours, by their numbers of outputs.
+    """
+
+    sizes: tuple[int, ...]
+
+    def join(self, theirs: Sequence[Tensor]) -> Tensor:
+        """See ``Form``."""
+        step = len(self.sizes)
+        return torch.stack([torch.cat(list(theirs[at : at + step])).mT for at in range(0, len(theirs), step)])
+
+    def split(self, ours: Tensor) -> list[Tensor]:
+        """See ``Form``."""
+        return [matrix for expert in ours for matrix in expert.mT.split(self.sizes)]
+
+
+def experts(moe: MoESpec, d_model: int, theirs: str, names: Sequence[str]) -> list[Weight]:
+    """The chosen experts, numbered below ``theirs``; ``names``: gate, up and down of one."""
+    gate, up, down = names
+    first = [f"{theirs}.{expert}.{name}.weight" for expert in range(moe.experts) for name in (gate, up)]
+    second = [f"{theirs}.{expert}.{down}.weight" for expert in range(moe.experts)]
+    return [
+        Weight("feed_forward.gate_up", tuple(first), Stacked((moe.d_ff, moe.d_ff))),
+        Weight("feed_forward.down", tuple(second), Stacked((d_model,))),
+    ]
+
+
+def shared_experts(moe: MoESpec, theirs: str, names: Sequence[str]) -> list[Weight]:
+    """The experts that every token passes, as one wide one."""
+    gate, up, down = (f"{theirs}.{name}" for name in names)
+    width = moe.shared * moe.d_ff
+    return [
+        *product("feed_forward.shared.gate_up", gate, up, bias=False, form=Rows((width, width))),
+        weight("feed_forward.shared.down", down),
+    ]
+
+
+def mixture_of(spec: ModelSpec) -> MoESpec:
+    """The section that a layer with experts has."""
+    assert spec.moe is not None
+    return spec.moe

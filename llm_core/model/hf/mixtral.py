@@ -1,0 +1,44 @@
+"""Mixtral: Llama with experts in every layer."""
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.hf.config import Implied, Key, Windows
+from llm_core.model.hf.experts import experts, mixture_of
+from llm_core.model.hf.family import Family
+from llm_core.model.hf.llama import ALWAYS, OUTER, SHAPE, UNTIED, kv_heads
+from llm_core.model.hf.rope import Rope
+from llm_core.model.hf.weights import LLAMA_NORMS, Weight, attention, weight
+
+
+def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
+    return [
+        *LLAMA_NORMS,
+        *attention(spec, layer, "self_attn"),
+        weight("feed_forward.router", "block_sparse_moe.gate"),
+        *experts(mixture_of(spec), spec.d_model, "block_sparse_moe.experts", ("w1", "w3", "w2")),
+    ]
+
+
+MIXTRAL = Family(
+    name="mixtral",
+    architecture="MixtralForCausalLM",
+    parts=(
+        *SHAPE,
+        kv_heads(8),
+        UNTIED,
+        Key("head_dim", "head_dim", absent=None),
+        Key("num_local_experts", "moe.experts", absent=8),
+        Key("num_experts_per_tok", "moe.top_k", absent=2),
+        Key("intermediate_size", "moe.d_ff"),
+        Key("router_aux_loss_coef", "moe.balance_loss", absent=0.001),
+        Implied("moe.shared", 0),
+        Implied("moe.score", "softmax"),
+        Implied("moe.normalise", True),
+        Implied("moe.scale", 1.0),
+        Windows(),
+        Rope(1_000_000.0),
+    ),
+    always={**ALWAYS, "feed_forward": "moe", "bias": False},
+    outer=OUTER,
+    block=_block,
+)

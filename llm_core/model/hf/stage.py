@@ -1,0 +1,58 @@
+"""The stage ``hf_export``: the trained model as a folder that ``transformers`` loads.
+
+Every plan asks the checks of what was made, so the module leaves torch to those who build.
+"""
+
+from typing import Any
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.graph.job import Job
+from llm_core.graph.stage import Check
+
+WHY_NOT = "why_not.txt"
+
+ROUNDING = 2e-7
+"""What a weight near 1 may lose by being stored as its distance from 1."""
+
+
+def build(job: Job, model: ModelSpec, sequence_length: int) -> dict[str, Any]:
+    """Write configuration, fp32 weights and tokenizer, and read them back.
+
+    For a model that is no architecture of ``transformers``: ``why_not.txt`` instead, with the reasons of each.
+    """
+    from llm_core.model.files import load_model, read_info
+    from llm_core.model.hf.exporting import export_folder
+    from llm_core.model.hf.families import why_none
+    from llm_core.model.hf.importing import import_folder
+
+    folder = job.path("model")
+    if read_info(folder)[0] != model:
+        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+    reasons = why_none(model)
+    if reasons:
+        (job.out / WHY_NOT).write_text(reasons + "\n", encoding="utf-8")
+        return {"model_type": None, "reasons": reasons.splitlines(), "largest_difference": 0.0}
+    network, _ = load_model(folder)
+    tokenizer = job.path("tokenizer", "tokenizer.json")
+    family = export_folder(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer)
+    back = import_folder(job.out).weights
+    difference = max(float((back[name] - tensor).abs().max()) for name, tensor in network.state_dict().items())
+    return {"model_type": family.name, "reasons": [], "largest_difference": difference}
+
+
+def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about exports)
+    """The folder holds the same weights; and there is one."""
+    kind, difference = stats["model_type"], stats["largest_difference"]
+    found = f"transformers loads it as {kind}" if kind else f"it is none of theirs: {'; '.join(stats['reasons'])}"
+    return [
+        Check(
+            "same_weights",
+            difference <= ROUNDING,
+            f"weights read back differ by at most {difference:.1e}",
+            value=difference,
+            bound=ROUNDING,
+        ),
+        Check("loads_in_transformers", kind is not None, found),
+    ]

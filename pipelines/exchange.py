@@ -1,0 +1,62 @@
+"""Models to and from Hugging Face folders, for the command line."""
+
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.plan import PlanItem
+from pipelines.session import Session
+
+TOKENIZER = "tokenizer"
+
+
+def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
+    """Write what the training run ``stage`` left, with its tokenizer, into ``folder``; returns a line about it."""
+    from llm_core.model.files import load_model
+    from llm_core.model.hf.exporting import DTYPES, export_folder
+
+    if dtype not in DTYPES:
+        raise PedigreeError(f"--dtype {dtype}: known: {', '.join(DTYPES)}")
+    _check_new(folder)
+    if stage not in session.graph or not session.graph[stage].trains:
+        runs = ", ".join(item.name for item in session.graph if item.trains)
+        raise PedigreeError(f"{session.experiment.name} has no training run {stage!r}; known: {runs}")
+    made = {item.stage: item for item in session.planner().plan({stage, TOKENIZER})}
+    trained, tokenizer = (_found(made[name], session.experiment.name) for name in (stage, TOKENIZER))
+    model, _ = load_model(trained)
+    family = export_folder(
+        model,
+        folder,
+        sequence_length=session.graph[stage].config["training"].sequence_length,
+        tokenizer=tokenizer / "tokenizer.json",
+        dtype=dtype,
+    )
+    return f"{folder}: {family.architecture}, {dtype}"
+
+
+def import_model(folder: Path, out: Path) -> str:
+    """Write the model of a Hugging Face folder as a model folder of ours; returns a line about it."""
+    from llm_core.model.build import build_model
+    from llm_core.model.files import save_model
+    from llm_core.model.hf.importing import import_folder
+
+    _check_new(out)
+    found = import_folder(folder)
+    model = build_model(found.spec, found.vocab_size, device="meta")
+    model.load_state_dict(found.weights, assign=True)
+    try:
+        save_model(model, found.spec, found.vocab_size, out)
+    except OSError as error:
+        raise PedigreeError(f"{out}: can't be written: {error.strerror}") from None
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return f"{out}: {found.spec.n_layers} layers, {count:,} parameters, vocabulary {found.vocab_size:,}"
+
+
+def _found(item: PlanItem, experiment: str) -> Path:
+    if item.artifact is None:
+        raise PedigreeError(f"there is no {item.stage} of {experiment} as it is now: {'; '.join(item.reasons)}")
+    return item.artifact.path
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PedigreeError(f"{folder}: is there already and not empty; name a new folder")

@@ -1,0 +1,138 @@
+"""A model as people see it in a terminal: its layers, and what it costs by formula."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.load import load_experiment
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.model_presets import MODELS
+from llm_core.model.accounting import (
+    LayerCost,
+    flops_per_token,
+    kv_cache_bytes_per_token,
+    layer_costs,
+    parameter_count,
+    state_bytes,
+)
+from pipelines.experiments import experiment_file
+
+VOCAB_SIZE = 65_536
+"""Of a model by name, which has no tokenizer."""
+
+SEQUENCE_LENGTH = 2_048
+
+LENGTHS = (2_048, 32_768)
+"""Tokens whose decoding state is told."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model, and what its costs depend on beside itself."""
+
+    name: str
+    spec: ModelSpec
+    vocab_size: int
+    sequence_length: int
+
+
+def described(name: str, vocab_size: int | None, sequence_length: int | None) -> Described:
+    """The model by that name, or that of the experiment; raises ``PedigreeError`` for neither."""
+    if name in MODELS:
+        spec = ModelSpec.model_validate({"preset": name})
+        return Described(name, spec, vocab_size or VOCAB_SIZE, sequence_length or SEQUENCE_LENGTH)
+    try:
+        path = experiment_file(name)
+    except PedigreeError as error:
+        raise PedigreeError(f"{error}\nmodels by name: {', '.join(sorted(MODELS))}") from None
+    experiment = load_experiment(path)
+    return Described(
+        experiment.name,
+        experiment.model,
+        vocab_size or experiment.tokenizer.vocab_size,
+        sequence_length or experiment.training.sequence_length,
+    )
+
+
+def page(model: Described) -> Group:
+    """Layers as a table, and the sums below."""
+    return Group(table(model), *map(Text, sums(model)))
+
+
+def table(model: Described) -> Table:
+    """Layers, those that are alike in one row."""
+    shown = Table(
+        title=f"{model.name}: d_model {model.spec.d_model:,}, {model.spec.n_layers} layers, "
+        f"vocabulary {model.vocab_size:,}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    shown.add_column("layers", no_wrap=True)
+    for name in ("mixer", "heads", "window", "position", "keys of", "feed-forward"):
+        shown.add_column(name)
+    for name in ("parameters", "cache a token"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    costs = layer_costs(model.spec, model.sequence_length)
+    rows = [
+        (_cells(model.spec, layer, cost), layer.index) for layer, cost in zip(model.spec.layers, costs, strict=True)
+    ]
+    for cells, group in groupby(rows, key=lambda row: row[0]):
+        numbers = [index for _, index in group]
+        shown.add_row(f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}", *cells)
+    return shown
+
+
+def _cells(spec: ModelSpec, layer: LayerSpec, cost: LayerCost) -> tuple[str, ...]:
+    return (
+        layer.mixer,
+        _heads(spec, layer),
+        f"{layer.window:,}" if layer.window else "",
+        layer.position if layer.mixer in ("attention", "mla") else "",
+        "" if layer.kv_from is None else f"layer {layer.kv_from}",
+        _feed_forward(spec, layer),
+        f"{cost.parameters:,}",
+        f"{2 * cost.mixer.cached:,} B" if cost.mixer.cached else "",
+    )
+
+
+def _heads(spec: ModelSpec, layer: LayerSpec) -> str:
+    if layer.mixer == "attention":
+        n_heads, n_kv_heads, head_dim = layer.heads
+        return f"{n_heads} / {n_kv_heads} of {head_dim}"
+    if layer.mixer == "mla" and spec.mla is not None:
+        return f"{layer.n_heads} from {spec.mla.kv_rank}"
+    if layer.mixer == "mamba2" and spec.mamba2 is not None:
+        heads = spec.mamba2.expand * spec.d_model // spec.mamba2.head_dim
+        return f"{heads} of {spec.mamba2.head_dim} × {spec.mamba2.state}"
+    return ""
+
+
+def _feed_forward(spec: ModelSpec, layer: LayerSpec) -> str:
+    if layer.feed_forward is None:
+        return ""
+    if layer.feed_forward == "moe" and spec.moe is not None:
+        shared = f" + {spec.moe.shared}" if spec.moe.shared else ""
+        return f"moe {spec.moe.top_k}{shared} of {spec.moe.experts} × {spec.moe.d_ff:,}"
+    return f"{layer.feed_forward} {layer.d_ff:,}"
+
+
+def sums(model: Described) -> list[str]:
+    """Parameters, FLOPs and decoding state, a line each."""
+    spec, count = model.spec, parameter_count(model.spec, model.vocab_size)
+    active = f", {count.active:,} for one token" if count.idle else ""
+    cached = kv_cache_bytes_per_token(spec)
+    states = "; ".join(f"{state_bytes(spec, length) / 1e6:,.1f} MB after {length:,}" for length in LENGTHS)
+    flops = flops_per_token(spec, model.vocab_size, model.sequence_length)
+    return [
+        f"parameters       {count.total:,}{active}; {count.without_embeddings:,} without embeddings",
+        f"training         {flops:.3g} FLOPs a token, in sequences of {model.sequence_length:,}",
+        f"decoding state   {cached:,} bytes a token in bf16; with windows and states {states} tokens",
+    ]

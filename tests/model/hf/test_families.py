@@ -1,0 +1,132 @@
+"""What a configuration of theirs says of a model of ours, and what it can't."""
+
+from typing import Any
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.model_presets import MODELS
+from llm_core.model.hf.config import UnsupportedError
+from llm_core.model.hf.facts import facts
+from llm_core.model.hf.families import FAMILIES, family_named, family_of, why_none
+from tests.model import shapes
+
+LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+def read(kind: str, **config: Any) -> ModelSpec:
+    return family_named(kind).read({**LLAMA, **config})
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("llama", "llama"),
+        ("multi_query", "qwen3"),
+        ("wide_heads", "llama"),
+        ("window", "mistral"),
+        ("nope_every_second", "smollm3"),
+        ("gpt2", "gpt2"),
+        ("far_rope", "llama"),
+    ],
+)
+def test_the_first_family_that_says_all_is_chosen(name: str, family: str) -> None:
+    spec = shapes.named(name, **({"n_kv_heads": 4} if name == "gpt2" else {}))
+    chosen = family_of(spec)
+    assert chosen.name == family
+    assert facts(chosen.read(chosen.write(spec))) == facts(spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mixattention", "share_kv True would be False"),
+        ("reordered", "norm_placement reordered is not pre"),
+        ("sinusoidal", "added positions sinusoidal"),
+    ],
+)
+def test_what_no_family_has_is_told_for_each(name: str, reason: str) -> None:
+    with pytest.raises(PedigreeError, match="no architecture of transformers is this model") as caught:
+        family_of(shapes.named(name))
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split(":")[0] for line in lines] == [family.name for family in FAMILIES]
+    assert reason in str(caught.value)
+
+
+def test_training_alone_does_not_matter() -> None:
+    spec = shapes.spec(dropout=0.1, document_mask=True, init_std=0.5)
+    assert family_of(spec).name == "llama"
+    assert facts(spec) == facts(shapes.spec())
+
+
+def test_modules_for_further_tokens_are_no_part_of_any_family() -> None:
+    assert "multi_token" in why_none(shapes.spec(multi_token={"depth": 1}))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_by_name_is_answered(name: str) -> None:
+    expected = {"llama3_0.69b", "llama3_1b", "tiny_llama3", "lfm2_1b", "tiny_lfm2"}
+    assert (why_none(ModelSpec.model_validate({"preset": name})) == "") == (name in expected)
+
+
+def test_angles_decide_and_not_how_they_are_said() -> None:
+    ntk = shapes.spec(rope_scaling={"kind": "ntk", "factor": 2.0, "original_length": 8})
+    written = family_of(ntk).write(ntk)
+    assert written["rope_theta"] == pytest.approx(10_000 * 2 ** (8 / 6))
+    assert "rope_scaling" not in written
+    old = read("llama", rope_theta=5e5, rope_scaling={"type": "linear", "factor": 2.0})
+    new = read("llama", rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5})
+    assert facts(old) == facts(new)
+
+
+def test_windows_by_layer() -> None:
+    windows = {"use_sliding_window": True, "sliding_window": 7}
+    spec = read("qwen3", **windows, max_window_layers=2)
+    assert [layer.window for layer in spec.layers] == [None, None, 7, 7]
+    spec = read("qwen3", **windows, layer_types=["sliding_attention", "full_attention"] * 2)
+    assert spec.pattern == ({"window": 7}, {})
+    assert [layer.window for layer in read("qwen3", sliding_window=7).layers] == [None] * 4
+    gemma = read("gemma2", sliding_window=5)
+    assert [layer.window for layer in gemma.layers] == [5, None, 5, None]
+    smol = read("smollm3", **windows)
+    assert [(layer.position, layer.window) for layer in smol.layers] == [("rope", None)] * 3 + [("nope", 7)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        ("llama", {"hidden_act": "gelu"}, "hidden_act is 'gelu'; only 'silu'"),
+        ("llama", {"attention_bias": True}, "attention_bias and mlp_bias differ"),
+        ("llama", {"hidden_size": None}, "d_model"),
+        ("llama", {"num_hidden_layers": None}, "num_hidden_layers is None"),
+        ("llama", {"num_attention_heads": 5}, "not a multiple of n_heads 5"),
+        ("llama", {"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, "rope_type 'longrope'"),
+        ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "low_freq_factor is missing"),
+        ("llama", {"rope_scaling": {"rope_type": "linear"}}, "rope_scaling: factor is missing"),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "mscale": 0.7}}, "mscale"),
+        ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ("gemma2", {"sliding_window": 4, "layer_types": ["full_attention"]}, "layer_types has 1 entries for 4 layers"),
+        ("gemma2", {"sliding_window": 4, "layer_types": ["chunked_attention"] * 4}, "'chunked_attention' is unknown"),
+        ("smollm3", {"no_rope_layers": [1, 2, 1, 1]}, "no_rope_layers: 2 is unknown"),
+        ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        ("deepseek_v3", {"rms_norm_eps": 1e-5}, "rms_norm_eps is 1e-05"),
+        ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "attn_config": {"alibi": False}}, "attn_config.alibi"),
+        ("mamba2", {"num_heads": 8, "head_dim": 8, "time_step_limit": [0.0, 1.0]}, "time_step_limit"),
+        ("mamba2", {"num_heads": 9, "head_dim": 8}, "num_heads · head_dim is 72"),
+    ],
+)
+def test_what_a_model_here_has_not_is_refused(kind: str, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        read(kind, **config)
+
+
+def test_unknown_architectures_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(PedigreeError, match=r"model_type 'bert' can't be taken over; known: llama, mistral"):
+        family_named("bert")

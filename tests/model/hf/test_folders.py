@@ -1,0 +1,158 @@
+"""Folders of theirs that are damaged or hold something else, and folders of ours as they are written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
+from torch import Tensor
+
+from llm_core.errors import PedigreeError
+from llm_core.model.hf.exporting import export_folder
+from llm_core.model.hf.importing import import_folder
+from tests.model import shapes
+
+SHAPE = shapes.spec(tie_embeddings=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    export_folder(shapes.model(SHAPE), tmp_path / "model", sequence_length=64)
+    return tmp_path / "model"
+
+
+def edit(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+NORM, QUERY = "model.layers.1.input_layernorm.weight", "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(NORM), f"no weights {NORM}, which config.json asks for"),
+        (lambda t: t.update(more=torch.ones(2)), "config.json says nothing of the weights more"),
+        (lambda t: t[NORM].fill_(torch.nan), f"{NORM}: values that are not finite"),
+        (
+            lambda t: t.update({NORM: torch.ones(3)}),
+            r"input_layernorm.weight: \(3,\), where config.json asks for \(32,\)",
+        ),
+        (lambda t: t.update({QUERY: torch.ones(32, 9)}), "q_proj.weight.* shapes that don't go together"),
+        (lambda t: t.update({NORM: t[NORM].to(torch.int8)}), f"{NORM}: torch.int8 can't be taken over"),
+    ],
+)
+def test_weights_that_are_not_the_configurations(
+    folder: Path, change: Callable[[dict[str, Tensor]], object], message: str
+) -> None:
+    edit(folder, change)
+    with pytest.raises(PedigreeError, match=message):
+        import_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "bert"}, "model_type 'bert'"),
+        ({"hidden_act": "gelu"}, "config.json: hidden_act is 'gelu'"),
+        ({"quantization_config": {"bits": 4}}, "quantised weights"),
+        ({"vocab_size": "many"}, "vocab_size is 'many'"),
+        ({"hidden_size": 32.5}, r"config.json: d_model: .*valid integer \(it is 32.5\)"),
+        ({"rope_scaling": [1]}, "config.json: a value has not the type"),
+        ({"num_hidden_layers": 3}, "no weights model.layers.2.input_layernorm.weight"),
+        ({"num_hidden_layers": 1}, "says nothing of the weights model.layers.1"),
+    ],
+)
+def test_configurations_that_say_something_else(folder: Path, change: dict[str, object], message: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(PedigreeError, match=message):
+        import_folder(folder)
+
+
+def test_files_that_are_missing_or_damaged(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(PedigreeError, match=r"model\.safetensors: not readable as safetensors"):
+        import_folder(folder)
+    weights.unlink()
+    with pytest.raises(PedigreeError, match=r"neither model\.safetensors nor"):
+        import_folder(folder)
+    (folder / "pytest.bin").write_bytes(b"")
+    with pytest.raises(PedigreeError, match="pickled Python: opening it runs what it holds"):
+        import_folder(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(PedigreeError, match=r"config\.json: can't be read as JSON"):
+        import_folder(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(PedigreeError, match=r"config\.json: there is no such file"):
+        import_folder(folder)
+
+
+def test_weights_in_several_files(tmp_path: Path) -> None:
+    model = shapes.model(SHAPE)
+    export_folder(model, tmp_path, sequence_length=64, file_bytes=20_000)
+    files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(files) > 2
+    assert files[0] == f"model-00001-of-{len(files):05}.safetensors"
+    found = import_folder(tmp_path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found.weights[name], tensor), name
+    (tmp_path / files[1]).unlink()
+    with pytest.raises(PedigreeError, match=r"there is no such file, and model\.safetensors\.index\.json names it"):
+        import_folder(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../a.safetensors"}}))
+    with pytest.raises(PedigreeError, match="does not say which files"):
+        import_folder(tmp_path)
+
+
+def test_what_other_files_repeat_or_leave_out(tmp_path: Path) -> None:
+    """A tied head that is written out, a buffer without weights, and the names of a model without its head."""
+    model = shapes.model(shapes.spec())
+    export_folder(model, tmp_path, sequence_length=64)
+    edit(tmp_path, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].clone()}))
+    edit(tmp_path, lambda t: t.update({"model.rotary_emb.inv_freq": torch.ones(4)}))
+    assert torch.equal(import_folder(tmp_path).weights["norm.weight"], model.state_dict()["norm.weight"])
+    edit(tmp_path, lambda t: t["lm_head.weight"].add_(1))
+    with pytest.raises(PedigreeError, match=r"says nothing of the weights lm_head\.weight"):
+        import_folder(tmp_path)
+    edit(tmp_path, lambda t: t.pop("lm_head.weight"))
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({k.removeprefix("model."): v for k, v in tensors.items()}, tmp_path / "model.safetensors")
+    assert torch.equal(import_folder(tmp_path).weights["norm.weight"], model.state_dict()["norm.weight"])
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    model = shapes.model(SHAPE)
+    export_folder(model, tmp_path, sequence_length=64, dtype="bf16")
+    assert json.loads((tmp_path / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    found = import_folder(tmp_path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found.weights[name], tensor.bfloat16().float()), name
+
+
+def vocabulary(path: Path, entries: int) -> Path:
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(entries - 1)}, unk_token="w0"))
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(path))
+    return path
+
+
+def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
+    tokenizer = vocabulary(tmp_path / "tokenizer.json", shapes.VOCAB)
+    export_folder(shapes.model(SHAPE), tmp_path / "model", sequence_length=64, tokenizer=tokenizer)
+    config, generation, settings = (
+        json.loads((tmp_path / "model" / f"{name}.json").read_text())
+        for name in ("config", "generation_config", "tokenizer_config")
+    )
+    assert config["eos_token_id"] == generation["eos_token_id"] == shapes.VOCAB - 1
+    assert config["max_position_embeddings"] == settings["model_max_length"] == 64
+    assert settings["eos_token"] == "<|endoftext|>"
+    larger = vocabulary(tmp_path / "larger.json", shapes.VOCAB + 1)
+    with pytest.raises(PedigreeError, match="has 51 ids, the model knows 50"):
+        export_folder(shapes.model(SHAPE), tmp_path / "other", sequence_length=64, tokenizer=larger)
