@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from torch import nn
 
 
-class FusedLinear(nn.Linear):
-    """As ``nn.Linear``, with the maps one below the other: ``parts`` are their numbers of outputs.
+class Fused:
+    """Of a module: which of its parameters are several maps side by side, and the numbers of outputs of each.
 
-    It only says what belongs together: an optimiser that looks at matrices (Muon) takes every part for itself.
+    It only says what belongs together: an optimiser that looks at matrices (Muon) takes every map for itself.
     """
+
+    fused: dict[str, tuple[int, ...]]
+
+
+class FusedLinear(nn.Linear, Fused):
+    """As ``nn.Linear``, with the maps one below the other; ``parts`` are their numbers of outputs."""
 
     def __init__(self, inputs: int, parts: Sequence[int], bias: bool) -> None:
         super().__init__(inputs, sum(parts), bias=bias)
         self.parts = tuple(parts)
+        self.fused = {"weight": self.parts}

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
 from llm_core.experiment.training import MuonSpec, OptimizerSpec
-from llm_core.model.fused import FusedLinear
+from llm_core.model.fused import Fused
 from llm_core.train.groups import DECAYED, parameters_by_kind
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -36,8 +36,9 @@ def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.o
         }
         for kind, parameters in parameters_by_kind(model).items()
     ]
-    fused = [module for module in model.modules() if isinstance(module, FusedLinear)]
-    return Muon(groups, spec.lr, spec.muon, {module.weight: module.parts for module in fused})
+    fused = [(module, module.fused) for module in model.modules() if isinstance(module, Fused)]
+    parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
+    return Muon(groups, spec.lr, spec.muon, parts)
 
 
 class Muon(torch.optim.Optimizer):
@@ -46,8 +47,8 @@ class Muon(torch.optim.Optimizer):
     - The momentum is a running mean of gradients; with ``nesterov`` a step looks one mean ahead.
     - Newton and Schulz's iteration brings all its singular values near 1. Matrices of equal shape are one batch; those
       of experts, (E, in, out), are E matrices. The products are in bf16 on every device.
-    - ``parts``: matrices that are several maps of one input, one below the other, and their rows. Each is made
-      orthogonal for itself: queries need not share directions with values, nor gates with what they gate.
+    - ``parts``: matrices that are several maps of one input, and the outputs of each map. Each is made orthogonal for
+      itself: queries need not share directions with values, nor gates with what they gate.
     - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales a direction by 0.2·sqrt(max(rows, columns)), whose root
       mean square is then about that of AdamW's steps: rates and decay can be AdamW's. "original" scales by
       sqrt(max(1, outputs / inputs)).
@@ -108,7 +109,7 @@ class Muon(torch.optim.Optimizer):
         alike: dict[tuple[torch.Size, tuple[int, ...]], list[Any]] = {}
         for parameter in group["params"]:
             if parameter.grad is not None:
-                parts = self._parts.get(parameter, (parameter.shape[-2],))
+                parts = self._parts.get(parameter, (parameter.shape[_outputs(parameter.shape)],))
                 alike.setdefault((parameter.shape, parts), []).append(parameter)
         for (shape, parts), parameters in alike.items():
             count = max(1, AT_ONCE // shape.numel()) * _world_size()
@@ -137,11 +138,12 @@ class Muon(torch.optim.Optimizer):
     def _directions(self, updates: Tensor, parameters: list[Tensor], parts: tuple[int, ...]) -> list[Tensor]:
         """The orthogonal direction of every parameter, adjusted; as much of it as this rank holds."""
         whole = torch.stack([_whole(update, like) for update, like in zip(updates, parameters, strict=True)])
+        dim = _outputs(parameters[0].shape)
         directions = []
-        for part in whole.split(parts, dim=-2):
+        for part in whole.split(parts, dim=dim):
             orthogonal = _shared_out(part.flatten(0, -3), self._spec.steps).view_as(part)
             directions.append(orthogonal.float() * _adjustment(self._spec.adjust, part.shape[1:]))
-        joined = torch.cat(directions, dim=-2)
+        joined = torch.cat(directions, dim=dim)
         return [_part(direction, like) for direction, like in zip(joined, parameters, strict=True)]
 
 
@@ -176,11 +178,17 @@ def _shared_out(matrices: Tensor, steps: int) -> Tensor:
 
 
 def _adjustment(adjust: str, shape: torch.Size) -> float:
-    """What a direction is multiplied by, beside the rate. A linear map is (out, in), experts are (E, in, out)."""
+    """What a direction is multiplied by, beside the rate."""
     if adjust == "match_rms_adamw":
         return 0.2 * math.sqrt(max(shape[-2:]))
-    outputs, inputs = shape if len(shape) == 2 else (shape[2], shape[1])
+    outputs = shape[_outputs(shape)]
+    inputs = math.prod(shape[-2:]) / outputs
     return math.sqrt(max(1.0, outputs / inputs))
+
+
+def _outputs(shape: torch.Size) -> int:
+    """Which dimension of a parameter is that of outputs: linear maps are (out, in), experts (E, in, out)."""
+    return -2 if len(shape) == 2 else -1
 
 
 def _world_size() -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.experiment.training import MuonSpec, OptimizerSpec
-from llm_core.model.fused import FusedLinear
+from llm_core.model.fused import Fused, FusedLinear
 from llm_core.train import muon as module
 from llm_core.train.groups import describe_groups
 from llm_core.train.muon import Muon, muon, orthogonalised
@@ -138,6 +138,26 @@ def test_maps_that_are_one_product_are_matrices_of_their_own():
     for model in (nn.Sequential(fused), apart):
         muon(model, spec(), CPU).step()
     torch.testing.assert_close(fused.weight, torch.cat([linear.weight for linear in apart]), atol=1e-3, rtol=0)
+
+
+def test_experts_have_several_maps_side_by_side():
+    class Experts(nn.Module, Fused):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.gate_up = nn.Parameter(torch.randn(2, 5, 14))
+            self.gate_up.grad = torch.randn(2, 5, 14)
+            self.fused = {"gate_up": (7, 7)}
+
+    model = Experts()
+    pairs = zip(model.gate_up.chunk(2, dim=-1), model.gate_up.grad.chunk(2, dim=-1), strict=True)
+    apart = nn.ParameterList()
+    for weight, gradient in pairs:
+        apart.append(nn.Parameter(weight.detach().clone()))
+        apart[-1].grad = gradient.clone()
+    for one in (model, apart):
+        muon(one, spec(), CPU).step()
+    torch.testing.assert_close(model.gate_up, torch.cat(list(apart), dim=-1), atol=1e-3, rtol=0)
 
 
 def test_steps_are_as_large_as_adamws():

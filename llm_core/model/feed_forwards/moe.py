@@ -14,6 +14,7 @@ from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.feed_forwards.gated import SwiGLU
 from llm_core.model.feed_forwards.grouped import grouped_product
+from llm_core.model.fused import Fused
 
 
 class Routing(NamedTuple):
@@ -25,7 +26,7 @@ class Routing(NamedTuple):
     """Assignments of each expert; int64."""
 
 
-class MixtureOfExperts(nn.Module):
+class MixtureOfExperts(nn.Module, Fused):
     """Σ weight · expert(x) over the ``top_k`` experts that a router chooses for each token, plus shared experts.
 
     No expert has a capacity and no token is dropped: tokens are sorted by expert, and each product with all experts'
@@ -51,6 +52,7 @@ class MixtureOfExperts(nn.Module):
         self.moe = moe
         self.router = nn.Linear(spec.d_model, moe.experts, bias=False)
         self.gate_up = nn.Parameter(torch.empty(moe.experts, spec.d_model, 2 * moe.d_ff))
+        self.fused = {"gate_up": (moe.d_ff, moe.d_ff)}
         self.down = nn.Parameter(torch.empty(moe.experts, moe.d_ff, spec.d_model))
         width = {"feed_forward": "swiglu", "d_ff": moe.shared * moe.d_ff}
         self.shared = SwiGLU(spec, layer.model_copy(update=width)) if moe.shared else None
