@@ -64,7 +64,7 @@ class Muon(torch.optim.Optimizer):
     found_inf: Tensor | None = None
 
     def __init__(
-        self, groups: Sequence[dict[str, Any]], lr: float, spec: MuonSpec, parts: dict[Tensor, tuple[int, ...]]
+        self, groups: Sequence[dict[str, Any]], lr: float, spec: MuonSpec, parts: dict[nn.Parameter, tuple[int, ...]]
     ) -> None:
         super().__init__(groups, {"lr": lr})
         self._spec, self._parts = spec, parts
