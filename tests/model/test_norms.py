@@ -1,4 +1,6 @@
+import pytest
 import torch
+from torch.nn import functional
 
 from llm_core.model.norms import RMSNorm
 
@@ -20,3 +22,32 @@ def test_keeps_the_type_of_its_input() -> None:
         half = norm(x.bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), norm(x), atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 5, 8)])
+def test_gradients_are_those_of_the_formula(shape: tuple[int, ...]) -> None:
+    norm = RMSNorm(8, eps=1e-3).double()
+    torch.nn.init.uniform_(norm.weight)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, x)
+    assert torch.autograd.gradcheck(
+        lambda weight: torch.func.functional_call(norm, {"weight": weight}, x.detach()), norm.weight
+    )
+
+
+def test_gradients_of_strided_heads_in_bf16_are_as_good_as_torchs() -> None:
+    norm, exact = RMSNorm(16, eps=1e-5), RMSNorm(16, eps=1e-5).double()
+    torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+    exact.load_state_dict(norm.state_dict())
+    wide = torch.randn(2, 7, 5, 16).bfloat16()
+    upstream = torch.randn(2, 3, 7, 16).bfloat16().transpose(1, 2)
+    x = wide[:, :, 1:4].detach().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        norm(x).backward(upstream)
+    truth = wide[:, :, 1:4].double().requires_grad_()
+    exact(truth).backward(upstream.double())
+    plain = wide[:, :, 1:4].detach().requires_grad_()
+    functional.rms_norm(plain, (16,), norm.weight.detach().bfloat16(), 1e-5).backward(upstream)
+    error, torchs = ((grad.double() - truth.grad).norm() for grad in (x.grad, plain.grad))
+    assert error <= torchs
+    torch.testing.assert_close(norm.weight.grad.double(), exact.weight.grad, atol=1e-5, rtol=1e-5)
