@@ -89,13 +89,18 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
     )
 
 
+def further_layer(spec: ModelSpec) -> LayerSpec:
+    """The layer of a module for multi-token prediction: the model's last, with keys and values of its own."""
+    return spec.layers[-1].model_copy(update={"share_kv": False, "kv_from": None})
+
+
 def further_parameters(spec: ModelSpec) -> int:
     """Parameters of the modules for multi-token prediction: none without ``multi_token``."""
     if spec.multi_token is None:
         return 0
     d = spec.d_model
     norm = norm_parameters(spec, spec.norm, d)
-    block = _layer_cost(spec, spec.layers[-1], 1).parameters
+    block = _layer_cost(spec, further_layer(spec), 1).parameters
     return spec.multi_token.depth * (2 * d * d + 3 * norm + block)
 
 
@@ -117,7 +122,7 @@ def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> i
     mixing = sum(layer.mixer.mixing for layer in layers)
     heads = vocab_size * spec.d_model
     if spec.multi_token is not None:
-        last = layers[-1]
+        last = _layer_cost(spec, further_layer(spec), sequence_length)
         module = 2 * spec.d_model**2 + last.mixer.matrices + last.feed_forward.matrices + heads
         blocks += spec.multi_token.depth * module
         mixing += spec.multi_token.depth * last.mixer.mixing

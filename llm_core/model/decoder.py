@@ -15,6 +15,7 @@ from llm_core.model.block import Block
 from llm_core.model.context import Context, positions_in_documents
 from llm_core.model.cross_entropy import linear_cross_entropy
 from llm_core.model.masks import Mask
+from llm_core.model.multi_token import FurtherToken, further_objective
 from llm_core.model.state import DecodingState
 from llm_core.model.superposition import mean_embedding
 from llm_core.registries import ABSOLUTE_POSITIONS, NORMS
@@ -60,6 +61,8 @@ class Decoder(nn.Module):
         self.norm = NORMS.load(spec.norm)(spec.d_model, spec.norm_eps, spec.bias)
         # A tied head is no second parameter, so there is nothing that a copy, a cast or a file could tear apart.
         self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
+        depth = 0 if spec.multi_token is None else spec.multi_token.depth
+        self.further = nn.ModuleList(FurtherToken(spec) for _ in range(depth))
 
     @property
     def head_weight(self) -> Tensor:
@@ -72,8 +75,9 @@ class Decoder(nn.Module):
         targets_BT: Tensor | None = None,
         document_ids_BT: Tensor | None = None,
         state: DecodingState | None = None,
+        last_only: bool = False,
     ) -> Tensor | Losses:
-        """Logits (B, T, V), or with ``targets_BT`` their losses.
+        """Logits (B, T, V), with ``last_only`` those of the last token (B, 1, V), or with ``targets_BT`` their losses.
 
         Tokens and targets may be bags of tokens, (B, G, S), instead (``llm_core.model.superposition``).
 
@@ -89,30 +93,52 @@ class Decoder(nn.Module):
                 kept[layer.index] = kv
         if state is not None:
             state.advance(context.length)
-        x_BTD = self.norm(x_BTD)
         if targets_BT is not None:
-            return self._losses(x_BTD, targets_BT)
+            return self._losses(x_BTD, targets_BT, document_ids_BT, context)
+        x_BTD = self.norm(x_BTD[:, -1:] if last_only else x_BTD)
         logits_BTV = functional.linear(x_BTD, self.head_weight)
         if self.spec.logit_softcap is not None:
             logits_BTV = self.spec.logit_softcap * torch.tanh(logits_BTV / self.spec.logit_softcap)
         return logits_BTV
 
-    def _losses(self, x_BTD: Tensor, targets_BT: Tensor) -> Losses:
+    def _losses(self, x_BTD: Tensor, targets_BT: Tensor, document_ids_BT: Tensor | None, context: Context) -> Losses:
+        """``x_BTD`` is the residual stream after the last block."""
+        losses = self._head_losses(self.norm(x_BTD), targets_BT)
+        if not self.training:
+            return losses
+        objective = losses.objective
+        if self.spec.multi_token is not None:
+            if targets_BT.ndim != 2:
+                raise ValueError("multi_token predicts tokens one by one: it does not go with bags of tokens")
+            further = further_objective(
+                self.further,
+                x_BTD,
+                targets_BT,
+                document_ids_BT,
+                context,
+                embed=lambda tokens_BT: self.embedding(tokens_BT) * self.spec.embedding_scale,
+                objective=lambda normed_BTD, further_BT: self._head_losses(normed_BTD, further_BT).objective,
+            )
+            objective = objective + self.spec.multi_token.weight * further
+        for mixture in self._mixtures():
+            objective = objective + mixture.collect()
+        return Losses(objective, losses.cross_entropy)
+
+    def _head_losses(self, normed_BTD: Tensor, targets_BT: Tensor) -> Losses:
         objective, cross_entropy = linear_cross_entropy(
-            x_BTD.flatten(0, 1),
+            normed_BTD.flatten(0, 1),
             self.head_weight,
             targets_BT.flatten(0, 1),
             softcap=self.spec.logit_softcap,
             z_loss=self.z_loss,
             clamp=self.loss_clamp,
         )
-        if self.training:
-            for mixture in self._mixtures():
-                objective = objective + mixture.collect()
         return Losses(objective, cross_entropy)
 
     def _mixtures(self) -> list[Any]:
-        return [block.feed_forward for layer, block in zip(self.layers, self.blocks, strict=True) if _is_moe(layer)]
+        layers = [*self.layers, *[self.layers[-1]] * len(self.further)]
+        blocks: list[Any] = [*self.blocks, *(module.block for module in self.further)]
+        return [block.feed_forward for layer, block in zip(layers, blocks, strict=True) if _is_moe(layer)]
 
     def after_step(self, total: Callable[[Tensor], Tensor], skipped: Tensor) -> None:
         """What changes after an optimiser step beside the weights: the experts' selection biases.
