@@ -40,26 +40,39 @@ def export_folder(
     ids than the model.
     """
     family = family_of(model.spec)
-    end = None if tokenizer is None else _end(tokenizer, model.vocab_size)
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "architectures": [family.architecture],
-        "model_type": family.name,
-        **family.write(model.spec),
-        "vocab_size": model.vocab_size,
-        "torch_dtype": str(DTYPES[dtype]).removeprefix("torch."),
-        "bos_token_id": end,
-        "eos_token_id": end,
-        "pad_token_id": None,
-    }
     length = longest(model.spec, sequence_length)
-    if family.length is not None:
-        config[family.length] = length
-    _write_json(folder / CONFIG, config)
-    _write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end})
-    _write_weights(folder, dict(_theirs(family, model, DTYPES[dtype])), file_bytes)
+    end, end_id = (None, None) if tokenizer is None else _end_of_text(tokenizer, model.vocab_size)
+    ends = {"bos_token_id": end_id, "eos_token_id": end_id}
+    settings = {
+        CONFIG: {
+            "architectures": [family.architecture],
+            "model_type": family.name,
+            **family.write(model.spec),
+            **({} if family.length is None else {family.length: length}),
+            "vocab_size": model.vocab_size,
+            "torch_dtype": str(DTYPES[dtype]).removeprefix("torch."),
+            "pad_token_id": None,
+            **ends,
+        },
+        "generation_config.json": ends,
+    }
     if tokenizer is not None:
-        _write_tokenizer(folder, tokenizer, length)
+        settings["tokenizer_config.json"] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": end,
+            "eos_token": end,
+            "model_max_length": length,
+            "clean_up_tokenization_spaces": False,
+        }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in settings.items():
+            _write_json(folder / name, content)
+        if tokenizer is not None:
+            shutil.copyfile(tokenizer, folder / "tokenizer.json")
+        _write_weights(folder, dict(_theirs(family, model, DTYPES[dtype])), file_bytes)
+    except OSError as error:
+        raise PedigreeError(f"{folder}: can't be written: {error.strerror}; make room, or name another") from None
     return family
 
 
@@ -75,7 +88,7 @@ def _theirs(family: Family, model: Decoder, dtype: torch.dtype) -> Iterator[tupl
 
 def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) -> None:
     """One file, or an index and as many files as are needed, each with tensors of at most ``file_bytes``."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save  # its own writer of files hides why one can't be written
 
     files: list[dict[str, Tensor]] = [{}]
     room = file_bytes
@@ -87,35 +100,23 @@ def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) ->
         room -= tensor.nbytes
     metadata = {"format": "pt"}
     if len(files) == 1:
-        save_file(files[0], folder / WEIGHTS, metadata)
+        (folder / WEIGHTS).write_bytes(save(files[0], metadata))
         return
     names = [f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)]
     for name, content in zip(names, files, strict=True):
-        save_file(content, folder / name, metadata)
+        (folder / name).write_bytes(save(content, metadata))
     total = sum(tensor.nbytes for tensor in tensors.values())
     places = {tensor: name for name, content in zip(names, files, strict=True) for tensor in content}
     _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
 
 
-def _end(tokenizer: Path, vocab_size: int) -> int:
+def _end_of_text(tokenizer: Path, vocab_size: int) -> tuple[str | None, int]:
+    """The token that ends a document, which also begins what the model reads; and its id."""
     opened = load_tokenizer(tokenizer)
     if vocabulary_size(opened) > vocab_size:
         raise PedigreeError(f"{tokenizer}: has {vocabulary_size(opened)} ids, the model knows {vocab_size}")
-    return end_of_text(opened, tokenizer)
-
-
-def _write_tokenizer(folder: Path, tokenizer: Path, length: int) -> None:
-    opened = load_tokenizer(tokenizer)
-    end = opened.id_to_token(end_of_text(opened, tokenizer))
-    shutil.copyfile(tokenizer, folder / "tokenizer.json")
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": end,
-        "eos_token": end,
-        "model_max_length": length,
-        "clean_up_tokenization_spaces": False,
-    }
-    _write_json(folder / "tokenizer_config.json", settings)
+    end = end_of_text(opened, tokenizer)
+    return opened.id_to_token(end), end
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -156,3 +156,9 @@ def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
     larger = vocabulary(tmp_path / "larger.json", shapes.VOCAB + 1)
     with pytest.raises(PedigreeError, match="has 51 ids, the model knows 50"):
         export_folder(shapes.model(SHAPE), tmp_path / "other", sequence_length=64, tokenizer=larger)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(PedigreeError, match="taken: can't be written"):
+        export_folder(shapes.model(SHAPE), tmp_path / "taken", sequence_length=64)
