@@ -32,6 +32,7 @@ class LeakProbe(Callback):
                 vocab_size=spec.vocab_size,
                 document_mask=spec.model.document_mask,
                 precision=spec.training.precision,
+                routed=any(layer.feed_forward == "moe" for layer in spec.model.layers),
                 micro_batch=min(spec.micro_batch * spec.training.sequence_length // length, len(batch.inputs_BT)),
             )
         texts = run.world.gathered(_told(run, batch, wrong, leak))

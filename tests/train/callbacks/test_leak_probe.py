@@ -102,6 +102,17 @@ def test_a_leak_is_found_where_every_row_is_one_document(tmp_path):
     assert find_leak(model, *batch, **options).what == "other documents"
 
 
+MOE = {"feed_forward": "moe", "moe": {"experts": 4, "top_k": 2, "d_ff": 32}}
+
+
+def test_with_experts_a_leak_counts_where_every_change_shows_one(tmp_path, monkeypatch):
+    model = model_spec(document_mask=True, **MOE)
+    assert run(trainer_spec(tmp_path, 2, model=model, work=tmp_path / "honest")).step == 2
+    look_ahead(monkeypatch, 1)
+    with pytest.raises(PedigreeError, match="sees later tokens"):
+        run(trainer_spec(tmp_path, 2, model=model))
+
+
 @pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
 def test_honest_batches_have_the_right_targets(tmp_path, packing):
     spec = trainer_spec(tmp_path, training={"packing": packing})
