@@ -60,6 +60,10 @@ class StepGuard:
         self._count = self._count + good
         return reason
 
+    def forget(self) -> None:
+        """Begin the statistics afresh: from here on, losses are other figures than before."""
+        self._count = torch.zeros_like(self._count)
+
     def _limits_2(self, sigma: float) -> Tensor:
         there_W = self._places_W < self._count
         number = self._count.clamp(1, self._spec.spike_window)

@@ -102,6 +102,8 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
             for callback in run.callbacks:
                 callback.before_step(run, batch)
 
+            if bag_size(training, step) != bag_size(training, step - 1):
+                run.guard.forget()  # losses over single tokens are not to be judged by those over bags
             lr = training.optimizer.lr * schedule(step, training.steps, training.schedule)
             if run.guard.is_left_out(step + 1):
                 loss = norm = torch.full((), math.nan, device=world.device)

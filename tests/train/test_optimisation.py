@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.training import BatchPhase, MuonSpec, OptimizerSpec, ScheduleSpec, SuperpositionSpec
 from llm_core.model.superposition import bag_size
 from llm_core.tokens.batch_sizes import tokens_before
@@ -71,6 +72,18 @@ def test_superposition_ends_in_ordinary_training(share_shards):
     assert [bag_size(spec.training, step) for step in (4, 5)] == [4, 1]
     assert losses(spec)[0] == pytest.approx(math.log(300), abs=0.1)
     assert {record["tokens"] for record in records(spec)} == {256 * step for step in range(1, 13)}
+
+
+def test_losses_of_single_tokens_are_not_judged_by_those_of_bags(share_shards):
+    guards = GuardsSpec(spike_sigma=1e-3, spike_window=8)  # what is judged is a spike
+    bags = {"superposition": SuperpositionSpec(tokens=4, steps=4), "guards": guards}
+    spec = share_shards("work", training=bags)
+    run(spec)
+    skipped = [record["skipped"] for record in records(spec)]
+    assert not any(skipped[:8])  # four of either sort: none is judged before half a window of its own is full
+    plain = share_shards("plain", training={"guards": guards})
+    run(plain)
+    assert any(record["skipped"] for record in records(plain)[4:8])
 
 
 def test_what_training_asks_of_the_loss_reaches_it(share_shards):
