@@ -94,7 +94,6 @@ MODELS: dict[str, dict[str, Any]] = {
         "pattern": ({}, {"feed_forward": "moe"}),
         "bias": True,
     },
-    "multi_token": {"multi_token": {"depth": 2}},
     "far_rope": {"rope_scaling": {"kind": "llama3", "factor": 4.0, "original_length": 8}},
 }
 
