@@ -39,9 +39,8 @@ def main() -> None:
     optimizer.step()
     folder = Path(tempfile.mkdtemp(prefix="checkpoint_saving_"))
     checkpoints = Checkpoints(folder / "checkpoints", KeepSpec(last=1), {}, World(0, 1, torch.device("cpu")))
-    print(
-        "| save | holds training up, s | on disk after, s | torch.save, s | holds up, share of it |\n|---|---|---|---|---|"
-    )
+    print("| save | holds training up, s | on disk after, s | torch.save, s | held up, share of it |")
+    print("|---|---|---|---|---|")
     for number in range(1, 4):
         begin = time.perf_counter()
         at_once(model, optimizer, folder / "at_once.pt")

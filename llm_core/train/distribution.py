@@ -114,6 +114,8 @@ def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
 
         # Layers that differ are variants of one function to the compiler, which gives up after 8 by default.
         config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))
+        # What a forward pass notes (the loads of experts) is collected before its block is made again.
+        config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
         for block in blocks:
             block.compile()
     if world.size == 1:
