@@ -53,7 +53,7 @@ class BadBatches(Callback):
         first = [piece for piece in pieces if piece["sequence"] == worst[0][0]]
         return (
             f"step {step} read {in_words(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}, and "
-            f"`pedigree why STAGE {step}` names its documents"
+            f"`pedigree why {run.spec.name} {step}` names its documents"
         )
 
     def on_end(self, run: Run, finished: bool) -> None:

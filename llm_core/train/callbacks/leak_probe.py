@@ -49,7 +49,7 @@ def _told(run: Run, batch: Ready, wrong: tuple[int, int] | None, leak: Leak | No
     sequence = row * run.world.size + run.world.rank
     where = f"step {batch.step + 1}, sequence {sequence} of the batch (row {row} of rank {run.world.rank})"
     pieces = documents_of(run.data.train, batch.step, [sequence])
-    read = f"It read {in_words(pieces[:8])}; `pedigree why STAGE {batch.step + 1}` names the documents"
+    read = f"It read {in_words(pieces[:8])}; `pedigree why {run.spec.name} {batch.step + 1}` names the documents"
     if leak is None:
         return (
             f"{where}: the target of position {place} is not the token that follows it: the loader shifts targets "

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from llm_core.model.superposition import bag_size
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.final import device_name, peak_memory
 from llm_core.train.speed import mfu
@@ -19,8 +20,9 @@ class Machine(Callback):
         """Add them."""
         spec, world = run.spec, run.world
         figures["memory"] = int(peak_memory(world.device))
-        length = run.data.train.length_at(figures["step"] - 1)
-        speed, device = figures["tokens_per_second"], device_name(world.device)
+        step, device = figures["step"] - 1, device_name(world.device)
+        bag = bag_size(spec.training, step)  # the model works on positions
+        length, speed = run.data.train.length_at(step) // bag, figures["tokens_per_second"] / bag
         share = mfu(spec.model, spec.vocab_size, length, speed, device, world.size)
         if share is not None:
             figures["mfu"] = share
