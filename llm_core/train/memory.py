@@ -43,9 +43,9 @@ def _advice(spec: TrainerSpec, world: World) -> str:
             f"set compute.micro_batch {spec.micro_batch} → {rows // 2}, which needs half the memory of activations "
             "and logits"
         )
-    if spec.activation_checkpointing is False:
+    if spec.activation_checkpointing == "none":
         steps.append(
-            "set compute.activation_checkpointing to true, which keeps one activation a block, for a third more work"
+            "set compute.activation_checkpointing to full, which keeps one activation a block, for a third more work"
         )
     if spec.parallel == "ddp" and world.size > 1:
         steps.append(
