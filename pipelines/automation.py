@@ -22,7 +22,7 @@ def jobs(graph: Graph) -> list[Any]:
     described = {
         "everything": (dg.AssetSelection.all(), "From raw documents to the training report."),
         "data": (groups("data", "tokens"), "From raw documents to token shards and the data report."),
-        "evals": (groups("evaluation", "release"), "Scores, samples and the report of a model that is up to date."),
+        "evals": (groups("evaluation", "release"), "Scores, samples, report and export of a model that is up to date."),
     }
     return [
         dg.define_asset_job(_job_name(graph, what), selection=selection, description=description)

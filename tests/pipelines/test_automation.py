@@ -19,7 +19,7 @@ def test_jobs_and_schedules_cover_what_they_name(loaded: tuple[dg.Definitions, P
     repository = defs.get_repository_def()
     evals = {key.path[-1] for key in repository.get_job("micro_evals").asset_layer.executable_asset_keys}
     data = {key.path[-1] for key in repository.get_job("micro_data").asset_layer.executable_asset_keys}
-    assert evals == {"eval_results", "generation_samples", "training_report"}
+    assert evals == {"eval_results", "generation_samples", "training_report", "hf_export"}
     assert data >= {"raw_documents", "token_shards", "data_report"}
     assert "pretrained_model" not in data | evals
     cron = {schedule.name: schedule.cron_schedule for schedule in repository.schedule_defs}

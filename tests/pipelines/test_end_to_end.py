@@ -29,6 +29,21 @@ def test_everything_was_made(finished: World) -> None:
     assert "micro" in report.read_text()
 
 
+def test_the_model_goes_to_hugging_face_and_back(finished: World, tmp_path: Path) -> None:
+    hub, back = tmp_path / "hub", tmp_path / "back"
+    assert "LlamaForCausalLM, fp32" in finished.pedigree("export", str(finished.experiment), str(hub))
+    assert "1 layers" in finished.pedigree("import-model", str(hub), str(back))
+    (made,) = (path for path in (finished.folder / "home" / "store" / "artifacts" / "hf_export").iterdir())
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (hub / name).read_bytes() == (made / name).read_bytes()
+    query = "SELECT path FROM artifacts WHERE stage = 'pretrained_model'"
+    run = Path(json.loads(finished.pedigree("query", query, "--json"))[0]["path"])
+    assert (back / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    again = finished.run("pipelines.cli", "export", str(finished.experiment), str(hub))
+    assert again.returncode == 1
+    assert "is there already and not empty" in again.stderr
+
+
 def test_the_second_run_makes_nothing(finished: World) -> None:
     assert {record["verdict"] for record in finished.plan().values()} == {"hit"}
     before = json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json"))

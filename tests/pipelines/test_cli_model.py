@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from llm_core.experiment.model_presets import MODELS
+from llm_core.model.accounting import parameter_count
+from pipelines.cli import app
+from pipelines.show_model import described
+
+
+def told(*arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments])
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_by_name_is_shown(name: str) -> None:
+    done = told("model", name, "--vocab-size", "1000")
+    assert done.exit_code == 0, done.output
+    model = described(name, 1000, None)
+    assert f"{parameter_count(model.spec, 1000).total:,}" in done.output
+    assert "after 2,048" in done.output
+
+
+def test_layers_that_are_alike_are_one_row() -> None:
+    lines = told("model", "tiny_mixattention").output.splitlines()
+    assert [line.split()[0] for line in lines[2:10]] == list("01234567")
+    assert "layer 3" in lines[9]
+    assert told("model", "llama3_1b").output.splitlines()[2].startswith("0–15")
+
+
+def test_an_experiment_is_shown_with_its_own_vocabulary() -> None:
+    assert "tiny: d_model 256, 3 layers, vocabulary 4,096" in told("model", "tiny").output
+
+
+def test_a_name_that_nothing_has() -> None:
+    done = told("model", "llama9")
+    assert done.exit_code == 1
+    assert "no experiment 'llama9'" in done.output
+    assert "models by name: lfm2_1b" in done.output
+
+
+def test_exports_that_are_not_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
+    out = str(tmp_path / "out")
+    assert "--dtype fp64: known: fp32, bf16" in told("export", "tiny", out, "--dtype", "fp64").output
+    assert "has no training run 'tokenizer'" in told("export", "tiny", out, "--stage", "tokenizer").output
+    assert "there is no pretrained_model of tiny as it is now" in told("export", "tiny", out).output
+    assert "config.json: there is no such file" in told("import-model", str(tmp_path), out).output
