@@ -5,6 +5,7 @@ Shapes: B rows of a batch, T tokens of the longest row in it, V vocabulary.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,16 +16,41 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from llm_core.errors import PedigreeError
+from llm_core.model.generate import Sampling, generate
 
 Request = tuple[Any, list[int], list[int]]
 Row = tuple[list[int], list[int]]
 """What the model reads, and what its last positions must predict."""
 
 
-class PedigreeLM(TemplateLM):
-    """Log-likelihoods by ``model``, in fp32, on rows of similar length. ``tokenizer``: see ``load_tokenizer``.
+@dataclass(frozen=True)
+class _Asked:
+    """A continuation that a task wants: of ``context``, up to the first string of ``until``."""
 
-    ``max_length``: tokens that the model reads at once (its training length). ``workers``: batches scored at a time.
+    context: str
+    until: tuple[str, ...]
+    max_new_tokens: int
+
+    @classmethod
+    def of(cls, context: str, options: dict[str, Any]) -> "_Asked":
+        """From a request's arguments."""
+        until = options.get("until") or []
+        if options.get("do_sample") or options.get("temperature"):
+            raise PedigreeError(f"a task wants draws ({options}); only the likeliest continuation is supported")
+        if "max_gen_toks" not in options:
+            raise PedigreeError("a task of type generate_until must say how long its answers are: give max_gen_toks")
+        return cls(context, tuple([until] if isinstance(until, str) else until), options["max_gen_toks"])
+
+    def cut(self, text: str) -> str:
+        """``text`` before the first of the strings that end it."""
+        return text[: min((place for end in self.until if (place := text.find(end)) >= 0), default=len(text))]
+
+
+class PedigreeLM(TemplateLM):
+    """Log-likelihoods and continuations by ``model``, in fp32, on rows of similar length.
+
+    ``tokenizer``: see ``load_tokenizer``. ``max_length``: tokens that the model reads at once (its training length).
+    ``workers``: batches at a time.
     ``advance(done, total)`` is called after every batch with the numbers of scored rows.
     """
 
@@ -76,8 +102,49 @@ class PedigreeLM(TemplateLM):
         return totals
 
     def generate_until(self, requests: list[Instance], **_: Any) -> list[str]:
-        """No task of ours generates; a task that does is refused."""
-        raise NotImplementedError("tasks with output_type generate_until are not supported")
+        """The likeliest continuations, up to the first of the strings in ``until`` or the end of the document.
+
+        Raises ``PedigreeError`` for a task that wants draws, or more new tokens than the model reads at once.
+        """
+        asked = [_Asked.of(*request.args) for request in requests]
+        contexts = [self.tok_encode(one.context)[-self._room(one.max_new_tokens) :] or [self._eot] for one in asked]
+        by_kind: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for number, one in enumerate(asked):
+            by_kind.setdefault((one.max_new_tokens, one.until), []).append(number)
+        batches = []
+        for numbers in by_kind.values():
+            numbers.sort(key=lambda number: -len(contexts[number]))
+            batches += [numbers[start : start + self.batch_size] for start in range(0, len(numbers), self.batch_size)]
+        texts = [""] * len(requests)
+        done = 0
+        with ThreadPoolExecutor(self.workers) as pool:
+            made = pool.map(lambda batch: self._continued([contexts[n] for n in batch], asked[batch[0]]), batches)
+            for batch, continuations in zip(batches, made, strict=True):
+                for number, text in zip(batch, continuations, strict=True):
+                    texts[number] = text
+                done += len(batch)
+                self._advance(done, len(requests))
+        return texts
+
+    def _room(self, new_tokens: int) -> int:
+        """Tokens of a context that leave room for ``new_tokens``."""
+        if new_tokens >= self.max_length:
+            raise PedigreeError(
+                f"a task asks for {new_tokens} new tokens, and the model reads {self.max_length} at once: "
+                "lower the task's max_gen_toks"
+            )
+        return self.max_length - new_tokens
+
+    def _continued(self, contexts: list[list[int]], asked: "_Asked") -> list[str]:
+        def text(tokens: list[int]) -> str:
+            decoded: str = self.tokenizer.decode(tokens, skip_special_tokens=False)
+            return decoded
+
+        sampling = Sampling(asked.max_new_tokens, stop=((self._eot,),))
+        rows = generate(
+            self.model, contexts, sampling, ended=lambda tokens: any(end in text(tokens) for end in asked.until)
+        )
+        return [asked.cut(text(tokens)) for tokens in rows]
 
     def _loglikelihood_tokens(self, requests: Sequence[Request], **_: Any) -> list[tuple[float, bool]]:
         """(any, context ids, continuation ids) → (nats of the continuation, whether greedy decoding would give it).

@@ -16,7 +16,7 @@ from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model, read_info
-from llm_core.model.generate import generate
+from llm_core.model.generate import Sampling, generate
 from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, vocabulary_size
 
 SAMPLES = "samples.jsonl"
@@ -56,13 +56,16 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
             seeds = [generation_seed(seed, prompt, temperature) for temperature in sampling.temperatures]
             new = generate(
                 network,
-                torch.tensor([prompt_ids(tokenizer, prompt, eot)] * len(seeds)),
-                sampling.max_new_tokens,
-                temperatures=sampling.temperatures,
+                [prompt_ids(tokenizer, prompt, eot)] * len(seeds),
+                Sampling(
+                    sampling.max_new_tokens,
+                    sampling.temperatures,
+                    sampling.top_k,
+                    sampling.top_p,
+                    sampling.repetition_penalty,
+                    stop=((eot,),),
+                ),
                 generators=[torch.Generator().manual_seed(value) for value in seeds],
-                top_k=sampling.top_k,
-                top_p=sampling.top_p,
-                stop=eot,
                 advance=advance,
             )
             for value, temperature, tokens in zip(seeds, sampling.temperatures, new, strict=True):

@@ -58,6 +58,8 @@ class SamplingSpec(Spec):
     max_new_tokens: Count = 80
     top_k: Count | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] = later(default=1.0, absent=1.0)
+    """What the logits of tokens that are there already are divided by (Keskar et al., 2019)."""
 
 
 class ChecksSpec(Spec):

@@ -1,76 +1,201 @@
-"""Text from a model, one token at a time."""
+"""Text from a model, one token at a time, for many prompts at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from llm_core.model.state import new_state
 
+Prompts = Sequence[Sequence[int]] | Tensor
 
-@torch.inference_mode()
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen, and when to end. ``ValueError`` for what can't be meant.
+
+    ``temperature``: what logits are divided by, for all rows or one for each; 0 takes the likeliest token always.
+    ``top_k``: among the k likeliest. ``top_p``: among the fewest likeliest whose probabilities, after temperature and
+    ``top_k``, sum to p or more (nucleus sampling: Holtzman et al., 2020). ``repetition_penalty``: logits of tokens that
+    are in the row already, prompt included, are divided by it where they are positive and multiplied where not (Keskar
+    et al., 2019); 1 changes nothing. ``stop``: sequences of tokens that end a row, and are no part of it.
+    """
+
+    max_new_tokens: int
+    temperature: float | Sequence[float] = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float = 1.0
+    stop: Sequence[Sequence[int]] = ()
+
+    def __post_init__(self) -> None:
+        temperatures = [self.temperature] if isinstance(self.temperature, int | float) else self.temperature
+        wrong = {
+            "max_new_tokens": self.max_new_tokens < 1,
+            "temperature": any(not 0 <= temperature < float("inf") for temperature in temperatures),
+            "top_k": self.top_k is not None and self.top_k < 1,
+            "top_p": self.top_p is not None and not 0 < self.top_p <= 1,
+            "repetition_penalty": not 0 < self.repetition_penalty < float("inf"),
+            "stop": any(len(sequence) == 0 for sequence in self.stop),
+        }
+        for name, is_wrong in wrong.items():
+            if is_wrong:
+                raise ValueError(f"{name}: {getattr(self, name)!r} makes no sense")
+
+
 def generate(
     model: nn.Module,
-    prompts_BT: Tensor,
-    max_new_tokens: int,
+    prompts: Prompts,
+    sampling: Sampling,
     *,
-    temperatures: Sequence[float],
-    generators: Sequence[torch.Generator],
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop: int | None = None,
+    generators: Sequence[torch.Generator] = (),
+    ended: Callable[[list[int]], bool] = lambda _tokens: False,
     advance: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
-    """Continue ``prompts_BT`` (B rows of T ≥ 1 tokens) by at most ``max_new_tokens`` tokens a row.
+    """The new tokens of every row. See ``stream``.
 
-    Every row has its own temperature (0: always the likeliest token) and its own generator (on the CPU), so what is
-    drawn for one row does not depend on the others. A row ends before its first ``stop`` token. ``top_k`` and
-    ``top_p`` narrow the choice (see ``sample``). ``advance`` is called after every token. Returns the new tokens.
+    A row also ends where ``ended`` says so of its new tokens. ``advance`` is called after every token of the longest.
     """
-    batch_size, length = prompts_BT.shape
-    if length < 1:
-        raise ValueError("a prompt has at least one token")
-    if not batch_size == len(temperatures) == len(generators):
-        raise ValueError(f"{batch_size} prompts, {len(temperatures)} temperatures, {len(generators)} generators")
-    model.eval()
-    device = next(model.parameters()).device
-    state = new_state(model, batch_size, length + max_new_tokens)
-    rows: list[list[int]] = [[] for _ in range(batch_size)]
-    unfinished = set(range(batch_size))
-    inputs_BT = prompts_BT.to(device)
-    for _ in range(max_new_tokens):
-        logits_BV = model(inputs_BT, state=state)[:, -1].float().cpu()
-        drawn = [0] * batch_size  # A finished row goes on unseen.
-        for row in sorted(unfinished):
-            drawn[row] = sample(logits_BV[row], temperatures[row], generators[row], top_k, top_p)
-            if drawn[row] == stop:
-                unfinished.remove(row)
-            else:
-                rows[row].append(drawn[row])
+    lines, temperatures = _checked(model, prompts, sampling, generators)
+    rows: list[list[int]] = [[] for _ in lines]
+    finished: set[int] = set()
+    for step in _steps(model, lines, temperatures, sampling, generators, finished):
+        for row, tokens in step:
+            rows[row] += tokens
+        finished.update(row for row, tokens in step if tokens and ended(rows[row]))
         advance()
-        if not unfinished:
-            break
-        inputs_BT = torch.tensor(drawn, device=device)[:, None]
     return rows
 
 
-def sample(
-    logits_V: Tensor, temperature: float, generator: torch.Generator, top_k: int | None, top_p: float | None
-) -> int:
-    """Draw one token.
+def stream(
+    model: nn.Module, prompts: Prompts, sampling: Sampling, *, generators: Sequence[torch.Generator] = ()
+) -> Iterator[tuple[int, int]]:
+    """(row, token), as tokens are made, of B prompts of any lengths from 1 on.
 
-    ``top_k``: among the k likeliest. ``top_p``: among the fewest likeliest whose probabilities, after temperature and
-    ``top_k``, sum to p or more (nucleus sampling: Holtzman et al., 2020). Temperature 0 draws nothing: it
-    is the likeliest token.
+    ``generators``: one a row, on the CPU, unless all temperatures are 0. What is drawn for a row depends on its own
+    generator and temperature alone, so that a row more or less changes no other one, up to rounding. A token that may
+    be the beginning of a stop sequence comes when it is known that it is none.
     """
-    if temperature == 0:
-        return int(logits_V.argmax())
+    lines, temperatures = _checked(model, prompts, sampling, generators)
+    steps = _steps(model, lines, temperatures, sampling, generators, finished=frozenset())
+    return ((row, token) for step in steps for row, tokens in step for token in tokens)
+
+
+@torch.inference_mode()
+def _steps(
+    model: Any,
+    lines: list[list[int]],
+    temperatures: Sequence[float],
+    sampling: Sampling,
+    generators: Sequence[torch.Generator],
+    finished: Set[int],
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """For every step the unfinished rows, and what is new in each. The caller may add to ``finished`` in between."""
+    inputs_BT, documents_BT = _padded(lines, next(model.parameters()).device)
+    if sampling.repetition_penalty != 1:
+        seen_BV = torch.zeros(len(lines), model.vocab_size, dtype=torch.bool, device=inputs_BT.device)
+        for row, line in enumerate(lines):
+            seen_BV[row, line] = True
+    state = new_state(model, len(lines), inputs_BT.shape[1] + sampling.max_new_tokens, documents_BT)
+    ends = [_End(sampling.stop) for _ in lines]
+    unfinished = list(range(len(lines)))
+    was_training = model.training
+    model.eval()
+    try:
+        for number in range(1, sampling.max_new_tokens + 1):
+            logits_BV = model(inputs_BT, state=state, last_only=True)[:, -1]
+            if sampling.repetition_penalty != 1:
+                logits_BV = _penalised(logits_BV, seen_BV, sampling.repetition_penalty)
+            chosen_B = logits_BV.argmax(dim=-1).cpu()  # a finished row goes on unseen
+            drawing = [row for row in unfinished if temperatures[row] > 0]
+            if drawing:
+                logits_BV = logits_BV.float().cpu()
+            for row in drawing:
+                chosen_B[row] = _draw(logits_BV[row], temperatures[row], sampling, generators[row])
+            tokens = chosen_B.tolist()
+            yield [(row, ends[row].take(tokens[row], last=number == sampling.max_new_tokens)) for row in unfinished]
+            unfinished = [row for row in unfinished if not ends[row].reached and row not in finished]
+            if not unfinished:
+                return
+            inputs_BT = chosen_B[:, None].to(inputs_BT.device)
+            if sampling.repetition_penalty != 1:
+                seen_BV.scatter_(1, inputs_BT, True)
+    finally:
+        model.train(was_training)
+
+
+class _End:
+    """Holds back what may be the beginning of a stop sequence."""
+
+    def __init__(self, stop: Sequence[Sequence[int]]) -> None:
+        self.stop = [list(sequence) for sequence in stop]
+        self.held: list[int] = []
+        self.reached = False
+
+    def take(self, token: int, last: bool) -> list[int]:
+        """What is sure to be part of the row, now that ``token`` came; ``last``: nothing will come after it."""
+        self.held.append(token)
+        for sequence in self.stop:
+            if self.held[-len(sequence) :] == sequence:
+                self.reached = True
+                return self.held[: -len(sequence)]
+        kept = 0 if last else max((_begun(self.held, sequence) for sequence in self.stop), default=0)
+        sure = self.held[: len(self.held) - kept]
+        self.held = self.held[len(sure) :]
+        return sure
+
+
+def _begun(tokens: list[int], sequence: list[int]) -> int:
+    """How many of the last ``tokens`` the sequence begins with."""
+    for count in range(min(len(tokens), len(sequence) - 1), 0, -1):
+        if tokens[-count:] == sequence[:count]:
+            return count
+    return 0
+
+
+def _checked(
+    model: Any, prompts: Prompts, sampling: Sampling, generators: Sequence[torch.Generator]
+) -> tuple[list[list[int]], Sequence[float]]:
+    """Prompts and temperatures, one for each row. ``ValueError`` for arguments that don't fit each other."""
+    lines = prompts.tolist() if isinstance(prompts, Tensor) else [list(prompt) for prompt in prompts]
+    if not lines or not all(lines):
+        raise ValueError("there is at least one prompt, and a prompt has at least one token")
+    temperature = sampling.temperature
+    temperatures = [temperature] * len(lines) if isinstance(temperature, int | float) else temperature
+    needed = len(lines) if any(temperatures) else len(generators)
+    if not len(lines) == len(temperatures) or needed != len(generators):
+        raise ValueError(f"{len(lines)} prompts, {len(temperatures)} temperatures, {len(generators)} generators")
+    longest, positions = max(map(len, lines)) + sampling.max_new_tokens - 1, model.spec.max_positions
+    if positions is not None and longest > positions:
+        raise ValueError(
+            f"{longest} tokens are needed, and the model has {positions} positions: ask for fewer new ones"
+        )
+    return lines, temperatures
+
+
+def _padded(lines: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """(B, T): prompts that end together; and where they differ in length −1 for the padding before them, 0 for them."""
+    length = max(map(len, lines))
+    inputs_BT = torch.tensor([[0] * (length - len(line)) + line for line in lines], device=device)
+    if all(len(line) == length for line in lines):
+        return inputs_BT, None
+    documents = [[-1] * (length - len(line)) + [0] * len(line) for line in lines]
+    return inputs_BT, torch.tensor(documents, device=device)
+
+
+def _penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
+    lower_BV = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
+    return torch.where(seen_BV, lower_BV, logits_BV)
+
+
+def _draw(logits_V: Tensor, temperature: float, sampling: Sampling, generator: torch.Generator) -> int:
     # From large to small; stable, so that equal logits keep the order of their ids everywhere.
     ordered_V, ids_V = logits_V.sort(descending=True, stable=True)
-    ordered_V = ordered_V[:top_k]
-    probabilities_V = torch.softmax(ordered_V / temperature, dim=-1)
-    if top_p is not None:
+    probabilities_V = torch.softmax(ordered_V[: sampling.top_k] / temperature, dim=-1)
+    if sampling.top_p is not None:
         before_V = probabilities_V.cumsum(-1) - probabilities_V
         # The first always stays: nothing lies before it.
-        probabilities_V = probabilities_V[before_V < top_p]
+        probabilities_V = probabilities_V[before_V < sampling.top_p]
     return int(ids_V[torch.multinomial(probabilities_V, 1, generator=generator)])

@@ -10,6 +10,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
+from llm_core.errors import PedigreeError
 from llm_core.evals.lm import PedigreeLM
 from llm_core.evals.tasks import continuation_task, heldout_task, score_question
 from llm_core.experiment.model import ModelSpec
@@ -150,9 +151,62 @@ def test_workers_change_nothing(world: World) -> None:
     assert one == many
 
 
-def test_generating_tasks_are_refused(world: World) -> None:
-    with pytest.raises(NotImplementedError, match="generate_until"):
-        adapter(world).generate_until([])
+def greedy(lm: PedigreeLM, ids: list[int], new: int) -> list[int]:
+    line = list(ids)
+    with torch.inference_mode():
+        while len(line) < len(ids) + new and (token := int(lm.model(torch.tensor([line]))[0, -1].argmax())) != lm._eot:
+            line.append(token)
+    return line[len(ids) :]
+
+
+def test_continuations_end_where_the_task_says(world: World) -> None:
+    lm, contexts = adapter(world), ["the list", "x", text(4, 30), ""]
+    decode, encode = world.tokenizer.decode, world.tokenizer.encode
+    free = [decode(greedy(lm, encode(c).ids[-(WINDOW - 9) :] or [world.eot], 9)) for c in contexts]
+    ends = [line[len(line) // 2 :][:2] for line in free]
+    pairs = [(context, {"until": [], "max_gen_toks": 9}) for context in contexts]
+    pairs += [
+        (context, {"until": ["never", end], "max_gen_toks": 9}) for context, end in zip(contexts, ends, strict=True)
+    ]
+    pairs += [(context, {"until": end, "max_gen_toks": 9}) for context, end in zip(contexts, ends, strict=True)]
+    found = lm.generate_until(requests("generate_until", pairs))
+    cut = [line[: line.index(end)] for line, end in zip(free, ends, strict=True)]
+    assert found == [*free, *cut, *cut]
+
+
+def test_a_generating_task_runs(world: World, tmp_path: Path) -> None:
+    lm = adapter(world)
+    answer = world.tokenizer.decode(greedy(lm, world.tokenizer.encode("the list").ids, 6))
+    rows = [{"question": "the list", "answer": answer}, {"question": "the list", "answer": "no"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "made",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "rows.jsonl")}},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": "{{question}}",
+        "doc_to_target": "{{answer}}",
+        "generation_kwargs": {"until": ["\n\n"], "max_gen_toks": 6, "do_sample": False},
+        "metric_list": [{"metric": "exact_match"}],
+    }
+    tasks = TaskManager(include_defaults=False).load([task])
+    results = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0)["results"]["made"]
+    assert results["exact_match,none"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"until": ["."]}, "max_gen_toks"),
+        ({"until": ["."], "max_gen_toks": 4, "temperature": 0.7}, "wants draws"),
+        ({"until": ["."], "max_gen_toks": 4, "do_sample": True}, "wants draws"),
+        ({"until": ["."], "max_gen_toks": WINDOW}, "16 new tokens, and the model reads 16"),
+    ],
+)
+def test_continuations_that_cannot_be_are_refused(world: World, options: dict, message: str) -> None:
+    with pytest.raises(PedigreeError, match=message):
+        adapter(world).generate_until(requests("generate_until", [("the list", options)]))
 
 
 def test_a_continuation_beyond_the_window_is_read_in_several(world: World) -> None:

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
-from llm_core.model.generate import generate, sample
+from llm_core.model.generate import Sampling, generate, stream
 from llm_core.model.state import new_state
-from tests.model.shapes import MODELS, model, named, spec, tokens
+from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -42,62 +43,189 @@ def test_a_full_state_is_refused() -> None:
         built(tokens(1, 5), state=new_state(built, 1, 4))
 
 
-def test_greedy_generation_equals_recomputing_everything() -> None:
-    shape = spec(qk_norm=True)
-    built, prompts = model(shape), tokens(3, 4)
-    found = generate(built, prompts, 12, temperatures=[0.0] * 3, generators=generators(0, 0, 0))
-    x = prompts
-    for _ in range(12):
-        x = torch.cat([x, built(x)[:, -1].argmax(-1, keepdim=True)], dim=1)
-    assert found == x[:, 4:].tolist()
+def recomputed(built: nn.Module, prompt: list[int], new: int) -> list[int]:
+    """Greedy continuation without a state."""
+    line = list(prompt)
+    with torch.no_grad():
+        for _ in range(new):
+            line.append(int(built(torch.tensor([line]))[0, -1].argmax()))
+    return line[len(prompt) :]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_generation_equals_recomputing_everything(name: str) -> None:
+    """Also of prompts of different lengths, and longer than a window."""
+    built = model(named(name))
+    prompts = [tokens(1, length, seed=length)[0].tolist() for length in (4, 1, 9)]
+    assert generate(built, prompts, Sampling(8)) == [recomputed(built, prompt, 8) for prompt in prompts]
 
 
 def test_a_row_is_drawn_by_its_own_generator_and_temperature() -> None:
-    shape = spec()
-    built, prompt = model(shape), tokens(1, 3)
+    built = model(spec())
+    prompts = [[3, 1, 4], [1, 5, 9, 2, 6], [5]]
 
-    def run(temperatures: list[float], *seeds: int) -> list[list[int]]:
-        rows = prompt.repeat(len(seeds), 1)
-        return generate(built, rows, 20, temperatures=temperatures, generators=generators(*seeds))
+    def run(rows: list[int], temperatures: list[float]) -> list[list[int]]:
+        seeds = generators(*[10 + row for row in rows])
+        return generate(built, [prompts[row] for row in rows], Sampling(20, temperatures), generators=seeds)
 
-    together = run([1.0, 0.5, 0.0], 1, 2, 3)
-    assert together == [*run([1.0], 1), *run([0.5], 2), *run([0.0], 3)]
-    assert together == run([1.0, 0.5, 0.0], 1, 2, 3)
-    assert run([1.5], 1) != run([1.5], 2)
+    together = run([0, 1, 2], [1.0, 0.5, 0.0])
+    assert together == [*run([0], [1.0]), *run([1], [0.5]), *run([2], [0.0])]
+    assert together == run([0, 1, 2], [1.0, 0.5, 0.0])
+    assert run([0, 0], [1.5, 1.5])[0] != generate(built, [prompts[0]], Sampling(20, 1.5), generators=generators(99))[0]
 
 
-def test_stops_before_the_end_of_text() -> None:
-    shape = spec()
-    built, prompts = model(shape), tokens(2, 3)
-    free = generate(built, prompts, 30, temperatures=[1.0, 1.0], generators=generators(1, 2))
-    stop = next(token for token in free[0][5:] if token not in free[0][:5])
-    bound = generate(built, prompts, 30, temperatures=[1.0, 1.0], generators=generators(1, 2), stop=stop)
-    for full, cut in zip(free, bound, strict=True):
-        assert cut == (full[: full.index(stop)] if stop in full else full)
+def stops(row: list[int], *sequences: list[int]) -> list[int]:
+    """``row`` before the first place where a sequence is complete."""
+    for end in range(1, len(row) + 1):
+        for sequence in sequences:
+            if row[:end][-len(sequence) :] == sequence:
+                return row[: end - len(sequence)]
+    return row
+
+
+def test_rows_end_before_a_stop_sequence() -> None:
+    built, prompts = model(spec()), tokens(3, 3)
+
+    def run(*stop: list[int]) -> list[list[int]]:
+        return generate(built, prompts, Sampling(30, 1.0, stop=stop), generators=generators(1, 2, 3))
+
+    free = run()
+    single, double = free[0][6], free[1][10:12]
+    begun = [free[2][4], free[2][5], VOCAB + 1]  # never complete
+    assert run([single], double, begun) == [stops(row, [single], double) for row in free]
+    assert run(begun) == free
+    assert run([prompts[0, -1].item(), free[0][0]])[0] == stops(free[0], [prompts[0, -1].item(), free[0][0]])
+
+
+def test_a_row_ends_where_the_caller_says() -> None:
+    built, prompts = model(spec()), tokens(2, 3)
+    free = generate(built, prompts, Sampling(12))
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    found = generate(built, prompts, Sampling(12), ended=lambda row: len(row) == (5 if row[0] == free[0][0] else 7))
+    assert [len(row) for row in found] == [5 if row[0] == free[0][0] else 7 for row in free]
+    generate(built, prompts, Sampling(12), ended=lambda row: len(row) == 4, advance=count)
+    assert steps == 4
+
+
+def test_tokens_come_as_they_are_made() -> None:
+    built, prompts = model(spec()), [[1, 2, 3], [4, 5]]
+    passes: list[int] = []
+    built.register_forward_hook(lambda *_: passes.append(1))
+    found: list[list[int]] = [[], []]
+    order = []
+    for row, token in stream(built, prompts, Sampling(6)):
+        found[row].append(token)
+        order.append((len(found[row]), len(passes)))
+    assert found == generate(built, prompts, Sampling(6))
+    assert order == [(number, number) for number in range(1, 7) for _ in range(2)]
+
+
+def test_what_may_be_a_stop_sequence_comes_late_or_never() -> None:
+    built, prompts = model(spec()), tokens(1, 3)
+
+    def run(*stop: list[int]) -> list[tuple[int, int]]:
+        """Tokens, and after how many passes they came."""
+        passes: list[int] = []
+        handle = built.register_forward_hook(lambda *_: passes.append(1))
+        sampling = Sampling(12, 100.0, stop=stop)
+        came = [(token, len(passes)) for _, token in stream(built, prompts, sampling, generators=generators(0))]
+        handle.remove()
+        return came
+
+    free = [token for token, _ in run()]
+    at = next(place for place in range(2, 9) if len(set(free[: place + 3])) == place + 3)
+    came = run([free[at], free[at + 1], VOCAB + 1])
+    assert [token for token, _ in came] == free
+    assert [after for _, after in came][at : at + 3] == [at + 3] * 3
+    assert [token for token, _ in run(free[at : at + 3])] == free[:at]
+
+
+def test_only_the_last_logits_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = model(spec())
+    shapes = []
+    built.register_forward_hook(lambda _module, _inputs, output: shapes.append(tuple(output.shape)))
+    generate(built, [[1, 2, 3], [4, 5]], Sampling(3))
+    assert shapes == [(2, 1, VOCAB)] * 3
+
+
+def test_the_model_stays_in_the_mode_it_was_in() -> None:
+    built = model(spec(dropout=0.5))
+    for training in (True, False):
+        built.train(training)
+        next(stream(built, [[1, 2]], Sampling(3)))
+        first = generate(built, [[1, 2]], Sampling(9))
+        assert built.training == training
+        assert first == generate(built, [[1, 2]], Sampling(9))
 
 
 def test_misuse_is_refused() -> None:
-    shape = spec()
-    with pytest.raises(ValueError, match="at least one token"):
-        generate(model(shape), tokens(1, 0), 3, temperatures=[1.0], generators=generators(1))
-    with pytest.raises(ValueError, match="2 prompts, 1 temperatures"):
-        generate(model(shape), tokens(2, 3), 3, temperatures=[1.0], generators=generators(1, 2))
+    built = model(spec())
+    for prompts in ([], [[1], []], tokens(1, 0)):
+        with pytest.raises(ValueError, match="at least one"):
+            stream(built, prompts, Sampling(3))
+    with pytest.raises(ValueError, match="2 prompts, 1 temperatures, 2 generators"):
+        generate(built, tokens(2, 3), Sampling(3, [1.0]), generators=generators(1, 2))
+    with pytest.raises(ValueError, match="2 prompts, 2 temperatures, 0 generators"):
+        generate(built, tokens(2, 3), Sampling(3, [0.0, 1.0]))
+    with pytest.raises(ValueError, match="66 tokens are needed, and the model has 64 positions"):
+        generate(model(named("gpt2")), [[1] * 7, [1]], Sampling(60))
+    assert len(generate(model(named("gpt2")), [[1] * 5, [1]], Sampling(60))[0]) == 60
 
 
-def draws(logits: torch.Tensor, n: int = 4000, temperature: float = 1.0, **limits: object) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    limits = {"top_k": None, "top_p": None, **limits}
-    found = torch.tensor([sample(logits, temperature, generator, **limits) for _ in range(n)])
-    return torch.bincount(found, minlength=len(logits)) / n
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_new_tokens": 0},
+        {"temperature": -0.1},
+        {"temperature": [1.0, float("nan")]},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"repetition_penalty": 0.0},
+        {"stop": ([],)},
+    ],
+)
+def test_senseless_sampling_is_refused(fields: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        Sampling(**{"max_new_tokens": 1, **fields})
+
+
+class Fixed(nn.Module):
+    """The same logits whatever was read."""
+
+    spec = spec()
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+        self.vocab_size = len(logits)
+        self.blocks = nn.ModuleList()
+
+    def forward(self, tokens_BT: torch.Tensor, **_: object) -> torch.Tensor:
+        return self.logits.expand(len(tokens_BT), 1, -1)
 
 
 PROBABILITIES = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15])
 
 
+def draws(logits: torch.Tensor, prompt: list[int], temperature: float = 1.0, **limits: object) -> torch.Tensor:
+    """How often each token is drawn first."""
+    rows = 4000
+    sampling = Sampling(1, temperature, **limits)
+    shared = torch.Generator().manual_seed(0)
+    found = generate(Fixed(logits), [prompt] * rows, sampling, generators=[shared] * rows)
+    return torch.bincount(torch.tensor(found)[:, 0], minlength=len(logits)) / rows
+
+
 def test_frequencies_are_the_probabilities() -> None:
-    torch.testing.assert_close(draws(PROBABILITIES.log()), PROBABILITIES, atol=0.03, rtol=0)
+    torch.testing.assert_close(draws(PROBABILITIES.log(), [0]), PROBABILITIES, atol=0.03, rtol=0)
     squared = PROBABILITIES.square() / PROBABILITIES.square().sum()
-    torch.testing.assert_close(draws(PROBABILITIES.log(), temperature=0.5), squared, atol=0.03, rtol=0)
+    torch.testing.assert_close(draws(PROBABILITIES.log(), [0], temperature=0.5), squared, atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -116,4 +244,14 @@ def test_frequencies_are_the_probabilities() -> None:
 def test_top_k_and_top_p_keep_the_likeliest(limits: dict, kept: list[int]) -> None:
     expected = torch.zeros(5)
     expected[kept] = PROBABILITIES[kept] / PROBABILITIES[kept].sum()
-    torch.testing.assert_close(draws(PROBABILITIES.log(), **limits), expected, atol=0.03, rtol=0)
+    torch.testing.assert_close(draws(PROBABILITIES.log(), [0], **limits), expected, atol=0.03, rtol=0)
+
+
+def test_tokens_that_are_there_lose_by_the_penalty() -> None:
+    logits = torch.tensor([1.0, 2.0, -0.5, 0.3, 0.0])
+    lower = torch.tensor([0.5, 2.0, -1.0, 0.3, 0.0])
+    found = draws(logits, [0, 2, 0], repetition_penalty=2.0)
+    torch.testing.assert_close(found, lower.softmax(-1), atol=0.03, rtol=0)
+    # What is new counts as well, and padding does not.
+    steep = Fixed(torch.tensor([1.9, 2.0, 1.8, 0.3, 0.1]))
+    assert generate(steep, [[4, 4], [2]], Sampling(4, repetition_penalty=4.0)) == [[1, 0, 2, 1], [1, 0, 1, 1]]
