@@ -1,0 +1,168 @@
+"""The same model three times: ours, `transformers`', `litgpt`'s, with equal weights, for `benchmarks/train.py`."""
+
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.build import build_model
+
+
+class Batch(NamedTuple):
+    """(B, T) each, on the device."""
+
+    tokens: Tensor
+    targets: Tensor
+    documents: Tensor
+
+
+class Contender(NamedTuple):
+    """A model, and the mean loss of a batch by it, in nats."""
+
+    name: str
+    model: nn.Module
+    loss: Callable[[Batch], Tensor]
+
+
+def ours(spec: ModelSpec, vocab_size: int, device: torch.device, compiled: bool) -> Contender:
+    """Our model; compiled as the trainer does it, block by block."""
+    model = build_model(spec, vocab_size, device=device, generator=torch.Generator(device).manual_seed(0))
+    if compiled:
+        for block in model.blocks:
+            block.compile()
+
+    def loss(batch: Batch) -> Tensor:
+        objective: Tensor = model(batch.tokens, batch.targets, batch.documents).objective
+        return objective / batch.targets.numel()
+
+    return Contender("ours", model, loss)
+
+
+def transformers(spec: ModelSpec, vocab_size: int, weights: dict[str, Tensor], compiled: bool) -> Contender:
+    """Llama, or with QK-norm Qwen3, compiled as a whole; SDPA. A document mask is given as a boolean (B, 1, T, T)."""
+    import transformers as hf
+
+    kind = (hf.Qwen3Config, hf.Qwen3ForCausalLM) if spec.qk_norm else (hf.LlamaConfig, hf.LlamaForCausalLM)
+    config = kind[0](
+        vocab_size=vocab_size,
+        hidden_size=spec.d_model,
+        intermediate_size=spec.d_ff,
+        num_hidden_layers=spec.n_layers,
+        num_attention_heads=spec.n_heads,
+        num_key_value_heads=spec.layers[0].n_kv_heads,
+        head_dim=spec.layers[0].head_dim,
+        rms_norm_eps=spec.norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": spec.rope_theta},
+        tie_word_embeddings=spec.tie_embeddings,
+        max_position_embeddings=8192,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    device = weights["embedding.weight"].device
+    with device:
+        model = kind[1](config)
+    renamed = {"model.embed_tokens.weight": weights["embedding.weight"], "model.norm.weight": weights["norm.weight"]}
+    renamed["lm_head.weight"] = weights.get("head.weight", weights["embedding.weight"])
+    for layer in spec.layers:
+        own, theirs = f"blocks.{layer.index}.", f"model.layers.{layer.index}."
+        for (name, _), part in zip(_parts(spec).items(), _qkv(spec, weights[own + "mixer.qkv.weight"]), strict=True):
+            renamed[f"{theirs}self_attn.{name}_proj.weight"] = part
+        gate, up = weights[own + "feed_forward.gate_up.weight"].chunk(2)
+        renamed[theirs + "self_attn.o_proj.weight"] = weights[own + "mixer.output.weight"]
+        renamed[theirs + "mlp.gate_proj.weight"], renamed[theirs + "mlp.up_proj.weight"] = gate, up
+        renamed[theirs + "mlp.down_proj.weight"] = weights[own + "feed_forward.down.weight"]
+        renamed[theirs + "input_layernorm.weight"] = weights[own + "mixer_norm.weight"]
+        renamed[theirs + "post_attention_layernorm.weight"] = weights[own + "feed_forward_norm.weight"]
+        if spec.qk_norm:
+            renamed[theirs + "self_attn.q_norm.weight"] = weights[own + "mixer.query_norm.weight"]
+            renamed[theirs + "self_attn.k_norm.weight"] = weights[own + "mixer.key_norm.weight"]
+    model.load_state_dict(renamed)
+    called = torch.compile(model) if compiled else model
+
+    def loss(batch: Batch) -> Tensor:
+        mask = None
+        if spec.document_mask:
+            mask = (batch.documents[:, :, None] == batch.documents[:, None, :]).tril()[:, None]
+        mean: Tensor = called(batch.tokens, attention_mask=mask, labels=batch.targets, shift_labels=batch.targets).loss
+        return mean
+
+    return Contender("transformers", model, loss)
+
+
+def litgpt(spec: ModelSpec, vocab_size: int, weights: dict[str, Tensor], compiled: bool) -> Contender:
+    """Its GPT with Llama's settings and its chunked loss, compiled as a whole. It knows no document mask."""
+    from litgpt.config import Config
+    from litgpt.model import GPT
+    from litgpt.utils import chunked_cross_entropy
+
+    config = Config(
+        name="Llama",
+        block_size=8192,
+        vocab_size=vocab_size,
+        padded_vocab_size=vocab_size,
+        n_layer=spec.n_layers,
+        n_embd=spec.d_model,
+        n_head=spec.n_heads,
+        n_query_groups=spec.layers[0].n_kv_heads,
+        head_size=spec.layers[0].head_dim,
+        intermediate_size=spec.d_ff,
+        norm_class_name="RMSNorm",
+        norm_eps=spec.norm_eps,
+        norm_qk=spec.qk_norm,
+        rotary_percentage=1.0,
+        rope_base=int(spec.rope_theta),
+        parallel_residual=False,
+        bias=False,
+        mlp_class_name="LLaMAMLP",
+    )
+    with weights["embedding.weight"].device:
+        model = GPT(config)
+    if spec.tie_embeddings:
+        model.lm_head.weight = model.transformer.wte.weight
+    head = weights.get("head.weight", weights["embedding.weight"])
+    renamed = {"transformer.wte.weight": weights["embedding.weight"], "lm_head.weight": head}
+    renamed["transformer.ln_f.weight"] = weights["norm.weight"]
+    for layer in spec.layers:
+        own, theirs = f"blocks.{layer.index}.", f"transformer.h.{layer.index}."
+        gate, up = weights[own + "feed_forward.gate_up.weight"].chunk(2)
+        renamed[theirs + "attn.qkv.weight"] = weights[own + "mixer.qkv.weight"]
+        renamed[theirs + "attn.proj.weight"] = weights[own + "mixer.output.weight"]
+        renamed[theirs + "mlp.fc_1.weight"], renamed[theirs + "mlp.fc_2.weight"] = gate, up
+        renamed[theirs + "mlp.proj.weight"] = weights[own + "feed_forward.down.weight"]
+        renamed[theirs + "norm_1.weight"] = weights[own + "mixer_norm.weight"]
+        renamed[theirs + "norm_2.weight"] = weights[own + "feed_forward_norm.weight"]
+        if spec.qk_norm:
+            renamed[theirs + "attn.norm_q.weight"] = weights[own + "mixer.query_norm.weight"]
+            renamed[theirs + "attn.norm_k.weight"] = weights[own + "mixer.key_norm.weight"]
+    model.load_state_dict(renamed)
+    called = torch.compile(model) if compiled else model
+
+    def loss(batch: Batch) -> Tensor:
+        mean: Tensor = chunked_cross_entropy(called(batch.tokens), batch.targets)
+        return mean
+
+    return Contender("litgpt", model, loss)
+
+
+def plain_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    """Our model with all logits at once, and torch's loss in fp32."""
+    logits_BTV = model(batch.tokens, document_ids_BT=batch.documents)
+    return functional.cross_entropy(logits_BTV.flatten(0, 1).float(), batch.targets.flatten())
+
+
+def missing(names: tuple[str, ...]) -> list[str]:
+    """Those of the packages that are not installed."""
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+def _parts(spec: ModelSpec) -> dict[str, int]:
+    heads, kv_heads, channels = spec.layers[0].heads
+    return {"q": heads * channels, "k": kv_heads * channels, "v": kv_heads * channels}
+
+
+def _qkv(spec: ModelSpec, weight: Tensor) -> tuple[Tensor, ...]:
+    return weight.split(tuple(_parts(spec).values()))
