@@ -35,7 +35,7 @@ def validation_loss(model: nn.Module, reader: ShardReader, spec: TrainerSpec, wo
         mine = starts[first : first + spec.micro_batch * world.size][world.rank :: world.size]
         # FSDP2 gathers parameters in every forward pass, so a rank without windows takes part with one that counts 0.
         rows = mine if len(mine) else starts[:1]
-        batch = [torch.from_numpy(part).to(world.device) for part in windows(reader, rows, length)]
+        batch = [torch.from_numpy(part).to(world.device, non_blocking=True) for part in windows(reader, rows, length)]
         with autocast(spec.training.precision, world.device):
             loss = model(*batch).cross_entropy
         if len(mine):

@@ -16,6 +16,7 @@ from llm_core.tokens.loader import Loader
 from llm_core.tokens.reader import ShardReader
 from llm_core.train import loop
 from llm_core.train.callbacks.checkpointing import Checkpointing
+from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
 from llm_core.train.precision import assert_master_weights
 from llm_core.train.validation import validation_windows
@@ -290,6 +291,29 @@ def test_no_step_waits_for_the_device(tmp_path, monkeypatch, training, model):
     monkeypatch.setattr(Checkpointing, "end_step", lambda *arguments, **options: None)
     run(spec)
     assert counts == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
+    """torch itself watches: an operation that makes the host wait is an error. (Waiting for an event is none.)"""
+    steps = loop._steps
+
+    def watched(*arguments):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return steps(*arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop, "_steps", watched)
+    monkeypatch.setattr(Checkpointing, "end_step", lambda *arguments, **options: None)
+    guards = GuardsSpec(leak_probe=False, spike_sigma=6)
+    training = {"guards": guards, "optimizer": OptimizerSpec(kind=kind, lr=0.01), "precision": "bf16"}
+    spec = trainer_spec(tmp_path, 6, training=training, model=model_spec(document_mask=True))
+    spec.work.mkdir(parents=True)
+    world = World(0, 1, torch.device("cuda", 0))
+    assert loop.train(spec, world, StopRequest(), lambda line: None).step == 6
 
 
 def test_where_the_gpu_is_full_the_message_says_what_to_turn_down(tmp_path, monkeypatch):
