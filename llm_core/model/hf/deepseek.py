@@ -1,5 +1,6 @@
 """DeepSeek V2 and V3: latent attention, and after the first layers mixtures of experts with shared ones."""
 
+import math
 from dataclasses import dataclass
 
 from llm_core.experiment.layers import LayerSpec
@@ -49,6 +50,46 @@ class _Groups:
     def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
         """See ``Part``."""
         config |= {"n_group": 1, "topk_group": 1}
+
+
+class _Temperature:
+    """How much YaRN sharpens the scores: (0.1 · m · ln(factor) + 1)², where the paper, and ours, has m = 1.
+
+    Another m is another ``attention_scale``. ``mscale`` tells by how much the turned channels differ from that, which
+    must be nothing.
+    """
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        scaling = fields.model.get("rope_scaling")
+        if scaling is None or scaling["kind"] != "yarn":
+            return
+        parameters = config.get("rope_parameters") or config["rope_scaling"]
+        turned, all_channels = (parameters.get(name) for name in ("mscale", "mscale_all_dim"))
+        if not all_channels or turned != all_channels or parameters.get("attention_factor") is not None:
+            raise UnsupportedError(f"rope_scaling: mscale {turned} and mscale_all_dim {all_channels} must be equal")
+        if all_channels != 1:
+            sections = fields.model["mla"]
+            key_dim = sections["nope_dim"] + sections["rope_dim"]
+            ratio = _sharpened(all_channels, scaling["factor"]) / _sharpened(1.0, scaling["factor"])
+            fields.model["attention_scale"] = key_dim**-0.5 * ratio
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        scaling = config.get("rope_scaling")
+        if scaling is None or scaling["rope_type"] != "yarn" or spec.mla is None:
+            return
+        mscale = 1.0
+        if spec.attention_scale is not None:
+            ratio = spec.attention_scale * (spec.mla.nope_dim + spec.mla.rope_dim) ** 0.5
+            sharpened = ratio * _sharpened(1.0, scaling["factor"])
+            # Published figures are short ones; what is more than rounding comes back as another scale.
+            mscale = round((sharpened**0.5 - 1) / (0.1 * math.log(scaling["factor"])), 6)
+        scaling |= {"mscale": mscale, "mscale_all_dim": mscale}
+
+
+def _sharpened(mscale: float, factor: float) -> float:
+    return (0.1 * mscale * math.log(factor) + 1) ** 2
 
 
 def _turned(before: int, nope: int, rope: int, heads: int) -> Ordered:
@@ -125,7 +166,8 @@ _ATTENTION = (
     Fixed("hidden_act", "silu"),
     Fixed("attention_bias", False),
     Fixed("moe_layer_freq", 1),
-    Rope(mscale=True),
+    Rope(temperature=False),
+    _Temperature(),
 )
 
 _EXPERTS = (

@@ -14,12 +14,13 @@ class Rope:
 
     The older form is written, since every version reads it.
 
-    ``default_theta``: that of a config that names none. ``mscale``: DeepSeek's key, that of YaRN's temperature.
+    ``default_theta``: that of a config that names none. ``temperature``: whether YaRN's is the paper's; if not, another
+    part sees to it.
     """
 
-    def __init__(self, default_theta: float = 10_000.0, mscale: bool = False) -> None:
+    def __init__(self, default_theta: float = 10_000.0, temperature: bool = True) -> None:
         self.default_theta = default_theta
-        self.mscale = mscale
+        self.temperature = temperature
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
@@ -54,20 +55,12 @@ class Rope:
             if value is None:
                 raise UnsupportedError(f"rope_scaling: {theirs} is missing")
             scaling[ours] = float(value)
-        if kind == "yarn":
-            self._check_temperature(parameters)
+        if kind == "yarn" and parameters.get("truncate", True) is not True:
+            raise UnsupportedError("rope_scaling: yarn without truncate")
+        others = [name for name in ("attention_factor", "mscale", "mscale_all_dim") if parameters.get(name) is not None]
+        if kind == "yarn" and self.temperature and others:
+            raise UnsupportedError(f"rope_scaling: {', '.join(others)}: only the paper's temperature can be taken over")
         return scaling
-
-    def _check_temperature(self, parameters: dict[str, Any]) -> None:
-        """Ours is the paper's; DeepSeek's keys say the same where both are 1."""
-        if parameters.get("truncate", True) is not True or parameters.get("attention_factor") is not None:
-            raise UnsupportedError("rope_scaling: yarn with attention_factor or without truncate")
-        wanted = (1.0, 1.0) if self.mscale else (None, None)
-        found = tuple(parameters.get(name) for name in ("mscale", "mscale_all_dim"))
-        if found != wanted:
-            raise UnsupportedError(
-                f"rope_scaling: mscale and mscale_all_dim are {found}; only {wanted} can be taken over"
-            )
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
@@ -91,8 +84,6 @@ class Rope:
                 "beta_fast": scaling["high_frequency"],
                 "original_max_position_embeddings": scaling["original_length"],
             }
-            if self.mscale:
-                written |= {"mscale": 1.0, "mscale_all_dim": 1.0}
         config["rope_scaling"] = written
 
 

@@ -19,6 +19,8 @@ LLAMA = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
+YARN = {"rope_type": "yarn", "factor": 2.0, "mscale": 0.5, "mscale_all_dim": 1.0}
+EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "n_shared_experts": 1}
 
 
 def read(kind: str, **config: Any) -> ModelSpec:
@@ -117,6 +119,9 @@ def test_windows_by_layer() -> None:
         ("smollm3", {"no_rope_layers": [1, 2, 1, 1]}, "no_rope_layers: 2 is unknown"),
         ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ("deepseek_v3", {"rms_norm_eps": 1e-5}, "rms_norm_eps is 1e-05"),
+        ("deepseek_v2", {"first_k_dense_replace": 4, "rope_scaling": YARN}, "mscale 0.5 and mscale_all_dim 1.0"),
+        ("deepseek_v2", {"topk_method": "group_limited_greedy", **EXPERTS}, "topk_method is 'group_limited_greedy'"),
+        ("deepseek_v3", {"n_group": 4, "topk_group": 2, **EXPERTS}, "topk_group: 2 of 4 groups"),
         ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "attn_config": {"alibi": False}}, "attn_config.alibi"),
         ("mamba2", {"num_heads": 8, "head_dim": 8, "time_step_limit": [0.0, 1.0]}, "time_step_limit"),
         ("mamba2", {"num_heads": 9, "head_dim": 8}, "num_heads · head_dim is 72"),
