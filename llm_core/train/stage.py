@@ -90,7 +90,8 @@ def _train(
     summary = json.loads((spec.work / SUMMARY).read_bytes())
     for offline in spec.work.glob("wandb/offline-run-*"):
         shutil.copytree(offline, job.out / "wandb" / offline.name, dirs_exist_ok=True)
-    figures = training_stats(read_metrics(job.out / METRICS))
+    records = read_metrics(job.out / METRICS)
+    figures = training_stats(records)
     return {
         **summary,
         **figures,
@@ -100,11 +101,18 @@ def _train(
             model,
             vocab_size,
             round(mean_sequence_length(training)),
-            figures["tokens_per_second"],
+            _ordinary_speed(records, training),
             summary["device"],
             summary["ranks"],
         ),
     }
+
+
+def _ordinary_speed(records: list[dict[str, Any]], training: TrainingSpec) -> float:
+    """Tokens per second of the steps whose positions are single tokens; 0 where there are none."""
+    bags = training.superposition.steps if training.superposition else 0
+    speeds = [record["tokens_per_second"] for record in records if record["step"] > bags]
+    return statistics.median(speeds) if speeds else 0.0
 
 
 def _checkpoint(step: int) -> str:
