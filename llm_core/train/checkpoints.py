@@ -11,8 +11,6 @@ There is no state of random generators: what is drawn in a step follows from see
 import json
 import math
 import shutil
-import threading
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -25,13 +23,13 @@ from torch import nn
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.train.distribution import World
-from llm_core.train.parts import StoredParts, damage, index_name, part_name, sync_folder, write_part, write_whole
+from llm_core.train.parts import StoredParts, damage, index_name, sync_folder, write_part, write_whole
+from llm_core.train.saving import Saving, give_up_part, wait_for_part
 from llm_core.train.seal import DamagedSealError, read_seal, write_seal
 from llm_core.train.snapshot import Snapshot
 from llm_core.train.state import load_optimizer, load_weights, pieces
 
 _UNFINISHED = ".unfinished"
-_POLL_SECONDS = 0.02
 
 
 @dataclass
@@ -70,7 +68,7 @@ class Checkpoints:
         self._owner = json.loads(json.dumps(owner))  # as it will be read: tuples are lists there
         self._pinned = frozenset(pinned)
         self._snapshot = Snapshot(world.device)
-        self._saving: _Saving | None = None
+        self._saving: Saving | None = None
 
     def save(
         self,
@@ -95,14 +93,14 @@ class Checkpoints:
             unfinished.mkdir(parents=True, exist_ok=True)
             try:
                 write_part(unfinished, self._world.rank, copies)
-            except OSError:
-                (unfinished / part_name(self._world.rank)).unlink(missing_ok=True)  # what is left fills the disk
+            except OSError as error:
+                give_up_part(unfinished, self._world.rank, str(error.strerror))
                 raise
 
         def seal() -> None:
             self._seal(self._folder / name, unfinished, json.loads(content))
 
-        self._saving = _Saving(progress.step, write, seal if self._world.is_main else None)
+        self._saving = Saving(progress.step, write, seal if self._world.is_main else None)
 
     def check(self) -> None:
         """Raise ``PedigreeError`` when this rank's part can't be written (a full disk). Costs nothing; not collective.
@@ -157,8 +155,7 @@ class Checkpoints:
         parts = []
         for rank in range(self._world.size):
             index = unfinished / index_name(rank)
-            while not index.exists():
-                time.sleep(_POLL_SECONDS)
+            wait_for_part(unfinished, rank)
             parts.append({"index": index.name, "sha256": sha256(index.read_bytes()).hexdigest()})
         write_seal(unfinished, {**content, "parts": parts})
         sync_folder(unfinished)
@@ -288,26 +285,3 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(leftover, ignore_errors=True)
     checkpoint.rename(leftover)
     shutil.rmtree(leftover)
-
-
-class _Saving:
-    """A checkpoint that a thread of this rank writes: first its part, then (on the main rank) the seal of the whole."""
-
-    def __init__(self, step: int, write: Callable[[], None], seal: Callable[[], None] | None) -> None:
-        self.step = step
-        self.error: Exception | None = None
-        self.written, self.sealed = threading.Event(), threading.Event()
-        # A daemon: a run that fails does not wait for parts of ranks that are gone.
-        threading.Thread(target=self._run, args=(write, seal), name="checkpoint", daemon=True).start()
-
-    def _run(self, write: Callable[[], None], seal: Callable[[], None] | None) -> None:
-        try:
-            write()
-            self.written.set()
-            if seal:
-                seal()
-        except Exception as error:
-            self.error = error
-        finally:
-            self.written.set()
-            self.sealed.set()

@@ -134,6 +134,34 @@ def test_what_one_rank_can_not_write_ends_them_all(spec):
     assert checkpoint_steps(broken) == [2, 3]
 
 
+def test_a_run_that_fails_still_has_the_checkpoint_that_it_had_begun(spec):
+    failing = spec("failing", checkpoint_every=2)
+    assert on_ranks(2, fail_while_a_part_is_written, failing) == ["ValueError: the run fails"] * 2
+    assert checkpoint_steps(failing) == [2]
+    assert run(failing, StopAfter(1)).step == 3
+
+
+def fail_while_a_part_is_written(world, spec):
+    """The second rank is slow to write."""
+    import time
+
+    from llm_core.train import checkpoints as module
+
+    write, wait = module.write_part, module.Checkpoints.wait
+
+    def slow(*arguments):
+        time.sleep(world.rank * 0.5)
+        write(*arguments)
+
+    def fail(checkpoints):
+        if checkpoints._saving:
+            raise ValueError("the run fails")
+        wait(checkpoints)
+
+    module.write_part, module.Checkpoints.wait = slow, fail
+    go_on(world, spec, 99)
+
+
 def go_on_with_a_full_disk(world, spec):
     """The second rank's disk is full from the second checkpoint on."""
     import errno
