@@ -80,7 +80,7 @@ def hardware_of(target: str) -> Hardware:
 def reshards(setting: str, gathered_bytes: int, device_memory: int) -> bool:
     """Whether FSDP2 gives a block's gathered parameters back after its forward pass, and gathers them again later.
 
-    ``auto`` does so only where all of them (``gathered_bytes``) would take more than a tenth of the device: small models
-    need not pay for the second gathering.
+    ``auto`` does so only where all of them (``gathered_bytes``) would take more than a tenth of the device: small
+    models need not pay for the second gathering.
     """
     return setting == "always" or (setting == "auto" and gathered_bytes > device_memory * GATHERED_SHARE)
