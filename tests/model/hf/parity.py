@@ -263,4 +263,5 @@ def table() -> str:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     print(table())
