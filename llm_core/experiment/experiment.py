@@ -57,7 +57,8 @@ class Experiment(Spec):
         if self.proxies:
             check_lengths(self.proxies.model, self.proxies.training, "proxies.")
             for name in self.proxies.variants:
-                check_lengths(self.proxies.variant(name), self.proxies.training, f"proxies.variants.{name}: proxies.")
+                training = self.proxies.variant_training(name)
+                check_lengths(self.proxies.variant(name), training, f"proxies.variants.{name}: proxies.")
         named = {source.name for source in self.raw.sources}
         check_branches(self.training, self.branches)
         trainings = {"training": self.training, **({"proxies.training": self.proxies.training} if self.proxies else {})}
@@ -74,8 +75,6 @@ class Experiment(Spec):
             f"{section}.mixture.weights": set(training.mixture.weights) if training.mixture else set()
             for section, training in trainings.items()
         }
-        if self.model.multi_token and self.training.superposition:
-            raise ValueError("training.superposition: does not go with model.multi_token, which predicts single tokens")
         for place, names in {"dedup.prefer": set(self.dedup.prefer), **mentioned}.items():
             unknown = sorted(names - named)
             if unknown:

@@ -7,7 +7,8 @@ RUNTIME_ONLY = True
 
 
 def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> None:
-    """``ValueError`` for windows and learned positions that do not go with ``training.sequence_length``.
+    """``ValueError`` for windows and learned positions that do not go with ``training.sequence_length``, and for bags
+    of tokens where the model predicts single ones.
 
     ``place`` stands before the names of both sections in the message.
     """
@@ -23,4 +24,8 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
         raise ValueError(
             f"{place}model.max_positions {model.max_positions}: a sequence has {length} tokens "
             f"({place}training.sequence_length); there must be a position for each"
+        )
+    if model.multi_token is not None and training.superposition is not None:
+        raise ValueError(
+            f"{place}training.superposition: does not go with {place}model.multi_token, which predicts single tokens"
         )

@@ -100,6 +100,14 @@ def test_a_branch_leaves_where_the_rate_stays(tmp_path, changes, message):
         load_experiment(path)
 
 
+def test_bags_do_not_go_with_multi_token_prediction(tmp_path):
+    path = tmp_path / "small.yaml"
+    several = HEAD.replace("d_ff: 128", "d_ff: 128, multi_token: {depth: 1}")
+    path.write_text(several.replace("training:", "training:\n  superposition: {tokens: 4, steps: 9}"))
+    with pytest.raises(PedigreeError, match=r"training\.superposition: does not go with model\.multi_token"):
+        load_experiment(path)
+
+
 def test_learned_positions_end_where_they_end(tmp_path):
     path = tmp_path / "small.yaml"
     learned = HEAD.replace("d_ff: 128", "d_ff: 128, position: learned, max_positions: 256")
