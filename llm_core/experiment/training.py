@@ -235,7 +235,7 @@ class ProxySpec(Spec):
     model: ModelSpec
     training: TrainingSpec
     variants: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    """Name → fields of ``model`` that differ, and under ``training`` those of the training; one is empty, the baseline."""
+    """Name → fields of ``model`` that differ, and under ``training`` those of that; one is empty, the baseline."""
     learning_rates: tuple[Positive, ...] = ()
 
     @model_validator(mode="after")

@@ -126,4 +126,5 @@ def test_paths_stay_out_of_identities(tmp_path: Path) -> None:
 
 def test_what_a_section_derives_counts_by_value(tmp_path: Path) -> None:
     plain = canonical(load_experiment(write(tmp_path, MINIMAL)))
-    assert (plain["training"]["steps"], plain["training"]["batch_size"], plain["model"]["layers"][0]["head_dim"]) == (97, 4, 16)
+    training, layers = plain["training"], plain["model"]["layers"]
+    assert (training["steps"], training["batch_size"], layers[0]["head_dim"]) == (97, 4, 16)
