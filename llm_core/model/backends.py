@@ -3,9 +3,11 @@
 All of them compute the same, up to rounding (``tests/model/test_attending.py``), so the choice is no part of a result.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 
 RUNTIME_ONLY = True
@@ -15,8 +17,17 @@ Backend = Literal["auto", "sdpa", "flex", "varlen", "explicit"]
 _SMALLEST_FLEX_WIDTH = 16
 
 
-def choose_backend(spec: ModelSpec, device: str, wanted: str = "auto", *, gradients: bool = True) -> str:
+def choose_backend(
+    spec: ModelSpec,
+    device: str,
+    wanted: str = "auto",
+    *,
+    gradients: bool = True,
+    layers: Sequence[LayerSpec] | None = None,
+) -> str:
     """The backend of attention over whole sequences on a ``device`` of this type; ``wanted`` if it can do the job.
+
+    ``layers``: those of ``spec``, where they are known already.
 
     - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of it
       sees. Does everything, everywhere. On a CPU it is the fastest; it keeps all probabilities for the backward pass.
@@ -31,10 +42,10 @@ def choose_backend(spec: ModelSpec, device: str, wanted: str = "auto", *, gradie
     needs no bound on the number of documents. Raises ``PedigreeError`` for a backend that can't do what ``spec`` asks.
     """
     softcap = spec.attention_softcap is not None
-    attending = [layer for layer in spec.layers if layer.mixer in ("attention", "mla")]
+    attending = [layer for layer in layers or spec.layers if layer.mixer in ("attention", "mla")]
     alibi = any(layer.position == "alibi" for layer in attending)
     narrow = spec.document_mask or any(layer.window is not None for layer in attending)
-    width = _narrowest_head(spec)
+    width = min((_head_width(spec, layer) for layer in attending), default=_SMALLEST_FLEX_WIDTH)
     if wanted == "auto":
         if device == "cpu":
             return "explicit"
@@ -58,13 +69,13 @@ def choose_backend(spec: ModelSpec, device: str, wanted: str = "auto", *, gradie
     if against:
         raise PedigreeError(
             f"compute.attention_backend: {wanted} has no {' and no '.join(against)}; write auto, which takes "
-            f"{choose_backend(spec, device)} here"
+            f"{choose_backend(spec, device, layers=layers)} here"
         )
     return wanted
 
 
-def _narrowest_head(spec: ModelSpec) -> int:
-    widths = [layer.head_dim for layer in spec.layers if layer.mixer == "attention" and layer.head_dim is not None]
-    if spec.mla is not None and any(layer.mixer == "mla" for layer in spec.layers):
-        widths += [spec.mla.nope_dim + spec.mla.rope_dim, spec.mla.value_dim]
-    return min(widths, default=_SMALLEST_FLEX_WIDTH)
+def _head_width(spec: ModelSpec, layer: LayerSpec) -> int:
+    """Channels of a head's queries, or of its values where these are narrower."""
+    if layer.mixer == "mla" and spec.mla is not None:
+        return min(spec.mla.nope_dim + spec.mla.rope_dim, spec.mla.value_dim)
+    return layer.heads[2]
