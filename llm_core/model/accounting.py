@@ -151,7 +151,7 @@ def activation_bytes_per_token(
 ) -> int:
     """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
 
-    Without checkpointing, a block keeps the residual stream and its norm in fp32, twice (16·d), what its parts keep
+    Without checkpointing, a block keeps the residual stream in fp32 before each norm (8·d), and what its parts keep
     (``Cost.kept``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
     With ``checkpointing`` (see ``llm_core.train.recompute``), blocks that are made again keep their fp32 input, with
     "selective" also what products yield; and one of them at a time keeps the above.
@@ -159,8 +159,7 @@ def activation_bytes_per_token(
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     blocks = []
     for layer, cost in zip(spec.layers, layer_costs(spec, sequence_length), strict=True):
-        widened = (8 if element < 4 else 4) * (cost.mixer.widened + cost.feed_forward.widened)
-        block = (8 * d if layer.feed_forward is None else 16 * d) + widened
+        block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
     windows = {layer.window for layer in spec.layers if spec.document_mask and layer.mixer in ("attention", "mla")}
     around = (8 + element) * d + element * sequence_length * len(windows)  # the final norm, and masks

@@ -18,8 +18,8 @@ class Cost:
     (experts that are not chosen). ``vectors``: all other parameters. ``mixing``: FLOPs of the forward pass for a token
     beside the products with matrices. ``cached``: numbers that a token adds to the decoding state; ``state``: numbers
     that it holds whatever its length, and ``wide_state`` those that are fp32 in any model. ``kept``: numbers, in the
-    type that products are done in, that the forward pass keeps for the backward pass, a token; ``widened``: the same in
-    fp32, which autocast keeps twice. ``products``: numbers that products with matrices and attention's kernel yield.
+    type that products are done in, that the forward pass keeps for the backward pass, a token, and ``wide_kept`` those
+    that are fp32 in any precision. ``products``: numbers that products with matrices and attention's kernel yield.
     """
 
     matrices: int = 0
@@ -30,7 +30,7 @@ class Cost:
     state: int = 0
     wide_state: int = 0
     kept: int = 0
-    widened: int = 0
+    wide_kept: int = 0
     products: int = 0
 
     @property
@@ -61,7 +61,6 @@ def attention(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
         state=0 if layer.window is None else 2 * kv * (layer.window - 1),
         # Its input, what attention gets, its result in both orders.
         kept=spec.d_model + 2 * queries + repeated,
-        widened=queries + kv if spec.qk_norm else 0,
         products=2 * queries + 2 * kv + spec.d_model,
     )
 
@@ -83,9 +82,9 @@ def mla(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
         mixing=2 * (queries + values) * seen,
         cached=narrow if layer.window is None else 0,
         state=0 if layer.window is None else narrow * (layer.window - 1),
-        # Its input, normalised latents, the shared key, what attention gets and gives, its result in the other order.
-        kept=d + q_rank + narrow + 4 * wide + values,
-        widened=q_rank + section.kv_rank,
+        # Its input, latents before and after their norms, the shared key, what attention gets and gives, its result in
+        # the other order.
+        kept=d + 2 * q_rank + section.kv_rank + narrow + 4 * wide + values,
         products=q_rank + queries + narrow + expanded + wide + d,
     )
 
@@ -98,8 +97,8 @@ def liv(spec: ModelSpec, _layer: LayerSpec, _length: int) -> Cost:
         matrices=4 * d * d,
         vectors=d * kernel + (spec.bias and 5 * d),
         state=d * (kernel - 1),
-        # Its input, the three gates, what goes into the convolution (also padded) and comes out, and the product.
-        kept=8 * d,
+        # Its input, the three gates, what goes into the convolution and comes out, and the product.
+        kept=7 * d,
         products=4 * d,
     )
 
@@ -117,9 +116,11 @@ def mamba2(spec: ModelSpec, _layer: LayerSpec, length: int) -> Cost:
         mixing=2 * chunk * (both + inner) + 4 * inner * section.state,
         state=convolved * (section.kernel - 1),
         wide_state=inner * section.state,
-        # Its input, all projections, the convolution's inputs and results, inner channels on their way through the scan
-        # and the norm. In fp32, which counts twice: those of the norm, the states of chunks, the decays.
-        kept=d + projected + 3 * convolved + 10 * inner + 3 * inner * section.state // chunk + 3 * heads * chunk,
+        # Its input, all projections, the convolution's result and that of silu, inner channels on their way through the
+        # scan and the norm, the states of chunks, and how much tokens see of each other.
+        kept=d + projected + 2 * convolved + 8 * inner + inner * section.state // chunk + heads * chunk,
+        # What the norm gets, states and decays.
+        wide_kept=inner + inner * section.state // chunk + heads * chunk,
         products=projected + d,
     )
 

@@ -114,7 +114,6 @@ def test_activations_are_what_autograd_keeps(changes: dict, precision: str) -> N
     ids=lambda changes: changes["mixer"],
 )
 def test_activations_of_mixers(changes: dict, precision: str) -> None:
-    """Within a tenth; Mamba-2's fp32 tensors count twice whatever the precision, which is too much in fp32."""
     rows, length = 2, 88
     shapes = [spec(d_model=128, d_ff=352, n_layers=layers, document_mask=True, **changes) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, rows, length) for shape in shapes)
