@@ -11,6 +11,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Runtime
 from llm_core.launch import run_group
+from llm_core.train.host_memory import keeping_memory
 from llm_core.train.locks import end_holder, held
 from llm_core.train.metrics import METRICS, MetricsFollower
 from llm_core.train.spec import FAILURE, TrainerSpec
@@ -67,6 +68,8 @@ def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
 
 
 def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: int) -> None:
+    import torch
+
     follower = MetricsFollower(spec.work / METRICS)
 
     def tick() -> None:
@@ -88,6 +91,7 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: i
                 **({"OMP_NUM_THREADS": str(threads_per_rank(ranks))} if ranks > 1 else {}),
                 # OpenMP threads that spin while they wait cost a shared CPU three quarters of its speed.
                 "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+                **keeping_memory(torch.cuda.device_count()),
                 "PYTHONUNBUFFERED": "1",
                 "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(_STOP_SECONDS),
                 **runtime.environment,
