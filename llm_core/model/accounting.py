@@ -159,7 +159,8 @@ def activation_bytes_per_token(
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     blocks = []
     for layer, cost in zip(spec.layers, layer_costs(spec, sequence_length), strict=True):
-        block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept
+        widened = (8 if element < 4 else 4) * cost.feed_forward.widened
+        block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept + widened
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
     windows = {layer.window for layer in spec.layers if spec.document_mask and layer.mixer in ("attention", "mla")}
     around = (8 + element) * d + element * sequence_length * len(windows)  # the final norm, and masks

@@ -18,8 +18,9 @@ class Cost:
     (experts that are not chosen). ``vectors``: all other parameters. ``mixing``: FLOPs of the forward pass for a token
     beside the products with matrices. ``cached``: numbers that a token adds to the decoding state; ``state``: numbers
     that it holds whatever its length, and ``wide_state`` those that are fp32 in any model. ``kept``: numbers, in the
-    type that products are done in, that the forward pass keeps for the backward pass, a token, and ``wide_kept`` those
-    that are fp32 in any precision. ``products``: numbers that products with matrices and attention's kernel yield.
+    type that products are done in, that the forward pass keeps for the backward pass, a token; ``wide_kept``: the same,
+    fp32 in any precision; ``widened``: the same in fp32, which autocast keeps twice. ``products``: numbers that products
+    with matrices and attention's kernel yield.
     """
 
     matrices: int = 0
@@ -31,6 +32,7 @@ class Cost:
     wide_state: int = 0
     kept: int = 0
     wide_kept: int = 0
+    widened: int = 0
     products: int = 0
 
     @property
