@@ -19,8 +19,8 @@ class Cost:
     beside the products with matrices. ``cached``: numbers that a token adds to the decoding state; ``state``: numbers
     that it holds whatever its length, and ``wide_state`` those that are fp32 in any model. ``kept``: numbers, in the
     type that products are done in, that the forward pass keeps for the backward pass, a token; ``wide_kept``: the same,
-    fp32 in any precision; ``widened``: the same in fp32, which autocast keeps twice. ``products``: numbers that products
-    with matrices and attention's kernel yield.
+    fp32 in any precision; ``widened``: the same in fp32, which autocast keeps twice. ``products``: numbers that
+    products with matrices and attention's kernel yield.
     """
 
     matrices: int = 0

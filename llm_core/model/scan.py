@@ -96,8 +96,8 @@ def _documents(
 def _running_sums(x_BZHL: Tensor, number_BZ1L: Tensor) -> Tensor:
     """Sums over the tokens of the chunk and of the same document, up to each token, its own included.
 
-    By doubling (Hillis and Steele, 1986). Differences of ``cumsum`` would be rounded by what stands before the document,
-    and so would their gradients.
+    By doubling (Hillis and Steele, 1986). Differences of ``cumsum`` would be rounded by what stands before the
+    document, and so would their gradients.
     """
     distance = 1
     while distance < x_BZHL.shape[-1]:
