@@ -35,8 +35,8 @@ _DENSE = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
-_SCALED = {"rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 16}
-_LLAMA3 = {**_SCALED, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+_SCALED = {"rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 256}
+_LLAMA3 = {**_SCALED, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 8.0}
 _YARN = {**_SCALED, "rope_type": "yarn", "beta_fast": 8.0, "beta_slow": 1.0}
 _MLA = {
     **_DENSE,
