@@ -134,14 +134,10 @@ class LayerSpec(Spec):
 
     @property
     def heads(self) -> tuple[int, int, int]:
-        """Query heads, key/value heads, and channels of a head, of a layer that attends."""
-        assert self.n_heads is not None
-        assert self.n_kv_heads is not None
-        assert self.head_dim is not None
-        return self.n_heads, self.n_kv_heads, self.head_dim
+        """Query heads, key/value heads, and channels of a head; 0 for a layer that does not attend."""
+        return self.n_heads or 0, self.n_kv_heads or 0, self.head_dim or 0
 
     @property
     def width(self) -> int:
-        """Hidden channels of a dense feed-forward."""
-        assert self.d_ff is not None
-        return self.d_ff
+        """Hidden channels of a dense feed-forward; 0 for a layer without one."""
+        return self.d_ff or 0

@@ -69,6 +69,11 @@ class Decoder(nn.Module):
         """The matrix (V, D) that turns the last hidden state into logits."""
         return self.embedding.weight if self.head is None else self.head.weight
 
+    @property
+    def all_blocks(self) -> list[Any]:
+        """The blocks, and those of the modules for further tokens."""
+        return [*self.blocks, *(module.block for module in self.further)]
+
     def forward(
         self,
         tokens_BT: Tensor,
@@ -137,8 +142,7 @@ class Decoder(nn.Module):
 
     def _mixtures(self) -> list[Any]:
         layers = [*self.layers, *[self.layers[-1]] * len(self.further)]
-        blocks: list[Any] = [*self.blocks, *(module.block for module in self.further)]
-        return [block.feed_forward for layer, block in zip(layers, blocks, strict=True) if _is_moe(layer)]
+        return [block.feed_forward for layer, block in zip(layers, self.all_blocks, strict=True) if _is_moe(layer)]
 
     def after_step(self, total: Callable[[Tensor], Tensor], skipped: Tensor) -> None:
         """What changes after an optimiser step beside the weights: the experts' selection biases.
