@@ -98,9 +98,9 @@ def open_world() -> Iterator[World]:
 def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
     """``model`` on this rank's device, ready to be called. ``model`` itself keeps the names of its parameters.
 
-    ``model.all_blocks`` are its repeated parts. In this order: products in fp8, recompute activations in the backward pass,
-    compile each block, spread them. ``spec.parallel``: "ddp" (a copy on every rank; Li et al., 2020) or "fsdp2" (every
-    parameter sharded, gathered block by block; Zhao et al., 2023).
+    ``model.all_blocks`` are its repeated parts. In this order: products in fp8, recompute activations in the backward
+    pass, compile each block, spread them. ``spec.parallel``: "ddp" (a copy on every rank; Li et al., 2020) or "fsdp2"
+    (every parameter sharded, gathered block by block; Zhao et al., 2023).
     """
     model.to(world.device)
     blocks: list[nn.Module] = model.all_blocks  # type: ignore[assignment]
