@@ -173,9 +173,7 @@ class Decoder(nn.Module):
             documents_BS = document_ids_BT
         context = Context(start, T, documents_BS, state=state, training=self.training)
         device = tokens_BT.device
-        backend = choose_backend(
-            self.spec, device.type, self.attention_backend, gradients=torch.is_grad_enabled(), layers=self.layers
-        )
+        backend = choose_backend(self.spec, device.type, self.attention_backend, layers=self.layers)
         dtype = self.embedding.weight.dtype
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
