@@ -18,11 +18,17 @@ _SMALLEST_FLEX_WIDTH = 16
 
 
 def choose_backend(
-    spec: ModelSpec, device: str, wanted: str = "auto", *, layers: Sequence[LayerSpec] | None = None
+    spec: ModelSpec,
+    device: str,
+    wanted: str = "auto",
+    *,
+    decoding: bool = False,
+    layers: Sequence[LayerSpec] | None = None,
 ) -> str:
     """The backend of attention over whole sequences on a ``device`` of this type; ``wanted`` if it can do the job.
 
-    ``layers``: those of ``spec``, where they are known already.
+    ``layers``: those of ``spec``, where they are known already. ``decoding``: with a state, whatever is wanted, one
+    that needs no compilation for every length of a prompt and no half precision.
 
     - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of it
       sees. Does everything, everywhere. On a CPU it is the fastest; it keeps all probabilities for the backward pass.
@@ -42,6 +48,8 @@ def choose_backend(
     alibi = any(layer.position == "alibi" for layer in attending)
     narrow = spec.document_mask or any(layer.window is not None for layer in attending)
     width = min((_head_width(spec, layer) for layer in attending), default=_SMALLEST_FLEX_WIDTH)
+    if decoding:
+        return "explicit" if softcap or device == "cpu" else "sdpa"
     if wanted == "auto":
         if device == "cpu":
             return "explicit"

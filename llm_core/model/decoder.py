@@ -173,7 +173,9 @@ class Decoder(nn.Module):
             documents_BS = document_ids_BT
         context = Context(start, T, documents_BS, state=state, training=self.training)
         device = tokens_BT.device
-        backend = choose_backend(self.spec, device.type, self.attention_backend, layers=self.layers)
+        backend = choose_backend(
+            self.spec, device.type, self.attention_backend, decoding=state is not None, layers=self.layers
+        )
         dtype = self.embedding.weight.dtype
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)

@@ -211,6 +211,16 @@ def test_what_auto_takes(changes: dict, device: str, chosen: str) -> None:
     assert choose_backend(spec(**{"d_model": 64, **changes}), device) == chosen
 
 
+@pytest.mark.parametrize("wanted", ["auto", "flex", "varlen"])
+def test_what_decoding_takes(wanted: str) -> None:
+    shape = spec(d_model=64, document_mask=True)
+    assert choose_backend(shape, "cuda", wanted, decoding=True) == "sdpa"
+    assert (
+        choose_backend(shape.model_copy(update={"attention_softcap": 5.0}), "cuda", wanted, decoding=True) == "explicit"
+    )
+    assert choose_backend(shape, "cpu", wanted, decoding=True) == "explicit"
+
+
 @pytest.mark.parametrize(
     ("changes", "device", "wanted", "message"),
     [
