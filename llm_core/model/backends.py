@@ -32,8 +32,8 @@ def choose_backend(
 
     - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of it
       sees. Does everything, everywhere. On a CPU it is the fastest; it keeps all probabilities for the backward pass.
-    - ``sdpa``: torch's fused kernels. On CUDA the fastest for plain causal attention; a mask of documents or windows
-      costs them what it hides as well. Knows no softcap.
+    - ``sdpa``: torch's fused kernels. Made for plain causal attention; a mask of documents or windows costs them what
+      it hides as well. Knows no softcap.
     - ``flex``: FlexAttention (Dong et al., 2024), compiled for this very mask, skips what is hidden, and knows softcaps
       and ALiBi. Not for CPUs: it has no backward pass there, and compiled in one graph with what makes queries and keys
       its results are wrong (torch 2.13).
