@@ -106,7 +106,7 @@ def test_the_objective_has_the_balancing_loss_and_the_cross_entropy_has_not() ->
     built, x, y = model(shape), tokens(2, 8), tokens(2, 8, seed=1)
     built.train()
     losses = built(x, y)
-    balances = float(losses.objective - losses.cross_entropy)
+    balances = (losses.objective - losses.cross_entropy).item()
     assert balances >= 2 * 0.5 * 16  # two layers, sixteen tokens, at least 1 each
     losses.objective.backward()
     assert built.blocks[0].feed_forward.router.weight.grad.any()
