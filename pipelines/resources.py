@@ -56,11 +56,14 @@ class ComputeResource(dg.ConfigurableResource):
 
 
 class TrackingResource(dg.ConfigurableResource):
-    """Weights & Biases; a key comes from the environment only."""
+    """What is told of a run while it goes on; fields as in the section ``tracking``. A key comes from the environment
+    only."""
 
     wandb: Literal["off", "offline", "online"]
     project: str
+    samples: dict[str, int] | None
+    profile: dict[str, int] | None
 
     def spec(self) -> TrackingSpec:
         """The checked section."""
-        return TrackingSpec(wandb=self.wandb, project=self.project)
+        return TrackingSpec.model_validate({name: getattr(self, name) for name in TrackingSpec.model_fields})

@@ -75,9 +75,7 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
                 bars.update(task, completed=int(done), total=int(total), unit=unit)
 
             def observe(figures: Mapping[str, float], task: Any = task) -> None:
-                if "loss" in figures:
-                    speed = figures.get("tokens_per_second", 0.0)
-                    bars.update(task, figures=f"loss {figures['loss']:.3f}, {speed:,.0f} tokens/s")
+                bars.update(task, figures=live_figures(figures))
 
             runtime = Runtime(
                 compute=session.experiment.compute,
@@ -94,6 +92,12 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
                 if not check.passed:
                     mark = "[red]gate[/]" if check.name in session.graph[name].gates else "[yellow]note[/]"
                     console.print(f"     {mark} {check.name}: {escape(check.message)}")
+
+
+def live_figures(figures: Mapping[str, float | None]) -> str:
+    """What stands beside the bar of a training run; a skipped step may have no loss."""
+    loss, speed = figures.get("loss"), figures.get("tokens_per_second") or 0.0
+    return f"{'no loss' if loss is None else f'loss {loss:.3f}'}, {speed:,.0f} tokens/s"
 
 
 def preflight_record(report: Preflight) -> dict[str, Any]:
