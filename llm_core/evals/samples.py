@@ -54,9 +54,11 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
     with _one_thread():
         for prompt in sampling.prompts:
             seeds = [generation_seed(seed, prompt, temperature) for temperature in sampling.temperatures]
+            line = prompt_ids(tokenizer, prompt, eot)
+            _check_positions(model, prompt, len(line) + sampling.max_new_tokens - 1)
             new = generate(
                 network,
-                [prompt_ids(tokenizer, prompt, eot)] * len(seeds),
+                [line] * len(seeds),
                 Sampling(
                     sampling.max_new_tokens,
                     sampling.temperatures,
@@ -88,6 +90,14 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
             for place, temperature in enumerate(sampling.temperatures)
         },
     }
+
+
+def _check_positions(model: ModelSpec, prompt: str, tokens: int) -> None:
+    if model.max_positions is not None and tokens > model.max_positions:
+        raise PedigreeError(
+            f"sampling: the prompt {prompt!r} and what follows it are {tokens} tokens, and the model has "
+            f"{model.max_positions} positions: set sampling.max_new_tokens {tokens - model.max_positions} lower"
+        )
 
 
 def generation_seed(seed: int, prompt: str, temperature: float) -> int:

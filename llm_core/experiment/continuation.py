@@ -6,6 +6,7 @@ from pydantic import Field
 
 from llm_core.experiment.base import Count, Share, Spec
 from llm_core.experiment.layers import Positive, RopeScaling
+from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 
@@ -80,6 +81,7 @@ def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongCon
             "learned positions can't be stretched"
         )
     try:
-        longer.model(model)
+        stretched = longer.model(model)
     except ValueError as error:
         raise ValueError(f"long_context: {error}") from None
+    check_lengths(stretched, longer.training, "long_context.")

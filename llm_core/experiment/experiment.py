@@ -9,7 +9,7 @@ from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
-from llm_core.experiment.lengths import check_lengths
+from llm_core.experiment.lengths import check_generated, check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
@@ -54,6 +54,7 @@ class Experiment(Spec):
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
         check_lengths(self.model, self.training)
+        check_generated(self.model, self.sampling, self.tracking.samples)
         if self.proxies:
             check_lengths(self.proxies.model, self.proxies.training, "proxies.")
             for name in self.proxies.variants:

@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Share, Spec, one_of
+from llm_core.experiment.base import Spec, one_of
 from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 
 RUNTIME_ONLY = True
 
 Width = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+DropoutShare = Annotated[float, Field(ge=0, lt=1)]
 NormPlacement = Literal["pre", "post", "sandwich", "reordered"]
 
 
@@ -127,7 +128,7 @@ class LayerSpec(Spec):
     d_ff: Width | None
     norm: Annotated[str, one_of(NORMS)]
     norm_placement: NormPlacement
-    dropout: Share
+    dropout: DropoutShare
     index: Annotated[int, Field(ge=0)]
     kv_from: int | None = None
     """The index of the layer whose keys and values this one attends to; None: its own."""

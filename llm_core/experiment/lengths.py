@@ -1,6 +1,8 @@
 """What a model and the sequences that it is trained on must agree about."""
 
+from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.runtime import SamplesSpec
 from llm_core.experiment.training import TrainingSpec
 
 RUNTIME_ONLY = True
@@ -29,3 +31,22 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
         raise ValueError(
             f"{place}training.superposition: does not go with {place}model.multi_token, which predicts single tokens"
         )
+
+
+def check_generated(model: ModelSpec, sampling: SamplingSpec, samples: SamplesSpec | None) -> None:
+    """``ValueError`` where more is to be generated than there are learned positions for.
+
+    ``samples``: those of a run that trains. How many tokens a prompt of ``sampling`` has, nobody knows before there is
+    a tokenizer: it is end of text, and at least one more.
+    """
+    if model.max_positions is None:
+        return
+    wanted = {"sampling.max_new_tokens": sampling.max_new_tokens + 1}
+    if samples is not None:
+        wanted["tracking.samples: prompt_tokens and new_tokens"] = samples.prompt_tokens + samples.new_tokens
+    for place, tokens in wanted.items():
+        if tokens > model.max_positions:
+            raise ValueError(
+                f"{place}: {tokens} tokens need as many positions, and model.max_positions is {model.max_positions}: "
+                "ask for fewer"
+            )

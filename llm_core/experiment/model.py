@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from llm_core.experiment.base import Share, Spec, one_of
+from llm_core.experiment.base import Spec, one_of
 from llm_core.experiment.layers import (
+    DropoutShare,
     LayerSpec,
     LIVSpec,
     Mamba2Spec,
@@ -75,7 +76,7 @@ class ModelSpec(Spec):
     """The same for the logits (Gemma 2 has 30)."""
     embedding_scale: Positive = 1.0
     """What embeddings are multiplied by (Gemma: sqrt(d_model))."""
-    dropout: Share = 0.0
+    dropout: DropoutShare = 0.0
     """Share of the channels left out, in training, of the embedding and of what each branch adds to the stream."""
     tie_embeddings: bool = True
     document_mask: bool = False
@@ -97,7 +98,7 @@ class ModelSpec(Spec):
         if not isinstance(data, Mapping) or "preset" not in data:
             return data
         name = data["preset"]
-        if name not in MODELS:
+        if not isinstance(name, str) or name not in MODELS:
             raise ValueError(f"unknown preset {name!r}; known: {', '.join(sorted(MODELS))}")
         return {**MODELS[name], **{key: value for key, value in data.items() if key != "preset"}}
 
@@ -115,15 +116,31 @@ class ModelSpec(Spec):
             shared["position"] = "nope"  # it is added to the embedding, and attention knows nothing of it
         layers: list[LayerSpec] = []
         for index in range(self.n_layers):
-            fields = {**shared, **_parsed(period[index % len(period)]), "index": index}
-            if fields["head_dim"] is None and fields["n_heads"] is not None:
-                fields["head_dim"] = self.d_model // fields["n_heads"]
-            fields["n_kv_heads"] = fields["n_kv_heads"] or fields["n_heads"]
-            layer = LayerSpec.model_validate(fields)
+            entry = _parsed(period[index % len(period)])
+            layer = LayerSpec.model_validate({**shared, **entry, "index": index})
+            layer = layer.model_copy(update=self._defaults(layer, set(entry)))
             if layer.share_kv:
                 layer = layer.model_copy(update={"kv_from": _source(layer, layers)})
             layers.append(layer)
         return tuple(layers)
+
+    def _defaults(self, layer: LayerSpec, given: set[str]) -> dict[str, Any]:
+        """What follows from other fields of ``layer``; ``given``: those that its entry of ``pattern`` names."""
+        found: dict[str, Any] = {}
+        if layer.n_heads is not None and layer.head_dim is None:
+            # Only attention's heads are as wide as this.
+            if layer.mixer == "attention" and self.d_model % layer.n_heads:
+                where = f"layer {layer.index}: " if self.pattern else ""
+                raise ValueError(
+                    f"{where}d_model {self.d_model} is not a multiple of n_heads {layer.n_heads}; or give head_dim"
+                )
+            found["head_dim"] = self.d_model // layer.n_heads
+        if layer.n_kv_heads is None:
+            found["n_kv_heads"] = layer.n_heads
+        # Where every n-th layer has no positions, a scaling of the model is that of the others.
+        if layer.position != "rope" and "rope_scaling" not in given:
+            found["rope_scaling"] = None
+        return found
 
     @model_validator(mode="after")
     def _agrees(self) -> "ModelSpec":
@@ -138,7 +155,7 @@ class ModelSpec(Spec):
                     f"known: {', '.join(_CHANGEABLE)}"
                 )
             times = entry.get("times", 1)
-            if not isinstance(times, int) or times < 1:
+            if not isinstance(times, int) or isinstance(times, bool) or times < 1:
                 raise ValueError(f"pattern[{number}]: times must be a whole number from 1 on (it is {times!r})")
         period = sum(_times(entry) for entry in self.pattern)
         if period and self.n_layers % period:
@@ -185,9 +202,6 @@ def _check_layer(spec: ModelSpec, layer: LayerSpec) -> None:
         raise ValueError(f"{where}mixer {layer.mixer!r} needs n_heads")
     if layer.mixer == "attention":
         n_heads, n_kv_heads, head_dim = layer.heads
-        # A head_dim of its own frees d_model from the number of heads.
-        if spec.head_dim is None and spec.d_model % n_heads:
-            raise ValueError(f"{where}d_model {spec.d_model} is not a multiple of n_heads {n_heads}; or give head_dim")
         if n_heads % n_kv_heads:
             raise ValueError(f"{where}n_heads {n_heads} is not a multiple of n_kv_heads {n_kv_heads}")
         if layer.position == "rope" and head_dim % 2:
@@ -200,8 +214,21 @@ def _check_layer(spec: ModelSpec, layer: LayerSpec) -> None:
         raise ValueError(f"{where}window belongs to attention, not to mixer {layer.mixer!r}")
     if layer.rope_scaling is not None and layer.position != "rope":
         raise ValueError(f"{where}rope_scaling belongs to position 'rope', not to {layer.position!r}")
+    if layer.rope_scaling is not None and attends:
+        _check_scaling(layer, spec.mla.rope_dim if spec.mla and layer.mixer == "mla" else layer.heads[2], where)
     if layer.feed_forward not in ("moe", None) and layer.d_ff is None:
         raise ValueError(f"{where}feed_forward {layer.feed_forward!r} needs d_ff")
+
+
+def _check_scaling(layer: LayerSpec, channels: int, where: str) -> None:
+    scaling = layer.rope_scaling
+    assert scaling is not None
+    if scaling.kind == "ntk" and channels < 4:
+        raise ValueError(
+            f"{where}rope_scaling 'ntk' stretches all pairs of channels but one: {channels} channels are one"
+        )
+    if scaling.kind == "yarn" and layer.rope_theta <= 1:
+        raise ValueError(f"{where}rope_scaling 'yarn' wants channels of different speeds: rope_theta must be above 1")
 
 
 def _check_sections(spec: ModelSpec, layers: tuple[LayerSpec, ...]) -> None:
@@ -221,6 +248,10 @@ def _check_sections(spec: ModelSpec, layers: tuple[LayerSpec, ...]) -> None:
         if (inner // spec.mamba2.head_dim) % spec.mamba2.groups:
             heads = inner // spec.mamba2.head_dim
             raise ValueError(f"mamba2: its {heads} heads are not a multiple of groups {spec.mamba2.groups}")
+    if spec.rope_scaling is not None and not any(
+        layer.position == "rope" and layer.mixer in ("attention", "mla") for layer in layers
+    ):
+        raise ValueError("rope_scaling belongs to position 'rope', which no layer with attention has")
     for name in ("qk_norm", "qkv_clip"):
         if getattr(spec, name) and "attention" not in mixers:
             raise ValueError(f"{name}: no layer has mixer 'attention'")

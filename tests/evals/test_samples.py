@@ -9,7 +9,8 @@ from llm_core.evals.sample_checks import checks
 from llm_core.evals.samples import SAMPLES, build, generation_seed, prompt_ids
 from llm_core.experiment.evaluation import ChecksSpec, SamplingSpec
 from llm_core.graph.job import Job
-from llm_core.model.files import load_model
+from llm_core.model.build import build_model
+from llm_core.model.files import load_model, save_model
 from llm_core.store.manifest import Artifact
 from tests.evals.conftest import EOT, SPEC, World, manifest
 
@@ -121,3 +122,16 @@ def test_checks(made: tuple[Job, dict]) -> None:
     assert failed(samples=5) == ["all_generated"]
     assert failed(tokens=0, empty=6) == ["some_text", "none_empty"]
     assert failed(empty=1) == ["none_empty"]
+
+
+def test_a_prompt_that_leaves_no_positions_is_refused(world: World, tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"position": "learned", "max_positions": 16})
+    job = world.job(tmp_path / "work")
+    network = build_model(spec, world.tokenizer.get_vocab_size())
+    save_model(network, spec, world.tokenizer.get_vocab_size(), tmp_path / "model")
+    job.inputs["model"] = Artifact(tmp_path / "model", manifest("model"))
+    sampling = SamplingSpec(prompts=("the list of values",), max_new_tokens=15)
+    with pytest.raises(
+        PedigreeError, match=r"prompt 'the list of values' .* 16 positions: set sampling.max_new_tokens \d lower"
+    ):
+        build(job, sampling, spec, seed=5)

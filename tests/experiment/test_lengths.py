@@ -18,9 +18,9 @@ proxies:
 """
 
 
-def load(folder, model="", window=64):
+def load(folder, model="", window=64, more=""):
     path = folder / "a.yaml"
-    path.write_text(TEXT.format(model=model, window=window))
+    path.write_text(TEXT.format(model=model, window=window) + more)
     return load_experiment(path)
 
 
@@ -37,6 +37,14 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
         ),
         ({"window": 65}, r"proxies\.variants\.windows: proxies\.model: the window of layer 0 is 65 tokens"),
         ({"model": "position: learned, max_positions: 127"}, r"model\.max_positions 127: a sequence has 128 tokens"),
+        (
+            {"model": "position: learned, max_positions: 128", "more": "sampling: {max_new_tokens: 128}"},
+            r"sampling\.max_new_tokens: 129 tokens need as many positions, and model\.max_positions is 128",
+        ),
+        (
+            {"model": "position: learned, max_positions: 128", "more": "tracking: {samples: {new_tokens: 113}}"},
+            r"tracking\.samples: prompt_tokens and new_tokens: 129 tokens",
+        ),
     ],
 )
 def test_what_does_not_go_with_the_sequences_is_refused_before_work(tmp_path, fields, message):
@@ -47,3 +55,11 @@ def test_what_does_not_go_with_the_sequences_is_refused_before_work(tmp_path, fi
 def test_as_many_learned_positions_as_tokens_are_enough():
     fields = {"d_model": 32, "n_layers": 1, "n_heads": 2, "d_ff": 64, "position": "learned", "max_positions": 128}
     check_lengths(ModelSpec(**fields), TrainingSpec(sequence_length=128, batch_tokens=128, tokens=128))
+
+
+def test_nor_do_bags_go_with_multi_token_prediction_on_longer_sequences(tmp_path):
+    longer = "{sequence_length: 256, batch_tokens: 1024, tokens: 100_000, superposition: {tokens: 4, steps: 9}}"
+    with pytest.raises(
+        PedigreeError, match=r"long_context\.training\.superposition: does not go with long_context\.model"
+    ):
+        load(tmp_path, "multi_token: {depth: 1}", more=f"long_context: {{training: {longer}}}")

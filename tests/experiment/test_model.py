@@ -1,0 +1,48 @@
+"""What of a model's section is refused, and what follows from it."""
+
+from typing import Any
+
+import pytest
+
+from llm_core.experiment.model import ModelSpec
+from tests.model.shapes import spec
+
+YARN = {"kind": "yarn", "factor": 4.0, "original_length": 16, "high_frequency": 32.0}
+NTK = {"kind": "ntk", "factor": 2.0, "original_length": 16}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pattern": ({"n_kv_heads": 0}, {})}, "pattern: n_kv_heads: .*greater than or equal to 1"),
+        ({"pattern": ({"n_heads": 0}, {})}, "pattern: n_heads: .*greater than or equal to 1"),
+        ({"pattern": ({"n_heads": "4"}, {})}, "pattern: n_heads: .*valid integer"),
+        ({"pattern": ({"times": True}, {})}, r"pattern\[0\]: times must be a whole number"),
+        ({"pattern": ({"n_heads": 6}, {})}, "layer 0: d_model 32 is not a multiple of n_heads 6; or give head_dim"),
+        ({"n_heads": 64}, "d_model 32 is not a multiple of n_heads 64"),
+        ({"head_dim": 2, "rope_scaling": NTK}, "'ntk' stretches all pairs of channels but one"),
+        ({"rope_theta": 1.0, "rope_scaling": YARN}, "rope_theta must be above 1"),
+        ({"rope_scaling": YARN, "position": "nope"}, "rope_scaling belongs to position 'rope'"),
+        ({"rope_scaling": YARN, "mixer": "liv", "liv": {"kernel": 3}}, "rope_scaling belongs to position 'rope'"),
+        ({"pattern": ({"position": "nope", "rope_scaling": YARN}, {})}, "layer 0: rope_scaling belongs to position"),
+        ({"preset": ["tiny_llama3"]}, r"unknown preset \['tiny_llama3'\]; known: lfm2_1b"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"pattern": ({"dropout": 1.0}, {})}, "pattern: dropout"),
+    ],
+)
+def test_contradictions_are_told(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        spec(**fields)
+
+
+def test_heads_of_a_layer_may_have_a_width_of_their_own() -> None:
+    layers = spec(pattern=({"n_heads": 6, "head_dim": 8}, {})).layers
+    assert [layer.heads for layer in layers] == [(6, 2, 8), (4, 2, 8)]
+
+
+def test_a_scaling_is_that_of_the_layers_with_positions() -> None:
+    """So that a model whose every fourth layer has none can be stretched."""
+    found = spec(n_layers=4, rope_scaling=YARN, pattern=({"times": 3}, {"position": "nope"}))
+    assert [layer.rope_scaling is not None for layer in found.layers] == [True, True, True, False]
+    again = ModelSpec.model_validate_json(found.model_dump_json())
+    assert again == found
