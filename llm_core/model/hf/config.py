@@ -188,15 +188,17 @@ class Windows:
     """Sliding windows of one width: in all layers, or where ``layer_types`` says so.
 
     ``switch``: a key that must be true for windows to count. ``default``: for a config without ``layer_types``, whether
-    a layer has a window; None: the family has no such list, and all layers are alike.
+    a layer has a window; None: the family has no such list, and all layers are alike. ``absent``: the width that it
+    means that the key is not there, which is another thing than ``null``.
     """
 
     switch: str | None = None
     default: Callable[[Config, int], bool] | None = None
+    absent: int | None = 4096
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
-        width = config.get("sliding_window")
+        width = config.get("sliding_window", self.absent)
         if width is None or (self.switch is not None and not config.get(self.switch)):
             return
         types = _entries(config, "layer_types", len(fields.layers)) if self.default is not None else None

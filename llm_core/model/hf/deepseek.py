@@ -18,10 +18,12 @@ class _DenseFirst:
     """The first layers have a dense feed-forward, the others a mixture, whose settings ``parts`` are."""
 
     parts: tuple[Part, ...]
+    absent: int
+    """How many, where the key is not there."""
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
-        dense = config.get("first_k_dense_replace") or 0
+        dense = config.get("first_k_dense_replace", self.absent) or 0
         for layer in fields.layers[:dense]:
             layer["feed_forward"] = "swiglu"
         for layer in fields.layers[dense:]:
@@ -80,7 +82,7 @@ class _Temperature:
         if scaling is None or scaling["rope_type"] != "yarn" or spec.mla is None:
             return
         mscale = 1.0
-        if spec.attention_scale is not None:
+        if spec.attention_scale is not None and scaling["factor"] > 1:  # a factor of 1 sharpens nothing
             ratio = spec.attention_scale * (spec.mla.nope_dim + spec.mla.rope_dim) ** 0.5
             sharpened = ratio * _sharpened(1.0, scaling["factor"])
             # Published figures are short ones; what is more than rounding comes back as another scale.
@@ -153,7 +155,7 @@ _ATTENTION = (
     Key("num_key_value_heads", "n_heads", absent=None),
     Key("num_attention_heads", "n_heads"),
     Key("kv_lora_rank", "mla.kv_rank", absent=512),
-    Key("q_lora_rank", "mla.q_rank", absent=None),
+    Key("q_lora_rank", "mla.q_rank", absent=1536),
     Key("qk_nope_head_dim", "mla.nope_dim", absent=128),
     Key("qk_rope_head_dim", "mla.rope_dim", absent=64),
     Key("v_head_dim", "mla.value_dim", absent=128),
@@ -175,7 +177,6 @@ _EXPERTS = (
     Key("num_experts_per_tok", "moe.top_k"),
     Key("moe_intermediate_size", "moe.d_ff"),
     Key("n_shared_experts", "moe.shared"),
-    Key("routed_scaling_factor", "moe.scale", absent=1.0),
 )
 
 _ALWAYS = {"mixer": "mla", "norm": "rmsnorm", "norm_placement": "pre", "bias": False}
@@ -197,12 +198,14 @@ DEEPSEEK_V2 = Family(
         _DenseFirst(
             (
                 *_EXPERTS,
+                Key("routed_scaling_factor", "moe.scale", absent=1.0),
                 Implied("moe.score", "softmax"),
                 Implied("moe.normalise", False),
                 Fixed("norm_topk_prob", False),
                 Fixed("scoring_func", "softmax"),
                 Fixed("topk_method", "greedy"),
-            )
+            ),
+            absent=0,
         ),
     ),
     always=_ALWAYS,
@@ -220,13 +223,15 @@ DEEPSEEK_V3 = Family(
         _DenseFirst(
             (
                 *_EXPERTS,
+                Key("routed_scaling_factor", "moe.scale", absent=2.5),
                 Key("norm_topk_prob", "moe.normalise", absent=True),
                 Implied("moe.score", "sigmoid"),
                 Implied("moe.bias_rate", 0.001),
                 Fixed("scoring_func", "sigmoid"),
                 Fixed("topk_method", "noaux_tc"),
                 _Groups(),
-            )
+            ),
+            absent=3,
         ),
     ),
     always=_ALWAYS,

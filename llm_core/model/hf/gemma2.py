@@ -31,9 +31,9 @@ def _scale(scalar: Any, _: Config) -> float:
 
 
 def _scalar(spec: ModelSpec) -> int:
-    """A whole number, so that not every scale can be said."""
+    """A whole number from 1 on, so that not every scale can be said."""
     scale = spec.attention_scale or spec.layers[0].heads[2] ** -0.5
-    return round(scale**-2)
+    return max(1, round(max(scale, 1e-9) ** -2))
 
 
 def _every_second(_: Config, index: int) -> bool:

@@ -59,13 +59,13 @@ def _described(path: Path) -> tuple[Family, ModelSpec, int]:
         if config.get("quantization_config") is not None:
             raise UnsupportedError("quantization_config: quantised weights can't be taken over")
         vocab_size = config.get("vocab_size")
-        if not isinstance(vocab_size, int):
-            raise UnsupportedError(f"vocab_size is {vocab_size!r}; it must be a whole number")
+        if not isinstance(vocab_size, int) or isinstance(vocab_size, bool) or vocab_size < 1:
+            raise UnsupportedError(f"vocab_size is {vocab_size!r}; it must be a whole number from 1 on")
         return family, family.read(config), vocab_size
     except UnsupportedError as error:
         raise PedigreeError(f"{path}: {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise PedigreeError(f"{path}: a value has not the type that it should have: {error}") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
+        raise PedigreeError(f"{path}: a value is not what it should be: {error}") from None
 
 
 def _joined(folder: Path, weight: Weight, theirs: list[Tensor], expected: Tensor) -> Tensor:

@@ -3,21 +3,23 @@ without positions)."""
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Bias, Config, Fixed, Key, PerLayer, Windows
+from llm_core.model.hf.config import Bias, Config, Fixed, Key, Part, PerLayer, Windows
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Weight, attention, gated, weight
 
 ALWAYS = {"mixer": "attention", "norm": "rmsnorm", "norm_placement": "pre", "feed_forward": "swiglu"}
 
-SHAPE = (
-    Key("hidden_size", "d_model"),
-    Key("num_attention_heads", "n_heads"),
-    Key("rms_norm_eps", "norm_eps", absent=1e-6),
-    Key("initializer_range", "init_std", absent=0.02),
-    Fixed("hidden_act", "silu"),
-)
-"""What nearly all families call alike."""
+
+def shape(norm_eps: float = 1e-6) -> tuple[Part, ...]:
+    """What nearly all families call alike. ``norm_eps``: what it means that the key is not there."""
+    return (
+        Key("hidden_size", "d_model"),
+        Key("num_attention_heads", "n_heads"),
+        Key("rms_norm_eps", "norm_eps", absent=norm_eps),
+        Key("initializer_range", "init_std", absent=0.02),
+        Fixed("hidden_act", "silu"),
+    )
 
 
 def kv_heads(absent: int | None) -> Key:
@@ -27,7 +29,7 @@ def kv_heads(absent: int | None) -> Key:
 
 UNTIED = Key("tie_word_embeddings", "tie_embeddings", absent=False)
 
-DENSE = (*SHAPE, Key("intermediate_size", "d_ff"))
+DENSE = (*shape(), Key("intermediate_size", "d_ff"))
 
 OUTER = (weight("embedding", "model.embed_tokens"), weight("norm", "model.norm"))
 
@@ -114,7 +116,7 @@ SMOLLM3 = Family(
             Key("tie_word_embeddings", "tie_embeddings", absent=True),
             Bias(("attention_bias", "mlp_bias")),
         ),
-        *(NO_ROPE, Windows(switch="use_sliding_window", default=_without_positions), Rope(2_000_000.0)),
+        *(NO_ROPE, Windows(switch="use_sliding_window", default=_without_positions, absent=None), Rope(2_000_000.0)),
     ),
     always=ALWAYS,
     outer=OUTER,

@@ -5,7 +5,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.hf.config import Implied, Key, Windows
 from llm_core.model.hf.experts import experts, mixture_of
 from llm_core.model.hf.family import Family
-from llm_core.model.hf.llama import ALWAYS, OUTER, SHAPE, UNTIED, kv_heads
+from llm_core.model.hf.llama import ALWAYS, OUTER, UNTIED, kv_heads, shape
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_NORMS, Weight, attention, weight
 
@@ -23,7 +23,7 @@ MIXTRAL = Family(
     name="mixtral",
     architecture="MixtralForCausalLM",
     parts=(
-        *SHAPE,
+        *shape(norm_eps=1e-5),
         kv_heads(8),
         UNTIED,
         Key("head_dim", "head_dim", absent=None),
@@ -35,7 +35,7 @@ MIXTRAL = Family(
         Implied("moe.score", "softmax"),
         Implied("moe.normalise", True),
         Implied("moe.scale", 1.0),
-        Windows(),
+        Windows(absent=None),
         Rope(1_000_000.0),
     ),
     always={**ALWAYS, "feed_forward": "moe", "bias": False},

@@ -19,7 +19,7 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"), object_hook=_number)
     except FileNotFoundError:
         raise PedigreeError(f"{path}: there is no such file; give a folder with {CONFIG} and safetensors") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PedigreeError(f"{path}: can't be read as JSON: {error}") from None
     if not isinstance(data, dict):
         raise PedigreeError(f"{path}: holds {type(data).__name__}, not an object with keys")

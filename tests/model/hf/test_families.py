@@ -135,3 +135,18 @@ def test_what_a_model_here_has_not_is_refused(kind: str, config: dict[str, Any],
 def test_unknown_architectures_are_refused_with_the_known_ones() -> None:
     with pytest.raises(PedigreeError, match=r"model_type 'bert' can't be taken over; known: llama, mistral"):
         family_named("bert")
+
+
+def test_scales_that_a_family_has_no_number_for_are_a_reason_and_no_accident() -> None:
+    gemma = {"norm_placement": "sandwich", "feed_forward": "geglu", "embedding_scale": 32**0.5}
+    for scale in (2.0, 1e-200):
+        assert f"attention_scale {scale} would be" in why_none(shapes.spec(**gemma, attention_scale=scale))
+    flat = {"kind": "yarn", "factor": 1.0, "original_length": 8, "high_frequency": 32.0}
+    latent = shapes.named("mla", norm_eps=1e-6, rope_scaling=flat, attention_scale=0.7)
+    assert "attention_scale 0.7 would be" in why_none(latent)
+
+
+def test_a_stretched_model_whose_every_fourth_layer_has_no_positions() -> None:
+    found = read("smollm3", rope_scaling={"rope_type": "linear", "factor": 2.0})
+    assert [layer.rope_scaling is None for layer in found.layers] == [False] * 3 + [True]
+    assert family_of(found).name == "smollm3"

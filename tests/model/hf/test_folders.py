@@ -63,7 +63,10 @@ def test_weights_that_are_not_the_configurations(
         ({"quantization_config": {"bits": 4}}, "quantised weights"),
         ({"vocab_size": "many"}, "vocab_size is 'many'"),
         ({"hidden_size": 32.5}, r"config.json: d_model: .*valid integer \(it is 32.5\)"),
-        ({"rope_scaling": [1]}, "config.json: a value has not the type"),
+        ({"vocab_size": -5}, "vocab_size is -5; it must be a whole number from 1 on"),
+        ({"vocab_size": True}, "vocab_size is True"),
+        ({"rope_scaling": [1]}, "config.json: a value is not what it should be"),
+        ({"model_type": "gemma2", "query_pre_attn_scalar": 0}, "config.json: a value is not what it should be"),
         ({"num_hidden_layers": 3}, "no weights model.layers.2.input_layernorm.weight"),
         ({"num_hidden_layers": 1}, "says nothing of the weights model.layers.1"),
     ],
@@ -85,6 +88,9 @@ def test_files_that_are_missing_or_damaged(folder: Path) -> None:
         import_folder(folder)
     (folder / "pytest.bin").write_bytes(b"")
     with pytest.raises(PedigreeError, match="pickled Python: opening it runs what it holds"):
+        import_folder(folder)
+    (folder / "config.json").write_text('{"a":' * 100_000)
+    with pytest.raises(PedigreeError, match=r"config\.json: can't be read as JSON"):
         import_folder(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(PedigreeError, match=r"config\.json: can't be read as JSON"):

@@ -1,8 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
+from llm_core.model.hf.config import UnsupportedError
+from llm_core.model.hf.facts import facts
+from llm_core.model.hf.families import family_named
 from tests.model import shapes
 from tests.model.hf import parity
 from tests.model.hf.parity import CASES, Case
@@ -27,3 +32,20 @@ def test_every_weight_shows_in_the_logits(case: Case, tmp_path: Path) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 1e-2, name
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_key_that_is_not_there_means_what_it_means_to_them(case: Case) -> None:
+    """Or is asked for. A configuration written by hand need not have them all."""
+    family = family_named(case.kind)
+    whole = json.loads(transformers.AutoConfig.for_model(case.kind, **case.config).to_json_string())
+    unread = {"transformers_version", "time_step_limit"}  # their own form of infinity they don't take
+    for name in sorted(whole.keys() - unread - {"model_type"}):
+        fewer = {key: value for key, value in whole.items() if key not in {name, *unread}}
+        try:
+            found = facts(family.read(fewer))
+        except (UnsupportedError, TypeError):
+            continue
+        theirs = json.loads(transformers.AutoConfig.for_model(**fewer).to_json_string())
+        theirs.pop("time_step_limit", None)
+        assert found == facts(family.read(theirs)), name
