@@ -9,13 +9,16 @@ from llm_core.experiment.layers import LayerSpec
 from llm_core.model.positions.position import Position
 
 
-def alibi_slopes(n_heads: int) -> list[float]:
-    """Slope of each head: 2^(-8/n), 2^(-16/n), …; for a number that is no power of two, every second of the next one's
-    fills up what the lower power of two has."""
+def alibi_slopes(n_heads: int, device: torch.device | str = "cpu") -> Tensor:
+    """Slope of each head, (H,) in fp32: 2^(-8/n), 2^(-16/n), …; for a number that is no power of two, every second of
+    the next one's fills up what the lower power of two has.
+
+    Computed on the ``device``: a list that is sent there in every pass would have the host wait.
+    """
     lower = 2 ** math.floor(math.log2(n_heads))
-    slopes = [2 ** (-8 * (head + 1) / lower) for head in range(lower)]
-    finer = [2 ** (-8 * (head + 1) / (2 * lower)) for head in range(0, 2 * lower, 2)]
-    return slopes + finer[: n_heads - lower]
+    coarse = torch.arange(2, 2 * lower + 1, 2, device=device)
+    finer = torch.arange(n_heads - lower, device=device) * 2 + 1
+    return torch.exp2(torch.cat((coarse, finer)) * (-4 / lower))
 
 
 class Alibi(Position):
@@ -28,4 +31,4 @@ class Alibi(Position):
 
     def slopes(self, device: torch.device) -> Tensor:
         """(H,) in fp32."""
-        return torch.tensor(alibi_slopes(self.n_heads), device=device)
+        return alibi_slopes(self.n_heads, device)
