@@ -1,9 +1,9 @@
 """Attention for CPUs: plain matrix products over blocks of scores that stay in the cache.
 
 torch's own CPU kernel takes twice the time in bf16 at lengths from 256 to 1,024 tokens (`benchmarks/train.py`), and
-does not skip what a mask hides. The price is memory: probabilities are kept for the backward pass, H·S/2 numbers a
-token. Dimensions beside those of ``llm_core.model``: G query heads that share a key head, n rows and q queries of a
-block, s keys that a block looks at, E channels of a value.
+does not skip what a mask hides. The price is memory: where there will be a backward pass, probabilities are kept for
+it, H·S/2 numbers a token. Dimensions beside those of ``llm_core.model``: G query heads that share a key head, n rows
+and q queries of a block, s keys that a block looks at, E channels of a value.
 """
 
 from typing import Any, NamedTuple
@@ -65,12 +65,12 @@ def _bias(dense: Tensor | None, block: _Block, dtype: torch.dtype) -> Tensor:
 # Operators of torch's own kind: a compiler would unroll the blocks, and is slower at it than these lines as they are.
 @torch.library.custom_op("pedigree::cpu_attention", mutates_args=())
 def _forward(
-    q: Tensor, k: Tensor, v: Tensor, dense: Tensor | None, window: int | None, scale: float
+    q: Tensor, k: Tensor, v: Tensor, dense: Tensor | None, window: int | None, scale: float, keep: bool
 ) -> tuple[Tensor, Tensor]:
     (B, H, T, _), K, E = q.shape, k.shape[1], v.shape[3]
     sums = torch.promote_types(q.dtype, torch.float32)
     blocks = _blocks(B, H, T, window)
-    p_flat = q.new_empty(blocks[-1].scores.stop)
+    p_flat = q.new_empty(blocks[-1].scores.stop if keep else 0)
     # In the order of tokens: whoever joins the heads next need not copy.
     mixed = q.new_empty(B, T, H, E).transpose(1, 2)
     for block in blocks:
@@ -78,18 +78,20 @@ def _forward(
         q_heads = _heads(q, block.rows, queries, H // K)
         k_heads, v_heads = _heads(k, block.rows, keys, 1), _heads(v, block.rows, keys, 1)
         scores = torch.bmm(q_heads, k_heads.mT).view(n, H, queries.stop - queries.start, -1)
-        p = p_flat[block.scores].view(scores.shape)
-        p.copy_(torch.softmax(torch.add(_bias(dense, block, sums), scores, alpha=scale), dim=-1))
+        p = torch.softmax(torch.add(_bias(dense, block, sums), scores, alpha=scale), dim=-1)
+        p = p_flat[block.scores].view(scores.shape).copy_(p) if keep else p.to(q.dtype)
         mixed[block.rows, :, queries] = torch.bmm(p.view(n * K, q_heads.shape[1], -1), v_heads).view(n, H, -1, E)
     return mixed, p_flat
 
 
 @_forward.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, dense: Tensor | None, window: int | None, scale: float) -> tuple[Tensor, Tensor]:
+def _(
+    q: Tensor, k: Tensor, v: Tensor, dense: Tensor | None, window: int | None, scale: float, keep: bool
+) -> tuple[Tensor, Tensor]:
     del k, dense, scale
     B, H, T, _ = q.shape
     mixed = q.new_empty(B, T, H, v.shape[3]).transpose(1, 2)
-    return mixed, q.new_empty(_blocks(B, H, T, window)[-1].scores.stop)
+    return mixed, q.new_empty(_blocks(B, H, T, window)[-1].scores.stop if keep else 0)
 
 
 @torch.library.custom_op("pedigree::cpu_attention_backward", mutates_args=())
@@ -121,12 +123,12 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, _, ctx.window, ctx.scale = inputs
+    q, k, v, _, ctx.window, ctx.scale, _ = inputs
     ctx.save_for_backward(q, k, v, output[1])
 
 
 def _gradients(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return *_backward(upstream, *ctx.saved_tensors, ctx.window, ctx.scale), None, None, None
+    return *_backward(upstream, *ctx.saved_tensors, ctx.window, ctx.scale), None, None, None, None
 
 
 _forward.register_autograd(_gradients, setup_context=_keep)
@@ -141,5 +143,5 @@ def cpu_attention(
     and -inf; None for plain causality. It also knows of the ``window``, which says what blocks to leave out: those that
     lie before it, or after the query, are hidden. Products are of the queries' type, softmax is fp32.
     """
-    mixed_BHTE: Tensor = _forward(q_BHTC, k_BKTC, v_BKTE, dense, window, scale)[0]
+    mixed_BHTE: Tensor = _forward(q_BHTC, k_BKTC, v_BKTE, dense, window, scale, torch.is_grad_enabled())[0]
     return mixed_BHTE

@@ -106,4 +106,29 @@ def test_bf16_is_as_near_to_the_truth_as_bf16_can_be() -> None:
 
 @pytest.mark.parametrize("_sizes", [(4, 1)], indirect=True)
 def test_a_compiler_takes_it_as_it_is() -> None:
-    torch.library.opcheck(module._forward, (*inputs(torch.float32), window(3), 3, SCALE))
+    torch.library.opcheck(module._forward, (*inputs(torch.float32), window(3), 3, SCALE, True))
+
+
+def test_without_gradients_no_probabilities_are_kept() -> None:
+    """Those of a long prompt would take more than all else."""
+    q, k, v = inputs(torch.float32)
+    with torch.no_grad():
+        torch.library.opcheck(module._forward, (q, k, v, documents(), None, SCALE, False))
+        mixed, kept = module._forward(q, k, v, documents(), None, SCALE, False)
+    assert kept.numel() == 0
+    assert torch.equal(mixed, cpu_attention(q, k, v, documents(), None, SCALE))
+    sizes = []
+    op = module._forward
+
+    def spy(*arguments: object) -> tuple[Tensor, Tensor]:
+        sizes.append(op(*arguments)[1].numel())
+        return op(*arguments)
+
+    module._forward = spy
+    try:
+        with torch.inference_mode():
+            cpu_attention(q, k, v, None, None, SCALE)
+        cpu_attention(q, k, v, None, None, SCALE)
+    finally:
+        module._forward = op
+    assert sizes[0] == 0 < sizes[1]
