@@ -54,6 +54,8 @@ def attend(
     assert softcap is None, "choose_backend"
     # The other kernels want one width; sdpa would write out all T × S scores instead. Zeros change no result.
     width, widest = v_BKSE.shape[-1], max(q_BHTC.shape[-1], v_BKSE.shape[-1])
+    if mask.backend == "varlen":
+        widest = -(-widest // 8) * 8  # FlashAttention knows multiples of 8, to which sdpa fills up by itself
     q_BHTC, k_BKSC, v_BKSE = (_widened(x, widest) for x in (q_BHTC, k_BKSC, v_BKSE))
     kernel = variable_length_attention if mask.backend == "varlen" else _sdpa
     return kernel(q_BHTC, k_BKSC, v_BKSE, mask, scale)[..., :width]

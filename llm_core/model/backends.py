@@ -15,6 +15,7 @@ RUNTIME_ONLY = True
 Backend = Literal["auto", "sdpa", "flex", "varlen", "explicit"]
 
 _SMALLEST_FLEX_WIDTH = 16
+_LARGEST_FLASH_WIDTH = 256
 
 
 def choose_backend(
@@ -24,11 +25,12 @@ def choose_backend(
     *,
     decoding: bool = False,
     layers: Sequence[LayerSpec] | None = None,
+    half: bool = True,
 ) -> str:
     """The backend of attention over whole sequences on a ``device`` of this type; ``wanted`` if it can do the job.
 
     ``layers``: those of ``spec``, where they are known already. ``decoding``: with a state, whatever is wanted, one
-    that needs no compilation for every length of a prompt and no half precision.
+    that needs no compilation for every length of a prompt and no half precision. ``half``: queries are bf16 or fp16.
 
     - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of it
       sees. Does everything, everywhere. On a CPU it is the fastest; it keeps all probabilities for the backward pass.
@@ -38,7 +40,7 @@ def choose_backend(
       and ALiBi. Not for CPUs: it has no backward pass there, and compiled in one graph with what makes queries and keys
       its results are wrong (torch 2.13).
     - ``varlen``: FlashAttention (Dao, 2023) over documents laid end to end. CUDA in bf16 or fp16 only, no softcap, no
-      ALiBi.
+      ALiBi, heads of at most 256 channels.
 
     ``auto`` is ``explicit`` on a CPU; elsewhere ``sdpa`` for plain causal attention and ``flex`` for all else, since it
     needs no bound on the number of documents. Raises ``PedigreeError`` for a backend that can't do what ``spec`` asks.
@@ -47,7 +49,8 @@ def choose_backend(
     attending = [layer for layer in layers or spec.layers if layer.mixer in ("attention", "mla")]
     alibi = any(layer.position == "alibi" for layer in attending)
     narrow = spec.document_mask or any(layer.window is not None for layer in attending)
-    width = min((_head_width(spec, layer) for layer in attending), default=_SMALLEST_FLEX_WIDTH)
+    widths = [width for layer in attending for width in _head_widths(spec, layer)] or [_SMALLEST_FLEX_WIDTH]
+    width = min(widths)
     if decoding:
         return "explicit" if softcap or device == "cpu" else "sdpa"
     if wanted == "auto":
@@ -67,6 +70,8 @@ def choose_backend(
             (f"device of type {device}", device != "cuda"),
             ("attention_softcap", softcap),
             ("position alibi", alibi),
+            (f"heads of more than {_LARGEST_FLASH_WIDTH} channels", max(widths) > _LARGEST_FLASH_WIDTH),
+            ("precision fp32", not half),
         ],
     }[wanted]
     against = [reason for reason, holds in reasons if holds]
@@ -78,8 +83,8 @@ def choose_backend(
     return wanted
 
 
-def _head_width(spec: ModelSpec, layer: LayerSpec) -> int:
-    """Channels of a head's queries, or of its values where these are narrower."""
+def _head_widths(spec: ModelSpec, layer: LayerSpec) -> tuple[int, int]:
+    """Channels of a head's queries and of its values."""
     if layer.mixer == "mla" and spec.mla is not None:
-        return min(spec.mla.nope_dim + spec.mla.rope_dim, spec.mla.value_dim)
-    return layer.heads[2]
+        return spec.mla.nope_dim + spec.mla.rope_dim, spec.mla.value_dim
+    return layer.heads[2], layer.heads[2]

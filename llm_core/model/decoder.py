@@ -173,12 +173,15 @@ class Decoder(nn.Module):
             documents_BS = document_ids_BT
         context = Context(start, T, documents_BS, state=state, training=self.training)
         device = tokens_BT.device
-        backend = choose_backend(
-            self.spec, device.type, self.attention_backend, decoding=state is not None, layers=self.layers
-        )
         dtype = self.embedding.weight.dtype
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
+        half, wanted = dtype in (torch.bfloat16, torch.float16), self.attention_backend
+        if wanted == "varlen" and not half and not self.training:
+            wanted = "auto"  # a run in half precision asks for some passes in fp32: see ``llm_core.train.probe``
+        backend = choose_backend(
+            self.spec, device.type, wanted, decoding=state is not None, layers=self.layers, half=half
+        )
         for layer, block in zip(self.layers, self.blocks, strict=True):
             if layer.mixer not in ATTENDING:
                 continue

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llm_core.errors import PedigreeError
 from llm_core.model.masks import Mask
 
 MEAN_DOCUMENT = 16
@@ -35,11 +34,6 @@ def variable_length_attention(q_BHTC: Tensor, k_BKTC: Tensor, v_BKTC: Tensor, ma
     """See ``attend``."""
     from torch.nn.attention.varlen import varlen_attn  # takes two seconds, and most runs do without
 
-    if q_BHTC.dtype not in (torch.bfloat16, torch.float16):
-        raise PedigreeError(
-            f"compute.attention_backend: varlen computes in bf16 or fp16, and not in {q_BHTC.dtype}; "
-            "set training.precision to bf16, or take flex"
-        )
     (B, H, T, C), K = q_BHTC.shape, k_BKTC.shape[1]
     if K != H and not _TAKES_GROUPS:
         k_BKTC, v_BKTC = (x.repeat_interleave(H // K, dim=1) for x in (k_BKTC, v_BKTC))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.model.accounting import (
     FLOPS_CONVENTION,
@@ -118,7 +119,10 @@ def preflight(experiment: Experiment) -> Preflight:
             f"training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on do); set "
             "it to bf16"
         )
-    choose_backend(experiment.model, "cpu" if hardware.on_cpu else "cuda", compute.attention_backend)
+    device = "cpu" if hardware.on_cpu else "cuda"
+    choose_backend(experiment.model, device, compute.attention_backend, half=training.precision != "fp32")
+    if not hardware.on_cpu and training.precision != "fp32":
+        _check_experts(experiment.model)
     # Ranks on a CPU share its memory.
     usable = hardware.usable_memory // ranks if hardware.on_cpu else hardware.usable_memory
     memory = estimate_memory(experiment, compute, ranks, hardware)
@@ -164,6 +168,17 @@ def preflight(experiment: Experiment) -> Preflight:
             f"torchrun --standalone --nproc-per-node {ranks} -m llm_core.train spec.json"
         ),
     )
+
+
+def _check_experts(model: ModelSpec) -> None:
+    """The kernel that multiplies all experts' rows at once wants rows of whole 16 bytes."""
+    widths = {} if model.moe is None else {"moe.d_ff": model.moe.d_ff, "d_model": model.d_model}
+    for name, width in widths.items():
+        if width % 8:
+            raise PedigreeError(
+                f"model.{name} {width}: products of experts in half precision want a multiple of 8 on a GPU; "
+                f"{-(-width // 8) * 8} is one"
+            )
 
 
 def trainer_spec(experiment: Experiment, shards: Path, work: Path) -> TrainerSpec:

@@ -124,6 +124,7 @@ def one_by_one(q: Tensor, k: Tensor, v: Tensor, from_N: Tensor, to_N: Tensor, *l
     assert lengths == (T, T)
     assert torch.equal(from_N, to_N)
     assert from_N.dtype == torch.int32
+    assert q.shape[2] % 8 == 0
     groups, (left, right), scale = q.shape[1] // k.shape[1], options["window_size"], options["scale"]
     assert options.get("enable_gqa", False) == (groups > 1)
     assert right == 0
@@ -139,25 +140,42 @@ def one_by_one(q: Tensor, k: Tensor, v: Tensor, from_N: Tensor, to_N: Tensor, *l
     return mixed
 
 
+@pytest.mark.parametrize("channels", [8, 5])
 @pytest.mark.parametrize("fields", MASKS)
-def test_variable_lengths_get_what_they_need(fields: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_lengths_get_what_they_need(fields: dict, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel itself is CUDA's; this is all around it."""
     monkeypatch.setattr(varlen_module, "varlen_attn", one_by_one)
     monkeypatch.setattr(varlen, "MEAN_DOCUMENT", 1)
-    q, k, v = heads(2, torch.bfloat16)
+    q, k, v = (x[..., :channels] for x in heads(2, torch.bfloat16))
     mask = Mask(T, T, **{"window": None, "documents_BS": None, "slopes_H": None, **fields})
     expected, found = (
         attend(x, y, z, prepare_mask(mask, backend, CPU, x.dtype), scale=0.3, softcap=None)
         for backend, x, y, z in (("explicit", q.float(), k.float(), v.float()), ("varlen", q, k, v))
     )
-    assert found.shape == (2, 4, T, 6)
+    assert found.shape == (2, 4, T, min(channels, 6))
     torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.02)
 
 
 def test_variable_lengths_want_half_precision() -> None:
-    mask = prepare_mask(Mask(T, T, None, None, None), "varlen", CPU)
-    with pytest.raises(PedigreeError, match=r"bf16 or fp16, and not in torch\.float32"):
-        attend(*heads(2), mask, scale=0.3, softcap=None)
+    with pytest.raises(PedigreeError, match=r"varlen has no precision fp32; write auto, which takes sdpa here"):
+        choose_backend(spec(d_model=64), "cuda", "varlen", half=False)
+
+
+def test_passes_in_fp32_of_a_run_with_variable_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in fp32 is refused; the leak probe's are taken by another backend."""
+    built, asked = model(spec()), []
+    built.attention_backend = "varlen"
+
+    def chosen(_spec: object, _device: str, wanted: str, *, half: bool, **_: object) -> str:
+        asked.append((wanted, half))
+        return "explicit"
+
+    monkeypatch.setattr(decoder, "choose_backend", chosen)
+    for training in (True, False):
+        for half in (True, False):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                built.train(training)(tokens(1, 4))
+    assert asked == [("varlen", True), ("varlen", False), ("varlen", True), ("auto", False)]
 
 
 def test_offsets_are_where_documents_begin() -> None:
@@ -176,7 +194,7 @@ def test_offsets_are_where_documents_begin() -> None:
 def test_new_tokens_see_those_of_the_state(backend: str, softcap: float | None) -> None:
     """With more keys than queries, whatever the backend: the last rows of what a whole pass gives."""
     q, k, v = heads(2)
-    slopes = torch.tensor(alibi_slopes(4))
+    slopes = alibi_slopes(4)
     for fields in [*MASKS, {"documents_BS": DOCUMENTS, "slopes_H": slopes}, {"slopes_H": slopes, "window": 4}]:
         fields = {"window": None, "documents_BS": None, "slopes_H": None, **fields}
         whole = attend(q, k, v, prepare_mask(Mask(T, T, **fields), "explicit", CPU), scale=0.3, softcap=softcap)
@@ -239,6 +257,7 @@ def test_what_decoding_takes(wanted: str) -> None:
             "varlen",
             "varlen has no attention_softcap and no position alibi",
         ),
+        ({"head_dim": 264}, "cuda", "varlen", "varlen has no heads of more than 256 channels; write auto"),
     ],
 )
 def test_what_a_backend_cannot_do_is_refused(changes: dict, device: str, wanted: str, message: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.layers import MoESpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.training import OptimizerSpec, SequencePhase
 from llm_core.train import preflight as module
@@ -207,3 +208,10 @@ def test_h100x8_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     run([sys.executable, "-c", code, str(FOLDER / "one_billion.yaml")], check=True)
+
+
+def test_experts_of_odd_widths_are_refused_on_gpus(one_billion: Experiment) -> None:
+    mixture = {"feed_forward": "moe", "moe": MoESpec(experts=8, top_k=2, d_ff=1020)}
+    with pytest.raises(PedigreeError, match=r"model\.moe\.d_ff 1020: .* multiple of 8 on a GPU; 1024 is one"):
+        preflight(changed(one_billion, model=mixture))
+    assert preflight(changed(one_billion, model=mixture | {"moe": MoESpec(experts=8, top_k=2, d_ff=1024)}))
