@@ -157,17 +157,23 @@ def activation_bytes_per_token(
     "selective" also what products yield; and one of them at a time keeps the above.
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
+    depth = 0 if spec.multi_token is None else spec.multi_token.depth
+    layers = [*spec.layers, *[further_layer(spec)] * depth]
+    costs = [_layer_cost(spec, layer, sequence_length) for layer in layers]
     blocks = []
-    for layer, cost in zip(spec.layers, layer_costs(spec, sequence_length), strict=True):
+    for layer, cost in zip(layers, costs, strict=True):
         widened = (8 if element < 4 else 4) * cost.feed_forward.widened
         block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept + widened
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
     windows = {layer.window for layer in spec.layers if spec.document_mask and layer.mixer in ("attention", "mla")}
     around = (8 + element) * d + element * sequence_length * len(windows)  # the final norm, and masks
+    # Of a module for a further token: the embedding that its norm reads, both norms' results side by side, and what its
+    # last norm reads; its stream, which comes from a product, is no fp32 one (2 · element · d in the place of 8 · d).
+    around += depth * (5 * element - 4) * d
     if checkpointing == "none":
         return sum(blocks) + around
     kept, made_again = [], []
-    for number, (block, cost) in enumerate(zip(blocks, layer_costs(spec, sequence_length), strict=True)):
+    for number, (block, cost) in enumerate(zip(blocks, costs, strict=True)):
         if every is not None and number % every:
             kept.append(block)
             continue

@@ -72,7 +72,7 @@ def test_state_bytes(name: str) -> None:
         assert state_bytes(named(name), length, element_bytes=4) == bytes_of_state(name, length)
 
 
-def saved_bytes(shape: ModelSpec, precision: str, rows: int, length: int) -> int:
+def saved_bytes(shape: ModelSpec, precision: str, rows: int, length: int, loss: bool = False) -> int:
     """Bytes that autograd keeps for the backward pass, without weights and their bf16 copies."""
     built = build_model(shape, VOCAB)
     built.attention_backend = "sdpa"
@@ -89,7 +89,7 @@ def saved_bytes(shape: ModelSpec, precision: str, rows: int, length: int) -> int
     x = torch.zeros(rows, length, dtype=torch.long)
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
     with saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
-        built(x, document_ids_BT=x)
+        built(x, x if loss else None, document_ids_BT=x)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -176,3 +176,16 @@ def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
     built(tokens(2, 44))
     (cost,) = layer_costs(shape, 44)
     assert hooks[0].yielded == 2 * 44 * (cost.mixer.products + cost.feed_forward.products - attended)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_activations_of_modules_for_further_tokens(precision: str) -> None:
+    rows, length = 2, 88
+    shapes = [spec(d_model=128, d_ff=352, multi_token={"depth": depth}) for depth in (1, 3)]
+    one, three = (saved_bytes(shape, precision, rows, length, loss=True) for shape in shapes)
+    formula = [activation_bytes_per_token(shape, length, precision=precision) for shape in shapes]
+    assert (three - one) / (rows * length) == pytest.approx(formula[1] - formula[0], rel=0.1)
+    further = formula[0] - activation_bytes_per_token(spec(d_model=128, d_ff=352), length, precision=precision)
+    assert formula[1] - formula[0] == 2 * further
+    full = [activation_bytes_per_token(shape, length, checkpointing="full") for shape in shapes]
+    assert full[1] - full[0] < formula[1] - formula[0]
