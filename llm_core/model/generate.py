@@ -193,7 +193,8 @@ def _penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
 def _draw(logits_V: Tensor, temperature: float, sampling: Sampling, generator: torch.Generator) -> int:
     # From large to small; stable, so that equal logits keep the order of their ids everywhere.
     ordered_V, ids_V = logits_V.sort(descending=True, stable=True)
-    probabilities_V = torch.softmax(ordered_V[: sampling.top_k] / temperature, dim=-1)
+    # Differences to the largest: divided by a temperature near 0, they end at minus infinity, and never at inf - inf.
+    probabilities_V = torch.softmax((ordered_V[: sampling.top_k] - ordered_V[0]) / temperature, dim=-1)
     if sampling.top_p is not None:
         before_V = probabilities_V.cumsum(-1) - probabilities_V
         # The first always stays: nothing lies before it.

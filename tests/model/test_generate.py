@@ -255,3 +255,9 @@ def test_tokens_that_are_there_lose_by_the_penalty() -> None:
     # What is new counts as well, and padding does not.
     steep = Fixed(torch.tensor([1.9, 2.0, 1.8, 0.3, 0.1]))
     assert generate(steep, [[4, 4], [2]], Sampling(4, repetition_penalty=4.0)) == [[1, 0, 2, 1], [1, 0, 1, 1]]
+
+
+def test_a_temperature_near_zero_takes_the_likeliest() -> None:
+    """Logits divided by it are beyond every float."""
+    found = draws(torch.tensor([90.0, 95.0, -80.0]), [0], temperature=1e-40)
+    assert found.tolist() == [0.0, 1.0, 0.0]
