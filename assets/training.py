@@ -10,6 +10,9 @@ from llm_core.graph.stage import Stage
 TRAINER = "llm_core.train.loop:train"
 """Runs in a process of its own, so the build function does not reach it."""
 
+READ = {"shards": "token_shards", "tokenizer": "tokenizer"}
+"""What every run reads; the tokenizer turns its samples into text."""
+
 SOUND = ("loss_finite", "bad_steps", "all_tokens_seen")
 
 
@@ -35,7 +38,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             checks="llm_core.train.stage:checks_of_continued",
             gates=SOUND,
             advice=("heldout_loss_fell",),
-            inputs={"shards": "token_shards", "start": pretrained.name},
+            inputs={**READ, "start": pretrained.name},
             more_config={"from_step": branch.from_step},
         )
         for name, branch in experiment.branches.items()
@@ -59,7 +62,7 @@ def _long_context(experiment: Experiment, pretrained: Stage) -> list[Stage]:
             checks="llm_core.train.stage:checks_of_continued",
             gates=SOUND,
             advice=("heldout_loss_fell",),
-            inputs={"shards": "token_shards", "start": pretrained.name},
+            inputs={**READ, "start": pretrained.name},
         )
     ]
 
@@ -78,7 +81,7 @@ def training_run(
         build="llm_core.train.stage:build",
         checks="llm_core.train.stage:checks",
         gates=(*SOUND, "loss_fell"),
-        inputs={"shards": "token_shards"},
+        inputs=READ,
     )
 
 

@@ -78,7 +78,7 @@ def main() -> None:
 
         def spec(name: str, guards: GuardsSpec | None = None, **changes: Any) -> TrainerSpec:
             training = {"guards": guards or GuardsSpec()}
-            return trainer_spec(folder, STEPS, training, work=folder / name, name="pretrained_model", **changes)
+            return trainer_spec(folder, STEPS, training, work=folder / name, **changes)
 
         print("| planted | what was done | rest | message |\n|---|---|---|---|")
         nan, spike = spec("nan"), spec("spike", SPIKES)

@@ -49,6 +49,8 @@ class TrainerSpec(SpreadSpec):
     """A ``tokenizer.json`` that turns samples into text."""
     name: str = "training"
     """What people see in a tracker."""
+    identity: str | None = None
+    """By which ``pedigree why`` finds the run; None where no store has it."""
     tracking: TrackingSpec = TrackingSpec()
 
     @model_validator(mode="after")

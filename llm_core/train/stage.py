@@ -68,7 +68,9 @@ def _train(
         shards=job.path("shards").resolve(),
         work=job.work.resolve(),
         start=start and start.resolve(),
+        tokenizer=job.path("tokenizer", "tokenizer.json").resolve(),
         name=job.stage,
+        identity=job.identity,
         tracking=job.runtime.tracking,
     )
     data = open_data(spec, ranks)

@@ -10,6 +10,7 @@ from torch import nn
 from llm_core.tokens.loader import Batch, Loader
 from llm_core.train.distribution import World
 from llm_core.train.precision import autocast
+from llm_core.train.spec import TrainerSpec
 
 RUNTIME_ONLY = True
 
@@ -39,6 +40,11 @@ def documents_of(loader: Loader, step: int, sequences: Iterable[int]) -> list[di
                 }
             )
     return [piece for pieces in by_sequence.values() for piece in pieces]
+
+
+def how_to_ask(spec: TrainerSpec, step: int) -> str:
+    """What names the documents of ``step`` (from 1): nothing for a run that is in no store."""
+    return "" if spec.identity is None else f"; `pedigree why {spec.identity[:12]} {step}` names its documents"
 
 
 def in_words(pieces: Iterable[dict[str, Any]]) -> str:

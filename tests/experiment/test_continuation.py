@@ -33,7 +33,11 @@ def test_branches_and_a_longer_context_become_stages(tmp_path):
     )
     graph = experiment_graph(experiment)
     early, late = (graph[f"cooldown_runs/{name}"] for name in ("early", "late"))
-    assert early.inputs == {"shards": "token_shards", "start": "pretrained_model"}
+    assert early.inputs == {
+        "shards": "token_shards",
+        "tokenizer": "tokenizer",
+        "start": "pretrained_model",
+    }
     trained = [stage.config["training"] for stage in (early, late)]
     assert [training.steps for training in trained] == [48, 110]
     assert [training.schedule.cooldown_steps for training in trained] == [8, 30]

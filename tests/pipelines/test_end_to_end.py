@@ -8,8 +8,6 @@ import pytest
 
 from tests.pipelines.conftest import World, document
 
-STAGES = 15
-
 
 def copy_of(world: World, folder: Path) -> World:
     """The same finished world in another folder, to be changed; paths of sources move along."""
@@ -27,6 +25,9 @@ def test_everything_was_made(finished: World) -> None:
     assert "Funnel" in told.read_text(encoding="utf-8")
     assert report.name == "report.html"
     assert "micro" in report.read_text()
+    (run,) = (Path(row["path"]) for row in rows if row["stage"] == "pretrained_model")
+    first, *_ = map(json.loads, (run / "samples.jsonl").read_text().splitlines())
+    assert first["samples"][0]["text"]
 
 
 def test_the_model_goes_to_hugging_face_and_back(finished: World, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
-from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.experiment.runtime import ComputeSpec, SamplesSpec, TrackingSpec
 from llm_core.experiment.training import ScheduleSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
@@ -51,12 +52,22 @@ def _machine_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+def made_tokenizer(folder) -> Path:
+    """A folder with the words that the made ids stand for."""
+    path = folder / "tokenizer" / "tokenizer.json"
+    path.parent.mkdir(exist_ok=True)
+    words = {f"w{number}": number for number in range(VOCABULARY)}
+    Tokenizer(models.WordLevel(words, unk_token="w0")).save(str(path))
+    return path.parent
+
+
 def job_in(folder, **runtime) -> Job:
     spec = trainer_spec(folder)
     out = spec.work / "out_folder"
     out.mkdir(parents=True, exist_ok=True)
     runtime.setdefault("compute", ComputeSpec(checkpoint_every=4))
-    inputs = {"shards": Artifact(spec.shards, None)}
+    tokenizer = made_tokenizer(folder)
+    inputs = {"shards": Artifact(spec.shards, None), "tokenizer": Artifact(tokenizer, None)}
     return Job("pretrained_model", "identity", inputs, spec.work, out, Runtime(**runtime))
 
 
@@ -66,10 +77,14 @@ def sections(steps=10, **training):
 
 def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
     observed, progressed = [], []
-    job = job_in(tmp_path, observe=observed.append, progress=lambda *done: progressed.append(done))
+    tracking = TrackingSpec(samples=SamplesSpec(every=20, documents=1, prompt_tokens=4, new_tokens=4))
+    job = job_in(tmp_path, observe=observed.append, progress=lambda *done: progressed.append(done), tracking=tracking)
     run(trainer_spec(tmp_path, steps=30), StopAfter(7))
     stats = build(job, **sections(30))
-    assert sorted(path.name for path in job.out.iterdir()) == ["metrics.jsonl", "model.json", "model.safetensors"]
+    files = ["metrics.jsonl", "model.json", "model.safetensors", "samples.jsonl"]
+    assert sorted(path.name for path in job.out.iterdir()) == files
+    (sample,) = json.loads((job.out / "samples.jsonl").read_text().splitlines()[0])["samples"]
+    assert sample["text"] == " ".join(f"w{number}" for number in sample["prompt"] + sample["continuation"])
     assert len((job.out / "metrics.jsonl").read_text().splitlines()) == 30
     assert load_model(job.out)[1]["step"] == 30
     assert (observed[-1]["step"], progressed[-1]) == (30, (30, 30, "steps"))
@@ -241,7 +256,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     def going_on(name):
         spec = trainer_spec(tmp_path, work=tmp_path / name)
         (spec.work / "out_folder").mkdir(parents=True)
-        inputs = {"shards": Artifact(spec.shards, None), "start": Artifact(job.out, None)}
+        inputs = {**job.inputs, "start": Artifact(job.out, None)}
         return Job(f"cooldown_runs/{name}", "identity", inputs, spec.work, spec.work / "out_folder", job.runtime)
 
     cooled = {"schedule": ScheduleSpec(kind="wsd", cooldown_steps=4)}

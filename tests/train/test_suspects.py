@@ -7,7 +7,7 @@ from llm_core.experiment.training import MixtureSpec
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Losses
 from llm_core.tokens.loader import open_loader
-from llm_core.train.suspects import documents_of, in_words, sequence_losses
+from llm_core.train.suspects import documents_of, how_to_ask, in_words, sequence_losses
 from tests.train.runs import ALONE, model_spec, trainer_spec
 
 
@@ -50,3 +50,9 @@ def test_documents_are_counted_within_their_source(tmp_path):
         assert reader.offsets[first] <= true.start < reader.offsets[first + 1]
         assert reader.offsets[last] < true.start + true.length <= reader.offsets[last + 1]
     assert in_words(found[:1]).startswith(f"sequence 6: {found[0]['source']}, tokens {found[0]['start']} to ")
+
+
+def test_a_run_is_asked_about_by_its_identity_since_its_name_is_that_of_runs_of_other_experiments(tmp_path):
+    spec = trainer_spec(tmp_path, name="pretrained_model", identity="0123456789abcdef" * 2)
+    assert how_to_ask(spec, 7) == "; `pedigree why 0123456789ab 7` names its documents"
+    assert how_to_ask(trainer_spec(tmp_path), 7) == ""

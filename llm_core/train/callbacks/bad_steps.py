@@ -7,7 +7,7 @@ from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.guards import GRADIENT_SPIKE, LEFT_OUT, LOSS_SPIKE, REASONS, RollBackError
 from llm_core.train.metrics import LinesWriter
 from llm_core.train.spec import BAD_BATCHES
-from llm_core.train.suspects import WORST, documents_of, in_words, sequence_losses
+from llm_core.train.suspects import WORST, documents_of, how_to_ask, in_words, sequence_losses
 
 RUNTIME_ONLY = True
 
@@ -52,8 +52,8 @@ class BadBatches(Callback):
             self._writer.sync()
         first = [piece for piece in pieces if piece["sequence"] == worst[0][0]]
         return (
-            f"step {step} read {in_words(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}, and "
-            f"`pedigree why {run.spec.name} {step}` names its documents"
+            f"step {step} read {in_words(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}"
+            f"{how_to_ask(run.spec, step)}"
         )
 
     def on_end(self, run: Run, finished: bool) -> None:

@@ -4,7 +4,7 @@ from llm_core.errors import PedigreeError
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.prefetch import Ready
 from llm_core.train.probe import Leak, find_leak, shifted_wrongly
-from llm_core.train.suspects import documents_of, in_words
+from llm_core.train.suspects import documents_of, how_to_ask, in_words
 
 RUNTIME_ONLY = True
 
@@ -49,7 +49,7 @@ def _told(run: Run, batch: Ready, wrong: tuple[int, int] | None, leak: Leak | No
     sequence = row * run.world.size + run.world.rank
     where = f"step {batch.step + 1}, sequence {sequence} of the batch (row {row} of rank {run.world.rank})"
     pieces = documents_of(run.data.train, batch.step, [sequence])
-    read = f"It read {in_words(pieces[:8])}; `pedigree why {run.spec.name} {batch.step + 1}` names the documents"
+    read = f"It read {in_words(pieces[:8])}{how_to_ask(run.spec, batch.step + 1)}"
     if leak is None:
         return (
             f"{where}: the target of position {place} is not the token that follows it: the loader shifts targets "
