@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.report.figures import bars, differences, dots, rate_sweep
@@ -98,14 +100,28 @@ def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> 
 
 def _variant(name: str, run: Artifact, reference: Artifact | None) -> dict[str, Any]:
     loss, base = run.stats["final_validation_loss"], reference.stats["final_validation_loss"] if reference else None
-    model = run.manifest.config["model"]
-    usual = reference.manifest.config["model"] if reference else model
+    own, usual = (_settings(artifact.manifest.config) for artifact in (run, reference or run))
     return {
         "name": name,
-        "changes": {field: value for field, value in model.items() if value != usual.get(field)},
+        # What one of them does not tell is as it was before there was such a setting.
+        "changes": {field: own.get(field) for field in sorted({**usual, **own}) if own.get(field) != usual.get(field)},
         "difference": None if loss is None or base is None else round(loss - base, 6),
         **_outcome(run),
     }
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Field → value of what a variant may change, without figures that follow from other fields."""
+    model = {name: value for name, value in config["model"].items() if name in ModelSpec.model_fields}
+    training = {name: value for name, value in config["training"].items() if name in TrainingSpec.model_fields}
+    return {**_flat(model, ""), **_flat(training, "training.")}
+
+
+def _flat(section: Mapping[str, Any], place: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        found |= _flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
+    return found
 
 
 def _outcome(run: Artifact) -> dict[str, Any]:

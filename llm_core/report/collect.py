@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from llm_core.experiment.model import ModelSpec
 from llm_core.report.ablation import RESULTS, TIMING, best_learning_rate
 from llm_core.report.units import (
     dollars,
@@ -189,6 +190,7 @@ def training(inputs: Inputs) -> Facts:
         ("Steps", f"{exact(stats['steps'])} of {_phases(config, 'batch_schedule', 'batch_tokens')} tokens"),
         *_read(stats),
         ("Sequence length", _phases(config, "sequence_schedule", "sequence_length")),
+        *_bags(config),
         ("Optimiser", f"{optimizer['kind']}, decay {optimizer['weight_decay']:g}"),
         ("Schedule", f"{schedule['kind']}, peak {optimizer['lr']:g}{warmup}{cooldown}"),
         ("Precision", config["precision"]),
@@ -219,6 +221,12 @@ def _read(stats: Mapping[str, Any]) -> Facts:
     ]
 
 
+def _bags(config: Mapping[str, Any]) -> Facts:
+    """The phase in which positions are bags of tokens, where there is one."""
+    bags = config.get("superposition")
+    return [("Superposition", f"bags of {bags['tokens']} tokens to step {exact(bags['steps'])}")] if bags else []
+
+
 def _phases(config: Mapping[str, Any], schedule: str, field: str) -> str:
     """A figure that may change with the steps."""
     phases = config.get(schedule) or [{"from_step": 0, field: config[field]}]
@@ -229,9 +237,10 @@ def _phases(config: Mapping[str, Any], schedule: str, field: str) -> str:
 
 
 def model(inputs: Inputs) -> Facts:
-    """The architecture as its configuration has it."""
+    """The architecture as its configuration has it; what is not set, and what follows from the rest, is left out."""
     config = inputs["pretrained_model"].manifest.config["model"]
-    return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in config.items()]
+    given = {name: value for name, value in config.items() if name in ModelSpec.model_fields and value not in (None, [])}
+    return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in given.items()]
 
 
 def ablation(inputs: Inputs) -> dict[str, Any] | None:

@@ -74,10 +74,17 @@ def run_stats(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def proxy(folder: Path, stage: str, loss: float | None, changes: dict[str, Any], seconds: float = 20.0) -> Artifact:
+def proxy(
+    folder: Path,
+    stage: str,
+    loss: float | None,
+    changes: dict[str, Any],
+    seconds: float = 20.0,
+    training: dict[str, Any] | None = None,
+) -> Artifact:
     stats = run_stats(parameters=1_200_000, tokens=262_144, steps=32, final_validation_loss=loss, final_loss=loss,
                       seconds_training=seconds, tokens_per_second=262_144 / seconds)  # fmt: skip
-    config = {"model": {**MODEL, **changes}}
+    config = {"model": {**MODEL, **changes}, "training": {**TRAINING, **(training or {})}}
     return artifact(folder, stage, stats, config=config, identity=name_digest(stage), seconds=seconds + 1.5)
 
 

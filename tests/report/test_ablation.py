@@ -6,7 +6,7 @@ import pytest
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.report.ablation import build, checks
-from tests.report.conftest import ablation_job, proxy
+from tests.report.conftest import TRAINING, ablation_job, proxy
 
 NAMES = ["baseline", "no_qk_norm", "no_document_mask"]
 
@@ -36,6 +36,25 @@ def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
         "ablation_parameters.png", "learning_rates.png",
     }  # fmt: skip
     assert all((job.out / file).is_file() for file in stats["figures"].values())
+
+
+def test_variants_of_training_tell_what_they_change_and_no_figure_that_follows(tmp_path: Path) -> None:
+    job = ablation_job(tmp_path)
+    bags = {"superposition": {"tokens": 4, "steps": 9}, "optimizer": {**TRAINING["optimizer"], "kind": "muon"}}
+    layers = [{"index": 0, "n_heads": 8}]
+    other = proxy(tmp_path / "o", "proxy_runs/other", 4.4, {"n_heads": 8, "layers": layers}, training=bags)
+    job.inputs["variant/other"] = other  # type: ignore[index]
+    build(job, "baseline", ["baseline", "other"], [])
+    _, line = read(job, "ablation.json")["variants"]
+    assert line["changes"] == {
+        "n_heads": 8,
+        "training.optimizer.kind": "muon",
+        "training.superposition.steps": 9,
+        "training.superposition.tokens": 4,
+    }
+    build(job, "other", ["baseline", "other"], [])
+    line, _ = read(job, "ablation.json")["variants"]
+    assert line["changes"]["training.superposition.tokens"] is None
 
 
 def test_results_hold_no_clock_times(tmp_path: Path) -> None:

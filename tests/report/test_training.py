@@ -161,8 +161,17 @@ def test_what_a_run_read(told: dict[str, Artifact]) -> None:
     assert found["Passes over books"] == "3.50, 25.0% of the sequences"
     assert found["Padding, web"] == "50.0% of the batches"
     assert "Passes over the data" not in found
+    assert facts({"superposition": {"tokens": 4, "steps": 1000}})["Superposition"] == "bags of 4 tokens to step 1,000"
     phases = [{"from_step": 0, "sequence_length": 64}, {"from_step": 100, "sequence_length": 256}]
     assert facts({"sequence_schedule": phases})["Sequence length"] == "64, 256 from step 101"
+
+
+def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
+    run = told["pretrained_model"]
+    config = {**run.manifest.config["model"], "window": None, "pattern": [], "layers": [{"index": 0}]}
+    changed = artifact(run.path, "m", run.stats, config={**run.manifest.config, "model": config})
+    assert collect.model({**told, "pretrained_model": changed}) == collect.model(told)
+    assert ("d_model", "256") in collect.model(told)
 
 
 def test_without_proxy_runs(report_job: MakeJob) -> None:
