@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from llm_core.registry import Registry
 
@@ -18,6 +18,14 @@ class Spec(BaseModel):
     """One section of an experiment: unknown keys, wrong types, NaN and infinity are errors; values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+
+def told(error: ValidationError) -> str:
+    """What is wrong with a section that was put together from others, in one line."""
+    problems = error.errors()
+    places = [".".join(map(str, problem["loc"])) for problem in problems]
+    texts = [str(problem["msg"]).removeprefix("Value error, ") for problem in problems]
+    return "; ".join(f"{place}: {text}" if place else text for place, text in zip(places, texts, strict=True))
 
 
 def one_of(registry: Registry) -> AfterValidator:

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from llm_core.experiment.base import Count, Share, Spec
+from llm_core.experiment.base import Count, Share, Spec, told
 from llm_core.experiment.layers import Positive, RopeScaling
 from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.model import ModelSpec
@@ -68,6 +68,10 @@ def check_branches(training: TrainingSpec, branches: Branches) -> None:
                 f"branches.{name}: from_step {branch.from_step}: the rate stays between the warm-up and the cooldown "
                 f"of the full run, from step {stable.start} to {stable.stop - 1}"
             )
+        try:
+            branch.training(training)
+        except ValidationError as error:
+            raise ValueError(f"branches.{name}: {told(error)}") from None
 
 
 def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongContextSpec) -> None:
@@ -82,6 +86,6 @@ def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongCon
         )
     try:
         stretched = longer.model(model)
-    except ValueError as error:
-        raise ValueError(f"long_context: {error}") from None
+    except ValidationError as error:
+        raise ValueError(f"long_context: {told(error)}") from None
     check_lengths(stretched, longer.training, "long_context.")

@@ -53,19 +53,15 @@ class Experiment(Spec):
                 f"tokenizer.vocab_size {self.tokenizer.vocab_size} does not fit shards.dtype {self.shards.dtype}: "
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
-        check_lengths(self.model, self.training)
         check_generated(self.model, self.sampling, self.tracking.samples)
-        if self.proxies:
-            check_lengths(self.proxies.model, self.proxies.training, "proxies.")
-            for name in self.proxies.variants:
-                training = self.proxies.variant_training(name)
-                check_lengths(self.proxies.variant(name), training, f"proxies.variants.{name}: proxies.")
-        named = {source.name for source in self.raw.sources}
         check_branches(self.training, self.branches)
-        trainings = {"training": self.training, **({"proxies.training": self.proxies.training} if self.proxies else {})}
         if self.long_context:
             check_long_context(self.model, self.training, self.long_context)
-            trainings["long_context.training"] = self.long_context.training
+        runs = self._runs()
+        for place, (model, training) in runs.items():
+            check_lengths(model, training, place)
+        named = {source.name for source in self.raw.sources}
+        trainings = {f"{place}training": training for place, (_, training) in runs.items()}
         for place, training in trainings.items():
             if self.compute.keep.best and self.compute.checkpoint_every % training.validate_every:
                 raise ValueError(
@@ -84,3 +80,15 @@ class Experiment(Spec):
                     f"known: {', '.join(sorted(named))}"
                 )
         return self
+
+    def _runs(self) -> dict[str, tuple[ModelSpec, TrainingSpec]]:
+        """What stands before ``model`` and ``training`` in messages → both, of every run but the branches."""
+        runs = {"": (self.model, self.training)}
+        if self.proxies:
+            runs["proxies."] = self.proxies.model, self.proxies.training
+            for name in self.proxies.variants:
+                variant = self.proxies.variant(name), self.proxies.variant_training(name)
+                runs[f"proxies.variants.{name}: proxies."] = variant
+        if self.long_context:
+            runs["long_context."] = self.long_context.model(self.model), self.long_context.training
+        return runs

@@ -5,9 +5,9 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from llm_core.experiment.base import Spec, later, one_of
+from llm_core.experiment.base import Spec, later, one_of, told
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
@@ -203,6 +203,11 @@ class TrainingSpec(Spec):
                     f"superposition: a sequence of {length} tokens is no whole number of bags of {bags.tokens}, at "
                     "least two"
                 )
+        if bags.steps >= self.steps:
+            raise ValueError(
+                f"superposition: steps {bags.steps} leave none of the {self.steps} steps of the run to single tokens, "
+                "which the model is used for"
+            )
         if self.loss_clamp is not None:
             raise ValueError("superposition: does not go with loss_clamp, which is about single tokens")
         return self
@@ -243,8 +248,11 @@ class ProxySpec(Spec):
         for name in self.variants:
             if not re.fullmatch(r"[A-Za-z0-9_]+", name):
                 raise ValueError(f"variant {name!r}: a name is made of letters from A to Z, digits and '_'")
-            self.variant(name)
-            self.variant_training(name)
+            try:
+                self.variant(name)
+                self.variant_training(name)
+            except ValidationError as error:
+                raise ValueError(f"variants.{name}: {told(error)}") from None
         baselines = [name for name, changes in self.variants.items() if not changes]
         if self.variants and len(baselines) != 1:
             raise ValueError(

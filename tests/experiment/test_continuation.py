@@ -75,6 +75,11 @@ def test_growing_batches_count_in_a_branch(tmp_path):
             f"long_context: {{training: {{{LONGER}, mixture: {{weights: {{web: 1}}}}}}}}",
             r"long_context\.training\.mixture\.weights: no source",
         ),
+        (
+            f"long_context: {{training: {{{LONGER}}}, rope_scaling: {{kind: yarn, factor: 2, original_length: 256, "
+            "high_frequency: 0.5}}",
+            "high_frequency 0.5 must be above low_frequency",
+        ),
     ],
 )
 def test_what_cannot_go_on_is_said(tmp_path, sections, message):
@@ -104,11 +109,29 @@ def test_a_branch_leaves_where_the_rate_stays(tmp_path, changes, message):
         load_experiment(path)
 
 
+def test_a_branch_out_of_the_bags_has_steps_of_single_tokens(tmp_path):
+    path = tmp_path / "small.yaml"
+    bags = HEAD.replace("training:", "training:\n  superposition: {tokens: 4, steps: 48}")
+    path.write_text(bags + "branches: {b: {from_step: 40, steps: 8}}\n")
+    with pytest.raises(PedigreeError, match=r"branches\.b: superposition: steps 48 leave none of the 48 steps"):
+        load_experiment(path)
+    path.write_text(bags + "branches: {b: {from_step: 40, steps: 9}}\n")
+    load_experiment(path)
+
+
 def test_bags_do_not_go_with_multi_token_prediction(tmp_path):
     path = tmp_path / "small.yaml"
     several = HEAD.replace("d_ff: 128", "d_ff: 128, multi_token: {depth: 1}")
     path.write_text(several.replace("training:", "training:\n  superposition: {tokens: 4, steps: 9}"))
     with pytest.raises(PedigreeError, match=r"training\.superposition: does not go with model\.multi_token"):
+        load_experiment(path)
+
+
+def test_a_longer_context_is_examined_as_the_full_run_is(tmp_path):
+    path = tmp_path / "small.yaml"
+    several = HEAD.replace("d_ff: 128", "d_ff: 128, multi_token: {depth: 1}")
+    path.write_text(several + f"long_context: {{training: {{{LONGER}, superposition: {{tokens: 4, steps: 1}}}}}}\n")
+    with pytest.raises(PedigreeError, match=r"long_context\.training\.superposition: does not go"):
         load_experiment(path)
 
 

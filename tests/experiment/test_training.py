@@ -82,3 +82,22 @@ def test_the_fields_that_came_later_change_no_identity(tmp_path: Path) -> None:
     training = load(tmp_path, "validate_every: 50")
     assert not {"batch_schedule"} & canonical(training).keys()
     assert not {"muon"} & canonical(training.optimizer).keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("{mixture: {weights: {blogs: 1}}}", r"variants\.v: proxies\.training\.mixture\.weights: no source .* blogs"),
+        ("{validate_every: 70}", r"variants\.v: proxies\.training\.validate_every 70"),
+        ("{optimizer: {kid: muon}}", r"proxies: variants\.v: optimizer\.kid: "),
+        ("{superposition: {tokens: 4, steps: 9}}", r"proxies: variants\.v: superposition: steps 9 leave none of the 9"),
+    ],
+)
+def test_a_variants_training_is_examined_as_any_other(tmp_path: Path, changes: str, message: str) -> None:
+    path = tmp_path / "small.yaml"
+    training = "training: {sequence_length: 256, batch_tokens: 1024, tokens: 10_000}\n"
+    variants = f"variants: {{baseline: {{}}, v: {{training: {changes}}}}}"
+    compute = "compute: {checkpoint_every: 100, keep: {best: 1}}\n"
+    path.write_text(f"{MODEL}{SOURCES}{training}{compute}proxies:\n  {MODEL}  {training}  {variants}\n")
+    with pytest.raises(PedigreeError, match=message):
+        load_experiment(path)
