@@ -52,7 +52,7 @@ page is written by `python docs/make_queries.py`.)
 | `artifacts` | a committed artifact: stage, identity, time, size, statistics, configuration, versions, commit |
 | `inputs` | an artifact and one of its inputs |
 | `checks` | a check's verdict when the artifact was made |
-| `runs`, `steps` | a training run, and one of its optimiser steps; `unfinished` while it trains, or when it was stopped |
+| `runs`, `steps` | a training run, and one of its optimiser steps (`reason`: why it was skipped); `unfinished` while it trains, or when it was stopped |
 | `evals`, `samples` | a score with its standard error; a generation |
 | `drops` | a document that a rule dropped, with the rule and its value |
 """

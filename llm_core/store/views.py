@@ -51,7 +51,11 @@ _STEP = {
     "tokens": "BIGINT",
     "seconds": "DOUBLE",
     "tokens_per_second": "DOUBLE",
+    "mfu": "DOUBLE",
+    "memory": "BIGINT",
+    "batch": "VARCHAR",
     "skipped": "BOOLEAN",
+    "reason": "VARCHAR",
     "time": "DOUBLE",
     "filename": "VARCHAR",
 }

@@ -53,6 +53,14 @@ def test_a_run_that_trains_now_is_seen_without_its_torn_last_line(store: Path) -
     assert rows(store, "SELECT stage, steps, loss, seconds FROM runs") == [("pretrained_model", 2, 2.0, 2.0)]
 
 
+def test_why_a_step_was_skipped_is_asked_as_its_other_figures(store: Path) -> None:
+    line = {"step": 3, "loss": None, "skipped": True, "reason": "the loss is a spike", "memory": 1 << 33, "mfu": 0.5}
+    path = store / "work" / "training_run" / RUN / "metrics.jsonl"
+    path.write_text(path.read_text().rpartition("\n")[0] + "\n" + json.dumps({**line, "batch": "ab12"}) + "\n")
+    columns = "step, reason, memory, mfu, batch"
+    assert rows(store, f"SELECT {columns} FROM steps WHERE skipped") == [(3, line["reason"], 1 << 33, 0.5, "ab12")]
+
+
 def test_a_damaged_file_spoils_only_what_is_in_it(store: Path) -> None:
     (store / "work" / "training_run" / RUN / "stage.json").write_text('{"kind": "tr')
     next(store.glob("artifacts/a/*/manifest.json")).chmod(0o644)
