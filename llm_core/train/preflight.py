@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.continuation import LongContextSpec
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec
+from llm_core.experiment.training import TrainingSpec
 from llm_core.model.accounting import (
     FLOPS_CONVENTION,
     ParameterCount,
@@ -108,32 +110,15 @@ def preflight(experiment: Experiment) -> Preflight:
         raise PedigreeError(
             f"compute.ranks {ranks}: {hardware.name} has {hardware.devices} devices; set it to at most that"
         )
-    for _, sequences in batch_sizes(training).phases:
-        if sequences % ranks:
-            raise PedigreeError(
-                f"training.batch_tokens {sequences * training.sequence_length}: its {sequences} sequences can't be "
-                f"shared equally by {ranks} ranks; {_nearest_batches(sequences, ranks, training.sequence_length)} can"
-            )
-    if training.precision == "fp8" and not hardware.fp8:
-        raise PedigreeError(
-            f"training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on do); set "
-            "it to bf16"
-        )
-    device = "cpu" if hardware.on_cpu else "cuda"
-    choose_backend(experiment.model, device, compute.attention_backend, half=training.precision != "fp32")
-    if not hardware.on_cpu and training.precision != "fp32":
-        _check_experts(experiment.model)
-    # Ranks on a CPU share its memory.
-    usable = hardware.usable_memory // ranks if hardware.on_cpu else hardware.usable_memory
-    memory = estimate_memory(experiment, compute, ranks, hardware)
-    if memory.total > usable:
-        raise PedigreeError(_too_large(experiment, hardware, ranks, memory, usable))
+    usable, memory = _checked(experiment, hardware, ranks)
+    if experiment.long_context:
+        _checked(_longer(experiment, experiment.long_context), hardware, ranks, "long_context.")
 
     length = round(mean_sequence_length(training))
     per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, length)
-    tokens = tokens_before(training, training.steps)
-    speed = None if hardware.peak_flops is None else ranks * hardware.peak_flops * compute.expected_mfu / per_token
-    hours = None if speed is None else tokens / speed / 3600
+    tokens, flops = tokens_before(training, training.steps), per_token * _positions(training)
+    useful = None if hardware.peak_flops is None else ranks * hardware.peak_flops * compute.expected_mfu
+    hours = None if useful is None else flops / useful / 3600
     gpu_hours = None if hours is None else hours * ranks
     return Preflight(
         experiment=experiment.name,
@@ -154,10 +139,10 @@ def preflight(experiment: Experiment) -> Preflight:
         tokens=tokens,
         flops_convention=FLOPS_CONVENTION,
         flops_per_token=per_token,
-        flops=per_token * tokens,
+        flops=flops,
         peak_flops=hardware.peak_flops,
         expected_mfu=compute.expected_mfu,
-        tokens_per_second=speed,
+        tokens_per_second=None if hours is None else tokens / hours / 3600,
         hours=hours,
         gpu_hours=gpu_hours,
         cost=None if gpu_hours is None else gpu_hours * compute.price_per_gpu_hour,
@@ -179,6 +164,51 @@ def _check_experts(model: ModelSpec) -> None:
                 f"model.{name} {width}: products of experts in half precision want a multiple of 8 on a GPU; "
                 f"{-(-width // 8) * 8} is one"
             )
+
+
+def _checked(experiment: Experiment, hardware: Hardware, ranks: int, place: str = "") -> tuple[int, Memory]:
+    """Usable bytes of a device, and what the full run takes of it; ``PedigreeError`` where it can't run.
+
+    ``place`` stands before the names of sections.
+    """
+    compute, training = experiment.compute, experiment.training
+    for _, sequences in batch_sizes(training).phases:
+        if sequences % ranks:
+            raise PedigreeError(
+                f"{place}training.batch_tokens {sequences * training.sequence_length}: its {sequences} sequences can't "
+                f"be shared equally by {ranks} ranks; "
+                f"{_nearest_batches(sequences, ranks, training.sequence_length)} can"
+            )
+    if training.precision == "fp8" and not hardware.fp8:
+        raise PedigreeError(
+            f"{place}training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on "
+            "do); set it to bf16"
+        )
+    device = "cpu" if hardware.on_cpu else "cuda"
+    choose_backend(experiment.model, device, compute.attention_backend, half=training.precision != "fp32")
+    if not hardware.on_cpu and training.precision != "fp32":
+        _check_experts(experiment.model)
+    # Ranks on a CPU share its memory.
+    usable = hardware.usable_memory // ranks if hardware.on_cpu else hardware.usable_memory
+    memory = estimate_memory(experiment, compute, ranks, hardware)
+    if memory.total > usable:
+        raise PedigreeError(_too_large(experiment, hardware, ranks, memory, usable))
+    return usable, memory
+
+
+def _longer(experiment: Experiment, longer: LongContextSpec) -> Experiment:
+    """The experiment whose full run is the training on longer sequences."""
+    changes = {"model": longer.model(experiment.model), "training": longer.training}
+    return experiment.model_copy(update={**changes, "name": f"{experiment.name}'s long_context_model"})
+
+
+def _positions(training: TrainingSpec) -> int:
+    """Tokens of the run, a bag of them counted once: it is one position."""
+    tokens, bags = tokens_before(training, training.steps), training.superposition
+    if bags is None:
+        return tokens
+    in_bags = tokens_before(training, bags.steps)
+    return tokens - in_bags + in_bags // bags.tokens
 
 
 def trainer_spec(experiment: Experiment, shards: Path, work: Path) -> TrainerSpec:

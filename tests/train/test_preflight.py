@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.continuation import LongContextSpec
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.layers import MoESpec
 from llm_core.experiment.load import load_experiment
-from llm_core.experiment.training import OptimizerSpec, SequencePhase
+from llm_core.experiment.training import OptimizerSpec, SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
 from llm_core.train.hardware import Hardware, hardware_of
 from llm_core.train.preflight import Memory, estimate_memory, preflight, trainer_spec
@@ -49,6 +50,30 @@ def test_shorter_sequences_at_first_take_less_work(one_billion: Experiment) -> N
     report = preflight(changed(one_billion, training={"sequence_schedule": phases}))
     saved = preflight(one_billion).flops_per_token - report.flops_per_token
     assert saved == 12 * 4 * 2048 * (2048 - 1280), "windows of 512 see the same"
+
+
+def test_a_bag_of_tokens_takes_the_work_of_one(one_billion: Experiment) -> None:
+    plain = preflight(one_billion)
+    bags = preflight(changed(one_billion, training={"superposition": SuperpositionSpec(tokens=4, steps=4_000)}))
+    assert bags.tokens == plain.tokens
+    assert bags.flops == plain.flops - plain.flops_per_token * 4_000 * (1 << 20) * 3 // 4
+    assert bags.hours == pytest.approx(plain.hours * bags.flops / plain.flops)
+    assert bags.tokens_per_second == pytest.approx(bags.tokens / bags.hours / 3600)
+
+
+def test_a_longer_context_that_cannot_run_is_refused_before_the_full_run(one_billion: Experiment) -> None:
+    def longer(**fields: Any) -> Experiment:
+        length = {"sequence_length": 8192, "batch_tokens": 8 * 8192, "tokens": 1 << 30, **fields}
+        section = LongContextSpec(training=TrainingSpec(**length))
+        return one_billion.model_copy(update={"long_context": section})
+
+    with pytest.raises(PedigreeError, match=r"long_context\.training\.batch_tokens 32768: its 4 sequences"):
+        preflight(longer(batch_tokens=4 * 8192))
+    with pytest.raises(PedigreeError, match=r"one_billion's long_context_model does not fit: .* it would with compute"):
+        preflight(longer(batch_tokens=64 * 8192))
+    small = longer(batch_tokens=64 * 8192)
+    compute = small.compute.model_copy(update={"micro_batch": 1})
+    assert preflight(small.model_copy(update={"compute": compute})).steps == preflight(one_billion).steps
 
 
 def test_a_specification_for_a_bare_machine(one_billion: Experiment, tmp_path: Path) -> None:
