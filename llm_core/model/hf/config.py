@@ -196,6 +196,11 @@ class Windows:
     default: Callable[[Config, int], bool] | None = None
     absent: int | None = 4096
 
+    @property
+    def listed_only(self) -> bool:
+        """Whether nothing but ``layer_types`` says who has a window."""
+        return self.default is not None and self.switch is None
+
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
         width = config.get("sliding_window", self.absent)
@@ -216,7 +221,8 @@ class Windows:
         """See ``Part``."""
         widths = [layer.window for layer in spec.layers]
         width = next((width for width in widths if width is not None), None)
-        config["sliding_window"] = width
+        # Where a list alone says who has a window, they want a width even if nobody has one.
+        config["sliding_window"] = self.absent if width is None and self.listed_only else width
         if self.switch is not None:
             config[self.switch] = width is not None
         if self.default is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Fields, Fixed, Implied, Key, Part, UnsupportedError
+from llm_core.model.hf.config import Config, Derived, Fields, Fixed, Implied, Key, Part, UnsupportedError, said
 from llm_core.model.hf.experts import experts, mixture_of, shared_experts
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.llama import OUTER, UNTIED, whole_heads
@@ -36,8 +36,9 @@ class _DenseFirst:
         """See ``Part``."""
         kinds = [layer.feed_forward for layer in spec.layers]
         config["first_k_dense_replace"] = kinds.index("moe") if "moe" in kinds else len(kinds)
-        for part in self.parts:
-            part.write(spec, config)
+        if "moe" in kinds:  # where there are none, they take no null for the number of experts
+            for part in self.parts:
+                part.write(spec, config)
 
 
 class _Groups:
@@ -149,6 +150,11 @@ def _mixture(spec: ModelSpec) -> list[Weight]:
     return weights + shared_experts(moe, "mlp.shared_experts", names)
 
 
+def _dense_width(spec: ModelSpec) -> int:
+    """Of the first layers; some number, which they want to see, where all layers have experts."""
+    return int(said(spec, "d_ff") or mixture_of(spec).d_ff)
+
+
 _ATTENTION = (
     Key("hidden_size", "d_model"),
     # All heads have keys of their own, so both keys say the same.
@@ -159,7 +165,7 @@ _ATTENTION = (
     Key("qk_nope_head_dim", "mla.nope_dim", absent=128),
     Key("qk_rope_head_dim", "mla.rope_dim", absent=64),
     Key("v_head_dim", "mla.value_dim", absent=128),
-    Key("intermediate_size", "d_ff"),
+    Derived("intermediate_size", "d_ff", lambda width, _: width, _dense_width),
     Key("initializer_range", "init_std", absent=0.02),
     UNTIED,
     # Norms of the latents have this in transformers whatever the key says.

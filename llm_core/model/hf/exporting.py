@@ -78,10 +78,11 @@ def export_folder(
 
 def _theirs(family: Family, model: Decoder, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     ours = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    exact = dict(model.named_buffers()).keys()  # what chooses experts moves in steps that bf16 doesn't know
     for weight in family.weights(model.spec):
         parts = weight.form.split(ours.pop(weight.ours).float())
         for name, tensor in zip(weight.theirs, parts, strict=True):
-            yield name, tensor.to("cpu", dtype).contiguous()
+            yield name, tensor.to("cpu", torch.float32 if weight.ours in exact else dtype).contiguous()
     if ours:
         raise AssertionError(f"{family.name} does not name {sorted(ours)}")
 

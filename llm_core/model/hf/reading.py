@@ -34,8 +34,8 @@ def _number(found: dict[str, Any]) -> Any:
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of ``model.safetensors`` or of the files that its index names, as they are stored.
 
-    Raises ``PedigreeError`` for files that are missing or damaged, and for folders that hold pickled weights only:
-    opening those runs what they hold.
+    Raises ``PedigreeError`` for files that are missing, damaged or at odds, and for folders that hold pickled weights
+    only: opening those runs what they hold.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -43,11 +43,15 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path in _weight_files(folder):
         try:
-            tensors |= load_file(path)
+            found = load_file(path)
         except FileNotFoundError:
             raise PedigreeError(f"{path}: there is no such file, and {INDEX} names it; fetch it again") from None
         except (OSError, SafetensorError) as error:
             raise PedigreeError(f"{path}: not readable as safetensors ({error}); fetch it again") from None
+        twice = sorted(tensors.keys() & found.keys())
+        if twice:
+            raise PedigreeError(f"{path}: {twice[0]} is in another file, too, and nobody knows which one counts")
+        tensors |= found
     return tensors
 
 

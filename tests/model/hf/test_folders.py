@@ -109,6 +109,10 @@ def test_weights_in_several_files(tmp_path: Path) -> None:
     found = import_folder(tmp_path)
     for name, tensor in model.state_dict().items():
         assert torch.equal(found.weights[name], tensor), name
+    (name, *_), second = (load_file(tmp_path / file) for file in files[:2])
+    save_file({**second, name: torch.zeros(32)}, tmp_path / files[1])
+    with pytest.raises(PedigreeError, match=f"{name} is in another file, too"):
+        import_folder(tmp_path)
     (tmp_path / files[1]).unlink()
     with pytest.raises(PedigreeError, match=r"there is no such file, and model\.safetensors\.index\.json names it"):
         import_folder(tmp_path)
@@ -140,6 +144,21 @@ def test_half_precision(tmp_path: Path) -> None:
     found = import_folder(tmp_path)
     for name, tensor in model.state_dict().items():
         assert torch.equal(found.weights[name], tensor.bfloat16().float()), name
+
+
+def test_the_biases_that_choose_experts_are_never_rounded(tmp_path: Path) -> None:
+    """They move by thousandths; and transformers holds them in fp32 whatever the file's type."""
+    latent = {"kv_rank": 12, "nope_dim": 8, "rope_dim": 4, "value_dim": 8}
+    mixture = {"experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "score": "sigmoid", "bias_rate": 0.001}
+    shape = shapes.spec(mixer="mla", mla=latent, feed_forward="moe", moe=mixture, norm_eps=1e-6, tie_embeddings=False)
+    model = shapes.model(shape)
+    with torch.no_grad():
+        for buffer in model.buffers():
+            buffer.uniform_(-0.3, 0.3)
+    assert export_folder(model, tmp_path, sequence_length=64, dtype="bf16").name == "deepseek_v3"
+    found = import_folder(tmp_path).weights
+    for name, buffer in model.named_buffers():
+        assert torch.equal(found[name], buffer), name
 
 
 def vocabulary(path: Path, entries: int) -> Path:

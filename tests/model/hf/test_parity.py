@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
 
 from llm_core.model.hf.config import UnsupportedError
+from llm_core.model.hf.exporting import export_folder
 from llm_core.model.hf.facts import facts
 from llm_core.model.hf.families import family_named
 from tests.model import shapes
@@ -49,3 +51,25 @@ def test_a_key_that_is_not_there_means_what_it_means_to_them(case: Case) -> None
         theirs = json.loads(transformers.AutoConfig.for_model(**fewer).to_json_string())
         theirs.pop("time_step_limit", None)
         assert found == facts(family.read(theirs)), name
+
+
+LATENT = {"mixer": "mla", "mla": {"kv_rank": 12, "nope_dim": 6, "rope_dim": 4, "value_dim": 10}, "norm_eps": 1e-6}
+MIXTURE = {"experts": 4, "top_k": 2, "d_ff": 20, "shared": 1, "normalise": False}
+STRETCHED = {"kind": "yarn", "factor": 4.0, "original_length": 64, "high_frequency": 32.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("deepseek_v2", LATENT),
+        ("deepseek_v2", {**LATENT, "feed_forward": "moe", "d_ff": None, "moe": MIXTURE}),
+        ("gemma2", {"norm_placement": "sandwich", "feed_forward": "geglu", "embedding_scale": 32**0.5}),
+        ("smollm3", {"n_layers": 4, "pattern": ({"times": 3}, {"position": "nope"}), "rope_scaling": STRETCHED}),
+    ],
+    ids=["latent, dense", "latent, experts everywhere", "gemma without windows", "smollm3, stretched"],
+)
+def test_models_that_only_we_would_make_load_there(kind: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    model = shapes.model(shapes.spec(**fields)).eval()
+    assert export_folder(model, tmp_path, sequence_length=64).name == kind
+    theirs, x = parity.their_loaded(tmp_path), shapes.tokens(3, parity.LENGTH)
+    assert parity.difference(parity.logits_of_ours(model, x), parity.logits_of_theirs(theirs, x)) <= 1e-4
