@@ -162,6 +162,9 @@ def _checked(
     lines = prompts.tolist() if isinstance(prompts, Tensor) else [list(prompt) for prompt in prompts]
     if not lines or not all(lines):
         raise ValueError("there is at least one prompt, and a prompt has at least one token")
+    outside = [token for line in lines for token in line if not 0 <= token < model.vocab_size]
+    if outside:  # on a GPU it would be an assertion of the device, and the end of the process
+        raise ValueError(f"token {outside[0]} of a prompt is no id: the model has {model.vocab_size}")
     temperature = sampling.temperature
     temperatures = [temperature] * len(lines) if isinstance(temperature, int | float) else temperature
     needed = len(lines) if any(temperatures) else len(generators)

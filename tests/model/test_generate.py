@@ -168,6 +168,9 @@ def test_misuse_is_refused() -> None:
     for prompts in ([], [[1], []], tokens(1, 0)):
         with pytest.raises(ValueError, match="at least one"):
             stream(built, prompts, Sampling(3))
+    for wrong in (VOCAB, -1):
+        with pytest.raises(ValueError, match=f"token {wrong} of a prompt is no id: the model has {VOCAB}"):
+            generate(built, [[1, 2], [wrong]], Sampling(3, repetition_penalty=1.1))
     with pytest.raises(ValueError, match="2 prompts, 1 temperatures, 2 generators"):
         generate(built, tokens(2, 3), Sampling(3, [1.0]), generators=generators(1, 2))
     with pytest.raises(ValueError, match="2 prompts, 2 temperatures, 0 generators"):
