@@ -240,4 +240,21 @@ def _fields(path: str, before: Any, now: Any) -> list[str]:
         if not lines and list(before) != list(now):
             lines.append(f"{path}: the order changed")
         return lines
-    return [] if before == now else [f"{path}: {before} → {now}"]
+    if before == now:
+        return []
+    if _are_entries(before) and _are_entries(now):
+        return _entries(path, before, now)
+    return [f"{path}: {before} → {now}"]
+
+
+def _are_entries(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
+
+
+def _entries(path: str, before: list[Any], now: list[Any]) -> list[str]:
+    """The first entry that differs, and how many do: written out, the layers of a model would hide all else."""
+    if len(before) != len(now):
+        return [f"{path}: {len(before)} entries → {len(now)}"]
+    others = [number for number, pair in enumerate(zip(before, now, strict=True)) if pair[0] != pair[1]]
+    lines = _fields(f"{path}[{others[0]}]", before[others[0]], now[others[0]])
+    return [*lines, f"{path}: {len(others) - 1} more entries changed"] if len(others) > 1 else lines

@@ -187,7 +187,8 @@ def training(inputs: Inputs) -> Facts:
     warmup = f", {schedule['warmup_steps']} warm-up" if schedule["warmup_steps"] else ""
     cooldown = f", {schedule['cooldown_steps']} cooldown" if schedule["cooldown_steps"] else ""
     return [
-        ("Steps", f"{exact(stats['steps'])} of {_phases(config, 'batch_schedule', 'batch_tokens')} tokens"),
+        ("Steps", exact(stats["steps"])),
+        ("Tokens of a step", _phases(config, "batch_schedule", "batch_tokens")),
         *_read(stats),
         ("Sequence length", _phases(config, "sequence_schedule", "sequence_length")),
         *_bags(config),
@@ -239,7 +240,9 @@ def _phases(config: Mapping[str, Any], schedule: str, field: str) -> str:
 def model(inputs: Inputs) -> Facts:
     """The architecture as its configuration has it; what is not set, and what follows from the rest, is left out."""
     config = inputs["pretrained_model"].manifest.config["model"]
-    given = {name: value for name, value in config.items() if name in ModelSpec.model_fields and value not in (None, [])}
+    given = {
+        name: value for name, value in config.items() if name in ModelSpec.model_fields and value not in (None, [])
+    }
     return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in given.items()]
 
 

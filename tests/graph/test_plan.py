@@ -7,7 +7,7 @@ from llm_core.graph.accept import accept
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
-from llm_core.graph.plan import PlanItem
+from llm_core.graph.plan import PlanItem, _fields
 from llm_core.graph.stage import Stage
 from tests.graph import toy
 
@@ -59,6 +59,18 @@ def test_a_plan_names_the_field_the_function_the_source_and_the_input(tmp_path: 
     assert "source file changed" in plan(chain(), tmp_path)["c"].reasons
     run(chain(salt=2)[:1], tmp_path)
     assert "input a has other content" in plan(chain(salt=2), tmp_path)["b"].reasons
+
+
+def test_long_lists_are_told_by_their_first_change() -> None:
+    def config(heads: int, layers: int = 3) -> dict:
+        return {"layers": [{"index": number, "heads": heads} for number in range(layers)], "names": ["a", "b"]}
+
+    assert _fields("model", config(2), config(4)) == [
+        "model.layers[0].heads: 2 → 4",
+        "model.layers: 2 more entries changed",
+    ]
+    assert _fields("model", config(2), config(2, layers=4)) == ["model.layers: 3 entries → 4"]
+    assert _fields("model", config(2), {**config(2), "names": []}) == ["model.names: ['a', 'b'] → []"]
 
 
 def test_the_first_plan_and_its_times(tmp_path: Path) -> None:

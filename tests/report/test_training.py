@@ -161,6 +161,8 @@ def test_what_a_run_read(told: dict[str, Artifact]) -> None:
     assert found["Passes over books"] == "3.50, 25.0% of the sequences"
     assert found["Padding, web"] == "50.0% of the batches"
     assert "Passes over the data" not in found
+    growing = [{"from_step": 0, "batch_tokens": 4096}, {"from_step": 50, "batch_tokens": 8192}]
+    assert facts({"batch_schedule": growing})["Tokens of a step"] == "4,096, 8,192 from step 51"
     assert facts({"superposition": {"tokens": 4, "steps": 1000}})["Superposition"] == "bags of 4 tokens to step 1,000"
     phases = [{"from_step": 0, "sequence_length": 64}, {"from_step": 100, "sequence_length": 256}]
     assert facts({"sequence_schedule": phases})["Sequence length"] == "64, 256 from step 101"
