@@ -12,10 +12,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from llm_core.errors import PedigreeError
 from llm_core.train.fp8 import in_float8, require_float8
+from llm_core.train.groups import parameters_by_kind
 from llm_core.train.hardware import hardware_of, reshards
 from llm_core.train.recompute import recompute
 from llm_core.train.spec import TrainerSpec
@@ -127,26 +129,35 @@ def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
 
 
 def _sharded(model: nn.Module, blocks: list[nn.Module], spec: TrainerSpec, world: World) -> nn.Module:
-    """FSDP2. With bf16 (or fp8), blocks are gathered in bf16, and all gradients are reduced in fp32.
+    """FSDP2. With bf16 (or fp8), what blocks multiply is gathered in bf16, and all gradients are reduced in fp32.
 
-    Autocast would make the bf16 copies of their matrices on every rank anyhow; what else is in a block (gains, biases)
-    is rounded to bf16, too. Embedding, head and final norm are gathered in fp32, and activations keep the types that
-    they have on one device.
+    Those are the matrices whose bf16 copies autocast would make on every rank anyhow. Whatever else is in a block
+    (gains, biases, decay rates, a router) is gathered in fp32, with embedding, head and final norm, and held until the
+    step's end: so each number has the type that it has on one device, and so have activations.
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
     in_bf16 = spec.training.precision != "fp32"
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if in_bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
-    numbers = sum(parameter.numel() for block in blocks for parameter in block.parameters())
+    multiplied = {parameter for block in blocks for parameter in _multiplied(block)}
+    numbers = sum(parameter.numel() for parameter in multiplied)
     memory = hardware_of("local").memory // (1 if world.device.type == "cuda" else world.size)
     reshard = reshards(spec.reshard_after_forward, numbers * (2 if in_bf16 else 4), memory)
     # Blocks hand on keys and values that are views of larger tensors. Nobody changes these in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    # The whole before its blocks, which would otherwise keep all that is in them.
+    fully_shard(model, mesh=mesh, reshard_after_forward=False, ignored_params=multiplied)
     for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard)
-    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+        taken: set[nn.Parameter] = {parameter for parameter in block.parameters() if isinstance(parameter, DTensor)}
+        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard, ignored_params=taken)
     return model
+
+
+def _multiplied(block: nn.Module) -> list[nn.Parameter]:
+    """The matrices of ``block`` that autocast makes bf16 copies of: all but those that modules list as ``wide``."""
+    wide = {module.get_parameter(name) for module in block.modules() for name in getattr(module, "wide", ())}
+    return [parameter for parameter in parameters_by_kind(block).get("matrices", []) if parameter not in wide]
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """Does anything leak? Asked before training, by changing what must not matter and looking whether it does."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from llm_core.tokens.loader import IGNORED
 from llm_core.train.precision import autocast
@@ -77,7 +80,8 @@ def find_leak(
     others_T = torch.randint(1, vocab_size, (len(tokens_T),), generator=generator).to(tokens_T.device)
     variants = [torch.where(change.changed_T, (tokens_T + others_T) % vocab_size, tokens_T) for change in changes]
     rows_RT = torch.stack([tokens_T, *variants])
-    states_RTD = _states(model, rows_RT, targets_BT[row], ids_T, precision, micro_batch)
+    with _in_fp32(model) if routed else nullcontext():
+        states_RTD = _states(model, rows_RT, targets_BT[row], ids_T, precision, micro_batch)
     size_T = states_RTD[0].norm(dim=-1).clamp_min(1e-12)
     leaks = []
     for change, state_TD in zip(changes, states_RTD[1:], strict=True):
@@ -137,3 +141,27 @@ def _states(
         handle.remove()
         model.train(training)
     return torch.cat(seen)
+
+
+@contextmanager
+def _in_fp32(model: nn.Module) -> Iterator[None]:
+    """Linear layers multiply in fp32: also those whose weights FSDP2 gathers in bf16, and those made for fp8."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    before = [vars(layer).get("forward") for layer in layers]
+    for layer in layers:
+        layer.forward = _widened(layer)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        for layer, forward in zip(layers, before, strict=True):
+            del layer.forward
+            if forward is not None:
+                layer.forward = forward  # type: ignore[method-assign]
+
+
+def _widened(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        bias = None if layer.bias is None else layer.bias.float()
+        return functional.linear(x.float(), layer.weight.float(), bias)
+
+    return forward

@@ -89,17 +89,65 @@ def rewritten(world, spec, step):
     checkpoints.wait()
 
 
-@pytest.mark.parametrize("reshard", ["always", "never"])
-def test_fsdp2_in_bf16_stays_beside_one_process(spec, reshard):
-    """Its gains are rounded to bf16, which autocast does not do; everything else is as on one device."""
-    training = {"precision": "bf16"}
-    model = model_spec(document_mask=True, qk_norm=True)
-    one = spec("one", training=training, model=model)
-    two = spec("two", training=training, model=model, parallel="fsdp2", reshard_after_forward=reshard)
+EVERYTHING = {
+    "n_layers": 3,
+    "document_mask": True,
+    "qk_norm": True,
+    "pattern": ({}, {"mixer": "mamba2"}, {"feed_forward": "moe"}),
+    "mamba2": {"state": 8, "head_dim": 16, "chunk": 16},
+    "moe": {"experts": 4, "top_k": 2, "d_ff": 16},
+    "multi_token": {"depth": 1},
+}
+
+
+@pytest.mark.parametrize(("reshard", "recomputed"), [("always", "full"), ("never", "none")])
+def test_fsdp2_in_bf16_is_as_one_process_in_bf16(spec, reshard, recomputed):
+    changes = {"training": {"precision": "bf16"}, "model": model_spec(**EVERYTHING), "steps": 5}
+    one = spec("one", **changes)
+    spread = {"parallel": "fsdp2", "reshard_after_forward": reshard, "activation_checkpointing": recomputed}
+    two = spec("two", **changes, **spread)
     run(one)
-    assert on_ranks(2, go_on, two, 99) == [12] * 2
-    agree(two, one, 5e-3)
-    assert {str(tensor.dtype) for tensor in checkpoint_tensors(two, 12).values()} == {"torch.float32"}
+    assert on_ranks(2, go_on, two, 99) == [5] * 2
+    agree(two, one, 1e-3)
+    assert {str(tensor.dtype) for tensor in checkpoint_tensors(two, 5).values()} == {"torch.float32"}
+
+
+def test_fsdp2_gathers_in_bf16_what_autocast_would_round(spec):
+    found = on_ranks(2, types_of_blocks, spec("any", training={"precision": "bf16"}, model=model_spec(**EVERYTHING)))
+    assert found[0] == found[1]
+    rounded = {name for name, dtype in found[0].items() if dtype == "torch.bfloat16"}
+    assert {name.split(".", 1)[1] for name in rounded} == {
+        "mixer.qkv.weight",
+        "mixer.input.weight",
+        "mixer.output.weight",
+        "feed_forward.gate_up.weight",
+        "feed_forward.gate_up",
+        "feed_forward.down.weight",
+        "feed_forward.down",
+    }
+    assert {"0.mixer_norm.weight", "1.mixer.A_log", "2.feed_forward.router.weight"} < found[0].keys() - rounded
+
+
+def types_of_blocks(world, spec):
+    """What the parameters of blocks are while these are at work, by the block's number and their name."""
+    import torch
+
+    from llm_core.model.build import build_model
+    from llm_core.train.distribution import spread
+
+    model = build_model(spec.model, spec.vocab_size)
+    spread(model, spec.model_copy(update={"parallel": "fsdp2"}), world)
+    found = {}
+    for number, block in enumerate(model.all_blocks):
+        block.mixer.register_forward_hook(
+            lambda *_, number=number, block=block: found.update(
+                {f"{number}.{name}": str(parameter.dtype) for name, parameter in block.named_parameters()}
+            )
+        )
+    tokens = torch.arange(64).reshape(2, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(tokens, tokens, tokens // 10).objective.backward()
+    return found
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])

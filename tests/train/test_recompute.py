@@ -65,3 +65,18 @@ def test_selective_makes_neither_products_nor_attention_again():
     assert all(counts[name] == plain[name] for name in attention)
     assert sum(counts.values()) > sum(plain.values()), "the rest is made again"
     assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["full", "selective"])
+def test_what_blocks_note_for_the_loss_holds_nothing_that_was_made_again(mode):
+    moe = {"experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "balance_loss": 0.1}
+    gradients = []
+    for changes in ({"mode": "none", "every": None}, {"mode": mode, "every": None}):
+        torch.manual_seed(0)
+        model = build_model(model_spec(feed_forward="moe", moe=moe), VOCABULARY)
+        recompute(list(model.blocks), **changes)
+        tokens = torch.arange(64).reshape(2, 32)
+        model(tokens, tokens).objective.backward()
+        assert [block.feed_forward.routing for block in model.blocks] == [None] * 2
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

@@ -44,6 +44,8 @@ class MixtureOfExperts(nn.Module, Fused):
     """
 
     selection_bias: Tensor
+    wide = ("router.weight",)
+    """Matrices that are fp32 in any precision."""
 
     def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
@@ -68,8 +70,11 @@ class MixtureOfExperts(nn.Module, Fused):
         experts_Nk, weights_Nk = self._choose(scores_NX)
         y_ND = self._experts(x_ND, experts_Nk, weights_Nk)
         if self.training:
-            # Only noted here, since this pass may be made again in the backward pass: see ``collect``.
-            self.routing = self._routing(scores_NX, experts_Nk)
+            # Made also where this pass is made again in the backward pass, which must be the same; but noted once: see
+            # ``collect``. What nobody collects would hold all that the pass has made.
+            routing = self._routing(scores_NX, experts_Nk)
+            if not _in_backward():
+                self.routing = routing
         y_BTD = y_ND.view(x_BTD.shape)
         return y_BTD if self.shared is None else y_BTD + self.shared(x_BTD)
 
@@ -137,6 +142,11 @@ class MixtureOfExperts(nn.Module, Fused):
         probabilities_NX = scores_NX / scores_NX.sum(-1, keepdim=True)
         balance = self.moe.experts * (shares_X * probabilities_NX.mean(0)).sum()
         return Routing(self.moe.balance_loss * len(scores_NX) * balance, counts_X)
+
+
+def _in_backward() -> bool:
+    """Whether autograd is at work: a block is made again. (A compiler keeps such side effects out by a setting.)"""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def _widened(x: Tensor) -> Tensor:
