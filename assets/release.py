@@ -1,5 +1,6 @@
 """What leaves the graph: pages for people, and the model for other programs."""
 
+from assets import training
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
 
@@ -28,7 +29,8 @@ SHARED = ("llm_core/report/page.css", "llm_core/report/base.html", "llm_core/rep
 
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the model for others."""
-    told = [*TOLD, "ablation_report"] if experiment.proxies else list(TOLD)
+    went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
+    told = [*TOLD, *went_on, *(["ablation_report"] if experiment.proxies else [])]
     return [
         Stage(
             name="data_report",

@@ -222,6 +222,21 @@ def _read(stats: Mapping[str, Any]) -> Facts:
     ]
 
 
+def continued(inputs: Inputs) -> list[dict[str, str]]:
+    """The table of the runs that began with what the full run left: cooldown branches, and longer contexts."""
+    return [
+        {
+            "name": role,
+            "steps": exact(artifact.stats["steps"]),
+            "length": exact(artifact.manifest.config["training"]["sequence_length"]),
+            "before": _loss(artifact.stats["start_validation_loss"]),
+            "after": _loss(artifact.stats["final_validation_loss"]),
+        }
+        for role, artifact in inputs.items()
+        if "start_validation_loss" in artifact.stats
+    ]
+
+
 def _bags(config: Mapping[str, Any]) -> Facts:
     """The phase in which positions are bags of tokens, where there is one."""
     bags = config.get("superposition")

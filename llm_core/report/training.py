@@ -115,6 +115,7 @@ def _page(
         data=collect.data(inputs),
         tokenizer=collect.tokenizer(inputs),
         training=collect.training(inputs),
+        continued=collect.continued(inputs),
         model=collect.model(inputs),
         ablation=ablation,
         evals=collect.evals(inputs),

@@ -46,6 +46,7 @@ def test_branches_and_a_longer_context_become_stages(tmp_path):
         10,
         (),
     )
+    assert set(graph["training_report"].inputs) >= {early.name, late.name, "long_context_model"}
     longer = graph["long_context_model"]
     assert longer.config["model"].rope_scaling.kind == "yarn"
     assert longer.config["training"].sequence_length == 512

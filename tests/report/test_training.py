@@ -176,6 +176,18 @@ def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
     assert ("d_model", "256") in collect.model(told)
 
 
+def test_what_went_on_from_the_run_stands_beside_it(
+    report_job: MakeJob, told: dict[str, Artifact], tmp_path: Path
+) -> None:
+    stats = run_stats(steps=300, start_validation_loss=3.25, final_validation_loss=3.125)
+    branch = artifact(tmp_path / "b", "cooldown_runs/short", stats, config=told["pretrained_model"].manifest.config)
+    job = report_job(**{"cooldown_runs/short": branch})
+    build(job, "tiny", 0.0)
+    text = " ".join(Page((job.out / "report.html").read_text(encoding="utf-8").replace("<", " <")).text.split())
+    assert "What went on from this run" in text
+    assert "cooldown_runs/short 300 256 3.2500 3.1250" in text
+
+
 def test_without_proxy_runs(report_job: MakeJob) -> None:
     job = report_job(ablation_report=None)
     build(job, "tiny", 0.0)
