@@ -10,6 +10,9 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from llm_core.model.masks import Mask
 
+_VARIANTS = 64
+"""Of a mask, and of attention with it, that may be compiled."""
+
 
 def block_mask(mask: Mask, device: torch.device) -> BlockMask:
     """Which blocks of 128 × 128 are seen in full, in part or not at all; one for all layers that share ``mask``."""
@@ -60,4 +63,9 @@ def _ready(function: Callable[..., Any], device: str) -> Callable[..., Any]:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    from torch._dynamo import config
+
+    # A mask of every kind, in training and in evaluation, for one length and for any: the compiler gives up after 8 by
+    # default, and what it gives up is run with all T × S pairs written out.
+    config.recompile_limit = max(config.recompile_limit, _VARIANTS)
     return torch.compile(function)

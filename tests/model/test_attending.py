@@ -1,13 +1,16 @@
 """All backends compute the same; and which one is taken."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch.nn.attention import flex_attention as flex_module
 from torch.nn.attention import varlen as varlen_module
 
 from llm_core.errors import PedigreeError
-from llm_core.model import cpu_attention, decoder, explicit, varlen
+from llm_core.model import cpu_attention, decoder, explicit, flex, varlen
 from llm_core.model.attending import attend, prepare_mask
 from llm_core.model.backends import choose_backend
 from llm_core.model.masks import Mask
@@ -270,3 +273,20 @@ def test_the_refusal_comes_before_the_forward_pass() -> None:
     built.attention_backend = "sdpa"
     with pytest.raises(PedigreeError, match="attention_softcap"):
         built(tokens(1, 4))
+
+
+def test_masks_of_many_kinds_stay_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler's own limit is 8, after which it quietly takes what was to be compiled as it is."""
+    graphs = CompileCounter()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=graphs))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    torch._dynamo.reset()
+
+    def masked(x: Tensor, kind: str) -> Tensor:
+        return x + len(kind)
+
+    compiled = flex._compiled(masked)
+    for kind in range(12):
+        compiled(torch.ones(2), "mask" * kind)
+    torch._dynamo.reset()
+    assert graphs.frame_count == 12
