@@ -50,9 +50,9 @@ class Progress:
 class Checkpoints:
     """The checkpoints of one run in ``folder``.
 
-    ``owner`` is what decides the weights of the run (``spec.result_fields``). ``keep`` says which checkpoints stay,
-    and those of the steps in ``pinned`` always do. Methods are collective but for ``check``: all ranks call them at
-    the same point, and all raise when one can't go on.
+    ``owner`` is what decides the weights of the run (``spec.result_fields``). ``keep`` says which checkpoints stay;
+    those of the steps in ``pinned`` always do, as do those that it takes to go ``behind`` steps back. Methods are
+    collective but for ``check``: all ranks call them at the same point, and all raise when one can't go on.
     """
 
     def __init__(
@@ -63,10 +63,11 @@ class Checkpoints:
         world: World,
         log: Callable[[str], None] = print,
         pinned: Collection[int] = (),
+        behind: int = 0,
     ) -> None:
         self._folder, self._keep, self._world, self._log = folder, keep, world, log
         self._owner = json.loads(json.dumps(owner))  # as it will be read: tuples are lists there
-        self._pinned = frozenset(pinned)
+        self._pinned, self._behind = frozenset(pinned), behind
         self._snapshot = Snapshot(world.device)
         self._saving: Saving | None = None
 
@@ -163,7 +164,8 @@ class Checkpoints:
             _remove(final)
         unfinished.rename(final)
         sync_folder(self._folder)
-        stay = kept({_step(path): _validation_loss(path) for path in self._all()}, self._keep, self._pinned)
+        losses = {_step(path): _validation_loss(path) for path in self._all()}
+        stay = kept(losses, self._keep, self._pinned, self._behind)
         for path in self._all():
             if _step(path) not in stay:
                 _remove(path)
@@ -219,13 +221,20 @@ class Checkpoints:
                 )
 
 
-def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = ()) -> set[int]:
-    """The steps among ``losses`` (step → validation loss of its checkpoint, if known) whose checkpoints stay."""
+def kept(
+    losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0
+) -> set[int]:
+    """The steps among ``losses`` (step → validation loss of its checkpoint, if known) whose checkpoints stay.
+
+    ``behind``: the step after the newest, or one that follows, can go so many steps back without going further.
+    """
     last = sorted(losses)[-keep.last :]
     known = sorted((loss, step) for step, loss in losses.items() if loss is not None and math.isfinite(loss))
     best = [step for _, step in known[: keep.best]]
     regular = [step for step in losses if keep.every and step % keep.every == 0]
-    return {*last, *best, *regular, *(step for step in losses if step in pinned)}
+    far = max((step for step in losses if step <= max(losses) + 1 - behind), default=0)
+    near = [step for step in losses if behind and step >= far]  # those between will be as far from newer ones
+    return {*last, *best, *regular, *near, *(step for step in losses if step in pinned)}
 
 
 def load_from(

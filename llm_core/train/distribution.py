@@ -146,7 +146,7 @@ def _sharded(model: nn.Module, blocks: list[nn.Module], spec: TrainerSpec, world
     reshard = reshards(spec.reshard_after_forward, numbers * (2 if in_bf16 else 4), memory)
     # Blocks hand on keys and values that are views of larger tensors. Nobody changes these in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    # The whole before its blocks, which would otherwise keep all that is in them.
+    # The whole before its blocks: it takes nothing out of what is sharded already.
     fully_shard(model, mesh=mesh, reshard_after_forward=False, ignored_params=multiplied)
     for block in blocks:
         taken: set[nn.Parameter] = {parameter for parameter in block.parameters() if isinstance(parameter, DTensor)}

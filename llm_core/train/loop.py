@@ -57,7 +57,8 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
 
     may_go_back = training.guards.spike_action == "rollback"
     pinned = [*training.branch_points, *([first_step(spec)] if may_go_back else [])]
-    checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned)
+    behind = training.guards.rollback_steps if may_go_back else 0
+    checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned, behind)
     guard = StepGuard(training.guards, world.device)
     callbacks = chosen_callbacks(spec, checkpoints)
     run = Run(spec, world, data, model, optimizer, guard, FigureReader(world.device), callbacks, Progress(), log)

@@ -29,11 +29,7 @@ class LinesWriter:
 
     def append(self, figures: Mapping[str, Any]) -> None:
         """Write one line, in one piece. What is not finite becomes null: JSON has no word for it."""
-        plain = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in figures.items()
-        }
-        line = (json.dumps(plain) + "\n").encode()
+        line = (json.dumps(_plain(figures), allow_nan=False) + "\n").encode()
         try:
             while line:
                 line = line[os.write(self._descriptor, line) :]
@@ -50,6 +46,14 @@ class LinesWriter:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 class MetricsWriter(LinesWriter):

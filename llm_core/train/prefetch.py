@@ -80,6 +80,8 @@ class Prefetch:
 
     def _run(self) -> None:
         try:
+            if self._stream is not None:  # a thread begins on the first GPU, where it would take room for itself
+                torch.cuda.set_device(self._world.device)
             for step in self._steps:
                 if not self._hand_over(self._ready(step)):
                     return

@@ -126,6 +126,8 @@ def test_what_is_kept(keep, stay):
     losses = {10: 5.0, 20: None, 30: 3.0, 40: float("nan"), 50: 2.0, 60: None, 70: 4.0}
     assert kept(losses, KeepSpec(**keep)) == stay
     assert kept(losses, KeepSpec(**keep), pinned={20, 99}) == {20, *stay}
+    assert kept(losses, KeepSpec(**keep), behind=22) == {40, 50, 60, *stay}
+    assert kept(losses, KeepSpec(**keep), behind=1) == stay
 
 
 def test_others_are_removed_when_a_newer_one_is_whole(tmp_path):

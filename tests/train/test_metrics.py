@@ -37,6 +37,12 @@ def test_what_is_not_finite_is_null(tmp_path):
     }
 
 
+def test_what_is_not_finite_deep_down_is_null_too(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    MetricsWriter(path, 0).append({"step": 1, "sequences": [{"sequence": 3, "loss": float("nan")}]})
+    assert json.loads(path.read_text(), parse_constant=pytest.fail)["sequences"] == [{"sequence": 3, "loss": None}]
+
+
 def test_reading_leaves_torn_lines_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines(1, 2) + '{"step": 3}')

@@ -74,6 +74,16 @@ def test_a_run_goes_back_to_before_a_spike_and_on_without_its_batches(share_shar
     assert (line["step"], line["action"], line["rollbacks"]) == (15, "rolled back", 0)
 
 
+def test_a_run_goes_no_further_back_than_it_must(share_shards, monkeypatch):
+    """However few checkpoints are kept, and however close they are."""
+    spec = share_shards("near", training=BACK, checkpoint_every=1, keep=KeepSpec(last=1))
+    plant(monkeypatch, spec, {15: 100.0})
+    lines = []
+    run(spec, log=lines.append)
+    assert any(line.startswith("resuming after step 12 ") for line in lines)
+    assert checkpoint_steps(spec) == [0, 22, 23, 24]
+
+
 @pytest.mark.parametrize(
     ("changes", "stops"),
     [
