@@ -39,7 +39,14 @@ class _Asked:
             raise PedigreeError(f"a task wants draws ({options}); only the likeliest continuation is supported")
         if "max_gen_toks" not in options:
             raise PedigreeError("a task of type generate_until must say how long its answers are: give max_gen_toks")
-        return cls(context, tuple([until] if isinstance(until, str) else until), options["max_gen_toks"])
+        ends, length = tuple([until] if isinstance(until, str) else until), options["max_gen_toks"]
+        if "" in ends:
+            raise PedigreeError(
+                "a task ends its answers at an empty string, which is everywhere: leave it out of 'until'"
+            )
+        if not isinstance(length, int) or length < 1:
+            raise PedigreeError(f"a task's max_gen_toks is {length!r}; it must be a whole number from 1 on")
+        return cls(context, ends, length)
 
     def cut(self, text: str) -> str:
         """``text`` before the first of the strings that end it."""
