@@ -221,9 +221,7 @@ class Checkpoints:
                 )
 
 
-def kept(
-    losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0
-) -> set[int]:
+def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0) -> set[int]:
     """The steps among ``losses`` (step → validation loss of its checkpoint, if known) whose checkpoints stay.
 
     ``behind``: the step after the newest, or one that follows, can go so many steps back without going further.

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import SamplesSpec
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.metrics import LinesWriter
@@ -27,7 +28,12 @@ class Samples(Callback):
         self._writer: LinesWriter | None = None
 
     def on_start(self, run: Run) -> None:
-        """Open the file, and cut it after the last step made."""
+        """Open the file, and cut it after the last step made. ``PedigreeError`` where there is no text for a prompt."""
+        if self._samples.prompt_tokens > run.data.heldout.tokens:
+            raise PedigreeError(
+                f"tracking.samples.prompt_tokens {self._samples.prompt_tokens}: the held-out split of "
+                f"{run.spec.shards} has {run.data.heldout.tokens} tokens; set it to at most that"
+            )
         if run.world.is_main:
             self._close()
             step = run.progress.step

@@ -1,9 +1,11 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer, models
 
+from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import SamplesSpec, TrackingSpec
 from llm_core.model.files import load_model
 from llm_core.tokens.reader import ShardReader
@@ -53,3 +55,10 @@ def test_looking_at_a_run_changes_nothing(tmp_path):
     run(plain)
     run(watched)
     assert [line["loss"] for line in records(watched)] == [line["loss"] for line in records(plain)]
+
+
+def test_prompts_longer_than_all_held_out_text_are_refused_before_a_step(tmp_path):
+    spec = trainer_spec(tmp_path, 4, tracking=TrackingSpec(samples=SamplesSpec(every=2, prompt_tokens=2001)))
+    with pytest.raises(PedigreeError, match=r"prompt_tokens 2001: the held-out split of .* has 2000 tokens"):
+        run(spec)
+    assert records(spec) == []
