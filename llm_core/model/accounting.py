@@ -148,13 +148,15 @@ def activation_bytes_per_token(
     precision: str = "bf16",
     checkpointing: str = "none",
     every: int | None = None,
+    probabilities: bool = False,
 ) -> int:
     """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
 
     Without checkpointing, a block keeps the residual stream in fp32 before each norm (8·d), and what its parts keep
     (``Cost.kept``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
     With ``checkpointing`` (see ``llm_core.train.recompute``), blocks that are made again keep their fp32 input, with
-    "selective" also what products yield; and one of them at a time keeps the above.
+    "selective" also what products yield; and one of them at a time keeps the above. ``probabilities``: attention keeps
+    its own, as the backend ``explicit`` does, which CPUs take.
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     depth = 0 if spec.multi_token is None else spec.multi_token.depth
@@ -164,6 +166,8 @@ def activation_bytes_per_token(
     for layer, cost in zip(layers, costs, strict=True):
         widened = (8 if element < 4 else 4) * cost.feed_forward.widened
         block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept + widened
+        if probabilities and layer.mixer in ("attention", "mla"):
+            block += element * layer.heads[0] * _seen_by_blocks(sequence_length, layer.window)
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
     windows = {layer.window for layer in spec.layers if spec.document_mask and layer.mixer in ("attention", "mla")}
     around = (8 + element) * d + element * sequence_length * len(windows)  # the final norm, and masks
@@ -181,6 +185,16 @@ def activation_bytes_per_token(
         kept.append(4 * d + element * products)
         made_again.append(block)
     return sum(kept) + max(made_again) + around
+
+
+QUERIES = 128
+"""Queries whose scores attention on a CPU makes at once."""
+
+
+def _seen_by_blocks(length: int, window: int | None) -> int:
+    """Keys that a block of queries is compared with, on average (at most, where there is a window)."""
+    seen = min(length, (length + QUERIES) // 2)
+    return seen if window is None else min(seen, window + QUERIES - 1)
 
 
 LOSS_CHUNK = 1024

@@ -155,6 +155,12 @@ def preflight(experiment: Experiment) -> Preflight:
     )
 
 
+def _backend(experiment: Experiment, hardware: Hardware) -> str:
+    """What does the attention there."""
+    device, half = "cpu" if hardware.on_cpu else "cuda", experiment.training.precision != "fp32"
+    return choose_backend(experiment.model, device, experiment.compute.attention_backend, half=half)
+
+
 def _check_experts(model: ModelSpec) -> None:
     """The kernel that multiplies all experts' rows at once wants rows of whole 16 bytes."""
     widths = {} if model.moe is None else {"moe.d_ff": model.moe.d_ff, "d_model": model.d_model}
@@ -184,8 +190,7 @@ def _checked(experiment: Experiment, hardware: Hardware, ranks: int, place: str 
             f"{place}training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on "
             "do); set it to bf16"
         )
-    device = "cpu" if hardware.on_cpu else "cuda"
-    choose_backend(experiment.model, device, compute.attention_backend, half=training.precision != "fp32")
+    _backend(experiment, hardware)
     if not hardware.on_cpu and training.precision != "fp32":
         _check_experts(experiment.model)
     # Ranks on a CPU share its memory.
@@ -255,6 +260,7 @@ def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, ha
         precision=training.precision,
         checkpointing=compute.activation_checkpointing,
         every=compute.activation_checkpointing_every,
+        probabilities=_backend(experiment, hardware) == "explicit",
     )
     return Memory(
         weights=weights,

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 import llm_core.model.feed_forwards.grouped  # noqa: F401 (it defines the operator)
 from llm_core.experiment.model import ModelSpec
+from llm_core.model import accounting, cpu_attention
 from llm_core.model.accounting import (
     activation_bytes_per_token,
     block_parameters,
@@ -72,10 +73,12 @@ def test_state_bytes(name: str) -> None:
         assert state_bytes(named(name), length, element_bytes=4) == bytes_of_state(name, length)
 
 
-def saved_bytes(shape: ModelSpec, precision: str, rows: int, length: int, loss: bool = False) -> int:
+def saved_bytes(
+    shape: ModelSpec, precision: str, rows: int, length: int, loss: bool = False, backend: str = "sdpa"
+) -> int:
     """Bytes that autograd keeps for the backward pass, without weights and their bf16 copies."""
     built = build_model(shape, VOCAB)
-    built.attention_backend = "sdpa"
+    built.attention_backend = backend
     shapes = {tuple(p.shape) for p in built.parameters()} | {
         tuple(p.T.shape) for p in built.parameters() if p.ndim == 2
     }
@@ -189,3 +192,14 @@ def test_activations_of_modules_for_further_tokens(precision: str) -> None:
     assert formula[1] - formula[0] == 2 * further
     full = [activation_bytes_per_token(shape, length, checkpointing="full") for shape in shapes]
     assert full[1] - full[0] < formula[1] - formula[0]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("length", [88, 384])
+def test_probabilities_that_attention_keeps_on_a_cpu(length: int, window: int | None, precision: str) -> None:
+    assert accounting.QUERIES == cpu_attention.QUERIES
+    shapes = [spec(d_model=128, d_ff=352, n_layers=layers, window=window) for layers in (1, 3)]
+    one, three = (saved_bytes(shape, precision, 2, length, backend="explicit") for shape in shapes)
+    formula = [activation_bytes_per_token(shape, length, precision=precision, probabilities=True) for shape in shapes]
+    assert (three - one) / (2 * length) == pytest.approx(formula[1] - formula[0], rel=0.1)
