@@ -279,14 +279,14 @@ def test_masks_of_many_kinds_stay_compiled(monkeypatch: pytest.MonkeyPatch) -> N
     """The compiler's own limit is 8, after which it quietly takes what was to be compiled as it is."""
     graphs = CompileCounter()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=graphs))
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
     torch._dynamo.reset()
 
     def masked(x: Tensor, kind: str) -> Tensor:
         return x + len(kind)
 
-    compiled = flex._compiled(masked)
-    for kind in range(12):
-        compiled(torch.ones(2), "mask" * kind)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        compiled = flex._compiled(masked)
+        for kind in range(12):
+            compiled(torch.ones(2), "mask" * kind)
     torch._dynamo.reset()
     assert graphs.frame_count == 12
