@@ -31,8 +31,9 @@ ifeq ($(SELECT),*)
 	@echo; echo "The reports:"; $(VENV)/bin/pedigree report $(EXPERIMENT)
 endif
 
+# Processes share the cores; a file stays in one of them. Threads that spin while they wait would cost the others theirs.
 test: install
-	$(VENV)/bin/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 ui: install
 	$(VENV)/bin/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000

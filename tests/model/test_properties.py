@@ -20,6 +20,12 @@ BORDERS = [(0, 5), (0, 13), (0, 20), (1, 1), (1, 16)]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
+def assert_unchanged(name: str, before: Tensor, after: Tensor) -> None:
+    """Bit for bit; but an expert's products go over as many tokens as chose it, and round as that number has it."""
+    experts = any(layer.feed_forward == "moe" for layer in named(name).layers)
+    torch.testing.assert_close(before, after, atol=1e-5 if experts else 0, rtol=1e-5 if experts else 0)
+
+
 def logits(built: nn.Module, x: Tensor, documents: Tensor | None = None) -> Tensor:
     with torch.no_grad():
         found: Tensor = built(x, document_ids_BT=documents)
@@ -47,7 +53,7 @@ def test_the_future_changes_nothing_before_it(name: str) -> None:
     changed = x.clone()
     changed[:, 13:] = (changed[:, 13:] + 1) % VOCAB
     before, after = logits(built, x), logits(built, changed)
-    torch.testing.assert_close(before[:, :13], after[:, :13], atol=0, rtol=0)
+    assert_unchanged(name, before[:, :13], after[:, :13])
     assert ((before[:, 13:] - after[:, 13:]).abs().amax(-1) > 1e-4).all()
 
 
@@ -66,8 +72,8 @@ def test_documents_do_not_see_each_other(name: str, row: int, border: int) -> No
     changed = x.clone()
     changed[row, :border] = (changed[row, :border] + 1) % VOCAB
     before, after = logits(built, x, DOCUMENTS), logits(built, changed, DOCUMENTS)
-    torch.testing.assert_close(before[row, border:], after[row, border:], atol=0, rtol=0)
-    torch.testing.assert_close(before[1 - row], after[1 - row], atol=0, rtol=0)
+    assert_unchanged(name, before[row, border:], after[row, border:])
+    assert_unchanged(name, before[1 - row], after[1 - row])
     assert ((before[row, :border] - after[row, :border]).abs().amax(-1) > 1e-4).all()
 
 
