@@ -30,6 +30,11 @@ def wait_for(condition, seconds=20.0):
         time.sleep(0.02)
 
 
+def assert_ended(folder):
+    """Killed, and gone as soon as a busy machine comes to it."""
+    wait_for(lambda: not any(alive(pid) for pid in pids(folder)), seconds=5.0)
+
+
 # A leader that ignores TERM, and a grandchild in a session of its own that does so too.
 STUBBORN = """
     import os, signal, subprocess, sys, time
@@ -83,7 +88,7 @@ def test_an_exception_ends_every_descendant(tmp_path, monkeypatch, error):
 
     with pytest.raises(error):
         run_group(script(STUBBORN), log=tmp_path / "log", tick=interrupt, tick_seconds=0.05, grace_seconds=0.2)
-    assert not any(alive(pid) for pid in pids(tmp_path))
+    assert_ended(tmp_path)
 
 
 def test_the_watchdog_ends_a_run_without_progress(tmp_path, monkeypatch):
@@ -97,7 +102,7 @@ def test_the_watchdog_ends_a_run_without_progress(tmp_path, monkeypatch):
             watchdog_seconds=0.5,
             grace_seconds=0.2,
         )
-    assert not any(alive(pid) for pid in pids(tmp_path))
+    assert_ended(tmp_path)
 
 
 def test_a_leader_that_is_killed_leaves_no_descendants(tmp_path, monkeypatch):
@@ -111,7 +116,7 @@ def test_a_leader_that_is_killed_leaves_no_descendants(tmp_path, monkeypatch):
 
     with pytest.raises(PedigreeError, match="SIGKILL"):
         run_group(script(STUBBORN), log=tmp_path / "log", tick=kill_leader, tick_seconds=0.05, grace_seconds=0.2)
-    assert not any(alive(pid) for pid in pids(tmp_path))
+    assert_ended(tmp_path)
 
 
 def test_a_stop_leaves_time_to_finish(tmp_path, monkeypatch):
