@@ -11,6 +11,31 @@ from torch.nn import functional
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
 
+GATE, UP = "feed_forward.gate", "feed_forward.up"
+"""The halves of ``feed_forward.gate_up``."""
+
+HF_NAMES = {
+    "mixer.output": "self_attn.o_proj",
+    "mixer.query_norm": "self_attn.q_norm",
+    "mixer.key_norm": "self_attn.k_norm",
+    GATE: "mlp.gate_proj",
+    UP: "mlp.up_proj",
+    "feed_forward.down": "mlp.down_proj",
+    "mixer_norm": "input_layernorm",
+    "feed_forward_norm": "post_attention_layernorm",
+}
+LITGPT_NAMES = {
+    "mixer.qkv": "attn.qkv",
+    "mixer.output": "attn.proj",
+    "mixer.query_norm": "attn.norm_q",
+    "mixer.key_norm": "attn.norm_k",
+    GATE: "mlp.fc_1",
+    UP: "mlp.fc_2",
+    "feed_forward.down": "mlp.proj",
+    "mixer_norm": "norm_1",
+    "feed_forward_norm": "norm_2",
+}
+
 
 class Batch(NamedTuple):
     """(B, T) each, on the device."""
@@ -67,19 +92,11 @@ def transformers(spec: ModelSpec, vocab_size: int, weights: dict[str, Tensor], c
         model = kind[1](config)
     renamed = {"model.embed_tokens.weight": weights["embedding.weight"], "model.norm.weight": weights["norm.weight"]}
     renamed["lm_head.weight"] = weights.get("head.weight", weights["embedding.weight"])
+    renamed |= _layers(spec, weights, "model.layers", HF_NAMES)
     for layer in spec.layers:
-        own, theirs = f"blocks.{layer.index}.", f"model.layers.{layer.index}."
-        for (name, _), part in zip(_parts(spec).items(), _qkv(spec, weights[own + "mixer.qkv.weight"]), strict=True):
-            renamed[f"{theirs}self_attn.{name}_proj.weight"] = part
-        gate, up = weights[own + "feed_forward.gate_up.weight"].chunk(2)
-        renamed[theirs + "self_attn.o_proj.weight"] = weights[own + "mixer.output.weight"]
-        renamed[theirs + "mlp.gate_proj.weight"], renamed[theirs + "mlp.up_proj.weight"] = gate, up
-        renamed[theirs + "mlp.down_proj.weight"] = weights[own + "feed_forward.down.weight"]
-        renamed[theirs + "input_layernorm.weight"] = weights[own + "mixer_norm.weight"]
-        renamed[theirs + "post_attention_layernorm.weight"] = weights[own + "feed_forward_norm.weight"]
-        if spec.qk_norm:
-            renamed[theirs + "self_attn.q_norm.weight"] = weights[own + "mixer.query_norm.weight"]
-            renamed[theirs + "self_attn.k_norm.weight"] = weights[own + "mixer.key_norm.weight"]
+        parts = _qkv(spec, weights[f"blocks.{layer.index}.mixer.qkv.weight"])
+        for (name, _), part in zip(_parts(spec).items(), parts, strict=True):
+            renamed[f"model.layers.{layer.index}.self_attn.{name}_proj.weight"] = part
     model.load_state_dict(renamed)
     called = torch.compile(model) if compiled else model
 
@@ -126,18 +143,7 @@ def litgpt(spec: ModelSpec, vocab_size: int, weights: dict[str, Tensor], compile
     head = weights.get("head.weight", weights["embedding.weight"])
     renamed = {"transformer.wte.weight": weights["embedding.weight"], "lm_head.weight": head}
     renamed["transformer.ln_f.weight"] = weights["norm.weight"]
-    for layer in spec.layers:
-        own, theirs = f"blocks.{layer.index}.", f"transformer.h.{layer.index}."
-        gate, up = weights[own + "feed_forward.gate_up.weight"].chunk(2)
-        renamed[theirs + "attn.qkv.weight"] = weights[own + "mixer.qkv.weight"]
-        renamed[theirs + "attn.proj.weight"] = weights[own + "mixer.output.weight"]
-        renamed[theirs + "mlp.fc_1.weight"], renamed[theirs + "mlp.fc_2.weight"] = gate, up
-        renamed[theirs + "mlp.proj.weight"] = weights[own + "feed_forward.down.weight"]
-        renamed[theirs + "norm_1.weight"] = weights[own + "mixer_norm.weight"]
-        renamed[theirs + "norm_2.weight"] = weights[own + "feed_forward_norm.weight"]
-        if spec.qk_norm:
-            renamed[theirs + "attn.norm_q.weight"] = weights[own + "mixer.query_norm.weight"]
-            renamed[theirs + "attn.norm_k.weight"] = weights[own + "mixer.key_norm.weight"]
+    renamed |= _layers(spec, weights, "transformer.h", LITGPT_NAMES)
     model.load_state_dict(renamed)
     called = torch.compile(model) if compiled else model
 
@@ -166,3 +172,16 @@ def _parts(spec: ModelSpec) -> dict[str, int]:
 
 def _qkv(spec: ModelSpec, weight: Tensor) -> tuple[Tensor, ...]:
     return weight.split(tuple(_parts(spec).values()))
+
+
+def _layers(spec: ModelSpec, weights: dict[str, Tensor], prefix: str, names: dict[str, str]) -> dict[str, Tensor]:
+    """The weights of all layers that ``names`` (ours → theirs) are about, by their names; a model may lack some."""
+    renamed = {}
+    for layer in spec.layers:
+        own = f"blocks.{layer.index}."
+        halves = weights[own + "feed_forward.gate_up.weight"].chunk(2)
+        there = weights | {f"{own}{name}.weight": half for name, half in zip((GATE, UP), halves, strict=True)}
+        for name, other in names.items():
+            if f"{own}{name}.weight" in there:
+                renamed[f"{prefix}.{layer.index}.{other}.weight"] = there[f"{own}{name}.weight"]
+    return renamed

@@ -56,13 +56,6 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-class MetricsWriter(LinesWriter):
-    """The lines of the steps up to ``step`` stay."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        super().__init__(path, lambda record: record["step"] <= step)
-
-
 def _unwritable(path: Path, error: OSError) -> PedigreeError:
     return PedigreeError(
         f"{path}: can't be written: {error.strerror}. Make room or make {path.parent} writable, and run again: "

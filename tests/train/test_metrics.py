@@ -5,7 +5,11 @@ import os
 import pytest
 
 from llm_core.errors import PedigreeError
-from llm_core.train.metrics import MetricsFollower, MetricsWriter, read_metrics
+from llm_core.train.metrics import LinesWriter, MetricsFollower, read_metrics
+
+
+def opened(path, step: int) -> LinesWriter:
+    return LinesWriter(path, lambda line: line["step"] <= step)
 
 
 def lines(*steps: int) -> str:
@@ -15,20 +19,20 @@ def lines(*steps: int) -> str:
 def test_resuming_cuts_what_lies_beyond_the_step_and_a_torn_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines(1, 2, 3, 4) + '{"step": 5, "lo')
-    MetricsWriter(path, 3).append({"step": 4, "loss": 1.5})
+    opened(path, 3).append({"step": 4, "loss": 1.5})
     assert path.read_text() == lines(1, 2, 3) + '{"step": 4, "loss": 1.5}\n'
 
 
 def test_a_torn_line_within_the_kept_steps_ends_the_file_there(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines(1) + '{"st')
-    MetricsWriter(path, 5).close()
+    opened(path, 5).close()
     assert path.read_text() == lines(1)
 
 
 def test_what_is_not_finite_is_null(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    MetricsWriter(path, 0).append({"step": 1, "loss": float("nan"), "grad_norm": float("inf"), "skipped": True})
+    opened(path, 0).append({"step": 1, "loss": float("nan"), "grad_norm": float("inf"), "skipped": True})
     assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
         "step": 1,
         "loss": None,
@@ -39,7 +43,7 @@ def test_what_is_not_finite_is_null(tmp_path):
 
 def test_what_is_not_finite_deep_down_is_null_too(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    MetricsWriter(path, 0).append({"step": 1, "sequences": [{"sequence": 3, "loss": float("nan")}]})
+    opened(path, 0).append({"step": 1, "sequences": [{"sequence": 3, "loss": float("nan")}]})
     assert json.loads(path.read_text(), parse_constant=pytest.fail)["sequences"] == [{"sequence": 3, "loss": None}]
 
 
@@ -73,8 +77,8 @@ def test_a_follower_may_start_before_the_file(tmp_path):
 def test_a_full_disk_and_a_folder_that_cannot_be_written_are_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(PedigreeError, match=r"file/metrics\.jsonl.*writable"):
-        MetricsWriter(tmp_path / "file" / "metrics.jsonl", 0)
-    writer = MetricsWriter(tmp_path / "metrics.jsonl", 0)
+        opened(tmp_path / "file" / "metrics.jsonl", 0)
+    writer = opened(tmp_path / "metrics.jsonl", 0)
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -4,8 +4,8 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.lines import WritesLines
 from llm_core.train.guards import GRADIENT_SPIKE, LEFT_OUT, LOSS_SPIKE, REASONS, RollBackError
-from llm_core.train.metrics import LinesWriter
 from llm_core.train.spec import BAD_BATCHES
 from llm_core.train.suspects import WORST, documents_of, how_to_ask, in_words, sequence_losses
 
@@ -14,26 +14,19 @@ RUNTIME_ONLY = True
 _SPIKES = {REASONS[LOSS_SPIKE], REASONS[GRADIENT_SPIKE]}
 
 
-class BadBatches(Callback):
+class BadBatches(WritesLines):
     """Writes ``bad_batches.jsonl``, for those callbacks that find something bad. It does nothing by itself.
 
     A line has the step, the reason, what was done, loss and gradient norm, the losses of the step's worst
-    sequences and what these read (``documents_of``). Lines of steps that a resumed run makes again are cut off.
+    sequences and what these read (``documents_of``).
     """
 
-    def __init__(self) -> None:
-        self._writer: LinesWriter | None = None
+    file = BAD_BATCHES
 
-    def on_start(self, run: Run) -> None:
-        """Open the file, and cut it after the last step made since the last rollback."""
-        if not run.world.is_main:
-            return
-        self._close()
-        place = (run.guard.rollbacks, run.progress.step)
-        self._writer = LinesWriter(
-            run.spec.work / BAD_BATCHES,
-            lambda line: (line["rollbacks"], line["step"]) <= place or line["rollbacks"] < place[0],
-        )
+    def stays(self, run: Run, line: dict[str, Any]) -> bool:
+        """A line of before the last rollback stays, whatever its step."""
+        rollbacks = run.guard.rollbacks
+        return line["rollbacks"] < rollbacks or (line["rollbacks"] == rollbacks and super().stays(run, line))
 
     def write(self, run: Run, figures: dict[str, Any], reason: str, action: str, best: bool = False) -> str:
         """Write down what the step of ``figures`` read; returns the same for a person. Collective.
@@ -45,25 +38,16 @@ class BadBatches(Callback):
         worst = losses[::-1][:WORST] if best else losses[:WORST]
         pieces = documents_of(run.data.train, step - 1, [sequence for sequence, _ in worst])
         line = {name: figures.get(name) for name in ("step", "loss", "grad_norm", "batch")}
-        if self._writer:
+        if self.writer:
             sequences = [{"sequence": sequence, "loss": loss} for sequence, loss in worst]
             line |= {"reason": reason, "action": action, "rollbacks": run.guard.rollbacks}
-            self._writer.append({**line, "sequences": sequences, "documents": pieces})
-            self._writer.sync()
+            self.writer.append({**line, "sequences": sequences, "documents": pieces})
+            self.writer.sync()
         first = [piece for piece in pieces if piece["sequence"] == worst[0][0]]
         return (
             f"step {step} read {in_words(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}"
             f"{how_to_ask(run.spec, step)}"
         )
-
-    def on_end(self, run: Run, finished: bool) -> None:
-        """Close the file."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._writer:
-            self._writer.close()
-            self._writer = None
 
 
 class BadSteps(Callback):

@@ -8,36 +8,34 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import SamplesSpec
-from llm_core.train.callbacks.base import Callback, Run
-from llm_core.train.metrics import LinesWriter
+from llm_core.train.callbacks.base import Run
+from llm_core.train.callbacks.lines import WritesLines
 from llm_core.train.precision import autocast
 from llm_core.train.spec import SAMPLES, TrainerSpec
 
 RUNTIME_ONLY = True
 
 
-class Samples(Callback):
+class Samples(WritesLines):
     """Appends to ``samples.jsonl``: the heads of some held-out documents, and what the model takes for likeliest next.
 
     Token ids, and with ``TrainerSpec.tokenizer`` text as well.
     """
 
+    file = SAMPLES
+
     def __init__(self, spec: TrainerSpec, samples: SamplesSpec) -> None:
         self._samples = samples
         self._decode = None if spec.tokenizer is None else _decoder(str(spec.tokenizer))
-        self._writer: LinesWriter | None = None
 
     def on_start(self, run: Run) -> None:
-        """Open the file, and cut it after the last step made. ``PedigreeError`` where there is no text for a prompt."""
+        """Open the file. ``PedigreeError`` where there is no text for a prompt."""
         if self._samples.prompt_tokens > run.data.heldout.tokens:
             raise PedigreeError(
                 f"tracking.samples.prompt_tokens {self._samples.prompt_tokens}: the held-out split of "
                 f"{run.spec.shards} has {run.data.heldout.tokens} tokens; set it to at most that"
             )
-        if run.world.is_main:
-            self._close()
-            step = run.progress.step
-            self._writer = LinesWriter(run.spec.work / SAMPLES, lambda line: line["step"] <= step)
+        super().on_start(run)
 
     def end_step(self, run: Run, stopping: bool) -> None:
         """Sample, when it is time."""
@@ -46,16 +44,12 @@ class Samples(Callback):
             return
         prompts_BP = self._prompts_BP(run)
         rows = likeliest(run, prompts_BP, self._samples.new_tokens).tolist()
-        if self._writer:
+        if self.writer:
             split = prompts_BP.shape[1]
             found = [{"prompt": row[:split], "continuation": row[split:]} for row in rows]
             texts = [] if self._decode is None else [{"text": self._decode(row)} for row in rows]
             merged = [{**ids, **text} for ids, text in zip(found, texts or [{}] * len(found), strict=True)]
-            self._writer.append({"step": step, "samples": merged})
-
-    def on_end(self, run: Run, finished: bool) -> None:
-        """Close the file."""
-        self._close()
+            self.writer.append({"step": step, "samples": merged})
 
     def _prompts_BP(self, run: Run) -> Tensor:  # noqa: N802
         """End of text, and the first tokens of documents that are spread evenly over the split."""
@@ -64,11 +58,6 @@ class Samples(Callback):
         chosen = np.unique(np.linspace(0, len(starts) - 1, min(self._samples.documents, len(starts))).astype(np.int64))
         tokens = heldout.spans(starts[chosen] - 1, np.full(len(chosen), length, dtype=np.int64))
         return torch.from_numpy(tokens.reshape(len(chosen), length))
-
-    def _close(self) -> None:
-        if self._writer:
-            self._writer.close()
-            self._writer = None
 
 
 @torch.no_grad()
