@@ -26,6 +26,9 @@ RUNTIME_ONLY = True
 
 _OF_ALL_LAYERS = tuple(name for name in LayerSpec.model_fields if name not in ("share_kv", "index", "kv_from"))
 _CHANGEABLE = (*_OF_ALL_LAYERS, "share_kv")
+_OF_HEADS = ("n_heads", "n_kv_heads", "head_dim", "position", "rope_theta", "rope_scaling")
+_NOT_READ = {"mla": ("n_kv_heads", "head_dim"), "liv": _OF_HEADS, "mamba2": _OF_HEADS}
+"""Mixer → fields that say nothing about it. Of a model they are for its other layers; of one layer, a mistake."""
 
 
 def _position(name: str) -> str:
@@ -157,6 +160,9 @@ class ModelSpec(Spec):
             times = entry.get("times", 1)
             if not isinstance(times, int) or isinstance(times, bool) or times < 1:
                 raise ValueError(f"pattern[{number}]: times must be a whole number from 1 on (it is {times!r})")
+            mixer = str(entry.get("mixer", self.mixer))
+            if unread := [name for name in _NOT_READ.get(mixer, ()) if name in entry]:
+                raise ValueError(f"pattern[{number}]: mixer {mixer!r} does not read {', '.join(unread)}; leave it out")
         period = sum(_times(entry) for entry in self.pattern)
         if period and self.n_layers % period:
             raise ValueError(f"pattern: its {period} layers do not divide n_layers {self.n_layers}")

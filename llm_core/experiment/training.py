@@ -215,8 +215,12 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _fits(self) -> "TrainingSpec":
         lengths = [self.sequence_length, *(phase.sequence_length for phase in self.sequence_schedule)]
-        if self.precision == "fp8" and any(length % 16 for length in lengths):
-            raise ValueError(f"precision 'fp8' multiplies tokens by sixteens: {lengths} must be multiples of 16")
+        bag = self.superposition.tokens if self.superposition else 1
+        if self.precision == "fp8" and any(length % (16 * bag) for length in lengths):
+            told = f" in bags of {bag}" if bag > 1 else ""
+            raise ValueError(
+                f"precision 'fp8' multiplies tokens by sixteens{told}: {lengths} must be multiples of {16 * bag}"
+            )
         if self.batch_tokens % self.sequence_length:
             raise ValueError(
                 f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}"

@@ -113,7 +113,11 @@ def _train(
 def _ordinary_speed(records: list[dict[str, Any]], training: TrainingSpec) -> float:
     """Tokens per second of the steps whose positions are single tokens; 0 where there are none."""
     bags = training.superposition.steps if training.superposition else 0
-    speeds = [record["tokens_per_second"] for record in records if record["step"] > bags]
+    return _median_speed([record for record in records if record["step"] > bags])
+
+
+def _median_speed(records: list[dict[str, Any]]) -> float:
+    speeds = [record["tokens_per_second"] for record in records if record["tokens_per_second"] is not None]
     return statistics.median(speeds) if speeds else 0.0
 
 
@@ -138,7 +142,7 @@ def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
         "final_validation_loss": validation[-1],
         **({"start_validation_loss": started} if (started := records[0].get("start_validation_loss")) else {}),
         "skipped_steps": sum(record["skipped"] for record in records),
-        "tokens_per_second": statistics.median(record["tokens_per_second"] for record in records),
+        "tokens_per_second": _median_speed(records),
         "seconds_training": sum(record["seconds"] for record in records),
         "curve": _curve_digest(records),
     }

@@ -55,7 +55,8 @@ class _Wandb:
         )
 
     def log(self, figures: Mapping[str, Any]) -> None:
-        self._run.log({name: value for name, value in figures.items() if name != "step"}, step=figures["step"])
+        told = {name: value for name, value in figures.items() if name != "step" and value is not None}
+        self._run.log(told, step=figures["step"])
 
     def finish(self, succeeded: bool) -> None:
         self._run.finish(exit_code=0 if succeeded else 1)

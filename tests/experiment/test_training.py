@@ -35,6 +35,10 @@ def test_packing_mixture_and_schedule_are_read(tmp_path: Path) -> None:
     ("training", "message"),
     [
         ("packing: tight", r"training\.packing: .*unknown packing 'tight'; known: best_fit, concat, pad"),
+        (
+            "precision: fp8, superposition: {tokens: 32, steps: 9}",
+            r"by sixteens in bags of 32: \[256\] must be multiples of 512",
+        ),
         ("mixture: {weights: {}}", r"training\.mixture\.weights: "),
         ("mixture: {weights: {web: 0}}", r"training\.mixture\.weights\.web: "),
         ("mixture: {weights: {web: 1}, max_epochs: 0}", r"training\.mixture\.max_epochs: "),

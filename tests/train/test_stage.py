@@ -271,7 +271,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
 
 def test_the_figures_of_a_run():
     found = [record(step, 5.0 - step / 10) for step in range(1, 40)]
-    found[0]["loss"], found[0]["skipped"] = None, True
+    found[0]["loss"], found[0]["skipped"], found[0]["tokens_per_second"] = None, True, None
     rows = [*found, record(40, 1.0, validation_loss=1.5)]
     stats = training_stats(rows)
     assert stats.pop("curve") == training_stats([{**row, "seconds": 9.0} for row in rows])["curve"]

@@ -108,5 +108,7 @@ class Run:
         figures = dict(measured)
         reason = figures.pop("reason")
         figures["skipped"] = reason in REASONS
-        figures["tokens_per_second"] = figures.pop("step_tokens") / figures["seconds"]
+        tokens = figures.pop("step_tokens")
+        # A step that was left out read no token, in no time.
+        figures["tokens_per_second"] = None if reason == LEFT_OUT else tokens / figures["seconds"]
         return {**figures, "reason": REASONS[reason]} if figures["skipped"] else figures

@@ -20,6 +20,8 @@ class Machine(Callback):
         """Add them."""
         spec, world = run.spec, run.world
         figures["memory"] = int(peak_memory(world.device))
+        if figures["tokens_per_second"] is None:
+            return
         step, device = figures["step"] - 1, device_name(world.device)
         bag = bag_size(spec.training, step)  # the model works on positions
         length, speed = run.data.train.length_at(step) // bag, figures["tokens_per_second"] / bag

@@ -69,6 +69,7 @@ def test_a_run_goes_back_to_before_a_spike_and_on_without_its_batches(share_shar
     assert (progress.step, progress.skipped) == (24, 3)
     assert reasons(spec) == dict.fromkeys((13, 14, 15), "left out after a rollback")
     assert [record["step"] for record in records(spec)] == list(range(1, 25))
+    assert {record["step"] for record in records(spec) if record["tokens_per_second"] is None} == {13, 14, 15}
     assert any("step 15 was a spike: going on after step 12, without steps 13 to 15" in line for line in lines)
     (line,) = bad_batches(spec)
     assert (line["step"], line["action"], line["rollbacks"]) == (15, "rolled back", 0)
