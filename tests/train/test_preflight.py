@@ -14,8 +14,9 @@ from llm_core.experiment.layers import MoESpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.training import OptimizerSpec, SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
+from llm_core.train.device_memory import Memory, estimate_memory
 from llm_core.train.hardware import Hardware, hardware_of
-from llm_core.train.preflight import Memory, estimate_memory, preflight, trainer_spec
+from llm_core.train.preflight import preflight, trainer_spec
 from llm_core.train.spec import read_spec
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "experiments"
