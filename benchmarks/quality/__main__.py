@@ -4,7 +4,7 @@
 compared; its variant ``best`` is the combination. Shards come through the store; runs lie below
 ``$PEDIGREE_HOME/quality`` and are found again, as long as the code of the trainer is the same. In this order: the speed
 of every idea, in turns; equal tokens; equal time (as many tokens as an idea reads in the baseline's time, with a
-schedule of its own); and the combination in fractions of the baseline's time.
+schedule of its own); both optimisers' learning rates; and the combination in fractions of the baseline's time.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.quality.runs import Outcome, Run, carry_out, code_digest
 from benchmarks.quality.speed import tokens_per_second
-from benchmarks.quality.table import BASELINE, fraction_table, paint, table
+from benchmarks.quality.table import BASELINE, fraction_table, paint, rate_table, table
 from llm_core.errors import PedigreeError
 from llm_core.experiment.training import ProxySpec, TrainingSpec
 from llm_core.model.accounting import parameter_count
@@ -29,6 +29,8 @@ FOLDER = Path(__file__).parent
 COMMAND = "python -m benchmarks.quality"
 BEST = "best"
 FRACTIONS = (0.4, 0.5, 0.6, 0.75, 1.0)
+RATES = {BASELINE: (5e-4, 1e-3, 2e-3, 4e-3), "muon": (2e-3, 4e-3, 8e-3, 1.6e-2)}
+"""Learning rates of the two optimisers that are compared on one seed, to show that neither has a bad one."""
 
 
 def main() -> None:
@@ -62,7 +64,13 @@ def main() -> None:
         for fraction in FRACTIONS
         if BEST in wanted
     }
-    planned = [*whole, *timed, *(run for runs in best.values() for run in runs)]
+    rates = {
+        name: {rate: [of_rate(proxies, name, seeds[0], rate)] for rate in RATES[name]}
+        for name in ideas
+        if name in RATES
+    }
+    grids = [run for grid in (best, *rates.values()) for runs in grid.values() for run in runs]
+    planned = [*whole, *timed, *grids]
     outcomes = dict(zip(planned, carry_out(planned, shards, home, vocab_size, options.jobs), strict=True))
     tokens, time = ([outcomes[run] for run in runs] for runs in (whole, timed))
     parameters = {name: parameter_count(run.model, vocab_size).total for name, run in first.items()}
@@ -72,6 +80,8 @@ def main() -> None:
         baseline = [outcome for outcome in tokens if outcome.run.name == BASELINE]
         changes = json.dumps(proxies.variants[BEST])
         lines += ["", f"The combination, `{changes}`:", "", *fraction_table(reached, baseline, bytes_per_token)]
+    tried = {name: {rate: outcomes[run] for rate, (run,) in grid.items()} for name, grid in rates.items()}
+    lines += ["", "Learning rates, equal tokens, one seed:", "", *rate_table(tried, bytes_per_token)]
     print("\n".join(lines))
     if options.write is not None:
         draw("quality", "", (8.4, 4.2), lambda axes: paint(axes, ideas, time, bytes_per_token)).save(
@@ -109,6 +119,13 @@ def of_share(proxies: ProxySpec, name: str, seed: int, share: float) -> Run:
     return Run(name, proxies.variant(name), checked, seed)
 
 
+def of_rate(proxies: ProxySpec, name: str, seed: int, rate: float) -> Run:
+    """A run on all of the tokens at another learning rate."""
+    training = proxies.variant_training(name)
+    optimizer = training.optimizer.model_copy(update={"lr": rate})
+    return Run(name, proxies.variant(name), training.model_copy(update={"optimizer": optimizer}), seed)
+
+
 def page(lines: Sequence[str], proxies: ProxySpec, seeds: Sequence[int], tokens: Sequence[Outcome]) -> str:
     """The results page."""
     training, model = proxies.training, proxies.model
@@ -118,7 +135,8 @@ def page(lines: Sequence[str], proxies: ProxySpec, seeds: Sequence[int], tokens:
 {model.n_layers} layers of {model.d_model} on `webmix_cc`, {training.tokens:,} tokens in {training.steps} steps,
 {len(seeds)} seeds (a seed changes the first weights and the order of the data). Figures are mean ± standard deviation
 over seeds; differences from the baseline are over the same seeds, ± their standard error. A difference within two of
-these is noise. What an idea alone is stands in `benchmarks/quality/base.yaml`; learning rates are the baseline's.
+these is noise. What an idea alone is stands in `benchmarks/quality/base.yaml`. The baseline's rate is the best of a grid, and ideas
+have it too, but for Muon, whose rate is the best of a grid as wide.
 `{COMMAND} --write docs/results/quality.md`; the runs on equal tokens took {spent / 60:.0f} minutes of one thread.
 
 {chr(10).join(lines)}
