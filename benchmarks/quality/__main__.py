@@ -135,9 +135,10 @@ def page(lines: Sequence[str], proxies: ProxySpec, seeds: Sequence[int], tokens:
 {model.n_layers} layers of {model.d_model} on `webmix_cc`, {training.tokens:,} tokens in {training.steps} steps,
 {len(seeds)} seeds (a seed changes the first weights and the order of the data). Figures are mean ± standard deviation
 over seeds; differences from the baseline are over the same seeds, ± their standard error. A difference within two of
-these is noise. What an idea alone is stands in `benchmarks/quality/base.yaml`. The baseline's rate is the best of a grid, and ideas
-have it too, but for Muon, whose rate is the best of a grid as wide.
-`{COMMAND} --write docs/results/quality.md`; the runs on equal tokens took {spent / 60:.0f} minutes of one thread.
+these is noise. What an idea alone is stands in `benchmarks/quality/base.yaml`. The baseline's learning rate is the best
+of a grid, and ideas have it too; but for Muon, whose rate is the best of a grid as wide. Memory is the peak of the
+process, about 0.4 GB of which is torch itself. `{COMMAND} --write docs/results/quality.md`; the runs on equal tokens
+took {spent / 60:.0f} minutes of one thread.
 
 {chr(10).join(lines)}
 
