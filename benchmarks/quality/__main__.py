@@ -3,8 +3,8 @@
 ``python -m benchmarks.quality [--jobs 2] [--seeds 3] [--write docs/results/quality.md]``. ``base.yaml`` says what is
 compared; its variant ``best`` is the combination. Shards come through the store; runs lie below
 ``$PEDIGREE_HOME/quality`` and are found again, as long as the code of the trainer is the same. In this order: the speed
-of every idea, in turns; equal tokens; equal time (as many tokens as an idea reads in the baseline's time, with a
-schedule of its own); both optimisers' learning rates; and the combination in fractions of the baseline's time.
+of every idea, in turns; equal tokens; the combination in fractions of the baseline's time; equal time (as many tokens
+as an idea reads in the baseline's time, with a schedule of its own); and both optimisers' learning rates.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pipelines.session import Session, open_session
 FOLDER = Path(__file__).parent
 COMMAND = "python -m benchmarks.quality"
 BEST = "best"
-FRACTIONS = (0.4, 0.5, 0.6, 0.75, 1.0)
+FRACTIONS = (0.4, 0.5, 0.6, 0.75)
 RATES = {BASELINE: (5e-4, 1e-3, 2e-3, 4e-3), "muon": (2e-3, 4e-3, 8e-3, 1.6e-2)}
 """Learning rates of the two optimisers that are compared on one seed, to show that neither has a bad one."""
 
@@ -69,8 +69,10 @@ def main() -> None:
         for name in ideas
         if name in RATES
     }
-    grids = [run for grid in (best, *rates.values()) for runs in grid.values() for run in runs]
-    planned = [*whole, *timed, *grids]
+    fractions, grids = (
+        [run for grid in part for runs in grid.values() for run in runs] for part in ([best], rates.values())
+    )
+    planned = [*whole, *fractions, *timed, *grids]
     outcomes = dict(zip(planned, carry_out(planned, shards, home, vocab_size, options.jobs), strict=True))
     tokens, time = ([outcomes[run] for run in runs] for runs in (whole, timed))
     parameters = {name: parameter_count(run.model, vocab_size).total for name, run in first.items()}
