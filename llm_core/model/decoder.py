@@ -80,9 +80,9 @@ class Decoder(nn.Module):
         targets_BT: Tensor | None = None,
         document_ids_BT: Tensor | None = None,
         state: DecodingState | None = None,
-        last_only: bool = False,
+        only: int | None = None,
     ) -> Tensor | Losses:
-        """Logits (B, T, V), with ``last_only`` those of the last token (B, 1, V), or with ``targets_BT`` their losses.
+        """Logits (B, T, V), ``only`` those of one token (B, 1, V; −1: the last), or with ``targets_BT`` their losses.
 
         Tokens and targets may be bags of tokens, (B, G, S), instead (``llm_core.model.superposition``).
 
@@ -100,7 +100,8 @@ class Decoder(nn.Module):
             state.advance(context.length)
         if targets_BT is not None:
             return self._losses(x_BTD, targets_BT, document_ids_BT, context)
-        x_BTD = self.norm(x_BTD[:, -1:] if last_only else x_BTD)
+        # Of one token, before the head: logits of all of them may be gigabytes.
+        x_BTD = self.norm(x_BTD if only is None else x_BTD[:, only, None])
         logits_BTV = functional.linear(x_BTD, self.head_weight)
         if self.spec.logit_softcap is not None:
             logits_BTV = self.spec.logit_softcap * torch.tanh(logits_BTV / self.spec.logit_softcap)

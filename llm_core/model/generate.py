@@ -105,7 +105,7 @@ def _steps(
     model.eval()
     try:
         for number in range(1, sampling.max_new_tokens + 1):
-            logits_BV = model(inputs_BT, state=state, last_only=True)[:, -1]
+            logits_BV = model(inputs_BT, state=state, only=-1)[:, 0]
             if sampling.repetition_penalty != 1:
                 logits_BV = _penalised(logits_BV, seen_BV, sampling.repetition_penalty)
             chosen_B = logits_BV.argmax(dim=-1).cpu()  # a finished row goes on unseen

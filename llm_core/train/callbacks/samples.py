@@ -76,8 +76,8 @@ def likeliest(run: Run, prompts_BP: Tensor, new_tokens: int) -> Tensor:
     run.model.eval()
     for place in range(P, P + new_tokens):
         with autocast(run.spec.training.precision, device):
-            logits_BTV = run.model(tokens_BT, document_ids_BT=ids_BT)
-        tokens_BT[:, place] = logits_BTV[:, place - 1].argmax(dim=-1)
+            logits_B1V = run.model(tokens_BT, document_ids_BT=ids_BT, only=place - 1)
+        tokens_BT[:, place] = logits_B1V[:, 0].argmax(dim=-1)
     run.model.train()
     return tokens_BT.cpu()
 
