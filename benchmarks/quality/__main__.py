@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 COMMAND = "python -m benchmarks.quality"
 BEST = "best"
 FRACTIONS = (0.4, 0.5, 0.6, 0.75)
-RATES = {BASELINE: (5e-4, 1e-3, 2e-3, 4e-3), "muon": (2e-3, 4e-3, 8e-3, 1.6e-2)}
+RATES = {BASELINE: (5e-4, 1e-3, 2e-3, 4e-3), "muon": (4e-3, 8e-3, 1.6e-2)}
 """Learning rates of the two optimisers that are compared on one seed, to show that neither has a bad one."""
 
 
