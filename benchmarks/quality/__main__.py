@@ -65,14 +65,10 @@ def main() -> None:
         if BEST in wanted
     }
     rates = {
-        name: {rate: [of_rate(proxies, name, seeds[0], rate)] for rate in RATES[name]}
-        for name in ideas
-        if name in RATES
+        name: {rate: of_rate(proxies, name, seeds[0], rate) for rate in RATES[name]} for name in ideas if name in RATES
     }
-    fractions, grids = (
-        [run for grid in part for runs in grid.values() for run in runs] for part in ([best], rates.values())
-    )
-    planned = [*whole, *fractions, *timed, *grids]
+    fractions = [run for runs in best.values() for run in runs]
+    planned = [*whole, *fractions, *timed, *(run for grid in rates.values() for run in grid.values())]
     outcomes = dict(zip(planned, carry_out(planned, shards, home, vocab_size, options.jobs), strict=True))
     tokens, time = ([outcomes[run] for run in runs] for runs in (whole, timed))
     parameters = {name: parameter_count(run.model, vocab_size).total for name, run in first.items()}
@@ -82,7 +78,7 @@ def main() -> None:
         baseline = [outcome for outcome in tokens if outcome.run.name == BASELINE]
         changes = json.dumps(proxies.variants[BEST])
         lines += ["", f"The combination, `{changes}`:", "", *fraction_table(reached, baseline, bytes_per_token)]
-    tried = {name: {rate: outcomes[run] for rate, (run,) in grid.items()} for name, grid in rates.items()}
+    tried = {name: {rate: outcomes[run] for rate, run in grid.items()} for name, grid in rates.items()}
     lines += ["", "Learning rates, equal tokens, one seed:", "", *rate_table(tried, bytes_per_token)]
     print("\n".join(lines))
     if options.write is not None:
@@ -138,9 +134,9 @@ def page(lines: Sequence[str], proxies: ProxySpec, seeds: Sequence[int], tokens:
 {len(seeds)} seeds (a seed changes the first weights and the order of the data). Figures are mean ± standard deviation
 over seeds; differences from the baseline are over the same seeds, ± their standard error. A difference within two of
 these is noise. What an idea alone is stands in `benchmarks/quality/base.yaml`. The baseline's learning rate is the best
-of a grid, and ideas have it too; but for Muon, whose rate is the best of a grid as wide. Memory is the peak of the
-process, about 0.4 GB of which is torch itself. `{COMMAND} --write docs/results/quality.md`; the runs on equal tokens
-took {spent / 60:.0f} minutes of one thread.
+of a grid (below), and ideas have it too; but for Muon, which has the best of a grid of its own. Memory is the peak of
+the whole process. `{COMMAND} --write docs/results/quality.md`; the runs on equal tokens took {spent / 60:.0f} minutes
+of one thread.
 
 {chr(10).join(lines)}
 
