@@ -129,10 +129,10 @@ def preflight(
 def model(
     name: Annotated[str, typer.Argument(help="A model by name (see docs/models.md), or an experiment.")] = "tiny",
     vocab_size: Annotated[
-        int | None, typer.Option(help="Entries of the vocabulary; by default the experiment's, or 65,536.")
+        int | None, typer.Option(min=1, help="Entries of the vocabulary; by default the experiment's, or 65,536.")
     ] = None,
     sequence_length: Annotated[
-        int | None, typer.Option(help="Tokens of a sequence; by default the experiment's, or 2,048.")
+        int | None, typer.Option(min=1, help="Tokens of a sequence; by default the experiment's, or 2,048.")
     ] = None,
 ) -> None:
     """The layers of a model, and what it costs: parameters, FLOPs and cache. Nothing is built."""

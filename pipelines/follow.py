@@ -1,5 +1,6 @@
 """``pedigree why`` for a document: its way through the data stages, as a table or as JSON data."""
 
+from collections.abc import Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from rich.text import Text
 from llm_core.errors import PedigreeError
 from llm_core.graph.lineage import Ancestor, ancestry, by_name, training_run
 from llm_core.tokens.history import FILTERS, RAW, SHARDS, SPLIT, History, Station, by_row, by_token, history
-from llm_core.tokens.trace import steps_of_document, training_section
+from llm_core.tokens.trace import TrainedRange, steps_of_document, training_section
+from llm_core.train.metrics import METRICS, skipped_steps
 from pipelines.session import Session
 
 RUN = "pretrained_model"
@@ -57,10 +59,18 @@ def _trained(session: Session, shards: Path, doc_id: str) -> list[Station]:
     if run.shards != shards:
         return []
     seen = steps_of_document(shards, doc_id, training_section(run.config["training"]), run.config["seed"])
-    facts: dict[str, Any] = {"times a target": sum(item.tokens for item in seen)}
-    if seen:
-        facts["steps"] = ", ".join(str(step) for step in dict.fromkeys(item.step for item in seen))
-    return [Station(RUN, "trained on" if seen else "not come to", "", facts)]
+    return [trained_station(seen, skipped_steps(run.folder / METRICS))]
+
+
+def trained_station(seen: Sequence[TrainedRange], skipped: Set[int]) -> Station:
+    """What training made of a document whose tokens were targets in ``seen``; skipped steps taught nothing."""
+    learnt = [item for item in seen if item.step not in skipped]
+    facts: dict[str, Any] = {"times a target": sum(item.tokens for item in learnt)}
+    for name, items in (("steps", learnt), ("skipped steps", [item for item in seen if item.step in skipped])):
+        if items:
+            facts[name] = ", ".join(str(step) for step in dict.fromkeys(item.step for item in items))
+    verdict = "trained on" if learnt else "not trained on" if seen else "not come to"
+    return Station(RUN, verdict, "", facts)
 
 
 def _folders(session: Session) -> dict[str, Path]:

@@ -15,6 +15,8 @@ from llm_core.experiment.model_presets import MODELS
 from llm_core.model.accounting import (
     LayerCost,
     flops_per_token,
+    further_layer,
+    further_parameters,
     kv_cache_bytes_per_token,
     layer_costs,
     parameter_count,
@@ -87,7 +89,18 @@ def table(model: Described) -> Table:
     for cells, group in groupby(rows, key=lambda row: row[0]):
         numbers = [index for _, index in group]
         shown.add_row(f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}", *cells)
+    if model.spec.multi_token is not None:
+        shown.add_row(*_further_cells(model.spec, model.spec.multi_token.depth))
     return shown
+
+
+def _further_cells(spec: ModelSpec, depth: int) -> tuple[str, ...]:
+    """The modules for multi-token prediction, which are all alike, and hold nothing when text is generated."""
+    layer = further_layer(spec)
+    module = layer_costs(spec)[-1]
+    *cells, _, _ = _cells(spec, layer, module)
+    name = "multi_token" if depth == 1 else f"multi_token 1–{depth}"
+    return name, *cells, f"{further_parameters(spec) // depth:,}", ""
 
 
 def _cells(spec: ModelSpec, layer: LayerSpec, cost: LayerCost) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from llm_core.registry import Registry
 
@@ -20,11 +21,19 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
-def told(error: ValidationError) -> str:
+def message(problem: ErrorDetails) -> str:
+    """One of pydantic's errors, without its place, as people are told of it."""
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key; look for a typing error"
+    text = problem["msg"].removeprefix("Value error, ")
+    return text if isinstance(problem["input"], dict) else f"{text} (it is {problem['input']!r})"
+
+
+def told(error: ValidationError, section: str = "") -> str:
     """What is wrong with a section that was put together from others, in one line."""
     problems = error.errors()
-    places = [".".join(map(str, problem["loc"])) for problem in problems]
-    texts = [str(problem["msg"]).removeprefix("Value error, ") for problem in problems]
+    places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in problems]
+    texts = [message(problem) for problem in problems]
     return "; ".join(f"{place}: {text}" if place else text for place, text in zip(places, texts, strict=True))
 
 
@@ -43,7 +52,7 @@ def later(default: Any, absent: Any) -> Any:
 
 
 def outside_identity(**options: Any) -> Any:
-    """A field that says where something lies on this machine, and so stays out of identities."""
+    """A field that stays out of identities: it says where something lies on this machine, or can only stop a run."""
     return Field(json_schema_extra={"outside_identity": True}, **options)
 
 

@@ -1,5 +1,6 @@
 """The sections that describe what goes on from the full run: cooldown branches, and longer contexts."""
 
+import math
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -53,20 +54,11 @@ Branches = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], BranchSpec]
 
 def check_branches(training: TrainingSpec, branches: Branches) -> None:
     """``ValueError`` for a branch that the full run has no state for."""
-    schedule = training.schedule
-    if branches and schedule.kind not in ("wsd", "constant"):
-        raise ValueError(f"branches: they leave a rate that stays: schedule 'wsd' or 'constant', not {schedule.kind!r}")
-    stable = range(schedule.warmup_steps, training.steps - schedule.cooldown_steps + 1)
     for name, branch in branches.items():
         if branch.from_step not in training.branch_points:
             raise ValueError(
                 f"branches.{name}: from_step {branch.from_step} is not one of training.branch_points "
                 f"{list(training.branch_points)}"
-            )
-        if branch.from_step not in stable:
-            raise ValueError(
-                f"branches.{name}: from_step {branch.from_step}: the rate stays between the warm-up and the cooldown "
-                f"of the full run, from step {stable.start} to {stable.stop - 1}"
             )
         try:
             branch.training(training)
@@ -89,3 +81,41 @@ def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongCon
     except ValidationError as error:
         raise ValueError(f"long_context: {told(error)}") from None
     check_lengths(stretched, longer.training, "long_context.")
+    for name in ("rope_theta", "rope_scaling"):
+        if getattr(longer, name) is not None:
+            _check_reach(model, stretched, name)
+    if longer.rope_scaling is not None:
+        _check_factor(model, longer.rope_scaling, before, length)
+
+
+def _check_reach(model: ModelSpec, stretched: ModelSpec, name: str) -> None:
+    """``ValueError`` where ``rope_theta`` or ``rope_scaling`` stretches no layer, or leaves one that sees all tokens as
+    it was. One with a window sees no further than before, and may keep what its entry of ``pattern`` says."""
+    turning = [layer for layer in model.layers if layer.position == "rope" and layer.mixer in ("attention", "mla")]
+    kept = [layer for layer in turning if getattr(layer, name) == getattr(stretched.layers[layer.index], name)]
+    if not turning:
+        raise ValueError(f"long_context.{name}: no layer with attention has position 'rope': leave it out")
+    missed = [layer for layer in kept if layer.window is None] or (kept if len(kept) == len(turning) else [])
+    if missed:
+        raise ValueError(
+            f"long_context.{name}: layer {missed[0].index} keeps its own: give another value than the model's, and "
+            f"leave {name} out of the model's pattern"
+        )
+
+
+def _check_factor(model: ModelSpec, scaling: RopeScaling, before: int, length: int) -> None:
+    """``ValueError`` for a scaling from another length than the full run's, or to less than ``length``."""
+    original = scaling.original_length
+    if model.rope_scaling is None:  # or else this takes its place, and begins where that began
+        if scaling.kind in ("llama3", "yarn") and original != before:
+            raise ValueError(
+                f"long_context.rope_scaling.original_length {original}: the full run has sequences of {before} tokens "
+                f"(training.sequence_length): make it {before}"
+            )
+        original = before
+    if scaling.factor * original < length:
+        raise ValueError(
+            f"long_context.rope_scaling.factor {scaling.factor}: {original} tokens become {scaling.factor * original:g}"
+            f", and a sequence has {length} (long_context.training.sequence_length): make it "
+            f"{math.ceil(100 * length / original) / 100:g} or more"
+        )

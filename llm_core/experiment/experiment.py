@@ -9,7 +9,7 @@ from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
-from llm_core.experiment.lengths import check_generated, check_lengths
+from llm_core.experiment.lengths import check_clamp, check_generated, check_lengths, check_phases
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
@@ -19,6 +19,7 @@ from llm_core.experiment.training import ProxySpec, TrainingSpec
 RUNTIME_ONLY = True
 
 DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
+LONG_CONTEXT = "long_context."
 
 
 class Experiment(Spec):
@@ -53,13 +54,16 @@ class Experiment(Spec):
                 f"tokenizer.vocab_size {self.tokenizer.vocab_size} does not fit shards.dtype {self.shards.dtype}: "
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
-        check_generated(self.model, self.sampling, self.tracking.samples)
         check_branches(self.training, self.branches)
         if self.long_context:
             check_long_context(self.model, self.training, self.long_context)
         runs = self._runs()
         for place, (model, training) in runs.items():
             check_lengths(model, training, place)
+            check_phases(training, place)
+            if place != LONG_CONTEXT:  # which begins with a trained model
+                check_clamp(training, self.tokenizer.vocab_size, place)
+        check_generated(self.model, self.sampling, self.tracking.samples)
         named = {source.name for source in self.raw.sources}
         trainings = {f"{place}training": training for place, (_, training) in runs.items()}
         for place, training in trainings.items():
@@ -90,5 +94,5 @@ class Experiment(Spec):
                 variant = self.proxies.variant(name), self.proxies.variant_training(name)
                 runs[f"proxies.variants.{name}: proxies."] = variant
         if self.long_context:
-            runs["long_context."] = self.long_context.model(self.model), self.long_context.training
+            runs[LONG_CONTEXT] = self.long_context.model(self.model), self.long_context.training
         return runs

@@ -16,7 +16,6 @@ NO_GUARDS = {
     "spike_window": 128,
     "spike_action": "skip",
     "rollback_steps": 16,
-    "max_rollbacks": 5,
 }
 """What runs had before this section was there."""
 
@@ -24,8 +23,8 @@ NO_GUARDS = {
 class GuardsSpec(Spec):
     """Steps with a loss or a gradient that is not finite are skipped always; the rest is set here.
 
-    Probe and floor can only stop a run, so they are no part of any identity: a run that was stopped goes on from its
-    checkpoint when they are changed.
+    Probe, floor and ``max_rollbacks`` can only stop a run, so they are no part of any identity: a run that was stopped
+    goes on from its checkpoint when they are changed.
     """
 
     spike_sigma: Positive | None = None
@@ -38,7 +37,7 @@ class GuardsSpec(Spec):
     batches that led there (Chowdhery et al., 2022, section 5.1)."""
     rollback_steps: Count = 16
     """The last so many steps, the spike's among them, are left out after a rollback."""
-    max_rollbacks: Count = 5
+    max_rollbacks: Count = outside_identity(default=5)
     """A run that would have to go back more often is stopped."""
     leak_probe: bool = outside_identity(default=True)
     """Before the first step, and before the first one of another length: what later tokens and other documents hold
@@ -53,4 +52,11 @@ class GuardsSpec(Spec):
     def _rollback_needs_spikes(self) -> "GuardsSpec":
         if self.spike_action == "rollback" and self.spike_sigma is None:
             raise ValueError("spike_action 'rollback' needs spike_sigma: without it no step is a spike")
+        needs = {"spike_window": "spike_sigma"} if self.spike_sigma is None else {}
+        if self.spike_action != "rollback":
+            needs |= dict.fromkeys(("rollback_steps", "max_rollbacks"), "spike_action 'rollback'")
+        for name, needed in needs.items():
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} {value} does nothing without {needed}: set that too, or leave {name} out")
         return self

@@ -90,7 +90,8 @@ class MoESpec(Spec):
     scale: Positive = 1.0
     """What the weights are multiplied by after that."""
     balance_loss: Annotated[float, Field(ge=0)] = 0.01
-    """Weight of the load-balancing loss (Fedus et al., 2021)."""
+    """Weight of the load-balancing loss (Fedus et al., 2021). It may be 0 without ``bias_rate`` too: so it is in
+    some models of others."""
     bias_rate: Annotated[float, Field(ge=0)] = 0.0
     """Step of the selection bias that balances without a loss (Wang et al., 2024); 0: there is none."""
 
@@ -98,6 +99,11 @@ class MoESpec(Spec):
     def _fits(self) -> "MoESpec":
         if self.top_k > self.experts:
             raise ValueError(f"top_k {self.top_k} is more than experts {self.experts}")
+        if self.top_k == 1 and self.normalise:
+            raise ValueError(
+                "top_k 1: normalised, the weight of a single expert is always 1, and the router learns nothing from "
+                "the loss: say normalise: false"
+            )
         return self
 
 

@@ -1,4 +1,6 @@
-"""What a model and the sequences that it is trained on must agree about."""
+"""What a model, its vocabulary and the steps and sequences that it is trained on must agree about."""
+
+import math
 
 from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
@@ -31,6 +33,37 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
         raise ValueError(
             f"{place}training.superposition: does not go with {place}model.multi_token, which predicts single tokens"
         )
+    if model.multi_token is not None and model.multi_token.depth >= length:
+        raise ValueError(
+            f"{place}model.multi_token.depth {model.multi_token.depth}: a sequence has {length} tokens "
+            f"({place}training.sequence_length), and none so far ahead: make it {length - 1} or less"
+        )
+
+
+CLAMP_MARGIN = 0.5
+"""Nats by which ``loss_clamp`` must lie above the loss of a model that knows nothing."""
+
+
+def check_clamp(training: TrainingSpec, vocab_size: int, place: str = "") -> None:
+    """``ValueError`` for a ``loss_clamp`` that leaves fresh weights without any gradient."""
+    least = math.log(vocab_size) + CLAMP_MARGIN
+    if training.loss_clamp is not None and training.loss_clamp <= least:
+        raise ValueError(
+            f"{place}training.loss_clamp {training.loss_clamp}: before training every token has a loss of about "
+            f"{math.log(vocab_size):.2f} (the logarithm of {vocab_size} entries), and would have no gradient: make it "
+            f"more than {math.ceil(100 * least) / 100}, or leave it out"
+        )
+
+
+def check_phases(training: TrainingSpec, place: str = "") -> None:
+    """``ValueError`` for a phase that the run never reaches. (A branch may end before phases of its trunk.)"""
+    for name in ("sequence_schedule", "batch_schedule"):
+        for phase in getattr(training, name):
+            if phase.from_step >= training.steps:
+                raise ValueError(
+                    f"{place}training.{name}: the phase from step {phase.from_step} never begins: the run has "
+                    f"{training.steps} steps, and the first is 0"
+                )
 
 
 def check_generated(model: ModelSpec, sampling: SamplingSpec, samples: SamplesSpec | None) -> None:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import message
 from llm_core.experiment.experiment import Experiment
 
 RUNTIME_ONLY = True
@@ -50,17 +51,10 @@ def load_experiment(path: Path) -> Experiment:
     try:
         return Experiment.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        lines = [f"{path}: {_place(problem['loc'])}: {_message(problem)}" for problem in error.errors()]
+        lines = [f"{path}: {_place(problem['loc'])}: {message(problem)}" for problem in error.errors()]
         raise PedigreeError("\n".join(lines)) from None
     except (TypeError, ValueError) as error:
         raise PedigreeError(f"{path}: a value is no number, text, list or mapping: {error}") from None
-
-
-def _message(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "there is no such key; look for a typing error"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return message if isinstance(problem["input"], dict) else f"{message} (it is {problem['input']!r})"
 
 
 def _place(location: tuple[str | int, ...]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from llm_core.experiment.base import Spec, one_of
+from llm_core.experiment.base import Spec, one_of, told
 from llm_core.experiment.layers import (
     DropoutShare,
     LayerSpec,
@@ -44,7 +44,7 @@ class ModelSpec(Spec):
     """
 
     d_model: Width
-    n_layers: Width
+    n_layers: Annotated[int, Field(ge=1, le=1000)]
     mixer: Annotated[str, one_of(MIXERS)] = "attention"
     """What lets tokens see each other."""
     n_heads: Width | None = None
@@ -85,6 +85,7 @@ class ModelSpec(Spec):
     document_mask: bool = False
     """What one document says reaches no other one, in any mixer."""
     init_std: Positive = 0.02
+    """The scale of all weights at the start, and of ``sinusoidal`` positions for good."""
     mla: MLASpec | None = None
     liv: LIVSpec | None = None
     mamba2: Mamba2Spec | None = None
@@ -109,8 +110,8 @@ class ModelSpec(Spec):
     def layers(self) -> tuple[LayerSpec, ...]:
         """All layers from the first to the last, resolved."""
         period = [
-            {key: value for key, value in entry.items() if key != "times"}
-            for entry in self.pattern or ({},)
+            (f"pattern[{number}]", {key: value for key, value in entry.items() if key != "times"})
+            for number, entry in enumerate(self.pattern or ({},))
             for _ in range(_times(entry))
         ]
         shared = {name: getattr(self, name) for name in _OF_ALL_LAYERS}
@@ -119,8 +120,11 @@ class ModelSpec(Spec):
             shared["position"] = "nope"  # it is added to the embedding, and attention knows nothing of it
         layers: list[LayerSpec] = []
         for index in range(self.n_layers):
-            entry = _parsed(period[index % len(period)])
-            layer = LayerSpec.model_validate({**shared, **entry, "index": index})
+            place, entry = period[index % len(period)]
+            try:
+                layer = LayerSpec.model_validate({**shared, **_parsed(place, entry), "index": index})
+            except ValidationError as error:
+                raise ValueError(told(error, place)) from None
             layer = layer.model_copy(update=self._defaults(layer, set(entry)))
             if layer.share_kv:
                 layer = layer.model_copy(update={"kv_from": _source(layer, layers)})
@@ -163,15 +167,12 @@ class ModelSpec(Spec):
             mixer = str(entry.get("mixer", self.mixer))
             if unread := [name for name in _NOT_READ.get(mixer, ()) if name in entry]:
                 raise ValueError(f"pattern[{number}]: mixer {mixer!r} does not read {', '.join(unread)}; leave it out")
+            if "d_ff" in entry and entry.get("feed_forward", self.feed_forward) is None:
+                raise ValueError(f"pattern[{number}]: d_ff: feed_forward is null, and has no width; leave it out")
         period = sum(_times(entry) for entry in self.pattern)
         if period and self.n_layers % period:
             raise ValueError(f"pattern: its {period} layers do not divide n_layers {self.n_layers}")
-        try:
-            layers = self.layers
-        except ValidationError as error:
-            problem = error.errors()[0]
-            place = ".".join(map(str, problem["loc"])) or "a layer"
-            raise ValueError(f"pattern: {place}: {problem['msg']} (it is {problem['input']!r})") from None
+        layers = self.layers
         for layer in layers:
             _check_layer(self, layer)
         _check_sections(self, layers)
@@ -183,10 +184,15 @@ def _times(entry: Mapping[str, Any]) -> int:
     return times
 
 
-def _parsed(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _parsed(place: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """The values of an entry of ``pattern`` as their types want them."""
     scaling = entry.get("rope_scaling")
-    return {**entry, **({"rope_scaling": RopeScaling.model_validate(scaling)} if scaling else {})}
+    if not scaling:
+        return dict(entry)
+    try:
+        return {**entry, "rope_scaling": RopeScaling.model_validate(scaling)}
+    except ValidationError as error:
+        raise ValueError(told(error, f"{place}.rope_scaling")) from None
 
 
 def _source(layer: LayerSpec, before: list[LayerSpec]) -> int:
@@ -217,7 +223,11 @@ def _check_layer(spec: ModelSpec, layer: LayerSpec) -> None:
     if layer.share_kv and layer.mixer != "attention":
         raise ValueError(f"{where}share_kv belongs to mixer 'attention', not to {layer.mixer!r}")
     if layer.window is not None and not attends:
-        raise ValueError(f"{where}window belongs to attention, not to mixer {layer.mixer!r}")
+        hybrid = spec.window is not None and any(other.mixer in ("attention", "mla") for other in spec.layers)
+        advice = "put it into the pattern's entries with attention" if hybrid else "leave it out"
+        if spec.window is None:
+            advice += ", or a preset's pattern by pattern: []"
+        raise ValueError(f"{where}window belongs to attention, not to mixer {layer.mixer!r}: {advice}")
     if layer.rope_scaling is not None and layer.position != "rope":
         raise ValueError(f"{where}rope_scaling belongs to position 'rope', not to {layer.position!r}")
     if layer.rope_scaling is not None and attends:

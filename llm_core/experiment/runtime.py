@@ -1,4 +1,8 @@
-"""The sections that say where and how a run happens. They change no result and are no part of any identity."""
+"""The sections that say where and how a run happens. They change no result and are no part of any identity.
+
+No result, that is, but for rounding, and for two things that depend on how a batch is cut into micro-batches and shared
+among ranks: what ``dropout`` leaves out, and the experts' ``balance_loss``, whose shares are those of a micro-batch.
+"""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -106,10 +110,15 @@ class ProfileSpec(Spec):
     steps: Count = 3
 
 
+def _off(value: Any) -> Any:
+    # YAML reads ``off`` as false.
+    return "off" if value is False else value
+
+
 class TrackingSpec(Spec):
     """What is told of a run while it goes on, beside its metrics. W&B's key comes from the environment only."""
 
-    wandb: Literal["off", "offline", "online"] = "off"
+    wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_off)] = "off"
     project: str = "pedigree"
     samples: SamplesSpec | None = None
     profile: ProfileSpec | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from llm_core.experiment.base import Spec, later, one_of, told
+from llm_core.experiment.base import Spec, later, one_of, outside_identity, told
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
@@ -66,6 +66,16 @@ class ScheduleSpec(Spec):
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     """What a falling rate would reach one step after the last one, which so has a rate even where this is 0."""
 
+    @model_validator(mode="after")
+    def _falls(self) -> "ScheduleSpec":
+        default = type(self).model_fields["final_share"].default
+        if self.kind == "constant" and self.final_share != default:
+            raise ValueError(
+                f"final_share {self.final_share}: the rate of 'constant' never falls; leave it out (over a file that "
+                f"sets it: {default})"
+            )
+        return self
+
 
 class MixtureSpec(Spec):
     """Several sources of the shards in given shares."""
@@ -122,13 +132,14 @@ class TrainingSpec(Spec):
     z_loss: Annotated[float, Field(ge=0)] = later(default=0.0, absent=0.0)
     """What the square of a token's logsumexp counts beside its loss (Chowdhery et al., 2022: 1e-4)."""
     loss_clamp: Positive | None = later(default=None, absent=None)
-    """Nats; a token with a larger loss has no gradient."""
+    """Nats; a token with a larger loss has no gradient. It must lie above what a model without training has."""
     grad_clip: Positive | None = 1.0
     precision: Literal["fp32", "bf16", "fp8"] = "bf16"
     """``bf16`` is autocast; ``fp8`` is that with the products of the blocks in 8 bits, on GPUs that have them. Weights,
     gradients and moments are fp32 in any case."""
-    max_bad_steps: Count = 20
-    """So many skipped steps (a loss or gradient that is not finite, or a spike) in a row end the run."""
+    max_bad_steps: Count = outside_identity(default=20)
+    """So many skipped steps (a loss or gradient that is not finite, or a spike) in a row end the run. It can only stop
+    one, which goes on from its checkpoint when this is raised."""
     guards: GuardsSpec = later(default=GuardsSpec(), absent=NO_GUARDS)
     validate_every: Count = 50
     validation_tokens: Count = 65_536
@@ -230,11 +241,25 @@ class TrainingSpec(Spec):
         spent = self.schedule.warmup_steps + self.schedule.cooldown_steps
         if spent > self.steps:
             raise ValueError(f"warm-up and cooldown take {spent} steps, but the run has only {self.steps}")
-        points = list(self.branch_points)
-        if points != sorted(set(points)) or (points and points[-1] > self.steps):
-            raise ValueError(f"branch_points {points} must rise, and lie within the {self.steps} steps of the run")
         if self.schedule.cooldown_steps and self.schedule.kind != "wsd":
             raise ValueError(f"cooldown_steps belong to the schedule 'wsd', not to {self.schedule.kind!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _branch_points(self) -> "TrainingSpec":
+        points, schedule = list(self.branch_points), self.schedule
+        if points != sorted(set(points)):
+            raise ValueError(f"branch_points {points} must rise")
+        if points and schedule.kind not in ("wsd", "constant"):
+            raise ValueError(
+                f"branch_points: branches leave a rate that stays: schedule 'wsd' or 'constant', not {schedule.kind!r}"
+            )
+        stable = range(schedule.warmup_steps, self.steps - schedule.cooldown_steps + 1)
+        if outside := [point for point in points if point not in stable]:
+            raise ValueError(
+                f"branch_points {outside}: the rate stays between the warm-up and the cooldown, from step "
+                f"{stable.start} to {stable.stop - 1}"
+            )
         return self
 
 

@@ -23,12 +23,13 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run, finished or live: its configuration and the shards that it reads."""
+    """A training run, finished or live: its configuration, the shards that it reads, and where its metrics are."""
 
     stage: str
     identity: str
     config: dict[str, Any]
     shards: Path
+    folder: Path
 
 
 def by_name(store: Store, experiment: str, name: str) -> Artifact:
@@ -72,13 +73,14 @@ def training_run(store: Store, experiment: str, name: str) -> TrainingRun:
             continue  # written by a process that was killed in doing so; its run has no steps yet
         if (about["experiment"], about["stage"]) == (experiment, name) or path.parent.name.startswith(name):
             live = store.folder("token_shards", about["inputs"]["shards"])
-            return TrainingRun(about["stage"], about["identity"], about["config"], live)
+            return TrainingRun(about["stage"], about["identity"], about["config"], live, path.parent)
     artifact = by_name(store, experiment, name)
     if artifact.manifest.kind != "training_run":
         raise PedigreeError(f"{name} is no training run, but {artifact.manifest.kind}: it has no steps")
     manifest = artifact.manifest
     shards = next(record.identity for record in manifest.inputs if record.role == "shards")
-    return TrainingRun(manifest.stage, manifest.identity, manifest.config, store.folder("token_shards", shards))
+    read = store.folder("token_shards", shards)
+    return TrainingRun(manifest.stage, manifest.identity, manifest.config, read, artifact.path)
 
 
 def _kind_of(store: Store, identity: str) -> str | None:

@@ -202,6 +202,7 @@ def training(inputs: Inputs) -> Facts:
         ("Loss, end", _loss(stats["final_loss"])),
         ("Validation loss, end", _loss(stats["final_validation_loss"])),
         ("Skipped steps", exact(stats["skipped_steps"])),
+        *([("Left out after rollbacks, of these", exact(left))] if (left := stats.get("left_out_steps")) else []),
     ]
 
 

@@ -27,14 +27,14 @@ from llm_core.train.parts import StoredParts, damage, index_name, sync_folder, w
 from llm_core.train.saving import Saving, give_up_part, wait_for_part
 from llm_core.train.seal import DamagedSealError, read_seal, write_seal
 from llm_core.train.snapshot import Snapshot
-from llm_core.train.state import load_optimizer, load_weights, pieces
+from llm_core.train.state import load_optimizer, load_weights, not_finite, pieces
 
 _UNFINISHED = ".unfinished"
 
 
 @dataclass
 class Progress:
-    """How far a run is: steps done, how many of them were skipped as bad, and how many of those just now in a row.
+    """How far a run is: steps done, how many of them were skipped, and how many bad ones just now came in a row.
 
     ``data``: the state of the loader (``Loader.state``) as it goes on from here. ``callbacks``: what the callbacks
     keep. All of it is plain JSON data: numbers on a device are read before.
@@ -127,7 +127,8 @@ class Checkpoints:
         ``at_most``: of this step or before; newer ones are removed (a run that is rolled back does not want them).
         Where there is no checkpoint to go back to, weights and optimiser are left as they are. A damaged checkpoint is
         removed with a line in the log, so that the one before it is used. Raises ``PedigreeError`` for a checkpoint of
-        another run or another version, and for a folder that can't be written to.
+        another run or another version, for one with numbers that are not finite, and for a folder that can't be
+        written to.
         """
         self.wait()
         self._agree(self._unwritable())
@@ -146,7 +147,12 @@ class Checkpoints:
         self, checkpoint: Path, content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> Progress:
         self._check_owner(checkpoint, content["owner"])
-        _load_state(checkpoint, content, model, optimizer)
+        broken = _load_state(checkpoint, content, self._world, model, optimizer)
+        if broken is not None:
+            raise PedigreeError(
+                f"{checkpoint}: {broken} holds numbers that are not finite: remove that folder, and run again: "
+                "training goes on from the checkpoint before it"
+            )
         progress = Progress(**content["progress"])
         self._log(f"resuming after step {progress.step} from {checkpoint}")
         return progress
@@ -241,12 +247,14 @@ def load_from(
     """Begin with the weights (and, where given, the optimiser's state) of a checkpoint of any run. Collective.
 
     Returns what its seal says: ``owner`` and ``progress`` among it. Raises ``PedigreeError`` for a checkpoint that is
-    damaged, or of another model.
+    damaged, or of another model, or that holds numbers that are not finite.
     """
     content, reason = _examined(checkpoint, world)
     if reason is not None:
         raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({reason}); make it again")
-    _load_state(checkpoint, content, model, optimizer)
+    broken = _load_state(checkpoint, content, world, model, optimizer)
+    if broken is not None:
+        raise PedigreeError(f"{checkpoint}: {broken} holds numbers that are not finite; begin with another checkpoint")
     return content
 
 
@@ -262,8 +270,13 @@ def _examined(checkpoint: Path, world: World) -> tuple[dict[str, Any], str | Non
 
 
 def _load_state(
-    checkpoint: Path, content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer | None
-) -> None:
+    checkpoint: Path,
+    content: dict[str, Any],
+    world: World,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+) -> str | None:
+    """Returns the name of a tensor that is not finite, if there is one: the same on every rank."""
     with StoredParts(checkpoint, [part["index"] for part in content["parts"]]) as stored:
         try:
             load_weights(stored, model)
@@ -271,6 +284,7 @@ def _load_state(
             raise PedigreeError(f"{checkpoint}: {error}") from None
         if optimizer is not None:
             load_optimizer(stored, model, optimizer)
+    return next((name for name in world.gathered(not_finite(model, optimizer)) if name), None)
 
 
 def _step(checkpoint: Path) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from llm_core.errors import PedigreeError
-from llm_core.train.fp8 import in_float8, require_float8
+from llm_core.train.fp8 import MULTIPLE, in_float8, require_float8
 from llm_core.train.groups import parameters_by_kind
 from llm_core.train.hardware import hardware_of, reshards
 from llm_core.train.recompute import recompute
@@ -97,7 +97,9 @@ def open_world() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
+def spread(
+    model: nn.Module, spec: TrainerSpec, world: World, log: Callable[[str], None] = lambda _line: None
+) -> nn.Module:
     """``model`` on this rank's device, ready to be called. ``model`` itself keeps the names of its parameters.
 
     ``model.all_blocks`` are its repeated parts. In this order: products in fp8, recompute activations in the backward
@@ -109,7 +111,8 @@ def spread(model: nn.Module, spec: TrainerSpec, world: World) -> nn.Module:
     model.attention_backend = spec.attention_backend  # type: ignore[assignment]
     if spec.training.precision == "fp8":
         require_float8(world.device)
-        in_float8(blocks)
+        fitting, layers = in_float8(blocks)
+        log(f"fp8: {fitting} of {layers} linear layers of the blocks (sides that are multiples of {MULTIPLE})")
     recompute(blocks, spec.activation_checkpointing, spec.activation_checkpointing_every)
     if spec.compile:
         from torch._dynamo import config

@@ -14,11 +14,20 @@ from llm_core.model.build import build_model
 from llm_core.model.files import save_model
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.distribution import World
-from llm_core.train.spec import FINAL, SUMMARY, TrainerSpec
+from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec
+from llm_core.train.state import all_finite
 
 
 def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], peak_bytes: float) -> None:
-    """Write ``final/`` (see ``save_model``) and ``summary.json`` into the work folder."""
+    """Write ``final/`` (see ``save_model``) and ``summary.json`` into the work folder.
+
+    Raises ``PedigreeError`` for weights that are not finite, and where they can't be written.
+    """
+    if broken := next((name for name, tensor in weights.items() if not all_finite(tensor)), None):
+        raise PedigreeError(
+            f"{spec.work / FINAL}: not written, since {broken} holds numbers that are not finite: remove the newest "
+            f"folder in {spec.work / CHECKPOINTS}, and run again: training goes on from the checkpoint before it"
+        )
     model = build_model(spec.model, spec.vocab_size, device="meta")
     model.load_state_dict(weights, assign=True)
     steps = spec.training.steps

@@ -65,17 +65,34 @@ def _multiplied(a8: Tensor, b8: Tensor, a_scale: Tensor, b_scale: Tensor, fast: 
     )
 
 
-def in_float8(blocks: Iterable[nn.Module]) -> int:
-    """Have the linear layers inside ``blocks`` multiply in 8 bits; returns how many do.
+def in_float8(blocks: Iterable[nn.Module]) -> tuple[int, int]:
+    """Have the linear layers inside ``blocks`` multiply in 8 bits; returns how many do, and how many there are.
 
-    Layers whose sides are no multiples of 16 are left as they are.
+    Layers whose sides are no multiples of 16 are left as they are; ``PedigreeError`` where no layer fits.
     """
-    changed = 0
-    for module in [module for block in blocks for module in block.modules()]:
-        if isinstance(module, nn.Linear) and not (module.in_features % MULTIPLE or module.out_features % MULTIPLE):
-            module.forward = _in_float8(module)  # type: ignore[method-assign, assignment]
-            changed += 1
-    return changed
+    layers, fitting = _layers(blocks)
+    for layer in fitting:
+        layer.forward = _in_float8(layer)  # type: ignore[method-assign, assignment]
+    return len(fitting), len(layers)
+
+
+def check_float8(blocks: Iterable[nn.Module]) -> None:
+    """``PedigreeError`` where none of the linear layers inside ``blocks`` can multiply in 8 bits."""
+    _layers(blocks)
+
+
+def _layers(blocks: Iterable[nn.Module]) -> tuple[list[nn.Linear], list[nn.Linear]]:
+    """The linear layers but for routers, which are fp32 always; and those among them that fit."""
+    modules = [module for block in blocks for module in block.modules()]
+    wide = {module.get_parameter(name) for module in modules for name in getattr(module, "wide", ())}
+    layers = [module for module in modules if isinstance(module, nn.Linear) and module.weight not in wide]
+    fitting = [layer for layer in layers if not (layer.in_features % MULTIPLE or layer.out_features % MULTIPLE)]
+    if not fitting:
+        raise PedigreeError(
+            f"training.precision fp8: none of the {len(layers)} linear layers in the blocks has sides that are "
+            f"multiples of {MULTIPLE}: make model.d_model and d_ff such multiples, or set precision to bf16"
+        )
+    return layers, fitting
 
 
 def _in_float8(module: nn.Linear) -> Callable[[Tensor], Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from llm_core.experiment.guards import GuardsSpec
+from llm_core.train.metrics import LEFT_OUT_REASON
 
 GOOD, LOSS, GRADIENT, LOSS_SPIKE, GRADIENT_SPIKE, LEFT_OUT = range(6)
 
@@ -14,7 +15,7 @@ REASONS = {
     GRADIENT: "the gradient is not finite",
     LOSS_SPIKE: "the loss is a spike",
     GRADIENT_SPIKE: "the gradient norm is a spike",
-    LEFT_OUT: "left out after a rollback",
+    LEFT_OUT: LEFT_OUT_REASON,
 }
 SPIKES = frozenset({LOSS_SPIKE, GRADIENT_SPIKE})
 

@@ -50,7 +50,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     model = build_model(spec.model, spec.vocab_size)
     model.z_loss, model.loss_clamp = training.z_loss, training.loss_clamp
     assert_master_weights(model)
-    spread_model = spread(model, spec, world)
+    spread_model = spread(model, spec, world, log)
     optimizer = OPTIMIZERS.load(training.optimizer.kind)(model, training.optimizer, world.device)
     for line in describe_groups(optimizer):
         log(line)

@@ -20,11 +20,20 @@ def told_of_memory(spec: TrainerSpec, world: World) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        first = str(error).partition(". ")[0]
+        first = ". ".join(str(error).split(". ")[:2])  # the second sentence says how much was wanted
         raise PedigreeError(
             f"rank {world.rank}: the GPU's memory is full ({first}{_held(world.device)}): {_advice(spec, world)}. "
-            "The result stays the same, and training goes on from the last checkpoint"
+            f"{_promise(spec)} from the last checkpoint"
         ) from None
+
+
+def _promise(spec: TrainerSpec) -> str:
+    """A balancing loss and dropout depend on how batches are cut; all else does not."""
+    routed = any(layer.feed_forward == "moe" for layer in spec.model.layers)
+    balanced = routed and spec.model.moe is not None and spec.model.moe.balance_loss > 0
+    if balanced or spec.model.dropout:
+        return "Training goes on"
+    return "The result stays the same up to rounding, and training goes on"
 
 
 def _held(device: torch.device) -> str:
@@ -43,13 +52,26 @@ def _advice(spec: TrainerSpec, world: World) -> str:
             f"set compute.micro_batch {spec.micro_batch} → {rows // 2}, which needs half the memory of activations "
             "and logits"
         )
-    if spec.activation_checkpointing == "none":
+    mode = spec.activation_checkpointing
+    if mode == "none":
         steps.append(
-            "set compute.activation_checkpointing to full, which keeps one activation a block, for a third more work"
+            "set compute.activation_checkpointing to selective, which keeps the results of large products and of "
+            "attention alone"
+        )
+    if mode != "full":
+        every = ", without activation_checkpointing_every" if mode == "every_nth" else ""
+        steps.append(
+            f"set compute.activation_checkpointing to full{every}, which keeps one activation a block, for a third "
+            "more work"
         )
     if spec.parallel == "ddp" and world.size > 1:
         steps.append(
             f"set compute.parallel to fsdp2, which holds 1/{world.size} of the weights, gradients and moments on a rank"
+        )
+    if spec.parallel == "fsdp2" and world.size > 1 and spec.reshard_after_forward != "always":
+        steps.append(
+            f"set compute.reshard_after_forward {spec.reshard_after_forward} → always, which holds the gathered "
+            "matrices of two blocks at most"
         )
     if not steps:
         steps.append("use more ranks, or GPUs with more memory, or a smaller model")

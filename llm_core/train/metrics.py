@@ -13,6 +13,8 @@ from llm_core.errors import PedigreeError
 RUNTIME_ONLY = True
 
 METRICS = "metrics.jsonl"
+LEFT_OUT_REASON = "left out after a rollback"
+"""The ``reason`` of steps that are skipped without being bad themselves."""
 
 
 class LinesWriter:
@@ -89,6 +91,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole lines."""
     records = [_parsed(line) for line in path.read_bytes().splitlines(keepends=True)]
     return [record for record in records if record is not None]
+
+
+def skipped_steps(path: Path) -> set[int]:
+    """The steps that changed no weights; none where the run has not begun."""
+    return {record["step"] for record in read_metrics(path) if record["skipped"]} if path.exists() else set()
 
 
 class MetricsFollower:

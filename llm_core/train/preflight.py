@@ -154,6 +154,12 @@ def _checked(experiment: Experiment, hardware: Hardware, ranks: int, place: str 
             f"{place}training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on "
             "do); set it to bf16"
         )
+    if training.precision == "fp8":
+        # Only here: without it, a preflight needs no torch.
+        from llm_core.model.build import build_model
+        from llm_core.train.fp8 import check_float8
+
+        check_float8(build_model(experiment.model, experiment.tokenizer.vocab_size, device="meta").all_blocks)
     backend_of(experiment, hardware)
     if not hardware.on_cpu and training.precision != "fp32":
         _check_experts(experiment.model)

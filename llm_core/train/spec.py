@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Count, canonical
-from llm_core.experiment.lengths import check_lengths
+from llm_core.experiment.base import Count, canonical, message
+from llm_core.experiment.lengths import check_clamp, check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
@@ -56,6 +56,8 @@ class TrainerSpec(SpreadSpec):
     @model_validator(mode="after")
     def _lengths(self) -> "TrainerSpec":
         check_lengths(self.model, self.training)
+        if self.start is None:
+            check_clamp(self.training, self.vocab_size)
         return self
 
     @classmethod
@@ -76,7 +78,7 @@ def read_spec(path: Path) -> TrainerSpec:
     except OSError as error:
         raise PedigreeError(f"{path}: can't be read: {error.strerror}") from None
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        lines = [f"{path}: {'.'.join(map(str, item['loc'])) or 'file'}: {message(item)}" for item in error.errors()]
         raise PedigreeError("\n".join(lines)) from None
     folder = path.resolve().parent
     places = {name: getattr(spec, name) for name in ("shards", "work", "start", "tokenizer")}

@@ -19,7 +19,7 @@ from llm_core.graph.stage import Check
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.data import describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
-from llm_core.train.metrics import METRICS, read_metrics
+from llm_core.train.metrics import LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, PROFILE, SAMPLES, SUMMARY, TrainerSpec
 from llm_core.train.speed import mfu
 from llm_core.train.tracking import require_key
@@ -128,7 +128,8 @@ def _checkpoint(step: int) -> str:
 def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of a finished run from its metrics; a loss is None when there is no finite one.
 
-    Skipped steps have no loss and count in no mean: how many there may be is for the check ``bad_steps``.
+    Skipped steps have no loss and count in no mean: how many of them may be bad is for the check ``bad_steps``. Those
+    among them that were left out after a rollback are not bad themselves.
     """
     losses = [record["loss"] for record in records if record["loss"] is not None]
     end = [record["loss"] for record in records[-max(1, math.ceil(len(records) * _END_SHARE)) :]]
@@ -142,6 +143,7 @@ def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
         "final_validation_loss": validation[-1],
         **({"start_validation_loss": started} if (started := records[0].get("start_validation_loss")) else {}),
         "skipped_steps": sum(record["skipped"] for record in records),
+        "left_out_steps": sum(record.get("reason") == LEFT_OUT_REASON for record in records),
         "tokens_per_second": _median_speed(records),
         "seconds_training": sum(record["seconds"] for record in records),
         "curve": _curve_digest(records),
@@ -186,7 +188,9 @@ def checks_of_continued(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check
 
 def _sound(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
-    bad = stats["skipped_steps"] / stats["steps"]
+    left_out = stats.get("left_out_steps", 0)  # which runs of before did not count
+    skipped = stats["skipped_steps"] - left_out
+    bad = skipped / stats["steps"]
     return [
         Check(
             "loss_finite",
@@ -196,16 +200,17 @@ def _sound(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
         Check(
             "bad_steps",
             bad <= bounds.max_bad_step_share,
-            f"{stats['skipped_steps']} of {stats['steps']} steps were skipped as bad; {BAD_BATCHES} says what they read"
-            if stats["skipped_steps"]
-            else "no step was skipped as bad",
+            (f"{skipped} of {stats['steps']} steps were skipped as bad" if skipped else "no step was skipped as bad")
+            + (f", and {left_out} were left out after spikes" if left_out else "")
+            + (f"; {BAD_BATCHES} says what bad steps and spikes read" if skipped or left_out else ""),
             value=bad,
             bound=bounds.max_bad_step_share,
         ),
         Check(
             "all_tokens_seen",
             stats["tokens"] == stats["planned_tokens"],
-            f"{stats['tokens']:,} of {stats['planned_tokens']:,} tokens",
+            f"{stats['tokens']:,} of {stats['planned_tokens']:,} tokens"
+            + (f", but for {left_out} batches that were left out" if left_out else ""),
             value=float(stats["tokens"]),
             bound=float(stats["planned_tokens"]),
         ),

@@ -24,7 +24,6 @@ from llm_core.train.state import load_weights
 OF_A_BRANCH = (
     "start",
     "training.branch_points",
-    "training.max_bad_steps",
     "training.schedule",
     "training.steps",
     "training.tokens",

@@ -101,6 +101,19 @@ def load_weights(stored: Stored, model: nn.Module) -> None:
         local.copy_(_local_rows(stored, _WEIGHTS + name, target))
 
 
+def not_finite(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> str | None:
+    """The first tensor of the state that holds NaN or infinity in this rank's part of it."""
+    return next((name for name, tensor in _state(model, optimizer) if not all_finite(tensor)), None)
+
+
+@torch.no_grad()
+def all_finite(tensor: Tensor) -> bool:
+    """Whether this rank's part of ``tensor`` holds neither NaN nor infinity."""
+    local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    # Smallest and largest number: a mask would be as large as the tensor.
+    return not local.numel() or all(bool(bound.isfinite()) for bound in local.aminmax())
+
+
 def load_optimizer(stored: Stored, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Set the optimiser's state, each rank its own part; its settings (``param_groups``) stay as they are."""
     keys: dict[str, list[str]] = {}
@@ -121,9 +134,11 @@ def load_optimizer(stored: Stored, model: nn.Module, optimizer: torch.optim.Opti
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterable[tuple[str, Tensor]]:
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> Iterable[tuple[str, Tensor]]:
     for name, tensor in model.state_dict().items():
         yield _WEIGHTS + name, tensor
+    if optimizer is None:
+        return
     for name, parameter in model.named_parameters():
         state: Mapping[str, Tensor] = optimizer.state.get(parameter, {})
         for key, value in sorted(state.items()):

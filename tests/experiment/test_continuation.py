@@ -95,10 +95,10 @@ def test_what_cannot_go_on_is_said(tmp_path, sections, message):
             ("kind: wsd, warmup_steps: 10, cooldown_steps: 20", "kind: cosine"),
             "schedule 'wsd' or 'constant', not 'cosine'",
         ),
-        (("warmup_steps: 10", "warmup_steps: 50"), "from_step 40: .* from step 50 to 80"),
-        (("[40, 80]", "[40, 90]"), r"branches\.late: from_step 90: .* from step 10 to 80"),
+        (("warmup_steps: 10", "warmup_steps: 50"), r"branch_points \[40\]: .* from step 50 to 80"),
+        (("[40, 80]", "[40, 90]"), r"branch_points \[90\]: .* from step 10 to 80"),
         (("[40, 80]", "[80, 40]"), r"branch_points \[80, 40\] must rise"),
-        (("[40, 80]", "[40, 101]"), "within the 100 steps"),
+        (("[40, 80]", "[40, 101]"), r"branch_points \[101\]: .* from step 10 to 80"),
     ],
 )
 def test_a_branch_leaves_where_the_rate_stays(tmp_path, changes, message):
@@ -142,3 +142,66 @@ def test_learned_positions_end_where_they_end(tmp_path):
     path.write_text(learned + f"long_context: {{training: {{{LONGER}}}}}\n")
     with pytest.raises(PedigreeError, match=r"512 is above model\.max_positions 256"):
         load_experiment(path)
+
+
+MODEL = "d_model: 64, n_layers: 2, n_heads: 4, d_ff: 128"
+YARN = "{kind: yarn, factor: 2, original_length: 256}"
+LINEAR = "{kind: linear, factor: 2, original_length: 256}"
+
+
+def stretch(folder: Path, model: str, positions: str):
+    path = folder / "small.yaml"
+    path.write_text(HEAD.replace(MODEL, f"{MODEL}{model}") + f"long_context: {{training: {{{LONGER}}}, {positions}}}\n")
+    return load_experiment(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "positions", "message"),
+    [
+        (", position: alibi", "rope_theta: 1e6", r"long_context\.rope_theta: no layer .* has position 'rope'"),
+        (", liv: {}, mixer: liv", "rope_theta: 1e6", r"long_context\.rope_theta: no layer with attention"),
+        ("", "rope_theta: 10000.0", r"rope_theta: layer 0 keeps its own: give another value"),
+        (
+            ", pattern: [{}, {rope_theta: 1e5}]",
+            "rope_theta: 1e6",
+            r"rope_theta: layer 1 keeps .* out of the model's pat",
+        ),
+        (", pattern: [{window: 8, rope_theta: 1e5}]", "rope_theta: 1e6", "rope_theta: layer 0 keeps its own"),
+        (
+            f", pattern: [{{rope_scaling: {LINEAR}}}, {{}}]",
+            f"rope_scaling: {YARN}",
+            "rope_scaling: layer 0 keeps its own",
+        ),
+        ("", f"rope_scaling: {YARN.replace('256', '512')}", r"original_length 512: .* of 256 tokens .* make it 256"),
+        (
+            "",
+            f"rope_scaling: {YARN.replace('2,', '1.9,')}",
+            r"factor 1\.9: 256 tokens become 486\.4, .* make it 2 or more",
+        ),
+        ("", f"rope_scaling: {LINEAR.replace('2,', '1.5,')}", r"rope_scaling\.factor 1\.5: .* make it 2 or more"),
+    ],
+)
+def test_positions_are_stretched_as_far_as_is_asked_or_refused(tmp_path, model, positions, message):
+    with pytest.raises(PedigreeError, match=message):
+        stretch(tmp_path, model, positions)
+
+
+@pytest.mark.parametrize(
+    ("model", "positions"),
+    [
+        ("", "rope_theta: 1e6"),
+        (", pattern: [{window: 8, rope_theta: 1e5}, {}]", "rope_theta: 1e6"),  # a window reaches no further than before
+        (", pattern: [{}, {position: nope}]", f"rope_scaling: {YARN}"),
+        ("", f"rope_scaling: {LINEAR.replace('256', '99')}"),  # which asks for no length
+        (
+            f", rope_scaling: {YARN.replace('256', '128')}",
+            "rope_scaling: {kind: yarn, factor: 4, original_length: 128}",
+        ),
+    ],
+)
+def test_what_stretches_all_that_see_further(tmp_path, model, positions):
+    stretch(tmp_path, model, positions)
+
+
+def test_a_longer_context_begins_with_a_trained_model_and_may_clamp_lower(tmp_path):
+    load(tmp_path, f"long_context: {{training: {{{LONGER}, loss_clamp: 5.0}}}}")

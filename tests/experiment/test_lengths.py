@@ -37,6 +37,14 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
         ),
         ({"window": 65}, r"proxies\.variants\.windows: proxies\.model: the window of layer 0 is 65 tokens"),
         ({"model": "position: learned, max_positions: 127"}, r"model\.max_positions 127: a sequence has 128 tokens"),
+        (  # this comes first: to ask for fewer samples would not help
+            {"model": "position: learned, max_positions: 64"},
+            r"model\.max_positions 64: a sequence has 128 tokens",
+        ),
+        (
+            {"model": "multi_token: {depth: 128}"},
+            r"model\.multi_token\.depth 128: .* 128 tokens .* make it 127 or less",
+        ),
         (
             {"model": "position: learned, max_positions: 128", "more": "sampling: {max_new_tokens: 128}"},
             r"sampling\.max_new_tokens: 129 tokens need as many positions, and model\.max_positions is 128",

@@ -1,10 +1,13 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec, canonical, later
+from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.load import load_experiment
+from llm_core.store.home import PROJECT
 from pipelines.experiments import FOLDER, experiment_file
 
 MINIMAL = """
@@ -105,6 +108,15 @@ def test_a_variant_that_cannot_be_built_is_an_error_before_any_work(tmp_path: Pa
     proxies += "training: {batch_tokens: 1024, tokens: 2048}, variants: {baseline: {}, odd: {n_heads: 5}}}\n"
     with pytest.raises(PedigreeError, match="proxies"):
         load_experiment(write(tmp_path, MINIMAL + proxies))
+
+
+def test_every_setting_is_in_the_docs() -> None:
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "docs").glob("*.md"))
+    words, sections = set(re.findall(r"\w+", pages)), Spec.__subclasses__()
+    for section in sections:
+        sections.extend(section.__subclasses__())
+        if section.__module__.startswith("llm_core.experiment.") and section is not LayerSpec:
+            assert not section.model_fields.keys() - words - {"description"}, section.__name__
 
 
 def test_a_field_added_later_stays_out_of_identities_while_it_means_as_before() -> None:

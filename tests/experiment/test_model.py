@@ -14,9 +14,31 @@ NTK = {"kind": "ntk", "factor": 2.0, "original_length": 16}
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"pattern": ({"n_kv_heads": 0}, {})}, "pattern: n_kv_heads: .*greater than or equal to 1"),
-        ({"pattern": ({"n_heads": 0}, {})}, "pattern: n_heads: .*greater than or equal to 1"),
-        ({"pattern": ({"n_heads": "4"}, {})}, "pattern: n_heads: .*valid integer"),
+        ({"pattern": ({"n_kv_heads": 0}, {})}, r"pattern\[0\]\.n_kv_heads: .*greater than or equal to 1"),
+        ({"pattern": ({}, {"n_heads": 0})}, r"pattern\[1\]\.n_heads: .*greater than or equal to 1"),
+        ({"pattern": ({"n_heads": "4"}, {})}, r"pattern\[0\]\.n_heads: .*valid integer \(it is '4'\)"),
+        (
+            {"pattern": ({"times": 1}, {"rope_scaling": {"kind": "yarn", "original_length": 16}})},
+            r"pattern\[1\]\.rope_scaling\.factor: Field required",
+        ),
+        ({"pattern": ({"rope_scaling": {**YARN, "foo": 1}}, {})}, r"pattern\[0\]\.rope_scaling\.foo: there is no such"),
+        (
+            {"pattern": ({}, {"position": "sine"})},
+            r"pattern\[1\]\.position: unknown position encoding 'sine'; known: al",
+        ),
+        ({"pattern": ({"feed_forward": None, "d_ff": 8}, {})}, r"pattern\[0\]: d_ff: feed_forward is null"),
+        ({"feed_forward": None, "pattern": ({}, {"d_ff": 8})}, r"pattern\[1\]: d_ff: feed_forward is null"),
+        ({"n_layers": 10**7}, "n_layers\n.*less than or equal to 1000"),
+        (
+            {"liv": {}, "window": 8, "pattern": ({"mixer": "liv"}, {})},
+            "put it into the pattern's entries with attention",
+        ),
+        ({"liv": {}, "window": 8, "mixer": "liv"}, "not to mixer 'liv': leave it out"),
+        (
+            {"preset": "tiny_mixattention", "n_layers": 8, "mixer": "liv", "liv": {}},
+            r"leave it out, or a preset's pattern by pattern: \[\]",
+        ),
+        ({"feed_forward": "moe", "moe": {"experts": 4, "top_k": 1, "d_ff": 8}}, "top_k 1: .* say normalise: false"),
         ({"pattern": ({"times": True}, {})}, r"pattern\[0\]: times must be a whole number"),
         ({"pattern": ({"n_heads": 6}, {})}, "layer 0: d_model 32 is not a multiple of n_heads 6; or give head_dim"),
         ({"n_heads": 64}, "d_model 32 is not a multiple of n_heads 64"),
@@ -29,7 +51,7 @@ NTK = {"kind": "ntk", "factor": 2.0, "original_length": 16}
         ({"liv": {}, "mixer": "liv", "pattern": ({"position": "nope"},)}, "mixer 'liv' does not read position; leave"),
         ({"preset": ["tiny_llama3"]}, r"unknown preset \['tiny_llama3'\]; known: lfm2_1b"),
         ({"dropout": 1.0}, "dropout"),
-        ({"pattern": ({"dropout": 1.0}, {})}, "pattern: dropout"),
+        ({"pattern": ({"dropout": 1.0}, {})}, r"pattern\[0\]\.dropout"),
     ],
 )
 def test_contradictions_are_told(fields: dict[str, Any], message: str) -> None:

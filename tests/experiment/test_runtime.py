@@ -23,6 +23,15 @@ def test_what_can_be_chosen(tmp_path: Path) -> None:
     assert (compute.keep.last, compute.keep.best, compute.keep.every) == (1, 2, 100)
 
 
+def test_off_is_what_yaml_makes_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(f"{MINIMAL}tracking: {{wandb: off}}\n")
+    assert load_experiment(path).tracking.wandb == "off"
+    path.write_text(f"{MINIMAL}tracking: {{wandb: on}}\n")
+    with pytest.raises(PedigreeError, match=r"tracking\.wandb: .*'offline' or 'online' \(it is True\)"):
+        load_experiment(path)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

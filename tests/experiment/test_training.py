@@ -4,7 +4,10 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import canonical
+from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.load import load_experiment
+from llm_core.train.spec import TrainerSpec, result_fields
+from tests.train.runs import trainer_spec
 
 MODEL = "model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}\n"
 
@@ -68,6 +71,20 @@ def test_packing_mixture_and_schedule_are_read(tmp_path: Path) -> None:
             r"\[500, 1024\].* multiples of sequence_length 256",
         ),
         ("batch_schedule: [{from_step: 1, batch_tokens: 1024}]", r"batch_schedule: from_step must begin at 0"),
+        (
+            "sequence_schedule: [{from_step: 0, sequence_length: 64}, {from_step: 97, sequence_length: 256}]",
+            r"training\.sequence_schedule: the phase from step 97 never begins: the run has 97 steps",
+        ),
+        (
+            "batch_schedule: [{from_step: 0, batch_tokens: 512}, {from_step: 500, batch_tokens: 1024}]",
+            r"training\.batch_schedule: the phase from step 500 never begins: the run has 195 steps",
+        ),
+        ("loss_clamp: 8.81", r"training\.loss_clamp 8.81: .* loss of about 8\.32 .*4096 entries.* more than 8\.82"),
+        ("schedule: {kind: constant, final_share: 0.5}", r"final_share 0\.5: the rate of 'constant' never falls"),
+        ("schedule: {kind: linear}, branch_points: [9]", "schedule 'wsd' or 'constant', not 'linear'"),
+        ("guards: {rollback_steps: 64}", r"guards: rollback_steps 64 does nothing without spike_action 'rollback'"),
+        ("guards: {spike_sigma: 6, max_rollbacks: 9}", r"max_rollbacks 9 does nothing without spike_action 'rollback'"),
+        ("guards: {spike_window: 64}", r"guards: spike_window 64 does nothing without spike_sigma"),
     ],
 )
 def test_contradictions_are_named(tmp_path: Path, training: str, message: str) -> None:
@@ -82,9 +99,30 @@ def test_settings_of_muon_and_growing_batches_are_read(tmp_path: Path) -> None:
     assert load(tmp_path, f"batch_schedule: {phases}").steps == 142
 
 
+def test_a_clamp_is_judged_by_what_a_run_begins_with(tmp_path: Path) -> None:
+    assert load(tmp_path, "loss_clamp: 8.82").loss_clamp == 8.82
+    spec = trainer_spec(tmp_path, training={"loss_clamp": 6.3})  # 300 entries: 5.70
+    low = {**spec.model_dump(), "training": {**spec.training.model_dump(), "loss_clamp": 6.2}}
+    with pytest.raises(ValueError, match=r"training\.loss_clamp 6\.2: .* more than 6\.21"):
+        TrainerSpec.model_validate(low, strict=False)
+    TrainerSpec.model_validate({**low, "start": tmp_path}, strict=False)  # a trained model may have a lower one
+
+
+def test_a_stopped_run_goes_on_when_what_stopped_it_is_raised(tmp_path: Path) -> None:
+    """A checkpoint belongs to all runs whose ``result_fields`` are the same."""
+
+    def fields(bad_steps: int, sigma: float = 6.0, **guards: int) -> tuple[object, object]:
+        section = GuardsSpec(spike_sigma=sigma, spike_action="rollback", **guards)
+        spec = trainer_spec(tmp_path, training={"max_bad_steps": bad_steps, "guards": section})
+        return result_fields(spec), canonical(spec.training)
+
+    assert fields(20, max_rollbacks=5) == fields(200, max_rollbacks=50)
+    assert fields(20) != fields(20, sigma=8.0)
+
+
 def test_the_fields_that_came_later_change_no_identity(tmp_path: Path) -> None:
     training = load(tmp_path, "validate_every: 50")
-    assert not {"batch_schedule"} & canonical(training).keys()
+    assert not {"batch_schedule", "guards"} & canonical(training).keys()
     assert not {"muon"} & canonical(training.optimizer).keys()
 
 
@@ -92,6 +130,7 @@ def test_the_fields_that_came_later_change_no_identity(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ("{mixture: {weights: {blogs: 1}}}", r"variants\.v: proxies\.training\.mixture\.weights: no source .* blogs"),
+        ("{loss_clamp: 8.0}", r"variants\.v: proxies\.training\.loss_clamp 8.0: .* more than 8\.82"),
         ("{validate_every: 70}", r"variants\.v: proxies\.training\.validate_every 70"),
         ("{optimizer: {kid: muon}}", r"proxies: variants\.v: optimizer\.kid: "),
         ("{superposition: {tokens: 4, steps: 9}}", r"proxies: variants\.v: superposition: steps 9 leave none of the 9"),

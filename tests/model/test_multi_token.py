@@ -90,7 +90,7 @@ def test_nothing_of_it_is_left_outside_training() -> None:
 
 
 def test_every_weight_learns() -> None:
-    mixture = {"experts": 3, "top_k": 1, "d_ff": 8, "bias_rate": 0.1, "balance_loss": 0.0}
+    mixture = {"experts": 3, "top_k": 2, "d_ff": 8, "bias_rate": 0.1, "balance_loss": 0.0}
     built = model(spec(multi_token={"depth": 2}, feed_forward="moe", d_ff=None, moe=mixture))
     built(tokens(2, 9), tokens(2, 9, seed=1)).objective.backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in built.parameters())

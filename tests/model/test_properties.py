@@ -167,9 +167,8 @@ def test_activations_made_again_change_no_gradient(name: str) -> None:
 
 @every_model
 def test_a_folder_gives_the_same_model(name: str, tmp_path: Path) -> None:
-    shape = named(name)
-    built, x = model(shape), tokens(2, T)
-    save_model(built, shape, VOCAB, tmp_path)
+    built, x = model(named(name)), tokens(2, T)
+    save_model(built, built.spec, VOCAB, tmp_path)
     loaded, _ = load_model(tmp_path)
     assert torch.equal(logits(built, x), logits(loaded, x))
 

@@ -33,6 +33,25 @@ def test_an_experiment_is_shown_with_its_own_vocabulary() -> None:
     assert "tiny: d_model 256, 3 layers, vocabulary 4,096" in told("model", "tiny").output
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_rows_and_the_last_norm_are_all_parameters(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "further.yaml"
+    further = f"model: {{preset: tiny_llama3, multi_token: {{depth: {depth}}}}}\n"
+    path.write_text(further + "training: {batch_tokens: 512, tokens: 5120}\n")
+    lines = told("model", str(path)).output.splitlines()
+    assert lines[3].startswith("multi_token 1–2" if depth == 2 else "multi_token  ")
+    layers, modules = (int(line.split("swiglu 352")[1].split()[0].replace(",", "")) for line in lines[2:4])
+    count = parameter_count(described(str(path), None, None).spec, 4096)
+    assert 4 * layers + depth * modules + 128 == count.without_embeddings
+
+
+@pytest.mark.parametrize("option", [("--vocab-size", "0"), ("--sequence-length", "-5")])
+def test_sizes_are_positive(option: tuple[str, str]) -> None:
+    done = told("model", "tiny_llama3", *option)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option[0]}'" in done.output
+
+
 def test_a_name_that_nothing_has() -> None:
     done = told("model", "llama9")
     assert done.exit_code == 1

@@ -67,8 +67,8 @@ def run_stats(**changes: Any) -> dict[str, Any]:
     return {
         "parameters": 4_000_512, "ranks": 1, "device": "CPU (x86_64)", "peak_memory_bytes": 1_234_567_890, "steps": 256,
         "tokens": 2_097_152, "first_loss": 8.317, "final_loss": 3.021, "final_validation_loss": 3.144,
-        "skipped_steps": 1, "tokens_per_second": 7420.0, "seconds_training": 283.0, "planned_tokens": 2_097_152,
-        "mfu": None, "packing": "concat",
+        "skipped_steps": 1, "left_out_steps": 0, "tokens_per_second": 7420.0, "seconds_training": 283.0,
+        "planned_tokens": 2_097_152, "mfu": None, "packing": "concat",
         "sources": {"train": {"share": 1.0, "sequences": 8192, "tokens_there": 3_349_201, "epochs": 0.6262}},
         **changes,
     }  # fmt: skip

@@ -1,7 +1,9 @@
 import errno
 import json
+import math
 import os
 import resource
+import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -231,6 +233,26 @@ def test_a_checkpoint_of_another_model_names_the_weight(tmp_path, width):
     reason = r"missing or unknown: extra" if width == 8 else r"weight is \(8, 8\), not \(9, 9\)"
     with pytest.raises(PedigreeError, match=rf"step_00000001: the weights are not those of this model.*{reason}"):
         other.resume()
+
+
+@pytest.mark.parametrize("what", ["weights/weight", "optimizer/weight/exp_avg"])
+@pytest.mark.parametrize("number", [math.nan, -math.inf])
+def test_a_checkpoint_that_is_not_finite_names_the_tensor_and_what_to_remove(tmp_path, what, number):
+    setting = Setting(tmp_path)
+    setting.save(1)
+    parameter = setting.model.weight
+    tensor = parameter.data if what.startswith("weights") else setting.optimizer.state[parameter]["exp_avg"]
+    tensor[3, 2] = number
+    setting.checkpoints.save(setting.model, setting.optimizer, Progress(2))
+    setting.checkpoints.wait()
+    folder = tmp_path / "step_00000002"
+    with pytest.raises(PedigreeError, match=rf"{folder}: {what} holds numbers that are not finite: remove that folder"):
+        Setting(tmp_path).resume()
+    other = Setting(tmp_path)
+    with pytest.raises(PedigreeError, match=rf"{folder}: {what} holds numbers .*; begin with another checkpoint"):
+        load_from(folder, ALONE, other.model, other.optimizer)
+    shutil.rmtree(folder)
+    assert Setting(tmp_path).resume().step == 1
 
 
 @contextmanager

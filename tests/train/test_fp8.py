@@ -6,8 +6,9 @@ from torch import nn
 
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
+from llm_core.train.distribution import spread
 from llm_core.train.fp8 import BACKWARD, FORWARD, in_float8, linear, require_float8, to_float8
-from tests.train.runs import VOCABULARY, model_spec
+from tests.train.runs import ALONE, VOCABULARY, model_spec, trainer_spec
 
 
 def rounded(x, dtype):
@@ -51,8 +52,26 @@ def test_products_are_those_of_the_rounded_numbers():
 
 
 def test_linear_layers_of_blocks_are_changed_where_they_fit():
-    assert in_float8(build_model(model_spec(n_kv_heads=4, bias=True), VOCABULARY).blocks) == 2 * 4
-    assert in_float8(build_model(model_spec(n_kv_heads=4, d_ff=72), VOCABULARY).blocks) == 2 * 3, "72 by 16 does not go"
+    def counts(**changes):
+        return in_float8(build_model(model_spec(n_kv_heads=4, **changes), VOCABULARY).blocks)
+
+    assert counts(bias=True) == (8, 8)
+    assert counts(d_ff=72) == (6, 8), "72 by 16 does not go"
+    experts = {"feed_forward": "moe", "moe": {"experts": 16, "top_k": 2, "d_ff": 32}}
+    assert counts(**experts) == (4, 4), "routers stay in fp32"
+
+
+def test_a_model_that_has_nothing_for_fp8_is_refused():
+    with pytest.raises(PedigreeError, match=r"precision fp8: none of the 8 linear layers .*multiples of 16: make"):
+        in_float8(build_model(model_spec(d_model=40, d_ff=72), VOCABULARY).blocks)
+
+
+def test_how_many_layers_are_in_fp8_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("llm_core.train.distribution.require_float8", lambda _: None)
+    spec = trainer_spec(tmp_path, model=model_spec(d_ff=72), training={"precision": "fp8"})
+    lines = []
+    spread(build_model(spec.model, VOCABULARY), spec, ALONE, lines.append)
+    assert lines == ["fp8: 6 of 8 linear layers of the blocks (sides that are multiples of 16)"]
 
 
 def test_a_model_learns_in_fp8_as_in_bf16():
@@ -61,7 +80,7 @@ def test_a_model_learns_in_fp8_as_in_bf16():
         torch.manual_seed(0)
         model = build_model(model_spec(), VOCABULARY)
         if precision == "fp8":
-            assert in_float8(model.blocks) == 2 * 4
+            assert in_float8(model.blocks) == (8, 8)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         tokens = torch.arange(8)[:, None] * 7 + torch.arange(33) * 3
         for _ in range(30):

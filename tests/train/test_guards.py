@@ -13,7 +13,8 @@ def judge(guard: StepGuard, loss: float, norm: float = 1.0) -> int:
 
 
 def filled(sigma: float | None = 4.0, window: int = 8) -> StepGuard:
-    guard = StepGuard(GuardsSpec(spike_sigma=sigma, spike_window=window), CPU)
+    spikes = {} if sigma is None else {"spike_sigma": sigma, "spike_window": window}
+    guard = StepGuard(GuardsSpec(**spikes), CPU)
     for number in range(window):
         assert judge(guard, 2.0 + 0.1 * (-1) ** number, 1.0 + 0.1 * (-1) ** number) == GOOD
     return guard
@@ -64,7 +65,7 @@ def test_a_guard_goes_on_from_its_state():
 
 
 def test_what_is_left_out_ends_with_the_spike_and_begins_with_the_run_at_the_earliest():
-    guard = StepGuard(GuardsSpec(spike_sigma=4.0, rollback_steps=3), CPU)
+    guard = StepGuard(GuardsSpec(spike_sigma=4.0, spike_action="rollback", rollback_steps=3), CPU)
     assert guard.leave_out(10) == 7
     assert [step for step in range(14) if guard.is_left_out(step)] == [8, 9, 10]
     assert guard.leave_out(2) == 0

@@ -202,6 +202,17 @@ def spoil(monkeypatch, how, when):
     monkeypatch.setattr(loop, "build_model", spoiled)
 
 
+def test_weights_that_are_not_finite_are_no_final_ones(tmp_path, monkeypatch):
+    whole = loop.full_weights
+    monkeypatch.setattr(
+        loop, "full_weights", lambda *arguments, **options: {n: w / 0 for n, w in whole(*arguments, **options).items()}
+    )
+    spec = trainer_spec(tmp_path, steps=2)
+    with pytest.raises(PedigreeError, match=r"final: not written, since embedding\.weight holds .*newest folder in"):
+        run(spec)
+    assert not (spec.work / "final").exists()
+
+
 @pytest.mark.parametrize("how", ["loss", "gradient"])
 def test_a_bad_step_touches_neither_weights_nor_moments_nor_the_step_count(tmp_path, monkeypatch, how):
     spoil(monkeypatch, how, {3, 4})
@@ -314,14 +325,3 @@ def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
     spec.work.mkdir(parents=True)
     world = World(0, 1, torch.device("cuda", 0))
     assert loop.train(spec, world, StopRequest(), lambda line: None).step == 6
-
-
-def test_where_the_gpu_is_full_the_message_says_what_to_turn_down(tmp_path, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total …")
-
-    monkeypatch.setattr(loop, "_accumulate", full)
-    with pytest.raises(PedigreeError, match=r"memory is full .*micro_batch 8 → 4.*activation_checkpointing to full"):
-        run(trainer_spec(tmp_path))
-    with pytest.raises(PedigreeError, match=r"full \(CUDA out of memory\): use more ranks"):
-        run(trainer_spec(tmp_path, micro_batch=1, activation_checkpointing="full"))

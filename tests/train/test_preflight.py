@@ -195,6 +195,8 @@ def test_fp8_and_backends_that_are_not_there_are_refused(
     preflight(fp8)
     with pytest.raises(PedigreeError, match=r"attention_backend: sdpa has no attention_softcap"):
         preflight(changed(one_billion, model={"attention_softcap": 50.0}, compute={"attention_backend": "sdpa"}))
+    with pytest.raises(PedigreeError, match="precision fp8: none of the 64 linear layers"):
+        preflight(changed(fp8, model={"d_model": 1992, "n_heads": 12, "n_kv_heads": 12, "d_ff": 5400}))
     monkeypatch.setattr(module, "hardware_of", lambda _: Hardware("CPU with 4 cores", 1, 10**12, None))
     with pytest.raises(PedigreeError, match="precision fp8: CPU with 4 cores multiplies no 8-bit floats"):
         preflight(changed(fp8, compute={"target": "local"}))

@@ -282,6 +282,7 @@ def test_the_figures_of_a_run():
         "final_loss": pytest.approx((1.1 + 1.0) / 2),
         "final_validation_loss": 1.5,
         "skipped_steps": 1,
+        "left_out_steps": 0,
         "tokens_per_second": 5.0,
         "seconds_training": 80.0,
     }
@@ -314,6 +315,7 @@ GOOD = {
         ({"final_loss": None}, {"loss_finite", "loss_fell"}),
         ({"final_validation_loss": None}, {"loss_finite", "loss_fell"}),
         ({"skipped_steps": 2}, {"bad_steps"}),
+        ({"skipped_steps": 9, "left_out_steps": 8}, set()),
         ({"tokens": 900}, {"all_tokens_seen"}),
     ],
 )

@@ -10,17 +10,21 @@ from llm_core.experiment.model import ModelSpec
 
 class Sinusoidal(nn.Module):
     """Sines and cosines of geometric wavelengths up to 10,000 · 2π (Vaswani et al., 2017): channel 2i is
-    sin(position · 10000^(-2i/D)), channel 2i + 1 the cosine of the same. They have no weights."""
+    sin(position · 10000^(-2i/D)), channel 2i + 1 the cosine of the same. They have no weights.
+
+    All are scaled to the size that embeddings begin with: several times as large, they would drown the tokens.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.width = spec.d_model
+        self.amplitude = 2**0.5 * spec.init_std * spec.embedding_scale  # a sine's root mean square is 1 / √2
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions of any shape (…) → (…, D) in fp32."""
         channels = torch.arange(0, self.width, 2, device=positions.device, dtype=torch.float32)
         angles = positions[..., None].float() * torch.exp(channels * (-math.log(10_000.0) / self.width))
-        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., : self.width]
+        return self.amplitude * torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., : self.width]
 
 
 class Learned(nn.Module):

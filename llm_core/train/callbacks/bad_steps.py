@@ -5,12 +5,14 @@ from typing import Any
 from llm_core.errors import PedigreeError
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.callbacks.lines import WritesLines
-from llm_core.train.guards import GRADIENT_SPIKE, LEFT_OUT, LOSS_SPIKE, REASONS, RollBackError
+from llm_core.train.guards import GRADIENT_SPIKE, LOSS_SPIKE, REASONS, RollBackError
+from llm_core.train.metrics import LEFT_OUT_REASON
 from llm_core.train.spec import BAD_BATCHES
 from llm_core.train.suspects import WORST, documents_of, how_to_ask, in_words, sequence_losses
 
 RUNTIME_ONLY = True
 
+MAX_BAD_STEPS, MAX_ROLLBACKS = "training.max_bad_steps", "training.guards.max_rollbacks"
 _SPIKES = {REASONS[LOSS_SPIKE], REASONS[GRADIENT_SPIKE]}
 
 
@@ -58,7 +60,7 @@ class BadSteps(Callback):
 
     def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
         """Look at one step. Raises ``PedigreeError`` or ``RollBackError``."""
-        if not figures["skipped"] or figures["reason"] == REASONS[LEFT_OUT]:
+        if not figures["skipped"] or figures["reason"] == LEFT_OUT_REASON:
             return
         training, reason = run.spec.training, figures["reason"]
         guards = training.guards
@@ -67,13 +69,20 @@ class BadSteps(Callback):
         if back and run.guard.rollbacks >= guards.max_rollbacks:
             raise PedigreeError(
                 f"step {figures['step']}: {reason}, and the run went back {run.guard.rollbacks} times already "
-                f"(training.guards.max_rollbacks); lower training.optimizer.lr, or raise spike_sigma. {told}"
+                f"({MAX_ROLLBACKS}). {_how_to_go_on(MAX_ROLLBACKS, 'spike_sigma')}. {told}"
             )
         if back:
             raise RollBackError(figures["step"])
         if run.progress.bad_in_a_row >= training.max_bad_steps:
             raise PedigreeError(
                 f"step {figures['step']}: {run.progress.bad_in_a_row} steps in a row were skipped "
-                f"(training.max_bad_steps), this one since {reason}; lower training.optimizer.lr or lengthen the "
-                f"warm-up. {told}"
+                f"({MAX_BAD_STEPS}), this one since {reason}. {_how_to_go_on(MAX_BAD_STEPS, 'warm-up')}. {told}"
             )
+
+
+def _how_to_go_on(bound: str, other: str) -> str:
+    """What may be changed of a run that was stopped by ``bound``, and what makes it another one."""
+    return (
+        f"To go on from the last checkpoint, raise {bound}; another training.optimizer.lr or {other} makes another "
+        "run, from the start"
+    )

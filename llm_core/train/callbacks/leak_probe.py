@@ -3,7 +3,8 @@
 from llm_core.errors import PedigreeError
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.prefetch import Ready
-from llm_core.train.probe import Leak, find_leak, shifted_wrongly
+from llm_core.train.probe import NotFiniteError, find_leak, shifted_wrongly
+from llm_core.train.spec import CHECKPOINTS
 from llm_core.train.suspects import documents_of, how_to_ask, in_words
 
 RUNTIME_ONLY = True
@@ -17,47 +18,62 @@ class LeakProbe(Callback):
 
     def before_step(self, run: Run, batch: Ready) -> None:
         """Raises ``PedigreeError`` on every rank when one finds a leak."""
-        spec = run.spec
-        batch_BT = batch.inputs_BT, batch.targets_BT, batch.document_ids_BT
         length = batch.inputs_BT.shape[1]
         if length == self._length:
             return
         self._length = length
-        wrong = shifted_wrongly(*batch_BT)
-        leak = None
-        if wrong is None:
-            leak = find_leak(
-                run.model,
-                *batch_BT,
-                vocab_size=spec.vocab_size,
-                document_mask=spec.model.document_mask,
-                precision=spec.training.precision,
-                routed=any(layer.feed_forward == "moe" for layer in spec.model.layers),
-                micro_batch=min(spec.micro_batch * spec.training.sequence_length // length, len(batch.inputs_BT)),
-            )
-        texts = run.world.gathered(_told(run, batch, wrong, leak))
-        for text in texts:
+        for text in run.world.gathered(_told(run, batch)):
             if text:
                 raise PedigreeError(text)
 
 
-def _told(run: Run, batch: Ready, wrong: tuple[int, int] | None, leak: Leak | None) -> str | None:
+def _told(run: Run, batch: Ready) -> str | None:
     """What is wrong, in words."""
-    if wrong is None and leak is None:
+    found = _problem(run, batch)
+    if found is None:
         return None
-    row, place = wrong if wrong is not None else (leak.row, leak.reader) if leak is not None else (0, 0)
+    row, problem = found
     sequence = row * run.world.size + run.world.rank
-    where = f"step {batch.step + 1}, sequence {sequence} of the batch (row {row} of rank {run.world.rank})"
     pieces = documents_of(run.data.train, batch.step, [sequence])
-    read = f"It read {in_words(pieces[:8])}{how_to_ask(run.spec, batch.step + 1)}"
-    if leak is None:
-        return (
-            f"{where}: the target of position {place} is not the token that follows it: the loader shifts targets "
-            f"wrongly, and no step was made. {read}"
-        )
-    first, last = leak.changed
     return (
-        f"{where}: position {place} sees {leak.what}: with other tokens at positions {first} to {last}, its state "
-        f"changed by {leak.size:.1%}. The mask or a mixer leaks, and no step was made "
-        f"(training.guards.leak_probe). {read}"
+        f"step {batch.step + 1}, sequence {sequence} of the batch (row {row} of rank {run.world.rank}): {problem}. "
+        f"It read {in_words(pieces[:8])}{how_to_ask(run.spec, batch.step + 1)}"
+    )
+
+
+def _problem(run: Run, batch: Ready) -> tuple[int, str] | None:
+    """The row with the worst that is wrong, and what it is."""
+    spec = run.spec
+    batch_BT = batch.inputs_BT, batch.targets_BT, batch.document_ids_BT
+    wrong = shifted_wrongly(*batch_BT)
+    rows = min(spec.micro_batch * spec.training.sequence_length // batch.inputs_BT.shape[1], len(batch.inputs_BT))
+    try:
+        # Whatever this rank knows already: under FSDP2, the others wait for its passes.
+        leak = find_leak(
+            run.model,
+            *batch_BT,
+            vocab_size=spec.vocab_size,
+            document_mask=spec.model.document_mask,
+            precision=spec.training.precision,
+            routed=any(layer.feed_forward == "moe" for layer in spec.model.layers),
+            micro_batch=rows,
+        )
+    except NotFiniteError as error:
+        return error.row, (
+            f"the state of position {error.position} is not finite: the weights are not, or are so large that sums "
+            f"overflow, and the step was not made (training.guards.leak_probe). Remove the newest folder in "
+            f"{spec.work / CHECKPOINTS}: training goes on from the one before; where there is none, look at "
+            "training.optimizer.lr and model.init_std"
+        )
+    if wrong is not None:
+        return wrong[0], (
+            f"the target of position {wrong[1]} is not the token that follows it: the loader shifts targets wrongly, "
+            "and no step was made"
+        )
+    if leak is None:
+        return None
+    first, last = leak.changed
+    return leak.row, (
+        f"position {leak.reader} sees {leak.what}: with other tokens at positions {first} to {last}, its state changed "
+        f"by {leak.size:.1%}. The mask or a mixer leaks, and no step was made (training.guards.leak_probe)"
     )

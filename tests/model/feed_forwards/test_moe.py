@@ -116,7 +116,7 @@ def test_the_objective_has_the_balancing_loss_and_the_cross_entropy_has_not() ->
 
 
 def test_biases_move_against_the_load_of_all_micro_batches_and_ranks() -> None:
-    mixture = {"experts": 4, "top_k": 1, "d_ff": 8, "bias_rate": 0.25, "balance_loss": 0.0}
+    mixture = {"experts": 4, "top_k": 1, "normalise": False, "d_ff": 8, "bias_rate": 0.25, "balance_loss": 0.0}
     built = model(spec(pattern=({}, {"feed_forward": "moe"}), moe=mixture))
     mixed = built.blocks[1].feed_forward
     assert mixed.selection_bias.tolist() == [0.0] * 4

@@ -4,10 +4,12 @@ import math
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.tokens.loader import open_loader
 from llm_core.train.spec import BAD_BATCHES
+from llm_core.train.stage import checks, training_stats
 from tests.train.planted import plant
 from tests.train.runs import checkpoint_steps, records, run, trainer_spec, weights, write_shards
 from tests.train.test_loop import StopAfter
@@ -136,6 +138,47 @@ def test_a_run_that_goes_back_too_often_ends(share_shards, monkeypatch):
     plant(monkeypatch, spec, {11: 100.0, 18: 100.0})
     with pytest.raises(PedigreeError, match=r"step 18: .* went back 1 times already .*max_rollbacks.*bad_batches"):
         run(spec)
+
+
+@pytest.mark.parametrize(
+    ("factors", "before", "after"),
+    [
+        ({9: math.nan, 10: math.nan, 11: math.nan}, {"max_bad_steps": 2}, {"max_bad_steps": 9}),
+        ({11: 100.0, 18: 100.0}, {"max_rollbacks": 1}, {"max_rollbacks": 9}),
+    ],
+    ids=["bad steps", "rollbacks"],
+)
+def test_a_run_that_a_bound_stopped_goes_on_when_it_is_raised(share_shards, monkeypatch, factors, before, after):
+    def training(bound):
+        guards = BACK["guards"].model_copy(update=bound) if "max_rollbacks" in bound else GuardsSpec()
+        return {"guards": guards, **({} if "max_rollbacks" in bound else bound)}
+
+    straight, stopped = (
+        share_shards(name, training=training(bound)) for name, bound in (("straight", after), ("stopped", before))
+    )
+    plant(monkeypatch, straight, factors)
+    run(straight)
+    with pytest.raises(
+        PedigreeError, match=rf"To go on from the last checkpoint, raise training\.\S*{next(iter(after))};"
+    ):
+        run(stopped)
+    lines = []
+    assert run(share_shards("stopped", training=training(after)), log=lines.append).step == 24
+    assert any(line.startswith("resuming after step") for line in lines)
+    assert weights(stopped) == weights(straight)
+
+
+def test_what_a_rollback_leaves_out_is_not_bad(share_shards, monkeypatch):
+    spec = share_shards("back", training=BACK)
+    plant(monkeypatch, spec, {15: 100.0, 20: math.nan})
+    run(spec)
+    stats = {**training_stats(records(spec)), "planned_tokens": 24 * 256}
+    assert (stats["skipped_steps"], stats["left_out_steps"]) == (4, 3)
+    found = {check.name: check for check in checks(stats, ChecksSpec(max_bad_step_share=0.05))}
+    assert found["bad_steps"].passed
+    assert found["bad_steps"].value == 1 / 24
+    assert found["bad_steps"].message.startswith("1 of 24 steps were skipped as bad, and 3 were left out after spikes")
+    assert found["all_tokens_seen"].message == "6,144 of 6,144 tokens, but for 3 batches that were left out"
 
 
 def test_the_message_about_too_many_bad_steps_leads_to_the_documents(share_shards, monkeypatch):

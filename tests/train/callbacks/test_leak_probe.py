@@ -6,6 +6,7 @@ from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.training import SequencePhase
 from llm_core.tokens.loader import Batch, Loader, open_loader
 from llm_core.train import loop, probe
+from llm_core.train.fp8 import in_float8
 from llm_core.train.probe import find_leak, shifted_wrongly
 from tests.train.runs import model_spec, records, run, trainer_spec
 
@@ -111,6 +112,44 @@ def test_with_experts_a_leak_counts_where_every_change_shows_one(tmp_path, monke
     look_ahead(monkeypatch, 1)
     with pytest.raises(PedigreeError, match="sees later tokens"):
         run(trainer_spec(tmp_path, 2, model=model))
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_what_8_bits_round_is_no_leak(leaks):
+    """Large matrices, and a token that is far larger than others: its presence moves the scale of all."""
+    torch.manual_seed(1)
+    spec = model_spec(d_model=128, n_layers=8, d_ff=352, qk_norm=True, document_mask=True)
+    model = loop.build_model(spec, 300)
+    model.embedding.weight.data[7] *= 30
+    for matrix in (parameter.data for parameter in model.blocks.parameters() if parameter.ndim == 2):
+        matrix *= 8
+    in_float8(model.blocks)
+    forwards = [vars(module).get("forward") for module in model.modules()]
+    if leaks:
+        model.register_forward_pre_hook(lambda _, inputs: (*inputs[:2], inputs[2] * 0))
+    tokens_BT = torch.randint(1, 300, (4, 64))
+    batch = tokens_BT, tokens_BT.roll(-1, 1), (torch.arange(64) // 16).expand(4, -1)
+    found = find_leak(model, *batch, vocab_size=300, document_mask=True, precision="fp8", micro_batch=4)
+    assert (found is not None) == leaks
+    assert [vars(module).get("forward") for module in model.modules()] == forwards
+
+
+@pytest.mark.parametrize("packing", ["concat", "pad"])
+def test_weights_that_are_not_finite_are_told_as_such(tmp_path, monkeypatch, packing):
+    build = loop.build_model
+
+    def broken(*arguments, **options):
+        model = build(*arguments, **options)
+        torch.nn.init.constant_(model.blocks[1].mixer_norm.weight, torch.nan)
+        return model
+
+    monkeypatch.setattr(loop, "build_model", broken)
+    spec = trainer_spec(tmp_path, model=MASKED, training={"packing": packing})
+    with pytest.raises(
+        PedigreeError, match=r"step 1, sequence \d .*: the state of position 0 is not finite: the weights"
+    ):
+        run(spec)
+    assert records(spec) == []
 
 
 @pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
