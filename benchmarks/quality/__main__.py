@@ -14,9 +14,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.quality.runs import Outcome, Run, carry_out, code_digest
-from benchmarks.quality.speed import tokens_per_second
-from benchmarks.quality.table import BASELINE, fraction_table, paint, rate_table, table
+from benchmarks.quality.runs import BASELINE, Outcome, Run, carry_out, code_digest
+from benchmarks.quality.speed import speeds
+from benchmarks.quality.table import fraction_table, paint, rate_table, table
 from llm_core.errors import PedigreeError
 from llm_core.experiment.training import ProxySpec, TrainingSpec
 from llm_core.model.accounting import parameter_count
@@ -53,10 +53,10 @@ def main() -> None:
     home = pedigree_home() / "quality" / code_digest()
 
     first = {name: Run(name, proxies.variant(name), proxies.variant_training(name), seeds[0]) for name in wanted}
-    speeds = tokens_per_second(first, shards, vocab_size, options.rounds, home)
+    measured = speeds(first, shards, vocab_size, options.rounds, home)
     ideas = [name for name in wanted if name != BEST]
     # In fiftieths: an idea as fast as the baseline, as far as can be told, has no run of its own in equal time.
-    shares = {name: round(50 * speeds[name] / speeds[BASELINE]) / 50 for name in wanted}
+    shares = {name: round(50 * measured[name].share) / 50 for name in wanted}
     whole = [of_share(proxies, name, seed, 1.0) for seed in seeds for name in ideas]
     timed = [of_share(proxies, name, seed, shares[name]) for seed in seeds for name in ideas]
     best = {
@@ -72,7 +72,7 @@ def main() -> None:
     outcomes = dict(zip(planned, carry_out(planned, shards, home, vocab_size, options.jobs), strict=True))
     tokens, time = ([outcomes[run] for run in runs] for runs in (whole, timed))
     parameters = {name: parameter_count(run.model, vocab_size).total for name, run in first.items()}
-    lines = table(ideas, tokens, time, speeds, parameters, bytes_per_token)
+    lines = table(ideas, tokens, time, measured, parameters, bytes_per_token)
     if best:
         reached = {fraction: [outcomes[run] for run in runs] for fraction, runs in best.items()}
         baseline = [outcome for outcome in tokens if outcome.run.name == BASELINE]

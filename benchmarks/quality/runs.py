@@ -19,6 +19,8 @@ from llm_core.store.home import PROJECT
 from llm_core.train.metrics import METRICS, read_metrics
 from llm_core.train.spec import SUMMARY, TrainerSpec
 
+BASELINE = "baseline"
+
 
 def code_digest() -> str:
     """What the trainer's code is, whatever an idea uses of it: runs of other code are not found again."""

@@ -5,8 +5,9 @@ import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.quality.runs import Run, train
+from benchmarks.quality.runs import BASELINE, Run, train
 from llm_core.train.metrics import METRICS, read_metrics
 
 STEPS = 24
@@ -14,22 +15,29 @@ SKIPPED = 6
 """Steps at the start that are not counted."""
 
 
-def tokens_per_second(
-    runs: Mapping[str, Run], shards: Path, vocab_size: int, rounds: int, home: Path
-) -> dict[str, float]:
-    """Name → median over ``rounds`` of tokens per second on one thread, without validation. Kept in ``home``."""
+class Speed(NamedTuple):
+    """``tokens``: a second, on one thread, without validation. ``share``: of what the baseline did in the same round."""
+
+    tokens: float
+    share: float
+
+
+def speeds(runs: Mapping[str, Run], shards: Path, vocab_size: int, rounds: int, home: Path) -> dict[str, Speed]:
+    """Medians over ``rounds``, by name. Kept in ``home``."""
     kept = home / "speed.json"
-    found: dict[str, list[float]] = json.loads(kept.read_bytes()) if kept.exists() else {}
+    found: dict[str, list[tuple[float, float]]] = json.loads(kept.read_bytes()) if kept.exists() else {}
     missing = {name: run for name, run in runs.items() if len(found.get(name, [])) < rounds}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds if missing else 0):
-            # The baseline runs again beside ideas that were added later: only ratios of one time are worth something.
-            for name, run in (missing | {"baseline": runs["baseline"]}).items():
-                found.setdefault(name, []).append(measured(run, shards, vocab_size, Path(folder) / str(turn)))
-                print(f"round {turn + 1}: {name}: {found[name][-1]:,.0f} tokens a second", flush=True)
+            # Beside ideas that were added later the baseline runs again: only ratios of one time are worth something.
+            turns = {BASELINE: runs[BASELINE], **missing}
+            now = {name: measured(run, shards, vocab_size, Path(folder) / str(turn)) for name, run in turns.items()}
+            for name in missing:
+                found.setdefault(name, []).append((now[name], now[name] / now[BASELINE]))
+            print(f"round {turn + 1}: " + ", ".join(f"{name} {speed:,.0f}" for name, speed in now.items()), flush=True)
     home.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(found))
-    return {name: statistics.median(found[name]) for name in runs}
+    return {name: Speed(*map(statistics.median, zip(*found[name], strict=True))) for name in runs}
 
 
 def measured(run: Run, shards: Path, vocab_size: int, home: Path) -> float:

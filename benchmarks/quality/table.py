@@ -5,10 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.quality.runs import Outcome
+from benchmarks.quality.runs import BASELINE, Outcome
+from benchmarks.quality.speed import Speed
 from llm_core.report.style import BLUE, ROSE
-
-BASELINE = "baseline"
 
 
 def bits(outcome: Outcome, bytes_per_token: float) -> float:
@@ -38,7 +37,7 @@ def table(
     names: Sequence[str],
     tokens: Sequence[Outcome],
     time: Sequence[Outcome],
-    speeds: Mapping[str, float],
+    speeds: Mapping[str, Speed],
     parameters: Mapping[str, int],
     bytes_per_token: float,
 ) -> list[str]:
@@ -53,7 +52,7 @@ def table(
         cells = [
             name,
             f"{parameters[name] / 1e6:.2f}M",
-            f"{speeds[name]:,.0f} ({speeds[name] / speeds[BASELINE]:.2f}×)",
+            f"{speeds[name].tokens:,.0f} ({speeds[name].share:.2f}×)",
         ]
         memory = max(outcome.memory for outcome in tokens if outcome.run.name == name)
         cells.append(f"{memory / 1e6:,.0f} MB")
