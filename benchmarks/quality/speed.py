@@ -16,7 +16,7 @@ SKIPPED = 6
 
 
 class Speed(NamedTuple):
-    """``tokens``: a second, on one thread, without validation. ``share``: of what the baseline did in the same round."""
+    """``tokens``: a second, on one thread, without validation. ``share``: of the baseline's in the same round."""
 
     tokens: float
     share: float
