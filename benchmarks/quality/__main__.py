@@ -28,7 +28,7 @@ from pipelines.session import Session, open_session
 FOLDER = Path(__file__).parent
 COMMAND = "python -m benchmarks.quality"
 BEST = "best"
-FRACTIONS = (0.4, 0.5, 0.6, 0.75)
+FRACTIONS = (0.4, 0.5, 0.6)
 RATES = {BASELINE: (5e-4, 1e-3, 2e-3, 4e-3), "muon": (4e-3, 8e-3, 1.6e-2)}
 """Learning rates of the two optimisers that are compared on one seed, to show that neither has a bad one."""
 
