@@ -77,14 +77,14 @@ def fraction_table(
     return [*lines, f"| baseline, 100% | {baseline[0].run.training.tokens:,} | {there:.4f} | |"]
 
 
-def rate_table(tried: Mapping[str, Mapping[float, Outcome]], bytes_per_token: float) -> list[str]:
-    """Bits per byte of every optimiser at every rate it was tried at."""
-    rates = sorted({rate for grid in tried.values() for rate in grid})
-    lines = [f"| bits/byte at | {' | '.join(f'{rate:g}' for rate in rates)} |", f"|---{'|---' * len(rates)}|"]
-    for name, grid in tried.items():
-        cells = [f"{bits(grid[rate], bytes_per_token):.4f}" if rate in grid else "" for rate in rates]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+def rate_table(tried: Mapping[float, Outcome], bytes_per_token: float) -> list[str]:
+    """Bits per byte at every learning rate."""
+    losses = (f"{bits(outcome, bytes_per_token):.4f}" for outcome in tried.values())
+    return [
+        f"| learning rate | {' | '.join(f'{rate:g}' for rate in tried)} |",
+        f"|---{'|---' * len(tried)}|",
+        f"| bits/byte | {' | '.join(losses)} |",
+    ]
 
 
 def paint(axes: Any, names: Sequence[str], time: Sequence[Outcome], bytes_per_token: float) -> None:
