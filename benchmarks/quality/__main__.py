@@ -131,10 +131,10 @@ def page(lines: Sequence[str], proxies: ProxySpec, seeds: Sequence[int], tokens:
 {model.n_layers} layers of {model.d_model} on `webmix_cc`, {training.tokens:,} tokens in {training.steps} steps,
 {len(seeds)} seeds (a seed changes the first weights and the order of the data). Figures are mean ± standard deviation
 over seeds; differences from the baseline are over the same seeds, ± their standard error. A difference within two of
-these is noise; a large spread is a run that had a spike early and stayed on a plateau for hundreds of steps. What an idea
-alone is stands in `benchmarks/quality/base.yaml`. The baseline's learning rate is the best of a grid (below), and ideas
-have it too, but for Muon, which has four times as much. Memory is the peak of the whole process. `{COMMAND} --write
-docs/results/quality.md`; the runs on equal tokens took {spent / 60:.0f} minutes of one thread.
+these is noise; a large spread is a run that had a spike early and stayed on a plateau for hundreds of steps. What an
+idea alone is stands in `benchmarks/quality/base.yaml`. The baseline's learning rate is the best of a grid (below), and
+ideas have it too, but for Muon, which has four times as much. Memory is the peak of the whole process. `{COMMAND}
+--write docs/results/quality.md`; the runs on equal tokens took {spent / 60:.0f} minutes of one thread.
 
 {chr(10).join(lines)}
 
