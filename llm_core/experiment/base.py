@@ -26,7 +26,8 @@ def message(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         return "there is no such key; look for a typing error"
     text = problem["msg"].removeprefix("Value error, ")
-    return text if isinstance(problem["input"], dict) else f"{text} (it is {problem['input']!r})"
+    whole = isinstance(problem["input"], dict) or problem["type"] == "json_invalid"
+    return text if whole else f"{text} (it is {problem['input']!r})"
 
 
 def told(error: ValidationError, section: str = "") -> str:

@@ -85,7 +85,7 @@ def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongCon
         if getattr(longer, name) is not None:
             _check_reach(model, stretched, name)
     if longer.rope_scaling is not None:
-        _check_factor(model, longer.rope_scaling, before, length)
+        _check_factor(model, longer.rope_scaling, before, length, longer.rope_theta is not None)
 
 
 def _check_reach(model: ModelSpec, stretched: ModelSpec, name: str) -> None:
@@ -103,7 +103,7 @@ def _check_reach(model: ModelSpec, stretched: ModelSpec, name: str) -> None:
         )
 
 
-def _check_factor(model: ModelSpec, scaling: RopeScaling, before: int, length: int) -> None:
+def _check_factor(model: ModelSpec, scaling: RopeScaling, before: int, length: int, rebased: bool) -> None:
     """``ValueError`` for a scaling from another length than the full run's, or to less than ``length``."""
     original = scaling.original_length
     if model.rope_scaling is None:  # or else this takes its place, and begins where that began
@@ -113,7 +113,8 @@ def _check_factor(model: ModelSpec, scaling: RopeScaling, before: int, length: i
                 f"(training.sequence_length): make it {before}"
             )
         original = before
-    if scaling.factor * original < length:
+    # llama3's factor is not the ratio of lengths, and with another base as well the factor is only a part.
+    if not rebased and scaling.kind != "llama3" and scaling.factor * original < length:
         raise ValueError(
             f"long_context.rope_scaling.factor {scaling.factor}: {original} tokens become {scaling.factor * original:g}"
             f", and a sequence has {length} (long_context.training.sequence_length): make it "

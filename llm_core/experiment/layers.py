@@ -99,11 +99,6 @@ class MoESpec(Spec):
     def _fits(self) -> "MoESpec":
         if self.top_k > self.experts:
             raise ValueError(f"top_k {self.top_k} is more than experts {self.experts}")
-        if self.top_k == 1 and self.normalise:
-            raise ValueError(
-                "top_k 1: normalised, the weight of a single expert is always 1, and the router learns nothing from "
-                "the loss: say normalise: false"
-            )
         return self
 
 

@@ -33,6 +33,11 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
         raise ValueError(
             f"{place}training.superposition: does not go with {place}model.multi_token, which predicts single tokens"
         )
+    if model.moe is not None and model.moe.top_k == 1 and model.moe.normalise:
+        raise ValueError(
+            f"{place}model.moe.top_k 1: normalised, the weight of a single expert is always 1, and the router learns "
+            "nothing from the loss: say normalise: false"
+        )
     if model.multi_token is not None and model.multi_token.depth >= length:
         raise ValueError(
             f"{place}model.multi_token.depth {model.multi_token.depth}: a sequence has {length} tokens "

@@ -5,6 +5,7 @@ from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
+from tests.model.shapes import spec
 
 TEXT = """
 name: a
@@ -71,3 +72,9 @@ def test_nor_do_bags_go_with_multi_token_prediction_on_longer_sequences(tmp_path
         PedigreeError, match=r"long_context\.training\.superposition: does not go with long_context\.model"
     ):
         load(tmp_path, "multi_token: {depth: 1}", more=f"long_context: {{training: {longer}}}")
+
+
+def test_a_single_expert_with_normalised_weights_is_described_but_not_trained() -> None:
+    model = spec(feed_forward="moe", moe={"experts": 4, "top_k": 1, "d_ff": 8})
+    with pytest.raises(ValueError, match=r"model\.moe\.top_k 1: .* say normalise: false"):
+        check_lengths(model, TrainingSpec(sequence_length=64, batch_tokens=256, tokens=4096))

@@ -38,7 +38,6 @@ NTK = {"kind": "ntk", "factor": 2.0, "original_length": 16}
             {"preset": "tiny_mixattention", "n_layers": 8, "mixer": "liv", "liv": {}},
             r"leave it out, or a preset's pattern by pattern: \[\]",
         ),
-        ({"feed_forward": "moe", "moe": {"experts": 4, "top_k": 1, "d_ff": 8}}, "top_k 1: .* say normalise: false"),
         ({"pattern": ({"times": True}, {})}, r"pattern\[0\]: times must be a whole number"),
         ({"pattern": ({"n_heads": 6}, {})}, "layer 0: d_model 32 is not a multiple of n_heads 6; or give head_dim"),
         ({"n_heads": 64}, "d_model 32 is not a multiple of n_heads 64"),
