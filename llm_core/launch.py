@@ -21,8 +21,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from llm_core.errors import PedigreeError
-
-RUNTIME_ONLY = True
+from llm_core.runtime_only import runtime_only
 
 LIFELINE = "PEDIGREE_LIFELINE"
 MARK = "PEDIGREE_LAUNCH"
@@ -34,6 +33,7 @@ _KILL_SECONDS = 30.0
 """How long the kernel may take to end a killed process (one that waits for a device can't end at once)."""
 
 
+@runtime_only("starts and ends processes, which check their own code")
 def run_group(
     command: Sequence[str],
     *,

@@ -7,8 +7,12 @@ from typing import Any
 from llm_core.errors import PedigreeError
 
 
-def load_object(target: str) -> Any:
-    """The object behind ``package.module:name``."""
+def load_object(target: str, followed: str = "") -> Any:  # noqa: ARG001 (for the reader of code)
+    """The object behind ``package.module:name``.
+
+    The code digest follows a literal ``target``. Where it is put together when the program runs, ``followed`` says how
+    the digest comes to the same code.
+    """
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
 

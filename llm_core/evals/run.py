@@ -22,8 +22,8 @@ from llm_core.launch import LIFELINE
 class RunSpec:
     """Paths are absolute; ``documents`` and ``questions`` are JSON-lines files; ``eot`` is a token id.
 
-    ``model`` is a folder, and ``architecture`` the specification that it must hold. ``suites`` are the further tasks:
-    name, kind and rows of each (see ``suite_task``).
+    ``model`` is a folder, and ``architecture`` the canonical specification that it must hold. ``suites`` are the further
+    tasks: name, kind and rows of each (see ``suite_task``).
     """
 
     model: str
@@ -38,6 +38,8 @@ class RunSpec:
     report: str
     progress: str
     suites: list[dict[str, str]] = field(default_factory=list)
+    code: dict[str, Any] = field(default_factory=dict)
+    """The claim of the code that the evaluation is planned with."""
 
     def write(self, path: Path) -> None:
         """Write the file that ``main`` reads."""
@@ -57,13 +59,18 @@ def main(path: Path) -> None:
 
     from llm_core.errors import PedigreeError
     from llm_core.evals.lm import PedigreeLM
+    from llm_core.experiment.base import canonical
+    from llm_core.graph.code_claim import CodeClaim
     from llm_core.model.files import load_model, read_info
     from llm_core.tokens.tokenizer import load_tokenizer
     from llm_core.train.threads import threads_per_rank
 
     imported = time.monotonic()
+    claim = CodeClaim.model_validate_json(json.dumps(spec.code))
+    claim.load()
+    claim.check("eval_results")
     found, _ = read_info(Path(spec.model))
-    if found.model_dump(mode="json") != spec.architecture:
+    if canonical(found, absent=True) != spec.architecture:
         raise PedigreeError(f"{spec.model}: holds another model than the experiment describes; make it again")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, _ = load_model(Path(spec.model), device)
@@ -101,6 +108,7 @@ def main(path: Path) -> None:
         "evaluating": round(time.monotonic() - imported, 2),
     }
     report["device"] = device
+    claim.check("eval_results")
     Path(spec.report).write_text(
         json.dumps(report, indent=2, sort_keys=True, default=handle_non_serializable), encoding="utf-8"
     )

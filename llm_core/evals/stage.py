@@ -18,6 +18,7 @@ from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import ratio, row
 from llm_core.evals.suite_rows import asked, suite_rows, suite_stats
 from llm_core.evals.tasks import CONTINUATION, GAIN, HELDOUT, LIKELIHOOD
+from llm_core.experiment.base import canonical
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.suites import SuiteSpec
@@ -54,7 +55,7 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
 
     spec = RunSpec(
         model=str(job.path("model")),
-        architecture=model.model_dump(mode="json"),
+        architecture=canonical(model, absent=True),
         tokenizer=str(job.path(*TOKENIZER)),
         documents=str(job.work / "documents.jsonl"),
         questions=str(job.work / "questions.jsonl"),
@@ -68,6 +69,7 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
             {"name": suite.name, "kind": suite.kind, "rows": str(job.work / f"suite_{suite.name}.jsonl")}
             for suite, _ in suites
         ],
+        code=job.claim.model_dump(mode="json"),
     )
     scores = _run(job, spec, documents, questions, suites)
     texts = [document.text for document in documents]

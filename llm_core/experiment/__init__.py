@@ -1,3 +1,1 @@
 """The typed experiment: one YAML file → one checked object."""
-
-RUNTIME_ONLY = True

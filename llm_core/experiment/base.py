@@ -8,9 +8,6 @@ from pydantic_core import ErrorDetails
 
 from llm_core.registry import Registry
 
-# The code digest stops here: what a specification says reaches an identity by value, not by the code that checks it.
-RUNTIME_ONLY = True
-
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 

@@ -8,9 +8,6 @@ from llm_core.experiment.base import Share, Spec, one_of, outside_identity
 from llm_core.experiment.presets import expanded
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 
-RUNTIME_ONLY = True
-
-
 Kind = Literal["letters", "digits", "punctuation", "symbols", "emoji"]
 
 

@@ -11,8 +11,6 @@ from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 
-RUNTIME_ONLY = True
-
 
 class BranchSpec(Spec):
     """A cooldown from a step of the full run (Hägele et al., 2024): one trunk at the full rate serves many budgets."""

@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, Share, Spec
 
-RUNTIME_ONLY = True
-
 
 class MinHashSpec(Spec):
     """When two documents are near duplicates (Broder, 1997; the parameters of Lee et al., 2022, and FineWeb).

@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 from llm_core.experiment.base import Count, Share, Spec, later
 from llm_core.experiment.suites import SuiteSpec
 
-RUNTIME_ONLY = True
-
 
 class EvaluationSpec(Spec):
     """lm-eval on local tasks: those that are made from the held-out split, and suites of files."""

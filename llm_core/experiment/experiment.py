@@ -16,8 +16,6 @@ from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import ProxySpec, TrainingSpec
 
-RUNTIME_ONLY = True
-
 DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 LONG_CONTEXT = "long_context."
 

@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, Spec, outside_identity
 
-RUNTIME_ONLY = True
-
 Positive = Annotated[float, Field(gt=0)]
 
 

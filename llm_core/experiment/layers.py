@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 from llm_core.experiment.base import Spec, one_of
 from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 
-RUNTIME_ONLY = True
-
 Width = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 DropoutShare = Annotated[float, Field(ge=0, lt=1)]

@@ -7,8 +7,6 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import SamplesSpec
 from llm_core.experiment.training import TrainingSpec
 
-RUNTIME_ONLY = True
-
 
 def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> None:
     """``ValueError`` for windows and learned positions that do not go with ``training.sequence_length``, and for bags

@@ -13,8 +13,6 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.base import message
 from llm_core.experiment.experiment import Experiment
 
-RUNTIME_ONLY = True
-
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a repeated key is an error and ``1e-3`` is a number."""

@@ -22,8 +22,6 @@ from llm_core.experiment.layers import (
 from llm_core.experiment.model_presets import MODELS
 from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 
-RUNTIME_ONLY = True
-
 _OF_ALL_LAYERS = tuple(name for name in LayerSpec.model_fields if name not in ("share_kv", "index", "kv_from"))
 _CHANGEABLE = (*_OF_ALL_LAYERS, "share_kv")
 _OF_HEADS = ("n_heads", "n_kv_heads", "head_dim", "position", "rope_theta", "rope_scaling")

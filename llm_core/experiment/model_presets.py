@@ -5,8 +5,6 @@
 
 from typing import Any
 
-RUNTIME_ONLY = True
-
 _LOCAL = {"window": 512}
 
 # Local to global 3:1, and every second local and every second global layer shares keys and values with the one before

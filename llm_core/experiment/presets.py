@@ -2,8 +2,6 @@
 
 from typing import Any
 
-RUNTIME_ONLY = True
-
 # Rae et al., 2021, table A1.
 _GOPHER_REPETITION = {
     "duplicate_paragraphs": {"max": 0.3},

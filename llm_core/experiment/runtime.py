@@ -10,8 +10,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from llm_core.experiment.base import Count, Spec
 
-RUNTIME_ONLY = True
-
 Positive = Annotated[float, Field(gt=0)]
 
 

@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, Share, Spec, outside_identity
 
-RUNTIME_ONLY = True
-
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name that can stand in the names of files."""
 

@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, Spec, outside_identity
 
-RUNTIME_ONLY = True
-
 RESERVED = ("heldout", "continuation", "baseline_unigram", "baseline_xz", "baseline_overlap")
 """Tasks of the held-out split, which stand in the same table."""
 

@@ -12,8 +12,6 @@ from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
 
-RUNTIME_ONLY = True
-
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]

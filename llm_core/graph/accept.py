@@ -8,8 +8,6 @@ from llm_core.errors import PedigreeError
 from llm_core.graph.plan import Planner
 from llm_core.store.store import Alias
 
-RUNTIME_ONLY = True
-
 
 def accept(planner: Planner, name: str, why: str) -> Alias:
     """Let the previous artifact of stage ``name`` serve its new identity, and record who decided so, when and why.

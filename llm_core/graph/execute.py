@@ -21,8 +21,6 @@ from llm_core.store.lease import Lease
 from llm_core.store.manifest import Artifact, CheckRecord, FileRecord, InputRecord, Manifest
 from llm_core.store.store import content_digest
 
-RUNTIME_ONLY = True
-
 PART_COUNTS = ("parts_found", "parts_made")
 """Statistics of every stage that works part by part: how much of the work was there already. No part of the content."""
 
@@ -94,12 +92,26 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     _describe_work(planner, stage, identity, work, by_role)
     started = datetime.now(UTC)
     clock = time.monotonic()
-    job = Job(stage.name, identity, by_role, work, out, runtime, parts=store.parts(stage.kind), code=planner.part_code)
+    claim = planner.claim(stage.name)
+    claim.check(stage.name)
+    job = Job(
+        stage.name,
+        identity,
+        by_role,
+        work,
+        out,
+        runtime,
+        parts=store.parts(stage.kind),
+        claim=claim,
+        part_claim=planner.part_claim,
+    )
     with disk_errors(work):
         stats: dict[str, Any] = load_object(stage.build)(job, **stage.config)
     stats = {**json.loads(json.dumps(stats)), **{f"parts_{name}": count for name, count in job.part_counts.items()}}
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
+    # A trainer looks at its own code; its long run need not fail for an edit that it never saw.
+    claim.check(stage.name, on_disk=not stage.trains)
     seconds = time.monotonic() - clock
     recipe = planner.recipe(stage.name)
     commit, dirty = git_state()

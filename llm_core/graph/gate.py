@@ -5,8 +5,6 @@ from typing import Any
 from llm_core.graph.stage import Check, Stage
 from llm_core.registry import load_object
 
-RUNTIME_ONLY = True
-
 
 def evaluate(stage: Stage, stats: dict[str, Any]) -> list[Check]:
     """The checks of ``stage`` on these statistics, by the bounds that the experiment sets now.

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator
 
 from llm_core.graph.stage import Stage
 
-RUNTIME_ONLY = True
-
 
 class Graph:
     """Stages by name, in an order in which every stage comes after its inputs (declaration order where free)."""

@@ -8,12 +8,11 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.experiment.base import Spec, canonical
+from llm_core.graph.code_claim import CodeClaim, claim
 from llm_core.graph.code_digest import CodeReader, digest_of
-from llm_core.graph.part import PartCode, PartTask
+from llm_core.graph.part import PartTask
 from llm_core.graph.stage import Stage
 from llm_core.registry import load_object
-
-RUNTIME_ONLY = True
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,21 @@ def config(stage: Stage) -> dict[str, Any]:
 
 def code(stage: Stage, reader: CodeReader) -> dict[str, str]:
     """``module:definition`` → digest of all code that the stage's result depends on."""
-    targets = [stage.build, *stage.code, *([stage.externals] if stage.externals else [])]
-    return reader.digests(targets, _named(stage.config))
+    return reader.digests(_targets(stage), _named(stage.config))
 
 
-def part_code(task: PartTask, reader: CodeReader) -> PartCode:
-    """All code that a part depends on."""
-    digests = reader.digests([task.target], _named(task.config))
-    return PartCode(digest_of(digests), reader.packages, reader.stamps(digests))
+def stage_claim(stage: Stage, reader: CodeReader) -> CodeClaim:
+    """What code makes the stage."""
+    return claim(reader, _targets(stage), _named(stage.config))
+
+
+def part_claim(task: PartTask, reader: CodeReader) -> CodeClaim:
+    """What code makes the part."""
+    return claim(reader, [task.target], _named(task.config))
+
+
+def _targets(stage: Stage) -> tuple[str, ...]:
+    return (stage.build, *stage.code, *([stage.externals] if stage.externals else []))
 
 
 def _named(config: Mapping[str, Any]) -> frozenset[str]:

@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.mapping import find_parts, make_parts
-from llm_core.graph.part import InputFile, PartCode, PartTask
+from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.workers import run_tasks
+from llm_core.runtime_only import runtime_only
 from llm_core.store.manifest import Artifact
 from llm_core.store.parts import Part
-
-RUNTIME_ONLY = True
 
 
 def _ignore(*_: Any, **__: Any) -> None:
     pass
 
 
-def _no_code(_: PartTask) -> PartCode:
-    return PartCode()
+def _no_code(_: PartTask) -> CodeClaim:
+    return CodeClaim()
 
 
+@runtime_only("where a stage runs, and who watches")
 @dataclass(frozen=True)
 class Runtime:
     """Where and how a stage runs, and who watches. Nothing here may change a result.
@@ -42,14 +43,16 @@ class Runtime:
     trainer_module: str = "llm_core.train"
 
 
+@runtime_only("hands inputs and parts on as they are")
 @dataclass(frozen=True)
 class Job:
     """One execution of a stage.
 
     ``work`` survives a killed attempt and is private to the identity; ``out`` (inside it) becomes the artifact, and is
     empty at the start unless the stage is resumable. ``parts``: the folder of the part store; by default one inside
-    ``work``. ``code``: the code behind a task. ``part_counts`` counts the parts ``found`` and ``made``,
-    each once, by ``own_parts``: what was asked for so far.
+    ``work``. ``claim``: the code that makes the stage, for processes that work for it; ``part_claim``: the code that
+    makes a part. ``part_counts`` counts the parts ``found`` and ``made``, each once, by ``own_parts``: what was asked
+    for so far.
     """
 
     stage: str
@@ -59,7 +62,8 @@ class Job:
     out: Path
     runtime: Runtime = field(default_factory=Runtime)
     parts: Path | None = None
-    code: Callable[[PartTask], PartCode] = _no_code
+    claim: CodeClaim = field(default_factory=CodeClaim)
+    part_claim: Callable[[PartTask], CodeClaim] = _no_code
     part_counts: Counter[str] = field(default_factory=Counter)
     own_parts: set[Path] = field(default_factory=set)
 
@@ -77,7 +81,7 @@ class Job:
         With ``link``, the files of all parts are put into ``out``, where each part left them. Raises what a task's
         function raises; parts that are finished by then are found by the next attempt.
         """
-        found, pending = find_parts(tasks, self.code, self.parts or self.work / "parts")
+        found, pending = find_parts(tasks, self.part_claim, self.parts or self.work / "parts")
         known = {part.folder for part in found if part is not None} - self.own_parts
         self.part_counts.update(found=len(known), made=len(pending))
         if pending:

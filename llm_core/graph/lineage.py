@@ -9,8 +9,6 @@ from llm_core.errors import PedigreeError
 from llm_core.store.manifest import Artifact, read_manifest
 from llm_core.store.store import Store
 
-RUNTIME_ONLY = True
-
 
 @dataclass(frozen=True)
 class Ancestor:

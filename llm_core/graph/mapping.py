@@ -5,28 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
-from llm_core.graph.code_digest import CodeReader
-from llm_core.graph.identity import part_code
-from llm_core.graph.part import PartCode, PartTask, PartWork
+from llm_core.graph.code_claim import CodeClaim
+from llm_core.graph.part import PartTask, PartWork
 from llm_core.store.digests import stamp
-from llm_core.store.home import PROJECT
 from llm_core.store.parts import Part, PartStore
-
-RUNTIME_ONLY = True
 
 
 @dataclass(frozen=True)
 class KeyedTask:
-    """A task with its key, the code that the key counts, and the folder of its part store: all that a worker needs."""
+    """A task with its key, the claim that the key counts, and the folder of its part store: all that a worker needs."""
 
     task: PartTask
     key: str
-    code: PartCode
+    claim: CodeClaim
     root: Path
 
 
 def find_parts(
-    tasks: Sequence[PartTask], code: Callable[[PartTask], PartCode], root: Path
+    tasks: Sequence[PartTask], claim: Callable[[PartTask], CodeClaim], root: Path
 ) -> tuple[list[Part | None], list[KeyedTask]]:
     """(the part of every task in order, or None; the tasks whose parts are yet to be made)."""
     names = [task.name for task in tasks]
@@ -34,8 +30,8 @@ def find_parts(
         raise ValueError(f"two parts share a name: {next(name for name in names if names.count(name) > 1)}")
     store = PartStore(root)
     store.clear()
-    coded = [(task, code(task)) for task in tasks]
-    keyed = [KeyedTask(task, task.key(own.digest), own, root) for task, own in coded]
+    claimed = [(task, claim(task)) for task in tasks]
+    keyed = [KeyedTask(task, task.key(own.digest), own, root) for task, own in claimed]
     found = [store.find(item.task.name, item.key) for item in keyed]
     return found, [item for item, part in zip(keyed, found, strict=True) if part is None]
 
@@ -54,39 +50,13 @@ def make_part(item: KeyedTask) -> Part:
         for file in task.inputs.values():
             if file.stamp is not None and tuple(stamp(file.path.resolve())) != file.stamp:
                 raise PedigreeError(f"{file.path}: changed while it was read; nothing of it was kept; run again")
-        _check_code(item)
+        item.claim.check(item.task.name, on_disk=True)
+        if task.key(item.claim.digest) != item.key:  # what a specification derives from its fields
+            raise PedigreeError(f"{task.name}: its settings mean something else to this process; run again")
         return store.commit(task.name, item.key, scratch, stats)
     except BaseException:
         store.discard(scratch)
         raise
-
-
-_KNOWN_CODE: dict[tuple[str, str, tuple[tuple[int, ...] | None, ...]], bool] = {}
-
-
-def _check_code(item: KeyedTask) -> None:
-    """Raise where this process may run other code than the key says: a worker imports it later than the plan reads it,
-    and another machine may have another version.
-    """
-    now = tuple(_stamp(path) for path, _ in item.code.files)
-    if now == tuple(known for _, known in item.code.files):
-        return
-    question = (item.task.target, item.code.digest, now)
-    if question not in _KNOWN_CODE:
-        found = part_code(item.task, CodeReader(PROJECT, item.code.packages))
-        _KNOWN_CODE[question] = found.digest == item.code.digest
-    if not _KNOWN_CODE[question]:
-        raise PedigreeError(
-            f"{item.task.name}: the code behind this part is not what it was when the run began (or, on another "
-            "machine, another version); nothing of it was kept; run again"
-        )
-
-
-def _stamp(path: str) -> tuple[int, ...] | None:
-    try:
-        return tuple(stamp(Path(path)))
-    except OSError:
-        return None
 
 
 def make_parts(

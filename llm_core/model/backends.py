@@ -10,8 +10,6 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 
-RUNTIME_ONLY = True
-
 Backend = Literal["auto", "sdpa", "flex", "varlen", "explicit"]
 
 _SMALLEST_FLEX_WIDTH = 16

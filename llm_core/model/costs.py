@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 
-RUNTIME_ONLY = True
-
 
 @dataclass(frozen=True)
 class Cost:

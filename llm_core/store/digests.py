@@ -8,14 +8,14 @@ from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest, xxh3_128
 
+from llm_core.runtime_only import runtime_only
 from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
-
-RUNTIME_ONLY = True
 
 _CHUNK = 1 << 22
 
 
+@runtime_only("a published hash of a file")
 def file_digest(path: Path) -> str:
     """xxh3-128 of a file's content, as 32 hexadecimal digits; reads 4 MiB at a time."""
     digest = xxh3_128()
@@ -25,23 +25,27 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+@runtime_only("a published hash of a file")
 def sha256_digest(path: Path) -> str:
     """SHA-256 of a file's content, as 64 hexadecimal digits: what the Hugging Face Hub calls large files by."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@runtime_only("what the file system says of a file")
 def stamp(path: Path) -> list[int]:
     """What changes whenever a file is written in the ordinary way: size, time of change in ns, inode."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
+@runtime_only("a published hash of a file")
 def source_digest(path: Path) -> str:
     """``file_digest`` of a file outside the store, read only when its stamp is new: plans ask for it every time."""
     return _remembered(path, "sources", file_digest)
 
 
+@runtime_only("a published hash of a file")
 def source_sha256(path: Path) -> str:
     """``sha256_digest`` of a file outside the store, likewise."""
     return _remembered(path, "sources_sha256", sha256_digest)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
+from llm_core.runtime_only import runtime_only
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("words errors")
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden write into an error that says where, and that nothing was committed."""
@@ -32,6 +32,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
+@runtime_only("puts given bytes into a file")
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it, flushed to the disk before the rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+@runtime_only("flushes to the disk")
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)

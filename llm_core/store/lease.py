@@ -14,8 +14,6 @@ from filelock import FileLock, Timeout
 from llm_core.errors import PedigreeError
 from llm_core.store.files import write_atomically
 
-RUNTIME_ONLY = True
-
 POLL_SECONDS = 0.5
 
 

@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.errors import PedigreeError
-
-RUNTIME_ONLY = True
+from llm_core.runtime_only import runtime_only
 
 MANIFEST = "manifest.json"
 
@@ -84,6 +83,7 @@ class Manifest(_Record):
         return bare.model_copy(update={"seal": xxh3_128_hexdigest(bare.model_dump_json().encode())})
 
 
+@runtime_only("what was committed, as its manifest says")
 class Artifact:
     """A committed artifact: its folder and its manifest."""
 

@@ -15,17 +15,17 @@ from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
+from llm_core.runtime_only import runtime_only
 from llm_core.store.digests import file_digest
 from llm_core.store.files import write_atomically
 from llm_core.store.manifest import FileRecord
-
-RUNTIME_ONLY = True
 
 RECORD = "part.json"
 
 _LEFT_BEHIND = 24 * 3600.0
 
 
+@runtime_only("what was committed, as its record says")
 @dataclass(frozen=True)
 class Part:
     """A part that is made: its files (paths relative to ``folder``, and so to the artifact), and its statistics."""
@@ -43,6 +43,7 @@ class Part:
             link_or_copy(self.folder / record.path, target)
 
 
+@runtime_only("gives a file another name")
 def link_or_copy(source: Path, target: Path) -> None:
     """One more name for a file; its copy where the file system has no hard links, or not across here."""
     try:

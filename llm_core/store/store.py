@@ -32,8 +32,6 @@ from llm_core.store.lease import Lease, lease
 from llm_core.store.manifest import MANIFEST, Artifact, FileRecord, Manifest, read_manifest
 from llm_core.store.verify import Verifier
 
-RUNTIME_ONLY = True
-
 
 class Alias(BaseModel):
     """The decision that ``identity`` is served by the artifact ``target``: changed code, same result."""

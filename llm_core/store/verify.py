@@ -8,8 +8,6 @@ from llm_core.store.digests import file_digest, stamp
 from llm_core.store.files import write_atomically
 from llm_core.store.manifest import Artifact
 
-RUNTIME_ONLY = True
-
 
 class Verifier:
     """Compares files to manifests, and remembers in ``folder`` which ones it has hashed, by their stamps."""

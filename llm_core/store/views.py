@@ -17,8 +17,6 @@ from pathlib import Path
 
 import duckdb
 
-RUNTIME_ONLY = True
-
 _MANIFEST = {
     "kind": "VARCHAR",
     "stage": "VARCHAR",

@@ -23,8 +23,6 @@ from llm_core.tokens.parity import HOSTILE, has_disputed, why_not_by_rank
 from llm_core.tokens.patterns import PATTERNS
 from llm_core.tokens.tokenizer import load_tokenizer
 
-RUNTIME_ONLY = True
-
 _AT_ONCE = 16  # texts that a thread is handed
 
 # gigatoken knows this pattern in its published form only.

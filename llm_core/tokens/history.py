@@ -15,8 +15,6 @@ from llm_core.errors import PedigreeError
 from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.tokenizer import load_tokenizer
 
-RUNTIME_ONLY = True
-
 RAW, SHARDS, TOKENIZER = "raw_documents", "token_shards", "tokenizer"
 FILTERS = ("clean_documents", "unique_documents", "decontaminated_documents")
 SPLIT = "pretraining_documents"

@@ -6,8 +6,6 @@ from tokenizers import Tokenizer, models
 from llm_core.tokens.byte_level import ByteLevelBPE, entry_name
 from llm_core.tokens.patterns import PATTERNS
 
-RUNTIME_ONLY = True
-
 
 def why_not_by_rank(bpe: ByteLevelBPE) -> str | None:
     """Why merging by the order of ids may differ from merging by the list of merges; None if it can't.

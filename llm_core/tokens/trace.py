@@ -16,8 +16,6 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.tokens.loader import Loader, open_loader
 from llm_core.tokens.reader import ShardReader
 
-RUNTIME_ONLY = True
-
 _SPLIT = "train"
 
 

@@ -10,8 +10,6 @@ from llm_core.model.accounting import activation_bytes_per_token, layer_costs, l
 from llm_core.model.backends import choose_backend
 from llm_core.train.hardware import Hardware, reshards
 
-RUNTIME_ONLY = True
-
 FP32 = 4
 GB = 1e9
 

@@ -8,8 +8,6 @@ import numpy as np
 from llm_core.tokens.loader import Loader
 from llm_core.tokens.reader import ShardReader
 
-RUNTIME_ONLY = True
-
 CHUNKS, CHUNK_TOKENS = 64, 4096
 """The sample: so many stretches, spread evenly over a source."""
 

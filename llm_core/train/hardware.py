@@ -3,8 +3,6 @@
 import os
 from dataclasses import dataclass
 
-RUNTIME_ONLY = True
-
 PEAK_BF16_FLOPS = {
     "H200 NVL": 835e12,
     "H200": 989e12,

@@ -3,8 +3,6 @@
 import os
 import sys
 
-RUNTIME_ONLY = True
-
 
 def keeping_memory(gpus: int) -> dict[str, str]:
     """The environment of a process that keeps what it frees, in large pages; none where there are GPUs.

@@ -12,8 +12,7 @@ import time
 from types import FrameType
 
 from llm_core.launch import LIFELINE
-
-RUNTIME_ONLY = True
+from llm_core.runtime_only import runtime_only
 
 STOPPED = 75
 """Exit code of a run that was asked to stop and can go on later (``EX_TEMPFAIL``)."""
@@ -24,6 +23,7 @@ _POLL_SECONDS = 0.5
 _STDIN = 0
 
 
+@runtime_only("when a run stops and goes on changes no weights")
 class StopRequest:
     """Why the run should stop, once it should."""
 

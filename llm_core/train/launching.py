@@ -11,13 +11,12 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Runtime
 from llm_core.launch import run_group
+from llm_core.runtime_only import runtime_only
 from llm_core.train.host_memory import keeping_memory
 from llm_core.train.locks import end_holder, held
 from llm_core.train.metrics import METRICS, MetricsFollower
 from llm_core.train.spec import FAILURE, TrainerSpec
 from llm_core.train.threads import threads_per_rank
-
-RUNTIME_ONLY = True
 
 LOG = "trainer.log"
 _ORPHAN_PATIENCE = 30.0
@@ -26,6 +25,7 @@ _STOP_SECONDS = 100
 """The same for a trainer that is told to stop."""
 
 
+@runtime_only("weights do not depend on the number of ranks but for rounding")
 def rank_count(compute: ComputeSpec) -> int:
     """How many processes train: as many as said, or one for each GPU. ``PedigreeError`` when there are too few GPUs."""
     import torch
@@ -50,6 +50,7 @@ def accelerators(log: Callable[[str], None]) -> AbstractContextManager[int]:
     return held(path, lambda owner: log(f"waiting for another training on this machine to end ({owner})"))
 
 
+@runtime_only("starts and watches the trainer, which checks its own code")
 def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
     """Train ``spec`` on ``ranks`` processes of this machine, with live figures to ``runtime``.
 

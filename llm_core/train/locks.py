@@ -12,8 +12,6 @@ from pathlib import Path
 
 from llm_core.errors import PedigreeError
 
-RUNTIME_ONLY = True
-
 _POLL_SECONDS = 0.2
 
 

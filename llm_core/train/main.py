@@ -11,10 +11,7 @@ from llm_core.train.distribution import World, open_world
 from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
 from llm_core.train.loop import train
-from llm_core.train.spec import FAILURE, TrainerSpec, read_spec
-
-# What trains is ``loop.train``; this module starts and stops it.
-RUNTIME_ONLY = True
+from llm_core.train.spec import FAILURE, TrainerSpec, check_code, read_spec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +45,12 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
         if world.is_main:
             print(line, flush=True)
 
+    if spec.code is not None:
+        spec.code.load()
+    check_code(spec)
     steps = spec.training.steps
     done = train(spec, world, stop, log).step
+    check_code(spec)
     if done == steps:
         log(f"finished all {steps} steps")
         return 0

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 import torch
 
 from llm_core.errors import PedigreeError
+from llm_core.runtime_only import runtime_only
 from llm_core.train.distribution import World
 from llm_core.train.spec import TrainerSpec
-
-RUNTIME_ONLY = True
 
 _GB = 1e9
 
 
+@runtime_only("words errors")
 @contextmanager
 def told_of_memory(spec: TrainerSpec, world: World) -> Iterator[None]:
     """Turns torch's ``OutOfMemoryError`` into a ``PedigreeError`` that says what to turn down, and by how much."""

@@ -10,8 +10,6 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 
-RUNTIME_ONLY = True
-
 METRICS = "metrics.jsonl"
 LEFT_OUT_REASON = "left out after a rollback"
 """The ``reason`` of steps that are skipped without being bad themselves."""

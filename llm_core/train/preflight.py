@@ -23,8 +23,6 @@ from llm_core.train.device_memory import (
 from llm_core.train.hardware import Hardware, hardware_of
 from llm_core.train.spec import TrainerSpec
 
-RUNTIME_ONLY = True
-
 SHUTDOWN_SECONDS = 100
 
 

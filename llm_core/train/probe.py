@@ -12,8 +12,6 @@ from torch.nn import functional
 from llm_core.tokens.loader import IGNORED
 from llm_core.train.precision import autocast
 
-RUNTIME_ONLY = True
-
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}
 """How much a state may change, relative to its norm, by rounding alone: what is masked adds nothing, but kernels may
 cut their work otherwise when other numbers come along."""

@@ -3,6 +3,7 @@
 ``torchrun --standalone --nproc-per-node N -m llm_core.train spec.json`` trains it on N ranks.
 """
 
+import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +16,7 @@ from llm_core.experiment.lengths import check_clamp, check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
-
-RUNTIME_ONLY = True
+from llm_core.graph.code_claim import CodeClaim
 
 # What lies in the work folder, beside metrics and locks.
 CHECKPOINTS = "checkpoints"
@@ -49,6 +49,10 @@ class TrainerSpec(SpreadSpec):
     """A ``tokenizer.json`` that turns samples into text."""
     name: str = "training"
     """What people see in a tracker."""
+    code: CodeClaim | None = None
+    """The code that the run is planned with, which the trainer compares with its own."""
+    derived: str = ""
+    """The same for what follows from the fields of ``model`` and ``training`` (``derived_digest``)."""
     identity: str | None = None
     """By which ``pedigree why`` finds the run; None where no store has it."""
     tracking: TrackingSpec = TrackingSpec()
@@ -69,6 +73,22 @@ class TrainerSpec(SpreadSpec):
     def write(self, path: Path) -> None:
         """Write it as JSON."""
         path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def derived_digest(model: ModelSpec, training: TrainingSpec) -> str:
+    """A digest of two sections with all that is derived from their fields: layers, steps, batches."""
+    return sha256(json.dumps([canonical(model), canonical(training)]).encode()).hexdigest()[:32]
+
+
+def check_code(spec: TrainerSpec) -> None:
+    """Raise ``PedigreeError`` when this process runs, or derives from the same fields, something else than planned."""
+    if spec.code is not None:
+        spec.code.check(spec.name)
+    if spec.derived not in ("", derived_digest(spec.model, spec.training)):
+        raise PedigreeError(
+            f"{spec.name}: the code that resolves model and training is not what it was when the run began: the same "
+            "fields mean other layers, steps or batches. Run again: it is another run now"
+        )
 
 
 def read_spec(path: Path) -> TrainerSpec:

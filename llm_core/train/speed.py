@@ -2,11 +2,11 @@
 
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.accounting import flops_per_token
+from llm_core.runtime_only import runtime_only
 from llm_core.train.hardware import peak_flops
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("a speed, which is volatile")
 def mfu(
     model: ModelSpec, vocab_size: int, sequence_length: int, tokens_per_second: float, device: str, ranks: int
 ) -> float | None:

@@ -20,7 +20,7 @@ from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.data import describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import LEFT_OUT_REASON, METRICS, read_metrics
-from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, PROFILE, SAMPLES, SUMMARY, TrainerSpec
+from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, PROFILE, SAMPLES, SUMMARY, TrainerSpec, derived_digest
 from llm_core.train.speed import mfu
 from llm_core.train.tracking import require_key
 
@@ -71,6 +71,8 @@ def _train(
         tokenizer=job.path("tokenizer", "tokenizer.json").resolve(),
         name=job.stage,
         identity=job.identity,
+        code=job.claim,
+        derived=derived_digest(model, training),
         tracking=job.runtime.tracking,
     )
     data = open_data(spec, ranks)

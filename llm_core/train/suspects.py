@@ -12,8 +12,6 @@ from llm_core.train.distribution import World
 from llm_core.train.precision import autocast
 from llm_core.train.spec import TrainerSpec
 
-RUNTIME_ONLY = True
-
 WORST = 8
 """Sequences of a batch whose documents are written down."""
 

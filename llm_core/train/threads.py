@@ -2,8 +2,6 @@
 
 import os
 
-RUNTIME_ONLY = True
-
 
 def threads_per_rank(ranks: int) -> int:
     """CPU threads of one of ``ranks`` processes on this machine."""

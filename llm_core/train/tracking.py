@@ -8,9 +8,8 @@ from uuid import uuid4
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import TrackingSpec
+from llm_core.runtime_only import runtime_only
 from llm_core.train.spec import TrainerSpec
-
-RUNTIME_ONLY = True
 
 _KEY = "WANDB_API_KEY"
 
@@ -70,6 +69,7 @@ def open_tracker(spec: TrainerSpec) -> Tracker:
     return _Wandb(spec)
 
 
+@runtime_only("refuses before any work")
 def require_key(tracking: TrackingSpec) -> None:
     """``PedigreeError`` when W&B is online without a key."""
     if tracking.wandb == "online" and not os.environ.get(_KEY):

@@ -51,7 +51,9 @@ FILES = {
     "parts.py": "def piece():\n    return 1\n\ndef apart():\n    return 2\n",
     "deep/__init__.py": "",
     "deep/inner.py": "def far():\n    return 1\n",
-    "clock.py": "RUNTIME_ONLY = True\n\ndef tick():\n    return 0\n",
+    "clock.py": (
+        "from llm_core.runtime_only import runtime_only\n\n@runtime_only('a clock')\ndef tick():\n    return 0\n"
+    ),
     "__init__.py": "",
 }
 
@@ -155,4 +157,45 @@ def test_a_missing_module_is_an_error(project: Path) -> None:
 def test_the_trainer_is_in_the_digest_of_a_training_run_and_tracking_is_not() -> None:
     found = CodeReader(PROJECT).digests(["llm_core.train.loop:train"], frozenset({"llama", "rmsnorm", "adamw"}))
     assert "llm_core.model.norms:RMSNorm" in found
-    assert not any("tracking" in name or "llm_core.experiment" in name for name in found)
+    assert not any("tracking" in name for name in found)
+
+
+def test_of_a_specification_only_its_methods_count(project: Path) -> None:
+    spec = """
+from typing import Literal
+from pydantic import model_validator
+from llm_core.experiment.base import Spec
+
+Kind = Literal["a", "b"]
+
+class Inner(Spec):
+    x: int = 1
+    def twice(self):
+        return 2 * self.x
+
+class Outer(Spec):
+    kind: Kind = "a"
+    inner: Inner | None = None
+
+    @property
+    def derived(self):
+        return self._hidden()
+
+    def _hidden(self):
+        return 1
+
+    @model_validator(mode="after")
+    def _checked(self):
+        return self
+"""
+    (project / "proj" / "specs.py").write_text(spec)
+    edit(project, "main.py", "def build(job, rules):", "from proj.specs import Outer\n\ndef build(job: Outer, rules):")
+    before = digests(project)
+    assert {"proj.specs:Outer", "proj.specs:Inner"} <= before.keys()
+    edit(project, "specs.py", '"a", "b"]', '"a", "b", "c"]')
+    edit(project, "specs.py", "inner: Inner | None = None", "inner: Inner | None = None\n    more: int = 3")
+    edit(project, "specs.py", "return 1", "return 2")
+    edit(project, "specs.py", "        return self\n", "        assert self\n        return self\n")
+    assert digests(project) == before
+    edit(project, "specs.py", "2 * self.x", "3 * self.x")
+    assert digests(project) != before

@@ -5,7 +5,6 @@ import sys
 import time
 import types
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.execute import materialize
 from llm_core.graph.graph import Graph
-from llm_core.graph.identity import part_code
+from llm_core.graph.identity import part_claim
 from llm_core.graph.job import Job, Runtime
-from llm_core.graph.part import InputFile, PartCode, PartTask
+from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.home import PROJECT
@@ -85,7 +85,7 @@ def test_all_that_goes_into_a_part_is_in_its_key(change: str, tmp_path: Path) ->
         task = PartTask(
             "z" if change == "name" else "a", shout, task.inputs, task.config, {"x": 1} if change == "settings" else {}
         )
-    second = job(tmp_path / "second", code=lambda _: PartCode("new" if change == "code" else ""))
+    second = job(tmp_path / "second", part_claim=lambda _: CodeClaim(digest="new" if change == "code" else ""))
     second.map([task])
     assert second.part_counts["made"] == 1
 
@@ -304,11 +304,12 @@ def test_a_part_is_not_kept_under_the_name_of_code_that_is_gone(tmp_path: Path) 
     source = texts(tmp_path / "source", a="one")
     reader = CodeReader(PROJECT, ("llm_core", "tests"))
     (task,) = shouting(source)
-    as_read = part_code(task, reader)
-    touched = replace(as_read, files=tuple((path, (*known[:1], 1, *known[2:])) for path, known in as_read.files))
-    assert as_read.files
-    assert len(job(tmp_path / "first", code=lambda _: touched).map([task])) == 1  # saved again, and the same
-    other = replace(touched, digest="0" * 32)
-    with pytest.raises(PedigreeError, match="a: the code behind this part is not what it was"):
-        job(tmp_path / "second", code=lambda _: other).map([task])
+    as_read = part_claim(task, reader)
+    sources = tuple((name, (*stamp[:1], 1, *stamp[2:])) for name, stamp in as_read.sources)
+    touched = as_read.model_copy(update={"sources": sources})
+    assert as_read.sources
+    assert len(job(tmp_path / "first", part_claim=lambda _: touched).map([task])) == 1  # saved again, and the same
+    other = touched.model_copy(update={"digest": "0" * 32})
+    with pytest.raises(PedigreeError, match="a: the code is not what it was"):
+        job(tmp_path / "second", part_claim=lambda _: other).map([task])
     assert not list((tmp_path / "parts/making").iterdir())

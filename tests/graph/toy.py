@@ -38,9 +38,14 @@ def checks(stats: dict[str, Any], bounds: dict[str, int]) -> list[Check]:
 class Reader:
     """Stands in for the reader of syntax trees: a stage's code is its version."""
 
+    packages = ()
+
     def digests(self, targets: Iterable[str], names: frozenset[str]) -> dict[str, str]:
         (name,) = [target.removeprefix("toy/") for target in targets if target.startswith("toy/")]
         return {f"toy:{name}": str(CODE.get(name, 0))}
+
+    def sources(self, digests: Iterable[str]) -> dict[str, Any]:
+        return {}
 
 
 def stage(name: str, inputs: tuple[str, ...] = (), salt: int = 0, forbidden: int = -1, **more: Any) -> Stage:

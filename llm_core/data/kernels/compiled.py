@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import numba
 from xxhash import xxh3_64_hexdigest
 
+from llm_core.runtime_only import runtime_only
 from llm_core.store.home import pedigree_home
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_HERE = Path(__file__).parent
 _CONFIG: Any = numba.config
 
 
@@ -33,11 +33,14 @@ def kernel(function: F) -> F:
     return compiled
 
 
+@runtime_only("where machine code is kept")
 def _cache() -> Path:
-    return _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else pedigree_home() / "kernels"
+    here = Path(__file__).parent
+    return here / "__pycache__" if os.access(here, os.W_OK) else pedigree_home() / "kernels"
 
 
+@runtime_only("names the machine code by the sources that it is made from")
 @cache
 def _sources_digest() -> str:
-    files = sorted(_HERE.parents[1].glob("*/kernels/*.py"))
+    files = sorted(Path(__file__).parent.parents[1].glob("*/kernels/*.py"))
     return xxh3_64_hexdigest(b"\0".join(file.read_bytes() for file in files))

@@ -65,7 +65,10 @@ def _measured(column: pl.Series, values: Sequence[pl.Expr]) -> list[pl.Series]:
     """The counts that ``values`` ask for; every measure runs once."""
     asked = sorted({name for value in values for name in value.meta.root_names() if ":" in name})
     batch = Batch(column)
-    counted = {address: load_object(address)(batch) for address in sorted({name.partition("/")[0] for name in asked})}
+    counted = {
+        address: load_object(address, followed="rules name the function that they ask for")(batch)
+        for address in sorted({name.partition("/")[0] for name in asked})
+    }
     return [pl.Series(name, counted[name.partition("/")[0]][name.partition("/")[2]]) for name in asked]
 
 

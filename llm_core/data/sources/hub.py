@@ -23,8 +23,6 @@ from llm_core.store.digests import sha256_digest
 from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
 
-RUNTIME_ONLY = True
-
 TRIES = 5
 """Requests without any progress before giving up."""
 

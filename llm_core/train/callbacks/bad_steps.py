@@ -3,6 +3,7 @@
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.callbacks.lines import WritesLines
 from llm_core.train.guards import GRADIENT_SPIKE, LOSS_SPIKE, REASONS, RollBackError
@@ -10,12 +11,11 @@ from llm_core.train.metrics import LEFT_OUT_REASON
 from llm_core.train.spec import BAD_BATCHES
 from llm_core.train.suspects import WORST, documents_of, how_to_ask, in_words, sequence_losses
 
-RUNTIME_ONLY = True
-
 MAX_BAD_STEPS, MAX_ROLLBACKS = "training.max_bad_steps", "training.guards.max_rollbacks"
 _SPIKES = {REASONS[LOSS_SPIKE], REASONS[GRADIENT_SPIKE]}
 
 
+@runtime_only("writes down what was read, for people")
 class BadBatches(WritesLines):
     """Writes ``bad_batches.jsonl``, for those callbacks that find something bad. It does nothing by itself.
 

@@ -5,8 +5,6 @@ from typing import Any
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.checkpoints import Checkpoints
 
-RUNTIME_ONLY = True
-
 
 class Checkpointing(Callback):
     """A checkpoint every ``checkpoint_every`` steps, at branch points, and wherever a run stops. It stands last.

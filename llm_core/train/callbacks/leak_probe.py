@@ -1,15 +1,15 @@
 """No run begins on a mask that leaks, or on targets that are shifted wrongly."""
 
 from llm_core.errors import PedigreeError
+from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.prefetch import Ready
 from llm_core.train.probe import NotFiniteError, find_leak, shifted_wrongly
 from llm_core.train.spec import CHECKPOINTS
 from llm_core.train.suspects import documents_of, how_to_ask, in_words
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("reads the model before the first step, and can only end the run")
 class LeakProbe(Callback):
     """Examines the first batch, and the first one of another length."""
 

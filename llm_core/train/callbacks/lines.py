@@ -5,8 +5,6 @@ from typing import Any, ClassVar
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.metrics import LinesWriter
 
-RUNTIME_ONLY = True
-
 
 class WritesLines(Callback):
     """Has ``self.writer`` for ``file`` while the run goes on, on the main rank alone.

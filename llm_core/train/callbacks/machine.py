@@ -3,13 +3,13 @@
 from typing import Any
 
 from llm_core.model.superposition import bag_size
+from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.final import device_name, peak_memory
 from llm_core.train.speed import mfu
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("speed and memory, which are volatile")
 class Machine(Callback):
     """Adds ``memory`` (bytes, the most that the main rank held so far) and, where the peak is known, ``mfu``.
 

@@ -3,13 +3,13 @@
 import torch
 
 from llm_core.experiment.runtime import ProfileSpec
+from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.prefetch import Ready
 from llm_core.train.spec import PROFILE
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("a trace of time, which is volatile")
 class Profiler(Callback):
     """Writes ``profile/steps_A_to_B.json`` on the main rank. A run that goes on after these steps writes none."""
 

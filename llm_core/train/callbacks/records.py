@@ -2,13 +2,12 @@
 
 from typing import Any
 
+from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.callbacks.lines import WritesLines
 from llm_core.train.metrics import METRICS
 from llm_core.train.spec import TrainerSpec
 from llm_core.train.tracking import Tracker, open_tracker
-
-RUNTIME_ONLY = True
 
 
 class Metrics(WritesLines):
@@ -22,6 +21,7 @@ class Metrics(WritesLines):
             self.writer.append(figures)
 
 
+@runtime_only("tells a tracker")
 class Tracking(Callback):
     """Weights & Biases, where the specification asks for it."""
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import SamplesSpec
+from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Run
 from llm_core.train.callbacks.lines import WritesLines
 from llm_core.train.precision import autocast
 from llm_core.train.spec import SAMPLES, TrainerSpec
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("a look at a run on its way, which no later stage reads")
 class Samples(WritesLines):
     """Appends to ``samples.jsonl``: the heads of some held-out documents, and what the model takes for likeliest next.
 

@@ -5,13 +5,13 @@ from collections import deque
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.bad_steps import BadBatches
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.floor import run_nats, steps_of_first_epoch
 
-RUNTIME_ONLY = True
 
-
+@runtime_only("reads losses, and can only end the run")
 class TooGood(Callback):
     """Stops a run whose loss is below ``loss_floor`` of what ``lzma`` makes of its tokens.
 

@@ -1,0 +1,198 @@
+"""The modules of a project, and what names in them stand for."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from llm_core.graph.code_text import bare
+from llm_core.graph.source_module import SourceModule
+from llm_core.graph.syntax import called, dotted, last_name, unannotated
+from llm_core.loaded_code import Source, read_source
+
+SIDE_EFFECTS = "<module>"
+"""What importing a module does, as if it were a definition."""
+
+Reference = tuple[str, str]
+"""A module and a definition in it."""
+
+_SPEC = ("experiment.base", "Spec")
+_BY_VALUE = {"model_validator", "field_validator", "property", "cached_property", "field_serializer"}
+
+
+class CodeBase:
+    """The source files below ``root``, read once each. ``loaded``: module → the text that counts, not the file's."""
+
+    def __init__(self, root: Path, packages: tuple[str, ...], loaded: Mapping[str, Source]) -> None:
+        self.root = root
+        self.packages = packages
+        self._loaded = loaded
+        self._modules: dict[str, SourceModule | None] = {}
+        self._files: dict[str, Source] = {}
+        self._specs: dict[Reference, bool] = {}
+        self._counted: set[int] = set()
+        self._fields: dict[int, list[ast.expr]] = {}
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def module(self, name: str) -> SourceModule | None:
+        """A module of the project; None for any other name."""
+        if name not in self._modules:
+            self._modules[name] = None
+            if name.split(".")[0] in self.packages:
+                base = self.root.joinpath(*name.split("."))
+                for path in (base.with_suffix(".py"), base / "__init__.py"):
+                    known = self._loaded.get(name)
+                    if known is not None and known.path == path:
+                        self._modules[name] = SourceModule(name, known)
+                        break
+                    if path.is_file():
+                        self._modules[name] = SourceModule(name, read_source(path))
+                        break
+        return self._modules[name]
+
+    def file(self, path: Path) -> str:
+        """Read a data file; returns its name relative to ``root``."""
+        name = path.relative_to(self.root).as_posix()
+        if name not in self._files:
+            self._files[name] = read_source(path)
+        return name
+
+    def source(self, name: str) -> Source:
+        """The source of a module or data file that was read."""
+        module = self._modules.get(name)
+        return self._files[name] if module is None else module.source
+
+    # --- names -------------------------------------------------------------------------------------------------------
+
+    def resolve(self, module: SourceModule, chain: list[str]) -> Iterator[Reference]:
+        """What ``a.b.c`` (as a list) may stand for in ``module``."""
+        if not chain:
+            return
+        head, rest = chain[0], chain[1:]
+        if head in module.definitions:
+            yield module.name, head
+        for base, attribute in module.imports.get(head, ()):
+            yield from self.follow(base, [attribute, *rest] if attribute else rest)
+        if head not in module.definitions and head not in module.imports:
+            for base in module.stars:
+                other = self.module(base)
+                if other is not None and (head in other.definitions or head in other.imports or other.stars):
+                    yield base, head
+
+    def follow(self, base: str, path: list[str]) -> Iterator[Reference]:
+        """What ``base.path[0].path[1]…`` reaches: walk down modules, then take the definition."""
+        if base.split(".")[0] not in self.packages:
+            return
+        while path and self.module(f"{base}.{path[0]}") is not None:
+            base, path = f"{base}.{path[0]}", path[1:]
+        if self.module(base) is None:
+            return
+        if path:
+            yield base, path[0]
+        else:
+            yield from self.whole(base)
+
+    def whole(self, name: str) -> Iterator[Reference]:
+        """A module that is handed on: anything in it may be used."""
+        module = self.module(name)
+        if module is not None:
+            yield name, SIDE_EFFECTS
+            yield from ((name, defined) for defined in module.definitions)
+            if module.is_package:
+                yield from ((name, imported) for imported in module.imports)
+
+    def found(self, module: SourceModule, chain: list[str]) -> Iterator[tuple[SourceModule, ast.stmt]]:
+        """The statements behind a name, with their modules."""
+        for where, name in self.resolve(module, chain):
+            other = self.module(where)
+            if other is not None:
+                yield from ((other, statement) for statement in other.definitions.get(name, []))
+
+    def registry(self, module: SourceModule, name: str) -> dict[str, str] | None:
+        """The table of a ``Registry`` that is bound to ``name``."""
+        statements = module.definitions.get(name, [])
+        return registry_table(statements[0]) if len(statements) == 1 else None
+
+    # --- kinds of definitions ----------------------------------------------------------------------------------------
+
+    def is_marked(self, module: SourceModule, statement: ast.stmt) -> bool:
+        """Whether a definition is marked ``runtime_only``."""
+        return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and any(
+            base.endswith("runtime_only") and name == "runtime_only"
+            for mark in statement.decorator_list
+            for base, name in module.imports.get(last_name(called(mark)), ())
+        )
+
+    def is_spec(self, module: SourceModule, cls: ast.ClassDef) -> bool:
+        """Whether a class is a section of an experiment."""
+        question = (module.name, cls.name)
+        if question not in self._specs:
+            self._specs[question] = False  # for a class that is its own base, by mistake
+            self._specs[question] = any(
+                any(where.endswith(_SPEC[0]) and name == _SPEC[1] for where, name in self._named(module, base))
+                or any(
+                    isinstance(found, ast.ClassDef) and self.is_spec(other, found)
+                    for other, found in self.found(module, dotted(base))
+                )
+                for base in cls.bases
+            )
+        return self._specs[question]
+
+    def _named(self, module: SourceModule, base: ast.expr) -> Iterator[tuple[str, str | None]]:
+        yield from module.imports.get(last_name(base), ())
+
+    # --- what counts -------------------------------------------------------------------------------------------------
+
+    def counted(self, module: SourceModule, statement: ast.stmt) -> ast.stmt:
+        """The statement as it counts: bare, and of a specification only the methods that others call."""
+        if id(statement) not in self._counted:
+            self._counted.add(id(statement))
+            bare(statement, lambda name: self._carries(module, name))
+            if isinstance(statement, ast.ClassDef) and self.is_spec(module, statement):
+                fields = [unannotated(node.annotation) for node in statement.body if isinstance(node, ast.AnnAssign)]
+                self._fields[id(statement)] = fields
+                _keep_methods(statement)
+            elif isinstance(statement, ast.Assign):
+                statement.value = unannotated(statement.value)
+        return statement
+
+    def field_types(self, statement: ast.stmt) -> list[ast.expr]:
+        """The types of a specification's fields."""
+        return self._fields.get(id(statement), [])
+
+    def _carries(self, module: SourceModule, name: str) -> bool:
+        """Whether an exception of the project hands more than a text to whoever catches it."""
+        return any(
+            isinstance(item, ast.FunctionDef)
+            for _, found in self.found(module, [name])
+            for item in getattr(found, "body", [])
+        )
+
+
+def _keep_methods(cls: ast.ClassDef) -> None:
+    """Leave what others call: fields, what follows from them and what checks them count by value."""
+    methods = [
+        node
+        for node in cls.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not any(last_name(called(mark)) in _BY_VALUE for mark in node.decorator_list)
+    ]
+    asked = {
+        node.attr
+        for method in methods
+        if not method.name.startswith("_")
+        for node in ast.walk(method)
+        if isinstance(node, ast.Attribute)
+    }
+    cls.body = [method for method in methods if not method.name.startswith("_") or method.name in asked] or [ast.Pass()]
+
+
+def registry_table(statement: ast.stmt) -> dict[str, str] | None:
+    """The literal table of ``NAME = Registry("what", {...})``."""
+    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+        return None
+    call = statement.value
+    if isinstance(call, ast.Call) and last_name(call.func) == "Registry" and len(call.args) > 1:
+        table = ast.literal_eval(call.args[1])
+        return {str(key): str(target) for key, target in table.items()}
+    return None

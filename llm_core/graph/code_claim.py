@@ -1,0 +1,92 @@
+"""What code a process is to run, and the check that it does.
+
+A plan reads code at one moment, and others run it later: the trainer, an evaluation, a worker, a build in this process.
+Each is handed the claim, and compares it with what it has imported, when it starts and before its result is committed.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import Spec
+from llm_core.graph.code_digest import CodeReader, digest_of
+from llm_core.loaded_code import LOADED, PACKAGES, Source, code_stamp
+from llm_core.runtime_only import runtime_only
+from llm_core.store.home import PROJECT
+
+_NAMED = 5
+"""Files that a message names."""
+
+
+@runtime_only("compares code, and makes nothing")
+class CodeClaim(Spec):
+    """The digest of all code behind a result, and how to compute it again.
+
+    ``targets`` and ``names`` are the arguments of ``CodeReader.digests``. ``sources``: module or data file (relative to
+    the project) → the stamp of its file when it was read, for a quick look.
+    """
+
+    targets: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    digest: str = ""
+    packages: tuple[str, ...] = PACKAGES
+    sources: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def load(self) -> None:
+        """Import all modules of the claim that can be imported here, so that none is imported after a check."""
+        for name, _ in self.sources:
+            if "/" not in name and not name.endswith("__main__"):
+                with suppress(ImportError):  # a bare machine lacks libraries of stages that it does not run
+                    import_module(name)
+
+    def check(self, what: str, root: Path = PROJECT, on_disk: bool = False) -> None:
+        """Raise ``PedigreeError`` when this process runs other code than the claim says.
+
+        What it has imported counts, and for the rest the files of now. With ``on_disk`` the files count everywhere:
+        code that was edited after its import is refused too. ``what`` begins the message: what was being made.
+        """
+        changed = [name for name, stamp in self.sources if not _is_as_claimed(name, stamp, root)]
+        if not changed:
+            return
+        readers = [CodeReader(root, self.packages, LOADED if root == PROJECT else {})]
+        if on_disk:
+            readers.append(CodeReader(root, self.packages))
+        if any(digest_of(reader.digests(self.targets, frozenset(self.names))) != self.digest for reader in readers):
+            more = [f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
+            named = ", ".join(changed[:_NAMED] + more)
+            raise PedigreeError(
+                f"{what}: the code is not what it was when the run began ({named}); nothing was committed. Run again: "
+                "the code of now makes another artifact; with the edit undone, finished parts and checkpoints are found"
+            )
+
+
+def claim(reader: CodeReader, targets: Iterable[str], names: frozenset[str]) -> CodeClaim:
+    """The claim that what is made is made by the code that ``reader`` read."""
+    asked = tuple(targets)
+    digests = reader.digests(asked, names)
+    read = reader.sources(digests)
+    return CodeClaim(
+        targets=asked,
+        names=tuple(sorted(names)),
+        digest=digest_of(digests),
+        packages=reader.packages,
+        sources=tuple((name, tuple(source.stamp)) for name, source in read.items()),
+    )
+
+
+def _is_as_claimed(name: str, stamp: tuple[int, ...], root: Path) -> bool:
+    loaded: Source | None = LOADED.get(name) if root == PROJECT else None
+    if loaded is not None and loaded.stamp != stamp:
+        return False
+    path = root / name if "/" in name else _path(name, root)
+    try:
+        return code_stamp(path) == stamp
+    except OSError:
+        return False
+
+
+def _path(module: str, root: Path) -> Path:
+    base = root.joinpath(*module.split("."))
+    return base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"

@@ -1,0 +1,118 @@
+"""What of a definition counts: its syntax tree without docstrings, and without the texts that only people read."""
+
+import ast
+import builtins
+from collections.abc import Callable
+
+from llm_core.graph.syntax import is_text, last_name, walk
+
+_LOGGING = {"log", "_log", "print", "debug", "info", "warn", "warning", "error", "exception", "critical"}
+
+_CARRIERS = {"StopIteration", "StopAsyncIteration", "SystemExit"}
+"""Exceptions whose argument is a value, and no text."""
+
+_CHANGING = {"next", "pop", "popleft", "append", "extend", "add", "update", "write", "send", "read", "setdefault"}
+"""Methods and functions that do more than give a value."""
+
+
+def bare(statement: ast.stmt, carries: Callable[[str], bool]) -> ast.stmt:
+    """``statement`` as it counts; changes the tree in place, as trees are private to their module.
+
+    Docstrings leave it. Arguments of exceptions and of logging calls leave it, but for calls in them that do more than
+    give a value. Of an exception that ``carries`` a value to whoever catches it, only the words leave.
+    """
+    messages = _Messages(carries)
+    messages.visit(statement)
+    if messages.dropped:
+        for node in walk(statement):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                _blank_what_only_messages_read(node, messages.dropped)
+    return statement
+
+
+class _Messages(ast.NodeTransformer):
+    """Drops bare texts and messages. ``dropped``: the names that messages read."""
+
+    def __init__(self, carries: Callable[[str], bool]) -> None:
+        self._carries = carries
+        self.dropped: set[str] = set()
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        for field in ("body", "orelse", "finalbody"):
+            block = node.__dict__.get(field)
+            if isinstance(block, list) and any(isinstance(item, ast.stmt) and is_text(item) for item in block):
+                kept = [statement for statement in block if not is_text(statement)]
+                setattr(node, field, kept or ([ast.Pass()] if field == "body" else []))
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        name = last_name(node.func)
+        if not _is_exception(name):
+            return node
+        if name in _CARRIERS or self._carries(name):
+            node.args = [_without_words(argument) for argument in node.args]
+            node.keywords = [ast.keyword(word.arg, _without_words(word.value)) for word in node.keywords]
+        else:
+            self._drop_arguments(node)
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Call) and last_name(node.value.func) in _LOGGING:
+            self._drop_arguments(node.value)
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        self.generic_visit(node)
+        node.msg = None
+        return node
+
+    def _drop_arguments(self, call: ast.Call) -> None:
+        given = [*call.args, *(word.value for word in call.keywords)]
+        call.args, call.keywords = [part for argument in given for part in self._doing(argument)], []
+
+    def _doing(self, argument: ast.expr) -> list[ast.expr]:
+        """The parts of an argument that do more than give a value."""
+        found: list[ast.expr] = []
+        for node in walk(argument):
+            if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
+                return [argument]
+            if isinstance(node, ast.Call) and last_name(node.func) in _CHANGING:
+                found.append(node)
+            elif isinstance(node, ast.Name):
+                self.dropped.add(node.id)
+        return found
+
+
+def _is_exception(name: str) -> bool:
+    known = getattr(builtins, name, None)
+    return name.endswith(("Error", "Warning")) or (isinstance(known, type) and issubclass(known, BaseException))
+
+
+class _Wordless(ast.NodeTransformer):
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.copy_location(ast.Constant(""), node) if isinstance(node.value, str) else node
+
+
+def _without_words(argument: ast.expr) -> ast.expr:
+    changed: ast.expr = _Wordless().visit(argument)
+    return changed
+
+
+def _blank_what_only_messages_read(function: ast.FunctionDef | ast.AsyncFunctionDef, dropped: set[str]) -> None:
+    """Blank the words in variables that were put together for a message, and that nothing else reads."""
+    kept: set[str] = set()
+    assigned: list[ast.Assign] = []
+    for node in walk(function):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            kept.add(node.id)
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            kept.update(node.names)
+        elif isinstance(node, ast.Assign):
+            assigned.append(node)
+    for node in assigned:
+        names = {last_name(target) for target in node.targets}
+        if names <= dropped and not names & kept:
+            node.value = _without_words(node.value)

@@ -1,0 +1,61 @@
+"""Which source text this process runs: noted whenever a module of the project is imported.
+
+Files may change while a process runs, and it goes on with what it has imported. So the identity of what it makes
+follows from the texts noted here (``llm_core.graph.code_claim``), not from what the files say later.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+PACKAGES = ("llm_core", "assets", "pipelines")
+
+
+class Source(NamedTuple):
+    """A source file as it was when it was read: path, stamp just before, and content."""
+
+    path: Path
+    stamp: tuple[int, ...]
+    content: bytes
+
+
+LOADED: dict[str, Source] = {}
+"""Module → the source that it was imported from."""
+
+
+def code_stamp(path: Path) -> tuple[int, ...]:
+    """What changes whenever a file changes, also where its time is set back: size, times in ns, inode."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def read_source(path: Path) -> Source:
+    """The file as it is now."""
+    return Source(path, code_stamp(path), path.read_bytes())
+
+
+class _Notes:
+    """A finder that finds as Python does, and notes the source before the module is executed."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name.partition(".")[0] not in PACKAGES:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
+            LOADED[name] = read_source(Path(spec.origin))
+        return spec
+
+
+def note_imports() -> None:
+    """Begin to note; what was imported before is noted as it lies on the disk now."""
+    if not any(isinstance(finder, _Notes) for finder in sys.meta_path):
+        for name, module in list(sys.modules.items()):
+            origin = getattr(module, "__file__", None)
+            if name.partition(".")[0] in PACKAGES and origin is not None and origin.endswith(".py"):
+                LOADED[name] = read_source(Path(origin))
+        sys.meta_path.insert(0, _Notes())
