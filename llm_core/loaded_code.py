@@ -37,6 +37,14 @@ def read_source(path: Path) -> Source:
     return Source(path, code_stamp(path), path.read_bytes())
 
 
+def module_path(root: Path, name: str) -> str:
+    """The file of a module, relative to ``root``; a name with a slash is a path already."""
+    if "/" in name:
+        return name
+    base = name.replace(".", "/")
+    return f"{base}.py" if (root / f"{base}.py").is_file() else f"{base}/__init__.py"
+
+
 class _Notes:
     """A finder that finds as Python does, and notes the source before the module is executed."""
 

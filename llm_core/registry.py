@@ -5,8 +5,10 @@ from importlib import import_module
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.runtime_only import runtime_only
 
 
+@runtime_only("finds code by its name, and the digest follows the same name")
 def load_object(target: str, followed: str = "") -> Any:  # noqa: ARG001 (for the reader of code)
     """The object behind ``package.module:name``.
 
@@ -17,6 +19,7 @@ def load_object(target: str, followed: str = "") -> Any:  # noqa: ARG001 (for th
     return getattr(import_module(module), name)
 
 
+@runtime_only("finds code by its name, and the digest follows the same name")
 class Registry(Mapping[str, str]):
     """Names → ``module:object``, imported on ``load``.
 

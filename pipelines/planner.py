@@ -1,16 +1,23 @@
 """A planner over an experiment's graph and the store of this machine."""
 
-from llm_core.graph.code_digest import CodeReader
+from functools import cache
+from pathlib import Path
+
+from llm_core.graph.code_memory import RememberingReader
 from llm_core.graph.graph import Graph
 from llm_core.graph.plan import Planner
 from llm_core.graph.provenance import library_versions
-from llm_core.store.home import PROJECT
+from llm_core.loaded_code import LOADED
+from llm_core.store.home import PROJECT, pedigree_home
 from llm_core.store.store import Store
 
-_READER = CodeReader(PROJECT)
-"""One for the life of the process: what it has imported is what runs, whatever happens to the files meanwhile."""
+
+@cache
+def _reader(home: Path) -> RememberingReader:
+    """One for the life of the process: what it has imported is what runs, whatever happens to the files meanwhile."""
+    return RememberingReader(PROJECT, home / "store" / "stamps" / "code.json", LOADED)
 
 
 def open_planner(graph: Graph, store: Store) -> Planner:
     """A planner that sees the code of this process."""
-    return Planner(graph, store, _READER, library_versions())
+    return Planner(graph, store, _reader(pedigree_home()), library_versions())

@@ -22,8 +22,8 @@ from llm_core.launch import LIFELINE
 class RunSpec:
     """Paths are absolute; ``documents`` and ``questions`` are JSON-lines files; ``eot`` is a token id.
 
-    ``model`` is a folder, and ``architecture`` the canonical specification that it must hold. ``suites`` are the further
-    tasks: name, kind and rows of each (see ``suite_task``).
+    ``model`` is a folder, and ``architecture`` the canonical specification that it must hold. ``suites`` are the
+    further tasks: name, kind and rows of each (see ``suite_task``).
     """
 
     model: str

@@ -12,7 +12,7 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec
 from llm_core.graph.code_digest import CodeReader, digest_of
-from llm_core.loaded_code import LOADED, PACKAGES, Source, code_stamp
+from llm_core.loaded_code import LOADED, PACKAGES, Source, code_stamp, module_path
 from llm_core.runtime_only import runtime_only
 from llm_core.store.home import PROJECT
 
@@ -66,13 +66,12 @@ def claim(reader: CodeReader, targets: Iterable[str], names: frozenset[str]) -> 
     """The claim that what is made is made by the code that ``reader`` read."""
     asked = tuple(targets)
     digests = reader.digests(asked, names)
-    read = reader.sources(digests)
     return CodeClaim(
         targets=asked,
         names=tuple(sorted(names)),
         digest=digest_of(digests),
         packages=reader.packages,
-        sources=tuple((name, tuple(source.stamp)) for name, source in read.items()),
+        sources=tuple(reader.stamps(digests).items()),
     )
 
 
@@ -80,13 +79,7 @@ def _is_as_claimed(name: str, stamp: tuple[int, ...], root: Path) -> bool:
     loaded: Source | None = LOADED.get(name) if root == PROJECT else None
     if loaded is not None and loaded.stamp != stamp:
         return False
-    path = root / name if "/" in name else _path(name, root)
     try:
-        return code_stamp(path) == stamp
+        return code_stamp(root / module_path(root, name)) == stamp
     except OSError:
         return False
-
-
-def _path(module: str, root: Path) -> Path:
-    base = root.joinpath(*module.split("."))
-    return base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"

@@ -27,7 +27,7 @@ from llm_core.graph.code_references import CLASSES, DOCSTRINGS, FILE, References
 from llm_core.graph.import_effects import effects
 from llm_core.graph.source_module import SourceModule
 from llm_core.graph.syntax import walk
-from llm_core.loaded_code import PACKAGES, Source
+from llm_core.loaded_code import PACKAGES, Source, module_path
 
 
 def text_digest(content: bytes) -> str:
@@ -68,11 +68,15 @@ class CodeReader:
             self._known[question] = self._digests(*question)
         return self._known[question]
 
-    def sources(self, digests: Iterable[str]) -> dict[str, Source]:
-        """Module or data file → its source as it was read, for all that have one of the definitions in ``digests``."""
+    def paths(self, digests: Iterable[str]) -> dict[str, str]:
+        """Module or data file → its path relative to ``root``, for all that ``digests`` names a definition of."""
         named = {name.partition(":") for name in digests}
         files = {what.removeprefix(FILE) for _, _, what in named if what.startswith(FILE)}
-        return {name: self._code.source(name) for name in sorted({module for module, _, _ in named} | files)}
+        return {name: module_path(self._code.root, name) for name in sorted({module for module, _, _ in named} | files)}
+
+    def stamps(self, digests: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """The same names → the stamps of the files when they were read."""
+        return {name: self._code.source(name).stamp for name in self.paths(digests)}
 
     def _digests(self, targets: tuple[str, ...], names: frozenset[str]) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
+from llm_core.runtime_only import runtime_only
 from llm_core.train.distribution import World, open_world
 from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
@@ -14,6 +15,7 @@ from llm_core.train.loop import train
 from llm_core.train.spec import FAILURE, TrainerSpec, check_code, read_spec
 
 
+@runtime_only("starts and stops what trains")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train what the JSON file in ``arguments`` says; returns the exit code (0, 1, or ``STOPPED``)."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -40,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+@runtime_only("starts training, and tells how it ended")
 def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
     def log(line: str) -> None:
         if world.is_main:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm_core.runtime_only import runtime_only
 from llm_core.tokens.loader import IGNORED
 from llm_core.train.precision import autocast
 
@@ -134,6 +135,7 @@ def _changes(ids_T: Tensor, document_mask: bool) -> list[_Change]:
     return changes
 
 
+@runtime_only("reads what the probe compares")
 def _states(
     model: nn.Module, rows_RT: Tensor, targets_T: Tensor, ids_T: Tensor, precision: str, micro_batch: int
 ) -> Tensor:

@@ -17,6 +17,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.code_claim import CodeClaim
+from llm_core.runtime_only import runtime_only
 
 # What lies in the work folder, beside metrics and locks.
 CHECKPOINTS = "checkpoints"
@@ -80,6 +81,7 @@ def derived_digest(model: ModelSpec, training: TrainingSpec) -> str:
     return sha256(json.dumps([canonical(model), canonical(training)]).encode()).hexdigest()[:32]
 
 
+@runtime_only("compares code, and makes nothing")
 def check_code(spec: TrainerSpec) -> None:
     """Raise ``PedigreeError`` when this process runs, or derives from the same fields, something else than planned."""
     if spec.code is not None:

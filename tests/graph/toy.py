@@ -44,7 +44,7 @@ class Reader:
         (name,) = [target.removeprefix("toy/") for target in targets if target.startswith("toy/")]
         return {f"toy:{name}": str(CODE.get(name, 0))}
 
-    def sources(self, digests: Iterable[str]) -> dict[str, Any]:
+    def stamps(self, digests: Iterable[str]) -> dict[str, Any]:
         return {}
 
 

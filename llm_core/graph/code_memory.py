@@ -1,0 +1,76 @@
+"""Digests of code, remembered between processes while no source file changes: plans ask for them every time."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from llm_core.graph.code_digest import CodeReader, text_digest
+from llm_core.loaded_code import PACKAGES, Source, code_stamp
+from llm_core.store.files import write_atomically
+
+Stamp = tuple[int, ...]
+
+
+class RememberingReader(CodeReader):
+    """A ``CodeReader`` that keeps its answers in the file ``memory``.
+
+    An answer holds for one state of all files of the packages (by size, times and inode), and for nothing else. Where
+    a file is no longer what this process has imported, nothing is remembered.
+    """
+
+    def __init__(self, root: Path, memory: Path, loaded: Mapping[str, Source], packages: tuple[str, ...] = PACKAGES):
+        super().__init__(root, packages, loaded)
+        self._memory = memory
+        self._stamps = dict(_stamps(root, packages))  # before anything is read: what changes later has another stamp
+        as_loaded = all(self._stamps.get(_name(root, source.path)) == source.stamp for source in loaded.values())
+        self._state = text_digest(json.dumps(sorted(self._stamps.items())).encode()) if as_loaded else None
+        self._answers: dict[str, dict[str, str]] | None = None
+
+    def digests(self, targets: Iterable[str], names: frozenset[str]) -> dict[str, str]:
+        """See ``CodeReader``."""
+        asked = tuple(targets)
+        if self._state is None:
+            return super().digests(asked, names)
+        question = text_digest(json.dumps([asked, sorted(names)]).encode())
+        answers = self._known_answers()
+        if question not in answers:
+            found = super().digests(asked, names)
+            self._answers = {**self._recalled(), **answers, question: found}  # other processes add theirs
+            with suppress(OSError):  # a memory only: where it can't be written, code is read again next time
+                write_atomically(self._memory, json.dumps({"state": self._state, "answers": self._answers}).encode())
+            return found
+        return answers[question]
+
+    def stamps(self, digests: Iterable[str]) -> dict[str, Stamp]:
+        """See ``CodeReader``."""
+        if self._state is None:
+            return super().stamps(digests)
+        return {name: self._stamps[path] for name, path in self.paths(digests).items()}
+
+    def _known_answers(self) -> dict[str, dict[str, str]]:
+        if self._answers is None:
+            self._answers = self._recalled()
+        return self._answers
+
+    def _recalled(self) -> dict[str, dict[str, str]]:
+        try:
+            known = json.loads(self._memory.read_bytes())
+            return dict(known["answers"]) if known["state"] == self._state else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+
+def _stamps(root: Path, packages: tuple[str, ...]) -> Iterator[tuple[str, Stamp]]:
+    for package in packages:
+        for folder, folders, files in os.walk(root / package):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            for name in files:
+                path = Path(folder, name)
+                with suppress(OSError):
+                    yield _name(root, path), code_stamp(path)
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
