@@ -36,8 +36,8 @@ def choose_backend(
       sees. Does everything, everywhere. On a CPU it is the fastest in bf16; it keeps all probabilities for the backward
       pass.
     - ``sdpa``: torch's fused kernels. Made for plain causal attention; a mask of documents or windows costs them what
-      it hides as well. Knows no softcap. On a CPU in fp32 it is as fast as ``explicit`` at 256 tokens, two to three times
-      as fast at 1,024 without documents, and keeps no probabilities.
+      it hides as well. Knows no softcap. On a CPU in fp32 it is as fast as ``explicit`` at 256 tokens, and at 1,024
+      (without documents) two to three times as fast; it keeps no probabilities.
     - ``flex``: FlexAttention (Dong et al., 2024), compiled for this very mask, skips what is hidden, and knows softcaps
       and ALiBi. Not for CPUs: it has no backward pass there, and compiled in one graph with what makes queries and keys
       its results are wrong (torch 2.13).

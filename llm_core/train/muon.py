@@ -23,9 +23,7 @@ AT_ONCE = 1 << 26
 it is done."""
 
 
-def muon(
-    model: nn.Module, spec: OptimizerSpec, device: torch.device, precision: str = "bf16"
-) -> torch.optim.Optimizer:
+def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device, precision: str = "bf16") -> torch.optim.Optimizer:
     """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors.
 
     ``precision`` is the run's: with "fp32", the products of the iteration are in fp32, in any other in bf16.
