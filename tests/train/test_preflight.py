@@ -15,7 +15,7 @@ from llm_core.experiment.load import load_experiment
 from llm_core.experiment.training import OptimizerSpec, SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
 from llm_core.train.device_memory import Memory, estimate_memory
-from llm_core.train.hardware import Hardware, hardware_of
+from llm_core.train.hardware import H100X8, Hardware
 from llm_core.train.preflight import preflight, trainer_spec
 from llm_core.train.spec import read_spec
 
@@ -125,7 +125,7 @@ def test_the_large_experiments_have_the_whole_graph(name: str) -> None:
 
 
 def needs(experiment: Experiment, ranks: int = 8, **compute: Any) -> Memory:
-    return estimate_memory(experiment, experiment.compute.model_copy(update=compute), ranks, hardware_of("h100x8"))
+    return estimate_memory(experiment, experiment.compute.model_copy(update=compute), ranks, H100X8)
 
 
 def test_fsdp2_shards_what_ddp_repeats(one_billion: Experiment) -> None:
