@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from llm_core.errors import PedigreeError
 from llm_core.store.home import pedigree_home
-from pipelines import show
+from pipelines import machine, show
 from pipelines.session import open_session
 
 WIDTH = 160
@@ -32,6 +33,10 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 ExperimentName = Annotated[str, typer.Argument(help="An experiment by name, or the path of its YAML file.")]
 ExperimentOption = Annotated[str, typer.Option("--experiment", "-e", help="Whose stages names refer to.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help='Plan for this GPU ("RTX PRO 4500"), whatever the experiment says.')
+]
+DevicesOption = Annotated[int | None, typer.Option("--devices", min=1, help="How many of them; by default one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -52,13 +57,22 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @command
-def plan(experiment: ExperimentName = "tiny", as_json: AsJson = False) -> None:
+def plan(
+    experiment: ExperimentName = "tiny",
+    device: DeviceOption = None,
+    devices: DevicesOption = None,
+    as_json: AsJson = False,
+) -> None:
     """What would run, and why, and how long it took last; nothing is run."""
-    items = open_session(experiment).planner().plan()
+    session = machine.on_device(open_session(experiment), device, devices)
+    items = session.planner().plan()
+    notes = machine.notes(session, items)
     if as_json:
-        print(json.dumps([show.plan_record(item) for item in items], indent=1))
+        print(json.dumps([show.plan_record(item) for item in machine.with_notes(session, items, notes)], indent=1))
     else:
         console.print(show.plan_table(items))
+        for line in notes:
+            console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
 
 
 @command
@@ -97,6 +111,8 @@ def accept(
 @command
 def preflight(
     experiment: ExperimentName = "one_billion",
+    device: DeviceOption = None,
+    devices: DevicesOption = None,
     as_json: AsJson = False,
     write: Annotated[
         Path | None, typer.Option(help="Write the JSON file that `python -m llm_core.train` reads on a bare machine.")
@@ -109,14 +125,13 @@ def preflight(
     ] = Path("run"),
 ) -> None:
     """Parameters, memory, time and cost of the full run, without any GPU; refuses what cannot fit."""
-    from llm_core.train.preflight import preflight as examine
     from llm_core.train.preflight import trainer_spec
 
-    examined = open_session(experiment).experiment
-    report = examine(examined)
+    session = machine.on_device(open_session(experiment), device, devices)
+    report = machine.examined(session)
     if write is not None:
         try:
-            trainer_spec(examined, shards, work).write(write)
+            trainer_spec(session.experiment, shards, work).write(write)
         except OSError as error:
             raise PedigreeError(f"{write}: can't be written: {error.strerror}") from None
     if as_json:

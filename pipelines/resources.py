@@ -28,6 +28,16 @@ class KeepConfig(dg.Config):
     every: int | None
 
 
+class DeviceConfig(dg.Config):
+    """A kind of GPU; as in ``compute.device``."""
+
+    name: str
+    memory_gb: float
+    tflops_bf16: float
+    tflops_fp32: float | None
+    compute_capability: float
+
+
 class ComputeResource(dg.ConfigurableResource):
     """The machines that work; fields as in the experiment's section ``compute``, which gives the defaults."""
 
@@ -35,6 +45,8 @@ class ComputeResource(dg.ConfigurableResource):
     map: Literal["local", "ray"]
     ray_address: str | None
     target: Literal["local", "h100x8"]
+    device: DeviceConfig | None
+    devices: int | None
     ranks: int | None
     parallel: Literal["ddp", "fsdp2"]
     micro_batch: int
@@ -52,7 +64,8 @@ class ComputeResource(dg.ConfigurableResource):
     def spec(self) -> ComputeSpec:
         """The checked section."""
         fields = {name: getattr(self, name) for name in ComputeSpec.model_fields}
-        return ComputeSpec.model_validate({**fields, "keep": self.keep.model_dump()})
+        device = None if self.device is None else self.device.model_dump()
+        return ComputeSpec.model_validate({**fields, "keep": self.keep.model_dump(), "device": device})
 
 
 class TrackingResource(dg.ConfigurableResource):

@@ -14,6 +14,7 @@ from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
 from llm_core.train.preflight import Preflight
+from pipelines.machine import before_run
 from pipelines.session import Session
 
 COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
@@ -57,7 +58,10 @@ def plan_table(items: list[PlanItem]) -> Table:
 
 def run(console: Console, session: Session, only: set[str] | None) -> None:
     """Materialize the plan's stages in order, with a bar for the one at work."""
-    names = [item.stage for item in session.planner().plan(only)]
+    items = session.planner().plan(only)
+    for line in before_run(session, items):
+        console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
+    names = [item.stage for item in items]
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -139,11 +143,16 @@ def preflight_table(report: Preflight) -> Table:
         peak = f"at {report.expected_mfu:.0%} MFU of {report.peak_flops / 1e12:,.0f} TFLOP/s a device"
         table.add_row("tokens per second", f"{report.tokens_per_second:,.0f}", peak)
         table.add_row("time", f"[bold]{report.hours:,.1f} h[/]", f"{report.gpu_hours:,.0f} GPU-hours")
-        table.add_row("cost", f"[bold]${report.cost:,.0f}[/]", f"at ${report.price_per_gpu_hour:.2f} a GPU-hour")
+        if report.price_per_gpu_hour:
+            table.add_row("cost", f"[bold]${report.cost:,.0f}[/]", f"at ${report.price_per_gpu_hour:.2f} a GPU-hour")
+        else:
+            table.add_row("cost", "unknown", "compute.price_per_gpu_hour is 0")
     else:
-        table.add_row("time", "unknown", "this device's peak is not in the table; measure with a short run")
+        table.add_row("time", "unknown", "this device's peak is not known; measure with a short run")
     table.add_section()
     table.add_row("command", "", report.command)
+    for line in report.advice:
+        table.add_row("[yellow]note[/]", "", escape(line))
     return table
 
 

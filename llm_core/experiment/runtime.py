@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from llm_core.experiment.base import Count, Spec
+from llm_core.experiment.devices import Device
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -82,6 +83,11 @@ class ComputeSpec(SpreadSpec):
     """Where the Ray cluster is (``auto``, ``ip:port``); by default a Ray of this machine alone."""
     target: Literal["local", "h100x8"] = "local"
     """``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
+    device: Device | None = None
+    """The GPU to plan for, wherever the plan is made: a name of ``llm_core.experiment.devices``, or ``{name, memory_gb,
+    tflops_bf16}``. Only a machine that has it starts a run."""
+    devices: Count | None = None
+    """How many of ``device``; by default one."""
     ranks: Count | None = None
     """Processes; by default one per GPU, and one on a CPU."""
     watchdog_seconds: Positive = 900.0
@@ -89,6 +95,25 @@ class ComputeSpec(SpreadSpec):
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+    @model_validator(mode="after")
+    def _one_machine(self) -> Self:
+        if self.device is None and self.devices is not None:
+            raise ValueError(
+                f"devices {self.devices} goes with device: name the kind of GPU. How many processes train on this "
+                "machine is 'ranks'"
+            )
+        if self.device is not None and self.target != "local":
+            raise ValueError(
+                f"device {self.device.name!r} and target {self.target!r} are two machines: write target 'local', or "
+                "leave device out"
+            )
+        if self.device is not None and (self.ranks or 1) > (self.devices or 1):
+            raise ValueError(
+                f"ranks {self.ranks} on devices {self.devices or 1}: a rank has a GPU of its own; raise devices, or "
+                "lower ranks"
+            )
+        return self
 
 
 class SamplesSpec(Spec):

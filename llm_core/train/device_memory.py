@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.model.accounting import activation_bytes_per_token, layer_costs, loss_bytes, parameter_count
-from llm_core.model.backends import choose_backend
+from llm_core.train.capabilities import backend_for
 from llm_core.train.hardware import Hardware, reshards
 
 FP32 = 4
@@ -104,8 +104,7 @@ def accumulation_of(experiment: Experiment, compute: ComputeSpec, ranks: int) ->
 
 def backend_of(experiment: Experiment, hardware: Hardware) -> str:
     """What does the attention on ``hardware``."""
-    device, half = "cpu" if hardware.on_cpu else "cuda", experiment.training.precision != "fp32"
-    return choose_backend(experiment.model, device, experiment.compute.attention_backend, half=half)
+    return backend_for(experiment.model, experiment.training.precision, experiment.compute, hardware)
 
 
 def too_large(experiment: Experiment, hardware: Hardware, ranks: int, memory: Memory, usable: int) -> str:

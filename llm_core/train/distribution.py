@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from llm_core.errors import PedigreeError
 from llm_core.train.fp8 import MULTIPLE, in_float8, require_float8
 from llm_core.train.groups import parameters_by_kind
-from llm_core.train.hardware import hardware_of, reshards
+from llm_core.train.hardware import reshards, this_machine
 from llm_core.train.recompute import recompute
 from llm_core.train.spec import TrainerSpec
 from llm_core.train.threads import threads_per_rank
@@ -145,7 +145,7 @@ def _sharded(model: nn.Module, blocks: list[nn.Module], spec: TrainerSpec, world
     )
     multiplied = {parameter for block in blocks for parameter in _multiplied(block)}
     numbers = sum(parameter.numel() for parameter in multiplied)
-    memory = hardware_of("local").memory // (1 if world.device.type == "cuda" else world.size)
+    memory = this_machine().memory // (1 if world.device.type == "cuda" else world.size)
     reshard = reshards(spec.reshard_after_forward, numbers * (2 if in_bf16 else 4), memory)
     # Blocks hand on keys and values that are views of larger tensors. Nobody changes these in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")

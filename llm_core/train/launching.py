@@ -12,6 +12,7 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Runtime
 from llm_core.launch import run_group
 from llm_core.runtime_only import runtime_only
+from llm_core.train.hardware import gpu_count, hardware_of, is_local, require_devices
 from llm_core.train.host_memory import keeping_memory
 from llm_core.train.locks import end_holder, held
 from llm_core.train.metrics import METRICS, MetricsFollower
@@ -27,18 +28,14 @@ _STOP_SECONDS = 100
 
 @runtime_only("weights do not depend on the number of ranks but for rounding")
 def rank_count(compute: ComputeSpec) -> int:
-    """How many processes train: as many as said, or one for each GPU. ``PedigreeError`` when there are too few GPUs."""
-    import torch
+    """How many processes train: as many as said, or one for each GPU.
 
-    gpus = torch.cuda.device_count()
-    if compute.target == "h100x8" and compute.ranks is None and gpus < 8:
-        raise PedigreeError(
-            f"compute.target h100x8 needs 8 GPUs, and this machine has {gpus}; run on such a node, or set "
-            "compute.target to local"
-        )
-    if gpus and compute.ranks is not None and compute.ranks > gpus:
-        raise PedigreeError(f"compute.ranks is {compute.ranks}, but this machine has {gpus} GPUs")
-    return compute.ranks or (8 if compute.target == "h100x8" else max(gpus, 1))
+    ``PedigreeError`` where this machine is not the one that ``compute`` names, or has too few GPUs.
+    """
+    require_devices(compute)
+    if compute.ranks is not None:
+        return compute.ranks
+    return max(gpu_count(), 1) if is_local(compute) else hardware_of(compute).devices
 
 
 def accelerators(log: Callable[[str], None]) -> AbstractContextManager[int]:

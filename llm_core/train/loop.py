@@ -51,7 +51,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     model.z_loss, model.loss_clamp = training.z_loss, training.loss_clamp
     assert_master_weights(model)
     spread_model = spread(model, spec, world, log)
-    optimizer = OPTIMIZERS.load(training.optimizer.kind)(model, training.optimizer, world.device)
+    optimizer = OPTIMIZERS.load(training.optimizer.kind)(model, training.optimizer, world.device, training.precision)
     for line in describe_groups(optimizer):
         log(line)
 

@@ -19,11 +19,15 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 1.2. They need not come closer to 1."""
 
 AT_ONCE = 1 << 26
-"""Numbers that are orthogonalised together on a rank: 128 MB in bf16, and about five times that while it is done."""
+"""Numbers that are orthogonalised together on a rank: 128 MB in bf16, 256 MB in fp32, and about five times that while
+it is done."""
 
 
-def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.optim.Optimizer:
-    """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors."""
+def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device, precision: str = "bf16") -> torch.optim.Optimizer:
+    """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors.
+
+    ``precision`` is the run's: with "fp32", the products of the iteration are in fp32, in any other in bf16.
+    """
     common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
     groups = [
         {
@@ -38,7 +42,7 @@ def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.o
     ]
     fused = [(module, module.fused) for module in model.modules() if isinstance(module, Fused)]
     parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
-    return Muon(groups, spec.lr, spec.muon, parts)
+    return Muon(groups, spec.lr, spec.muon, parts, torch.float32 if precision == "fp32" else torch.bfloat16)
 
 
 class Muon(torch.optim.Optimizer):
@@ -46,7 +50,7 @@ class Muon(torch.optim.Optimizer):
 
     - The momentum is a running mean of gradients; with ``nesterov`` a step looks one mean ahead.
     - Newton and Schulz's iteration brings all its singular values near 1. Matrices of equal shape are one batch; those
-      of experts, (E, in, out), are E matrices. The products are in bf16 on every device.
+      of experts, (E, in, out), are E matrices. Their products are of the type ``products``.
     - ``parts``: matrices that are several maps of one input, and the outputs of each map. Each is made orthogonal for
       itself: queries need not share directions with values, nor gates with what they gate.
     - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales a direction by 0.2·sqrt(max(rows, columns)), whose root
@@ -64,10 +68,15 @@ class Muon(torch.optim.Optimizer):
     found_inf: Tensor | None = None
 
     def __init__(
-        self, groups: Sequence[dict[str, Any]], lr: float, spec: MuonSpec, parts: dict[nn.Parameter, tuple[int, ...]]
+        self,
+        groups: Sequence[dict[str, Any]],
+        lr: float,
+        spec: MuonSpec,
+        parts: dict[nn.Parameter, tuple[int, ...]],
+        products: torch.dtype,
     ) -> None:
         super().__init__(groups, {"lr": lr})
-        self._spec, self._parts = spec, parts
+        self._spec, self._parts, self._products = spec, parts, products
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -125,7 +134,7 @@ class Muon(torch.optim.Optimizer):
         buffers = [_local(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
         momenta = torch.stack(buffers).lerp_(gradients, 1 - self._spec.momentum)
         updates = gradients.lerp_(momenta, self._spec.momentum) if self._spec.nesterov else momenta
-        directions = self._directions(updates.bfloat16(), parameters, parts)
+        directions = self._directions(updates.to(self._products), parameters, parts)
         lr = group["lr"] * group["lr_ratio"]
         for parameter, buffer, momentum, direction in zip(parameters, buffers, momenta, directions, strict=True):
             weight = _local(parameter)

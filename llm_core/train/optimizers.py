@@ -1,4 +1,5 @@
-"""AdamW. An optimiser is a function of (model, specification, device) that returns a ``torch.optim.Optimizer``."""
+"""AdamW. An optimiser is a function of (model, specification, device, precision); it returns a
+``torch.optim.Optimizer``. ``precision`` is the run's, for optimisers that multiply matrices."""
 
 import torch
 from torch import nn
@@ -7,12 +8,15 @@ from llm_core.experiment.training import OptimizerSpec
 from llm_core.train.groups import DECAYED, parameters_by_kind
 
 
-def adamw(model: nn.Module, spec: OptimizerSpec, device: torch.device) -> torch.optim.Optimizer:
+def adamw(
+    model: nn.Module, spec: OptimizerSpec, device: torch.device, precision: str = "bf16"
+) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter, 2019): decoupled weight decay on the kinds that ``DECAYED`` names.
 
     The fused kernel, which exists for CUDA and CPU, updates all of a group at once, and skips a step whose
     ``found_inf`` is set.
     """
+    del precision  # it multiplies no matrices
     groups = [
         {
             "params": parameters,

@@ -7,20 +7,22 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.continuation import LongContextSpec
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.model.accounting import FLOPS_CONVENTION, ParameterCount, flops_per_token, parameter_count
 from llm_core.tokens.batch_sizes import batch_sizes, tokens_before
+from llm_core.train.capabilities import TrainingRun, examine_run
 from llm_core.train.data import mean_sequence_length
 from llm_core.train.device_memory import (
     Memory,
     accumulation_of,
-    backend_of,
     estimate_memory,
     micro_batch_of,
     state_bytes,
     too_large,
 )
 from llm_core.train.hardware import Hardware, hardware_of
+from llm_core.train.rates import Rates
 from llm_core.train.spec import TrainerSpec
 
 SHUTDOWN_SECONDS = 100
@@ -32,8 +34,9 @@ class Preflight:
 
     ``host_snapshot``: bytes of main memory, over all ranks, that checkpoints are written from while training goes on.
 
-    ``hours`` is training alone at ``expected_mfu`` of the devices' peak; it and what follows from it are None where
-    the peak is not known (a CPU).
+    ``hours`` is training alone at ``expected_mfu`` of ``peak_flops``, which is that of the run's precision (of fp8 that
+    of bf16); it and what follows from it are None where the peak is not known (a CPU). ``advice``: what the device does
+    badly.
     """
 
     experiment: str
@@ -63,31 +66,34 @@ class Preflight:
     cost: float | None
     price_per_gpu_hour: float
     command: str
+    advice: tuple[str, ...]
 
 
-def preflight(experiment: Experiment) -> Preflight:
-    """Examine the full run of ``experiment`` on its compute target.
+def preflight(experiment: Experiment, rates: Rates | None = None) -> Preflight:
+    """Examine the full run of ``experiment`` on the machine that its section ``compute`` names.
+
+    ``rates``: of that machine (``llm_core.train.capabilities.rates_of``), for advice about the precision.
 
     Raises ``PedigreeError`` for one that can't run: more ranks than devices, a batch that the ranks can't share
     equally, or more memory than a device has; the message says what to turn down, and by how much.
     """
     compute, training = experiment.compute, experiment.training
-    hardware = hardware_of(compute.target)
+    hardware = hardware_of(compute)
     ranks = compute.ranks or hardware.devices
     if ranks > hardware.devices and not hardware.on_cpu:
         raise PedigreeError(
             f"compute.ranks {ranks}: {hardware.name} has {hardware.devices} devices; set it to at most that"
         )
-    usable, memory = _checked(experiment, hardware, ranks)
+    usable, memory, advice = _checked(experiment, hardware, ranks, rates)
     if experiment.long_context:
-        _checked(_longer(experiment, experiment.long_context), hardware, ranks, "long_context.")
+        longer = _longer(experiment, experiment.long_context)
+        advice += _checked(longer, hardware, ranks, rates, "long_context.")[2]
 
     length = round(mean_sequence_length(training))
     per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, length)
     tokens, flops = tokens_before(training, training.steps), per_token * _positions(training)
-    useful = None if hardware.peak_flops is None else ranks * hardware.peak_flops * compute.expected_mfu
-    hours = None if useful is None else flops / useful / 3600
-    gpu_hours = None if hours is None else hours * ranks
+    price = price_of(experiment.model, training, experiment.tokenizer.vocab_size, compute)
+    hours = None if price is None else price.hours
     return Preflight(
         experiment=experiment.name,
         hardware=hardware.name,
@@ -108,34 +114,48 @@ def preflight(experiment: Experiment) -> Preflight:
         flops_convention=FLOPS_CONVENTION,
         flops_per_token=per_token,
         flops=flops,
-        peak_flops=hardware.peak_flops,
+        peak_flops=hardware.flops(training.precision),
         expected_mfu=compute.expected_mfu,
         tokens_per_second=None if hours is None else tokens / hours / 3600,
         hours=hours,
-        gpu_hours=gpu_hours,
-        cost=None if gpu_hours is None else gpu_hours * compute.price_per_gpu_hour,
+        gpu_hours=None if price is None else price.hours * ranks,
+        cost=None if price is None else price.dollars,
         price_per_gpu_hour=compute.price_per_gpu_hour,
         # torchrun kills ranks that are not gone some time after a signal; by default there is none for a checkpoint.
         command=(
             f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={SHUTDOWN_SECONDS} "
             f"torchrun --standalone --nproc-per-node {ranks} -m llm_core.train spec.json"
         ),
+        advice=advice,
     )
 
 
-def _check_experts(model: ModelSpec) -> None:
-    """The kernel that multiplies all experts' rows at once wants rows of whole 16 bytes."""
-    widths = {} if model.moe is None else {"moe.d_ff": model.moe.d_ff, "d_model": model.d_model}
-    for name, width in widths.items():
-        if width % 8:
-            raise PedigreeError(
-                f"model.{name} {width}: products of experts in half precision want a multiple of 8 on a GPU; "
-                f"{-(-width // 8) * 8} is one"
-            )
+@dataclass(frozen=True)
+class Price:
+    """What a run takes: hours of the machine, and US dollars for all of its devices."""
+
+    hours: float
+    dollars: float
 
 
-def _checked(experiment: Experiment, hardware: Hardware, ranks: int, place: str = "") -> tuple[int, Memory]:
-    """Usable bytes of a device, and what the full run takes of it; ``PedigreeError`` where it can't run.
+def price_of(model: ModelSpec, training: TrainingSpec, vocab_size: int, compute: ComputeSpec) -> Price | None:
+    """The price of training alone at ``expected_mfu`` of the devices' peak; None where the peak is not known (a CPU).
+
+    The peak is that of the run's precision; for fp8 it is that of bf16, as MFU counts it.
+    """
+    hardware = hardware_of(compute)
+    peak, ranks = hardware.flops(training.precision), compute.ranks or hardware.devices
+    if peak is None:
+        return None
+    per_token = flops_per_token(model, vocab_size, round(mean_sequence_length(training)))
+    hours = per_token * _positions(training) / (ranks * peak * compute.expected_mfu) / 3600
+    return Price(hours, hours * ranks * compute.price_per_gpu_hour)
+
+
+def _checked(
+    experiment: Experiment, hardware: Hardware, ranks: int, rates: Rates | None, place: str = ""
+) -> tuple[int, Memory, tuple[str, ...]]:
+    """Usable bytes of a device, what the full run takes of it, and advice; ``PedigreeError`` where it can't run.
 
     ``place`` stands before the names of sections.
     """
@@ -147,26 +167,14 @@ def _checked(experiment: Experiment, hardware: Hardware, ranks: int, place: str 
                 f"be shared equally by {ranks} ranks; "
                 f"{_nearest_batches(sequences, ranks, training.sequence_length)} can"
             )
-    if training.precision == "fp8" and not hardware.fp8:
-        raise PedigreeError(
-            f"{place}training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper on "
-            "do); set it to bf16"
-        )
-    if training.precision == "fp8":
-        # Only here: without it, a preflight needs no torch.
-        from llm_core.model.build import build_model
-        from llm_core.train.fp8 import check_float8
-
-        check_float8(build_model(experiment.model, experiment.tokenizer.vocab_size, device="meta").all_blocks)
-    backend_of(experiment, hardware)
-    if not hardware.on_cpu and training.precision != "fp32":
-        _check_experts(experiment.model)
+    findings = examine_run(TrainingRun(place, experiment.model, training), compute, hardware, rates)
+    findings.check()
     # Ranks on a CPU share its memory.
     usable = hardware.usable_memory // ranks if hardware.on_cpu else hardware.usable_memory
     memory = estimate_memory(experiment, compute, ranks, hardware)
     if memory.total > usable:
         raise PedigreeError(too_large(experiment, hardware, ranks, memory, usable))
-    return usable, memory
+    return usable, memory, findings.advice
 
 
 def _longer(experiment: Experiment, longer: LongContextSpec) -> Experiment:

@@ -17,6 +17,7 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.tokens.batch_sizes import tokens_before
+from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import LEFT_OUT_REASON, METRICS, read_metrics
@@ -58,6 +59,7 @@ def _train(
     from llm_core.train.start import check_start
 
     compute = job.runtime.compute
+    check_stage(TrainingRun(f"{job.stage}: ", model, training), compute, job.runtime.log)
     ranks = rank_count(compute)
     spec = TrainerSpec.of(
         compute,

@@ -232,6 +232,31 @@ def test_what_auto_takes(changes: dict, device: str, chosen: str) -> None:
     assert choose_backend(spec(**{"d_model": 64, **changes}), device) == chosen
 
 
+@pytest.mark.parametrize(
+    ("changes", "chosen"),
+    [
+        ({}, "sdpa"),
+        ({"document_mask": True, "qk_norm": True}, "sdpa"),
+        ({"pattern": ({"window": 3}, {})}, "explicit"),
+        ({"position": "alibi"}, "explicit"),
+        ({"attention_softcap": 9.0}, "explicit"),
+        ({"mixer": "mla", "mla": {"kv_rank": 16, "nope_dim": 8, "rope_dim": 8, "value_dim": 8}}, "explicit"),
+    ],
+)
+def test_what_auto_takes_on_a_cpu_in_fp32(changes: dict, chosen: str) -> None:
+    shape = spec(**{"d_model": 64, **changes})
+    assert choose_backend(shape, "cpu", half=False) == chosen
+    assert choose_backend(shape, "cpu", half=True) == "explicit"
+
+
+def test_a_model_on_a_cpu_takes_the_kernel_of_its_precision() -> None:
+    built = model(spec(d_model=64, document_mask=True))
+    for half, chosen in ((False, "sdpa"), (True, "explicit")):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            context = built.context(tokens(2, T), DOCUMENTS, None)
+        assert {mask.backend for mask in context.masks.values()} == {chosen}
+
+
 @pytest.mark.parametrize("wanted", ["auto", "flex", "varlen"])
 def test_what_decoding_takes(wanted: str) -> None:
     shape = spec(d_model=64, document_mask=True)

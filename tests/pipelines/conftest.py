@@ -1,12 +1,18 @@
+import atexit
+import functools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from llm_core.train.rates import measured_rates
 
 HERE = Path(__file__).parent
 WORDS = [
@@ -80,6 +86,17 @@ class World:
         return self.run("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", select)
 
 
+@functools.cache
+def measured() -> Path:
+    """A home that remembers this machine's rates, so that the homes of tests need not measure them again."""
+    home = Path(tempfile.mkdtemp(prefix="pedigree-rates-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEDIGREE_HOME", str(home))
+        measured_rates("cpu", "")
+    return home
+
+
 def make_world(folder: Path) -> World:
     world = World(folder)
     sources = folder / "sources"
@@ -91,6 +108,7 @@ def make_world(folder: Path) -> World:
     dagster_home = folder / "home" / "dagster"
     dagster_home.mkdir(parents=True)
     (folder / "home" / "tmp").mkdir()
+    shutil.copytree(measured(), folder / "home", dirs_exist_ok=True)
     (dagster_home / "dagster.yaml").write_text((HERE.parents[1] / "pipelines" / "dagster.yaml").read_text())
     return world
 

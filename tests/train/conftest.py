@@ -9,3 +9,11 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _home(tmp_path_factory):
+    """What is measured of this machine is remembered there, and not in the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEDIGREE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llm_core.train.hardware import hardware_of, peak_flops, reshards
+from llm_core.train.hardware import peak_flops, reshards, this_machine
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_only_newer_gpus_have_fp8(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Found)
     for minor, expected in ((6, False), (9, True)):
         Found.minor = minor
-        found = hardware_of("local")
+        found = this_machine()
         assert (found.fp8, found.on_cpu) == (expected, False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert (hardware_of("local").fp8, hardware_of("local").on_cpu) == (False, True)
+    assert (this_machine().fp8, this_machine().on_cpu) == (False, True)

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from llm_core.experiment.training import MuonSpec, OptimizerSpec
 from llm_core.model.fused import Fused, FusedLinear
+from llm_core.registries import OPTIMIZERS
 from llm_core.train import muon as module
 from llm_core.train.groups import describe_groups
 from llm_core.train.muon import Muon, muon, orthogonalised
+from tests.train.runs import run, trainer_spec
 
 CPU = torch.device("cpu")
 
@@ -77,11 +79,10 @@ def in_fp32(updates, coefficients, steps, epsilon):
 def test_matrices_move_as_with_torchs_muon_and_the_rest_as_with_adamw(monkeypatch, adjust, nesterov, precise):
     if precise:
         monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", in_fp32)
-        monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor)
     ours, theirs = (Model(lambda inputs: nn.Linear(inputs, 12)) for _ in range(2))
     theirs.experts = None
     options = MuonSpec(adjust=adjust, nesterov=nesterov, momentum=0.9, steps=4, lr_ratio=0.5)
-    optimizer = muon(ours, spec(muon=options, weight_decay=0.3), CPU)
+    optimizer = muon(ours, spec(muon=options, weight_decay=0.3), CPU, "fp32" if precise else "bf16")
     blocks = dict(theirs.blocks.named_parameters())
     matrices = [p for p in blocks.values() if p.ndim == 2]
     reference = torch.optim.Muon(
@@ -108,6 +109,29 @@ def test_matrices_move_as_with_torchs_muon_and_the_rest_as_with_adamw(monkeypatc
             largest = float((parameter - before[name]).detach().abs().max())
             torch.testing.assert_close(named[name], parameter, rtol=0, atol=largest * (1e-4 if precise else 0.05))
             parameter.data.copy_(named[name].data)  # so that errors of bf16 do not add up
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_products_are_of_the_runs_precision(monkeypatch, precision, dtype):
+    """On CPUs with AVX2 only, products in bf16 take four times a whole step in fp32."""
+    seen = set()
+
+    def noted(matrices, steps):
+        seen.add(matrices.dtype)
+        return orthogonalised(matrices, steps)
+
+    monkeypatch.setattr(module, "orthogonalised", noted)
+    model = Model()
+    stepped(model, OPTIMIZERS.load("muon")(model, spec(), CPU, precision), 1)
+    assert seen == {dtype}
+
+
+def test_a_runs_optimizer_has_the_runs_precision(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(module, "orthogonalised", lambda matrices, steps: given.append(matrices.dtype) or matrices)
+    for precision in ("fp32", "bf16"):
+        run(trainer_spec(tmp_path / precision, 1, {"precision": precision, "optimizer": spec()}))
+    assert list(dict.fromkeys(given)) == [torch.float32, torch.bfloat16]
 
 
 def test_experts_are_matrices_of_their_own_and_their_outputs_are_the_last_dimension():

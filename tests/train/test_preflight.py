@@ -12,11 +12,13 @@ from llm_core.experiment.continuation import LongContextSpec
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.layers import MoESpec
 from llm_core.experiment.load import load_experiment
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import OptimizerSpec, SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
 from llm_core.train.device_memory import Memory, estimate_memory
-from llm_core.train.hardware import Hardware, hardware_of
-from llm_core.train.preflight import preflight, trainer_spec
+from llm_core.train.hardware import H100X8, Hardware
+from llm_core.train.preflight import preflight, price_of, trainer_spec
+from llm_core.train.rates import Rates
 from llm_core.train.spec import read_spec
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "experiments"
@@ -125,7 +127,7 @@ def test_the_large_experiments_have_the_whole_graph(name: str) -> None:
 
 
 def needs(experiment: Experiment, ranks: int = 8, **compute: Any) -> Memory:
-    return estimate_memory(experiment, experiment.compute.model_copy(update=compute), ranks, hardware_of("h100x8"))
+    return estimate_memory(experiment, experiment.compute.model_copy(update=compute), ranks, H100X8)
 
 
 def test_fsdp2_shards_what_ddp_repeats(one_billion: Experiment) -> None:
@@ -227,7 +229,52 @@ def test_a_cpu_has_memory_and_no_known_peak(one_billion: Experiment, monkeypatch
         preflight(changed(one_billion, compute={"target": "local", "ranks": 2}))
 
 
-def test_h100x8_needs_no_torch() -> None:
+def planned(experiment: Experiment, device: Any, **compute: Any) -> Experiment:
+    fields = {**experiment.compute.model_dump(), "target": "local", "device": device, **compute}
+    return experiment.model_copy(update={"compute": ComputeSpec.model_validate(fields)})
+
+
+def test_h100x8_is_eight_devices_of_the_table(one_billion: Experiment) -> None:
+    assert preflight(planned(one_billion, "H100", devices=8)) == preflight(one_billion)
+
+
+def test_one_card_of_32_gb_by_hand(one_billion: Experiment) -> None:
+    with pytest.raises(PedigreeError, match=r"on 1 × RTX PRO 4500 \(32 GB\) 29\.4 GB are usable .* it would with"):
+        preflight(planned(one_billion, "RTX PRO 4500"))
+    card = {"name": "Card", "memory_gb": 32, "tflops_bf16": 200}
+    report = preflight(planned(one_billion, card, micro_batch=1, activation_checkpointing="full"))
+    assert (report.ranks, report.usable_memory) == (1, 29_440_000_000)
+    per_token = 6 * 1_023_479_296 + 12 * 2048 * (4 * 2048 + 12 * 512)
+    assert report.hours == pytest.approx(20e9 * per_token / (200e12 * 0.4) / 3600, rel=1e-3)
+
+
+def test_fp32_is_priced_by_the_speed_of_fp32(one_billion: Experiment) -> None:
+    bf16 = planned(one_billion, "H100", devices=8)
+    fp32 = changed(bf16, training={"precision": "fp32"}, compute={"micro_batch": 1})
+    assert preflight(fp32).hours == pytest.approx(preflight(bf16).hours * 989 / 67)
+    unknown = planned(fp32, {"name": "Card", "memory_gb": 80, "tflops_bf16": 500})
+    assert (preflight(unknown).hours, preflight(unknown).cost) == (None, None)
+
+
+def test_a_run_has_the_price_that_its_preflight_tells(one_billion: Experiment) -> None:
+    report = preflight(one_billion)
+    price = price_of(one_billion.model, one_billion.training, 32_768, one_billion.compute)
+    assert price is not None
+    assert (price.hours, price.dollars) == (report.hours, report.cost)
+    assert price_of(one_billion.model, one_billion.training, 32_768, ComputeSpec()) is None, "a CPU's peak is not known"
+
+
+def test_advice_about_the_precision_is_part_of_it(one_billion: Experiment) -> None:
+    slow = Rates(fp32=67e12, bf16=989e12)
+    fp32 = changed(one_billion, training={"precision": "fp32"}, compute={"micro_batch": 1})
+    assert "write precision: bf16" in preflight(fp32, slow).advice[0]
+    assert preflight(one_billion, slow).advice == preflight(fp32).advice == ()
+
+
+@pytest.mark.parametrize("compute", ["{}", "{target: local, device: B200, devices: 4}"])
+def test_a_planned_machine_needs_no_torch(tmp_path: Path, compute: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {FOLDER / 'one_billion'}\ncompute: {compute}\n")
     code = (
         "import sys; from pathlib import Path\n"
         "from llm_core.experiment.load import load_experiment\n"
@@ -235,7 +282,7 @@ def test_h100x8_needs_no_torch() -> None:
         "preflight(load_experiment(Path(sys.argv[1])))\n"
         "assert 'torch' not in sys.modules"
     )
-    run([sys.executable, "-c", code, str(FOLDER / "one_billion.yaml")], check=True)
+    run([sys.executable, "-c", code, str(path)], check=True)
 
 
 def test_experts_of_odd_widths_are_refused_on_gpus(one_billion: Experiment) -> None:

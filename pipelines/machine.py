@@ -1,0 +1,95 @@
+"""The machine behind a plan: what it does badly or not at all in the stages that train, said before any work."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import told
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.graph.plan import PlanItem
+from llm_core.graph.stage import Stage
+from llm_core.train.capabilities import TrainingRun, examine, rates_of
+from llm_core.train.hardware import hardware_of, is_local, require_devices
+from llm_core.train.preflight import Preflight, preflight
+from pipelines.session import Session
+
+
+def on_device(session: Session, device: str | None, devices: int | None) -> Session:
+    """``session`` planned for so many of ``device``, in place of the machine that the experiment names."""
+    if device is None and devices is None:
+        return session
+    compute = session.experiment.compute.model_dump()
+    changes = {"devices": devices} if device is None else {"target": "local", "device": device, "devices": devices}
+    try:
+        changed = ComputeSpec.model_validate({**compute, **changes})
+    except ValidationError as error:
+        raise PedigreeError(told(error, "compute")) from None
+    return replace(session, experiment=session.experiment.model_copy(update={"compute": changed}))
+
+
+def examined(session: Session) -> Preflight:
+    """The preflight of the experiment, with advice about its precision."""
+    compute = session.experiment.compute
+    try:
+        rates = rates_of(hardware_of(compute), here=is_local(compute))
+    except PedigreeError as error:
+        report = preflight(session.experiment)
+        return replace(report, advice=(*report.advice, str(error)))
+    return preflight(session.experiment, rates)
+
+
+def notes(session: Session, items: Sequence[PlanItem]) -> list[str]:
+    """What a plan says of the machine; nothing where no stage is to be trained."""
+    runs = _runs(session, items)
+    if not runs:
+        return []
+    compute = session.experiment.compute
+    findings = examine(runs, compute, here=False)
+    lines = [*findings.errors, *findings.advice]
+    for check in (lambda: preflight(session.experiment), lambda: require_devices(compute)):
+        try:
+            check()
+        except PedigreeError as error:
+            lines.append(str(error))
+    return list(dict.fromkeys(lines))
+
+
+def with_notes(session: Session, items: Sequence[PlanItem], lines: Sequence[str]) -> list[PlanItem]:
+    """``items`` with the machine's notes at every stage that is to be trained."""
+    return [
+        replace(item, notes=[*item.notes, *lines]) if _trains(session.graph[item.stage], item) else item
+        for item in items
+    ]
+
+
+def before_run(session: Session, items: Sequence[PlanItem]) -> tuple[str, ...]:
+    """Advice about the stages that ``items`` will train; ``PedigreeError`` where this machine can't train them."""
+    runs = _runs(session, items)
+    if not runs:
+        return ()
+    compute = session.experiment.compute
+    try:
+        require_devices(compute)
+        findings = examine(runs, compute, here=True)
+        findings.check()
+    except PedigreeError as error:
+        raise PedigreeError(f"{error}\nWhat does not train can be made here: --select token_shards, say") from None
+    return findings.advice
+
+
+def _runs(session: Session, items: Sequence[PlanItem]) -> list[TrainingRun]:
+    stages = [session.graph[item.stage] for item in items if _trains(session.graph[item.stage], item)]
+    return [TrainingRun(_place(stage), stage.config["model"], stage.config["training"]) for stage in stages]
+
+
+def _trains(stage: Stage, item: PlanItem) -> bool:
+    return stage.trains and item.verdict in ("run", "maybe")
+
+
+def _place(stage: Stage) -> str:
+    """What stands before ``training`` where the experiment describes the run."""
+    if stage.group == "proxies":
+        return "proxies."
+    return "long_context." if stage.name == "long_context_model" else ""
