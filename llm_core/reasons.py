@@ -31,6 +31,7 @@ _DISK = {
     errno.EPERM: Reason("the operation is not permitted", "give this user the right to read and write there"),
     errno.ENOENT: Reason("there is no such file or folder (any more)", "put it back, or mount its disk again"),
     errno.ENOTDIR: Reason("a file stands where a folder should be", "move it away"),
+    errno.EEXIST: Reason("something of that name is there already", "move it away"),
     errno.ESTALE: Reason("the network file system has lost the file", "mount it again"),
     errno.EIO: Reason("the disk reports an error", "look at the disk (`dmesg` may say more)"),
     errno.EMFILE: Reason("too many files are open in this process", "raise the limit (`ulimit -n`)"),

@@ -13,6 +13,7 @@ from rich.table import Table
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.ready import check_ready
 from llm_core.train.preflight import Preflight
 from pipelines.session import Session
 
@@ -58,6 +59,8 @@ def plan_table(items: list[PlanItem]) -> Table:
 def run(console: Console, session: Session, only: set[str] | None) -> None:
     """Materialize the plan's stages in order, with a bar for the one at work."""
     names = [item.stage for item in session.planner().plan(only)]
+    here = Runtime(compute=session.experiment.compute, tracking=session.experiment.tracking)
+    check_ready(session.planner(), names, here)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

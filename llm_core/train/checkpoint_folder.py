@@ -6,8 +6,10 @@ copy under another name, the checkpoint of another run and a folder of the user'
 where a checkpoint must go is renamed.
 """
 
+import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from llm_core.errors import PedigreeError
+from llm_core.train.parts import damage
 from llm_core.train.seal import SEAL, DamagedSealError, marked_step, read_seal
 
 _NAME = re.compile(r"step_(\d{8,})")
@@ -83,7 +86,7 @@ class CheckpointFolder:
                 found.foreign[path.name] = str(error)
                 return
             step = seal["progress"]["step"]
-            other = self._difference(seal["owner"])
+            other = difference(seal["owner"], self._owner)
             if path.name != checkpoint_name(step):
                 found.foreign[path.name] = f"a copy of the checkpoint of step {step}"
             elif other is not None:
@@ -91,13 +94,6 @@ class CheckpointFolder:
                 found.others[path] = other
             else:
                 found.own[step] = path
-
-    def _difference(self, owner: dict[str, Any]) -> str | None:
-        """The first field in which another run differs from this one."""
-        for name in sorted({**owner, **self._owner}):
-            if owner.get(name) != self._owner.get(name):
-                return f"{name} is {owner.get(name)!r} there and {self._owner.get(name)!r} here"
-        return None
 
     def put(self, unfinished: Path, step: int) -> None:
         """Give a sealed folder its name, in the place of this run's checkpoint of that step if there is one."""
@@ -124,6 +120,34 @@ class CheckpointFolder:
             self._log(f"{kept}: holds files that are not of the checkpoint; they stay there")
         else:
             leftover.rmdir()
+
+
+def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """The first field in which another run differs from this one; None for the same run."""
+    for name in sorted({**there, **here}):
+        if there.get(name) != here.get(name):
+            return f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+    return None
+
+
+def copy_checkpoint(checkpoint: Path, target: Path) -> None:
+    """Copy a checkpoint's seal and parts into ``target``, and nothing else that is there.
+
+    ``PedigreeError`` where the copy is not whole.
+    """
+    try:
+        parts = read_seal(checkpoint)["parts"]
+        target.mkdir(parents=True, exist_ok=True)
+        for part in parts:
+            index = json.loads((checkpoint / part["index"]).read_bytes())
+            for name in (part["index"], index["file"]):
+                shutil.copyfile(checkpoint / name, target / name)
+        shutil.copyfile(checkpoint / SEAL, target / SEAL)
+        wrong = next((text for part in parts if (text := damage(target, part["index"], part["sha256"]))), None)
+    except (DamagedSealError, FileNotFoundError, ValueError) as error:
+        wrong = str(error)
+    if wrong is not None:
+        raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({wrong}); move it away, and train again")
 
 
 def _is_leftover(path: Path, step: int) -> bool:
