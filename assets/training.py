@@ -113,7 +113,7 @@ def _run(
         # The states at branch points follow from what the identity covers, but lie in a file for every rank.
         volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
         volatile_stats=("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
-        resumable=True,
         trains=True,
+        ready="llm_core.train.ready:check",
         **fields,
     )

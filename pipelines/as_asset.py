@@ -19,6 +19,7 @@ from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import Planner
+from llm_core.graph.ready import check_ready
 from llm_core.graph.stage import Stage
 from pipelines.planner import open_planner
 from pipelines.resources import ComputeResource, StoreResource, TrackingResource
@@ -63,6 +64,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
                     log=context.log.info,
                     **launched,
                 )
+                check_ready(open_planner(graph, store.open()), _selected(context, graph), runtime)
                 outcome = materialize(open_planner(graph, store.open()), stage.name, runtime)
             except (PedigreeError, ValidationError) as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from error
@@ -70,6 +72,12 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         return _result(stage, outcome)
 
     return run
+
+
+def _selected(context: dg.AssetExecutionContext, graph: Graph) -> set[str]:
+    """The stages that this run of Dagster makes: what the last of them lacks is told before the first one works."""
+    keys = context.job_def.asset_layer.selected_asset_keys
+    return {stage.name for stage in graph if asset_key(graph.experiment, stage.name) in keys}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from rich.table import Table
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.ready import check_ready
 from llm_core.train.preflight import Preflight
 from pipelines.machine import before_run
 from pipelines.session import Session
@@ -62,6 +63,8 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
     for line in before_run(session, items):
         console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
     names = [item.stage for item in items]
+    here = Runtime(compute=session.experiment.compute, tracking=session.experiment.tracking)
+    check_ready(session.planner(), names, here)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -25,6 +25,8 @@ class Stage:
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
     ``volatile_stats``: names of statistics of that sort.
+    ``ready``: ``module:function``, called as ``function(runtime)`` before anything of a run is made; it raises
+    ``PedigreeError`` where the stage could not begin (a key that is missing).
     ``trains``: whether it occupies the accelerators, in a process of its own.
     ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
     """
@@ -44,6 +46,7 @@ class Stage:
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     volatile_stats: tuple[str, ...] = ()
+    ready: str | None = None
     resumable: bool = False
     trains: bool = False
     kind: str = ""

@@ -1,35 +1,28 @@
 """Writing so that a file is either whole or not there."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm_core.errors import PedigreeError
+from llm_core.reasons import disk_error
 from llm_core.runtime_only import runtime_only
 
 
 @runtime_only("words errors")
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden write into an error that says where, and that nothing was committed."""
+    """Turn a full disk, a forbidden write and their like into an error that says where, why, and what to do.
+
+    Also where a library has made an error of its own of it. What has no known reason is raised as it is.
+    """
     try:
         yield
-    except OSError as error:
-        reasons = {
-            errno.ENOSPC: "the disk is full",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.EROFS: "the file system is read-only",
-            errno.EACCES: "writing is not permitted",
-        }
-        reason = reasons.get(error.errno or 0)
-        if reason is None:
+    except Exception as error:
+        told = disk_error(error, folder)
+        if told is None:
             raise
-        raise PedigreeError(
-            f"{error.filename or folder}: {reason}. Nothing was committed; mend it and run again: "
-            f"finished artifacts and checkpoints are kept."
-        ) from error
+        raise told from error
 
 
 @runtime_only("puts given bytes into a file")

@@ -1,6 +1,15 @@
 """``python -m llm_core.train spec.json``."""
 
-from llm_core.train.main import main
+import sys
 
 if __name__ == "__main__":
+    try:
+        from llm_core.train.main import main
+    except ImportError as error:
+        print(
+            f"error: the trainer can't start: {error}. It needs torch, numpy, pydantic and safetensors in the Python "
+            f"that runs it ({sys.executable}); install them there, and run again",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
     raise SystemExit(main())

@@ -2,7 +2,8 @@
 
 ``checkpoints/step_00000100/`` holds one part for each rank (``llm_core.train.parts``) and ``checkpoint.json``: what run
 it belongs to, how far that is, and the digests of the parts. Parts are written and synced in a folder of another name;
-the main rank adds ``checkpoint.json`` when all are there, and one rename puts the folder in place.
+the main rank adds ``checkpoint.json`` when all are there, and one rename puts the folder in place. Which folders are
+the run's own: ``llm_core.train.checkpoint_folder``.
 
 There is no state of random generators: what is drawn in a step follows from seed, step and rank
 (``llm_core.train.seeding``).
@@ -10,26 +11,28 @@ There is no state of random generators: what is drawn in a step follows from see
 
 import json
 import math
-import shutil
+import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import KeepSpec
+from llm_core.reasons import explained
+from llm_core.train.checkpoint_folder import CheckpointFolder, random_part
 from llm_core.train.distribution import World
-from llm_core.train.parts import StoredParts, damage, index_name, sync_folder, write_part, write_whole
-from llm_core.train.saving import Saving, give_up_part, wait_for_part
-from llm_core.train.seal import DamagedSealError, read_seal, write_seal
+from llm_core.train.parts import StoredParts, damage, index_name, sync, sync_folder, write_part
+from llm_core.train.saving import MissingPartError, Saving, give_up_part, wait_for_part
+from llm_core.train.seal import DamagedSealError, read_seal, write_mark, write_seal
 from llm_core.train.snapshot import Snapshot
 from llm_core.train.state import load_optimizer, load_weights, not_finite, pieces
 
-_UNFINISHED = ".unfinished"
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -65,8 +68,11 @@ class Checkpoints:
         pinned: Collection[int] = (),
         behind: int = 0,
     ) -> None:
-        self._folder, self._keep, self._world, self._log = folder, keep, world, log
         self._owner = json.loads(json.dumps(owner))  # as it will be read: tuples are lists there
+        self._folder = CheckpointFolder(folder, self._owner, log)
+        self._keep, self._world, self._log = keep, world, log
+        self._told: set[str] = set()
+        self._random_part: str | None = None
         self._pinned, self._behind = frozenset(pinned), behind
         self._snapshot = Snapshot(world.device)
         self._saving: Saving | None = None
@@ -84,24 +90,27 @@ class Checkpoints:
         still being written is waited for. What goes wrong later is raised by ``check``, the next ``save`` or ``wait``.
         """
         self.wait()
-        name = f"step_{progress.step:08d}"
-        unfinished = self._folder / f"{name}{_UNFINISHED}"
-        copies = self._snapshot.take(pieces(model, optimizer, self._world.rank, self._world.size))
+        if self._random_part is None:
+            self._random_part = self._world.from_main(random_part())
+        rank, step = self._world.rank, progress.step
+        unfinished = self._folder.passing(step, self._random_part)
+        copies = self._snapshot.take(pieces(model, optimizer, rank, self._world.size))
         content = json.dumps({"owner": self._owner, "progress": asdict(progress), "validation_loss": validation_loss})
 
         def write() -> None:
             self._snapshot.ready()
-            unfinished.mkdir(parents=True, exist_ok=True)
             try:
-                write_part(unfinished, self._world.rank, copies)
-            except OSError as error:
-                give_up_part(unfinished, self._world.rank, str(error.strerror))
+                unfinished.mkdir(parents=True, exist_ok=True)
+                write_mark(unfinished, rank, step)
+                write_part(unfinished, rank, copies)
+            except Exception as error:
+                give_up_part(unfinished, rank, explained(error))
                 raise
 
         def seal() -> None:
-            self._seal(self._folder / name, unfinished, json.loads(content))
+            self._seal(unfinished, step, json.loads(content))
 
-        self._saving = Saving(progress.step, write, seal if self._world.is_main else None)
+        self._saving = Saving(step, write, seal if self._world.is_main else None)
 
     def check(self) -> None:
         """Raise ``PedigreeError`` when this rank's part can't be written (a full disk). Costs nothing; not collective.
@@ -126,27 +135,24 @@ class Checkpoints:
 
         ``at_most``: of this step or before; newer ones are removed (a run that is rolled back does not want them).
         Where there is no checkpoint to go back to, weights and optimiser are left as they are. A damaged checkpoint is
-        removed with a line in the log, so that the one before it is used. Raises ``PedigreeError`` for a checkpoint of
-        another run or another version, for one with numbers that are not finite, and for a folder that can't be
-        written to.
+        removed with a line in the log, so that the one before it is used; what is not of this run is left alone, and
+        named in the log once. Raises ``PedigreeError`` where all checkpoints are of another run, for one of another
+        version, for one with numbers that are not finite, and for a folder that can't be written to or read.
         """
         self.wait()
         self._agree(self._unwritable())
-        if self._world.is_main:
-            self._tidy(at_most)
-        while (newest := self._world.from_main(self._newest())) is not None:
+        self._on_main(lambda: self._tidy(at_most))
+        while (newest := self._on_main(self._newest)) is not None:
             content, reason = _examined(newest, self._world)
             if reason is None:
                 return self._load(newest, content, model, optimizer)
             self._log(f"{newest}: the checkpoint is damaged ({reason}); it is removed, and the one before it used")
-            if self._world.is_main:
-                _remove(newest)
+            self._on_main(lambda damaged=newest: self._folder.remove(damaged))  # type: ignore[misc]
         return Progress()
 
     def _load(
         self, checkpoint: Path, content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> Progress:
-        self._check_owner(checkpoint, content["owner"])
         broken = _load_state(checkpoint, content, self._world, model, optimizer)
         if broken is not None:
             raise PedigreeError(
@@ -157,7 +163,7 @@ class Checkpoints:
         self._log(f"resuming after step {progress.step} from {checkpoint}")
         return progress
 
-    def _seal(self, final: Path, unfinished: Path, content: dict[str, Any]) -> None:
+    def _seal(self, unfinished: Path, step: int, content: dict[str, Any]) -> None:
         """Wait for the parts of all ranks, put the checkpoint in place, and remove those that need not stay."""
         parts = []
         for rank in range(self._world.size):
@@ -166,65 +172,80 @@ class Checkpoints:
             parts.append({"index": index.name, "sha256": sha256(index.read_bytes()).hexdigest()})
         write_seal(unfinished, {**content, "parts": parts})
         sync_folder(unfinished)
-        if final.exists():
-            _remove(final)
-        unfinished.rename(final)
-        sync_folder(self._folder)
-        losses = {_step(path): _validation_loss(path) for path in self._all()}
-        stay = kept(losses, self._keep, self._pinned, self._behind)
-        for path in self._all():
-            if _step(path) not in stay:
-                _remove(path)
-
-    def _all(self) -> list[Path]:
-        """All checkpoints, newest first."""
-        return sorted((path for path in self._folder.glob("step_*") if path.suffix != _UNFINISHED), reverse=True)
+        self._folder.put(unfinished, step)
+        sync_folder(self._folder.path)
+        own = self._folder.entries().own
+        losses = {known: _validation_loss(path) for known, path in own.items()}
+        for known in own.keys() - kept(losses, self._keep, self._pinned, self._behind):
+            self._folder.remove(own[known])
 
     def _newest(self) -> Path | None:
-        return next(iter(self._all()), None)
+        own = self._folder.entries().own
+        return own[max(own)] if own else None
 
     def _tidy(self, at_most: int | None) -> None:
-        """Remove what killed writers left, and what comes after the step ``at_most``."""
-        for leftover in self._folder.glob(f"*{_UNFINISHED}"):
-            shutil.rmtree(leftover)
-        for path in self._all():
-            if at_most is not None and _step(path) > at_most:
-                _remove(path)
+        """Remove what killed writers left, and what comes after the step ``at_most``; say what is left alone."""
+        found = self._folder.entries()
+        for leftover in found.leftovers:
+            self._folder.clear(leftover)
+        if found.others and not found.own:
+            path, difference = next(iter(found.others.items()))
+            raise PedigreeError(
+                f"{path}: the checkpoint is of another run: {difference}; train in another folder, or move what is in "
+                f"{self._folder.path} away"
+            )
+        for step, path in found.own.items():
+            if at_most is not None and step > at_most:
+                self._folder.remove(path)
+        new = [f"{name} ({reason})" for name, reason in found.foreign.items() if name not in self._told]
+        self._told.update(found.foreign)
+        if new:
+            self._log(f"{self._folder.path}: left alone, since not of this run: {', '.join(new)}")
 
     def _unwritable(self) -> PedigreeError | None:
         """What keeps this rank from writing there."""
-        probe = self._folder / f"rank_{self._world.rank}{_UNFINISHED}"
+        folder = self._folder.path
         try:
-            probe.mkdir(parents=True, exist_ok=True)
-            write_whole(probe / "probe", b"\0")
-            shutil.rmtree(probe)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"\0")
+                probe.flush()
+                sync(probe.fileno())
         except OSError as error:
-            return PedigreeError(
-                f"{self._folder}: checkpoints can't be written there: {error.strerror}; make the folder writable, or "
-                "make room on its disk"
-            )
+            return PedigreeError(f"{folder}: checkpoints can't be written there: {explained(error)}")
         return None
 
     def _failed(self, step: int, error: Exception) -> PedigreeError:
-        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        reason = str(error) if isinstance(error, MissingPartError | PedigreeError) else explained(error)
         return PedigreeError(
-            f"{self._folder}: the checkpoint of step {step} can't be written: {reason}. Make room there, and run "
-            "again: training goes on from the checkpoint before it"
+            f"{self._folder.path}: the checkpoint of step {step} can't be written: {reason}. Then run again: training "
+            "goes on from the checkpoint before it"
         )
 
-    def _agree(self, error: PedigreeError | None) -> None:
-        """Raise on all ranks what one of them met."""
-        for text in self._world.gathered(error and str(error)):
-            if text:
-                raise PedigreeError(text)
+    def _on_main(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` returns on the main rank; where it fails there, all ranks raise."""
+        result: tuple[Result | None, str | None] = None, None
+        if self._world.is_main:
+            try:
+                result = work(), None
+            except PedigreeError as error:
+                result = None, str(error)
+            except OSError as error:
+                result = None, f"{error.filename or self._folder.path}: {explained(error)}"
+        value, problem = self._world.from_main(result)
+        if problem is not None:
+            raise PedigreeError(problem)
+        return value
 
-    def _check_owner(self, path: Path, found: dict[str, Any]) -> None:
-        for name in sorted({**found, **self._owner}):
-            if found.get(name) != self._owner.get(name):
-                raise PedigreeError(
-                    f"{path}: the checkpoint is of another run: {name} is {found.get(name)!r} there and "
-                    f"{self._owner.get(name)!r} here; train in another folder, or remove {self._folder}"
-                )
+    def _agree(self, error: PedigreeError | None) -> None:
+        _agree(self._world, error)
+
+
+def _agree(world: World, error: PedigreeError | None) -> None:
+    """Raise on all ranks what one of them met."""
+    for text in world.gathered(error and str(error)):
+        if text:
+            raise PedigreeError(text)
 
 
 def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0) -> set[int]:
@@ -259,13 +280,23 @@ def load_from(
 
 
 def _examined(checkpoint: Path, world: World) -> tuple[dict[str, Any], str | None]:
-    """What the seal says, and what is damaged, if anything. The ranks share the reading, and all learn the same."""
+    """What the seal says, and what is damaged, if anything. The ranks share the reading, and all learn the same.
+
+    ``PedigreeError`` where something can't be read: that is no damage.
+    """
+    content: dict[str, Any] = {}
+    found, unreadable = None, None
     try:
         content = read_seal(checkpoint)
         mine = content["parts"][world.rank :: world.size]
         found = next((text for part in mine if (text := damage(checkpoint, part["index"], part["sha256"]))), None)
     except DamagedSealError as error:
-        content, found = {}, str(error)
+        found = str(error)
+    except PedigreeError as error:
+        unreadable = error
+    except OSError as error:
+        unreadable = PedigreeError(f"{error.filename or checkpoint}: can't be read: {explained(error)}")
+    _agree(world, unreadable)
     return content, next((text for text in world.gathered(found) if text), None)
 
 
@@ -287,22 +318,6 @@ def _load_state(
     return next((name for name in world.gathered(not_finite(model, optimizer)) if name), None)
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step_"))
-
-
 def _validation_loss(checkpoint: Path) -> float | None:
-    """The loss that its seal knows; None also for one that is damaged, which is no good one to keep."""
-    try:
-        loss: float | None = read_seal(checkpoint)["validation_loss"]
-    except DamagedSealError:
-        return None
+    loss: float | None = read_seal(checkpoint)["validation_loss"]
     return loss
-
-
-def _remove(checkpoint: Path) -> None:
-    """Take it away in one step, so that a half-removed one never stands there as a checkpoint."""
-    leftover = checkpoint.with_name(f"{checkpoint.name}.old{_UNFINISHED}")
-    shutil.rmtree(leftover, ignore_errors=True)
-    checkpoint.rename(leftover)
-    shutil.rmtree(leftover)

@@ -3,7 +3,6 @@
 import json
 import platform
 import resource
-import shutil
 import sys
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
-from llm_core.model.files import save_model
+from llm_core.model.files import INFO, save_model
+from llm_core.reasons import explained
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.distribution import World
 from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec
@@ -38,15 +38,15 @@ def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], pea
         "peak_memory_bytes": int(peak_bytes),
     }
     folder = spec.work / FINAL
-    shutil.rmtree(folder, ignore_errors=True)
     try:
+        (folder / INFO).unlink(missing_ok=True)  # the description comes last: what is without it is no model
         tokens = tokens_before(spec.training, steps)
         save_model(model, spec.model, spec.vocab_size, folder, step=steps, tokens=tokens)
         (spec.work / SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
     except OSError as error:
         raise PedigreeError(
-            f"{folder}: the final weights can't be written: {error.strerror}. Make room there, and run again: "
-            "training goes on from the last checkpoint"
+            f"{folder}: the final weights can't be written: {explained(error)}. Then run again: training goes on from "
+            "the last checkpoint"
         ) from None
 
 

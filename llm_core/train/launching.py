@@ -1,25 +1,27 @@
 """How a training process is started on this machine, watched, and kept from running beside another."""
 
 import os
+import re
 import sys
-import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Runtime
 from llm_core.launch import run_group
+from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
+from llm_core.train.devices import CPU, HELD, Device, machine_devices, reserved
 from llm_core.train.hardware import gpu_count, hardware_of, is_local, require_devices
 from llm_core.train.host_memory import keeping_memory
-from llm_core.train.locks import end_holder, held
+from llm_core.train.locks import end_holder
 from llm_core.train.metrics import METRICS, MetricsFollower
 from llm_core.train.spec import FAILURE, TrainerSpec
 from llm_core.train.threads import threads_per_rank
 
 LOG = "trainer.log"
+_KILLED = re.compile(r"exitcode +: -9\b|Signal 9 \(SIGKILL\)|was ended by SIGKILL")
 _ORPHAN_PATIENCE = 30.0
 """Seconds that the trainer of a dead attempt gets for its step and its checkpoint."""
 _STOP_SECONDS = 100
@@ -38,15 +40,6 @@ def rank_count(compute: ComputeSpec) -> int:
     return max(gpu_count(), 1) if is_local(compute) else hardware_of(compute).devices
 
 
-def accelerators(log: Callable[[str], None]) -> AbstractContextManager[int]:
-    """Hold this machine's accelerators (its CPU, where there are none): one training of this user at a time.
-
-    Others wait, whatever starts them. Gives the lock's file descriptor.
-    """
-    path = Path(tempfile.gettempdir()) / f"pedigree-{os.getuid()}" / "accelerators.lock"
-    return held(path, lambda owner: log(f"waiting for another training on this machine to end ({owner})"))
-
-
 @runtime_only("starts and watches the trainer, which checks its own code")
 def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
     """Train ``spec`` on ``ranks`` processes of this machine, with live figures to ``runtime``.
@@ -54,23 +47,30 @@ def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
     Ends what is left of an earlier attempt first. Raises ``PedigreeError`` when the training fails or is stopped, in
     the trainer's own words where it left any.
     """
+    from llm_core.train.work_folder import claim
+
+    claim(spec, runtime.log)
     path = spec.work / "spec.json"
     try:
         spec.write(path)
     except OSError as error:
-        raise PedigreeError(f"{path}: can't be written: {error.strerror}; make its folder writable") from None
-    with accelerators(runtime.log) as lock:
+        raise PedigreeError(f"{path}: can't be written: {explained(error)}") from None
+    devices = machine_devices()
+    count = 1 if devices == [CPU] else ranks  # ranks on a CPU share it
+    with reserved(devices, count, spec.name, runtime.log) as taken:
         for earlier in sorted(spec.work.glob("trainer.*.lock")):
             end_holder(earlier, _ORPHAN_PATIENCE, runtime.log)
-        _launch(spec, path, ranks, runtime, lock)
+        _launch(spec, path, ranks, runtime, taken)
 
 
-def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: int) -> None:
+def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: Mapping[Device, int]) -> None:
     import torch
 
     follower = MetricsFollower(spec.work / METRICS)
 
     def tick() -> None:
+        for lock in taken.values():
+            os.utime(lock)  # /tmp is tidied of files that are days old
         records = follower.new()
         if records:
             newest = {name: value for record in records for name, value in record.items()}
@@ -90,6 +90,8 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: i
                 # OpenMP threads that spin while they wait cost a shared CPU three quarters of its speed.
                 "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
                 **keeping_memory(torch.cuda.device_count()),
+                **_visible(taken),
+                HELD: "held",
                 "PYTHONUNBUFFERED": "1",
                 "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(_STOP_SECONDS),
                 **runtime.environment,
@@ -98,9 +100,20 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: i
             idle_seconds=follower.idle_seconds,
             watchdog_seconds=runtime.compute.watchdog_seconds,
             grace_seconds=_STOP_SECONDS + 20,
-            keep_open=(lock,),
+            keep_open=tuple(taken.values()),
         )
     except PedigreeError as error:
         if failure.exists():
             raise PedigreeError(f"{failure.read_text(encoding='utf-8')} (log: {spec.work / LOG})") from error
+        if _KILLED.search(str(error)):
+            raise PedigreeError(
+                "a trainer was killed from outside, which is what a machine does whose memory is used up: lower "
+                f"compute.micro_batch or compute.ranks, or free memory (`dmesg` may say more), and run again. {error}"
+            ) from error
         raise
+
+
+def _visible(taken: Mapping[Device, int]) -> dict[str, str]:
+    """What shows a trainer the GPUs that it was given, and no others."""
+    names = [device.visible for device in taken if device.visible is not None]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {}

@@ -2,17 +2,21 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
+from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
+from llm_core.train.devices import CPU, HELD, machine_devices, used
 from llm_core.train.distribution import World, open_world
 from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
 from llm_core.train.loop import train
 from llm_core.train.spec import FAILURE, TrainerSpec, check_code, read_spec
+from llm_core.train.work_folder import claim
 
 
 @runtime_only("starts and stops what trains")
@@ -28,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         spec = read_spec(Path(arguments[0]))
         if rank == "0":
+            claim(spec, lambda line: print(line, flush=True))
             (spec.work / FAILURE).unlink(missing_ok=True)
     except (PedigreeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -35,7 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # A lock for each rank, so that no attempt ever runs beside an orphan of an earlier one.
         # Words are left before the ranks part: the others fail only then, for want of this one.
-        with held(spec.work / f"trainer.{rank}.lock"), _leaving_word(spec), open_world() as world, _leaving_word(spec):
+        with (
+            held(spec.work / f"trainer.{rank}.lock"),
+            _leaving_word(spec),
+            open_world() as world,
+            _leaving_word(spec),
+            _device_shown(spec, world),
+        ):
             return _train(spec, world, stop)
     except PedigreeError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -65,6 +76,17 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
 
 
 @contextmanager
+def _device_shown(spec: TrainerSpec, world: World) -> Iterator[None]:
+    """Let other trainings on this machine see that this rank's device is in use, unless the launcher does."""
+    if HELD in os.environ or (world.device.type == "cpu" and not world.is_main):
+        yield
+        return
+    device = CPU if world.device.type == "cpu" else machine_devices()[world.device.index]
+    with used(device, spec.name, lambda line: print(line, flush=True)):
+        yield
+
+
+@contextmanager
 def _leaving_word(spec: TrainerSpec) -> Iterator[None]:
     try:
         yield
@@ -72,8 +94,14 @@ def _leaving_word(spec: TrainerSpec) -> Iterator[None]:
         _leave_word(spec, str(error))
         raise
     except Exception as error:
-        _leave_word(spec, f"the trainer failed: {type(error).__name__}: {error}")
+        _leave_word(spec, f"the trainer failed ({_place(error)}): {explained(error)}")
         raise
+
+
+def _place(error: Exception) -> str:
+    """The file and line where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}, line {last.lineno}"
 
 
 def _leave_word(spec: TrainerSpec, message: str) -> None:

@@ -5,14 +5,24 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.reasons import explained
 
 METRICS = "metrics.jsonl"
+CURVE = ("step", "loss", "validation_loss", "lr", "grad_norm", "skipped", "batch")
+"""Fields of a line that follow from the run alone."""
 LEFT_OUT_REASON = "left out after a rollback"
 """The ``reason`` of steps that are skipped without being bad themselves."""
+
+
+def chained(before: str, figures: Mapping[str, Any]) -> str:
+    """A digest of a line's lasting fields and of all lines before it, whose digest is ``before``."""
+    lasting = json.dumps([_plain(figures.get(name)) for name in CURVE])
+    return sha256(f"{before}{lasting}".encode()).hexdigest()[:32]
 
 
 class LinesWriter:
@@ -58,8 +68,7 @@ def _plain(value: Any) -> Any:
 
 def _unwritable(path: Path, error: OSError) -> PedigreeError:
     return PedigreeError(
-        f"{path}: can't be written: {error.strerror}. Make room or make {path.parent} writable, and run again: "
-        "training goes on from the last checkpoint"
+        f"{path}: can't be written: {explained(error)}. Then run again: training goes on from the last checkpoint"
     )
 
 

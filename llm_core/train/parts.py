@@ -82,7 +82,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def damage(folder: Path, index: str, sha256: str) -> str | None:
-    """What is wrong with the part whose index file is ``index``; None when it is as it was written."""
+    """What is wrong with the part whose index file is ``index``; None when it is as it was written.
+
+    ``OSError`` where it can't be read, which says nothing of what is in it.
+    """
     try:
         content = (folder / index).read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -93,8 +96,8 @@ def damage(folder: Path, index: str, sha256: str) -> str | None:
             if size != part["size"]:
                 return f"{part['file']} has {size} bytes instead of {part['size']}"
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return f"{error.filename}: {error.strerror}"
+    except FileNotFoundError as error:
+        return f"{error.filename}: there is no such file"
     return None if digest == part["sha256"] else f"the content of {part['file']} has changed"
 
 

@@ -3,16 +3,20 @@
 Ranks talk through files here. Collectives from a thread would get in between those of the training.
 """
 
-import errno
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from llm_core.train.parts import index_name, part_name
 
 _POLL_SECONDS = 0.02
 _PATIENCE_SECONDS = 30.0
+
+
+class MissingPartError(Exception):
+    """A rank's part will not come; the message says why."""
 
 
 class Saving:
@@ -39,15 +43,16 @@ class Saving:
 
 
 def give_up_part(folder: Path, rank: int, reason: str) -> None:
-    """After a write that failed: leave room on the disk, and word for the main rank."""
-    (folder / part_name(rank)).unlink(missing_ok=True)
-    _given_up(folder, rank).write_text(reason, encoding="utf-8")
+    """After a write that failed: leave room on the disk, and word for the main rank where that can be written."""
+    with suppress(OSError):
+        (folder / part_name(rank)).unlink(missing_ok=True)
+        _given_up(folder, rank).write_text(reason, encoding="utf-8")
 
 
 def wait_for_part(folder: Path, rank: int) -> None:
     """Wait until ``rank`` has written its part; where this process has come to its end, not for long.
 
-    Raises ``OSError`` when there is none to come.
+    Raises ``MissingPartError`` when there is none to come.
     """
     ended = None
     while not (folder / index_name(rank)).exists():
@@ -55,9 +60,9 @@ def wait_for_part(folder: Path, rank: int) -> None:
         if not threading.main_thread().is_alive():
             ended = ended or time.monotonic()
             if time.monotonic() > ended + _PATIENCE_SECONDS:
-                raise OSError(errno.EIO, f"rank {rank} is gone")
+                raise MissingPartError(f"rank {rank} is gone")
         if _given_up(folder, rank).exists():
-            raise OSError(errno.EIO, f"rank {rank}: {_given_up(folder, rank).read_text(encoding='utf-8')}")
+            raise MissingPartError(f"rank {rank}: {_given_up(folder, rank).read_text(encoding='utf-8')}")
 
 
 def _given_up(folder: Path, rank: int) -> Path:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
@@ -20,19 +21,25 @@ from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
-from llm_core.train.metrics import LEFT_OUT_REASON, METRICS, read_metrics
-from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, PROFILE, SAMPLES, SUMMARY, TrainerSpec, derived_digest
+from llm_core.train.metrics import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
+from llm_core.train.ready import check_tracking
+from llm_core.train.spec import (
+    BAD_BATCHES,
+    CHECKPOINTS,
+    FINAL,
+    SAMPLES,
+    SUMMARY,
+    TrainerSpec,
+    derived_digest,
+    result_fields,
+)
 from llm_core.train.speed import mfu
-from llm_core.train.tracking import require_key
 
 BRANCH_POINTS = "branch_points"
 """The folder of the artifact with the checkpoints that branches begin with."""
 
 _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
-
-CURVE = ("step", "loss", "validation_loss", "lr", "grad_norm", "skipped", "batch")
-"""Fields of a line of metrics that follow from the run alone."""
 
 
 def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
@@ -57,6 +64,7 @@ def _train(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, start: Path | None
 ) -> dict[str, Any]:
     from llm_core.train.start import check_start
+    from llm_core.train.work_folder import left
 
     compute = job.runtime.compute
     check_stage(TrainingRun(f"{job.stage}: ", model, training), compute, job.runtime.log)
@@ -79,23 +87,18 @@ def _train(
     )
     data = open_data(spec, ranks)
     check_start(spec)
-    require_key(spec.tracking)
+    check_tracking(spec.tracking)
     launch(spec, ranks, job.runtime)
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
     shutil.copyfile(spec.work / METRICS, job.out / METRICS)
-    for seen in (spec.work / BAD_BATCHES, spec.work / SAMPLES, *spec.work.glob(f"{PROFILE}/*.json")):
+    for seen in (spec.work / BAD_BATCHES, spec.work / SAMPLES, *left(spec.work)):
         if seen.exists() and seen.stat().st_size:
             kept = job.out / seen.relative_to(spec.work)
-            kept.parent.mkdir(exist_ok=True)
+            kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(seen, kept)
-    for step in training.branch_points:
-        name = _checkpoint(step)
-        kept = job.out / BRANCH_POINTS / name
-        shutil.copytree(spec.work / CHECKPOINTS / name, kept, dirs_exist_ok=True)
+    _keep_branch_points(spec, job)
     summary = json.loads((spec.work / SUMMARY).read_bytes())
-    for offline in spec.work.glob("wandb/offline-run-*"):
-        shutil.copytree(offline, job.out / "wandb" / offline.name, dirs_exist_ok=True)
     records = read_metrics(job.out / METRICS)
     figures = training_stats(records)
     return {
@@ -112,6 +115,20 @@ def _train(
             summary["ranks"],
         ),
     }
+
+
+def _keep_branch_points(spec: TrainerSpec, job: Job) -> None:
+    from llm_core.train.checkpoint_folder import CheckpointFolder, copy_checkpoint
+
+    owner = json.loads(json.dumps(result_fields(spec)))
+    own = CheckpointFolder(spec.work / CHECKPOINTS, owner, job.runtime.log).entries().own
+    for step in spec.training.branch_points:
+        if step not in own:
+            raise PedigreeError(
+                f"{spec.work / CHECKPOINTS}: this run's checkpoint of the branch point {step} is gone or damaged; move "
+                "its folder away, and run again: the run begins anew"
+            )
+        copy_checkpoint(own[step], job.out / BRANCH_POINTS / _checkpoint(step))
 
 
 def _ordinary_speed(records: list[dict[str, Any]], training: TrainingSpec) -> float:

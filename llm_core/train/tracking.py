@@ -1,17 +1,18 @@
 """Weights & Biases: off, offline, or online with a key from the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from llm_core.errors import PedigreeError
-from llm_core.experiment.runtime import TrackingSpec
-from llm_core.runtime_only import runtime_only
+from llm_core.train.parts import write_whole
+from llm_core.train.ready import check_tracking
 from llm_core.train.spec import TrainerSpec
+from llm_core.train.work_folder import WANDB, WANDB_RUN_ID, leave_growing
 
-_KEY = "WANDB_API_KEY"
+_RUN_ID = re.compile("[0-9a-f]{12}")
 
 
 class Tracker(Protocol):
@@ -38,20 +39,24 @@ class _Wandb:
 
         assert spec.tracking.wandb != "off"
         # Everything stays in the work folder: no settings, caches or logs in the user's home.
-        folder = spec.work / "wandb"
+        folder = spec.work / WANDB
         folder.mkdir(exist_ok=True)
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
             os.environ.setdefault(name, str(folder))
+        identity = _run_id(spec.work / WANDB_RUN_ID)
         self._run = wandb.init(
             mode=spec.tracking.wandb,
             project=spec.tracking.project,
             name=spec.name,
-            id=_run_id(spec.work / "wandb_run_id"),
+            id=identity,
             resume="allow" if spec.tracking.wandb == "online" else None,
             dir=spec.work,
             config=spec.model_dump(mode="json", include={"model", "training", "vocab_size", "seed"}),
             settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
         )
+        if spec.tracking.wandb == "offline":
+            # All that `wandb sync` needs; W&B's own process writes it.
+            leave_growing(spec.work, Path(self._run.dir).parent / f"run-{identity}.wandb")
 
     def log(self, figures: Mapping[str, Any]) -> None:
         told = {name: value for name, value in figures.items() if name != "step" and value is not None}
@@ -65,20 +70,16 @@ def open_tracker(spec: TrainerSpec) -> Tracker:
     """The tracker that ``spec`` asks for; a run that goes on keeps its id."""
     if spec.tracking.wandb == "off":
         return _Off()
-    require_key(spec.tracking)
+    check_tracking(spec.tracking)
     return _Wandb(spec)
 
 
-@runtime_only("refuses before any work")
-def require_key(tracking: TrackingSpec) -> None:
-    """``PedigreeError`` when W&B is online without a key."""
-    if tracking.wandb == "online" and not os.environ.get(_KEY):
-        raise PedigreeError(
-            f"tracking.wandb is 'online', but there is no {_KEY} in the environment; set it, or use 'offline' or 'off'"
-        )
-
-
 def _run_id(path: Path) -> str:
-    if not path.exists():
-        path.write_text(uuid4().hex[:12], encoding="utf-8")
-    return path.read_text(encoding="utf-8")
+    try:
+        known = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        known = ""
+    if not _RUN_ID.fullmatch(known):  # as a kill or a full disk may leave it
+        known = uuid4().hex[:12]
+        write_whole(path, known.encode())
+    return known

@@ -59,8 +59,9 @@ class World:
             "PEDIGREE_HOME": str(home),
             "DAGSTER_HOME": str(home / "dagster"),
             "PEDIGREE_EXPERIMENT": str(self.experiment),
-            # The lock on this machine's accelerators lies there: another training need not hold up the tests.
             "TMPDIR": str(home / "tmp"),
+            # Another training need not hold up the tests.
+            "PEDIGREE_LOCKS": str(home / "locks"),
         }
 
     def edit(self, old: str, new: str) -> None:

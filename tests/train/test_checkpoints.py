@@ -12,10 +12,11 @@ from torch import nn
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import KeepSpec
+from llm_core.reasons import explained
 from llm_core.train import checkpoints as module
 from llm_core.train import parts
 from llm_core.train.checkpoints import Checkpoints, Progress, kept, load_from
-from llm_core.train.seal import FORMAT, SEAL, read_seal, write_seal
+from llm_core.train.seal import FORMAT, SEAL, read_seal, write_mark, write_seal
 from tests.train.runs import ALONE
 
 OWNER = {"training.optimizer.lr": 0.1, "training.optimizer.betas": (0.9, 0.95), "seed": 1}
@@ -157,6 +158,7 @@ def test_a_rollback_removes_what_is_newer(tmp_path):
     [f"{what} {which}" for which in ("part", "index", "seal") for what in ("cut", "flipped", "no")],
 )
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
+    """One that has its seal is removed. Without it nobody knows whose it is: it stays until its name is needed."""
     setting = Setting(tmp_path)
     setting.save(1)
     before = setting.tensors()
@@ -174,8 +176,107 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     resumed = Setting(tmp_path)
     assert resumed.resume().step == 1
     assert same(resumed.tensors(), before)
-    assert "step_00000002: the checkpoint is damaged" in resumed.lines[0]
-    assert steps(tmp_path) == [1]
+    if which == "seal":
+        assert "left alone, since not of this run: step_00000002 (" in resumed.lines[0]
+        resumed.save(2)
+        assert names(tmp_path) == ["step_00000001", "step_00000002", "step_00000002.aside"]
+    else:
+        assert "step_00000002: the checkpoint is damaged" in resumed.lines[0]
+        assert steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE])
+@pytest.mark.parametrize("file", [PART, SEAL])
+def test_a_checkpoint_that_can_not_be_read_is_not_taken_for_damaged(tmp_path, monkeypatch, code, file):
+    Setting(tmp_path).save(1, 2)
+    opened = type(tmp_path).open
+
+    def refused(path, *arguments, **options):
+        if path == tmp_path / "step_00000002" / file:
+            raise OSError(code, os.strerror(code), str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(type(tmp_path), "open", refused)
+    monkeypatch.setattr(type(tmp_path), "read_bytes", lambda path: refused(path, "rb").read())
+    with pytest.raises(
+        PedigreeError, match=rf"step_00000002/{file}: can't be read: {explained(OSError(code, ''))[:20]}"
+    ):
+        Setting(tmp_path).resume()
+    monkeypatch.undo()
+    assert Setting(tmp_path).resume().step == 2
+
+
+def put_foreign_things(folder):
+    """Copies by hand and a user's own entries, beside the checkpoints of steps 1 and 2; returns their content."""
+    shutil.copytree(folder / "step_00000001", folder / "step_keep")
+    shutil.copytree(folder / "step_00000002", folder / "step_00000002.bak")
+    shutil.copytree(folder / "step_00000001", folder / "step_00000009")
+    shutil.copytree(folder / "step_00000001", folder / "step_00000007.unfinished")
+    shutil.copytree(folder / "step_00000001", folder / "step_7")
+    (folder / "step_00000008").symlink_to(folder / "step_keep")
+    for name in ("step_notes", "step_00000003", "rank_0.unfinished", "step_00000004.0badcafe.unfinished", "mine.old"):
+        (folder / name).mkdir()
+        (folder / name / "mine.txt").write_text("precious")
+    (folder / "todo.txt").write_text("precious")
+    return foreign_things(folder)
+
+
+def foreign_things(folder):
+    ours = {"step_00000001", "step_00000002", "step_00000005", "step_00000006"}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for entry in sorted(folder.iterdir())
+        if entry.name not in ours
+        for path in ([entry] if entry.is_file() else sorted(entry.rglob("*")))
+        if path.is_file()
+    }
+
+
+def test_what_is_not_of_the_run_is_neither_read_nor_removed_and_named_once(tmp_path):
+    setting = Setting(tmp_path)
+    setting.save(1, 2)
+    before, tensors = put_foreign_things(tmp_path), setting.tensors()
+    resumed = Setting(tmp_path, last=1)
+    assert resumed.resume().step == 2
+    assert same(resumed.tensors(), tensors)
+    resumed.save(5, 6)
+    resumed.resume(at_most=7)
+    assert foreign_things(tmp_path) == before
+    assert not (tmp_path / "step_00000005").exists()
+    told = [line for line in resumed.lines if "left alone" in line]
+    assert len(told) == 1
+    for name, reason in {
+        "step_keep": "not the name of a checkpoint",
+        "step_00000002.bak": "not the name of a checkpoint",
+        "step_00000009": "a copy of the checkpoint of step 1",
+        "step_00000008": "not a folder",
+        "step_00000003": f"there is no {SEAL}",
+    }.items():
+        assert f"{name} ({reason})" in told[0]
+
+
+def test_what_stands_where_a_checkpoint_goes_is_renamed(tmp_path):
+    setting = Setting(tmp_path)
+    setting.save(1)
+    (tmp_path / "step_00000002").mkdir()
+    (tmp_path / "step_00000002" / "mine.txt").write_text("precious")
+    (tmp_path / "step_00000002.aside").write_text("precious too")
+    shutil.copytree(tmp_path / "step_00000001", tmp_path / "step_00000003")
+    setting.save(2, 3)
+    assert (tmp_path / "step_00000002.aside2" / "mine.txt").read_text() == "precious"
+    assert (tmp_path / "step_00000002.aside").read_text() == "precious too"
+    assert read_seal(tmp_path / "step_00000003.aside")["progress"]["step"] == 1
+    assert [line.rpartition("/")[2] for line in setting.lines] == ["step_00000002.aside2", "step_00000003.aside"]
+    assert Setting(tmp_path).resume().step == 3
+
+
+def test_a_file_that_someone_put_into_a_checkpoint_outlives_it(tmp_path):
+    setting = Setting(tmp_path, last=1)
+    setting.save(1)
+    (tmp_path / "step_00000001" / "notes.txt").write_text("precious")
+    setting.save(2)
+    assert names(tmp_path / "step_00000001.aside") == ["notes.txt"]
+    assert "step_00000001.aside: holds files that are not of the checkpoint" in setting.lines[0]
 
 
 @pytest.mark.parametrize("file", [PART, INDEX, SEAL])
@@ -208,10 +309,36 @@ def test_a_checkpoint_of_another_format_is_not_thrown_away(tmp_path):
     assert steps(tmp_path) == [1]
 
 
-def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
+@pytest.mark.parametrize("left", ["nothing", "mark", "empty mark", "part", "seal", "half removed"])
+def test_what_a_killed_writer_left_is_no_checkpoint_and_is_removed(tmp_path, left):
     setting = Setting(tmp_path)
     setting.save(1, 2)
-    (tmp_path / "step_00000002").rename(tmp_path / "step_00000002.unfinished")
+    whole = tmp_path / "step_00000002"
+    folder = whole.rename(tmp_path / f"step_00000002.0badcafe.{'old' if left == 'half removed' else 'unfinished'}")
+    if left != "seal":
+        write_mark(folder, 0, 2)
+    if left in ("nothing", "mark", "empty mark"):
+        (folder / PART).unlink()
+        (folder / INDEX).unlink()
+    if left in ("nothing", "empty mark"):
+        (folder / "rank_0000.begun").write_bytes(b"") if left == "empty mark" else (folder / "rank_0000.begun").unlink()
+    if left == "half removed":
+        (folder / PART).unlink()
+    elif left != "seal":
+        (folder / SEAL).unlink()
+    assert Setting(tmp_path).resume().step == 1
+    assert steps(tmp_path) == [1]
+
+
+def test_a_writer_that_is_killed_leaves_a_mark_and_a_part(tmp_path, monkeypatch):
+    """As ``kill -9`` does while parts are written: the process never comes to the seal."""
+    setting = Setting(tmp_path)
+    setting.save(1)
+    monkeypatch.setattr(Checkpoints, "_seal", lambda *_: None)
+    setting.save(2)
+    (left,) = (path for path in tmp_path.iterdir() if path.name != "step_00000001")
+    assert names(left) == ["rank_0000.begun", INDEX, PART]
+    monkeypatch.undo()
     assert Setting(tmp_path).resume().step == 1
     assert steps(tmp_path) == [1]
 
@@ -219,8 +346,22 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_run_names_the_field(tmp_path):
     Setting(tmp_path).save(1)
     other = Setting(tmp_path, owner={**OWNER, "training.optimizer.lr": 0.2})
-    with pytest.raises(PedigreeError, match=r"training\.optimizer\.lr is 0\.1 there and 0\.2 here"):
+    with pytest.raises(PedigreeError, match=r"training\.optimizer\.lr is 0\.1 there and 0\.2 here; train in another"):
         other.resume()
+    assert steps(tmp_path) == [1]
+
+
+def test_checkpoints_of_another_run_beside_those_of_this_one_are_left_alone(tmp_path):
+    Setting(tmp_path / "other", owner={**OWNER, "seed": 2}, last=9).save(1, 3, 8)
+    setting = Setting(tmp_path / "this", last=1)
+    setting.save(1, 2)
+    for step in (3, 8):
+        shutil.copytree(tmp_path / "other" / f"step_0000000{step}", tmp_path / "this" / f"step_0000000{step}")
+    resumed = Setting(tmp_path / "this", last=1)
+    assert resumed.resume().step == 2
+    assert "step_00000008 (a checkpoint of another run: seed is 2 there and 1 here)" in resumed.lines[0]
+    resumed.save(3)
+    assert names(tmp_path / "this") == ["step_00000003", "step_00000003.aside", "step_00000008"]
 
 
 @pytest.mark.parametrize("width", [8, 9])
@@ -294,10 +435,29 @@ def test_a_sync_that_fails_is_a_failed_write(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(parts, "sync", full)
-    with pytest.raises(PedigreeError, match="No space left"):
+    with pytest.raises(
+        PedigreeError, match=r"step 2 can't be written: the disk is full: make room there\. Then run again"
+    ):
         setting.save(2)
     monkeypatch.undo()
     assert Setting(tmp_path).resume().step == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EDQUOT, "quota"), "the disk quota is used up: make room there, or ask"),
+        (OSError(errno.EROFS, "ro"), "the file system is read-only: mount it writable"),
+        (MemoryError(), "memory ran out .*: free memory"),
+        (ValueError("seven"), "ValueError: seven"),
+    ],
+)
+def test_a_failed_write_is_told_by_its_own_reason(tmp_path, monkeypatch, error, words):
+    setting = Setting(tmp_path)
+    monkeypatch.setattr(module, "write_part", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(PedigreeError, match=f"the checkpoint of step 1 can't be written: {words}") as told:
+        setting.save(1)
+    assert "make room" not in str(told.value) or error.errno == errno.EDQUOT
 
 
 def test_a_folder_that_can_not_be_written_to_is_refused_before_work(tmp_path):

@@ -1,13 +1,15 @@
+import os
+import re
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
 from llm_core.errors import PedigreeError
-from llm_core.train.locks import end_holder, held, is_held
+from llm_core.train.locks import end_holder, held, is_held, owner, take
 
 
 def hold_elsewhere(path, stubborn=False):
@@ -63,20 +65,36 @@ def test_a_holder_on_another_machine_is_named(tmp_path):
     process.wait()
 
 
-def test_waiting_says_for_whom_and_then_holds(tmp_path):
-    path, said = tmp_path / "lock", []
-    process = hold_elsewhere(path)
-    subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; kill -9 {process.pid}"])
-    start = time.monotonic()
-    with held(path, said.append):
-        assert is_held(path)
-    process.wait()
-    assert len(said) == 1
-    assert str(process.pid) in said[0]
-    assert time.monotonic() - start > 0.2
-
-
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PedigreeError, match="file/folder/lock"), held(tmp_path / "file" / "folder" / "lock"):
         pass
+
+
+def test_nothing_but_a_lock_of_ours_is_written_to(tmp_path):
+    """In a folder for all users, someone may have put another name of a file of ours there."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "link").symlink_to(victim)
+    (tmp_path / "name").hardlink_to(victim)
+    for path in ("link", "name"):
+        with pytest.raises(OSError, match=r"not a lock file|Too many levels"):
+            take(tmp_path / path, {})
+    assert victim.read_text() == "precious"
+
+
+def test_a_lock_is_for_all_users_and_a_tidied_one_is_none(tmp_path):
+    umask = os.umask(0o077)
+    try:
+        first = take(tmp_path / "lock", {"what": "a run", "user": "one"})
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o666
+    assert take(tmp_path / "lock", {}) is None
+    assert re.fullmatch(rf"process {os.getpid()} on .* \(a run, user one\) since 20..-.*", owner(tmp_path / "lock"))
+    (tmp_path / "lock").unlink()
+    second = take(tmp_path / "lock", {})
+    assert second is not None
+    os.close(first)
+    assert take(tmp_path / "lock", {}) is None
+    os.close(second)

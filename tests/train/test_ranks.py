@@ -177,7 +177,7 @@ def test_dropout_follows_from_seed_step_and_rank(spec):
 def test_what_one_rank_can_not_write_ends_them_all(spec):
     broken = spec("broken", checkpoint_every=2)
     first, second = on_ranks(2, go_on_with_a_full_disk, broken)
-    assert "checkpoints: the checkpoint of step 4 can't be written: No space left on device" in second
+    assert "checkpoints: the checkpoint of step 4 can't be written: the disk is full" in second
     assert "Error" in first
     assert run(broken, StopAfter(1)).step == 3, "from the checkpoint before"
     assert checkpoint_steps(broken) == [2, 3]

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -14,13 +13,13 @@ from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
-from llm_core.experiment.runtime import ComputeSpec, SamplesSpec, TrackingSpec
+from llm_core.experiment.runtime import ComputeSpec, ProfileSpec, SamplesSpec, TrackingSpec
 from llm_core.experiment.training import ScheduleSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.store.manifest import Artifact
-from llm_core.train.launching import accelerators, rank_count
-from llm_core.train.locks import held, is_held
+from llm_core.train.launching import rank_count
+from llm_core.train.locks import is_held
 from llm_core.train.spec import FAILURE
 from llm_core.train.stage import (
     BRANCH_POINTS,
@@ -31,6 +30,7 @@ from llm_core.train.stage import (
     checks_of_continued,
     training_stats,
 )
+from llm_core.train.work_folder import left
 from tests.train.runs import (
     VOCABULARY,
     checkpoint_steps,
@@ -47,8 +47,7 @@ from tests.train.test_loop import StopAfter
 @pytest.fixture(autouse=True)
 def _machine_of_its_own(tmp_path, monkeypatch):
     """No waiting for trainings that go on elsewhere on this machine."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("PEDIGREE_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
@@ -112,9 +111,7 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
 def launcher(folder):
     """A process that does what an asset does: it builds, with a spec of many steps."""
     code = f"""
-        import tempfile
         from pathlib import Path
-        tempfile.tempdir = {tempfile.tempdir!r}
         from tests.train.test_stage import job_in, sections
         from llm_core.train.stage import build
         build(job_in(Path({str(folder)!r})), **sections(100_000))
@@ -197,9 +194,74 @@ def test_a_trainer_that_hangs_is_ended(tmp_path, monkeypatch):
 def test_the_trainers_own_words_are_the_error(tmp_path):
     run(trainer_spec(tmp_path), StopAfter(2))
     with pytest.raises(
+        PedigreeError, match=r"in this folder is of another run: training\.optimizer\.lr is 0\.01 there and 0\.5 here"
+    ):
+        build(job_in(tmp_path), **sections(optimizer={"lr": 0.5}))
+    (trainer_spec(tmp_path).work / "work.json").unlink()
+    with pytest.raises(
         PedigreeError, match=r"(?s)checkpoint is of another run: training\.optimizer\.lr is .*trainer\.log"
     ):
         build(job_in(tmp_path), **sections(optimizer={"lr": 0.5}))
+
+
+def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stays(tmp_path):
+    tracking = TrackingSpec(wandb="offline", profile=ProfileSpec(from_step=2, steps=2))
+    job = job_in(tmp_path, tracking=tracking)
+    work = trainer_spec(tmp_path).work
+    mine = [
+        work / "profile" / "mine.json",
+        work / "profile" / "steps_2_to_3.json",
+        work / "wandb" / "offline-run-1-mine" / "run-mine.wandb",
+        work / "final" / "mine.txt",
+        work / "samples.jsonl",
+        work / "metrics.jsonl",
+        work / "wandb_run_id",
+    ]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"step": 1, "mine": true}\n')
+    build(job, **sections(4))
+    later = [work / "profile" / "later.json", work / "final" / "later.txt"]
+    for path in later:
+        path.write_text("mine")
+    build(job, **sections(4))
+    kept = [path.relative_to(job.out).as_posix() for path in sorted(job.out.rglob("*")) if path.is_file()]
+    identity = (work / "wandb_run_id").read_text()
+    trackers = [
+        name for name in kept if name.startswith("wandb/offline-run-") and name.endswith(f"run-{identity}.wandb")
+    ]
+    assert len(trackers) == 2
+    rest = ["metrics.jsonl", "model.json", "model.safetensors", "profile/steps_2_to_3.json"]
+    assert sorted({*kept} - {*trackers}) == rest
+    assert "mine" not in (job.out / "metrics.jsonl").read_text()
+    assert all(path.read_text() == "mine" for path in later)
+    aside = [work / f"{top}.aside" / Path(*rest) for top, *rest in (path.relative_to(work).parts for path in mine)]
+    assert all("mine" in path.read_text() for path in aside)
+    (work / "profile" / "steps_2_to_3.json").write_text("edited")
+    assert "profile/steps_2_to_3.json" not in [path.relative_to(work).as_posix() for path in left(work)]
+
+
+def test_a_branch_point_holds_the_checkpoint_and_nothing_else(tmp_path):
+    training = {"schedule": ScheduleSpec(kind="wsd"), "branch_points": (3,)}
+    job = job_in(tmp_path)
+    build(job, **sections(6, **training))
+    kept = trainer_spec(tmp_path).work / "checkpoints" / "step_00000003"
+    (kept / "mine.txt").write_text("mine")
+    build(job, **sections(6, **training))
+    names = sorted(path.name for path in (job.out / BRANCH_POINTS / "step_00000003").iterdir())
+    assert names == ["checkpoint.json", "rank_0000.json", "rank_0000.safetensors"]
+    kept.rename(kept.with_name("step_00000009"))
+    with pytest.raises(PedigreeError, match="checkpoint of the branch point 3 is gone"):
+        build(job, **sections(6, **training))
+
+
+def test_a_trainer_that_a_full_memory_killed_is_told_as_such(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise PedigreeError("torchrun ended with exit code 1; the last lines: Signal 9 (SIGKILL) received by PID 7")
+
+    monkeypatch.setattr("llm_core.train.launching.run_group", killed)
+    with pytest.raises(PedigreeError, match=r"killed from outside.* memory is used up: lower compute\.micro_batch"):
+        build(job_in(tmp_path), **sections())
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_starts(tmp_path, monkeypatch):
@@ -211,7 +273,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_starts(tmp_path, monk
         build(job_in(tmp_path, tracking=TrackingSpec(wandb="online")), **sections())
     job = job_in(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(PedigreeError, match=r"spec\.json: can't be written"):
+    with pytest.raises(PedigreeError, match=r"/file: can't be used: something of that name is there already"):
         build(Job(job.stage, "", job.inputs, tmp_path / "file", job.out), **sections())
 
 
@@ -229,15 +291,6 @@ def test_ranks_follow_the_machine(monkeypatch):
         rank_count(ComputeSpec(ranks=5))
     gpus = 8
     assert rank_count(ComputeSpec(target="h100x8")) == 8
-
-
-def test_one_training_at_a_time_has_the_accelerators(tmp_path):
-    with accelerators(pytest.fail):
-        (path,) = (tmp_path / "tmp").glob("pedigree-*/accelerators.lock")
-        assert is_held(path)
-        with pytest.raises(PedigreeError, match=f"process {os.getpid()}"), held(path):
-            pass
-    assert not is_held(path)
 
 
 def record(step, loss, **more):

@@ -7,6 +7,7 @@ from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback, Run
 from llm_core.train.prefetch import Ready
 from llm_core.train.spec import PROFILE
+from llm_core.train.work_folder import leave, make_way
 
 
 @runtime_only("a trace of time, which is volatile")
@@ -36,5 +37,8 @@ class Profiler(Callback):
             self._profile.stop()
             folder = run.spec.work / PROFILE
             folder.mkdir(exist_ok=True)
-            self._profile.export_chrome_trace(str(folder / f"steps_{self._first}_to_{step}.json"))
+            file = folder / f"steps_{self._first}_to_{step}.json"
+            make_way(run.spec.work, file)
+            self._profile.export_chrome_trace(str(file))
+            leave(run.spec.work, file)
             self._profile = None

@@ -1,0 +1,177 @@
+"""One training at a time on each device of this machine, whoever starts it, from whatever project and folder.
+
+A lock for each device lies in one place for all users: ``/tmp``, whatever ``TMPDIR`` says, or the folder that
+``PEDIGREE_LOCKS`` names (one that several containers share, say). The kernel frees the locks of a process that dies.
+"""
+
+import getpass
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.reasons import explained
+from llm_core.train.locks import owner, take
+
+HELD = "PEDIGREE_DEVICES"
+"""In the environment of a trainer whose launcher holds its devices."""
+_PLACE = "PEDIGREE_LOCKS"
+_POLL_SECONDS = 0.2
+_TOLD_AGAIN_SECONDS = (60.0, 3600.0)
+"""When a wait is told again at first; each time twice as much later, up to the second."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device: its name for people, what its lock is called by, and what CUDA_VISIBLE_DEVICES calls it, if a GPU."""
+
+    name: str
+    key: str
+    visible: str | None = None
+
+    @property
+    def lock(self) -> Path:
+        """The file of its lock."""
+        return _place() / f"pedigree-device-{re.sub('[^A-Za-z0-9.-]', '_', self.key)}.lock"
+
+
+CPU = Device("this machine's CPU", "cpu")
+
+
+def machine_devices() -> list[Device]:
+    """The GPUs that this process may use, in CUDA's order; without any, the CPU as one device."""
+    import torch
+
+    count = torch.cuda.device_count()
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(count)] if listed is None else listed.replace(" ", "").split(",")[:count]
+    found = []
+    for number, name in enumerate(names):
+        # A slice of a GPU has a name of its own, and may have the whole GPU's identity.
+        key = name if name.startswith("MIG-") else f"GPU-{torch.cuda.get_device_properties(number).uuid}"
+        found.append(Device(f"GPU {name}", key, name))
+    return found or [CPU]
+
+
+@contextmanager
+def reserved(
+    devices: Sequence[Device], count: int, what: str, log: Callable[[str], None]
+) -> Iterator[dict[Device, int]]:
+    """Hold the first ``count`` free ones of ``devices``, all at once; device → descriptor of its lock.
+
+    Where fewer are free, none is held while this waits; ``log`` is told for whom, and again now and then. ``what``:
+    what will be trained, for those who wait. ``PedigreeError`` where the locks can't be used.
+    """
+    began = told = time.monotonic()
+    pause, known = _TOLD_AGAIN_SECONDS[0], ""
+    while True:
+        with ExitStack() as stack:
+            taken, busy = _take_first(devices, count, what, stack)
+            if len(taken) == count:
+                if known:
+                    log(f"{' and '.join(device.name for device in taken)} free after {_span(time.monotonic() - began)}")
+                yield taken
+                return
+        now = time.monotonic()
+        if busy and (busy != known or now - told >= pause):
+            pause = _TOLD_AGAIN_SECONDS[0] if busy != known else min(2 * pause, _TOLD_AGAIN_SECONDS[1])
+            so_far = f", for {_span(now - began)} so far" if known else ""
+            log(f"{what}: waiting for {_wanted(devices, count)}{so_far}: {busy}")
+            told, known = now, busy
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def used(device: Device, what: str, log: Callable[[str], None]) -> Iterator[None]:
+    """Hold ``device`` for a trainer that was told to use just that; where somebody has it, say so and go on."""
+    try:
+        descriptor = take(_made(device.lock), _about(what))
+    except OSError as error:
+        log(f"{device.lock}: others can't see that {device.name} is in use: {explained(error)}")
+        descriptor = None
+    else:
+        if descriptor is None:
+            log(f"{device.name} is in use already, by {owner(device.lock)}: both will be slow, or memory runs out")
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _take_first(devices: Sequence[Device], count: int, what: str, stack: ExitStack) -> tuple[dict[Device, int], str]:
+    """The first ``count`` free devices; where there are fewer, none, and who has the others.
+
+    Nobody waits with a device in hand. One process at a time chooses, so that two do not take half of what each wants.
+    """
+    taken: dict[Device, int] = {}
+    busy = []
+    choosing = _take(_place() / "pedigree-devices.lock", what)
+    if choosing is None:  # a moment's work of another run
+        return taken, ""
+    try:
+        for device in devices:
+            if len(taken) == count:
+                break
+            descriptor = _take(device.lock, what)
+            if descriptor is None:
+                busy.append(f"{device.name} is held by {owner(device.lock)}")
+            else:
+                stack.callback(os.close, descriptor)
+                taken[device] = descriptor
+        if len(taken) < count:
+            stack.close()
+            taken = {}
+    finally:
+        os.close(choosing)
+    return taken, "; ".join(busy)
+
+
+def _take(path: Path, what: str) -> int | None:
+    try:
+        return take(_made(path), _about(what))
+    except OSError as error:
+        raise PedigreeError(
+            f"{path}: can't be used as a lock of this machine's devices: {explained(error)}; or set {_PLACE} to a "
+            "folder that all who train on this machine can write to"
+        ) from None
+
+
+def _made(path: Path) -> Path:
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o1777)  # for all users, and nobody removes another's
+    return path
+
+
+def _about(what: str) -> dict[str, str]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        user = f"user {os.getuid()}"
+    return {"what": what, "user": user}
+
+
+def _place() -> Path:
+    return Path(os.environ.get(_PLACE) or "/tmp").expanduser()  # noqa: S108 (fixed on purpose; see ``take``)
+
+
+def _wanted(devices: Sequence[Device], count: int) -> str:
+    if len(devices) == 1:
+        return devices[0].name
+    return f"{count} of {len(devices)} GPUs" if count < len(devices) else f"all {count} GPUs"
+
+
+def _span(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    return (
+        f"{seconds:.0f} s"
+        if not minutes
+        else f"{minutes // 60} h {minutes % 60} min"
+        if minutes >= 60
+        else f"{minutes} min"
+    )

@@ -1,0 +1,54 @@
+"""What a training run needs beside its inputs. It is asked for before anything is made, data included."""
+
+import os
+from contextlib import suppress
+from importlib.util import find_spec
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.runtime import TrackingSpec
+
+if TYPE_CHECKING:  # the trainer, which has no graph, checks its tracking too
+    from llm_core.graph.job import Runtime
+
+_KEY = "WANDB_API_KEY"
+
+
+def check(runtime: "Runtime") -> None:
+    """``PedigreeError`` where a run could not begin once its inputs are made."""
+    check_tracking(runtime.tracking)
+
+
+def check_tracking(tracking: TrackingSpec) -> None:
+    """``PedigreeError`` where W&B is asked for and not installed, or is online without a key."""
+    if tracking.wandb == "off":
+        return
+    if find_spec("wandb") is None:
+        raise PedigreeError(
+            f"tracking.wandb is {tracking.wandb!r}, but the package wandb is not installed; install it (`pip install "
+            "wandb`), or use 'off'"
+        )
+    if tracking.wandb == "online" and not _has_key():
+        raise PedigreeError(
+            f"tracking.wandb is 'online', but there is no {_KEY} in the environment, and no key for {_host()} in "
+            "~/.netrc; set it (or run `wandb login`), or use 'offline' or 'off'"
+        )
+
+
+def _has_key() -> bool:
+    """Whether W&B will find a key, where it looks itself."""
+    if os.environ.get(_KEY) or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    named = os.environ.get("NETRC")
+    for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        with suppress(OSError, NetrcParseError):
+            if netrc(path.expanduser()).authenticators(_host()):
+                return True
+    return False
+
+
+def _host() -> str:
+    return urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.execute import materialize
+from llm_core.graph.job import Runtime
+from llm_core.graph.ready import check_ready
+from tests.graph import toy
+
+ASKED: list[str] = []
+
+
+def lacks_a_key(runtime: Runtime) -> None:
+    ASKED.append(runtime.tracking.project)
+    raise PedigreeError("there is no key")
+
+
+def test_what_a_stage_lacks_is_told_before_anything_is_made_and_only_where_it_is_to_be_made(tmp_path: Path) -> None:
+    stages = [toy.stage("a"), toy.stage("b", ("a",), ready=f"{__name__}:lacks_a_key"), toy.stage("c", ("a",))]
+    planner = toy.planner(stages, tmp_path)
+    with pytest.raises(PedigreeError, match=r"^b could not begin, so nothing was begun: there is no key$"):
+        check_ready(planner, ["a", "b", "c"], Runtime())
+    assert ASKED == ["pedigree"]
+    check_ready(planner, ["a", "c"], Runtime())
+    assert len(ASKED) == 1, "nobody asked for b"
+    for name in ("a", "b"):
+        materialize(toy.planner(stages, tmp_path), name, Runtime())
+    check_ready(toy.planner(stages, tmp_path), ["a", "b", "c"], Runtime())
+    assert len(ASKED) == 2

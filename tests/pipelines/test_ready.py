@@ -1,0 +1,23 @@
+"""A key that training will need is asked for before the data is made, through the command and through Dagster."""
+
+from tests.pipelines.conftest import make_world
+
+
+def test_a_missing_key_is_told_before_the_data_stages(tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "NETRC", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    world = make_world(tmp_path)
+    world.edit("tracking: {samples", "tracking: {wandb: online, samples")
+    artifacts = tmp_path / "home" / "store" / "artifacts"
+    for command in (
+        ("pipelines.cli", "run", str(world.experiment)),
+        ("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", "*"),
+    ):
+        done = world.run(*command)
+        assert done.returncode == 1
+        assert "so nothing was begun: tracking.wandb is 'online', but there is no" in done.stderr + done.stdout
+        assert not artifacts.exists()
+    world.pedigree("run", str(world.experiment), "--select", "raw_documents")
+    done = world.run("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", "micro/raw_documents")
+    assert done.returncode == 0, done.stderr
