@@ -137,7 +137,9 @@ class Store:
             out.rename(folder)
             sync_folder(folder.parent)
         for record in files:
-            (folder / record.path).chmod(0o444)
+            path = folder / record.path
+            if path.stat().st_mode & 0o777 != 0o444:  # parts are so already; to set it again would renew their stamps
+                path.chmod(0o444)
         shutil.rmtree(work)
         artifact = Artifact(folder, written)
         damage = self.verifier.damage(artifact)

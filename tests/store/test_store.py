@@ -2,6 +2,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from llm_core.graph.execute import materialize
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
+from llm_core.store.digests import file_digest, source_digest, stamp
 from llm_core.store.files import write_atomically
 from llm_core.store.lease import lease
+from llm_core.store.manifest import Artifact
 from llm_core.store.store import Store, content_digest
 from tests.graph import toy
 
@@ -55,6 +58,21 @@ def steals(job: Job, name: str, salt: int) -> dict[str, Any]:
 def planner(build: str, root: Path) -> Planner:
     stage = toy.stage("a")
     return toy.planner([Stage(**{**vars(stage), "build": f"tests.store.test_store:{build}"})], root)
+
+
+def edit_and_put_time_back(path: Path, content: str) -> None:
+    """A same-size edit that leaves the time of change as it was."""
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_text(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def rot_unseen(store: Store, artifact: Artifact) -> None:
+    """Rot of the disk: the content is another, and the stamp is what is remembered."""
+    edit_and_put_time_back(artifact.path / "value", "99999")
+    memory = store.root / "stamps" / artifact.manifest.kind / f"{artifact.manifest.identity}.json"
+    memory.write_text(json.dumps({record.path: stamp(artifact.path / record.path) for record in artifact.manifest.files}))
 
 
 def nothing_committed(root: Path) -> bool:
@@ -156,11 +174,7 @@ def test_atomic_writes_leave_no_temporary_files(tmp_path: Path) -> None:
 def test_a_hit_does_not_read_files_again_but_a_full_check_does(tmp_path: Path) -> None:
     store = Store(tmp_path)
     artifact = materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime()).artifact
-    path = artifact.path / "value"
-    status = path.stat()
-    path.chmod(0o644)
-    path.write_text("99999")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # rot that leaves no trace in size and time
+    rot_unseen(store, artifact)
     assert store.verifier.damage(artifact) is None
     assert "is damaged" in (store.verifier.damage(artifact, full=True) or "")
 
@@ -195,11 +209,7 @@ def test_work_that_a_kill_left_behind_a_commit_is_cleared_by_the_next_hit(tmp_pa
 def test_rot_that_a_full_check_found_is_mended_by_the_next_run(tmp_path: Path) -> None:
     stages = [toy.stage("a")]
     artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
-    path = artifact.path / "value"
-    status = path.stat()
-    path.chmod(0o644)
-    path.write_text("99999")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    rot_unseen(Store(tmp_path), artifact)
     assert Store(tmp_path).verifier.damage(artifact, full=True)
     assert materialize(toy.planner(stages, tmp_path), "a", Runtime()).cache == "made"
 
@@ -210,3 +220,53 @@ def test_statistics_count_as_content_but_for_volatile_ones() -> None:
 
     assert digest(loss=1.0, seconds=2.0) == digest(loss=1.0, seconds=3.0)
     assert digest(loss=1.0) != digest(loss=2.0)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that a verifier has hashed."""
+    seen: list[Path] = []
+
+    def counting(path: Path) -> str:
+        seen.append(path)
+        return file_digest(path)
+
+    monkeypatch.setattr("llm_core.store.verify.file_digest", counting)
+    return seen
+
+
+def test_an_edit_that_puts_the_time_back_is_no_hit(tmp_path: Path) -> None:
+    stages = [toy.stage("a")]
+    artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
+    edit_and_put_time_back(artifact.path / "value", "9" * len((artifact.path / "value").read_text()))
+    assert "is damaged" in (Store(tmp_path).find("a", artifact.manifest.identity)[1] or "")
+    assert materialize(toy.planner(stages, tmp_path), "a", Runtime()).cache == "made"
+
+
+def test_a_source_whose_time_was_put_back_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
+    source = tmp_path / "source.txt"
+    source.write_text("one")
+    first = source_digest(source)
+    edit_and_put_time_back(source, "two")  # at once: within the tick of the file system's clock
+    assert source_digest(source) == file_digest(source) != first
+
+
+def test_a_new_link_costs_one_more_reading_and_no_second(tmp_path: Path, hashed: list[Path]) -> None:
+    store = Store(tmp_path)
+    artifact = materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime()).artifact
+    hashed.clear()
+    assert store.verifier.damage(artifact) is None
+    assert hashed == []
+    os.link(artifact.path / "value", tmp_path / "link")
+    assert [store.verifier.damage(artifact) for _ in range(3)] == [None] * 3
+    assert hashed == [artifact.path / "value"]
+
+
+def test_a_moved_store_is_read_once(tmp_path: Path, hashed: list[Path]) -> None:
+    stages = [toy.stage("a")]
+    materialize(toy.planner(stages, tmp_path / "here"), "a", Runtime())
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    hashed.clear()
+    assert [toy.planner(stages, tmp_path / "there").plan()[0].verdict for _ in range(3)] == ["hit"] * 3
+    assert len(hashed) == 2
