@@ -121,10 +121,15 @@ def _files(root: Path, patterns: list[str], columns: dict[str, str], reader: str
 _IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32})/', 1)"
 
 
+def _in_place(notes: str) -> str:
+    """Manifests, or notes of work, that lie where they were written: not copies by hand, and not foreign files."""
+    return f"(SELECT * FROM {notes} WHERE contains(filename, '/' || kind || '/' || identity || '/'))"
+
+
 def view_definitions(root: Path) -> dict[str, str]:
     """View name → SELECT, over the store at ``root`` as it is now."""
-    manifests = _files(root, ["artifacts/*/*/manifest.json"], _MANIFEST, "lines")
-    unfinished = _files(root, ["work/*/*/stage.json"], _UNFINISHED, "lines")
+    manifests = _in_place(_files(root, ["artifacts/*/*/manifest.json"], _MANIFEST, "lines"))
+    unfinished = _in_place(_files(root, ["work/*/*/stage.json"], _UNFINISHED, "lines"))
     steps = _files(
         root, ["artifacts/training_run/*/metrics.jsonl", "work/training_run/*/metrics.jsonl"], _STEP, "lines"
     )
