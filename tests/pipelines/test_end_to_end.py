@@ -85,8 +85,9 @@ def test_a_document_is_followed_from_its_row_to_its_tokens_and_back(finished: Wo
     assert told(f"{split}@{start + tokens}")["doc_id"] != story["doc_id"]
     assert told(story["doc_id"][:12]) == story
     if split == "train":
-        last = story["stations"][-1]
-        step = int(last["facts"]["steps"].split(", ")[0])
+        runs = {station["stage"]: station["facts"] for station in story["stations"][6:]}
+        assert {"pretrained_model", "proxy_runs/baseline", "proxy_runs/qk_norm"} == set(runs)
+        step = int(runs["pretrained_model"]["steps"].split(", ")[0])
         rows = json.loads(
             finished.pedigree("why", "pretrained_model", str(step), "-e", str(finished.experiment), "--json")
         )
