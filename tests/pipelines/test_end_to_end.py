@@ -86,7 +86,8 @@ def test_a_document_is_followed_from_its_row_to_its_tokens_and_back(finished: Wo
     assert told(story["doc_id"][:12]) == story
     if split == "train":
         runs = {station["stage"]: station["facts"] for station in story["stations"][6:]}
-        assert {"pretrained_model", "proxy_runs/baseline", "proxy_runs/qk_norm"} == set(runs)
+        assert runs.keys() >= {"pretrained_model", "proxy_runs/qk_norm"}
+        assert len(runs) == 3  # the baseline is one artifact with a rate of the sweep, named by who came first
         step = int(runs["pretrained_model"]["steps"].split(", ")[0])
         rows = json.loads(
             finished.pedigree("why", "pretrained_model", str(step), "-e", str(finished.experiment), "--json")
