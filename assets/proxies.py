@@ -49,7 +49,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             "learning_rates": list(proxies.learning_rates),
         },
         bounds=experiment.checks,
-        volatile=("timing.json", "*.png"),
+        volatile=("timing.json", "timing/*"),
     )
     return [*variants.values(), *rates.values(), report]
 

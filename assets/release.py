@@ -23,8 +23,12 @@ TOLD = (
 )
 """The stages that every training report tells of."""
 
-SHARED = ("llm_core/report/page.css", "llm_core/report/base.html", "llm_core/report/macros.html")
+SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "macros.html", "made.html"))
 """What pages are made of, beside their own templates."""
+
+
+CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars")
+"""Statistics of the training report that differ when the same is made again."""
 
 
 def stages(experiment: Experiment) -> list[Stage]:
@@ -43,7 +47,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             inputs={name: name for name in DATA},
             config={"title": experiment.name},
             bounds=experiment.checks,
-            volatile=("*.html", "*.png"),
+            volatile=("made.html", "timing/*"),
         ),
         Stage(
             name="hf_export",
@@ -66,8 +70,9 @@ def stages(experiment: Experiment) -> list[Stage]:
             gates=("page_written",),
             code=(*SHARED, "llm_core/report/training.html"),
             inputs={name: name for name in told},
+            volatile_stats=CLOCKS,
             config={"title": experiment.name, "price_per_gpu_hour": experiment.compute.price_per_gpu_hour},
             bounds=experiment.checks,
-            volatile=("*.html", "*.png"),
+            volatile=("made.html", "timing/*"),
         ),
     ]

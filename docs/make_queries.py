@@ -4,6 +4,7 @@ from pathlib import Path
 
 from llm_core.store.home import pedigree_home
 from llm_core.store.views import open_views
+from pipelines.show import query_lines
 
 QUERIES = {
     "What has been made, and how long did it take?": """
@@ -44,7 +45,8 @@ SELECT stage, identity[:8] AS id, min(distance) AS distance FROM below GROUP BY 
 HEAD = """# Ten queries
 
 `pedigree query "…"` runs DuckDB SQL over these views; any DuckDB client does too, on `.pedigree/pedigree.duckdb`. The views
-read the files of the store, so they also see runs that are training now. (Outputs: one `make run` on two CPU cores. This
+read the files of the store, so they also see runs that are training now. The database moves and is copied with the store;
+attached to another database, it has to be told where it lies: `SET VARIABLE pedigree_home = '/where/.pedigree'`. (Outputs: one `make run` on two CPU cores. This
 page is written by `python docs/make_queries.py`.)
 
 | view | a row is |
@@ -62,7 +64,8 @@ def main() -> None:
     parts = [HEAD]
     with open_views(pedigree_home() / "store") as connection:
         for number, (question, sql) in enumerate(QUERIES.items(), 1):
-            output = str(connection.sql(sql)).rstrip()
+            relation = connection.sql(sql)
+            output = "\n".join(query_lines(relation.columns, [relation.fetchall()]))
             parts.append(f"## {number}. {question}\n\n```sql{sql}\n```\n\n```\n{output}\n```\n")
     Path(__file__).with_name("queries.md").write_text("\n".join(parts))
 

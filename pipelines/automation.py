@@ -1,15 +1,28 @@
 """Jobs, schedules and the sensor. Each may run as often as it likes: what has not changed is a hit."""
 
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import dagster as dg
 
+from llm_core.errors import PedigreeError
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import digest_of
 from llm_core.registry import load_object
 from llm_core.store.home import pedigree_home
 from llm_core.store.store import Store
 from pipelines.planner import open_planner
+
+DATA_GROUPS = ("data", "tokens")
+
+SOURCES_TAG = "pedigree/sources"
+"""Tag of a run that the sensor started: the state of the sources, and since when they are so."""
+
+RETRY_AFTER = (600.0, 3600.0, 6 * 3600.0)
+"""Seconds after a failed run until the sensor starts another one for the same sources; one for every try."""
 
 
 def _job_name(graph: Graph, what: str) -> str:
@@ -21,7 +34,7 @@ def jobs(graph: Graph) -> list[Any]:
     groups = dg.AssetSelection.groups
     described = {
         "everything": (dg.AssetSelection.all(), "From raw documents to the training report."),
-        "data": (groups("data", "tokens"), "From raw documents to token shards and the data report."),
+        "data": (groups(*DATA_GROUPS), "From raw documents to token shards and the data report."),
         "evals": (groups("evaluation", "release"), "Scores, samples, report and export of a model that is up to date."),
     }
     return [
@@ -52,15 +65,77 @@ def schedules(graph: Graph) -> list[dg.ScheduleDefinition]:
 
 
 def source_sensor(graph: Graph) -> dg.SensorDefinition:
-    """Starts the data job when a source has new or changed files."""
+    """Starts the data job when a source has new or changed files that are not made yet, and again after a failure.
+
+    The cursor holds the state of the sources and when it was first seen; runs carry both as a tag. There is no
+    ``run_key``: Dagster remembers one for ever, so a state that comes back, or failed, would never be made.
+    """
+    job, data = _job_name(graph, "data"), {stage.name for stage in graph if stage.group in DATA_GROUPS}
     stage = graph["raw_documents"]
 
-    @dg.sensor(name=_job_name(graph, "new_sources"), job_name=_job_name(graph, "data"), minimum_interval_seconds=300)
-    def new_sources(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        assert stage.externals is not None
-        now = digest_of(load_object(stage.externals)(**stage.config))
-        if now == context.cursor:
-            return dg.SkipReason("the sources are as they were")
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=now)], cursor=now)
+    @dg.sensor(name=_job_name(graph, "new_sources"), job_name=job, minimum_interval_seconds=300)
+    def new_sources(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        seen = _Seen.read(context.cursor)
+        try:
+            assert stage.externals is not None
+            state = digest_of(load_object(stage.externals)(**stage.config))
+            if state != seen.state:
+                seen = _Seen(state, time.time_ns())
+            elif seen.made:
+                return dg.SensorResult(skip_reason="the sources are as they were", cursor=seen.written())
+            else:
+                wait = _not_now(context.instance, job, seen.tag)
+                if wait:
+                    return dg.SensorResult(skip_reason=wait, cursor=seen.written())
+            plan = open_planner(graph, Store(pedigree_home() / "store")).plan(data)
+        except PedigreeError as error:
+            return dg.SensorResult(skip_reason=f"the sources can't be read as they are now: {error}")
+        if all(item.verdict == "hit" for item in plan if item.stage in data):
+            seen = replace(seen, made=True)
+            return dg.SensorResult(skip_reason="what the sources hold now is made already", cursor=seen.written())
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={SOURCES_TAG: seen.tag})], cursor=seen.written())
 
     return new_sources
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the sensor remembers: the digest of the sources, since when they are so (ns), and whether that is made."""
+
+    state: str
+    since: int = 0
+    made: bool = False
+
+    @property
+    def tag(self) -> str:
+        return f"{self.state[:16]}-{self.since}"
+
+    def written(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "_Seen":
+        try:
+            return cls(**json.loads(cursor or ""))
+        except (ValueError, TypeError):
+            return cls("")  # never asked, or a cursor of another form: as if the sources were new
+
+
+def _not_now(instance: dg.DagsterInstance, job: str, tag: str) -> str | None:
+    """Why this state of the sources is not to be run now, by the runs that were made for it; None where it is."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCES_TAG: tag}))
+    if not records:
+        return None
+    last = records[0]
+    run, status = f"run {last.dagster_run.run_id[:8]}", last.dagster_run.status
+    if status == dg.DagsterRunStatus.SUCCESS:
+        return "the sources are as they were"
+    if status == dg.DagsterRunStatus.CANCELED:
+        return f"{run} for these sources was cancelled; start the job {job} by hand"
+    if status != dg.DagsterRunStatus.FAILURE:
+        return f"{run} is at these sources"
+    if len(records) > len(RETRY_AFTER):
+        return f"{run} failed like {len(records) - 1} before it; look at it, and start the job {job} by hand"
+    ended = last.end_time or last.update_timestamp.timestamp()
+    left = ended + RETRY_AFTER[len(records) - 1] - time.time()
+    return f"{run} for these sources failed; it is tried again in {math.ceil(left / 60)} min" if left > 0 else None

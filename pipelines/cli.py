@@ -23,6 +23,9 @@ WIDTH = 160
 PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
 """Stage → the page that it makes."""
 
+_CHUNK = 1000
+"""Rows of a query that are in memory at once."""
+
 app = typer.Typer(
     help="Language models from scratch as a graph of artifacts that know what they were made from.",
     no_args_is_help=True,
@@ -239,10 +242,16 @@ def query(
                 rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
                 print(json.dumps(show.finite(rows), indent=1, default=str))
             else:
-                print(relation)
+                connection.execute("FROM relation")  # the variable
+                show.paged(show.query_lines(relation.columns, _chunks(connection)))
         except duckdb.Error as error:
             raise PedigreeError(f"DuckDB: {error}") from None
     _refresh_views(root)
+
+
+def _chunks(connection: Any) -> Iterator[list[tuple[Any, ...]]]:
+    while rows := connection.fetchmany(_CHUNK):
+        yield rows
 
 
 @command

@@ -1,39 +1,67 @@
 """``pedigree why`` for a document: its way through the data stages, as a table or as JSON data."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import polars as pl
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from llm_core.data.records import document_id
 from llm_core.errors import PedigreeError
-from llm_core.graph.lineage import Ancestor, ancestry, by_name, training_run
-from llm_core.tokens.history import FILTERS, RAW, SHARDS, SPLIT, History, Station, by_row, by_token, history
-from llm_core.tokens.trace import TrainedRange, steps_of_document, training_section
-from llm_core.train.metrics import METRICS, skipped_steps
+from llm_core.graph.lineage import SHARDS, Ancestor, TrainingRun, ancestry, by_name, training_runs
+from llm_core.tokens.history import FILTERS, RAW, SPLIT, History, NoDocumentError, Station, by_row, by_token, history
+from llm_core.tokens.trace import TrainedRange, steps_of_document, trained_documents, training_section
+from llm_core.train.metrics import METRICS, read_metrics, skipped_steps
 from pipelines.session import Session
 
-RUN = "pretrained_model"
-
-_COLOURS = {"dropped": "red", "heldout": "cyan"}
+_COLOURS = {"dropped": "red", "heldout": "cyan", "not known": "red"}
 
 
 def document_history(session: Session, document: str) -> History:
-    """The way of the document that ``document`` names, on to the steps of the full run if there is one.
+    """The way of the document that ``document`` names, and the steps of all runs in the store that read it.
 
     One of: an identity or its start; ``source/origin:row``, where it stands in its source; ``train@123`` or
-    ``heldout@123``, a token of that split's stream.
+    ``heldout@123``, a token of that split's stream. The way is that of the experiment's data as it is now; the runs are
+    those of all experiments, on earlier data too, and unfinished ones.
     """
-    folders = _folders(session)
-    found = _found(folders, session.experiment.name, document)
-    last = found.stations[-1]
-    if last.stage == SHARDS and last.file.startswith("train/"):
-        return replace(found, stations=[*found.stations, *_trained(session, folders[SHARDS], found.doc_id)])
-    return found
+    try:
+        found = _found(_folders(session), session.experiment.name, document)
+    except NoDocumentError as error:
+        earlier = _earlier(session, document)
+        if earlier is None:
+            raise
+        found = replace(earlier, stations=[Station(RAW, "not read now", "", {"because": str(error)})])
+    runs = [station for run in training_runs(session.store) if (station := _trained(run, found.doc_id)) is not None]
+    return replace(found, stations=[*found.stations, *runs])
+
+
+def _earlier(session: Session, document: str) -> History | None:
+    """The one document that ``document`` names in any shards of the store; without stations."""
+    place, colon, row = document.rpartition(":")
+    source, _, origin = place.partition("/")
+    start = document_id(source, origin, int(row)) if colon and row.isdecimal() else document
+    rows = {
+        row["doc_id"]: row
+        for artifact in session.store.artifacts(SHARDS)
+        for row in _readable_rows(artifact.path, start)
+    }
+    if len(rows) != 1:
+        return None
+    (only,) = rows.values()
+    return History(only["doc_id"], only["source"], only["origin"], only["row"], None, [])
+
+
+def _readable_rows(shards: Path, start: str) -> list[dict[str, Any]]:
+    try:
+        return trained_documents(shards, start)
+    except (OSError, pl.exceptions.PolarsError):
+        return []  # damaged: the plan reports it
 
 
 def _found(folders: dict[str, Path], experiment: str, document: str) -> History:
@@ -51,26 +79,46 @@ def _found(folders: dict[str, Path], experiment: str, document: str) -> History:
     return history(folders, document)
 
 
-def _trained(session: Session, shards: Path, doc_id: str) -> list[Station]:
-    """Where the full run, if there is one on these shards, had the document's tokens as targets."""
-    if session.store.head(session.experiment.name, RUN) is None:
-        return []
-    run = training_run(session.store, session.experiment.name, RUN)
-    if run.shards != shards:
-        return []
-    seen = steps_of_document(shards, doc_id, training_section(run.config["training"]), run.config["seed"])
-    return [trained_station(seen, skipped_steps(run.folder / METRICS))]
+def _trained(run: TrainingRun, doc_id: str) -> Station | None:
+    """Where a run had the document's tokens as targets, as far as it is; None where its shards do not hold it."""
+    facts = {"experiment": run.experiment, "run": run.identity[:12], "shards": run.shards.name[:12]}
+    if run.start is not None:
+        facts["goes on from"] = run.start[:12]
+    try:
+        if not trained_documents(run.shards, doc_id):
+            return None
+        training = training_section(run.config["training"])
+        seen = steps_of_document(run.shards, doc_id, training, run.config["seed"])
+        skipped = skipped_steps(run.folder / METRICS)
+        done = _steps_done(run) if run.unfinished else training.steps
+    except (OSError, ValueError, PedigreeError, pl.exceptions.PolarsError) as error:
+        reason = str(error) if run.shards.is_dir() else "its shards are no longer in the store"
+        return Station(run.stage, "not known", "", {**facts, "because": reason})
+    if run.unfinished:
+        facts["unfinished, at step"] = str(done)
+    own = [item for item in seen if run.first_step <= item.step <= done]
+    return trained_station(own, skipped, run.stage, facts)
 
 
-def trained_station(seen: Sequence[TrainedRange], skipped: Set[int]) -> Station:
-    """What training made of a document whose tokens were targets in ``seen``; skipped steps taught nothing."""
+def _steps_done(run: TrainingRun) -> int:
+    path = run.folder / METRICS
+    return max((line["step"] for line in read_metrics(path)), default=0) if path.exists() else 0
+
+
+def trained_station(
+    seen: Sequence[TrainedRange], skipped: Set[int], stage: str, known: Mapping[str, Any] = MappingProxyType({})
+) -> Station:
+    """What training made of a document whose tokens were targets in ``seen``; skipped steps taught nothing.
+
+    ``known``: more facts of the run.
+    """
     learnt = [item for item in seen if item.step not in skipped]
-    facts: dict[str, Any] = {"times a target": sum(item.tokens for item in learnt)}
+    facts: dict[str, Any] = {**known, "times a target": sum(item.tokens for item in learnt)}
     for name, items in (("steps", learnt), ("skipped steps", [item for item in seen if item.step in skipped])):
         if items:
             facts[name] = ", ".join(str(step) for step in dict.fromkeys(item.step for item in items))
     verdict = "trained on" if learnt else "not trained on" if seen else "not come to"
-    return Station(RUN, verdict, "", facts)
+    return Station(stage, verdict, "", facts)
 
 
 def _folders(session: Session) -> dict[str, Path]:
@@ -80,7 +128,7 @@ def _folders(session: Session) -> dict[str, Path]:
             found: dict[str, Path] = {}
             _collect(ancestry(session.store, by_name(session.store, session.experiment.name, name)), found)
             return found
-    raise PedigreeError(f"{session.experiment.name} has read no documents yet; run `pedigree run` first")
+    raise NoDocumentError(f"{session.experiment.name} has read no documents yet; run `pedigree run` first")
 
 
 def _collect(item: Ancestor, found: dict[str, Path]) -> None:

@@ -1,10 +1,18 @@
 """Plans, runs and preflights as people see them in a terminal."""
 
+import json
 import math
-from collections.abc import Mapping
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -157,6 +165,57 @@ def preflight_table(report: Preflight) -> Table:
     for line in report.advice:
         table.add_row("[yellow]note[/]", "", escape(line))
     return table
+
+
+def query_lines(columns: Sequence[str], chunks: Iterable[Sequence[Sequence[Any]]]) -> Iterator[str]:
+    """Rows as lines of a table, every value whole; columns get wider with later chunks where they must."""
+    widths = [cell_len(name) for name in columns]
+    header = True
+    for rows in chunks:
+        cells = [[_cell(value) for value in row] for row in rows]
+        widths = [
+            max(width, *map(cell_len, column)) for width, column in zip(widths, zip(*cells, strict=True), strict=True)
+        ]
+        if header:
+            yield _line(columns, widths)
+            yield "  ".join("─" * width for width in widths)
+            header = False
+        for row, values in zip(cells, rows, strict=True):
+            yield _line(row, widths, [isinstance(value, int | float) for value in values])
+    if header:
+        yield _line(columns, widths)
+        yield "no rows"
+
+
+def _cell(value: Any) -> str:
+    """A value in one line: line breaks and other control characters as JSON writes them."""
+    text = "NULL" if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool] | None = None) -> str:
+    sides = right or [False] * len(cells)
+    padded = (
+        " " * (width - cell_len(cell)) + cell if to_right else cell + " " * (width - cell_len(cell))
+        for cell, width, to_right in zip(cells, widths, sides, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
+def paged(lines: Iterable[str]) -> None:
+    """Print to a terminal through its pager (``PAGER``, or less: arrows scroll sideways), else line by line."""
+    command = os.environ.get("PAGER") or shutil.which("less")
+    if not sys.stdout.isatty() or not command:
+        for line in lines:
+            print(line)
+        return
+    options = {"LESS": "-FRSX", **os.environ}  # -S: lines as wide as they are; -F: what fits a screen is just printed
+    with subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, text=True, env=options) as pager:
+        assert pager.stdin is not None
+        with suppress(BrokenPipeError):  # closed before all was shown
+            for line in lines:
+                pager.stdin.write(f"{line}\n")
+            pager.stdin.close()
 
 
 def finite(value: Any) -> Any:

@@ -34,9 +34,12 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], raw: RawSpec) -> list[PartT
 def build(job: Job, raw: RawSpec) -> dict[str, Any]:
     """Read every source into ``parts/``, and what is bad into ``bad_records/`` (where there is any).
 
-    Raises ``PedigreeError`` for a source without a document, and when more than ``max_bad_share`` of all records are
-    bad.
+    Raises ``PedigreeError`` for a source without a document or without a field that is read, and when more than
+    ``max_bad_share`` of all records are bad.
     """
+    if len(raw.sources) > 1:  # a unit of each first: a wrong field shows before hours of work
+        each = [SOURCES.load(source.kind)(source).tasks(raw.documents_per_part)[:1] for source in raw.sources]
+        job.map([task for first in each for task in first], link=False)
     tasks = [
         task
         for source in raw.sources

@@ -6,7 +6,6 @@ import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from llm_core.errors import PedigreeError
@@ -16,10 +15,11 @@ from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.provenance import device_name, git_state, library_versions
 from llm_core.graph.stage import Check, Stage
 from llm_core.registry import load_object
-from llm_core.store.files import disk_errors, write_atomically
+from llm_core.store.files import disk_errors
 from llm_core.store.lease import Lease
 from llm_core.store.manifest import Artifact, CheckRecord, FileRecord, InputRecord, Manifest
 from llm_core.store.store import content_digest
+from llm_core.store.verify import foreign_file
 
 PART_COUNTS = ("parts_found", "parts_made")
 """Statistics of every stage that works part by part: how much of the work was there already. No part of the content."""
@@ -83,13 +83,17 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
         damage = store.verifier.damage(artifact, full=True)
         if damage:
             raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is made anew.")
+        stranger = foreign_file(artifact)
+        if stranger is not None:
+            raise PedigreeError(
+                f"{stage.name}: {stranger} is no file of its input {name}, and would be read with it; move it away"
+            )
         by_role[role] = artifact
-    work = store.work(stage.kind, identity)
+    work = store.work(stage.kind, identity, _about(planner, stage, by_role))
     out = work / "out"
     if not stage.resumable:
         shutil.rmtree(out)
         out.mkdir()
-    _describe_work(planner, stage, identity, work, by_role)
     started = datetime.now(UTC)
     clock = time.monotonic()
     claim = planner.claim(stage.name)
@@ -148,17 +152,17 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             device=str(stats.get("device") or device_name()),
         )
 
-    return store.commit(work, held, stage.volatile, manifest)
+    artifact = store.commit(work, held, stage.volatile, manifest)
+    if work.exists():
+        runtime.log(f"{work}: holds files that were not made here; they stay")
+    return artifact
 
 
-def _describe_work(planner: Planner, stage: Stage, identity: str, work: Path, inputs: dict[str, Artifact]) -> None:
-    """Leave word in the work folder of what is being made there, for people, lineage and the live views."""
-    about = {
-        "kind": stage.kind,
+def _about(planner: Planner, stage: Stage, inputs: dict[str, Artifact]) -> dict[str, Any]:
+    """What the note in the work folder says of the stage, for people, lineage and the live views."""
+    return {
         "stage": stage.name,
         "experiment": planner.graph.experiment,
-        "identity": identity,
         "config": planner.recipe(stage.name).config,
         "inputs": {role: artifact.manifest.identity for role, artifact in inputs.items()},
     }
-    write_atomically(work / "stage.json", json.dumps(about).encode())

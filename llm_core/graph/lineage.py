@@ -1,13 +1,16 @@
 """What an artifact was made from, down to the sources: a walk over manifests."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.store import work
 from llm_core.store.manifest import Artifact, read_manifest
 from llm_core.store.store import Store
+
+RUN, SHARDS = "training_run", "token_shards"
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,24 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run, finished or live: its configuration, the shards that it reads, and where its metrics are."""
+    """A training run: its configuration, the shards that it reads, and where its metrics are.
 
+    ``unfinished``: it trains now, or was stopped. ``start``: the run that it goes on from.
+    """
+
+    experiment: str
     stage: str
     identity: str
     config: dict[str, Any]
     shards: Path
     folder: Path
+    start: str | None = None
+    unfinished: bool = False
+
+    @property
+    def first_step(self) -> int:
+        """Its first own step: a branch goes on counting where it leaves the run that it starts from."""
+        return int(self.config.get("from_step", 0)) + 1
 
 
 def by_name(store: Store, experiment: str, name: str) -> Artifact:
@@ -38,7 +52,7 @@ def by_name(store: Store, experiment: str, name: str) -> Artifact:
         for path in (store.root / "artifacts" / kind).iterdir():
             if path.name == head or (len(name) >= 4 and path.name.startswith(name)):
                 manifest = read_manifest(path)
-                if manifest is not None:
+                if manifest is not None and manifest.identity == path.name:  # no copy by hand
                     found.append(Artifact(path, manifest))
     if len(found) != 1:
         many = f"{len(found)} artifacts" if found else "no artifact"
@@ -64,21 +78,45 @@ def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
 
 def training_run(store: Store, experiment: str, name: str) -> TrainingRun:
     """The training run that ``name`` means; a live one is found in the work folders."""
-    for path in sorted((store.root / "work" / "training_run").glob("*/stage.json")):
-        try:
-            about = json.loads(path.read_bytes())
-        except ValueError:
-            continue  # written by a process that was killed in doing so; its run has no steps yet
-        if (about["experiment"], about["stage"]) == (experiment, name) or path.parent.name.startswith(name):
-            live = store.folder("token_shards", about["inputs"]["shards"])
-            return TrainingRun(about["stage"], about["identity"], about["config"], live, path.parent)
+    for run in _unfinished(store):
+        if (run.experiment, run.stage) == (experiment, name) or run.identity.startswith(name):
+            return run
     artifact = by_name(store, experiment, name)
-    if artifact.manifest.kind != "training_run":
+    if artifact.manifest.kind != RUN:
         raise PedigreeError(f"{name} is no training run, but {artifact.manifest.kind}: it has no steps")
+    return _finished(store, artifact)
+
+
+def training_runs(store: Store) -> list[TrainingRun]:
+    """All runs of all experiments in the store, by experiment and stage: finished ones, and those that are not."""
+    finished = [_finished(store, artifact) for artifact in store.artifacts(RUN)]
+    made = {run.identity for run in finished}
+    runs = [*finished, *(run for run in _unfinished(store) if run.identity not in made)]
+    return sorted(runs, key=lambda run: (run.experiment, run.stage, run.identity))
+
+
+def _finished(store: Store, artifact: Artifact) -> TrainingRun:
     manifest = artifact.manifest
-    shards = next(record.identity for record in manifest.inputs if record.role == "shards")
-    read = store.folder("token_shards", shards)
-    return TrainingRun(manifest.stage, manifest.identity, manifest.config, read, artifact.path)
+    inputs = {record.role: record.identity for record in manifest.inputs}
+    return TrainingRun(
+        manifest.experiment,
+        manifest.stage,
+        manifest.identity,
+        manifest.config,
+        store.folder(SHARDS, inputs["shards"]),
+        artifact.path,
+        inputs.get("start"),
+    )
+
+
+def _unfinished(store: Store) -> Iterator[TrainingRun]:
+    for path in sorted((store.root / "work" / RUN).glob("*")):
+        about = work.read(path)
+        if about is not None:
+            inputs = about["inputs"]
+            shards = store.folder(SHARDS, inputs["shards"])
+            place = (about["experiment"], about["stage"], about["identity"], about["config"], shards, path)
+            yield TrainingRun(*place, inputs.get("start"), unfinished=True)
 
 
 def _kind_of(store: Store, identity: str) -> str | None:

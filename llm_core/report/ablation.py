@@ -20,7 +20,8 @@ TIMING = "timing.json"
 def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rates: Sequence[float]) -> dict[str, Any]:
     """Compare the runs that fill the roles ``variant/<name>`` and ``lr/<rate>``.
 
-    ``ablation.json`` holds what follows from the weights; ``timing.json`` and the figures (PNG) hold clock times.
+    ``ablation.json`` holds what follows from the weights; ``timing.json`` and the figures in ``timing/`` hold clock
+    times.
     """
     runs = {name: job.inputs[f"variant/{name}"] for name in variants}
     sweep = {rate: job.inputs[f"lr/{rate:g}"] for rate in learning_rates}
@@ -45,7 +46,7 @@ def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rate
         "differences": {line["name"]: line["difference"] for line in results["variants"]},
         "sweep_losses": {f"{line['learning_rate']:g}": line["validation_loss"] for line in results["learning_rates"]},
         "best_learning_rate": best_learning_rate(results),
-        "figures": {picture.name: f"figures/{picture.save(job.out / 'figures')}" for picture in pictures},
+        "figures": {picture.name: picture.save(job.out) for picture in pictures},
     }
 
 
@@ -87,8 +88,8 @@ def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> 
         seconds = [(name, clock["seconds"]) for name, clock in clocks.items()]
         speeds = [(name, clock["tokens_per_second"]) for name, clock in clocks.items()]
         pictures += [
-            bars("ablation_wall_time", "Wall time", seconds, "seconds", baseline),
-            bars("ablation_tokens_per_second", "Speed", speeds, "tokens per second", baseline),
+            bars("ablation_wall_time", "Wall time", seconds, "seconds", baseline, clock=True),
+            bars("ablation_tokens_per_second", "Speed", speeds, "tokens per second", baseline, clock=True),
             bars("ablation_parameters", "Size", sizes, "parameters", baseline),
         ]
     sweep = [(line["learning_rate"], line["validation_loss"]) for line in results["learning_rates"]]

@@ -18,6 +18,9 @@ from llm_core.report.units import (
 )
 from llm_core.store.manifest import Artifact
 
+CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars")
+"""Figures of the headline that differ when the same is made again."""
+
 Inputs = Mapping[str, Artifact]
 Facts = list[tuple[str, str]]
 
@@ -83,19 +86,11 @@ def device(inputs: Inputs) -> str:
     return str(run["device"]) if run["ranks"] == 1 else f"{run['ranks']} × {run['device']}"
 
 
-def tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, str]]:
+def tiles(figures: Mapping[str, Any]) -> list[dict[str, str]]:
     """The headline figures as what, value and more."""
-    run = inputs["pretrained_model"].stats
     error = f"± {figures['bits_per_byte_stderr']:.3f}, " if figures["bits_per_byte_stderr"] else ""
     share = figures["below_unigram"]
     beside = f"{percent(abs(share))} {'below' if share >= 0 else 'above'} unigram tokens"
-    gpu_hours, cost = figures["gpu_hours"], figures["cost_dollars"]
-    if gpu_hours is None:
-        price = ("no GPU", "trained on the CPU")
-    elif cost is None:
-        price = (f"{gpu_hours:.3g} GPU h", "no price is set (compute.price_per_gpu_hour)")
-    else:
-        price = (dollars(cost), f"{gpu_hours:.3g} GPU hours")
     return [
         {
             "what": "Bits per byte",
@@ -108,6 +103,20 @@ def tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, str]]:
             "value": short(figures["tokens"]),
             "more": f"{figures['tokens'] / figures['parameters']:.2g} per parameter",
         },
+    ]
+
+
+def clock_tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, str]]:
+    """Time and cost likewise."""
+    run = inputs["pretrained_model"].stats
+    gpu_hours, cost = figures["gpu_hours"], figures["cost_dollars"]
+    if gpu_hours is None:
+        price = ("no GPU", "trained on the CPU")
+    elif cost is None:
+        price = (f"{gpu_hours:.3g} GPU h", "no price is set (compute.price_per_gpu_hour)")
+    else:
+        price = (dollars(cost), f"{gpu_hours:.3g} GPU hours")
+    return [
         {
             "what": "Training time",
             "value": duration(figures["seconds_training"]),
@@ -195,14 +204,21 @@ def training(inputs: Inputs) -> Facts:
         ("Optimiser", f"{optimizer['kind']}, decay {optimizer['weight_decay']:g}"),
         ("Schedule", f"{schedule['kind']}, peak {optimizer['lr']:g}{warmup}{cooldown}"),
         ("Precision", config["precision"]),
-        ("Device", device(inputs)),
-        ("Peak memory", in_bytes(stats["peak_memory_bytes"])),
-        *([("Model FLOPs utilisation", percent(stats["mfu"]))] if stats["mfu"] is not None else []),
         ("Loss, first step", _loss(stats["first_loss"])),
         ("Loss, end", _loss(stats["final_loss"])),
         ("Validation loss, end", _loss(stats["final_validation_loss"])),
         ("Skipped steps", exact(stats["skipped_steps"])),
         *([("Left out after rollbacks, of these", exact(left))] if (left := stats.get("left_out_steps")) else []),
+    ]
+
+
+def machine(inputs: Inputs) -> Facts:
+    """What the run had of the machine."""
+    stats = inputs["pretrained_model"].stats
+    return [
+        ("Device", device(inputs)),
+        ("Peak memory", in_bytes(stats["peak_memory_bytes"])),
+        *([("Model FLOPs utilisation", percent(stats["mfu"]))] if stats["mfu"] is not None else []),
     ]
 
 
@@ -349,7 +365,19 @@ def samples(inputs: Inputs) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def lineage(inputs: Inputs) -> list[dict[str, str]]:
-    """One row an artifact."""
+    """One row per artifact: its content, and what it was made from."""
+    return [
+        {
+            "name": artifact.manifest.stage,
+            "content": artifact.manifest.content,
+            "inputs": ", ".join(dict.fromkeys(item.stage for item in artifact.manifest.inputs)) or NONE,
+        }
+        for artifact in inputs.values()
+    ]
+
+
+def made(inputs: Inputs) -> list[dict[str, str]]:
+    """One row per artifact: when and where it was made."""
     rows = []
     for artifact in inputs.values():
         manifest = artifact.manifest
@@ -358,8 +386,6 @@ def lineage(inputs: Inputs) -> list[dict[str, str]]:
             {
                 "name": manifest.stage,
                 "identity": manifest.identity,
-                "content": manifest.content,
-                "inputs": ", ".join(dict.fromkeys(item.stage for item in manifest.inputs)) or NONE,
                 "made": moment(manifest.started),
                 "host": manifest.host,
                 "seconds": duration(manifest.seconds),

@@ -7,6 +7,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.report import collect, data_collect, data_facts, data_figures
+from llm_core.report.made import write_made
 from llm_core.report.page import render
 from llm_core.report.style import Picture
 from llm_core.report.units import in_bytes, percent, short
@@ -27,7 +28,7 @@ SECTIONS = {
 
 
 def build(job: Job, title: str) -> dict[str, Any]:
-    """Write ``data_report.html`` (one file that loads nothing) and ``figures/*.png``.
+    """Write ``data_report.html`` (one file that loads nothing), ``figures/*.png``, and ``made.html`` with clock times.
 
     Sections without content are left out: clusters where none were found, decontamination where no suite is named.
     """
@@ -72,6 +73,7 @@ def build(job: Job, title: str) -> dict[str, Any]:
         failed=sum(not check["passed"] for check in checks_),
     )
     (job.out / PAGE).write_text(page, encoding="utf-8")
+    write_made(job, "data report", title, pictures, {})
     raw, split = inputs[data_collect.RAW].stats, inputs[data_collect.SPLIT].stats
     return {
         "raw_documents": raw["documents"],
@@ -85,7 +87,7 @@ def build(job: Job, title: str) -> dict[str, Any]:
         },
         "train_tokens_by_source": {row["source"]: row["tokens"] for row in data_collect.tokens_by_source(inputs)},
         "page_bytes": (job.out / PAGE).stat().st_size,
-        "figures": {name: f"figures/{picture.save(job.out / 'figures')}" for name, picture in pictures.items()},
+        "figures": {name: picture.save(job.out) for name, picture in pictures.items()},
     }
 
 

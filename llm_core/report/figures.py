@@ -167,7 +167,7 @@ def throughput(steps: Steps) -> Picture:
         axes.set_ylabel("tokens per second")
         axes.set_xlabel("step")
 
-    return draw("tokens_per_second", "Training speed", (HALF, 2.6), paint)
+    return draw("tokens_per_second", "Training speed", (HALF, 2.6), paint, clock=True)
 
 
 def dots(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, ours: str | None) -> Picture:
@@ -188,7 +188,9 @@ def dots(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, 
     return draw(name, caption, (HALF, 0.8 + 0.36 * len(rows)), paint)
 
 
-def bars(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, ours: str | None) -> Picture:
+def bars(
+    name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, ours: str | None, clock: bool = False
+) -> Picture:
     """One figure of several runs as horizontal bars; ``ours`` (the baseline) stands out."""
 
     def paint(axes: "Axes") -> None:
@@ -206,7 +208,7 @@ def bars(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, 
         label_ticks(axes.xaxis, most=4)
         axes.set_xlabel(unit)
 
-    return draw(name, caption, (HALF, 0.8 + 0.36 * len(rows)), paint)
+    return draw(name, caption, (HALF, 0.8 + 0.36 * len(rows)), paint, clock)
 
 
 def differences(rows: Sequence[tuple[str, float]], baseline: str) -> Picture:
@@ -299,7 +301,7 @@ def times(rows: Sequence[tuple[str, float]]) -> Picture:
         axes.set_xlim(0, max(*seconds, 1e-9) * 1.15)
         axes.set_xlabel("seconds")
 
-    return draw("time_by_stage", "Where the time went", (FULL, 0.75 + 0.3 * len(bars_)), paint)
+    return draw("time_by_stage", "Where the time went", (FULL, 0.75 + 0.3 * len(bars_)), paint, clock=True)
 
 
 def name_rows(axes: "Axes", names: Sequence[str]) -> None:

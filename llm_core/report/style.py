@@ -73,36 +73,44 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: ``png`` for a file, ``svg`` to stand inside a page. ``width`` in inches."""
+    """A drawn figure: ``png`` for a file, ``svg`` to stand inside a page. ``width`` in inches.
+
+    ``clock``: it shows times or speeds, which differ when the same is made again.
+    """
 
     name: str
     caption: str
     width: float
     png: bytes
     svg: str
+    clock: bool = False
 
-    def save(self, folder: Path) -> str:
-        """Write the PNG into ``folder`` and return its file name."""
-        folder.mkdir(parents=True, exist_ok=True)
-        file = f"{self.name}.png"
-        (folder / file).write_bytes(self.png)
+    def save(self, out: Path) -> str:
+        """Write the PNG below ``out``, into ``timing/`` or ``figures/``, and return its path there."""
+        file = f"{'timing' if self.clock else 'figures'}/{self.name}.png"
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (out / file).write_bytes(self.png)
         return file
 
 
-def draw(name: str, caption: str, size: tuple[float, float], paint: Callable[["Axes"], None]) -> Picture:
+def draw(
+    name: str, caption: str, size: tuple[float, float], paint: Callable[["Axes"], None], clock: bool = False
+) -> Picture:
     """Let ``paint`` fill the axes of a new figure of ``size`` inches, in this style and no other."""
     # Imported late here and below: who only looks at a stage's checks need not wait for matplotlib.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     # The state of pyplot is never touched: figures made in one process do not know of each other.
-    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever a matplotlibrc of this machine says
+        mpl.rcParams.update({**SETTINGS, "svg.hashsalt": name})
         figure = Figure(figsize=size)
         paint(figure.add_subplot())
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", metadata={"Software": None})
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Picture(name, caption, size[0], png.getvalue(), _inline(svg.getvalue(), name, caption))
+    return Picture(name, caption, size[0], png.getvalue(), _inline(svg.getvalue(), name, caption), clock)
 
 
 def label_ticks(axis: "Axis", text: Callable[[float], str] = tick, most: int | None = None) -> None:

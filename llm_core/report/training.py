@@ -10,9 +10,10 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.report import collect, figures
 from llm_core.report.ablation import ablation_pictures
+from llm_core.report.made import write_made
 from llm_core.report.page import render
 from llm_core.report.style import Picture
-from llm_core.report.units import moment, short
+from llm_core.report.units import short
 from llm_core.train.metrics import METRICS, read_metrics
 
 PAGE = "report.html"
@@ -26,25 +27,33 @@ SECTIONS = (
     ("samples", "Samples"),
     ("lineage", "Lineage"),
     ("checks", "Checks"),
-    ("cost", "Time and cost"),
-    ("versions", "Versions"),
 )
 
 
 def build(job: Job, title: str, price_per_gpu_hour: float) -> dict[str, Any]:
     """Write ``report.html`` (one file that loads nothing), ``figures/*.png`` and ``summary.json``.
 
-    The input ``ablation_report`` may be missing. Clock times, hosts and prices stand on the page and in the figures;
-    ``summary.json`` holds only what follows from the contents of the inputs.
+    They hold only what follows from the contents of the inputs. Clock times, hosts, versions and prices stand in
+    ``made.html`` and ``timing/*.png``. The input ``ablation_report`` may be missing.
     """
     headline = collect.headline(job.inputs, price_per_gpu_hour)
     ablation = collect.ablation(job.inputs)
     pictures = _pictures(job, headline, ablation)
-    (job.out / PAGE).write_text(_page(job, title, price_per_gpu_hour, headline, ablation, pictures), encoding="utf-8")
-    clocks = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars")
-    summary = {"title": title, **{name: value for name, value in headline.items() if name not in clocks}}
+    if ablation:
+        compared = [picture for name, picture in pictures.items() if name.startswith(("ablation_", "learning_rates"))]
+        ablation["pictures"] = [picture.name for picture in compared if not picture.clock]
+        ablation["clocks"] = [picture.name for picture in compared if picture.clock]
+    (job.out / PAGE).write_text(_page(job, title, headline, ablation, pictures), encoding="utf-8")
+    clocks = {
+        "tiles": collect.clock_tiles(headline, job.inputs),
+        "cost": collect.cost(job.inputs, headline, price_per_gpu_hour),
+        "machine": collect.machine(job.inputs),
+        "ablation": ablation,
+    }
+    write_made(job, "training report", title, pictures, clocks)
+    summary = {"title": title, **{name: value for name, value in headline.items() if name not in collect.CLOCKS}}
     (job.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    saved = {name: f"figures/{picture.save(job.out / 'figures')}" for name, picture in pictures.items()}
+    saved = {name: picture.save(job.out) for name, picture in pictures.items()}
     return {**headline, "page_bytes": (job.out / PAGE).stat().st_size, "figures": saved}
 
 
@@ -90,27 +99,22 @@ def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | 
 def _page(
     job: Job,
     title: str,
-    price_per_gpu_hour: float,
     headline: Mapping[str, Any],
     ablation: dict[str, Any] | None,
     pictures: Mapping[str, Picture],
 ) -> str:
     inputs = job.inputs
-    run = inputs["pretrained_model"]
     checks_ = collect.check_rows(inputs)
-    compared = ("ablation_", "learning_rates")
-    if ablation:
-        ablation = {**ablation, "pictures": [name for name in pictures if name.startswith(compared)]}
     return render(
         "training.html",
         kind="training report",
         title=title,
         lead=(
             f"A language model of {short(headline['parameters'])} parameters, trained on {short(headline['tokens'])} "
-            f"tokens. {collect.device(inputs)}, {moment(run.manifest.started)}."
+            f"tokens."
         ),
         sections=[item for item in SECTIONS if ablation or item[0] != "ablations"],
-        tiles=collect.tiles(headline, inputs),
+        tiles=collect.tiles(headline),
         pictures=pictures,
         data=collect.data(inputs),
         tokenizer=collect.tokenizer(inputs),
@@ -123,6 +127,4 @@ def _page(
         lineage=collect.lineage(inputs),
         checks=checks_,
         failed=sum(not check["passed"] for check in checks_),
-        cost=collect.cost(inputs, headline, price_per_gpu_hour),
-        versions=collect.versions(inputs),
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,12 @@ from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
 
 _CHUNK = 1 << 22
+
+_TICK = 20_000_000
+"""Longest tick of the clock of file systems, in ns: kernels advance it 100 to 1000 times a second."""
+
+_COARSE_TICK = 2_000_000_000
+"""Of file systems whose times are whole seconds."""
 
 
 @runtime_only("a published hash of a file")
@@ -34,9 +41,20 @@ def sha256_digest(path: Path) -> str:
 
 @runtime_only("what the file system says of a file")
 def stamp(path: Path) -> list[int]:
-    """What changes whenever a file is written in the ordinary way: size, time of change in ns, inode."""
+    """What changes whenever a file is written: size, time of change, inode, time of any change of the inode (ns).
+
+    The last one can't be set by programs, so an edit whose time was put back shows. It also changes when a hard link
+    is made or the mode is changed: then the file is read once more. No device number: hosts that share a file system
+    number it differently. A file that was changed within the last tick of its file system's clock could be changed
+    again under the same stamp, so the tick is waited for: 20 ms, or 2 s where times are whole seconds.
+    """
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+    tick = _COARSE_TICK if status.st_ctime_ns % 1_000_000_000 == 0 else _TICK
+    age = time.time_ns() - status.st_ctime_ns
+    if 0 <= age < tick:
+        time.sleep((tick - age) / 1e9)
+        status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
 
 
 @runtime_only("a published hash of a file")

@@ -1,10 +1,12 @@
 """Parts in the store: ``parts/<kind>/<xx>/<key>/`` holds the files of one part and ``part.json``, whole or not at all.
 
-Artifacts hold the same files by hard links: a part takes no room of its own while an artifact has it.
+Artifacts hold the same files by hard links: a part takes no room of its own while an artifact has it. ``making/`` holds
+parts that are being made, each with a note of its maker; ``quarantine/`` what was found in a part's place and is none.
 """
 
 import json
 import os
+import platform
 import shutil
 import time
 import uuid
@@ -21,6 +23,8 @@ from llm_core.store.files import write_atomically
 from llm_core.store.manifest import FileRecord
 
 RECORD = "part.json"
+
+_MAKER = ".maker.json"
 
 _LEFT_BEHIND = 24 * 3600.0
 
@@ -70,7 +74,7 @@ class PartStore:
         return None if record is None else [FileRecord(**file) for file in record["files"]]
 
     def find(self, name: str, key: str) -> Part | None:
-        """The part, its files hashed; a damaged one is removed, so that it is made again."""
+        """The part, its files hashed; a damaged one, or what else lies there, is put aside, and the part made again."""
         folder = self.folder(key)
         if not folder.exists():  # asked first: what is committed a moment later is no damaged part
             return None
@@ -79,14 +83,18 @@ class PartStore:
             files = [FileRecord(**file) for file in record["files"]]
             if all(_is_whole(folder / file.path, file) for file in files):
                 return Part(name, folder, files, record["stats"])
-        with suppress(FileNotFoundError):  # another process may be removing it too
-            shutil.rmtree(folder)
+        aside = self.root / "quarantine" / f"{key}-{time.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # another process may be at it too
+            folder.rename(aside)
         return None
 
     def scratch(self, key: str) -> Path:
         """An empty folder of this process, to be filled and handed to ``commit``."""
         folder = self.root / "making" / f"{key}-{uuid.uuid4().hex[:8]}"
-        folder.mkdir(parents=True)
+        maker = {"making": folder.name, "host": platform.node(), "pid": os.getpid()}
+        write_atomically(_maker(folder), json.dumps(maker).encode())  # first: what has no such note is not ours
+        folder.mkdir()
         return folder
 
     def commit(self, name: str, key: str, scratch: Path, stats: dict[str, Any]) -> Part:
@@ -109,18 +117,25 @@ class PartStore:
             if not (folder / RECORD).is_file():
                 raise
             shutil.rmtree(scratch)
+        _maker(scratch).unlink(missing_ok=True)
         return Part(name, folder, files, stats)
 
     def discard(self, scratch: Path) -> None:
         """Remove what was not finished."""
         shutil.rmtree(scratch, ignore_errors=True)
+        _maker(scratch).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what killed workers left half-made a day ago; what is younger may be at work, here or elsewhere."""
-        for folder in (self.root / "making").glob("*"):
-            with suppress(FileNotFoundError):  # its part was committed meanwhile
-                if time.time() - folder.stat().st_mtime > _LEFT_BEHIND:
-                    shutil.rmtree(folder, ignore_errors=True)
+        """Remove what killed workers left half-made a day ago; what is younger may be at work on another machine."""
+        for note in (self.root / "making").glob(f"*{_MAKER}"):
+            try:
+                maker = json.loads(note.read_bytes())
+                scratch = note.with_name(maker["making"])
+                old = time.time() - note.stat().st_mtime > _LEFT_BEHIND
+                if old and _maker(scratch) == note and not _lives(maker["host"], maker["pid"]):
+                    self.discard(scratch)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # its part was committed meanwhile, or it is no note of ours
 
     def _record(self, key: str) -> dict[str, Any] | None:
         try:
@@ -130,6 +145,24 @@ class PartStore:
         if not isinstance(record, dict) or record.pop("seal", None) != _seal(record):
             return None
         return record
+
+
+def _maker(scratch: Path) -> Path:
+    """The note beside a scratch folder that says who fills it."""
+    return scratch.with_name(f"{scratch.name}{_MAKER}")
+
+
+def _lives(host: str, pid: int) -> bool:
+    """Whether that process is known to be at work: on this machine, and not ended."""
+    if host != platform.node():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # another user's
+    return True
 
 
 def _seal(record: dict[str, Any]) -> str:

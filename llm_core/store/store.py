@@ -4,20 +4,22 @@
 
     artifacts/<kind>/<identity>/   the files and manifest.json
     parts/<kind>/<xx>/<key>/       pieces of artifacts, made and found one by one; artifacts hold them by hard links
-    work/<kind>/<identity>/        what an unfinished attempt has made so far; ``out`` becomes the artifact
+    work/<kind>/<identity>/        what an unfinished attempt has made so far; ``out`` becomes the artifact, and is ours
     aliases/<kind>/<identity>.json an accepted stand-in: this identity is served by another one's artifact
     heads/<experiment>/<stage>.json the identity that an experiment's stage had last
     leases/, stamps/               who makes what; which files were hashed
-    quarantine/                    damaged artifacts, put aside
+    quarantine/                    damaged artifacts and parts, put aside
+
+What is there beside, a user's notes or a copy by hand, is neither read nor removed.
 """
 
 import json
 import os
-import shutil
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,15 @@ from pydantic import BaseModel, ConfigDict
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.errors import PedigreeError
+from llm_core.store import work
 from llm_core.store.digests import file_digest
 from llm_core.store.files import disk_errors, sync_folder, write_atomically
 from llm_core.store.lease import Lease, lease
 from llm_core.store.manifest import MANIFEST, Artifact, FileRecord, Manifest, read_manifest
 from llm_core.store.verify import Verifier
+
+
+_IDENTITY = re.compile("[0-9a-f]{32}")
 
 
 class Alias(BaseModel):
@@ -73,19 +79,21 @@ class Store:
             return None, str(error)
         if manifest is None:
             return None, None
+        if not _in_place(folder, manifest):
+            return None, f"{folder} holds {manifest.kind} {manifest.identity}: it was copied there by hand"
         artifact = Artifact(folder, manifest)
         damage = self.verifier.damage(artifact)
         return (None, damage) if damage else (artifact, None)
 
     def artifacts(self, kind: str) -> Iterator[Artifact]:
-        """All readable artifacts of a kind, newest first; files not verified."""
+        """All readable artifacts of a kind, newest first; files not verified. Copies by hand are left out."""
         found = []
         for path in (self.root / "artifacts" / kind).glob(f"*/{MANIFEST}"):
             try:
                 manifest = read_manifest(path.parent)
             except PedigreeError:
                 continue  # ``find`` reports it to whoever needs it
-            if manifest is not None:
+            if manifest is not None and _in_place(path.parent, manifest):
                 found.append(Artifact(path.parent, manifest))
         yield from sorted(found, key=lambda artifact: artifact.manifest.started, reverse=True)
 
@@ -105,22 +113,23 @@ class Store:
         """The right to make this artifact."""
         return lease(self.root / "leases", f"{kind}-{identity}", waiting)
 
-    def work(self, kind: str, identity: str) -> Path:
-        """The work folder of an identity, made if need be."""
+    def work(self, kind: str, identity: str, about: dict[str, Any]) -> Path:
+        """The work folder of an identity, made if need be. ``about``: what more is told there of what is made."""
         folder = self.root / "work" / kind / identity
         with disk_errors(folder):
-            (folder / "out").mkdir(parents=True, exist_ok=True)
+            work.begin(folder, {"kind": kind, "identity": identity, **about})
         return folder
 
     def commit(
-        self, work: Path, held: Lease, volatile: tuple[str, ...], manifest: Callable[[list[FileRecord]], Manifest]
+        self, place: Path, held: Lease, volatile: tuple[str, ...], manifest: Callable[[list[FileRecord]], Manifest]
     ) -> Artifact:
-        """Put ``work/out`` in place as an artifact: hash and flush its files, write the manifest, rename, clear up.
+        """Put ``out`` of the work folder ``place`` in place as an artifact: hash and flush its files, write the
+        manifest, rename, clear up.
 
         ``manifest`` is given the file records. Raises ``PedigreeError`` when the lease is lost, when the disk is full,
         or when ``out`` holds something else than files and folders.
         """
-        out = work / "out"
+        out = place / "out"
         with disk_errors(out):
             for leftover in (out / MANIFEST, *out.glob(f".{MANIFEST}.*.tmp")):  # of a commit that was killed
                 leftover.unlink(missing_ok=True)
@@ -135,8 +144,10 @@ class Store:
             out.rename(folder)
             sync_folder(folder.parent)
         for record in files:
-            (folder / record.path).chmod(0o444)
-        shutil.rmtree(work)
+            path = folder / record.path
+            if path.stat().st_mode & 0o777 != 0o444:  # parts are so already; to set it again would renew their stamps
+                path.chmod(0o444)
+        work.clear(place)
         artifact = Artifact(folder, written)
         damage = self.verifier.damage(artifact)
         if damage:
@@ -144,11 +155,11 @@ class Store:
         return artifact
 
     def clear_work(self, kind: str, identity: str) -> None:
-        """Remove the work folder of an identity that has its artifact: of an attempt killed after its commit."""
-        work = self.root / "work" / kind / identity
-        if work.exists():
-            with self.lease(kind, identity):
-                shutil.rmtree(work, ignore_errors=True)
+        """Clear the work folder of an identity that has its artifact: of an attempt killed after its commit."""
+        place = self.root / "work" / kind / identity
+        if work.read(place) is not None:
+            with self.lease(kind, identity), suppress(OSError):
+                work.clear(place)
 
     def _quarantine(self, folder: Path) -> None:
         """Put a damaged artifact aside: people may want to look at it, and nothing may take it for whole."""
@@ -175,27 +186,33 @@ class Store:
         return self.root / "heads" / experiment / f"{stage}.json"
 
     def alias(self, kind: str, identity: str) -> Alias | None:
-        """The accepted stand-in for an identity."""
+        """The accepted stand-in for an identity. A copy of another one's under this name counts as none."""
         path = self.root / "aliases" / kind / f"{identity}.json"
         try:
-            return Alias.model_validate_json(path.read_bytes())
+            found = Alias.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise PedigreeError(
                 f"{path}: not a whole alias ({error}); remove it, and accept again if need be"
             ) from None
+        return found if (found.kind, found.identity) == (kind, identity) else None
 
     def aliases(self, kind: str) -> list[Alias]:
         """All accepted stand-ins of a kind."""
         paths = sorted((self.root / "aliases" / kind).glob("*.json"))
-        return [alias for path in paths if (alias := self.alias(kind, path.stem))]
+        return [alias for path in paths if _IDENTITY.fullmatch(path.stem) and (alias := self.alias(kind, path.stem))]
 
     def accept(self, alias: Alias) -> None:
         """Record the decision."""
         path = self.root / "aliases" / alias.kind / f"{alias.identity}.json"
         with disk_errors(path):
             write_atomically(path, alias.model_dump_json(indent=1).encode())
+
+
+def _in_place(folder: Path, manifest: Manifest) -> bool:
+    """Whether the folder is where the artifact was committed, and no copy of it."""
+    return folder.as_posix().endswith(f"/{manifest.kind}/{manifest.identity}")
 
 
 def content_digest(files: list[FileRecord], stats: dict[str, Any], volatile_stats: tuple[str, ...]) -> str:

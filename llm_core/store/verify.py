@@ -6,7 +6,19 @@ from pathlib import Path
 
 from llm_core.store.digests import file_digest, stamp
 from llm_core.store.files import write_atomically
-from llm_core.store.manifest import Artifact
+from llm_core.store.manifest import MANIFEST, Artifact
+
+
+def foreign_file(artifact: Artifact) -> Path | None:
+    """A file in the artifact's folder that its manifest does not name, beside files of the same sort that it does."""
+    own = {artifact.path / record.path for record in artifact.manifest.files}
+    places = {(path.parent, path.suffix) for path in own}
+    for folder in sorted({folder for folder, _ in places}):
+        for path in sorted(folder.iterdir()):
+            known = path in own or path == artifact.path / MANIFEST
+            if (folder, path.suffix) in places and not known and not path.name.startswith("."):
+                return path
+    return None
 
 
 class Verifier:

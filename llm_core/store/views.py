@@ -12,10 +12,15 @@ drops     one row per dropped document, with the rule and its value
 ======== ===========================================================================================================
 """
 
+import os
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+
+HOME = "pedigree_home"
+"""The variable (``SET VARIABLE pedigree_home = '/where/.pedigree'``) that says where the database file lies."""
 
 _MANIFEST = {
     "kind": "VARCHAR",
@@ -96,13 +101,38 @@ def _escaped(path: Path) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
 
 
-def _files(root: Path, patterns: list[str], columns: dict[str, str], reader: str) -> str:
+@dataclass(frozen=True)
+class _Place:
+    """The store, and what it is called in SQL: an expression that is constant when a query is bound."""
+
+    root: Path
+    sql: str
+
+    @classmethod
+    def absolute(cls, root: Path) -> "_Place":
+        return cls(root, _literal(_escaped(root)))
+
+    @classmethod
+    def beside(cls, root: Path, database: Path) -> "_Place":
+        """As it lies from ``database``, wherever both are moved.
+
+        Views can't ask for the file that they are in, but the setting ``temp_directory`` is that file's name with
+        ``.tmp``. Where a program sets it, or attaches the database to another one, ``pedigree_home`` must be given.
+        """
+        way = _literal(f"/{_escaped(Path(os.path.relpath(root, database.parent)))}")
+        beside = "nullif(parse_dirpath(current_setting('temp_directory')), '')"
+        home = f"coalesce(getvariable({_literal(HOME)}), {beside}, '.')"
+        return cls(root, f"regexp_replace({home}, '([*?\\[])', '[\\1]', 'g') || {way}")
+
+
+def _files(place: _Place, patterns: list[str], columns: dict[str, str], reader: str) -> str:
     """A table expression over the files that match; an empty one with the same columns when none does."""
+    root = place.root
     matching = [pattern for pattern in patterns if next(iter(root.glob(pattern)), None) is not None]
     if not matching:
         nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
         return f"(SELECT {nothing} WHERE false)"
-    globs = ", ".join(_literal(f"{_escaped(root)}/{pattern}") for pattern in matching)
+    globs = ", ".join(f"{place.sql} || {_literal(f'/{pattern}')}" for pattern in matching)
     if reader == "parquet":
         present = f"read_parquet([{globs}], union_by_name = true, filename = true)"
         empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
@@ -119,16 +149,22 @@ def _files(root: Path, patterns: list[str], columns: dict[str, str], reader: str
 _IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32})/', 1)"
 
 
-def view_definitions(root: Path) -> dict[str, str]:
-    """View name → SELECT, over the store at ``root`` as it is now."""
-    manifests = _files(root, ["artifacts/*/*/manifest.json"], _MANIFEST, "lines")
-    unfinished = _files(root, ["work/*/*/stage.json"], _UNFINISHED, "lines")
+def _in_place(notes: str) -> str:
+    """Manifests, or notes of work, that lie where they were written: not copies by hand, and not foreign files."""
+    return f"(SELECT * FROM {notes} WHERE contains(filename, '/' || kind || '/' || identity || '/'))"
+
+
+def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]:
+    """View name → SELECT, over the store at ``root`` as it is now; relative to ``database`` where it is given."""
+    place = _Place.absolute(root) if database is None else _Place.beside(root, database)
+    manifests = _in_place(_files(place, ["artifacts/*/*/manifest.json"], _MANIFEST, "lines"))
+    unfinished = _in_place(_files(place, ["work/*/*/stage.json"], _UNFINISHED, "lines"))
     steps = _files(
-        root, ["artifacts/training_run/*/metrics.jsonl", "work/training_run/*/metrics.jsonl"], _STEP, "lines"
+        place, ["artifacts/training_run/*/metrics.jsonl", "work/training_run/*/metrics.jsonl"], _STEP, "lines"
     )
-    evals = _files(root, ["artifacts/eval_results/*/evals.jsonl"], _EVAL, "lines")
-    samples = _files(root, ["artifacts/generation_samples/*/samples.jsonl"], _SAMPLE, "lines")
-    drops = _files(root, ["artifacts/*/*/dropped/*.parquet"], _DROP, "parquet")
+    evals = _files(place, ["artifacts/eval_results/*/evals.jsonl"], _EVAL, "lines")
+    samples = _files(place, ["artifacts/generation_samples/*/samples.jsonl"], _SAMPLE, "lines")
+    drops = _files(place, ["artifacts/*/*/dropped/*.parquet"], _DROP, "parquet")
     named = {
         # Work that a kill left beside its artifact is not told twice.
         "steps": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename), "
@@ -169,16 +205,19 @@ def open_views(root: Path) -> duckdb.DuckDBPyConnection:
 
 
 def write_views(root: Path, database: Path) -> None:
-    """Put a database with the views at ``database``, for other programs; replaced as a whole."""
+    """Put a database with the views at ``database``, for other programs; replaced as a whole.
+
+    It may be moved and copied with the store.
+    """
     database.parent.mkdir(parents=True, exist_ok=True)
     temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
     with duckdb.connect(str(temporary)) as connection:
-        _create(connection, root)
+        _create(connection, root, database)
     temporary.replace(database)
 
 
-def _create(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
-    for name, select in view_definitions(root).items():
+def _create(connection: duckdb.DuckDBPyConnection, root: Path, database: Path | None = None) -> None:
+    for name, select in view_definitions(root, database).items():
         try:
             connection.execute(f"CREATE VIEW {name} AS {select}")
         except duckdb.Error as error:  # a damaged file: who asks for this view is told, and the others work

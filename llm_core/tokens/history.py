@@ -23,6 +23,10 @@ _FACTS = ("rule", "value", "language", "score", "kept_doc_id", "suite", "item")
 _OTHERS_NAMED = 5
 
 
+class NoDocumentError(PedigreeError):
+    """There is no such document here; there may be one elsewhere."""
+
+
 @dataclass(frozen=True)
 class Station:
     """What became of the document in one stage; ``file`` is relative to the stage's artifact."""
@@ -63,7 +67,7 @@ def by_row(raw: Path, source: str, origin: str, row: int) -> str:
     advice = (
         "its rows count from 0" if known else "origins are written as the column 'origin' of the documents has them"
     )
-    raise PedigreeError(f"{source}/{origin}:{row}: no document stands there; {advice}")
+    raise NoDocumentError(f"{source}/{origin}:{row}: no document stands there; {advice}")
 
 
 def _has(path: Path, which: pl.Expr) -> bool:
@@ -113,7 +117,7 @@ def _locate(parts: Path, doc_id: str) -> tuple[Path, str]:
         found += [(path, identity) for identity in ids.collect()["doc_id"]]
     if len(found) != 1:
         names = ", ".join(identity for _, identity in found[:_OTHERS_NAMED])
-        raise PedigreeError(
+        raise (PedigreeError if found else NoDocumentError)(
             f"{doc_id!r} is the start of {len(found)} documents here"
             + (f": {names}" if found else "; look at its digits")
         )

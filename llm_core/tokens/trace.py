@@ -61,6 +61,11 @@ def documents_of_step(shards: Path, step: int, training: TrainingSpec, seed: int
     ]
 
 
+def trained_documents(shards: Path, start: str) -> list[dict[str, Any]]:
+    """The rows of ``documents.parquet`` of the training split whose identity begins with ``start``."""
+    return _documents(shards, pl.col("doc_id").str.starts_with(start))
+
+
 def steps_of_document(shards: Path, doc_id: str, training: TrainingSpec, seed: int) -> list[TrainedRange]:
     """Where the tokens of a document were targets, in the order of the run; nothing when no step came to it.
 

@@ -147,3 +147,15 @@ def test_externals_carry_the_name_of_their_source(tmp_path):
 def test_names_of_sources_can_stand_in_file_names(name):
     with pytest.raises(ValueError, match="name"):
         FilesSource(name=name, paths=("x",))
+
+
+def test_a_wrong_field_of_the_last_source_shows_before_the_first_one_is_read(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for file in range(3):
+            (tmp_path / name / f"{file}.jsonl").write_text('{"text": "words"}\n')
+    fields = {"one": "text", "two": "body"}
+    sources = [FilesSource(name=n, paths=(str(tmp_path / n),), text_field=field) for n, field in fields.items()]
+    with pytest.raises(PedigreeError, match=r"two/0\.jsonl: none of its first 1 records has the field 'body'"):
+        run(raw.build, tmp_path / "work", {}, raw=RawSpec(sources=tuple(sources)))
+    assert len(list((tmp_path / "work" / "parts").glob("*/*/part.json"))) <= 1

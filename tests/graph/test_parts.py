@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -137,7 +138,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, start_new_session=True)
     try:
         making = tmp_path / "parts/making"
-        wait_for(lambda: making.is_dir() and len(list(making.iterdir())) == 2)
+        wait_for(lambda: making.is_dir() and sum(path.is_dir() for path in making.iterdir()) == 2)
         children = _children(process.pid)
         assert len(children) == 2
         process.send_signal(signal.SIGKILL)
@@ -253,8 +254,38 @@ def test_a_part_that_another_process_commits_just_now_is_not_taken_for_damaged(
 def test_clearing_up_beside_a_worker_that_commits(tmp_path: Path) -> None:
     making = tmp_path / "making"
     making.mkdir()
-    (making / "gone").symlink_to(tmp_path / "nothing")  # listed, and not there any more
+    (making / "gone.maker.json").symlink_to(tmp_path / "nothing")  # listed, and not there any more
     PartStore(tmp_path).clear()
+
+
+def test_clearing_up_removes_what_dead_workers_left_and_nothing_else(tmp_path: Path) -> None:
+    store = PartStore(tmp_path)
+    dead, living, young = (store.scratch(letter * 32) for letter in "abc")
+    (dead / "half").write_text("made")
+    mine = dead.with_name("mine")
+    mine.mkdir()
+    misleading = mine.with_name("other.maker.json")
+    misleading.write_text(json.dumps({"making": "mine", "host": "elsewhere", "pid": 1}))
+    (mine.with_name("torn.maker.json")).write_text("{")
+    note = dead.with_name(f"{dead.name}.maker.json")
+    note.write_text(json.dumps({**json.loads(note.read_text()), "host": "elsewhere"}))
+    for path in (note, mine, misleading, dead, living, living.with_name(f"{living.name}.maker.json")):
+        os.utime(path, (0, 0))
+    store.clear()
+    assert sorted(path.name for path in (tmp_path / "making").iterdir() if path.is_dir()) == sorted(
+        [living.name, mine.name, young.name]
+    )
+    assert not note.exists()
+
+
+def test_what_lies_in_a_parts_place_and_is_none_is_put_aside(tmp_path: Path) -> None:
+    folder = PartStore(tmp_path).folder("ab" * 16)
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    assert PartStore(tmp_path).find("a", "ab" * 16) is None
+    (aside,) = (tmp_path / "quarantine").iterdir()
+    assert (aside / "notes.txt").read_text() == "mine"
+    assert commit(tmp_path).folder == folder
 
 
 @pytest.mark.parametrize(

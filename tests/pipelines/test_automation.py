@@ -3,6 +3,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from llm_core.graph.plan import PlanItem
 from pipelines.definitions import definitions
 from tests.pipelines.conftest import make_world
 
@@ -26,16 +27,80 @@ def test_jobs_and_schedules_cover_what_they_name(loaded: tuple[dg.Definitions, P
     assert cron == {"micro_nightly_evals": "0 3 * * *", "micro_weekly_data": "0 4 * * 0"}
 
 
-def test_the_sensor_fires_on_new_source_files_only(loaded: tuple[dg.Definitions, Path]) -> None:
+class Ticks:
+    """The sensor of an experiment, tick after tick, and runs of its job that end as they are told to."""
+
+    def __init__(self, defs: dg.Definitions) -> None:
+        self._sensor = defs.get_repository_def().get_sensor_def("micro_new_sources")
+        self._instance = dg.DagsterInstance.ephemeral()
+        self._cursor: str | None = None
+
+    def tick(self) -> dg.RunRequest | str:
+        context = dg.build_sensor_context(instance=self._instance, cursor=self._cursor)
+        told = self._sensor.evaluate_tick(context)
+        self._cursor = told.cursor or self._cursor
+        return told.run_requests[0] if told.run_requests else told.skip_message or ""
+
+    def run(self, succeeds: bool) -> None:
+        request = self.tick()
+        assert isinstance(request, dg.RunRequest)
+        assert request.run_key is None
+
+        @dg.op
+        def end() -> None:
+            assert succeeds
+
+        @dg.job(name="micro_data")
+        def stands_in() -> None:
+            end()
+
+        stands_in.execute_in_process(instance=self._instance, tags=request.tags, raise_on_error=False)
+
+
+def test_the_sensor_runs_a_state_again_that_comes_back(loaded: tuple[dg.Definitions, Path]) -> None:
     defs, sources = loaded
-    sensor = defs.get_repository_def().get_sensor_def("micro_new_sources")
-    context = dg.build_sensor_context()
-    first = sensor.evaluate_tick(context)
-    assert len(first.run_requests or []) == 1
-    context = dg.build_sensor_context(cursor=first.cursor)
-    assert sensor.evaluate_tick(context).skip_message == "the sources are as they were"
+    ticks = Ticks(defs)
+    ticks.run(succeeds=True)
+    assert ticks.tick() == "the sources are as they were"
     (sources / "2.jsonl").write_text((sources / "0.jsonl").read_text())
-    assert len(sensor.evaluate_tick(context).run_requests or []) == 1
+    ticks.run(succeeds=True)
+    (sources / "2.jsonl").unlink()
+    ticks.run(succeeds=True)  # nothing of it is in the store, though it was run before
+    assert ticks.tick() == "the sources are as they were"
+
+
+def test_the_sensor_tries_a_failed_run_again_and_not_for_ever(
+    loaded: tuple[dg.Definitions, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = Ticks(loaded[0])
+    ticks.run(succeeds=False)
+    assert "failed; it is tried again in 10 min" in str(ticks.tick())
+    monkeypatch.setattr("pipelines.automation.RETRY_AFTER", (0.0, 0.0))
+    ticks.run(succeeds=False)
+    ticks.run(succeeds=False)
+    assert "failed like 2 before it; look at it" in str(ticks.tick())
+
+
+def test_the_sensor_names_a_source_that_is_missing(loaded: tuple[dg.Definitions, Path]) -> None:
+    defs, sources = loaded
+    ticks = Ticks(defs)
+    moved = sources.rename(sources.with_name("elsewhere"))
+    assert "can't be read as they are now: source 'files': no file matches" in str(ticks.tick())
+    moved.rename(sources)
+    ticks.run(succeeds=True)
+
+
+def test_the_sensor_starts_nothing_for_what_is_made(
+    loaded: tuple[dg.Definitions, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Made:
+        def plan(self, only: set[str]) -> list[PlanItem]:
+            return [PlanItem(name, "hit", []) for name in only]
+
+    monkeypatch.setattr("pipelines.automation.open_planner", lambda *_: Made())
+    ticks = Ticks(loaded[0])
+    assert ticks.tick() == "what the sources hold now is made already"
+    assert ticks.tick() == "the sources are as they were"
 
 
 def test_assets_carry_the_experiment_and_their_checks(loaded: tuple[dg.Definitions, Path]) -> None:

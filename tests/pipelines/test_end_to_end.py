@@ -19,6 +19,7 @@ def copy_of(world: World, folder: Path) -> World:
 
 def test_everything_was_made(finished: World) -> None:
     rows = json.loads(finished.pedigree("query", "FROM artifacts", "--json"))
+    assert not list((finished.folder / "home" / "store" / "work").glob("*/*"))  # all that stages leave there is known
     assert {row["stage"] for row in rows} >= {"raw_documents", "token_shards", "pretrained_model", "training_report"}
     told, report = map(Path, finished.pedigree("report", str(finished.experiment)).splitlines())
     assert told.name == "data_report.html"
@@ -84,8 +85,10 @@ def test_a_document_is_followed_from_its_row_to_its_tokens_and_back(finished: Wo
     assert told(f"{split}@{start + tokens}")["doc_id"] != story["doc_id"]
     assert told(story["doc_id"][:12]) == story
     if split == "train":
-        last = story["stations"][-1]
-        step = int(last["facts"]["steps"].split(", ")[0])
+        runs = {station["stage"]: station["facts"] for station in story["stations"][6:]}
+        assert runs.keys() >= {"pretrained_model", "proxy_runs/qk_norm"}
+        assert len(runs) == 3  # the baseline is one artifact with a rate of the sweep, named by who came first
+        step = int(runs["pretrained_model"]["steps"].split(", ")[0])
         rows = json.loads(
             finished.pedigree("why", "pretrained_model", str(step), "-e", str(finished.experiment), "--json")
         )

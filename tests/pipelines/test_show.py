@@ -1,6 +1,6 @@
 from llm_core.experiment.runtime import ProfileSpec, SamplesSpec, TrackingSpec
 from pipelines.resources import TrackingResource
-from pipelines.show import live_figures
+from pipelines.show import live_figures, query_lines
 
 
 def test_a_step_without_a_loss_is_told_as_such() -> None:
@@ -14,3 +14,15 @@ def test_all_of_tracking_reaches_a_run_in_dagster() -> None:
         TrackingSpec(wandb="offline", samples=SamplesSpec(every=3), profile=ProfileSpec(from_step=2)),
     ):
         assert TrackingResource(**tracking.model_dump()).spec() == tracking
+
+
+def test_values_of_a_query_are_whole_and_in_one_line() -> None:
+    long = "word " * 100 + "end"
+    chunks = [[(1, long, None)], [(22.5, "a\nb\x00", [1, "日本"])]]
+    assert list(query_lines(["n", "text", "日本語"], chunks)) == [
+        f"n  text{' ' * 499}  日本語".replace("  日", "  日"),
+        f"─  {'─' * 503}  ──────",
+        f"1  {long}  NULL",
+        f"22.5  {'a' + chr(92) + 'nb' + chr(92) + 'u0000'}{' ' * (503 - 10)}  [1, '日本']",
+    ]
+    assert list(query_lines(["n"], [])) == ["n", "no rows"]

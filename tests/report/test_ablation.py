@@ -30,10 +30,10 @@ def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
     clock = read(job, "timing.json")["variants"]["no_qk_norm"]
     assert clock["seconds"] == 19.5, "as the manifest has it: with start, validation and checkpoints"
     assert clock["tokens_per_second"] == 262_144 / 18.0
-    figures = {path.name for path in (job.out / "figures").iterdir()}
+    figures = {path.relative_to(job.out).as_posix() for path in job.out.glob("*/*.png")}
     assert figures == {
-        "ablation_loss.png", "ablation_difference.png", "ablation_wall_time.png", "ablation_tokens_per_second.png",
-        "ablation_parameters.png", "learning_rates.png",
+        "figures/ablation_loss.png", "figures/ablation_difference.png", "timing/ablation_wall_time.png",
+        "timing/ablation_tokens_per_second.png", "figures/ablation_parameters.png", "figures/learning_rates.png",
     }  # fmt: skip
     assert all((job.out / file).is_file() for file in stats["figures"].values())
 

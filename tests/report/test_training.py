@@ -100,7 +100,7 @@ def test_figures_are_small_and_named_in_the_statistics(built: Built) -> None:
     assert {"loss", "learning_rate", "gradient_norm", "data_funnel", "bits_per_byte", "accuracy"} <= set(figures)
     for file in figures.values():
         assert 1000 < (built.job.out / file).stat().st_size < 60_000
-    assert len(list((built.job.out / "figures").iterdir())) == len(figures)
+    assert len([*built.job.out.glob("figures/*"), *built.job.out.glob("timing/*")]) == len(figures)
     (check,) = checks(built.stats, ChecksSpec())
     assert check.passed
     json.dumps(built.stats, allow_nan=False)
@@ -108,7 +108,7 @@ def test_figures_are_small_and_named_in_the_statistics(built: Built) -> None:
 
 def test_figures_of_the_run_stand_on_the_page(built: Built) -> None:
     text = " ".join(built.page.text.replace("agreement", "agreement ").split())
-    headline = ("1.672", "2.771", "2.821", "4.00M", "2.10M", "4 min 43 s", "no GPU", "68.5%", "34.0%", "51.5%", "25.0%")
+    headline = ("1.672", "2.771", "2.821", "4.00M", "2.10M", "68.5%", "34.0%", "51.5%", "25.0%")
     # 18,204 raw, of which rules and duplicates took 2,802.
     funnel = ("18,204", "16,879", "1,325", "15,402", "1,477", "92.7%", "symbols per word", "exact duplicate")
     suites = ("zorro", "61.2%", "± 1.1%", "50.0%", "agreement 58.7%", "of suites from files, over items")
@@ -133,10 +133,10 @@ def test_cost_of_gpus(told: dict[str, Artifact]) -> None:
     priced = 2.5
     figures = collect.headline(inputs, priced)
     assert (figures["gpu_hours"], figures["cost_dollars"]) == (16.0, 40.0)
-    assert collect.tiles(figures, inputs)[-1]["value"] == "$40.00"
+    assert collect.clock_tiles(figures, inputs)[-1]["value"] == "$40.00"
     assert collect.cost(inputs, figures, priced)["rows"][-1]["cost"] == "$40.00"
     assert collect.device(inputs) == "8 × NVIDIA H100 80GB HBM3"
-    assert ("Model FLOPs utilisation", "41.2%") in collect.training(inputs)
+    assert ("Model FLOPs utilisation", "41.2%") in collect.machine(inputs)
     assert collect.headline(inputs, 0.0)["cost_dollars"] is None
 
 
@@ -214,3 +214,24 @@ def test_a_run_without_steps_is_an_error(report_job: MakeJob, told: dict[str, Ar
     (run.path / "metrics.jsonl").write_text("")
     with pytest.raises(PedigreeError, match="holds no step"):
         build(report_job(pretrained_model=run), "tiny", 0.0)
+
+
+def test_times_machines_and_versions_stand_on_the_page_beside_it(built: Built) -> None:
+    html = (built.job.out / "made.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.open == []
+    assert not {name for name, _ in page.tags} & {"script", "img", "link", "iframe", "object", "embed", "base", "image"}
+    text = " ".join(page.text.split())
+    clocks = (
+        "4 min 43 s",
+        "no GPU",
+        "CPU (x86_64)",
+        "laptop",
+        "2026-01-31 14:05 UTC",
+        "3.11.9",
+        "012345678",
+        "no_qk_norm",
+    )
+    for expected in clocks:
+        assert expected in text, expected
+        assert expected not in " ".join(built.page.text.split()) or expected == "no_qk_norm"

@@ -2,6 +2,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,16 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Job, Runtime
+from llm_core.graph.lineage import by_name
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
+from llm_core.store.digests import file_digest, source_digest, stamp
 from llm_core.store.files import write_atomically
 from llm_core.store.lease import lease
-from llm_core.store.store import Store, content_digest
+from llm_core.store.manifest import Artifact
+from llm_core.store.store import Alias, Store, content_digest
+from llm_core.store.views import open_views
+from llm_core.store.work import begin
 from tests.graph import toy
 
 
@@ -55,6 +61,23 @@ def steals(job: Job, name: str, salt: int) -> dict[str, Any]:
 def planner(build: str, root: Path) -> Planner:
     stage = toy.stage("a")
     return toy.planner([Stage(**{**vars(stage), "build": f"tests.store.test_store:{build}"})], root)
+
+
+def edit_and_put_time_back(path: Path, content: str) -> None:
+    """A same-size edit that leaves the time of change as it was."""
+    status = path.stat()
+    path.chmod(0o644)
+    path.write_text(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def rot_unseen(store: Store, artifact: Artifact) -> None:
+    """Rot of the disk: the content is another, and the stamp is what is remembered."""
+    edit_and_put_time_back(artifact.path / "value", "99999")
+    memory = store.root / "stamps" / artifact.manifest.kind / f"{artifact.manifest.identity}.json"
+    memory.write_text(
+        json.dumps({record.path: stamp(artifact.path / record.path) for record in artifact.manifest.files})
+    )
 
 
 def nothing_committed(root: Path) -> bool:
@@ -156,11 +179,7 @@ def test_atomic_writes_leave_no_temporary_files(tmp_path: Path) -> None:
 def test_a_hit_does_not_read_files_again_but_a_full_check_does(tmp_path: Path) -> None:
     store = Store(tmp_path)
     artifact = materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime()).artifact
-    path = artifact.path / "value"
-    status = path.stat()
-    path.chmod(0o644)
-    path.write_text("99999")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # rot that leaves no trace in size and time
+    rot_unseen(store, artifact)
     assert store.verifier.damage(artifact) is None
     assert "is damaged" in (store.verifier.damage(artifact, full=True) or "")
 
@@ -187,7 +206,7 @@ def test_work_that_a_kill_left_behind_a_commit_is_cleared_by_the_next_hit(tmp_pa
     stages = [toy.stage("a")]
     artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
     leftover = tmp_path / "work" / "a" / artifact.manifest.identity
-    leftover.mkdir(parents=True)
+    begin(leftover, {"kind": "a", "identity": artifact.manifest.identity})
     materialize(toy.planner(stages, tmp_path), "a", Runtime())
     assert not leftover.exists()
 
@@ -195,11 +214,7 @@ def test_work_that_a_kill_left_behind_a_commit_is_cleared_by_the_next_hit(tmp_pa
 def test_rot_that_a_full_check_found_is_mended_by_the_next_run(tmp_path: Path) -> None:
     stages = [toy.stage("a")]
     artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
-    path = artifact.path / "value"
-    status = path.stat()
-    path.chmod(0o644)
-    path.write_text("99999")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    rot_unseen(Store(tmp_path), artifact)
     assert Store(tmp_path).verifier.damage(artifact, full=True)
     assert materialize(toy.planner(stages, tmp_path), "a", Runtime()).cache == "made"
 
@@ -210,3 +225,120 @@ def test_statistics_count_as_content_but_for_volatile_ones() -> None:
 
     assert digest(loss=1.0, seconds=2.0) == digest(loss=1.0, seconds=3.0)
     assert digest(loss=1.0) != digest(loss=2.0)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that a verifier has hashed."""
+    seen: list[Path] = []
+
+    def counting(path: Path) -> str:
+        seen.append(path)
+        return file_digest(path)
+
+    monkeypatch.setattr("llm_core.store.verify.file_digest", counting)
+    return seen
+
+
+def test_an_edit_that_puts_the_time_back_is_no_hit(tmp_path: Path) -> None:
+    stages = [toy.stage("a")]
+    artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
+    edit_and_put_time_back(artifact.path / "value", "9" * len((artifact.path / "value").read_text()))
+    assert "is damaged" in (Store(tmp_path).find("a", artifact.manifest.identity)[1] or "")
+    assert materialize(toy.planner(stages, tmp_path), "a", Runtime()).cache == "made"
+
+
+def test_a_source_whose_time_was_put_back_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
+    source = tmp_path / "source.txt"
+    source.write_text("one")
+    first = source_digest(source)
+    edit_and_put_time_back(source, "two")  # at once: within the tick of the file system's clock
+    assert source_digest(source) == file_digest(source) != first
+
+
+def test_a_new_link_costs_one_more_reading_and_no_second(tmp_path: Path, hashed: list[Path]) -> None:
+    store = Store(tmp_path)
+    artifact = materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime()).artifact
+    hashed.clear()
+    assert store.verifier.damage(artifact) is None
+    assert hashed == []
+    os.link(artifact.path / "value", tmp_path / "link")
+    assert [store.verifier.damage(artifact) for _ in range(3)] == [None] * 3
+    assert hashed == [artifact.path / "value"]
+
+
+def test_a_moved_store_is_read_once(tmp_path: Path, hashed: list[Path]) -> None:
+    stages = [toy.stage("a")]
+    materialize(toy.planner(stages, tmp_path / "here"), "a", Runtime())
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    hashed.clear()
+    assert [toy.planner(stages, tmp_path / "there").plan()[0].verdict for _ in range(3)] == ["hit"] * 3
+    assert len(hashed) == 2
+
+
+def test_what_a_user_put_into_a_work_folder_is_still_there_after_the_commit(tmp_path: Path) -> None:
+    work = tmp_path / "work" / "a" / (toy.planner([toy.stage("a")], tmp_path).plan()[0].identity or "")
+    (work / "mine").mkdir(parents=True)
+    (work / "notes.txt").write_text("mine")
+    copies = work / "checkpoints"
+    for name in ("step_00000008", "step_00000008.bak", "step_keep", "step_00000009"):
+        (copies / name).mkdir(parents=True)
+    (copies / "step_00000008" / "checkpoint.json").touch()
+    with pytest.raises(PedigreeError, match=r"step_00000008 is in the way: .* has no whole stage\.json"):
+        materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
+    begin_unchecked = {"kind": "a", "identity": work.name}
+    (work / "stage.json").write_text(json.dumps(begin_unchecked))  # as our own attempt leaves it
+    told: list[str] = []
+    assert materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime(log=told.append)).cache == "made"
+    left = {path.relative_to(work).as_posix() for path in work.rglob("*")}
+    kept = {"checkpoints/step_00000008.bak", "checkpoints/step_00000009", "checkpoints/step_keep"}
+    assert left == {"mine", "notes.txt", "checkpoints", *kept}
+    assert told == [f"{work}: holds files that were not made here; they stay"]
+    materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
+    assert (work / "notes.txt").read_text() == "mine"
+
+
+def test_a_work_folder_that_tells_of_another_identity_is_not_removed(tmp_path: Path) -> None:
+    identity = toy.planner([toy.stage("a")], tmp_path).plan()[0].identity or ""
+    begin(tmp_path / "work" / "a" / "elsewhere", {"kind": "a", "identity": "elsewhere"})
+    copy = shutil.copytree(tmp_path / "work" / "a" / "elsewhere", tmp_path / "work" / "a" / identity)
+    materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
+    Store(tmp_path).clear_work("a", "elsewhere copy")
+    assert not copy.exists()  # an empty out/ was all that it held
+    assert (tmp_path / "work" / "a" / "elsewhere" / "stage.json").exists()
+
+
+def test_a_copy_of_an_artifact_under_another_name_is_none(tmp_path: Path) -> None:
+    stages = [toy.stage("a")]
+    artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
+    shutil.copytree(artifact.path, artifact.path.with_name(f"{artifact.path.name}.bak"))
+    shutil.copytree(artifact.path, artifact.path.with_name("0" * 32))
+    store = Store(tmp_path)
+    assert [found.path for found in store.artifacts("a")] == [artifact.path]
+    assert by_name(store, "toy", artifact.manifest.identity[:8]).path == artifact.path
+    assert "copied there by hand" in (store.find("a", "0" * 32)[1] or "")
+    with open_views(tmp_path) as views:
+        assert views.sql("SELECT count(*) FROM artifacts").fetchall() == [(1,)]
+
+
+def test_a_copy_of_an_alias_serves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second = "1" * 32, "2" * 32
+    store.accept(Alias(kind="a", identity=first, target="3" * 32, code_digest="", stage="a", who="", when="", why=""))
+    folder = tmp_path / "aliases" / "a"
+    shutil.copy(folder / f"{first}.json", folder / f"{second}.json")
+    (folder / "notes.json").write_text("mine")
+    assert store.alias("a", second) is None
+    assert [alias.identity for alias in store.aliases("a")] == [first]
+
+
+def test_a_file_that_would_be_read_with_an_input_is_an_error(tmp_path: Path) -> None:
+    stages = [toy.stage("a"), toy.stage("b", ("a",))]
+    artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
+    (artifact.path / "notes.txt").write_text("no harm: no file of the artifact has this suffix")
+    (artifact.path / "value copy").write_text("00001")
+    with pytest.raises(PedigreeError, match=r"value copy is no file of its input a, and would be read with it"):
+        materialize(toy.planner(stages, tmp_path), "b", Runtime())
+    (artifact.path / "value copy").unlink()
+    assert materialize(toy.planner(stages, tmp_path), "b", Runtime()).cache == "made"

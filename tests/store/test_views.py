@@ -1,4 +1,5 @@
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,3 +82,30 @@ def test_many_may_refresh_the_database_at_once(store: Path) -> None:
     with duckdb.connect(str(database), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM artifacts").fetchall() == [(2,)]
     assert [path.name for path in store.parent.iterdir() if path.is_file()] == ["pedigree.duckdb"]
+
+
+def test_the_database_moves_and_is_copied_with_the_store(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_views(store, store.parent / "pedigree.duckdb")
+    moved = store.parent.rename(tmp_path / "b [c]* 'elsewhere'")
+    copied = shutil.copytree(moved, tmp_path / "copy")
+    shutil.rmtree(moved / "store" / "work")
+
+    def told(database: Path | str, sql: str) -> list[tuple]:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            return connection.sql(sql).fetchall()
+
+    both = [(moved / "store", moved / "pedigree.duckdb"), (copied / "store", copied / "pedigree.duckdb")]
+    for root, database in both:
+        paths = told(database, "SELECT path FROM artifacts")
+        assert len(paths) == 2
+        assert all(Path(path).is_relative_to(root) for (path,) in paths)
+    assert told(copied / "pedigree.duckdb", "SELECT stage, steps FROM runs") == [("pretrained_model", 2)]
+    monkeypatch.chdir(copied)
+    assert told("pedigree.duckdb", "SELECT count(*) FROM artifacts") == [(2,)]
+    monkeypatch.chdir(tmp_path)
+    with duckdb.connect() as connection:  # attached to another database, it has to be told
+        connection.execute(f"ATTACH '{copied / 'pedigree.duckdb'}' AS p (READ_ONLY)")
+        connection.execute(f"SET VARIABLE pedigree_home = '{copied}'")
+        assert connection.sql("SELECT count(*) FROM p.artifacts").fetchall() == [(2,)]

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from filelock import FileLock
 
 from llm_core.errors import PedigreeError
-from llm_core.store.digests import sha256_digest
+from llm_core.store.digests import source_sha256
 from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
 
@@ -111,7 +111,9 @@ class HubDataset:
         partial.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{partial}.lock"):
             if target.is_file():
-                return target
+                if target.stat().st_size == file.size and _digest_like(file.digest, target) == file.digest:
+                    return target
+                target.rename(target.with_name(f"{target.name}.put_aside-{time.time_ns()}"))  # somebody changed it
             self._download(file, partial)
             found = _digest_like(file.digest, partial)
             if found != file.digest:
@@ -284,7 +286,7 @@ def _hub_file(entry: dict[str, Any]) -> HubFile:
 def _digest_like(digest: str, path: Path) -> str:
     """The digest of ``path`` of the same sort as ``digest``."""
     if digest.startswith("sha256:"):
-        return f"sha256:{sha256_digest(path)}"
+        return f"sha256:{source_sha256(path)}"
     blob = sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)  # as git names it
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -40,11 +40,10 @@ _FORMATS = {".parquet": hub_parquet_part, ".jsonl": hub_jsonl_part, ".json": hub
 def _fetched(work: PartWork) -> PartWork:
     settings = work.settings
     inputs = {}
+    dataset = HubDataset(settings["source"], settings["repo"], settings["revision"])
     for origin, path in work.inputs.items():
-        if not path.is_file():
-            dataset = HubDataset(settings["source"], settings["repo"], settings["revision"])
-            path = dataset.fetch(HubFile(origin, settings["size"], settings["digest"]))
-        inputs[origin] = path
+        file = HubFile(origin, settings["size"], settings["digest"])
+        inputs[origin] = dataset.fetch(file) if path == dataset.place(file) or not path.is_file() else path
     return PartWork(work.name, inputs, settings, work.out)
 
 

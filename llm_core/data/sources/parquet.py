@@ -9,11 +9,14 @@ import polars as pl
 
 from llm_core.data.records import BadRecord, Document, checked, excerpt
 from llm_core.data.sources.jsonl import TOO_LONG
+from llm_core.data.sources.paths import shown
 from llm_core.data.sources.streams import FREE_EXPANSION, ExpansionError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import ReadingSpec
 
 _BATCH = 1000
+
+_COLUMNS_NAMED = 30
 
 
 def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Document | BadRecord]:
@@ -45,7 +48,9 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[D
 
 
 def _damaged(path: Path, row: int, why: str) -> PedigreeError:
-    return PedigreeError(f"{path}: can't be read as Parquet, after {row} whole records: {why}; fetch the file again")
+    return PedigreeError(
+        f"{shown(path)}: can't be read as Parquet, after {row} whole records: {why}; fetch the file again"
+    )
 
 
 def _promised_rows(path: Path) -> int:
@@ -77,9 +82,18 @@ def _batches(path: Path, reading: ReadingSpec) -> Iterator[tuple[pl.Series, pl.S
             columns[what] = pl.lit(None, pl.String)
             continue
         dtype = schema.get(column)
-        if dtype is None or not (dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum)):
+        if dtype is None or not _holds_text(dtype):
             found = f"is {dtype}" if dtype is not None else "does not exist"
-            raise PedigreeError(f"{path}: the column {column!r} {found}; name a column of text in '{what}_field'")
+            texts = [name for name, other in schema.items() if _holds_text(other)]
+            named = ", ".join(repr(name) for name in texts[:_COLUMNS_NAMED]) or "none"
+            raise PedigreeError(
+                f"{shown(path)}: the column {column!r} {found}; name a column of text in '{what}_field'; "
+                f"there are {named}"
+            )
         columns[what] = pl.col(column).cast(pl.String)
     for batch in frame.select(**columns).collect_batches(chunk_size=_BATCH, maintain_order=True):
         yield batch["text"], batch["url"]
+
+
+def _holds_text(dtype: pl.DataType) -> bool:
+    return dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum)

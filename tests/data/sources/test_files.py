@@ -278,3 +278,35 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert [record.origin for record in records("~/*.jsonl")] == ["a.jsonl"] * 3
     with pytest.raises(PedigreeError, match="write the folder out"):
         records("~nobody_of_this_name/*.jsonl")
+
+
+@pytest.mark.parametrize("lines", [3, 1500])
+@pytest.mark.parametrize("field", ["text_field", "url_field"])
+def test_a_field_that_no_record_has_is_an_error_that_names_the_keys(tmp_path: Path, lines: int, field: str) -> None:
+    path = tmp_path / "a.jsonl"
+    late = {"text": "late", "body": "late", "url": "late"} if lines > 1000 else {}
+    rows = [{"id": 1, "content": "words"}, *({"id": 2, "text": "words", "title": "t"} for _ in range(lines)), late]
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\nno JSON\n")
+    seen = 1000 if lines > 1000 else lines + 2
+    with pytest.raises(PedigreeError) as caught:
+        records(path, **{"text_field": "text", field: "body"})
+    assert (
+        f"{path}: none of its first {seen} records has the field 'body'; keys that they have: 'id', 'content',"
+        in str(caught.value)
+    )
+    assert f"Name the right one in '{field}' of the source" in str(caught.value)
+
+
+def test_a_record_without_the_field_among_others_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 1}\n{"id": 2, "text": "words"}\n{"id": 3, "text": null}\n')
+    assert [record.reason for record in records(path) if isinstance(record, BadRecord)] == ["no text", "no text"]
+
+
+def test_a_column_that_is_not_there_is_an_error_that_names_those_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"content": ["words"], "n": [1], "url": ["u"]}).write_parquet(path)
+    with pytest.raises(
+        PedigreeError, match=r"a\.parquet: the column 'text' does not exist; .*there are 'content', 'url'$"
+    ):
+        records(path)

@@ -316,3 +316,13 @@ def test_a_budget_fetches_little_more_than_it_takes(server, tmp_path):
     first = digests(tmp_path / "job" / "out")
     budget(tmp_path, "again", max_documents=95)
     assert digests(tmp_path / "again" / "out") == first
+
+
+@pytest.mark.parametrize("name", ["data/a.parquet", "data/b.jsonl"])
+def test_a_fetched_file_that_somebody_changed_is_put_aside_and_fetched_again(server, name):
+    before = texts()
+    (path,) = hub.pedigree_home().rglob(name)
+    mine = b"x" * path.stat().st_size
+    path.write_bytes(mine)
+    assert texts() == before
+    assert [aside.read_bytes() for aside in path.parent.glob("*.put_aside-*")] == [mine]

@@ -1,0 +1,96 @@
+"""Work folders: ``work/<kind>/<identity>/`` holds what an unfinished attempt has made so far.
+
+``stage.json`` is written first, and says which stage is being made. A folder where it is missing, or tells of another
+identity (a copy by hand), is not ours: it is neither read nor removed. Inside, what our code makes is known by name;
+all else is the user's, and stays. A stage that needs other room uses ``scratch/``.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import PedigreeError
+from llm_core.store.files import write_atomically
+
+ABOUT = "stage.json"
+
+_OURS = re.compile(
+    r"""
+    out | parts | scratch | leaks | verdicts | repeats | final                              # removed as a whole
+    | (documents | questions | scores | suite_.+ | metrics | bad_batches | samples)\.jsonl
+    | (spec | progress | summary | compared-\d+)\.json | progress\.json\.new | wandb_run_id
+    | failure\.txt | (trainer | lm_eval)\.log | trainer\.\d+\.lock | \..+\.\d+\.tmp
+    """,
+    re.VERBOSE,
+)
+_OURS_INSIDE = {
+    "checkpoints": re.compile(r"step_\d{8}((\.old)?\.unfinished)? | rank_\d+\.unfinished", re.VERBOSE),
+    "profile": re.compile(r"steps_\d+_to_\d+\.json"),
+    "wandb": re.compile(
+        r"(offline-)?run-\d{8}_\d{6}-\w+ | latest-run | debug.*\.log | settings | artifacts | logs", re.VERBOSE
+    ),
+}
+"""Folders in which people keep copies: what of them is ours."""
+
+_CHECKPOINT, _SEAL = re.compile(r"step_\d{8}"), "checkpoint.json"
+
+
+def begin(folder: Path, about: dict[str, Any]) -> None:
+    """Make the work folder ours, if it is not yet. ``about``: kind, stage, identity and more, as ``read`` returns it.
+
+    Raises ``PedigreeError`` where somebody else's files have the names that the work needs.
+    """
+    if read(folder) is None:
+        taken = next((path for path in _ours(folder) if not (path.is_dir() and not any(path.iterdir()))), None)
+        if taken is not None:
+            raise PedigreeError(
+                f"{taken} is in the way: {folder} has no whole {ABOUT}, so it was not made here, or is damaged; move "
+                "it away, and run again"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / ABOUT, json.dumps(about).encode())
+    (folder / "out").mkdir(exist_ok=True)
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What is being made there; None where the folder is not ours."""
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(about, dict) or not folder.as_posix().endswith(f"/{about.get('kind')}/{about.get('identity')}"):
+        return None
+    return about
+
+
+def clear(folder: Path) -> None:
+    """Remove what is ours of a work folder of ours, and the folder when nothing else is in it."""
+    if read(folder) is None:
+        return
+    for path in _ours(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for name in _OURS_INSIDE:
+        with suppress(OSError):  # not there, or something of the user's is in it
+            (folder / name).rmdir()
+    (folder / ABOUT).unlink()  # last: what a kill leaves on the way is still ours
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _ours(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        inside = _OURS_INSIDE.get(path.name)
+        if _OURS.fullmatch(path.name):
+            yield path
+        elif inside is not None and path.is_dir() and not path.is_symlink():
+            for inner in sorted(path.iterdir()):
+                unsealed = _CHECKPOINT.fullmatch(inner.name) and not (inner / _SEAL).is_file()
+                if inside.fullmatch(inner.name) and not unsealed:
+                    yield inner
