@@ -14,7 +14,7 @@ from llm_core.tokens.byte_level import ALPHABET, ByteLevelBPE
 from llm_core.tokens.kernels.merges import learn_merges
 from llm_core.tokens.kernels.pieces import PieceCounts
 from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import UNKNOWN, special_tokens
+from llm_core.tokens.tokenizer import special_tokens
 
 
 def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
@@ -46,4 +46,4 @@ def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
     vocab = {entry: number for number, entry in enumerate(entries, start=len(special))}
     specials = {token: number for number, token in enumerate(special)}
     bpe = ByteLevelBPE(vocab, merges, specials, PATTERNS[spec.pattern])
-    return bpe.tokenizer(unknown=None if spec.byte_fallback else UNKNOWN)
+    return bpe.tokenizer(unknown=None if spec.byte_fallback else spec.unknown_token)
