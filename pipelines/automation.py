@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from llm_core.graph.execute import look_up
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import digest_of
 from llm_core.registry import load_object
@@ -58,6 +59,7 @@ def source_sensor(graph: Graph) -> dg.SensorDefinition:
     @dg.sensor(name=_job_name(graph, "new_sources"), job_name=_job_name(graph, "data"), minimum_interval_seconds=300)
     def new_sources(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         assert stage.externals is not None
+        look_up(stage)
         now = digest_of(load_object(stage.externals)(**stage.config))
         if now == context.cursor:
             return dg.SkipReason("the sources are as they were")

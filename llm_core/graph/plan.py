@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from llm_core.errors import UnknownYetError
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph
@@ -94,7 +95,9 @@ class Planner:
         store = PartStore(self.store.parts(stage.kind))
         found, missing = 0, 0
         files: list[InputFile] = []
-        for task in load_object(stage.parts)(inputs, **stage.config):
+        # Without a recipe, nobody knows yet what the sources hold.
+        tasks = load_object(stage.parts)(inputs, **stage.config) if stage.name in self._recipes else []
+        for task in tasks:
             key = task.key(self.part_code(task).digest)
             records = store.known(key)
             if records is None:
@@ -114,7 +117,12 @@ class Planner:
             return PlanItem(stage.name, "blocked", gates)
         inputs = {role: items[name].artifact for role, name in stage.inputs.items()}
         contents = {role: artifact.manifest.content for role, artifact in inputs.items() if artifact}
-        own = self.recipe(stage.name)
+        try:
+            own = self.recipe(stage.name)
+        except UnknownYetError as unknown:
+            previous = self.previous(stage)
+            seconds = previous.seconds if previous else None
+            return PlanItem(stage.name, "maybe" if previous else "run", [str(unknown)], seconds=seconds)
         twin = self._twin(stage, items)
         if twin:
             notes = [f"the same run as {twin}"]
