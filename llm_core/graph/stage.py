@@ -19,8 +19,8 @@ class Stage:
     name in ``gates`` (whose failure closes the stage to what depends on it) and ``advice`` (which only tells).
     ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
     reads from outside the store.
-    ``look_up``: ``module:function``, called as ``function(**config)`` before the stage is made, and never for a plan: it
-    asks the network for what ``externals`` needs to know, and remembers it. Until then, ``externals`` raises
+    ``look_up``: ``module:function``, called as ``function(**config)`` before the stage is made, never for a plan: asks
+    the network for what ``externals`` needs to know, and remembers it. Until then, ``externals`` raises
     ``UnknownYetError``.
     ``parts``: ``module:function`` of a stage that works part by part, called as ``function(inputs, **config)`` with
     role → files; it returns the tasks of the stage's first map. A plan counts by them what would be made.

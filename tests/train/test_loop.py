@@ -170,6 +170,20 @@ def test_a_stopped_run_goes_on_bitwise(share_shards, stops):
     assert without_times(stopped) == without_times(straight)
 
 
+@pytest.mark.parametrize("backend", ["explicit", "sdpa"])
+def test_attention_dropout_is_drawn_again_after_a_stop(share_shards, backend):
+    model = model_spec(attention_dropout=0.3, document_mask=True)
+    straight, stopped = (share_shards(name, model=model, attention_backend=backend) for name in ("straight", "stopped"))
+    run(straight)
+    run(stopped, StopAfter(4))
+    run(stopped)
+    assert weights(stopped) == weights(straight)
+    assert without_times(stopped) == without_times(straight)
+    plain = share_shards("plain", attention_backend=backend, model=model_spec(document_mask=True))
+    run(plain)
+    assert losses(plain) != losses(straight)
+
+
 def test_a_finished_run_that_starts_again_only_writes_its_weights(tmp_path):
     spec = trainer_spec(tmp_path, steps=5)
     run(spec)
