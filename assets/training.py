@@ -112,7 +112,11 @@ def _run(
         bounds=experiment.checks,
         # The states at branch points follow from what the identity covers, but lie in a file for every rank.
         volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
-        volatile_stats=("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
+        # Bits per byte follow from the loss and the tokenizer; a run without one at hand gives the same model.
+        volatile_stats=(
+            *("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
+            "final_validation_bits_per_byte",
+        ),
         resumable=True,
         trains=True,
         **fields,

@@ -45,6 +45,9 @@ METRICS = {
 }
 
 
+_BITS = "final_validation_bits_per_byte"
+
+
 def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file."""
     # Not splitlines: JSON leaves U+2028 and its kin as they are.
@@ -201,6 +204,7 @@ def training(inputs: Inputs) -> Facts:
         ("Loss, first step", _loss(stats["first_loss"])),
         ("Loss, end", _loss(stats["final_loss"])),
         ("Validation loss, end", _loss(stats["final_validation_loss"])),
+        *([("Validation, bits per byte, end", f"{bits:.4f}")] if (bits := stats.get(_BITS)) is not None else []),
         ("Skipped steps", exact(stats["skipped_steps"])),
         *([("Left out after rollbacks, of these", exact(left))] if (left := stats.get("left_out_steps")) else []),
     ]

@@ -9,8 +9,9 @@ from tokenizers import Tokenizer
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
+from llm_core.tokens.alphabet import ALPHABET
 from llm_core.tokens.batches import batches
-from llm_core.tokens.byte_level import ALPHABET, ByteLevelBPE
+from llm_core.tokens.byte_level import ByteLevelBPE
 from llm_core.tokens.kernels.merges import learn_merges
 from llm_core.tokens.kernels.pieces import PieceCounts
 from llm_core.tokens.patterns import PATTERNS
