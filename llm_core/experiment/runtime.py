@@ -5,6 +5,8 @@ among ranks: what ``dropout`` and ``attention_dropout`` leave out (the latter by
 experts' ``balance_loss``, whose shares are those of a micro-batch.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -92,6 +94,14 @@ class ComputeSpec(SpreadSpec):
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """This with other values of some fields; those of ``keep`` one by one. Raises ``ValidationError``."""
+        fields = self.model_dump(mode="json")
+        for name, value in changes.items():
+            below = fields.get(name)
+            fields[name] = {**below, **value} if isinstance(below, dict) and isinstance(value, Mapping) else value
+        return type(self).model_validate_json(json.dumps(fields))
 
 
 class SamplesSpec(Spec):

@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +102,8 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     _describe_work(planner, stage, identity, work, by_role)
     started = datetime.now(UTC)
     clock = time.monotonic()
+    if stage.compute:
+        runtime = replace(runtime, compute=runtime.compute.changed(stage.compute))
     job = Job(stage.name, identity, by_role, work, out, runtime, parts=store.parts(stage.kind), code=planner.part_code)
     with disk_errors(work):
         stats: dict[str, Any] = load_object(stage.build)(job, **stage.config)

@@ -283,14 +283,14 @@ def ablation(inputs: Inputs) -> dict[str, Any] | None:
             {
                 "name": line["name"],
                 "baseline": baseline,
-                "changes": ", ".join(f"{field}: {json.dumps(value)}" for field, value in line["changes"].items())
-                or NONE,
+                "changes": _changes(line, clock),
                 "loss": _loss(line["validation_loss"]),
                 "difference": "baseline" if baseline else NONE if difference is None else signed(difference),
                 "verdict": "" if baseline or not difference else "better" if difference < 0 else "worse",
                 "parameters": short(line["parameters"]),
                 "seconds": duration(clock["seconds"]),
                 "speed": exact(clock["tokens_per_second"]),
+                "memory": in_bytes(clock["peak_memory_bytes"]),
             }
         )
     rates = [
@@ -305,6 +305,14 @@ def ablation(inputs: Inputs) -> dict[str, Any] | None:
     ]
     tokens = " or ".join(sorted({short(line["tokens"]) for line in runs}))
     return {"results": results, "timing": timing, "variants": variants, "rates": rates, "tokens": tokens}
+
+
+def _changes(line: Mapping[str, Any], clock: Mapping[str, Any]) -> str:
+    """What a variant changes, of the result and of how it ran; or whose run it is."""
+    if clock["same_run_as"] is not None:
+        return f"the same run as {clock['same_run_as']}"
+    changed = [*line["changes"].items(), *((f"compute.{field}", value) for field, value in clock["compute"].items())]
+    return ", ".join(f"{field}: {json.dumps(value)}" for field, value in changed) or NONE
 
 
 def evals(inputs: Inputs) -> dict[str, Any]:

@@ -30,6 +30,12 @@ BRANCH_POINTS = "branch_points"
 _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
 
+SPREAD = (
+    *("parallel", "micro_batch", "compile", "attention_backend"),
+    *("activation_checkpointing", "activation_checkpointing_every", "reshard_after_forward"),
+)
+"""Fields of ``compute`` that time and memory depend on: what they were is kept with the run."""
+
 CURVE = ("step", "loss", "validation_loss", "lr", "grad_norm", "skipped", "batch")
 """Fields of a line of metrics that follow from the run alone."""
 
@@ -98,6 +104,7 @@ def _train(
         **summary,
         **figures,
         **describe(data.train, training),
+        "compute": {name: getattr(compute, name) for name in SPREAD},
         "planned_tokens": tokens_before(training, training.steps),
         "mfu": mfu(
             model,
