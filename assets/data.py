@@ -17,6 +17,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             gates=("not_empty",),
             advice=("bad_records",),
             externals="llm_core.data.raw:externals",
+            look_up="llm_core.data.raw:look_up",
             config={"raw": experiment.raw},
             bounds=experiment.checks,
         ),

@@ -18,6 +18,8 @@ def stages(experiment: Experiment) -> list[Stage]:
             experiment,
             proxies.variant(name),
             proxies.variant_training(name),
+            seed=proxies.variant_seed(name, experiment.seed),
+            compute=proxies.compute_changes(name),
         )
         for name, changes in proxies.variants.items()
     }
@@ -35,7 +37,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     report = Stage(
         name="ablation_report",
         group="proxies",
-        description="The proxy runs side by side: loss, difference from the baseline, wall time, tokens per second.",
+        description="The proxy runs side by side: loss, difference from the baseline, time, speed, memory.",
         build="llm_core.report.ablation:build",
         checks="llm_core.report.ablation:checks",
         advice=("losses_finite",),

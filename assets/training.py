@@ -1,5 +1,6 @@
 """The full run, what it has in common with the proxy runs, and what goes on from it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from llm_core.experiment.experiment import Experiment
@@ -68,9 +69,20 @@ def _long_context(experiment: Experiment, pretrained: Stage) -> list[Stage]:
 
 
 def training_run(
-    name: str, group: str, description: str, experiment: Experiment, model: ModelSpec, training: TrainingSpec
+    name: str,
+    group: str,
+    description: str,
+    experiment: Experiment,
+    model: ModelSpec,
+    training: TrainingSpec,
+    *,
+    seed: int | None = None,
+    compute: Mapping[str, Any] | None = None,
 ) -> Stage:
-    """A stage that trains ``model`` on the shards. Equal runs are one artifact, whatever their names."""
+    """A stage that trains ``model`` on the shards. Equal runs are one artifact, whatever their names and ``compute``.
+
+    ``seed`` by default the experiment's; ``compute``: its fields that are others for this run.
+    """
     return _run(
         name,
         group,
@@ -82,6 +94,8 @@ def training_run(
         checks="llm_core.train.stage:checks",
         gates=(*SOUND, "loss_fell"),
         inputs=READ,
+        seed=seed,
+        compute=compute or {},
     )
 
 
@@ -94,6 +108,7 @@ def _run(
     training: TrainingSpec,
     *,
     more_config: dict[str, Any] | None = None,
+    seed: int | None = None,
     **fields: Any,
 ) -> Stage:
     return Stage(
@@ -106,13 +121,17 @@ def _run(
             "model": model,
             "training": training,
             "vocab_size": experiment.tokenizer.vocab_size,
-            "seed": experiment.seed,
+            "seed": experiment.seed if seed is None else seed,
             **(more_config or {}),
         },
         bounds=experiment.checks,
         # The states at branch points follow from what the identity covers, but lie in a file for every rank.
         volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
-        volatile_stats=("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
+        # Bits per byte follow from the loss and the tokenizer; a run without one at hand gives the same model.
+        volatile_stats=(
+            *("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
+            *("final_validation_bits_per_byte", "compute"),
+        ),
         trains=True,
         ready="llm_core.train.ready:check",
         **fields,

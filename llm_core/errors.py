@@ -1,4 +1,4 @@
-"""The one error that is meant for people."""
+"""The errors that are meant for people."""
 
 
 class PedigreeError(Exception):
@@ -6,3 +6,8 @@ class PedigreeError(Exception):
 
     The command line prints it without a traceback. Everything else that is raised is a defect of Pedigree.
     """
+
+
+class UnknownYetError(PedigreeError):
+    """What a source holds is not known on this machine yet. Whoever makes the stage asks (``Stage.look_up``); a plan
+    says so, and asks nobody."""

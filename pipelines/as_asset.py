@@ -24,7 +24,10 @@ from llm_core.graph.stage import Stage
 from pipelines.planner import open_planner
 from pipelines.resources import ComputeResource, StoreResource, TrackingResource
 
-OBSERVED = ("step", "loss", "validation_loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory")
+OBSERVED = (
+    *("step", "loss", "validation_loss", "validation_bits_per_byte", "lr", "grad_norm"),
+    *("tokens", "tokens_per_second", "mfu", "memory"),
+)
 OBSERVE_SECONDS = 5.0
 LOG_SECONDS = 10.0
 LARGEST_FIGURE = 100_000

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.execute import look_up
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import digest_of
 from llm_core.registry import load_object
@@ -78,6 +79,7 @@ def source_sensor(graph: Graph) -> dg.SensorDefinition:
         seen = _Seen.read(context.cursor)
         try:
             assert stage.externals is not None
+            look_up(stage)
             state = digest_of(load_object(stage.externals)(**stage.config))
             if state != seen.state:
                 seen = _Seen(state, time.time_ns())

@@ -28,6 +28,7 @@ from pipelines.session import Session
 
 COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
 REASONS_SHOWN = 6
+VALIDATED = ("validation_loss", "validation_bits_per_byte")
 
 
 def plan_record(item: PlanItem) -> dict[str, Any]:
@@ -89,8 +90,13 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
             def progress(done: float, total: float, unit: str, task: Any = task) -> None:
                 bars.update(task, completed=int(done), total=int(total), unit=unit)
 
-            def observe(figures: Mapping[str, float], task: Any = task) -> None:
-                bars.update(task, figures=live_figures(figures))
+            validated: dict[str, float] = {}
+
+            def observe(
+                figures: Mapping[str, float], task: Any = task, validated: dict[str, float] = validated
+            ) -> None:
+                validated.update({name: figures[name] for name in VALIDATED if figures.get(name) is not None})
+                bars.update(task, figures=live_figures({**validated, **figures}))
 
             runtime = Runtime(
                 compute=session.experiment.compute,
@@ -110,9 +116,14 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
 
 
 def live_figures(figures: Mapping[str, float | None]) -> str:
-    """What stands beside the bar of a training run; a skipped step may have no loss."""
+    """What stands beside the bar of a training run; a skipped step may have no loss. Of held-out text, the last that
+    was measured."""
     loss, speed = figures.get("loss"), figures.get("tokens_per_second") or 0.0
-    return f"{'no loss' if loss is None else f'loss {loss:.3f}'}, {speed:,.0f} tokens/s"
+    nats, bits = (figures.get(name) for name in VALIDATED)
+    heldout = (
+        "" if nats is None else f", held out {nats:.3f}" + ("" if bits is None else f" ({bits:.3f} bits per byte)")
+    )
+    return f"{'no loss' if loss is None else f'loss {loss:.3f}'}{heldout}, {speed:,.0f} tokens/s"
 
 
 def preflight_record(report: Preflight) -> dict[str, Any]:

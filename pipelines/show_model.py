@@ -44,13 +44,16 @@ class Described:
 
 
 def described(name: str, vocab_size: int | None, sequence_length: int | None) -> Described:
-    """The model by that name, or that of the experiment; raises ``PedigreeError`` for neither."""
-    if name in MODELS:
-        spec = ModelSpec.model_validate({"preset": name})
-        return Described(name, spec, vocab_size or VOCAB_SIZE, sequence_length or SEQUENCE_LENGTH)
+    """The experiment's model, or the model by that name; raises ``PedigreeError`` for neither.
+
+    An experiment goes before a model of its name: it knows the vocabulary and the sequences.
+    """
     try:
         path = experiment_file(name)
     except PedigreeError as error:
+        if name in MODELS:
+            spec = ModelSpec.model_validate({"preset": name})
+            return Described(name, spec, vocab_size or VOCAB_SIZE, sequence_length or SEQUENCE_LENGTH)
         raise PedigreeError(f"{error}\nmodels by name: {', '.join(sorted(MODELS))}") from None
     experiment = load_experiment(path)
     return Described(

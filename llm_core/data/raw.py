@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from llm_core.data.sources.units import OFFENDERS_NAMED
 from llm_core.errors import PedigreeError
@@ -18,12 +18,32 @@ NOTABLE_BAD_SHARE = 0.001
 
 
 def externals(raw: RawSpec) -> dict[str, str]:
-    """What the sources read from outside the store, by name; raises ``PedigreeError`` when something is missing."""
+    """What the sources read from outside the store, by name.
+
+    Raises ``PedigreeError`` when something is missing, and ``UnknownYetError`` for what nobody asked for yet
+    (``look_up``).
+    """
     return {
         f"{source.name}/{name}": digest
         for source in raw.sources
         for name, digest in SOURCES.load(source.kind)(source).externals().items()
     }
+
+
+@runtime_checkable
+class AsksFirst(Protocol):
+    """A source that must ask the network which files it has."""
+
+    def look_up(self) -> None:
+        """Ask, and remember the answer; nothing where it is known."""
+
+
+def look_up(raw: RawSpec) -> None:
+    """Ask the network for what ``externals`` needs to know."""
+    for spec in raw.sources:
+        source = SOURCES.load(spec.kind)(spec)
+        if isinstance(source, AsksFirst):
+            source.look_up()
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]], raw: RawSpec) -> list[PartTask]:  # noqa: ARG001

@@ -53,8 +53,9 @@ class CleaningSpec(Spec):
     """
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
-    plain_quotes: bool = True
-    """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin."""
+    plain_quotes: bool | Literal["curly"] = True
+    """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin; ``curly``: only the four
+    quotation marks ‘ ’ “ ”, and nothing else."""
     uncased: bool = False
     keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
     """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation."""

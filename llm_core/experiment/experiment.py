@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from llm_core.experiment.base import Spec
+from llm_core.experiment.base import Spec, told
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
@@ -18,6 +18,11 @@ from llm_core.experiment.training import ProxySpec, TrainingSpec
 
 DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 LONG_CONTEXT = "long_context."
+
+
+def _of_variant(name: str) -> str:
+    """What stands before the fields of a variant in messages."""
+    return f"proxies.variants.{name}: proxies."
 
 
 class Experiment(Spec):
@@ -64,11 +69,13 @@ class Experiment(Spec):
         check_generated(self.model, self.sampling, self.tracking.samples)
         named = {source.name for source in self.raw.sources}
         trainings = {f"{place}training": training for place, (_, training) in runs.items()}
+        computes = self._variants_compute()
         for place, training in trainings.items():
-            if self.compute.keep.best and self.compute.checkpoint_every % training.validate_every:
+            compute = computes.get(place, self.compute)
+            if compute.keep.best and compute.checkpoint_every % training.validate_every:
                 raise ValueError(
                     f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
-                    f"{self.compute.checkpoint_every} a multiple of {place}.validate_every {training.validate_every}"
+                    f"{compute.checkpoint_every} a multiple of {place}.validate_every {training.validate_every}"
                 )
         mentioned = {
             f"{section}.mixture.weights": set(training.mixture.weights) if training.mixture else set()
@@ -83,6 +90,17 @@ class Experiment(Spec):
                 )
         return self
 
+    def _variants_compute(self) -> dict[str, ComputeSpec]:
+        """What stands before the fields of a variant's ``training`` in messages → its ``compute``."""
+        found = {}
+        for name in self.proxies.variants if self.proxies else ():
+            assert self.proxies is not None
+            try:
+                found[f"{_of_variant(name)}training"] = self.proxies.variant_compute(name, self.compute)
+            except ValidationError as error:
+                raise ValueError(f"proxies.variants.{name}: {told(error, 'compute')}") from None
+        return found
+
     def _runs(self) -> dict[str, tuple[ModelSpec, TrainingSpec]]:
         """What stands before ``model`` and ``training`` in messages → both, of every run but the branches."""
         runs = {"": (self.model, self.training)}
@@ -90,7 +108,7 @@ class Experiment(Spec):
             runs["proxies."] = self.proxies.model, self.proxies.training
             for name in self.proxies.variants:
                 variant = self.proxies.variant(name), self.proxies.variant_training(name)
-                runs[f"proxies.variants.{name}: proxies."] = variant
+                runs[_of_variant(name)] = variant
         if self.long_context:
             runs[LONG_CONTEXT] = self.long_context.model(self.model), self.long_context.training
         return runs

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from llm_core.experiment.base import Spec, one_of, told
+from llm_core.experiment.base import Spec, later, one_of, told
 from llm_core.experiment.layers import (
     DropoutShare,
     LayerSpec,
@@ -79,6 +79,8 @@ class ModelSpec(Spec):
     """What embeddings are multiplied by (Gemma: sqrt(d_model))."""
     dropout: DropoutShare = 0.0
     """Share of the channels left out, in training, of the embedding and of what each branch adds to the stream."""
+    attention_dropout: DropoutShare = later(default=0.0, absent=0.0)
+    """Share of attention's weights, after the softmax, left out in training; of mixers ``attention`` and ``mla``."""
     tie_embeddings: bool = True
     document_mask: bool = False
     """What one document says reaches no other one, in any mixer."""
@@ -269,6 +271,6 @@ def _check_sections(spec: ModelSpec, layers: tuple[LayerSpec, ...]) -> None:
     for name in ("qk_norm", "qkv_clip"):
         if getattr(spec, name) and "attention" not in mixers:
             raise ValueError(f"{name}: no layer has mixer 'attention'")
-    for name in ("attention_scale", "attention_softcap"):
+    for name in ("attention_scale", "attention_softcap", "attention_dropout"):
         if getattr(spec, name) and not mixers & {"attention", "mla"}:
             raise ValueError(f"{name}: no layer attends")

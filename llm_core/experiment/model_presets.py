@@ -22,7 +22,15 @@ _MIXATTENTION: list[dict[str, Any]] = [
 
 _LLAMA3: dict[str, Any] = {"rope_theta": 500_000.0, "norm": "rmsnorm", "feed_forward": "swiglu"}
 
-_QT: dict[str, Any] = {"feed_forward": "gelu", "norm": "layernorm", "position": "alibi"}
+_QT: dict[str, Any] = {
+    "feed_forward": "gelu",
+    "norm": "rmsnorm",
+    "position": "alibi",
+    "tie_embeddings": False,
+    "document_mask": True,
+}
+
+_NOPE: dict[str, Any] = {"position": "nope"}
 
 
 def _narrow(pattern: list[dict[str, Any]], window: int) -> list[dict[str, Any]]:
@@ -69,16 +77,17 @@ MODELS: dict[str, dict[str, Any]] = {
         "document_mask": True,
         "pattern": _MIXATTENTION,
     },
-    # For a vocabulary of 10,001 and sequences of 512 tokens; ALiBi with a layer without positions after every three.
+    # 1,010,300,928 parameters with a vocabulary of 10,001. ALiBi, with a layer without positions after every three, and
+    # two ALiBi layers at the end: 22 is no multiple of four, so the pattern says all layers. No layout of positions
+    # changes the count.
     "qt_1b": {
         **_QT,
         "d_model": 2048,
-        "n_layers": 24,
-        "n_heads": 16,
-        "n_kv_heads": 4,
-        "d_ff": 8192,
-        "document_mask": True,
-        "pattern": [{"times": 3}, {"position": "nope"}],
+        "n_layers": 22,
+        "n_heads": 32,
+        "n_kv_heads": 8,
+        "d_ff": 8196,
+        "pattern": [*[{"times": 3}, _NOPE] * 5, {"times": 2}],
     },
     # The shape of LFM2-1.2B (Liquid AI, 2025).
     "lfm2_1b": {
@@ -119,8 +128,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "n_heads": 4,
         "n_kv_heads": 2,
         "d_ff": 512,
-        "document_mask": True,
-        "pattern": [{"times": 3}, {"position": "nope"}],
+        "pattern": [{"times": 3}, _NOPE],
     },
     "tiny_lfm2": {
         "d_model": 128,

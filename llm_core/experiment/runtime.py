@@ -1,9 +1,12 @@
 """The sections that say where and how a run happens. They change no result and are no part of any identity.
 
 No result, that is, but for rounding, and for two things that depend on how a batch is cut into micro-batches and shared
-among ranks: what ``dropout`` leaves out, and the experts' ``balance_loss``, whose shares are those of a micro-batch.
+among ranks: what ``dropout`` and ``attention_dropout`` leave out (the latter by ``attention_backend``, too), and the
+experts' ``balance_loss``, whose shares are those of a micro-batch.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -96,6 +99,13 @@ class ComputeSpec(SpreadSpec):
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
 
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """This with other values of some fields; those of ``keep`` one by one. Raises ``ValidationError``."""
+        fields = self.model_dump(mode="json")
+        for name, value in changes.items():
+            below = fields.get(name)
+            fields[name] = {**below, **value} if isinstance(below, dict) and isinstance(value, Mapping) else value
+        return type(self).model_validate_json(json.dumps(fields))
     @model_validator(mode="after")
     def _one_machine(self) -> Self:
         if self.device is None and self.devices is not None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Spec, outside_identity
+from llm_core.experiment.base import Count, Spec, later, outside_identity
 
 PatternName = Literal["llama3", "gpt2", "nanochat", "cl100k"]
 
@@ -23,8 +23,8 @@ class TokenizerSpec(Spec):
 
     kind: Literal["trained", "imported"] = "trained"
     imported: VocabularyFile | None = None
-    """What is imported; with ``kind: imported`` alone. ``pattern``, ``byte_fallback``, ``sample_bytes`` and
-    ``min_frequency`` then say nothing."""
+    """What is imported; with ``kind: imported`` alone. ``pattern``, ``byte_fallback``, ``unknown_token``,
+    ``sample_bytes`` and ``min_frequency`` then say nothing."""
     vocab_size: Annotated[int, Field(ge=260, le=1_000_000)] = 4096
     """The number of ids that the model knows. An imported vocabulary may have fewer."""
     pattern: PatternName = "llama3"
@@ -32,7 +32,10 @@ class TokenizerSpec(Spec):
     special_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = ("<|endoftext|>",)
     """The first one ends every document."""
     byte_fallback: bool = True
-    """All 256 bytes are in the vocabulary, so that nothing is unknown; otherwise only seen ones, and ``<|unk|>``."""
+    """All 256 bytes are in the vocabulary, so that nothing is unknown; otherwise only those that occur in the sample,
+    and ``unknown_token`` for each other byte."""
+    unknown_token: Annotated[str, Field(min_length=1)] = later(default="<|unk|>", absent="<|unk|>")
+    """Counts among ``vocab_size``, and stands after the ``special_tokens`` unless it is one of them."""
     sample_bytes: Count = 32_000_000
     min_frequency: Count = 2
     compare: dict[str, VocabularyFile] = Field(default_factory=dict)
@@ -42,6 +45,13 @@ class TokenizerSpec(Spec):
     def _special_tokens(self) -> "TokenizerSpec":
         if not self.special_tokens or len(set(self.special_tokens)) != len(self.special_tokens):
             raise ValueError("special_tokens: give at least one (it ends every document), and each only once")
+        if self.unknown_token == self.special_tokens[0] and not self.byte_fallback:
+            raise ValueError(f"unknown_token {self.unknown_token!r}: the first special token ends every document")
+        if self.unknown_token != type(self).model_fields["unknown_token"].default and self.byte_fallback:
+            raise ValueError(
+                f"unknown_token {self.unknown_token!r}: with byte_fallback nothing is unknown; write byte_fallback: "
+                "false, or leave it out"
+            )
         return self
 
     @model_validator(mode="after")

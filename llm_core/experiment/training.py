@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from llm_core.experiment.base import Spec, later, one_of, outside_identity, told
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.runtime import ComputeSpec, SpreadSpec
 from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
 
 Count = Annotated[int, Field(ge=1)]
@@ -261,13 +262,18 @@ class TrainingSpec(Spec):
         return self
 
 
+_BESIDE_MODEL = ("training", "compute", "seed")
+"""Of a variant: what is no field of its model."""
+
+
 class ProxySpec(Spec):
     """The proxy runs: variants of the model, and learning rates, each trained on a small budget."""
 
     model: ModelSpec
     training: TrainingSpec
     variants: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    """Name → fields of ``model`` that differ, and under ``training`` those of that; one is empty, the baseline."""
+    """Name → fields of ``model`` that differ, under ``training`` those of that, under ``compute`` how it is spread over
+    devices (no part of a result: see ``SpreadSpec``), and a ``seed``; one is empty, the baseline."""
     learning_rates: tuple[Positive, ...] = ()
 
     @model_validator(mode="after")
@@ -275,9 +281,17 @@ class ProxySpec(Spec):
         for name in self.variants:
             if not re.fullmatch(r"[A-Za-z0-9_]+", name):
                 raise ValueError(f"variant {name!r}: a name is made of letters from A to Z, digits and '_'")
+            known = {*ModelSpec.model_fields, "preset", *_BESIDE_MODEL}
+            if unknown := sorted(self.variants[name].keys() - known):
+                raise ValueError(
+                    f"variants.{name}: {', '.join(unknown)}: a variant changes fields of the model, and sections "
+                    "training, compute and seed; nothing else"
+                )
             try:
                 self.variant(name)
                 self.variant_training(name)
+                self.compute_changes(name)
+                self.variant_seed(name, 0)
             except ValidationError as error:
                 raise ValueError(f"variants.{name}: {told(error)}") from None
         baselines = [name for name, changes in self.variants.items() if not changes]
@@ -299,7 +313,7 @@ class ProxySpec(Spec):
 
     def variant(self, name: str) -> ModelSpec:
         """The model of one variant; an unknown field or an impossible shape is a ``ValueError``."""
-        changes = {field: value for field, value in self.variants[name].items() if field != "training"}
+        changes = {field: value for field, value in self.variants[name].items() if field not in _BESIDE_MODEL}
         fields = {} if "preset" in changes else self.model.model_dump(mode="json")
         return ModelSpec.model_validate_json(json.dumps({**fields, **changes}))
 
@@ -309,6 +323,29 @@ class ProxySpec(Spec):
         if not isinstance(changes, dict):
             raise ValueError(f"variant {name!r}: training: give fields of the training section (it is {changes!r})")
         return TrainingSpec.model_validate_json(json.dumps(_changed(self.training.model_dump(mode="json"), changes)))
+
+    def compute_changes(self, name: str) -> dict[str, Any]:
+        """The fields of ``compute`` that are others for one variant."""
+        changes = self.variants[name].get("compute", {})
+        if not isinstance(changes, dict):
+            raise ValueError(f"variants.{name}: compute: give fields of the compute section (it is {changes!r})")
+        if others := sorted(changes.keys() - SpreadSpec.model_fields.keys()):
+            raise ValueError(
+                f"variants.{name}: compute.{others[0]}: a variant changes how a run is spread "
+                f"({', '.join(SpreadSpec.model_fields)}), and not the machine"
+            )
+        return changes
+
+    def variant_compute(self, name: str, compute: ComputeSpec) -> ComputeSpec:
+        """``compute`` for one variant."""
+        return compute.changed(self.compute_changes(name))
+
+    def variant_seed(self, name: str, seed: int) -> int:
+        """The seed of one variant; by default ``seed``, that of the experiment."""
+        found = self.variants[name].get("seed", seed)
+        if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 1 << 63:
+            raise ValueError(f"variants.{name}: seed must be a whole number from 0 to 2^63 - 1 (it is {found!r})")
+        return found
 
     def at_learning_rate(self, lr: float) -> TrainingSpec:
         """The training section with another peak learning rate."""

@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
     """
     stage = planner.graph[name]
     kind = stage.kind
+    for known in (*planner.graph.upstream(name), name):
+        look_up(planner.graph[known])
     item = _ready(planner, name)
     assert item.identity is not None
     identity = item.identity
@@ -56,6 +58,12 @@ def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
             planner.store.clear_work(kind, identity)
         planner.store.set_head(planner.graph.experiment, name, made.manifest.identity)
     return Outcome(made, cache, evaluate(stage, made.stats))
+
+
+def look_up(stage: Stage) -> None:
+    """Ask the network for what the stage's ``externals`` needs to know, where it has not been asked before."""
+    if stage.look_up:
+        load_object(stage.look_up)(**stage.config)
 
 
 def _ready(planner: Planner, name: str) -> PlanItem:
@@ -96,6 +104,8 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
         out.mkdir()
     started = datetime.now(UTC)
     clock = time.monotonic()
+    if stage.compute:
+        runtime = replace(runtime, compute=runtime.compute.changed(stage.compute))
     claim = planner.claim(stage.name)
     claim.check(stage.name)
     job = Job(

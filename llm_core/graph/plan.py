@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from llm_core.graph.code_claim import CodeClaim
+from llm_core.errors import UnknownYetError
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph
@@ -97,7 +98,9 @@ class Planner:
         store = PartStore(self.store.parts(stage.kind))
         found, missing = 0, 0
         files: list[InputFile] = []
-        for task in load_object(stage.parts)(inputs, **stage.config):
+        # Without a recipe, nobody knows yet what the sources hold.
+        tasks = load_object(stage.parts)(inputs, **stage.config) if stage.name in self._recipes else []
+        for task in tasks:
             key = task.key(self.part_claim(task).digest)
             records = store.known(key)
             if records is None:
@@ -117,7 +120,12 @@ class Planner:
             return PlanItem(stage.name, "blocked", gates)
         inputs = {role: items[name].artifact for role, name in stage.inputs.items()}
         contents = {role: artifact.manifest.content for role, artifact in inputs.items() if artifact}
-        own = self.recipe(stage.name)
+        try:
+            own = self.recipe(stage.name)
+        except UnknownYetError as unknown:
+            previous = self.previous(stage)
+            seconds = previous.seconds if previous else None
+            return PlanItem(stage.name, "maybe" if previous else "run", [str(unknown)], seconds=seconds)
         twin = self._twin(stage, items)
         if twin:
             notes = [f"the same run as {twin}"]

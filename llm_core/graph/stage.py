@@ -19,8 +19,12 @@ class Stage:
     name in ``gates`` (whose failure closes the stage to what depends on it) and ``advice`` (which only tells).
     ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
     reads from outside the store.
+    ``look_up``: ``module:function``, called as ``function(**config)`` before the stage is made, never for a plan: asks
+    the network for what ``externals`` needs to know, and remembers it. Until then, ``externals`` raises
+    ``UnknownYetError``.
     ``parts``: ``module:function`` of a stage that works part by part, called as ``function(inputs, **config)`` with
     role → files; it returns the tasks of the stage's first map. A plan counts by them what would be made.
+    ``compute``: fields of the experiment's ``compute`` that are others while this stage is made; outside identity.
     ``code``: more ``module:name`` that ``build`` runs without importing (in a process of its own, say).
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
@@ -42,7 +46,9 @@ class Stage:
     gates: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
     externals: str | None = None
+    look_up: str | None = None
     parts: str | None = None
+    compute: Mapping[str, Any] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     volatile_stats: tuple[str, ...] = ()

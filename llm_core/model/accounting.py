@@ -167,7 +167,9 @@ def activation_bytes_per_token(
         widened = (8 if element < 4 else 4) * cost.feed_forward.widened
         block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept + widened
         if probabilities and layer.mixer in ("attention", "mla"):
-            block += element * layer.heads[0] * _seen_by_blocks(sequence_length, layer.window)
+            # With dropout, those that are left and those from which they were taken (fp32), and which they are.
+            probability = element + (5 if spec.attention_dropout else 0)
+            block += probability * layer.heads[0] * _seen_by_blocks(sequence_length, layer.window)
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
     windows = {layer.window for layer in spec.layers if spec.document_mask and layer.mixer in ("attention", "mla")}
     around = (8 + element) * d + element * sequence_length * len(windows)  # the final norm, and masks

@@ -41,14 +41,23 @@ def prepare_mask(mask: Mask, backend: str, device: torch.device, dtype: torch.dt
 
 
 def attend(
-    q_BHTC: Tensor, k_BKSC: Tensor, v_BKSE: Tensor, mask: Mask, *, scale: float, softcap: float | None
+    q_BHTC: Tensor,
+    k_BKSC: Tensor,
+    v_BKSE: Tensor,
+    mask: Mask,
+    *,
+    scale: float,
+    softcap: float | None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """(B, H, T, E): for every query the mean of the values it may see, weighted by softmax(scale · q·k).
 
-    K key heads serve H query heads in equal groups. With ``softcap`` c, scores become c · tanh(score / c).
+    K key heads serve H query heads in equal groups. With ``softcap`` c, scores become c · tanh(score / c). With
+    ``dropout``, so many of the weights are left out, by chance, and the others grow to make up for it.
     """
     if mask.backend == "explicit":
-        return explicit_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap)
+        return explicit_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap, dropout)
+    assert not dropout or mask.backend == "sdpa", "choose_backend"
     if mask.backend == "flex":
         return flexible_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap)
     assert softcap is None, "choose_backend"
@@ -57,8 +66,9 @@ def attend(
     if mask.backend == "varlen":
         widest = -(-widest // 8) * 8  # FlashAttention knows multiples of 8, to which sdpa fills up by itself
     q_BHTC, k_BKSC, v_BKSE = (_widened(x, widest) for x in (q_BHTC, k_BKSC, v_BKSE))
-    kernel = variable_length_attention if mask.backend == "varlen" else _sdpa
-    return kernel(q_BHTC, k_BKSC, v_BKSE, mask, scale)[..., :width]
+    if mask.backend == "varlen":
+        return variable_length_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale)[..., :width]
+    return _sdpa(q_BHTC, k_BKSC, v_BKSE, mask, scale, dropout)[..., :width]
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
@@ -66,7 +76,7 @@ def _widened(x: Tensor, width: int) -> Tensor:
     return x if x.shape[-1] == width else functional.pad(x, (0, width - x.shape[-1]))
 
 
-def _sdpa(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, mask: Mask, scale: float) -> Tensor:
+def _sdpa(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, mask: Mask, scale: float, dropout: float) -> Tensor:
     groups = q_BHTC.shape[1] // k_BKSC.shape[1]
     if groups > 1 and mask.dense is not None:
         # CUDA's fused kernels take a mask or grouped heads; with both, SDPA would write out all T × S scores.
@@ -77,6 +87,7 @@ def _sdpa(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, mask: Mask, scale: flo
         k_BKSC,
         v_BKSC,
         attn_mask=mask.dense,
+        dropout_p=dropout,
         is_causal=mask.dense is None,
         scale=scale,
         enable_gqa=groups > 1,

@@ -1,6 +1,7 @@
 """Which kernel does a model's attention: what each can do, and which one is taken where nobody asks for one.
 
-All of them compute the same, up to rounding (``tests/model/test_attending.py``), so the choice is no part of a result.
+All of them compute the same, up to rounding (``tests/model/test_attending.py``), so the choice is no part of a result;
+with ``attention_dropout``, each leaves out other weights.
 """
 
 from collections.abc import Sequence
@@ -38,16 +39,17 @@ def choose_backend(
       (without documents) two to three times as fast; it keeps no probabilities.
     - ``flex``: FlexAttention (Dong et al., 2024), compiled for this very mask, skips what is hidden, and knows softcaps
       and ALiBi. Not for CPUs: it has no backward pass there, and compiled in one graph with what makes queries and keys
-      its results are wrong (torch 2.13).
+      its results are wrong (torch 2.13). No attention_dropout.
     - ``varlen``: FlashAttention (Dao, 2023) over documents laid end to end. CUDA in bf16 or fp16 only, no softcap, no
-      ALiBi, heads of at most 256 channels.
+      ALiBi, no attention_dropout, heads of at most 256 channels.
 
     ``auto`` on a CPU is ``sdpa`` in fp32 without windows, ALiBi and MLA, and ``explicit`` for all else; elsewhere it is
-    ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the number of documents.
-    Raises ``PedigreeError`` for a backend that can't do what ``spec`` asks.
+    ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the number of documents;
+    with attention_dropout it is ``sdpa``, or ``explicit`` for a softcap. Raises ``PedigreeError`` for a backend that can't do what ``spec`` asks.
     """
     softcap = spec.attention_softcap is not None
     attending = [layer for layer in layers or spec.layers if layer.mixer in ("attention", "mla")]
+    dropout = spec.attention_dropout > 0
     alibi = any(layer.position == "alibi" for layer in attending)
     narrow = spec.document_mask or any(layer.window is not None for layer in attending)
     widths = [width for layer in attending for width in _head_widths(spec, layer)] or [_SMALLEST_FLEX_WIDTH]
@@ -60,7 +62,7 @@ def choose_backend(
                 layer.mixer == "attention" and layer.window is None for layer in attending
             )
             return "sdpa" if plain else "explicit"
-        if device != "cuda" or width < _SMALLEST_FLEX_WIDTH:
+        if device != "cuda" or width < _SMALLEST_FLEX_WIDTH or dropout:
             return "explicit" if softcap else "sdpa"
         return "flex" if softcap or alibi or narrow else "sdpa"
     reasons = {
@@ -69,11 +71,13 @@ def choose_backend(
         "flex": [
             ("device of type cpu", device == "cpu"),
             (f"heads of less than {_SMALLEST_FLEX_WIDTH} channels", width < _SMALLEST_FLEX_WIDTH),
+            ("attention_dropout", dropout),
         ],
         "varlen": [
             (f"device of type {device}", device != "cuda"),
             ("attention_softcap", softcap),
             ("position alibi", alibi),
+            ("attention_dropout", dropout),
             (f"heads of more than {_LARGEST_FLASH_WIDTH} channels", max(widths) > _LARGEST_FLASH_WIDTH),
             ("precision fp32", not half),
         ],

@@ -23,6 +23,7 @@ class _Settings(NamedTuple):
     z_loss: float
     clamp: float | None
     chunk: int
+    each: bool
 
 
 def linear_cross_entropy(
@@ -34,8 +35,11 @@ def linear_cross_entropy(
     z_loss: float = 0.0,
     clamp: float | None = None,
     chunk: int = CHUNK,
+    each: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over targets but −100.
+
+    With ``each``, ``cross_entropy`` is (N,): the summands.
 
     ``cross_entropy`` is what is reported and compared; no gradient flows through it. ``objective`` is what is
     differentiated, once. Targets may be (N, S): several of one softmax, each of which counts; −100 for fewer. The two
@@ -56,7 +60,7 @@ def linear_cross_entropy(
     ``RuntimeError`` when the backward pass is asked for twice.
     """
     assert clamp is None or targets_N.ndim == 1
-    settings = _Settings(softcap, z_loss, clamp, chunk)
+    settings = _Settings(softcap, z_loss, clamp, chunk, each)
     if torch.is_grad_enabled() and (x_ND.requires_grad or weight_VD.requires_grad):
         objective, cross_entropy = _LinearCrossEntropy.apply(x_ND, weight_VD, targets_N, settings)
         return objective, cross_entropy
@@ -129,7 +133,7 @@ def _by_chunks(
     if settings.z_loss:
         squares_N = torch.where(live_N1[:, 0], lse_N, 0).square() * kept_NS.sum(dim=1)
         objective = objective + settings.z_loss * squares_N.sum()
-    return objective, cross_entropy, x_grad_ND, weight_grad_VD
+    return objective, losses_N if settings.each else cross_entropy, x_grad_ND, weight_grad_VD
 
 
 def _slices(start: int, stop: int, length: int) -> list[slice]:

@@ -81,9 +81,11 @@ class Decoder(nn.Module):
         document_ids_BT: Tensor | None = None,
         state: DecodingState | None = None,
         only: int | None = None,
+        each: bool = False,
     ) -> Tensor | Losses:
         """Logits (B, T, V), ``only`` those of one token (B, 1, V; −1: the last), or with ``targets_BT`` their losses.
 
+        With ``each``, ``cross_entropy`` is (B, T), that of every target.
         Tokens and targets may be bags of tokens, (B, G, S), instead (``llm_core.model.superposition``).
 
         ``document_ids_BT`` is needed when the specification says ``document_mask`` (``ValueError`` otherwise), except
@@ -99,7 +101,8 @@ class Decoder(nn.Module):
         if state is not None:
             state.advance(context.length)
         if targets_BT is not None:
-            return self._losses(x_BTD, targets_BT, document_ids_BT, context)
+            losses = self._losses(x_BTD, targets_BT, document_ids_BT, context, each)
+            return losses._replace(cross_entropy=losses.cross_entropy.view(targets_BT.shape[:2])) if each else losses
         # Of one token, before the head: logits of all of them may be gigabytes.
         x_BTD = self.norm(x_BTD if only is None else x_BTD[:, only, None])
         logits_BTV = functional.linear(x_BTD, self.head_weight)
@@ -107,9 +110,11 @@ class Decoder(nn.Module):
             logits_BTV = self.spec.logit_softcap * torch.tanh(logits_BTV / self.spec.logit_softcap)
         return logits_BTV
 
-    def _losses(self, x_BTD: Tensor, targets_BT: Tensor, document_ids_BT: Tensor | None, context: Context) -> Losses:
+    def _losses(
+        self, x_BTD: Tensor, targets_BT: Tensor, document_ids_BT: Tensor | None, context: Context, each: bool
+    ) -> Losses:
         """``x_BTD`` is the residual stream after the last block."""
-        losses = self._head_losses(self.norm(x_BTD), targets_BT)
+        losses = self._head_losses(self.norm(x_BTD), targets_BT, each)
         if not self.training:
             return losses
         objective = losses.objective
@@ -130,7 +135,7 @@ class Decoder(nn.Module):
             objective = objective + mixture.collect()
         return Losses(objective, losses.cross_entropy)
 
-    def _head_losses(self, normed_BTD: Tensor, targets_BT: Tensor) -> Losses:
+    def _head_losses(self, normed_BTD: Tensor, targets_BT: Tensor, each: bool = False) -> Losses:
         objective, cross_entropy = linear_cross_entropy(
             normed_BTD.flatten(0, 1),
             self.head_weight,
@@ -138,6 +143,7 @@ class Decoder(nn.Module):
             softcap=self.spec.logit_softcap,
             z_loss=self.z_loss,
             clamp=self.loss_clamp,
+            each=each,
         )
         return Losses(objective, cross_entropy)
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from llm_core.model.cpu_attention import cpu_attention
 from llm_core.model.masks import Mask
@@ -11,10 +12,17 @@ QUERIES = 128
 
 
 def explicit_attention(
-    q_BHTC: Tensor, k_BKSC: Tensor, v_BKSE: Tensor, mask: Mask, scale: float, softcap: float | None
+    q_BHTC: Tensor,
+    k_BKSC: Tensor,
+    v_BKSE: Tensor,
+    mask: Mask,
+    scale: float,
+    softcap: float | None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """See ``attend``. Scores are fp32. Keys and values of a group of heads are never copied for each of its heads."""
-    if mask.square and mask.length > 1 and softcap is None and q_BHTC.device.type == "cpu":
+    plain = softcap is None and not dropout
+    if mask.square and mask.length > 1 and plain and q_BHTC.device.type == "cpu":
         return cpu_attention(q_BHTC, k_BKSC, v_BKSE, mask.dense, mask.window, scale)
     B, K = k_BKSC.shape[:2]
     q_BKGTC, k_NSC, v_NSE = q_BHTC.unflatten(1, (K, -1)), k_BKSC.flatten(0, 1), v_BKSE.flatten(0, 1)
@@ -30,6 +38,8 @@ def explicit_attention(
             scores_BKGTS = softcap * torch.tanh(scores_BKGTS / softcap)
         scores_BKGTS = _masked(scores_BKGTS, mask, slice(start, stop), keys)
         weights_NQS = scores_BKGTS.softmax(dim=-1).to(v_NSE.dtype).flatten(2, 3).flatten(0, 1)
+        if dropout:
+            weights_NQS = functional.dropout(weights_NQS, dropout)
         mixed.append((weights_NQS @ v_NSE[:, keys]).view(B, q_BHTC.shape[1], stop - start, -1))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=2)
 

@@ -32,7 +32,7 @@ def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rate
         "learning_rates": [{"learning_rate": rate, **_outcome(sweep[rate])} for rate in sorted(sweep)],
     }
     timing = {
-        "variants": {name: _timing(run) for name, run in runs.items()},
+        "variants": {name: {**_timing(run), **_same(name, runs, reference)} for name, run in runs.items()},
         "learning_rates": {f"{rate:g}": _timing(run) for rate, run in sweep.items()},
     }
     for name, content in ((RESULTS, results), (TIMING, timing)):
@@ -71,7 +71,7 @@ def best_learning_rate(results: Mapping[str, Any]) -> float | None:
 
 
 def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> list[Picture]:
-    """Loss, difference, wall time, speed and size of the variants, and the sweep; what there is of it."""
+    """Loss, difference, wall time, speed, memory and size of the variants, and the sweep; what there is of it."""
     baseline = results["baseline"]
     pictures = []
     finished = [line for line in results["variants"] if line["validation_loss"] is not None]
@@ -87,9 +87,11 @@ def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> 
         sizes = [(line["name"], line["parameters"]) for line in results["variants"]]
         seconds = [(name, clock["seconds"]) for name, clock in clocks.items()]
         speeds = [(name, clock["tokens_per_second"]) for name, clock in clocks.items()]
+        memory = [(name, clock["peak_memory_bytes"] / 1e9) for name, clock in clocks.items()]
         pictures += [
             bars("ablation_wall_time", "Wall time", seconds, "seconds", baseline, clock=True),
             bars("ablation_tokens_per_second", "Speed", speeds, "tokens per second", baseline, clock=True),
+            bars("ablation_memory", "Peak memory", memory, "GB of a device (of the process, on a CPU)", baseline, clock=True),
             bars("ablation_parameters", "Size", sizes, "parameters", baseline),
         ]
     sweep = [(line["learning_rate"], line["validation_loss"]) for line in results["learning_rates"]]
@@ -112,10 +114,10 @@ def _variant(name: str, run: Artifact, reference: Artifact | None) -> dict[str, 
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Field → value of what a variant may change, without figures that follow from other fields."""
+    """Field → value of what a variant may change of its result, without figures that follow from other fields."""
     model = {name: value for name, value in config["model"].items() if name in ModelSpec.model_fields}
     training = {name: value for name, value in config["training"].items() if name in TrainingSpec.model_fields}
-    return {**_flat(model, ""), **_flat(training, "training.")}
+    return {**_flat(model, ""), **_flat(training, "training."), "seed": config.get("seed")}
 
 
 def _flat(section: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -142,4 +144,20 @@ def _timing(run: Artifact) -> dict[str, Any]:
         # As long as other stages count: start, validation and checkpoints with the steps.
         "seconds": run.manifest.seconds,
         "tokens_per_second": run.stats["tokens_per_second"],
+        "peak_memory_bytes": run.stats["peak_memory_bytes"],
+    }
+
+
+def _same(name: str, runs: Mapping[str, Artifact], reference: Artifact | None) -> dict[str, Any]:
+    """How a variant ran, where it ran otherwise than the baseline; and the variant before it that is the same run.
+
+    What a variant changes of ``compute`` changes no result, so variants that differ in nothing else are one artifact:
+    its time and memory are those of whichever was made.
+    """
+    own, usual = (run.stats.get("compute", {}) for run in (runs[name], reference or runs[name]))
+    before = list(runs)[: list(runs).index(name)]
+    twins = [other for other in before if runs[other].manifest.identity == runs[name].manifest.identity]
+    return {
+        "compute": {field: value for field, value in own.items() if value != usual.get(field, value)},
+        "same_run_as": twins[0] if twins else None,
     }

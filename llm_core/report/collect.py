@@ -48,6 +48,9 @@ METRICS = {
 }
 
 
+_BITS = "final_validation_bits_per_byte"
+
+
 def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file."""
     # Not splitlines: JSON leaves U+2028 and its kin as they are.
@@ -207,6 +210,7 @@ def training(inputs: Inputs) -> Facts:
         ("Loss, first step", _loss(stats["first_loss"])),
         ("Loss, end", _loss(stats["final_loss"])),
         ("Validation loss, end", _loss(stats["final_validation_loss"])),
+        *([("Validation, bits per byte, end", f"{bits:.4f}")] if (bits := stats.get(_BITS)) is not None else []),
         ("Skipped steps", exact(stats["skipped_steps"])),
         *([("Left out after rollbacks, of these", exact(left))] if (left := stats.get("left_out_steps")) else []),
     ]
@@ -295,14 +299,14 @@ def ablation(inputs: Inputs) -> dict[str, Any] | None:
             {
                 "name": line["name"],
                 "baseline": baseline,
-                "changes": ", ".join(f"{field}: {json.dumps(value)}" for field, value in line["changes"].items())
-                or NONE,
+                "changes": _changes(line, clock),
                 "loss": _loss(line["validation_loss"]),
                 "difference": "baseline" if baseline else NONE if difference is None else signed(difference),
                 "verdict": "" if baseline or not difference else "better" if difference < 0 else "worse",
                 "parameters": short(line["parameters"]),
                 "seconds": duration(clock["seconds"]),
                 "speed": exact(clock["tokens_per_second"]),
+                "memory": in_bytes(clock["peak_memory_bytes"]),
             }
         )
     rates = [
@@ -317,6 +321,14 @@ def ablation(inputs: Inputs) -> dict[str, Any] | None:
     ]
     tokens = " or ".join(sorted({short(line["tokens"]) for line in runs}))
     return {"results": results, "timing": timing, "variants": variants, "rates": rates, "tokens": tokens}
+
+
+def _changes(line: Mapping[str, Any], clock: Mapping[str, Any]) -> str:
+    """What a variant changes, of the result and of how it ran; or whose run it is."""
+    if clock["same_run_as"] is not None:
+        return f"the same run as {clock['same_run_as']}"
+    changed = [*line["changes"].items(), *((f"compute.{field}", value) for field, value in clock["compute"].items())]
+    return ", ".join(f"{field}: {json.dumps(value)}" for field, value in changed) or NONE
 
 
 def evals(inputs: Inputs) -> dict[str, Any]:

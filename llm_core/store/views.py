@@ -49,6 +49,7 @@ _STEP = {
     "step": "BIGINT",
     "loss": "DOUBLE",
     "validation_loss": "DOUBLE",
+    "validation_bits_per_byte": "DOUBLE",
     "lr": "DOUBLE",
     "grad_norm": "DOUBLE",
     "tokens": "BIGINT",
@@ -188,6 +189,7 @@ def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]
         "runs": "SELECT steps.identity, any_value(artifacts.experiment) AS experiment, "
         "any_value(artifacts.stage) AS stage, bool_or(unfinished) AS unfinished, max(step) AS steps, "
         "max(tokens) AS tokens, arg_max(loss, step) AS loss, arg_max(validation_loss, step) AS validation_loss, "
+        "arg_max(validation_bits_per_byte, step) AS validation_bits_per_byte, "
         "sum(steps.seconds) AS seconds, median(tokens_per_second) AS tokens_per_second, "
         "count(*) FILTER (skipped) AS skipped_steps, to_timestamp(max(time)) AS last_step "
         f"FROM ({named['steps']}) AS steps LEFT JOIN "

@@ -18,7 +18,7 @@ from llm_core.store.digests import file_digest
 from llm_core.tokens.batches import batches
 from llm_core.tokens.encoders import Encoder, fastest_encoder
 from llm_core.tokens.shard_file import open_shard, write_shard
-from llm_core.tokens.tokenizer import UNKNOWN, end_of_text, learned_entries, load_tokenizer, vocabulary_size
+from llm_core.tokens.tokenizer import end_of_text, learned_entries, load_tokenizer, unknown_id, vocabulary_size
 
 _ROUND_TRIPS = 10  # documents of a part that are decoded again
 _LONGEST_DECODED = 1 << 20  # tokens of such a document: decoding takes a Python number for each
@@ -88,7 +88,7 @@ def _read_back(tokens: np.ndarray, borders: np.ndarray, texts: list[str], vocabu
     unused = vocabulary.learned.copy()
     unused[tokens] = False
     # A text with something unknown in it can't come back; how much is unknown is for the tokenizer's gate to judge.
-    unknown = vocabulary.tokenizer.token_to_id(UNKNOWN)
+    unknown = unknown_id(vocabulary.tokenizer)
     tried, failed = 0, 0
     for number in range(0, len(texts), max(1, len(texts) // _ROUND_TRIPS)):
         if ends[number] - starts[number] > _LONGEST_DECODED:

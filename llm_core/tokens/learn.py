@@ -9,12 +9,13 @@ from tokenizers import Tokenizer
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
+from llm_core.tokens.alphabet import ALPHABET
 from llm_core.tokens.batches import batches
-from llm_core.tokens.byte_level import ALPHABET, ByteLevelBPE
+from llm_core.tokens.byte_level import ByteLevelBPE
 from llm_core.tokens.kernels.merges import learn_merges
 from llm_core.tokens.kernels.pieces import PieceCounts
 from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import UNKNOWN, special_tokens
+from llm_core.tokens.tokenizer import special_tokens
 
 
 def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
@@ -46,4 +47,4 @@ def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
     vocab = {entry: number for number, entry in enumerate(entries, start=len(special))}
     specials = {token: number for number, token in enumerate(special)}
     bpe = ByteLevelBPE(vocab, merges, specials, PATTERNS[spec.pattern])
-    return bpe.tokenizer(unknown=None if spec.byte_fallback else UNKNOWN)
+    return bpe.tokenizer(unknown=None if spec.byte_fallback else spec.unknown_token)

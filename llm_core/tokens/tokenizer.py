@@ -7,12 +7,11 @@ from tokenizers import Tokenizer
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
 
-UNKNOWN = "<|unk|>"
-
 
 def special_tokens(spec: TokenizerSpec) -> list[str]:
     """The special tokens in the order of their ids, from 0; the first one ends every document."""
-    unknown = [] if spec.byte_fallback or UNKNOWN in spec.special_tokens else [UNKNOWN]
+    named = spec.byte_fallback or spec.unknown_token in spec.special_tokens
+    unknown = [] if named else [spec.unknown_token]
     return [*spec.special_tokens, *unknown]
 
 
@@ -24,6 +23,13 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise PedigreeError(f"{path}: not a tokenizer: {error}; train it again") from None
     tokenizer.encode_special_tokens = True  # not kept in the file
     return tokenizer
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The id that stands for every byte without an entry of its own; None where all bytes have one."""
+    token: str | None = tokenizer.model.unk_token
+    found: int | None = None if token is None else tokenizer.token_to_id(token)
+    return found
 
 
 def vocabulary_size(tokenizer: Tokenizer) -> int:

@@ -19,7 +19,7 @@ from llm_core.tokens.encoders import fastest_encoder
 from llm_core.tokens.importing import import_tokenizer, read_vocabulary
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.sample import Sampled, key_tasks, limit, size_up_to, texts_up_to
-from llm_core.tokens.tokenizer import UNKNOWN, learned_entries, special_tokens, vocabulary_size
+from llm_core.tokens.tokenizer import learned_entries, special_tokens, unknown_id, vocabulary_size
 
 OWN = "this one"
 
@@ -99,7 +99,7 @@ def _compared(
 def _figures(
     tokenizer: Tokenizer, spec: TokenizerSpec, sample: tuple[int, int], seen: Usage, unseen: Usage
 ) -> dict[str, Any]:
-    unknown = tokenizer.token_to_id(UNKNOWN)
+    unknown = unknown_id(tokenizer)
     unknowns = int(unseen.counts[unknown]) if unknown is not None and unknown < len(unseen.counts) else 0
     return {
         "kind": spec.kind,

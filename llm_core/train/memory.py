@@ -31,7 +31,7 @@ def _promise(spec: TrainerSpec) -> str:
     """A balancing loss and dropout depend on how batches are cut; all else does not."""
     routed = any(layer.feed_forward == "moe" for layer in spec.model.layers)
     balanced = routed and spec.model.moe is not None and spec.model.moe.balance_loss > 0
-    if balanced or spec.model.dropout:
+    if balanced or spec.model.dropout or spec.model.attention_dropout:
         return "Training goes on"
     return "The result stays the same up to rounding, and training goes on"
 

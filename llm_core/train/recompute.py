@@ -9,11 +9,14 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 _ATEN = torch.ops.aten
 
-_KEPT = [
+_PRODUCTS = [
     _ATEN.mm.default,
     _ATEN.addmm.default,
     _ATEN._scaled_mm.default,
     _ATEN._grouped_mm.default,
+]
+
+_ATTENTION = [
     _ATEN._scaled_dot_product_flash_attention.default,
     _ATEN._scaled_dot_product_efficient_attention.default,
     _ATEN._scaled_dot_product_cudnn_attention.default,
@@ -21,7 +24,9 @@ _KEPT = [
     torch.ops.higher_order.flex_attention,
 ]
 """What ``selective`` keeps: the results of products with weights and of attention's kernels, which cost most to make.
-Batched products (``bmm``) are not among them: they may be attention's scores, T × T of them."""
+Batched products (``bmm``) are not among them: they may be attention's scores, T × T of them. With attention_dropout,
+attention is made again: a kernel that is not called a second time draws no random numbers, and the block's ``dropout``
+would leave out other channels than in the forward pass."""
 
 
 def recompute(blocks: Sequence[nn.Module], mode: str, every: int | None) -> None:
@@ -32,7 +37,8 @@ def recompute(blocks: Sequence[nn.Module], mode: str, every: int | None) -> None
     """
     for number, block in enumerate(blocks):
         if mode == "selective":
-            block.forward = _recomputed_but_products(block.forward)
+            draws = getattr(block.mixer, "dropout", 0.0) > 0
+            block.forward = (_recomputed_but_products if draws else _recomputed_but_kernels)(block.forward)
         elif mode == "full" or (mode == "every_nth" and every is not None and number % every == 0):
             block.forward = _recomputed(block.forward)
 
@@ -54,7 +60,19 @@ def _recomputed_but_products(forward: Callable[..., Any]) -> Callable[..., Any]:
     return recomputed
 
 
+def _recomputed_but_kernels(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def recomputed(*arguments: Any) -> Any:
+        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=_keep_kernels)
+
+    return recomputed
+
+
 def _keep_products() -> Any:
+    return create_selective_checkpoint_contexts(_PRODUCTS)
+
+
+def _keep_kernels() -> Any:
     # Known to torch once ``varlen_attn`` is imported, which is slow and happens where it is used.
     varlen = getattr(torch.ops.torch_attn, "_varlen_attn", None)
-    return create_selective_checkpoint_contexts(_KEPT if varlen is None else [*_KEPT, varlen.default])
+    kept = [*_PRODUCTS, *_ATTENTION]
+    return create_selective_checkpoint_contexts(kept if varlen is None else [*kept, varlen.default])

@@ -41,6 +41,12 @@ BRANCH_POINTS = "branch_points"
 _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
 
+SPREAD = (
+    *("parallel", "micro_batch", "compile", "attention_backend"),
+    *("activation_checkpointing", "activation_checkpointing_every", "reshard_after_forward"),
+)
+"""Fields of ``compute`` that time and memory depend on: what they were is kept with the run."""
+
 
 def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
     """Train ``model`` on the input ``shards``; going on where a killed attempt left its checkpoints."""
@@ -105,6 +111,7 @@ def _train(
         **summary,
         **figures,
         **describe(data.train, training),
+        "compute": {name: getattr(compute, name) for name in SPREAD},
         "planned_tokens": tokens_before(training, training.steps),
         "mfu": mfu(
             model,
@@ -156,12 +163,14 @@ def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
     end = [record["loss"] for record in records[-max(1, math.ceil(len(records) * _END_SHARE)) :]]
     finite_end = [loss for loss in end if loss is not None]
     validation = [record["validation_loss"] for record in records if "validation_loss" in record]
+    bits = [record["validation_bits_per_byte"] for record in records if "validation_bits_per_byte" in record]
     return {
         "steps": records[-1]["step"],
         "tokens": records[-1]["tokens"],
         "first_loss": losses[0] if losses else None,
         "final_loss": statistics.fmean(finite_end) if finite_end else None,
         "final_validation_loss": validation[-1],
+        **({"final_validation_bits_per_byte": bits[-1]} if bits else {}),
         **({"start_validation_loss": started} if (started := records[0].get("start_validation_loss")) else {}),
         "skipped_steps": sum(record["skipped"] for record in records),
         "left_out_steps": sum(record.get("reason") == LEFT_OUT_REASON for record in records),

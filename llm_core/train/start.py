@@ -32,7 +32,7 @@ OF_A_BRANCH = (
 )
 """What may be another than in the run whose state it begins with: where it ends, and how its rate gets there."""
 
-OF_A_LONGER_CONTEXT = ("dropout", "layers", "rope_scaling", "rope_theta")
+OF_A_LONGER_CONTEXT = ("attention_dropout", "dropout", "layers", "rope_scaling", "rope_theta")
 """Fields of a model that may be others than those of the model whose weights it begins with."""
 
 

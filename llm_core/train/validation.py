@@ -1,4 +1,7 @@
-"""The loss on held-out text."""
+"""The loss on held-out text, per token and per byte."""
+
+import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +24,24 @@ def validation_windows(reader: ShardReader, sequence_length: int, tokens: int) -
     return np.arange(count, dtype=np.int64) * there // count * sequence_length
 
 
-@torch.no_grad()
-def validation_loss(model: nn.Module, reader: ShardReader, spec: TrainerSpec, world: World) -> Tensor:
-    """Mean cross-entropy over the validation windows, in nats per token; the same on every rank.
+class Measured(NamedTuple):
+    """0-d tensors on the device, so that nobody has to wait for them; the same on every rank."""
 
-    A 0-d tensor on the device, so that nobody has to wait for it.
-    """
+    loss: Tensor
+    """Mean cross-entropy, nats per token."""
+    bits_per_byte: Tensor | None
+    """Bits that the model needs for a byte of the text, as the evals count them: bits and bytes are those of the same
+    tokens, and special tokens, which no text holds, count in neither. None where nobody says how long tokens are."""
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module, reader: ShardReader, spec: TrainerSpec, world: World, bytes_V: Tensor | None = None
+) -> Measured:
+    """The loss over the validation windows. ``bytes_V``: bytes that each token stands for, on the device."""
     length = spec.training.sequence_length
     starts = validation_windows(reader, length, spec.training.validation_tokens)
-    total = torch.zeros((), dtype=torch.float64, device=world.device)
+    total, nats, size = (torch.zeros((), dtype=torch.float64, device=world.device) for _ in range(3))
     model.eval()
     for first in range(0, len(starts), spec.micro_batch * world.size):
         mine = starts[first : first + spec.micro_batch * world.size][world.rank :: world.size]
@@ -37,8 +49,15 @@ def validation_loss(model: nn.Module, reader: ShardReader, spec: TrainerSpec, wo
         rows = mine if len(mine) else starts[:1]
         batch = [torch.from_numpy(part).to(world.device, non_blocking=True) for part in windows(reader, rows, length)]
         with autocast(spec.training.precision, world.device):
-            loss = model(*batch).cross_entropy
+            loss_BT = model(*batch, each=True).cross_entropy
         if len(mine):
-            total += loss
+            total += loss_BT.sum()
+            if bytes_V is not None:
+                bytes_BT = bytes_V[batch[1]]
+                nats += torch.where(bytes_BT > 0, loss_BT, 0).sum()
+                size += bytes_BT.sum()
     model.train()
-    return world.total(total) / (len(starts) * length)
+    loss = world.total(total) / (len(starts) * length)
+    if bytes_V is None:
+        return Measured(loss, None)
+    return Measured(loss, world.total(nats) / math.log(2) / world.total(size))

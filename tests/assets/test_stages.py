@@ -1,6 +1,7 @@
 """What holds for every stage of every experiment."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,9 @@ from assets.graph import experiment_graph
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.graph import Graph
 from llm_core.registry import load_object
+from llm_core.store.store import Store
 from pipelines.experiments import FOLDER
+from pipelines.planner import open_planner
 
 GRAPHS = [experiment_graph(load_experiment(path)) for path in sorted(FOLDER.glob("*.yaml"))]
 
@@ -64,3 +67,18 @@ def test_evaluation_settings_remake_no_training() -> None:
     assert {"heldout_usable", "heldout_needed", "heldout_characters"} == set(split.volatile_stats)
     reading = {stage.name for stage in tiny if "evaluation" in stage.config}
     assert reading == {"pretraining_documents", "eval_results"}
+
+
+def test_a_variant_of_compute_is_the_baselines_run_and_one_of_seed_another(tmp_path: Path) -> None:
+    tiny = load_experiment(FOLDER / "tiny.yaml")
+    assert tiny.proxies is not None
+    variants = {"baseline": {}, "small": {"compute": {"micro_batch": 2}}, "again": {"seed": 5}}
+    proxies = tiny.proxies.model_copy(update={"variants": variants})
+    graph = experiment_graph(tiny.model_copy(update={"proxies": proxies}))
+    planner = open_planner(graph, Store(tmp_path))
+    baseline, small, again = (planner.recipe(f"proxy_runs/{name}") for name in variants)
+    assert small == baseline
+    assert again.config == {**baseline.config, "seed": 5}
+    assert graph["proxy_runs/small"].compute == {"micro_batch": 2}
+    items = {item.stage: item for item in planner.plan()}
+    assert items["proxy_runs/small"].notes == ["the same run as proxy_runs/baseline"]

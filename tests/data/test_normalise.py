@@ -12,7 +12,7 @@ KINDS = ("letters", "digits", "punctuation", "symbols", "emoji")
 OPTIONS = st.fixed_dictionaries(
     {
         "unicode_form": st.sampled_from(["NFC", "NFKC", "none"]),
-        "plain_quotes": st.booleans(),
+        "plain_quotes": st.sampled_from([False, True, "curly"]),
         "uncased": st.booleans(),
         "keep": st.none() | st.lists(st.sampled_from(KINDS), min_size=1, unique=True).map(tuple),
     }
@@ -78,6 +78,7 @@ def test_examples(text, expected):
 def test_options():
     assert clean("“ﬁ™” e\u0301", unicode_form="NFKC", plain_quotes=False) == ["“fiTM” é"]
     assert clean("“ﬁ” e\u0301", unicode_form="none", plain_quotes=False) == ["“ﬁ” e\u0301"]
+    assert clean("‘a’ “b” ‚c„ «d» e–f—g…", plain_quotes="curly") == ["'a' \"b\" ‚c„ «d» e–f—g…"]
     assert clean("GROSS ΑΣ İ", uncased=True) == ["gross ας i̇"]
     assert clean("™", uncased=True, unicode_form="NFKC") == ["tm"]
     assert clean("a\u3000b", unicode_form="NFKC") == ["a b"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from llm_core.experiment.base import canonical
 from llm_core.experiment.model import ModelSpec
 from tests.model.shapes import spec
 
@@ -50,6 +51,8 @@ NTK = {"kind": "ntk", "factor": 2.0, "original_length": 16}
         ({"liv": {}, "mixer": "liv", "pattern": ({"position": "nope"},)}, "mixer 'liv' does not read position; leave"),
         ({"preset": ["tiny_llama3"]}, r"unknown preset \['tiny_llama3'\]; known: lfm2_1b"),
         ({"dropout": 1.0}, "dropout"),
+        ({"attention_dropout": 1.0}, "attention_dropout"),
+        ({"attention_dropout": 0.1, "mixer": "liv", "liv": {}}, "attention_dropout: no layer attends"),
         ({"pattern": ({"dropout": 1.0}, {})}, r"pattern\[0\]\.dropout"),
     ],
 )
@@ -69,3 +72,8 @@ def test_a_scaling_is_that_of_the_layers_with_positions() -> None:
     assert [layer.rope_scaling is not None for layer in found.layers] == [True, True, True, False]
     again = ModelSpec.model_validate_json(found.model_dump_json())
     assert again == found
+
+
+def test_no_dropout_of_attention_is_as_before_there_was_such_a_field() -> None:
+    assert "attention_dropout" not in canonical(spec())
+    assert canonical(spec(attention_dropout=0.1))["attention_dropout"] == 0.1

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.accept import accept
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
@@ -179,3 +180,26 @@ def test_an_alias_whose_artifact_is_damaged_gives_way_to_what_is_made(tmp_path: 
     (target.path / "value").write_text("damaged")
     run(chain(), tmp_path)
     assert set(verdicts(chain(), tmp_path).values()) == {"hit"}
+
+
+def test_what_a_stage_changes_of_compute_holds_while_it_is_made_and_is_no_part_of_its_identity(tmp_path: Path) -> None:
+    plain, changed = toy.stage("a"), toy.stage("a", compute={"micro_batch": 3})
+    planner = toy.planner([changed], tmp_path)
+    assert planner.recipe("a") == toy.planner([plain], tmp_path).recipe("a")
+    materialize(planner, "a", Runtime(compute=ComputeSpec(micro_batch=9, workers=2)))
+    assert (toy.COMPUTE.micro_batch, toy.COMPUTE.workers) == (3, 2)
+    assert verdicts([plain], tmp_path) == {"a": "hit"}
+
+
+def test_a_source_that_is_not_known_yet_stops_no_plan_and_is_asked_for_by_a_run(tmp_path: Path) -> None:
+    stages = [toy.stage("a", look_up="tests.graph.toy:look_up"), toy.stage("b", ("a",))]
+    toy.EXTERNALS["a"] = toy.UNKNOWN
+    items = plan(stages, tmp_path)
+    assert (items["a"].verdict, items["a"].reasons) == ("run", ["file: not known yet"])
+    assert items["b"].verdict == "run"
+    materialize(toy.planner(stages, tmp_path), "a", Runtime())
+    assert verdicts(stages, tmp_path) == {"a": "hit", "b": "run"}
+    toy.EXTERNALS["a"] = toy.UNKNOWN
+    assert verdicts(stages, tmp_path)["a"] == "maybe", "it may be what it was"
+    materialize(toy.planner(stages, tmp_path), "b", Runtime())
+    assert toy.BUILDS == ["a", "b"], "asked for what is above, too"

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from llm_core.errors import UnknownYetError
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Job
 from llm_core.graph.plan import Planner
@@ -15,9 +17,15 @@ BUILDS: list[str] = []
 CODE: dict[str, int] = {}
 """Stage name → version of its code; two versions in a row give the same result."""
 EXTERNALS: dict[str, str] = {}
+UNKNOWN = "?"
+"""In ``EXTERNALS``: what must be asked for first."""
+COMPUTE = ComputeSpec()
+"""What the last build ran with."""
 
 
 def build(job: Job, name: str, salt: int) -> dict[str, Any]:
+    global COMPUTE
+    COMPUTE = job.runtime.compute
     BUILDS.append(name)
     above = [int(job.path(role, "value").read_text()) for role in sorted(job.inputs)]
     value = (sum(above) * 31 + salt // 2 * 7 + CODE.get(name, 0) // 2 * 3 + len(name)) % 10_007
@@ -27,7 +35,14 @@ def build(job: Job, name: str, salt: int) -> dict[str, Any]:
 
 
 def externals(name: str, salt: int) -> dict[str, str]:
+    if EXTERNALS.get(name) == UNKNOWN:
+        raise UnknownYetError("file: not known yet")
     return {"file": EXTERNALS.get(name, "0")}
+
+
+def look_up(name: str, salt: int) -> None:
+    if EXTERNALS.get(name) == UNKNOWN:
+        EXTERNALS[name] = "0"
 
 
 def checks(stats: dict[str, Any], bounds: dict[str, int]) -> list[Check]:

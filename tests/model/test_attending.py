@@ -61,6 +61,46 @@ def test_backends_agree(name: str, document_mask: bool, monkeypatch: pytest.Monk
         torch.testing.assert_close(logits, found["explicit"], atol=1e-4, rtol=1e-4, msg=backend)
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, {"window": 5}, {"documents_BS": DOCUMENTS}], ids=["plain", "window", "documents"]
+)
+@pytest.mark.parametrize("backend", ["explicit", "sdpa"])
+def test_dropout_of_attention_leaves_out_weights_by_chance(
+    backend: str, fields: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the weights are gone, the others doubled, and the mean over many draws is what it is without."""
+    monkeypatch.setattr(explicit, "QUERIES", 8)
+    q, k, v = heads(2)
+    mask = prepare_mask(Mask(T, T, **{"window": None, "documents_BS": None, "slopes_H": None, **fields}), backend, CPU)
+    exact = attend(q, k, v, mask, scale=0.3, softcap=None)
+    torch.manual_seed(0)
+    once = attend(q, k, v, mask, scale=0.3, softcap=None, dropout=0.5)
+    first = once[0, :, 0] / exact[0, :, 0]  # the first token sees itself alone: all of it, or nothing
+    assert {round(value, 3) for value in first.flatten().tolist()} <= {0.0, 2.0}
+    drawn = torch.stack([attend(q, k, v, mask, scale=0.3, softcap=None, dropout=0.5) for _ in range(2000)])
+    torch.testing.assert_close(drawn.mean(0), exact, atol=0.2, rtol=0.0)
+    torch.manual_seed(0)
+    assert torch.equal(attend(q, k, v, mask, scale=0.3, softcap=None, dropout=0.5), once)
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixer": "mla", "mla": MODELS["mla"]["mla"]}], ids=["attention", "mla"])
+@pytest.mark.parametrize("backend", ["explicit", "sdpa"])
+def test_dropout_of_attention_is_for_training_alone(backend: str, changes: dict) -> None:
+    plain, built = (model(spec(**changes, attention_dropout=share)) for share in (0.0, 0.5))
+    plain.attention_backend = built.attention_backend = backend
+    x = tokens(2, T)
+    assert not torch.equal(built(x), built(x))
+    assert torch.equal(built.eval()(x), plain.eval()(x))
+
+
+def test_which_backend_draws() -> None:
+    wide = {"d_model": 64, "attention_dropout": 0.1}
+    assert choose_backend(spec(**wide), "cuda") == "sdpa"
+    assert choose_backend(spec(**wide, position="alibi", document_mask=True), "cuda") == "sdpa"
+    assert choose_backend(spec(**wide, attention_softcap=5.0), "cuda") == "explicit"
+    assert choose_backend(spec(**wide), "cpu") == "explicit"
+
+
 @every_model
 @masked
 def test_gradients_agree(name: str, document_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +324,19 @@ def test_what_decoding_takes(wanted: str) -> None:
             "cuda",
             "varlen",
             "varlen has no attention_softcap and no position alibi",
+        ),
+        (
+            {"attention_dropout": 0.1},
+            "cuda",
+            "flex",
+            "flex has no attention_dropout; write auto, which takes sdpa here",
+        ),
+        ({"attention_dropout": 0.1}, "cuda", "varlen", "varlen has no attention_dropout; write auto, which takes sdpa"),
+        (
+            {"attention_dropout": 0.1, "attention_softcap": 9.0},
+            "cuda",
+            "flex",
+            "flex has no attention_dropout; write auto, which takes explicit here",
         ),
         ({"head_dim": 264}, "cuda", "varlen", "varlen has no heads of more than 256 channels; write auto"),
     ],

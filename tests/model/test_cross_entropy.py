@@ -21,6 +21,23 @@ def case(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> tuple[Tensor
     return x.requires_grad_(), weight.requires_grad_(), targets
 
 
+@pytest.mark.parametrize("gradient", [False, True])
+def test_the_loss_of_each_target(gradient: bool) -> None:
+    x, weight, targets = case()
+    with torch.set_grad_enabled(gradient):
+        (objective, summed), (same, each) = (
+            linear_cross_entropy(x, weight, targets, chunk=4, each=each) for each in (False, True)
+        )
+    assert torch.equal(each.sum(), summed)
+    assert torch.equal(objective, same)
+    assert (each.shape, each.requires_grad) == ((N,), False)
+    kept = targets != IGNORED
+    assert torch.equal(each[~kept], torch.zeros(3, dtype=each.dtype))
+    torch.testing.assert_close(
+        each[kept], functional.cross_entropy((x @ weight.T)[kept], targets[kept], reduction="none")
+    )
+
+
 def naive(
     x: Tensor, weight: Tensor, targets: Tensor, softcap: float | None, z_loss: float, clamp: float | None
 ) -> tuple[Tensor, Tensor]:

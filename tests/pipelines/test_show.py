@@ -8,6 +8,13 @@ def test_a_step_without_a_loss_is_told_as_such() -> None:
     assert live_figures({"loss": None, "tokens_per_second": 10.0}) == "no loss, 10 tokens/s"
 
 
+def test_the_held_out_text_is_told_in_nats_and_in_bits_per_byte() -> None:
+    validated = {"loss": 3.0, "tokens_per_second": 10.0, "validation_loss": 3.25}
+    assert live_figures(validated) == "loss 3.000, held out 3.250, 10 tokens/s"
+    told = live_figures({**validated, "validation_bits_per_byte": 1.0625})
+    assert told == "loss 3.000, held out 3.250 (1.062 bits per byte), 10 tokens/s"
+
+
 def test_all_of_tracking_reaches_a_run_in_dagster() -> None:
     for tracking in (
         TrackingSpec(),

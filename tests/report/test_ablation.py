@@ -5,8 +5,9 @@ import pytest
 
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
+from llm_core.report import collect
 from llm_core.report.ablation import build, checks
-from tests.report.conftest import TRAINING, ablation_job, proxy
+from tests.report.conftest import TRAINING, ablation_job, artifact, proxy
 
 NAMES = ["baseline", "no_qk_norm", "no_document_mask"]
 
@@ -33,7 +34,7 @@ def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
     figures = {path.relative_to(job.out).as_posix() for path in job.out.glob("*/*.png")}
     assert figures == {
         "figures/ablation_loss.png", "figures/ablation_difference.png", "timing/ablation_wall_time.png",
-        "timing/ablation_tokens_per_second.png", "figures/ablation_parameters.png", "figures/learning_rates.png",
+        "timing/ablation_tokens_per_second.png", "timing/ablation_memory.png", "figures/ablation_parameters.png", "figures/learning_rates.png",
     }  # fmt: skip
     assert all((job.out / file).is_file() for file in stats["figures"].values())
 
@@ -86,3 +87,30 @@ def test_only_a_sweep(tmp_path: Path) -> None:
     stats = build(job, None, [], [1e-3, 3e-3])
     assert list(stats["figures"]) == ["learning_rates"]
     assert checks(stats, ChecksSpec())[0].passed
+
+
+def test_memory_and_how_a_variant_ran_stand_beside_time(tmp_path: Path) -> None:
+    job = ablation_job(tmp_path)
+    usual = job.inputs["variant/baseline"].manifest.stats | {"compute": {"micro_batch": 8, "compile": False}}
+    runs = {
+        "baseline": (0, usual),
+        "small": (1, usual | {"compute": {"micro_batch": 2, "compile": False}, "peak_memory_bytes": 5_000}),
+        "twin": (0, usual),
+    }
+    for name, (number, stats) in runs.items():
+        fields = {"config": job.inputs["variant/baseline"].manifest.config, "identity": f"{number:032x}"}
+        job.inputs[f"variant/{name}"] = artifact(tmp_path / name, f"proxy_runs/{name}", stats, **fields)  # type: ignore[index]
+    build(job, "baseline", list(runs), [])
+    clocks = read(job, "timing.json")["variants"]
+    assert [clock["peak_memory_bytes"] for clock in clocks.values()] == [1_234_567_890, 5_000, 1_234_567_890]
+    assert [clock["compute"] for clock in clocks.values()] == [{}, {"micro_batch": 2}, {}]
+    assert [clock["same_run_as"] for clock in clocks.values()] == [None, None, "baseline"]
+    table = collect.ablation({"ablation_report": artifact(job.out, "ablation_report", {})})
+    assert table is not None
+    rows = [(row["changes"], row["memory"]) for row in table["variants"]]
+    assert rows == [
+        (collect.NONE, "1.23 GB"),
+        ("compute.micro_batch: 2", "5.00 kB"),
+        ("the same run as baseline", "1.23 GB"),
+    ]
+    assert "peak_memory_bytes" not in (job.out / "ablation.json").read_text(), "results hold no figures of a machine"

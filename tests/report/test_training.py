@@ -176,6 +176,16 @@ def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
     assert ("d_model", "256") in collect.model(told)
 
 
+def test_held_out_text_is_told_per_token_and_per_byte(told: dict[str, Artifact]) -> None:
+    run = told["pretrained_model"]
+    stats = {**run.stats, "final_validation_bits_per_byte": 1.03125}
+    measured = artifact(run.path, "m", stats, config=run.manifest.config)
+    assert ("Validation, bits per byte, end", "1.0312") in collect.training({**told, "pretrained_model": measured})
+    assert not any("bits per byte" in name for name, _ in collect.training(told)), (
+        "of runs before there was such a figure"
+    )
+
+
 def test_what_went_on_from_the_run_stands_beside_it(
     report_job: MakeJob, told: dict[str, Artifact], tmp_path: Path
 ) -> None:

@@ -58,6 +58,12 @@ def test_why_a_step_was_skipped_is_asked_as_its_other_figures(store: Path) -> No
     line = {"step": 3, "loss": None, "skipped": True, "reason": "the loss is a spike", "memory": 1 << 33, "mfu": 0.5}
     path = store / "work" / "training_run" / RUN / "metrics.jsonl"
     path.write_text(path.read_text().rpartition("\n")[0] + "\n" + json.dumps({**line, "batch": "ab12"}) + "\n")
+    validated = {"validation_loss": 2.0, "validation_bits_per_byte": 0.75}
+    with path.open("a") as file:
+        file.write(json.dumps({"step": 4, "loss": 2.0, "skipped": False, **validated}) + "\n")
+    asked = "validation_loss, validation_bits_per_byte"
+    assert rows(store, f"SELECT {asked} FROM steps WHERE step = 4") == [(2.0, 0.75)]
+    assert rows(store, f"SELECT {asked} FROM runs") == [(2.0, 0.75)]
     columns = "step, reason, memory, mfu, batch"
     assert rows(store, f"SELECT {columns} FROM steps WHERE skipped") == [(3, line["reason"], 1 << 33, 0.5, "ab12")]
 

@@ -10,7 +10,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.patterns import PATTERNS
-from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, special_tokens
+from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, special_tokens, unknown_id
 
 TEXTS = [f"The function returns item {number} of the list, and raises an error otherwise.\n" for number in range(200)]
 SPECIAL = ("<|endoftext|>", "<|user|>")
@@ -89,6 +89,21 @@ def test_without_byte_fallback_unseen_bytes_are_unknown():
         "<|end|>",
         "<|unk|>",
     ]
+
+
+def test_the_unknown_token_has_the_name_that_is_asked_for():
+    spec = TokenizerSpec(vocab_size=300, byte_fallback=False, unknown_token="[UNK]")
+    tokenizer = train_tokenizer(["abc abd"] * 5, spec)
+    assert special_tokens(spec) == ["<|endoftext|>", "[UNK]"]
+    assert unknown_id(tokenizer) == tokenizer.token_to_id("[UNK]") == 1
+    ids = tokenizer.encode("ab\u00e9", add_special_tokens=False).ids
+    assert ids.count(1) == 2, "one for each byte"
+    assert tokenizer.encode("[UNK]", add_special_tokens=False).ids.count(1) == 5, "written out it is text, of 5 bytes"
+    assert unknown_id(train_tokenizer(["abc"], TokenizerSpec(vocab_size=300))) is None
+    with pytest.raises(ValueError, match="with byte_fallback nothing is unknown"):
+        TokenizerSpec(unknown_token="[UNK]")
+    with pytest.raises(ValueError, match="the first special token ends every document"):
+        TokenizerSpec(unknown_token="[UNK]", special_tokens=("[UNK]",), byte_fallback=False)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -1,5 +1,7 @@
+import json
 import math
 import traceback
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from llm_core.experiment.training import MixtureSpec, OptimizerSpec, SequencePha
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Losses
 from llm_core.model.files import load_model
+from llm_core.tokens.alphabet import ALPHABET
 from llm_core.tokens.loader import Loader
 from llm_core.tokens.reader import ShardReader
 from llm_core.train import loop
@@ -97,6 +100,31 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_weights(tmp_path):
     assert sum(parameter.numel() for parameter in model.parameters()) == 28_192
 
 
+def test_with_a_tokenizer_validation_is_told_in_bits_per_byte_too(tmp_path):
+    """Entries of one and two bytes, and the end of a document, which has none."""
+    vocab = dict(zip(ALPHABET, range(1, 257), strict=True))
+    vocab |= {a + b: 257 + place for place, (a, b) in enumerate(pairwise(ALPHABET[:43]))}
+    path = tmp_path / "tokenizer.json"
+    end = [{"content": "<|end|>", "id": 0}]
+    path.write_text(json.dumps({"model": {"type": "BPE", "vocab": vocab}, "added_tokens": end}))
+    lines = []
+    plain, told = (
+        trainer_spec(tmp_path, work=tmp_path / "a"),
+        trainer_spec(tmp_path, work=tmp_path / "b", tokenizer=path),
+    )
+    run(plain, log=lines.append)
+    run(told)
+    assert any("bits per byte need the specification's 'tokenizer'" in line for line in lines)
+    found = [record for record in records(told) if "validation_bits_per_byte" in record]
+    assert [record["step"] for record in found] == [5, 10]
+    assert all(
+        0 < record["validation_bits_per_byte"] < record["validation_loss"] / math.log(2) * 1.1 for record in found
+    )
+    left_out = [{k: v for k, v in record.items() if k != "validation_bits_per_byte"} for record in without_times(told)]
+    assert left_out == without_times(plain)
+    assert weights(plain) == weights(told)
+
+
 def test_the_batch_figure_is_the_loaders_order(tmp_path):
     spec = trainer_spec(tmp_path, steps=3)
     run(spec)
@@ -168,6 +196,20 @@ def test_a_stopped_run_goes_on_bitwise(share_shards, stops):
     assert run(stopped).step == 10
     assert weights(stopped) == weights(straight)
     assert without_times(stopped) == without_times(straight)
+
+
+@pytest.mark.parametrize("backend", ["explicit", "sdpa"])
+def test_attention_dropout_is_drawn_again_after_a_stop(share_shards, backend):
+    model = model_spec(attention_dropout=0.3, document_mask=True)
+    straight, stopped = (share_shards(name, model=model, attention_backend=backend) for name in ("straight", "stopped"))
+    run(straight)
+    run(stopped, StopAfter(4))
+    run(stopped)
+    assert weights(stopped) == weights(straight)
+    assert without_times(stopped) == without_times(straight)
+    plain = share_shards("plain", attention_backend=backend, model=model_spec(document_mask=True))
+    run(plain)
+    assert losses(plain) != losses(straight)
 
 
 def test_a_finished_run_that_starts_again_only_writes_its_weights(tmp_path):

@@ -37,10 +37,11 @@ EXPERTS = {"feed_forward": "moe", "moe": {"experts": 4, "top_k": 2, "d_ff": 16}}
     [
         ({}, True),
         ({"dropout": 0.1}, False),
+        ({"attention_dropout": 0.1}, False),
         (EXPERTS, False),
         ({**EXPERTS, "moe": {**EXPERTS["moe"], "balance_loss": 0.0}}, True),
     ],
-    ids=["plain", "dropout", "balanced experts", "experts"],
+    ids=["plain", "dropout", "attention dropout", "balanced experts", "experts"],
 )
 def test_out_of_memory_promises_no_more_than_holds(tmp_path, model, same):
     spec = trainer_spec(tmp_path, model=model_spec(**model), parallel="fsdp2", reshard_after_forward="never")

@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from llm_core.model.build import build_model
+from llm_core.train import recompute as module
 from llm_core.train.recompute import recompute
 from tests.train.runs import VOCABULARY, model_spec
 
@@ -25,13 +26,13 @@ class Counted(TorchDispatchMode):
         return operation(*arguments, **(options or {}))
 
 
-def backward(mode, every=None):
+def backward(mode, every=None, backend="sdpa", device="cpu", **changes):
     """Operations of the backward pass, bytes kept for it, and all gradients."""
     torch.manual_seed(0)
-    model = build_model(model_spec(n_layers=LAYERS, document_mask=True, dropout=0.1), VOCABULARY)
-    model.attention_backend = "sdpa"
+    model = build_model(model_spec(n_layers=LAYERS, document_mask=True, dropout=0.1, **changes), VOCABULARY).to(device)
+    model.attention_backend = backend
     recompute(list(model.blocks), mode, every)
-    tokens = torch.randint(VOCABULARY, (2, 32))
+    tokens = torch.randint(VOCABULARY, (2, 32)).to(device)
     kept = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def backward(mode, every=None):
 
     torch.manual_seed(1)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model(tokens, tokens, torch.arange(32).expand(2, -1) // 9).objective
+        loss = model(tokens, tokens, torch.arange(32, device=device).expand(2, -1) // 9).objective
     with Counted() as counted:
         loss.backward()
     return counted.counts, sum(kept.values()), [parameter.grad for parameter in model.parameters()]
@@ -54,6 +55,34 @@ def test_blocks_are_made_again_and_change_nothing(mode, every, again):
     assert counts["mm"] == plain["mm"] + again * PRODUCTS
     assert little < much
     assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["full", "selective"])
+@pytest.mark.parametrize("backend", ["sdpa", "explicit"])
+def test_attention_dropout_falls_where_it_fell_before(mode, backend):
+    expected, found = (backward(how, backend=backend, attention_dropout=0.2)[2] for how in ("none", mode))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_selective_keeps_no_kernel_that_draws(monkeypatch):
+    kept = []
+    make = module.create_selective_checkpoint_contexts
+    monkeypatch.setattr(module, "create_selective_checkpoint_contexts", lambda ops: kept.append(ops) or make(ops))
+    flash = torch.ops.aten._scaled_dot_product_flash_attention.default
+    backward("selective")
+    assert all(flash in ops for ops in kept)
+    kept.clear()
+    backward("selective", attention_dropout=0.2)
+    assert kept
+    assert not any(flash in ops for ops in kept)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA, whose kernels draw by themselves")
+@pytest.mark.parametrize("mode", ["full", "selective"])
+def test_attention_dropout_falls_where_it_fell_before_on_cuda(mode):
+    expected, found = (backward(how, device="cuda", attention_dropout=0.2)[2] for how in ("none", mode))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
 def test_selective_makes_neither_products_nor_attention_again():

@@ -75,6 +75,7 @@ _PLAIN = {
     **dict.fromkeys("“”„‟″«»", '"'),
     **dict.fromkeys("‐‑‒–—―−", "-"),
 }
+_CURLY = "‘’“”"
 _ELLIPSIS, _NEWLINE, _RETURN, _BLANK, _DOT = 0x2026, 10, 13, 32, 46
 
 
@@ -93,12 +94,12 @@ def _form_table() -> np.ndarray:
 
 
 @cache
-def _plain_table(plain: bool) -> np.ndarray:
+def _plain_table(plain: bool | str) -> np.ndarray:
     """uint8 [CODE_POINTS]: the ASCII character that a typographic one becomes (a dot for the ellipsis), or 0."""
     table = np.zeros(CODE_POINTS, dtype=np.uint8)
-    if plain:
-        for character, ascii_character in _PLAIN.items():
-            table[ord(character)] = ord(ascii_character)
+    for character in _CURLY if plain == "curly" else _PLAIN if plain else ():
+        table[ord(character)] = ord(_PLAIN[character])
+    if plain is True:
         table[_ELLIPSIS] = _DOT
     table.flags.writeable = False
     return table
@@ -190,10 +191,11 @@ def _simple_table(keep: int) -> np.ndarray:
     return (classes & SPACE == 0) & (forms == 0) & (keep == 0)
 
 
-def put_in_order(texts: Texts, plain_quotes: bool, keep: int, unsure_flag: int) -> tuple[Texts, np.ndarray]:
+def put_in_order(texts: Texts, plain_quotes: bool | str, keep: int, unsure_flag: int) -> tuple[Texts, np.ndarray]:
     r"""``texts`` with plain line ends, no invisible characters, no blank edges; bool [n]: may not be in Unicode's form.
 
-    Lines end in ``\n`` and not in white space, at most one blank line stands between two others. ``keep``: flags of the
+    Lines end in ``\n`` and not in white space, at most one blank line stands between two others. ``plain_quotes``: see
+    ``CleaningSpec``. ``keep``: flags of the
     characters to keep (those of ``characters``, and ``SYMBOL``), 0 for all; white space always stays. ``unsure_flag``:
     ``NFC_UNSURE``, ``NFKC_UNSURE`` or 0. Applying it twice changes nothing more.
     """

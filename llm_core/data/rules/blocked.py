@@ -119,7 +119,7 @@ def _phrases(
     path: Path,
     written: tuple[int, ...],  # noqa: ARG001 (as above)
     form: Literal["NFC", "NFKC", "none"],
-    plain_quotes: bool,
+    plain_quotes: bool | Literal["curly"],
 ) -> dict[int, np.ndarray]:
     """Number of words → hashes of the phrases of that many words, in the form that the texts have."""
     listed = normalised(pl.Series(entries(path)), CleaningSpec(unicode_form=form, plain_quotes=plain_quotes))

@@ -66,13 +66,22 @@ class HubDataset:
         with self._expecting(url):
             return str(found[0]["sha"])
 
+    def known_files(self) -> list[HubFile] | None:
+        """All files by name, as the Hub once said; None where it was never asked, or the answer is not whole."""
+        try:
+            return [HubFile(**file) for file in json.loads(self._memory.read_bytes())]
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @property
+    def _memory(self) -> Path:
+        return self._folder / "files.json"
+
     def files(self) -> list[HubFile]:
         """All files by name. What a commit holds never changes: the Hub is asked once."""
-        memory = self._folder / "files.json"
-        try:
-            return [HubFile(**file) for file in json.loads(memory.read_bytes())]
-        except (OSError, ValueError, TypeError):
-            pass  # never asked, or not whole: the Hub answers
+        known = self.known_files()
+        if known is not None:
+            return known
         url = f"{_endpoint()}/api/datasets/{self._repo}/tree/{self._revision}?recursive=true"
         pages = self._json(url)
         with self._expecting(url):
@@ -87,7 +96,7 @@ class HubDataset:
                 raise PedigreeError(
                     f"{self._named(ascii(file.path))}: a name that leads out of the dataset, or is none; don't use it"
                 )
-        write_atomically(memory, json.dumps([asdict(file) for file in files]).encode())
+        write_atomically(self._memory, json.dumps([asdict(file) for file in files]).encode())
         return files
 
     def place(self, file: HubFile) -> Path:

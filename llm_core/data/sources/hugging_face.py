@@ -14,7 +14,7 @@ from llm_core.data.sources.formats import jsonl_part, known_format, parquet_part
 from llm_core.data.sources.hub import HubDataset, HubFile
 from llm_core.data.sources.paths import files_below, readable
 from llm_core.data.sources.units import Limits, check_distinct, unit_name
-from llm_core.errors import PedigreeError
+from llm_core.errors import PedigreeError, UnknownYetError
 from llm_core.experiment.sources import HuggingFaceSource, ReadingSpec
 from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.store.digests import source_sha256, stamp
@@ -64,9 +64,17 @@ class HuggingFace:
         self._budget = Limits(source.byte_budget, source.max_documents)
 
     def externals(self) -> dict[str, str]:
-        """One digest over the names and contents of all files that match, whether the budget reaches them or not."""
-        lines = "\n".join(f"{chosen.file.digest} {chosen.file.path}" for chosen in self._files())
+        """One digest over the names and contents of all files that match, whether the budget reaches them or not.
+
+        Raises ``UnknownYetError`` where the Hub was not asked yet which files there are.
+        """
+        lines = "\n".join(f"{chosen.file.digest} {chosen.file.path}" for chosen in self._files(ask=False))
         return {f"{self._source.repo}@{self._source.revision}": xxh3_128_hexdigest(lines.encode())}
+
+    def look_up(self) -> None:
+        """Ask the Hub which files there are, unless it is known."""
+        if self._source.local_folder is None:
+            self._on_hub(ask=True)
 
     def tasks(self, documents_per_part: int) -> list[PartTask]:
         """A task for every file; with a budget, for the first alone: how many more it takes, their texts tell."""
@@ -117,12 +125,12 @@ class HuggingFace:
         config = {"reading": reading_of(source), "documents_per_part": documents_per_part}
         return PartTask(unit_name(source.name, file.path), _FORMATS[suffix], inputs, config, settings)
 
-    def _files(self) -> list[_Chosen]:
-        found = self._in_folder() if self._source.local_folder is not None else self._on_hub()
+    def _files(self, ask: bool = True) -> list[_Chosen]:
+        found = self._in_folder() if self._source.local_folder is not None else self._on_hub(ask)
         check_distinct([unit_name(self._source.name, chosen.file.path) for chosen in found])
         return sorted(found, key=lambda chosen: (xxh3_64_intdigest(chosen.file.path.encode()), chosen.file.path))
 
-    def _on_hub(self) -> list[_Chosen]:
+    def _on_hub(self, ask: bool) -> list[_Chosen]:
         source = self._source
         dataset = HubDataset(source.name, source.repo, source.revision)
         if not _COMMIT.fullmatch(source.revision):
@@ -131,7 +139,13 @@ class HuggingFace:
                 f"source {source.name!r}: revision {source.revision!r} is no commit, and may move. Now it stands for "
                 f"{now}: write revision: {now}"
             )
-        listed = {file.path: file for file in dataset.files()}
+        known = dataset.files() if ask else dataset.known_files()
+        if known is None:
+            raise UnknownYetError(
+                f"source {source.name!r}: the list of files of {source.repo}@{source.revision[:12]} comes from the Hub "
+                "when this runs: nothing was asked or fetched yet"
+            )
+        listed = {file.path: file for file in known}
         return [_Chosen(listed[path], dataset.place(listed[path])) for path in self._matching(list(listed))]
 
     def _in_folder(self) -> list[_Chosen]:

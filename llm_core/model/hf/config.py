@@ -164,6 +164,20 @@ class Derived:
         put(config, self.theirs, self.to_theirs(spec))
 
 
+def attention_dropout(theirs: str, absent: float = 0.0) -> Derived:
+    """The dropout of attention's weights; no value means ``absent``."""
+    return Derived(
+        theirs,
+        "attention_dropout",
+        lambda share, _: absent if share is None else float(share),
+        lambda spec: spec.attention_dropout,
+    )
+
+
+ATTENTION_DROPOUT = attention_dropout("attention_dropout")
+"""As nearly all families call it."""
+
+
 @dataclass(frozen=True)
 class Bias:
     """One field of ours for the switches that a family has for each kind of product."""

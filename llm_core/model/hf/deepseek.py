@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Derived, Fields, Fixed, Implied, Key, Part, UnsupportedError, said
+from llm_core.model.hf.config import (
+    ATTENTION_DROPOUT,
+    Config,
+    Derived,
+    Fields,
+    Fixed,
+    Implied,
+    Key,
+    Part,
+    UnsupportedError,
+    said,
+)
 from llm_core.model.hf.experts import experts, mixture_of, shared_experts
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.llama import OUTER, UNTIED, whole_heads
@@ -173,6 +184,7 @@ _ATTENTION = (
     Implied("norm_eps", 1e-6),
     Fixed("hidden_act", "silu"),
     Fixed("attention_bias", False),
+    ATTENTION_DROPOUT,
     Fixed("moe_layer_freq", 1),
     Rope(temperature=False),
     _Temperature(),

@@ -4,7 +4,7 @@ from typing import Any
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Derived, Fixed, Key, Windows
+from llm_core.model.hf.config import ATTENTION_DROPOUT, Config, Derived, Fixed, Key, Windows
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.llama import ALWAYS, whole_heads
 from llm_core.model.hf.rope import Rope
@@ -58,6 +58,7 @@ GEMMA2 = Family(
         Derived("hidden_size", "embedding_scale", lambda width, _: float(width) ** 0.5, lambda spec: spec.d_model),
         Fixed("hidden_activation", "gelu_pytorch_tanh"),
         Fixed("attention_bias", False),
+        ATTENTION_DROPOUT,
         Fixed("use_bidirectional_attention", None),
         Windows(default=_every_second),
         Rope(),

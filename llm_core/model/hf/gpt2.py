@@ -5,7 +5,7 @@ from typing import Any
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Derived, Fixed, Key, said
+from llm_core.model.hf.config import Config, Derived, Fixed, Key, attention_dropout, said
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.weights import Transposed, Weight, product, weight
 
@@ -39,6 +39,7 @@ GPT2 = Family(
         Key("layer_norm_epsilon", "norm_eps", absent=1e-5),
         Key("initializer_range", "init_std", absent=0.02),
         Key("tie_word_embeddings", "tie_embeddings", absent=True),
+        attention_dropout("attn_pdrop", absent=0.1),
         Derived("n_inner", "d_ff", four_times, lambda spec: said(spec, "d_ff")),
         Fixed("activation_function", "gelu_new"),
         Fixed("scale_attn_weights", True),

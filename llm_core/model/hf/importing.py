@@ -30,9 +30,9 @@ class Imported(NamedTuple):
 def import_folder(folder: Path) -> Imported:
     """The model in a folder that ``transformers`` can read: ``config.json`` and safetensors, whole or in parts.
 
-    What matters in training only (dropout, document masks) is not taken over. Raises ``PedigreeError`` for an
-    architecture or a setting that no ``ModelSpec`` has, and for tensors that are missing, left over, of another shape,
-    quantised, or not finite.
+    What matters in training only (``dropout``, document masks) is not taken over, but for ``attention_dropout``. Raises
+    ``PedigreeError`` for an architecture or a setting that no ``ModelSpec`` has, and for tensors that are missing, left
+    over, of another shape, quantised, or not finite.
     """
     family, spec, vocab_size = _described(folder / CONFIG)
     found = read_tensors(folder)

@@ -3,7 +3,7 @@ without positions)."""
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Bias, Config, Fixed, Key, Part, PerLayer, Windows
+from llm_core.model.hf.config import ATTENTION_DROPOUT, Bias, Config, Fixed, Key, Part, PerLayer, Windows
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Weight, attention, gated, weight
@@ -18,6 +18,7 @@ def shape(norm_eps: float = 1e-6) -> tuple[Part, ...]:
         Key("num_attention_heads", "n_heads"),
         Key("rms_norm_eps", "norm_eps", absent=norm_eps),
         Key("initializer_range", "init_std", absent=0.02),
+        ATTENTION_DROPOUT,
         Fixed("hidden_act", "silu"),
     )
 

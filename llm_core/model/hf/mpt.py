@@ -31,6 +31,8 @@ MPT = Family(
         Key("tie_word_embeddings", "tie_embeddings", absent=True),
         Fixed("expansion_ratio", 4),
         Derived("d_model", "d_ff", lambda width, _: 4 * int(width), lambda spec: spec.d_model),
+        # They take a whole number alone, so that only none can be written.
+        Derived("attn_config.attn_pdrop", "attention_dropout", lambda share, _: float(share or 0), lambda _: 0),
         Key("attn_config.clip_qkv", "qkv_clip", absent=None),
         Key("attn_config.softmax_scale", "attention_scale", absent=None),
         Fixed("attn_config.alibi", True),

@@ -40,6 +40,7 @@ class Attention(nn.Module):
         self.mask_key = mask_key(self.window, self.position.key if layer.position == "alibi" else None)
         self.clip = spec.qkv_clip
         self.softcap = spec.attention_softcap
+        self.dropout = spec.attention_dropout
         scale = self.head_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
         self.scale = scale * self.position.score_scale
 
@@ -61,7 +62,8 @@ class Attention(nn.Module):
             if state is not None:
                 kv = state.extend(*kv)
         assert kv is not None
-        mixed_BHTC = attend(q_BHTC, *kv, context.masks[self.mask_key], scale=self.scale, softcap=self.softcap)
+        mask, dropout = context.masks[self.mask_key], self.dropout if self.training else 0.0
+        mixed_BHTC = attend(q_BHTC, *kv, mask, scale=self.scale, softcap=self.softcap, dropout=dropout)
         return self.output(mixed_BHTC.transpose(1, 2).reshape(B, T, self.n_heads * self.head_dim)), kv
 
     def new_state(

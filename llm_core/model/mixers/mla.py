@@ -46,6 +46,7 @@ class LatentAttention(nn.Module):
         self.position = POSITIONS.load(layer.position)(layer, self.rope_dim)
         self.mask_key = mask_key(self.window, None)
         self.softcap = spec.attention_softcap
+        self.dropout = spec.attention_dropout
         scale = key_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
         self.scale = scale * self.position.score_scale
 
@@ -86,7 +87,8 @@ class LatentAttention(nn.Module):
         )
         k_BHSC = torch.cat((k_BHSN, key_B1SP.expand(-1, self.n_heads, -1, -1)), dim=-1)
         q_BHTC = torch.cat((q_BHTN, q_BHTP), dim=-1)
-        return attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap)
+        dropout = self.dropout if self.training else 0.0
+        return attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap, dropout=dropout)
 
     def _absorbed(self, q_BH1N: Tensor, q_BH1P: Tensor, both_B1SC: Tensor, mask: Mask) -> Tensor:
         """The same for one query: q · (W k) = (Wᵀ q) · k, so all heads compare with the latents themselves, and the

@@ -12,7 +12,7 @@ from llm_core.data import raw
 from llm_core.data.sources import hub
 from llm_core.data.sources.hub import HubDataset
 from llm_core.data.sources.hugging_face import HuggingFace
-from llm_core.errors import PedigreeError
+from llm_core.errors import PedigreeError, UnknownYetError
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.sources import HuggingFaceSource, RawSpec
 from tests.data.sources.hub_server import COMMIT, REPO, HubServer, send
@@ -82,6 +82,10 @@ def test_files_of_a_commit(server, monkeypatch):
 
 def test_a_plan_fetches_nothing(server):
     source = RawSpec(sources=(spec(),))
+    with pytest.raises(UnknownYetError, match="comes from the Hub when this runs"):
+        raw.externals(source)
+    assert not server.asked
+    raw.look_up(source)
     raw.externals(source)
     raw.parts({}, source)
     assert set(server.asked) == {TREE}
@@ -139,7 +143,7 @@ def test_a_server_that_does_not_continue_sends_all(server):
 
 @pytest.mark.parametrize("name", ["data/a.parquet", "data/b.jsonl"])
 def test_other_content_than_listed_is_thrown_away(server, name):
-    HuggingFace(spec()).externals()
+    HuggingFace(spec()).look_up()
     content = server.files[name]
     server.files[name] = content[:-1] + b"?"
     with pytest.raises(PedigreeError, match="is not what the Hub lists"):

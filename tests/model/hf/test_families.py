@@ -68,6 +68,23 @@ def test_training_alone_does_not_matter() -> None:
     assert facts(spec) == facts(shapes.spec())
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "smollm3", "gemma2", "mixtral"])
+def test_dropout_of_attention_is_taken_over_and_written(family: str) -> None:
+    assert read(family).attention_dropout == 0.0
+    assert read(family, attention_dropout=None).attention_dropout == 0.0
+    spec = read(family, attention_dropout=0.1)
+    assert spec.attention_dropout == 0.1
+    assert family_named(family).write(spec)["attention_dropout"] == 0.1
+
+
+def test_gpt2_has_dropout_of_attention_by_default() -> None:
+    shape = {"n_embd": 32, "n_head": 4, "n_layer": 2}
+    gpt2 = family_named("gpt2")
+    assert gpt2.read(shape).attention_dropout == 0.1
+    assert gpt2.read({**shape, "attn_pdrop": 0.0}).attention_dropout == 0.0
+    assert gpt2.write(gpt2.read(shape))["attn_pdrop"] == 0.1
+
+
 def test_modules_for_further_tokens_are_no_part_of_any_family() -> None:
     assert "multi_token" in why_none(shapes.spec(multi_token={"depth": 1}))
 
