@@ -14,7 +14,8 @@ from rich.console import Console
 from llm_core.errors import PedigreeError
 from llm_core.store.home import pedigree_home
 from pipelines import show
-from pipelines.session import open_session
+from pipelines.requirements import check_requirements
+from pipelines.session import Session, open_session
 
 WIDTH = 160
 """Columns of what goes to a file or a pipe."""
@@ -54,11 +55,16 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 @command
 def plan(experiment: ExperimentName = "tiny", as_json: AsJson = False) -> None:
     """What would run, and why, and how long it took last; nothing is run."""
-    items = open_session(experiment).planner().plan()
+    session = open_session(experiment)
+    items = session.planner().plan()
     if as_json:
         print(json.dumps([show.plan_record(item) for item in items], indent=1))
     else:
         console.print(show.plan_table(items))
+    try:
+        check_requirements(session.experiment, session.graph, items)
+    except PedigreeError as error:
+        print(f"note: {error}", file=sys.stderr)
 
 
 @command
@@ -76,6 +82,22 @@ def run(
         raise PedigreeError(f"{session.experiment.name} has no stage {unknown[0]!r}; known: {known}")
     show.run(console, session, set(select) if select else None)
     _refresh_views(session.store.root)
+
+
+@command
+def launch(
+    experiment: ExperimentName = "tiny",
+    select: Annotated[str, typer.Option(help="A selection of assets, as Dagster writes them.")] = "*",
+) -> None:
+    """Show the plan, and make it in a Dagster run (`dg launch` in this process); then say where the reports are."""
+    from pipelines import launching
+
+    session = open_session(experiment)
+    console.print(show.plan_table(session.planner().plan()))
+    launching.launch(experiment, select)
+    if select == "*":
+        print("\nThe reports:")
+        _print_reports(session)
 
 
 @command
@@ -247,7 +269,10 @@ def verify(experiment: ExperimentName = "tiny") -> None:
 @command
 def report(experiment: ExperimentName = "tiny") -> None:
     """Say where the data report and the training report are."""
-    session = open_session(experiment)
+    _print_reports(open_session(experiment))
+
+
+def _print_reports(session: Session) -> None:
     items = {item.stage: item for item in session.planner().plan(set(PAGES))}
     found = [(items[stage].artifact, page) for stage, page in PAGES.items()]
     made = [artifact.path / page for artifact, page in found if artifact is not None]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.compiling import telling
 from llm_core.graph.gate import evaluate
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import PlanItem, Planner
@@ -95,8 +96,9 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     started = datetime.now(UTC)
     clock = time.monotonic()
     job = Job(stage.name, identity, by_role, work, out, runtime, parts=store.parts(stage.kind), code=planner.part_code)
-    with disk_errors(work):
-        stats: dict[str, Any] = load_object(stage.build)(job, **stage.config)
+    build = load_object(stage.build)
+    with disk_errors(work), telling(runtime.status):
+        stats: dict[str, Any] = build(job, **stage.config)
     stats = {**json.loads(json.dumps(stats)), **{f"parts_{name}": count for name, count in job.part_counts.items()}}
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")

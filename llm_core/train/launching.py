@@ -20,6 +20,8 @@ from llm_core.train.threads import threads_per_rank
 RUNTIME_ONLY = True
 
 LOG = "trainer.log"
+_READY = b" rank(s) on "
+"""In the line that the training loop writes when everything is loaded."""
 _ORPHAN_PATIENCE = 30.0
 """Seconds that the trainer of a dead attempt gets for its step and its checkpoint."""
 _STOP_SECONDS = 100
@@ -72,8 +74,17 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: i
 
     follower = MetricsFollower(spec.work / METRICS)
 
+    log = spec.work / LOG
+    before = log.stat().st_size if log.exists() else 0
+    first = "compiling the model, which takes the first step" if spec.compile else "the first step"
+    begun = False
+
     def tick() -> None:
+        nonlocal begun
         records = follower.new()
+        if not begun:
+            runtime.status(first if _is_ready(log, before) else "starting the trainer")
+        begun = begun or bool(records)
         if records:
             newest = {name: value for record in records for name, value in record.items()}
             runtime.observe(newest)
@@ -85,7 +96,7 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: i
     try:
         run_group(
             [*torchrun, "-m", runtime.trainer_module, str(path)],
-            log=spec.work / LOG,
+            log=log,
             environment={
                 # torchrun would say one thread each, and complain.
                 **({"OMP_NUM_THREADS": str(threads_per_rank(ranks))} if ranks > 1 else {}),
@@ -104,5 +115,15 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, lock: i
         )
     except PedigreeError as error:
         if failure.exists():
-            raise PedigreeError(f"{failure.read_text(encoding='utf-8')} (log: {spec.work / LOG})") from error
+            raise PedigreeError(f"{failure.read_text(encoding='utf-8')} (log: {log})") from error
         raise
+
+
+def _is_ready(log: Path, before: int) -> bool:
+    """Whether the trainer has written, after so many bytes of ``log``, the line with which its steps begin."""
+    try:
+        with log.open("rb") as file:
+            file.seek(before)
+            return _READY in file.read()
+    except FileNotFoundError:
+        return False
