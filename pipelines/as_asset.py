@@ -20,7 +20,7 @@ from llm_core.graph.code_digest import digest_of
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
-from llm_core.graph.plan import Planner, PlanItem
+from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
 from pipelines.planner import open_planner

@@ -134,7 +134,7 @@ def _last(item: PlanItem) -> float | None:
 class Lines:
     """Tells in lines what a stage does: where output goes to a file, a pipe, or Dagster's log.
 
-    A line comes when the stage does something else, when a training run has its first figures, and every
+    A line comes when the stage does something for the first time, when a training run has its first figures, and every
     ``seconds``. Use as a context manager around the stage.
     """
 
@@ -144,7 +144,7 @@ class Lines:
         self._seconds = seconds
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._what = ""
+        self._said: set[str] = set()
         self._trains = False
         self._thread = threading.Thread(target=self._repeat, daemon=True)
 
@@ -160,8 +160,8 @@ class Lines:
         """As ``Runtime.status``."""
         with self._lock:
             self._progress.status(what)
-            if what != self._what:
-                self._what = what
+            if what and what not in self._said:
+                self._said.add(what)
                 self._say(f"{self._progress.stage}: {what}")
 
     def count(self, done: float, total: float, unit: str) -> None:

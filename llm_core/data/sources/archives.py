@@ -10,8 +10,8 @@ from llm_core.data.sources.html import page_record
 from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.streams import open_stream, read_up_to
 from llm_core.errors import PedigreeError
-from llm_core.extras import missing
 from llm_core.experiment.sources import ReadingSpec
+from llm_core.extras import missing
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""", re.IGNORECASE)
 _PAGES = ("text/html", "application/xhtml+xml")

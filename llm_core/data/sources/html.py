@@ -8,8 +8,8 @@ from pathlib import Path
 from llm_core.data.records import BadRecord, Document, checked, excerpt
 from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.streams import open_stream, read_up_to
-from llm_core.extras import missing
 from llm_core.experiment.sources import ReadingSpec
+from llm_core.extras import missing
 
 NO_TEXT = "no main text"
 
