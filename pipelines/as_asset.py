@@ -26,6 +26,7 @@ from llm_core.store.store import Store
 from pipelines.planner import open_planner
 from pipelines.progress import Lines, RunProgress, duration
 from pipelines.resources import ComputeResource, StoreResource, TrackingResource
+from pipelines.told import forget
 
 OBSERVED = ("step", "loss", "validation_loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory")
 OBSERVE_SECONDS = 5.0
@@ -116,6 +117,7 @@ def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store) -> _Go
         progress = RunProgress(items)
         hits = sum(item.verdict == "hit" for item in items)
         context.log.info(f"{len(items)} stages: {hits} hits, {len(items) - hits} to make; {progress.left()}")
+        forget(graph, store)
         _GOING.clear()
         _GOING[question] = _Going(planner, progress)
     return _GOING[question]

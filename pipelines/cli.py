@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.plan import PlanItem
 from llm_core.store.home import pedigree_home
 from pipelines import show
 from pipelines.requirements import check_requirements
@@ -89,15 +90,27 @@ def launch(
     experiment: ExperimentName = "tiny",
     select: Annotated[str, typer.Option(help="A selection of assets, as Dagster writes them.")] = "*",
 ) -> None:
-    """Show the plan, and make it in a Dagster run (`dg launch` in this process); then say where the reports are."""
-    from pipelines import launching
+    """Show the plan, and make it in a Dagster run (`dg launch` in this process); then say where the reports are.
+
+    When all is there, and Dagster knows it from the last such run, there is no new one.
+    """
+    from pipelines import told
 
     session = open_session(experiment)
-    console.print(show.plan_table(session.planner().plan()))
-    launching.launch(experiment, select)
+    items = session.planner().plan()
+    console.print(show.plan_table(items))
+    if select == "*" and told.knows_all(session.graph, session.store, items):
+        print("Everything is there, and Dagster knows it: there is nothing to run.")
+    else:
+        from pipelines import launching
+
+        sys.stdout.flush()
+        launching.launch(experiment, select)
+        items = session.planner().plan()
     if select == "*":
+        told.remember(session.graph, session.store, items)
         print("\nThe reports:")
-        _print_reports(session)
+        _print_reports(session, items)
 
 
 @command
@@ -269,11 +282,12 @@ def verify(experiment: ExperimentName = "tiny") -> None:
 @command
 def report(experiment: ExperimentName = "tiny") -> None:
     """Say where the data report and the training report are."""
-    _print_reports(open_session(experiment))
+    session = open_session(experiment)
+    _print_reports(session, session.planner().plan(set(PAGES)))
 
 
-def _print_reports(session: Session) -> None:
-    items = {item.stage: item for item in session.planner().plan(set(PAGES))}
+def _print_reports(session: Session, planned: Iterable[PlanItem]) -> None:
+    items = {item.stage: item for item in planned}
     found = [(items[stage].artifact, page) for stage, page in PAGES.items()]
     made = [artifact.path / page for artifact, page in found if artifact is not None]
     if not made:

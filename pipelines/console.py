@@ -43,6 +43,7 @@ def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
     """The logger ``console`` of all runs; a run that starts from a command uses it by ``console.yaml``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ConsoleFormatter())
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or "[pipes] " not in record.getMessage())
     logger = logging.getLoggerClass()("pedigree", level=logging.INFO)
     logger.addHandler(handler)
     return logger

@@ -106,7 +106,7 @@ class RunProgress:
             else:
                 known += seconds
         if not unknown:
-            return f"about {duration(known)} left in all"
+            return f"about {duration(known)} left in all" if self._waiting else "that was all"
         stages = f"{unknown} stage{'s' * (unknown > 1)} of unknown length"
         return f"more than {duration(known)} left in all, and {stages}" if known else f"time left unknown: {stages}"
 

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Iterator
 
 import dagster as dg
 import pytest
@@ -37,8 +36,8 @@ class Kept(logging.Handler):
 
 
 @pytest.fixture
-def kept() -> Iterator[Kept]:
-    yield Kept()
+def kept() -> Kept:
+    return Kept()
 
 
 def printed(asset: dg.AssetsDefinition, kept: Kept) -> list[str]:
