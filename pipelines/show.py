@@ -97,7 +97,7 @@ def _watching(console: Console, progress: RunProgress) -> Iterator[dict[str, Any
         with Lines(progress, lambda line: say(f"  {line}")) as lines:
             yield {"status": lines.status, "progress": lines.count, "observe": lines.observe}
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _Telling(progress))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), _Telling(progress))
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(escape(progress.heading), total=None)
 
