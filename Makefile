@@ -7,50 +7,58 @@ SELECT ?= *
 PEDIGREE_HOME ?= $(CURDIR)/.pedigree
 export PEDIGREE_HOME
 export DAGSTER_HOME = $(abspath $(PEDIGREE_HOME))/dagster
-export PYTHONWARNINGS ?= ignore::DeprecationWarning,ignore::UserWarning:dagster
+export PYTHONWARNINGS ?= ignore::DeprecationWarning
 
 # make splits names at spaces, wherever they come from.
 ifneq ($(words $(CURDIR) $(PEDIGREE_HOME)),2)
 $(error The path of this checkout or PEDIGREE_HOME holds a space, which make can't handle; move it)
 endif
 
-# An experiment of this folder has a code location of its own; any other name or file goes through pipelines.custom.
-ifneq ($(wildcard pipelines/$(EXPERIMENT).py),)
-LOCATION := pipelines.$(EXPERIMENT)
-else
-LOCATION := pipelines.custom
-export PEDIGREE_EXPERIMENT := $(if $(filter %.yaml %.yml,$(EXPERIMENT)),$(abspath $(EXPERIMENT)),$(EXPERIMENT))
-endif
-
 .PHONY: run test ui lint install
 
+# The plan, `dg launch`, and where the reports are, all in one process.
 run: install
-	$(VENV)/bin/pedigree plan $(EXPERIMENT)
-	$(VENV)/bin/dagster asset materialize -m $(LOCATION) --select '$(SELECT)'
-ifeq ($(SELECT),*)
-	@echo; echo "The reports:"; $(VENV)/bin/pedigree report $(EXPERIMENT)
-endif
+	$(VENV)/bin/pedigree launch $(EXPERIMENT) --select '$(SELECT)'
 
 # Processes share the cores; a file stays in one of them. Threads that spin while they wait would cost the others theirs.
 test: install
 	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 ui: install
-	$(VENV)/bin/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	$(VENV)/bin/dg dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 lint: install
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/dagster definitions validate -w workspace.yaml
+	# `dg check defs` knows no workspace.yaml; this prints that it is superseded, as a FutureWarning.
+	PYTHONWARNINGS=ignore::FutureWarning $(VENV)/bin/dagster definitions validate -w workspace.yaml
 
 install: $(VENV)/installed $(DAGSTER_HOME)/dagster.yaml
 
+# `made_by_make` marks an environment that make began, `installed` one that is whole. What an interrupted or failed
+# installation of make left is made anew; any other folder of that name is somebody's own, and make removes nothing of it.
 $(VENV)/installed: pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@if test -e $(VENV)/made_by_make && ! test -e $@; then \
+	  echo "$(VENV): an installation was interrupted here; making it anew"; rm -rf $(VENV); \
+	fi
+	@if test -e $(VENV) && ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then \
+	  echo "$(VENV) is no environment with pip, and not made by make: remove it, or name another (make VENV=...)" >&2; \
+	  exit 1; \
+	fi
+	@if test -e $(VENV); then python=$(VENV)/bin/python; else python=$(PYTHON); fi; \
+	set -- $$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null \
+	  | sed -n 's/^[^0-9]*\([0-9][0-9]*\)\.\([0-9][0-9]*\).*/\1 \2/p'); \
+	if test $$# -ne 2; then \
+	  echo "$$python does not run; name a Python of 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; \
+	elif test $$1 -lt 3 || { test $$1 -eq 3 && test $$2 -lt 11; }; then \
+	  echo "Pedigree needs Python 3.11 or newer, and $$python is $$1.$$2; name another: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; \
+	fi
+	test -e $(VENV) || { mkdir -p $(VENV) && touch $(VENV)/made_by_make && $(PYTHON) -m venv $(VENV); }
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-$(DAGSTER_HOME)/dagster.yaml: pipelines/dagster.yaml
+$(DAGSTER_HOME)/dagster.yaml: pipelines/dagster.yaml | $(VENV)/installed
 	mkdir -p $(DAGSTER_HOME)
 	cp $< $@

@@ -2,7 +2,7 @@
 
     python benchmarks/data.py [--text FOLDER] [--only cleaning|minhash]
 
-needs ``pip install 'pedigree-llm[bench]'``. ``--text``: a folder of ``.jsonl.zst`` files with a field ``text`` (by
+needs the extra ``bench``. ``--text``: a folder of ``.jsonl.zst`` files with a field ``text`` (by
 default ``../shared/data/text`` if it is there); a made corpus comes on top. Every figure is the median of five runs, in
 seconds of processor time. datatrove is too slow for all documents: it runs on a sample of them, and so does ours beside
 it; the verdicts are compared on all.

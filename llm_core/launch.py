@@ -14,9 +14,10 @@ Three things keep processes from outliving their launcher:
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,15 +62,16 @@ def run_group(
         raise PedigreeError(f"{log}: can't be written: {error.strerror}; make its folder writable") from None
     with output:
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=tuple(keep_open),
-                env={**os.environ, **(environment or {}), LIFELINE: "stdin", MARK: mark},
-            )
+            with _term_not_ignored():
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=tuple(keep_open),
+                    env={**os.environ, **(environment or {}), LIFELINE: "stdin", MARK: mark},
+                )
         except OSError as error:
             raise PedigreeError(f"{command[0]}: can't be started: {error.strerror}") from None
     try:
@@ -86,6 +88,23 @@ def run_group(
         tick()
     if process.returncode:
         raise PedigreeError(f"{_name(command)} {_outcome(process.returncode)}; {_tail(log)}")
+
+
+@contextmanager
+def _term_not_ignored() -> Iterator[None]:
+    """A command that is started meanwhile does not inherit that TERM is ignored: TERM is how we ask it to stop.
+
+    Signals can be set from the main thread only; elsewhere, a command that ignores TERM is killed when its time is up.
+    """
+    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _exited(process: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -7,7 +7,9 @@ again, marked ``cache: hit``, and what follows finds its own hit.
 import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,18 +20,21 @@ from llm_core.graph.code_digest import digest_of
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
-from llm_core.graph.plan import Planner
+from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.ready import check_ready
 from llm_core.graph.stage import Stage
+from llm_core.store.store import Store
 from pipelines.planner import open_planner
+from pipelines.progress import Lines, RunProgress, duration
 from pipelines.resources import ComputeResource, StoreResource, TrackingResource
+from pipelines.told import forget
 
 OBSERVED = (
     *("step", "loss", "validation_loss", "validation_bits_per_byte", "lr", "grad_norm"),
     *("tokens", "tokens_per_second", "mfu", "memory"),
 )
 OBSERVE_SECONDS = 5.0
-LOG_SECONDS = 10.0
+REASONS_SHOWN = 3
 LARGEST_FIGURE = 100_000
 """Bytes. Figures in metadata live in Dagster's event log, which is no place for large ones."""
 
@@ -57,21 +62,37 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
     def run(
         context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource, tracking: TrackingResource
     ) -> dg.MaterializeResult:  # bare: Dagster does not know the generic form when checks are outputs too
-        with _pipes(context, stage) as launched:
-            try:
+        try:
+            going = _going(context, graph, store.open())
+            heading = going.progress.begin(stage.name)
+            item = going.planner.plan({stage.name})[-1]
+            if item.verdict == "run":
+                context.log.info(f"{heading}: to be made ({'; '.join(item.reasons[:REASONS_SHOWN])})")
+            observed = _observer(context, key)
+            with (
+                _pipes(context, stage, item) as launched,
+                Lines(going.progress, lambda line: context.log.info(f"  {line}")) as lines,
+            ):
+
+                def observe(figures: Mapping[str, float]) -> None:
+                    lines.observe(figures)
+                    observed(figures)
+
                 runtime = Runtime(
                     compute=compute.spec(),
                     tracking=tracking.spec(),
-                    progress=_progress_log(context),
-                    observe=_observer(context, key),
-                    log=context.log.info,
+                    progress=lines.count,
+                    status=lines.status,
+                    observe=observe,
+                    log=lambda line: context.log.info(f"  {line}"),
                     **launched,
                 )
-                check_ready(open_planner(graph, store.open()), _selected(context, graph), runtime)
-                outcome = materialize(open_planner(graph, store.open()), stage.name, runtime)
-            except (PedigreeError, ValidationError) as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from error
-        _tell(context, outcome)
+                check_ready(going.planner, _selected(context, graph), runtime)
+                outcome = materialize(going.planner, stage.name, runtime)
+        except (PedigreeError, ValidationError) as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+        going.progress.end()
+        _tell(context, outcome, heading, going.progress)
         return _result(stage, outcome)
 
     return run
@@ -83,12 +104,41 @@ def _selected(context: dg.AssetExecutionContext, graph: Graph) -> set[str]:
     return {stage.name for stage in graph if asset_key(graph.experiment, stage.name) in keys}
 
 
+@dataclass(frozen=True)
+class _Going:
+    """What the steps of one Dagster run share, which are executed one after the other in one process."""
+
+    planner: Planner
+    progress: RunProgress
+
+
+_GOING: dict[tuple[str, Path], _Going] = {}
+"""The run that goes on in this process, by run and store."""
+
+
+def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store) -> _Going:
+    question = (context.run_id, store.root)
+    if question not in _GOING:
+        steps = context.run.step_keys_to_execute
+        names = {stage.name for stage in graph}
+        if steps is not None:
+            names = {name for name in names if "__".join(asset_key(graph.experiment, name).path) in steps}
+        planner = open_planner(graph, store)
+        items = [item for item in planner.plan(names) if item.stage in names]
+        progress = RunProgress(items)
+        hits = sum(item.verdict == "hit" for item in items)
+        context.log.info(f"{len(items)} stages: {hits} hits, {len(items) - hits} to make; {progress.left()}")
+        forget(graph, store)
+        _GOING.clear()
+        _GOING[question] = _Going(planner, progress)
+    return _GOING[question]
+
+
 @contextmanager
-def _pipes(context: dg.AssetExecutionContext, stage: Stage) -> Iterator[dict[str, Any]]:
-    """For a stage that trains: a Pipes session, over which rank 0 of the trainer logs into this run."""
-    if not stage.trains:
-        with nullcontext():
-            yield {}
+def _pipes(context: dg.AssetExecutionContext, stage: Stage, item: PlanItem) -> Iterator[dict[str, Any]]:
+    """For a stage that is to train: a Pipes session, over which rank 0 of the trainer logs into this run."""
+    if not stage.trains or item.verdict == "hit":
+        yield {}
         return
     with dg.open_pipes_session(
         context=context,
@@ -112,24 +162,13 @@ def _observer(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[
     return observe
 
 
-def _progress_log(context: dg.AssetExecutionContext) -> Callable[[float, float, str], None]:
-    last = time.monotonic()
-
-    def progress(done: float, total: float, unit: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LOG_SECONDS:
-            last = time.monotonic()
-            context.log.info(f"{done:,.0f} of {total:,.0f} {unit}")
-
-    return progress
-
-
-def _tell(context: dg.AssetExecutionContext, outcome: Outcome) -> None:
-    took = f" in {outcome.artifact.manifest.seconds:.1f} s" if outcome.cache == "made" else ""
-    context.log.info(f"{outcome.cache}{took}: {outcome.artifact.path}")
+def _tell(context: dg.AssetExecutionContext, outcome: Outcome, heading: str, progress: RunProgress) -> None:
+    made = outcome.cache == "made"
+    took = f" in {duration(outcome.artifact.manifest.seconds)}; {progress.left()}" if made else ""
+    context.log.info(f"{heading}: {outcome.cache}{took}")
     for check in outcome.checks:
         if not check.passed:
-            context.log.warning(f"check {check.name} failed: {check.message}")
+            context.log.warning(f"{heading}: check {check.name} failed: {check.message}")
 
 
 def _result(stage: Stage, outcome: Outcome) -> dg.MaterializeResult[Any]:

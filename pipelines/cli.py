@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.plan import PlanItem
 from llm_core.store.home import pedigree_home
 from pipelines import machine, show
-from pipelines.session import open_session
+from pipelines.requirements import check_requirements
+from pipelines.session import Session, open_session
 
 WIDTH = 160
 """Columns of what goes to a file or a pipe."""
@@ -76,6 +78,10 @@ def plan(
         console.print(show.plan_table(items))
         for line in notes:
             console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
+    try:
+        check_requirements(session.experiment, session.graph, items)
+    except PedigreeError as error:
+        print(f"note: {error}", file=sys.stderr)
 
 
 @command
@@ -93,6 +99,34 @@ def run(
         raise PedigreeError(f"{session.experiment.name} has no stage {unknown[0]!r}; known: {known}")
     show.run(console, session, set(select) if select else None)
     _refresh_views(session.store.root)
+
+
+@command
+def launch(
+    experiment: ExperimentName = "tiny",
+    select: Annotated[str, typer.Option(help="A selection of assets, as Dagster writes them.")] = "*",
+) -> None:
+    """Show the plan, and make it in a Dagster run (`dg launch` in this process); then say where the reports are.
+
+    When all is there, and Dagster knows it from the last such run, there is no new one.
+    """
+    from pipelines import told
+
+    session = open_session(experiment)
+    items = session.planner().plan()
+    console.print(show.plan_table(items))
+    if select == "*" and told.knows_all(session.graph, session.store, items):
+        print("Everything is there, and Dagster knows it: there is nothing to run.")
+    else:
+        from pipelines import launching
+
+        sys.stdout.flush()
+        launching.launch(experiment, select)
+        items = session.planner().plan()
+    if select == "*":
+        told.remember(session.graph, session.store, items)
+        print("\nThe reports:")
+        _print_reports(session, items)
 
 
 @command
@@ -272,7 +306,11 @@ def verify(experiment: ExperimentName = "tiny") -> None:
 def report(experiment: ExperimentName = "tiny") -> None:
     """Say where the data report and the training report are."""
     session = open_session(experiment)
-    items = {item.stage: item for item in session.planner().plan(set(PAGES))}
+    _print_reports(session, session.planner().plan(set(PAGES)))
+
+
+def _print_reports(session: Session, planned: Iterable[PlanItem]) -> None:
+    items = {item.stage: item for item in planned}
     found = [(items[stage].artifact, page) for stage, page in PAGES.items()]
     made = [artifact.path / page for artifact, page in found if artifact is not None]
     if not made:

@@ -1,11 +1,18 @@
 """Definitions of one experiment: its assets, resources, jobs, schedules and sensor."""
 
+import warnings
+
 import dagster as dg
 
 from pipelines.as_asset import as_asset
 from pipelines.automation import jobs, schedules, source_sensor
+from pipelines.console import console_logger
 from pipelines.resources import ComputeResource, StoreResource, TrackingResource
 from pipelines.session import open_session
+
+# What Dagster calls beta or preview in its own code is nothing that a user could change.
+for _category in (dg.BetaWarning, dg.PreviewWarning):
+    warnings.filterwarnings("ignore", category=_category, module=r"dagster\.")
 
 
 def definitions(name: str) -> dg.Definitions:
@@ -22,6 +29,7 @@ def definitions(name: str) -> dg.Definitions:
         jobs=jobs(graph),
         schedules=schedules(graph),
         sensors=[source_sensor(graph)],
+        loggers={"console": console_logger},
         # One step at a time in one process: a stage uses all cores, or all accelerators, by itself.
         executor=dg.in_process_executor,
     )

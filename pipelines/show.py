@@ -7,16 +7,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
@@ -24,11 +26,12 @@ from llm_core.graph.plan import PlanItem
 from llm_core.graph.ready import check_ready
 from llm_core.train.preflight import Preflight
 from pipelines.machine import before_run
+from pipelines.progress import Lines, RunProgress, duration
+from pipelines.requirements import check_requirements
 from pipelines.session import Session
 
 COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
 REASONS_SHOWN = 6
-VALIDATED = ("validation_loss", "validation_bits_per_byte")
 
 
 def plan_record(item: PlanItem) -> dict[str, Any]:
@@ -67,63 +70,70 @@ def plan_table(items: list[PlanItem]) -> Table:
 
 
 def run(console: Console, session: Session, only: set[str] | None) -> None:
-    """Materialize the plan's stages in order, with a bar for the one at work."""
-    items = session.planner().plan(only)
+    """Materialize the plan's stages in order: with a bar for the one at work, or with lines where there is no terminal.
+
+    One planner serves the whole run, which so sees the sources of one moment.
+    """
+    planner = session.planner()
+    items = planner.plan(only)
+    check_requirements(session.experiment, session.graph, items)
     for line in before_run(session, items):
         console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
-    names = [item.stage for item in items]
     here = Runtime(compute=session.experiment.compute, tracking=session.experiment.tracking)
-    check_ready(session.planner(), names, here)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[figures]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        for name in names:
-            task = bars.add_task(name, total=None, unit="", figures="")
-
-            def progress(done: float, total: float, unit: str, task: Any = task) -> None:
-                bars.update(task, completed=int(done), total=int(total), unit=unit)
-
-            validated: dict[str, float] = {}
-
-            def observe(
-                figures: Mapping[str, float], task: Any = task, validated: dict[str, float] = validated
-            ) -> None:
-                validated.update({name: figures[name] for name in VALIDATED if figures.get(name) is not None})
-                bars.update(task, figures=live_figures({**validated, **figures}))
-
+    check_ready(planner, [item.stage for item in items], here)
+    progress = RunProgress(items)
+    for item in items:
+        heading = progress.begin(item.stage)
+        with _watching(console, progress) as watched:
             runtime = Runtime(
                 compute=session.experiment.compute,
                 tracking=session.experiment.tracking,
-                progress=progress,
-                observe=observe,
                 log=lambda line: console.print(line, markup=False),
+                **watched,
             )
-            outcome = materialize(session.planner(), name, runtime)
-            bars.remove_task(task)
-            took = "" if outcome.cache == "hit" else f" in {duration(outcome.artifact.manifest.seconds)}"
-            console.print(f"[{'green' if outcome.cache == 'hit' else 'yellow'}]{outcome.cache:>4}[/] {name}{took}")
-            for check in outcome.checks:
-                if not check.passed:
-                    mark = "[red]gate[/]" if check.name in session.graph[name].gates else "[yellow]note[/]"
-                    console.print(f"     {mark} {check.name}: {escape(check.message)}")
+            outcome = materialize(planner, item.stage, runtime)
+        progress.end()
+        hit = outcome.cache == "hit"
+        took = "" if hit else f" in {duration(outcome.artifact.manifest.seconds)}; {progress.left()}"
+        console.print(f"{escape(heading)}: [{'green' if hit else 'yellow'}]{outcome.cache}[/]{took}")
+        for check in outcome.checks:
+            if not check.passed:
+                mark = "[red]gate[/]" if check.name in session.graph[item.stage].gates else "[yellow]note[/]"
+                console.print(f"     {mark} {check.name}: {escape(check.message)}")
 
 
-def live_figures(figures: Mapping[str, float | None]) -> str:
-    """What stands beside the bar of a training run; a skipped step may have no loss. Of held-out text, the last that
-    was measured."""
-    loss, speed = figures.get("loss"), figures.get("tokens_per_second") or 0.0
-    nats, bits = (figures.get(name) for name in VALIDATED)
-    heldout = (
-        "" if nats is None else f", held out {nats:.3f}" + ("" if bits is None else f" ({bits:.3f} bits per byte)")
-    )
-    return f"{'no loss' if loss is None else f'loss {loss:.3f}'}{heldout}, {speed:,.0f} tokens/s"
+@contextmanager
+def _watching(console: Console, progress: RunProgress) -> Iterator[dict[str, Any]]:
+    """What a ``Runtime`` tells of a stage at work, by name of its field."""
+    if not console.is_terminal:
+        say = partial(console.print, markup=False)
+        with Lines(progress, lambda line: say(f"  {line}")) as lines:
+            yield {"status": lines.status, "progress": lines.count, "observe": lines.observe}
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), _Telling(progress))
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(escape(progress.heading), total=None)
+
+        def count(done: float, total: float, unit: str) -> None:
+            progress.count(done, total, unit)
+            bars.update(task, completed=done, total=total)
+
+        def status(what: str) -> None:
+            progress.status(what)
+            bars.update(task, completed=0, total=None)
+
+        yield {"status": status, "progress": count, "observe": progress.observe}
+
+
+class _Telling(ProgressColumn):
+    """Beside the bar: what the stage does, for how long, and what is left; as of now, whenever it is drawn."""
+
+    def __init__(self, progress: RunProgress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, _: Task) -> Text:
+        return Text(self._progress.line())
 
 
 def preflight_record(report: Preflight) -> dict[str, Any]:
@@ -238,13 +248,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     return value
-
-
-def duration(seconds: float) -> str:
-    """3.2 s, 4 min 10 s, 5 h 02 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

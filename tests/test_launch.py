@@ -157,3 +157,13 @@ def test_the_lifeline_ends_when_the_launcher_is_killed(tmp_path):
     process.wait()
     wait_for(lambda: (tmp_path / "eof").exists())
     wait_for(lambda: not alive(worker_pid))
+
+
+def test_a_launcher_that_ignores_term_starts_a_command_that_does_not(tmp_path):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        run_group(script("import signal; print(signal.getsignal(signal.SIGTERM).name)"), log=tmp_path / "log")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "SIG_DFL" in (tmp_path / "log").read_text()

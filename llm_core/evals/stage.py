@@ -223,6 +223,7 @@ def _run(
             job.runtime.progress(done, total, "rows")
 
     command = [sys.executable, "-m", "llm_core.evals.run", str(spec_file)]
+    job.runtime.status("starting the evaluation")
     run_group(command, log=job.work / "lm_eval.log", environment=job.runtime.environment, tick=tick)
     scores: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in Path(spec.scores).read_bytes().splitlines():

@@ -106,6 +106,7 @@ class ComputeSpec(SpreadSpec):
             below = fields.get(name)
             fields[name] = {**below, **value} if isinstance(below, dict) and isinstance(value, Mapping) else value
         return type(self).model_validate_json(json.dumps(fields))
+
     @model_validator(mode="after")
     def _one_machine(self) -> Self:
         if self.device is None and self.devices is not None:

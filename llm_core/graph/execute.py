@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.compiling import telling
 from llm_core.graph.gate import evaluate
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import PlanItem, Planner
@@ -119,8 +120,9 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
         claim=claim,
         part_claim=planner.part_claim,
     )
-    with disk_errors(work):
-        stats: dict[str, Any] = load_object(stage.build)(job, **stage.config)
+    build = load_object(stage.build)
+    with disk_errors(work), telling(runtime.status):
+        stats: dict[str, Any] = build(job, **stage.config)
     stats = {**json.loads(json.dumps(stats)), **{f"parts_{name}": count for name, count in job.part_counts.items()}}
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")

@@ -30,14 +30,16 @@ def _no_code(_: PartTask) -> CodeClaim:
 class Runtime:
     """Where and how a stage runs, and who watches. Nothing here may change a result.
 
-    ``progress(done, total, unit)``: a step of long work. ``observe(figures)``: live figures of a training run (a
-    ``step`` among them). ``log(line)``: a line for people. ``environment``: more variables for launched processes.
+    ``progress(done, total, unit)``: a step of long work. ``status(what)``: what goes on while nothing can be counted
+    ("compiling kernels"); it may come again and again. ``observe(figures)``: live figures of a training run (a ``step``
+    among them). ``log(line)``: a line for people. ``environment``: more variables for launched processes.
     ``trainer_module``: what ``torchrun -m`` starts; anything that ends in ``llm_core.train.main.main``.
     """
 
     compute: ComputeSpec = field(default_factory=ComputeSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
     progress: Callable[[float, float, str], None] = _ignore
+    status: Callable[[str], None] = _ignore
     observe: Callable[[Mapping[str, float]], None] = _ignore
     log: Callable[[str], None] = _ignore
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class Job:
             self.runtime.log(f"{self.stage}: {done} of {len(tasks)} parts are there, {len(pending)} to be made")
             made = make_parts(
                 pending,
-                lambda tasks: run_tasks(tasks, self.runtime.compute),
+                lambda tasks: run_tasks(tasks, self.runtime.compute, self.runtime.status),
                 lambda count: self.runtime.progress(done + count, len(tasks), "parts"),
             )
         else:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from llm_core.graph.code_claim import CodeClaim
 from llm_core.errors import UnknownYetError
+from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
+from llm_core.extras import missing
 from llm_core.graph.mapping import KeyedTask, make_part
 from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.store.parts import Part
@@ -23,7 +24,7 @@ def run_on_ray(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Par
         import ray
         from ray.exceptions import RayError, RayTaskError
     except ImportError:
-        raise PedigreeError("compute.map: ray is not installed; pip install 'pedigree-llm[ray]'") from None
+        raise missing("compute.map: ray", "ray", "ray") from None
     if not ray.is_initialized():
         _check_reachable(compute.ray_address)
         try:

@@ -1,6 +1,7 @@
 """A worker process: reads tasks from its standard input, makes their parts, and answers on its standard output.
 
-``python -m llm_core.graph.worker``; started by ``llm_core.graph.workers``. When the other side goes away, it ends at
+``python -m llm_core.graph.worker``; started by ``llm_core.graph.workers``. An answer is (whether it worked, the part or
+the error); before it may come (None, what goes on). When the other side goes away, it ends at
 once, in the middle of a part if need be.
 """
 
@@ -11,6 +12,7 @@ import sys
 import threading
 from typing import Any
 
+from llm_core.graph.compiling import telling
 from llm_core.graph.mapping import make_part
 from llm_core.graph.workers import read_message, write_message
 
@@ -23,8 +25,11 @@ def main() -> None:
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
     while True:
         message = tasks.get()
-        try:  # unpickling imports what makes the part, which may fail like the part itself
-            answer: tuple[bool, Any] = (True, make_part(pickle.loads(message)))  # noqa: S301 (from our own process)
+        try:  # importing what makes the part may fail like the part itself
+            item = pickle.loads(message)  # noqa: S301 (from our own process)
+            _ = item.task.function
+            with telling(lambda what: write_message(answers, (None, what))):
+                answer: tuple[bool, Any] = (True, make_part(item))
         except Exception as error:
             answer = (False, _portable(error))
         write_message(answers, answer)

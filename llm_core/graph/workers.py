@@ -10,7 +10,7 @@ import queue
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import IO, Any
 
@@ -24,8 +24,13 @@ _INPUTS_NAMED = 5
 _FRAME = 8  # bytes of a message's length
 
 
-def run_tasks(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Part]:
-    """The part of every task, in any order; raises the first error, and lets parts at work come to their end."""
+def run_tasks(
+    tasks: Sequence[KeyedTask], compute: ComputeSpec, status: Callable[[str], None] = lambda _: None
+) -> Iterator[Part]:
+    """The part of every task, in any order; raises the first error, and lets parts at work come to their end.
+
+    ``status`` hears, from several threads, what workers do beside making parts.
+    """
     if compute.map == "ray":
         from llm_core.graph.ray_workers import run_on_ray
 
@@ -35,16 +40,16 @@ def run_tasks(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Part
     if workers <= 1:
         yield from map(make_part, tasks)
     else:
-        yield from _run_locally(tasks, workers)
+        yield from _run_locally(tasks, workers, status)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run_locally(tasks: Sequence[KeyedTask], workers: int) -> Iterator[Part]:
+def _run_locally(tasks: Sequence[KeyedTask], workers: int, status: Callable[[str], None]) -> Iterator[Part]:
     with ThreadPoolExecutor(workers) as threads:
-        futures = [threads.submit(_hand_over, task) for task in tasks]
+        futures = [threads.submit(_hand_over, task, status) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -53,14 +58,14 @@ def _run_locally(tasks: Sequence[KeyedTask], workers: int) -> Iterator[Part]:
             raise
 
 
-def _hand_over(task: KeyedTask) -> Part:
+def _hand_over(task: KeyedTask, status: Callable[[str], None]) -> Part:
     """Have an idle worker (or a new one) make the part; wait for it."""
     try:
         worker = _IDLE.get_nowait()
     except queue.Empty:
         worker = _Worker()
     try:
-        part = worker.make(task)
+        part = worker.make(task, status)
     except _WorkerDiedError as error:
         read = ", ".join(str(file.path) for file in list(task.task.inputs.values())[:_INPUTS_NAMED])
         raise PedigreeError(
@@ -93,13 +98,18 @@ class _Worker:
             env=environment,
         )
 
-    def make(self, task: KeyedTask) -> Part:
-        """The part; raises what the task's function raised, or ``_WorkerDiedError``."""
+    def make(self, task: KeyedTask, status: Callable[[str], None]) -> Part:
+        """The part; ``status`` hears what the worker does before it.
+
+        Raises what the task's function raised, or ``_WorkerDiedError``.
+        """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             write_message(self._process.stdin, task)
-            done, result = pickle.loads(read_message(self._process.stdout))  # noqa: S301 (our own process)
+            done, result = self._answer()
+            while done is None:
+                status(result)
+                done, result = self._answer()
         except (BrokenPipeError, EOFError):
             self._errors.seek(0)
             said = self._errors.read()[-2000:].decode(errors="replace").strip()
@@ -108,6 +118,11 @@ class _Worker:
             raise result
         part: Part = result
         return part
+
+    def _answer(self) -> tuple[bool | None, Any]:
+        assert self._process.stdout is not None
+        answer: tuple[bool | None, Any] = pickle.loads(read_message(self._process.stdout))  # noqa: S301 (our own process)
+        return answer
 
 
 _IDLE: "queue.SimpleQueue[_Worker]" = queue.SimpleQueue()

@@ -91,7 +91,14 @@ def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> 
         pictures += [
             bars("ablation_wall_time", "Wall time", seconds, "seconds", baseline, clock=True),
             bars("ablation_tokens_per_second", "Speed", speeds, "tokens per second", baseline, clock=True),
-            bars("ablation_memory", "Peak memory", memory, "GB of a device (of the process, on a CPU)", baseline, clock=True),
+            bars(
+                "ablation_memory",
+                "Peak memory",
+                memory,
+                "GB of a device (of the process, on a CPU)",
+                baseline,
+                clock=True,
+            ),
             bars("ablation_parameters", "Size", sizes, "parameters", baseline),
         ]
     sweep = [(line["learning_rate"], line["validation_loss"]) for line in results["learning_rates"]]

@@ -35,7 +35,6 @@ from llm_core.store.lease import Lease, lease
 from llm_core.store.manifest import MANIFEST, Artifact, FileRecord, Manifest, read_manifest
 from llm_core.store.verify import Verifier
 
-
 _IDENTITY = re.compile("[0-9a-f]{32}")
 
 

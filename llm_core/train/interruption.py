@@ -31,9 +31,13 @@ class StopRequest:
         self.reason: str | None = None
 
     def install(self) -> None:
-        """Listen to signals, and watch the launcher from a thread. What was ignored (``nohup``) stays ignored."""
+        """Listen to signals, and watch the launcher from a thread.
+
+        HUP and INT stay ignored where they were (``nohup``, a shell's background). TERM always asks to stop: whoever
+        ignores it himself has passed that on without meaning it.
+        """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
         threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
 

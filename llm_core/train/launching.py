@@ -22,6 +22,8 @@ from llm_core.train.threads import threads_per_rank
 
 LOG = "trainer.log"
 _KILLED = re.compile(r"exitcode +: -9\b|Signal 9 \(SIGKILL\)|was ended by SIGKILL")
+_READY = b" rank(s) on "
+"""In the line that the training loop writes when everything is loaded."""
 _ORPHAN_PATIENCE = 30.0
 """Seconds that the trainer of a dead attempt gets for its step and its checkpoint."""
 _STOP_SECONDS = 100
@@ -68,10 +70,19 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
 
     follower = MetricsFollower(spec.work / METRICS)
 
+    log = spec.work / LOG
+    before = log.stat().st_size if log.exists() else 0
+    first = "compiling the model, which takes the first step" if spec.compile else "the first step"
+    begun = False
+
     def tick() -> None:
+        nonlocal begun
         for lock in taken.values():
             os.utime(lock)  # /tmp is tidied of files that are days old
         records = follower.new()
+        if not begun:
+            runtime.status(first if _is_ready(log, before) else "starting the trainer")
+        begun = begun or bool(records)
         if records:
             newest = {name: value for record in records for name, value in record.items()}
             runtime.observe(newest)
@@ -83,7 +94,7 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
     try:
         run_group(
             [*torchrun, "-m", runtime.trainer_module, str(path)],
-            log=spec.work / LOG,
+            log=log,
             environment={
                 # torchrun would say one thread each, and complain.
                 **({"OMP_NUM_THREADS": str(threads_per_rank(ranks))} if ranks > 1 else {}),
@@ -117,3 +128,13 @@ def _visible(taken: Mapping[Device, int]) -> dict[str, str]:
     """What shows a trainer the GPUs that it was given, and no others."""
     names = [device.visible for device in taken if device.visible is not None]
     return {"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {}
+
+
+def _is_ready(log: Path, before: int) -> bool:
+    """Whether the trainer has written, after so many bytes of ``log``, the line with which its steps begin."""
+    try:
+        with log.open("rb") as file:
+            file.seek(before)
+            return _READY in file.read()
+    except FileNotFoundError:
+        return False

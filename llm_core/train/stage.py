@@ -69,6 +69,7 @@ def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size:
 def _train(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, start: Path | None
 ) -> dict[str, Any]:
+    job.runtime.status("starting the trainer")
     from llm_core.train.start import check_start
     from llm_core.train.work_folder import left
 

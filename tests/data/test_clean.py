@@ -132,7 +132,7 @@ def test_languages(tmp_path):
 
 def test_without_the_package_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr("llm_core.data.rules.languages.find_spec", lambda _: None)
-    with pytest.raises(PedigreeError, match=r"pip install 'pedigree-llm\[web\]'"):
+    with pytest.raises(PedigreeError, match=r"pip install .*-e '\.\[web\]'` in the checkout"):
         clean.externals(CleaningSpec(language=LanguageSpec(keep=("en",))))
 
 

@@ -54,6 +54,37 @@ def test_the_second_run_makes_nothing(finished: World) -> None:
     assert json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json")) == before
 
 
+def test_a_launch_runs_what_dagster_was_not_told_of(finished: World, tmp_path: Path) -> None:
+    pytest.importorskip("dagster_dg_cli")
+    world = copy_of(finished, tmp_path)
+
+    def launch(*arguments: str) -> tuple[int, str, str]:
+        done = world.run("pipelines.cli", "launch", str(world.experiment), *arguments)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = launch()
+    assert code == 0, err
+    assert " hits, 0 to make" in out
+    assert "tokenizer: hit" in err
+    assert "report.html" in out
+    assert "Warning" not in err
+    code, out, err = launch()
+    assert (code, err) == (0, "")
+    assert "there is nothing to run" in out
+    assert "report.html" in out
+    code, out, err = launch("--select", "micro/nothing")
+    assert code == 1
+    assert "Dagster can't launch 'micro/nothing': " in err
+    assert "Traceback" not in err
+    world.edit("checks: {", "checks: {max_drop_share: 0.0, ")
+    world.edit("min_words: {min: 5}", "min_words: {min: 120}")
+    code, out, err = launch("--select", '+key:"micro/unique_documents"')
+    assert code == 1
+    assert "clean_documents: to be made (cleaning.rules.min_words.min: 5.0 → 120.0)" in err
+    assert "drop_share" in err
+    assert "What failed, and why, stands above" in err
+
+
 def test_equal_runs_are_one_artifact(finished: World) -> None:
     plan = finished.plan()
     assert plan["proxy_runs/baseline"]["identity"] == plan["lr_sweep/1e_02"]["identity"]

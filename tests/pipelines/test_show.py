@@ -1,6 +1,7 @@
 from llm_core.experiment.runtime import ProfileSpec, SamplesSpec, TrackingSpec
+from pipelines.progress import live_figures
 from pipelines.resources import TrackingResource
-from pipelines.show import live_figures, query_lines
+from pipelines.show import query_lines
 
 
 def test_a_step_without_a_loss_is_told_as_such() -> None:

@@ -15,7 +15,9 @@ def handlers():
         signal.signal(number, handler)
 
 
-def test_an_ignored_signal_stays_ignored_and_others_ask_to_stop(handlers):
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
+def test_term_asks_to_stop_and_an_ignored_hup_stays_ignored(handlers, inherited):
+    signal.signal(signal.SIGTERM, inherited)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = StopRequest()
     stop.install()

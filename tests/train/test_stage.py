@@ -75,9 +75,15 @@ def sections(steps=10, **training):
 
 
 def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
-    observed, progressed = [], []
+    observed, progressed, said = [], [], []
     tracking = TrackingSpec(samples=SamplesSpec(every=20, documents=1, prompt_tokens=4, new_tokens=4))
-    job = job_in(tmp_path, observe=observed.append, progress=lambda *done: progressed.append(done), tracking=tracking)
+    job = job_in(
+        tmp_path,
+        observe=observed.append,
+        progress=lambda *done: progressed.append(done),
+        status=said.append,
+        tracking=tracking,
+    )
     run(trainer_spec(tmp_path, steps=30), StopAfter(7))
     stats = build(job, **sections(30))
     files = ["metrics.jsonl", "model.json", "model.safetensors", "samples.jsonl"]
@@ -88,6 +94,8 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
     assert load_model(job.out)[1]["step"] == 30
     assert (observed[-1]["step"], progressed[-1]) == (30, (30, 30, "steps"))
     assert {"loss", "validation_loss", "tokens_per_second"} <= observed[-1].keys()
+    assert said[0] == "starting the trainer"
+    assert set(said[1:]) <= {"starting the trainer", "the first step"}
     assert (
         stats.items()
         >= {
@@ -111,7 +119,9 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
 def launcher(folder):
     """A process that does what an asset does: it builds, with a spec of many steps."""
     code = f"""
+        import signal
         from pathlib import Path
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
         from tests.train.test_stage import job_in, sections
         from llm_core.train.stage import build
         build(job_in(Path({str(folder)!r})), **sections(100_000))

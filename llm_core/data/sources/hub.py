@@ -19,6 +19,7 @@ from urllib.parse import quote
 from filelock import FileLock
 
 from llm_core.errors import PedigreeError
+from llm_core.extras import missing
 from llm_core.store.digests import source_sha256
 from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
@@ -276,9 +277,7 @@ def _library() -> tuple[Any, Any, Any]:
         from huggingface_hub.errors import OfflineModeIsEnabled
         from huggingface_hub.utils import get_session
     except ImportError as error:
-        raise PedigreeError(
-            f"reading from the Hugging Face Hub needs huggingface_hub: pip install 'pedigree-llm[hub]' ({error})"
-        ) from None
+        raise missing("reading from the Hugging Face Hub", f"huggingface_hub ({error})", "hub") from None
     return httpx2, get_session, OfflineModeIsEnabled
 
 

@@ -210,5 +210,5 @@ def test_answers_that_are_packed_or_strange(tmp_path):
 def test_missing_packages_are_named_with_the_command(tmp_path, monkeypatch, name, module):
     (tmp_path / name).write_text(page())
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(PedigreeError, match=r"pip install 'pedigree-llm\[web\]'"):
+    with pytest.raises(PedigreeError, match=r"pip install .*-e '\.\[web\]'` in the checkout"):
         records(tmp_path / name)

@@ -1,0 +1,36 @@
+"""Tells when numba compiles kernels: the first run on a machine waits for that, and should say so."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+COMPILING = "compiling kernels (once on this machine)"
+
+
+@contextmanager
+def telling(status: Callable[[str], None]) -> Iterator[None]:
+    """While kernels are compiled in this process, ``status`` hears ``COMPILING``, and then an empty text.
+
+    Kernels that are found on disk are not compiled. Where numba is not loaded, there are no kernels.
+    """
+    if "numba" not in sys.modules:
+        yield
+        return
+    from numba.core import event
+
+    class Told(event.Listener):
+        depth = 0
+
+        def on_start(self, _: Any) -> None:
+            if self.depth == 0:
+                status(COMPILING)
+            self.depth += 1
+
+        def on_end(self, _: Any) -> None:
+            self.depth -= 1
+            if self.depth == 0:
+                status("")
+
+    with event.install_listener("numba:compile", Told()):
+        yield

@@ -1,0 +1,49 @@
+"""What a run in Dagster prints: the lines of the stages, and errors in full; Dagster's own events are in the UI."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import dagster as dg
+
+
+class ConsoleFormatter(logging.Formatter):
+    """The time and the line. An error that is meant for people comes without a stack, any other with it, and once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._step_failed = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of one record of a Dagster run."""
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{self._text(record)}"
+
+    def _text(self, record: logging.LogRecord) -> str:
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event: dg.DagsterEvent | None = meta.get("dagster_event")
+        if event is not None and event.is_step_failure:
+            self._step_failed = True
+            failure = event.step_failure_data
+            if failure.user_failure_data is not None and failure.user_failure_data.description:
+                return f"{_stage(event.step_key)} failed: {failure.user_failure_data.description}"
+        if event is not None and event.is_run_failure and self._step_failed:
+            return str(event.message)  # its error is that of the step again
+        return str(meta.get("orig_message") or record.getMessage()) if event is None else record.getMessage()
+
+
+def _stage(step_key: str | None) -> str:
+    """``tiny__lr_sweep__1e_03`` as ``lr_sweep/1e_03``."""
+    return "/".join((step_key or "").split("__")[1:]) or "the run"
+
+
+@dg.logger(description="Lines for people.", config_schema=dg.Noneable(dg.Permissive()))
+def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """The logger ``console`` of all runs; a run that starts from a command uses it by ``console.yaml``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ConsoleFormatter())
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or "[pipes] " not in record.getMessage())
+    logger = logging.getLoggerClass()("pedigree", level=logging.INFO)
+    logger.addHandler(handler)
+    return logger

@@ -1,0 +1,51 @@
+import pytest
+
+from assets.graph import experiment_graph
+from llm_core.errors import PedigreeError
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.load import load_experiment
+from llm_core.graph.plan import PlanItem
+from pipelines.experiments import experiment_file
+from pipelines.requirements import PACKAGES, check_requirements
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Experiment:
+    return load_experiment(experiment_file("tiny"))
+
+
+def check(experiment: Experiment, **verdicts: str) -> None:
+    items = [PlanItem(stage, verdict, []) for stage, verdict in verdicts.items()]  # type: ignore[arg-type]
+    check_requirements(experiment, experiment_graph(experiment), items)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    monkeypatch.setattr("pipelines.requirements.is_installed", lambda name: name not in packages)
+
+
+def test_what_is_made_needs_its_packages(tiny: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "lm_eval")
+    with pytest.raises(PedigreeError, match=r"torch, for pretrained_model\. .*-e '\.\[train\]'` in the checkout"):
+        check(tiny, tokenizer="run", pretrained_model="run")
+    with pytest.raises(PedigreeError, match=r"torch, for .* and 1 more; lm_eval, for eval_results\. .*\[eval,train\]"):
+        check(tiny, pretrained_model="maybe", eval_results="maybe")
+    check(tiny, tokenizer="run", pretrained_model="hit", eval_results="blocked")
+
+
+def test_what_tracking_and_workers_need(tiny: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "wandb", "ray")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    tracked = tiny.model_copy(update={"tracking": tiny.tracking.model_copy(update={"wandb": "online"})})
+    with pytest.raises(PedigreeError, match=r"wandb, for pretrained_model\. .*\[track\]"):
+        check(tracked, pretrained_model="run")
+    spread = tiny.model_copy(update={"compute": tiny.compute.model_copy(update={"map": "ray"})})
+    with pytest.raises(PedigreeError, match=r"ray, for clean_documents\. .*\[ray\]"):
+        check(spread, clean_documents="run")
+    without(monkeypatch)
+    with pytest.raises(PedigreeError, match="WANDB_API_KEY"):
+        check(tracked, pretrained_model="run")
+    check(tracked, clean_documents="run")
+
+
+def test_the_table_is_of_functions_that_build(tiny: Experiment) -> None:
+    assert {stage.build.partition(":")[0] for stage in experiment_graph(tiny)} >= PACKAGES.keys()
