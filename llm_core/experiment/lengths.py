@@ -1,4 +1,4 @@
-"""What a model, its vocabulary, the steps and sequences that it is trained on, and where that is done must agree about."""
+"""What a model, its vocabulary, the steps and sequences that it is trained on, and the machine must agree about."""
 
 import math
 

@@ -107,6 +107,8 @@ def spread(
     model.to(world.device)
     blocks: list[nn.Module] = model.all_blocks  # type: ignore[assignment]
     model.attention_backend = spec.attention_backend  # type: ignore[assignment]
+    if spec.expert_products == "looped":
+        model.loop_experts()  # type: ignore[operator]
     if spec.training.precision == "fp8":
         require_float8(world.device)
         fitting, layers = in_float8(blocks)
