@@ -1,10 +1,10 @@
-"""What a model, its vocabulary and the steps and sequences that it is trained on must agree about."""
+"""What a model, its vocabulary, the steps and sequences that it is trained on, and the machine must agree about."""
 
 import math
 
 from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.runtime import SamplesSpec
+from llm_core.experiment.runtime import SamplesSpec, SpreadSpec
 from llm_core.experiment.training import TrainingSpec
 
 
@@ -55,6 +55,19 @@ def check_clamp(training: TrainingSpec, vocab_size: int, place: str = "") -> Non
             f"{place}training.loss_clamp {training.loss_clamp}: before training every token has a loss of about "
             f"{math.log(vocab_size):.2f} (the logarithm of {vocab_size} entries), and would have no gradient: make it "
             f"more than {math.ceil(100 * least) / 100}, or leave it out"
+        )
+
+
+def check_compiled(training: TrainingSpec, compute: SpreadSpec, place: str = "", where: str = "compute.") -> None:
+    """``ValueError`` for fp8 without a compiler: what scales and casts every tensor then costs more than its products
+    save, and bf16 is faster.
+
+    ``where`` stands before the field that says whether blocks are compiled.
+    """
+    if training.precision == "fp8" and not compute.compile:
+        raise ValueError(
+            f"{place}training.precision fp8 needs {where}compile: true: uncompiled, the casts to 8 bits take longer "
+            "than the products save; set that, or precision to bf16"
         )
 
 

@@ -46,6 +46,9 @@ class SpreadSpec(Spec):
     compile: bool = False
     attention_backend: Literal["auto", "sdpa", "flex", "varlen", "explicit"] = "auto"
     """The kernel of attention: see ``llm_core.model.backends``. All compute the same, up to rounding."""
+    expert_products: Literal["grouped", "looped"] = "grouped"
+    """How a GPU multiplies the rows of a mixture's experts: all in one kernel, or expert by expert, which is slower and
+    waits for the device in every layer, but needs the plainest of kernels only. A CPU always does the latter."""
     activation_checkpointing: Recomputation = "none"
     """What the backward pass makes again, to hold less: nothing, all of every block, all of one block in
     ``activation_checkpointing_every``, or of every block all but the results of large products and of attention."""

@@ -151,6 +151,11 @@ class Decoder(nn.Module):
         layers = [*self.layers, *[self.layers[-1]] * len(self.further)]
         return [block.feed_forward for layer, block in zip(layers, self.all_blocks, strict=True) if _is_moe(layer)]
 
+    def loop_experts(self) -> None:
+        """Have GPUs multiply expert by expert, and not all of them in one kernel."""
+        for mixture in self._mixtures():
+            mixture.one_kernel = False
+
     def after_step(self, total: Callable[[Tensor], Tensor], skipped: Tensor) -> None:
         """What changes after an optimiser step beside the weights: the experts' selection biases.
 

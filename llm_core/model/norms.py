@@ -1,4 +1,8 @@
-"""Normalisation. Each is made as ``Norm(dim, eps, bias)``."""
+"""Normalisation. Each is made as ``Norm(dim, eps, bias)``.
+
+Types are the same on every device and in every version of torch: autocast is off inside. CUDA's would do norms in fp32
+(``layer_norm`` always, ``rms_norm`` from torch 2.12 on), so that a norm of bf16 gave fp32 and kept fp32 copies.
+"""
 
 from typing import Any
 
@@ -26,7 +30,8 @@ class RMSNorm(nn.Module):
             normed: Tensor = _RMSNormOnCPU.apply(x, self.weight, self.eps)
             return normed
         # A weight of another type than the input would miss the fused kernel.
-        return functional.rms_norm(x, (self.dim,), self.weight.to(x.dtype), self.eps)
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.rms_norm(x, (self.dim,), self.weight.to(x.dtype), self.eps)
 
 
 class _RMSNormOnCPU(torch.autograd.Function):
@@ -71,4 +76,5 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) → (…, dim)."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return functional.layer_norm(x, (self.dim,), self.weight.to(x.dtype), bias, self.eps).to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.layer_norm(x, (self.dim,), self.weight.to(x.dtype), bias, self.eps)

@@ -66,8 +66,14 @@ class KeyValueState:
 
 
 def new_state(model: nn.Module, batch_size: int, max_length: int, documents_BS: Tensor | None = None) -> DecodingState:
-    """An empty state of ``model`` (a ``Decoder``) for ``batch_size`` rows of at most ``max_length`` tokens."""
+    """An empty state of ``model`` (a ``Decoder``) for ``batch_size`` rows of at most ``max_length`` tokens.
+
+    It has the type that keys and values will have: autocast's where that is on, else the weights'.
+    """
     weight = next(model.parameters())
+    device, dtype = weight.device, weight.dtype
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
     mixers = [block.mixer for block in model.blocks]  # type: ignore[union-attr]
-    layers = [mixer.new_state(batch_size, max_length, weight.device, weight.dtype) for mixer in mixers]
+    layers = [mixer.new_state(batch_size, max_length, device, dtype) for mixer in mixers]
     return DecodingState(layers, documents_BS)

@@ -16,15 +16,13 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from llm_core.errors import PedigreeError
+from llm_core.train.compiling import compile_blocks
 from llm_core.train.fp8 import MULTIPLE, in_float8, require_float8
 from llm_core.train.groups import parameters_by_kind
 from llm_core.train.hardware import reshards, this_machine
 from llm_core.train.recompute import recompute
 from llm_core.train.spec import TrainerSpec
 from llm_core.train.threads import threads_per_rank
-
-_VARIANTS = 8
-"""Versions of a block's code that the compiler may make for each layer (training, validation, lengths of sequences)."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +107,21 @@ def spread(
     model.to(world.device)
     blocks: list[nn.Module] = model.all_blocks  # type: ignore[assignment]
     model.attention_backend = spec.attention_backend  # type: ignore[assignment]
+    if spec.expert_products == "looped":
+        model.loop_experts()  # type: ignore[operator]
     if spec.training.precision == "fp8":
         require_float8(world.device)
         fitting, layers = in_float8(blocks)
         log(f"fp8: {fitting} of {layers} linear layers of the blocks (sides that are multiples of {MULTIPLE})")
     recompute(blocks, spec.activation_checkpointing, spec.activation_checkpointing_every)
     if spec.compile:
-        from torch._dynamo import config
-
-        # Layers that differ are variants of one function to the compiler, which gives up after 8 by default.
-        config.recompile_limit = max(config.recompile_limit, _VARIANTS * len(blocks))
-        # What a forward pass notes (the loads of experts) is collected before its block is made again.
-        config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
-        for block in blocks:
-            block.compile()
+        compile_blocks(blocks, log)
     if world.size == 1:
         return model
     if spec.parallel == "ddp":
         # Every parameter has a gradient in every micro-batch: those of experts that no token chose are 0.
-        return DistributedDataParallel(model, gradient_as_bucket_view=True)
+        # Buffers (selection biases) follow from what all ranks know, and are equal without being sent around.
+        return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
     return _sharded(model, blocks, spec, world)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Count, canonical, message
-from llm_core.experiment.lengths import check_clamp, check_lengths
+from llm_core.experiment.lengths import check_clamp, check_compiled, check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
@@ -61,6 +61,7 @@ class TrainerSpec(SpreadSpec):
     @model_validator(mode="after")
     def _lengths(self) -> "TrainerSpec":
         check_lengths(self.model, self.training)
+        check_compiled(self.training, self, where="")
         if self.start is None:
             check_clamp(self.training, self.vocab_size)
         return self

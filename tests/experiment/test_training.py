@@ -43,6 +43,7 @@ def test_packing_mixture_and_schedule_are_read(tmp_path: Path) -> None:
             "precision: fp8, superposition: {tokens: 32, steps: 9}",
             r"by sixteens in bags of 32: \[256\] must be multiples of 512",
         ),
+        ("precision: fp8", r"training\.precision fp8 needs compute\.compile: true: .* set that, or precision to bf16"),
         ("mixture: {weights: {}}", r"training\.mixture\.weights: "),
         ("mixture: {weights: {web: 0}}", r"training\.mixture\.weights\.web: "),
         ("mixture: {weights: {web: 1}, max_epochs: 0}", r"training\.mixture\.max_epochs: "),

@@ -5,6 +5,7 @@ from torch._dynamo.utils import counters
 
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
+from llm_core.train import distribution
 from llm_core.train.distribution import World, open_world, spread
 from llm_core.train.threads import threads_per_rank
 from tests.train.runs import ALONE, VOCABULARY, model_spec, trainer_spec
@@ -52,12 +53,44 @@ def test_the_compiler_may_make_a_version_for_every_layer(tmp_path):
     spec = trainer_spec(tmp_path, model=model_spec(n_layers=12), compile=True)
     spread(build_model(spec.model, VOCABULARY, device="meta"), spec, World(0, 1, torch.device("meta")))
     assert torch._dynamo.config.recompile_limit >= 12 * 8
+    assert torch._dynamo.config.accumulated_recompile_limit > torch._dynamo.config.recompile_limit
+
+
+def test_blocks_that_are_compiled_one_by_one_are_not_cut_for_ddp(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "optimize_ddp", True)
+    given = {}
+    monkeypatch.setattr(distribution, "DistributedDataParallel", lambda model, **options: given.update(options))
+    spec = trainer_spec(tmp_path, compile=True)
+    spread(build_model(spec.model, VOCABULARY, device="meta"), spec, World(0, 2, torch.device("meta")))
+    assert torch._dynamo.config.optimize_ddp is False
+    assert given["broadcast_buffers"] is False
+
+
+def test_where_the_compiler_gives_up_is_told_once(tmp_path, monkeypatch):
+    torch._dynamo.reset()
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compile_module(module, backend="eager", dynamic=False))
+    spec, lines = trainer_spec(tmp_path, compile=True), []
+    model = spread(build_model(spec.model, VOCABULARY), spec, ALONE, lines.append)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for length in (8, 9, 10, 11):
+            tokens = torch.zeros(1, length, dtype=torch.int64)
+            model(tokens, tokens)
+    (line,) = lines
+    assert line.startswith("warning: the compiler made 8 versions a block and makes no more")
+    assert "function: 'forward'" in line
+    torch._dynamo.reset()
 
 
 def test_fp8_is_refused_before_work_where_there_is_none(tmp_path):
-    spec = trainer_spec(tmp_path, training={"precision": "fp8"})
+    spec = trainer_spec(tmp_path, training={"precision": "fp8"}, compile=True)
     with pytest.raises(PedigreeError, match=r"precision fp8 needs a GPU of compute capability 8\.9.*is a CPU.*bf16"):
         spread(build_model(spec.model, VOCABULARY), spec, ALONE)
+
+
+def test_fp8_without_a_compiler_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"training\.precision fp8 needs compile: true: .*or precision to bf16"):
+        trainer_spec(tmp_path, training={"precision": "fp8"}, compile=False)
 
 
 def test_alone_there_is_nothing_to_join(monkeypatch):

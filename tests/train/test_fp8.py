@@ -68,7 +68,7 @@ def test_a_model_that_has_nothing_for_fp8_is_refused():
 
 def test_how_many_layers_are_in_fp8_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("llm_core.train.distribution.require_float8", lambda _: None)
-    spec = trainer_spec(tmp_path, model=model_spec(d_ff=72), training={"precision": "fp8"})
+    spec = trainer_spec(tmp_path, model=model_spec(d_ff=72), training={"precision": "fp8"}, compile=True)
     lines = []
     spread(build_model(spec.model, VOCABULARY), spec, ALONE, lines.append)
     assert lines == ["fp8: 6 of 8 linear layers of the blocks (sides that are multiples of 16)"]

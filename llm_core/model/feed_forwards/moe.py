@@ -1,7 +1,7 @@
 """Mixture of experts: many feed-forwards, of which every token passes a few.
 
-Dimensions: N tokens of a micro-batch, X experts, A = N · top_k assignments of tokens to experts, F hidden width of an
-expert.
+Dimensions: N tokens of a micro-batch, X experts, A = N · top_k assignments of tokens to experts, R rows that hold them,
+F hidden width of an expert.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from torch.nn import functional
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.feed_forwards.gated import SwiGLU
-from llm_core.model.feed_forwards.grouped import grouped_product
+from llm_core.model.feed_forwards.grouped import grouped_product, has_kernel, laid_out
 from llm_core.model.fused import Fused
 
 
@@ -44,6 +44,8 @@ class MixtureOfExperts(nn.Module, Fused):
     """
 
     selection_bias: Tensor
+    one_kernel: bool = True
+    """Whether a GPU multiplies the rows of all experts in one kernel; else it does so expert by expert."""
     wide = ("router.weight",)
     """Matrices that are fp32 in any precision."""
 
@@ -120,15 +122,19 @@ class MixtureOfExperts(nn.Module, Fused):
     def _experts(self, x_ND: Tensor, experts_Nk: Tensor, weights_Nk: Tensor) -> Tensor:
         device = x_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_ND.dtype
-        order_A = experts_Nk.flatten().argsort(stable=True)
-        ends_X = self._counts(experts_Nk).cumsum(0).to(torch.int32)
-        x_AD = x_ND.to(dtype)[order_A // self.moe.top_k]
-        gate_AF, up_AF = grouped_product(x_AD, self.gate_up.to(dtype), ends_X).chunk(2, dim=-1)
-        y_AD = grouped_product(functional.silu(gate_AF) * up_AF, self.down.to(dtype), ends_X)
+        chosen_A = experts_Nk.flatten()
+        order_A = chosen_A.argsort(stable=True)
+        kernel = self.one_kernel and has_kernel(x_ND.device, dtype)
+        layout = laid_out(chosen_A[order_A], self._counts(experts_Nk), aligned=kernel)
+        x_RD = x_ND.to(dtype)[order_A // self.moe.top_k]
+        if kernel:
+            x_RD = x_RD.new_zeros(layout.rows, x_RD.shape[1]).index_copy(0, layout.places_A, x_RD)
+        gate_RF, up_RF = grouped_product(x_RD, self.gate_up.to(dtype), layout.ends_X, kernel).chunk(2, dim=-1)
+        y_RD = grouped_product(functional.silu(gate_RF) * up_RF, self.down.to(dtype), layout.ends_X, kernel)
         # Back into the order of tokens, where a sum over each token's experts has one order of its own.
         places_A = torch.empty_like(order_A)
-        places_A[order_A] = torch.arange(len(order_A), device=order_A.device)
-        y_NkD = y_AD[places_A].view(*experts_Nk.shape, -1)
+        places_A[order_A] = layout.places_A
+        y_NkD = y_RD[places_A].view(*experts_Nk.shape, -1)
         return (y_NkD * weights_Nk[..., None]).sum(1).to(dtype)
 
     def _counts(self, experts_Nk: Tensor) -> Tensor:

@@ -43,4 +43,5 @@ class ReLU2(_Plain):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) → (B, T, D)."""
-        return self.down(functional.relu(self.up(x_BTD)).square())
+        hidden_BTF = functional.relu(self.up(x_BTD))
+        return self.down(hidden_BTF * hidden_BTF)  # CUDA's autocast makes powers, squares among them, fp32

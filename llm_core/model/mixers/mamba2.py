@@ -107,5 +107,6 @@ class GatedNorm(nn.Module):
         """(B, T, I) → (B, T, I)."""
         x_BTI = x_BTI * functional.silu(gate_BTI)
         grouped_BTGI = x_BTI.unflatten(-1, (self.groups, -1))
-        normed_BTGI = functional.rms_norm(grouped_BTGI, grouped_BTGI.shape[-1:], None, self.eps)
+        with torch.autocast(x_BTI.device.type, enabled=False):  # see ``llm_core.model.norms``
+            normed_BTGI = functional.rms_norm(grouped_BTGI, grouped_BTGI.shape[-1:], None, self.eps)
         return normed_BTGI.flatten(-2) * self.weight.to(x_BTI.dtype)

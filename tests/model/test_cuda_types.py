@@ -1,0 +1,120 @@
+"""Types on a GPU, by fake tensors: autocast of CUDA does other things in fp32 than that of a CPU.
+
+In a process of its own, which takes cuda for a device that is there: nothing of that may reach other tests.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.model_presets import MODELS as PRESETS
+from llm_core.model.backends import choose_backend
+from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS, POSITIONS
+from llm_core.store.home import PROJECT
+from tests.model.shapes import MODELS, spec
+
+BACKENDS = ("sdpa", "flex", "varlen", "explicit")
+WIDENED = "widened"
+
+EXAMINE = """
+import json, sys
+from dataclasses import asdict
+from benchmarks.fake_cuda import examine
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.norms import RMSNorm
+normal = RMSNorm.forward
+for case in json.load(sys.stdin):
+    RMSNorm.forward = (lambda self, x: normal(self, x).float()) if case["name"] == "widened" else normal
+    shape = ModelSpec.model_validate_json(json.dumps(case["spec"]))
+    print(json.dumps(asdict(examine(case["name"], shape, case["backend"], case["precision"], 48))))
+"""
+
+
+def narrow(preset: str) -> ModelSpec:
+    """A preset with few layers of all its kinds: types do not depend on sizes."""
+    fields = PRESETS[preset]
+    entries = [{key: value for key, value in entry.items() if key != "times"} for entry in fields.get("pattern", ())]
+    layers = {json.dumps(entry): entry for entry in entries}
+    shape = {"d_model": 128, "n_heads": 4, "n_kv_heads": 2, "d_ff": 256, "n_layers": max(len(layers), 1)}
+    return ModelSpec(**{**fields, **shape, **({"pattern": [*layers.values()]} if layers else {})})
+
+
+def wide(kind: str, **changes: Any) -> ModelSpec:
+    """A kind of model with heads of 64 channels, and documents kept apart."""
+    width = {"d_model": 384 if kind == "alibi" else 256, "head_dim": 64, "document_mask": True}
+    depth = {} if "pattern" in MODELS[kind] else {"n_layers": 1}
+    return spec(**{**MODELS[kind], **width, **depth, **changes})
+
+
+SHAPES = {
+    **{preset: narrow(preset) for preset in PRESETS if not preset.startswith("tiny")},  # those are alike
+    **{kind: wide(kind) for kind in MODELS},
+    "clipped": wide("llama", qkv_clip=8.0),
+    "dropout": wide("llama", dropout=0.1),
+    "further tokens": wide("multi_query", multi_token={"depth": 2}),
+    "wide latents": wide("mla", mla={"kv_rank": 32, "q_rank": 48, "nope_dim": 16, "rope_dim": 16, "value_dim": 16}),
+}
+OF_ATTENTION = ("clipped", "mixattention", "alibi", "softcaps", "window", "wide latents")
+"""Kinds whose attention differs from that of the presets; others are tried with one backend."""
+
+
+def backends(name: str) -> tuple[str, ...]:
+    if name in OF_ATTENTION or (name in PRESETS and name != "llama3_0.69b"):
+        return BACKENDS
+    return (choose_backend(SHAPES[name], "cuda"),)
+
+
+CASES = [(name, backend, "bf16") for name in SHAPES for backend in backends(name)]
+CASES += [("lfm2_1b", "varlen", "fp8"), ("lfm2_1b", "sdpa", "fp32"), ("lfm2_1b", "varlen", "fp32")]
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[tuple[str, str, str], dict[str, Any]]:
+    orders = [
+        {"name": name, "spec": SHAPES[name].model_dump(mode="json"), "backend": backend, "precision": precision}
+        for name, backend, precision in CASES
+    ]
+    widened = {"name": WIDENED, "spec": wide("multi_query").model_dump(mode="json"), "precision": "bf16"}
+    orders += [{**widened, "backend": backend} for backend in ("sdpa", "varlen")]
+    done = subprocess.run(
+        [sys.executable, "-c", EXAMINE], input=json.dumps(orders), cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {(line["model"], line["backend"], line["precision"]): line for line in lines}
+
+
+@pytest.mark.parametrize(("name", "backend", "precision"), CASES)
+def test_types_on_a_gpu(found: dict, name: str, backend: str, precision: str) -> None:
+    types = found[name, backend, precision]
+    if types["error"].startswith("refused"):
+        with pytest.raises(Exception, match=backend):
+            choose_backend(SHAPES[name], "cuda", backend, half=precision != "fp32")
+        return
+    half = "fp32" if precision == "fp32" else "bf16"
+    assert types["error"] == ""
+    assert types["wrong"] == []
+    assert types["logits"] == half
+    assert types["loss"] == types["stream"] == "fp32"
+    attends = any(layer.mixer in ("attention", "mla") for layer in SHAPES[name].layers)
+    assert types["attention"] == (f"{half}→{half}" if attends else "")
+
+
+def test_all_kinds_of_layers_are_among_them() -> None:
+    layers = [layer for shape in SHAPES.values() for layer in shape.layers]
+    norms, feeds = {layer.norm for layer in layers}, {layer.feed_forward for layer in layers}
+    assert norms == set(NORMS)
+    assert feeds - {None} == set(FEED_FORWARDS)
+    assert {layer.mixer for layer in layers} == set(MIXERS)
+    assert {layer.position for layer in layers} == set(POSITIONS)
+
+
+def test_a_norm_that_autocast_widens_is_found(found: dict) -> None:
+    """The check itself: with a norm that gives fp32, types are wrong, or a kernel refuses them."""
+    for backend in ("sdpa", "varlen"):
+        types = found[WIDENED, backend, "bf16"]
+        assert types["error"] or {"norms", "attention"} <= set(types["wrong"])
