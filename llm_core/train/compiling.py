@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-RUNTIME_ONLY = True
-
 _VARIANTS = 8
 """Versions of a block's code that the compiler may make for each layer (training, validation, lengths of sequences)."""
 
