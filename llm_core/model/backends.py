@@ -45,7 +45,8 @@ def choose_backend(
 
     ``auto`` on a CPU is ``sdpa`` in fp32 without windows, ALiBi and MLA, and ``explicit`` for all else; elsewhere it is
     ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the number of documents;
-    with attention_dropout it is ``sdpa``, or ``explicit`` for a softcap. Raises ``PedigreeError`` for a backend that can't do what ``spec`` asks.
+    with attention_dropout it is ``sdpa``, or ``explicit`` for a softcap. Raises ``PedigreeError`` for a backend that
+    can't do what ``spec`` asks.
     """
     softcap = spec.attention_softcap is not None
     attending = [layer for layer in layers or spec.layers if layer.mixer in ("attention", "mla")]

@@ -95,7 +95,7 @@ def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> 
                 "ablation_memory",
                 "Peak memory",
                 memory,
-                "GB of a device (of the process, on a CPU)",
+                "GB of a device, or of the process",
                 baseline,
                 clock=True,
             ),

@@ -34,7 +34,8 @@ def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
     figures = {path.relative_to(job.out).as_posix() for path in job.out.glob("*/*.png")}
     assert figures == {
         "figures/ablation_loss.png", "figures/ablation_difference.png", "timing/ablation_wall_time.png",
-        "timing/ablation_tokens_per_second.png", "timing/ablation_memory.png", "figures/ablation_parameters.png", "figures/learning_rates.png",
+        "timing/ablation_tokens_per_second.png", "timing/ablation_memory.png",
+        "figures/ablation_parameters.png", "figures/learning_rates.png",
     }  # fmt: skip
     assert all((job.out / file).is_file() for file in stats["figures"].values())
 
