@@ -7,7 +7,7 @@ from llm_core.experiment.experiment import Experiment
 from llm_core.extras import advice, is_installed
 from llm_core.graph.graph import Graph
 from llm_core.graph.plan import PlanItem
-from llm_core.train.tracking import require_key
+from llm_core.train.ready import check_tracking
 
 PACKAGES = {
     "llm_core.train.stage": {"torch": "train", "safetensors": "train"},
@@ -36,7 +36,7 @@ def check_requirements(experiment: Experiment, graph: Graph, items: Iterable[Pla
         extras = sorted({extra for extra, _ in missing.values()})
         raise PedigreeError(f"not installed: {'; '.join(lines)}. Before anything is made, {advice(*extras)}")
     if any(stage.trains for stage in stages):
-        require_key(experiment.tracking)
+        check_tracking(experiment.tracking)
 
 
 def _named(names: list[str]) -> str:
