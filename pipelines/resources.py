@@ -59,6 +59,7 @@ class ComputeResource(dg.ConfigurableResource):
     keep: KeepConfig
     watchdog_seconds: float
     price_per_gpu_hour: float
+    expert_products: Literal["grouped", "looped"]
     expected_mfu: float
 
     def spec(self) -> ComputeSpec:
