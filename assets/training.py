@@ -112,7 +112,10 @@ def _run(
         bounds=experiment.checks,
         # The states at branch points follow from what the identity covers, but lie in a file for every rank.
         volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
-        volatile_stats=("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
+        volatile_stats=(
+            *("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
+            *("final_validation_loss", "start_validation_loss", "validation_tokens"),
+        ),
         resumable=True,
         trains=True,
         **fields,

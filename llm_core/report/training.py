@@ -41,8 +41,8 @@ def build(job: Job, title: str, price_per_gpu_hour: float) -> dict[str, Any]:
     ablation = collect.ablation(job.inputs)
     pictures = _pictures(job, headline, ablation)
     (job.out / PAGE).write_text(_page(job, title, price_per_gpu_hour, headline, ablation, pictures), encoding="utf-8")
-    clocks = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars")
-    summary = {"title": title, **{name: value for name, value in headline.items() if name not in clocks}}
+    volatile = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars", "final_validation_loss")
+    summary = {"title": title, **{name: value for name, value in headline.items() if name not in volatile}}
     (job.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     saved = {name: f"figures/{picture.save(job.out / 'figures')}" for name, picture in pictures.items()}
     return {**headline, "page_bytes": (job.out / PAGE).stat().st_size, "figures": saved}

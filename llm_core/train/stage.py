@@ -30,8 +30,9 @@ BRANCH_POINTS = "branch_points"
 _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
 
-CURVE = ("step", "loss", "validation_loss", "lr", "grad_norm", "skipped", "batch")
-"""Fields of a line of metrics that follow from the run alone."""
+CURVE = ("step", "loss", "lr", "grad_norm", "skipped", "batch")
+"""Fields of a line of metrics that follow from what the identity covers. How often, and on how many tokens, the held-out
+loss was measured is no part of that."""
 
 
 def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def _train(
     return {
         **summary,
         **figures,
+        "validation_tokens": training.validation_tokens,
         **describe(data.train, training),
         "planned_tokens": tokens_before(training, training.steps),
         "mfu": mfu(
