@@ -50,6 +50,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         },
         bounds=experiment.checks,
         volatile=("timing.json", "*.png"),
+        redone=True,
     )
     return [*variants.values(), *rates.values(), report]
 

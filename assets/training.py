@@ -118,5 +118,6 @@ def _run(
         ),
         resumable=True,
         trains=True,
+        cost="llm_core.train.price:cost",
         **fields,
     )

@@ -61,6 +61,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
                     progress=_progress_log(context),
                     observe=_observer(context, key),
                     log=context.log.info,
+                    agree=lambda _: compute.yes,
                     **launched,
                 )
                 outcome = materialize(open_planner(graph, store.open()), stage.name, runtime)
@@ -116,6 +117,8 @@ def _progress_log(context: dg.AssetExecutionContext) -> Callable[[float, float, 
 def _tell(context: dg.AssetExecutionContext, outcome: Outcome) -> None:
     took = f" in {outcome.artifact.manifest.seconds:.1f} s" if outcome.cache == "made" else ""
     context.log.info(f"{outcome.cache}{took}: {outcome.artifact.path}")
+    if outcome.finding:
+        context.log.error(outcome.finding)
     for check in outcome.checks:
         if not check.passed:
             context.log.warning(f"check {check.name} failed: {check.message}")

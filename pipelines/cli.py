@@ -14,7 +14,7 @@ from rich.console import Console
 from llm_core.errors import PedigreeError
 from llm_core.store.home import pedigree_home
 from pipelines import show
-from pipelines.session import open_session
+from pipelines.session import Session, open_session
 
 WIDTH = 160
 """Columns of what goes to a file or a pipe."""
@@ -53,12 +53,14 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command
 def plan(experiment: ExperimentName = "tiny", as_json: AsJson = False) -> None:
-    """What would run, and why, and how long it took last; nothing is run."""
-    items = open_session(experiment).planner().plan()
+    """What would run, why, how long it took last, and what it will cost; nothing is run."""
+    session = open_session(experiment)
+    items = session.planner().plan()
+    costs = show.prices(session, items)
     if as_json:
-        print(json.dumps([show.plan_record(item) for item in items], indent=1))
+        print(json.dumps([show.plan_record(item, costs.get(item.stage)) for item in items], indent=1))
     else:
-        console.print(show.plan_table(items))
+        console.print(show.plan_table(items, costs))
 
 
 @command
@@ -67,31 +69,58 @@ def run(
     select: Annotated[
         list[str] | None, typer.Option(help="A stage, with what it is made from; repeat for several.")
     ] = None,
+    force: Annotated[
+        list[str] | None, typer.Option(help="A stage that is made again though it is there; repeat for several.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Train again what has only code for a reason, whatever it costs.")
+    ] = False,
 ) -> None:
     """Make what the plan says, in order, without Dagster's daemon; the UI sees the artifacts as hits."""
     session = open_session(experiment)
-    unknown = [name for name in select or [] if name not in session.graph]
+    _check_stages(session, [*(select or []), *(force or [])])
+    only = {*select, *(force or [])} if select else None
+    show.run(console, session, only, again=force or (), agree=lambda question: yes or _answered(question))
+    _refresh_views(session.store.root)
+
+
+def _answered(question: str) -> bool:
+    """What a person at the terminal says; no where there is none."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm(f"{question} Train it again?")
+
+
+def _check_stages(session: Session, names: list[str]) -> None:
+    unknown = [name for name in names if name not in session.graph]
     if unknown:
         known = ", ".join(stage.name for stage in session.graph)
         raise PedigreeError(f"{session.experiment.name} has no stage {unknown[0]!r}; known: {known}")
-    show.run(console, session, set(select) if select else None)
-    _refresh_views(session.store.root)
 
 
 @command
 def accept(
-    stage: Annotated[str, typer.Argument(help="The stage whose code changed without changing its result.")],
     why: Annotated[str, typer.Option(help="The reason, which is recorded with your name and the time.")],
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages whose code changed without changing their results.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All stages of which nothing but code has changed.")
+    ] = False,
     experiment: ExperimentOption = "tiny",
 ) -> None:
-    """Record that changed code can't have changed a stage's result, so that its artifact serves on."""
-    from llm_core.graph.accept import accept as accept_stage
+    """Record that changed code can't have changed the results of stages, so that their artifacts serve on."""
+    from llm_core.graph.accept import accept_several
 
     session = open_session(experiment)
-    if stage not in session.graph:
-        raise PedigreeError(f"{session.experiment.name} has no stage {stage!r}")
-    alias = accept_stage(session.planner(), stage, why)
-    console.print(f"{stage}: {alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})")
+    _check_stages(session, stages or [])
+    if bool(stages) == everything:
+        raise PedigreeError("name the stages to accept, or say --all for those of which nothing but code has changed")
+    accepted = 0
+    for stage, alias in accept_several(session.planner, None if everything else stages, why):
+        accepted += alias is not None
+        told = alias and f"{alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})"
+        console.print(f"{stage}: {told or 'a hit already'}")
+    if not accepted:
+        console.print("there is no stage of which nothing but code has changed")
 
 
 @command
@@ -240,6 +269,8 @@ def verify(experiment: ExperimentName = "tiny") -> None:
             damage = session.store.verifier.damage(item.artifact, full=True)
             damaged += damage is not None
             console.print("[red]damaged[/] " if damage else "[green]whole[/]   ", item.stage, damage or "", markup=True)
+            for problem in session.store.left_out(item.artifact, full=True).values():
+                console.print("[yellow]left out[/]", f"  {problem}")
     if damaged:
         raise PedigreeError(f"{damaged} damaged; the next run makes them anew")
 

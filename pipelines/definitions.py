@@ -16,7 +16,7 @@ def definitions(name: str) -> dg.Definitions:
         assets=[as_asset(graph, stage, planner) for stage in graph],
         resources={
             "store": StoreResource(),
-            "compute": ComputeResource(**experiment.compute.model_dump()),
+            "compute": ComputeResource.of(experiment.compute),
             "tracking": TrackingResource(**experiment.tracking.model_dump()),
         },
         jobs=jobs(graph),

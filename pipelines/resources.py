@@ -5,7 +5,7 @@ from typing import Literal
 
 import dagster as dg
 
-from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.experiment.runtime import AskSpec, ComputeSpec, TrackingSpec
 from llm_core.store.home import pedigree_home
 from llm_core.store.store import Store
 
@@ -28,6 +28,13 @@ class KeepConfig(dg.Config):
     every: int | None
 
 
+class AskConfig(dg.Config):
+    """What is trained again without asking; as in ``compute.ask_above``."""
+
+    hours: float | None
+    dollars: float | None
+
+
 class ComputeResource(dg.ConfigurableResource):
     """The machines that work; fields as in the experiment's section ``compute``, which gives the defaults."""
 
@@ -48,11 +55,21 @@ class ComputeResource(dg.ConfigurableResource):
     watchdog_seconds: float
     price_per_gpu_hour: float
     expected_mfu: float
+    ask_above: AskConfig
+    yes: bool = False
+    """Train again what has only code for a reason, whatever it costs; for one run, in the Launchpad."""
+
+    @classmethod
+    def of(cls, compute: ComputeSpec) -> "ComputeResource":
+        """The resource whose defaults are ``compute``."""
+        asked = compute.ask_above or AskSpec(hours=None, dollars=None)
+        return cls(**{**compute.model_dump(), "ask_above": asked.model_dump()})
 
     def spec(self) -> ComputeSpec:
         """The checked section."""
         fields = {name: getattr(self, name) for name in ComputeSpec.model_fields}
-        return ComputeSpec.model_validate({**fields, "keep": self.keep.model_dump()})
+        nested = {"keep": self.keep.model_dump(), "ask_above": self.ask_above.model_dump()}
+        return ComputeSpec.model_validate({**fields, **nested})
 
 
 class TrackingResource(dg.ConfigurableResource):

@@ -1,7 +1,7 @@
 """Plans, runs and preflights as people see them in a terminal."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.price import Price, duration, price, total
 from llm_core.train.preflight import Preflight
 from pipelines.session import Session
 
@@ -20,30 +21,43 @@ COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
 REASONS_SHOWN = 6
 
 
-def plan_record(item: PlanItem) -> dict[str, Any]:
+def prices(session: Session, items: list[PlanItem]) -> dict[str, Price]:
+    """Stage → what it costs, of all stages that would be made."""
+    compute, graph = session.experiment.compute, session.graph
+    to_make = [item for item in items if item.verdict in ("run", "maybe")]
+    return {item.stage: price(graph[item.stage], item.previous, compute) for item in to_make}
+
+
+def plan_record(item: PlanItem, cost: Price | None) -> dict[str, Any]:
     """A plan's item as JSON data."""
+    cost = cost or Price()
     return {
         "stage": item.stage,
         "verdict": item.verdict,
         "reasons": item.reasons,
         "identity": item.identity,
         "seconds": item.seconds,
+        "price_hours": cost.hours,
+        "price_dollars": cost.dollars,
+        "priced_by": cost.source,
         "notes": item.notes,
         "parts": None if item.parts is None else {"found": item.parts[0], "to_make": item.parts[1]},
     }
 
 
-def plan_table(items: list[PlanItem]) -> Table:
+def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
     """A plan as a table, with its sums below."""
-    to_make = [item for item in items if item.verdict in ("run", "maybe")]
-    known = [item.seconds for item in to_make if item.seconds is not None]
-    caption = f"{sum(item.verdict == 'hit' for item in items)} hits, {len(to_make)} to make"
-    if known:
-        caption += f"; those that ran before took {duration(sum(known))}"
+    caption = f"{sum(item.verdict == 'hit' for item in items)} hits, {len(costs)} to make"
+    if costs:
+        maybe = [costs[item.stage] for item in items if item.verdict == "maybe"]
+        caption += f"; price: {_told_total(costs.values())}"
+        caption += f", of which only maybe: {_told_total(maybe)}" if maybe else ""
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left", header_style="bold")
     table.add_column("stage", no_wrap=True)
     table.add_column("verdict")
     table.add_column("last took", justify="right", no_wrap=True)
+    if costs:
+        table.add_column("price", justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     for item in items:
         lines = item.reasons[:REASONS_SHOWN]
@@ -51,12 +65,31 @@ def plan_table(items: list[PlanItem]) -> Table:
             lines.append(f"and {len(item.reasons) - REASONS_SHOWN} more (--json lists all)")
         took = duration(item.seconds) if item.seconds is not None else ""
         verdict = f"[{COLOURS[item.verdict]}]{item.verdict}[/]"
-        table.add_row(item.stage, verdict, took, escape("\n".join([*lines, *item.notes])))
+        asked = [str(costs[item.stage]) if item.stage in costs else ""] if costs else []
+        table.add_row(item.stage, verdict, took, *asked, escape("\n".join([*lines, *item.notes])))
     return table
 
 
-def run(console: Console, session: Session, only: set[str] | None) -> None:
-    """Materialize the plan's stages in order, with a bar for the one at work."""
+def _told_total(costs: Iterable[Price]) -> str:
+    """The sum, and how many stages it does not know the price of."""
+    known, unknown = total(costs)
+    if known.hours is None:
+        return "unknown"
+    return f"{known}" + (f" and {unknown} unknown" if unknown else "")
+
+
+def run(
+    console: Console,
+    session: Session,
+    only: set[str] | None,
+    *,
+    again: Collection[str] = (),
+    agree: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Materialize the plan's stages in order, with a bar for the one at work.
+
+    ``again``: stages that are made though they are there. ``agree``: see ``Runtime``.
+    """
     names = [item.stage for item in session.planner().plan(only)]
     columns = (
         SpinnerColumn(),
@@ -77,17 +110,27 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
             def observe(figures: Mapping[str, float], task: Any = task) -> None:
                 bars.update(task, figures=live_figures(figures))
 
+            def asked(question: str) -> bool:
+                bars.stop()
+                try:
+                    return agree(question)
+                finally:
+                    bars.start()
+
             runtime = Runtime(
                 compute=session.experiment.compute,
                 tracking=session.experiment.tracking,
                 progress=progress,
                 observe=observe,
                 log=lambda line: console.print(line, markup=False),
+                agree=asked,
             )
-            outcome = materialize(session.planner(), name, runtime)
+            outcome = materialize(session.planner(), name, runtime, again=name in again)
             bars.remove_task(task)
             took = "" if outcome.cache == "hit" else f" in {duration(outcome.artifact.manifest.seconds)}"
             console.print(f"[{'green' if outcome.cache == 'hit' else 'yellow'}]{outcome.cache:>4}[/] {name}{took}")
+            if outcome.finding:
+                console.print(f"     [bold red]finding[/] {escape(outcome.finding)}")
             for check in outcome.checks:
                 if not check.passed:
                     mark = "[red]gate[/]" if check.name in session.graph[name].gates else "[yellow]note[/]"
@@ -156,13 +199,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     return value
-
-
-def duration(seconds: float) -> str:
-    """3.2 s, 4 min 10 s, 5 h 02 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

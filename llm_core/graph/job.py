@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.mapping import find_parts, make_parts
 from llm_core.graph.part import InputFile, PartCode, PartTask
@@ -20,6 +21,10 @@ def _ignore(*_: Any, **__: Any) -> None:
     pass
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 def _no_code(_: PartTask) -> PartCode:
     return PartCode()
 
@@ -31,6 +36,7 @@ class Runtime:
     ``progress(done, total, unit)``: a step of long work. ``observe(figures)``: live figures of a training run (a
     ``step`` among them). ``log(line)``: a line for people. ``environment``: more variables for launched processes.
     ``trainer_module``: what ``torchrun -m`` starts; anything that ends in ``llm_core.train.main.main``.
+    ``agree(question)``: whether somebody says yes to what costs more than ``compute.ask_above``.
     """
 
     compute: ComputeSpec = field(default_factory=ComputeSpec)
@@ -40,6 +46,7 @@ class Runtime:
     log: Callable[[str], None] = _ignore
     environment: Mapping[str, str] = field(default_factory=dict)
     trainer_module: str = "llm_core.train"
+    agree: Callable[[str], bool] = _never
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,8 @@ class Job:
     ``work`` survives a killed attempt and is private to the identity; ``out`` (inside it) becomes the artifact, and is
     empty at the start unless the stage is resumable. ``parts``: the folder of the part store; by default one inside
     ``work``. ``code``: the code behind a task. ``part_counts`` counts the parts ``found`` and ``made``,
-    each once, by ``own_parts``: what was asked for so far.
+    each once, by ``own_parts``: what was asked for so far. ``left_out``: role → path → what is wrong, of the
+    files of an input that were found damaged, and that it can do without.
     """
 
     stage: str
@@ -62,9 +70,21 @@ class Job:
     code: Callable[[PartTask], PartCode] = _no_code
     part_counts: Counter[str] = field(default_factory=Counter)
     own_parts: set[Path] = field(default_factory=set)
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def path(self, role: str, *parts: str) -> Path:
-        """A file or folder of the input that fills ``role``."""
+        """A file or folder of the input that fills ``role``; ``PedigreeError`` where it is damaged.
+
+        Without ``parts``, the folder of the input, which is whole but for what is ``left_out``.
+        """
+        wanted = "/".join(parts)
+        for path, problem in self.left_out.get(role, {}).items():
+            if wanted and (path == wanted or path.startswith(f"{wanted}/")):
+                made = self.inputs[role].manifest.stage
+                raise PedigreeError(
+                    f"{self.stage} needs {wanted} of its input {made}: {problem}. `pedigree run --force {made}` makes "
+                    "it again"
+                )
         return self.inputs[role].path.joinpath(*parts)
 
     def files(self) -> dict[str, list[InputFile]]:

@@ -25,6 +25,10 @@ class Stage:
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
     ``volatile_stats``: names of statistics of that sort.
+    ``redone``: whether a damaged volatile file is reason enough to make all again (a page). Otherwise it is put aside,
+    and the artifact goes on without it (the weights of a run that lost a line of its metrics).
+    ``cost``: ``module:function``, called as ``function(compute, before, **config)``; it returns what the stage will
+    take (``llm_core.graph.price.Estimate``). ``before``: the configuration of the last time, or None.
     ``trains``: whether it occupies the accelerators, in a process of its own.
     ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
     """
@@ -44,6 +48,8 @@ class Stage:
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
     volatile_stats: tuple[str, ...] = ()
+    redone: bool = False
+    cost: str | None = None
     resumable: bool = False
     trains: bool = False
     kind: str = ""

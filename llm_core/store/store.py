@@ -8,7 +8,8 @@
     aliases/<kind>/<identity>.json an accepted stand-in: this identity is served by another one's artifact
     heads/<experiment>/<stage>.json the identity that an experiment's stage had last
     leases/, stamps/               who makes what; which files were hashed
-    quarantine/                    damaged artifacts, put aside
+    quarantine/                    damaged artifacts and files, put aside
+    left_out/<kind>/<identity>.json which files of an artifact were put aside, when and why
 """
 
 import json
@@ -16,8 +17,9 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,12 @@ from llm_core.store.manifest import MANIFEST, Artifact, FileRecord, Manifest, re
 from llm_core.store.verify import Verifier
 
 RUNTIME_ONLY = True
+
+
+DESCRIPTION = "stage.json"
+"""The file in a work folder that says what is being made there."""
+AGAIN = "again"
+"""The file in a work folder that says that its artifact is there, and is being made once more."""
 
 
 class Alias(BaseModel):
@@ -78,6 +86,42 @@ class Store:
         artifact = Artifact(folder, manifest)
         damage = self.verifier.damage(artifact)
         return (None, damage) if damage else (artifact, None)
+
+    def left_out(self, artifact: Artifact, full: bool = False) -> dict[str, str]:
+        """Path → what is wrong, of the volatile files of an artifact that nobody may read. The artifact is whole
+        without them: its content does not cover them."""
+        told = self._left_out(artifact.manifest)
+        return {
+            path: told.get(path, problem) for path, problem in self.verifier.volatile_damage(artifact, full).items()
+        }
+
+    def leave_out(self, artifact: Artifact, problems: Mapping[str, str]) -> list[str]:
+        """Put damaged volatile files aside, so that no reader takes them for whole, and record it. Returns the paths of
+        which that was not known."""
+        told = self._left_out(artifact.manifest)
+        there = {path for path in problems if (artifact.path / path).exists()}
+        new = {path: problem for path, problem in problems.items() if path in there or path not in told}
+        if not new or read_manifest(artifact.path) != artifact.manifest:  # or it was made again a moment ago
+            return []
+        with suppress(OSError):  # on a disk that can't be written it stays where it is, and is told of again
+            aside = self._aside(artifact.path)
+            for path in there:
+                (aside / path).parent.mkdir(parents=True, exist_ok=True)
+                (artifact.path / path).rename(aside / path)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            told |= {path: f"{problem} (put aside on {now})" for path, problem in new.items()}
+            write_atomically(self._left_out_record(artifact.manifest), json.dumps(told, indent=1).encode())
+        return list(new)
+
+    def _left_out(self, manifest: Manifest) -> dict[str, str]:
+        try:
+            told = json.loads(self._left_out_record(manifest).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def _left_out_record(self, manifest: Manifest) -> Path:
+        return self.root / "left_out" / manifest.kind / f"{manifest.identity}.json"
 
     def artifacts(self, kind: str) -> Iterator[Artifact]:
         """All readable artifacts of a kind, newest first; files not verified."""
@@ -136,27 +180,48 @@ class Store:
                 self._quarantine(folder)
             out.rename(folder)
             sync_folder(folder.parent)
+            self._left_out_record(written).unlink(missing_ok=True)
         for record in files:
             (folder / record.path).chmod(0o444)
         shutil.rmtree(work)
         artifact = Artifact(folder, written)
-        damage = self.verifier.damage(artifact)
+        damage = self.verifier.damage(artifact) or next(iter(self.verifier.volatile_damage(artifact).values()), None)
         if damage:
             raise PedigreeError(f"{damage}, though it was written just now; look at the disk, and run again")
         return artifact
 
+    def has_begun(self, kind: str, identity: str) -> bool:
+        """Whether an attempt at this artifact has begun, and was not finished."""
+        return (self.root / "work" / kind / identity / DESCRIPTION).exists()
+
+    def start_over(self, kind: str, identity: str) -> Path:
+        """The work folder of an artifact that is made again though it is there; empty, or what such an attempt left."""
+        work = self.work(kind, identity)
+        if not (work / AGAIN).exists():  # what else lies there led to the artifact that is there
+            with disk_errors(work):
+                shutil.rmtree(work)
+                self.work(kind, identity)
+                (work / AGAIN).touch()
+        return work
+
     def clear_work(self, kind: str, identity: str) -> None:
-        """Remove the work folder of an identity that has its artifact: of an attempt killed after its commit."""
+        """Remove the work folder of an identity that has its artifact: of an attempt killed after its commit.
+
+        What was begun to make the artifact again stays, for those who go on with it.
+        """
         work = self.root / "work" / kind / identity
-        if work.exists():
+        if work.exists() and not (work / AGAIN).exists():
             with self.lease(kind, identity):
                 shutil.rmtree(work, ignore_errors=True)
 
     def _quarantine(self, folder: Path) -> None:
         """Put a damaged artifact aside: people may want to look at it, and nothing may take it for whole."""
-        aside = self.root / "quarantine" / folder.parent.name / f"{folder.name}-{time.time_ns()}"
+        aside = self._aside(folder)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
+
+    def _aside(self, folder: Path) -> Path:
+        return self.root / "quarantine" / folder.parent.name / f"{folder.name}-{time.time_ns()}"
 
     # --- remembering -------------------------------------------------------------------------------------------------
 
@@ -167,6 +232,10 @@ class Store:
         except (OSError, ValueError):
             return None
         return str(head["identity"]) if isinstance(head, dict) and "identity" in head else None
+
+    def has_heads(self, experiment: str) -> bool:
+        """Whether any stage of this experiment was ever made or hit."""
+        return any((self.root / "heads" / experiment).rglob("*.json"))
 
     def set_head(self, experiment: str, stage: str, identity: str) -> None:
         """Remember it, so that a plan can say what has changed since."""

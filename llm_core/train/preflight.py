@@ -7,6 +7,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.continuation import LongContextSpec
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.model.accounting import FLOPS_CONVENTION, ParameterCount, flops_per_token, parameter_count
 from llm_core.tokens.batch_sizes import batch_sizes, tokens_before
@@ -86,9 +87,8 @@ def preflight(experiment: Experiment) -> Preflight:
 
     length = round(mean_sequence_length(training))
     per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, length)
-    tokens, flops = tokens_before(training, training.steps), per_token * _positions(training)
-    useful = None if hardware.peak_flops is None else ranks * hardware.peak_flops * compute.expected_mfu
-    hours = None if useful is None else flops / useful / 3600
+    tokens, flops = tokens_before(training, training.steps), per_token * _positions(training, training.steps)
+    hours = run_hours(flops, compute, hardware, ranks)
     gpu_hours = None if hours is None else hours * ranks
     return Preflight(
         experiment=experiment.name,
@@ -123,6 +123,19 @@ def preflight(experiment: Experiment) -> Preflight:
             f"torchrun --standalone --nproc-per-node {ranks} -m llm_core.train spec.json"
         ),
     )
+
+
+def run_flops(model: ModelSpec, training: TrainingSpec, vocab_size: int, from_step: int = 0) -> int:
+    """FLOPs of any training run, from the step ``from_step`` on, after ``FLOPS_CONVENTION``."""
+    per_token = flops_per_token(model, vocab_size, round(mean_sequence_length(training)))
+    return per_token * (_positions(training, training.steps) - _positions(training, from_step))
+
+
+def run_hours(flops: float, compute: ComputeSpec, hardware: Hardware, ranks: int) -> float | None:
+    """Hours of training on ``ranks`` devices at ``expected_mfu`` of their peak; None where the peak is not known."""
+    if hardware.peak_flops is None:
+        return None
+    return flops / (ranks * hardware.peak_flops * compute.expected_mfu) / 3600
 
 
 def _check_experts(model: ModelSpec) -> None:
@@ -177,12 +190,12 @@ def _longer(experiment: Experiment, longer: LongContextSpec) -> Experiment:
     return experiment.model_copy(update={**changes, "name": f"{experiment.name}'s long_context_model"})
 
 
-def _positions(training: TrainingSpec) -> int:
-    """Tokens of the run, a bag of them counted once: it is one position."""
-    tokens, bags = tokens_before(training, training.steps), training.superposition
+def _positions(training: TrainingSpec, steps: int) -> int:
+    """Tokens of the first ``steps`` steps, a bag of them counted once: it is one position."""
+    tokens, bags = tokens_before(training, steps), training.superposition
     if bags is None:
         return tokens
-    in_bags = tokens_before(training, bags.steps)
+    in_bags = tokens_before(training, min(bags.steps, steps))
     return tokens - in_bags + in_bags // bags.tokens
 
 

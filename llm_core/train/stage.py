@@ -31,8 +31,8 @@ _END_SHARE = 0.05
 """The final loss is the mean over this share of the steps."""
 
 CURVE = ("step", "loss", "lr", "grad_norm", "skipped", "batch")
-"""Fields of a line of metrics that follow from what the identity covers. How often, and on how many tokens, the held-out
-loss was measured is no part of that."""
+"""Fields of a line of metrics that follow from what the identity covers. The held-out loss is none of them: how often,
+and on how many tokens, it is measured may change."""
 
 
 def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
