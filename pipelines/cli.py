@@ -240,9 +240,11 @@ def query(
     """Ask DuckDB about everything that was made or is being made."""
     import duckdb
 
-    from llm_core.store.views import open_views
+    from llm_core.store.views import damaged_metrics, open_views
 
     root = pedigree_home() / "store"
+    for problem in damaged_metrics(root).values():
+        print(f"left out of steps and runs: {problem}", file=sys.stderr)
     with open_views(root) as connection:
         try:
             relation = connection.sql(sql)

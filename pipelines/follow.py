@@ -59,11 +59,19 @@ def _trained(session: Session, shards: Path, doc_id: str) -> list[Station]:
     if run.shards != shards:
         return []
     seen = steps_of_document(shards, doc_id, training_section(run.config["training"]), run.config["seed"])
+    if METRICS in run.left_out:
+        return [trained_station(seen, None, run.left_out[METRICS])]
     return [trained_station(seen, skipped_steps(run.folder / METRICS))]
 
 
-def trained_station(seen: Sequence[TrainedRange], skipped: Set[int]) -> Station:
-    """What training made of a document whose tokens were targets in ``seen``; skipped steps taught nothing."""
+def trained_station(seen: Sequence[TrainedRange], skipped: Set[int] | None, problem: str = "") -> Station:
+    """What training made of a document whose tokens were targets in ``seen``; skipped steps taught nothing.
+
+    ``skipped`` is None where nobody knows them any more: ``problem`` says why.
+    """
+    if skipped is None:
+        station = trained_station(seen, set())
+        return replace(station, facts={**station.facts, "skipped steps": f"not known: {problem}"})
     learnt = [item for item in seen if item.step not in skipped]
     facts: dict[str, Any] = {"times a target": sum(item.tokens for item in learnt)}
     for name, items in (("steps", learnt), ("skipped steps", [item for item in seen if item.step in skipped])):

@@ -1,7 +1,8 @@
 """What an artifact was made from, down to the sources: a walk over manifests."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,17 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run, finished or live: its configuration, the shards that it reads, and where its metrics are."""
+    """A training run, finished or live: its configuration, the shards that it reads, and where its metrics are.
+
+    ``left_out``: path → what is wrong, of the files of a finished one that nobody may read.
+    """
 
     stage: str
     identity: str
     config: dict[str, Any]
     shards: Path
     folder: Path
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def by_name(store: Store, experiment: str, name: str) -> Artifact:
@@ -80,7 +85,8 @@ def training_run(store: Store, experiment: str, name: str) -> TrainingRun:
     manifest = artifact.manifest
     shards = next(record.identity for record in manifest.inputs if record.role == "shards")
     read = store.folder("token_shards", shards)
-    return TrainingRun(manifest.stage, manifest.identity, manifest.config, read, artifact.path)
+    left_out = store.left_out(artifact)
+    return TrainingRun(manifest.stage, manifest.identity, manifest.config, read, artifact.path, left_out)
 
 
 def _kind_of(store: Store, identity: str) -> str | None:

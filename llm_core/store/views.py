@@ -17,7 +17,11 @@ from pathlib import Path
 
 import duckdb
 
+from llm_core.store.store import Store
+
 RUNTIME_ONLY = True
+
+METRICS = "metrics.jsonl"
 
 _MANIFEST = {
     "kind": "VARCHAR",
@@ -121,6 +125,13 @@ def _files(root: Path, patterns: list[str], columns: dict[str, str], reader: str
 _IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32})/', 1)"
 
 
+def damaged_metrics(root: Path) -> dict[str, str]:
+    """Identity → what is wrong, of finished runs whose metrics are damaged: ``steps`` and ``runs`` leave them out."""
+    store = Store(root)
+    found = {run.manifest.identity: store.left_out(run).get(METRICS) for run in store.artifacts("training_run")}
+    return {identity: problem for identity, problem in found.items() if problem}
+
+
 def view_definitions(root: Path) -> dict[str, str]:
     """View name → SELECT, over the store at ``root`` as it is now."""
     manifests = _files(root, ["artifacts/*/*/manifest.json"], _MANIFEST, "lines")
@@ -135,7 +146,8 @@ def view_definitions(root: Path) -> dict[str, str]:
         # Work that a kill left beside its artifact is not told twice.
         "steps": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename), "
         f"regexp_matches(filename, '/work/[^/]+/[^/]+/metrics.jsonl$') AS unfinished FROM {steps} "
-        f"WHERE NOT unfinished OR identity NOT IN (SELECT identity FROM {manifests})",
+        f"WHERE if(unfinished, identity NOT IN (SELECT identity FROM {manifests}), "
+        f"identity NOT IN ({', '.join(map(_literal, ['', *damaged_metrics(root)]))}))",
         "evals": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {evals}",
         "samples": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {samples}",
         "drops": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {drops}",
