@@ -1,6 +1,8 @@
-from llm_core.experiment.runtime import ProfileSpec, SamplesSpec, TrackingSpec
-from pipelines.resources import TrackingResource
-from pipelines.show import live_figures
+from llm_core.experiment.runtime import AskSpec, ComputeSpec, KeepSpec, ProfileSpec, SamplesSpec, TrackingSpec
+from llm_core.graph.plan import PlanItem
+from llm_core.graph.price import Price
+from pipelines.resources import ComputeResource, TrackingResource
+from pipelines.show import live_figures, plan_record, plan_table
 
 
 def test_a_step_without_a_loss_is_told_as_such() -> None:
@@ -14,3 +16,34 @@ def test_all_of_tracking_reaches_a_run_in_dagster() -> None:
         TrackingSpec(wandb="offline", samples=SamplesSpec(every=3), profile=ProfileSpec(from_step=2)),
     ):
         assert TrackingResource(**tracking.model_dump()).spec() == tracking
+
+
+def test_all_of_compute_reaches_a_run_in_dagster() -> None:
+    for compute in (
+        ComputeSpec(),
+        ComputeSpec(ask_above=AskSpec(hours=2.0, dollars=None), keep=KeepSpec(best=1), workers=2),
+    ):
+        resource = ComputeResource.of(compute)
+        assert (resource.spec(), resource.yes) == (compute, False)
+    never = ComputeResource.of(ComputeSpec(ask_above=None)).spec()
+    assert never.ask_above == AskSpec(hours=None, dollars=None)
+
+
+def test_a_plan_has_prices_and_their_sum() -> None:
+    items = [
+        PlanItem("a", "hit", [], "i"),
+        PlanItem("b", "run", ["code x changed"], "j", seconds=7200.0),
+        PlanItem("c", "maybe", ["hits if unchanged: b"]),
+        PlanItem("d", "run", ["never made before"]),
+    ]
+    costs = {"b": Price(2.0, 41.0, "last time"), "c": Price(0.5, None, "last time"), "d": Price()}
+    table = plan_table(items, costs)
+    assert table.caption == (
+        "1 hits, 3 to make; price: 2 h 30 min, $41.00 and 1 unknown, of which only maybe: 30 min 00 s"
+    )
+    column = next(column for column in table.columns if column.header == "price")
+    assert list(column.cells) == ["", "2 h 00 min, $41.00", "30 min 00 s", "unknown"]
+    record = plan_record(items[1], costs["b"])
+    assert (record["price_hours"], record["price_dollars"], record["priced_by"]) == (2.0, 41.0, "last time")
+    assert plan_record(items[0], None)["price_hours"] is None
+    assert plan_table(items[:1], {}).caption == "1 hits, 0 to make"
