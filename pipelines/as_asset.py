@@ -21,7 +21,7 @@ from llm_core.graph.job import Runtime
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
 from pipelines.planner import open_planner
-from pipelines.resources import ComputeResource, StoreResource, TrackingResource
+from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
 
 OBSERVED = ("step", "loss", "validation_loss", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "memory")
 OBSERVE_SECONDS = 5.0
@@ -51,7 +51,11 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         ],
     )
     def run(
-        context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource, tracking: TrackingResource
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        compute: ComputeResource,
+        consent: ConsentResource,
+        tracking: TrackingResource,
     ) -> dg.MaterializeResult:  # bare: Dagster does not know the generic form when checks are outputs too
         with _pipes(context, stage) as launched:
             try:
@@ -61,7 +65,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
                     progress=_progress_log(context),
                     observe=_observer(context, key),
                     log=context.log.info,
-                    agree=lambda _: compute.yes,
+                    agree=lambda _: consent.yes,
                     **launched,
                 )
                 outcome = materialize(open_planner(graph, store.open()), stage.name, runtime)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from pipelines.as_asset import as_asset
 from pipelines.automation import jobs, schedules, source_sensor
-from pipelines.resources import ComputeResource, StoreResource, TrackingResource
+from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
 from pipelines.session import open_session
 
 
@@ -17,6 +17,7 @@ def definitions(name: str) -> dg.Definitions:
         resources={
             "store": StoreResource(),
             "compute": ComputeResource.of(experiment.compute),
+            "consent": ConsentResource(),
             "tracking": TrackingResource(**experiment.tracking.model_dump()),
         },
         jobs=jobs(graph),

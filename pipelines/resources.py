@@ -56,8 +56,6 @@ class ComputeResource(dg.ConfigurableResource):
     price_per_gpu_hour: float
     expected_mfu: float
     ask_above: AskConfig
-    yes: bool = False
-    """Train again what has only code for a reason, whatever it costs; for one run, in the Launchpad."""
 
     @classmethod
     def of(cls, compute: ComputeSpec) -> "ComputeResource":
@@ -70,6 +68,15 @@ class ComputeResource(dg.ConfigurableResource):
         fields = {name: getattr(self, name) for name in ComputeSpec.model_fields}
         nested = {"keep": self.keep.model_dump(), "ask_above": self.ask_above.model_dump()}
         return ComputeSpec.model_validate({**fields, **nested})
+
+
+class ConsentResource(dg.ConfigurableResource):
+    """A yes for one run, given in the Launchpad: train again what has only code for a reason, whatever it costs.
+
+    It is a resource of its own, since a run's configuration replaces that of a resource as a whole.
+    """
+
+    yes: bool = False
 
 
 class TrackingResource(dg.ConfigurableResource):

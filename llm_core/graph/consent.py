@@ -34,7 +34,7 @@ def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
     raise PedigreeError(
         f"{stage.name} is not trained without a yes: {facts}. What was trained before is kept, and nothing that "
         f"follows is made. If the change can't have changed the result: pedigree accept {stage.name} --why '…'. To "
-        "train it again: pedigree run --yes (in Dagster: resources.compute.config.yes: true)"
+        "train it again: pedigree run --yes (in Dagster: resources.consent.config.yes: true)"
     )
 
 

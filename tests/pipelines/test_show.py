@@ -23,8 +23,7 @@ def test_all_of_compute_reaches_a_run_in_dagster() -> None:
         ComputeSpec(),
         ComputeSpec(ask_above=AskSpec(hours=2.0, dollars=None), keep=KeepSpec(best=1), workers=2),
     ):
-        resource = ComputeResource.of(compute)
-        assert (resource.spec(), resource.yes) == (compute, False)
+        assert ComputeResource.of(compute).spec() == compute
     never = ComputeResource.of(ComputeSpec(ask_above=None)).spec()
     assert never.ask_above == AskSpec(hours=None, dollars=None)
 

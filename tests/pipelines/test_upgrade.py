@@ -14,7 +14,7 @@ from tests.pipelines.conftest import World
 from tests.pipelines.test_end_to_end import copy_of
 
 CHANGED = "llm_core.train.loop:_update"
-YES = '{"resources": {"compute": {"config": {"yes": true}}}}'
+YES = '{"resources": {"consent": {"config": {"yes": true}}}}'
 
 
 @dataclass
@@ -104,7 +104,7 @@ def test_an_upgrade_is_priced_asked_about_and_on_no_all_is_kept(upgraded: Upgrad
 def test_what_only_watches_a_run_makes_none_again(finished: World, tmp_path: Path) -> None:
     world = copy_of(finished, tmp_path / "world")
     world.edit("validate_every: 10", "validate_every: 3")
-    world.edit("validation_tokens: 512", "validation_tokens: 64, max_bad_steps: 7")
+    world.edit("validation_tokens: 512", "validation_tokens: 64\n  max_bad_steps: 7")
     assert {record["verdict"] for record in world.plan().values()} == {"hit"}
 
 
