@@ -43,12 +43,12 @@ def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
     """
     stage = planner.graph[name]
     kind = stage.kind
-    item = _ready(planner, name)
+    item = ready(planner, name)
     assert item.identity is not None
     identity = item.identity
     if item.artifact is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
-            item = _ready(planner, name)  # while we waited, another process may have made it
+            item = ready(planner, name)  # while we waited, another process may have made it
             made = item.artifact or _make(planner, stage, identity, runtime, held)
     else:
         made = item.artifact
@@ -60,8 +60,8 @@ def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
     return Outcome(made, cache, evaluate(stage, made.stats))
 
 
-def _ready(planner: Planner, name: str) -> PlanItem:
-    """The plan's item for a stage that can be made now."""
+def ready(planner: Planner, name: str) -> PlanItem:
+    """The plan's item for a stage that can be made now; ``PedigreeError`` for another."""
     *above, item = planner.plan({name})
     if item.verdict == "blocked":
         raise PedigreeError(f"{name} does not start, because a gate is closed:\n" + "\n".join(item.reasons))

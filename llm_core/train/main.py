@@ -11,6 +11,7 @@ from llm_core.train.distribution import World, open_world
 from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
 from llm_core.train.loop import train
+from llm_core.train.run_record import check_origin, write_record
 from llm_core.train.spec import FAILURE, TrainerSpec, read_spec
 
 # What trains is ``loop.train``; this module starts and stops it.
@@ -48,9 +49,12 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
         if world.is_main:
             print(line, flush=True)
 
+    check_origin(spec, world)
     steps = spec.training.steps
     done = train(spec, world, stop, log).step
     if done == steps:
+        if world.is_main:
+            write_record(spec)
         log(f"finished all {steps} steps")
         return 0
     reason = stop.reason or "a request to another rank"

@@ -15,6 +15,7 @@ from llm_core.experiment.lengths import check_clamp, check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
+from llm_core.train.origin import Origin
 
 RUNTIME_ONLY = True
 
@@ -52,6 +53,8 @@ class TrainerSpec(SpreadSpec):
     identity: str | None = None
     """By which ``pedigree why`` finds the run; None where no store has it."""
     tracking: TrackingSpec = TrackingSpec()
+    origin: Origin | None = None
+    """Of a bundle: the stage that it trains, and the code and inputs that it must be trained with."""
 
     @model_validator(mode="after")
     def _lengths(self) -> "TrainerSpec":

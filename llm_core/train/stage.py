@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import statistics
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.tokens.batch_sizes import tokens_before
-from llm_core.train.data import describe, mean_sequence_length, open_data
+from llm_core.train.data import Data, describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, PROFILE, SAMPLES, SUMMARY, TrainerSpec
@@ -43,13 +44,18 @@ def build_branch(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, from_step: int
 ) -> dict[str, Any]:
     """Go on from the state that the input ``start``, a training run, keeps of ``from_step``."""
-    state = job.path("start", BRANCH_POINTS, _checkpoint(from_step))
+    state = start_folder({"from_step": from_step}, job.path("start"))
     return _train(job, model, training, vocab_size, seed, state)
 
 
 def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
     """Train the finished model of the input ``start`` on, as ``model``: the same weights with other positions."""
-    return _train(job, model, training, vocab_size, seed, job.path("start"))
+    return _train(job, model, training, vocab_size, seed, start_folder({}, job.path("start")))
+
+
+def start_folder(config: Mapping[str, Any], start: Path) -> Path:
+    """What a run with ``config`` begins with, of the artifact in ``start``: a state of it, or its finished model."""
+    return start / BRANCH_POINTS / _checkpoint(config["from_step"]) if "from_step" in config else start
 
 
 def _train(
@@ -77,6 +83,12 @@ def _train(
     check_start(spec)
     require_key(spec.tracking)
     launch(spec, ranks, job.runtime)
+    return collect(job, spec, data)
+
+
+def collect(job: Job, spec: TrainerSpec, data: Data) -> dict[str, Any]:
+    """Copy what the finished run in ``spec.work`` left into ``job.out``; returns its statistics."""
+    model, training, vocab_size = spec.model, spec.training, spec.vocab_size
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
     shutil.copyfile(spec.work / METRICS, job.out / METRICS)
