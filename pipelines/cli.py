@@ -99,30 +99,59 @@ def preflight(
     experiment: ExperimentName = "one_billion",
     as_json: AsJson = False,
     write: Annotated[
-        Path | None, typer.Option(help="Write the JSON file that `python -m llm_core.train` reads on a bare machine.")
+        Path | None,
+        typer.Option(
+            help="Write a bundle for a bare machine into this new folder; of a name in .json, its spec alone."
+        ),
     ] = None,
-    shards: Annotated[Path, typer.Option(help="Where the shards will be; relative to the written file.")] = Path(
-        "token_shards"
-    ),
+    stage: Annotated[str, typer.Option(help="The training run that the bundle is of.")] = "pretrained_model",
+    include_data: Annotated[bool, typer.Option("--include-data", help="Put shards and start into the bundle.")] = False,
+    shards: Annotated[
+        Path, typer.Option(help="Of a spec alone: where the shards will be, relative to the written file.")
+    ] = Path("token_shards"),
     work: Annotated[
-        Path, typer.Option(help="Where checkpoints and weights will go; relative to the written file.")
+        Path, typer.Option(help="Of a spec alone: where checkpoints and weights will go, likewise.")
     ] = Path("run"),
 ) -> None:
     """Parameters, memory, time and cost of the full run, without any GPU; refuses what cannot fit."""
     from llm_core.train.preflight import preflight as examine
     from llm_core.train.preflight import trainer_spec
 
-    examined = open_session(experiment).experiment
+    session = open_session(experiment)
+    examined = session.experiment
     report = examine(examined)
-    if write is not None:
+    lines: list[str] = []
+    if write is not None and write.suffix == ".json":
         try:
             trainer_spec(examined, shards, work).write(write)
         except OSError as error:
             raise PedigreeError(f"{write}: can't be written: {error.strerror}") from None
+    elif write is not None:
+        from pipelines import bare
+
+        lines = bare.bundle(session, stage, write, include_data)
     if as_json:
         print(json.dumps(show.preflight_record(report), indent=1))
     else:
         console.print(show.preflight_table(report))
+        console.print(*lines, sep="\n", markup=False, soft_wrap=True)
+
+
+@command
+def adopt(
+    folder: Annotated[Path, typer.Argument(help="The folder run of a bundle, as it came back.")],
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", "-e", help="By default the one that the bundle was made of.")
+    ] = None,
+) -> None:
+    """Take a run from a bare machine into the store, after checking it; the folder stays as it is."""
+    from pipelines import bare
+
+    session, outcome = bare.adopt(folder, experiment, lambda line: console.print(line, markup=False))
+    made = outcome.artifact.manifest
+    console.print(f"{'hit' if outcome.cache == 'hit' else 'adopted'} {made.stage} {made.identity}", markup=False)
+    show.failed_checks(console, session, made.stage, outcome.checks)
+    _refresh_views(session.store.root)
 
 
 @command

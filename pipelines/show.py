@@ -13,6 +13,7 @@ from rich.table import Table
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.stage import Check
 from llm_core.train.preflight import Preflight
 from pipelines.session import Session
 
@@ -88,10 +89,15 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
             bars.remove_task(task)
             took = "" if outcome.cache == "hit" else f" in {duration(outcome.artifact.manifest.seconds)}"
             console.print(f"[{'green' if outcome.cache == 'hit' else 'yellow'}]{outcome.cache:>4}[/] {name}{took}")
-            for check in outcome.checks:
-                if not check.passed:
-                    mark = "[red]gate[/]" if check.name in session.graph[name].gates else "[yellow]note[/]"
-                    console.print(f"     {mark} {check.name}: {escape(check.message)}")
+            failed_checks(console, session, name, outcome.checks)
+
+
+def failed_checks(console: Console, session: Session, stage: str, checks: list[Check]) -> None:
+    """The checks that a stage failed, a line each."""
+    for check in checks:
+        if not check.passed:
+            mark = "[red]gate[/]" if check.name in session.graph[stage].gates else "[yellow]note[/]"
+            console.print(f"     {mark} {check.name}: {escape(check.message)}")
 
 
 def live_figures(figures: Mapping[str, float | None]) -> str:

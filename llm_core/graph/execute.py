@@ -4,6 +4,7 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,35 @@ PART_COUNTS = ("parts_found", "parts_made")
 """Statistics of every stage that works part by part: how much of the work was there already. No part of the content."""
 
 
+ADOPTED = "adopted"
+"""The statistic of an artifact that was made elsewhere: when it was taken in, and from which folder. No content."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """When, how long, where and with what an artifact was made; fields as in ``Manifest``. No part of the content."""
+
+    started: str
+    seconds: float
+    versions: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    host: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What another machine made of a stage, for ``materialize`` to take in where it would else build.
+
+    ``take``: called as a build function is, but for the configuration; it checks, and puts files into ``job.out``.
+    ``circumstances`` is called after it. ``folder``: where it lies.
+    """
+
+    folder: Path
+    take: Callable[[Job], dict[str, Any]]
+    circumstances: Callable[[dict[str, Any]], Circumstances]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a stage: its artifact, whether it was there already, and its checks by the bounds of now."""
@@ -36,8 +66,10 @@ class Outcome:
     checks: list[Check]
 
 
-def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
+def materialize(planner: Planner, name: str, runtime: Runtime, elsewhere: Elsewhere | None = None) -> Outcome:
     """Find or make the artifact of stage ``name``; its inputs must be in the store, and their gates open.
+
+    With ``elsewhere``, what is not found is not made but taken from there.
 
     Raises ``PedigreeError`` when an input is missing, outdated or blocked, or when the build finds its input wanting.
     """
@@ -49,7 +81,7 @@ def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
     if item.artifact is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
             item = ready(planner, name)  # while we waited, another process may have made it
-            made = item.artifact or _make(planner, stage, identity, runtime, held)
+            made = item.artifact or _make(planner, stage, identity, runtime, held, elsewhere)
     else:
         made = item.artifact
     cache: Literal["hit", "made"] = "hit" if item.artifact else "made"
@@ -75,7 +107,9 @@ def ready(planner: Planner, name: str) -> PlanItem:
     return item
 
 
-def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held: Lease) -> Artifact:
+def _make(
+    planner: Planner, stage: Stage, identity: str, runtime: Runtime, held: Lease, elsewhere: Elsewhere | None
+) -> Artifact:
     store = planner.store
     inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))} if stage.inputs else {}
     by_role: dict[str, Artifact] = {}
@@ -88,7 +122,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
         by_role[role] = artifact
     work = store.work(stage.kind, identity)
     out = work / "out"
-    if not stage.resumable:
+    if elsewhere or not stage.resumable:
         shutil.rmtree(out)
         out.mkdir()
     _describe_work(planner, stage, identity, work, by_role)
@@ -96,13 +130,14 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     clock = time.monotonic()
     job = Job(stage.name, identity, by_role, work, out, runtime, parts=store.parts(stage.kind), code=planner.part_code)
     with disk_errors(work):
-        stats: dict[str, Any] = load_object(stage.build)(job, **stage.config)
+        stats: dict[str, Any] = elsewhere.take(job) if elsewhere else load_object(stage.build)(job, **stage.config)
     stats = {**json.loads(json.dumps(stats)), **{f"parts_{name}": count for name, count in job.part_counts.items()}}
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
-    seconds = time.monotonic() - clock
+    made = elsewhere.circumstances(stats) if elsewhere else _here(started, time.monotonic() - clock)
+    if elsewhere:
+        stats[ADOPTED] = {"when": started.isoformat(timespec="seconds"), "folder": str(elsewhere.folder)}
     recipe = planner.recipe(stage.name)
-    commit, dirty = git_state()
 
     def manifest(files: list[FileRecord]) -> Manifest:
         return Manifest(
@@ -110,7 +145,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             stage=stage.name,
             experiment=planner.graph.experiment,
             identity=identity,
-            content=content_digest(files, stats, (*stage.volatile_stats, *PART_COUNTS)),
+            content=content_digest(files, stats, (*stage.volatile_stats, *PART_COUNTS, ADOPTED)),
             code_digest=recipe.code_digest,
             code=recipe.code,
             config=recipe.config,
@@ -127,16 +162,17 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             files=files,
             checks=[CheckRecord(**vars(check), blocking=check.name in stage.gates) for check in evaluate(stage, stats)],
             stats=stats,
-            started=started.isoformat(timespec="seconds"),
-            seconds=round(seconds, 3),
-            versions=library_versions(),
-            git_commit=commit,
-            git_dirty=dirty,
-            host=platform.node(),
+            **vars(made),
             device=str(stats.get("device") or device_name()),
         )
 
     return store.commit(work, held, stage.volatile, manifest)
+
+
+def _here(started: datetime, seconds: float) -> Circumstances:
+    commit, dirty = git_state()
+    when = started.isoformat(timespec="seconds")
+    return Circumstances(when, round(seconds, 3), library_versions(), commit, dirty, platform.node())
 
 
 def _describe_work(planner: Planner, stage: Stage, identity: str, work: Path, inputs: dict[str, Artifact]) -> None:

@@ -237,7 +237,7 @@ def _check_archive(path: Path, planner: Planner, stage: Stage) -> None:
 
 def requirements(spec: TrainerSpec, constraints: Path | None) -> str:
     """What the trainer imports, pinned as in ``constraints``, else to what is installed here."""
-    names = ["torch", "numpy", "pydantic", "safetensors", "xxhash"]
+    names = ["torch", "numpy", "pydantic", "safetensors"]
     names += ["tokenizers"] if spec.tracking.samples else []
     names += ["wandb"] if spec.tracking.wandb != "off" else []
     pinned = {} if constraints is None else _pins(constraints.read_text(encoding="utf-8"))

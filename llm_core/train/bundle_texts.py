@@ -115,4 +115,3 @@ def fetch_text(origin: Origin, sources: dict[str, Path], included: set[str], fol
     for role, files in origin.inputs.items():
         lines += [f"{FOLDERS[role]}/{name} {file.size} {file.sha256}" for name, file in files.items()]
     return "\n".join(lines) + "\n"
-

@@ -1,4 +1,4 @@
-"""What a specification that leaves for another machine says of its home: the stage, its recipe, its code and its inputs.
+"""What a specification that leaves for another machine says of its home: stage, recipe, code and inputs.
 
 The trainer compares its own code and what it reads with it, at its start and (the code) again at its end; ``pedigree
 adopt`` compares it with the store that takes the run in.
@@ -81,7 +81,9 @@ def source_files(packages: list[str], root: Path = PROJECT) -> dict[str, Path]:
 
 def sources_digest(sources: Mapping[str, str]) -> str:
     """One digest over file → SHA-256."""
-    return hashlib.sha256("\n".join(f"{digest} {name}" for name, digest in sorted(sources.items())).encode()).hexdigest()
+    return hashlib.sha256(
+        "\n".join(f"{digest} {name}" for name, digest in sorted(sources.items())).encode()
+    ).hexdigest()
 
 
 def check_sources(origin: Origin) -> None:

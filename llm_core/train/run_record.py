@@ -1,7 +1,7 @@
 """``run.json``: written by the trainer when all else is, and sealed: what it trained, with what, and what it left.
 
-The digests notice damage and casual edits of the files that they name. They are no signature: whoever wants to can write
-a run.json that fits other files.
+The digests notice damage and casual edits of the files that they name. They are no signature: whoever wants to can
+write a ``run.json`` that fits other files.
 """
 
 import hashlib

@@ -1,0 +1,33 @@
+"""Runs that leave for a bare machine as bundles, and come home: for the command line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.execute import Outcome
+from pipelines.session import Session, open_session
+
+
+def bundle(session: Session, stage: str, folder: Path, include: bool) -> list[str]:
+    """Write the bundle of ``stage`` into ``folder``; returns lines about it."""
+    from llm_core.train.bundle import write_bundle
+
+    written = write_bundle(session.planner(), session.experiment, stage, folder, include)
+    lines = [f"{folder}: {stage} of {session.experiment.name}, {written.identity}"]
+    lines += [f"not in it: {role}, {size:,} bytes in {path}" for role, (path, size) in sorted(written.to_fetch.items())]
+    return [*lines, f"{folder / 'fetch.txt'} says what to copy to the machine that trains; there: ./run.sh"]
+
+
+def adopt(folder: Path, experiment: str | None, log: Callable[[str], None]) -> tuple[Session, Outcome]:
+    """Take the run in ``folder`` into the store; ``experiment``: its name or path; by default what the run says."""
+    from llm_core.train.adopting import adopt as take_in
+    from llm_core.train.adopting import origin_of
+
+    _, origin = origin_of(folder)
+    try:
+        session = open_session(experiment or origin.experiment)
+    except PedigreeError as error:
+        if experiment is not None:
+            raise
+        raise PedigreeError(f"{error}. Name the YAML file of {origin.experiment} with --experiment") from None
+    return session, take_in(session.planner(), folder, log)
