@@ -5,17 +5,19 @@ from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.execute import Outcome
+from llm_core.train.preflight import Preflight
 from pipelines.session import Session, open_session
 
 
-def bundle(session: Session, stage: str, folder: Path, include: bool) -> list[str]:
-    """Write the bundle of ``stage`` into ``folder``; returns lines about it."""
+def bundle(session: Session, stage: str, folder: Path, include: bool) -> tuple[Preflight, list[str]]:
+    """Write the bundle of ``stage`` into ``folder``; returns what the run takes, and lines about the bundle."""
     from llm_core.train.bundle import write_bundle
 
     written = write_bundle(session.planner(), session.experiment, stage, folder, include)
     lines = [f"{folder}: {stage} of {session.experiment.name}, {written.identity}"]
-    lines += [f"not in it: {role}, {size:,} bytes in {path}" for role, (path, size) in sorted(written.to_fetch.items())]
-    return [*lines, f"{folder / 'fetch.txt'} says what to copy to the machine that trains; there: ./run.sh"]
+    lines += [f"not in it: {name}, {size:,} bytes in {path}" for name, (path, size) in sorted(written.to_fetch.items())]
+    lines.append(f"{folder / 'fetch.txt'} says what to copy to the machine that trains; there: ./run.sh")
+    return written.report, lines
 
 
 def adopt(folder: Path, experiment: str | None, log: Callable[[str], None]) -> tuple[Session, Outcome]:

@@ -118,18 +118,18 @@ def preflight(
     from llm_core.train.preflight import trainer_spec
 
     session = open_session(experiment)
-    examined = session.experiment
-    report = examine(examined)
     lines: list[str] = []
-    if write is not None and write.suffix == ".json":
-        try:
-            trainer_spec(examined, shards, work).write(write)
-        except OSError as error:
-            raise PedigreeError(f"{write}: can't be written: {error.strerror}") from None
-    elif write is not None:
+    if write is None or write.suffix == ".json":
+        report = examine(session.experiment)
+    else:
         from pipelines import bare
 
-        lines = bare.bundle(session, stage, write, include_data)
+        report, lines = bare.bundle(session, stage, write, include_data)
+    if write is not None and write.suffix == ".json":
+        try:
+            trainer_spec(session.experiment, shards, work).write(write)
+        except OSError as error:
+            raise PedigreeError(f"{write}: can't be written: {error.strerror}") from None
     if as_json:
         print(json.dumps(show.preflight_record(report), indent=1))
     else:

@@ -42,10 +42,11 @@ _TIMES = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was written: ``to_fetch`` is role → (folder here, bytes) of what is not in it."""
+    """What was written: ``to_fetch`` is (folder in it) → (folder here, bytes) of what is not in it."""
 
     folder: Path
     identity: str
+    report: Preflight
     to_fetch: dict[str, tuple[Path, int]]
 
 
@@ -85,8 +86,12 @@ def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Pa
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     sizes = {role: sum(file.size for file in inputs.values()) for role, inputs in spec.origin.inputs.items()}
-    left = {} if include else {role: (_common(files[role]), size) for role, size in sizes.items() if role in LARGE}
-    return Bundle(folder, spec.identity, left)
+    left = (
+        {}
+        if include
+        else {FOLDERS[role]: (_common(files[role]), size) for role, size in sizes.items() if role in LARGE}
+    )
+    return Bundle(folder, spec.identity, report, left)
 
 
 def training_stage(planner: Planner, name: str) -> Stage:

@@ -106,7 +106,7 @@ def fetch_text(origin: Origin, sources: dict[str, Path], included: set[str], fol
         excluded = " --exclude manifest.json --exclude documents.parquet" if role == "shards" else ""
         lines.append(f"# {FOLDERS[role]}: {len(files)} files, {size:,} bytes")
         lines.append(f"rsync -a --partial{excluded} {sources[role]}/ MACHINE:{folder}/{FOLDERS[role]}/")
-    lines += ["", "# when it is finished (without --exclude, checkpoints too: they are checked where they are there)"]
+    lines += ["", "# when it is finished; without --exclude, the last checkpoints come too, and are compared"]
     points = [
         f"--include 'checkpoints/step_{step:08d}/***'" for step in origin.config["training"].get("branch_points", [])
     ]
