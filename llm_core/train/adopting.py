@@ -142,7 +142,7 @@ def _take(
             "start": start_folder(stage.config, job.path("start")) if "start" in stage.inputs else None,
         }
     )
-    check_files(folder, record.files, spec)
+    checkpoint = check_files(folder, record.files, spec)
     # A start's files may have been written by other ranks since; its content is compared with the identity.
     places = {**input_folders(spec), "start": None}
     if wrong := other_input(origin, places):
@@ -150,7 +150,7 @@ def _take(
     summary = check_summary(folder / SUMMARY)
     data = open_data(spec, summary["ranks"])
     records = check_metrics(spec, data.train)
-    for line in check_weights(spec, summary, records, data.heldout):
+    for line in check_weights(spec, summary, records, data.heldout, checkpoint):
         log(line)
     return collect(job, spec, data)
 

@@ -212,7 +212,9 @@ def _write(
         shutil.copyfile(constraints, folder / constraints.name)
     (folder / "requirements.txt").write_text(requirements(spec, constraints if constrained else None))
     gpus = 0 if report.hardware.startswith("CPU") else report.ranks
-    disk = report.host_snapshot * (spec.keep.last + spec.keep.best + 1 + len(spec.training.branch_points))
+    keep, training = spec.keep, spec.training
+    kept = keep.last + keep.best + (training.steps // keep.every if keep.every else 0) + len(training.branch_points)
+    disk = report.host_snapshot * (kept + 1)  # and one that is being written
     script = folder / "run.sh"
     code_digest = sha256_of(archive)
     script.write_text(run_script(origin, report.ranks, gpus, code_digest, disk, constrained, SHUTDOWN_SECONDS))

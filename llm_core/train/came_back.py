@@ -36,9 +36,10 @@ _TOLERANCE, _TOLERANCE_OF_FP32 = 0.03, 2e-3
 """Nats between a loss by another machine's arithmetic and by fp32 here."""
 
 
-def check_files(folder: Path, files: Mapping[str, KnownFile], spec: TrainerSpec) -> None:
-    """``PedigreeError`` for the first result that is not as the trainer wrote it, missing, or not of the run.
+def check_files(folder: Path, files: Mapping[str, KnownFile], spec: TrainerSpec) -> Path | None:
+    """The newest checkpoint of the run that is there, if any.
 
+    Raises ``PedigreeError`` for the first result that is not as the trainer wrote it, missing, or not of the run.
     Checkpoints that were not copied back are not missed, but for those of branch points.
     """
     present = results(folder)
@@ -57,8 +58,10 @@ def check_files(folder: Path, files: Mapping[str, KnownFile], spec: TrainerSpec)
                 "from where the run was"
             )
     for name in sorted(needed):
-        if wrong := _damaged(folder / name, spec):
+        if wrong := _damaged((folder / name).parent, spec):
             raise PedigreeError(f"{(folder / name).parent}: {wrong}; copy it again from where the run was")
+    newest = max((name for name in files if name in present and name.startswith(CHECKPOINTS)), default=None)
+    return None if newest is None else (folder / newest).parent
 
 
 def check_summary(path: Path) -> dict[str, Any]:
@@ -112,7 +115,11 @@ def check_metrics(spec: TrainerSpec, loader: Loader) -> list[dict[str, Any]]:
 
 
 def check_weights(
-    spec: TrainerSpec, summary: Mapping[str, Any], records: list[dict[str, Any]], heldout: ShardReader
+    spec: TrainerSpec,
+    summary: Mapping[str, Any],
+    records: list[dict[str, Any]],
+    heldout: ShardReader,
+    checkpoint: Path | None,
 ) -> list[str]:
     """Lines about what was compared; ``PedigreeError`` for weights that are not those of this run."""
     folder, steps = spec.work / FINAL, spec.training.steps
@@ -129,34 +136,32 @@ def check_weights(
     for name, (there, wanted) in pairs.items():
         if there != wanted:
             raise PedigreeError(f"{folder / 'model.json'}: {name} is {there}, and of this run {wanted}")
-    return [_against_checkpoint(spec, model), _against_loss(spec, model, parameters, records, heldout)]
+    return [_against_checkpoint(spec, model, checkpoint), _against_loss(spec, model, parameters, records, heldout)]
 
 
-def _against_checkpoint(spec: TrainerSpec, model: Decoder) -> str:
-    newest = max(spec.work.glob(f"{CHECKPOINTS}/step_*/{SEAL}"), default=None)
+def _against_checkpoint(spec: TrainerSpec, model: Decoder, newest: Path | None) -> str:
     if newest is None:
         return "no checkpoint came back, so the weights are compared with none"
     if wrong := _damaged(newest, spec):
-        raise PedigreeError(f"{newest.parent}: {wrong}; copy it again, or leave the folder {CHECKPOINTS} away")
-    seal = read_seal(newest.parent)
+        raise PedigreeError(f"{newest}: {wrong}; copy it again, or leave the folder {CHECKPOINTS} away")
+    seal = read_seal(newest)
     step = seal["progress"]["step"]
     if step != spec.training.steps:
         return f"the newest checkpoint that came back is of step {step}, so the weights are compared with none"
-    with StoredParts(newest.parent, [part["index"] for part in seal["parts"]]) as stored:
+    with StoredParts(newest, [part["index"] for part in seal["parts"]]) as stored:
         for name, tensor in model.state_dict().items():
             full = f"weights/{name}"
             there = stored.rows(full, 0, len(tensor)) if tensor.ndim else stored.scalar(full)
             if not torch.equal(there, tensor):
                 raise PedigreeError(
-                    f"{spec.work / FINAL}: {name} is not as in {newest.parent}: the weights are not those that the run "
+                    f"{spec.work / FINAL}: {name} is not as in {newest}: the weights are not those that the run "
                     "ended with; copy both again"
                 )
     return f"the weights are those of the checkpoint of step {step}"
 
 
-def _damaged(seal: Path, spec: TrainerSpec) -> str | None:
+def _damaged(folder: Path, spec: TrainerSpec) -> str | None:
     """What is wrong with a checkpoint: a part that is not as it was written, another run, another step."""
-    folder = seal.parent
     try:
         content = read_seal(folder)
     except DamagedSealError as error:

@@ -7,6 +7,7 @@ write a ``run.json`` that fits other files.
 import hashlib
 import json
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ FORMAT = 1
 
 RESULTS = (f"{FINAL}/*", METRICS, SUMMARY, BAD_BATCHES, SAMPLES, f"{PROFILE}/*.json", "wandb/offline-run-*/**/*")
 """What a run leaves for its artifact, beside checkpoints."""
+
+_STEP = re.compile(r"step_\d{8,}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def input_folders(spec: TrainerSpec) -> dict[str, Path | None]:
 def results(work: Path) -> dict[str, Path]:
     """The files in a work folder that belong to the run's results, by their path in it."""
     found = {path for pattern in RESULTS for path in work.glob(pattern) if path.is_file() and not path.is_symlink()}
-    found.update(work.glob(f"{CHECKPOINTS}/step_*/{SEAL}"))
+    found.update(path for path in work.glob(f"{CHECKPOINTS}/*/{SEAL}") if _STEP.fullmatch(path.parent.name))
     return {path.relative_to(work).as_posix(): path for path in sorted(found)}
 
 

@@ -27,3 +27,16 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["preflight", "one_billion", "--write", str(path)])
     assert done.exit_code == 1
     assert "can't be written: No such file" in done.output
+
+
+def test_a_bundle_needs_what_it_names(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["preflight", "tiny", "--write", str(tmp_path / "away")])
+    assert done.exit_code == 1
+    assert "must be made first: pedigree run tiny --select token_shards --select tokenizer" in done.output
+    assert not (tmp_path / "away").exists()
+
+
+def test_what_is_no_run_is_not_adopted(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["adopt", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "holds no run" in done.output

@@ -91,7 +91,8 @@ class Home:
         return Planner(graph, self.store, reader(self.code), {})
 
     def make(self, *names: str) -> Outcome:
-        outcomes = [materialize(self.planner(), name, Runtime(compute=self.experiment.compute)) for name in names]
+        runtime = Runtime(compute=self.experiment.compute, tracking=self.experiment.tracking)
+        outcomes = [materialize(self.planner(), name, runtime) for name in names]
         return outcomes[-1]
 
     def bundle(self, folder: Path, stage: str = "pretrained_model", include: bool = True) -> Bundle:

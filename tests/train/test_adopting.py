@@ -140,7 +140,9 @@ def test_a_flipped_byte_is_refused(home, edited, name):
 
 
 def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
-    (edited / "notes.txt").write_text("my own")  # nobody's business
+    (edited / "notes.txt").write_text("my own")  # nobody's business, as is a checkpoint copied by hand
+    shutil.copytree(edited / "checkpoints" / "step_00000006", edited / "checkpoints" / "step_keep")
+    shutil.copytree(edited / "checkpoints" / "step_00000006", edited / "checkpoints" / "step_00000012")
     (edited / "samples.jsonl").rename(edited / "old.jsonl")
     assert "samples.jsonl: is missing" in refused(home, edited)
     (edited / "old.jsonl").rename(edited / "samples.jsonl")
@@ -148,8 +150,11 @@ def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
     (edited / "profile" / "other.json").write_text("{}")
     assert "run.json does not know it, so it is not of this run" in refused(home, edited)
     shutil.rmtree(edited / "profile")
-    shutil.rmtree(edited / "checkpoints" / "step_00000006")
+    (edited / "checkpoints" / "step_00000006").rename(edited / "checkpoints" / "older")
     assert "step_00000006/checkpoint.json: is missing: copy it too" in refused(home, edited)
+    (edited / "checkpoints" / "older").rename(edited / "checkpoints" / "step_00000006")
+    home = Home(Path(shutil.copytree(home.folder, edited.parent / "home")))
+    assert adopt(home.planner(), edited, print).cache == "made"
 
 
 def test_damaged_checkpoints_are_refused(home, edited):
