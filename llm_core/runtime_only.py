@@ -10,8 +10,7 @@ def runtime_only(reason: str) -> Callable[[T], T]:
     """Mark a function or class that can't change a result; ``reason`` says why not, for whoever reviews it.
 
     The code digest stops there (``llm_core.graph.code_digest``): neither the marked definition nor what only it reaches
-    is part of an identity. ``tests/graph/runtime_only.txt`` lists all of them, so that no mark slips in unseen, and a
-    test that runs every stage under a profiler fails on executed code that is in no digest and under no mark.
+    is part of an identity.
     """
     assert reason
 

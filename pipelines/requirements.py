@@ -7,7 +7,6 @@ from llm_core.experiment.experiment import Experiment
 from llm_core.extras import advice, is_installed
 from llm_core.graph.graph import Graph
 from llm_core.graph.plan import PlanItem
-from llm_core.train.ready import check_tracking
 
 PACKAGES = {
     "llm_core.train.stage": {"torch": "train", "safetensors": "train"},
@@ -19,13 +18,11 @@ PACKAGES = {
 
 
 def check_requirements(experiment: Experiment, graph: Graph, items: Iterable[PlanItem]) -> None:
-    """``PedigreeError`` when a stage that is to be made needs a package or a key that is not there."""
+    """``PedigreeError`` when a stage that is to be made needs a package that is not there."""
     stages = [graph[item.stage] for item in items if item.verdict in ("run", "maybe")]
     missing: dict[str, tuple[str, list[str]]] = {}
     for stage in stages:
         needed = dict(PACKAGES.get(stage.build.partition(":")[0], {}))
-        if stage.trains and experiment.tracking.wandb != "off":
-            needed["wandb"] = "track"
         if stage.parts and experiment.compute.map == "ray":
             needed["ray"] = "ray"
         for package, extra in needed.items():
@@ -35,8 +32,6 @@ def check_requirements(experiment: Experiment, graph: Graph, items: Iterable[Pla
         lines = [f"{package}, for {_named(names)}" for package, (_, names) in missing.items()]
         extras = sorted({extra for extra, _ in missing.values()})
         raise PedigreeError(f"not installed: {'; '.join(lines)}. Before anything is made, {advice(*extras)}")
-    if any(stage.trains for stage in stages):
-        check_tracking(experiment.tracking)
 
 
 def _named(names: list[str]) -> str:

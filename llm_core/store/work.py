@@ -22,13 +22,13 @@ _OURS = re.compile(
     r"""
     out | parts | scratch | leaks | verdicts | repeats | final                              # removed as a whole
     | (documents | questions | scores | suite_.+ | metrics | bad_batches | samples)\.jsonl
-    | (spec | progress | summary | compared-\d+)\.json | progress\.json\.new | wandb_run_id
+    | (spec | progress | summary | work | compared-\d+)\.json | progress\.json\.new | wandb_run_id
     | failure\.txt | (trainer | lm_eval)\.log | trainer\.\d+\.lock | \..+\.\d+\.tmp
     """,
     re.VERBOSE,
 )
 _OURS_INSIDE = {
-    "checkpoints": re.compile(r"step_\d{8}((\.old)?\.unfinished)? | rank_\d+\.unfinished", re.VERBOSE),
+    "checkpoints": re.compile(r"step_\d{8,}(\.[0-9a-f]{8}\.(unfinished|old))?"),
     "profile": re.compile(r"steps_\d+_to_\d+\.json"),
     "wandb": re.compile(
         r"(offline-)?run-\d{8}_\d{6}-\w+ | latest-run | debug.*\.log | settings | artifacts | logs", re.VERBOSE

@@ -16,6 +16,7 @@ from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
 from llm_core.train.loop import train
 from llm_core.train.spec import FAILURE, TrainerSpec, check_code, read_spec
+from llm_core.train.start import check_start
 from llm_core.train.work_folder import claim
 
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         spec = read_spec(Path(arguments[0]))
         if rank == "0":
+            check_start(spec)  # before the work folder is claimed for a run that can't begin
             claim(spec, lambda line: print(line, flush=True))
             (spec.work / FAILURE).unlink(missing_ok=True)
     except (PedigreeError, OSError) as error:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import TrackingSpec
+from llm_core.extras import advice
 
 if TYPE_CHECKING:  # the trainer, which has no graph, checks its tracking too
     from llm_core.graph.job import Runtime
@@ -28,8 +29,8 @@ def check_tracking(tracking: TrackingSpec) -> None:
         return
     if find_spec("wandb") is None:
         raise PedigreeError(
-            f"tracking.wandb is {tracking.wandb!r}, but the package wandb is not installed; install it (`pip install "
-            "wandb`), or use 'off'"
+            f"tracking.wandb is {tracking.wandb!r}, but the package wandb is not installed; {advice('track')}, or use "
+            "'off'"
         )
     if tracking.wandb == "online" and not _has_key():
         raise PedigreeError(

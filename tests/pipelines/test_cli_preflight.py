@@ -97,7 +97,7 @@ def test_a_run_says_it_before_any_work_and_refuses_a_device_that_is_not_here(
 ) -> None:
     made: list[str] = []
     monkeypatch.setattr(show, "materialize", lambda _planner, name, _runtime: made.append(name))
-    fp8 = written(tmp_path, "training: {precision: fp8}")
+    fp8 = written(tmp_path, "training: {precision: fp8}\ncompute: {compile: true}")
     output = invoke("run", fp8, code=1)
     assert "training.precision fp8: CPU" in output
     assert "What does not train can be made here" in output

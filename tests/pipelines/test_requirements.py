@@ -32,19 +32,11 @@ def test_what_is_made_needs_its_packages(tiny: Experiment, monkeypatch: pytest.M
     check(tiny, tokenizer="run", pretrained_model="hit", eval_results="blocked")
 
 
-def test_what_tracking_and_workers_need(tiny: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, "wandb", "ray")
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    tracked = tiny.model_copy(update={"tracking": tiny.tracking.model_copy(update={"wandb": "online"})})
-    with pytest.raises(PedigreeError, match=r"wandb, for pretrained_model\. .*\[track\]"):
-        check(tracked, pretrained_model="run")
+def test_what_workers_need(tiny: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "ray")
     spread = tiny.model_copy(update={"compute": tiny.compute.model_copy(update={"map": "ray"})})
     with pytest.raises(PedigreeError, match=r"ray, for clean_documents\. .*\[ray\]"):
         check(spread, clean_documents="run")
-    without(monkeypatch)
-    with pytest.raises(PedigreeError, match="WANDB_API_KEY"):
-        check(tracked, pretrained_model="run")
-    check(tracked, clean_documents="run")
 
 
 def test_the_table_is_of_functions_that_build(tiny: Experiment) -> None:

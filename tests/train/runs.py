@@ -17,6 +17,7 @@ from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
 from llm_core.train.parts import StoredParts
 from llm_core.train.spec import TrainerSpec
+from llm_core.train.start import check_start
 from llm_core.train.work_folder import claim
 
 VOCABULARY = 300
@@ -87,6 +88,7 @@ def trainer_spec(folder: Path, steps: int = 10, training: dict | None = None, **
 
 def run(spec: TrainerSpec, stop: StopRequest | None = None, log=lambda line: None):
     """Train in this process."""
+    check_start(spec)
     claim(spec, log)
     return train(spec, ALONE, stop or StopRequest(), log)
 
