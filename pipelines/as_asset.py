@@ -92,7 +92,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         except (PedigreeError, ValidationError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         going.progress.end()
-        _tell(context, outcome, heading, going.progress)
+        _tell(context, stage.name, outcome, going.progress)
         return _result(stage, outcome)
 
     return run
@@ -162,13 +162,13 @@ def _observer(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[
     return observe
 
 
-def _tell(context: dg.AssetExecutionContext, outcome: Outcome, heading: str, progress: RunProgress) -> None:
+def _tell(context: dg.AssetExecutionContext, name: str, outcome: Outcome, progress: RunProgress) -> None:
     made = outcome.cache == "made"
     took = f" in {duration(outcome.artifact.manifest.seconds)}; {progress.left()}" if made else ""
-    context.log.info(f"{heading}: {outcome.cache}{took}")
+    context.log.info(f"{progress.place} {outcome.cache} {name}{took}")
     for check in outcome.checks:
         if not check.passed:
-            context.log.warning(f"{heading}: check {check.name} failed: {check.message}")
+            context.log.warning(f"{progress.place} {name}: check {check.name} failed: {check.message}")
 
 
 def _result(stage: Stage, outcome: Outcome) -> dg.MaterializeResult[Any]:

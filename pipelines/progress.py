@@ -70,7 +70,12 @@ class RunProgress:
     @property
     def heading(self) -> str:
         """``[ 3/13] tokenizer``."""
-        return f"[{self.position:>{len(str(self.total))}}/{self.total}] {self.stage}"
+        return f"{self.place} {self.stage}"
+
+    @property
+    def place(self) -> str:
+        """``[ 3/13]``."""
+        return f"[{self.position:>{len(str(self.total))}}/{self.total}]"
 
     @property
     def counts(self) -> tuple[float, float] | None:

@@ -83,7 +83,7 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
     check_ready(planner, [item.stage for item in items], here)
     progress = RunProgress(items)
     for item in items:
-        heading = progress.begin(item.stage)
+        progress.begin(item.stage)
         with _watching(console, progress) as watched:
             runtime = Runtime(
                 compute=session.experiment.compute,
@@ -95,7 +95,7 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
         progress.end()
         hit = outcome.cache == "hit"
         took = "" if hit else f" in {duration(outcome.artifact.manifest.seconds)}; {progress.left()}"
-        console.print(f"{escape(heading)}: [{'green' if hit else 'yellow'}]{outcome.cache}[/]{took}")
+        console.print(f"{escape(progress.place)} [{'green' if hit else 'yellow'}]{outcome.cache}[/] {item.stage}{took}")
         for check in outcome.checks:
             if not check.passed:
                 mark = "[red]gate[/]" if check.name in session.graph[item.stage].gates else "[yellow]note[/]"

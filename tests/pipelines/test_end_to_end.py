@@ -65,7 +65,7 @@ def test_a_launch_runs_what_dagster_was_not_told_of(finished: World, tmp_path: P
     code, out, err = launch()
     assert code == 0, err
     assert " hits, 0 to make" in out
-    assert "tokenizer: hit" in err
+    assert "hit tokenizer" in err
     assert "report.html" in out
     assert "Warning" not in err
     code, out, err = launch()
