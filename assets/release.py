@@ -27,7 +27,7 @@ SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "
 """What pages are made of, beside their own templates."""
 
 
-CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars")
+CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars", "final_validation_loss")
 """Statistics of the training report that differ when the same is made again."""
 
 
@@ -44,6 +44,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             checks="llm_core.report.data_report:checks",
             gates=("all_accounted_for", "page_written"),
             code=(*SHARED, "llm_core/report/data_report.html"),
+            redone=True,
             inputs={name: name for name in DATA},
             config={"title": experiment.name},
             bounds=experiment.checks,
@@ -69,6 +70,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             checks="llm_core.report.training:checks",
             gates=("page_written",),
             code=(*SHARED, "llm_core/report/training.html"),
+            redone=True,
             inputs={name: name for name in told},
             volatile_stats=CLOCKS,
             config={"title": experiment.name, "price_per_gpu_hour": experiment.compute.price_per_gpu_hour},

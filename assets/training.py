@@ -129,10 +129,11 @@ def _run(
         volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
         # Bits per byte follow from the loss and the tokenizer; a run without one at hand gives the same model.
         volatile_stats=(
-            *("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks"),
-            *("final_validation_bits_per_byte", "compute"),
+            *("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks", "compute"),
+            *("final_validation_loss", "final_validation_bits_per_byte", "start_validation_loss", "validation_tokens"),
         ),
         trains=True,
         ready="llm_core.train.ready:check",
+        cost="llm_core.train.price:cost",
         **fields,
     )

@@ -21,12 +21,13 @@ from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem, Planner
+from llm_core.graph.price import duration
 from llm_core.graph.ready import check_ready
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
 from pipelines.planner import open_planner
-from pipelines.progress import Lines, RunProgress, duration
-from pipelines.resources import ComputeResource, StoreResource, TrackingResource
+from pipelines.progress import Lines, RunProgress
+from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
 from pipelines.told import forget
 
 OBSERVED = (
@@ -60,7 +61,11 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         ],
     )
     def run(
-        context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource, tracking: TrackingResource
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        compute: ComputeResource,
+        consent: ConsentResource,
+        tracking: TrackingResource,
     ) -> dg.MaterializeResult:  # bare: Dagster does not know the generic form when checks are outputs too
         try:
             going = _going(context, graph, store.open())
@@ -85,6 +90,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
                     status=lines.status,
                     observe=observe,
                     log=lambda line: context.log.info(f"  {line}"),
+                    agree=lambda _: consent.agreed,
                     **launched,
                 )
                 check_ready(going.planner, _selected(context, graph), runtime)
@@ -166,6 +172,8 @@ def _tell(context: dg.AssetExecutionContext, name: str, outcome: Outcome, progre
     made = outcome.cache == "made"
     took = f" in {duration(outcome.artifact.manifest.seconds)}; {progress.left()}" if made else ""
     context.log.info(f"{progress.place} {outcome.cache} {name}{took}")
+    if outcome.finding:
+        context.log.error(outcome.finding)
     for check in outcome.checks:
         if not check.passed:
             context.log.warning(f"{progress.place} {name}: check {check.name} failed: {check.message}")

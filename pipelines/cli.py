@@ -42,6 +42,7 @@ DeviceOption = Annotated[
     str | None, typer.Option("--device", help='Plan for this GPU ("RTX PRO 4500"), whatever the experiment says.')
 ]
 DevicesOption = Annotated[int | None, typer.Option("--devices", min=1, help="How many of them; by default one.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Train again what has only code for a reason, whatever it costs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -68,14 +69,16 @@ def plan(
     devices: DevicesOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """What would run, and why, and how long it took last; nothing is run."""
+    """What would run, why, how long it took last, and what it will cost; nothing is run."""
     session = machine.on_device(open_session(experiment), device, devices)
     items = session.planner().plan()
     notes = machine.notes(session, items)
+    costs = show.prices(session, items)
     if as_json:
-        print(json.dumps([show.plan_record(item) for item in machine.with_notes(session, items, notes)], indent=1))
+        told = machine.with_notes(session, items, notes)
+        print(json.dumps([show.plan_record(item, costs.get(item.stage)) for item in told], indent=1))
     else:
-        console.print(show.plan_table(items))
+        console.print(show.plan_table(items, costs))
         for line in notes:
             console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
     try:
@@ -90,21 +93,36 @@ def run(
     select: Annotated[
         list[str] | None, typer.Option(help="A stage, with what it is made from; repeat for several.")
     ] = None,
+    force: Annotated[
+        list[str] | None, typer.Option(help="A stage that is made again though it is there; repeat for several.")
+    ] = None,
+    yes: Yes = False,
 ) -> None:
     """Make what the plan says, in order, without Dagster's daemon; the UI sees the artifacts as hits."""
     session = open_session(experiment)
-    unknown = [name for name in select or [] if name not in session.graph]
+    _check_stages(session, [*(select or []), *(force or [])])
+    only = {*select, *(force or [])} if select else None
+    show.run(console, session, only, again=force or (), agree=lambda question: yes or _answered(question))
+    _refresh_views(session.store.root)
+
+
+def _answered(question: str) -> bool:
+    """What a person at the terminal says; no where there is none."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm(f"{question} Train it again?")
+
+
+def _check_stages(session: Session, names: list[str]) -> None:
+    unknown = [name for name in names if name not in session.graph]
     if unknown:
         known = ", ".join(stage.name for stage in session.graph)
         raise PedigreeError(f"{session.experiment.name} has no stage {unknown[0]!r}; known: {known}")
-    show.run(console, session, set(select) if select else None)
-    _refresh_views(session.store.root)
 
 
 @command
 def launch(
     experiment: ExperimentName = "tiny",
     select: Annotated[str, typer.Option(help="A selection of assets, as Dagster writes them.")] = "*",
+    yes: Yes = False,
 ) -> None:
     """Show the plan, and make it in a Dagster run (`dg launch` in this process); then say where the reports are.
 
@@ -114,14 +132,14 @@ def launch(
 
     session = open_session(experiment)
     items = session.planner().plan()
-    console.print(show.plan_table(items))
+    console.print(show.plan_table(items, show.prices(session, items)))
     if select == "*" and told.knows_all(session.graph, session.store, items):
         print("Everything is there, and Dagster knows it: there is nothing to run.")
     else:
         from pipelines import launching
 
         sys.stdout.flush()
-        launching.launch(experiment, select)
+        launching.launch(experiment, select, agreed=yes)
         items = session.planner().plan()
     if select == "*":
         told.remember(session.graph, session.store, items)
@@ -131,18 +149,29 @@ def launch(
 
 @command
 def accept(
-    stage: Annotated[str, typer.Argument(help="The stage whose code changed without changing its result.")],
     why: Annotated[str, typer.Option(help="The reason, which is recorded with your name and the time.")],
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages whose code changed without changing their results.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All stages of which nothing but code has changed.")
+    ] = False,
     experiment: ExperimentOption = "tiny",
 ) -> None:
-    """Record that changed code can't have changed a stage's result, so that its artifact serves on."""
-    from llm_core.graph.accept import accept as accept_stage
+    """Record that changed code can't have changed the results of stages, so that their artifacts serve on."""
+    from llm_core.graph.accept import accept_several
 
     session = open_session(experiment)
-    if stage not in session.graph:
-        raise PedigreeError(f"{session.experiment.name} has no stage {stage!r}")
-    alias = accept_stage(session.planner(), stage, why)
-    console.print(f"{stage}: {alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})")
+    _check_stages(session, stages or [])
+    if bool(stages) == everything:
+        raise PedigreeError("name the stages to accept, or say --all for those of which nothing but code has changed")
+    accepted = 0
+    for stage, alias in accept_several(session.planner, None if everything else stages, why):
+        accepted += alias is not None
+        told = alias and f"{alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})"
+        console.print(f"{stage}: {told or 'a hit already'}")
+    if not accepted:
+        console.print("there is no stage of which nothing but code has changed")
 
 
 @command
@@ -263,9 +292,11 @@ def query(
     """Ask DuckDB about everything that was made or is being made."""
     import duckdb
 
-    from llm_core.store.views import open_views
+    from llm_core.store.views import damaged_metrics, open_views
 
     root = pedigree_home() / "store"
+    for problem in damaged_metrics(root).values():
+        print(f"left out of steps and runs: {problem}", file=sys.stderr)
     with open_views(root) as connection:
         try:
             relation = connection.sql(sql)
@@ -298,6 +329,8 @@ def verify(experiment: ExperimentName = "tiny") -> None:
             damage = session.store.verifier.damage(item.artifact, full=True)
             damaged += damage is not None
             console.print("[red]damaged[/] " if damage else "[green]whole[/]   ", item.stage, damage or "", markup=True)
+            for problem in session.store.left_out(item.artifact, full=True).values():
+                console.print("[yellow]left out[/]", f"  {problem}")
     if damaged:
         raise PedigreeError(f"{damaged} damaged; the next run makes them anew")
 

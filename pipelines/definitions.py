@@ -7,7 +7,7 @@ import dagster as dg
 from pipelines.as_asset import as_asset
 from pipelines.automation import jobs, schedules, source_sensor
 from pipelines.console import console_logger
-from pipelines.resources import ComputeResource, StoreResource, TrackingResource
+from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
 from pipelines.session import open_session
 
 # What Dagster calls beta or preview in its own code is nothing that a user could change.
@@ -23,7 +23,8 @@ def definitions(name: str) -> dg.Definitions:
         assets=[as_asset(graph, stage, planner) for stage in graph],
         resources={
             "store": StoreResource(),
-            "compute": ComputeResource(**experiment.compute.model_dump()),
+            "compute": ComputeResource.of(experiment.compute),
+            "consent": ConsentResource(),
             "tracking": TrackingResource(**experiment.tracking.model_dump()),
         },
         jobs=jobs(graph),

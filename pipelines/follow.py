@@ -89,13 +89,16 @@ def _trained(run: TrainingRun, doc_id: str) -> Station | None:
             return None
         training = training_section(run.config["training"])
         seen = steps_of_document(run.shards, doc_id, training, run.config["seed"])
-        skipped = skipped_steps(run.folder / METRICS)
+        problem = run.left_out.get(METRICS)
+        skipped = skipped_steps(run.folder / METRICS) if problem is None else set()
         done = _steps_done(run) if run.unfinished else training.steps
     except (OSError, ValueError, PedigreeError, pl.exceptions.PolarsError) as error:
         reason = str(error) if run.shards.is_dir() else "its shards are no longer in the store"
         return Station(run.stage, "not known", "", {**facts, "because": reason})
     if run.unfinished:
         facts["unfinished, at step"] = str(done)
+    if problem is not None:
+        facts["skipped steps"] = f"not known: {problem}"
     own = [item for item in seen if run.first_step <= item.step <= done]
     return trained_station(own, skipped, run.stage, facts)
 

@@ -13,7 +13,8 @@ from llm_core.store.home import pedigree_home
 from pipelines.experiments import experiment_file
 
 _HERE = Path(__file__).parent
-CONSOLE = _HERE / "console.yaml"
+CONSOLE, AGREED = _HERE / "console.yaml", _HERE / "agreed.yaml"
+"""Settings of a run: what it tells in a terminal; a yes to training again what has only code for a reason."""
 
 
 def location(experiment: str) -> str:
@@ -28,10 +29,11 @@ def location(experiment: str) -> str:
     return "pipelines.custom"
 
 
-def launch(experiment: str, select: str) -> None:
+def launch(experiment: str, select: str, *, agreed: bool = False) -> None:
     """Materialize ``select`` in a run of the instance in ``DAGSTER_HOME`` (by default inside ``PEDIGREE_HOME``).
 
-    Raises ``PedigreeError`` when the run fails; why, stands above it.
+    ``agreed``: what has only code for a reason is trained again, whatever it costs. Raises ``PedigreeError`` when the
+    run fails; why, stands above it.
     """
     try:
         from dagster_dg_cli.cli.launch import launch_command
@@ -39,6 +41,7 @@ def launch(experiment: str, select: str) -> None:
         raise missing("a run in Dagster", "dagster-dg-cli", "ui") from None
     _prepare_home()
     arguments = ["-m", location(experiment), "--assets", select, "-c", str(CONSOLE)]
+    arguments += ["-c", str(AGREED)] if agreed else []
     try:
         launch_command.main(arguments, "dg launch", standalone_mode=False)
     except click.ClickException as error:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.price import duration
 
 LINE_SECONDS = 10.0
 """Between two lines about a stage at work, where there are no progress bars."""
@@ -201,13 +202,3 @@ def live_figures(figures: Mapping[str, float | None]) -> str:
         "" if nats is None else f", held out {nats:.3f}" + ("" if bits is None else f" ({bits:.3f} bits per byte)")
     )
     return f"{'no loss' if loss is None else f'loss {loss:.3f}'}{heldout}, {speed:,.0f} tokens/s"
-
-
-def duration(seconds: float) -> str:
-    """3.2 s, 4 min 10 s, 5 h 02 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

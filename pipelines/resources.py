@@ -5,7 +5,7 @@ from typing import Literal
 
 import dagster as dg
 
-from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
+from llm_core.experiment.runtime import AskSpec, ComputeSpec, TrackingSpec
 from llm_core.store.home import pedigree_home
 from llm_core.store.store import Store
 
@@ -38,6 +38,13 @@ class DeviceConfig(dg.Config):
     compute_capability: float
 
 
+class AskConfig(dg.Config):
+    """What is trained again without asking; as in ``compute.ask_above``."""
+
+    hours: float | None
+    dollars: float | None
+
+
 class ComputeResource(dg.ConfigurableResource):
     """The machines that work; fields as in the experiment's section ``compute``, which gives the defaults."""
 
@@ -61,12 +68,33 @@ class ComputeResource(dg.ConfigurableResource):
     price_per_gpu_hour: float
     expert_products: Literal["grouped", "looped"]
     expected_mfu: float
+    ask_above: AskConfig
+
+    @classmethod
+    def of(cls, compute: ComputeSpec) -> "ComputeResource":
+        """The resource whose defaults are ``compute``."""
+        asked = compute.ask_above or AskSpec(hours=None, dollars=None)
+        return cls(**{**compute.model_dump(), "ask_above": asked.model_dump()})
 
     def spec(self) -> ComputeSpec:
         """The checked section."""
         fields = {name: getattr(self, name) for name in ComputeSpec.model_fields}
-        device = None if self.device is None else self.device.model_dump()
-        return ComputeSpec.model_validate({**fields, "keep": self.keep.model_dump(), "device": device})
+        nested = {
+            "keep": self.keep.model_dump(),
+            "device": None if self.device is None else self.device.model_dump(),
+            "ask_above": self.ask_above.model_dump(),
+        }
+        return ComputeSpec.model_validate({**fields, **nested})
+
+
+class ConsentResource(dg.ConfigurableResource):
+    """A yes for one run, given in the Launchpad: train again what has only code for a reason, whatever it costs.
+
+    It is a resource of its own, since a run's configuration replaces that of a resource as a whole. The field is not
+    called ``yes``: YAML reads that as true.
+    """
+
+    agreed: bool = False
 
 
 class TrackingResource(dg.ConfigurableResource):

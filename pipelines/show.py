@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
@@ -23,10 +23,11 @@ from rich.text import Text
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.price import Price, duration, price, total
 from llm_core.graph.ready import check_ready
 from llm_core.train.preflight import Preflight
 from pipelines.machine import before_run
-from pipelines.progress import Lines, RunProgress, duration
+from pipelines.progress import Lines, RunProgress
 from pipelines.requirements import check_requirements
 from pipelines.session import Session
 
@@ -34,30 +35,43 @@ COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
 REASONS_SHOWN = 6
 
 
-def plan_record(item: PlanItem) -> dict[str, Any]:
+def prices(session: Session, items: list[PlanItem]) -> dict[str, Price]:
+    """Stage → what it costs, of all stages that would be made."""
+    compute, graph = session.experiment.compute, session.graph
+    to_make = [item for item in items if item.verdict in ("run", "maybe")]
+    return {item.stage: price(graph[item.stage], item.previous, compute) for item in to_make}
+
+
+def plan_record(item: PlanItem, cost: Price | None) -> dict[str, Any]:
     """A plan's item as JSON data."""
+    cost = cost or Price()
     return {
         "stage": item.stage,
         "verdict": item.verdict,
         "reasons": item.reasons,
         "identity": item.identity,
         "seconds": item.seconds,
+        "price_hours": cost.hours,
+        "price_dollars": cost.dollars,
+        "priced_by": cost.source,
         "notes": item.notes,
         "parts": None if item.parts is None else {"found": item.parts[0], "to_make": item.parts[1]},
     }
 
 
-def plan_table(items: list[PlanItem]) -> Table:
+def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
     """A plan as a table, with its sums below."""
-    to_make = [item for item in items if item.verdict in ("run", "maybe")]
-    known = [item.seconds for item in to_make if item.seconds is not None]
-    caption = f"{sum(item.verdict == 'hit' for item in items)} hits, {len(to_make)} to make"
-    if known:
-        caption += f"; those that ran before took {duration(sum(known))}"
+    caption = f"{sum(item.verdict == 'hit' for item in items)} hits, {len(costs)} to make"
+    if costs:
+        maybe = [costs[item.stage] for item in items if item.verdict == "maybe"]
+        caption += f"; price: {_told_total(costs.values())}"
+        caption += f", of which only maybe: {_told_total(maybe)}" if maybe else ""
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left", header_style="bold")
     table.add_column("stage", no_wrap=True)
     table.add_column("verdict")
     table.add_column("last took", justify="right", no_wrap=True)
+    if costs:
+        table.add_column("price", justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     for item in items:
         lines = item.reasons[:REASONS_SHOWN]
@@ -65,14 +79,31 @@ def plan_table(items: list[PlanItem]) -> Table:
             lines.append(f"and {len(item.reasons) - REASONS_SHOWN} more (--json lists all)")
         took = duration(item.seconds) if item.seconds is not None else ""
         verdict = f"[{COLOURS[item.verdict]}]{item.verdict}[/]"
-        table.add_row(item.stage, verdict, took, escape("\n".join([*lines, *item.notes])))
+        asked = [str(costs[item.stage]) if item.stage in costs else ""] if costs else []
+        table.add_row(item.stage, verdict, took, *asked, escape("\n".join([*lines, *item.notes])))
     return table
 
 
-def run(console: Console, session: Session, only: set[str] | None) -> None:
+def _told_total(costs: Iterable[Price]) -> str:
+    """The sum, and how many stages it does not know the price of."""
+    known, unknown = total(costs)
+    if known.hours is None:
+        return "unknown"
+    return f"{known}" + (f" and {unknown} unknown" if unknown else "")
+
+
+def run(
+    console: Console,
+    session: Session,
+    only: set[str] | None,
+    *,
+    again: Collection[str] = (),
+    agree: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Materialize the plan's stages in order: with a bar for the one at work, or with lines where there is no terminal.
 
-    One planner serves the whole run, which so sees the sources of one moment.
+    One planner serves the whole run, which so sees the sources of one moment. ``again``: stages that are made though
+    they are there. ``agree``: see ``Runtime``.
     """
     planner = session.planner()
     items = planner.plan(only)
@@ -84,18 +115,20 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
     progress = RunProgress(items)
     for item in items:
         progress.begin(item.stage)
-        with _watching(console, progress) as watched:
+        with _watching(console, progress, agree) as watched:
             runtime = Runtime(
                 compute=session.experiment.compute,
                 tracking=session.experiment.tracking,
                 log=lambda line: console.print(line, markup=False),
                 **watched,
             )
-            outcome = materialize(planner, item.stage, runtime)
+            outcome = materialize(planner, item.stage, runtime, again=item.stage in again)
         progress.end()
         hit = outcome.cache == "hit"
         took = "" if hit else f" in {duration(outcome.artifact.manifest.seconds)}; {progress.left()}"
         console.print(f"{escape(progress.place)} [{'green' if hit else 'yellow'}]{outcome.cache}[/] {item.stage}{took}")
+        if outcome.finding:
+            console.print(f"     [bold red]finding[/] {escape(outcome.finding)}")
         for check in outcome.checks:
             if not check.passed:
                 mark = "[red]gate[/]" if check.name in session.graph[item.stage].gates else "[yellow]note[/]"
@@ -103,12 +136,12 @@ def run(console: Console, session: Session, only: set[str] | None) -> None:
 
 
 @contextmanager
-def _watching(console: Console, progress: RunProgress) -> Iterator[dict[str, Any]]:
-    """What a ``Runtime`` tells of a stage at work, by name of its field."""
+def _watching(console: Console, progress: RunProgress, agree: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+    """What a ``Runtime`` tells and asks of a stage at work, by name of its field."""
     if not console.is_terminal:
         say = partial(console.print, markup=False)
         with Lines(progress, lambda line: say(f"  {line}")) as lines:
-            yield {"status": lines.status, "progress": lines.count, "observe": lines.observe}
+            yield {"status": lines.status, "progress": lines.count, "observe": lines.observe, "agree": agree}
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), _Telling(progress))
     with Progress(*columns, console=console, transient=True) as bars:
@@ -122,7 +155,14 @@ def _watching(console: Console, progress: RunProgress) -> Iterator[dict[str, Any
             progress.status(what)
             bars.update(task, completed=0, total=None)
 
-        yield {"status": status, "progress": count, "observe": progress.observe}
+        def asked(question: str) -> bool:
+            bars.stop()  # a question under a moving bar can't be read
+            try:
+                return agree(question)
+            finally:
+                bars.start()
+
+        yield {"status": status, "progress": count, "observe": progress.observe, "agree": asked}
 
 
 class _Telling(ProgressColumn):

@@ -8,8 +8,8 @@ from rich.tree import Tree
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.lineage import Ancestor, ancestry, by_name, training_run
+from llm_core.graph.price import duration
 from pipelines.session import Session
-from pipelines.show import duration
 
 SCORED = {"eval_results": "evals.jsonl"}
 

@@ -50,8 +50,28 @@ def later(default: Any, absent: Any) -> Any:
 
 
 def outside_identity(**options: Any) -> Any:
-    """A field that stays out of identities: it says where something lies on this machine, or can only stop a run."""
+    """A field that stays out of identities: it says where something lies on this machine, only watches a run, or can
+    only stop one."""
     return Field(json_schema_extra={"outside_identity": True}, **options)
+
+
+def without_outsiders(plain: Any, value: Any) -> Any:
+    """``plain``, the canonical form that a ``value`` of this kind once had, without the fields that are outside
+    identities now."""
+    if isinstance(value, Spec) and isinstance(plain, Mapping):
+        fields = type(value).model_fields
+        extras = {name: field.json_schema_extra for name, field in fields.items()}
+        outside = {name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("outside_identity")}
+        return {
+            name: without_outsiders(part, getattr(value, name, None))
+            for name, part in plain.items()
+            if name not in outside
+        }
+    if isinstance(value, Mapping) and isinstance(plain, Mapping):
+        return {name: without_outsiders(part, value.get(name)) for name, part in plain.items()}
+    if isinstance(plain, list) and isinstance(value, list | tuple) and len(plain) == len(value):
+        return [without_outsiders(part, item) for part, item in zip(plain, value, strict=True)]
+    return plain
 
 
 def canonical(value: Any, absent: bool = False) -> Any:

@@ -78,6 +78,15 @@ class SpreadSpec(Spec):
         return self
 
 
+class AskSpec(Spec):
+    """What a training run may cost that is made again for nothing but changed code; one that costs more waits for a yes
+    (``pedigree run --yes``). ``null``: that is never asked about."""
+
+    hours: Positive | None = 1.0
+    """Of wall time."""
+    dollars: Positive | None = 20.0
+
+
 class ComputeSpec(SpreadSpec):
     """The machines that make data parts and that train, and how the model is spread over them."""
 
@@ -101,6 +110,7 @@ class ComputeSpec(SpreadSpec):
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+    ask_above: AskSpec | None = AskSpec()
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """This with other values of some fields; those of ``keep`` one by one. Raises ``ValidationError``."""

@@ -140,8 +140,11 @@ class TrainingSpec(Spec):
     """So many skipped steps (a loss or gradient that is not finite, or a spike) in a row end the run. It can only stop
     one, which goes on from its checkpoint when this is raised."""
     guards: GuardsSpec = later(default=GuardsSpec(), absent=NO_GUARDS)
-    validate_every: Count = 50
-    validation_tokens: Count = 65_536
+    validate_every: Count = outside_identity(default=50)
+    """Steps between two looks at the loss on held-out text. Looking changes no weights: it draws no random number, and
+    what follows from it can only stop a run or keep more of its checkpoints."""
+    validation_tokens: Count = outside_identity(default=65_536)
+    """Held-out tokens of one look."""
     branch_points: tuple[Count, ...] = later(default=(), absent=[])
     """Steps after which the whole state is kept in the artifact, for branches to begin with."""
 

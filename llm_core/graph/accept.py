@@ -2,6 +2,7 @@
 
 import getpass
 import os
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 
 from llm_core.errors import PedigreeError
@@ -27,8 +28,8 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
     previous = planner.previous(stage)
     if previous is None:
         raise PedigreeError(f"{name} was never made; there is nothing that could stand in for it")
-    others = [reason for reason in item.reasons if not reason.startswith("code ")]
-    if others:
+    if not item.only_code:
+        others = [reason for reason in item.reasons if not reason.startswith("code ")]
         raise PedigreeError(f"{name} changed in more than its code, so it must be made again: {'; '.join(others)}")
     artifact, damage = planner.store.find(previous.kind, previous.identity)
     if artifact is None:
@@ -45,6 +46,25 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
     )
     planner.store.accept(alias)
     return alias
+
+
+def accept_several(
+    planner: Callable[[], Planner], names: Collection[str] | None, why: str
+) -> Iterator[tuple[str, Alias | None]]:
+    """Accept the stages ``names`` one after the other, in the order of the graph: one that is accepted lets those that
+    it feeds be looked at, and may make them hits (then there is no alias). None: all of which nothing but code has
+    changed.
+
+    ``planner()``: a fresh view of the store. Raises ``PedigreeError`` at the first that can't be accepted; those before
+    it are.
+    """
+    for stage in planner().graph:
+        if names is None:
+            if planner().plan({stage.name})[-1].only_code:
+                yield stage.name, accept(planner(), stage.name, why)
+        elif stage.name in names:
+            hit = len(names) > 1 and planner().plan({stage.name})[-1].verdict == "hit"
+            yield stage.name, None if hit else accept(planner(), stage.name, why)
 
 
 def _user() -> str:

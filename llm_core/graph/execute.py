@@ -4,12 +4,14 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.compiling import telling
+from llm_core.graph.consent import require_yes
 from llm_core.graph.gate import evaluate
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import PlanItem, Planner
@@ -19,7 +21,7 @@ from llm_core.registry import load_object
 from llm_core.store.files import disk_errors
 from llm_core.store.lease import Lease
 from llm_core.store.manifest import Artifact, CheckRecord, FileRecord, InputRecord, Manifest
-from llm_core.store.store import content_digest
+from llm_core.store.store import Store, content_digest
 from llm_core.store.verify import foreign_file
 
 PART_COUNTS = ("parts_found", "parts_made")
@@ -33,12 +35,16 @@ class Outcome:
     artifact: Artifact
     cache: Literal["hit", "made"]
     checks: list[Check]
+    finding: str | None = None
+    """What a person must know: that a stage made again came out otherwise."""
 
 
-def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
+def materialize(planner: Planner, name: str, runtime: Runtime, again: bool = False) -> Outcome:
     """Find or make the artifact of stage ``name``; its inputs must be in the store, and their gates open.
 
-    Raises ``PedigreeError`` when an input is missing, outdated or blocked, or when the build finds its input wanting.
+    With ``again``, it is made though it is there; the one of before stays until the new one is whole, and is put aside
+    then. Raises ``PedigreeError`` when an input is missing, outdated or blocked, when the build finds its input
+    wanting, and when it costs more than anybody has agreed to.
     """
     stage = planner.graph[name]
     kind = stage.kind
@@ -47,18 +53,50 @@ def materialize(planner: Planner, name: str, runtime: Runtime) -> Outcome:
     item = _ready(planner, name)
     assert item.identity is not None
     identity = item.identity
-    if item.artifact is None:
+    before, made = item.artifact, item.artifact if not again else None
+    if made is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
             item = _ready(planner, name)  # while we waited, another process may have made it
-            made = item.artifact or _make(planner, stage, identity, runtime, held)
-    else:
-        made = item.artifact
-    cache: Literal["hit", "made"] = "hit" if item.artifact else "made"
+            made = item.artifact if not again else None
+            if made is None:
+                if not again:
+                    require_yes(planner, item, runtime)
+                made = _make(planner, stage, identity, runtime, held, over=item.artifact is not None)
+                item, before = replace(item, artifact=None, left_out={}), item.artifact
     with disk_errors(planner.store.root):
-        if cache == "hit":
+        if item.artifact is not None:
+            _leave_out(planner.store, item.artifact, item.left_out, runtime)
             planner.store.clear_work(kind, identity)
         planner.store.set_head(planner.graph.experiment, name, made.manifest.identity)
-    return Outcome(made, cache, evaluate(stage, made.stats))
+    finding = None if before is None or before is made else _compared(name, before.manifest, made.manifest, runtime)
+    return Outcome(made, "hit" if item.artifact else "made", evaluate(stage, made.stats), finding)
+
+
+def _leave_out(store: Store, artifact: Artifact, problems: Mapping[str, str], runtime: Runtime) -> None:
+    for path in store.leave_out(artifact, problems):
+        runtime.log(f"warning: {artifact.manifest.stage}: {problems[path]}; put aside, and gone on without it")
+
+
+def _compared(name: str, before: Manifest, now: Manifest, runtime: Runtime) -> str | None:
+    """What differs between an artifact and the same made again, if anything does."""
+    if before.content == now.content:
+        runtime.log(f"{name}: made again, and its content is the same")
+        return None
+    files = [
+        {record.path: record.xxh3 for record in manifest.files if not record.volatile} for manifest in (before, now)
+    ]
+    differ = [path for path in sorted({**files[0], **files[1]}) if files[0].get(path) != files[1].get(path)]
+    what = f"it differs in {', '.join(differ[:5])}" + (f" and {len(differ) - 5} more files" if differ[5:] else "")
+    why = (
+        "the code that was accepted has changed the result"
+        if before.identity != now.identity
+        else "something that no identity covers decides its result (a thread, a clock, a library, a device)"
+    )
+    return (
+        f"{name}: made again, and its content is another ({before.content[:12]} → {now.content[:12]}; "
+        f"{what if differ else 'it differs in its statistics'}): {why}. What follows is made again, too; the earlier "
+        "artifact is kept in the store"
+    )
 
 
 def look_up(stage: Stage) -> None:
@@ -82,14 +120,18 @@ def _ready(planner: Planner, name: str) -> PlanItem:
     return item
 
 
-def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held: Lease) -> Artifact:
+def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held: Lease, over: bool = False) -> Artifact:
+    """``over``: there is such an artifact already."""
     store = planner.store
     inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))} if stage.inputs else {}
     by_role: dict[str, Artifact] = {}
+    left_out: dict[str, dict[str, str]] = {}
     for role, name in stage.inputs.items():
         artifact = inputs[name]
         assert artifact is not None
-        damage = store.verifier.damage(artifact, full=True)
+        damage, missed = store.verifier.damage(artifact, full=True), store.left_out(artifact, full=True)
+        if missed and planner.graph[name].redone:
+            damage = damage or next(iter(missed.values()))
         if damage:
             raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is made anew.")
         stranger = foreign_file(artifact)
@@ -97,8 +139,10 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             raise PedigreeError(
                 f"{stage.name}: {stranger} is no file of its input {name}, and would be read with it; move it away"
             )
-        by_role[role] = artifact
-    work = store.work(stage.kind, identity, _about(planner, stage, by_role))
+        _leave_out(store, artifact, missed, runtime)
+        by_role[role], left_out[role] = artifact, missed
+    about = _about(planner, stage, by_role)
+    work = (store.start_over if over else store.work)(stage.kind, identity, about)
     out = work / "out"
     if not stage.resumable:
         shutil.rmtree(out)
@@ -116,9 +160,10 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
         work,
         out,
         runtime,
-        parts=store.parts(stage.kind),
+        parts=None if over else store.parts(stage.kind),  # what is made again is made from the start
         claim=claim,
         part_claim=planner.part_claim,
+        left_out=left_out,
     )
     build = load_object(stage.build)
     with disk_errors(work), telling(runtime.status):

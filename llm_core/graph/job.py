@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.mapping import find_parts, make_parts
@@ -21,6 +22,11 @@ def _ignore(*_: Any, **__: Any) -> None:
     pass
 
 
+@runtime_only("asks nobody")
+def _never(_: str) -> bool:
+    return False
+
+
 def _no_code(_: PartTask) -> CodeClaim:
     return CodeClaim()
 
@@ -34,6 +40,7 @@ class Runtime:
     ("compiling kernels"); it may come again and again. ``observe(figures)``: live figures of a training run (a ``step``
     among them). ``log(line)``: a line for people. ``environment``: more variables for launched processes.
     ``trainer_module``: what ``torchrun -m`` starts; anything that ends in ``llm_core.train.main.main``.
+    ``agree(question)``: whether somebody says yes to what costs more than ``compute.ask_above``.
     """
 
     compute: ComputeSpec = field(default_factory=ComputeSpec)
@@ -44,6 +51,7 @@ class Runtime:
     log: Callable[[str], None] = _ignore
     environment: Mapping[str, str] = field(default_factory=dict)
     trainer_module: str = "llm_core.train"
+    agree: Callable[[str], bool] = _never
 
 
 @runtime_only("hands inputs and parts on as they are")
@@ -55,7 +63,8 @@ class Job:
     empty at the start unless the stage is resumable. ``parts``: the folder of the part store; by default one inside
     ``work``. ``claim``: the code that makes the stage, for processes that work for it; ``part_claim``: the code that
     makes a part. ``part_counts`` counts the parts ``found`` and ``made``, each once, by ``own_parts``: what was asked
-    for so far.
+    for so far. ``left_out``: role → path → what is wrong, of the files of an input that were found damaged, and that
+    it can do without.
     """
 
     stage: str
@@ -69,9 +78,21 @@ class Job:
     part_claim: Callable[[PartTask], CodeClaim] = _no_code
     part_counts: Counter[str] = field(default_factory=Counter)
     own_parts: set[Path] = field(default_factory=set)
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def path(self, role: str, *parts: str) -> Path:
-        """A file or folder of the input that fills ``role``."""
+        """A file or folder of the input that fills ``role``; ``PedigreeError`` where it is damaged.
+
+        Without ``parts``, the folder of the input, which is whole but for what is ``left_out``.
+        """
+        wanted = "/".join(parts)
+        for path, problem in self.left_out.get(role, {}).items():
+            if wanted and (path == wanted or path.startswith(f"{wanted}/")):
+                made = self.inputs[role].manifest.stage
+                raise PedigreeError(
+                    f"{self.stage} needs {wanted} of its input {made}: {problem}. `pedigree run --force {made}` makes "
+                    "it again"
+                )
         return self.inputs[role].path.joinpath(*parts)
 
     def files(self) -> dict[str, list[InputFile]]:

@@ -1,7 +1,7 @@
 """What an artifact was made from, down to the sources: a walk over manifests."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class TrainingRun:
     """A training run: its configuration, the shards that it reads, and where its metrics are.
 
     ``unfinished``: it trains now, or was stopped. ``start``: the run that it goes on from.
+    ``left_out``: path → what is wrong, of the files of a finished one that nobody may read.
     """
 
     experiment: str
@@ -37,6 +38,7 @@ class TrainingRun:
     folder: Path
     start: str | None = None
     unfinished: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def first_step(self) -> int:
@@ -106,6 +108,7 @@ def _finished(store: Store, artifact: Artifact) -> TrainingRun:
         store.folder(SHARDS, inputs["shards"]),
         artifact.path,
         inputs.get("start"),
+        left_out=store.left_out(artifact),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from llm_core.errors import UnknownYetError
+from llm_core.experiment.base import without_outsiders
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
@@ -33,7 +34,8 @@ class PlanItem:
     ``identity`` is None while it depends on an input that is yet to be made. ``seconds`` is what it took last.
     ``notes`` tell what is no reason to run: an accepted alias, library versions that drifted. ``files`` are those that
     the artifact has or will have, as far as they are known. ``parts``: for a stage that works part by part and is not
-    there, how many parts are found and how many are to be made.
+    there, how many parts are found and how many are to be made. ``only_code``: nothing but code has changed since what
+    it was last, which is ``previous``. ``left_out``: files of a hit that are damaged, and that it can do without.
     """
 
     stage: str
@@ -45,6 +47,9 @@ class PlanItem:
     notes: list[str] = field(default_factory=list)
     files: list[InputFile] = field(default_factory=list)
     parts: tuple[int, int] | None = None
+    previous: Manifest | None = None
+    only_code: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 class Planner:
@@ -135,21 +140,27 @@ class Planner:
         if len(contents) == len(inputs):
             identity = own.identity(contents)
             artifact, damage = self.store.find(stage.kind, identity)
+            left_out = self.store.left_out(artifact) if artifact else {}
+            if left_out and stage.redone:
+                artifact, damage = None, next(iter(left_out.values()))
             if artifact:
-                notes = self._notes(stage, identity, artifact)
-                return PlanItem(stage.name, "hit", [], identity, artifact, artifact.manifest.seconds, notes)
-            reasons = [damage] if damage else differences(stage, own, contents, previous)
-            if not reasons:
-                reasons = ["the artifact is no longer in the store"]
-            return PlanItem(stage.name, "run", reasons, identity, seconds=seconds)
+                notes = [*self._notes(stage, identity, artifact), *map(_told_left_out, left_out.values())]
+                took = artifact.manifest.seconds
+                return PlanItem(stage.name, "hit", [], identity, artifact, took, notes, left_out=left_out)
+            changed = [damage] if damage else self._differences(stage, own, contents, previous)
+            reasons = changed or ["the artifact is no longer in the store"]
+            only_code = _only_code(changed)
+            return PlanItem(
+                stage.name, "run", reasons, identity, seconds=seconds, previous=previous, only_code=only_code
+            )
         waiting = ", ".join(stage.inputs[role] for role in inputs if role not in contents)
         if self._could_hit(stage, own, contents):
             reasons = [f"hits if unchanged: {waiting}"]
-            return PlanItem(stage.name, "maybe", reasons, seconds=seconds)
-        reasons = differences(stage, own, contents, previous)
+            return PlanItem(stage.name, "maybe", reasons, seconds=seconds, previous=previous)
+        reasons = self._differences(stage, own, contents, previous)
         if previous is not None:
             reasons.append(f"made first: {waiting}")
-        return PlanItem(stage.name, "run", reasons, seconds=seconds)
+        return PlanItem(stage.name, "run", reasons, seconds=seconds, previous=previous)
 
     def _twin(self, stage: Stage, items: dict[str, PlanItem]) -> str | None:
         """An earlier stage of the plan that is yet to make the same artifact under another name."""
@@ -175,22 +186,33 @@ class Planner:
         return reasons
 
     def previous(self, stage: Stage) -> Manifest | None:
-        """What this stage was last in this experiment; failing that, the newest artifact of its kind."""
-        head = self.store.head(self.graph.experiment, stage.name)
+        """What this stage was last in this experiment; failing that, the newest that the experiment made of it.
+
+        None for a stage that another experiment alone has made: what that one wants is no state of before.
+        """
+        head, mine = self.store.head(self.graph.experiment, stage.name), (self.graph.experiment, stage.name)
         newest = None
         for artifact in self.store.artifacts(stage.kind):
             if artifact.manifest.identity == head:
                 return artifact.manifest
-            if newest is None and artifact.manifest.stage == stage.name:
+            if newest is None and (artifact.manifest.experiment, artifact.manifest.stage) == mine:
                 newest = artifact.manifest
         return newest
+
+    def _differences(
+        self, stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None
+    ) -> list[str]:
+        if previous is None and not self.store.has_heads(self.graph.experiment):
+            return [f"never made before: the experiment {self.graph.experiment} is new"]
+        return differences(stage, own, contents, previous)
 
     def _could_hit(self, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> bool:
         """Whether some artifact or alias fits all that is known of the identity."""
 
         def fits(code_digest: str, manifest: Manifest) -> bool:
             return (
-                (code_digest, manifest.config, manifest.externals) == (own.code_digest, own.config, own.externals)
+                (code_digest, _lasting(stage, manifest)) == (own.code_digest, own.config)
+                and manifest.externals == own.externals
                 and {record.role for record in manifest.inputs} == stage.inputs.keys()
                 and all(contents.get(record.role, record.content) == record.content for record in manifest.inputs)
             )
@@ -218,7 +240,7 @@ def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous
         return ["never made before"]
     lines = [
         *_changed("code", previous.code, own.code),
-        *_fields("", previous.config, own.config),
+        *_fields("", _lasting(stage, previous), own.config),
         *_changed("source", previous.externals, own.externals),
     ]
     before = {record.role: record.content for record in previous.inputs}
@@ -228,7 +250,24 @@ def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous
         elif role in contents and before[role] != contents[role]:
             lines.append(f"input {name} has other content")
     lines.extend(f"input {record.stage} is gone" for record in previous.inputs if record.role not in stage.inputs)
+    if not lines and previous.config != own.config:
+        lines.append("code of the experiment changed: some settings have left identities")
     return lines
+
+
+def _lasting(stage: Stage, manifest: Manifest) -> dict[str, Any]:
+    """The configuration of an artifact, without fields that have left identities since."""
+    lasting: dict[str, Any] = without_outsiders(manifest.config, stage.config)
+    return lasting
+
+
+def _only_code(changed: list[str]) -> bool:
+    """Whether code is all that these lines of ``differences`` tell of."""
+    return bool(changed) and all(line.startswith("code ") for line in changed)
+
+
+def _told_left_out(problem: str) -> str:
+    return f"{problem}; the rest is whole, and goes on without it"
 
 
 def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

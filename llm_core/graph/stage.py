@@ -31,6 +31,10 @@ class Stage:
     ``volatile_stats``: names of statistics of that sort.
     ``ready``: ``module:function``, called as ``function(runtime)`` before anything of a run is made; it raises
     ``PedigreeError`` where the stage could not begin (a key that is missing).
+    ``redone``: whether a damaged volatile file is reason enough to make all again (a page). Otherwise it is put aside,
+    and the artifact goes on without it (the weights of a run that lost a line of its metrics).
+    ``cost``: ``module:function``, called as ``function(compute, before, **config)``; it returns what the stage will
+    take (``llm_core.graph.price.Estimate``). ``before``: the configuration of the last time, or None.
     ``trains``: whether it occupies the accelerators, in a process of its own.
     ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
     """
@@ -53,6 +57,8 @@ class Stage:
     volatile: tuple[str, ...] = ()
     volatile_stats: tuple[str, ...] = ()
     ready: str | None = None
+    redone: bool = False
+    cost: str | None = None
     resumable: bool = False
     trains: bool = False
     kind: str = ""

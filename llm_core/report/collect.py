@@ -18,7 +18,7 @@ from llm_core.report.units import (
 )
 from llm_core.store.manifest import Artifact
 
-CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars")
+CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars", "final_validation_loss")
 """Figures of the headline that differ when the same is made again."""
 
 Inputs = Mapping[str, Artifact]

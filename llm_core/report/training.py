@@ -17,6 +17,7 @@ from llm_core.report.units import short
 from llm_core.train.metrics import METRICS, read_metrics
 
 PAGE = "report.html"
+CURVES = (figures.loss, figures.learning_rate, figures.gradient_norm, figures.throughput)
 SECTIONS = (
     ("results", "Results"),
     ("data", "Data"),
@@ -64,10 +65,7 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa
 
 
 def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | None) -> dict[str, Picture]:
-    path = job.path("pretrained_model", METRICS)
-    steps = read_metrics(path)
-    if not steps:
-        raise PedigreeError(f"{path}: holds no step; make pretrained_model again")
+    steps = _steps(job)
     drops = collect.drop_rows(job.inputs)
     pictures = [
         figures.bits_per_byte(
@@ -79,10 +77,7 @@ def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | 
         ),
         figures.funnel(collect.funnel_rows(job.inputs)),
         *([figures.drops(drops, job.inputs["raw_documents"].stats["documents"])] if drops else []),
-        figures.loss(steps),
-        figures.learning_rate(steps),
-        figures.gradient_norm(steps),
-        figures.throughput(steps),
+        *([draw(steps) for draw in CURVES] if steps else []),
         *(ablation_pictures(ablation["results"], ablation["timing"]) if ablation else []),
         figures.accuracy(
             [
@@ -94,6 +89,23 @@ def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | 
         figures.times(collect.stage_seconds(job.inputs)),
     ]
     return {picture.name: picture for picture in pictures}
+
+
+def _steps(job: Job) -> list[dict[str, Any]]:
+    """The lines of the full run's metrics; none where they are damaged, and the page says so."""
+    if _without_curves(job):
+        return []
+    path = job.path("pretrained_model", METRICS)
+    steps = read_metrics(path)
+    if not steps:
+        raise PedigreeError(f"{path}: holds no step; make pretrained_model again")
+    return steps
+
+
+def _without_curves(job: Job) -> str | None:
+    """Why the page has no curves."""
+    problem = job.left_out.get("pretrained_model", {}).get(METRICS)
+    return problem and f"There are no curves: {METRICS} was found damaged, and nothing of it is shown."
 
 
 def _page(
@@ -119,6 +131,7 @@ def _page(
         data=collect.data(inputs),
         tokenizer=collect.tokenizer(inputs),
         training=collect.training(inputs),
+        without_curves=_without_curves(job),
         continued=collect.continued(inputs),
         model=collect.model(inputs),
         ablation=ablation,

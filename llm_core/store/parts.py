@@ -69,9 +69,23 @@ class PartStore:
         return self.root / key[:2] / key
 
     def known(self, key: str) -> list[FileRecord] | None:
-        """The files of a part as recorded, not looked at; None when there is no such part."""
-        record = self._record(key)
-        return None if record is None else [FileRecord(**file) for file in record["files"]]
+        """The files of a part; None when there is no such part, or when it is damaged as far as sizes and times tell.
+
+        Only what was written after the part was made is hashed: a plan asks for all parts every time.
+        """
+        record, folder = self._record(key), self.folder(key)
+        if record is None:
+            return None
+        files = [FileRecord(**file) for file in record["files"]]
+        try:
+            made = (folder / RECORD).stat().st_mtime_ns
+            times = [(folder / file.path).stat() for file in files]
+        except OSError:
+            return None
+        for file, now in zip(files, times, strict=True):
+            if now.st_size != file.size or (now.st_mtime_ns > made and not _is_whole(folder / file.path, file)):
+                return None
+        return files
 
     def find(self, name: str, key: str) -> Part | None:
         """The part, its files hashed; a damaged one, or what else lies there, is put aside, and the part made again."""

@@ -8,7 +8,8 @@
     aliases/<kind>/<identity>.json an accepted stand-in: this identity is served by another one's artifact
     heads/<experiment>/<stage>.json the identity that an experiment's stage had last
     leases/, stamps/               who makes what; which files were hashed
-    quarantine/                    damaged artifacts and parts, put aside
+    quarantine/                    damaged artifacts, parts and files, put aside
+    left_out/<kind>/<identity>.json which files of an artifact were put aside, when and why
 
 What is there beside, a user's notes or a copy by hand, is neither read nor removed.
 """
@@ -18,8 +19,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,42 @@ class Store:
         damage = self.verifier.damage(artifact)
         return (None, damage) if damage else (artifact, None)
 
+    def left_out(self, artifact: Artifact, full: bool = False) -> dict[str, str]:
+        """Path → what is wrong, of the volatile files of an artifact that nobody may read. The artifact is whole
+        without them: its content does not cover them."""
+        told = self._left_out(artifact.manifest)
+        return {
+            path: told.get(path, problem) for path, problem in self.verifier.volatile_damage(artifact, full).items()
+        }
+
+    def leave_out(self, artifact: Artifact, problems: Mapping[str, str]) -> list[str]:
+        """Put damaged volatile files aside, so that no reader takes them for whole, and record it. Returns the paths of
+        which that was not known."""
+        told = self._left_out(artifact.manifest)
+        there = {path for path in problems if (artifact.path / path).exists()}
+        new = {path: problem for path, problem in problems.items() if path in there or path not in told}
+        if not new or read_manifest(artifact.path) != artifact.manifest:  # or it was made again a moment ago
+            return []
+        with suppress(OSError):  # on a disk that can't be written it stays where it is, and is told of again
+            aside = self._aside(artifact.path)
+            for path in there:
+                (aside / path).parent.mkdir(parents=True, exist_ok=True)
+                (artifact.path / path).rename(aside / path)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            told |= {path: f"{problem} (put aside on {now})" for path, problem in new.items()}
+            write_atomically(self._left_out_record(artifact.manifest), json.dumps(told, indent=1).encode())
+        return list(new)
+
+    def _left_out(self, manifest: Manifest) -> dict[str, str]:
+        try:
+            told = json.loads(self._left_out_record(manifest).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def _left_out_record(self, manifest: Manifest) -> Path:
+        return self.root / "left_out" / manifest.kind / f"{manifest.identity}.json"
+
     def artifacts(self, kind: str) -> Iterator[Artifact]:
         """All readable artifacts of a kind, newest first; files not verified. Copies by hand are left out."""
         found = []
@@ -142,29 +180,50 @@ class Store:
                 self._quarantine(folder)
             out.rename(folder)
             sync_folder(folder.parent)
+            self._left_out_record(written).unlink(missing_ok=True)
         for record in files:
             path = folder / record.path
             if path.stat().st_mode & 0o777 != 0o444:  # parts are so already; to set it again would renew their stamps
                 path.chmod(0o444)
         work.clear(place)
         artifact = Artifact(folder, written)
-        damage = self.verifier.damage(artifact)
+        damage = self.verifier.damage(artifact) or next(iter(self.verifier.volatile_damage(artifact).values()), None)
         if damage:
             raise PedigreeError(f"{damage}, though it was written just now; look at the disk, and run again")
         return artifact
 
+    def has_begun(self, kind: str, identity: str) -> bool:
+        """Whether an attempt at this artifact has begun, and was not finished."""
+        return work.read(self.root / "work" / kind / identity) is not None
+
+    def start_over(self, kind: str, identity: str, about: dict[str, Any]) -> Path:
+        """The work folder of an artifact that is made again though it is there; empty, or what such an attempt left."""
+        place = self.work(kind, identity, about)
+        if not (place / work.AGAIN).exists():  # what else lies there led to the artifact that is there
+            with disk_errors(place):
+                work.clear(place)
+                self.work(kind, identity, about)
+                (place / work.AGAIN).touch()
+        return place
+
     def clear_work(self, kind: str, identity: str) -> None:
-        """Clear the work folder of an identity that has its artifact: of an attempt killed after its commit."""
+        """Clear the work folder of an identity that has its artifact: of an attempt killed after its commit.
+
+        What was begun to make the artifact again stays, for those who go on with it.
+        """
         place = self.root / "work" / kind / identity
-        if work.read(place) is not None:
+        if work.read(place) is not None and not (place / work.AGAIN).exists():
             with self.lease(kind, identity), suppress(OSError):
                 work.clear(place)
 
     def _quarantine(self, folder: Path) -> None:
         """Put a damaged artifact aside: people may want to look at it, and nothing may take it for whole."""
-        aside = self.root / "quarantine" / folder.parent.name / f"{folder.name}-{time.time_ns()}"
+        aside = self._aside(folder)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
+
+    def _aside(self, folder: Path) -> Path:
+        return self.root / "quarantine" / folder.parent.name / f"{folder.name}-{time.time_ns()}"
 
     # --- remembering -------------------------------------------------------------------------------------------------
 
@@ -175,6 +234,10 @@ class Store:
         except (OSError, ValueError):
             return None
         return str(head["identity"]) if isinstance(head, dict) and "identity" in head else None
+
+    def has_heads(self, experiment: str) -> bool:
+        """Whether any stage of this experiment was ever made or hit."""
+        return any((self.root / "heads" / experiment).rglob("*.json"))
 
     def set_head(self, experiment: str, stage: str, identity: str) -> None:
         """Remember it, so that a plan can say what has changed since."""

@@ -1,12 +1,13 @@
 """Whether an artifact's files are still what its manifest says."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from llm_core.store.digests import file_digest, stamp
 from llm_core.store.files import write_atomically
-from llm_core.store.manifest import MANIFEST, Artifact
+from llm_core.store.manifest import MANIFEST, Artifact, FileRecord
 
 
 def foreign_file(artifact: Artifact) -> Path | None:
@@ -28,27 +29,42 @@ class Verifier:
         self._folder = folder
 
     def damage(self, artifact: Artifact, full: bool = False) -> str | None:
-        """What is wrong with the first damaged file; None when all are whole.
+        """What is wrong with the first damaged file that the artifact can't do without; None when those are whole.
 
         Sizes and stamps are looked at always; content is hashed where a stamp is new, and everywhere when ``full``.
         """
+        lasting = [record for record in artifact.manifest.files if not record.volatile]
+        return next((problem for _, problem in self._problems(artifact, lasting, full)), None)
+
+    def volatile_damage(self, artifact: Artifact, full: bool = False) -> dict[str, str]:
+        """Path → what is wrong, of all damaged files that are no part of the artifact's content."""
+        volatile = [record for record in artifact.manifest.files if record.volatile]
+        return dict(self._problems(artifact, volatile, full)) if volatile else {}
+
+    def _problems(self, artifact: Artifact, records: list[FileRecord], full: bool) -> Iterator[tuple[str, str]]:
+        """(path in the artifact, what is wrong with it). What was found whole is remembered when all were looked at."""
         known = self._known(artifact)
-        seen: dict[str, list[int]] = {}
-        for record in artifact.manifest.files:
+        seen = dict(known)
+        for record in records:
             path = artifact.path / record.path
             if not path.is_file():
-                return f"{path} is missing"
+                yield record.path, f"{path} is missing"
+                continue
             now = stamp(path)
             if now[0] != record.size:
-                return f"{path} has {now[0]:,} bytes, and was written with {record.size:,}"
-            if (full or known.get(record.path) != now) and file_digest(path) != record.xxh3:
-                self._stamps(artifact).unlink(missing_ok=True)  # a plan must see what was found here
-                return f"{path} is damaged: its content is not what was written"
-            seen[record.path] = now
+                yield record.path, f"{path} has {now[0]:,} bytes, and was written with {record.size:,}"
+            elif (full or known.get(record.path) != now) and file_digest(path) != record.xxh3:
+                if seen.pop(record.path, None):  # a plan must see what was found here
+                    self._remember(artifact, seen)
+                yield record.path, f"{path} is damaged: its content is not what was written"
+            else:
+                seen[record.path] = now
         if seen != known:
-            with suppress(OSError):  # a memory only: on a disk that can't be written, files are hashed again next time
-                write_atomically(self._stamps(artifact), json.dumps(seen).encode())
-        return None
+            self._remember(artifact, seen)
+
+    def _remember(self, artifact: Artifact, seen: dict[str, list[int]]) -> None:
+        with suppress(OSError):  # a memory only: on a disk that can't be written, files are hashed again next time
+            write_atomically(self._stamps(artifact), json.dumps(seen).encode())
 
     def _stamps(self, artifact: Artifact) -> Path:
         return self._folder / artifact.manifest.kind / f"{artifact.manifest.identity}.json"

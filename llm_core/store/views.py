@@ -19,8 +19,12 @@ from pathlib import Path
 
 import duckdb
 
+from llm_core.store.store import Store
+
 HOME = "pedigree_home"
 """The variable (``SET VARIABLE pedigree_home = '/where/.pedigree'``) that says where the database file lies."""
+
+METRICS = "metrics.jsonl"
 
 _MANIFEST = {
     "kind": "VARCHAR",
@@ -150,6 +154,13 @@ def _files(place: _Place, patterns: list[str], columns: dict[str, str], reader: 
 _IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32})/', 1)"
 
 
+def damaged_metrics(root: Path) -> dict[str, str]:
+    """Identity → what is wrong, of finished runs whose metrics are damaged: ``steps`` and ``runs`` leave them out."""
+    store = Store(root)
+    found = {run.manifest.identity: store.left_out(run).get(METRICS) for run in store.artifacts("training_run")}
+    return {identity: problem for identity, problem in found.items() if problem}
+
+
 def _in_place(notes: str) -> str:
     """Manifests, or notes of work, that lie where they were written: not copies by hand, and not foreign files."""
     return f"(SELECT * FROM {notes} WHERE contains(filename, '/' || kind || '/' || identity || '/'))"
@@ -170,7 +181,8 @@ def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]
         # Work that a kill left beside its artifact is not told twice.
         "steps": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename), "
         f"regexp_matches(filename, '/work/[^/]+/[^/]+/metrics.jsonl$') AS unfinished FROM {steps} "
-        f"WHERE NOT unfinished OR identity NOT IN (SELECT identity FROM {manifests})",
+        f"WHERE if(unfinished, identity NOT IN (SELECT identity FROM {manifests}), "
+        f"identity NOT IN ({', '.join(map(_literal, ['', *damaged_metrics(root)]))}))",
         "evals": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {evals}",
         "samples": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {samples}",
         "drops": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {drops}",

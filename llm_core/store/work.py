@@ -17,10 +17,12 @@ from llm_core.errors import PedigreeError
 from llm_core.store.files import write_atomically
 
 ABOUT = "stage.json"
+AGAIN = "again"
+"""The file that says that the artifact is there, and is being made once more."""
 
 _OURS = re.compile(
     r"""
-    out | parts | scratch | leaks | verdicts | repeats | final                              # removed as a whole
+    again | out | parts | scratch | leaks | verdicts | repeats | final                              # removed as a whole
     | (documents | questions | scores | suite_.+ | metrics | bad_batches | samples)\.jsonl
     | (spec | progress | summary | work | compared-\d+)\.json | progress\.json\.new | wandb_run_id
     | failure\.txt | (trainer | lm_eval)\.log | trainer\.\d+\.lock | \..+\.\d+\.tmp

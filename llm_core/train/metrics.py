@@ -13,8 +13,9 @@ from llm_core.errors import PedigreeError
 from llm_core.reasons import explained
 
 METRICS = "metrics.jsonl"
-CURVE = ("step", "loss", "validation_loss", "lr", "grad_norm", "skipped", "batch")
-"""Fields of a line that follow from the run alone."""
+CURVE = ("step", "loss", "lr", "grad_norm", "skipped", "batch")
+"""Fields of a line that follow from what the identity covers. The held-out loss is none of them: how often, and on how
+many tokens, it is measured may change."""
 LEFT_OUT_REASON = "left out after a rollback"
 """The ``reason`` of steps that are skipped without being bad themselves."""
 

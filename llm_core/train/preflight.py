@@ -91,9 +91,9 @@ def preflight(experiment: Experiment, rates: Rates | None = None) -> Preflight:
 
     length = round(mean_sequence_length(training))
     per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, length)
-    tokens, flops = tokens_before(training, training.steps), per_token * _positions(training)
-    price = price_of(experiment.model, training, experiment.tokenizer.vocab_size, compute)
-    hours = None if price is None else price.hours
+    tokens, flops = tokens_before(training, training.steps), per_token * _positions(training, training.steps)
+    hours = run_hours(flops, compute, hardware, ranks, training.precision)
+    gpu_hours = None if hours is None else hours * ranks
     return Preflight(
         experiment=experiment.name,
         hardware=hardware.name,
@@ -118,8 +118,8 @@ def preflight(experiment: Experiment, rates: Rates | None = None) -> Preflight:
         expected_mfu=compute.expected_mfu,
         tokens_per_second=None if hours is None else tokens / hours / 3600,
         hours=hours,
-        gpu_hours=None if price is None else price.hours * ranks,
-        cost=None if price is None else price.dollars,
+        gpu_hours=gpu_hours,
+        cost=None if gpu_hours is None else gpu_hours * compute.price_per_gpu_hour,
         price_per_gpu_hour=compute.price_per_gpu_hour,
         # torchrun kills ranks that are not gone some time after a signal; by default there is none for a checkpoint.
         command=(
@@ -130,26 +130,17 @@ def preflight(experiment: Experiment, rates: Rates | None = None) -> Preflight:
     )
 
 
-@dataclass(frozen=True)
-class Price:
-    """What a run takes: hours of the machine, and US dollars for all of its devices."""
-
-    hours: float
-    dollars: float
-
-
-def price_of(model: ModelSpec, training: TrainingSpec, vocab_size: int, compute: ComputeSpec) -> Price | None:
-    """The price of training alone at ``expected_mfu`` of the devices' peak; None where the peak is not known (a CPU).
-
-    The peak is that of the run's precision; for fp8 it is that of bf16, as MFU counts it.
-    """
-    hardware = hardware_of(compute)
-    peak, ranks = hardware.flops(training.precision), compute.ranks or hardware.devices
-    if peak is None:
-        return None
+def run_flops(model: ModelSpec, training: TrainingSpec, vocab_size: int, from_step: int = 0) -> int:
+    """FLOPs of any training run, from the step ``from_step`` on, after ``FLOPS_CONVENTION``."""
     per_token = flops_per_token(model, vocab_size, round(mean_sequence_length(training)))
-    hours = per_token * _positions(training) / (ranks * peak * compute.expected_mfu) / 3600
-    return Price(hours, hours * ranks * compute.price_per_gpu_hour)
+    return per_token * (_positions(training, training.steps) - _positions(training, from_step))
+
+
+def run_hours(flops: float, compute: ComputeSpec, hardware: Hardware, ranks: int, precision: str) -> float | None:
+    """Hours of training on ``ranks`` devices at ``expected_mfu`` of their peak in ``precision`` (for fp8 that of bf16,
+    as MFU counts it); None where the peak is not known (a CPU)."""
+    peak = hardware.flops(precision)
+    return None if peak is None else flops / (ranks * peak * compute.expected_mfu) / 3600
 
 
 def _checked(
@@ -183,12 +174,12 @@ def _longer(experiment: Experiment, longer: LongContextSpec) -> Experiment:
     return experiment.model_copy(update={**changes, "name": f"{experiment.name}'s long_context_model"})
 
 
-def _positions(training: TrainingSpec) -> int:
-    """Tokens of the run, a bag of them counted once: it is one position."""
-    tokens, bags = tokens_before(training, training.steps), training.superposition
+def _positions(training: TrainingSpec, steps: int) -> int:
+    """Tokens of the first ``steps`` steps, a bag of them counted once: it is one position."""
+    tokens, bags = tokens_before(training, steps), training.superposition
     if bags is None:
         return tokens
-    in_bags = tokens_before(training, bags.steps)
+    in_bags = tokens_before(training, min(bags.steps, steps))
     return tokens - in_bags + in_bags // bags.tokens
 
 

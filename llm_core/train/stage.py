@@ -111,6 +111,7 @@ def _train(
     return {
         **summary,
         **figures,
+        "validation_tokens": training.validation_tokens,
         **describe(data.train, training),
         "compute": {name: getattr(compute, name) for name in SPREAD},
         "planned_tokens": tokens_before(training, training.steps),

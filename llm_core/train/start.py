@@ -30,7 +30,8 @@ OF_A_BRANCH = (
     "training.validate_every",
     "training.validation_tokens",
 )
-"""What may be another than in the run whose state it begins with: where it ends, and how its rate gets there."""
+"""What may be another than in the run whose state it begins with: where it ends, and how its rate gets there. The last
+two are named by states of before they left identities."""
 
 OF_A_LONGER_CONTEXT = ("attention_dropout", "dropout", "layers", "rope_scaling", "rope_theta")
 """Fields of a model that may be others than those of the model whose weights it begins with."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llm_core.tokens.loader import windows
+from llm_core.tokens.loader import IGNORED, windows
 from llm_core.tokens.reader import ShardReader
 from llm_core.train.distribution import World
 from llm_core.train.precision import autocast
@@ -45,17 +45,20 @@ def measure(
     model.eval()
     for first in range(0, len(starts), spec.micro_batch * world.size):
         mine = starts[first : first + spec.micro_batch * world.size][world.rank :: world.size]
-        # FSDP2 gathers parameters in every forward pass, so a rank without windows takes part with one that counts 0.
-        rows = mine if len(mine) else starts[:1]
-        batch = [torch.from_numpy(part).to(world.device, non_blocking=True) for part in windows(reader, rows, length)]
+        # Always as many rows: FSDP2 gathers parameters in every forward pass, so a rank without windows takes part; and
+        # a compiler that saw other shapes might compile the next training step for any shape, with other rounding.
+        rows = np.resize(mine if len(mine) else starts[:1], spec.micro_batch)
+        inputs_BT, targets_BT, ids_BT = (torch.from_numpy(part) for part in windows(reader, rows, length))
+        targets_BT = torch.where(torch.arange(len(rows))[:, None] < len(mine), targets_BT, IGNORED)
+        batch = [part.to(world.device, non_blocking=True) for part in (inputs_BT, targets_BT, ids_BT)]
         with autocast(spec.training.precision, world.device):
             loss_BT = model(*batch, each=True).cross_entropy
-        if len(mine):
-            total += loss_BT.sum()
-            if bytes_V is not None:
-                bytes_BT = bytes_V[batch[1]]
-                nats += torch.where(bytes_BT > 0, loss_BT, 0).sum()
-                size += bytes_BT.sum()
+        counted_BT = batch[1] != IGNORED
+        total += torch.where(counted_BT, loss_BT, 0).sum()
+        if bytes_V is not None:
+            bytes_BT = torch.where(counted_BT, bytes_V[batch[1].clamp(min=0)], 0)
+            nats += torch.where(bytes_BT > 0, loss_BT, 0).sum()
+            size += bytes_BT.sum()
     model.train()
     loss = world.total(total) / (len(starts) * length)
     if bytes_V is None:

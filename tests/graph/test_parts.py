@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -213,6 +214,42 @@ def test_a_plan_says_how_many_parts_are_there(tmp_path: Path) -> None:
     other = tmp_path / "other"
     for name, content in contents.items():
         assert materialize(planner(source, other), name, Runtime()).artifact.manifest.content == content
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_a_plan_counts_damaged_parts_as_missing(damage: str, tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", **{f"t{number}": f"text {number}" for number in range(5)})
+    root = tmp_path / "store"
+    materialize(planner(source, root), "first", Runtime())
+    shutil.rmtree(root / "artifacts")
+    path = next((root / "parts" / "first").rglob("t3.txt"))
+    path.chmod(0o644)
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_text({"cut": "TEXT", "flip": "TEXT 9!"}[damage])
+    item = planner(source, root).plan()[0]
+    assert (item.parts, item.notes[-1]) == ((4, 1), "parts: 4 found, 1 to make")
+    assert materialize(planner(source, root), "first", Runtime()).artifact.stats["parts_made"] == 1
+
+
+def test_a_copied_store_has_whole_parts(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="two")
+    materialize(planner(source, tmp_path / "store"), "first", Runtime())
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "store" / "parts", copy / "parts", copy_function=shutil.copyfile)
+    for record in copy.rglob("part.json"):
+        os.utime(record, (1, 1))  # whatever the order in which a copy is made
+    assert planner(source, copy).plan()[0].parts == (2, 0)
+
+
+def test_a_stage_that_is_made_again_makes_its_parts_again(tmp_path: Path) -> None:
+    source = texts(tmp_path / "source", a="one", b="two")
+    root = tmp_path / "store"
+    before = materialize(planner(source, root), "first", Runtime())
+    again = materialize(planner(source, root), "first", Runtime(), again=True)
+    assert (again.artifact.stats["parts_found"], again.artifact.stats["parts_made"]) == (0, 2)
+    assert again.artifact.manifest.content == before.artifact.manifest.content
 
 
 def test_how_many_parts_were_there_is_no_part_of_the_content(tmp_path: Path) -> None:

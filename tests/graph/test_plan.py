@@ -3,13 +3,15 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import Spec, canonical, outside_identity, without_outsiders
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.accept import accept
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
-from llm_core.graph.plan import PlanItem, _fields
+from llm_core.graph.plan import PlanItem, Planner, _fields, differences
 from llm_core.graph.stage import Stage
+from llm_core.store.store import Store
 from tests.graph import toy
 
 
@@ -76,10 +78,47 @@ def test_long_lists_are_told_by_their_first_change() -> None:
 
 def test_the_first_plan_and_its_times(tmp_path: Path) -> None:
     items = plan(chain(), tmp_path)
-    assert items["a"].reasons == ["never made before"]
+    assert items["a"].reasons == ["never made before: the experiment toy is new"]
     assert items["a"].seconds is None
     run(chain(), tmp_path)
     assert plan(chain(), tmp_path)["a"].seconds is not None
+    (more,) = (item for name, item in plan([*chain(), toy.stage("d")], tmp_path).items() if name == "d")
+    assert more.reasons == ["never made before"]
+
+
+def test_a_new_experiment_is_not_compared_with_another(tmp_path: Path) -> None:
+    run(chain(), tmp_path)
+    other = Planner(Graph("other", chain(salt=2)), Store(tmp_path), toy.Reader(), {})
+    items = {item.stage: item for item in other.plan()}
+    assert items["a"].reasons == ["never made before: the experiment other is new"]
+    assert (items["a"].seconds, items["a"].previous) == (None, None)
+    with pytest.raises(PedigreeError, match="never made"):
+        accept(other, "a", "because")
+    same = Planner(Graph("other", chain()), Store(tmp_path), toy.Reader(), {})
+    assert {item.verdict for item in same.plan()} == {"hit"}  # what another made serves it all the same
+
+
+def test_a_setting_that_left_identities_is_no_change_of_the_experiment(tmp_path: Path) -> None:
+    class Before(Spec):
+        kept: int = 1
+        watched: int = 7
+
+    class Now(Spec):
+        kept: int = 1
+        watched: int = outside_identity(default=9)
+
+    before = {"training": canonical(Before()), "phases": [canonical(Before())]}
+    now = {"training": Now(), "phases": (Now(),)}
+    assert without_outsiders(before, now) == {name: canonical(value) for name, value in now.items()}
+    manifest = run([toy.stage("a")], tmp_path)["a"].artifact.manifest
+    config = {"name": "a", "salt": 0, "section": Now()}
+    stage = Stage(**{**vars(toy.stage("a")), "externals": None, "config": config})
+    manifest = manifest.model_copy(update={"externals": {}})
+    former = manifest.model_copy(update={"config": {**manifest.config, "section": canonical(Before())}})
+    own = toy.planner([stage], tmp_path).recipe("a")
+    assert differences(stage, own, {}, former) == ["code of the experiment changed: some settings have left identities"]
+    changed = former.model_copy(update={"config": {**manifest.config, "section": canonical(Before(kept=2))}})
+    assert differences(stage, own, {}, changed) == ["section.kept: 2 → 1"]
 
 
 def test_stages_of_one_kind_with_equal_recipes_are_one_artifact(tmp_path: Path) -> None:

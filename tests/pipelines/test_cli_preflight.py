@@ -96,7 +96,7 @@ def test_a_run_says_it_before_any_work_and_refuses_a_device_that_is_not_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    monkeypatch.setattr(show, "materialize", lambda _planner, name, _runtime: made.append(name))
+    monkeypatch.setattr(show, "materialize", lambda _planner, name, _runtime, **_: made.append(name))
     fp8 = written(tmp_path, "training: {precision: fp8}\ncompute: {compile: true}")
     output = invoke("run", fp8, code=1)
     assert "training.precision fp8: CPU" in output

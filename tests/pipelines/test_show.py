@@ -1,7 +1,9 @@
-from llm_core.experiment.runtime import ProfileSpec, SamplesSpec, TrackingSpec
+from llm_core.experiment.runtime import AskSpec, ComputeSpec, KeepSpec, ProfileSpec, SamplesSpec, TrackingSpec
+from llm_core.graph.plan import PlanItem
+from llm_core.graph.price import Price
 from pipelines.progress import live_figures
-from pipelines.resources import TrackingResource
-from pipelines.show import query_lines
+from pipelines.resources import ComputeResource, TrackingResource
+from pipelines.show import plan_record, plan_table, query_lines
 
 
 def test_a_step_without_a_loss_is_told_as_such() -> None:
@@ -34,3 +36,33 @@ def test_values_of_a_query_are_whole_and_in_one_line() -> None:
         f"22.5  {'a' + chr(92) + 'nb' + chr(92) + 'u0000'}{' ' * (503 - 10)}  [1, '日本']",
     ]
     assert list(query_lines(["n"], [])) == ["n", "no rows"]
+
+
+def test_all_of_compute_reaches_a_run_in_dagster() -> None:
+    for compute in (
+        ComputeSpec(),
+        ComputeSpec(ask_above=AskSpec(hours=2.0, dollars=None), keep=KeepSpec(best=1), workers=2),
+    ):
+        assert ComputeResource.of(compute).spec() == compute
+    never = ComputeResource.of(ComputeSpec(ask_above=None)).spec()
+    assert never.ask_above == AskSpec(hours=None, dollars=None)
+
+
+def test_a_plan_has_prices_and_their_sum() -> None:
+    items = [
+        PlanItem("a", "hit", [], "i"),
+        PlanItem("b", "run", ["code x changed"], "j", seconds=7200.0),
+        PlanItem("c", "maybe", ["hits if unchanged: b"]),
+        PlanItem("d", "run", ["never made before"]),
+    ]
+    costs = {"b": Price(2.0, 41.0, "last time"), "c": Price(0.5, None, "last time"), "d": Price()}
+    table = plan_table(items, costs)
+    assert table.caption == (
+        "1 hits, 3 to make; price: 2 h 30 min, $41.00 and 1 unknown, of which only maybe: 30 min 00 s"
+    )
+    column = next(column for column in table.columns if column.header == "price")
+    assert list(column.cells) == ["", "2 h 00 min, $41.00", "30 min 00 s", "unknown"]
+    record = plan_record(items[1], costs["b"])
+    assert (record["price_hours"], record["price_dollars"], record["priced_by"]) == (2.0, 41.0, "last time")
+    assert plan_record(items[0], None)["price_hours"] is None
+    assert plan_table(items[:1], {}).caption == "1 hits, 0 to make"

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,17 @@ def test_versions_that_differ_are_named_with_their_stages(told: dict[str, Artifa
     inputs = {**told, "tokenizer": artifact(run.path, "tokenizer", run.stats, versions={"python": "3.12.0"})}
     assert dict(collect.versions(inputs))["python"].endswith("3.12.0 (tokenizer)")
     assert dict(collect.versions(told))["python"] == "3.11.9"
+
+
+def test_metrics_that_are_damaged_are_told_of_and_not_drawn(report_job: MakeJob, tmp_path: Path) -> None:
+    job = report_job()
+    metrics = job.inputs["pretrained_model"].path / "metrics.jsonl"
+    damaged = replace(job, left_out={"pretrained_model": {"metrics.jsonl": f"{metrics} is damaged"}})
+    stats = build(damaged, "tiny", 0.0)
+    assert not {"loss", "learning_rate", "gradient_norm", "tokens_per_second"} & set(stats["figures"])
+    assert "accuracy" in stats["figures"]
+    text = (job.out / "report.html").read_text(encoding="utf-8")
+    assert "There are no curves: metrics.jsonl was found damaged" in text
 
 
 def test_a_run_without_steps_is_an_error(report_job: MakeJob, told: dict[str, Artifact], tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
-from llm_core.store.views import open_views, view_definitions, write_views
+from llm_core.store.manifest import FileRecord, read_manifest
+from llm_core.store.views import damaged_metrics, open_views, view_definitions, write_views
 from tests.graph import toy
 
 RUN = "0" * 31 + "1"
@@ -52,6 +54,32 @@ def test_artifacts_inputs_and_checks(store: Path) -> None:
 def test_a_run_that_trains_now_is_seen_without_its_torn_last_line(store: Path) -> None:
     assert rows(store, "SELECT step, loss, unfinished FROM steps ORDER BY step") == [(1, 3.0, True), (2, 2.0, True)]
     assert rows(store, "SELECT stage, steps, loss, seconds FROM runs") == [("pretrained_model", 2, 2.0, 2.0)]
+
+
+def finished_run(root: Path, content: str, recorded: str) -> None:
+    """A committed run whose manifest knows ``recorded`` as its metrics, while the file holds ``content``."""
+    folder = root / "artifacts" / "training_run" / RUN
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text(content)
+    (made,) = (root / "artifacts" / "a").iterdir()
+    manifest = read_manifest(made)
+    assert manifest is not None
+    digest = xxh3_128_hexdigest(recorded.encode())
+    metrics = FileRecord(path="metrics.jsonl", size=len(recorded), xxh3=digest, volatile=True)
+    changes = {"kind": "training_run", "stage": "pretrained_model", "identity": RUN, "files": [metrics]}
+    (folder / "manifest.json").write_text(manifest.model_copy(update=changes).sealed().model_dump_json())
+
+
+def test_damaged_metrics_of_a_finished_run_are_left_out(store: Path) -> None:
+    shutil.rmtree(store / "work" / "training_run")
+    whole = json.dumps({"step": 1, "loss": 2.5, "seconds": 1.0, "time": 1e9, "skipped": False}) + "\n"
+    finished_run(store, whole, whole)
+    assert rows(store, "SELECT step, loss, unfinished FROM steps") == [(1, 2.5, False)]
+    path = store / "artifacts" / "training_run" / RUN / "metrics.jsonl"
+    path.write_text(whole.replace("2.5", "2.4"))
+    assert rows(store, "FROM steps") == []
+    assert rows(store, "FROM runs") == []
+    assert list(damaged_metrics(store)) == [RUN]
 
 
 def test_why_a_step_was_skipped_is_asked_as_its_other_figures(store: Path) -> None:

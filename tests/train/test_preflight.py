@@ -17,7 +17,7 @@ from llm_core.experiment.training import OptimizerSpec, SequencePhase, Superposi
 from llm_core.train import preflight as module
 from llm_core.train.device_memory import Memory, estimate_memory
 from llm_core.train.hardware import H100X8, Hardware
-from llm_core.train.preflight import preflight, price_of, trainer_spec
+from llm_core.train.preflight import preflight, trainer_spec
 from llm_core.train.rates import Rates
 from llm_core.train.spec import read_spec
 
@@ -255,14 +255,6 @@ def test_fp32_is_priced_by_the_speed_of_fp32(one_billion: Experiment) -> None:
     assert preflight(fp32).hours == pytest.approx(preflight(bf16).hours * 989 / 67)
     unknown = planned(fp32, {"name": "Card", "memory_gb": 80, "tflops_bf16": 500})
     assert (preflight(unknown).hours, preflight(unknown).cost) == (None, None)
-
-
-def test_a_run_has_the_price_that_its_preflight_tells(one_billion: Experiment) -> None:
-    report = preflight(one_billion)
-    price = price_of(one_billion.model, one_billion.training, 32_768, one_billion.compute)
-    assert price is not None
-    assert (price.hours, price.dollars) == (report.hours, report.cost)
-    assert price_of(one_billion.model, one_billion.training, 32_768, ComputeSpec()) is None, "a CPU's peak is not known"
 
 
 def test_advice_about_the_precision_is_part_of_it(one_billion: Experiment) -> None:

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -330,6 +332,15 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     assert stats["final_validation_loss"] < stats["start_validation_loss"] < 5.6
     with pytest.raises(PedigreeError, match=r"step_00000005: neither a checkpoint nor a model"):
         build_branch(going_on("none"), **sections(10, **cooled), from_step=5)
+    # The state of step 3 was found damaged: its own branch fails before it starts, and no other.
+    part = f"{BRANCH_POINTS}/step_00000003/rank_0000.safetensors"
+    damaged = going_on("damaged")
+    trunk_made = Artifact(job.out, SimpleNamespace(stage="pretrained_model"))
+    inputs = {**damaged.inputs, "start": trunk_made}
+    damaged = replace(damaged, inputs=inputs, left_out={"start": {part: "it is damaged"}})
+    with pytest.raises(PedigreeError, match=r"needs branch_points/step_00000003 .*run --force pretrained_model"):
+        build_branch(damaged, **sections(10, **cooled), from_step=3)
+    assert damaged.path("start", BRANCH_POINTS, "step_00000006").is_dir()
 
 
 def test_the_figures_of_a_run():

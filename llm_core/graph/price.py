@@ -1,0 +1,93 @@
+"""What it costs to make a stage: time, and money where GPUs work; from the last time, or by the stage's estimate."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from llm_core.experiment.base import without_outsiders
+from llm_core.experiment.runtime import AskSpec, ComputeSpec
+from llm_core.graph.identity import config
+from llm_core.graph.stage import Stage
+from llm_core.registry import load_object
+from llm_core.store.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage will take by its own account.
+
+    ``ratio``: how much more there is to do than the last time; None where that is not known. ``hours`` on ``gpus``
+    GPUs, by formula; None where no formula knows (on a CPU).
+    """
+
+    ratio: float | None
+    hours: float | None
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Price:
+    """``hours`` of wall time and US ``dollars``; None: not known. ``dollars`` are of GPUs alone, at
+    ``compute.price_per_gpu_hour``."""
+
+    hours: float | None = None
+    dollars: float | None = None
+    source: Literal["last time", "preflight"] | None = None
+
+    def above(self, bound: AskSpec | None) -> bool:
+        """Whether it is more than may be spent without asking."""
+        pairs = [] if bound is None else [(self.hours, bound.hours), (self.dollars, bound.dollars)]
+        return any(mine is not None and most is not None and mine > most for mine, most in pairs)
+
+    def __str__(self) -> str:
+        if self.hours is None:
+            return "unknown"
+        return duration(3600 * self.hours) + ("" if self.dollars is None else f", ${self.dollars:,.2f}")
+
+
+def price(stage: Stage, previous: Manifest | None, compute: ComputeSpec) -> Price:
+    """What making ``stage`` will cost; ``previous`` is what it was made as last."""
+    if previous is not None:
+        gpus = 0 if str(previous.stats.get("device", "CPU")).startswith("CPU") else int(previous.stats.get("ranks", 1))
+        ratio = _ratio(stage, previous, compute)
+        other_machine = compute.target != "local" or compute.device is not None
+        elsewhere = stage.trains and other_machine and not gpus
+        if ratio is not None and not elsewhere:
+            # A run that was killed and went on has the time of all its steps in its statistics.
+            seconds = max(previous.seconds, float(previous.stats.get("seconds_training", 0.0)))
+            return _priced(seconds / 3600 * ratio, gpus, compute, "last time")
+    if stage.cost is None:
+        return Price()
+    estimate: Estimate = load_object(stage.cost)(compute, None, **stage.config)
+    return Price() if estimate.hours is None else _priced(estimate.hours, estimate.gpus, compute, "preflight")
+
+
+def total(prices: Iterable[Price]) -> tuple[Price, int]:
+    """(the sum of what is known, how many are not known)."""
+    found = list(prices)
+    dollars = [item.dollars for item in found if item.dollars is not None]
+    known = [item.hours for item in found if item.hours is not None]
+    return Price(sum(known) if known else None, sum(dollars) if dollars else None), len(found) - len(known)
+
+
+def duration(seconds: float) -> str:
+    """3.2 s, 4 min 10 s, 5 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _ratio(stage: Stage, previous: Manifest, compute: ComputeSpec) -> float | None:
+    """How much more there is to do than the last time; stages that say nothing of it have as much as ever."""
+    if stage.cost is None or without_outsiders(previous.config, stage.config) == config(stage):
+        return 1.0
+    estimate: Estimate = load_object(stage.cost)(compute, previous.config, **stage.config)
+    return estimate.ratio
+
+
+def _priced(hours: float, gpus: int, compute: ComputeSpec, source: Literal["last time", "preflight"]) -> Price:
+    known = gpus > 0 and compute.price_per_gpu_hour > 0
+    return Price(hours, hours * gpus * compute.price_per_gpu_hour if known else None, source)
