@@ -181,21 +181,32 @@ def preflight(
     devices: DevicesOption = None,
     as_json: AsJson = False,
     write: Annotated[
-        Path | None, typer.Option(help="Write the JSON file that `python -m llm_core.train` reads on a bare machine.")
+        Path | None,
+        typer.Option(
+            help="Write a bundle for a bare machine into this new folder; of a name in .json, its spec alone."
+        ),
     ] = None,
-    shards: Annotated[Path, typer.Option(help="Where the shards will be; relative to the written file.")] = Path(
-        "token_shards"
-    ),
+    stage: Annotated[str, typer.Option(help="The training run that the bundle is of.")] = "pretrained_model",
+    include_data: Annotated[bool, typer.Option("--include-data", help="Put shards and start into the bundle.")] = False,
+    shards: Annotated[
+        Path, typer.Option(help="Of a spec alone: where the shards will be, relative to the written file.")
+    ] = Path("token_shards"),
     work: Annotated[
-        Path, typer.Option(help="Where checkpoints and weights will go; relative to the written file.")
+        Path, typer.Option(help="Of a spec alone: where checkpoints and weights will go, likewise.")
     ] = Path("run"),
 ) -> None:
     """Parameters, memory, time and cost of the full run, without any GPU; refuses what cannot fit."""
     from llm_core.train.preflight import trainer_spec
 
     session = machine.on_device(open_session(experiment), device, devices)
-    report = machine.examined(session)
-    if write is not None:
+    lines: list[str] = []
+    if write is None or write.suffix == ".json":
+        report = machine.examined(session)
+    else:
+        from pipelines import bare
+
+        report, lines = bare.bundle(session, stage, write, include_data)
+    if write is not None and write.suffix == ".json":
         try:
             trainer_spec(session.experiment, shards, work).write(write)
         except OSError as error:
@@ -204,6 +215,24 @@ def preflight(
         print(json.dumps(show.preflight_record(report), indent=1))
     else:
         console.print(show.preflight_table(report))
+        console.print(*lines, sep="\n", markup=False, soft_wrap=True)
+
+
+@command
+def adopt(
+    folder: Annotated[Path, typer.Argument(help="The folder run of a bundle, as it came back.")],
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", "-e", help="By default the one that the bundle was made of.")
+    ] = None,
+) -> None:
+    """Take a run from a bare machine into the store, after checking it; the folder stays as it is."""
+    from pipelines import bare
+
+    session, outcome = bare.adopt(folder, experiment, lambda line: console.print(line, markup=False))
+    made = outcome.artifact.manifest
+    console.print(f"{'hit' if outcome.cache == 'hit' else 'adopted'} {made.stage} {made.identity}", markup=False)
+    show.failed_checks(console, session, made.stage, outcome.checks)
+    _refresh_views(session.store.root)
 
 
 @command

@@ -25,6 +25,7 @@ from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.price import Price, duration, price, total
 from llm_core.graph.ready import check_ready
+from llm_core.graph.stage import Check
 from llm_core.train.preflight import Preflight
 from pipelines.machine import before_run
 from pipelines.progress import Lines, RunProgress
@@ -129,10 +130,15 @@ def run(
         console.print(f"{escape(progress.place)} [{'green' if hit else 'yellow'}]{outcome.cache}[/] {item.stage}{took}")
         if outcome.finding:
             console.print(f"     [bold red]finding[/] {escape(outcome.finding)}")
-        for check in outcome.checks:
-            if not check.passed:
-                mark = "[red]gate[/]" if check.name in session.graph[item.stage].gates else "[yellow]note[/]"
-                console.print(f"     {mark} {check.name}: {escape(check.message)}")
+        failed_checks(console, session, item.stage, outcome.checks)
+
+
+def failed_checks(console: Console, session: Session, stage: str, checks: list[Check]) -> None:
+    """The checks that a stage failed, a line each."""
+    for check in checks:
+        if not check.passed:
+            mark = "[red]gate[/]" if check.name in session.graph[stage].gates else "[yellow]note[/]"
+            console.print(f"     {mark} {check.name}: {escape(check.message)}")
 
 
 @contextmanager

@@ -4,9 +4,10 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from llm_core.errors import PedigreeError
@@ -28,6 +29,35 @@ PART_COUNTS = ("parts_found", "parts_made")
 """Statistics of every stage that works part by part: how much of the work was there already. No part of the content."""
 
 
+ADOPTED = "adopted"
+"""The statistic of an artifact that was made elsewhere: when it was taken in, and from which folder. No content."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """When, how long, where and with what an artifact was made; fields as in ``Manifest``. No part of the content."""
+
+    started: str
+    seconds: float
+    versions: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    host: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What another machine made of a stage, for ``materialize`` to take in where it would else build.
+
+    ``take``: called as a build function is, but for the configuration; it checks, and puts files into ``job.out``.
+    ``circumstances`` is called after it. ``folder``: where it lies.
+    """
+
+    folder: Path
+    take: Callable[[Job], dict[str, Any]]
+    circumstances: Callable[[dict[str, Any]], Circumstances]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a stage: its artifact, whether it was there already, and its checks by the bounds of now."""
@@ -39,30 +69,36 @@ class Outcome:
     """What a person must know: that a stage made again came out otherwise."""
 
 
-def materialize(planner: Planner, name: str, runtime: Runtime, again: bool = False) -> Outcome:
+def materialize(
+    planner: Planner, name: str, runtime: Runtime, *, again: bool = False, elsewhere: Elsewhere | None = None
+) -> Outcome:
     """Find or make the artifact of stage ``name``; its inputs must be in the store, and their gates open.
 
     With ``again``, it is made though it is there; the one of before stays until the new one is whole, and is put aside
-    then. Raises ``PedigreeError`` when an input is missing, outdated or blocked, when the build finds its input
-    wanting, and when it costs more than anybody has agreed to.
+    then. With ``elsewhere``, what is not found is not made but taken from there.
+
+    Raises ``PedigreeError`` when an input is missing, outdated or blocked, when the build finds its input wanting, and
+    when it costs more than anybody has agreed to.
     """
     stage = planner.graph[name]
     kind = stage.kind
     for known in (*planner.graph.upstream(name), name):
         look_up(planner.graph[known])
-    item = _ready(planner, name)
+    item = ready(planner, name)
     assert item.identity is not None
     identity = item.identity
     before, made = item.artifact, item.artifact if not again else None
     if made is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
-            item = _ready(planner, name)  # while we waited, another process may have made it
+            item = ready(planner, name)  # while we waited, another process may have made it
             made = item.artifact if not again else None
             if made is None:
-                if not again:
+                if not again and elsewhere is None:
                     require_yes(planner, item, runtime)
-                made = _make(planner, stage, identity, runtime, held, over=item.artifact is not None)
-                item, before = replace(item, artifact=None, left_out={}), item.artifact
+                before = item.artifact
+                over = before is not None
+                made = _make(planner, stage, identity, runtime, held, over=over, elsewhere=elsewhere)
+                item = replace(item, artifact=None, left_out={})
     with disk_errors(planner.store.root):
         if item.artifact is not None:
             _leave_out(planner.store, item.artifact, item.left_out, runtime)
@@ -105,8 +141,8 @@ def look_up(stage: Stage) -> None:
         load_object(stage.look_up)(**stage.config)
 
 
-def _ready(planner: Planner, name: str) -> PlanItem:
-    """The plan's item for a stage that can be made now."""
+def ready(planner: Planner, name: str) -> PlanItem:
+    """The plan's item for a stage that can be made now; ``PedigreeError`` for another."""
     *above, item = planner.plan({name})
     if item.verdict == "blocked":
         raise PedigreeError(f"{name} does not start, because a gate is closed:\n" + "\n".join(item.reasons))
@@ -120,7 +156,16 @@ def _ready(planner: Planner, name: str) -> PlanItem:
     return item
 
 
-def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held: Lease, over: bool = False) -> Artifact:
+def _make(
+    planner: Planner,
+    stage: Stage,
+    identity: str,
+    runtime: Runtime,
+    held: Lease,
+    *,
+    over: bool,
+    elsewhere: Elsewhere | None,
+) -> Artifact:
     """``over``: there is such an artifact already."""
     store = planner.store
     inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))} if stage.inputs else {}
@@ -144,7 +189,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     about = _about(planner, stage, by_role)
     work = (store.start_over if over else store.work)(stage.kind, identity, about)
     out = work / "out"
-    if not stage.resumable:
+    if elsewhere or not stage.resumable:
         shutil.rmtree(out)
         out.mkdir()
     started = datetime.now(UTC)
@@ -167,15 +212,16 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     )
     build = load_object(stage.build)
     with disk_errors(work), telling(runtime.status):
-        stats: dict[str, Any] = build(job, **stage.config)
+        stats: dict[str, Any] = elsewhere.take(job) if elsewhere else build(job, **stage.config)
     stats = {**json.loads(json.dumps(stats)), **{f"parts_{name}": count for name, count in job.part_counts.items()}}
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
     # A trainer looks at its own code; its long run need not fail for an edit that it never saw.
     claim.check(stage.name, on_disk=not stage.trains)
-    seconds = time.monotonic() - clock
+    made = elsewhere.circumstances(stats) if elsewhere else _here(started, time.monotonic() - clock)
+    if elsewhere:
+        stats[ADOPTED] = {"when": started.isoformat(timespec="seconds"), "folder": str(elsewhere.folder)}
     recipe = planner.recipe(stage.name)
-    commit, dirty = git_state()
 
     def manifest(files: list[FileRecord]) -> Manifest:
         return Manifest(
@@ -183,7 +229,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             stage=stage.name,
             experiment=planner.graph.experiment,
             identity=identity,
-            content=content_digest(files, stats, (*stage.volatile_stats, *PART_COUNTS)),
+            content=content_digest(files, stats, (*stage.volatile_stats, *PART_COUNTS, ADOPTED)),
             code_digest=recipe.code_digest,
             code=recipe.code,
             config=recipe.config,
@@ -200,12 +246,7 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
             files=files,
             checks=[CheckRecord(**vars(check), blocking=check.name in stage.gates) for check in evaluate(stage, stats)],
             stats=stats,
-            started=started.isoformat(timespec="seconds"),
-            seconds=round(seconds, 3),
-            versions=library_versions(),
-            git_commit=commit,
-            git_dirty=dirty,
-            host=platform.node(),
+            **vars(made),
             device=str(stats.get("device") or device_name()),
         )
 
@@ -213,6 +254,12 @@ def _make(planner: Planner, stage: Stage, identity: str, runtime: Runtime, held:
     if work.exists():
         runtime.log(f"{work}: holds files that were not made here; they stay")
     return artifact
+
+
+def _here(started: datetime, seconds: float) -> Circumstances:
+    commit, dirty = git_state()
+    when = started.isoformat(timespec="seconds")
+    return Circumstances(when, round(seconds, 3), library_versions(), commit, dirty, platform.node())
 
 
 def _about(planner: Planner, stage: Stage, inputs: dict[str, Artifact]) -> dict[str, Any]:

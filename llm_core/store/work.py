@@ -24,7 +24,7 @@ _OURS = re.compile(
     r"""
     again | out | parts | scratch | leaks | verdicts | repeats | final                              # removed as a whole
     | (documents | questions | scores | suite_.+ | metrics | bad_batches | samples)\.jsonl
-    | (spec | progress | summary | work | compared-\d+)\.json | progress\.json\.new | wandb_run_id
+    | (spec | progress | summary | work | run | compared-\d+)\.json | progress\.json\.new | wandb_run_id
     | failure\.txt | (trainer | lm_eval)\.log | trainer\.\d+\.lock | \..+\.\d+\.tmp
     """,
     re.VERBOSE,

@@ -15,6 +15,7 @@ from llm_core.train.distribution import World, open_world
 from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
 from llm_core.train.loop import train
+from llm_core.train.run_record import check_origin, write_record
 from llm_core.train.spec import FAILURE, TrainerSpec, check_code, read_spec
 from llm_core.train.start import check_start
 from llm_core.train.work_folder import claim
@@ -64,10 +65,13 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
     if spec.code is not None:
         spec.code.load()
     check_code(spec)
+    check_origin(spec, world)
     steps = spec.training.steps
     done = train(spec, world, stop, log).step
     check_code(spec)
     if done == steps:
+        if world.is_main:
+            write_record(spec)
         log(f"finished all {steps} steps")
         return 0
     reason = stop.reason or "a request to another rank"

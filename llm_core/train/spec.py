@@ -18,6 +18,7 @@ from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.runtime_only import runtime_only
+from llm_core.train.origin import Origin
 
 # What lies in the work folder, beside metrics and locks.
 CHECKPOINTS = "checkpoints"
@@ -57,6 +58,8 @@ class TrainerSpec(SpreadSpec):
     identity: str | None = None
     """By which ``pedigree why`` finds the run; None where no store has it."""
     tracking: TrackingSpec = TrackingSpec()
+    origin: Origin | None = None
+    """Of a bundle: the stage that it trains, and the code and inputs that it must be trained with."""
 
     @model_validator(mode="after")
     def _lengths(self) -> "TrainerSpec":

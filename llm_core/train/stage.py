@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import statistics
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.capabilities import TrainingRun, check_stage
-from llm_core.train.data import describe, mean_sequence_length, open_data
+from llm_core.train.data import Data, describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.ready import check_tracking
@@ -57,13 +58,19 @@ def build_branch(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, from_step: int
 ) -> dict[str, Any]:
     """Go on from the state that the input ``start``, a training run, keeps of ``from_step``."""
-    state = job.path("start", BRANCH_POINTS, _checkpoint(from_step))
+    state = job.path("start", *start_parts({"from_step": from_step}))
     return _train(job, model, training, vocab_size, seed, state)
 
 
 def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
     """Train the finished model of the input ``start`` on, as ``model``: the same weights with other positions."""
-    return _train(job, model, training, vocab_size, seed, job.path("start"))
+    return _train(job, model, training, vocab_size, seed, job.path("start", *start_parts({})))
+
+
+def start_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where in the artifact ``start`` that lies which a run with ``config`` begins with: a state, or the finished
+    model."""
+    return (BRANCH_POINTS, _checkpoint(config["from_step"])) if "from_step" in config else ()
 
 
 def _train(
@@ -71,7 +78,6 @@ def _train(
 ) -> dict[str, Any]:
     job.runtime.status("starting the trainer")
     from llm_core.train.start import check_start
-    from llm_core.train.work_folder import left
 
     compute = job.runtime.compute
     check_stage(TrainingRun(f"{job.stage}: ", model, training), compute, job.runtime.log)
@@ -96,6 +102,14 @@ def _train(
     check_start(spec)
     check_tracking(spec.tracking)
     launch(spec, ranks, job.runtime)
+    return collect(job, spec, data)
+
+
+def collect(job: Job, spec: TrainerSpec, data: Data) -> dict[str, Any]:
+    """Copy what the finished run in ``spec.work`` left into ``job.out``; returns its statistics."""
+    from llm_core.train.work_folder import left
+
+    model, training, vocab_size = spec.model, spec.training, spec.vocab_size
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
     shutil.copyfile(spec.work / METRICS, job.out / METRICS)
@@ -113,7 +127,7 @@ def _train(
         **figures,
         "validation_tokens": training.validation_tokens,
         **describe(data.train, training),
-        "compute": {name: getattr(compute, name) for name in SPREAD},
+        "compute": {name: getattr(spec, name) for name in SPREAD},
         "planned_tokens": tokens_before(training, training.steps),
         "mfu": mfu(
             model,

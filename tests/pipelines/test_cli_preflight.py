@@ -122,3 +122,16 @@ def test_a_planned_device_reaches_a_run_in_dagster() -> None:
     for fields in ({}, {"device": "L40S", "devices": 2}, {"device": {"name": "X", "memory_gb": 1, "tflops_bf16": 2}}):
         compute = ComputeSpec.model_validate(fields)
         assert ComputeResource(**compute.model_dump()).spec() == compute
+
+
+def test_a_bundle_needs_what_it_names(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["preflight", "tiny", "--write", str(tmp_path / "away")])
+    assert done.exit_code == 1
+    assert "must be made first: pedigree run tiny --select token_shards --select tokenizer" in done.output
+    assert not (tmp_path / "away").exists()
+
+
+def test_what_is_no_run_is_not_adopted(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["adopt", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "holds no run" in done.output

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,30 @@ def test_a_repeated_document_makes_nothing_after_deduplication_again(finished: W
     assert done.returncode == 0, done.stderr[-3000:]
     made = json.loads(world.pedigree("query", "SELECT stage, count(*) AS n FROM artifacts GROUP BY stage", "--json"))
     assert {row["stage"] for row in made if row["n"] > 1} == {"raw_documents", "clean_documents", "unique_documents"}
+
+
+def test_a_run_from_a_bare_machine_stands_where_the_graphs_stood(finished: World, tmp_path: Path) -> None:
+    world, away = copy_of(finished, tmp_path / "world"), tmp_path / "away"
+    name = str(world.experiment)
+    written = world.pedigree("preflight", name, "--write", str(away), "--include-data")
+    assert "./run.sh" in written
+    environment = {**world.environment, "PYTHON": sys.executable}
+    trained = subprocess.run(
+        ["bash", str(away / "run.sh")], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert trained.returncode == 0, trained.stderr
+    told = world.pedigree("adopt", str(away / "run"), "-e", name)
+    assert "is in the store already, with equal weights: nothing is taken" in told
+    query = "SELECT identity, content, path FROM artifacts WHERE stage = 'pretrained_model'"
+    (made,) = json.loads(world.pedigree("query", query, "--json"))
+    shutil.rmtree(made["path"])
+    assert "adopted pretrained_model" in world.pedigree("adopt", str(away / "run"), "-e", name)
+    (adopted,) = json.loads(world.pedigree("query", query, "--json"))
+    assert adopted == made
+    assert {record["verdict"] for record in world.plan().values()} == {"hit"}
+    assert json.loads(world.pedigree("why", "pretrained_model", "3", "-e", name, "--json"))
+    away_from_name = world.run("pipelines.cli", "adopt", str(away / "run"))
+    assert "Name the YAML file of micro with --experiment" in away_from_name.stderr
 
 
 def test_a_gate_that_failed_blocks_in_a_later_run_of_a_part(finished: World, tmp_path: Path) -> None:

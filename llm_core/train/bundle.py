@@ -1,0 +1,264 @@
+"""A bundle: a folder with all that a bare machine needs to train one stage, so that its run can be taken home.
+
+``spec.json`` (with its ``Origin``), ``code.zip``, ``requirements.txt``, ``run.sh``, ``fetch.txt``, the tokenizer, and
+what large inputs (shards, a start) are to be copied from where.
+"""
+
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.code_digest import CodeReader
+from llm_core.graph.execute import ready
+from llm_core.graph.identity import code
+from llm_core.graph.plan import Planner
+from llm_core.graph.provenance import git_state
+from llm_core.graph.stage import Stage
+from llm_core.store.files import disk_errors
+from llm_core.store.home import PROJECT
+from llm_core.store.manifest import Artifact
+from llm_core.train.bundle_texts import FOLDERS, fetch_text, run_script
+from llm_core.train.data import open_data
+from llm_core.train.origin import KnownFile, Origin, known, sha256_of, source_files
+from llm_core.train.preflight import SHUTDOWN_SECONDS, Preflight, preflight
+from llm_core.train.spec import TrainerSpec, derived_digest
+from llm_core.train.stage import start_parts
+
+LARGE = {"shards", "start"}
+"""Roles whose files are copied into a bundle only when that is asked for."""
+
+UNREAD = {"manifest.json", "documents.parquet"}
+"""Files of shards that the trainer does not read."""
+
+_TIMES = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written: ``to_fetch`` is (folder in it) → (folder here, bytes) of what is not in it."""
+
+    folder: Path
+    identity: str
+    report: Preflight
+    to_fetch: dict[str, tuple[Path, int]]
+
+
+def stage_experiment(experiment: Experiment, stage: Stage) -> Experiment:
+    """The experiment whose full run is ``stage``, for ``preflight``."""
+    changes = {"model": stage.config["model"], "training": stage.config["training"], "long_context": None}
+    return experiment.model_copy(update={**changes, "name": f"{experiment.name}'s {stage.name}"})
+
+
+def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Path, include: bool) -> Bundle:
+    """Write the bundle that trains stage ``name`` into the new ``folder``; with ``include``, large inputs too.
+
+    Raises ``PedigreeError`` when the stage is no training run, when its inputs are not in the store as they would be
+    made now, when it can't run on the experiment's compute target, or when ``folder`` is not new.
+    """
+    if folder.exists():
+        raise PedigreeError(f"{folder}: is there already; name a new folder for the bundle")
+    stage = training_stage(planner, name)
+    report = preflight(stage_experiment(experiment, stage))
+    artifacts = _inputs(planner, stage)
+    files = _input_files(stage, artifacts)
+    spec = _spec(planner, experiment, stage, artifacts, files)
+    open_data(spec, report.ranks)
+    if spec.start is not None:
+        from llm_core.train.start import check_start
+
+        check_start(spec)
+    assert spec.origin is not None
+    assert spec.identity is not None
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _write(unfinished, folder.name, spec, planner, stage, report, files, include)
+            unfinished.chmod(0o755)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    sizes = {role: sum(file.size for file in inputs.values()) for role, inputs in spec.origin.inputs.items()}
+    left = (
+        {}
+        if include
+        else {FOLDERS[role]: (_common(files[role]), size) for role, size in sizes.items() if role in LARGE}
+    )
+    return Bundle(folder, spec.identity, report, left)
+
+
+def training_stage(planner: Planner, name: str) -> Stage:
+    """The training run called ``name``; ``PedigreeError`` with the names of those there are, for another name."""
+    graph = planner.graph
+    if name not in graph or not graph[name].trains:
+        runs = ", ".join(stage.name for stage in graph if stage.trains)
+        raise PedigreeError(f"{graph.experiment} has no training run {name!r}; known: {runs}")
+    return graph[name]
+
+
+def _inputs(planner: Planner, stage: Stage) -> dict[str, Artifact]:
+    """Role → artifact, read in full."""
+    items = {item.stage: item for item in planner.plan(set(stage.inputs.values()))}
+    missing = [item.stage for name in stage.inputs.values() if (item := items[name]).artifact is None]
+    if missing:
+        reasons = "\n".join(f"{name}: {'; '.join(items[name].reasons)}" for name in dict.fromkeys(missing))
+        raise PedigreeError(
+            f"a bundle of {stage.name} names the inputs by their digests, so they must be made first: pedigree run "
+            f"{planner.graph.experiment} {' '.join(f'--select {name}' for name in dict.fromkeys(missing))}\n{reasons}"
+        )
+    found = {role: artifact for role, name in stage.inputs.items() if (artifact := items[name].artifact)}
+    for role, artifact in found.items():
+        wanted = "/".join(start_parts(stage.config)) if role == "start" else ""
+        missed = planner.store.left_out(artifact, full=True)
+        lost = next((problem for path, problem in missed.items() if wanted and path.startswith(f"{wanted}/")), None)
+        if damage := planner.store.verifier.damage(artifact, full=True) or lost:
+            raise PedigreeError(f"{stage.name}: its input {stage.inputs[role]} is damaged: {damage}. Make it again.")
+    return found
+
+
+def _input_files(stage: Stage, artifacts: dict[str, Artifact]) -> dict[str, dict[str, Path]]:
+    """Role → file → where it lies: all that the trainer reads."""
+    shards, tokenizer = artifacts["shards"], artifacts["tokenizer"]
+    names = [record.path for record in shards.manifest.files if record.path not in UNREAD]
+    found = {
+        "shards": {name: shards.path / name for name in names},
+        "tokenizer": {"tokenizer.json": tokenizer.path / "tokenizer.json"},
+    }
+    if "start" in stage.inputs:
+        folder = artifacts["start"].path.joinpath(*start_parts(stage.config))
+        is_model = (folder / "model.json").is_file()
+        names = ["model.json", "model.safetensors"] if is_model else sorted(path.name for path in folder.iterdir())
+        found["start"] = {name: folder / name for name in names}
+    return found
+
+
+def _common(files: dict[str, Path]) -> Path:
+    """The folder that these files are named from."""
+    name, path = next(iter(files.items()))
+    return path.parents[len(Path(name).parts) - 1]
+
+
+def _spec(
+    planner: Planner,
+    experiment: Experiment,
+    stage: Stage,
+    artifacts: dict[str, Artifact],
+    files: dict[str, dict[str, Path]],
+) -> TrainerSpec:
+    """What the trainer would be told here."""
+    item = ready(planner, stage.name)
+    recipe = planner.recipe(stage.name)
+    packages = sorted({"llm_core", *(name.partition(":")[0].split(".")[0] for name in recipe.code if ":" in name)})
+    commit, dirty = git_state()
+    inputs: dict[str, dict[str, KnownFile]] = {role: known(paths) for role, paths in files.items()}
+    return TrainerSpec.of(
+        experiment.compute,
+        **{name: stage.config[name] for name in ("model", "training", "vocab_size", "seed")},
+        shards=artifacts["shards"].path,
+        work=Path("run"),
+        start=_common(files["start"]) if "start" in files else None,
+        tokenizer=files["tokenizer"]["tokenizer.json"],
+        name=stage.name,
+        identity=item.identity,
+        derived=derived_digest(stage.config["model"], stage.config["training"]),
+        tracking=experiment.tracking,
+        origin=Origin(
+            experiment=experiment.name,
+            stage=stage.name,
+            code=recipe.code,
+            config=recipe.config,
+            contents={role: artifact.manifest.content for role, artifact in artifacts.items()},
+            sources={name: sha256_of(path) for name, path in source_files(packages).items()},
+            inputs=inputs,
+            git_commit=commit,
+            git_dirty=dirty,
+        ),
+    )
+
+
+def _write(
+    folder: Path,
+    name: str,
+    spec: TrainerSpec,
+    planner: Planner,
+    stage: Stage,
+    report: Preflight,
+    files: dict[str, dict[str, Path]],
+    include: bool,
+) -> None:
+    origin = spec.origin
+    assert origin is not None
+    places = {
+        "shards": Path(FOLDERS["shards"]),
+        "tokenizer": Path(FOLDERS["tokenizer"], "tokenizer.json"),
+        "start": spec.start and Path(FOLDERS["start"]),
+    }
+    spec.model_copy(update=places).write(folder / "spec.json")
+    archive = folder / "code.zip"
+    _write_archive(archive, origin)
+    _check_archive(archive, planner, stage)
+    included = set(files) if include else set(files) - LARGE
+    for role in included:
+        for file, path in files[role].items():
+            to = folder / FOLDERS[role] / file
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+    constraints = PROJECT / "constraints.txt"
+    constrained = constraints.is_file()
+    if constrained:
+        shutil.copyfile(constraints, folder / constraints.name)
+    (folder / "requirements.txt").write_text(requirements(spec, constraints if constrained else None))
+    gpus = 0 if report.hardware.startswith("CPU") else report.ranks
+    keep, training = spec.keep, spec.training
+    kept = keep.last + keep.best + (training.steps // keep.every if keep.every else 0) + len(training.branch_points)
+    disk = report.host_snapshot * (kept + 1)  # and one that is being written
+    script = folder / "run.sh"
+    code_digest = sha256_of(archive)
+    script.write_text(run_script(origin, report.ranks, gpus, code_digest, disk, constrained, SHUTDOWN_SECONDS))
+    script.chmod(0o755)
+    sources = {role: _common(paths) for role, paths in files.items()}
+    (folder / "fetch.txt").write_text(fetch_text(origin, sources, included, name), encoding="utf-8")
+
+
+def _write_archive(path: Path, origin: Origin) -> None:
+    """The code, in an archive whose bytes follow from the files alone: one order, one time, nothing compressed."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(origin.sources):
+            entry = zipfile.ZipInfo(name, _TIMES)
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3
+            archive.writestr(entry, (PROJECT / name).read_bytes())
+
+
+def _check_archive(path: Path, planner: Planner, stage: Stage) -> None:
+    """The archive must hold the code that the identity stands for, also where files were edited meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+        if code(stage, CodeReader(Path(folder))) != planner.code(stage.name):
+            raise PedigreeError(f"{PROJECT}: its code changed while the bundle was written; write it again")
+
+
+def requirements(spec: TrainerSpec, constraints: Path | None) -> str:
+    """What the trainer imports, pinned as in ``constraints``, else to what is installed here."""
+    names = ["torch", "numpy", "pydantic", "safetensors"]
+    names += ["tokenizers"] if spec.tracking.samples else []
+    names += ["wandb"] if spec.tracking.wandb != "off" else []
+    pinned = {} if constraints is None else _pins(constraints.read_text(encoding="utf-8"))
+    lines = []
+    for name in names:
+        try:
+            lines.append(f"{name}=={pinned.get(name) or version(name).partition('+')[0]}")
+        except PackageNotFoundError:
+            raise PedigreeError(f"{name}: no version of it is pinned or installed here; install it first") from None
+    return "\n".join(lines) + "\n"
+
+
+def _pins(text: str) -> dict[str, str]:
+    lines = (line.split("#")[0].strip().partition("==") for line in text.splitlines())
+    return {name.lower(): pin for name, _, pin in lines if pin}

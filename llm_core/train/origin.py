@@ -1,0 +1,120 @@
+"""What a specification that leaves for another machine says of its home: stage, recipe, code and inputs.
+
+The trainer compares its own code and what it reads with it, at its start and (the code) again at its end; ``pedigree
+adopt`` compares it with the store that takes the run in.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import Spec
+from llm_core.store.home import PROJECT
+
+_READERS = 8
+"""Threads that hash files: hashing is as fast as one core is, and a disk gives more."""
+
+
+class KnownFile(Spec):
+    """A file by its size in bytes and the SHA-256 of its content."""
+
+    size: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+class Origin(Spec):
+    """Where a bundle was made, and of what. It decides nothing of the result; it says which result it will be."""
+
+    experiment: str
+    stage: str
+    code: dict[str, str]
+    """``module:definition`` → digest, as in the manifest of the stage."""
+    config: dict[str, Any]
+    """The slice of the experiment, as in the manifest."""
+    contents: dict[str, str]
+    """Role → content digest of the input."""
+    sources: dict[str, str]
+    """File of the code archive → SHA-256."""
+    inputs: dict[str, dict[str, KnownFile]]
+    """Role → file → what it holds: all that the trainer reads. The roles are ``shards``, ``tokenizer``, ``start``."""
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+
+    @property
+    def packages(self) -> list[str]:
+        """The packages in the code archive."""
+        return sorted({path.split("/")[0] for path in self.sources})
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known(paths: Mapping[str, Path]) -> dict[str, KnownFile]:
+    """Name → size and digest of these files, which are read by several threads at once."""
+    with ThreadPoolExecutor(_READERS) as threads:
+        digests = threads.map(sha256_of, paths.values())
+        return {
+            name: KnownFile(size=path.stat().st_size, sha256=digest)
+            for (name, path), digest in zip(paths.items(), digests, strict=True)
+        }
+
+
+def source_files(packages: list[str], root: Path = PROJECT) -> dict[str, Path]:
+    """All files of these packages below ``root``, by their path in it; not what Python itself caches there."""
+    found = (path for package in packages for path in (root / package).rglob("*") if path.is_file())
+    return {
+        path.relative_to(root).as_posix(): path
+        for path in sorted(found)
+        if "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+
+
+def sources_digest(sources: Mapping[str, str]) -> str:
+    """One digest over file → SHA-256."""
+    return hashlib.sha256(
+        "\n".join(f"{digest} {name}" for name, digest in sorted(sources.items())).encode()
+    ).hexdigest()
+
+
+def check_sources(origin: Origin) -> None:
+    """``PedigreeError`` unless this process runs the very files that ``origin`` names."""
+    here = {name: sha256_of(path) for name, path in source_files(origin.packages).items()}
+    if different := sorted(name for name in {**here, **origin.sources} if here.get(name) != origin.sources.get(name)):
+        more = f" (and {len(different) - 1} more files)" if len(different) > 1 else ""
+        raise PedigreeError(
+            f"{PROJECT / different[0]}{more}: not the code that the bundle was made with, so its run could not be "
+            "taken home: remove the folder code, and start run.sh again, which unpacks it anew"
+        )
+
+
+def other_input(origin: Origin, places: Mapping[str, Path | None], rank: int = 0, ranks: int = 1) -> str | None:
+    """What is wrong with the first input file that is not as ``origin`` names it; ``None`` when all are.
+
+    ``places``: role → the folder of that input. Every rank reads its share of the files.
+    """
+    mine = sorted(_files(origin, places), key=lambda item: item[0])[rank::ranks]
+    for path, wanted in mine:
+        if not path.is_file():
+            return f"{path} is missing"
+        if (size := path.stat().st_size) != wanted.size:
+            return f"{path} has {size:,} bytes, and the bundle was made with one of {wanted.size:,}"
+    found = known({str(number): path for number, (path, _) in enumerate(mine)})
+    for (path, wanted), there in zip(mine, found.values(), strict=True):
+        if there.sha256 != wanted.sha256:
+            return f"{path}: its content is not that of the file that the bundle was made with"
+    return None
+
+
+def _files(origin: Origin, places: Mapping[str, Path | None]) -> Iterator[tuple[Path, KnownFile]]:
+    for role, files in origin.inputs.items():
+        folder = places[role]
+        if folder is not None:
+            yield from ((folder / name, wanted) for name, wanted in files.items())

@@ -1,0 +1,136 @@
+"""``run.json``: written by the trainer when all else is, and sealed: what it trained, with what, and what it left.
+
+The digests notice damage and casual edits of the files that they name. They are no signature: whoever wants to can
+write a ``run.json`` that fits other files.
+"""
+
+import hashlib
+import json
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import told
+from llm_core.graph.provenance import library_versions
+from llm_core.runtime_only import runtime_only
+from llm_core.train.distribution import World
+from llm_core.train.metrics import METRICS
+from llm_core.train.origin import KnownFile, check_sources, known, other_input, sources_digest
+from llm_core.train.parts import write_whole
+from llm_core.train.seal import SEAL
+from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, SAMPLES, SUMMARY, TrainerSpec
+from llm_core.train.work_folder import WORK, left
+
+RECORD = "run.json"
+FORMAT = 1
+
+RESULTS = (f"{FINAL}/*", METRICS, SUMMARY, BAD_BATCHES, SAMPLES, WORK)
+"""What a run leaves for its artifact, beside checkpoints and what callbacks leave."""
+
+_STEP = re.compile(r"step_\d{8,}")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run. ``files``: by their path in the work folder; of a checkpoint its seal, which names the rest.
+
+    ``sources``: the digest of the code that was there at the start and at the end; None where the specification names
+    none.
+    """
+
+    spec: TrainerSpec
+    sources: str | None
+    files: dict[str, KnownFile]
+    host: str
+    versions: dict[str, str]
+
+
+@runtime_only("compares code and inputs, and makes nothing")
+def check_origin(spec: TrainerSpec, world: World) -> None:
+    """``PedigreeError`` on all ranks unless code and inputs are those of the bundle, where ``spec`` is of one."""
+    if spec.origin is None:
+        return
+    try:
+        check_sources(spec.origin)
+        wrong = other_input(spec.origin, input_folders(spec), world.rank, world.size)
+    except (PedigreeError, OSError) as error:
+        wrong = str(error)
+    else:
+        wrong = wrong and f"{wrong}: copy it again from the machine that made the bundle (fetch.txt says how)"
+    if wrong := next((text for text in world.gathered(wrong) if text), None):
+        raise PedigreeError(wrong)
+
+
+def input_folders(spec: TrainerSpec) -> dict[str, Path | None]:
+    """Role → the folder that fills it."""
+    return {"shards": spec.shards, "tokenizer": spec.tokenizer and spec.tokenizer.parent, "start": spec.start}
+
+
+def results(work: Path) -> dict[str, Path]:
+    """The files in a work folder that belong to the run's results, by their path in it."""
+    found = {path for pattern in RESULTS for path in work.glob(pattern) if path.is_file() and not path.is_symlink()}
+    found.update(left(work))
+    found.update(path for path in work.glob(f"{CHECKPOINTS}/*/{SEAL}") if _STEP.fullmatch(path.parent.name))
+    return {path.relative_to(work).as_posix(): path for path in sorted(found)}
+
+
+@runtime_only("tells what was made, when it is")
+def write_record(spec: TrainerSpec) -> None:
+    """Write ``run.json``, of a run whose other files are finished.
+
+    Raises ``PedigreeError`` when the code is no longer that of the bundle, or when it can't be written.
+    """
+    path = spec.work / RECORD
+    if spec.origin is not None:
+        check_sources(spec.origin)
+    try:
+        content = {
+            "format": FORMAT,
+            "spec": spec.model_dump(mode="json"),
+            "sources": spec.origin and sources_digest(spec.origin.sources),
+            "files": {name: file.model_dump() for name, file in known(results(spec.work)).items()},
+            "host": platform.node(),
+            "versions": library_versions(),
+        }
+        text = json.dumps(content)
+        write_whole(path, json.dumps({"content": text, "sha256": _digest(text)}).encode())
+    except OSError as error:
+        raise PedigreeError(f"{path}: can't be written: {error.strerror}. Make room there, and run again") from None
+
+
+def read_record(work: Path) -> RunRecord | None:
+    """What ``run.json`` in ``work`` says; None where there is none.
+
+    Raises ``PedigreeError`` for one that is not as it was written, and for one of another version.
+    """
+    path = work / RECORD
+    try:
+        sealed: dict[str, Any] = json.loads(path.read_bytes())
+        text = sealed["content"]
+        if sealed["sha256"] != _digest(text):
+            raise ValueError("its content is not what its seal was made of")
+        content = json.loads(text)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PedigreeError(
+            f"{path}: damaged or edited ({error}): copy it again from where the run was; or start the finished run "
+            "again there, which writes it anew"
+        ) from None
+    if content["format"] != FORMAT:
+        raise PedigreeError(f"{path}: of format {content['format']}, and this version reads {FORMAT}")
+    try:
+        spec = TrainerSpec.model_validate_json(json.dumps(content["spec"]))
+    except ValidationError as error:
+        raise PedigreeError(f"{path}: of another version: {told(error, 'spec')}") from None
+    files = {name: KnownFile(**file) for name, file in content["files"].items()}
+    return RunRecord(spec, content["sources"], files, content["host"], content["versions"])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,35 @@
+"""Runs that leave for a bare machine as bundles, and come home: for the command line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from llm_core.errors import PedigreeError
+from llm_core.graph.execute import Outcome
+from llm_core.train.preflight import Preflight
+from pipelines.session import Session, open_session
+
+
+def bundle(session: Session, stage: str, folder: Path, include: bool) -> tuple[Preflight, list[str]]:
+    """Write the bundle of ``stage`` into ``folder``; returns what the run takes, and lines about the bundle."""
+    from llm_core.train.bundle import write_bundle
+
+    written = write_bundle(session.planner(), session.experiment, stage, folder, include)
+    lines = [f"{folder}: {stage} of {session.experiment.name}, {written.identity}"]
+    lines += [f"not in it: {name}, {size:,} bytes in {path}" for name, (path, size) in sorted(written.to_fetch.items())]
+    lines.append(f"{folder / 'fetch.txt'} says what to copy to the machine that trains; there: ./run.sh")
+    return written.report, lines
+
+
+def adopt(folder: Path, experiment: str | None, log: Callable[[str], None]) -> tuple[Session, Outcome]:
+    """Take the run in ``folder`` into the store; ``experiment``: its name or path; by default what the run says."""
+    from llm_core.train.adopting import adopt as take_in
+    from llm_core.train.adopting import origin_of
+
+    _, origin = origin_of(folder)
+    try:
+        session = open_session(experiment or origin.experiment)
+    except PedigreeError as error:
+        if experiment is not None:
+            raise
+        raise PedigreeError(f"{error}. Name the YAML file of {origin.experiment} with --experiment") from None
+    return session, take_in(session.planner(), folder, log)

@@ -1,0 +1,148 @@
+"""What a bundle holds, and what it refuses on the machine that it goes to."""
+
+import json
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.train import arrival
+from llm_core.train.bundle import requirements
+from llm_core.train.spec import read_spec
+from tests.train.bare import Home, contents, start
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Home:
+    home = Home(tmp_path_factory.mktemp("home"))
+    home.make("token_shards", "tokenizer")
+    return home
+
+
+@pytest.fixture
+def bundle(home, tmp_path) -> Path:
+    home.bundle(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_it_holds_the_run_the_code_and_the_inputs(home, bundle, tmp_path):
+    spec = read_spec(bundle / "spec.json")
+    assert (spec.model, spec.training, spec.seed) == (
+        home.experiment.model,
+        home.experiment.training,
+        home.experiment.seed,
+    )
+    assert spec.identity == home.planner().plan({"pretrained_model"})[-1].identity
+    assert (spec.shards, spec.work) == (bundle / "token_shards", bundle / "run")
+    assert (spec.shards / "shards.json").is_file()
+    assert spec.tokenizer is not None
+    assert spec.tokenizer.is_file()
+    with zipfile.ZipFile(bundle / "code.zip") as archive:
+        names = set(archive.namelist())
+    assert {"llm_core/train/loop.py", "llm_core/train/arrival.py"} <= names
+    assert not any("__pycache__" in name for name in names)
+    home.bundle(tmp_path / "again")
+    again = {name: data for name, data in contents(tmp_path / "again").items() if name != "fetch.txt"}
+    assert again == {name: data for name, data in contents(bundle).items() if name != "fetch.txt"}
+
+
+def test_large_inputs_stay_out_unless_asked_for(home, tmp_path):
+    written = home.bundle(tmp_path / "bundle", include=False)
+    assert not (tmp_path / "bundle" / "token_shards").exists()
+    assert (tmp_path / "bundle" / "tokenizer" / "tokenizer.json").is_file()
+    ((folder, size),) = written.to_fetch.values()
+    text = (tmp_path / "bundle" / "fetch.txt").read_text()
+    assert f"{folder}/ MACHINE:bundle/token_shards/" in text
+    assert f"{size:,} bytes" in text
+    assert "--include 'checkpoints/step_00000006/***'" in text
+    done = start(tmp_path / "bundle")
+    assert done.returncode == 1
+    assert "token_shards/shards.json is missing: fetch.txt says from where to copy it" in done.stderr
+    assert not (tmp_path / "bundle" / "run").exists()
+
+
+def test_it_needs_its_inputs_and_a_new_folder(home, bundle, tmp_path):
+    with pytest.raises(PedigreeError, match="is there already; name a new folder"):
+        home.bundle(bundle)
+    with pytest.raises(
+        PedigreeError, match="no training run 'tokenizer'; known: pretrained_model, cooldown_runs/short"
+    ):
+        home.bundle(tmp_path / "other", "tokenizer")
+    with pytest.raises(PedigreeError, match="made first: pedigree run away --select pretrained_model"):
+        home.bundle(tmp_path / "other", "cooldown_runs/short")
+    with pytest.raises(PedigreeError, match=r"pedigree run away --select token_shards --select tokenizer"):
+        Home(tmp_path / "empty").bundle(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_script_is_bash_and_checks_before_it_trains(bundle):
+    subprocess.run(["bash", "-n", str(bundle / "run.sh")], check=True)
+    done = start(bundle, "check")
+    assert done.returncode == 0, done.stderr
+    assert "all is there" in done.stdout
+    assert not (bundle / "run").exists()
+    flipped = bytearray((bundle / "code.zip").read_bytes())
+    flipped[1000] ^= 1
+    (bundle / "code.zip").write_bytes(flipped)
+    shutil.rmtree(bundle / "code")
+    done = start(bundle, "check")
+    assert done.returncode == 1
+    assert "code.zip is not as it was made: copy it again" in done.stderr
+
+
+def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
+    assert start(bundle, "check").returncode == 0
+    source = bundle / "code" / "llm_core" / "train" / "schedules.py"
+    source.write_text(source.read_text() + "\nMORE = 1\n")
+    done = start(bundle)
+    assert done.returncode == 1
+    assert "schedules.py: not the code that the bundle was made with" in (bundle / "run" / "failure.txt").read_text()
+    shutil.rmtree(bundle / "code")
+    (shard, *_) = sorted((bundle / "token_shards" / "train").glob("*.bin"))
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    assert start(bundle).returncode == 1
+    assert f"{shard.name}: its content is not that of the file" in (bundle / "run" / "failure.txt").read_text()
+    assert not (bundle / "run" / "metrics.jsonl").exists()
+
+
+def test_arrival_counts_gpus_and_the_disk(bundle, monkeypatch, capsys):
+    path = str(bundle / "spec.json")
+    assert arrival.main([path, "--disk", str(10**18)]) == 1
+    assert "GB are free, and checkpoints and weights take 1000000000.0 GB" in capsys.readouterr().err
+    monkeypatch.setattr(arrival.shutil, "which", lambda name: name)
+    listed = subprocess.CompletedProcess([], 0, stdout="GPU 0: one\nGPU 1: two\n")
+    monkeypatch.setattr(arrival.subprocess, "run", lambda *_, **__: listed)
+    assert arrival.main([path, "--gpus", "2"]) == 0
+    assert arrival.main([path, "--gpus", "8"]) == 1
+    assert "8 GPUs are needed, and this machine has 2" in capsys.readouterr().err
+    assert arrival.main([path, "--gpus", "8", "--torch"]) == 1
+    (bundle / "token_shards" / "shards.json").write_text("{}")
+    assert arrival.main([path]) == 1
+    assert "has 2 bytes instead of" in capsys.readouterr().err
+
+
+def test_versions_are_pinned(bundle, tmp_path):
+    spec = read_spec(bundle / "spec.json")
+    (tmp_path / "constraints.txt").write_text("# pins\ntorch==9.1\nPydantic==8.2  # a reason\n")
+    lines = requirements(spec, tmp_path / "constraints.txt").splitlines()
+    assert lines[:1] == ["torch==9.1"]
+    assert "pydantic==8.2" in lines
+    assert all("==" in line for line in lines)
+    assert any(line.startswith("tokenizers==") for line in lines)  # samples are told as text
+
+
+def test_what_checks_on_arrival_needs_no_library():
+    code = "import sys, llm_core.train.arrival; print(*sys.modules)"
+    done = subprocess.run(["python3", "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "pydantic"} & set(done.stdout.split())
+
+
+def test_the_record_is_json_of_the_run(bundle):
+    content = json.loads((bundle / "spec.json").read_text())["origin"]
+    assert content["stage"] == "pretrained_model"
+    assert set(content["inputs"]) == {"shards", "tokenizer"}
