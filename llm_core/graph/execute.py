@@ -189,9 +189,8 @@ def _make(
     about = _about(planner, stage, by_role)
     work = (store.start_over if over else store.work)(stage.kind, identity, about)
     out = work / "out"
-    if elsewhere or not stage.resumable:
-        shutil.rmtree(out)
-        out.mkdir()
+    shutil.rmtree(out)
+    out.mkdir()
     started = datetime.now(UTC)
     clock = time.monotonic()
     if stage.compute:

@@ -36,7 +36,6 @@ class Stage:
     ``cost``: ``module:function``, called as ``function(compute, before, **config)``; it returns what the stage will
     take (``llm_core.graph.price.Estimate``). ``before``: the configuration of the last time, or None.
     ``trains``: whether it occupies the accelerators, in a process of its own.
-    ``resumable``: whether ``build`` continues from what a killed attempt left in ``job.out``.
     """
 
     name: str
@@ -59,7 +58,6 @@ class Stage:
     ready: str | None = None
     redone: bool = False
     cost: str | None = None
-    resumable: bool = False
     trains: bool = False
     kind: str = ""
 

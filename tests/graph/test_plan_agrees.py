@@ -37,7 +37,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(graphs(), CHANGES)
 def test_plan_and_execution_agree(inputs: dict[str, tuple[str, ...]], changes: list[tuple[str, str, int]]) -> None:
     toy.reset()

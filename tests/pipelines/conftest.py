@@ -1,4 +1,5 @@
 import atexit
+import fcntl
 import functools
 import json
 import os
@@ -114,10 +115,25 @@ def make_world(folder: Path) -> World:
     return world
 
 
+def copy_of(world: World, folder: Path) -> World:
+    """The same finished world in another folder, to be changed; paths of sources move along."""
+    shutil.copytree(world.folder, folder, dirs_exist_ok=True)
+    copied = World(folder)
+    copied.edit(str(world.folder), str(folder))
+    return copied
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A world in which the whole graph has been materialized through Dagster."""
-    world = make_world(tmp_path_factory.mktemp("world"))
-    done = world.materialize()
-    assert done.returncode == 0, done.stderr[-5000:]
-    return world
+    """A world in which the whole graph has been materialized through Dagster: made once, copied for each process."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    original, whole = World(shared / "finished"), shared / "finished.whole"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            original.folder.mkdir()
+            done = make_world(original.folder).materialize()
+            assert done.returncode == 0, done.stderr[-5000:]
+            whole.touch()
+    return copy_of(original, tmp_path_factory.mktemp("world"))

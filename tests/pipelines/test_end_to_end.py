@@ -8,15 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.conftest import World, document
-
-
-def copy_of(world: World, folder: Path) -> World:
-    """The same finished world in another folder, to be changed; paths of sources move along."""
-    shutil.copytree(world.folder, folder, dirs_exist_ok=True)
-    copied = World(folder)
-    copied.edit(str(world.folder), str(folder))
-    return copied
+from tests.pipelines.conftest import World, copy_of, document
 
 
 def test_everything_was_made(finished: World) -> None:
@@ -236,9 +228,3 @@ def test_live_loss_is_observed(finished: World) -> None:
                 )
                 found += rows.fetchone()[0]
     assert found >= 3
-
-
-@pytest.mark.parametrize("location", ["tiny", "proxy", "one_billion"])
-def test_the_code_locations_load(location: str, finished: World) -> None:
-    done = finished.run("dagster", "definitions", "validate", "-m", f"pipelines.{location}")
-    assert done.returncode == 0, done.stderr

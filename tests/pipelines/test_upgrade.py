@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.store.home import PROJECT
-from tests.pipelines.conftest import World
-from tests.pipelines.test_end_to_end import copy_of
+from tests.pipelines.conftest import World, copy_of
 
 CHANGED = "llm_core.train.loop:_update"
 YES = '{"resources": {"consent": {"config": {"agreed": true}}}}'

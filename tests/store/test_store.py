@@ -185,7 +185,7 @@ def test_a_hit_does_not_read_files_again_but_a_full_check_does(tmp_path: Path) -
 
 
 def test_a_commit_that_was_killed_at_its_rename_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stages = [toy.stage("a", resumable=True)]
+    stages = [toy.stage("a")]
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
