@@ -24,6 +24,7 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.graph.code_base import SIDE_EFFECTS, CodeBase, Reference
 from llm_core.graph.code_references import CLASSES, DOCSTRINGS, FILE, References, import_effects
+from llm_core.graph.code_text import written
 from llm_core.graph.import_effects import effects
 from llm_core.graph.source_module import SourceModule
 from llm_core.graph.syntax import walk
@@ -175,7 +176,7 @@ class CodeReader:
                 references.append((module.name, "__getattr__"))
         for statement in statements:
             references += self._references.of(module, statement, name)
-        return "\n".join(ast.unparse(self._code.counted(module, item)) for item in statements), references
+        return "\n".join(written(self._code.counted(module, item)) for item in statements), references
 
     def _read_effects(self, module: SourceModule) -> tuple[str, list[Reference]]:
         parts = module.name.split(".")
@@ -185,7 +186,7 @@ class CodeReader:
         statements = list(effects(self._code, module))
         for statement in statements:
             references += self._references.of(module, statement, SIDE_EFFECTS)
-        return "\n".join(ast.unparse(self._code.counted(module, item)) for item in statements), references
+        return "\n".join(written(self._code.counted(module, item)) for item in statements), references
 
     def _read_docstrings(self, module: SourceModule, name: str) -> str:
         """The docstrings of a definition, for code that reads them: as written, since the trees may have lost them."""
