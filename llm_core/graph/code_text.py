@@ -70,7 +70,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
     for value in values:
         last = found[-1] if found else None
         if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
-            found[-1] = ast.Constant(f"{last.value}{value.value}")
+            found[-1] = ast.Constant(str(last.value) + str(value.value))
         elif not isinstance(value, ast.Constant) or value.value:
             found.append(value)
     return found

@@ -12,7 +12,7 @@ from tests.assets.golden import COMMAND, GOLDEN, read, recipes, undeclared
 def test_a_changed_recipe_is_declared() -> None:
     changed = undeclared(read(), recipes())
     assert not changed, (
-        "This change gives other identities to stages of shipped experiments. Whoever has made them, makes these again, "
+        "This change gives other identities to stages of shipped experiments. Whoever has made them makes them again, "
         "and what follows from them:\n\n  " + "\n  ".join(changed) + "\n\n"
         "Is it meant? Then declare it: run\n\n"
         f"  {COMMAND}\n\n"
