@@ -26,8 +26,8 @@ def test_all_executed_code_counts_or_is_marked(executed: dict[str, dict[str, str
         if (names := [name for name, state in states.items() if state == UNSEEN])
     }
     assert not unseen, (
-        "This code of the project runs while these stages are made, and is in no digest of theirs: changed, it may give "
-        "other artifacts under the same identities.\n"
+        "This code of the project runs while these stages are made, and is in none of their digests: changed, it gives "
+        "other artifacts the same identity.\n"
         + "\n".join(f"{stage}: {', '.join(names)}" for stage, names in unseen.items())
         + "\nLet the stage's build function reach it by name, or list it in the stage's `code`; if it can't change a "
         "result, mark it `@runtime_only`."
