@@ -10,7 +10,7 @@ The digest does not follow
 
 - what is marked ``runtime_only``: it can't change a result;
 - entries of a ``Registry`` that neither the configuration nor a literal names;
-- fields, properties and validators of a ``Spec``: they count by value, in the configuration;
+- fields, properties and validators of the experiment's sections: they count by value, in the configuration;
 - code outside the project: library versions are recorded in the manifest instead.
 
 What it can't follow it refuses, with file and line: names that are put together when the program runs.
