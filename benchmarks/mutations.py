@@ -38,7 +38,8 @@ from llm_core.graph.code_text import written
 from llm_core.graph.identity import code
 from llm_core.loaded_code import PACKAGES, module_path
 from llm_core.store.home import PROJECT
-from tests.assets.executed_code import BY_VALUE, MARKED, UNDER
+from tests.assets.executed_code import BY_VALUE, COUNTED, MARKED, UNDER
+from tests.assets.executed_code import UNSEEN as NOWHERE
 from tests.pipelines.conftest import make_world
 
 SEEN, REFUSED, MARK, WORDS, VALUES, UNSEEN = "seen", "refused", "mark", "words", "values", "UNSEEN"
@@ -46,6 +47,7 @@ VERDICTS = (SEEN, REFUSED, MARK, WORDS, VALUES, UNSEEN)
 
 _LOGS = {"log", "_log", "print", "debug", "info", "warn", "warning", "error", "exception", "critical"}
 _SECTIONS = "llm_core.experiment."
+_STRICTEST = (COUNTED, NOWHERE, BY_VALUE, UNDER, MARKED)
 _SECONDS = 120  # in which a changed section must be read, or it counts as refused
 _OTHER: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.GtE,
@@ -134,11 +136,23 @@ def places(executed: dict[str, dict[str, str]]) -> Iterator[Place]:
             stages = definitions.get(getattr(statement, "name", ""), {})
             if stages:
                 yield from _inside(module, statement, number, stages)
-                for name in {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} & constants.keys():
-                    definitions[name] |= stages
+                for name, by_value in _named(statement, _by_value(module, statement)):
+                    for stage, state in stages.items() if name in constants else ():
+                        known, new = definitions[name].get(stage, MARKED), BY_VALUE if by_value else state
+                        definitions[name][stage] = min(known, new, key=_STRICTEST.index)
         for name, number in constants.items():
             if definitions.get(name):
                 yield from _inside(module, tree.body[number], number, definitions[name])
+
+
+def _named(statement: ast.stmt, valued: set[int]) -> Iterator[tuple[str, bool]]:
+    """The names in a statement, and whether they stand in what counts by value."""
+    pending: list[tuple[ast.AST, bool]] = [(statement, False)]
+    while pending:
+        node, by_value = pending.pop()
+        if isinstance(node, ast.Name):
+            yield node.id, by_value
+        pending.extend((inner, by_value or id(inner) in valued) for inner in ast.iter_child_nodes(node))
 
 
 def _constants(statement: ast.stmt) -> list[str]:
@@ -152,14 +166,15 @@ def _constants(statement: ast.stmt) -> list[str]:
 def _inside(module: str, statement: ast.stmt, number: int, stages: dict[str, str]) -> Iterator[Place]:
     name = getattr(statement, "name", "") or _constants(statement)[0]
     said = _only_said(statement)
-    valued = _by_value(statement) if module.startswith(_SECTIONS) else set()
+    valued = _by_value(module, statement)
     pending: list[tuple[Way, ast.AST, bool, bool]] = [(("body", number), statement, False, False)]
     while pending:
         way, node, words, by_value = pending.pop()
         words, by_value = words or id(node) in said, by_value or id(node) in valued
         for kind in CHANGES:
             if _change(node, kind) is not None:
-                yield Place(module, name, way, kind, words, by_value, tuple(sorted(stages.items())))
+                among = CHANGES[kind] is _order and {id(part) for part in getattr(node, "body", [])[-2:]} <= valued
+                yield Place(module, name, way, kind, words, by_value or among, tuple(sorted(stages.items())))
         for field, value in ast.iter_fields(node):
             if field not in ("annotation", "returns"):  # types
                 items = enumerate(value) if isinstance(value, list) else [(None, value)]
@@ -168,9 +183,9 @@ def _inside(module: str, statement: ast.stmt, number: int, stages: dict[str, str
                         pending.append(((*way, field) if at is None else (*way, field, at), item, words, by_value))
 
 
-def _by_value(statement: ast.stmt) -> set[int]:
+def _by_value(module: str, statement: ast.stmt) -> set[int]:
     """The parts of a section that count by value: all but the methods that others call."""
-    parts = statement.body if isinstance(statement, ast.ClassDef) else []
+    parts = statement.body if module.startswith(_SECTIONS) and isinstance(statement, ast.ClassDef) else []
     methods = [part for part in parts if isinstance(part, ast.FunctionDef)]
     called = {id(part) for part in methods if not part.decorator_list and not part.name.startswith("_")}
     return {id(part) for part in parts} - called
