@@ -33,7 +33,7 @@ from typing import Any
 from assets.graph import experiment_graph
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
-from llm_core.graph.code_digest import CodeReader
+from llm_core.graph.code_digest import CodeReader, text_digest
 from llm_core.graph.code_text import written
 from llm_core.graph.identity import code
 from llm_core.loaded_code import PACKAGES, module_path
@@ -468,11 +468,13 @@ def _judged(place: Place) -> Judged:
 
 
 def chosen(found: list[Place], count: int, seed: int) -> list[Place]:
-    """``count`` different places: a random kind each time, then a random place of that kind."""
+    """``count`` different places: a random kind each time, then a random place of that kind.
+
+    A seed means the same places even where a few more definitions ran (what runs depends a little on the clock).
+    """
     chance = random.Random(seed)
-    by_kind = {kind: [place for place in found if place.kind == kind] for kind in CHANGES}
-    for places_of_kind in by_kind.values():
-        chance.shuffle(places_of_kind)
+    drawn = sorted(found, key=lambda place: text_digest(f"{seed} {place.module} {place.way} {place.kind}".encode()))
+    by_kind = {kind: [place for place in drawn if place.kind == kind] for kind in CHANGES}
     taken: list[Place] = []
     while len(taken) < count and any(by_kind.values()):
         taken.append(by_kind[chance.choice([kind for kind, left in by_kind.items() if left])].pop())
