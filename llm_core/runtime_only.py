@@ -10,7 +10,7 @@ def runtime_only(reason: str) -> Callable[[T], T]:
     """Mark a function or class that can't change a result; ``reason`` says why not, for whoever reviews it.
 
     The code digest stops there (``llm_core.graph.code_digest``): neither the marked definition nor what only it reaches
-    is part of an identity.
+    is part of an identity. All marks stand in ``tests/graph/runtime_only.txt``, so that a new one is reviewed.
     """
     assert reason
 

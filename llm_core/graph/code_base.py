@@ -16,6 +16,7 @@ Reference = tuple[str, str]
 """A module and a definition in it."""
 
 _SPEC = ("experiment.base", "Spec")
+_SECTIONS = "experiment"
 _BY_VALUE = {"model_validator", "field_validator", "property", "cached_property", "field_serializer"}
 
 
@@ -144,14 +145,18 @@ class CodeBase:
     # --- what counts -------------------------------------------------------------------------------------------------
 
     def counted(self, module: SourceModule, statement: ast.stmt) -> ast.stmt:
-        """The statement as it counts: bare, and of a specification only the methods that others call."""
+        """The statement as it counts: bare, and of a specification only its methods.
+
+        Of a section of the experiment, only the methods that others call: its values are in the configuration. What is
+        specified elsewhere (what a process is told) is made by code, so what checks and derives its values counts too.
+        """
         if id(statement) not in self._counted:
             self._counted.add(id(statement))
             bare(statement, lambda name: self._carries(module, name))
             if isinstance(statement, ast.ClassDef) and self.is_spec(module, statement):
                 fields = [unannotated(node.annotation) for node in statement.body if isinstance(node, ast.AnnAssign)]
                 self._fields[id(statement)] = fields
-                _keep_methods(statement)
+                _keep_methods(statement, _BY_VALUE if _SECTIONS in module.name.split(".") else set())
             elif isinstance(statement, ast.Assign):
                 statement.value = unannotated(statement.value)
         return statement
@@ -169,22 +174,24 @@ class CodeBase:
         )
 
 
-def _keep_methods(cls: ast.ClassDef) -> None:
-    """Leave what others call: fields, what follows from them and what checks them count by value."""
+def _keep_methods(cls: ast.ClassDef, by_value: set[str]) -> None:
+    """Leave what others call: not the fields, nor what is marked as one of ``by_value``, or only called by these."""
     methods = [
         node
         for node in cls.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and not any(last_name(called(mark)) in _BY_VALUE for mark in node.decorator_list)
+        and not any(last_name(called(mark)) in by_value for mark in node.decorator_list)
     ]
     asked = {
         node.attr
         for method in methods
-        if not method.name.startswith("_")
+        if not method.name.startswith("_") or method.decorator_list
         for node in ast.walk(method)
         if isinstance(node, ast.Attribute)
     }
-    cls.body = [method for method in methods if not method.name.startswith("_") or method.name in asked] or [ast.Pass()]
+    cls.body = [
+        method for method in methods if not method.name.startswith("_") or method.decorator_list or method.name in asked
+    ] or [ast.Pass()]
 
 
 def registry_table(statement: ast.stmt) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ The digest does not follow
 
 - what is marked ``runtime_only``: it can't change a result;
 - entries of a ``Registry`` that neither the configuration nor a literal names;
-- fields, properties and validators of a ``Spec``: they count by value, in the configuration;
+- fields, properties and validators of the experiment's sections: they count by value, in the configuration;
 - code outside the project: library versions are recorded in the manifest instead.
 
 What it can't follow it refuses, with file and line: names that are put together when the program runs.
@@ -24,6 +24,7 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.graph.code_base import SIDE_EFFECTS, CodeBase, Reference
 from llm_core.graph.code_references import CLASSES, DOCSTRINGS, FILE, References, import_effects
+from llm_core.graph.code_text import written
 from llm_core.graph.import_effects import effects
 from llm_core.graph.source_module import SourceModule
 from llm_core.graph.syntax import walk
@@ -175,7 +176,7 @@ class CodeReader:
                 references.append((module.name, "__getattr__"))
         for statement in statements:
             references += self._references.of(module, statement, name)
-        return "\n".join(ast.unparse(self._code.counted(module, item)) for item in statements), references
+        return "\n".join(written(self._code.counted(module, item)) for item in statements), references
 
     def _read_effects(self, module: SourceModule) -> tuple[str, list[Reference]]:
         parts = module.name.split(".")
@@ -185,7 +186,7 @@ class CodeReader:
         statements = list(effects(self._code, module))
         for statement in statements:
             references += self._references.of(module, statement, SIDE_EFFECTS)
-        return "\n".join(ast.unparse(self._code.counted(module, item)) for item in statements), references
+        return "\n".join(written(self._code.counted(module, item)) for item in statements), references
 
     def _read_docstrings(self, module: SourceModule, name: str) -> str:
         """The docstrings of a definition, for code that reads them: as written, since the trees may have lost them."""

@@ -11,6 +11,9 @@ _LOGGING = {"log", "_log", "print", "debug", "info", "warn", "warning", "error",
 _CARRIERS = {"StopIteration", "StopAsyncIteration", "SystemExit"}
 """Exceptions whose argument is a value, and no text."""
 
+_NO_CODE = {"ctx", "kind", "type_comment"}
+"""Fields of syntax trees that follow from the others, or say how something was spelled."""
+
 _CHANGING = {"next", "pop", "popleft", "append", "extend", "add", "update", "write", "send", "read", "setdefault"}
 """Methods and functions that do more than give a value."""
 
@@ -28,6 +31,49 @@ def bare(statement: ast.stmt, carries: Callable[[str], bool]) -> ast.stmt:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 _blank_what_only_messages_read(node, messages.dropped)
     return statement
+
+
+def written(tree: ast.AST) -> str:
+    """The tree as a text, the same in every version of Python: identities are made of it.
+
+    ``ast.unparse`` and ``ast.dump`` are not: they write f-strings, tuples and empty fields as each version sees fit.
+    """
+    parts: list[str] = []
+    _write(tree, parts)
+    return "".join(parts)
+
+
+def _write(value: object, parts: list[str]) -> None:
+    if isinstance(value, ast.AST):
+        parts.append(f"{type(value).__name__}(")
+        for field in value._fields:
+            inner = getattr(value, field, None)
+            if inner is None or inner == [] or field in _NO_CODE:  # a field that is new in some version is empty
+                continue
+            parts.append(f"{field}=")
+            _write(_joined(inner) if isinstance(value, ast.JoinedStr) else inner, parts)
+            parts.append(",")
+        parts.append(")")
+    elif isinstance(value, list):
+        parts.append("[")
+        for item in value:
+            _write(item, parts)
+            parts.append(",")
+        parts.append("]")
+    else:
+        parts.append(ascii(value))  # what repr escapes depends on the version's Unicode tables
+
+
+def _joined(values: list[ast.expr]) -> list[ast.expr]:
+    """The pieces of an f-string without empty ones, and words that stand together as one."""
+    found: list[ast.expr] = []
+    for value in values:
+        last = found[-1] if found else None
+        if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
+            found[-1] = ast.Constant(str(last.value) + str(value.value))
+        elif not isinstance(value, ast.Constant) or value.value:
+            found.append(value)
+    return found
 
 
 class _Messages(ast.NodeTransformer):

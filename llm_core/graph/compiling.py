@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from llm_core.runtime_only import runtime_only
+
 COMPILING = "compiling kernels (once on this machine)"
 
 
+@runtime_only("tells what this process waits for")
 @contextmanager
 def telling(status: Callable[[str], None]) -> Iterator[None]:
     """While kernels are compiled in this process, ``status`` hears ``COMPILING``, and then an empty text.

@@ -16,6 +16,8 @@ from types import CodeType, FrameType
 from typing import Any
 from unittest.mock import patch
 
+import numba
+
 from llm_core.graph import execute
 from llm_core.graph.code_base import CodeBase
 from llm_core.graph.job import Runtime
@@ -30,6 +32,7 @@ COUNTED, BY_VALUE, MARKED, UNDER, UNSEEN = "counted", "by value", "marked", "und
 # Marked code that hands on to code that must count: what it calls outside of the graph and the store is judged anew.
 _HANDS_ON = {"llm_core.graph.mapping:make_part", "llm_core.train.main:_train"}
 _OF_THE_GRAPH = ("llm_core.graph.", "llm_core.store.", "llm_core.launch", "llm_core.loaded_code", "llm_core.registry")
+_NUMBA: Any = numba.config
 _IN_FUNCTIONS = inspect.CO_OPTIMIZED
 
 
@@ -103,6 +106,7 @@ class Profiler:
 
 def profile(experiment: str) -> dict[str, dict[str, str]]:
     """Make all stages of ``experiment``; stage → what was executed for it, and how it counts."""
+    _NUMBA.DISABLE_JIT = True  # kernels run as Python, or no profiler would see them
     for library in ("lm_eval.evaluator", "matplotlib.pyplot", "polars", "torch._dynamo", "tiktoken"):
         import_module(library)  # faster without anybody looking
     session = open_session(experiment)

@@ -160,8 +160,7 @@ def test_the_trainer_is_in_the_digest_of_a_training_run_and_tracking_is_not() ->
     assert not any("tracking" in name for name in found)
 
 
-def test_of_a_specification_only_its_methods_count(project: Path) -> None:
-    spec = """
+SPEC = """
 from typing import Literal
 from pydantic import model_validator
 from llm_core.experiment.base import Spec
@@ -188,14 +187,35 @@ class Outer(Spec):
     def _checked(self):
         return self
 """
-    (project / "proj" / "specs.py").write_text(spec)
-    edit(project, "main.py", "def build(job, rules):", "from proj.specs import Outer\n\ndef build(job: Outer, rules):")
+
+
+def specify(project: Path, folder: str) -> dict[str, str]:
+    (project / "proj" / folder).mkdir()
+    (project / "proj" / folder / "specs.py").write_text(SPEC)
+    imported = f"from proj.{folder}.specs import Outer"
+    edit(project, "main.py", "def build(job, rules):", f"{imported}\n\ndef build(job: Outer, rules):")
     before = digests(project)
-    assert {"proj.specs:Outer", "proj.specs:Inner"} <= before.keys()
-    edit(project, "specs.py", '"a", "b"]', '"a", "b", "c"]')
-    edit(project, "specs.py", "inner: Inner | None = None", "inner: Inner | None = None\n    more: int = 3")
-    edit(project, "specs.py", "return 1", "return 2")
-    edit(project, "specs.py", "        return self\n", "        assert self\n        return self\n")
+    assert {f"proj.{folder}.specs:Outer", f"proj.{folder}.specs:Inner"} <= before.keys()
+    return before
+
+
+def test_of_the_experiments_sections_only_methods_count(project: Path) -> None:
+    before = specify(project, "experiment")
+    specs = "experiment/specs.py"
+    edit(project, specs, '"a", "b"]', '"a", "b", "c"]')
+    edit(project, specs, "inner: Inner | None = None", "inner: Inner | None = None\n    more: int = 3")
+    edit(project, specs, "return 1", "return 2")
+    edit(project, specs, "        return self\n", "        assert self\n        return self\n")
     assert digests(project) == before
-    edit(project, "specs.py", "2 * self.x", "3 * self.x")
+    edit(project, specs, "2 * self.x", "3 * self.x")
+    assert digests(project) != before
+
+
+@pytest.mark.parametrize(("old", "new"), [("return 1", "return 2"), ("        return self\n", "        return None\n")])
+def test_of_what_is_specified_elsewhere_all_but_the_fields_counts(project: Path, old: str, new: str) -> None:
+    before = specify(project, "trainer")
+    specs = "trainer/specs.py"
+    edit(project, specs, "inner: Inner | None = None", "inner: Inner | None = None\n    more: int = 3")
+    assert digests(project) == before
+    edit(project, specs, old, new)
     assert digests(project) != before
