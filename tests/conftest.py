@@ -7,3 +7,15 @@ import pytest
 def _devices_of_their_own(tmp_path_factory):
     """Tests neither wait for trainings that go on elsewhere on this machine, nor hold them up."""
     os.environ["PEDIGREE_LOCKS"] = str(tmp_path_factory.mktemp("locks"))
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked ``gpu`` are skipped where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))

@@ -346,7 +346,7 @@ def test_no_step_waits_for_the_device(tmp_path, monkeypatch, training, model):
     assert counts == []
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
     """torch itself watches: an operation that makes the host wait is an error. (Waiting for an event is none.)"""
