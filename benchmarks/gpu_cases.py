@@ -109,7 +109,7 @@ STEPS: dict[str, Setting] = {
     "document mask: flex": replace(MASKED, attention="flex"),
     "document mask: sdpa": replace(MASKED, attention="sdpa"),
     "lfm2_1b": Setting("lfm2_1b"),
-    "document mask: explicit": replace(MASKED, attention="explicit", sequences=4),
+    "document mask: explicit, not compiled": replace(MASKED, attention="explicit", sequences=4, compiled=False),
     "mixattention_1b in fp8": Setting("mixattention_1b", precision="fp8"),
     "recompute every second block": Setting(recompute="every_nth"),
     "not compiled": Setting(compiled=False),

@@ -15,7 +15,10 @@ from llm_core.store.home import PROJECT
 from llm_core.train.hardware import planned
 
 CPU = torch.device("cpu")
-HEAVY = "dagster polars duckdb yaml numba tokenizers rich typer lm_eval transformers wandb zstandard tiktoken xxhash"
+HEAVY = (
+    "dagster polars duckdb yaml numba tokenizers rich typer lm_eval transformers wandb zstandard tiktoken xxhash "
+    "hypothesis matplotlib"
+)
 
 
 def test_a_dry_run_writes_its_page_and_an_error_stops_no_other_case(tmp_path: Path) -> None:
@@ -119,8 +122,17 @@ def test_outcomes_of_tests_are_read_with_and_without_workers() -> None:
 
 
 def test_nothing_of_this_machine_is_shown() -> None:
-    lines = [f'  File "{PROJECT}/llm_core/a.py", line 1', '  File "/x/lib/site-packages/torch/b.py", line 2', "   ^^^^"]
-    assert shown(lines) == ['  File "llm_core/a.py", line 1', '  File "torch/b.py", line 2']
+    lines = [
+        f'  File "{PROJECT}/llm_core/a.py", line 1',
+        '  File "/x/lib/python3.11/site-packages/torch/b.py", line 2',
+        "    ^^^^",
+        '  File "/y/lib/python3.12/runpy.py", line 3',
+    ]
+    assert shown(lines) == [
+        '  File "llm_core/a.py", line 1',
+        '  File "torch/b.py", line 2',
+        '  File "runpy.py", line 3',
+    ]
 
 
 def test_it_needs_no_more_than_the_trainer() -> None:
