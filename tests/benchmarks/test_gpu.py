@@ -146,7 +146,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import pytest
 import benchmarks.gpu, benchmarks.gpu_cases
-sys.exit(pytest.main(["--collect-only", *{pytest_command()[3:]!r}]))
+sys.exit(pytest.main(["--collect-only", "-p", "no:hypothesispytest", *{pytest_command()[3:]!r}]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
