@@ -327,7 +327,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page_file = options.dry_run if dry else options.page
     if dry and page_file.resolve() == PAGE:
         parser.error(f"{PAGE} is for what was measured on a GPU: give --dry-run another file")
-    signal.signal(signal.SIGTERM, _end)
     started = time.monotonic()
     ends = started + 60 * options.minutes
     with tempfile.TemporaryDirectory() as name:
@@ -353,4 +352,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     raise SystemExit(main())

@@ -192,10 +192,12 @@ def _kept_by_backend(spec: ModelSpec, layer: LayerSpec, length: int, element: in
     """Bytes per token of a layer's attention that other backends do not keep."""
     n_heads, n_kv_heads, head_dim = layer.heads
     seen = _seen_by_blocks(length, layer.window)
-    if backend == "sdpa":
-        # With a mask, keys and values are repeated for all heads of a group. With documents ``Cost.kept`` has that, but
-        # not what norms of queries and keys read, which is kept with the values otherwise.
-        narrowed = layer.position == "alibi" or (layer.window is not None and layer.window < length)
+    if backend in ("sdpa", "varlen"):
+        # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12).
+        # With documents ``Cost.kept`` has that, but not what norms of queries and keys read: without a mask, it is kept
+        # with the values.
+        narrowed = backend == "varlen" or layer.position == "alibi"
+        narrowed = narrowed or (layer.window is not None and layer.window < length)
         if layer.mixer != "attention" or n_kv_heads == n_heads or not (narrowed or spec.document_mask):
             return 0
         own = n_kv_heads if layer.kv_from is None else 0
