@@ -26,6 +26,7 @@ def stages(experiment: Experiment) -> list[Stage]:
                 "evaluation": experiment.evaluation,
                 "model": experiment.model,
                 "sequence_length": experiment.training.sequence_length,
+                "precision": experiment.training.precision,
                 "seed": experiment.seed,
             },
             bounds=experiment.checks,

@@ -2,9 +2,9 @@
 
 Autocast of CUDA is not that of a CPU: it has a list of its own of what is done in fp32 (norms, sums, softmax, powers).
 Fake tensors of a CUDA device have no numbers, but torch's dispatcher treats them as it would on a GPU. So this runs the
-forward pass and the loss in training and evaluation, and a step of generation; it looks at the types that matter, and
-adds up what the forward pass keeps for the backward pass, beside what `llm_core.model.accounting` says. Nothing is
-compiled, and torch without CUDA can't run the backward pass of such tensors.
+forward pass and the loss in training and evaluation, a step of generation, and the backward pass; it looks at the types
+that matter, and adds up what the forward pass keeps for the backward pass, beside what `llm_core.model.accounting`
+says. Nothing is compiled.
 
 The table goes to standard output. The command ends with 1 where a type is wrong.
 """
@@ -48,6 +48,8 @@ LENGTH = 1008
 """Tokens of the one sequence. No weight has a side of so many: so weights' copies are told from activations."""
 CUDA = torch.device("cuda", 0)
 REFUSED = "refused: "
+MOST_KEPT = 1.03
+"""What the forward pass may keep, over the formula. Less is no error: some backends do without what others need."""
 
 
 @dataclass
@@ -66,6 +68,8 @@ class Types:
     stream: str = ""
     logits: str = ""
     loss: str = ""
+    gradients: str = ""
+    """Those of the weights; ``none`` is among them where a weight has no gradient."""
     kept: int = 0
     """What the forward pass of the blocks keeps for the backward pass."""
     formula: int = 0
@@ -118,6 +122,10 @@ class _Fused(torch.autograd.Function):
         return mixed
 
     @staticmethod
+    def backward(ctx: Any, _grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *(torch.empty_like(x) for x in ctx.saved_tensors[:3])
+
+    @staticmethod
     def of(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """``kernel`` with the same arguments."""
 
@@ -135,8 +143,15 @@ class _FusedNorm(torch.autograd.Function):
     def forward(ctx: Any, kernel: Callable[..., Tensor], x: Tensor, weight: Tensor | None, *others: Any) -> Tensor:
         normed = kernel(x, x.shape[-1:], weight, *others)
         kept = x.to(normed.dtype)  # autocast, where it is on, has made a copy
-        ctx.save_for_backward(kept, x.new_empty(x.shape[:-1], dtype=torch.float32))
+        ctx.save_for_backward(kept, x.new_empty(x.shape[:-1], dtype=torch.float32), weight)
+        ctx.others = len(others)
         return normed
+
+    @staticmethod
+    def backward(ctx: Any, _grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, _, weight = ctx.saved_tensors
+        gain = None if weight is None else torch.empty_like(weight)
+        return None, torch.empty_like(x), gain, *([None] * ctx.others)
 
 
 def _fused_norm(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -203,6 +218,9 @@ def _examine(found: Types, spec: ModelSpec, model: Decoder, length: int) -> None
     with seen.watching(model), autocast(found.precision, CUDA):
         with seen.keeping(model):
             losses = model(tokens_BT, tokens_BT, ids_BT)
+        given = gradients(losses.objective)
+        for parameter in model.parameters():
+            seen.note("gradients", short(given[parameter].dtype) if parameter in given else "none")
         model.eval()
         with torch.no_grad():
             judged = model(tokens_BT, tokens_BT, ids_BT)
@@ -211,13 +229,67 @@ def _examine(found: Types, spec: ModelSpec, model: Decoder, length: int) -> None
                 seen.note("logits", short(model(tokens_BT[:, :read], state=state, only=-1).dtype))
     for loss in (*losses, *judged):
         seen.note("loss", short(loss.dtype))
-    for kind in ("norms", "attention", "hidden", "stream", "logits", "loss"):
+    for kind in ("norms", "attention", "hidden", "stream", "logits", "loss", "gradients"):
         setattr(found, kind, ", ".join(sorted(seen.types.get(kind, ()))))
     found.kept = seen.kept // length
-    found.formula = activation_bytes_per_token(
-        spec, length, precision=found.precision, probabilities=found.backend == "explicit"
-    )
+    found.formula = activation_bytes_per_token(spec, length, precision=found.precision, backend=found.backend)
     found.wrong = _wrong(found, seen)
+
+
+def gradients(root: Tensor) -> dict[Tensor, Tensor]:
+    """Leaf → the gradient of ``root`` by it, by the graph of autograd.
+
+    Torch's own engine wants a stream of the device, which a build without CUDA has not. So nodes are called here, each
+    after all that give to it; as the engine does, gradients are cast to the type of what they belong to.
+    """
+    assert root.grad_fn is not None
+    given: dict[Any, dict[int, Tensor]] = {root.grad_fn: {0: torch.ones_like(root)}}
+    found: dict[Tensor, Tensor] = {}
+    for node in _from_the_end(root.grad_fn):
+        outputs = given.pop(node, {})
+        if not outputs:
+            continue
+        grads = [_fitted(outputs.get(place), like) for place, like in enumerate(node._input_metadata)]
+        if hasattr(node, "variable"):
+            (found[node.variable],) = grads
+            continue
+        if isinstance(node, torch.autograd.function.BackwardCFunction):  # one of Python has a result for each argument
+            whole = [
+                torch.zeros(tuple(like.shape), dtype=like.dtype, device=like.device) if grad is None else grad
+                for grad, like in zip(grads, node._input_metadata, strict=True)
+            ]
+            results = node.apply(*whole)
+            results = results if isinstance(results, tuple) else (results,)
+            # Results beyond the arguments are allowed, where they are None.
+            results = tuple(result for result, needed in zip(results, node.needs_input_grad, strict=False) if needed)
+            edges = [edge for edge in node.next_functions if edge[0] is not None]
+        else:
+            results = node(*grads)
+            results = results if isinstance(results, tuple) else (results,)
+            edges = list(node.next_functions)
+        for (following, place), result in zip(edges, results, strict=True):
+            if following is not None and result is not None:
+                before = given.setdefault(following, {})
+                before[place] = result if place not in before else before[place] + result
+    return found
+
+
+def _from_the_end(root: Any) -> list[Any]:
+    """The nodes of autograd below ``root``, each before those that it gives to."""
+    ordered: list[Any] = []
+    known, waiting = set(), [(root, False)]
+    while waiting:
+        node, below_is_done = waiting.pop()
+        if below_is_done:
+            ordered.append(node)
+        elif node not in known:
+            known.add(node)
+            waiting += [(node, True), *((following, False) for following, _ in node.next_functions if following)]
+    return ordered[::-1]
+
+
+def _fitted(grad: Tensor | None, like: Any) -> Tensor | None:
+    return None if grad is None else grad.to(like.dtype).sum_to_size(tuple(like.shape))
 
 
 def on_cuda(model: Decoder) -> Decoder:
@@ -295,7 +367,8 @@ class _Seen:
 
 def _wrong(found: Types, seen: _Seen) -> list[str]:
     """What contradicts the rules: a norm gives what it is given, attention and the last products get the type that
-    matrices are multiplied in, which logits have too; the stream and losses are fp32."""
+    matrices are multiplied in, which logits have too; the stream, losses and the gradients of weights are fp32, and no
+    more is kept than preflight counts."""
     half = "fp32" if found.precision == "fp32" else "bf16"
     rules = {
         "norms": all(len(set(text.split("→"))) == 1 for text in seen.types["norms"]),
@@ -304,6 +377,8 @@ def _wrong(found: Types, seen: _Seen) -> list[str]:
         "stream": found.stream == "fp32",
         "logits": found.logits == half,
         "loss": found.loss == "fp32",
+        "gradients": found.gradients == "fp32",
+        "memory": found.kept <= MOST_KEPT * found.formula,
     }
     return [name for name, holds in rules.items() if not holds]
 
@@ -318,9 +393,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}; one sequence of {LENGTH} tokens\n")
     print(
-        "| preset | precision | backend | norms | attention | last products | stream | logits | loss | kept / formula |"
+        "| preset | precision | backend | norms | attention | last products | stream | logits | loss | gradients | "
+        "kept / formula |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     wrong = 0
     for name, precision, backend in itertools.product(options.presets, options.precisions, options.backends):
         found = examine(name, ModelSpec(preset=name), backend, precision)
@@ -328,9 +404,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong += bool(found.wrong) or bool(found.error and not refused)
         cells = [name, precision, backend]
         if found.error:
-            cells += [found.error.removeprefix(f"{REFUSED}compute.attention_backend: ").split(";")[0], *[""] * 6]
+            cells += [found.error.removeprefix(f"{REFUSED}compute.attention_backend: ").split(";")[0], *[""] * 7]
         else:
             cells += [found.norms, found.attention, found.hidden, found.stream, found.logits, found.loss]
+            cells.append(found.gradients)
             cells.append(
                 f"{found.kept / found.formula:.2f}{' **wrong: ' + ', '.join(found.wrong) + '**' if found.wrong else ''}"
             )

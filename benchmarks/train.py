@@ -1,4 +1,4 @@
-"""Tokens per second of training steps, ours beside those of `transformers` and `litgpt`: `python benchmarks/train.py`.
+"""Tokens per second of training steps, ours beside those of `transformers` and `litgpt`: `python -m benchmarks.train`.
 
 Equal on all sides: shape, initial weights (copied), batches and their order, bf16 autocast over fp32 weights, fused
 AdamW with decay on matrices, clipping at 1, the loop. Models are called as their projects do: `transformers` with
@@ -12,10 +12,10 @@ mask). *tiny* is the same with QK-norm and document mask, beside `transformers`'
 *of the machine*: the FLOPs of a step (`llm_core.model.accounting`) over the rate of a large bf16 product, measured in
 between. *of the products*: what a step's products with matrices take alone, at their shapes, over what the step takes.
 
-`--device cuda` compares settings of a billion parameters instead (`train_cuda.py`); `--toy` tries the script in a
-minute. `litgpt` wants packages older than ours: `pip install --no-deps --target DIR litgpt lightning
-lightning-utilities torchmetrics jsonargparse`, then `PYTHONPATH=DIR`. `--shards` takes real text (a folder of the
-artifact `token_shards`); made text is a chain of tokens that can be learned.
+For models of a billion parameters on a GPU, see `benchmarks.gpu`; `--toy` tries the script in a minute. `litgpt` wants
+packages older than ours: `pip install --no-deps --target DIR litgpt lightning lightning-utilities torchmetrics
+jsonargparse`, then `PYTHONPATH=DIR`. `--shards` takes real text (a folder of the artifact `token_shards`); made text is
+a chain of tokens that can be learned.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from train_peers import Batch, Contender, litgpt, missing, ours, transformers
 
+from benchmarks.train_peers import Batch, Contender, litgpt, missing, ours, transformers
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.accounting import flops_per_token
 from llm_core.tokens.loader import Loader
@@ -169,7 +169,6 @@ def compare(title: str, spec: ModelSpec, vocab_size: int, compiled: bool, option
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=9)
@@ -180,11 +179,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    if options.device == "cuda":
-        from train_cuda import main as on_cuda
-
-        on_cuda(options)
-        return
     for name in missing(("transformers", "litgpt")):
         print(f"{name} is not installed: no rows of it")
     vocab_size, shape = (64, TOY) if options.toy else (4096, TINY)

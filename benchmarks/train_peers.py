@@ -1,4 +1,4 @@
-"""The same model three times: ours, `transformers`', `litgpt`'s, with equal weights, for `benchmarks/train.py`."""
+"""The same model three times: ours, `transformers`', `litgpt`'s, with equal weights, for `benchmarks.train`."""
 
 import importlib.util
 from collections.abc import Callable

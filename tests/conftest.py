@@ -10,5 +10,14 @@ def _devices_of_their_own(tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
-    """The slowest files first, so that in the end no process is left alone with one of them."""
+    """The slowest files first, so that in the end no process is left alone with one of them; tests marked ``gpu`` are
+    skipped where there is none."""
     items.sort(key=lambda item: "pipelines" not in item.path.parts)
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))

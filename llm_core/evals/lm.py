@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from llm_core.errors import PedigreeError
 from llm_core.model.generate import Sampling, generate
+from llm_core.train.precision import autocast
 
 Request = tuple[Any, list[int], list[int]]
 Row = tuple[list[int], list[int]]
@@ -54,10 +55,10 @@ class _Asked:
 
 
 class PedigreeLM(TemplateLM):
-    """Log-likelihoods and continuations by ``model``, in fp32, on rows of similar length.
+    """Log-likelihoods and continuations by ``model``, on rows of similar length.
 
     ``tokenizer``: see ``load_tokenizer``. ``max_length``: tokens that the model reads at once (its training length).
-    ``workers``: batches at a time.
+    ``workers``: batches at a time. ``precision``: fp32, or bf16 for autocast; probabilities are fp32 in any case.
     ``advance(done, total)`` is called after every batch with the numbers of scored rows.
     """
 
@@ -70,6 +71,7 @@ class PedigreeLM(TemplateLM):
         batch_size: int,
         workers: int,
         advance: Callable[[int, int], None],
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.model = model.eval()
@@ -77,6 +79,7 @@ class PedigreeLM(TemplateLM):
         self.max_length = max_length
         self.batch_size = batch_size
         self.workers = workers
+        self._precision = precision
         self._eot = eot
         self._advance = advance
         self._device = next(model.parameters()).device
@@ -148,9 +151,10 @@ class PedigreeLM(TemplateLM):
             return decoded
 
         sampling = Sampling(asked.max_new_tokens, stop=((self._eot,),))
-        rows = generate(
-            self.model, contexts, sampling, ended=lambda tokens: any(end in text(tokens) for end in asked.until)
-        )
+        with autocast(self._precision, self._device):  # here: it holds for the thread that enters it
+            rows = generate(
+                self.model, contexts, sampling, ended=lambda tokens: any(end in text(tokens) for end in asked.until)
+            )
         return [asked.cut(text(tokens)) for tokens in rows]
 
     def _loglikelihood_tokens(self, requests: Sequence[Request], **_: Any) -> list[tuple[float, bool]]:
@@ -204,7 +208,8 @@ class PedigreeLM(TemplateLM):
             inputs_BT[place, : len(row)] = torch.tensor(row)
         # As in training: an end-of-text token, as an input, is where the document after it begins.
         document_ids_BT = (inputs_BT == self._eot).long().cumsum(dim=1)
-        logits_BTV = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))
+        with autocast(self._precision, self._device):
+            logits_BTV = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))
         return [
             _score_row(logits_BTV[place, len(row) - len(targets) : len(row)], targets)
             for place, (row, targets) in enumerate(rows)

@@ -37,6 +37,10 @@ class RunSpec:
     scores: str
     report: str
     progress: str
+    precision: str = "fp32"
+    """That of the training."""
+    attention_backend: str = "auto"
+    """The same."""
     suites: list[dict[str, str]] = field(default_factory=list)
     code: dict[str, Any] = field(default_factory=dict)
     """The claim of the code that the evaluation is planned with."""
@@ -44,6 +48,19 @@ class RunSpec:
     def write(self, path: Path) -> None:
         """Write the file that ``main`` reads."""
         path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+
+def as_trained(precision: str, attention_backend: str, device: str) -> tuple[str, str]:
+    """Precision and attention backend of an evaluation on a ``device`` of this type, from those of the training.
+
+    On a GPU they are the same, but for two. fp8 becomes the bf16 around it: a scale of fp8 follows from all numbers of
+    a tensor, so a row's score would depend on the rows beside it. varlen becomes sdpa, which computes the same: varlen
+    has a bound on the number of documents, and rows of answers can be very short. A CPU evaluates in fp32, whatever
+    trained the model: many have no units for bf16, and would take many times as long.
+    """
+    if device == "cpu":
+        return "fp32", "auto"
+    return {"fp8": "bf16"}.get(precision, precision), {"varlen": "sdpa"}.get(attention_backend, attention_backend)
 
 
 def main(path: Path) -> None:
@@ -73,7 +90,9 @@ def main(path: Path) -> None:
     if canonical(found, absent=True) != spec.architecture:
         raise PedigreeError(f"{spec.model}: holds another model than the experiment describes; make it again")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision, attention_backend = as_trained(spec.precision, spec.attention_backend, device)
     model, _ = load_model(Path(spec.model), device)
+    model.attention_backend = attention_backend
     tokenizer = load_tokenizer(Path(spec.tokenizer))
     # One thread a batch, and as many batches at a time as there are cores: sums in parallel would come out a little
     # different on another number of cores.
@@ -87,6 +106,7 @@ def main(path: Path) -> None:
         spec.batch_size,
         workers,
         lambda *done: _tell(spec.progress, done),
+        precision,
     )
     tasks = TaskManager(include_defaults=False).load(
         [
@@ -107,7 +127,7 @@ def main(path: Path) -> None:
         "importing": round(imported - started, 2),
         "evaluating": round(time.monotonic() - imported, 2),
     }
-    report["device"] = device
+    report |= {"device": device, "precision": precision}
     claim.check("eval_results")
     Path(spec.report).write_text(
         json.dumps(report, indent=2, sort_keys=True, default=handle_non_serializable), encoding="utf-8"

@@ -41,11 +41,14 @@ def externals(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
     return suite_externals(evaluation.suites)
 
 
-def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_length: int, seed: int) -> dict[str, Any]:
+def build(
+    job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_length: int, precision: str, seed: int
+) -> dict[str, Any]:
     """Score held-out documents, questions and the suites; write ``evals.jsonl``.
 
-    ``sequence_length``: tokens that the model reads at once, as in its training. Beside the rows stand the questions
-    (``questions.jsonl``), the score of every document, question and item (``scores.jsonl``) and lm-eval's own report.
+    ``sequence_length``: tokens that the model reads at once, as in its training. ``precision``: that of the training
+    (see ``as_trained``). Beside the rows stand the questions (``questions.jsonl``), the score of every document,
+    question and item (``scores.jsonl``) and lm-eval's own report.
     """
     heldout = job.path("documents", "heldout")
     documents = sample(heldout, evaluation.heldout_documents, seed, HELDOUT)
@@ -65,6 +68,8 @@ def build(job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_lengt
         scores=str(job.work / "scores.jsonl"),
         report=str(job.out / "lm_eval.json"),
         progress=str(job.work / "progress.json"),
+        precision=precision,
+        attention_backend=job.runtime.compute.attention_backend,
         suites=[
             {"name": suite.name, "kind": suite.kind, "rows": str(job.work / f"suite_{suite.name}.jsonl")}
             for suite, _ in suites

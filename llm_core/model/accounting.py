@@ -148,15 +148,17 @@ def activation_bytes_per_token(
     precision: str = "bf16",
     checkpointing: str = "none",
     every: int | None = None,
-    probabilities: bool = False,
+    backend: str = "sdpa",
+    on_cpu: bool = False,
 ) -> int:
     """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
 
     Without checkpointing, a block keeps the residual stream in fp32 before each norm (8·d), and what its parts keep
     (``Cost.kept``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
     With ``checkpointing`` (see ``llm_core.train.recompute``), blocks that are made again keep their fp32 input, with
-    "selective" also what products yield; and one of them at a time keeps the above. ``probabilities``: attention keeps
-    its own, as the backend ``explicit`` does, which CPUs take.
+    "selective" also what products yield; and one of them at a time keeps the above. ``backend``: what does the
+    attention. ``explicit`` keeps its probabilities; it and ``sdpa`` hold masks with a number for every key. A mask that
+    all sequences share (windows or ALiBi without documents) is not counted.
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     depth = 0 if spec.multi_token is None else spec.multi_token.depth
@@ -166,13 +168,10 @@ def activation_bytes_per_token(
     for layer, cost in zip(layers, costs, strict=True):
         widened = (8 if element < 4 else 4) * cost.feed_forward.widened
         block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept + widened
-        if probabilities and layer.mixer in ("attention", "mla"):
-            # With dropout, those that are left and those from which they were taken (fp32), and which they are.
-            probability = element + (5 if spec.attention_dropout else 0)
-            block += probability * layer.heads[0] * _seen_by_blocks(sequence_length, layer.window)
+        if layer.mixer in ("attention", "mla"):
+            block += _kept_by_backend(spec, layer, sequence_length, element, backend, on_cpu)
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
-    windows = {layer.window for layer in spec.layers if spec.document_mask and layer.mixer in ("attention", "mla")}
-    around = (8 + element) * d + element * sequence_length * len(windows)  # the final norm, and masks
+    around = (8 + element) * d + _masks(spec, sequence_length, element, backend)  # with the final norm
     # Of a module for a further token: the embedding that its norm reads, both norms' results side by side, and what its
     # last norm reads; its stream, which comes from a product, is no fp32 one (2 · element · d in the place of 8 · d).
     around += depth * (5 * element - 4) * d
@@ -189,8 +188,50 @@ def activation_bytes_per_token(
     return sum(kept) + max(made_again) + around
 
 
+def _kept_by_backend(spec: ModelSpec, layer: LayerSpec, length: int, element: int, backend: str, on_cpu: bool) -> int:
+    """Bytes per token of a layer's attention that other backends do not keep."""
+    n_heads, n_kv_heads, head_dim = layer.heads
+    seen = _seen_by_blocks(length, layer.window)
+    if backend in ("sdpa", "varlen"):
+        # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12).
+        # With documents ``Cost.kept`` has that, but not what norms of queries and keys read: without a mask, it is kept
+        # with the values.
+        narrowed = backend == "varlen" or layer.position == "alibi"
+        narrowed = narrowed or (layer.window is not None and layer.window < length)
+        if layer.mixer != "attention" or n_kv_heads == n_heads or not (narrowed or spec.document_mask):
+            return 0
+        own = n_kv_heads if layer.kv_from is None else 0
+        repeated = 0 if spec.document_mask else max(0, n_heads - 3 * own)
+        read = n_heads + 2 * own if spec.qk_norm else 0
+        return element * head_dim * (repeated + read)
+    if backend != "explicit":
+        return 0
+    # Those that a product takes; with dropout, those from which they were taken (fp32), and which they are.
+    probability = element + (5 if spec.attention_dropout else 0)
+    hidden = 0
+    # A CPU has a function of ours that keeps the least, for plain attention.
+    if not on_cpu or spec.attention_softcap is not None or spec.attention_dropout:
+        if not spec.attention_dropout and element < 4:
+            probability += 4  # the softmax's own, in fp32
+        if spec.attention_softcap is not None:
+            probability += 4  # tanh's
+        if spec.document_mask and layer.position != "alibi":
+            hidden = seen  # which keys are hidden, a byte each
+    return probability * n_heads * seen + hidden
+
+
+def _masks(spec: ModelSpec, length: int, element: int, backend: str) -> int:
+    """Bytes per token of the masks that keep documents apart: one for all layers of a window, and of a kind of bias."""
+    attending = [layer for layer in spec.layers if layer.mixer in ("attention", "mla")]
+    if not spec.document_mask:
+        return 0
+    kinds = {(layer.window, layer.position == "alibi", layer.heads[0]) for layer in attending}
+    biased = {"sdpa": element, "explicit": 4}.get(backend, 0)  # ALiBi's has a number for every head
+    return length * sum(biased * heads if alibi and biased else element for _, alibi, heads in kinds)
+
+
 QUERIES = 128
-"""Queries whose scores attention on a CPU makes at once."""
+"""Queries whose scores ``explicit`` makes at once."""
 
 
 def _seen_by_blocks(length: int, window: int | None) -> int:

@@ -1,6 +1,6 @@
 """Attention for CPUs: plain matrix products over blocks of scores that stay in the cache.
 
-torch's own CPU kernel takes twice the time in bf16 at lengths from 256 to 1,024 tokens (`benchmarks/train.py`), and
+torch's own CPU kernel takes twice the time in bf16 at lengths from 256 to 1,024 tokens (`benchmarks.train`), and
 does not skip what a mask hides. The price is memory: where there will be a backward pass, probabilities are kept for
 it, H·S/2 numbers a token. Dimensions beside those of ``llm_core.model``: G query heads that share a key head, n rows
 and q queries of a block, s keys that a block looks at, E channels of a value.

@@ -68,7 +68,8 @@ def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, ha
         precision=training.precision,
         checkpointing=compute.activation_checkpointing,
         every=compute.activation_checkpointing_every,
-        probabilities=backend_of(experiment, hardware) == "explicit",
+        backend=backend_of(experiment, hardware),
+        on_cpu=hardware.on_cpu,
     )
     return Memory(
         weights=weights,

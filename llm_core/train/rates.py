@@ -12,11 +12,10 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from xxhash import xxh3_64_hexdigest
 
 from llm_core.errors import PedigreeError
 from llm_core.store.files import write_atomically
@@ -53,7 +52,7 @@ def measured_rates(kind: str, device: str) -> Rates:
     Raises ``PedigreeError`` where they can't be measured.
     """
     key = _key(kind, device)
-    memory = pedigree_home() / "store" / "stamps" / "rates" / f"{xxh3_64_hexdigest(json.dumps(key).encode())}.json"
+    memory = pedigree_home() / "store" / "stamps" / "rates" / f"{_digest(json.dumps(key))}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(memory.read_bytes())
         if known["of"] == key:
@@ -79,8 +78,12 @@ def cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
         fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         flags = fields.get("flags", fields.get("Features", ""))
-        return f"{fields.get('model name', platform.machine())} {xxh3_64_hexdigest(flags.encode())}"
+        return f"{fields.get('model name', platform.machine())} {_digest(flags)}"
     return f"{platform.machine()} {platform.processor()}"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _measured_apart(kind: str) -> Rates:

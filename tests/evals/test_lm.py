@@ -12,6 +12,7 @@ from lm_eval.tasks import TaskManager
 
 from llm_core.errors import PedigreeError
 from llm_core.evals.lm import PedigreeLM
+from llm_core.evals.run import as_trained
 from llm_core.evals.tasks import continuation_task, heldout_task, score_question
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
@@ -21,13 +22,15 @@ from tests.evals.conftest import SPEC, World, text
 WINDOW = 16
 
 
-def adapter(world: World, batch_size: int = 3, workers: int = 2, spec: ModelSpec | None = None) -> PedigreeLM:
+def adapter(
+    world: World, batch_size: int = 3, workers: int = 2, spec: ModelSpec | None = None, precision: str = "fp32"
+) -> PedigreeLM:
     model, _ = load_model(world.folder / "model")
     if spec is not None:
         other = build_model(spec, world.tokenizer.get_vocab_size())
         other.load_state_dict(model.state_dict())
         model = other
-    return PedigreeLM(model, world.tokenizer, world.eot, WINDOW, batch_size, workers, lambda *_: None)
+    return PedigreeLM(model, world.tokenizer, world.eot, WINDOW, batch_size, workers, lambda *_: None, precision)
 
 
 def nats(model: torch.nn.Module, inputs: list[int], targets: list[int], ids: list[int] | None = None) -> float:
@@ -61,6 +64,36 @@ def test_loglikelihood_equals_direct_computation(world: World, batch_size: int) 
         with torch.inference_mode():
             best = lm.model(torch.tensor([(before + after)[:-1]]))[0, -len(after) :].argmax(-1).tolist()
         assert greedy == (best == after)
+
+
+def test_it_runs_in_the_precision_that_it_is_given(world: World) -> None:
+    """In the threads that score and write, too; and the results are those of fp32, up to bf16's rounding."""
+    pairs = [("the list", " of values"), ("x", " and a file")]
+    options = {"until": ["\n"], "max_gen_toks": 3}
+    values = {}
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        lm = adapter(world, precision=precision)
+        seen = set()
+        lm.model.register_forward_hook(lambda _module, _inputs, logits, seen=seen: seen.add(logits.dtype))
+        values[precision] = [value for value, _ in lm.loglikelihood(requests("loglikelihood", pairs))]
+        lm.generate_until(requests("generate_until", [("the list", options)]))
+        assert seen == {dtype}
+    assert values["bf16"] == pytest.approx(values["fp32"], rel=0.01)
+    assert values["bf16"] != values["fp32"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "device", "evaluated"),
+    [
+        (("bf16", "flex"), "cuda", ("bf16", "flex")),
+        (("fp32", "auto"), "cuda", ("fp32", "auto")),
+        (("fp8", "sdpa"), "cuda", ("bf16", "sdpa")),
+        (("bf16", "varlen"), "cuda", ("bf16", "sdpa")),
+        (("bf16", "flex"), "cpu", ("fp32", "auto")),
+    ],
+)
+def test_evaluation_is_as_the_training_was(trained: tuple, device: str, evaluated: tuple) -> None:
+    assert as_trained(*trained, device) == evaluated
 
 
 def test_long_context_loses_its_beginning(world: World) -> None:

@@ -35,11 +35,18 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSpec:
 @pytest.fixture(scope="module")
 def made(world: World, evaluation: EvaluationSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
     job = world.job(tmp_path_factory.mktemp("eval") / "work")
-    return job, build(job, evaluation, SPEC, sequence_length=32, seed=5)
+    return job, build(job, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5)
 
 
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_process_is_told_how_the_model_was_trained(made: tuple[Job, dict]) -> None:
+    job, _ = made
+    told, report = (json.loads(path.read_bytes()) for path in (job.work / "spec.json", job.out / "lm_eval.json"))
+    assert (told["precision"], told["attention_backend"]) == ("bf16", job.runtime.compute.attention_backend)
+    assert report["precision"] == ("fp32" if report["device"] == "cpu" else "bf16")
 
 
 def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
@@ -102,7 +109,7 @@ def test_the_same_again_byte_for_byte(
 ) -> None:
     job, stats = made
     again = world.job(tmp_path / "work")
-    assert build(again, evaluation, SPEC, sequence_length=32, seed=5) == stats
+    assert build(again, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5) == stats
     for name in ("evals.jsonl", "questions.jsonl"):
         assert (again.out / name).read_bytes() == (job.out / name).read_bytes()
 
@@ -136,7 +143,7 @@ def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, ev
 
 
 def test_externals_name_the_suites(evaluation: EvaluationSpec) -> None:
-    found = externals(evaluation=evaluation, model=SPEC, sequence_length=32, seed=5)
+    found = externals(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5)
     assert list(found) == ["suite pairs", "suite quiz", "suite words", "suite texts"]
 
 
@@ -162,4 +169,4 @@ def test_checks_judge() -> None:
 
 def test_another_model_than_described_is_refused(world: World, evaluation: EvaluationSpec, tmp_path: Path) -> None:
     with pytest.raises(PedigreeError, match="holds another model than the experiment describes"):
-        build(world.job(tmp_path / "work"), evaluation, SPEC.model_copy(update={"rope_theta": 5e5}), 32, 5)
+        build(world.job(tmp_path / "work"), evaluation, SPEC.model_copy(update={"rope_theta": 5e5}), 32, "fp32", 5)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from torch import nn
 
 from llm_core.experiment.model import ModelSpec
@@ -100,17 +99,3 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def named(name: str, **changes: Any) -> ModelSpec:
     return spec(**{**MODELS[name], **changes})
-
-
-@st.composite
-def specs(draw: st.DrawFn) -> ModelSpec:
-    kv_heads, groups = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    return ModelSpec(
-        d_model=kv_heads * groups * draw(st.sampled_from([2, 4, 8])),
-        n_layers=draw(st.integers(1, 3)),
-        n_heads=kv_heads * groups,
-        n_kv_heads=kv_heads,
-        d_ff=draw(st.integers(1, 40)),
-        tie_embeddings=draw(st.booleans()),
-        qk_norm=draw(st.booleans()),
-    )

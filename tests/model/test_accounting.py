@@ -201,5 +201,8 @@ def test_probabilities_that_attention_keeps_on_a_cpu(length: int, window: int | 
     assert accounting.QUERIES == cpu_attention.QUERIES
     shapes = [spec(d_model=128, d_ff=352, n_layers=layers, window=window) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, 2, length, backend="explicit") for shape in shapes)
-    formula = [activation_bytes_per_token(shape, length, precision=precision, probabilities=True) for shape in shapes]
+    formula = [
+        activation_bytes_per_token(shape, length, precision=precision, backend="explicit", on_cpu=True)
+        for shape in shapes
+    ]
     assert (three - one) / (2 * length) == pytest.approx(formula[1] - formula[0], rel=0.1)

@@ -117,7 +117,7 @@ def test_gradients_agree(name: str, document_mask: bool, monkeypatch: pytest.Mon
             torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.gpu
 @every_model
 @masked
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -40,7 +40,7 @@ def test_what_is_forgotten_never_arrives():
     assert list(reader.arrived()) == []
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_cuda_figures_come_with_a_fixed_lag_and_the_device_is_timed():
     device = torch.device("cuda")
     reader = FigureReader(device, lag=2)

@@ -94,7 +94,7 @@ def test_a_model_learns_in_fp8_as_in_bf16():
     assert losses["fp8"] == pytest.approx(losses["bf16"], rel=0.1)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel of a GPU")
+@pytest.mark.gpu
 def test_the_kernel_of_a_gpu_agrees_with_that_of_a_cpu():
     device = torch.device("cuda")
     try:

@@ -346,7 +346,7 @@ def test_no_step_waits_for_the_device(tmp_path, monkeypatch, training, model):
     assert counts == []
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
     """torch itself watches: an operation that makes the host wait is an error. (Waiting for an event is none.)"""
@@ -367,3 +367,23 @@ def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
     spec.work.mkdir(parents=True)
     world = World(0, 1, torch.device("cuda", 0))
     assert loop.train(spec, world, StopRequest(), lambda line: None).step == 6
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_gpu_trains_as_a_cpu_does(tmp_path, compiled):
+    """A whole run in fp32, with checkpoints, validation and activations that are made again."""
+    losses = []
+    for device in ("cpu", "cuda:0"):
+        spec = trainer_spec(
+            tmp_path,
+            6,
+            work=tmp_path / device.replace(":", ""),
+            model=model_spec(document_mask=True),
+            compile=compiled and device != "cpu",
+            activation_checkpointing="selective",
+        )
+        spec.work.mkdir(parents=True)
+        assert loop.train(spec, World(0, 1, torch.device(device)), StopRequest(), lambda line: None).step == 6
+        losses.append([record["loss"] for record in records(spec)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -77,7 +77,7 @@ def test_selective_keeps_no_kernel_that_draws(monkeypatch):
     assert not any(flash in ops for ops in kept)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA, whose kernels draw by themselves")
+@pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["full", "selective"])
 def test_attention_dropout_falls_where_it_fell_before_on_cuda(mode):
     expected, found = (backward(how, device="cuda", attention_dropout=0.2)[2] for how in ("none", mode))

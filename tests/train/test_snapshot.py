@@ -75,3 +75,16 @@ def test_memory_that_can_not_be_pinned_is_told(monkeypatch: pytest.MonkeyPatch) 
     Pinning(monkeypatch, code=2)
     with pytest.raises(PedigreeError, match=r"GB of main memory.*can't be pinned \(CUDA error 2\).*ulimit -l"):
         Snapshot(CUDA).take(state())
+
+
+@pytest.mark.gpu
+def test_copies_to_pinned_memory_stay_as_they_were_too() -> None:
+    originals = [Piece(str(number), (1 << 22,), 0, torch.randn(1 << 22, device=CUDA)) for number in range(4)]
+    before = [piece.rows.cpu() for piece in originals]
+    snapshot = Snapshot(CUDA)
+    copies = snapshot.take(originals)
+    for piece in originals:
+        piece.rows.add_(1)  # queued behind the copies
+    snapshot.ready()
+    assert all(copy.rows.is_pinned() for copy in copies)
+    assert all(torch.equal(copy.rows, expected) for copy, expected in zip(copies, before, strict=True))
