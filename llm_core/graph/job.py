@@ -54,17 +54,15 @@ class Runtime:
     agree: Callable[[str], bool] = _never
 
 
-@runtime_only("hands inputs and parts on as they are")
 @dataclass(frozen=True)
 class Job:
     """One execution of a stage.
 
     ``work`` survives a killed attempt and is private to the identity; ``out`` (inside it) becomes the artifact, and is
-    empty at the start. ``parts``: the folder of the part store; by default one inside
-    ``work``. ``claim``: the code that makes the stage, for processes that work for it; ``part_claim``: the code that
-    makes a part. ``part_counts`` counts the parts ``found`` and ``made``, each once, by ``own_parts``: what was asked
-    for so far. ``left_out``: role → path → what is wrong, of the files of an input that were found damaged, and that
-    it can do without.
+    empty at the start. ``parts``: the folder of the part store; by default one inside ``work``. ``claim``: the code
+    that makes the stage, for processes that work for it; ``part_claim``: the code that makes a part. ``part_counts``
+    counts the parts ``found`` and ``made``, each once, by ``own_parts``: what was asked for so far. ``left_out``: role
+    → path → what is wrong, of the files of an input that were found damaged, and that it can do without.
     """
 
     stage: str

@@ -7,6 +7,7 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.part import PartTask, PartWork
+from llm_core.runtime_only import runtime_only
 from llm_core.store.digests import stamp
 from llm_core.store.parts import Part, PartStore
 
@@ -36,6 +37,7 @@ def find_parts(
     return found, [item for item, part in zip(keyed, found, strict=True) if part is None]
 
 
+@runtime_only("calls a task's function, whose code is in the key of the part")
 def make_part(item: KeyedTask) -> Part:
     """Run the task's function and commit what it wrote; another process may have been first, with the same result."""
     store = PartStore(item.root)

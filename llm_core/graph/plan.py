@@ -20,6 +20,7 @@ from llm_core.graph.job import artifact_files
 from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.stage import Stage
 from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
 from llm_core.store.manifest import Artifact, Manifest
 from llm_core.store.parts import PartStore
 from llm_core.store.store import Store
@@ -52,6 +53,7 @@ class PlanItem:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
+@runtime_only("says what is to be made, and by which code")
 class Planner:
     """Walks one graph over one store. Recipes are read once, so that a plan is one moment's view."""
 

@@ -18,12 +18,14 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.mapping import KeyedTask, make_part
 from llm_core.graph.one_thread import ONE_THREAD
+from llm_core.runtime_only import runtime_only
 from llm_core.store.parts import Part
 
 _INPUTS_NAMED = 5
 _FRAME = 8  # bytes of a message's length
 
 
+@runtime_only("has parts made; which these are, their tasks say")
 def run_tasks(
     tasks: Sequence[KeyedTask], compute: ComputeSpec, status: Callable[[str], None] = lambda _: None
 ) -> Iterator[Part]:

@@ -58,6 +58,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+@runtime_only("finds and commits parts by their keys")
 class PartStore:
     """The parts of one kind, by key."""
 
