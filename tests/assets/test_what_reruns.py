@@ -22,6 +22,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def before() -> dict[str, dict[str, str]]:
+    return codes(PROJECT)
+
+
 def changed(before: dict[str, dict[str, str]], project: Path) -> set[str]:
     after = codes(project)
     return {name for name in before if before[name] != after[name]}
@@ -66,8 +71,7 @@ TRAINED = {stage.name for stage in GRAPH if stage.trains}
         ("pipelines/cli.py", "WIDTH = 160", "WIDTH = 150"),
     ],
 )
-def test_nothing(project: Path, name: str, old: str, new: str) -> None:
-    before = codes(project)
+def test_nothing(before: dict[str, dict[str, str]], project: Path, name: str, old: str, new: str) -> None:
     (project / "llm_core" / "model" / "other.py").write_text("class Other:\n    pass\n")
     (project / "llm_core" / "data" / "rules" / "new.py").write_text("def rule():\n    return 1\n")
     edit(project, name, old, new)
@@ -86,8 +90,9 @@ def test_nothing(project: Path, name: str, old: str, new: str) -> None:
         ("llm_core/report/training.html", "section", "main", {"training_report"}),
     ],
 )
-def test_just_what_it_reaches(project: Path, name: str, old: str, new: str, stages: set[str] | None) -> None:
-    before = codes(project)
+def test_just_what_it_reaches(
+    before: dict[str, dict[str, str]], project: Path, name: str, old: str, new: str, stages: set[str] | None
+) -> None:
     edit(project, name, old, new)
     found = changed(before, project)
     if stages is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.train.rates import measured_rates
+from pipelines.session import open_session
 
 HERE = Path(__file__).parent
 WORDS = [
@@ -89,13 +90,17 @@ class World:
 
 
 @functools.cache
-def measured() -> Path:
-    """A home that remembers this machine's rates, so that the homes of tests need not measure them again."""
-    home = Path(tempfile.mkdtemp(prefix="pedigree-rates-"))
+def remembering() -> Path:
+    """A home that remembers this machine's rates and the digests of code, so that those of tests need not ask again."""
+    home = Path(tempfile.mkdtemp(prefix="pedigree-home-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEDIGREE_HOME", str(home))
         measured_rates("cpu", "")
+        session = open_session(str(HERE / "micro.yaml"))
+        planner = session.planner()
+        for stage in session.graph:
+            planner.code(stage.name)
     return home
 
 
@@ -110,7 +115,7 @@ def make_world(folder: Path) -> World:
     dagster_home = folder / "home" / "dagster"
     dagster_home.mkdir(parents=True)
     (folder / "home" / "tmp").mkdir()
-    shutil.copytree(measured(), folder / "home", dirs_exist_ok=True)
+    shutil.copytree(remembering(), folder / "home", dirs_exist_ok=True)
     (dagster_home / "dagster.yaml").write_text((HERE.parents[1] / "pipelines" / "dagster.yaml").read_text())
     return world
 

@@ -15,8 +15,7 @@ import pytest
 
 from llm_core.loaded_code import PACKAGES
 from llm_core.store.home import PROJECT
-from tests.pipelines.conftest import World
-from tests.pipelines.test_end_to_end import copy_of
+from tests.pipelines.conftest import World, copy_of
 
 # Python runs it in every process that has it on its path.
 SITECUSTOMIZE = """

@@ -23,9 +23,9 @@ def test_a_measurement_is_remembered_by_what_it_depends_on(monkeypatch: pytest.M
     first = measured_rates("cpu", "")
     assert measured_rates("cpu", "") == first == Rates(2e9, 1.0)
     for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
-        monkeypatch.setenv(name, "avx2")
-        assert measured_rates("cpu", "") != first, name
-        monkeypatch.delenv(name)
+        with monkeypatch.context() as patched:  # whatever it is here
+            patched.setenv(name, "another")
+            assert measured_rates("cpu", "") != first, name
     assert measured_rates("cpu", "") == first
     monkeypatch.setattr(module, "cpu_model", lambda: "another")
     assert measured_rates("cpu", "") != first
