@@ -238,7 +238,7 @@ def query_lines(columns: Sequence[str], chunks: Iterable[Sequence[Sequence[Any]]
     """Rows as lines of a table, every value whole; columns get wider with later chunks where they must."""
     widths = [cell_len(name) for name in columns]
     header = True
-    for rows in chunks:
+    for rows in filter(None, chunks):
         cells = [[_cell(value) for value in row] for row in rows]
         widths = [
             max(width, *map(cell_len, column)) for width, column in zip(widths, zip(*cells, strict=True), strict=True)

@@ -35,7 +35,7 @@ def test_values_of_a_query_are_whole_and_in_one_line() -> None:
         f"1  {long}  NULL",
         f"22.5  {'a' + chr(92) + 'nb' + chr(92) + 'u0000'}{' ' * (503 - 10)}  [1, '日本']",
     ]
-    assert list(query_lines(["n"], [])) == ["n", "no rows"]
+    assert list(query_lines(["n"], [])) == list(query_lines(["n"], [[]])) == ["n", "no rows"]
 
 
 def test_all_of_compute_reaches_a_run_in_dagster() -> None:
