@@ -20,9 +20,9 @@ endif
 run: install
 	$(VENV)/bin/pedigree launch $(EXPERIMENT) --select '$(SELECT)'
 
-# Processes share the cores; a file stays in one of them. Threads that spin while they wait would cost the others theirs.
+# Processes share the cores; a file stays in one of them. More threads would only cost the others theirs.
 test: install
-	OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 ui: install
 	$(VENV)/bin/dg dev -w workspace.yaml -h 127.0.0.1 -p 3000

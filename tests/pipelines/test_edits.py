@@ -79,8 +79,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("through", ["command", "Dagster"])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+WAYS = [
+    pytest.param(
+        case,
+        through,
+        id=f"{name}-{through}",
+        marks=[pytest.mark.slow] * (through == "Dagster" and name != "in this process"),
+    )
+    for through in ("command", "Dagster")
+    for name, case in CASES.items()
+]
+
+
+@pytest.mark.parametrize(("case", "through"), WAYS)
 def test_what_an_edit_may_have_changed_is_not_kept(
     finished: World, project: Path, tmp_path: Path, case: Case, through: str
 ) -> None:
