@@ -29,7 +29,7 @@ from llm_core.store.manifest import MANIFEST, read_manifest
 from tests.pipelines.conftest import World, make_world
 
 STEPS, CHECKPOINT_EVERY = 120, 5
-KILLS_A_STORE = 10
+KILLS_A_STORE = 20
 """After so many kills a run goes on to its end, and the next one begins with an empty store."""
 
 COMMANDS = {
@@ -142,7 +142,7 @@ def one_store(
     for number in range(KILLS_A_STORE):
         process, aimed = start(world, how), number % 2 == 1
         begun, had = time.monotonic(), steps(world)
-        wanted, moment = had + chance.randint(2, STEPS // 3), chance.uniform(0.5, 12.0)
+        wanted, moment = had + chance.randint(1, 10), chance.uniform(0.5, 6.0)
         while process.poll() is None:
             if aimed and steps(world) >= wanted:
                 time.sleep(chance.uniform(0, 0.05))  # so that it may also hit a checkpoint that is being written
