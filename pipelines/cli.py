@@ -22,6 +22,7 @@ from pipelines.session import Session, open_session
 WIDTH = 160
 """Columns of what goes to a file or a pipe."""
 
+FULL_RUN = "pretrained_model"
 PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
 """Stage → the page that it makes."""
 
@@ -186,7 +187,7 @@ def preflight(
             help="Write a bundle for a bare machine into this new folder; of a name in .json, its spec alone."
         ),
     ] = None,
-    stage: Annotated[str, typer.Option(help="The training run that the bundle is of.")] = "pretrained_model",
+    stage: Annotated[str, typer.Option(help="The training run that the bundle is of.")] = FULL_RUN,
     include_data: Annotated[bool, typer.Option("--include-data", help="Put shards and start into the bundle.")] = False,
     shards: Annotated[
         Path, typer.Option(help="Of a spec alone: where the shards will be, relative to the written file.")
@@ -201,6 +202,8 @@ def preflight(
     session = machine.on_device(open_session(experiment), device, devices)
     lines: list[str] = []
     if write is None or write.suffix == ".json":
+        if stage != FULL_RUN or include_data:
+            raise PedigreeError("--stage and --include-data are of a bundle: name a new folder for it with --write")
         report = machine.examined(session)
     else:
         from pipelines import bare
@@ -350,16 +353,20 @@ def _chunks(connection: Any) -> Iterator[list[tuple[Any, ...]]]:
 
 @command
 def verify(experiment: ExperimentName = "tiny") -> None:
-    """Read every artifact of the experiment in full and compare it with its manifest."""
+    """Read in full what was made or hit last of every stage, and compare it with its manifest."""
     session = open_session(experiment)
     damaged = 0
-    for item in session.planner().plan():
-        if item.artifact is not None:
-            damage = session.store.verifier.damage(item.artifact, full=True)
+    for stage in session.graph:
+        artifact, damage = session.store.last(session.experiment.name, stage.kind, stage.name)
+        if artifact is not None:
+            damage = session.store.verifier.damage(artifact, full=True)
+        if artifact is not None or damage:
             damaged += damage is not None
-            console.print("[red]damaged[/] " if damage else "[green]whole[/]   ", item.stage, damage or "", markup=True)
-            for problem in session.store.left_out(item.artifact, full=True).values():
-                console.print("[yellow]left out[/]", f"  {problem}")
+            mark = "[red]damaged[/] " if damage else "[green]whole[/]   "
+            console.print(mark, stage.name, escape(damage or ""), soft_wrap=True)
+        if artifact is not None:
+            for problem in session.store.left_out(artifact, full=True).values():
+                console.print("[yellow]left out[/]", f"  {escape(problem)}", soft_wrap=True)
     if damaged:
         raise PedigreeError(f"{damaged} damaged; the next run makes them anew")
 
@@ -380,14 +387,23 @@ def _print_reports(session: Session, planned: Iterable[PlanItem]) -> None:
         raise PedigreeError(f"there is no report of {session.experiment.name} as it is now: {reasons}")
     _refresh_views(session.store.root)
     print(*made, sep="\n")
+    for stage in PAGES:
+        if items[stage].artifact is None:
+            print(f"note: there is no {stage} as it is now: {'; '.join(items[stage].reasons)}", file=sys.stderr)
 
 
 def _refresh_views(root: Path) -> None:
-    """Keep the database for other programs in step with what kinds of files there are."""
+    """Keep the database for other programs in step with what kinds of files there are; it is only a convenience."""
+    import duckdb
+
     from llm_core.store.views import write_views
 
+    database = root.parent / "pedigree.duckdb"
     if os.access(root, os.W_OK):
-        write_views(root, root.parent / "pedigree.duckdb")
+        try:
+            write_views(root, database)
+        except (OSError, duckdb.Error) as error:
+            print(f"warning: {database} could not be written, and is not as new as the store: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
     A yes counts for all attempts: one that has begun goes on without being asked about again.
     """
     stage, bound = planner.graph[item.stage], runtime.compute.ask_above
-    if not (stage.trains and item.only_code) or bound is None:
+    if not (stage.trains and item.from_code) or bound is None:
         return
     assert item.identity is not None
     cost = price(stage, item.previous, runtime.compute)
@@ -29,10 +29,11 @@ def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
     )
     if runtime.agree(f"{facts[0].upper()}{facts[1:]}."):
         return
+    accept = f"If the change can't have changed the result: pedigree accept {stage.name} --why '…'. "
     raise PedigreeError(
         f"{stage.name} is not trained without a yes: {facts}. What was trained before is kept, and nothing that "
-        f"follows is made. If the change can't have changed the result: pedigree accept {stage.name} --why '…'. To "
-        "train it again: pedigree run --yes (in Dagster: resources.consent.config.agreed: true)"
+        f"follows is made. {accept if item.only_code else ''}To train it again: pedigree run --yes, or pedigree launch "
+        "--yes (in Dagster: resources.consent.config.agreed: true)"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from llm_core.errors import UnknownYetError
 from llm_core.experiment.base import without_outsiders
+from llm_core.graph.cause import only_code_changed
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.gate import closed
@@ -36,7 +37,8 @@ class PlanItem:
     ``notes`` tell what is no reason to run: an accepted alias, library versions that drifted. ``files`` are those that
     the artifact has or will have, as far as they are known. ``parts``: for a stage that works part by part and is not
     there, how many parts are found and how many are to be made. ``only_code``: nothing but code has changed since what
-    it was last, which is ``previous``. ``left_out``: files of a hit that are damaged, and that it can do without.
+    it was last, which is ``previous``; ``from_code``: or the code of what made its inputs. ``left_out``: files of a hit
+    that are damaged, and that it can do without.
     """
 
     stage: str
@@ -50,6 +52,7 @@ class PlanItem:
     parts: tuple[int, int] | None = None
     previous: Manifest | None = None
     only_code: bool = False
+    from_code: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -151,9 +154,17 @@ class Planner:
                 return PlanItem(stage.name, "hit", [], identity, artifact, took, notes, left_out=left_out)
             changed = [damage] if damage else self._differences(stage, own, contents, previous)
             reasons = changed or ["the artifact is no longer in the store"]
-            only_code = _only_code(changed)
+            only_code = bool(changed) and all(line.startswith("code ") for line in changed)
+            from_code = not damage and only_code_changed(self.store, stage, changed, inputs, previous)
             return PlanItem(
-                stage.name, "run", reasons, identity, seconds=seconds, previous=previous, only_code=only_code
+                stage.name,
+                "run",
+                reasons,
+                identity,
+                seconds=seconds,
+                previous=previous,
+                only_code=only_code,
+                from_code=from_code,
             )
         waiting = ", ".join(stage.inputs[role] for role in inputs if role not in contents)
         if self._could_hit(stage, own, contents):
@@ -261,11 +272,6 @@ def _lasting(stage: Stage, manifest: Manifest) -> dict[str, Any]:
     """The configuration of an artifact, without fields that have left identities since."""
     lasting: dict[str, Any] = without_outsiders(manifest.config, stage.config)
     return lasting
-
-
-def _only_code(changed: list[str]) -> bool:
-    """Whether code is all that these lines of ``differences`` tell of."""
-    return bool(changed) and all(line.startswith("code ") for line in changed)
 
 
 def _told_left_out(problem: str) -> str:

@@ -47,6 +47,7 @@ class Price:
 
 def price(stage: Stage, previous: Manifest | None, compute: ComputeSpec) -> Price:
     """What making ``stage`` will cost; ``previous`` is what it was made as last."""
+    compute = compute.changed(stage.compute) if stage.compute else compute
     if previous is not None:
         gpus = 0 if str(previous.stats.get("device", "CPU")).startswith("CPU") else int(previous.stats.get("ranks", 1))
         ratio = _ratio(stage, previous, compute)

@@ -235,6 +235,16 @@ class Store:
             return None
         return str(head["identity"]) if isinstance(head, dict) and "identity" in head else None
 
+    def last(self, experiment: str, kind: str, stage: str) -> tuple[Artifact | None, str | None]:
+        """What this stage of this experiment was when it was last made or hit, and None; its files are not verified. Or
+        None, and why its manifest can't be read; None twice where it was never made, or is no longer in the store."""
+        head = self.head(experiment, stage)
+        try:
+            manifest = None if head is None else read_manifest(self.folder(kind, head))
+        except PedigreeError as error:
+            return None, str(error)
+        return (Artifact(self.folder(kind, manifest.identity), manifest), None) if manifest else (None, None)
+
     def has_heads(self, experiment: str) -> bool:
         """Whether any stage of this experiment was ever made or hit."""
         return any((self.root / "heads" / experiment).rglob("*.json"))

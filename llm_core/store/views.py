@@ -225,9 +225,12 @@ def write_views(root: Path, database: Path) -> None:
     """
     database.parent.mkdir(parents=True, exist_ok=True)
     temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
-    with duckdb.connect(str(temporary)) as connection:
-        _create(connection, root, database)
-    temporary.replace(database)
+    try:
+        with duckdb.connect(str(temporary)) as connection:
+            _create(connection, root, database)
+        temporary.replace(database)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _create(connection: duckdb.DuckDBPyConnection, root: Path, database: Path | None = None) -> None:

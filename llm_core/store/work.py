@@ -2,7 +2,7 @@
 
 ``stage.json`` is written first, and says which stage is being made. A folder where it is missing, or tells of another
 identity (a copy by hand), is not ours: it is neither read nor removed. Inside, what our code makes is known by name;
-all else is the user's, and stays. A stage that needs other room uses ``scratch/``.
+all else is the user's, and stays. A stage that needs other room uses ``scratch/``, or lists its files in ``own.json``.
 """
 
 import json
@@ -22,15 +22,15 @@ AGAIN = "again"
 
 _OURS = re.compile(
     r"""
-    again | out | parts | scratch | leaks | verdicts | repeats | final                              # removed as a whole
+    again | out | parts | scratch | leaks | verdicts | repeats                                      # removed as a whole
     | (documents | questions | scores | suite_.+ | metrics | bad_batches | samples)\.jsonl
-    | (spec | progress | summary | work | run | compared-\d+)\.json | progress\.json\.new | wandb_run_id
+    | (spec | progress | summary | work | run | own | compared-\d+)\.json | progress\.json\.new | wandb_run_id
     | failure\.txt | (trainer | lm_eval)\.log | trainer\.\d+\.lock | \..+\.\d+\.tmp
     """,
     re.VERBOSE,
 )
 _OURS_INSIDE = {
-    "checkpoints": re.compile(r"step_\d{8,}(\.[0-9a-f]{8}\.(unfinished|old))?"),
+    "final": re.compile(r"model\.(safetensors|json)"),
     "profile": re.compile(r"steps_\d+_to_\d+\.json"),
     "wandb": re.compile(
         r"(offline-)?run-\d{8}_\d{6}-\w+ | latest-run | debug.*\.log | settings | artifacts | logs", re.VERBOSE
@@ -38,7 +38,9 @@ _OURS_INSIDE = {
 }
 """Folders in which people keep copies: what of them is ours."""
 
-_CHECKPOINT, _SEAL = re.compile(r"step_\d{8}"), "checkpoint.json"
+OWN = "own.json"
+"""A list of more files that are ours, by their paths in the work folder: a stage that can tell its own from copies of
+them writes it when it is done."""
 
 
 def begin(folder: Path, about: dict[str, Any]) -> None:
@@ -73,17 +75,30 @@ def clear(folder: Path) -> None:
     """Remove what is ours of a work folder of ours, and the folder when nothing else is in it."""
     if read(folder) is None:
         return
-    for path in _ours(folder):
+    listed = _listed(folder)
+    for path in (*listed, *_ours(folder)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    for name in _OURS_INSIDE:
+    inside = {folder / name for name in _OURS_INSIDE}
+    for path in (*dict.fromkeys(parent for file in listed for parent in file.parents), *inside):
         with suppress(OSError):  # not there, or something of the user's is in it
-            (folder / name).rmdir()
+            if folder in path.parents:
+                path.rmdir()
     (folder / ABOUT).unlink()  # last: what a kill leaves on the way is still ours
     with suppress(OSError):
         folder.rmdir()
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files of ``OWN``; none outside the folder, whatever stands there."""
+    try:
+        names = json.loads((folder / OWN).read_bytes())
+        paths = [folder / name for name in names]
+    except (OSError, ValueError, TypeError):
+        return []
+    return [path for path in paths if path.is_file() and path.resolve().is_relative_to(folder.resolve())]
 
 
 def _ours(folder: Path) -> Iterator[Path]:
@@ -92,7 +107,4 @@ def _ours(folder: Path) -> Iterator[Path]:
         if _OURS.fullmatch(path.name):
             yield path
         elif inside is not None and path.is_dir() and not path.is_symlink():
-            for inner in sorted(path.iterdir()):
-                unsealed = _CHECKPOINT.fullmatch(inner.name) and not (inner / _SEAL).is_file()
-                if inside.fullmatch(inner.name) and not unsealed:
-                    yield inner
+            yield from (inner for inner in sorted(path.iterdir()) if inside.fullmatch(inner.name))

@@ -69,8 +69,10 @@ def _gpus(needed: int) -> list[str]:
 
 
 def _gpus_of_torch(needed: int) -> list[str]:
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        return [f"{sys.executable} has no torch that works ({error}): install it there, or start run.sh without PYTHON"]
     return _too_few(torch.cuda.device_count(), needed, f"torch {torch.__version__} sees")
 
 

@@ -50,7 +50,9 @@ class Bundle:
 
 def stage_experiment(experiment: Experiment, stage: Stage) -> Experiment:
     """The experiment whose full run is ``stage``, for ``preflight``."""
-    changes = {"model": stage.config["model"], "training": stage.config["training"], "long_context": None}
+    compute = experiment.compute.changed(stage.compute)
+    sections = {"model": stage.config["model"], "training": stage.config["training"], "long_context": None}
+    changes = {**sections, "compute": compute}
     return experiment.model_copy(update={**changes, "name": f"{experiment.name}'s {stage.name}"})
 
 
@@ -157,7 +159,7 @@ def _spec(
     commit, dirty = git_state()
     inputs: dict[str, dict[str, KnownFile]] = {role: known(paths) for role, paths in files.items()}
     return TrainerSpec.of(
-        experiment.compute,
+        experiment.compute.changed(stage.compute),
         **{name: stage.config[name] for name in ("model", "training", "vocab_size", "seed")},
         shards=artifacts["shards"].path,
         work=Path("run"),

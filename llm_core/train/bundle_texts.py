@@ -15,12 +15,13 @@ RUN_SCRIPT = r"""#!/usr/bin/env bash
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 ranks="${RANKS:-@RANKS@}"
+case "$ranks" in *[!0-9]* | "" | 0) echo "error: RANKS=$ranks is no number of processes" >&2; exit 1 ;; esac
 gpus=@GPUS@
 if [ "$gpus" -gt 0 ]; then gpus="$ranks"; fi
 fail() { echo "error: $*" >&2; exit 1; }
 
 python="${PYTHON:-${BASE_PYTHON:-python3}}"
-command -v "$python" > /dev/null || fail "there is no $python here: name a Python by BASE_PYTHON=…"
+command -v "$python" > /dev/null || fail "there is no $python here: name a Python by ${PYTHON:+PYTHON or }BASE_PYTHON=…"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "Python 3.11 or newer is needed, and $python is $("$python" -V 2>&1): name another by BASE_PYTHON=…"
 

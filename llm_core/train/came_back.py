@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -26,6 +27,14 @@ from llm_core.train.validation import measure
 
 _BATCHES_COMPARED = 256
 """So many steps, evenly spread, are compared with the data order; all where there are no more."""
+
+_NUMBER, _NUMBER_OR_NONE = (int, float), (int, float, NoneType)
+_FIELDS = {
+    **dict.fromkeys(("seconds", "time"), _NUMBER),
+    **dict.fromkeys(("loss", "lr", "grad_norm", "tokens_per_second", "validation_loss"), _NUMBER_OR_NONE),
+    "skipped": (bool,),
+}
+"""Fields of a line of metrics, and of what sort they are."""
 
 _FLOPS = 4e11
 """What recomputing the validation loss may take: half a minute on a slow core."""
@@ -66,9 +75,10 @@ def check_summary(path: Path) -> dict[str, Any]:
     """``summary.json``; ``PedigreeError`` for anything else."""
     try:
         summary: dict[str, Any] = json.loads(path.read_bytes())
-        if not all(isinstance(summary[name], int) for name in ("parameters", "ranks")):
-            raise TypeError("parameters and ranks must be whole numbers")
-        _ = summary["device"]
+        if not all(isinstance(summary[name], int) and summary[name] > 0 for name in ("parameters", "ranks")):
+            raise TypeError("parameters and ranks must be whole numbers above 0")
+        if not isinstance(summary["device"], str):
+            raise TypeError("device must be a text")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PedigreeError(f"{path}: not the summary of a run ({error!r}); copy it again") from None
     return summary
@@ -100,6 +110,9 @@ def check_metrics(spec: TrainerSpec, loader: Loader) -> list[dict[str, Any]]:
                 f"{place}: {record.get('tokens')} tokens after step {step}, where the schedule has "
                 f"{tokens_before(spec.training, step)}: the file was edited, or is of another run"
             )
+        for name, sorts in _FIELDS.items():
+            if not isinstance(record.get(name), sorts):
+                raise PedigreeError(f"{place}: {name} is {record.get(name)!r}: edited, or of another version")
         if record.get("loss") is None and not record.get("skipped"):
             raise PedigreeError(f"{place}: step {step} has no finite loss, and was not skipped")
         if step in compared and record.get("batch") != loader.digest(step - 1):

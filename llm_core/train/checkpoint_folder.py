@@ -95,6 +95,12 @@ class CheckpointFolder:
             else:
                 found.own[step] = path
 
+    def own_files(self) -> list[Path]:
+        """The files that this run's writers made: of its checkpoints, and of what killed writers left."""
+        found = self.entries()
+        folders = [*found.own.values(), *found.leftovers]
+        return [path for folder in folders for path in _own_files(folder)]
+
     def put(self, unfinished: Path, step: int) -> None:
         """Give a sealed folder its name, in the place of this run's checkpoint of that step if there is one."""
         final = self.path / checkpoint_name(step)
@@ -112,14 +118,17 @@ class CheckpointFolder:
 
     def clear(self, leftover: Path) -> None:
         """Remove our files, and the folder; with anything else in it, it stays under a name for people."""
-        ours = [path for path in leftover.iterdir() if _OUR_FILES.fullmatch(path.name) and not path.is_dir()]
-        for path in sorted(ours, key=lambda path: path.name.endswith(_LAST)):
+        for path in sorted(_own_files(leftover), key=lambda path: path.name.endswith(_LAST)):
             path.unlink()
         if any(leftover.iterdir()):
             kept = set_aside(leftover, leftover.name.split(".")[0])
             self._log(f"{kept}: holds files that are not of the checkpoint; they stay there")
         else:
             leftover.rmdir()
+
+
+def _own_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _OUR_FILES.fullmatch(path.name) and not path.is_dir()]
 
 
 def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:

@@ -122,14 +122,16 @@ def read_record(work: Path) -> RunRecord | None:
             f"{path}: damaged or edited ({error}): copy it again from where the run was; or start the finished run "
             "again there, which writes it anew"
         ) from None
-    if content["format"] != FORMAT:
-        raise PedigreeError(f"{path}: of format {content['format']}, and this version reads {FORMAT}")
+    if content.get("format") != FORMAT:
+        raise PedigreeError(f"{path}: of format {content.get('format')}, and this version reads {FORMAT}")
     try:
         spec = TrainerSpec.model_validate_json(json.dumps(content["spec"]))
+        files = {name: KnownFile(**file) for name, file in content["files"].items()}
+        return RunRecord(spec, content["sources"], files, content["host"], content["versions"])
     except ValidationError as error:
         raise PedigreeError(f"{path}: of another version: {told(error, 'spec')}") from None
-    files = {name: KnownFile(**file) for name, file in content["files"].items()}
-    return RunRecord(spec, content["sources"], files, content["host"], content["versions"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PedigreeError(f"{path}: of another version, or edited: {error!r}") from None
 
 
 def _digest(text: str) -> str:

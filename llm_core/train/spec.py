@@ -91,6 +91,11 @@ def check_code(spec: TrainerSpec) -> None:
     if spec.code is not None:
         spec.code.check(spec.name)
     if spec.derived not in ("", derived_digest(spec.model, spec.training)):
+        if spec.origin is not None:
+            raise PedigreeError(
+                f"{spec.name}: model or training of spec.json were changed after the bundle was made: change the "
+                "experiment instead, and make another bundle"
+            )
         raise PedigreeError(
             f"{spec.name}: the code that resolves model and training is not what it was when the run began: the same "
             "fields mean other layers, steps or batches. Run again: it is another run now"

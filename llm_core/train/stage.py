@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
@@ -18,6 +18,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
+from llm_core.store.files import write_atomically
+from llm_core.store.work import OWN
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import Data, describe, mean_sequence_length, open_data
@@ -35,6 +37,9 @@ from llm_core.train.spec import (
     result_fields,
 )
 from llm_core.train.speed import mfu
+
+if TYPE_CHECKING:
+    from llm_core.train.checkpoint_folder import CheckpointFolder
 
 BRANCH_POINTS = "branch_points"
 """The folder of the artifact with the checkpoints that branches begin with."""
@@ -102,7 +107,10 @@ def _train(
     check_start(spec)
     check_tracking(spec.tracking)
     launch(spec, ranks, job.runtime)
-    return collect(job, spec, data)
+    stats = collect(job, spec, data)
+    own = [path.relative_to(spec.work).as_posix() for path in _checkpoints(spec, job).own_files()]
+    write_atomically(spec.work / OWN, json.dumps(own).encode())  # what the commit may take away
+    return stats
 
 
 def collect(job: Job, spec: TrainerSpec, data: Data) -> dict[str, Any]:
@@ -140,11 +148,16 @@ def collect(job: Job, spec: TrainerSpec, data: Data) -> dict[str, Any]:
     }
 
 
-def _keep_branch_points(spec: TrainerSpec, job: Job) -> None:
-    from llm_core.train.checkpoint_folder import CheckpointFolder, copy_checkpoint
+def _checkpoints(spec: TrainerSpec, job: Job) -> "CheckpointFolder":
+    from llm_core.train.checkpoint_folder import CheckpointFolder
 
-    owner = json.loads(json.dumps(result_fields(spec)))
-    own = CheckpointFolder(spec.work / CHECKPOINTS, owner, job.runtime.log).entries().own
+    return CheckpointFolder(spec.work / CHECKPOINTS, json.loads(json.dumps(result_fields(spec))), job.runtime.log)
+
+
+def _keep_branch_points(spec: TrainerSpec, job: Job) -> None:
+    from llm_core.train.checkpoint_folder import copy_checkpoint
+
+    own = _checkpoints(spec, job).entries().own
     for step in spec.training.branch_points:
         if step not in own:
             raise PedigreeError(

@@ -90,7 +90,12 @@ def test_what_is_cheap_or_new_or_changed_otherwise_is_not_asked_about(tmp_path: 
     toy.CODE["a"] = 2  # no training
     assert made(chain(salt=2), tmp_path, "a") == "made"
     toy.CODE["b"] = 8
-    assert made(chain(salt=2), tmp_path, "b") == "made"  # its input has other content
+    with pytest.raises(PedigreeError, match="b is not trained without a yes"):  # its input differs, for code as well
+        made(chain(salt=2), tmp_path, "b")
+    toy.EXTERNALS["a"] = "1"
+    toy.CODE["a"] = 4
+    assert made(chain(salt=2), tmp_path, "a") == "made"  # other sources
+    assert made(chain(salt=2), tmp_path, "b") == "made"
 
 
 def test_an_input_that_comes_out_as_before_is_no_reason(tmp_path: Path) -> None:

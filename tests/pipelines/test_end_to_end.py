@@ -227,3 +227,19 @@ def test_live_loss_is_observed(finished: World) -> None:
                 )
                 found += rows.fetchone()[0]
     assert found >= 3
+
+
+def test_what_is_damaged_is_named(finished: World, tmp_path: Path) -> None:
+    world = copy_of(finished, tmp_path)
+    (weights,) = world.folder.glob(
+        f"home/store/artifacts/training_run/{world.plan()['pretrained_model']['identity']}/*.json"
+    )
+    for path in (weights, next(world.folder.glob("home/store/artifacts/raw_documents/*/parts/*"))):
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes() + b" ")
+    done = world.run("pipelines.cli", "verify", str(world.experiment))
+    assert done.returncode == 1
+    assert "2 damaged; the next run makes them anew" in done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("damaged")] == ["raw_documents", "pretrained_model"]
+    assert any(line.split() == ["whole", "training_report"] for line in lines), "what follows is read, too"

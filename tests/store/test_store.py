@@ -24,7 +24,7 @@ from llm_core.store.lease import lease
 from llm_core.store.manifest import Artifact
 from llm_core.store.store import Alias, Store, content_digest
 from llm_core.store.views import open_views
-from llm_core.store.work import begin
+from llm_core.store.work import begin, clear
 from tests.graph import toy
 
 
@@ -285,15 +285,18 @@ def test_what_a_user_put_into_a_work_folder_is_still_there_after_the_commit(tmp_
     for name in ("step_00000008", "step_00000008.bak", "step_keep", "step_00000009"):
         (copies / name).mkdir(parents=True)
     (copies / "step_00000008" / "checkpoint.json").touch()
-    with pytest.raises(PedigreeError, match=r"step_00000008 is in the way: .* has no whole stage\.json"):
+    (work / "final").mkdir()
+    (work / "final" / "model.json").touch()
+    with pytest.raises(PedigreeError, match=r"model\.json is in the way: .* has no whole stage\.json"):
         materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
     begin_unchecked = {"kind": "a", "identity": work.name}
     (work / "stage.json").write_text(json.dumps(begin_unchecked))  # as our own attempt leaves it
     told: list[str] = []
     assert materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime(log=told.append)).cache == "made"
-    left = {path.relative_to(work).as_posix() for path in work.rglob("*")}
-    kept = {"checkpoints/step_00000008.bak", "checkpoints/step_00000009", "checkpoints/step_keep"}
+    left = {path.relative_to(work).as_posix() for path in work.rglob("*") if path.name != "checkpoint.json"}
+    kept = {f"checkpoints/step_{name}" for name in ("00000008", "00000008.bak", "00000009", "keep")}
     assert left == {"mine", "notes.txt", "checkpoints", *kept}
+    assert (copies / "step_00000008" / "checkpoint.json").exists()  # no stage has said that it is of it
     assert told == [f"{work}: holds files that were not made here; they stay"]
     materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
     assert (work / "notes.txt").read_text() == "mine"
@@ -342,3 +345,21 @@ def test_a_file_that_would_be_read_with_an_input_is_an_error(tmp_path: Path) -> 
         materialize(toy.planner(stages, tmp_path), "b", Runtime())
     (artifact.path / "value copy").unlink()
     assert materialize(toy.planner(stages, tmp_path), "b", Runtime()).cache == "made"
+
+
+def test_what_a_stage_lists_as_its_own_goes_and_nothing_outside(tmp_path: Path) -> None:
+    folder = tmp_path / "work" / "a" / ("1" * 32)
+    begin(folder, {"kind": "a", "identity": folder.name})
+    own, mine, outside = (
+        folder / "checkpoints" / "one" / "part",
+        folder / "checkpoints" / "one" / "mine",
+        tmp_path / "x",
+    )
+    own.parent.mkdir(parents=True)
+    for path in (own, mine, outside):
+        path.touch()
+    (folder / "own.json").write_text(
+        json.dumps(["checkpoints/one/part", "checkpoints/gone", "../../../x", str(outside)])
+    )
+    clear(folder)
+    assert (own.exists(), mine.exists(), outside.exists()) == (False, True, True)

@@ -4,15 +4,18 @@ import json
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.graph import Graph
+from llm_core.graph.plan import Planner
 from llm_core.train import arrival
-from llm_core.train.bundle import requirements
+from llm_core.train.bundle import requirements, write_bundle
 from llm_core.train.spec import read_spec
-from tests.train.bare import Home, contents, start
+from tests.train.bare import Home, contents, reader, start
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +149,14 @@ def test_the_record_is_json_of_the_run(bundle):
     content = json.loads((bundle / "spec.json").read_text())["origin"]
     assert content["stage"] == "pretrained_model"
     assert set(content["inputs"]) == {"shards", "tokenizer"}
+
+
+def test_a_variants_own_compute_goes_with_it(home, tmp_path):
+    planner = home.planner()
+    stage = planner.graph["pretrained_model"]
+    compute = {"micro_batch": 2, "activation_checkpointing": "full"}
+    graph = Graph("away", [replace(item, compute=compute) if item is stage else item for item in planner.graph])
+    planner = Planner(graph, home.store, reader(home.code), {})
+    bundle = write_bundle(planner, home.experiment, "pretrained_model", tmp_path / "bundle", include=False)
+    spec = read_spec(bundle.folder / "spec.json")
+    assert (spec.micro_batch, spec.activation_checkpointing, bundle.report.micro_batch) == (2, "full", 2)

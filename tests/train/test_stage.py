@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,6 +234,8 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('{"step": 1, "mine": true}\n')
     build(job, **sections(4))
+    shutil.copytree(work / "checkpoints" / "step_00000004", work / "checkpoints" / "step_00000012")
+    (work / "checkpoints" / "step_00000004" / "note.txt").write_text("mine")
     later = [work / "profile" / "later.json", work / "final" / "later.txt"]
     for path in later:
         path.write_text("mine")
@@ -247,6 +250,10 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     assert sorted({*kept} - {*trackers}) == rest
     assert "mine" not in (job.out / "metrics.jsonl").read_text()
     assert all(path.read_text() == "mine" for path in later)
+    # What the commit takes away of checkpoints: what this run wrote, and neither a note in it nor a copy.
+    own = {Path(name) for name in json.loads((work / "own.json").read_text())}
+    assert {path.parent.as_posix() for path in own} == {"checkpoints/step_00000004"}
+    assert {path.suffix for path in own} == {".json", ".safetensors"}
     aside = [work / f"{top}.aside" / Path(*rest) for top, *rest in (path.relative_to(work).parts for path in mine)]
     assert all("mine" in path.read_text() for path in aside)
     (work / "profile" / "steps_2_to_3.json").write_text("edited")
