@@ -232,7 +232,7 @@ def test_live_loss_is_observed(finished: World) -> None:
 def test_what_is_damaged_is_named(finished: World, tmp_path: Path) -> None:
     world = copy_of(finished, tmp_path)
     (weights,) = world.folder.glob(
-        f"home/store/artifacts/training_run/{world.plan()['pretrained_model']['identity']}/*.json"
+        f"home/store/artifacts/training_run/{world.plan()['pretrained_model']['identity']}/model.json"
     )
     for path in (weights, next(world.folder.glob("home/store/artifacts/raw_documents/*/parts/*"))):
         path.chmod(0o644)
