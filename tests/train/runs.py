@@ -123,7 +123,8 @@ def weights(spec: TrainerSpec) -> bytes:
 
 
 def checkpoint_steps(spec: TrainerSpec) -> list[int]:
-    return sorted(int(path.name.removeprefix("step_")) for path in (spec.work / "checkpoints").iterdir())
+    names = [path.name.removeprefix("step_") for path in (spec.work / "checkpoints").iterdir()]
+    return sorted(int(name) for name in names if name.isdigit())  # a kill may leave one that was being written
 
 
 def checkpoint_tensors(spec: TrainerSpec, step: int) -> dict[str, torch.Tensor]:
