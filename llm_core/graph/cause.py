@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.lineage import kind_of
 from llm_core.graph.stage import Stage
 from llm_core.store.manifest import Artifact, InputRecord, Manifest, read_manifest
 from llm_core.store.store import Store
@@ -26,30 +27,27 @@ def only_code_changed(
 
 
 def _by_code(store: Store, before: InputRecord, now: Artifact | None) -> bool:
-    earlier = None if now is None else _manifest(store, now.manifest.kind, before.identity)
-    if (
-        now is None
-        or earlier is None
-        or (earlier.config, earlier.externals) != (now.manifest.config, now.manifest.externals)
-    ):
+    """Whether an input differs from what it was for nothing but code, its own or that of what is above it."""
+    earlier = _artifact(store, before.identity)
+    if now is None or earlier is None:
         return False
-    above = {record.role: record for record in now.manifest.inputs}
-    if {record.role for record in earlier.inputs} != above.keys():
+    then, since = earlier.manifest, now.manifest
+    if (then.config, then.externals) != (since.config, since.externals):
         return False
-    others = [record for record in earlier.inputs if above[record.role].content != record.content]
-    return all(_by_code(store, record, _anywhere(store, above[record.role].identity)) for record in others)
+    above = {record.role: record for record in since.inputs}
+    if {record.role for record in then.inputs} != above.keys():
+        return False
+    others = [record for record in then.inputs if above[record.role].content != record.content]
+    return all(_by_code(store, record, _artifact(store, above[record.role].identity)) for record in others)
 
 
-def _anywhere(store: Store, identity: str) -> Artifact | None:
-    for kind in store.kinds():
-        manifest = _manifest(store, kind, identity)
-        if manifest is not None:
-            return Artifact(store.folder(kind, identity), manifest)
-    return None
-
-
-def _manifest(store: Store, kind: str, identity: str) -> Manifest | None:
-    try:
-        return read_manifest(store.folder(kind, identity))
-    except PedigreeError:
+def _artifact(store: Store, identity: str) -> Artifact | None:
+    kind = kind_of(store, identity)
+    if kind is None:
         return None
+    folder = store.folder(kind, identity)
+    try:
+        manifest = read_manifest(folder)
+    except PedigreeError:  # damaged: nobody knows what it was made from
+        return None
+    return None if manifest is None else Artifact(folder, manifest)

@@ -69,7 +69,7 @@ def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
     """The tree of artifacts below ``artifact``; ``PedigreeError`` where one is gone."""
     inputs = []
     for record in artifact.manifest.inputs:
-        kind = _kind_of(store, record.identity)
+        kind = kind_of(store, record.identity)
         if kind is None:
             raise PedigreeError(f"{record.stage} {record.identity} is in the lineage, but no longer in the store")
         manifest = read_manifest(store.folder(kind, record.identity))
@@ -122,5 +122,6 @@ def _unfinished(store: Store) -> Iterator[TrainingRun]:
             yield TrainingRun(*place, inputs.get("start"), unfinished=True)
 
 
-def _kind_of(store: Store, identity: str) -> str | None:
+def kind_of(store: Store, identity: str) -> str | None:
+    """The kind of the artifact with this identity; None where the store has none."""
     return next((kind for kind in store.kinds() if store.folder(kind, identity).is_dir()), None)
