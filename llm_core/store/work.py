@@ -39,8 +39,8 @@ _OURS_INSIDE = {
 """Folders in which people keep copies: what of them is ours."""
 
 OWN = "own.json"
-"""A list of more files that are ours, by their paths in the work folder: a stage that can tell its own from copies of
-them writes it when it is done."""
+"""A list of more files and folders that are ours, by their paths in the work folder: a stage that can tell its own from
+copies of them writes it when it is done. A folder goes when nothing else is in it."""
 
 
 def begin(folder: Path, about: dict[str, Any]) -> None:
@@ -76,15 +76,16 @@ def clear(folder: Path) -> None:
     if read(folder) is None:
         return
     listed = _listed(folder)
-    for path in (*listed, *_ours(folder)):
+    folders = {folder / name for name in _OURS_INSIDE}
+    folders |= {path for path in listed if path.is_dir()} | {parent for path in listed for parent in path.parents}
+    for path in {*listed, *_ours(folder)} - folders:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    inside = {folder / name for name in _OURS_INSIDE}
-    for path in (*dict.fromkeys(parent for file in listed for parent in file.parents), *inside):
-        with suppress(OSError):  # not there, or something of the user's is in it
-            if folder in path.parents:
+    for path in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        if folder in path.parents:
+            with suppress(OSError):  # not there, or something of the user's is in it
                 path.rmdir()
     (folder / ABOUT).unlink()  # last: what a kill leaves on the way is still ours
     with suppress(OSError):
@@ -92,13 +93,13 @@ def clear(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The files of ``OWN``; none outside the folder, whatever stands there."""
+    """What ``OWN`` lists; nothing outside the folder, whatever stands there."""
     try:
         names = json.loads((folder / OWN).read_bytes())
         paths = [folder / name for name in names]
     except (OSError, ValueError, TypeError):
         return []
-    return [path for path in paths if path.is_file() and path.resolve().is_relative_to(folder.resolve())]
+    return [path for path in paths if path.exists() and path.resolve().is_relative_to(folder.resolve())]
 
 
 def _ours(folder: Path) -> Iterator[Path]:

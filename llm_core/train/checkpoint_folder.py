@@ -95,11 +95,11 @@ class CheckpointFolder:
             else:
                 found.own[step] = path
 
-    def own_files(self) -> list[Path]:
-        """The files that this run's writers made: of its checkpoints, and of what killed writers left."""
+    def own_paths(self) -> list[Path]:
+        """The files and folders that this run's writers made: its checkpoints, and what killed writers left."""
         found = self.entries()
         folders = [*found.own.values(), *found.leftovers]
-        return [path for folder in folders for path in _own_files(folder)]
+        return [self.path, *folders, *(path for folder in folders for path in _own_files(folder))]
 
     def put(self, unfinished: Path, step: int) -> None:
         """Give a sealed folder its name, in the place of this run's checkpoint of that step if there is one."""

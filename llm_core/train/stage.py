@@ -108,7 +108,7 @@ def _train(
     check_tracking(spec.tracking)
     launch(spec, ranks, job.runtime)
     stats = collect(job, spec, data)
-    own = [path.relative_to(spec.work).as_posix() for path in _checkpoints(spec, job).own_files()]
+    own = [path.relative_to(spec.work).as_posix() for path in _checkpoints(spec, job).own_paths()]
     write_atomically(spec.work / OWN, json.dumps(own).encode())  # what the commit may take away
     return stats
 

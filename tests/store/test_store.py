@@ -363,3 +363,16 @@ def test_what_a_stage_lists_as_its_own_goes_and_nothing_outside(tmp_path: Path) 
     )
     clear(folder)
     assert (own.exists(), mine.exists(), outside.exists()) == (False, True, True)
+
+
+def test_folders_that_a_stage_lists_go_when_they_are_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "work" / "a" / ("1" * 32)
+    begin(folder, {"kind": "a", "identity": folder.name})
+    own = [f"checkpoints/{name}/part" for name in ("one", "two")]
+    for name in own:
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    (folder / "checkpoints" / "three").mkdir()
+    (folder / "own.json").write_text(json.dumps(["checkpoints", "checkpoints/three", *own]))
+    clear(folder)
+    assert not folder.exists()

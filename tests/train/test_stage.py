@@ -251,9 +251,11 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     assert "mine" not in (job.out / "metrics.jsonl").read_text()
     assert all(path.read_text() == "mine" for path in later)
     # What the commit takes away of checkpoints: what this run wrote, and neither a note in it nor a copy.
-    own = {Path(name) for name in json.loads((work / "own.json").read_text())}
-    assert {path.parent.as_posix() for path in own} == {"checkpoints/step_00000004"}
-    assert {path.suffix for path in own} == {".json", ".safetensors"}
+    own = json.loads((work / "own.json").read_text())
+    assert [name for name in own if (work / name).is_dir()] == ["checkpoints", "checkpoints/step_00000004"]
+    files = [Path(name) for name in own if (work / name).is_file()]
+    assert {path.parent.as_posix() for path in files} == {"checkpoints/step_00000004"}
+    assert {path.suffix for path in files} == {".json", ".safetensors"}
     aside = [work / f"{top}.aside" / Path(*rest) for top, *rest in (path.relative_to(work).parts for path in mine)]
     assert all("mine" in path.read_text() for path in aside)
     (work / "profile" / "steps_2_to_3.json").write_text("edited")
