@@ -16,9 +16,9 @@ endif
 
 .PHONY: run test ui lint install
 
-# The plan, `dg launch`, and where the reports are, all in one process.
+# The plan, `dg launch`, and where the reports are, all in one process. YES=1 agrees to what it would ask about.
 run: install
-	$(VENV)/bin/pedigree launch $(EXPERIMENT) --select '$(SELECT)'
+	$(VENV)/bin/pedigree launch $(EXPERIMENT) --select '$(SELECT)' $(if $(YES),--yes)
 
 # Processes share the cores; a file stays in one of them. More threads would only cost the others theirs.
 test: install

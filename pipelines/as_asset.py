@@ -8,7 +8,7 @@ import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         tracking: TrackingResource,
     ) -> dg.MaterializeResult:  # bare: Dagster does not know the generic form when checks are outputs too
         try:
-            going = _going(context, graph, store.open())
+            given = Runtime(compute=compute.spec(), tracking=tracking.spec(), agree=lambda _: consent.agreed)
+            going = _going(context, graph, store.open(), given)
             heading = going.progress.begin(stage.name)
             item = going.planner.plan({stage.name})[-1]
             if item.verdict == "run":
@@ -83,17 +84,14 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
                     lines.observe(figures)
                     observed(figures)
 
-                runtime = Runtime(
-                    compute=compute.spec(),
-                    tracking=tracking.spec(),
+                runtime = replace(
+                    given,
                     progress=lines.count,
                     status=lines.status,
                     observe=observe,
                     log=lambda line: context.log.info(f"  {line}"),
-                    agree=lambda _: consent.agreed,
                     **launched,
                 )
-                check_ready(going.planner, _selected(context, graph), runtime)
                 outcome = materialize(going.planner, stage.name, runtime)
         except (PedigreeError, ValidationError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
@@ -102,12 +100,6 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         return _result(stage, outcome)
 
     return run
-
-
-def _selected(context: dg.AssetExecutionContext, graph: Graph) -> set[str]:
-    """The stages that this run of Dagster makes: what the last of them lacks is told before the first one works."""
-    keys = context.job_def.asset_layer.selected_asset_keys
-    return {stage.name for stage in graph if asset_key(graph.experiment, stage.name) in keys}
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,8 @@ _GOING: dict[tuple[str, Path], _Going] = {}
 """The run that goes on in this process, by run and store."""
 
 
-def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store) -> _Going:
+def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store, runtime: Runtime) -> _Going:
+    """What the last stage of the run lacks is told before the first one works."""
     question = (context.run_id, store.root)
     if question not in _GOING:
         steps = context.run.step_keys_to_execute
@@ -131,9 +124,10 @@ def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store) -> _Go
             names = {name for name in names if "__".join(asset_key(graph.experiment, name).path) in steps}
         planner = open_planner(graph, store)
         items = [item for item in planner.plan(names) if item.stage in names]
+        check_ready(planner, items, runtime)
         progress = RunProgress(items)
-        hits = sum(item.verdict == "hit" for item in items)
-        context.log.info(f"{len(items)} stages: {hits} hits, {len(items) - hits} to make; {progress.left()}")
+        there = sum(item.verdict == "hit" for item in items)
+        context.log.info(f"{len(items)} stages: {there} there, {len(items) - there} to make; {progress.left()}")
         forget(graph, store)
         _GOING.clear()
         _GOING[question] = _Going(planner, progress)
@@ -143,7 +137,7 @@ def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store) -> _Go
 @contextmanager
 def _pipes(context: dg.AssetExecutionContext, stage: Stage, item: PlanItem) -> Iterator[dict[str, Any]]:
     """For a stage that is to train: a Pipes session, over which rank 0 of the trainer logs into this run."""
-    if not stage.trains or item.verdict == "hit":
+    if not stage.trains or item.verdict != "run":
         yield {}
         return
     with dg.open_pipes_session(

@@ -72,7 +72,7 @@ def plan(
 ) -> None:
     """What would run, why, how long it took last, and what it will cost; nothing is run."""
     session = machine.on_device(open_session(experiment), device, devices)
-    items = session.planner().plan()
+    items = show.planned(session)
     notes = machine.notes(session, items)
     costs = show.prices(session, items)
     if as_json:
@@ -132,7 +132,7 @@ def launch(
     from pipelines import told
 
     session = open_session(experiment)
-    items = session.planner().plan()
+    items = show.planned(session)
     console.print(show.plan_table(items, show.prices(session, items)))
     if select == "*" and told.knows_all(session.graph, session.store, items):
         print("Everything is there, and Dagster knows it: there is nothing to run.")

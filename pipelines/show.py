@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
+from functools import cache, partial
 from typing import Any
 
 from rich.cells import cell_len
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
+from llm_core.graph.consent import needs_yes, told
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
@@ -34,6 +35,19 @@ from pipelines.session import Session
 
 COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
 REASONS_SHOWN = 6
+
+
+def planned(session: Session) -> list[PlanItem]:
+    """The whole plan; a stage that will not be made without a yes says so in its notes."""
+    planner, compute = session.planner(), session.experiment.compute
+    items = []
+    for item in planner.plan():
+        cost = needs_yes(planner, item, compute)
+        if cost is not None and compute.ask_above is not None:
+            line = f"waits for a yes (--yes): only code has changed, and it costs more than {told(compute.ask_above)}"
+            item = replace(item, notes=[*item.notes, line])
+        items.append(item)
+    return items
 
 
 def prices(session: Session, items: list[PlanItem]) -> dict[str, Price]:
@@ -62,7 +76,8 @@ def plan_record(item: PlanItem, cost: Price | None) -> dict[str, Any]:
 
 def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
     """A plan as a table, with its sums below."""
-    caption = f"{sum(item.verdict == 'hit' for item in items)} hits, {len(costs)} to make"
+    hits = sum(item.verdict == "hit" for item in items)
+    caption = f"{hits} hit{'s' * (hits != 1)}, {len(costs)} to make"
     if costs:
         maybe = [costs[item.stage] for item in items if item.verdict == "maybe"]
         caption += f"; price: {_told_total(costs.values())}"
@@ -107,13 +122,15 @@ def run(
     they are there. ``agree``: see ``Runtime``.
     """
     planner = session.planner()
-    items = planner.plan(only)
+    items = [_forced(item) if item.stage in again else item for item in planner.plan(only)]
     check_requirements(session.experiment, session.graph, items)
     for line in before_run(session, items):
         console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
-    here = Runtime(compute=session.experiment.compute, tracking=session.experiment.tracking)
-    check_ready(planner, [item.stage for item in items], here)
+    agree = cache(agree)  # what was agreed to before the first stage is not asked again before its own
+    here = Runtime(compute=session.experiment.compute, tracking=session.experiment.tracking, agree=agree)
+    check_ready(planner, items, here)
     progress = RunProgress(items)
+    made = set()
     for item in items:
         progress.begin(item.stage)
         with _watching(console, progress, agree) as watched:
@@ -123,7 +140,9 @@ def run(
                 log=lambda line: console.print(line, markup=False),
                 **watched,
             )
-            outcome = materialize(planner, item.stage, runtime, again=item.stage in again)
+            # An artifact of two names is made again once.
+            outcome = materialize(planner, item.stage, runtime, again=item.stage in again and item.identity not in made)
+        made.add(outcome.artifact.manifest.identity)
         progress.end()
         hit = outcome.cache == "hit"
         took = "" if hit else f" in {duration(outcome.artifact.manifest.seconds)}; {progress.left()}"
@@ -131,6 +150,13 @@ def run(
         if outcome.finding:
             console.print(f"     [bold red]finding[/] {escape(outcome.finding)}")
         failed_checks(console, session, item.stage, outcome.checks)
+
+
+def _forced(item: PlanItem) -> PlanItem:
+    """A stage that is made again though it is there; nobody asks twice whether it should be."""
+    if item.verdict == "hit":
+        item = replace(item, verdict="run", reasons=["--force"])
+    return replace(item, from_code=False)
 
 
 def failed_checks(console: Console, session: Session, stage: str, checks: list[Check]) -> None:

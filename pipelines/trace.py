@@ -11,8 +11,6 @@ from llm_core.graph.lineage import Ancestor, ancestry, by_name, training_run
 from llm_core.graph.price import duration
 from pipelines.session import Session
 
-SCORED = {"eval_results": "evals.jsonl"}
-
 
 def step_rows(session: Session, run: str, step: int) -> list[dict[str, Any]]:
     """The document parts of a batch, one row each, in batch order."""

@@ -244,6 +244,8 @@ class Planner:
             now = self._versions.get(name)
             if now is not None and now != version:
                 notes.append(f"made with {name} {version}; here is {now}")
+        if self.store.is_redoing(stage.kind, identity):
+            notes.append(f"begun again and not finished: pedigree run --force {stage.name} goes on with it")
         return notes
 
 

@@ -5,13 +5,10 @@ with ``attention_dropout``, each leaves out other weights.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-
-Backend = Literal["auto", "sdpa", "flex", "varlen", "explicit"]
 
 _SMALLEST_FLEX_WIDTH = 16
 _LARGEST_FLASH_WIDTH = 256

@@ -69,11 +69,6 @@ def signed(value: float, digits: int = 4) -> str:
     return _true_minus(f"{value:+.{digits}f}")
 
 
-def with_error(value: float, error: float | None, digits: int = 3) -> str:
-    """1.2345, 0.0213 → ``1.234 ± 0.021``."""
-    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
 def moment(text: str) -> str:
     """An ISO time → ``2026-01-31 14:05 UTC``; the offset stays as it was recorded."""
     when = datetime.fromisoformat(text)

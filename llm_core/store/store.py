@@ -196,6 +196,11 @@ class Store:
         """Whether an attempt at this artifact has begun, and was not finished."""
         return work.read(self.root / "work" / kind / identity) is not None
 
+    def is_redoing(self, kind: str, identity: str) -> bool:
+        """Whether an attempt to make this artifact again, though it is there, was not finished."""
+        place = self.root / "work" / kind / identity
+        return work.read(place) is not None and (place / work.AGAIN).exists()
+
     def start_over(self, kind: str, identity: str, about: dict[str, Any]) -> Path:
         """The work folder of an artifact that is made again though it is there; empty, or what such an attempt left."""
         place = self.work(kind, identity, about)
@@ -212,7 +217,7 @@ class Store:
         What was begun to make the artifact again stays, for those who go on with it.
         """
         place = self.root / "work" / kind / identity
-        if work.read(place) is not None and not (place / work.AGAIN).exists():
+        if self.has_begun(kind, identity) and not self.is_redoing(kind, identity):
             with self.lease(kind, identity), suppress(OSError):
                 work.clear(place)
 

@@ -12,7 +12,7 @@ from llm_core.graph.identity import Recipe, config
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import Planner, differences
 from llm_core.graph.stage import Stage
-from llm_core.store.manifest import InputRecord, Manifest
+from llm_core.store.manifest import Artifact, InputRecord, Manifest
 from llm_core.train.bundle import training_stage
 from llm_core.train.came_back import check_files, check_metrics, check_summary, check_weights
 from llm_core.train.data import open_data
@@ -85,6 +85,20 @@ def _unfinished(folder: Path) -> str:
     )
 
 
+def _inputs(planner: Planner, stage: Stage, folder: Path) -> dict[str, Artifact]:
+    """Role → what the store has; ``PedigreeError`` where it lacks one."""
+    items = {item.stage: item for item in planner.plan(set(stage.inputs.values()))}
+    missing = [name for name in dict.fromkeys(stage.inputs.values()) if items[name].artifact is None]
+    if missing:
+        selected = " ".join(f"--select {name}" for name in missing)
+        raise PedigreeError(
+            f"{folder}: what it was trained on is not in this store as it would be made now ({', '.join(missing)}): "
+            f"adopt it where its bundle was written, or make that first: pedigree run {planner.graph.experiment} "
+            f"{selected}\n" + "\n".join(f"{name}: {'; '.join(items[name].reasons)}" for name in missing)
+        )
+    return {role: artifact for role, name in stage.inputs.items() if (artifact := items[name].artifact)}
+
+
 def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecord, origin: Origin) -> None:
     """What was trained must be what the bundle says, and that must be what this stage is here and now."""
     spec, path = record.spec, folder / RECORD
@@ -98,11 +112,10 @@ def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecor
         )
     if then.identity(origin.contents) != spec.identity:
         raise PedigreeError(f"{path}: its identity is not that of its recipe: spec.json was edited; train again")
-    inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))}
+    contents = {role: artifact.manifest.content for role, artifact in _inputs(planner, stage, folder).items()}
     item = ready(planner, stage.name)
     if item.identity == spec.identity:
         return
-    contents = {role: found.manifest.content for role, name in stage.inputs.items() if (found := inputs[name])}
     changed = differences(stage, planner.recipe(stage.name), contents, _as_manifest(stage, origin))
     commit = (
         f" (commit {origin.git_commit[:12]}{', with changes' * bool(origin.git_dirty)})" if origin.git_commit else ""

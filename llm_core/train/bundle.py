@@ -119,7 +119,10 @@ def _inputs(planner: Planner, stage: Stage) -> dict[str, Artifact]:
         missed = planner.store.left_out(artifact, full=True)
         lost = next((problem for path, problem in missed.items() if wanted and path.startswith(f"{wanted}/")), None)
         if damage := planner.store.verifier.damage(artifact, full=True) or lost:
-            raise PedigreeError(f"{stage.name}: its input {stage.inputs[role]} is damaged: {damage}. Make it again.")
+            raise PedigreeError(
+                f"{stage.name}: its input {stage.inputs[role]} is damaged: {damage}. Make it again: "
+                f"pedigree run {planner.graph.experiment} --force {stage.inputs[role]}"
+            )
     return found
 
 

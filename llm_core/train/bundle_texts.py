@@ -1,6 +1,7 @@
 """The texts in a bundle: the script that starts it, and what people are told."""
 
 from pathlib import Path
+from shlex import quote
 
 from llm_core.train.origin import Origin
 
@@ -91,12 +92,14 @@ def fetch_text(origin: Origin, sources: dict[str, Path], included: set[str], fol
 
     ``sources``: role → the folder on the machine that made the bundle.
     """
+    here = quote(folder)
     lines = [
         f"{origin.stage} of {origin.experiment}: copy this folder to the machine that trains, and what is named here.",
         "Fill in MACHINE; run this where the bundle was made. Then, on that machine: ./run.sh",
-        f"When it is finished, copy the folder run back, and type: pedigree adopt {folder}/run",
+        f"When it is finished, copy the folder run back, and type: pedigree adopt {here}/run",
+        "(for an experiment that is no built-in one, with --experiment FILE.yaml).",
         "",
-        f"rsync -a {folder}/ MACHINE:{folder}/",
+        f"rsync -a {here}/ MACHINE:{here}/",
     ]
     for role, files in origin.inputs.items():
         if role in included:
@@ -104,13 +107,13 @@ def fetch_text(origin: Origin, sources: dict[str, Path], included: set[str], fol
         size = sum(file.size for file in files.values())
         excluded = " --exclude manifest.json --exclude documents.parquet" if role == "shards" else ""
         lines.append(f"# {FOLDERS[role]}: {len(files)} files, {size:,} bytes")
-        lines.append(f"rsync -a --partial{excluded} {sources[role]}/ MACHINE:{folder}/{FOLDERS[role]}/")
+        lines.append(f"rsync -a --partial{excluded} {quote(str(sources[role]))}/ MACHINE:{here}/{FOLDERS[role]}/")
     lines += ["", "# when it is finished; without --exclude, the last checkpoints come too, and are compared"]
     points = [
         f"--include 'checkpoints/step_{step:08d}/***'" for step in origin.config["training"].get("branch_points", [])
     ]
     chosen = " ".join([*points, *(["--include checkpoints/"] if points else []), "--exclude 'checkpoints/*'"])
-    lines += [f"rsync -a --partial {chosen} MACHINE:{folder}/run/ {folder}/run/", "", "# file, bytes, SHA-256"]
+    lines += [f"rsync -a --partial {chosen} MACHINE:{here}/run/ {here}/run/", "", "# file, bytes, SHA-256"]
     for role, files in origin.inputs.items():
         lines += [f"{FOLDERS[role]}/{name} {file.size} {file.sha256}" for name, file in files.items()]
     return "\n".join(lines) + "\n"

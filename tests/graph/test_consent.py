@@ -13,6 +13,7 @@ from llm_core.graph.accept import accept, accept_several
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.price import Estimate, Price, price, total
+from llm_core.graph.ready import check_ready
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
 from tests.graph import toy
@@ -62,6 +63,9 @@ def test_changed_code_alone_waits_for_a_yes_and_what_was_made_is_kept(tmp_path: 
         questions.append(question)
         return False
 
+    planner = toy.planner(chain(), tmp_path)
+    with pytest.raises(PedigreeError, match="b is not trained without a yes"):  # before anything is made
+        check_ready(planner, planner.plan(), Runtime(compute=DEAR))
     with pytest.raises(PedigreeError) as refused:
         made(chain(), tmp_path, "b", agree=no)
     for told in ("b is not trained without a yes", "code toy:b", " s (by the last time)", "compute.ask_above"):

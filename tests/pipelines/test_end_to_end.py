@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -219,7 +220,7 @@ def test_live_loss_is_observed(finished: World) -> None:
 
     found = 0
     for path in (finished.folder / "home" / "dagster").rglob("*.db"):
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
             if "event_logs" in tables:
                 rows = connection.execute(

@@ -251,6 +251,13 @@ def test_other_shards_are_refused(copied, came_back, edited):
     assert "shards.json: its content is not that" in message
 
 
+def test_a_store_without_the_inputs_says_what_to_make(copied, came_back):
+    shutil.rmtree(copied.store.root / "artifacts" / "token_shards")
+    message = refused(copied, came_back)
+    assert "is not in this store as it would be made now (token_shards): adopt it where its" in message
+    assert "--select token_shards" in message
+
+
 def test_other_code_is_refused_function_by_function(copied, came_back, tmp_path):
     for package in ("llm_core", "tests/train"):
         shutil.copytree(PROJECT / package, tmp_path / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))

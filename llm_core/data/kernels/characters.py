@@ -73,6 +73,12 @@ def character_table() -> np.ndarray:
 
 
 @kernel
+def is_space(byte):  # type: ignore[no-untyped-def]
+    """Whether it is white space of ASCII: a space, a tab, or an end of a line or page."""
+    return byte == 32 or 9 <= byte <= 13
+
+
+@kernel
 def decode(data, at):  # type: ignore[no-untyped-def]
     """(code point, width in bytes) of the character that starts at ``data[at]``; ``data`` is valid UTF-8."""
     first = np.int64(data[at])

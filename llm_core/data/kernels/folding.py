@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from llm_core.data.kernels.buffers import Texts, to_texts
-from llm_core.data.kernels.characters import decode
+from llm_core.data.kernels.characters import decode, is_space
 from llm_core.data.kernels.compiled import kernel
 from llm_core.data.keys import folded, folded_words
 
@@ -108,11 +108,6 @@ def _join(data, offsets, others, other_offsets, out, out_offsets):  # type: igno
 
 
 @kernel
-def _is_space(byte):  # type: ignore[no-untyped-def]
-    return byte == _SPACE or 9 <= byte <= 13
-
-
-@kernel
 def _hard_stretches(data, offsets, first):  # type: ignore[no-untyped-def]
     """(starts, stops), int64: stretches without white space of ASCII that hold a character not in the table."""
     starts = np.empty(16, dtype=np.int64)
@@ -130,9 +125,9 @@ def _hard_stretches(data, offsets, first):  # type: ignore[no-untyped-def]
                 at += width
                 continue
             start = at
-            while start > begin and not _is_space(data[start - 1]):
+            while start > begin and not is_space(data[start - 1]):
                 start -= 1
-            while at < stop and not _is_space(data[at]):
+            while at < stop and not is_space(data[at]):
                 at += 1
             if found == len(starts):
                 starts = np.concatenate((starts, np.empty_like(starts)))

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from llm_core.data.kernels.characters import is_space
 from llm_core.data.kernels.compiled import kernel
 from llm_core.data.kernels.words import hash_bytes
 
 _NEWLINE = 10
-_SPACE = 32
 
 
 @kernel
@@ -28,9 +28,9 @@ def unit_hashes(data, offsets, newlines, least):  # type: ignore[no-untyped-def]
             while end < stop and not _ends_here(data, end, stop, newlines):
                 end += 1
             first, last = start, end
-            while first < last and _is_space(data[first]):
+            while first < last and is_space(data[first]):
                 first += 1
-            while last > first and _is_space(data[last - 1]):
+            while last > first and is_space(data[last - 1]):
                 last -= 1
             if last - first >= least:
                 hashes[found], texts[found], numbers[found] = hash_bytes(data, first, last), text, number
@@ -46,8 +46,3 @@ def _ends_here(data, at, stop, newlines):  # type: ignore[no-untyped-def]
     while count < newlines and at + count < stop and data[at + count] == _NEWLINE:
         count += 1
     return count == newlines
-
-
-@kernel
-def _is_space(byte):  # type: ignore[no-untyped-def]
-    return byte == _SPACE or 9 <= byte <= 13

@@ -98,25 +98,6 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """A key of theirs whose one value is what our models do. ``absent``: whether that is also what no value means."""
-
-    theirs: str
-    value: Any
-    absent: bool = True
-
-    def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002 (see ``Part``)
-        """See ``Part``."""
-        value = look_up(config, self.theirs)
-        if value != self.value and not (value is None and self.absent):
-            raise UnsupportedError(f"{self.theirs} is {value!r}; only {self.value!r} can be taken over")
-
-    def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
-        """See ``Part``."""
-        put(config, self.theirs, self.value)
-
-
-@dataclass(frozen=True)
 class Written:
     """A key that is written for others, and that reading need not look at."""
 
@@ -129,6 +110,19 @@ class Written:
     def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
         """See ``Part``."""
         put(config, self.theirs, self.value)
+
+
+@dataclass(frozen=True)
+class Fixed(Written):
+    """A key of theirs whose one value is what our models do. ``absent``: whether that is also what no value means."""
+
+    absent: bool = True
+
+    def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002 (see ``Part``)
+        """See ``Part``."""
+        value = look_up(config, self.theirs)
+        if value != self.value and not (value is None and self.absent):
+            raise UnsupportedError(f"{self.theirs} is {value!r}; only {self.value!r} can be taken over")
 
 
 @dataclass(frozen=True)
