@@ -1,4 +1,5 @@
 import os
+from collections import Counter
 
 import pytest
 
@@ -11,8 +12,14 @@ def _devices_of_their_own(tmp_path_factory):
 
 def pytest_collection_modifyitems(items):
     """The slowest files first, so that in the end no process is left alone with one of them; tests marked ``gpu`` are
-    skipped where there is none."""
-    items.sort(key=lambda item: "pipelines" not in item.path.parts)
+    skipped where there is none.
+
+    One file makes the world that the fixture ``finished`` stands for; the others that need it come a while later, so
+    that they need not wait for it.
+    """
+    users = Counter(item.path for item in items if "finished" in item.fixturenames)
+    maker = max(users, key=users.__getitem__, default=None)
+    items.sort(key=lambda item: (item.path != maker, "pipelines" not in item.path.parts, item.path in users))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -39,7 +39,7 @@ class Runtime:
     ``progress(done, total, unit)``: a step of long work. ``status(what)``: what goes on while nothing can be counted
     ("compiling kernels"); it may come again and again. ``observe(figures)``: live figures of a training run (a ``step``
     among them). ``log(line)``: a line for people. ``environment``: more variables for launched processes.
-    ``trainer_module``: what ``torchrun -m`` starts; anything that ends in ``llm_core.train.main.main``.
+    ``trainer_module``: what ``python -m`` or ``torchrun -m`` starts, which ends in ``llm_core.train.main.main``.
     ``agree(question)``: whether somebody says yes to what costs more than ``compute.ask_above``.
     """
 

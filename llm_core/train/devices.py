@@ -15,6 +15,7 @@ from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.reasons import explained
+from llm_core.train.hardware import gpu_count
 from llm_core.train.locks import owner, take
 
 HELD = "PEDIGREE_DEVICES"
@@ -44,9 +45,12 @@ CPU = Device("this machine's CPU", "cpu")
 
 def machine_devices() -> list[Device]:
     """The GPUs that this process may use, in CUDA's order; without any, the CPU as one device."""
+    count = gpu_count()
+    if not count:
+        return [CPU]
+
     import torch
 
-    count = torch.cuda.device_count()
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [str(number) for number in range(count)] if listed is None else listed.replace(" ", "").split(",")[:count]
     found = []
@@ -54,7 +58,7 @@ def machine_devices() -> list[Device]:
         # A slice of a GPU has a name of its own, and may have the whole GPU's identity.
         key = name if name.startswith("MIG-") else f"GPU-{torch.cuda.get_device_properties(number).uuid}"
         found.append(Device(f"GPU {name}", key, name))
-    return found or [CPU]
+    return found
 
 
 @contextmanager

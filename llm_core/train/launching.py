@@ -28,6 +28,8 @@ _ORPHAN_PATIENCE = 30.0
 """Seconds that the trainer of a dead attempt gets for its step and its checkpoint."""
 _STOP_SECONDS = 100
 """The same for a trainer that is told to stop."""
+_TORCHRUN_SECONDS = 20
+"""What torchrun needs to end, after its ranks."""
 
 
 @runtime_only("weights do not depend on the number of ranks but for rounding")
@@ -66,10 +68,7 @@ def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
 
 
 def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: Mapping[Device, int]) -> None:
-    import torch
-
     follower = MetricsFollower(spec.work / METRICS)
-
     log = spec.work / LOG
     before = log.stat().st_size if log.exists() else 0
     first = "compiling the model, which takes the first step" if spec.compile else "the first step"
@@ -88,19 +87,20 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
             runtime.observe(newest)
             runtime.progress(newest["step"], spec.training.steps, "steps")
 
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    # One rank needs nobody who starts others, which takes as long as to start the trainer.
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     failure = spec.work / FAILURE
     failure.unlink(missing_ok=True)
     try:
         run_group(
-            [*torchrun, "-m", runtime.trainer_module, str(path)],
+            [sys.executable, *torchrun, "-m", runtime.trainer_module, str(path)],
             log=log,
             environment={
                 # torchrun would say one thread each, and complain.
                 **({"OMP_NUM_THREADS": str(threads_per_rank(ranks))} if ranks > 1 else {}),
                 # OpenMP threads that spin while they wait cost a shared CPU three quarters of its speed.
                 "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
-                **keeping_memory(torch.cuda.device_count()),
+                **keeping_memory(0 if CPU in taken else len(taken)),
                 **_visible(taken),
                 HELD: "held",
                 "PYTHONUNBUFFERED": "1",
@@ -110,7 +110,7 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
             tick=tick,
             idle_seconds=follower.idle_seconds,
             watchdog_seconds=runtime.compute.watchdog_seconds,
-            grace_seconds=_STOP_SECONDS + 20,
+            grace_seconds=_STOP_SECONDS + (_TORCHRUN_SECONDS if torchrun else 0),
             keep_open=tuple(taken.values()),
         )
     except PedigreeError as error:

@@ -140,7 +140,7 @@ def launcher(folder):
 
 
 def trainers_of(spec) -> list[int]:
-    """Living processes, torchrun included, that were told of the specification in the work folder."""
+    """Living processes that were told of the specification in the work folder."""
     path = str(spec.work / "spec.json").encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -161,7 +161,7 @@ def wait_until_gone(spec, seconds=60):
 
 def test_a_killed_launcher_takes_its_trainer_along_with_a_checkpoint(tmp_path):
     process, spec = launcher(tmp_path)
-    assert len(trainers_of(spec)) == 2
+    assert len(trainers_of(spec)) == 1
     process.kill()
     process.wait()
     wait_until_gone(spec)
@@ -184,7 +184,10 @@ def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_p
     process.kill()
     process.wait()
     wait_until_gone(spec)
-    assert not is_held(spec.work / "trainer.0.lock")
+    deadline = time.monotonic() + 60
+    while is_held(spec.work / "trainer.0.lock"):  # the kernel closes files after the memory is gone
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     assert run(trainer_spec(tmp_path, steps=100_000), StopAfter(2)).step == checkpoint_steps(spec)[-1]
 
 
