@@ -126,8 +126,8 @@ def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store, runtim
         items = [item for item in planner.plan(names) if item.stage in names]
         check_ready(planner, items, runtime)
         progress = RunProgress(items)
-        there = sum(item.verdict == "hit" for item in items)
-        context.log.info(f"{len(items)} stages: {there} there, {len(items) - there} to make; {progress.left()}")
+        to_make = sum(item.verdict in ("run", "maybe") for item in items)
+        context.log.info(f"{len(items)} stages, {to_make} to make; {progress.left()}")
         forget(graph, store)
         _GOING.clear()
         _GOING[question] = _Going(planner, progress)

@@ -1,19 +1,18 @@
 """What a run in Dagster prints: the lines of the stages, and errors in full; Dagster's own events are in the UI."""
 
 import logging
+import re
 import sys
 import time
 from typing import Any
 
 import dagster as dg
 
+_FAILED_STEPS = re.compile(r"Steps failed: \[(.+)\]")
+
 
 class ConsoleFormatter(logging.Formatter):
     """The time and the line. An error that is meant for people comes without a stack, any other with it, and once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._step_failed = False
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of one record of a Dagster run."""
@@ -24,13 +23,24 @@ class ConsoleFormatter(logging.Formatter):
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event: dg.DagsterEvent | None = meta.get("dagster_event")
         if event is not None and event.is_step_failure:
-            self._step_failed = True
-            failure = event.step_failure_data
+            stage, failure = _stage(event.step_key), event.step_failure_data
             if failure.user_failure_data is not None and failure.user_failure_data.description:
-                return f"{_stage(event.step_key)} failed: {failure.user_failure_data.description}"
-        if event is not None and event.is_run_failure and self._step_failed:
-            return str(event.message)  # its error is that of the step again
+                return f"{stage} failed: {failure.user_failure_data.description}"
+            if failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError":
+                return f"{stage}: the check above closes its gate: change what it is made from, or the bound (checks)"
+        if event is not None and event.is_run_failure and (failed := _FAILED_STEPS.search(str(event.message))):
+            # Its error is that of the steps again.
+            names = ", ".join(_stage(key.strip(" '")) for key in failed[1].split(","))
+            return f"the run failed: {names}. What follows was not made"
         return str(meta.get("orig_message") or record.getMessage()) if event is None else record.getMessage()
+
+
+def is_for_people(record: logging.LogRecord) -> bool:
+    """False for what Pipes says of itself, and for the list of all that a failed step keeps from being made."""
+    line = record.getMessage()
+    if record.levelno < logging.WARNING:
+        return "[pipes] " not in line
+    return not ("Dependencies for step " in line and line.endswith("Not executing."))
 
 
 def _stage(step_key: str | None) -> str:
@@ -43,7 +53,7 @@ def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
     """The logger ``console`` of all runs; a run that starts from a command uses it by ``console.yaml``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ConsoleFormatter())
-    handler.addFilter(lambda record: record.levelno >= logging.WARNING or "[pipes] " not in record.getMessage())
+    handler.addFilter(is_for_people)
     logger = logging.getLoggerClass()("pedigree", level=logging.INFO)
     logger.addHandler(handler)
     return logger
