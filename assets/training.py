@@ -8,7 +8,12 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.stage import Stage
 
-TRAINER = "llm_core.train.loop:train"
+TRAINER = (
+    "llm_core.train.loop:train",
+    "llm_core.train.distribution:open_world",
+    "llm_core.train.spec:read_spec",
+)
+"""What decides about weights in the process that trains; ``llm_core.train.main`` only starts and ends it."""
 """Runs in a process of its own, so the build function does not reach it."""
 
 READ = {"shards": "token_shards", "tokenizer": "tokenizer"}
@@ -116,7 +121,7 @@ def _run(
         kind="training_run",
         group=group,
         description=description,
-        code=(TRAINER,),
+        code=TRAINER,
         config={
             "model": model,
             "training": training,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llm_core.data.funnel import funnel_between, joined, totals
+from llm_core.data.funnel import Funnel, funnel_between, joined, totals
 from llm_core.data.left import something_left
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
@@ -27,6 +27,9 @@ EMPTY = "empty"
 """The rule that drops a document of which nothing is left."""
 
 URL_LIST, WORD_LIST, LANGUAGE = "blocked_urls", "blocked_words", "language"
+
+NOTABLE_DROPS = 0.1
+"""More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
 
 NOTABLE_OTHER_LANGUAGES = 0.5
 """More documents than this in other languages than the ones to keep: a source of another kind than was thought."""
@@ -150,7 +153,7 @@ class _Documents:
 
     def judge(self, rules: Mapping[str, RuleSpec]) -> None:
         """Drop the documents that fail."""
-        self._drop(document_verdicts(self._left, rules))
+        self._drop(document_verdicts(self._left, rules, self._cleaning.words))
 
     def finished(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """(what is left, what was dropped)."""
@@ -240,6 +243,26 @@ def _sorted(value: Any) -> Any:
     }
 
 
+def _drops_by_rule(funnel: Funnel) -> Check:
+    shares = sorted(
+        (-dropped["documents"] / counts["documents_in"], source, rule)
+        for source, counts in funnel.items()
+        for rule, dropped in counts["dropped"].items()
+    )
+    worst = [f"{rule} drops {-share:.1%} of {source}" for share, source, rule in shares if -share > NOTABLE_DROPS]
+    most = -shares[0][0] if shares else 0.0
+    return Check(
+        "drops_by_rule",
+        not worst,
+        f"{'; '.join(worst)}: look at what it drops (the data report has samples), and change its bound, "
+        "cleaning.words or the source"
+        if worst
+        else f"no rule drops more than {most:.1%} of a source",
+        value=most,
+        bound=NOTABLE_DROPS,
+    )
+
+
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """Something is left, not too much was dropped, in the languages that were expected, and from every part."""
     share = stats["drop_share"]
@@ -257,6 +280,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             value=share,
             bound=bounds.max_drop_share,
         ),
+        _drops_by_rule(stats["funnel"]),
         Check(
             "languages",
             others <= NOTABLE_OTHER_LANGUAGES,

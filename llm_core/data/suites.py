@@ -62,16 +62,26 @@ def sample_suite(suite: SuiteSpec) -> list[Item]:
 def suite_texts(suite: SuiteSpec) -> Iterator[tuple[str, str]]:
     """(item, text) for every text that a training document should not hold.
 
-    Both sentences of a pair; a question with its right answer; a passage with its last word; a document. All items of
-    the file count, whatever ``max_items`` says: what is scored later is held apart now.
+    Both sentences of a pair; a passage with its last word; a document; of a question what ``renderings`` says, and
+    every choice. All items of the file count, whatever ``max_items`` says: what is scored later is held apart now.
     """
     for item in read_suite(suite):
-        if isinstance(suite, MinimalPairsSuite):
-            yield from ((item.item_id, choice) for choice in item.choices)
-        elif isinstance(suite, MultipleChoiceSuite | LastWordSuite):
-            yield item.item_id, f"{item.context}{suite.delimiter}{item.choices[item.gold]}"
-        else:
-            yield item.item_id, item.choices[item.gold]
+        texts = renderings(suite, item)
+        for text in dict.fromkeys([*texts.values(), *item.choices]):
+            yield item.item_id, text
+
+
+def renderings(suite: SuiteSpec, item: Item) -> dict[str, str]:
+    """How an item may stand in a document, by name: ``answered`` (as it is scored, with the right answer), ``question``
+    (what stands before the answer, alone), ``quiz`` (with all choices, lettered) and ``list`` (the same, not lettered).
+    """
+    if not isinstance(suite, MultipleChoiceSuite | LastWordSuite):
+        return {"answered": item.choices[item.gold]}
+    told = {"answered": f"{item.context}{suite.delimiter}{item.choices[item.gold]}", "question": item.context}
+    if isinstance(suite, MultipleChoiceSuite):
+        lettered = (f"{chr(ord('A') + place)}. {choice}" for place, choice in enumerate(item.choices))
+        told |= {"quiz": "\n".join([item.context, *lettered]), "list": "\n".join([item.context, *item.choices])}
+    return told
 
 
 def _readable(suite: SuiteSpec) -> str:

@@ -8,6 +8,7 @@ from llm_core.experiment.base import Share, Spec, one_of, outside_identity
 from llm_core.experiment.presets import expanded
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 
+WordUnit = Literal["spaces", "english"]
 Kind = Literal["letters", "digits", "punctuation", "symbols", "emoji"]
 
 
@@ -58,13 +59,17 @@ class CleaningSpec(Spec):
     quotation marks ‘ ’ “ ”, and nothing else."""
     uncased: bool = False
     keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
-    """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation."""
+    """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation. Others
+    become a space where they stood between two that stay: ``house—and`` is two words then, too."""
     blocked_urls: BlockListSpec | None = None
     """Hosts (with what lies below them) and addresses (likewise) whose documents are dropped."""
     language: LanguageSpec | None = None
     blocked_words: BlockListSpec | None = None
     """Words and phrases, in any case, of which one drops a document."""
     redactions: tuple[Annotated[str, one_of(REDACTIONS)], ...] = ()
+    words: WordUnit = "spaces"
+    """What rules count as a word: ``spaces``, a run without white space (Rae et al., 2021); ``english``, a word or sign
+    as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
     """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
 

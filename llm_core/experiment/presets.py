@@ -51,12 +51,13 @@ _FINEWEB_QUALITY = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
-    "gopher": {"rules": _GOPHER_QUALITY | _GOPHER_REPETITION},
+    "gopher": {"words": "spaces", "rules": _GOPHER_QUALITY | _GOPHER_REPETITION},
     "c4": {"redactions": ("citations",), "rules": _C4_LINES | _C4_DOCUMENTS},
     # C4's rules but for the end of lines; repeated lines are judged once, by the narrower of the two bounds.
     "fineweb": {
         "language": {"keep": ("en",), "min_score": 0.65},
         "redactions": ("citations", "emails", "public_ips"),
+        "words": "english",
         "rules": {
             **{name: bounds for name, bounds in _GOPHER_REPETITION.items() if name not in _FINEWEB_QUALITY},
             **_GOPHER_QUALITY,

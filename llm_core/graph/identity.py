@@ -62,9 +62,13 @@ def stage_claim(stage: Stage, reader: CodeReader) -> CodeClaim:
     return claim(reader, _targets(stage), _named(stage.config))
 
 
+MAKER = "llm_core.graph.mapping:make_part"
+"""What calls the function of a part, and records what it made."""
+
+
 def part_claim(task: PartTask, reader: CodeReader) -> CodeClaim:
     """What code makes the part."""
-    return claim(reader, [task.target], _named(task.config))
+    return claim(reader, [task.target, MAKER], _named(task.config))
 
 
 def _targets(stage: Stage) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.code_claim import CodeClaim
-from llm_core.graph.mapping import find_parts, make_parts
+from llm_core.graph.mapping import find_parts, make_part, make_parts
 from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.workers import run_tasks
 from llm_core.runtime_only import runtime_only
@@ -111,7 +111,7 @@ class Job:
             self.runtime.log(f"{self.stage}: {done} of {len(tasks)} parts are there, {len(pending)} to be made")
             made = make_parts(
                 pending,
-                lambda tasks: run_tasks(tasks, self.runtime.compute, self.runtime.status),
+                lambda tasks: run_tasks(make_part, tasks, self.runtime.compute, self.runtime.status),
                 lambda count: self.runtime.progress(done + count, len(tasks), "parts"),
             )
         else:

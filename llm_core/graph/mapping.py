@@ -7,9 +7,8 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.part import PartTask, PartWork
-from llm_core.runtime_only import runtime_only
 from llm_core.store.digests import stamp
-from llm_core.store.parts import Part, PartStore
+from llm_core.store.parts import Part, PartStore, recorded
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ def find_parts(
     return found, [item for item, part in zip(keyed, found, strict=True) if part is None]
 
 
-@runtime_only("calls a task's function, whose code is in the key of the part")
 def make_part(item: KeyedTask) -> Part:
     """Run the task's function and commit what it wrote; another process may have been first, with the same result."""
     store = PartStore(item.root)
@@ -55,7 +53,8 @@ def make_part(item: KeyedTask) -> Part:
         item.claim.check(item.task.name, on_disk=True)
         if task.key(item.claim.digest) != item.key:  # what a specification derives from its fields
             raise PedigreeError(f"{task.name}: its settings mean something else to this process; run again")
-        return store.commit(task.name, item.key, scratch, stats)
+        files, stats = recorded(scratch, stats)
+        return store.commit(task.name, item.key, scratch, files, stats)
     except BaseException:
         store.discard(scratch)
         raise

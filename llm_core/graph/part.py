@@ -18,7 +18,6 @@ from llm_core.runtime_only import runtime_only
 from llm_core.store.digests import source_digest, stamp
 
 
-@runtime_only("a name, a path and a digest")
 @dataclass(frozen=True)
 class InputFile:
     """A file and the digest of its content. ``name``: where it stands in its artifact (``parts/web-000.parquet``).
@@ -79,7 +78,9 @@ class PartTask:
             "function": self.target,
             "code": code,
             "name": self.name,
-            "inputs": {role: file.digest for role, file in sorted(self.inputs.items())},
+            "inputs": [
+                [role, file.digest] for role, file in self.inputs.items()
+            ],  # in the order in which they are read
             "config": {name: canonical(value) for name, value in sorted(self.config.items())},
             "settings": self.settings,
         }

@@ -1,12 +1,12 @@
 """Parts made by a Ray cluster, whose nodes must all see store and sources under the same paths (a shared disk)."""
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.extras import missing
-from llm_core.graph.mapping import KeyedTask, make_part
+from llm_core.graph.mapping import KeyedTask
 from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.store.parts import Part
 
@@ -14,8 +14,8 @@ _SECONDS = 10.0
 _AT_ONCE = 4  # tasks handed over per core: enough to keep it busy, few enough to stop soon after an error
 
 
-def run_on_ray(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Part]:
-    """The part of every task, in any order, made on the cluster at ``compute.ray_address``, one core a task.
+def run_on_ray(make: Callable[[KeyedTask], Part], tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Part]:
+    """The part of every task, by ``make``, in any order: on the cluster at ``compute.ray_address``, one core a task.
 
     Without an address, a Ray of this machine alone is started. Raises ``PedigreeError`` when Ray is not installed or
     the cluster does not answer.
@@ -38,7 +38,7 @@ def run_on_ray(tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Par
             raise PedigreeError(
                 f"compute.ray_address {compute.ray_address}: no Ray cluster is there: {error}"
             ) from None
-    remote = ray.remote(num_cpus=1, max_retries=2)(make_part)
+    remote = ray.remote(num_cpus=1, max_retries=2)(make)
     most = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AT_ONCE
     waiting = list(reversed(tasks))
     running: list[ray.ObjectRef[Part]] = []

@@ -13,7 +13,6 @@ import threading
 from typing import Any
 
 from llm_core.graph.compiling import telling
-from llm_core.graph.mapping import make_part
 from llm_core.graph.workers import read_message, write_message
 
 
@@ -26,10 +25,10 @@ def main() -> None:
     while True:
         message = tasks.get()
         try:  # importing what makes the part may fail like the part itself
-            item = pickle.loads(message)  # noqa: S301 (from our own process)
+            make, item = pickle.loads(message)  # noqa: S301 (from our own process)
             _ = item.task.function
             with telling(lambda what: write_message(answers, (None, what))):
-                answer: tuple[bool, Any] = (True, make_part(item))
+                answer: tuple[bool, Any] = (True, make(item))
         except Exception as error:
             answer = (False, _portable(error))
         write_message(answers, answer)

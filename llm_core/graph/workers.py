@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
-from llm_core.graph.mapping import KeyedTask, make_part
+from llm_core.graph.mapping import KeyedTask
 from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.runtime_only import runtime_only
 from llm_core.store.parts import Part
@@ -27,31 +27,38 @@ _FRAME = 8  # bytes of a message's length
 
 @runtime_only("has parts made; which these are, their tasks say")
 def run_tasks(
-    tasks: Sequence[KeyedTask], compute: ComputeSpec, status: Callable[[str], None] = lambda _: None
+    make: Callable[[KeyedTask], Part],
+    tasks: Sequence[KeyedTask],
+    compute: ComputeSpec,
+    status: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Part]:
-    """The part of every task, in any order; raises the first error, and lets parts at work come to their end.
+    """The part of every task, by ``make``, in any order; raises the first error, and lets parts at work come to their
+    end.
 
-    ``status`` hears, from several threads, what workers do beside making parts.
+    ``make`` is an argument so that whoever asks for parts counts it as their code. ``status`` hears, from several
+    threads, what workers do beside making parts.
     """
     if compute.map == "ray":
         from llm_core.graph.ray_workers import run_on_ray
 
-        yield from run_on_ray(tasks, compute)
+        yield from run_on_ray(make, tasks, compute)
         return
     workers = min(compute.workers or _cores(), len(tasks))
     if workers <= 1:
-        yield from map(make_part, tasks)
+        yield from map(make, tasks)
     else:
-        yield from _run_locally(tasks, workers, status)
+        yield from _run_locally(make, tasks, workers, status)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run_locally(tasks: Sequence[KeyedTask], workers: int, status: Callable[[str], None]) -> Iterator[Part]:
+def _run_locally(
+    make: Callable[[KeyedTask], Part], tasks: Sequence[KeyedTask], workers: int, status: Callable[[str], None]
+) -> Iterator[Part]:
     with ThreadPoolExecutor(workers) as threads:
-        futures = [threads.submit(_hand_over, task, status) for task in tasks]
+        futures = [threads.submit(_hand_over, make, task, status) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -60,14 +67,14 @@ def _run_locally(tasks: Sequence[KeyedTask], workers: int, status: Callable[[str
             raise
 
 
-def _hand_over(task: KeyedTask, status: Callable[[str], None]) -> Part:
+def _hand_over(make: Callable[[KeyedTask], Part], task: KeyedTask, status: Callable[[str], None]) -> Part:
     """Have an idle worker (or a new one) make the part; wait for it."""
     try:
         worker = _IDLE.get_nowait()
     except queue.Empty:
         worker = _Worker()
     try:
-        part = worker.make(task, status)
+        part = worker.make(make, task, status)
     except _WorkerDiedError as error:
         read = ", ".join(str(file.path) for file in list(task.task.inputs.values())[:_INPUTS_NAMED])
         raise PedigreeError(
@@ -100,14 +107,14 @@ class _Worker:
             env=environment,
         )
 
-    def make(self, task: KeyedTask, status: Callable[[str], None]) -> Part:
-        """The part; ``status`` hears what the worker does before it.
+    def make(self, make: Callable[[KeyedTask], Part], task: KeyedTask, status: Callable[[str], None]) -> Part:
+        """The part of ``task``, by the function ``make``; ``status`` hears what the worker does before it.
 
         Raises what the task's function raised, or ``_WorkerDiedError``.
         """
         assert self._process.stdin is not None
         try:
-            write_message(self._process.stdin, task)
+            write_message(self._process.stdin, (make, task))
             done, result = self._answer()
             while done is None:
                 status(result)

@@ -29,7 +29,6 @@ _MAKER = ".maker.json"
 _LEFT_BEHIND = 24 * 3600.0
 
 
-@runtime_only("what was committed, as its record says")
 @dataclass(frozen=True)
 class Part:
     """A part that is made: its files (paths relative to ``folder``, and so to the artifact), and its statistics."""
@@ -47,7 +46,6 @@ class Part:
             link_or_copy(self.folder / record.path, target)
 
 
-@runtime_only("gives a file another name")
 def link_or_copy(source: Path, target: Path) -> None:
     """One more name for a file; its copy where the file system has no hard links, or not across here."""
     try:
@@ -56,6 +54,16 @@ def link_or_copy(source: Path, target: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(source, target)
+
+
+def recorded(folder: Path, stats: dict[str, Any]) -> tuple[list[FileRecord], dict[str, Any]]:
+    """(all files of ``folder``, by path; ``stats`` as they come back from a file): what a part is."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [
+        FileRecord(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, xxh3=file_digest(path))
+        for path in paths
+    ]
+    return files, json.loads(json.dumps(stats))
 
 
 @runtime_only("finds and commits parts by their keys")
@@ -112,17 +120,12 @@ class PartStore:
         folder.mkdir()
         return folder
 
-    def commit(self, name: str, key: str, scratch: Path, stats: dict[str, Any]) -> Part:
-        """Put ``scratch`` in place as the part; where another process was first, its equal part stays."""
-        paths = sorted(path for path in scratch.rglob("*") if path.is_file())
-        files = [
-            FileRecord(path=path.relative_to(scratch).as_posix(), size=path.stat().st_size, xxh3=file_digest(path))
-            for path in paths
-        ]
-        stats = json.loads(json.dumps(stats))
+    def commit(self, name: str, key: str, scratch: Path, files: list[FileRecord], stats: dict[str, Any]) -> Part:
+        """Put ``scratch``, which holds ``files``, in place as the part; where another process was first, its equal part
+        stays."""
         record = {"name": name, "files": [file.model_dump() for file in files], "stats": stats}
-        for path in paths:
-            path.chmod(0o444)
+        for file in files:
+            (scratch / file.path).chmod(0o444)
         write_atomically(scratch / RECORD, json.dumps({**record, "seal": _seal(record)}, ensure_ascii=False).encode())
         folder = self.folder(key)
         folder.parent.mkdir(parents=True, exist_ok=True)

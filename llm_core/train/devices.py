@@ -15,6 +15,7 @@ from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.reasons import explained
+from llm_core.runtime_only import runtime_only
 from llm_core.train.hardware import gpu_count
 from llm_core.train.locks import owner, take
 
@@ -26,6 +27,7 @@ _TOLD_AGAIN_SECONDS = (60.0, 3600.0)
 """When a wait is told again at first; each time twice as much later, up to the second."""
 
 
+@runtime_only("a name and a lock")
 @dataclass(frozen=True)
 class Device:
     """A device: its name for people, what its lock is called by, and what CUDA_VISIBLE_DEVICES calls it, if a GPU."""
@@ -89,6 +91,7 @@ def reserved(
         time.sleep(_POLL_SECONDS)
 
 
+@runtime_only("shows others that a device is in use")
 @contextmanager
 def used(device: Device, what: str, log: Callable[[str], None]) -> Iterator[None]:
     """Hold ``device`` for a trainer that was told to use just that; where somebody has it, say so and go on."""

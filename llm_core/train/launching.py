@@ -32,7 +32,7 @@ _TORCHRUN_SECONDS = 20
 """What torchrun needs to end, after its ranks."""
 
 
-@runtime_only("weights do not depend on the number of ranks but for rounding")
+@runtime_only("compute is no part of an identity; with dropout or experts, weights differ as after another seed")
 def rank_count(compute: ComputeSpec) -> int:
     """How many processes train: as many as said, or one for each GPU.
 

@@ -15,10 +15,12 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.reasons import explained
+from llm_core.runtime_only import runtime_only
 
 _POLL_SECONDS = 0.2
 
 
+@runtime_only("keeps two writers apart")
 @contextmanager
 def held(path: Path) -> Iterator[int]:
     """Hold the lock ``path``; gives its file descriptor, which keeps the lock for whoever inherits it.

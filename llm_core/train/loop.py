@@ -111,6 +111,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                 reason = torch.full((), float(LEFT_OUT), device=world.device)
             else:
                 seed_step(spec.seed, step, world.rank)
+                spread_model.train()  # whatever a callback that looks at the model has left
                 loss = world.total(_accumulate(spread_model, batch, spec, world, bag_size(training, step)))
                 norm = _gradient_norm(run.model, training.grad_clip)
                 reason = run.guard.judge(loss, norm)

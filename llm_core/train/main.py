@@ -81,6 +81,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
     return STOPPED
 
 
+@runtime_only("shows others which device is in use")
 @contextmanager
 def _device_shown(spec: TrainerSpec, world: World) -> Iterator[None]:
     """Let other trainings on this machine see that this rank's device is in use, unless the launcher does."""
@@ -92,6 +93,7 @@ def _device_shown(spec: TrainerSpec, world: World) -> Iterator[None]:
         yield
 
 
+@runtime_only("words errors")
 @contextmanager
 def _leaving_word(spec: TrainerSpec) -> Iterator[None]:
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.reasons import explained
+from llm_core.runtime_only import runtime_only
 from llm_core.train.checkpoint_folder import CheckpointFolder, difference, set_aside
 from llm_core.train.metrics import METRICS
 from llm_core.train.seal import DamagedSealError, read_sealed, write_sealed
@@ -32,6 +33,7 @@ WANDB, WANDB_RUN_ID = "wandb", "wandb_run_id"
 _WRITTEN = (METRICS, BAD_BATCHES, SAMPLES, FINAL, SUMMARY, PROFILE, FAILURE, WANDB, WANDB_RUN_ID)
 
 
+@runtime_only("refuses a folder of another run")
 def claim(spec: TrainerSpec, log: Callable[[str], None]) -> None:
     """Make the work folder that of this run; on the main rank, before anything in it is read or written.
 

@@ -30,7 +30,7 @@ from pipelines.session import open_session
 COUNTED, BY_VALUE, MARKED, UNDER, UNSEEN = "counted", "by value", "marked", "under a mark", "unseen"
 
 # Marked code that hands on to code that must count: what it calls outside of the graph and the store is judged anew.
-_HANDS_ON = {"llm_core.graph.mapping:make_part", "llm_core.train.main:_train"}
+_HANDS_ON = {"llm_core.train.main:main", "llm_core.train.main:_train"}
 _OF_THE_GRAPH = ("llm_core.graph.", "llm_core.store.", "llm_core.launch", "llm_core.loaded_code", "llm_core.registry")
 _NUMBA: Any = numba.config
 _IN_FUNCTIONS = inspect.CO_OPTIMIZED

@@ -85,10 +85,12 @@ def test_kept_and_dropped(tmp_path):
     assert {check.name: check.passed for check in checks} == {
         "not_empty": True,
         "drop_share": False,
+        "drops_by_rule": False,
         "languages": True,
         "empty_parts": False,
     }
     assert "min_words (2)" in checks[1].message
+    assert checks[2].message.startswith("min_words drops 100.0% of other; ")
 
 
 def test_line_rules_stand_between_the_rules_that_judge_before_and_after(tmp_path):

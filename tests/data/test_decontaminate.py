@@ -164,17 +164,28 @@ def test_a_part_is_made_again_when_a_suite_changes(tmp_path):
 _FILES = (("parts", "parquet"), ("signatures", "npy"))
 
 
-def test_a_question_counts_with_its_answer(tmp_path):
-    record = {
-        "query": "Which of these is a river that flows through the middle of Paris?",
-        "choices": ["Elbe", "Seine"],
-    }
+def test_a_question_counts_in_every_rendering(tmp_path):
+    query, short = (
+        "Which of these is a river that flows through the middle of Paris?",
+        "Which river flows through Paris?",
+    )
+    choices = ["The Elbe", "The Seine", "The river that flows through Berlin and on to the Elbe"]
     path = tmp_path / "questions.jsonl"
-    path.write_text(json.dumps({**record, "gold": 1}))
-    question = MultipleChoiceSuite(name="questions", path=str(path))
-    folder = signed(tmp_path / "d", documents([f"{record['query']} Seine.", f"{record['query']} Elbe."]))
-    stats = clear(tmp_path / "job", folder, question, spec=DecontaminationSpec(threshold=1))
-    assert stats["dropped"] == 1
+    path.write_text("".join(json.dumps({"query": one, "choices": choices, "gold": 1}) + "\n" for one in (query, short)))
+    suite = MultipleChoiceSuite(name="questions", path=str(path))
+    lettered = "\n".join(f"{letter}) {choice}" for letter, choice in zip("ABC", choices, strict=True))
+    held = [
+        f"{query} The Seine.",
+        f"{query} Nobody knows.",
+        f"{query}\n{lettered}\nAnswer: B",
+        f"{short}\n{lettered}",
+        f"{short} - " + " - ".join(choices),
+        f"Somebody said: {choices[2]}.",
+    ]
+    free = [short, f"{short} The Seine is it", "The Elbe and the Seine"]
+    folder = signed(tmp_path / "d", documents([f"{prose(1)} {text} {prose(2)}" for text in (*held, *free)]))
+    stats = clear(tmp_path / "job", folder, suite)
+    assert (stats["dropped"], stats["documents"]) == (len(held), len(free))
 
 
 def test_a_missing_suite_is_told_before_any_work(tmp_path):

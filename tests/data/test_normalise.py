@@ -87,9 +87,15 @@ def test_options():
 def test_kinds_of_characters():
     text = "Añ ٣ - $5 © 中 ∑ 👩🏽\u200d💻❤\ufe0f क्\u200dष\nend"
     assert clean(text, keep=KINDS) == [text]
-    assert clean(text, keep=("letters", "digits", "punctuation")) == ["Añ ٣ - $5  中   क्\u200dष\nend"]
+    assert clean(text, keep=("letters", "digits", "punctuation")) == ["Añ ٣ - $5 中 क्\u200dष\nend"]
     assert clean(text, keep=("letters", "digits", "punctuation", "emoji")) == [
-        "Añ ٣ - $5  中  👩🏽\u200d💻❤\ufe0f क्\u200dष\nend"
+        "Añ ٣ - $5 中 👩🏽\u200d💻❤\ufe0f क्\u200dष\nend"
     ]
-    assert clean(text, keep=("digits",)) == ["٣  5"]
-    assert clean("a©\u0301b", keep=("letters",)) == ["ab"]
+    assert clean(text, keep=("digits",)) == ["٣ 5"]
+    assert clean("a©\u0301b", keep=("letters",)) == ["a b"]
+    assert clean("A house—and a well-known, state-of-the-art barn", keep=("letters",)) == [
+        "A house and a well known state of the art barn"
+    ]
+    assert clean("and/or; end.Next\n- on May 3, 2021 they left (5)", keep=("letters",)) == [
+        "and or end Next\non May they left"
+    ]

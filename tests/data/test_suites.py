@@ -40,7 +40,14 @@ def test_choices_from_a_list_and_from_fields(tmp_path: Path) -> None:
     assert read_suite(suite) == [Item("1", "", "Q?", ("no", "yes"), 1)]
     # What the model is asked with is no part of the published text.
     asked = suite.model_copy(update={"prefix": "Question: ", "suffix": "\nAnswer:"})
-    assert list(suite_texts(asked)) == [("1", "Q? yes")]
+    assert list(suite_texts(asked)) == [
+        ("1", "Q? yes"),
+        ("1", "Q?"),
+        ("1", "Q?\nA. no\nB. yes"),
+        ("1", "Q?\nno\nyes"),
+        ("1", "no"),
+        ("1", "yes"),
+    ]
     with pytest.raises(ValueError, match="gold 'best' is none of the choices"):
         MultipleChoiceSuite(name="b", path=apart, choices=("wrong", "right"), gold="best")
 
@@ -48,7 +55,11 @@ def test_choices_from_a_list_and_from_fields(tmp_path: Path) -> None:
 def test_last_words_and_documents(tmp_path: Path) -> None:
     words = written(tmp_path / "l.jsonl", {"context": "He lost his", "continuation": "key"})
     texts = written(tmp_path / "p.jsonl", {"text": "= Title =\n\nA text."})
-    assert list(suite_texts(LastWordSuite(name="l", path=words))) == [("1", "He lost his key")]
+    assert list(suite_texts(LastWordSuite(name="l", path=words))) == [
+        ("1", "He lost his key"),
+        ("1", "He lost his"),
+        ("1", "key"),
+    ]
     assert list(suite_texts(PerplexitySuite(name="p", path=texts))) == [("1", "= Title =\n\nA text.")]
 
 

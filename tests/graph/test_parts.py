@@ -24,7 +24,7 @@ from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.home import PROJECT
-from llm_core.store.parts import Part, PartStore
+from llm_core.store.parts import Part, PartStore, recorded
 from llm_core.store.store import Store
 from tests.graph.part_functions import shout, shouting
 
@@ -268,7 +268,7 @@ def commit(root: Path, key: str = "ab" * 16, **stats: object) -> Part:
     store = PartStore(root)
     scratch = store.scratch(key)
     (scratch / "file").write_text("text")
-    return store.commit("a", key, scratch, stats)
+    return store.commit("a", key, scratch, *recorded(scratch, stats))
 
 
 def test_a_part_that_another_process_commits_just_now_is_not_taken_for_damaged(

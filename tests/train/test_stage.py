@@ -119,24 +119,29 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
     assert (job.out / "model.safetensors").read_bytes() == weights(straight)
 
 
-def launcher(folder):
-    """A process that does what an asset does: it builds, with a spec of many steps."""
+@pytest.fixture
+def launched(tmp_path):
+    """A process that does what an asset does: it builds, with a spec of many steps, and has made some; and its spec."""
     code = f"""
         import signal
         from pathlib import Path
         signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
         from tests.train.test_stage import job_in, sections
         from llm_core.train.stage import build
-        build(job_in(Path({str(folder)!r})), **sections(100_000))
+        build(job_in(Path({str(tmp_path)!r})), **sections(100_000))
     """
-    spec = trainer_spec(folder)
+    spec = trainer_spec(tmp_path)
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True)
-    deadline = time.monotonic() + 90
-    while not (spec.work / "metrics.jsonl").exists() or len(records(spec)) < 3:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    return process, spec
+    try:
+        deadline = time.monotonic() + 90
+        while not (spec.work / "metrics.jsonl").exists() or len(records(spec)) < 3:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield process, spec
+    finally:
+        process.kill()  # its trainer ends with it
+        process.wait()
 
 
 def trainers_of(spec) -> list[int]:
@@ -159,8 +164,8 @@ def wait_until_gone(spec, seconds=60):
         time.sleep(0.1)
 
 
-def test_a_killed_launcher_takes_its_trainer_along_with_a_checkpoint(tmp_path):
-    process, spec = launcher(tmp_path)
+def test_a_killed_launcher_takes_its_trainer_along_with_a_checkpoint(launched):
+    process, spec = launched
     assert len(trainers_of(spec)) == 1
     process.kill()
     process.wait()
@@ -169,16 +174,16 @@ def test_a_killed_launcher_takes_its_trainer_along_with_a_checkpoint(tmp_path):
     assert "by the death of its launcher" in (spec.work / FAILURE).read_text()
 
 
-def test_an_interrupted_launcher_stops_its_trainer_before_it_ends(tmp_path):
-    process, spec = launcher(tmp_path)
+def test_an_interrupted_launcher_stops_its_trainer_before_it_ends(launched):
+    process, spec = launched
     process.send_signal(signal.SIGINT)
     process.wait(90)
     assert not trainers_of(spec)
     assert checkpoint_steps(spec)[-1] == records(spec)[-1]["step"]
 
 
-def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_path):
-    process, spec = launcher(tmp_path)
+def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_path, launched):
+    process, spec = launched
     trainer = json.loads((spec.work / "trainer.0.lock").read_text())["pid"]
     os.kill(trainer, signal.SIGKILL)
     process.kill()

@@ -116,6 +116,7 @@ def _put_in_order(data, offsets, table, forms, plain, simple, keep, unsure_flag)
     for document in range(documents):
         start, at, stop = put, offsets[document], offsets[document + 1]
         content, newlines, kept, after_return, flagged = put, 0, True, False, np.uint8(0)
+        gap = False  # since the content something was taken out that ``keep`` does not name
         while at < stop:
             if data[at] < 128 and simple[data[at]]:
                 output[put] = data[at]
@@ -129,7 +130,7 @@ def _put_in_order(data, offsets, table, forms, plain, simple, keep, unsure_flag)
             at += width
             if code == _NEWLINE or form & _LINE_END:
                 joined = code == _NEWLINE and after_return
-                after_return, kept = code == _RETURN, True
+                after_return, kept, gap = code == _RETURN, True, False
                 if content > start and not joined:
                     put = content + newlines  # what was white space since then ends here
                     if newlines < 2:
@@ -143,7 +144,7 @@ def _put_in_order(data, offsets, table, forms, plain, simple, keep, unsure_flag)
             flags = table[code]
             if flags & SPACE:
                 kept = True
-                if content == start:
+                if content == start or (gap and put > content):
                     continue
                 if form & _NO_BREAK:
                     output[put] = _BLANK
@@ -153,7 +154,12 @@ def _put_in_order(data, offsets, table, forms, plain, simple, keep, unsure_flag)
                 if keep:
                     kept = _is_kept(flags, form, keep, kept)
                     if not kept:
+                        gap = True
                         continue
+                    if gap and put == content > start:
+                        output[put] = _BLANK
+                        put += 1
+                    gap = False
             flagged |= form
             replacement = plain[code]
             if replacement:
@@ -195,9 +201,9 @@ def put_in_order(texts: Texts, plain_quotes: bool | str, keep: int, unsure_flag:
     r"""``texts`` with plain line ends, no invisible characters, no blank edges; bool [n]: may not be in Unicode's form.
 
     Lines end in ``\n`` and not in white space, at most one blank line stands between two others. ``plain_quotes``: see
-    ``CleaningSpec``. ``keep``: flags of the
-    characters to keep (those of ``characters``, and ``SYMBOL``), 0 for all; white space always stays. ``unsure_flag``:
-    ``NFC_UNSURE``, ``NFKC_UNSURE`` or 0. Applying it twice changes nothing more.
+    ``CleaningSpec``. ``keep``: flags of the characters to keep (those of ``characters``, and ``SYMBOL``), 0 for all;
+    white space stays, and what is taken out between two characters that stay, with the white space around it, leaves
+    one space. ``unsure_flag``: ``NFC_UNSURE``, ``NFKC_UNSURE`` or 0. Applying it twice changes nothing more.
     """
     tables = (character_table(), _form_table(), _plain_table(plain_quotes), _simple_table(keep))
     data, offsets, unsure = _put_in_order(texts.data, texts.offsets, *tables, keep, unsure_flag)

@@ -30,7 +30,7 @@ def _word_counts(hashes, characters, flags, bounds, listed):  # type: ignore[no-
 
 
 def word_counts(words: Words, listed: np.ndarray) -> dict[str, np.ndarray]:
-    """Per text (int64 [n]): all ``words``; those that are no symbol words (``plain_words``) and their characters
+    """Per text (int64 [n]): all ``words``; those that are not signs alone (``plain_words``) and their characters
     (``plain_characters``); ``alphabetic_words`` with a letter in them; how many different words of ``listed`` (hashes)
     occur (``listed_words``).
     """
@@ -39,7 +39,7 @@ def word_counts(words: Words, listed: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @kernel
-def _spaced_words(data, offsets, table):  # type: ignore[no-untyped-def]
+def _run_lengths(data, offsets, table):  # type: ignore[no-untyped-def]
     texts = len(offsets) - 1
     counts = np.zeros((2, texts), dtype=np.int64)
     for text in range(texts):
@@ -58,9 +58,9 @@ def _spaced_words(data, offsets, table):  # type: ignore[no-untyped-def]
     return counts
 
 
-def spaced_words(texts: Texts) -> dict[str, np.ndarray]:
-    """Per text (int64 [n]), of its runs without white space: their number (``spaced_words``), and the characters of the
-    longest (``longest``).
+def run_lengths(texts: Texts) -> dict[str, np.ndarray]:
+    """Per text (int64 [n]), of its runs without white space: their number (``runs``), and the characters of the longest
+    (``longest``).
     """
-    found, longest = _spaced_words(texts.data, texts.offsets, character_table())
-    return {"spaced_words": found, "longest": longest}
+    found, longest = _run_lengths(texts.data, texts.offsets, character_table())
+    return {"runs": found, "longest": longest}

@@ -1,8 +1,8 @@
-r"""Words. One definition, for all rules and for block lists. (Folded texts have words of their own: ``data.keys``.)
+r"""Words: runs without white space, and pieces of them. (``english_words`` has others; folded texts: ``data.keys``.)
 
-A word is a longest run of word characters (letters, marks, digits, connectors such as ``_`` and the two joiners:
-``\w`` of UTS #18), or a longest run of other characters that are not white space (a *symbol word*):
-``\w+|[^\w\s]+``. A writing without spaces is not taken apart: a Chinese clause is one word.
+A *piece* is a longest run of word characters (letters, marks, digits, connectors such as ``_`` and the two joiners:
+``\w`` of UTS #18), or a longest run of other characters that are not white space: ``\w+|[^\w\s]+``. Block lists compare
+these. A writing without spaces is not taken apart: a Chinese clause is one word.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Words(NamedTuple):
     """All words of some texts, in their order; the words of text ``i`` are ``bounds[i]`` to ``bounds[i + 1]``.
 
     ``hashes``: uint64, of their bytes. ``characters``: int32, code points. ``flags``: uint8, those of all their
-    characters together (``characters.WORD`` is missing in a symbol word). ``bounds``: int64 [n + 1].
+    characters together (``characters.WORD`` is missing in one of signs alone). ``bounds``: int64 [n + 1].
     """
 
     hashes: np.ndarray
@@ -119,13 +119,56 @@ def _words(data, offsets, table):  # type: ignore[no-untyped-def]
     return hashes[:found], lengths[:found], kinds[:found], bounds
 
 
-def words(texts: Texts) -> Words:
-    """All words of ``texts``."""
+@kernel
+def put_word(data, start, stop, table, hashes, characters, flags, found):  # type: ignore[no-untyped-def]
+    """Add the word ``data[start:stop]``, unless it is empty, at ``found``; how many there are then."""
+    if stop <= start:
+        return found
+    together, count, at = np.uint8(0), 0, start
+    while at < stop:
+        code, width = decode(data, at)
+        together |= table[code]
+        count += 1
+        at += width
+    hashes[found], characters[found], flags[found] = hash_bytes(data, start, stop), count, together
+    return found + 1
+
+
+@kernel
+def _spaced(data, offsets, table):  # type: ignore[no-untyped-def]
+    documents = len(offsets) - 1
+    bounds = np.zeros(documents + 1, dtype=np.int64)
+    room = len(data) // 2 + documents  # between two of them stands a space
+    hashes = np.empty(room, dtype=np.uint64)
+    characters = np.empty(room, dtype=np.int32)
+    flags = np.empty(room, dtype=np.uint8)
+    found = 0
+    for document in range(documents):
+        start = at = offsets[document]
+        stop = offsets[document + 1]
+        while at < stop:
+            code, width = decode(data, at)
+            if table[code] & SPACE:
+                found = put_word(data, start, at, table, hashes, characters, flags, found)
+                start = at + width
+            at += width
+        found = put_word(data, start, stop, table, hashes, characters, flags, found)
+        bounds[document + 1] = found
+    return hashes[:found], characters[:found], flags[:found], bounds
+
+
+def pieces(texts: Texts) -> Words:
+    """All pieces of ``texts``."""
     return Words(*_words(texts.data, texts.offsets, character_table()))
 
 
-def words_of(text: str) -> list[str]:
-    """The words of one text, for explanations and tests."""
+def spaced_words(texts: Texts) -> Words:
+    """All runs without white space of ``texts``."""
+    return Words(*_spaced(texts.data, texts.offsets, character_table()))
+
+
+def pieces_of(text: str) -> list[str]:
+    """The pieces of one text, for explanations and tests."""
     table, data = character_table(), np.frombuffer(text.encode(), dtype=np.uint8)
     found, at = [], 0
     while at < len(data):

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from llm_core.data.kernels.buffers import to_texts
-from llm_core.data.kernels.words import words
+from llm_core.data.kernels.words import pieces
 from llm_core.data.normalise import normalised
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec
@@ -99,7 +99,7 @@ def _place(address: str, most: int = -1) -> tuple[str, list[str]]:
 
 def blocked_words(column: pl.Series, path: Path, cleaning: CleaningSpec) -> pl.Series:
     """How often words and phrases of the list occur in each text (in the normal form), whatever their case."""
-    found = words(to_texts(column.str.to_lowercase()))
+    found = pieces(to_texts(column.str.to_lowercase()))
     phrases = _phrases(path, tuple(stamp(path)), cleaning.unicode_form, cleaning.plain_quotes)
     hits = np.zeros(len(found.hashes) + 1, dtype=np.int64)
     ends = np.repeat(found.bounds[1:], np.diff(found.bounds))
@@ -123,7 +123,7 @@ def _phrases(
 ) -> dict[int, np.ndarray]:
     """Number of words → hashes of the phrases of that many words, in the form that the texts have."""
     listed = normalised(pl.Series(entries(path)), CleaningSpec(unicode_form=form, plain_quotes=plain_quotes))
-    found = words(to_texts(listed.str.to_lowercase()))
+    found = pieces(to_texts(listed.str.to_lowercase()))
     phrases: dict[int, list[np.uint64]] = {}
     for start, stop in zip(found.bounds[:-1], found.bounds[1:], strict=True):
         value = np.zeros(1, dtype=np.uint64)

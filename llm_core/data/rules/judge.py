@@ -6,7 +6,7 @@ import polars as pl
 
 from llm_core.data.rules.units import Batch
 from llm_core.errors import PedigreeError
-from llm_core.experiment.cleaning import RuleSpec
+from llm_core.experiment.cleaning import RuleSpec, WordUnit
 from llm_core.registries import LINE_RULES, RULES
 from llm_core.registry import load_object
 
@@ -14,19 +14,19 @@ _LINES_AT_ONCE = 1 << 19
 """So that lines of two bytes don't take a hundred times their room."""
 
 
-def document_values(frame: pl.DataFrame, rules: Iterable[str]) -> pl.DataFrame:
+def document_values(frame: pl.DataFrame, rules: Iterable[str], words: WordUnit = "spaces") -> pl.DataFrame:
     """The value of every one of ``rules`` (a column each, Float64) for every row of ``frame`` with its ``text``."""
-    return _values(frame, {name: RULES.load(name)() for name in rules})
+    return _values(frame, {name: RULES.load(name)() for name in rules}, words)
 
 
-def document_verdicts(frame: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
+def document_verdicts(frame: pl.DataFrame, rules: Mapping[str, RuleSpec], words: WordUnit = "spaces") -> pl.DataFrame:
     """For every row of ``frame`` the first of ``rules`` that it fails (``rule``), and its ``value``; or nulls."""
-    return _verdicts(document_values(frame, rules), rules)
+    return _verdicts(document_values(frame, rules, words), rules)
 
 
 def line_values(lines: pl.DataFrame, rules: Iterable[str]) -> pl.DataFrame:
     """Like ``document_values``, for line rules: every ``text`` is a line."""
-    return _values(lines, {name: LINE_RULES.load(name)() for name in rules})
+    return _values(lines, {name: LINE_RULES.load(name)() for name in rules}, "spaces")
 
 
 def line_verdicts(lines: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
@@ -34,8 +34,8 @@ def line_verdicts(lines: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.Data
     return _verdicts(line_values(lines, rules), rules)
 
 
-def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    measured = frame.with_columns(_measured(frame["text"], list(values.values())))
+def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr], words: WordUnit) -> pl.DataFrame:
+    measured = frame.with_columns(_measured(frame["text"], list(values.values()), words))
     found = measured.select(value.cast(pl.Float64).alias(name) for name, value in values.items())
     for column in found:
         without = column.null_count() + int(column.is_nan().sum())
@@ -61,10 +61,10 @@ def _fails(name: str, bounds: RuleSpec) -> pl.Expr:
     return below | above
 
 
-def _measured(column: pl.Series, values: Sequence[pl.Expr]) -> list[pl.Series]:
+def _measured(column: pl.Series, values: Sequence[pl.Expr], words: WordUnit) -> list[pl.Series]:
     """The counts that ``values`` ask for; every measure runs once."""
     asked = sorted({name for value in values for name in value.meta.root_names() if ":" in name})
-    batch = Batch(column)
+    batch = Batch(column, words)
     counted = {
         address: load_object(address, followed="rules name the function that they ask for")(batch)
         for address in sorted({name.partition("/")[0] for name in asked})

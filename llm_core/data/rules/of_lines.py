@@ -5,19 +5,19 @@ Like other rules, but ``text`` is a line. Words are runs without white space her
 
 import polars as pl
 
-from llm_core.data.rules.units import of_spaced_words, statistic, text
+from llm_core.data.rules.units import of_runs, statistic, text
 
 _POLICIES = ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"]
 
 
 def line_words() -> pl.Expr:
     """Words of the line. C4: at least 3."""
-    return statistic(of_spaced_words, "spaced_words")
+    return statistic(of_runs, "runs")
 
 
 def line_longest_word() -> pl.Expr:
     """Characters of the line's longest word. C4: at most 1,000."""
-    return statistic(of_spaced_words, "longest")
+    return statistic(of_runs, "longest")
 
 
 def line_sentence_end() -> pl.Expr:

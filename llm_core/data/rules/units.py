@@ -1,7 +1,8 @@
 """What rules are made of: the text, counts of its words and lines, and shares of them.
 
-Words: ``llm_core.data.kernels.words``; lines, paragraphs and sentences: ``llm_core.data.kernels.line_counts``. One
-definition of each, for all rules. A share of nothing is 0, never NaN.
+Words: runs without white space, or as datatrove counts them (``cleaning.words`` says which); lines, paragraphs and
+sentences: ``llm_core.data.kernels.line_counts``. One definition of each, for all rules. A share of nothing is 0, never
+NaN.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +12,12 @@ import numpy as np
 import polars as pl
 
 from llm_core.data.kernels.buffers import Texts, to_texts
+from llm_core.data.kernels.english_words import english_words
 from llm_core.data.kernels.line_counts import line_counts
 from llm_core.data.kernels.repeats import repeats
-from llm_core.data.kernels.word_counts import spaced_words, word_counts
-from llm_core.data.kernels.words import Words, words
+from llm_core.data.kernels.word_counts import run_lengths, word_counts
+from llm_core.data.kernels.words import Words, spaced_words
+from llm_core.experiment.cleaning import WordUnit
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
@@ -22,8 +25,9 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 class Batch:
     """Texts to be counted, and their words, which several counts share."""
 
-    def __init__(self, column: pl.Series) -> None:
+    def __init__(self, column: pl.Series, unit: WordUnit) -> None:
         self._column = column
+        self._unit = unit
 
     @cached_property
     def texts(self) -> Texts:
@@ -33,8 +37,10 @@ class Batch:
     @cached_property
     def words(self) -> Words:
         """All words."""
-        return words(self.texts)
+        return _WORDS[self._unit](self.texts)
 
+
+_WORDS: dict[WordUnit, Callable[[Texts], Words]] = {"spaces": spaced_words, "english": english_words}
 
 Measure = Callable[[Batch], Mapping[str, np.ndarray]]
 
@@ -69,11 +75,11 @@ def of_repeats(batch: Batch) -> Mapping[str, np.ndarray]:
     return repeats(batch.words)
 
 
-def of_spaced_words(batch: Batch) -> Mapping[str, np.ndarray]:
-    """Measure: ``spaced_words``."""
-    return spaced_words(batch.texts)
+def of_runs(batch: Batch) -> Mapping[str, np.ndarray]:
+    """Measure: ``run_lengths``."""
+    return run_lengths(batch.texts)
 
 
 @cache
 def _stop_word_hashes() -> np.ndarray:
-    return words(to_texts(pl.Series(STOP_WORDS))).hashes
+    return spaced_words(to_texts(pl.Series(STOP_WORDS))).hashes

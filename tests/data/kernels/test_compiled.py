@@ -6,7 +6,7 @@ from pathlib import Path
 import llm_core
 from llm_core.data.kernels.compiled import kernel
 
-CODE = "from llm_core.data.kernels.words import words_of; print(words_of('a_b c'))"
+CODE = "from llm_core.data.kernels.words import pieces_of; print(pieces_of('a_b c'))"
 
 
 def answer(folder):

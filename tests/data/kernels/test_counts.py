@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.data.kernels.line_counts import line_counts
 from llm_core.data.kernels.repeats import DUPLICATE, TOP, repeats
-from llm_core.data.kernels.word_counts import spaced_words, word_counts
-from llm_core.data.kernels.words import words
+from llm_core.data.kernels.word_counts import run_lengths, word_counts
+from llm_core.data.kernels.words import pieces
 from tests.data.kernels.test_words import HOSTILE
 
 WORD = r"\w+|[^\w\s]+"
@@ -55,7 +55,7 @@ def duplicate(found, size):
 @given(TEXTS)
 def test_repeated_n_grams(texts):
     split = column(texts).str.extract_all(WORD).to_list()
-    found = repeats(words(to_texts(column(texts))))
+    found = repeats(pieces(to_texts(column(texts))))
     for size in TOP:
         assert found[f"top_{size}"].tolist() == [most_frequent(each, size) for each in split]
     for size in DUPLICATE:
@@ -65,10 +65,10 @@ def test_repeated_n_grams(texts):
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
 def test_words(texts):
-    listed = words(to_texts(column(["the a"]))).hashes
+    listed = pieces(to_texts(column(["the a"]))).hashes
     split = column(texts).str.extract_all(WORD).to_list()
     plain = column(texts).str.extract_all(r"\w+").to_list()
-    assert {name: values.tolist() for name, values in word_counts(words(to_texts(column(texts))), listed).items()} == {
+    assert {name: values.tolist() for name, values in word_counts(pieces(to_texts(column(texts))), listed).items()} == {
         "words": [len(each) for each in split],
         "plain_words": [len(each) for each in plain],
         "plain_characters": [sum(map(len, each)) for each in plain],
@@ -81,8 +81,8 @@ def test_words(texts):
 @given(TEXTS)
 def test_words_between_white_space(texts):
     split = column(texts).str.extract_all(r"\S+").to_list()
-    found = spaced_words(to_texts(column(texts)))
-    assert found["spaced_words"].tolist() == [len(each) for each in split]
+    found = run_lengths(to_texts(column(texts)))
+    assert found["runs"].tolist() == [len(each) for each in split]
     assert found["longest"].tolist() == [max(map(len, each), default=0) for each in split]
 
 
@@ -143,4 +143,4 @@ def test_one_line_repeated_for_ever():
     text = "the same line again\n" * 50_000
     found = line_counts(to_texts(column([text, "a", text])))
     assert found["duplicate_lines"].tolist() == [49_999, 0, 49_999]
-    assert repeats(words(to_texts(column([text]))))["duplicate_8"].tolist() == [(50_000 - 2) // 2 * 32]
+    assert repeats(pieces(to_texts(column([text]))))["duplicate_8"].tolist() == [(50_000 - 2) // 2 * 32]

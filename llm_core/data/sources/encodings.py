@@ -1,0 +1,118 @@
+"""Which encoding the bytes of a page are in: evidence first, then labels as browsers understand them, then statistics.
+
+A byte-order mark decides. Bytes that are valid UTF-8 are UTF-8, whatever a label says: other encodings hardly ever
+look like it. A label means what the WHATWG's Encoding Standard says (``gb2312`` is GB 18030, ``latin1`` is
+Windows-1252); the server's goes before the page's own. A label that the bytes contradict counts only where nothing
+better can be guessed.
+"""
+
+import codecs
+import re
+
+_DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{1,40})""", re.IGNORECASE)
+_DECLARED_IN_XML = re.compile(
+    rb"""^\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9_:.-]{1,40})["']""", re.IGNORECASE
+)
+_DECLARED_WITHIN = 1024
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_UTF_8 = "utf-8"
+_LAST_RESORT = "cp1252"
+_STATEFUL = ("iso2022", "hz")
+"""Encodings whose bytes are all ASCII."""
+
+_MEANT = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
+"""What browsers decode, by Python's name of what a label says."""
+
+_LABELS = {
+    "x-gbk": "gb18030",
+    "x-sjis": "cp932",
+    "windows-31j": "cp932",
+    "ms_kanji": "cp932",
+    "x-euc-jp": "euc_jp",
+    "x-x-big5": "big5hkscs",
+    "cn-big5": "big5hkscs",
+    "windows-949": "cp949",
+    "ks_c_5601-1989": "cp949",
+    "ksc_5601": "cp949",
+    "dos-874": "cp874",
+    "windows-874": "cp874",
+    "x-mac-roman": "mac_roman",
+    "macintosh": "mac_roman",
+    "x-mac-cyrillic": "mac_cyrillic",
+    "x-mac-ukrainian": "mac_cyrillic",
+    "iso-8859-8-i": "iso8859-8",
+    "iso-8859-8-e": "iso8859-8",
+    "logical": "iso8859-8",
+    "visual": "iso8859-8",
+    "unicode-1-1-utf-8": "utf-8",
+    "x-unicode20utf8": "utf-8",
+    **{f"x-cp125{number}": f"cp125{number}" for number in range(9)},
+}
+"""The standard's labels that Python does not know."""
+
+_NO_WEB = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "utf-32", "utf-32-le", "utf-32-be"}
+_MOST_BAD = 0.001
+"""A share of bytes: a label that says UTF-8 stands although so many of them are not (a cut character, a stray byte)."""
+
+
+def decoded(content: bytes, charset: str | None = None) -> str:
+    """A page as text. ``charset``: what the server said. Bytes that mean nothing become U+FFFD, as in a browser."""
+    for mark, marked in _MARKS.items():
+        if content.startswith(mark):
+            return content[len(mark) :].decode(marked, errors="replace")
+    labels = [label for label in (_known(charset), _by_page(content)) if label is not None]
+    if not any(label.startswith(_STATEFUL) for label in labels) and (text := _strictly(content, _UTF_8)) is not None:
+        return text
+    for label in labels:
+        text = _strictly(content, label)
+        if text is not None:
+            return text
+    if _UTF_8 in labels:
+        text = content.decode(_UTF_8, errors="replace")
+        if text.count("\ufffd") <= max(1, _MOST_BAD * len(content)):
+            return text
+    guess = _guessed(content)
+    return content.decode(guess or next(iter(labels), _LAST_RESORT), errors="replace")
+
+
+def _by_page(content: bytes) -> str | None:
+    start = content[:_DECLARED_WITHIN]
+    declared = _DECLARED.search(start) or _DECLARED_IN_XML.search(start)
+    known = _known(declared[1].decode("ascii")) if declared else None
+    # What could be read without knowing the encoding is not in that one.
+    return _UTF_8 if known and known.startswith("utf-16") else known
+
+
+def _known(label: str | None) -> str | None:
+    """Python's name of the encoding that browsers take for ``label``; None where there is none."""
+    label = (label or "").strip().lower()
+    if label in _LABELS:
+        return _LABELS[label]
+    try:
+        b"a".decode(label, errors="replace")  # not every codec makes text
+        name = codecs.lookup(label).name
+    except (LookupError, ValueError):
+        return None
+    return None if name.replace("-", "_") in {no.replace("-", "_") for no in _NO_WEB} else _MEANT.get(name, name)
+
+
+def _strictly(content: bytes, encoding: str) -> str | None:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _guessed(content: bytes) -> str | None:
+    """What statistics of its bytes say, where they say anything."""
