@@ -56,7 +56,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             parts="llm_core.data.decontaminate:parts",
             checks="llm_core.data.decontaminate:checks",
             gates=("not_empty",),
-            advice=("contaminated_share",),
+            advice=("contaminated_share", "eval_items_too_short"),
             externals="llm_core.data.decontaminate:externals",
             inputs={"documents": "unique_documents"},
             config={"decontamination": experiment.decontamination, "suites": experiment.evaluation.suites},

@@ -11,7 +11,7 @@ import polars as pl
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.data.dedup.signatures import read_signatures, write_signatures
-from llm_core.data.eval_index import EvalIndex
+from llm_core.data.eval_index import EvalIndex, recall
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.kernels.folding import fold
 from llm_core.data.left import something_left
@@ -27,6 +27,9 @@ from llm_core.store.files import write_atomically
 from llm_core.store.parts import link_or_copy
 
 RULE = "contaminated"
+
+NOTABLE_TOO_SHORT = 0.5
+"""More of a suite's items than this are not looked for: its scores may be of text that was seen."""
 
 _DROPPED = {**DOCUMENT, "rule": pl.String, "value": pl.Float64, "suite": pl.String, "item": pl.String}
 
@@ -48,12 +51,13 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
 
     Without suites the parts stay what they are.
     """
-    index = Path()
+    index, again = Path(), {}
     if suites:
-        index = job.map([_index_task(decontamination, suites)], link=False)[0].folder
+        (made_index,) = job.map([_index_task(decontamination, suites)], link=False)
+        index, again = made_index.folder, made_index.stats["recall"]
     made = job.map(_tasks(job.files(), decontamination, suites, index))
     funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
-    report = _report(made, read_part(index / _INDEX["texts"]), suites) if suites else []
+    report = _report(made, read_part(index / _INDEX["texts"]), suites, again) if suites else []
     settings = decontamination.model_dump()
     write_atomically(job.out / "suites.json", json.dumps({**settings, "suites": report}, indent=1).encode())
     share = funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0
@@ -61,9 +65,10 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
 
 
 def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, Any]:
-    """The index of the eval texts."""
-    EvalIndex.of(suites, decontamination).save(work.out)
-    return {}
+    """The index of the eval texts, and what it finds of them again."""
+    index = EvalIndex.of(suites, decontamination)
+    index.save(work.out)
+    return {"recall": recall(index, suites)}
 
 
 def pass_part(work: PartWork) -> dict[str, Any]:
@@ -147,8 +152,10 @@ def _funnel(sources: pl.Series, signatures: np.ndarray, holds: np.ndarray) -> di
     return funnel_of(sources, pl.Series(np.array(signatures["bytes"])), rules)
 
 
-def _report(made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec]) -> list[dict[str, Any]]:
-    """For every suite its items, how many of them are looked for, how many were found, and what was dropped."""
+def _report(
+    made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec], again: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """For every suite its items, those too short to be looked for, those found, what was dropped, and the recall."""
     held = sorted({number for part in made for number in part.stats["held"]})
     texts = texts.with_columns(held=pl.Series(np.isin(np.arange(texts.height), held)))
     report = []
@@ -162,7 +169,8 @@ def _report(made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec
                 "suite": suite.name,
                 "items": own["item"].n_unique(),
                 "texts": own.height,
-                "texts_too_short": own.filter(pl.col("length") == 0).height,
+                "items_too_short": int(own.group_by("item").agg(pl.col("length").max() == 0)["length"].sum()),
+                "recall": again[suite.name],
                 "items_held": own.filter("held")["item"].n_unique(),
                 "documents": dropped["documents"],
                 "bytes": dropped["bytes"],
@@ -174,6 +182,9 @@ def _report(made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """Something is left, and the corpus is no copy of an eval."""
     share = stats["contaminated_share"]
+    short = {name: suite["items_too_short"] / suite["items"] for name, suite in stats["suites"].items()}
+    worst = max(short.values(), default=0.0)
+    many = [f"{part:.0%} of {name}" for name, part in short.items() if part > NOTABLE_TOO_SHORT]
     return [
         something_left(stats),
         Check(
@@ -183,5 +194,13 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             f"{bounds.max_contaminated_share:.0%} may do so unnoticed",
             value=share,
             bound=bounds.max_contaminated_share,
+        ),
+        Check(
+            "eval_items_too_short",
+            not many,
+            f"of too few words to be looked for (decontamination.min_words): {', '.join(many) or 'few'}; nobody knows "
+            "whether the corpus holds them",
+            value=worst,
+            bound=NOTABLE_TOO_SHORT,
         ),
     ]

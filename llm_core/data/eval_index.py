@@ -6,16 +6,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from llm_core.data.kernels.buffers import Texts
+from llm_core.data.kernels.buffers import Texts, to_texts
 from llm_core.data.kernels.folding import fold
 from llm_core.data.kernels.ngrams import find_items, run_hashes, sparse_filter, word_counts
+from llm_core.data.kernels.word_counts import run_lengths
 from llm_core.data.parts import read_part, write_part
-from llm_core.data.suites import suite_texts
+from llm_core.data.suites import read_suite, renderings, suite_texts
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.suites import SuiteSpec
 
 _RUN = np.dtype([("hash", "<u8"), ("full", "<u8"), ("length", "<u4"), ("text", "<u4")])
 """A run of ``length`` words of a text. ``full``: the hash of them all; ``hash``: by which it is looked up."""
+
+
+PLANTED = 400
 
 
 class EvalIndex:
@@ -25,7 +29,8 @@ class EvalIndex:
 
     def __init__(self, texts: pl.DataFrame, runs: np.ndarray, spec: DecontaminationSpec) -> None:
         self.texts = texts
-        self._spec = spec
+        self._longest = spec.ngram_words
+        self._shortest = _shortest(texts["length"].to_numpy(), spec)
         self._runs = runs
         begins = np.ones(len(runs), dtype=bool)
         begins[1:] = runs["hash"][1:] != runs["hash"][:-1]
@@ -40,7 +45,11 @@ class EvalIndex:
         texts = pl.DataFrame(rows, schema={"suite": pl.String, "item": pl.String, "text": pl.String}, orient="row")
         folded = fold(texts["text"])
         words = word_counts(*folded)
-        lengths = np.where(words < spec.min_words, 0, np.minimum(words, spec.ngram_words))
+        # Folding takes away signs that stand alone: a sentence with its full stop apart has one word less.
+        spaced = run_lengths(to_texts(texts["text"]))["runs"]
+        looked_for = (spaced >= spec.min_words) & (words >= spec.min_words - 1)
+        lengths = np.where(looked_for, np.minimum(words, spec.ngram_words), 0)
+        shortest = _shortest(lengths, spec)
         counts = np.where(lengths > 0, words - lengths + 1, 0)
         starts = np.append(0, np.cumsum(counts))
         runs = np.empty(starts[-1], dtype=_RUN)
@@ -48,8 +57,8 @@ class EvalIndex:
         runs["length"] = lengths[runs["text"]]
         runs["hash"] = runs["full"] = run_hashes(*folded, lengths, starts)
         short = (lengths > 0) & (lengths < spec.ngram_words)  # such a text is one run, looked up by its last words
-        stops = np.cumsum(np.where(short, words - spec.min_words + 1, 0))
-        last = run_hashes(*folded, np.full(len(words), spec.min_words), np.append(0, stops))
+        stops = np.cumsum(np.where(short, words - shortest + 1, 0))
+        last = run_hashes(*folded, np.full(len(words), shortest), np.append(0, stops))
         runs["hash"][starts[:-1][short]] = last[stops[short] - 1]
         runs = runs[np.lexsort((runs["text"], runs["full"], runs["hash"]))]
         different = np.ones(len(runs), dtype=bool)
@@ -75,8 +84,8 @@ class EvalIndex:
         """(number of the eval text that each folded document holds, or -1; what share of it; which texts any holds)."""
         found: tuple[np.ndarray, np.ndarray, np.ndarray] = find_items(
             *folded,
-            self._spec.min_words,
-            self._spec.ngram_words,
+            self._shortest,
+            self._longest,
             *self._filter,
             self._hashes,
             self._starts,
@@ -87,3 +96,25 @@ class EvalIndex:
             self.texts["needed"].to_numpy(),
         )
         return found
+
+
+def recall(index: EvalIndex, suites: Sequence[SuiteSpec]) -> dict[str, dict[str, dict[str, int]]]:
+    """Suite → rendering → how many of ``planted`` items are ``found`` in a text that holds them so.
+
+    At most ``PLANTED`` items of a suite, spread over its file. Those that are too short to be looked for are planted,
+    too.
+    """
+    told: dict[str, dict[str, dict[str, int]]] = {}
+    for suite in suites:
+        items = read_suite(suite)
+        chosen = items[:: -(-len(items) // PLANTED)]
+        for name in renderings(suite, items[0]):
+            texts = [f"Somebody wrote this: {renderings(suite, item)[name]}\nThat was all." for item in chosen]
+            found = index.find(fold(pl.Series(texts)))[0] >= 0
+            told.setdefault(suite.name, {})[name] = {"planted": len(chosen), "found": int(found.sum())}
+    return told
+
+
+def _shortest(lengths: np.ndarray, spec: DecontaminationSpec) -> int:
+    """Words of the shortest run that is looked for."""
+    return int(lengths[lengths > 0].min(initial=spec.min_words))

@@ -1,6 +1,7 @@
 """Eval suites as they lie in files: their items, and the texts that no training document should hold."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,17 +72,26 @@ def suite_texts(suite: SuiteSpec) -> Iterator[tuple[str, str]]:
             yield item.item_id, text
 
 
+_ASKED = re.compile(r"^\s*(?:question|q)\s*[:.]\s*|\s*\b(?:answer|a)\s*:\s*$", re.IGNORECASE)
+"""What a suite's file may have around a question, and nobody else."""
+
+
 def renderings(suite: SuiteSpec, item: Item) -> dict[str, str]:
     """How an item may stand in a document, by name: ``answered`` (as it is scored, with the right answer), ``question``
     (what stands before the answer, alone), ``quiz`` (with all choices, lettered) and ``list`` (the same, not lettered).
     """
     if not isinstance(suite, MultipleChoiceSuite | LastWordSuite):
         return {"answered": item.choices[item.gold]}
-    told = {"answered": f"{item.context}{suite.delimiter}{item.choices[item.gold]}", "question": item.context}
-    if isinstance(suite, MultipleChoiceSuite):
-        lettered = (f"{chr(ord('A') + place)}. {choice}" for place, choice in enumerate(item.choices))
-        told |= {"quiz": "\n".join([item.context, *lettered]), "list": "\n".join([item.context, *item.choices])}
-    return told
+    if isinstance(suite, LastWordSuite):
+        return {"answered": f"{item.context}{suite.delimiter}{item.choices[item.gold]}", "question": item.context}
+    question = _ASKED.sub("", item.context) or item.context
+    lettered = (f"{chr(ord('A') + place)}. {choice}" for place, choice in enumerate(item.choices))
+    return {
+        "answered": f"{question}{suite.delimiter}{item.choices[item.gold]}",
+        "question": question,
+        "quiz": "\n".join([question, *lettered]),
+        "list": "\n".join([question, *item.choices]),
+    }
 
 
 def _readable(suite: SuiteSpec) -> str:

@@ -71,8 +71,8 @@ class DecontaminationSpec(Spec):
     long_item: Count = 100
     """An item of more n-grams than this counts as if it had so many: part of a long text is contamination too."""
     min_words: Count = 8
-    """Items of fewer words than an n-gram must stand in a document whole; those of fewer words than this are not looked
-    for, since such sentences occur by chance."""
+    """Texts of fewer words than an n-gram must stand in a document whole; those of fewer words than this are not looked
+    for, since such sentences occur by chance. Words are counted as white space separates them."""
 
     @model_validator(mode="after")
     def _short_is_shorter(self) -> "DecontaminationSpec":

@@ -104,8 +104,11 @@ def suites(inputs: Inputs) -> list[dict[str, str]]:
             "name": name,
             "held": exact(row["items"]),
             "texts": exact(row["texts"]),
-            "short": exact(row["texts_too_short"]),
+            "short": exact(row["items_too_short"]),
             "found": exact(row["items_held"]),
+            "recall": ", ".join(
+                f"{name} {percent(told['found'] / told['planted'])}" for name, told in row["recall"].items()
+            ),
             "documents": exact(row["documents"]),
             "size": in_bytes(row["bytes"]),
         }

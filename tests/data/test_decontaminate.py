@@ -66,7 +66,8 @@ def test_documents_that_hold_an_item_go(tmp_path):
     report = json.loads((out / "suites.json").read_text())
     assert report["ngram_words"] == 13
     size = sum(len(text.encode()) for text in (texts[0], texts[1], texts[3]))
-    counts = {"texts_too_short": 1, "items_held": 3, "documents": 3, "bytes": size}
+    counts = {"items_too_short": 1, "items_held": 3, "documents": 3, "bytes": size}
+    counts["recall"] = {"answered": {"planted": 4, "found": 3}}
     assert report["suites"][0] == {"suite": "made", "items": 4, "texts": 4, **counts}
     assert (report["suites"][1]["items_held"], report["suites"][1]["documents"]) == (0, 0)
     assert stats["dropped_by_rule"] == {"contaminated": 3}

@@ -17,8 +17,22 @@ _DECLARED_WITHIN = 1024
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _UTF_8 = "utf-8"
 _LAST_RESORT = "cp1252"
-_STATEFUL = ("iso2022", "hz")
-"""Encodings whose bytes are all ASCII."""
+_TAG = re.compile(rb"<(?:script|style)\b.*?</(?:script|style)|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_LOOKED_AT = 1 << 16
+_ENOUGH = 12
+"""Bytes above ASCII that statistics want."""
+_AS_GOOD = 0.01
+_WESTERN = ("cp1252",)
+_CENTRAL = ("cp1250", "iso8859_2")
+_USUAL = {
+    "Turkish": ("cp1254",),
+    **dict.fromkeys(("Polish", "Czech", "Slovak", "Hungarian", "Croatian", "Slovene", "Romanian"), _CENTRAL),
+}
+"""Language → its encodings on the web; single bytes of Latin letters look alike in many."""
+_CONTROLS = "pedigree_c1"
+_STATEFUL = ("iso2022", "hz", "utf-16")
+"""Encodings whose bytes may all be ASCII; one of them shows by its marks."""
+_ISO_2022_JP = (b"\x1b$B", b"\x1b$@")
 
 _MEANT = {
     "ascii": "cp1252",
@@ -71,6 +85,8 @@ def decoded(content: bytes, charset: str | None = None) -> str:
     for mark, marked in _MARKS.items():
         if content.startswith(mark):
             return content[len(mark) :].decode(marked, errors="replace")
+    if any(mark in content for mark in _ISO_2022_JP) and (text := _strictly(content, "iso2022_jp")) is not None:
+        return text
     labels = [label for label in (_known(charset), _by_page(content)) if label is not None]
     if not any(label.startswith(_STATEFUL) for label in labels) and (text := _strictly(content, _UTF_8)) is not None:
         return text
@@ -109,10 +125,33 @@ def _known(label: str | None) -> str | None:
 
 def _strictly(content: bytes, encoding: str) -> str | None:
     try:
-        return content.decode(encoding)
+        return content.decode(encoding, errors=_CONTROLS if encoding.startswith("cp125") else "strict")
     except UnicodeDecodeError:
         return None
 
 
+def _as_controls(error: UnicodeError) -> tuple[str, int]:
+    """Bytes 0x80 to 0x9F that a Windows code page leaves open are control characters in a browser."""
+    assert isinstance(error, UnicodeDecodeError)
+    piece = error.object[error.start : error.end]
+    if not all(0x80 <= byte < 0xA0 for byte in piece):
+        raise error
+    return "".join(map(chr, piece)), error.end
+
+
+codecs.register_error(_CONTROLS, _as_controls)
+
+
 def _guessed(content: bytes) -> str | None:
-    """What statistics of its bytes say, where they say anything."""
+    """What statistics of its bytes say (charset-normalizer), where there are enough; of equals what is usual."""
+    from charset_normalizer import from_bytes
+
+    text = _TAG.sub(b" ", content[:_LOOKED_AT])
+    if sum(byte >= 0x80 for byte in text) < _ENOUGH:
+        return None
+    matches = list(from_bytes(text))
+    if not matches:
+        return None
+    equals = {match.encoding for match in matches if match.chaos <= matches[0].chaos + _AS_GOOD}
+    usual = next((name for name in _USUAL.get(matches[0].language, _WESTERN) if name in equals), matches[0].encoding)
+    return _MEANT.get(usual, usual)

@@ -68,6 +68,13 @@ def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
         ("жук".encode("koi8-r"), "koi8-r", "жук"),
         (b'<meta charset="koi8-r">' + "жук".encode("koi8-r"), None, '<meta charset="koi8-r">жук'),
         (b'<meta charset="koi8-r">' + "жук".encode(), "utf-8", '<meta charset="koi8-r">жук'),
+        (b'<meta charset="koi8-r">' + "жук".encode(), None, '<meta charset="koi8-r">жук'),
+        (b'<meta charset="utf-8">' + "déjà".encode(), "ISO-8859-1", '<meta charset="utf-8">déjà'),
+        (b'<meta charset="gb2312">' + "镕化".encode("gbk"), None, '<meta charset="gb2312">镕化'),
+        (b'<meta charset="shift_jis">' + "①㈱".encode("cp932"), None, '<meta charset="shift_jis">①㈱'),
+        ("똠방각하".encode("cp949"), "euc-kr", "똠방각하"),
+        ("日本".encode("iso2022_jp"), None, "日本"),
+        (b"<?xml version='1.0' encoding='windows-1251'?>" + "Жук".encode("cp1251"), None, None),
         ("\ufeffжук".encode("utf-16-le"), "koi8-r", "жук"),
         (b'<meta charset="utf-16">a', None, '<meta charset="utf-16">a'),
         ("жук".encode("utf-16-le"), "utf-16", "жук"),
@@ -77,11 +84,20 @@ def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
         ("ж".encode(), "idna", "ж"),
         ("ж".encode(), "nul\0", "ж"),
         (b"\xff\xfea\0\xff", None, "a\ufffd"),
-        (b"a\x81b", "windows-1252", "a\ufffdb"),
+        (b"a\x81\x93b", "windows-1252", "a\x81\u201cb"),
     ],
 )
-def test_encodings_are_declared_and_never_guessed(content, charset, expected):
-    assert decoded(content, charset) == expected
+def test_encodings_by_evidence_then_by_label(content, charset, expected):
+    found = decoded(content, charset)
+    assert found == expected if expected is not None else found.endswith("Жук")
+
+
+def test_a_label_that_the_bytes_contradict_gives_way_to_a_guess():
+    text = "<p>Москва — столица России. Население города составляет более двенадцати миллионов человек.</p>"
+    content = text.encode("cp1251")
+    assert decoded(content) == decoded(content, "utf-8") == text
+    cut = text.encode() * 50 + "ж".encode()[:1]  # a character was cut in two: still UTF-8
+    assert decoded(cut, "utf-8") == text * 50 + "\ufffd"
 
 
 @pytest.mark.parametrize("name", ["a.warc.wet.gz", "a.wet", "a.warc.gz"])
