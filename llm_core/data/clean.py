@@ -10,6 +10,7 @@ import polars as pl
 
 from llm_core.data.funnel import Funnel, funnel_between, joined, totals
 from llm_core.data.left import something_left
+from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
@@ -30,6 +31,9 @@ URL_LIST, WORD_LIST, LANGUAGE = "blocked_urls", "blocked_words", "language"
 
 NOTABLE_DROPS = 0.1
 """More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
+
+NOTABLE_BROKEN = 0.01
+"""More documents than this with mojibake or characters that could not be decoded: a source that is read wrongly."""
 
 NOTABLE_OTHER_LANGUAGES = 0.5
 """More documents than this in other languages than the ones to keep: a source of another kind than was thought."""
@@ -109,13 +113,19 @@ class _Documents:
         self._left = raw.with_row_index("place")
         self._dropped: list[pl.DataFrame] = []
         self.stats: dict[str, Any] = {
-            "removed_bytes": {"normalising": 0, "redactions": 0, "lines": 0},
+            "removed_bytes": {"repair": 0, "normalising": 0, "redactions": 0, "lines": 0},
             "redactions": {},
             "lines": {},
             "languages": {},
             "documents_with_url": int(raw["url"].is_not_null().sum()),
         }
-        self.stats["normalising_changed"] = self._rewrite("normalising", normalised(raw["text"], cleaning))
+        self.stats |= {
+            "mojibake": int(has_mojibake(raw["text"]).sum()),
+            "replacement_characters": int(raw["text"].str.contains(REPLACEMENT, literal=True).sum()),
+        }
+        self.stats["repaired"] = self._rewrite("repair", repaired(raw["text"])) if cleaning.repair else 0
+        normal = normalised(self._left["text"], cleaning)
+        self.stats["normalising_changed"] = self._rewrite("normalising", normal)
         self._drop_empty()
 
     def drop_urls(self, path: Path) -> None:
@@ -267,6 +277,8 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """Something is left, not too much was dropped, in the languages that were expected, and from every part."""
     share = stats["drop_share"]
     worst = max(stats["dropped_by_rule"].items(), key=lambda item: item[1], default=("none", 0))
+    unrepaired = 0 if stats["repaired"] else stats["mojibake"]
+    broken = (unrepaired + stats["replacement_characters"]) / max(1, stats["documents_in"])
     others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
     frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language was identified"
@@ -287,6 +299,14 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             f"{others:.1%} of the documents are not surely in a language to keep: {frequent}",
             value=others,
             bound=NOTABLE_OTHER_LANGUAGES,
+        ),
+        Check(
+            "encoding",
+            broken <= NOTABLE_BROKEN,
+            f"{stats['mojibake']} documents hold text that was decoded wrongly (cleaning.repair mends it), and "
+            f"{stats['replacement_characters']} hold U+FFFD, where nothing can be mended: see how the source is read",
+            value=broken,
+            bound=NOTABLE_BROKEN,
         ),
         Check(
             "empty_parts",

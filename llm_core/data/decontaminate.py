@@ -11,7 +11,7 @@ import polars as pl
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.data.dedup.signatures import read_signatures, write_signatures
-from llm_core.data.eval_index import EvalIndex, recall
+from llm_core.data.eval_index import EvalIndex, broken, recall
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.kernels.folding import fold
 from llm_core.data.left import something_left
@@ -51,13 +51,13 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
 
     Without suites the parts stay what they are.
     """
-    index, again = Path(), {}
+    index, told = Path(), {}
     if suites:
         (made_index,) = job.map([_index_task(decontamination, suites)], link=False)
-        index, again = made_index.folder, made_index.stats["recall"]
+        index, told = made_index.folder, made_index.stats
     made = job.map(_tasks(job.files(), decontamination, suites, index))
     funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
-    report = _report(made, read_part(index / _INDEX["texts"]), suites, again) if suites else []
+    report = _report(made, read_part(index / _INDEX["texts"]), suites, told) if suites else []
     settings = decontamination.model_dump()
     write_atomically(job.out / "suites.json", json.dumps({**settings, "suites": report}, indent=1).encode())
     share = funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0
@@ -68,7 +68,7 @@ def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Seq
     """The index of the eval texts, and what it finds of them again."""
     index = EvalIndex.of(suites, decontamination)
     index.save(work.out)
-    return {"recall": recall(index, suites)}
+    return {"recall": recall(index, suites), "mojibake": broken(suites)}
 
 
 def pass_part(work: PartWork) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _funnel(sources: pl.Series, signatures: np.ndarray, holds: np.ndarray) -> di
 
 
 def _report(
-    made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec], again: Mapping[str, Any]
+    made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec], told: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """For every suite its items, those too short to be looked for, those found, what was dropped, and the recall."""
     held = sorted({number for part in made for number in part.stats["held"]})
@@ -170,7 +170,8 @@ def _report(
                 "items": own["item"].n_unique(),
                 "texts": own.height,
                 "items_too_short": int(own.group_by("item").agg(pl.col("length").max() == 0)["length"].sum()),
-                "recall": again[suite.name],
+                "recall": told["recall"][suite.name],
+                "mojibake": told["mojibake"][suite.name],
                 "items_held": own.filter("held")["item"].n_unique(),
                 "documents": dropped["documents"],
                 "bytes": dropped["bytes"],
@@ -185,6 +186,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     short = {name: suite["items_too_short"] / suite["items"] for name, suite in stats["suites"].items()}
     worst = max(short.values(), default=0.0)
     many = [f"{part:.0%} of {name}" for name, part in short.items() if part > NOTABLE_TOO_SHORT]
+    wrong = {name: suite["mojibake"] for name, suite in stats["suites"].items() if suite["mojibake"]}
     return [
         something_left(stats),
         Check(
@@ -202,5 +204,14 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             "whether the corpus holds them",
             value=worst,
             bound=NOTABLE_TOO_SHORT,
+        ),
+        Check(
+            "eval_encoding",
+            not wrong,
+            f"texts of suites that were decoded wrongly, and match no document: {wrong}; fetch the suites again"
+            if wrong
+            else "no text of a suite was decoded wrongly",
+            value=sum(wrong.values()),
+            bound=0,
         ),
     ]

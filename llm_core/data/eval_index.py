@@ -10,6 +10,7 @@ from llm_core.data.kernels.buffers import Texts, to_texts
 from llm_core.data.kernels.folding import fold
 from llm_core.data.kernels.ngrams import find_items, run_hashes, sparse_filter, word_counts
 from llm_core.data.kernels.word_counts import run_lengths
+from llm_core.data.mojibake import has_mojibake
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.suites import read_suite, renderings, suite_texts
 from llm_core.experiment.dedup import DecontaminationSpec
@@ -113,6 +114,14 @@ def recall(index: EvalIndex, suites: Sequence[SuiteSpec]) -> dict[str, dict[str,
             found = index.find(fold(pl.Series(texts)))[0] >= 0
             told.setdefault(suite.name, {})[name] = {"planted": len(chosen), "found": int(found.sum())}
     return told
+
+
+def broken(suites: Sequence[SuiteSpec]) -> dict[str, int]:
+    """Suite → how many of its texts hold mojibake: no document that is decoded rightly matches them."""
+    return {
+        suite.name: int(has_mojibake(pl.Series([text for _, text in suite_texts(suite)], dtype=pl.String)).sum())
+        for suite in suites
+    }
 
 
 def _shortest(lengths: np.ndarray, spec: DecontaminationSpec) -> int:

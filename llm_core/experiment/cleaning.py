@@ -53,6 +53,8 @@ class CleaningSpec(Spec):
     what it stands for counts in identities, its name does not. A rule that is null is taken out.
     """
 
+    repair: bool = False
+    """Whether mojibake (``cafÃ©`` for ``café``) is repaired first, by ftfy. It is counted in any case."""
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
     plain_quotes: bool | Literal["curly"] = True
     """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin; ``curly``: only the four

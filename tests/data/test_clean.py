@@ -86,11 +86,23 @@ def test_kept_and_dropped(tmp_path):
         "not_empty": True,
         "drop_share": False,
         "drops_by_rule": False,
+        "encoding": True,
         "languages": True,
         "empty_parts": False,
     }
     assert "min_words (2)" in checks[1].message
     assert checks[2].message.startswith("min_words drops 100.0% of other; ")
+
+
+def test_mojibake_is_counted_and_repaired_on_request(tmp_path):
+    texts = ["A cafÃ© here and there.", "A caf\ufffd here and there.", "A café here and there."]
+    stats, kept, _ = cleaned(tmp_path / "a", *texts)
+    assert (stats["mojibake"], stats["replacement_characters"], stats["repaired"]) == (1, 1, 0)
+    found = {check.name: check for check in clean.checks(stats, ChecksSpec())}["encoding"]
+    assert (found.passed, found.value) == (False, pytest.approx(2 / 3))
+    stats, kept, _ = cleaned(tmp_path / "b", *texts, repair=True)
+    assert stats["repaired"] == 1
+    assert sorted(kept["text"]) == sorted([texts[1], texts[2], texts[2]])
 
 
 def test_line_rules_stand_between_the_rules_that_judge_before_and_after(tmp_path):

@@ -67,7 +67,7 @@ def test_documents_that_hold_an_item_go(tmp_path):
     assert report["ngram_words"] == 13
     size = sum(len(text.encode()) for text in (texts[0], texts[1], texts[3]))
     counts = {"items_too_short": 1, "items_held": 3, "documents": 3, "bytes": size}
-    counts["recall"] = {"answered": {"planted": 4, "found": 3}}
+    counts |= {"recall": {"answered": {"planted": 4, "found": 3}}, "mojibake": 0}
     assert report["suites"][0] == {"suite": "made", "items": 4, "texts": 4, **counts}
     assert (report["suites"][1]["items_held"], report["suites"][1]["documents"]) == (0, 0)
     assert stats["dropped_by_rule"] == {"contaminated": 3}

@@ -47,9 +47,15 @@ def check_known(languages: Iterable[str], path: Path) -> None:
 
 
 def identified(column: pl.Series, path: Path) -> pl.DataFrame:
-    """``language`` (ISO 639) and ``score`` (0 to 1, to four decimals) of every text."""
+    """``language`` (ISO 639) and ``score`` (0 to 1, to four decimals) of every text.
+
+    A text that is mostly capitals is judged in small letters: the model knows hardly any others.
+    """
     names, model = _model(path, tuple(stamp(path)))
-    labels, logs = classify(to_texts(column), model, CHARACTERS)
+    starts = column.str.slice(0, CHARACTERS)
+    shouted = (starts.str.count_matches(r"\p{Lu}") > starts.str.count_matches(r"\p{Ll}")).arg_true()
+    starts = starts.clone().scatter(shouted, starts.gather(shouted).str.to_lowercase())
+    labels, logs = classify(to_texts(starts), model, CHARACTERS)
     score = np.round(np.exp(logs), _DECIMALS).clip(0, 1)
     return pl.DataFrame({"language": pl.Series(names, dtype=pl.String).gather(labels), "score": score})
 
