@@ -87,7 +87,7 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
         documents.drop_words(work.inputs[WORD_LIST])
     for name in cleaning.redactions:
         documents.redact(name)
-    for of_lines, group in _groups(cleaning.rules):
+    for of_lines, group in rule_groups(cleaning.rules):
         documents.take_out_lines(group) if of_lines else documents.judge(group)
     kept, dropped = documents.finished()
     write_part(work.out / "parts" / f"{work.name}.parquet", kept)
@@ -99,7 +99,7 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
     }
 
 
-def _groups(rules: Mapping[str, RuleSpec]) -> Iterator[tuple[bool, dict[str, RuleSpec]]]:
+def rule_groups(rules: Mapping[str, RuleSpec]) -> Iterator[tuple[bool, dict[str, RuleSpec]]]:
     """Runs of line rules and of rules for documents, in their order."""
     for of_lines, names in groupby(rules, key=lambda name: name in LINE_RULES):
         yield of_lines, {name: rules[name] for name in names}

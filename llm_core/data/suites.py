@@ -78,7 +78,8 @@ _ASKED = re.compile(r"^\s*(?:question|q)\s*[:.]\s*|\s*\b(?:answer|a)\s*:\s*$", r
 
 def renderings(suite: SuiteSpec, item: Item) -> dict[str, str]:
     """How an item may stand in a document, by name: ``answered`` (as it is scored, with the right answer), ``question``
-    (what stands before the answer, alone), ``quiz`` (with all choices, lettered) and ``list`` (the same, not lettered).
+    (what stands before the answer, alone), ``quiz`` (with all choices, lettered), ``numbered`` and ``list`` (the same
+    with numbers, or nothing before them).
     """
     if not isinstance(suite, MultipleChoiceSuite | LastWordSuite):
         return {"answered": item.choices[item.gold]}
@@ -86,10 +87,12 @@ def renderings(suite: SuiteSpec, item: Item) -> dict[str, str]:
         return {"answered": f"{item.context}{suite.delimiter}{item.choices[item.gold]}", "question": item.context}
     question = _ASKED.sub("", item.context) or item.context
     lettered = (f"{chr(ord('A') + place)}. {choice}" for place, choice in enumerate(item.choices))
+    numbered = (f"{number}. {choice}" for number, choice in enumerate(item.choices, start=1))
     return {
         "answered": f"{question}{suite.delimiter}{item.choices[item.gold]}",
         "question": question,
         "quiz": "\n".join([question, *lettered]),
+        "numbered": "\n".join([question, *numbered]),
         "list": "\n".join([question, *item.choices]),
     }
 

@@ -44,6 +44,7 @@ def test_choices_from_a_list_and_from_fields(tmp_path: Path) -> None:
         ("1", "Q? yes"),
         ("1", "Q?"),
         ("1", "Q?\nA. no\nB. yes"),
+        ("1", "Q?\n1. no\n2. yes"),
         ("1", "Q?\nno\nyes"),
         ("1", "no"),
         ("1", "yes"),

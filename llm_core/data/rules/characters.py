@@ -6,7 +6,7 @@ from llm_core.data.rules.units import of_lines, of_words, share, statistic
 
 
 def alphabetic_words() -> pl.Expr:
-    """Share of words, symbol words included, with a letter of any script in them. Gopher: at least 0.8."""
+    """Share of words, those of signs alone included, with a letter of any script in them. Gopher: at least 0.8."""
     return share(statistic(of_words, "alphabetic_words"), statistic(of_words, "words"))
 
 

@@ -6,7 +6,7 @@ from llm_core.data.rules.units import of_lines, of_words, share, statistic
 
 
 def min_words() -> pl.Expr:
-    """Words of the document, without symbol words. Gopher: at least 50."""
+    """Words of the document, without those of signs alone. Gopher: at least 50."""
     return statistic(of_words, "plain_words")
 
 
@@ -16,7 +16,7 @@ def max_words() -> pl.Expr:
 
 
 def mean_word_length() -> pl.Expr:
-    """Characters per word, without symbol words. Gopher: 3 to 10."""
+    """Characters per word, without words of signs alone. Gopher: 3 to 10."""
     return share(statistic(of_words, "plain_characters"), statistic(of_words, "plain_words"))
 
 
