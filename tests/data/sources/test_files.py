@@ -163,7 +163,7 @@ def test_patterns(tmp_path):
         records(tmp_path / "a/*.jsonl", tmp_path / "b/*.jsonl")
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.bz2", "a.parquet.gz", "jsonl"])
+@pytest.mark.parametrize("name", ["a.pdf", "a.jsonl.lz4", "a.parquet.gz", "jsonl"])
 def test_unknown_formats_are_named(tmp_path, name):
     (tmp_path / name).write_text("x")
     with pytest.raises(PedigreeError, match=r"does not say how to read it; known: \.jsonl"):
@@ -246,7 +246,7 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 
 def test_a_folder_stands_for_the_files_below_it(tmp_path):
-    for name in ("a.jsonl", "deep/b.jsonl.gz", "deep/er/c.txt", "README.md", ".hidden/d.jsonl", "deep/.e.jsonl"):
+    for name in ("a.jsonl", "deep/b.jsonl.gz", "deep/er/c.txt", "README.rst", ".hidden/d.jsonl", "deep/.e.jsonl"):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pack(name, jsonl([name])))
