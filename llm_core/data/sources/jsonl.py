@@ -40,9 +40,7 @@ def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Rec
     expected.end()
 
 
-def _object(
-    origin: str, row: int, line: bytes, parse_float: type[WrittenNumber] | None
-) -> dict[str, Any] | BadRecord:
+def _object(origin: str, row: int, line: bytes, parse_float: type[WrittenNumber] | None) -> dict[str, Any] | BadRecord:
     try:
         content = line.decode("utf-8")
     except UnicodeDecodeError as error:

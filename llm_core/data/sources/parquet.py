@@ -1,8 +1,7 @@
 """Parquet: one document a row, its text in one column or several."""
 
 import glob
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +11,12 @@ import polars as pl
 from llm_core.data.records import BadRecord, Document, Record, Skipped, checked, excerpt
 from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.matching import missing_reason, skipped_kind
-from llm_core.data.sources.parquet_columns import Columns, Verdicts, columns_read, verdicts_on
+from llm_core.data.sources.parquet_columns import Columns, columns_read, verdicts_on
 from llm_core.data.sources.parquet_text import repaired
 from llm_core.data.sources.paths import shown
 from llm_core.data.sources.unpacking import FREE_EXPANSION, ExpansionError
 from llm_core.errors import PedigreeError
-from llm_core.experiment.conditions import parsed_condition
+from llm_core.experiment.conditions import Condition, parsed_condition
 from llm_core.experiment.sources import ReadingSpec
 from llm_core.experiment.templates import parsed_template
 
@@ -27,11 +26,15 @@ _INVALID_TEXT = "invalid utf-8"
 
 
 class _File(NamedTuple):
-    """``path`` holds the rows of ``origin``; ``faulty`` names its column that marks rows with broken text, if any."""
+    """``path`` holds the ``rows`` of ``origin``, of which at most ``allowed`` bytes of text are read.
+
+    ``faulty``: the column that marks rows with broken text, if there is one.
+    """
 
     origin: str
     path: Path
     reading: ReadingSpec
+    rows: int
     allowed: int
     faulty: str | None = None
 
@@ -41,13 +44,13 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[R
 
     Rows that do not meet a condition of ``where`` are left out by polars, before they become Python objects.
     """
-    file = _File(origin, path, reading, FREE_EXPANSION + reading.max_expansion * path.stat().st_size)
+    allowed = FREE_EXPANSION + reading.max_expansion * path.stat().st_size
     progress = _Progress()
     try:
-        rows = _promised_rows(path)
+        file = _File(origin, path, reading, _promised_rows(path), allowed)
         for column in columns_read(path, reading).tops:
             promised = _promised_bytes(path, column)
-            if promised > file.allowed:
+            if promised > allowed:
                 raise ExpansionError(f"its column {column!r} unpacks to {promised:,} bytes")
         try:
             yield from _rows(file, progress)
@@ -55,12 +58,12 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[R
             if _INVALID_TEXT not in str(error).lower():
                 raise
             columns = columns_read(path, reading)
-            with repaired(path, columns.tops, columns.texts, file.allowed) as (copy, faulty):
+            with repaired(path, columns.tops, columns.texts, allowed) as (copy, faulty):
                 yield from _rows(file._replace(path=copy, faulty=faulty), progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error, OSError) as error:
         raise _damaged(path, progress.rows, str(error)) from None
-    if progress.rows != rows:  # a panic in one of polars' threads ends the batches without a word
-        raise _damaged(path, progress.rows, f"it says that it holds {rows} rows")
+    if progress.rows != file.rows:  # a panic in one of polars' threads ends the batches without a word
+        raise _damaged(path, progress.rows, f"it says that it holds {file.rows} rows")
 
 
 class _Progress:
@@ -73,21 +76,21 @@ class _Progress:
 def _rows(file: _File, progress: _Progress) -> Iterator[Record]:
     """The records from row ``progress.rows`` on."""
     columns = columns_read(file.path, file.reading, file.faulty)
-    verdicts = verdicts_on(file.path, columns, len(file.reading.where))
     conditions = [parsed_condition(text) for text in file.reading.where]
+    verdicts = verdicts_on(file.path, columns, file.rows) if conditions else bytes(file.rows)
     template = None if file.reading.template is None else parsed_template(file.reading.template)
     limit = file.reading.max_record_bytes
-    for batch in _batches(file.path, columns, verdicts, progress.rows, file.faulty):
+    for batch in _batches(file, columns, progress.rows):
         texts = [batch[f"text{number}"] for number in range(len(columns.text))]
-        given = (batch[name] for name in ("row", "verdict", "faulty", "url"))
-        for row, verdict, faulty, url, *pieces in zip(*given, *texts, strict=True):
+        given = (batch[name] for name in ("row", "faulty", "url"))
+        for row, faulty, url, *pieces in zip(*given, *texts, strict=True):
             if row != progress.rows:
-                yield from _skipped(file, verdicts, progress.rows, row)
+                yield from _skipped(file, conditions, verdicts[progress.rows : row], progress.rows)
             progress.rows = row + 1
             if faulty:
                 yield BadRecord(file.origin, row, "not UTF-8", excerpt("".join(filter(None, pieces))))
-            elif verdict:
-                yield BadRecord(file.origin, row, missing_reason(conditions[verdict - 1]), "")
+            elif verdicts[row]:
+                yield BadRecord(file.origin, row, missing_reason(conditions[verdicts[row] - 1]), "")
             elif None in pieces:
                 reason = "no text" if template is None else f"no {template.fields[pieces.index(None)]}"
                 yield BadRecord(file.origin, row, reason, "")
@@ -99,34 +102,31 @@ def _rows(file: _File, progress: _Progress) -> Iterator[Record]:
                 yield record
         if progress.size > file.allowed:  # a value that is stored once may stand in any number of rows
             raise ExpansionError(f"its first {progress.rows:,} rows hold {progress.size:,} bytes of text")
-    if verdicts is not None and progress.rows < len(verdicts.codes):
-        yield from _skipped(file, verdicts, progress.rows, len(verdicts.codes))
-        progress.rows = len(verdicts.codes)
+    if conditions and progress.rows < file.rows:
+        yield from _skipped(file, conditions, verdicts[progress.rows :], progress.rows)
+        progress.rows = file.rows
 
 
-def _skipped(file: _File, verdicts: Verdicts | None, start: int, end: int) -> Iterator[Record]:
-    """The rows from ``start`` to ``end``, which polars has left out."""
-    codes = b"" if verdicts is None else verdicts.codes[start:end]
-    if verdicts is None or len(codes) != end - start or min(codes, default=0) < verdicts.first_unmet:
-        raise _damaged(file.path, start, f"the next {end - start} rows are not all there")
-    for code, count in sorted(Counter(codes).items()):
-        yield Skipped(skipped_kind(parsed_condition(file.reading.where[code - verdicts.first_unmet])), count)
+def _skipped(file: _File, conditions: Sequence[Condition], codes: bytes, start: int) -> Iterator[Record]:
+    """The rows from ``start`` on that polars has left out, whose verdicts are ``codes``."""
+    counts = [codes.count(number) for number in range(len(conditions) + 1, 2 * len(conditions) + 1)]
+    if sum(counts) != len(codes) or not codes:
+        raise _damaged(file.path, start, "the rows after them are not all there")
+    for condition, count in zip(conditions, counts, strict=True):
+        if count:
+            yield Skipped(skipped_kind(condition), count)
 
 
-def _batches(
-    path: Path, columns: Columns, verdicts: Verdicts | None, start: int, faulty: str | None
-) -> Iterator[pl.DataFrame]:
-    """``row``, ``verdict`` (0, or the number of the condition that lacks its field), ``faulty``, ``url`` and the texts
-    of a number of rows at a time, without those that are skipped."""
-    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=columns.index)
+def _batches(file: _File, columns: Columns, start: int) -> Iterator[pl.DataFrame]:
+    """``row``, ``faulty``, ``url`` and the texts of a number of rows at a time, without those that are skipped."""
+    frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False, row_index_name=columns.index)
     if start:
         frame = frame.filter(pl.col(columns.index) >= start)
-    if verdicts is not None:
-        frame = frame.filter(columns.verdict < verdicts.first_unmet)
+    if file.reading.where:
+        frame = frame.filter(columns.kept)
     chosen = {
         "row": pl.col(columns.index),
-        "verdict": columns.verdict,
-        "faulty": pl.lit(False) if faulty is None else pl.col(faulty),
+        "faulty": pl.lit(False) if file.faulty is None else pl.col(file.faulty),
         "url": columns.url,
         **{f"text{number}": text for number, text in enumerate(columns.text)},
     }

@@ -6,6 +6,7 @@ from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from llm_core.data.sources.fields import KEYS_NAMED
@@ -15,6 +16,8 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.conditions import Condition, parsed_condition
 from llm_core.experiment.sources import ReadingSpec
 from llm_core.experiment.templates import parsed_template
+
+_ROWS = 100_000
 
 
 class _Column(NamedTuple):
@@ -29,23 +32,18 @@ class Columns(NamedTuple):
     """What is read of a file, as polars' expressions.
 
     ``text``: the column of the text, or those of the template's fields. ``verdict``: 0, or i where condition i (from 1)
-    of n lacks its field, or n + i where it is the first that is not met. ``index``: a name that no column has.
+    of n lacks its field, or n + i where it is the first that is not met. ``kept``: whether it is at most n.
+    ``index``: a name that no column has.
     ``tops``: the names of all columns that are touched. ``texts``: the steps to those that hold text.
     """
 
     text: list[pl.Expr]
     url: pl.Expr
     verdict: pl.Expr
+    kept: pl.Expr
     index: str
     tops: list[str]
     texts: list[tuple[str, ...]]
-
-
-class Verdicts(NamedTuple):
-    """A byte for every row of a file (``Columns.verdict``); rows with ``first_unmet`` or more are left out."""
-
-    codes: bytes
-    first_unmet: int
 
 
 def columns_read(path: Path, reading: ReadingSpec, faulty: str | None = None) -> Columns:
@@ -68,31 +66,39 @@ def columns_read(path: Path, reading: ReadingSpec, faulty: str | None = None) ->
     return Columns(
         [column.values.cast(pl.String) for column in text],
         pl.lit(None, pl.String) if url is None else url.values.cast(pl.String),
-        _verdict(conditions, compared, faulty),
+        *_verdict(conditions, compared, faulty),
         index,
         list(dict.fromkeys(column.steps[0] for column in touched)),
         list(dict.fromkeys(column.steps for column in touched if _holds_text(column.dtype))),
     )
 
 
-def verdicts_on(path: Path, columns: Columns, conditions: int) -> Verdicts | None:
-    """The verdicts on all rows; None where there is no condition."""
-    if not conditions:
-        return None
-    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    codes = frame.select(verdict=columns.verdict).collect(engine="streaming")["verdict"]
-    return Verdicts(codes.to_numpy().tobytes(), conditions + 1)
+def verdicts_on(path: Path, columns: Columns, rows: int) -> bytes:
+    """A byte for each of the ``rows`` of a file: the verdict on it.
+
+    Rows are put where they belong: polars (2.1) may give them in another order, even where it is told to keep it.
+    """
+    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=columns.index)
+    codes = np.zeros(rows, np.uint8)
+    for batch in frame.select(row=pl.col(columns.index), verdict=columns.verdict).collect_batches(chunk_size=_ROWS):
+        codes[batch["row"].to_numpy()] = batch["verdict"].to_numpy()
+    return codes.tobytes()
 
 
-def _verdict(conditions: list[Condition], columns: list[_Column], faulty: str | None) -> pl.Expr:
-    verdict: Any = None if faulty is None else pl.when(pl.col(faulty)).then(0)
+def _verdict(conditions: list[Condition], columns: list[_Column], faulty: str | None) -> tuple[pl.Expr, pl.Expr]:
+    """(verdict, kept). Sums of exclusive cases: with chains of ``when``, polars loses the order of rows."""
+    verdict, kept = pl.lit(0, pl.UInt8), pl.lit(True)
+    reached = pl.lit(True) if faulty is None else ~pl.col(faulty)
     for number, (condition, column) in enumerate(zip(conditions, columns, strict=True), 1):
-        missing = column.values.is_null()
+        there = column.values.is_not_null()
         if column.dtype.is_float():
-            missing |= column.values.is_nan()
-        verdict = (pl if verdict is None else verdict).when(missing).then(number)
-        verdict = verdict.when(~_met(condition, column)).then(len(conditions) + number)
-    return pl.lit(0, pl.UInt8) if verdict is None else verdict.otherwise(0).cast(pl.UInt8)
+            there &= ~column.values.is_nan()
+        met = _met(condition, column)
+        for case, code in ((reached & ~there, number), (reached & there & ~met, len(conditions) + number)):
+            verdict += case.fill_null(False).cast(pl.UInt8) * pl.lit(code, pl.UInt8)
+        kept &= ~(reached & there & ~met).fill_null(False)
+        reached = reached & there & met
+    return verdict, kept
 
 
 def _met(condition: Condition, column: _Column) -> pl.Expr:

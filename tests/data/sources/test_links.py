@@ -78,5 +78,7 @@ def test_what_a_folder_holds_of_other_kinds_is_listed(tmp_path):
 
 def test_a_folder_of_unknown_formats_alone_is_told(tmp_path):
     folder = made(tmp_path / "in", "b.pdf")
-    with pytest.raises(PedigreeError, match=r"no file matches .*in; .*the 1 files there, such as b\.pdf, are of no known"):
+    with pytest.raises(
+        PedigreeError, match=r"no file matches .*in; .*the 1 files there, such as b\.pdf, are of no known"
+    ):
         found(folder)

@@ -94,7 +94,9 @@ def test_a_frame_that_needs_a_dictionary_is_told_as_such(tmp_path):
     samples = [f"text number {number} of some that are alike, {number * 7}".encode() * 3 for number in range(2000)]
     dictionary = zstandard.train_dictionary(1000, samples)
     path = tmp_path / "x.zst"
-    path.write_bytes(zstandard.compress(b"before") + zstandard.ZstdCompressor(dict_data=dictionary).compress(samples[5]))
+    path.write_bytes(
+        zstandard.compress(b"before") + zstandard.ZstdCompressor(dict_data=dictionary).compress(samples[5])
+    )
     with open_stream(path) as stream, pytest.raises(NeedsMoreError, match=r"dictionary.*zstd -d -D DICTIONARY"):
         stream.read()
 
