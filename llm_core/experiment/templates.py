@@ -33,7 +33,8 @@ def parsed_template(text: str) -> Template:
             texts[-1] += piece[0][0]
         elif piece[1] is None:
             raise ValueError(
-                f"template: the {piece[0]!r} at character {piece.start()} has no partner; write {{{{ or }}}} for a brace"
+                f"template: the {piece[0]!r} at character {piece.start()} has no partner; write {{{{ or }}}} "
+                "for a brace"
             )
         elif not piece[1].strip():
             raise ValueError(f"template: the braces at character {piece.start()} hold no field's name")

@@ -199,7 +199,8 @@ class HuggingFace:
             if known_format(name) not in _FORMATS:
                 raise PedigreeError(
                     f"{what}: {name} matches, but can't be read: of the Hub's files only .parquet, and .jsonl, "
-                    ".ndjson, .json, .csv and .tsv, those also with .gz, .zst, .xz or .bz2; mend the patterns in 'files'"
+                    ".ndjson, .json, .csv and .tsv, those also with .gz, .zst, .xz or .bz2; mend the patterns in "
+                    "'files'"
                 )
         return list(matching)
 

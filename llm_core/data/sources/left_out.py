@@ -25,8 +25,8 @@ def told(source: str, left_out: dict[str, Any]) -> str:
     """A summary as a line for people."""
     suffixes = ", ".join(f"{suffix or 'no suffix'}: {count}" for suffix, count in left_out["by_suffix"].items())
     return (
-        f"source {source!r}: {left_out['files']} files of its folders were not read, for their names say no format that "
-        f"is known ({suffixes}), such as {', '.join(left_out['first'])}"
+        f"source {source!r}: {left_out['files']} files of its folders were not read, for their names say no "
+        f"format that is known ({suffixes}), such as {', '.join(left_out['first'])}"
     )
 
 

@@ -38,7 +38,7 @@ def visited(folder: Path) -> Iterator[Visited]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(inner / entry.name)
-                elif entry.is_symlink() and os.path.isdir(entry.path):
+                elif entry.is_symlink() and (inner / entry.name).is_dir():
                     roots.append(inner / entry.name)
                 else:
                     names.append(entry.name)
