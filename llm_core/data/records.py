@@ -31,11 +31,11 @@ class BadRecord(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """``count`` records in a row that are no text by their own account (a request in a web archive), or that do not
+    """As many ``records`` in a row that are no text by their own account (a request in a web archive), or that do not
     meet a condition of the source's ``where``: counted by kind."""
 
     kind: str
-    count: int = 1
+    records: int = 1
 
 
 Record = Document | BadRecord | Skipped

@@ -33,7 +33,7 @@ class ReadingSpec(Spec):
     template: str | None = later(None, None)
     """The text as several fields together, in place of ``text_field``: ``{title}\\n\\n{data.text}``. ``{{`` and ``}}``
     stand for braces; a number is written as it is in the file."""
-    where: tuple[str, ...] = later((), [])
+    where: Annotated[tuple[str, ...], Field(max_length=100)] = later((), [])
     """Conditions that a record must all meet: ``int_score >= 3``, ``language == "en"``, ``lang in ["en", "de"]``.
     Values are JSON; a record that does not meet one is skipped and counted."""
     max_record_bytes: Count = 16_000_000

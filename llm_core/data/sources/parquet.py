@@ -119,13 +119,13 @@ def _skipped(file: _File, conditions: Sequence[Condition], codes: bytes, start: 
 
 def _batches(file: _File, columns: Columns, start: int) -> Iterator[pl.DataFrame]:
     """``row``, ``faulty``, ``url`` and the texts of a number of rows at a time, without those that are skipped."""
-    frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False, row_index_name=columns.index)
+    frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False, row_index_name=columns.number)
     if start:
-        frame = frame.filter(pl.col(columns.index) >= start)
+        frame = frame.filter(pl.col(columns.number) >= start)
     if file.reading.where:
         frame = frame.filter(columns.kept)
     chosen = {
-        "row": pl.col(columns.index),
+        "row": pl.col(columns.number),
         "faulty": pl.lit(False) if file.faulty is None else pl.col(file.faulty),
         "url": columns.url,
         **{f"text{number}": text for number, text in enumerate(columns.text)},

@@ -33,7 +33,7 @@ class Columns(NamedTuple):
 
     ``text``: the column of the text, or those of the template's fields. ``verdict``: 0, or i where condition i (from 1)
     of n lacks its field, or n + i where it is the first that is not met. ``kept``: whether it is at most n.
-    ``index``: a name that no column has.
+    ``number``: a name that no column has, for the number of the row.
     ``tops``: the names of all columns that are touched. ``texts``: the steps to those that hold text.
     """
 
@@ -41,7 +41,7 @@ class Columns(NamedTuple):
     url: pl.Expr
     verdict: pl.Expr
     kept: pl.Expr
-    index: str
+    number: str
     tops: list[str]
     texts: list[tuple[str, ...]]
 
@@ -59,15 +59,15 @@ def columns_read(path: Path, reading: ReadingSpec, faulty: str | None = None) ->
     url = None if reading.url_field is None else _of_text(path, schema, reading.url_field, "url_field")
     conditions = [parsed_condition(condition) for condition in reading.where]
     compared = [_comparable(path, schema, condition) for condition in conditions]
-    index = "row"
-    while index in schema:
-        index += "_"
+    number = "row"
+    while number in schema:
+        number += "_"
     touched = [*text, *([url] if url else []), *compared]
     return Columns(
         [column.values.cast(pl.String) for column in text],
         pl.lit(None, pl.String) if url is None else url.values.cast(pl.String),
         *_verdict(conditions, compared, faulty),
-        index,
+        number,
         list(dict.fromkeys(column.steps[0] for column in touched)),
         list(dict.fromkeys(column.steps for column in touched if _holds_text(column.dtype))),
     )
@@ -78,9 +78,9 @@ def verdicts_on(path: Path, columns: Columns, rows: int) -> bytes:
 
     Rows are put where they belong: polars (2.1) may give them in another order, even where it is told to keep it.
     """
-    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=columns.index)
+    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=columns.number)
     codes = np.zeros(rows, np.uint8)
-    for batch in frame.select(row=pl.col(columns.index), verdict=columns.verdict).collect_batches(chunk_size=_ROWS):
+    for batch in frame.select(row=pl.col(columns.number), verdict=columns.verdict).collect_batches(chunk_size=_ROWS):
         codes[batch["row"].to_numpy()] = batch["verdict"].to_numpy()
     return codes.tobytes()
 
@@ -103,7 +103,8 @@ def _verdict(conditions: list[Condition], columns: list[_Column], faulty: str | 
 
 def _met(condition: Condition, column: _Column) -> pl.Expr:
     """Whether the values meet the condition, compared in a type that holds both sides as they are."""
-    values, dtype = column.values, pl.String if condition.kind == "text" else pl.Boolean
+    values: pl.Expr = column.values
+    dtype: Any = pl.String if condition.kind == "text" else pl.Boolean
     given = condition.value if condition.operator == "in" else (condition.value,)
     if condition.kind == "number":
         if column.dtype.is_float():
