@@ -247,3 +247,10 @@ def test_files_without_fields_can_not_be_filtered_in_silence(tmp_path, options):
     (tmp_path / "a.txt").write_text("words")
     with pytest.raises(PedigreeError, match=rf"a\.txt: its records have no fields, so '{next(iter(options))}'"):
         read(tmp_path / "a.txt", **options)
+
+
+def test_a_value_that_is_no_number_ends_the_conditions(tmp_path):
+    pl.DataFrame({"text": ["a", "b"], "x": [float("nan"), 1.0], "n": [1, 9]}).write_parquet(tmp_path / "a.parquet")
+    found, skipped = read(tmp_path / "a.parquet", where=("x >= 0.5", "n > 5"))
+    assert texts(found) == ["where x >= 0.5: no x", "b"]
+    assert skipped == {}
