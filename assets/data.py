@@ -15,11 +15,13 @@ def stages(experiment: Experiment) -> list[Stage]:
             parts="llm_core.data.raw:parts",
             checks="llm_core.data.raw:checks",
             gates=("not_empty",),
-            advice=("bad_records",),
+            advice=("bad_records", "files_left_out"),
             externals="llm_core.data.raw:externals",
             look_up="llm_core.data.raw:look_up",
             config={"raw": experiment.raw},
             bounds=experiment.checks,
+            # No digest covers files that are not read: what they were may not count in what follows.
+            volatile_stats=("left_out_by_source",),
         ),
         Stage(
             name="clean_documents",

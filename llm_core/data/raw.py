@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from llm_core.data.sources.left_out import summary, told
 from llm_core.data.sources.units import OFFENDERS_NAMED
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
@@ -38,6 +39,14 @@ class AsksFirst(Protocol):
         """Ask, and remember the answer; nothing where it is known."""
 
 
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A source that may find files that it does not read."""
+
+    def left_out(self) -> list[str]:
+        """Their names."""
+
+
 def look_up(raw: RawSpec) -> None:
     """Ask the network for what ``externals`` needs to know."""
     for spec in raw.sources:
@@ -57,6 +66,9 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
     Raises ``PedigreeError`` for a source without a document or without a field that is read, and when more than
     ``max_bad_share`` of all records are bad.
     """
+    left_out = _left_out(raw)
+    for name, found in left_out.items():
+        job.runtime.log(f"warning: {job.stage}: {told(name, found)}")
     if len(raw.sources) > 1:  # a unit of each first: a wrong field shows before hours of work
         each = [SOURCES.load(source.kind)(source).tasks(raw.documents_per_part)[:1] for source in raw.sources]
         job.map([task for first in each for task in first], link=False)
@@ -97,7 +109,18 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
         "bad_records_by_reason": dict(sorted((reasons + expected).items())),
         "without_text": expected.total(),
         "skipped_by_kind": dict(sorted(skipped.items())),
+        "left_out_by_source": left_out,
     }
+
+
+def _left_out(raw: RawSpec) -> dict[str, Any]:
+    """Source → what of its folders is not read, for sources of which there is something."""
+    found = {}
+    for spec in raw.sources:
+        source = SOURCES.load(spec.kind)(spec)
+        if isinstance(source, LeavesOut) and (names := source.left_out()):
+            found[spec.name] = summary(names)
+    return found
 
 
 def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list[str]) -> None:
@@ -112,10 +135,12 @@ def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list
 
 
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001
-    """Every source gave documents, and hardly a record is bad."""
+    """Every source gave documents, hardly a record is bad, and no file of a folder was left out."""
     least = min(stats["documents_by_source"].values())
     bad = stats["bad_records"] - stats["without_text"]
     share = bad / (bad + stats["documents"]) if bad else 0.0
+    left_out = stats.get("left_out_by_source", {})  # artifacts of before have no such statistic
+    files = sum(found["files"] for found in left_out.values())
     return [
         Check(
             "not_empty",
@@ -130,5 +155,12 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: A
             f"{bad} records are set aside in bad_records/: {stats['bad_records_by_reason']}",
             value=share,
             bound=NOTABLE_BAD_SHARE,
+        ),
+        Check(
+            "files_left_out",
+            not files,
+            "; ".join(told(name, found) for name, found in left_out.items()) or "every file of the folders was read",
+            value=files,
+            bound=0,
         ),
     ]

@@ -31,9 +31,11 @@ class BadRecord(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A record that is no text by its own account (a request in a web archive): counted by kind."""
+    """As many ``records`` in a row that are no text by their own account (a request in a web archive), or that do not
+    meet a condition of the source's ``where``: counted by kind."""
 
     kind: str
+    records: int = 1
 
 
 Record = Document | BadRecord | Skipped

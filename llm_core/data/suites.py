@@ -10,7 +10,8 @@ from typing import Any
 
 from xxhash import xxh3_128_hexdigest
 
-from llm_core.data.sources.streams import DamagedError, ExpansionError, open_stream, read_lines
+from llm_core.data.sources.streams import open_stream, read_lines
+from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, SuiteSpec
 from llm_core.store.digests import source_digest
@@ -129,6 +130,8 @@ def _keyed_items(suite: SuiteSpec) -> list[tuple[Item, str]]:
         raise PedigreeError(f"{path}: damaged at byte {error.position}: {error}; fetch the file again") from None
     except ExpansionError as error:
         raise PedigreeError(f"{path}: {error}, which no suite does; fetch the file again, or unpack it") from None
+    except NeedsMoreError as error:
+        raise PedigreeError(f"{path}: {error}") from None
     except OSError as error:
         raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
     if not found:

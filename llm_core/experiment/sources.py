@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from llm_core.experiment.base import Count, Share, Spec, outside_identity
+from llm_core.experiment.base import Count, Share, Spec, later, outside_identity
+from llm_core.experiment.conditions import parsed_condition
+from llm_core.experiment.templates import parsed_template
 
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name that can stand in the names of files."""
@@ -24,17 +26,44 @@ class ReadingSpec(Spec):
 
     name: SourceName
     text_field: str = "text"
-    """The column or the key that holds the text, in jsonl and parquet."""
+    """The key or the column that holds the text, in jsonl, csv and parquet. ``data.text`` is ``text`` inside ``data``,
+    unless there is a key ``data.text``."""
     url_field: str | None = None
-    """The column or the key that holds the document's address. Web archives bring theirs."""
+    """The key or the column that holds the document's address, likewise. Web archives bring theirs."""
+    template: str | None = later(None, None)
+    """The text as several fields together, in place of ``text_field``: ``{title}\\n\\n{data.text}``. ``{{`` and ``}}``
+    stand for braces; a number is written as it is in the file."""
+    where: Annotated[tuple[str, ...], Field(max_length=100)] = later((), [])
+    """Conditions that a record must all meet: ``int_score >= 3``, ``language == "en"``, ``lang in ["en", "de"]``.
+    Values are JSON; a record that does not meet one is skipped and counted."""
     max_record_bytes: Count = 16_000_000
     """A longer record is set aside as bad, and never held in memory whole."""
     max_expansion: Count = 100
     """Beyond 64 MiB, a file that unpacks to more than so many times its size is an error: text never does."""
 
+    @field_validator("template")
+    @classmethod
+    def _is_template(cls, template: str | None) -> str | None:
+        if template is not None:
+            parsed_template(template)
+        return template
+
+    @field_validator("where")
+    @classmethod
+    def _are_conditions(cls, where: tuple[str, ...]) -> tuple[str, ...]:
+        for condition in where:
+            parsed_condition(condition)
+        return where
+
+    @model_validator(mode="after")
+    def _one_text(self) -> "ReadingSpec":
+        if self.template is not None and "text_field" in self.model_fields_set:
+            raise ValueError("text_field and template both say what the text is; give one of them")
+        return self
+
 
 class FilesSource(ReadingSpec):
-    """Local jsonl, parquet, txt, html, WARC and WET files, plain or compressed with gzip or zstd."""
+    """Local jsonl, csv, tsv, parquet, txt, md, html, WARC and WET files, plain or compressed (not parquet)."""
 
     kind: Literal["files"] = "files"
     name: SourceName = "files"
@@ -43,7 +72,7 @@ class FilesSource(ReadingSpec):
 
 
 class HuggingFaceSource(ReadingSpec):
-    """Parquet and jsonl files of a dataset on the Hugging Face Hub, at one commit."""
+    """Parquet, jsonl and csv files of a dataset on the Hugging Face Hub, at one commit."""
 
     kind: Literal["hugging_face"] = "hugging_face"
     name: SourceName = "hugging_face"

@@ -81,5 +81,5 @@ def _remembered(path: Path, what: str, compute: Callable[[Path], str]) -> str:
         pass  # never read before, or what was remembered is not whole: reading the file answers
     digest = compute(path)
     with suppress(OSError):  # a memory only: on a disk that can't be written, the file is read again next time
-        write_atomically(memory, json.dumps({"file": now, "digest": digest}).encode())
+        write_atomically(memory, json.dumps({"file": now, "digest": digest}).encode(), flush=False)
     return digest

@@ -26,19 +26,25 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 @runtime_only("puts given bytes into a file")
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` through a temporary file beside it, flushed to the disk before the rename."""
+def write_atomically(path: Path, data: bytes, flush: bool = True) -> None:
+    """Write ``data`` to ``path`` through a temporary file beside it, flushed to the disk before the rename.
+
+    Without ``flush``, a machine that loses power may leave a broken file: for what is only remembered, and checked when
+    it is read. A flush takes milliseconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if flush:
+        sync_folder(path.parent)
 
 
 @runtime_only("flushes to the disk")

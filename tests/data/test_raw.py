@@ -9,7 +9,9 @@ from llm_core.data.records import document_id
 from llm_core.data.sources.units import unit_name
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.sources import FilesSource, RawSpec
+from llm_core.graph.job import Job, Runtime
 from tests.data.stages import digests, read, run
 
 
@@ -62,13 +64,47 @@ def test_parts_and_bad_records(tmp_path):
         "bad_records_by_reason": {"no text": 1, "not JSON": 1},
         "without_text": 0,
         "skipped_by_kind": {},
+        "left_out_by_source": {},
     }
     assert [(check.name, check.passed) for check in raw.checks(stats, ChecksSpec())] == [
         ("not_empty", True),
         ("bad_records", False),
+        ("files_left_out", True),
     ]
     run(raw.build, tmp_path / "again", {}, raw=spec)
     assert digests(out) == digests(tmp_path / "again" / "out")
+
+
+def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
+    source(tmp_path / "in", "a", texts(3, "x"))
+    source(tmp_path / "one", "b", texts(3, "y"))
+    for name in ("notes.pdf", "sub/more.PDF", "sub/table.parquet.gz", "LICENSE", ".hidden"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_text("x")
+    (tmp_path / "one" / "left.pdf").write_text("not in a folder that is named")
+    spec = RawSpec(
+        sources=(
+            FilesSource(name="web", paths=(str(tmp_path / "in"),)),
+            FilesSource(name="one", paths=(str(tmp_path / "one" / "*.jsonl"),)),
+        )
+    )
+    lines = []
+    out = tmp_path / "job" / "out"
+    out.mkdir(parents=True)
+    runtime = Runtime(compute=ComputeSpec(workers=1), log=lines.append)
+    stats = raw.build(Job("raw_documents", "identity", {}, out.parent, out, runtime), spec)
+    assert stats["left_out_by_source"] == {
+        "web": {
+            "files": 4,
+            "by_suffix": {".pdf": 2, "": 1, ".parquet.gz": 1},
+            "first": ["LICENSE", "notes.pdf", "sub/more.PDF", "sub/table.parquet.gz"],
+        }
+    }
+    told = "source 'web': 4 files of its folders were not read"
+    assert [told in line and "no suffix: 1" in line and "LICENSE, notes.pdf" in line for line in lines[:1]] == [True]
+    check = next(check for check in raw.checks(stats, ChecksSpec()) if check.name == "files_left_out")
+    assert (check.passed, check.value, check.bound) == (False, 4, 0)
+    assert told in check.message
 
 
 def test_a_changed_or_added_file_makes_its_own_unit_only(tmp_path):

@@ -77,7 +77,7 @@ def test_compressed_files_count_lines_as_they_stand(tmp_path: Path) -> None:
 
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_core.data.sources.streams.FREE_EXPANSION", 1000)
+    monkeypatch.setattr("llm_core.data.sources.unpacking.FREE_EXPANSION", 1000)
     (tmp_path / "bomb.jsonl.gz").write_bytes(gzip.compress(b"\n" * 1_000_000))
     with pytest.raises(PedigreeError, match=r"bomb\.jsonl\.gz: its first .* bytes unpack to 1,000,000"):
         read_suite(PerplexitySuite(name="p", path=str(tmp_path / "bomb.jsonl.gz")))

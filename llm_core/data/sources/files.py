@@ -6,9 +6,10 @@ from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
-from llm_core.data.sources.formats import FORMATS, ONE_DOCUMENT, format_of, known_format
-from llm_core.data.sources.paths import find_files, readable
+from llm_core.data.sources.formats import FORMATS, ONE_DOCUMENT, WITH_FIELDS, format_of, known_format
+from llm_core.data.sources.paths import Found, find, readable, shown
 from llm_core.data.sources.units import check_distinct, unit_name
+from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import FilesSource, ReadingSpec
 from llm_core.graph.part import InputFile, PartTask
 from llm_core.store.digests import source_digest
@@ -53,16 +54,31 @@ class Files:
         """All of them: a local source has no budget."""
         return self.tasks(documents_per_part)
 
+    def left_out(self) -> list[str]:
+        """Files in the source's folders that it does not read, by the names that they would have."""
+        return self._found().left_out
+
     def _files(self) -> dict[str, Path]:
-        found = find_files(self._source.name, self._source.paths, lambda name: known_format(name) is not None)
+        found = self._found().files
+        reading = self._source
         for path in found.values():
-            format_of(path)
+            suffix = format_of(path)
+            if suffix not in WITH_FIELDS and (reading.where or reading.template is not None):
+                option = "where" if reading.where else "template"
+                raise PedigreeError(
+                    f"{shown(path)}: its records have no fields, so {option!r} of source {reading.name!r} can't be "
+                    "followed; give such files a source of their own"
+                )
         return found
+
+    def _found(self) -> Found:
+        return find(self._source.name, self._source.paths, lambda name: known_format(name) is not None)
 
 
 def reading_of(source: ReadingSpec) -> ReadingSpec:
     """Of a source what the parts of its files depend on."""
-    return ReadingSpec(**{name: value for name, value in source if name in ReadingSpec.model_fields})
+    given = {"name", *source.model_fields_set} & set(ReadingSpec.model_fields)
+    return ReadingSpec(**{name: getattr(source, name) for name in given})
 
 
 def _inputs(files: dict[str, Path]) -> dict[str, InputFile]:

@@ -9,13 +9,15 @@ from typing import Any
 
 from llm_core.data.records import Record
 from llm_core.data.sources.archives import archive_records
+from llm_core.data.sources.delimited import csv_records, tsv_records
 from llm_core.data.sources.html import html_records
 from llm_core.data.sources.jsonl import jsonl_records
 from llm_core.data.sources.parquet import parquet_records
 from llm_core.data.sources.paths import shown, unreadable
 from llm_core.data.sources.plain import plain_records
-from llm_core.data.sources.streams import COMPRESSED, DamagedError, ExpansionError
+from llm_core.data.sources.streams import COMPRESSED
 from llm_core.data.sources.units import Limits, write_unit
+from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import ReadingSpec
 from llm_core.graph.part import PartWork
@@ -26,6 +28,16 @@ Reader = Callable[[str, Path, ReadingSpec], Iterator[Record]]
 def jsonl_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
     """The parts of files of JSON lines."""
     return _make(work, reading, documents_per_part, jsonl_records)
+
+
+def csv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of files of comma-separated values."""
+    return _make(work, reading, documents_per_part, csv_records)
+
+
+def tsv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of files of values separated by tabs."""
+    return _make(work, reading, documents_per_part, tsv_records)
 
 
 def parquet_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
@@ -50,9 +62,14 @@ def archive_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) 
 
 FORMATS: Mapping[str, Callable[[PartWork, ReadingSpec, int], dict[str, Any]]] = {
     ".jsonl": jsonl_part,
+    ".ndjson": jsonl_part,
     ".json": jsonl_part,
+    ".csv": csv_part,
+    ".tsv": tsv_part,
     ".parquet": parquet_part,
     ".txt": plain_part,
+    ".md": plain_part,
+    ".markdown": plain_part,
     ".html": html_part,
     ".htm": html_part,
     ".warc": archive_part,
@@ -60,10 +77,16 @@ FORMATS: Mapping[str, Callable[[PartWork, ReadingSpec, int], dict[str, Any]]] = 
 }
 """Suffix → function of a part. ``.json`` is taken for JSON lines, as most datasets on the Hub mean it."""
 
-ONE_DOCUMENT = (".txt", ".html", ".htm")
+ONE_DOCUMENT = (".txt", ".md", ".markdown", ".html", ".htm")
 """Formats in which a file is one document."""
 
-KNOWN = ".jsonl, .json (lines), .txt, .html, .warc and .wet, also with .gz or .zst, and .parquet"
+WITH_FIELDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+"""Formats whose records have named fields."""
+
+KNOWN = (
+    ".jsonl, .ndjson, .json (lines), .csv, .tsv, .txt, .md, .markdown, .html, .htm, .warc and .wet, also with "
+    ".gz, .zst, .xz or .bz2, and .parquet"
+)
 
 
 def known_format(name: str) -> str | None:
@@ -100,6 +123,8 @@ def file_records(files: Mapping[str, Path], reading: ReadingSpec, reader: Reader
                 f"{shown(path)}: expands too far: {error}, more than max_expansion ({reading.max_expansion}) times as "
                 "much; take the file out of the source, or raise max_expansion if it is what you want to read"
             ) from None
+        except NeedsMoreError as error:
+            raise PedigreeError(f"{shown(path)}: {error}; or take the file out of the source") from None
         except OSError as error:
             raise unreadable(path, error) from None
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from llm_core.data.sources.files import reading_of
-from llm_core.data.sources.formats import jsonl_part, known_format, parquet_part
+from llm_core.data.sources.formats import csv_part, jsonl_part, known_format, parquet_part, tsv_part
 from llm_core.data.sources.hub import HubDataset, HubFile
 from llm_core.data.sources.paths import files_below, readable
 from llm_core.data.sources.units import Limits, check_distinct, unit_name
@@ -34,7 +34,24 @@ def hub_jsonl_part(work: PartWork, reading: ReadingSpec, documents_per_part: int
     return jsonl_part(_fetched(work), reading, documents_per_part)
 
 
-_FORMATS = {".parquet": hub_parquet_part, ".jsonl": hub_jsonl_part, ".json": hub_jsonl_part}
+def hub_csv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of a file of comma-separated values, which is fetched if it is not here."""
+    return csv_part(_fetched(work), reading, documents_per_part)
+
+
+def hub_tsv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
+    """The parts of a file of values separated by tabs, which is fetched if it is not here."""
+    return tsv_part(_fetched(work), reading, documents_per_part)
+
+
+_FORMATS = {
+    ".parquet": hub_parquet_part,
+    ".jsonl": hub_jsonl_part,
+    ".ndjson": hub_jsonl_part,
+    ".json": hub_jsonl_part,
+    ".csv": hub_csv_part,
+    ".tsv": hub_tsv_part,
+}
 
 
 def _fetched(work: PartWork) -> PartWork:
@@ -158,7 +175,7 @@ class HuggingFace:
         folder = Path(str(source.local_folder))
         if not folder.is_dir():
             raise PedigreeError(f"source {source.name!r}: local_folder: there is no folder {folder}")
-        paths = {path.relative_to(folder).as_posix(): path for path in files_below(folder, lambda _: True)}
+        paths = {path.relative_to(folder).as_posix(): path for path in files_below(folder, lambda _: True)[0]}
         chosen = []
         for name in self._matching(list(paths)):
             path = paths[name]
@@ -181,8 +198,9 @@ class HuggingFace:
         for name in matching:
             if known_format(name) not in _FORMATS:
                 raise PedigreeError(
-                    f"{what}: {name} matches, but can't be read: of the Hub's files only .parquet, .jsonl and .json, "
-                    "the last two also with .gz or .zst; mend the patterns in 'files'"
+                    f"{what}: {name} matches, but can't be read: of the Hub's files only .parquet, and .jsonl, "
+                    ".ndjson, .json, .csv and .tsv, those also with .gz, .zst, .xz or .bz2; mend the patterns in "
+                    "'files'"
                 )
         return list(matching)
 

@@ -1,50 +1,136 @@
-"""Parquet: one document a row, its text in a column."""
+"""Parquet: one document a row, its text in one column or several."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import polars as pl
 
-from llm_core.data.records import BadRecord, Document, checked, excerpt
+from llm_core.data.records import BadRecord, Document, Record, Skipped, checked, excerpt
 from llm_core.data.sources.jsonl import TOO_LONG
+from llm_core.data.sources.matching import missing_reason, skipped_kind
+from llm_core.data.sources.parquet_columns import Columns, columns_read, verdicts_on
+from llm_core.data.sources.parquet_text import repaired
 from llm_core.data.sources.paths import shown
-from llm_core.data.sources.streams import FREE_EXPANSION, ExpansionError
+from llm_core.data.sources.unpacking import FREE_EXPANSION, ExpansionError
 from llm_core.errors import PedigreeError
+from llm_core.experiment.conditions import Condition, parsed_condition
 from llm_core.experiment.sources import ReadingSpec
+from llm_core.experiment.templates import parsed_template
 
 _BATCH = 1000
 
-_COLUMNS_NAMED = 30
+_INVALID_TEXT = "invalid utf-8"
 
 
-def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Document | BadRecord]:
-    """A record for every row; memory holds about a row group of the columns that are read."""
-    row, size, allowed = 0, 0, FREE_EXPANSION + reading.max_expansion * path.stat().st_size
+class _File(NamedTuple):
+    """``path`` holds the ``rows`` of ``origin``, of which at most ``allowed`` bytes of text are read.
+
+    ``faulty``: the column that marks rows with broken text, if there is one.
+    """
+
+    origin: str
+    path: Path
+    reading: ReadingSpec
+    rows: int
+    allowed: int
+    faulty: str | None = None
+
+
+def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Record]:
+    """A record for every row; memory holds about a row group of the columns that are read.
+
+    Rows that do not meet a condition of ``where`` are left out by polars, before they become Python objects.
+    """
+    allowed = FREE_EXPANSION + reading.max_expansion * path.stat().st_size
+    progress = _Progress()
     try:
-        rows = _promised_rows(path)
-        for column in filter(None, (reading.text_field, reading.url_field)):
+        file = _File(origin, path, reading, _promised_rows(path), allowed)
+        for column in columns_read(path, reading).tops:
             promised = _promised_bytes(path, column)
             if promised > allowed:
                 raise ExpansionError(f"its column {column!r} unpacks to {promised:,} bytes")
-        for texts, urls in _batches(path, reading):
-            for text, url in zip(texts, urls, strict=True):
-                if text is None:
-                    yield BadRecord(origin, row, "no text", "")
-                elif len(text) * 4 > reading.max_record_bytes and len(text.encode()) > reading.max_record_bytes:
-                    yield BadRecord(origin, row, TOO_LONG, excerpt(text))
-                else:
-                    record = checked(origin, row, text, url)
-                    size += record.size + len(url or "") if isinstance(record, Document) else 0
-                    yield record
-                row += 1
-            if size > allowed:  # a value that is stored once may stand in any number of rows
-                raise ExpansionError(f"its first {row:,} rows hold {size:,} bytes of text")
+        try:
+            yield from _rows(file, progress)
+        except pl.exceptions.ComputeError as error:
+            if _INVALID_TEXT not in str(error).lower():
+                raise
+            columns = columns_read(path, reading)
+            with repaired(path, columns.tops, columns.texts, allowed) as (copy, faulty):
+                yield from _rows(file._replace(path=copy, faulty=faulty), progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error, OSError) as error:
-        raise _damaged(path, row, str(error)) from None
-    if row != rows:  # a panic in one of polars' threads ends the batches without a word
-        raise _damaged(path, row, f"it says that it holds {rows} rows")
+        raise _damaged(path, progress.rows, str(error)) from None
+    if progress.rows != file.rows:  # a panic in one of polars' threads ends the batches without a word
+        raise _damaged(path, progress.rows, f"it says that it holds {file.rows} rows")
+
+
+class _Progress:
+    """How many rows have become records, and the bytes of text in them."""
+
+    def __init__(self) -> None:
+        self.rows = self.size = 0
+
+
+def _rows(file: _File, progress: _Progress) -> Iterator[Record]:
+    """The records from row ``progress.rows`` on."""
+    columns = columns_read(file.path, file.reading, file.faulty)
+    conditions = [parsed_condition(text) for text in file.reading.where]
+    verdicts = verdicts_on(file.path, columns, file.rows) if conditions else bytes(file.rows)
+    template = None if file.reading.template is None else parsed_template(file.reading.template)
+    limit = file.reading.max_record_bytes
+    for batch in _batches(file, columns, progress.rows):
+        texts = [batch[f"text{number}"] for number in range(len(columns.text))]
+        given = (batch[name] for name in ("row", "faulty", "url"))
+        for row, faulty, url, *pieces in zip(*given, *texts, strict=True):
+            if row != progress.rows:
+                yield from _skipped(file, conditions, verdicts[progress.rows : row], progress.rows)
+            progress.rows = row + 1
+            if faulty:
+                yield BadRecord(file.origin, row, "not UTF-8", excerpt("".join(filter(None, pieces))))
+            elif verdicts[row]:
+                yield BadRecord(file.origin, row, missing_reason(conditions[verdicts[row] - 1]), "")
+            elif None in pieces:
+                reason = "no text" if template is None else f"no {template.fields[pieces.index(None)]}"
+                yield BadRecord(file.origin, row, reason, "")
+            elif sum(map(len, pieces)) * 4 > limit and sum(len(piece.encode()) for piece in pieces) > limit:
+                yield BadRecord(file.origin, row, TOO_LONG, excerpt(next(filter(None, pieces))))
+            else:
+                record = checked(file.origin, row, pieces[0] if template is None else template.filled(pieces), url)
+                progress.size += record.size + len(url or "") if isinstance(record, Document) else 0
+                yield record
+        if progress.size > file.allowed:  # a value that is stored once may stand in any number of rows
+            raise ExpansionError(f"its first {progress.rows:,} rows hold {progress.size:,} bytes of text")
+    if conditions and progress.rows < file.rows:
+        yield from _skipped(file, conditions, verdicts[progress.rows :], progress.rows)
+        progress.rows = file.rows
+
+
+def _skipped(file: _File, conditions: Sequence[Condition], codes: bytes, start: int) -> Iterator[Record]:
+    """The rows from ``start`` on that polars has left out, whose verdicts are ``codes``."""
+    counts = [codes.count(number) for number in range(len(conditions) + 1, 2 * len(conditions) + 1)]
+    if sum(counts) != len(codes) or not codes:
+        raise _damaged(file.path, start, "the rows after them are not all there")
+    for condition, count in zip(conditions, counts, strict=True):
+        if count:
+            yield Skipped(skipped_kind(condition), count)
+
+
+def _batches(file: _File, columns: Columns, start: int) -> Iterator[pl.DataFrame]:
+    """``row``, ``faulty``, ``url`` and the texts of a number of rows at a time, without those that are skipped."""
+    frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False, row_index_name=columns.number)
+    if start:
+        frame = frame.filter(pl.col(columns.number) >= start)
+    if file.reading.where:
+        frame = frame.filter(columns.kept)
+    chosen = {
+        "row": pl.col(columns.number),
+        "faulty": pl.lit(False) if file.faulty is None else pl.col(file.faulty),
+        "url": columns.url,
+        **{f"text{number}": text for number, text in enumerate(columns.text)},
+    }
+    yield from frame.select(**chosen).collect_batches(chunk_size=_BATCH, maintain_order=True)
 
 
 def _damaged(path: Path, row: int, why: str) -> PedigreeError:
@@ -61,7 +147,11 @@ def _promised_rows(path: Path) -> int:
 def _promised_bytes(path: Path, column: str) -> int:
     """How much the pages of a column unpack to, as the file's own end says; a row group is unpacked whole."""
     return _asked(
-        "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata(?) WHERE path_in_schema = ?", path, column
+        "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata(?) "
+        "WHERE path_in_schema = ? OR starts_with(path_in_schema, ? || ', ')",
+        path,
+        column,
+        column,
     )
 
 
@@ -69,31 +159,3 @@ def _asked(question: str, path: Path, *more: str) -> int:
     with duckdb.connect(config={"threads": 1}) as connection:
         answer = connection.execute(question, [glob.escape(str(path)), *more]).fetchone()
     return int(answer[0] or 0) if answer else 0
-
-
-def _batches(path: Path, reading: ReadingSpec) -> Iterator[tuple[pl.Series, pl.Series]]:
-    """(texts, addresses) of a number of rows at a time."""
-    frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    schema = frame.collect_schema()
-    fields = {"text": reading.text_field, "url": reading.url_field}
-    columns = {}
-    for what, column in fields.items():
-        if column is None:
-            columns[what] = pl.lit(None, pl.String)
-            continue
-        dtype = schema.get(column)
-        if dtype is None or not _holds_text(dtype):
-            found = f"is {dtype}" if dtype is not None else "does not exist"
-            texts = [name for name, other in schema.items() if _holds_text(other)]
-            named = ", ".join(repr(name) for name in texts[:_COLUMNS_NAMED]) or "none"
-            raise PedigreeError(
-                f"{shown(path)}: the column {column!r} {found}; name a column of text in '{what}_field'; "
-                f"there are {named}"
-            )
-        columns[what] = pl.col(column).cast(pl.String)
-    for batch in frame.select(**columns).collect_batches(chunk_size=_BATCH, maintain_order=True):
-        yield batch["text"], batch["url"]
-
-
-def _holds_text(dtype: pl.DataType) -> bool:
-    return dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum)

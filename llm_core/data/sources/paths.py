@@ -1,33 +1,54 @@
 """Patterns and folders → files, each by one name that does not depend on where the folder lies."""
 
+import fnmatch
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from llm_core.data.sources.walking import entries, visited
 from llm_core.errors import PedigreeError
 
 _Found = TypeVar("_Found")
 
 
+class Found(NamedTuple):
+    """``files``: origin → file, by origin. ``left_out``: files in folders of the source whose names say no format."""
+
+    files: dict[str, Path]
+    left_out: list[str]
+
+
 def find_files(source: str, patterns: Sequence[str], readable: Callable[[str], bool]) -> dict[str, Path]:
-    """Origin → file, by origin: the file's name relative to the fixed folder of its pattern.
+    """``find(…).files``."""
+    return find(source, patterns, readable).files
+
+
+def find(source: str, patterns: Sequence[str], readable: Callable[[str], bool]) -> Found:
+    """The files of a source, each by its origin: its name relative to the fixed folder of its pattern.
 
     Each pattern must match a file, and no two files may have one origin. A file that is reached in several ways
     (through links, by two patterns) is there once, by its shortest name. A pattern that is a folder stands for all
-    files below it whose names ``readable`` accepts; names that begin with a dot are left out there.
+    files below it whose names ``readable`` accepts; names that begin with a dot are left out there. Links to folders
+    are followed, in folders and for ``**``; a folder that is reached twice is read once.
     """
     found: dict[str, Path] = {}
+    left_out: dict[str, None] = {}
     seen: set[Path] = set()
+    targets = _Targets()
     for pattern in patterns:
-        paths, folder = _matches(pattern, readable)
-        if not paths:
-            raise PedigreeError(f"source {source!r}: no file matches {pattern}; mend the path or add the file")
-        for path in sorted(paths, key=lambda path: (len(path.parts), path)):
-            target = path.resolve()
+        matches = _matches(pattern, readable)
+        if not matches.files:
+            raise PedigreeError(
+                f"source {source!r}: no file matches {pattern}; mend the path or add the file{_others(matches.others)}"
+            )
+        left_out.update(dict.fromkeys(shown(path.relative_to(matches.folder)) for path in matches.others))
+        prefix = len(matches.folder.parts)
+        for path in sorted(matches.files, key=lambda path: (len(path.parts), path)):
+            target = targets.of(path)
             _check_name(path, target)
-            origin = path.relative_to(folder).as_posix()
+            origin = "/".join(path.parts[prefix:])
             if target in seen:
                 continue
             if origin in found:
@@ -37,21 +58,20 @@ def find_files(source: str, patterns: Sequence[str], readable: Callable[[str], b
                 )
             found[origin] = path
             seen.add(target)
-    return dict(sorted(found.items()))
+    return Found(dict(sorted(found.items())), list(left_out))
 
 
-def files_below(folder: Path, readable: Callable[[str], bool]) -> list[Path]:
-    """The files in ``folder`` and its folders whose names ``readable`` accepts, without hidden ones."""
-
-    def refuse(error: OSError) -> None:
-        raise PedigreeError(f"{error.filename}: can't be read: {error.strerror}; it may hold files of the source")
-
-    paths = []
-    for name, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-        candidates = (Path(name, file) for file in files if not file.startswith(".") and readable(file))
-        paths += [path for path in candidates if _is_file(path)]
-    return paths
+def files_below(folder: Path, readable: Callable[[str], bool]) -> tuple[list[Path], list[Path]]:
+    """(files in ``folder`` and its folders whose names ``readable`` accepts, those others), without hidden ones."""
+    paths, others = [], []
+    for inner, names in visited(folder):
+        for name in names:
+            if readable(name):
+                if _is_file(inner / name):
+                    paths.append(inner / name)
+            else:
+                others.append(inner / name)
+    return paths, others
 
 
 def readable(read: Callable[[Path], _Found], path: Path) -> _Found:
@@ -72,26 +92,69 @@ def shown(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
-def _matches(pattern: str, accept: Callable[[str], bool]) -> tuple[list[Path], Path]:
-    """The files that ``pattern`` names, and its fixed folder: the part of it before the first wildcard."""
+class _Matches(NamedTuple):
+    """The files that a pattern names, its fixed folder (the part before the first wildcard), and other files in it."""
+
+    files: list[Path]
+    folder: Path
+    others: list[Path]
+
+
+def _matches(pattern: str, accept: Callable[[str], bool]) -> _Matches:
     try:
         path = Path(pattern).expanduser()
     except RuntimeError as error:
         raise PedigreeError(f"{pattern}: {error}; write the folder out") from None
     if _is_file(path):
-        return [path], path.parent
+        return _Matches([path], path.parent, [])
     if path.is_dir():
-        return files_below(path, accept), path
+        files, others = files_below(path, accept)
+        return _Matches(files, path, others)
     wild = next((number for number, part in enumerate(path.parts) if glob.has_magic(part)), len(path.parts) - 1)
-    for end in range(wild, len(path.parts)):
-        for folder in _glob(Path(*path.parts[:end])):
-            if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-                raise PedigreeError(f"{folder}: can't be read, and may hold files that match {pattern}")
-    return [match for match in _glob(path) if _is_file(match)], Path(*path.parts[:wild])
+    folder = Path(*path.parts[:wild])
+    matches = dict.fromkeys(_matching(folder, path.parts[wild:]))
+    return _Matches([match for match in matches if _is_file(match)], folder, [])
 
 
-def _glob(pattern: Path) -> list[Path]:
-    return [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207 (patterns are absolute)
+def _matching(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
+    """What is at ``folder/parts``, where parts may be patterns; ``**`` stands for any folders."""
+    if not folder.is_dir():
+        return
+    first, rest = parts[0], parts[1:]
+    if first == "**":
+        for inner, names in visited(folder):
+            if rest:
+                yield from _matching(inner, rest)
+            else:
+                yield from (inner / name for name in names)
+        return
+    hidden = first.startswith(".")
+    names = [entry.name for entry in entries(folder) if hidden or not entry.name.startswith(".")]
+    for name in fnmatch.filter(names, first) if glob.has_magic(first) else [first]:
+        if rest:
+            yield from _matching(folder / name, rest)
+        else:
+            yield folder / name
+
+
+def _others(others: list[Path]) -> str:
+    return f"; the {len(others)} files there, such as {others[0].name}, are of no known format" if others else ""
+
+
+class _Targets:
+    """What paths lead to, links followed; a folder of many files is followed once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, Path] = {}
+
+    def of(self, path: Path) -> Path:
+        """``path.resolve()``."""
+        if path.is_symlink() or path.name == "..":
+            return path.resolve()
+        folder = path.parent
+        if folder not in self._folders:
+            self._folders[folder] = folder.resolve()
+        return self._folders[folder] / path.name
 
 
 def _is_file(path: Path) -> bool:
@@ -99,9 +162,6 @@ def _is_file(path: Path) -> bool:
     if readable(Path.is_file, path):
         return True
     if os.path.lexists(path) and not path.is_dir():
-        # In a circle of links, names get as long as the system follows; a link at the end is then one too many.
-        if path.parent.resolve().joinpath(path.name).is_file():
-            return True
         what = f"a link to {path.readlink()}, which is no file" if path.is_symlink() else "neither a file nor a folder"
         raise PedigreeError(f"{shown(path)}: is {what}; mend it, or take it out of the source")
     return False

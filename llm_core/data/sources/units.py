@@ -66,7 +66,7 @@ def write_unit(
             if not record.expected and len(offenders) < OFFENDERS_NAMED:
                 offenders.append(f"{source}/{record.origin}, row {record.row}: {record.reason}: {record.excerpt}")
         elif isinstance(record, Skipped):
-            skipped[record.kind] += 1
+            skipped[record.kind] += record.records
         else:
             cut = True
     parts.flush()

@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import json
+import lzma
 import os
 import tracemalloc
 from pathlib import Path
@@ -30,18 +32,17 @@ def jsonl(texts=TEXTS, field="text"):
 
 
 def pack(name, content):
-    if name.endswith(".gz"):
-        return gzip.compress(content)
-    return zstandard.compress(content) if name.endswith(".zst") else content
+    packers = {".gz": gzip.compress, ".zst": zstandard.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+    return packers.get(Path(name).suffix, bytes)(content)
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.jsonl.gz", "a.jsonl.zst", "a.ndjson.xz", "a.json.bz2"])
 def test_jsonl(tmp_path, name):
     (tmp_path / name).write_bytes(pack(name, jsonl(field="content")))
     assert records(tmp_path / name, text_field="content") == [doc(name, row, text) for row, text in enumerate(TEXTS)]
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.markdown", "a.txt.gz", "a.md.zst", "a.txt.xz", "a.txt.bz2"])
 def test_txt_is_one_document(tmp_path, name):
     (tmp_path / name).write_bytes(pack(name, "\ufeffone\n\ntwo\n".encode()))
     assert records(tmp_path / name) == [doc(name, 0, "one\n\ntwo\n")]
@@ -105,9 +106,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("line", "reason"), HOSTILE)
-@pytest.mark.parametrize("suffix", ["", ".zst"])
-def test_a_bad_line_is_set_aside_with_its_place(tmp_path, line, reason, suffix):
-    path = tmp_path / f"a.jsonl{suffix}"
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.zst", "a.ndjson"])
+def test_a_bad_line_is_set_aside_with_its_place(tmp_path, line, reason, name):
+    path = tmp_path / name
     path.write_bytes(pack(path.name, b'{"text": "before"}\n\n' + line + b'\n{"text": "after"}'))
     before, bad, after = records(path, max_record_bytes=150_000)
     assert (before, after) == (doc(path.name, 0, "before"), doc(path.name, 3, "after"))
@@ -138,9 +139,11 @@ def test_an_endless_line_takes_no_memory(tmp_path):
     assert (bad.row, bad.reason, after.text) == (0, "longer than max_record_bytes", "after")
 
 
-@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.txt.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.txt.gz", "a.ndjson.xz", "a.csv.bz2"])
 def test_a_cut_file_is_named_with_its_position(tmp_path, name):
     content = jsonl(f"{number} and some more text" for number in range(5000))
+    if ".csv" in name:
+        content = b"text\n" + b"\n".join(b"%d and some more text" % number for number in range(50_000))
     (tmp_path / name).write_bytes(pack(name, content)[:-20])
     with pytest.raises(PedigreeError, match=rf"{name}: damaged at byte \d+ of the file, after \d+ whole records"):
         records(tmp_path / name)
@@ -163,7 +166,7 @@ def test_patterns(tmp_path):
         records(tmp_path / "a/*.jsonl", tmp_path / "b/*.jsonl")
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.bz2", "a.parquet.gz", "jsonl"])
+@pytest.mark.parametrize("name", ["a.pdf", "a.jsonl.lz4", "a.parquet.gz", "jsonl"])
 def test_unknown_formats_are_named(tmp_path, name):
     (tmp_path / name).write_text("x")
     with pytest.raises(PedigreeError, match=r"does not say how to read it; known: \.jsonl"):
@@ -193,6 +196,21 @@ def test_digests_are_remembered_outside_the_checkout(tmp_path, monkeypatch):
     first = source.externals()
     assert list((tmp_path / "pedigree").rglob("*.json"))
     monkeypatch.setattr("llm_core.store.digests.file_digest", lambda path: pytest.fail("read again"))
+    assert source.externals() == first
+
+
+def test_what_is_remembered_of_files_waits_for_no_disk_and_is_not_believed_when_broken(tmp_path, monkeypatch):
+    """A flush per file made a plan of 5,000 small files take half a minute."""
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    source = Files(FilesSource(paths=(str(tmp_path / "*.txt"),)))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: pytest.fail("waits for the disk"))
+        first = source.externals()
+    memories = sorted((tmp_path / "pedigree").rglob("stamps/sources/*.json"))
+    assert len(memories) == 3
+    for memory, broken in zip(memories, (b"", bytes(200), memories[2].read_bytes()[:40]), strict=True):
+        memory.write_bytes(broken)
     assert source.externals() == first
 
 
@@ -246,7 +264,7 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 
 def test_a_folder_stands_for_the_files_below_it(tmp_path):
-    for name in ("a.jsonl", "deep/b.jsonl.gz", "deep/er/c.txt", "README.md", ".hidden/d.jsonl", "deep/.e.jsonl"):
+    for name in ("a.jsonl", "deep/b.jsonl.gz", "deep/er/c.txt", "README.rst", ".hidden/d.jsonl", "deep/.e.jsonl"):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pack(name, jsonl([name])))
@@ -308,5 +326,16 @@ def test_a_column_that_is_not_there_is_an_error_that_names_those_of_text(tmp_pat
     pl.DataFrame({"content": ["words"], "n": [1], "url": ["u"]}).write_parquet(path)
     with pytest.raises(
         PedigreeError, match=r"a\.parquet: the column 'text' does not exist; .*there are 'content', 'url'$"
+    ):
+        records(path)
+
+
+def test_what_a_packed_file_lacks_is_told_with_the_remedy(tmp_path: Path) -> None:
+    samples = [f"text number {number} of some that are alike, {number * 7}".encode() * 3 for number in range(2000)]
+    dictionary = zstandard.train_dictionary(1000, samples)
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(zstandard.ZstdCompressor(dict_data=dictionary).compress(samples[0]))
+    with pytest.raises(
+        PedigreeError, match=r"a\.jsonl\.zst: it was packed with a Zstandard dictionary.*or take the file"
     ):
         records(path)

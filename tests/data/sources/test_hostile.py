@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import zstandard
 
-from llm_core.data.sources import parquet, streams
+from llm_core.data.sources import parquet, unpacking
 from llm_core.data.sources.files import Files
 from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import FilesSource
@@ -35,7 +35,7 @@ def repeated(path, size):
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_a_bomb_is_refused_by_name(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(streams, "FREE_EXPANSION", 1 << 20)
+    monkeypatch.setattr(unpacking, "FREE_EXPANSION", 1 << 20)
     path = repeated(tmp_path / f"a.jsonl{suffix}", 6 << 20)
     with pytest.raises(PedigreeError, match=rf"a\.jsonl\{suffix}: expands too far: .*more than max_expansion \(5\)"):
         records(path, max_expansion=5)
@@ -54,7 +54,8 @@ def test_a_small_bomb_takes_little_memory(tmp_path):
     program = """if True:
         import sys
         from pathlib import Path
-        from llm_core.data.sources.streams import ExpansionError, open_stream, read_lines
+        from llm_core.data.sources.streams import open_stream, read_lines
+        from llm_core.data.sources.unpacking import ExpansionError
         list(read_lines(open_stream(Path(__file__)), 1000))
         def peak():  # of this program alone: getrusage counts what its parent had as well
             return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))

@@ -1,5 +1,9 @@
+import bz2
 import gzip
 import io
+import lzma
+import random
+import tracemalloc
 from unittest import mock
 
 import pytest
@@ -7,11 +11,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.data.sources import streams
-from llm_core.data.sources.streams import DamagedError, open_stream, read_lines
+from llm_core.data.sources import streams, unpacking
+from llm_core.data.sources.streams import open_stream, read_lines
+from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 
-CONTENT = bytes(range(256)) * 4000
-PACK = {".gz": gzip.compress, ".zst": lambda content: zstandard.ZstdCompressor(write_checksum=True).compress(content)}
+CONTENT = random.Random(0).randbytes(2000) + bytes(range(256)) * 4000
+PACK = {
+    ".gz": gzip.compress,
+    ".zst": lambda content: zstandard.ZstdCompressor(write_checksum=True).compress(content),
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+}
 
 
 @pytest.mark.parametrize("suffix", PACK)
@@ -39,6 +49,69 @@ def test_a_cut_file_is_never_a_short_one(tmp_path, suffix, frames, lost):
     path = tmp_path / f"x{suffix}"
     path.write_bytes((PACK[suffix](CONTENT) * frames)[:-lost])
     with open_stream(path) as stream, pytest.raises(DamagedError, match="in the middle"):
+        stream.read()
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2"])
+@pytest.mark.parametrize("zeros", [4, 1 << 18])
+def test_zeros_after_the_last_member_are_no_data(tmp_path, suffix, zeros):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(PACK[suffix](CONTENT) + bytes(zeros))
+    with open_stream(path) as stream:
+        assert stream.read() == CONTENT
+    path.write_bytes(PACK[suffix](CONTENT) + bytes(zeros) + PACK[suffix](b"end"))
+    with open_stream(path) as stream:
+        assert stream.read() == CONTENT + b"end"
+    for wrong in (PACK[suffix](CONTENT) + bytes(zeros) + b"garbage", bytes(zeros), bytes(zeros) + PACK[suffix](b"x")):
+        path.write_bytes(wrong)
+        with open_stream(path) as stream, pytest.raises(DamagedError):
+            stream.read()
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".bz2"])
+def test_a_bomb_takes_bounded_memory(tmp_path, suffix):
+    """600 MB of zeros; what Python holds of it stays small, whether it is refused or read."""
+    path = tmp_path / f"x{suffix}"
+    packer = lzma.LZMACompressor(preset=1) if suffix == ".xz" else bz2.BZ2Compressor()
+    with path.open("wb") as file:
+        for _ in range(60):
+            file.write(packer.compress(bytes(10_000_000)))
+        file.write(packer.flush())
+    assert path.stat().st_size < 100_000
+
+    def unpacked(max_expansion: int) -> int:
+        with open_stream(path, max_expansion) as stream:
+            return sum(len(block) for block in iter(lambda: stream.read(1 << 20), b""))
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ExpansionError, match="unpack to"):
+            unpacked(100)
+        assert unpacked(10_000_000) == 600_000_000
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_frame_that_needs_a_dictionary_is_told_as_such(tmp_path):
+    samples = [f"text number {number} of some that are alike, {number * 7}".encode() * 3 for number in range(2000)]
+    dictionary = zstandard.train_dictionary(1000, samples)
+    path = tmp_path / "x.zst"
+    path.write_bytes(
+        zstandard.compress(b"before") + zstandard.ZstdCompressor(dict_data=dictionary).compress(samples[5])
+    )
+    with open_stream(path) as stream, pytest.raises(NeedsMoreError, match=r"dictionary.*zstd -d -D DICTIONARY"):
+        stream.read()
+
+
+def test_an_xz_file_that_needs_much_memory_is_told_as_such(tmp_path):
+    path = tmp_path / "x.xz"
+    path.write_bytes(lzma.compress(CONTENT))
+    with (
+        mock.patch.object(unpacking, "_XZ_MEMORY", 1 << 20),
+        open_stream(path) as stream,
+        pytest.raises(NeedsMoreError, match="takes more than 1 MiB of memory"),
+    ):
         stream.read()
 
 

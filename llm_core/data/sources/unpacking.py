@@ -1,0 +1,130 @@
+"""Compressed files: gzip, Zstandard, xz and bzip2, in any number of members, frames or streams."""
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import zstandard
+
+FREE_EXPANSION = 64 << 20
+"""A file may unpack to so many bytes, whatever its own size."""
+
+# Packed bytes that are unpacked at once. Gzip makes at most 1,032 bytes of one, Zstandard 128 KiB of four: so memory
+# holds at most 16 MiB more, whatever the file says. Of the others, no more than _MOST bytes are taken at once.
+_PACKED = {".gz": 1 << 13, ".zst": 1 << 9, ".xz": 1 << 16, ".bz2": 1 << 16}
+_MOST = 1 << 22
+_WINDOW = 1 << 31  # what `zstd --ultra --long=31` looks back; without saying so, 128 MiB are the limit
+_XZ_MEMORY = 1 << 30  # `xz -9` needs 65 MiB
+
+_PADDED = (".gz", ".xz", ".bz2")
+"""Zeros after the last member are no data: tapes and some tools leave them."""
+
+UNITS: Mapping[str, Callable[[], Any]] = {
+    ".gz": lambda: zlib.decompressobj(wbits=31),
+    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj(),
+    ".xz": lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY),
+    ".bz2": bz2.BZ2Decompressor,
+}
+"""Suffix → what unpacks one member, frame or stream."""
+
+
+class UnpackingError(Exception):
+    """A compressed file that can't be unpacked to its end."""
+
+
+class DamagedError(UnpackingError):
+    """It is broken, or cut off; ``position`` is a byte of the compressed file."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(reason)
+        self.position = position
+
+
+class ExpansionError(UnpackingError):
+    """It unpacks to more than is allowed."""
+
+
+class NeedsMoreError(UnpackingError):
+    """It is whole, but needs what is not in it, or more memory than is given; the message says the remedy."""
+
+
+class Unpacking(io.RawIOBase):
+    """The unpacked bytes of ``file``, whose ``suffix`` is a key of ``UNITS``.
+
+    The library readers of Zstandard take a cut frame for the end of the file: hence this one, which knows whether a
+    frame was finished.
+    """
+
+    def __init__(self, file: BinaryIO, suffix: str, max_expansion: int) -> None:
+        self._file, self._suffix, self._max_expansion = file, suffix, max_expansion
+        self._unit: Any = None
+        self._packed = b""
+        self._ready = memoryview(b"")
+        self._units = 0
+        self._bytes_in = self._bytes_out = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Some of the next bytes; 0 at the end."""
+        while not self._ready:
+            if not self._fill():
+                return 0
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _fill(self) -> bool:
+        """Unpack some more; False at a proper end."""
+        chunk = self._packed
+        if not chunk and getattr(self._unit, "needs_input", True):
+            chunk = self._file.read(_PACKED[self._suffix])
+            self._bytes_in += len(chunk)
+            if not chunk:
+                if self._unit is not None or not self._units:
+                    raise DamagedError(self._bytes_in, "it ends in the middle of the compressed data")
+                return False
+        self._packed = b""
+        if self._unit is None:
+            if self._units and self._suffix in _PADDED:
+                chunk = chunk.lstrip(b"\0")
+                if not chunk:
+                    return True
+            self._unit, self._units = UNITS[self._suffix](), self._units + 1
+        unpacked = self._unpacked(chunk)
+        self._bytes_out += len(unpacked)
+        if self._bytes_out > FREE_EXPANSION + self._max_expansion * self._bytes_in:
+            raise ExpansionError(f"its first {self._bytes_in:,} bytes unpack to {self._bytes_out:,}")
+        self._ready = memoryview(unpacked)
+        if self._unit.eof:
+            self._packed, self._unit = self._unit.unused_data, None
+        return True
+
+    def _unpacked(self, chunk: bytes) -> bytes:
+        try:
+            if self._suffix in (".xz", ".bz2"):
+                return bytes(self._unit.decompress(chunk, _MOST))
+            return bytes(self._unit.decompress(chunk))
+        except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError) as error:
+            if isinstance(error, zstandard.ZstdError) and "dictionary mismatch" in str(error).lower():
+                raise NeedsMoreError(
+                    "it was packed with a Zstandard dictionary, which is not in the file; unpack it with "
+                    "`zstd -d -D DICTIONARY`, and pack it again without one"
+                ) from None
+            if isinstance(error, lzma.LZMAError) and "memory usage limit" in str(error).lower():
+                raise NeedsMoreError(
+                    f"unpacking it takes more than {_XZ_MEMORY >> 20} MiB of memory; unpack it, and pack it again with "
+                    "`xz -9`"
+                ) from None
+            raise DamagedError(self._bytes_in - len(chunk), str(error)) from None
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._file.close()
+        super().close()

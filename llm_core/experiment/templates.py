@@ -1,0 +1,47 @@
+"""Templates that make one text of several fields: ``{title}\\n\\n{data.text}``."""
+
+import re
+from typing import NamedTuple
+
+_PIECES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class Template(NamedTuple):
+    """``texts`` stand around ``fields``: there is one text more than there are fields."""
+
+    texts: tuple[str, ...]
+    fields: tuple[str, ...]
+
+    def filled(self, values: list[str]) -> str:
+        """The text with the values of the fields, in their order."""
+        pieces = [self.texts[0]]
+        for value, text in zip(values, self.texts[1:], strict=True):
+            pieces += (value, text)
+        return "".join(pieces)
+
+
+def parsed_template(text: str) -> Template:
+    """The template that ``text`` says; raises ``ValueError`` for a syntax error, with its position.
+
+    ``{{`` and ``}}`` stand for braces.
+    """
+    texts, fields, end = [""], [], 0
+    for piece in _PIECES.finditer(text):
+        texts[-1] += text[end : piece.start()]
+        end = piece.end()
+        if piece[0] in ("{{", "}}"):
+            texts[-1] += piece[0][0]
+        elif piece[1] is None:
+            raise ValueError(
+                f"template: the {piece[0]!r} at character {piece.start()} has no partner; write {{{{ or }}}} "
+                "for a brace"
+            )
+        elif not piece[1].strip():
+            raise ValueError(f"template: the braces at character {piece.start()} hold no field's name")
+        else:
+            fields.append(piece[1].strip())
+            texts.append("")
+    texts[-1] += text[end:]
+    if not fields:
+        raise ValueError("template: names no field; write a field's name in braces, as in {title}")
+    return Template(tuple(texts), tuple(fields))
