@@ -23,7 +23,7 @@ _OTHER = re.compile(
     r"|snmp|ec|windows|chrome|chromium|firefox|safari|opera|edge|explorer|player|flash|java|jre|jdk|itunes|quicktime"
     r"|acrobat|reader|office|plugin|sdk|dll)(?![^\W_])[\s.:=#(\"'-]{0,3}(?:(?:no|nr|number|is|of)[\s.:#]{1,3})?"
     r"(?:[0-9]+(?:\.[0-9]+){1,4}(?:\s?(?:,|to|and|or|through|-|–)\s?)){0,2}"
-    r"|(?<![\w./:])[A-Za-z][\w+-]*/|[^\W\d_]-|[§$€£#])$",
+    r"|(?<![\w./:])[A-Za-z][\w+-]*/|[^\W\d_]-|[§$€£#])\Z",
     re.IGNORECASE,
 )
 _RELEASED = re.compile(r"\s(?:patch|release|version|build|update|was released|firmware|driver)", re.IGNORECASE)
@@ -32,7 +32,7 @@ _DIGITS = re.compile(r"\d\.\d\.\d\.\d")
 _SAYS_SO = re.compile(
     r"(?:(?<![^\W_])(?:ip|ipv4|address(?:es)?|addr|hosts?|servers?|dns|nameservers?|ping|ssh|gateway|subnet|router"
     r"|proxy|client|peer|from|connect(?:ed)?|resolvers?|traceroute|tracert|listen|bind)(?![^\W_])[^0-9\n]{0,12}"
-    r"|//|@|\[)$",
+    r"|//|@|\[)\Z",
     re.IGNORECASE,
 )
 _RESOLVERS = frozenset(["1.1.1.1", "4.2.2.1", "4.2.2.2", "8.8.4.4", "8.8.8.8", "9.9.9.9", "1.0.0.1"])
@@ -123,7 +123,7 @@ def _ipv6(run: str, before: str, after: str) -> tuple[int, int, bool] | None:
 
     A full stop or a colon at its end does not belong to it; a zone (``%eth0``) does.
     """
-    if re.match(r"\w", after) or re.search(r"[\w.:]$", before) or len(run) > 48:
+    if re.match(r"\w", after) or re.search(r"[\w.:]\Z", before) or len(run) > 48:
         return None
     core = run.rstrip(".")
     if core.endswith(":") and not core.endswith("::"):

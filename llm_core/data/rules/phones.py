@@ -29,13 +29,13 @@ _NORTH_AMERICA = 1
 _PREFIXES = ("0", "1", "8")  # for calls within a country; what follows them may stand in brackets
 _GROUPS = re.compile(r"[0-9]+")
 
-# What announces a telephone number. Its single letters need a colon or a full stop (``T: 030 …``).
+# What announces a telephone number. A single letter needs its colon (``T: 030 …``): ``p.`` is a page.
 _ANNOUNCED = re.compile(
     r"(?:(?<![^\W_])(?:tele?(?:ph(?:one)?|fono|fon|foon|fax|fone)?s?|t[eé]l(?:[eé]phone)?s?|teléfonos?|phones?|ph|fax"
     r"|(?:auto)?mobiles?|mob|m[oó]vil|cell(?:phone|ular)?|cel(?:ular)?|handy|call|dial|hotline|helpline|whats\s?app"
     r"|sms|text\s(?:me|us)|toll[- ]free|contacts?|rufnummer|durchwahl|ruf|fon|tlf|tfno|tfn|telefonnummer|portable"
-    r"|cellulare|komórka|mobil|mobiel|reach)(?![^\W_])|(?<![^\W_])[tpfm][.:](?=\s{0,3}$)|电话|電話|手机|☎|☏|📞|📱|✆)"
-    r"[^0-9\n]{0,20}$",
+    r"|cellulare|komórka|mobil|mobiel|reach)(?![^\W_])|(?<![^\W_])(?:[tpfm]:|t\.)(?=\s{0,3}\Z)|电话|電話|手机|☎|☏|📞|📱|✆)"
+    r"[^0-9\n]{0,20}\n?\Z",
     re.IGNORECASE,
 )
 # What announces a number of another kind.
@@ -45,12 +45,12 @@ _OTHER = re.compile(
     r"|case|accounts?|acct|cards?|visa|mastercard|patents?|tickets?|grants?|sections?|sec|chapters?|vol|volumes?"
     r"|issues?|articles?|art|rows?|columns?|equations?|eq|bugs?|tracking|registration|reg|licen[cs]e|tax|vat"
     r"|ein|ssn|passport|lot|batch|catalog(?:ue)?|cat|dates?|years?|score|scores|seed|bestellnummer|seiten?|tabelle"
-    r"|rechnung|nummer|commande|facture|pedido|factura|página|páginas)(?![^\W_])"
-    r"[\s.:#(-]{0,4}(?:(?:no|nos|nr|num|numbers?|id|code|n°|nº)?[\s.:#(-]{0,4})|[$€£¥₹§№#%°×]\s?)$",
+    r"|rechnung|nummer|commande|facture|pedido|usd|eur|gbp|chf|aud|cad|inr|rs|dollars?|euros?|factura|página|páginas)(?![^\W_])"
+    r"[\s.:#(-]{0,4}(?:(?:no|nos|nr|num|numbers?|id|code|n°|nº)?[\s.:#(-]{0,4})|[$€£¥₹§№#%°×]\s?)\Z",
     re.IGNORECASE,
 )
 _LINKED = re.compile(r"[^0-9\n\w]{0,6}(?:or|and|oder|und|ou|et|o|y|e|fax|tel|also)?[^0-9\n\w]{0,6}", re.IGNORECASE)
-_GLUED_BEFORE = re.compile(r"[.,+@'’&\\/=_-]$|(?![\u0e00-\U0010ffff])\w$")
+_GLUED_BEFORE = re.compile(r"[.,+@'’&\\/=_-]\Z|(?![\u0e00-\U0010ffff])\w\Z")
 # What stands between two groups of one number: one sign, with spaces around it, or a bracket.
 _GAP = re.compile(r" ?[-‐‑‒–./]? ?|-? ?\(|\) ?[-‐‑‒–./]? ?")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
@@ -99,7 +99,7 @@ class _Run:
         self._before, self._linked = before, linked
         self._glued_after = bool(_GLUED_AFTER.match(after))
         self._plus = 0  # bytes of the sign before the first group
-        sign = re.search(r"(?<![\w+])([(\[]?)\+[ (]?$", before)
+        sign = re.search(r"(?<![\w+])([(\[]?)\+[ (]?\Z", before)
         if sign:
             closed = ")" in run or not sign[1]
             self._plus = len(before) - (sign.start() if closed else sign.end(1))
@@ -172,6 +172,7 @@ class _Run:
         opened, first = self._opened(at), window[0].digits
         if (
             first.startswith(("00", "011"))
+            and self._starts(at, False, hit)
             and (len(first) > 3 or (window[1:2] and window[1].gap in (" ", "-", " (")))
             and (len(window) > 1 or self._is_announced(at, hit))
         ):
