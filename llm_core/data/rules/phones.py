@@ -1,4 +1,5 @@
-"""Where telephone numbers stand in texts. The library ``phonenumbers`` judges; what could be a number is found before.
+"""Where telephone numbers stand in texts. The library ``phonenumbers`` judges (``phone_plans``); what could be a number
+is found before.
 
 A number with its country's code (``+44 20 7946 0958``) counts if it is a valid one. A number in national form counts if
 it is valid in one of the regions and written as people write it there. What may count then depends on what stands
@@ -7,16 +8,13 @@ around it: after a word such as "tel" any valid number counts, after one such as
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
-
-import phonenumbers
-from phonenumbers.data import _ALT_NUMBER_FORMATS
+from typing import NamedTuple
 
 from llm_core.data.kernels.buffers import Texts
 from llm_core.data.kernels.runs import digit_runs
+from llm_core.data.rules.phone_plans import is_national, is_shaped, is_valid, plans_of, starts_shaped
 
 Span = tuple[int, int, int]
 """(number of the text, first byte there, byte after the last one)"""
@@ -25,7 +23,6 @@ _CONTEXT = 48  # bytes that are read before a number
 _MOST_GROUPS = 7
 _MOST_DIGITS = 15  # E.164
 _LEAST_DIGITS, _MOST_NATIONAL = 7, 13
-_NORTH_AMERICA = 1
 _PREFIXES = ("0", "1", "8")  # for calls within a country; what follows them may stand in brackets
 _GROUPS = re.compile(r"[0-9]+")
 
@@ -57,10 +54,6 @@ _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?!$
 _GLUED_AFTER = re.compile(r"^(?:[%°@_$€£]|\w|[-,:.][0-9]|[-/=][^\W_]|\s?(?:percent|%|°|€|\$|km|kg|mm|cm)(?!\w))")
 
 
-# A group of digits in one of the library's patterns: ``(\\d)``, ``(\\d{3})``, ``(\\d{3,4})``.
-_SIZES = re.compile(r"\(\\d(?:\{(\d+)(?:,(\d+))?\})?\)")
-
-
 class _Group(NamedTuple):
     """One group of digits: its place in the run, in bytes, and the signs before it."""
 
@@ -75,9 +68,7 @@ def phone_spans(texts: Texts, regions: tuple[str, ...]) -> Iterator[Span]:
 
     The time is linear in the size of the texts.
     """
-    # One region stands for all that share its country's code: +1 is one numbering plan.
-    plans = tuple({phonenumbers.country_code_for_region(region): region for region in reversed(regions)}.values())
-    plans = plans[::-1]
+    plans = plans_of(regions)
     whole, offsets = texts.data.tobytes(), texts.offsets
     last: Span = (-1, 0, 0)
     for text, start, stop in digit_runs(texts).tolist():
@@ -143,14 +134,14 @@ class _Run:
         if len(gaps) < 2 or (gaps[0].isspace() and gaps[1].isspace()):
             return False  # one of the numbers of a table
         first = self._groups[at].digits
-        return first[0] == "0" or _shaped_start(tuple(sizes[at : at + _MOST_GROUPS]), self._plans)
+        return first[0] == "0" or starts_shaped(tuple(sizes[at : at + _MOST_GROUPS]), self._plans)
 
     def _international(self, sign: str, at: int) -> int:
         """How many groups from ``at`` make a valid number with its country's code; 0 for none."""
         groups = [group.digits for group in self._window(at)]
         for count in range(len(groups), 0, -1):
             digits = sign + "".join(groups[:count])
-            if 8 <= len(digits) <= _MOST_DIGITS + 1 and self._ends(at + count, False) and _valid(digits, None):
+            if 8 <= len(digits) <= _MOST_DIGITS + 1 and self._ends(at + count, False) and is_valid(digits):
                 return count
         return 0
 
@@ -182,7 +173,7 @@ class _Run:
         announced = self._is_announced(at, hit)
         leading = opened or (first[0] == "0" and len(first) > 1)
         for count in range(len(window), 0 if announced else 1, -1):
-            if not announced and not leading and not _shaped(tuple(sizes[:count]), self._plans):
+            if not announced and not leading and not is_shaped(tuple(sizes[:count]), self._plans):
                 continue
             groups = tuple(group.digits for group in window[:count])
             gaps = tuple(group.gap for group in window[1:count])
@@ -194,7 +185,7 @@ class _Run:
             if not self._starts(at, spaced, hit) or not self._ends(at + count, spaced):
                 continue
             signs = not any(gap.isspace() for gap in gaps)
-            if any(_national(groups, plan, opened, announced, signs) for plan in self._plans):
+            if any(is_national(groups, plan, opened, announced, signs) for plan in self._plans):
                 return count if announced or at > 0 or not self._announces_other else 0
         if len(window) > 1 and first[0] != "0" and at == 0 and announced:
             return self._international("+", at)
@@ -213,7 +204,7 @@ class _Run:
         prefix = 2 if window[0].digits.startswith("00") else 3
         for count in range(len(window), 0, -1):
             digits = "".join(group.digits for group in window[:count])[prefix:]
-            if 8 <= len(digits) <= _MOST_DIGITS and self._ends(at + count, False) and _valid("+" + digits, None):
+            if 8 <= len(digits) <= _MOST_DIGITS and self._ends(at + count, False) and is_valid("+" + digits):
                 return count
         return 0
 
@@ -251,57 +242,6 @@ class _Run:
         return not gap.strip() and not spaced
 
 
-@dataclass(frozen=True)
-class _Number:
-    """A valid number, as its region writes it."""
-
-    significant: str
-    prefix: str
-    prefix_needed: bool
-    ends: frozenset[tuple[int, ...]]
-    """Where the groups of ``significant`` end, in each way of writing it."""
-    brackets: bool
-
-
-@lru_cache(maxsize=1 << 14)
-def _valid(digits: str, region: str | None) -> Any:
-    try:
-        number = phonenumbers.parse(digits, region)
-    except phonenumbers.NumberParseException:
-        return None
-    return number if phonenumbers.is_valid_number(number) else None
-
-
-@lru_cache(maxsize=1 << 14)
-def _number(digits: str, region: str) -> _Number | None:
-    """What ``digits`` are in ``region``."""
-    number = _valid(digits, region)
-    if number is None:
-        return None
-    significant = phonenumbers.national_significant_number(number)
-    if not digits.endswith(significant):
-        return None
-    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
-    code = phonenumbers.country_code_for_region(region)
-    prefix = digits[: len(digits) - len(significant)]
-    if prefix not in ("", metadata.national_prefix):
-        return None
-    ends, needed, brackets = set(), False, False
-    for form in (*metadata.number_format, *_ALT_NUMBER_FORMATS.get(code, ())):
-        if any(not re.match(leading, significant) for leading in form.leading_digits_pattern[-1:]):
-            continue
-        match = re.fullmatch(form.pattern, significant)
-        if match is None:
-            continue
-        if not ends:
-            rule = form.national_prefix_formatting_rule or ""
-            needed = bool(metadata.national_prefix) and not form.national_prefix_optional_when_formatting
-            needed = needed and metadata.national_prefix in re.sub(r"\$\d|\$\w+", "", rule)
-            brackets = "(" in rule + form.format
-        ends.add(tuple(match.end(group) for group in range(1, (match.re.groups or 0) + 1)))
-    return _Number(significant, prefix, needed, frozenset(ends), brackets)
-
-
 def _is_date(groups: tuple[str, ...], gaps: tuple[str, ...]) -> bool:
     """Whether the first groups are a date (``2021-05-03``, ``03.05.2021``) or two years."""
     years = [len(group) == 4 and group[:2] in ("17", "18", "19", "20") for group in groups[:3]]
@@ -326,60 +266,3 @@ def _is_usual(groups: tuple[str, ...], gaps: tuple[str, ...]) -> bool:
         return False
     counting = all(int(group) - int(before) == 1 for before, group in pairwise(groups))
     return not counting and [len(group) for group in groups] != [4, 4]
-
-
-@lru_cache(maxsize=1 << 12)
-def _shaped(sizes: tuple[int, ...], plans: tuple[str, ...]) -> bool:
-    """Whether one of ``plans`` writes numbers in groups of these ``sizes``."""
-    return any(
-        len(shape) == len(part) and all(least <= size <= most for size, (least, most) in zip(part, shape, strict=True))
-        for plan in plans
-        for shape in _shapes(plan)
-        for part in ((sizes, sizes[1:]) if sizes[0] == 1 else (sizes,))
-    )
-
-
-@lru_cache(maxsize=1 << 14)
-def _shaped_start(sizes: tuple[int, ...], plans: tuple[str, ...]) -> bool:
-    """Whether one of ``plans`` writes numbers in groups of the first of these ``sizes``."""
-    return any(_shaped(sizes[:count], plans) for count in range(2, len(sizes) + 1))
-
-
-@lru_cache(maxsize=1 << 9)
-def _shapes(region: str) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """The least and the most digits of each group, in each way in which ``region`` writes numbers."""
-    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
-    code = phonenumbers.country_code_for_region(region)
-    shapes = set()
-    for form in (*metadata.number_format, *_ALT_NUMBER_FORMATS.get(code, ())):
-        sizes = _SIZES.findall(form.pattern)
-        shapes.add(tuple((int(least or 1), int(most or least or 1)) for least, most in sizes))
-    return tuple(sorted(shapes))
-
-
-@lru_cache(maxsize=1 << 14)
-def _national(groups: tuple[str, ...], region: str, opened: bool, announced: bool, signs: bool) -> bool:
-    """Whether ``groups`` are a number of ``region``, written as people write it there."""
-    if max(map(len, groups)) > 8 and not announced:
-        return False
-    number = _number("".join(groups), region)
-    if number is None or (number.prefix_needed and not number.prefix):
-        return False
-    skipped, ends, at = len(number.prefix), [], 0
-    for group in groups:
-        at += len(group)
-        if at > skipped:
-            ends.append(at - skipped)
-    if announced:
-        return len(groups) == 1 or all(len(group) > 1 for group in groups[1:])
-    if len(ends) < 2:
-        return False
-    written = tuple(ends)
-    if opened and not number.prefix and not any(written[0] == usual[0] for usual in number.ends):
-        return False
-    if opened or number.prefix.startswith("0") or number.significant.startswith("0"):
-        return any(set(written) <= set(usual) for usual in number.ends)
-    if number.brackets and phonenumbers.country_code_for_region(region) != _NORTH_AMERICA and not signs:
-        return False
-    same = len({len(group) for group in groups}) == 1  # as groups of thousands, or of a card's number
-    return written in number.ends and len(groups) > 2 and not (same and not signs)
