@@ -1,6 +1,7 @@
 """Normalised text that passes the quality rules; every drop is kept with its rule and value, every edit is counted."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from llm_core.data.rules.languages import check_known, identified, language_mode
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.extras import missing
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.graph.stage import Check
@@ -27,7 +29,7 @@ from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 EMPTY = "empty"
 """The rule that drops a document of which nothing is left."""
 
-URL_LIST, WORD_LIST, LANGUAGE = "blocked_urls", "blocked_words", "language"
+URL_LIST, WORD_LIST, LANGUAGE, PHONES = "blocked_urls", "blocked_words", "language", "phones"
 
 NOTABLE_DROPS = 0.1
 """More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
@@ -40,7 +42,7 @@ NOTABLE_OTHER_LANGUAGES = 0.5
 
 
 def externals(cleaning: CleaningSpec) -> dict[str, str]:
-    """Digests of the block lists and of the language model.
+    """Digests of the block lists, of the language model and of the version of ``phonenumbers``.
 
     Raises ``PedigreeError`` when one is missing or no list, and for a language that the model does not know.
     """
@@ -59,6 +61,12 @@ def _files(cleaning: CleaningSpec) -> dict[str, InputFile]:
         model = language_model()
         check_known(cleaning.language.keep, model)
         files[LANGUAGE] = InputFile.outside(model.name, model)
+    if PHONES in cleaning.redactions:
+        package = find_spec("phonenumbers")
+        if package is None or package.origin is None:
+            raise missing("cleaning.redactions: phones", "phonenumbers", "web")
+        version = Path(package.origin)  # this file of the package holds it, and changes with what the package knows
+        files[PHONES] = InputFile.outside(version.name, version)
     return files
 
 
@@ -151,7 +159,8 @@ class _Documents:
 
     def redact(self, name: str) -> None:
         """Take out what the redaction ``name`` finds."""
-        redacted, counts = REDACTIONS.load(name)(self._left["text"])
+        settings = {"regions": self._cleaning.phone_regions} if name == PHONES else {}
+        redacted, counts = REDACTIONS.load(name)(self._left["text"], **settings)
         self.stats["redactions"][name] = {"matches": int(counts.sum()), "documents": int((counts > 0).sum())}
         self._put_in_order("redactions", redacted)
 

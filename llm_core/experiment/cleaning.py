@@ -4,11 +4,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from llm_core.experiment.base import Share, Spec, one_of, outside_identity
+from llm_core.experiment.base import Share, Spec, later, one_of, outside_identity
 from llm_core.experiment.presets import expanded
+from llm_core.extras import is_installed
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 
 WordUnit = Literal["spaces", "english"]
+PHONE_REGIONS = (
+    "US",
+    "GB",
+    "DE",
+    "FR",
+    "ES",
+    "IT",
+    "NL",
+    "AU",
+    "IN",
+    "BR",
+    "JP",
+    "CH",
+    "AT",
+    "PL",
+    "SE",
+    "MX",
+    "NZ",
+    "IE",
+)
+"""Where telephone numbers in national form are known from, unless an experiment says otherwise.
+
+Regions whose numbers have eight digits and no prefix are not among them: most of what is written so is a range or a
+table.
+"""
+
 Kind = Literal["letters", "digits", "punctuation", "symbols", "emoji"]
 
 
@@ -46,6 +73,18 @@ def _known_rule(name: str) -> str:
     return name if name in LINE_RULES else RULES.check(name)
 
 
+def _known_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
+    """``ValueError`` for a region without telephone numbers. Machines that only train may lack the package."""
+    if regions == PHONE_REGIONS or not is_installed("phonenumbers"):
+        return regions
+    from phonenumbers import SUPPORTED_REGIONS
+
+    unknown = sorted(set(regions) - SUPPORTED_REGIONS)
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no region of ISO 3166 with telephone numbers (GB, not UK)")
+    return regions
+
+
 class CleaningSpec(Spec):
     """Normalising, block lists, language, redaction, then rules in the order in which they stand.
 
@@ -72,6 +111,32 @@ class CleaningSpec(Spec):
     words: WordUnit = "spaces"
     """What rules count as a word: ``spaces``, a run without white space (Rae et al., 2021); ``english``, a word or sign
     as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
+    phone_regions: Annotated[
+        tuple[Annotated[str, Field(pattern="^[A-Z]{2}$")], ...], AfterValidator(_known_regions)
+    ] = later(
+        default=PHONE_REGIONS,
+        absent=[
+            "US",
+            "GB",
+            "DE",
+            "FR",
+            "ES",
+            "IT",
+            "NL",
+            "AU",
+            "IN",
+            "BR",
+            "JP",
+            "CH",
+            "AT",
+            "PL",
+            "SE",
+            "MX",
+            "NZ",
+            "IE",
+        ],
+    )
+    """ISO 3166 codes of the regions whose telephone numbers the redaction ``phones`` knows in national form."""
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
     """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
 

@@ -131,6 +131,22 @@ def test_redactions_are_counted_and_leave_the_normal_form(tmp_path):
     assert accounted(stats) == stats["bytes_in"]
 
 
+def test_telephone_numbers_by_the_regions_of_the_experiment(tmp_path):
+    text = "Ring 020 7946 0958 or tel. 32 12 34 56."
+    _, kept, _ = cleaned(tmp_path / "uk", text, redactions=("phones",))
+    assert kept["text"].to_list() == ["Ring 555-0100 or tel. 32 12 34 56."]
+    _, kept, _ = cleaned(tmp_path / "dk", text, redactions=("phones",), phone_regions=("DK",))
+    assert kept["text"].to_list() == ["Ring 020 7946 0958 or tel. 555-0100."]
+
+
+def test_what_the_telephone_numbers_are_judged_by_is_part_of_the_identity(monkeypatch):
+    assert clean.externals(CleaningSpec(redactions=("emails",))) == {}
+    assert list(clean.externals(CleaningSpec(redactions=("phones",)))) == ["phones"]
+    monkeypatch.setattr(clean, "find_spec", lambda _: None)
+    with pytest.raises(PedigreeError, match=r"phones needs phonenumbers, which is not installed: .*\[web\]"):
+        clean.externals(CleaningSpec(redactions=("phones",)))
+
+
 def test_languages(tmp_path):
     stats, kept, dropped = cleaned(tmp_path, ENGLISH, GERMAN, "1 2 3", language=LanguageSpec(keep=("de",)))
     assert kept["text"].to_list() == [GERMAN]

@@ -1,10 +1,11 @@
 import re
 
 import pytest
+from phonenumbers import SUPPORTED_REGIONS
 from pydantic import ValidationError
 
 from llm_core.experiment.base import canonical
-from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
+from llm_core.experiment.cleaning import PHONE_REGIONS, CleaningSpec, RuleSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.presets import PRESETS
 from llm_core.registries import LINE_RULES
@@ -56,6 +57,12 @@ def test_where_a_list_lies_does_not_count():
     assert canonical(CleaningSpec(blocked_urls={"path": "a"})) != canonical(CleaningSpec())
 
 
+def test_the_default_regions_have_numbers_and_stay_out_of_identities():
+    assert set(PHONE_REGIONS) <= SUPPORTED_REGIONS
+    assert "phone_regions" not in canonical(CleaningSpec())
+    assert canonical(CleaningSpec(phone_regions=["DK"]))["phone_regions"] == ["DK"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -67,6 +74,8 @@ def test_where_a_list_lies_does_not_count():
         ({"language": {"keep": ["English"]}}, "pattern"),
         ({"language": {"keep": []}}, "at least 1 item"),
         ({"keep": []}, "at least 1 item"),
+        ({"phone_regions": ["de"]}, "pattern"),
+        ({"phone_regions": ["US", "UK"]}, "UK: no region of ISO 3166 with telephone numbers"),
     ],
 )
 def test_what_is_wrong_is_said(settings, message):
