@@ -25,6 +25,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
+def came_back(tokenizer: Tokenizer, decoded: str, text: str) -> bool:
+    """Whether ``text`` is what its ids were decoded to; for a tokenizer that normalises, up to its normal form."""
+    if decoded == text or tokenizer.normalizer is None:
+        return decoded == text
+    first, second = (tokenizer.normalizer.normalize_str(one) for one in (decoded, text))
+    return bool(first == second)
+
+
 def unknown_id(tokenizer: Tokenizer) -> int | None:
     """The id that stands for every byte without an entry of its own; None where all bytes have one."""
     token: str | None = tokenizer.model.unk_token
