@@ -35,7 +35,7 @@ class TokenizerSpec(Spec):
     """All 256 bytes are in the vocabulary, so that nothing is unknown; otherwise only those that occur in the sample,
     and ``unknown_token`` for each other byte."""
     unknown_token: Annotated[str, Field(min_length=1)] = later(default="<|unk|>", absent="<|unk|>")
-    """Counts among ``vocab_size``, and stands after the ``special_tokens`` unless it is one of them."""
+    """Its name (``[UNK]``, say). Counts among ``vocab_size``, and stands after the ``special_tokens``."""
     sample_bytes: Count = 32_000_000
     min_frequency: Count = 2
     compare: dict[str, VocabularyFile] = Field(default_factory=dict)
@@ -47,7 +47,13 @@ class TokenizerSpec(Spec):
             raise ValueError("special_tokens: give at least one (it ends every document), and each only once")
         if self.unknown_token == self.special_tokens[0] and not self.byte_fallback:
             raise ValueError(f"unknown_token {self.unknown_token!r}: the first special token ends every document")
-        if self.unknown_token != type(self).model_fields["unknown_token"].default and self.byte_fallback:
+        renamed = self.unknown_token != type(self).model_fields["unknown_token"].default
+        if renamed and self.unknown_token in self.special_tokens:
+            raise ValueError(
+                f"unknown_token {self.unknown_token!r}: it is one of the special_tokens, and would stand for unknown "
+                "bytes, too; give it another name, or leave it out there (it gets the id after them)"
+            )
+        if renamed and self.byte_fallback:
             raise ValueError(
                 f"unknown_token {self.unknown_token!r}: with byte_fallback nothing is unknown; write byte_fallback: "
                 "false, or leave it out"

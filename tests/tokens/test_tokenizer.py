@@ -104,6 +104,10 @@ def test_the_unknown_token_has_the_name_that_is_asked_for():
         TokenizerSpec(unknown_token="[UNK]")
     with pytest.raises(ValueError, match="the first special token ends every document"):
         TokenizerSpec(unknown_token="[UNK]", special_tokens=("[UNK]",), byte_fallback=False)
+    with pytest.raises(ValueError, match=r"unknown_token '\[UNK\]': it is one of the special_tokens"):
+        TokenizerSpec(unknown_token="[UNK]", special_tokens=("<|end|>", "[UNK]"), byte_fallback=False)
+    with pytest.raises(ValueError, match="at least 1 character"):
+        TokenizerSpec(unknown_token="", byte_fallback=False)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -15,7 +15,7 @@ from llm_core.model.hf.families import family_of
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.reading import CONFIG, INDEX, WEIGHTS
 from llm_core.model.hf.rope import longest
-from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, vocabulary_size
+from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, unknown_id, vocabulary_size
 
 FILE_BYTES = 5_000_000_000
 """Weights beyond this go into several files."""
@@ -41,7 +41,7 @@ def export_folder(
     """
     family = family_of(model.spec)
     length = longest(model.spec, sequence_length)
-    end, end_id = (None, None) if tokenizer is None else _end_of_text(tokenizer, model.vocab_size)
+    tokens, end_id = ({}, None) if tokenizer is None else _special_tokens(tokenizer, model.vocab_size)
     ends = {"bos_token_id": end_id, "eos_token_id": end_id}
     settings = {
         CONFIG: {
@@ -59,11 +59,11 @@ def export_folder(
     if tokenizer is not None:
         settings["tokenizer_config.json"] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": end,
-            "eos_token": end,
+            **tokens,
             "model_max_length": length,
             "clean_up_tokenization_spaces": False,
         }
+        settings["special_tokens_map.json"] = tokens
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in settings.items():
@@ -111,13 +111,16 @@ def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) ->
     _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
 
 
-def _end_of_text(tokenizer: Path, vocab_size: int) -> tuple[str | None, int]:
-    """The token that ends a document, which also begins what the model reads; and its id."""
+def _special_tokens(tokenizer: Path, vocab_size: int) -> tuple[dict[str, str], int]:
+    """(role → token, the id of the end of text). What ends a document also begins what the model reads; where bytes
+    have no entry, the unknown token stands for them."""
     opened = load_tokenizer(tokenizer)
     if vocabulary_size(opened) > vocab_size:
         raise PedigreeError(f"{tokenizer}: has {vocabulary_size(opened)} ids, the model knows {vocab_size}")
     end = end_of_text(opened, tokenizer)
-    return opened.id_to_token(end), end
+    tokens = dict.fromkeys(("bos_token", "eos_token"), opened.id_to_token(end))
+    unknown = unknown_id(opened)
+    return tokens if unknown is None else {**tokens, "unk_token": opened.id_to_token(unknown)}, end
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
