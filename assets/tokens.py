@@ -20,6 +20,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             inputs={"documents": "pretraining_documents"},
             config={"tokenizer": experiment.tokenizer},
             bounds=experiment.checks,
+            frozen=experiment.tokenizer.freeze,
         ),
         Stage(
             name="token_shards",

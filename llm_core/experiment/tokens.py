@@ -38,6 +38,9 @@ class TokenizerSpec(Spec):
     """Its name (``[UNK]``, say). Counts among ``vocab_size``, and stands after the ``special_tokens``."""
     sample_bytes: Count = 32_000_000
     min_frequency: Count = 2
+    freeze: bool | Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = outside_identity(default=False)
+    """Whether documents that are added later leave the tokenizer as it is: true keeps the one that this experiment had
+    last in this store, while settings and code are the same; an identity keeps that one, in whatever store."""
     compare: dict[str, VocabularyFile] = Field(default_factory=dict)
     """More vocabularies, by the names under which the report measures them beside this one."""
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import canonical
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.patterns import PATTERNS
@@ -145,3 +146,13 @@ def test_what_is_no_tokenizer_is_named(tmp_path, path):
     torn.write_text(json.dumps(bare))
     with pytest.raises(PedigreeError, match="has no special token"):
         end_of_text(load_tokenizer(torn), torn)
+
+
+def test_what_freezing_may_say():
+    assert TokenizerSpec().freeze is False
+    assert (
+        canonical(TokenizerSpec(freeze=True)) == canonical(TokenizerSpec(freeze="0" * 32)) == canonical(TokenizerSpec())
+    )
+    for wrong in ("abc", "G" * 32, 1):
+        with pytest.raises(ValueError, match="freeze"):
+            TokenizerSpec(freeze=wrong)
