@@ -18,7 +18,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             gates=("unk_rate",),
             advice=("vocabulary_reached",),
             inputs={"documents": "pretraining_documents"},
-            config={"tokenizer": experiment.tokenizer},
+            config={"tokenizer": experiment.tokenizer, "form": experiment.cleaning.form()},
             bounds=experiment.checks,
             frozen=experiment.tokenizer.freeze,
         ),

@@ -46,12 +46,8 @@ def _known_rule(name: str) -> str:
     return name if name in LINE_RULES else RULES.check(name)
 
 
-class CleaningSpec(Spec):
-    """Normalising, block lists, language, redaction, then rules in the order in which they stand.
-
-    The first thing that a document fails names its drop. ``preset`` (``presets.PRESETS``) is written out while loading:
-    what it stands for counts in identities, its name does not. A rule that is null is taken out.
-    """
+class TextForm(Spec):
+    """The form of text that a model reads: what normalising does to its characters."""
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
     plain_quotes: bool | Literal["curly"] = True
@@ -61,6 +57,15 @@ class CleaningSpec(Spec):
     keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
     """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation. Others
     become a space where they stood between two that stay: ``house—and`` is two words then, too."""
+
+
+class CleaningSpec(TextForm):
+    """Normalising, block lists, language, redaction, then rules in the order in which they stand.
+
+    The first thing that a document fails names its drop. ``preset`` (``presets.PRESETS``) is written out while loading:
+    what it stands for counts in identities, its name does not. A rule that is null is taken out.
+    """
+
     blocked_urls: BlockListSpec | None = None
     """Hosts (with what lies below them) and addresses (likewise) whose documents are dropped."""
     language: LanguageSpec | None = None
@@ -72,6 +77,10 @@ class CleaningSpec(Spec):
     as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
     """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
+
+    def form(self) -> TextForm:
+        """The form of text alone."""
+        return TextForm(**{name: getattr(self, name) for name in TextForm.model_fields})
 
     @model_validator(mode="before")
     @classmethod

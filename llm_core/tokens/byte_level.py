@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from llm_core.errors import PedigreeError
 from llm_core.tokens.alphabet import ALPHABET
-from llm_core.tokens.steps import Digits, cuts, makes_nfc
+from llm_core.tokens.steps import Digits, as_normalizer, cuts, normal_form
 
 _BYTES = {character: byte for byte, character in enumerate(ALPHABET)}
 
@@ -45,8 +45,8 @@ class ByteLevelBPE:
     ``vocab``: entry → id, without added tokens. ``merges``: pairs of entries, the first merged first. ``special``:
     special token → id. ``pattern``: the regular expression that cuts text. ``whole_pieces``: a piece of text that is an
     entry becomes that entry, even where merging would not lead there. ``before``: what cuts text before ``pattern``
-    does, each step within the pieces of the last. ``ordinary``: added tokens that are not special. ``nfc``: texts are
-    brought into Unicode's form NFC first. ``unknown``: the special token that stands for a byte
+    does, each step within the pieces of the last. ``ordinary``: added tokens that are not special. ``form``: the
+    normalisers that texts pass through first, as JSON. ``unknown``: the special token that stands for a byte
     without an entry.
     """
 
@@ -57,7 +57,7 @@ class ByteLevelBPE:
     whole_pieces: bool = False
     before: tuple[str | Digits, ...] = ()
     ordinary: Mapping[str, Ordinary] = field(default_factory=dict)
-    nfc: bool = False
+    form: tuple[str, ...] = ()
     unknown: str | None = None
 
     @classmethod
@@ -104,7 +104,7 @@ class ByteLevelBPE:
             bool(model.get("ignore_merges")),
             tuple(before),
             ordinary,
-            makes_nfc(path, written.get("normalizer")),
+            normal_form(path, written.get("normalizer")),
             _unknown(path, model, vocab, special),
         )
 
@@ -117,8 +117,8 @@ class ByteLevelBPE:
             {**vocab, **self.special, **ordinary}, merges, ignore_merges=self.whole_pieces, unk_token=self.unknown
         )
         made = Tokenizer(model)
-        if self.nfc:
-            made.normalizer = normalizers.NFC()
+        if self.form:
+            made.normalizer = as_normalizer([json.loads(step) for step in self.form])
         in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         made.pre_tokenizer = pre_tokenizers.Sequence([*map(_step, (*self.before, self.pattern)), in_bytes])
         made.decoder = decoders.ByteLevel()

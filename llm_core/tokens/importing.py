@@ -15,6 +15,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.store.digests import source_digest
 from llm_core.tokens.byte_level import ByteLevelBPE
@@ -38,7 +39,7 @@ _PUBLISHED = {
 }
 
 
-def externals(tokenizer: TokenizerSpec) -> dict[str, str]:
+def externals(tokenizer: TokenizerSpec, form: TextForm | None = None) -> dict[str, str]:  # noqa: ARG001
     """What the tokenizer stage reads from outside the store, by its place in the experiment.
 
     A plan asks for it: so it is here that files which are no vocabularies, or lack what the experiment names, are

@@ -13,8 +13,8 @@ def why_only_hf(bpe: ByteLevelBPE) -> str | None:
         return "cuts text by a regular expression that other encoders may read in another way"
     if bpe.before:
         return "cuts text in several steps"
-    if bpe.nfc:
-        return "makes NFC of texts first"
+    if bpe.form:
+        return "normalises texts first"
     if bpe.ordinary:
         return "has added tokens that are found in any text"
     if any(bytes([byte]) not in bpe.vocab for byte in range(256)):

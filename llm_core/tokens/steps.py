@@ -3,10 +3,13 @@
 Every step that is not known here is an error with its reason: ids would not be those of the file.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers
 
 from llm_core.errors import PedigreeError
 from llm_core.tokens.patterns import O200K, PATTERNS
@@ -22,26 +25,33 @@ class Digits:
     single: bool
 
 
-def makes_nfc(path: Path, written: Any) -> bool:
-    """Whether a file's normaliser makes Unicode's form NFC; otherwise it changes nothing.
+def normal_form(path: Path, written: Any) -> tuple[str, ...]:
+    """The steps of a file's normaliser that change texts, each as JSON; they are kept as they are.
 
-    Raises ``PedigreeError`` for one that does more.
+    Raises ``PedigreeError`` for one that adds to texts, or that is not known.
     """
-    return True in {_is_nfc(path, step) for step in _steps(written, "normalizers")}
+    return tuple(json.dumps(step, sort_keys=True) for step in _steps(written, "normalizers") if _changes(path, step))
 
 
-def _is_nfc(path: Path, step: Any) -> bool:
+def _changes(path: Path, step: Any) -> bool:
     match step:
-        case {"type": "NFC"}:
+        case {"type": "NFC" | "NFKC" | "Lowercase"}:
             return True
+        case {"type": "Replace", "pattern": {"Regex": str()} | {"String": str()}, "content": str(new)}:
+            return bool(step["pattern"].get("String") != new)
         case {"type": "Strip", "strip_left": False, "strip_right": False}:
             return False
-        case {"type": "Replace", "pattern": {"String": str(old)}, "content": str(new)} if old == new:
-            return False
     raise PedigreeError(
-        f"{path}: has 'normalizer' set to {str(step)[:80]}, which changes texts; of normalisers only NFC can be "
-        "imported. Let the experiment's cleaning do it, and take it out of the file"
+        f"{path}: has 'normalizer' set to {str(step)[:80]}; of normalisers only NFC, NFKC, Lowercase and Replace can "
+        "be imported. Let the experiment's cleaning do it, and take it out of the file"
     )
+
+
+def as_normalizer(steps: Sequence[Mapping[str, Any]]) -> normalizers.Normalizer:
+    """The library's normaliser of several steps."""
+    written = json.loads(Tokenizer(models.BPE()).to_str())
+    written["normalizer"] = {"type": "Sequence", "normalizers": [*steps]}
+    return Tokenizer.from_str(json.dumps(written)).normalizer
 
 
 def cuts(path: Path, written: Any) -> list[Any]:
