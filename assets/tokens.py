@@ -18,8 +18,9 @@ def stages(experiment: Experiment) -> list[Stage]:
             gates=("unk_rate",),
             advice=("vocabulary_reached",),
             inputs={"documents": "pretraining_documents"},
-            config={"tokenizer": experiment.tokenizer},
+            config={"tokenizer": experiment.tokenizer, "form": experiment.cleaning.form()},
             bounds=experiment.checks,
+            frozen=experiment.tokenizer.freeze,
         ),
         Stage(
             name="token_shards",

@@ -6,13 +6,13 @@ import polars as pl
 from llm_core.data.kernels.buffers import from_texts, to_texts
 from llm_core.data.kernels.characters import EMOJI, LETTER, NUMBER, PUNCTUATION
 from llm_core.data.kernels.normal_form import NFC_UNSURE, NFKC_UNSURE, SYMBOL, put_in_order
-from llm_core.experiment.cleaning import CleaningSpec
+from llm_core.experiment.cleaning import TextForm
 
 _UNSURE = {"NFC": NFC_UNSURE, "NFKC": NFKC_UNSURE, "none": 0}
 _KEPT = {"letters": LETTER, "digits": NUMBER, "punctuation": PUNCTUATION, "symbols": SYMBOL, "emoji": EMOJI}
 
 
-def normalised(column: pl.Series, cleaning: CleaningSpec) -> pl.Series:
+def normalised(column: pl.Series, cleaning: TextForm) -> pl.Series:
     """The texts of ``column`` in their normal form; applying it twice changes nothing more.
 
     Lines end in ``\\n`` and not in spaces, at most one empty line stands between two others, and none at either end.
@@ -30,13 +30,19 @@ def normalised(column: pl.Series, cleaning: CleaningSpec) -> pl.Series:
     return column
 
 
-def _in_order(column: pl.Series, cleaning: CleaningSpec) -> tuple[pl.Series, np.ndarray]:
-    keep = sum(_KEPT[kind] for kind in cleaning.keep) if cleaning.keep is not None else 0
-    texts, unsure = put_in_order(to_texts(column), cleaning.plain_quotes, keep, _UNSURE[cleaning.unicode_form])
+def kept_flags(form: TextForm) -> int:
+    """The flags of the characters to keep; 0 for all."""
+    return sum(_KEPT[kind] for kind in form.keep) if form.keep is not None else 0
+
+
+def _in_order(column: pl.Series, cleaning: TextForm) -> tuple[pl.Series, np.ndarray]:
+    texts, unsure = put_in_order(
+        to_texts(column), cleaning.plain_quotes, kept_flags(cleaning), _UNSURE[cleaning.unicode_form]
+    )
     return from_texts(column.name, *texts), unsure
 
 
-def _form(cleaning: CleaningSpec) -> pl.Expr:
+def _form(cleaning: TextForm) -> pl.Expr:
     """Unicode's normal form, and lower case of it: normalised again, for NFKC makes capitals (™), and lower case takes
     letters apart (İ).
     """

@@ -57,7 +57,7 @@ class _Asked:
 class PedigreeLM(TemplateLM):
     """Log-likelihoods and continuations by ``model``, on rows of similar length.
 
-    ``tokenizer``: see ``load_tokenizer``. ``max_length``: tokens that the model reads at once (its training length).
+    ``tokenizer``: see ``prompt_tokenizer``. ``max_length``: tokens that the model reads at once (its training length).
     ``workers``: batches at a time. ``precision``: fp32, or bf16 for autocast; probabilities are fp32 in any case.
     ``advance(done, total)`` is called after every batch with the numbers of scored rows.
     """

@@ -79,7 +79,7 @@ def main(path: Path) -> None:
     from llm_core.experiment.base import canonical
     from llm_core.graph.code_claim import CodeClaim
     from llm_core.model.files import load_model, read_info
-    from llm_core.tokens.tokenizer import load_tokenizer
+    from llm_core.tokens.prompts import prompt_tokenizer
     from llm_core.train.threads import threads_per_rank
 
     imported = time.monotonic()
@@ -93,7 +93,7 @@ def main(path: Path) -> None:
     precision, attention_backend = as_trained(spec.precision, spec.attention_backend, device)
     model, _ = load_model(Path(spec.model), device)
     model.attention_backend = attention_backend
-    tokenizer = load_tokenizer(Path(spec.tokenizer))
+    tokenizer = prompt_tokenizer(Path(spec.tokenizer))
     # One thread a batch, and as many batches at a time as there are cores: sums in parallel would come out a little
     # different on another number of cores.
     torch.set_num_threads(1)

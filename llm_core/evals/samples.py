@@ -17,7 +17,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model, read_info
 from llm_core.model.generate import Sampling, generate
-from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, vocabulary_size
+from llm_core.tokens.prompts import prompt_tokenizer
+from llm_core.tokens.tokenizer import end_of_text, vocabulary_size
 
 SAMPLES = "samples.jsonl"
 
@@ -34,7 +35,7 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
         raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
     network, info = load_model(folder)
     path = job.path("tokenizer", "tokenizer.json")
-    tokenizer = load_tokenizer(path)
+    tokenizer = prompt_tokenizer(path)
     eot = end_of_text(tokenizer, path)
     if vocabulary_size(tokenizer) > info["vocab_size"]:
         raise PedigreeError(f"{path}: has {vocabulary_size(tokenizer)} ids, the model knows {info['vocab_size']}")

@@ -26,7 +26,7 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.launch import run_group
 from llm_core.tokens.reader import ShardReader
-from llm_core.tokens.tokenizer import load_tokenizer
+from llm_core.tokens.tokenizer import came_back, load_tokenizer
 
 # Long documents enough for every question, should some of them not yield one.
 DOCUMENTS_PER_QUESTION = 4
@@ -173,7 +173,7 @@ def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]]
     tokenizer = load_tokenizer(tokenizer_file)
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     decoded = (tokenizer.decode(tokens, skip_special_tokens=False) for tokens in ids)
-    return ids, sum(back == text for back, text in zip(decoded, texts, strict=True))
+    return ids, sum(came_back(tokenizer, back, text) for back, text in zip(decoded, texts, strict=True))
 
 
 def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Question]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from llm_core.experiment.base import Share, Spec, later, one_of, outside_identity
+from llm_core.experiment.base import Share, Spec, one_of, outside_identity
 from llm_core.experiment.presets import expanded
 from llm_core.extras import is_installed
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
@@ -85,15 +85,9 @@ def _known_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
     return regions
 
 
-class CleaningSpec(Spec):
-    """Normalising, block lists, language, redaction, then rules in the order in which they stand.
+class TextForm(Spec):
+    """The form of text that a model reads: what normalising does to its characters."""
 
-    The first thing that a document fails names its drop. ``preset`` (``presets.PRESETS``) is written out while loading:
-    what it stands for counts in identities, its name does not. A rule that is null is taken out.
-    """
-
-    repair: bool = False
-    """Whether mojibake (``cafÃ©`` for ``café``) is repaired first, by ftfy. It is counted in any case."""
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
     plain_quotes: bool | Literal["curly"] = True
     """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin; ``curly``: only the four
@@ -102,6 +96,17 @@ class CleaningSpec(Spec):
     keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
     """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation. Others
     become a space where they stood between two that stay: ``house—and`` is two words then, too."""
+
+
+class CleaningSpec(TextForm):
+    """Normalising, block lists, language, redaction, then rules in the order in which they stand.
+
+    The first thing that a document fails names its drop. ``preset`` (``presets.PRESETS``) is written out while loading:
+    what it stands for counts in identities, its name does not. A rule that is null is taken out.
+    """
+
+    repair: bool = False
+    """Whether mojibake (``cafÃ©`` for ``café``) is repaired first, by ftfy. It is counted in any case."""
     blocked_urls: BlockListSpec | None = None
     """Hosts (with what lies below them) and addresses (likewise) whose documents are dropped."""
     language: LanguageSpec | None = None
@@ -113,32 +118,14 @@ class CleaningSpec(Spec):
     as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
     phone_regions: Annotated[
         tuple[Annotated[str, Field(pattern="^[A-Z]{2}$")], ...], AfterValidator(_known_regions)
-    ] = later(
-        default=PHONE_REGIONS,
-        absent=[
-            "US",
-            "GB",
-            "DE",
-            "FR",
-            "ES",
-            "IT",
-            "NL",
-            "AU",
-            "IN",
-            "BR",
-            "JP",
-            "CH",
-            "AT",
-            "PL",
-            "SE",
-            "MX",
-            "NZ",
-            "IE",
-        ],
-    )
+    ] = PHONE_REGIONS
     """ISO 3166 codes of the regions whose telephone numbers the redaction ``phones`` knows in national form."""
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
     """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
+
+    def form(self) -> TextForm:
+        """The form of text alone."""
+        return TextForm(**{name: getattr(self, name) for name in TextForm.model_fields})
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,7 @@ class TokenizerSpec(Spec):
 
     kind: Literal["trained", "imported"] = "trained"
     imported: VocabularyFile | None = None
-    """What is imported; with ``kind: imported`` alone. ``pattern``, ``byte_fallback``, ``unknown_token``,
+    """What is imported; with ``kind: imported`` alone. ``pattern``, ``byte_fallback``, ``unk_token``,
     ``sample_bytes`` and ``min_frequency`` then say nothing."""
     vocab_size: Annotated[int, Field(ge=260, le=1_000_000)] = 4096
     """The number of ids that the model knows. An imported vocabulary may have fewer."""
@@ -33,11 +33,14 @@ class TokenizerSpec(Spec):
     """The first one ends every document."""
     byte_fallback: bool = True
     """All 256 bytes are in the vocabulary, so that nothing is unknown; otherwise only those that occur in the sample,
-    and ``unknown_token`` for each other byte."""
-    unknown_token: Annotated[str, Field(min_length=1)] = later(default="<|unk|>", absent="<|unk|>")
-    """Counts among ``vocab_size``, and stands after the ``special_tokens`` unless it is one of them."""
+    and ``unk_token`` for each other byte."""
+    unk_token: Annotated[str, Field(min_length=1)] = later(default="<|unk|>", absent="<|unk|>")
+    """Its name (``[UNK]``, say). Counts among ``vocab_size``, and stands after the ``special_tokens``."""
     sample_bytes: Count = 32_000_000
     min_frequency: Count = 2
+    freeze: bool | Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = outside_identity(default=False)
+    """Whether documents that are added later leave the tokenizer as it is: true keeps the one that this experiment had
+    last in this store, while settings and code are the same; an identity keeps that one, in whatever store."""
     compare: dict[str, VocabularyFile] = Field(default_factory=dict)
     """More vocabularies, by the names under which the report measures them beside this one."""
 
@@ -45,11 +48,17 @@ class TokenizerSpec(Spec):
     def _special_tokens(self) -> "TokenizerSpec":
         if not self.special_tokens or len(set(self.special_tokens)) != len(self.special_tokens):
             raise ValueError("special_tokens: give at least one (it ends every document), and each only once")
-        if self.unknown_token == self.special_tokens[0] and not self.byte_fallback:
-            raise ValueError(f"unknown_token {self.unknown_token!r}: the first special token ends every document")
-        if self.unknown_token != type(self).model_fields["unknown_token"].default and self.byte_fallback:
+        if self.unk_token == self.special_tokens[0] and not self.byte_fallback:
+            raise ValueError(f"unk_token {self.unk_token!r}: the first special token ends every document")
+        renamed = self.unk_token != type(self).model_fields["unk_token"].default
+        if renamed and self.unk_token in self.special_tokens:
             raise ValueError(
-                f"unknown_token {self.unknown_token!r}: with byte_fallback nothing is unknown; write byte_fallback: "
+                f"unk_token {self.unk_token!r}: it is one of the special_tokens, and would stand for unknown "
+                "bytes, too; give it another name, or leave it out there (it gets the id after them)"
+            )
+        if renamed and self.byte_fallback:
+            raise ValueError(
+                f"unk_token {self.unk_token!r}: with byte_fallback nothing is unknown; write byte_fallback: "
                 "false, or leave it out"
             )
         return self

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.frozen import identity_then
 from llm_core.graph.plan import Planner
 from llm_core.store.store import Alias
 
@@ -36,7 +37,7 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
         raise PedigreeError(f"{name}: the previous artifact can't stand in: {damage or 'it is gone'}")
     alias = Alias(
         kind=stage.kind,
-        identity=item.identity,
+        identity=identity_then(planner.recipe(name), previous) if stage.frozen else item.identity,
         target=artifact.manifest.identity,
         code_digest=planner.recipe(name).code_digest,
         stage=name,

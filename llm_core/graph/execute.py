@@ -87,6 +87,11 @@ def materialize(
     item = ready(planner, name)
     assert item.identity is not None
     identity = item.identity
+    if again and item.outlived:
+        raise PedigreeError(
+            f"{name} is frozen: what it was made from ({' and '.join(item.outlived)}) is another now, so the same "
+            "can't be made again. Take freeze out to make one from what is there now"
+        )
     before, made = item.artifact, item.artifact if not again else None
     if made is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:

@@ -14,6 +14,7 @@ from llm_core.experiment.base import without_outsiders
 from llm_core.graph.cause import only_code_changed
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
+from llm_core.graph.frozen import Kept, find_kept
 from llm_core.graph.gate import closed
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import Recipe, code, part_claim, recipe, stage_claim
@@ -38,7 +39,7 @@ class PlanItem:
     the artifact has or will have, as far as they are known. ``parts``: for a stage that works part by part and is not
     there, how many parts are found and how many are to be made. ``only_code``: nothing but code has changed since what
     it was last, which is ``previous``; ``from_code``: or the code of what made its inputs. ``left_out``: files of a hit
-    that are damaged, and that it can do without.
+    that are damaged, and that it can do without. ``outlived``: the inputs of a frozen hit that have other content now.
     """
 
     stage: str
@@ -54,6 +55,7 @@ class PlanItem:
     only_code: bool = False
     from_code: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
+    outlived: list[str] = field(default_factory=list)
 
 
 @runtime_only("says what is to be made, and by which code")
@@ -136,6 +138,9 @@ class Planner:
             previous = self.previous(stage)
             seconds = previous.seconds if previous else None
             return PlanItem(stage.name, "maybe" if previous else "run", [str(unknown)], seconds=seconds)
+        kept, lost = self._kept(stage, own, contents)
+        if kept:
+            return self._kept_item(stage, kept, contents)
         twin = self._twin(stage, items)
         if twin:
             notes = [f"the same run as {twin}"]
@@ -152,7 +157,9 @@ class Planner:
                 notes = [*self._notes(stage, identity, artifact), *map(_told_left_out, left_out.values())]
                 took = artifact.manifest.seconds
                 return PlanItem(stage.name, "hit", [], identity, artifact, took, notes, left_out=left_out)
-            changed = [damage] if damage else self._differences(stage, own, contents, previous)
+            damage = damage or lost
+            known = {} if stage.frozen else contents  # other inputs alone would not make a frozen one again
+            changed = [damage] if damage else self._differences(stage, own, known, previous)
             reasons = changed or ["the artifact is no longer in the store"]
             only_code = bool(changed) and all(line.startswith("code ") for line in changed)
             from_code = not damage and only_code_changed(self.store, stage, changed, inputs, previous)
@@ -174,6 +181,25 @@ class Planner:
         if previous is not None:
             reasons.append(f"made first: {waiting}")
         return PlanItem(stage.name, "run", reasons, seconds=seconds, previous=previous)
+
+    def _kept(self, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> tuple[Kept | None, str | None]:
+        return find_kept(self.store, self.graph.experiment, stage, own, contents) if stage.frozen else (None, None)
+
+    def _kept_item(self, stage: Stage, kept: Kept, contents: Mapping[str, str]) -> PlanItem:
+        artifact = kept.artifact
+        left_out = self.store.left_out(artifact)
+        notes = [kept.told(), *self._notes(stage, kept.identity, artifact), *map(_told_left_out, left_out.values())]
+        return PlanItem(
+            stage.name,
+            "hit",
+            [],
+            kept.identity,
+            artifact,
+            artifact.manifest.seconds,
+            notes,
+            left_out=left_out,
+            outlived=kept.others(contents),
+        )
 
     def _twin(self, stage: Stage, items: dict[str, PlanItem]) -> str | None:
         """An earlier stage of the plan that is yet to make the same artifact under another name."""

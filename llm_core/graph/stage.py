@@ -35,6 +35,8 @@ class Stage:
     and the artifact goes on without it (the weights of a run that lost a line of its metrics).
     ``cost``: ``module:function``, called as ``function(compute, before, **config)``; it returns what the stage will
     take (``llm_core.graph.price.Estimate``). ``before``: the configuration of the last time, or None.
+    ``frozen``: whether it keeps what it was while its inputs change, or the identity that it keeps
+    (``llm_core.graph.frozen``); outside identity.
     ``trains``: whether it occupies the accelerators, in a process of its own.
     """
 
@@ -58,6 +60,7 @@ class Stage:
     ready: str | None = None
     redone: bool = False
     cost: str | None = None
+    frozen: bool | str = False
     trains: bool = False
     kind: str = ""
 

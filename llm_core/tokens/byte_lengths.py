@@ -12,14 +12,17 @@ from llm_core.tokens.alphabet import ALPHABET
 def byte_lengths(path: Path, vocab_size: int) -> np.ndarray:
     """int64 of shape (``vocab_size``,): the bytes of each entry of the ``tokenizer.json`` at ``path``.
 
-    Special tokens stand for none; the unknown token for one, since it takes the place of one byte. Ids that no entry
-    has stand for none. Raises ``PedigreeError`` for a file that is no byte-level BPE of at most ``vocab_size`` ids.
+    Special tokens stand for none, other added tokens for their own text; the unknown token for one, since it takes the
+    place of one byte. Ids that no entry has stand for none. Raises ``PedigreeError`` for a file that is no byte-level
+    BPE of at most ``vocab_size`` ids.
     """
     try:
         written = json.loads(path.read_bytes())
         model = written["model"]
         vocab: dict[str, int] = model["vocab"]
-        special = {token["content"]: token["id"] for token in written.get("added_tokens") or []}
+        added_tokens = written.get("added_tokens") or []
+        added: dict[str, int] = {token["content"]: token["id"] for token in added_tokens}
+        texts = {token["content"] for token in added_tokens if not token["special"]}
         if model["type"] != "BPE" or model.get("fuse_unk"):
             raise PedigreeError(f"{path}: a tokenizer of type {model['type']}; only byte-level BPE has bytes per entry")
     except OSError as error:
@@ -27,16 +30,18 @@ def byte_lengths(path: Path, vocab_size: int) -> np.ndarray:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PedigreeError(f"{path}: not a tokenizer.json: {error!r}") from None
     lengths, bytes_of = np.zeros(vocab_size, dtype=np.int64), frozenset(ALPHABET)
-    highest = max([*vocab.values(), *special.values()], default=0)
+    highest = max([*vocab.values(), *added.values()], default=0)
     if highest >= vocab_size:
         raise PedigreeError(f"{path}: has the id {highest}, and the token shards only {vocab_size} ids")
     for entry, number in vocab.items():
-        if entry in special:
+        if entry in added:
             continue
         if not bytes_of.issuperset(entry):
             raise PedigreeError(f"{path}: not byte-level: the entry {entry!r} stands for no bytes")
         lengths[number] = len(entry)
+    for token in texts:
+        lengths[added[token]] = len(token.encode())
     unknown = model.get("unk_token")
     if unknown is not None:
-        lengths[vocab.get(unknown, special.get(unknown))] = 1
+        lengths[vocab.get(unknown, added.get(unknown))] = 1
     return lengths

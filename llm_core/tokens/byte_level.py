@@ -5,15 +5,15 @@ In that form every byte is one printable character (Radford et al., 2019), and s
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from llm_core.errors import PedigreeError
 from llm_core.tokens.alphabet import ALPHABET
-from llm_core.tokens.patterns import PATTERNS
+from llm_core.tokens.steps import Digits, as_normalizer, cuts, normal_form
 
 _BYTES = {character: byte for byte, character in enumerate(ALPHABET)}
 
@@ -28,13 +28,26 @@ def entry_bytes(name: str) -> bytes:
     return bytes(_BYTES[character] for character in name)
 
 
+class Ordinary(NamedTuple):
+    """An added token that is not special: it becomes its id wherever a text holds it.
+
+    ``normalized``: it is looked for in the text's normal form, and not in the text as it is.
+    """
+
+    number: int
+    normalized: bool
+
+
 @dataclass(frozen=True)
 class ByteLevelBPE:
     """A byte-level BPE in its parts.
 
-    ``vocab``: entry → id, without special tokens. ``merges``: pairs of entries, the first merged first. ``special``:
+    ``vocab``: entry → id, without added tokens. ``merges``: pairs of entries, the first merged first. ``special``:
     special token → id. ``pattern``: the regular expression that cuts text. ``whole_pieces``: a piece of text that is an
-    entry becomes that entry, even where merging would not lead there.
+    entry becomes that entry, even where merging would not lead there. ``before``: what cuts text before ``pattern``
+    does, each step within the pieces of the last. ``ordinary``: added tokens that are not special. ``form``: the
+    normalisers that texts pass through first, as JSON. ``unknown``: the special token that stands for a byte
+    without an entry.
     """
 
     vocab: Mapping[bytes, int]
@@ -42,6 +55,10 @@ class ByteLevelBPE:
     special: Mapping[str, int]
     pattern: str
     whole_pieces: bool = False
+    before: tuple[str | Digits, ...] = ()
+    ordinary: Mapping[str, Ordinary] = field(default_factory=dict)
+    form: tuple[str, ...] = ()
+    unknown: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> "ByteLevelBPE":
@@ -58,40 +75,72 @@ class ByteLevelBPE:
             raise PedigreeError(f"{path}: a tokenizer of type {kind}; only byte-level BPE is supported")
         try:
             _refuse(path, written, model)
-            special = {token["content"]: token["id"] for token in written.get("added_tokens") or []}
-            vocab = {entry_bytes(name): number for name, number in model["vocab"].items() if name not in special}
+            added = written.get("added_tokens") or []
+            special = {token["content"]: token["id"] for token in added if token.get("special")}
+            ordinary = {
+                token["content"]: Ordinary(token["id"], bool(token.get("normalized")))
+                for token in added
+                if not token.get("special")
+            }
+            own = {name: number for name, number in model["vocab"].items() if name not in special | ordinary}
+            vocab = {entry_bytes(name): number for name, number in own.items()}
             merges = [(entry_bytes(left), entry_bytes(right)) for left, right in map(_pair, model["merges"])]
         except (KeyError, ValueError) as error:
             raise PedigreeError(f"{path}: not byte-level: {error!r} stands for no bytes") from None
         except (AttributeError, TypeError) as error:
             raise PedigreeError(f"{path}: not a tokenizer.json: {error}") from None
-        numbers = [*vocab.values(), *special.values()]
+        numbers = [*vocab.values(), *special.values(), *(token.number for token in ordinary.values())]
         strange = [number for number in numbers if type(number) is not int or number < 0]
         if strange:
             raise PedigreeError(f"{path}: not a tokenizer.json: the id {strange[0]!r} is no number from 0 on")
         if len(set(numbers)) != len(numbers):
             raise PedigreeError(f"{path}: two entries of the vocabulary share an id")
+        *before, pattern = cuts(path, written.get("pre_tokenizer"))
         return cls(
-            vocab, merges, special, _pattern(path, written.get("pre_tokenizer")), bool(model.get("ignore_merges"))
+            vocab,
+            merges,
+            special,
+            pattern,
+            bool(model.get("ignore_merges")),
+            tuple(before),
+            ordinary,
+            normal_form(path, written.get("normalizer")),
+            _unknown(path, model, vocab, special),
         )
 
-    def tokenizer(self, unknown: str | None = None) -> Tokenizer:
-        """The same as a tokenizer; special tokens that are written out in a text stay text.
-
-        ``unknown``: the special token that stands for bytes without an entry.
-        """
+    def tokenizer(self) -> Tokenizer:
+        """The same as a tokenizer; special tokens that are written out in a text stay text."""
         vocab = {entry_name(entry): number for entry, number in self.vocab.items()}
         merges = [(entry_name(left), entry_name(right)) for left, right in self.merges]
-        model = models.BPE({**vocab, **self.special}, merges, ignore_merges=self.whole_pieces, unk_token=unknown)
+        ordinary = {token: found.number for token, found in self.ordinary.items()}
+        model = models.BPE(
+            {**vocab, **self.special, **ordinary}, merges, ignore_merges=self.whole_pieces, unk_token=self.unknown
+        )
         made = Tokenizer(model)
-        split = pre_tokenizers.Split(Regex(self.pattern), behavior="isolated")
+        if self.form:
+            made.normalizer = as_normalizer([json.loads(step) for step in self.form])
         in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        made.pre_tokenizer = pre_tokenizers.Sequence([split, in_bytes])
+        made.pre_tokenizer = pre_tokenizers.Sequence([*map(_step, (*self.before, self.pattern)), in_bytes])
         made.decoder = decoders.ByteLevel()
-        by_id = sorted(self.special, key=self.special.__getitem__)
-        made.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in by_id])
+        made.add_special_tokens([_added(token, special=True) for token in _by_number(self.special)])
+        normalized = {token: found.normalized for token, found in self.ordinary.items()}
+        made.add_tokens([_added(token, normalized=normalized[token]) for token in _by_number(ordinary)])
         made.encode_special_tokens = True
         return made
+
+
+def _step(cut: str | Digits) -> pre_tokenizers.PreTokenizer:
+    if isinstance(cut, Digits):
+        return pre_tokenizers.Digits(individual_digits=cut.single)
+    return pre_tokenizers.Split(Regex(cut), behavior="isolated")
+
+
+def _added(token: str, special: bool = False, normalized: bool = False) -> AddedToken:
+    return AddedToken(token, special=special, normalized=normalized)
+
+
+def _by_number(tokens: Mapping[str, int]) -> list[str]:
+    return sorted(tokens, key=tokens.__getitem__)
 
 
 def _pair(merge: str | list[str]) -> list[str]:
@@ -100,37 +149,43 @@ def _pair(merge: str | list[str]) -> list[str]:
 
 
 def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
-    """Raise for settings under which ids would not follow from vocabulary, merges and pattern alone."""
+    """Raise for settings under which ids would not follow from the parts that ``ByteLevelBPE`` has."""
+    if model.get("byte_fallback"):
+        raise PedigreeError(
+            f"{path}: cuts text as SentencePiece does (has 'byte_fallback' set: spaces are written as '▁', and rare "
+            "characters as entries like <0x0A>), and a text with a '▁' of its own would not come back; only byte-level "
+            "BPE, as of GPT-2, Llama 3 or Qwen, can be imported"
+        )
     for holder, name in (
-        (written, "normalizer"),
         (written, "truncation"),
         (written, "padding"),
         (model, "dropout"),
-        (model, "unk_token"),
         (model, "continuing_subword_prefix"),
         (model, "end_of_word_suffix"),
-        (model, "byte_fallback"),
     ):
         if holder.get(name):
             raise PedigreeError(f"{path}: has {name!r} set ({str(holder[name])[:80]}); plain byte-level BPE has not")
-    ordinary = [token["content"] for token in written.get("added_tokens") or [] if not token.get("special")]
-    if ordinary:
-        raise PedigreeError(f"{path}: the added token {ordinary[0]!r} is not special: it would be cut out of any text")
+    for token in written.get("added_tokens") or []:
+        for name in ("lstrip", "rstrip", "single_word"):
+            if token.get(name) and not token.get("special"):
+                raise PedigreeError(
+                    f"{path}: the added token {token['content']!r} has {name!r} set: it would change the text around "
+                    "it; set it to false if texts were encoded without"
+                )
     missing = [name for name in ("vocab", "merges") if name not in model]
     if missing:
         raise PedigreeError(f"{path}: not a tokenizer.json: its model has no {missing[0]!r}")
 
 
-def _pattern(path: Path, written: Any) -> str:
-    """The regular expression of the pre-tokenizers that byte-level BPE is written with."""
-    sequence = isinstance(written, dict) and written.get("type") == "Sequence"
-    steps = written.get("pretokenizers") if sequence else [written]
-    match steps:
-        case [{"type": "ByteLevel", "use_regex": True, "add_prefix_space": False}]:
-            return PATTERNS["gpt2"]
-        case [
-            {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated", "invert": False},
-            {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False},
-        ]:
-            return pattern
-    raise PedigreeError(f"{path}: cuts text by other means than one regular expression before bytes: {written}")
+def _unknown(
+    path: Path, model: Mapping[str, Any], vocab: Mapping[bytes, int], special: Mapping[str, int]
+) -> str | None:
+    """The token for bytes without an entry; None where all have one, whatever the file says."""
+    token = model.get("unk_token")
+    if token is None or all(bytes([byte]) in vocab for byte in range(256)):
+        return None
+    if token not in special:
+        raise PedigreeError(f"{path}: has 'unk_token' set to {token!r}, which is none of its special tokens")
+    if model.get("fuse_unk"):
+        raise PedigreeError(f"{path}: has 'fuse_unk' set: several unknown bytes would become one token")
+    return str(token)

@@ -18,7 +18,14 @@ from llm_core.store.digests import file_digest
 from llm_core.tokens.batches import batches
 from llm_core.tokens.encoders import Encoder, fastest_encoder
 from llm_core.tokens.shard_file import open_shard, write_shard
-from llm_core.tokens.tokenizer import end_of_text, learned_entries, load_tokenizer, unknown_id, vocabulary_size
+from llm_core.tokens.tokenizer import (
+    came_back,
+    end_of_text,
+    learned_entries,
+    load_tokenizer,
+    unknown_id,
+    vocabulary_size,
+)
 
 _ROUND_TRIPS = 10  # documents of a part that are decoded again
 _LONGEST_DECODED = 1 << 20  # tokens of such a document: decoding takes a Python number for each
@@ -95,7 +102,8 @@ def _read_back(tokens: np.ndarray, borders: np.ndarray, texts: list[str], vocabu
             continue
         ids = tokens[starts[number] : ends[number] - 1].tolist()
         if unknown not in ids:
-            failed += vocabulary.tokenizer.decode(ids, skip_special_tokens=False) != texts[number]
+            decoded = vocabulary.tokenizer.decode(ids, skip_special_tokens=False)
+            failed += not came_back(vocabulary.tokenizer, decoded, texts[number])
             tried += 1
     return {
         "tokens": len(tokens),

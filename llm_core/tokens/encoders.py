@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from llm_core.errors import PedigreeError
 from llm_core.store.digests import file_digest
 from llm_core.tokens.byte_level import ByteLevelBPE
-from llm_core.tokens.parity import HOSTILE, has_disputed, why_not_by_rank
+from llm_core.tokens.parity import HOSTILE, has_disputed, why_not_by_rank, why_only_hf
 from llm_core.tokens.patterns import PATTERNS
 from llm_core.tokens.tokenizer import load_tokenizer
 
@@ -114,10 +114,11 @@ class GigatokenEncoder:
         import gigatoken
 
         bpe = ByteLevelBPE.read(path)
-        if (
-            bpe.pattern not in PATTERNS.values()
-        ):  # some it cuts otherwise on rare texts alone, which no test at the start sees
-            raise PedigreeError(f"{path}: cuts text by a regular expression that gigatoken may read in another way")
+        reason = why_only_hf(
+            bpe
+        )  # some patterns it reads otherwise on rare texts alone, which no test at the start sees
+        if reason is not None:
+            raise PedigreeError(f"{path}: {reason}")
         plain = ByteLevelBPE(bpe.vocab, bpe.merges, {}, _AS_PUBLISHED.get(bpe.pattern, bpe.pattern), bpe.whole_pieces)
         try:
             self._backend: Any = gigatoken.Tokenizer.from_json(plain.tokenizer().to_str())

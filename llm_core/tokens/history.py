@@ -13,7 +13,7 @@ from llm_core.data.records import document_id
 from llm_core.data.split import SPLITS
 from llm_core.errors import PedigreeError
 from llm_core.tokens.reader import ShardReader
-from llm_core.tokens.tokenizer import load_tokenizer
+from llm_core.tokens.tokenizer import came_back, load_tokenizer
 
 RAW, SHARDS, TOKENIZER = "raw_documents", "token_shards", "tokenizer"
 FILTERS = ("clean_documents", "unique_documents", "decontaminated_documents")
@@ -167,13 +167,14 @@ def _encoded(shards: Path, tokenizer: Path, doc_id: str, text: str) -> Station:
     reader = ShardReader(shards, place["split"])
     length = place["token_end"] - place["token_start"]
     ids = reader.read(place["stream_start"], place["stream_start"] + length - 1).tolist()  # without the end of text
-    decoded = load_tokenizer(tokenizer / "tokenizer.json").decode(ids, skip_special_tokens=False)
+    opened = load_tokenizer(tokenizer / "tokenizer.json")
+    decoded = opened.decode(ids, skip_special_tokens=False)
     facts = {
         "token_start": place["token_start"],
         "token_end": place["token_end"],
         "stream_start": place["stream_start"],
         "tokens": length,
-        "decodes to its text": decoded == text,
+        "decodes to its text": came_back(opened, decoded, text),
     }
     index = json.loads((shards / "shards.json").read_bytes())
     return Station(SHARDS, "encoded", index["splits"][place["split"]]["shards"][place["shard"]]["file"], facts)

@@ -7,6 +7,7 @@ its rank) holds no merges. They follow from it: an entry is made of the two that
 import binascii
 from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,11 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.store.digests import source_digest
 from llm_core.tokens.byte_level import ByteLevelBPE
+from llm_core.tokens.literals import why_found_in_texts
 from llm_core.tokens.parity import why_not_by_rank
 from llm_core.tokens.patterns import PATTERNS
 
@@ -36,7 +39,7 @@ _PUBLISHED = {
 }
 
 
-def externals(tokenizer: TokenizerSpec) -> dict[str, str]:
+def externals(tokenizer: TokenizerSpec, form: TextForm | None = None) -> dict[str, str]:  # noqa: ARG001
     """What the tokenizer stage reads from outside the store, by its place in the experiment.
 
     A plan asks for it: so it is here that files which are no vocabularies, or lack what the experiment names, are
@@ -76,19 +79,33 @@ def import_tokenizer(spec: TokenizerSpec) -> ByteLevelBPE:
     assert spec.imported is not None
     path = Path(spec.imported.file)
     read = read_vocabulary(spec.imported)
-    return ByteLevelBPE(read.vocab, read.merges, _special_tokens(path, read, spec), read.pattern, read.whole_pieces)
+    return replace(read, special=_special_tokens(path, read, spec))
 
 
 def _special_tokens(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict[str, int]:
-    """Token → id, in the order of ``spec``; raises ``PedigreeError`` where they or the ids don't fit."""
+    """Token → id, in the order of ``spec``, and the file's unknown token if it is needed behind them.
+
+    Raises ``PedigreeError`` where they, the ids or the texts of other tokens don't fit.
+    """
     special = _numbered(path, read, spec)
+    reason = why_found_in_texts(read, special)
+    if reason is not None:
+        raise PedigreeError(f"{path}: {reason}")
+    ids = list(special.values())
+    if read.unknown is not None and read.unknown not in special:
+        special[read.unknown] = read.special[read.unknown]
+        if special[read.unknown] < ids[0]:
+            raise PedigreeError(
+                f"tokenizer.special_tokens: the first one ends documents and must have the lowest id; in {path} the "
+                f"unknown token {read.unknown!r} has a lower one, {special[read.unknown]}"
+            )
     ids = list(special.values())
     if ids[0] != min(ids):
         raise PedigreeError(
             f"tokenizer.special_tokens: the first one ends documents and must have the lowest id; in {path} "
             f"{spec.special_tokens[0]!r} has {ids[0]}: leave those with lower ids away"
         )
-    size = max([*read.vocab.values(), *ids]) + 1
+    size = max([*read.vocab.values(), *ids, *(token.number for token in read.ordinary.values())]) + 1
     if size > spec.vocab_size:
         raise PedigreeError(f"tokenizer.vocab_size: {spec.vocab_size}, but the ids in {path} go up to {size - 1}")
     return special
@@ -143,13 +160,19 @@ def _entries(vocabulary: VocabularyFile) -> tuple[ByteLevelBPE, bool]:
 
 
 def _check_whole(path: Path, content: bytes, read: ByteLevelBPE) -> None:
-    """Raise where the library can't open it (a merge of no entries), or texts would lose bytes unnoticed."""
+    """Raise where the library can't open it (a merge of no entries), reads other ids, or would lose bytes of texts."""
     try:
-        Tokenizer.from_buffer(content)
+        opened = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises nothing narrower
         raise PedigreeError(f"{path}: not a whole tokenizer: {error}") from None
+    for token, number in [*read.special.items(), *((token, own.number) for token, own in read.ordinary.items())]:
+        if opened.token_to_id(token) != number:
+            raise PedigreeError(
+                f"{path}: gives its added token {token!r} the id {number}, and HF tokenizers reads "
+                f"{opened.token_to_id(token)}: added tokens outside of the vocabulary must follow it without a gap"
+            )
     missing = [byte for byte in range(256) if bytes([byte]) not in read.vocab]
-    if missing:
+    if missing and read.unknown is None:
         raise PedigreeError(
             f"{path}: has no entry for {len(missing)} bytes, {missing[0]} the first: they would vanish from texts"
         )

@@ -46,5 +46,5 @@ def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
         )
     vocab = {entry: number for number, entry in enumerate(entries, start=len(special))}
     specials = {token: number for number, token in enumerate(special)}
-    bpe = ByteLevelBPE(vocab, merges, specials, PATTERNS[spec.pattern])
-    return bpe.tokenizer(unknown=None if spec.byte_fallback else spec.unknown_token)
+    unknown = None if spec.byte_fallback else spec.unk_token
+    return ByteLevelBPE(vocab, merges, specials, PATTERNS[spec.pattern], unknown=unknown).tokenizer()

@@ -7,6 +7,21 @@ from llm_core.tokens.byte_level import ByteLevelBPE, entry_name
 from llm_core.tokens.patterns import PATTERNS
 
 
+def why_only_hf(bpe: ByteLevelBPE) -> str | None:
+    """Why an encoder that knows one of our patterns, entries and merges alone gives other ids; None if it does not."""
+    if bpe.pattern not in PATTERNS.values():
+        return "cuts text by a regular expression that other encoders may read in another way"
+    if bpe.before:
+        return "cuts text in several steps"
+    if bpe.form:
+        return "normalises texts first"
+    if bpe.ordinary:
+        return "has added tokens that are found in any text"
+    if any(bytes([byte]) not in bpe.vocab for byte in range(256)):
+        return "has no entry for some bytes"
+    return None
+
+
 def why_not_by_rank(bpe: ByteLevelBPE) -> str | None:
     """Why merging by the order of ids may differ from merging by the list of merges; None if it can't.
 
@@ -20,10 +35,9 @@ def why_not_by_rank(bpe: ByteLevelBPE) -> str | None:
     borders so far, so merging e alone passes through [x, y] as well. By (2) it goes on to [e], which is a merge in the
     list, with e's place in the order. So both find the same neighbours at each step.
     """
-    if bpe.pattern not in PATTERNS.values():
-        return "cuts text by a regular expression that other encoders may read in another way"
-    if any(bytes([byte]) not in bpe.vocab for byte in range(256)):
-        return "has no entry for some bytes"
+    reason = why_only_hf(bpe)
+    if reason is not None:
+        return reason
     made = [bpe.vocab.get(left + right, -1) for left, right in bpe.merges]
     if any(first > second for first, second in zip([0, *made], made, strict=False)):
         return "has merges that do not ascend in id"

@@ -10,8 +10,8 @@ from llm_core.experiment.tokens import TokenizerSpec
 
 def special_tokens(spec: TokenizerSpec) -> list[str]:
     """The special tokens in the order of their ids, from 0; the first one ends every document."""
-    named = spec.byte_fallback or spec.unknown_token in spec.special_tokens
-    unknown = [] if named else [spec.unknown_token]
+    named = spec.byte_fallback or spec.unk_token in spec.special_tokens
+    unknown = [] if named else [spec.unk_token]
     return [*spec.special_tokens, *unknown]
 
 
@@ -23,6 +23,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise PedigreeError(f"{path}: not a tokenizer: {error}; train it again") from None
     tokenizer.encode_special_tokens = True  # not kept in the file
     return tokenizer
+
+
+def came_back(tokenizer: Tokenizer, decoded: str, text: str) -> bool:
+    """Whether ``text`` is what its ids were decoded to; for a tokenizer that normalises, up to its normal form."""
+    if decoded == text or tokenizer.normalizer is None:
+        return decoded == text
+    first, second = (tokenizer.normalizer.normalize_str(one) for one in (decoded, text))
+    return bool(first == second)
 
 
 def unknown_id(tokenizer: Tokenizer) -> int | None:

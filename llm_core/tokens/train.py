@@ -9,6 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.graph.job import Job
@@ -18,6 +19,7 @@ from llm_core.tokens.compare import Usage, measured, usage
 from llm_core.tokens.encoders import fastest_encoder
 from llm_core.tokens.importing import import_tokenizer, read_vocabulary
 from llm_core.tokens.learn import train_tokenizer
+from llm_core.tokens.prompt_form import write_form
 from llm_core.tokens.sample import Sampled, key_tasks, limit, size_up_to, texts_up_to
 from llm_core.tokens.tokenizer import learned_entries, special_tokens, unknown_id, vocabulary_size
 
@@ -28,19 +30,24 @@ _LISTED = 30
 _MEASURED_BYTES = 4 << 20
 
 
-def parts(inputs: Mapping[str, Sequence[InputFile]], tokenizer: TokenizerSpec) -> list[PartTask]:  # noqa: ARG001
+def parts(
+    inputs: Mapping[str, Sequence[InputFile]],
+    tokenizer: TokenizerSpec,  # noqa: ARG001
+    form: TextForm,  # noqa: ARG001
+) -> list[PartTask]:
     """A task for every part of both splits: the keys by which samples are taken."""
     return [*key_tasks(inputs["documents"], "train"), *key_tasks(inputs["documents"], "heldout")]
 
 
-def build(job: Job, tokenizer: TokenizerSpec) -> dict[str, Any]:
-    """Write ``tokenizer.json`` and ``report.json``.
+def build(job: Job, tokenizer: TokenizerSpec, form: TextForm) -> dict[str, Any]:
+    """Write ``tokenizer.json``, ``report.json``, and what brings prompts into the ``form`` of the documents.
 
     The report's figures are measured on 4 MiB of the training sample and on 4 MiB of held-out documents, of each source
     alike (or on all, where that is less).
     """
-    made = job.map(parts(job.files(), tokenizer), link=False)
-    documents = [task.inputs["documents"] for task in parts(job.files(), tokenizer)]
+    tasks = parts(job.files(), tokenizer, form)
+    made = job.map(tasks, link=False)
+    documents = [task.inputs["documents"] for task in tasks]
     keyed = [
         (file.name.split("/")[0], Sampled(part.stats["source"], file.path, part.folder / "keys.npy"))
         for file, part in zip(documents, made, strict=True)
@@ -57,6 +64,7 @@ def build(job: Job, tokenizer: TokenizerSpec) -> dict[str, Any]:
         trained, sample = _trained(texts_up_to(train, highest), tokenizer), size_up_to(train, highest)
     path = job.out / "tokenizer.json"
     trained.save(str(path))
+    write_form(job.out, form)
     job.runtime.log(f"{job.stage}: measuring with {fastest_encoder(path).name}")
     seen = usage(fastest_encoder(path), texts_up_to(train, limit(train, min(_MEASURED_BYTES, tokenizer.sample_bytes))))
     rows, unseen = _compared(job, path, vocabulary_size(trained), heldout, tokenizer)

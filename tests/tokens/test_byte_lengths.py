@@ -18,7 +18,7 @@ TEXTS = ["the cat and the hat", "naïve café – 東京 👩🏽"] * 5
 
 @pytest.fixture(scope="module", params=[True, False], ids=["all bytes", "with unknown ones"])
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
-    more = {} if request.param else {"unknown_token": "[UNK]"}
+    more = {} if request.param else {"unk_token": "[UNK]"}
     special = ("<|endoftext|>", "<|user|>")
     spec = TokenizerSpec(vocab_size=300, byte_fallback=request.param, special_tokens=special, **more)
     return train_tokenizer(TEXTS, spec)

@@ -140,6 +140,8 @@ def changed(**changes):
 
 
 SPLIT = {"type": "Split", "pattern": {"Regex": "(("}, "behavior": "Isolated", "invert": False}
+REMOVING = {**SPLIT, "pattern": {"Regex": "[a-z]+"}, "behavior": "Removed", "invert": True}
+DIGITS = {"type": "Digits", "individual_digits": True}
 IN_BYTES = {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False, "trim_offsets": True}
 
 
@@ -149,13 +151,24 @@ IN_BYTES = {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False, 
         (lambda written: {"some": "json"}, "not a tokenizer.json: KeyError"),
         (lambda written: {**written, "model": "BPE"}, "not a tokenizer.json"),
         (changed(model__type="WordPiece"), "of type WordPiece"),
-        (changed(normalizer={"type": "NFC"}), "has 'normalizer' set"),
+        (
+            changed(normalizer={"type": "Prepend", "prepend": "_"}),
+            "has 'normalizer' set to .*Prepend.*; of normalisers only",
+        ),
+        (
+            changed(normalizer={"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "NFKD"}]}),
+            "has 'normalizer' set to .*NFKD.*; of normalisers only",
+        ),
         (changed(model__dropout=0.1), "has 'dropout' set"),
-        (changed(model__byte_fallback=True), "has 'byte_fallback' set"),
-        (changed(model__unk_token="<unk>"), "has 'unk_token' set"),
+        (changed(model__byte_fallback=True), "cuts text as SentencePiece does"),
         (changed(pre_tokenizer={"type": "Whitespace"}), "cuts text by other means"),
         (changed(pre_tokenizer=None), "cuts text by other means"),
-        (changed(added_tokens=[{"id": 5, "content": "x", "special": False}]), "'x' is not special"),
+        (
+            changed(added_tokens=[{"id": 5000, "content": "<x>", "special": False, "rstrip": True}]),
+            "the added token '<x>' has 'rstrip' set",
+        ),
+        (changed(pre_tokenizer__pretokenizers=[REMOVING, IN_BYTES]), "takes out of texts what .* does not match"),
+        (changed(pre_tokenizer__pretokenizers=[DIGITS, IN_BYTES]), "cuts text by other means than regular"),
         (changed(model__vocab={"▁the": 0}), "not byte-level"),
         (changed(model__vocab={"a": 0, "b": 0}), "share an id"),
         (changed(model__merges=[["a", "b", "c"]]), "not byte-level"),

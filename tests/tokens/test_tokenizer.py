@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import canonical
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.patterns import PATTERNS
@@ -92,7 +93,7 @@ def test_without_byte_fallback_unseen_bytes_are_unknown():
 
 
 def test_the_unknown_token_has_the_name_that_is_asked_for():
-    spec = TokenizerSpec(vocab_size=300, byte_fallback=False, unknown_token="[UNK]")
+    spec = TokenizerSpec(vocab_size=300, byte_fallback=False, unk_token="[UNK]")
     tokenizer = train_tokenizer(["abc abd"] * 5, spec)
     assert special_tokens(spec) == ["<|endoftext|>", "[UNK]"]
     assert unknown_id(tokenizer) == tokenizer.token_to_id("[UNK]") == 1
@@ -101,9 +102,13 @@ def test_the_unknown_token_has_the_name_that_is_asked_for():
     assert tokenizer.encode("[UNK]", add_special_tokens=False).ids.count(1) == 5, "written out it is text, of 5 bytes"
     assert unknown_id(train_tokenizer(["abc"], TokenizerSpec(vocab_size=300))) is None
     with pytest.raises(ValueError, match="with byte_fallback nothing is unknown"):
-        TokenizerSpec(unknown_token="[UNK]")
+        TokenizerSpec(unk_token="[UNK]")
     with pytest.raises(ValueError, match="the first special token ends every document"):
-        TokenizerSpec(unknown_token="[UNK]", special_tokens=("[UNK]",), byte_fallback=False)
+        TokenizerSpec(unk_token="[UNK]", special_tokens=("[UNK]",), byte_fallback=False)
+    with pytest.raises(ValueError, match=r"unk_token '\[UNK\]': it is one of the special_tokens"):
+        TokenizerSpec(unk_token="[UNK]", special_tokens=("<|end|>", "[UNK]"), byte_fallback=False)
+    with pytest.raises(ValueError, match="at least 1 character"):
+        TokenizerSpec(unk_token="", byte_fallback=False)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -141,3 +146,13 @@ def test_what_is_no_tokenizer_is_named(tmp_path, path):
     torn.write_text(json.dumps(bare))
     with pytest.raises(PedigreeError, match="has no special token"):
         end_of_text(load_tokenizer(torn), torn)
+
+
+def test_what_freezing_may_say():
+    assert TokenizerSpec().freeze is False
+    assert (
+        canonical(TokenizerSpec(freeze=True)) == canonical(TokenizerSpec(freeze="0" * 32)) == canonical(TokenizerSpec())
+    )
+    for wrong in ("abc", "G" * 32, 1):
+        with pytest.raises(ValueError, match="freeze"):
+            TokenizerSpec(freeze=wrong)

@@ -4,6 +4,7 @@ import pytest
 
 from llm_core.data.parts import read_parts
 from llm_core.errors import PedigreeError
+from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.graph.job import artifact_files
@@ -30,7 +31,7 @@ def split(tmp_path):
 
 def test_the_report_says_what_was_measured(tmp_path, split):
     spec = TokenizerSpec(vocab_size=300, special_tokens=("<|end|>", "<|more|>"))
-    stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec)
+    stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec, form=TextForm())
     out = tmp_path / "job" / "out"
     tokenizer = load_tokenizer(out / "tokenizer.json")
 
@@ -64,15 +65,15 @@ def test_the_report_says_what_was_measured(tmp_path, split):
 def test_it_is_the_same_again(tmp_path, split):
     spec = TokenizerSpec(vocab_size=300, sample_bytes=5000)
     for name in "ab":
-        run(train.build, tmp_path / name, {"documents": split}, tokenizer=spec)
+        run(train.build, tmp_path / name, {"documents": split}, tokenizer=spec, form=TextForm())
     assert digests(tmp_path / "a" / "out") == digests(tmp_path / "b" / "out")
 
 
 def test_other_vocabularies_are_measured_on_the_same_texts(tmp_path, split):
-    run(train.build, tmp_path / "one", {"documents": split}, tokenizer=TokenizerSpec(vocab_size=300))
+    run(train.build, tmp_path / "one", {"documents": split}, tokenizer=TokenizerSpec(vocab_size=300), form=TextForm())
     made = VocabularyFile(file=str(tmp_path / "one" / "out" / "tokenizer.json"))
     spec = TokenizerSpec(vocab_size=280, compare={"larger": made})
-    run(train.build, tmp_path / "two", {"documents": split}, tokenizer=spec)
+    run(train.build, tmp_path / "two", {"documents": split}, tokenizer=spec, form=TextForm())
     first, second = (
         json.loads((tmp_path / name / "out" / "report.json").read_text())["vocabularies"] for name in ("one", "two")
     )
@@ -83,12 +84,12 @@ def test_other_vocabularies_are_measured_on_the_same_texts(tmp_path, split):
 
 def test_an_imported_tokenizer_gives_the_ids_of_its_file(tmp_path, split):
     given = TokenizerSpec(vocab_size=290, special_tokens=("<|end|>", "<|more|>"))
-    run(train.build, tmp_path / "one", {"documents": split}, tokenizer=given)
+    run(train.build, tmp_path / "one", {"documents": split}, tokenizer=given, form=TextForm())
     file = tmp_path / "one" / "out" / "tokenizer.json"
     spec = TokenizerSpec(
         kind="imported", imported=VocabularyFile(file=str(file)), vocab_size=320, special_tokens=("<|end|>",)
     )
-    stats = run(train.build, tmp_path / "two", {"documents": split}, tokenizer=spec)
+    stats = run(train.build, tmp_path / "two", {"documents": split}, tokenizer=spec, form=TextForm())
     theirs, ours = load_tokenizer(file), load_tokenizer(tmp_path / "two" / "out" / "tokenizer.json")
     for text in texts(500, 20):
         assert theirs.encode(text, add_special_tokens=False).ids == ours.encode(text, add_special_tokens=False).ids
@@ -97,7 +98,9 @@ def test_an_imported_tokenizer_gives_the_ids_of_its_file(tmp_path, split):
 
 
 def test_a_vocabulary_that_is_not_reached_is_told(tmp_path, split):
-    stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=TokenizerSpec(vocab_size=50_000))
+    stats = run(
+        train.build, tmp_path / "job", {"documents": split}, tokenizer=TokenizerSpec(vocab_size=50_000), form=TextForm()
+    )
     assert 260 < stats["vocab_size"] < 2000
     verdict = train.checks(stats, ChecksSpec())[-1]
     assert (verdict.name, verdict.passed) == ("vocabulary_reached", False)
@@ -107,7 +110,7 @@ def test_a_vocabulary_that_is_not_reached_is_told(tmp_path, split):
 def test_unknown_entries_are_counted_and_gate(tmp_path, split):
     write(split, documents(["@@@@ QQQQ"]), documents([]), documents([]), below="heldout")
     spec = TokenizerSpec(vocab_size=280, byte_fallback=False)
-    stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec)
+    stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec, form=TextForm())
     assert stats["unk_rate"] == 8 / 9
     verdict = train.checks(stats, ChecksSpec())[0]
     assert (verdict.name, verdict.passed) == ("unk_rate", False)
@@ -116,18 +119,20 @@ def test_unknown_entries_are_counted_and_gate(tmp_path, split):
 def test_special_tokens_must_fit(tmp_path, split):
     spec = TokenizerSpec(vocab_size=260, special_tokens=tuple(f"<|{number}|>" for number in range(5)))
     with pytest.raises(PedigreeError, match="make 261 entries, more than 260"):
-        run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec)
+        run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec, form=TextForm())
 
 
 def test_a_split_without_text_is_an_error(tmp_path):
     write(tmp_path / "split", documents([]), below="train")
     with pytest.raises(PedigreeError, match="the training split has no documents"):
-        run(train.build, tmp_path / "job", {"documents": tmp_path / "split"}, tokenizer=TokenizerSpec())
+        run(
+            train.build, tmp_path / "job", {"documents": tmp_path / "split"}, tokenizer=TokenizerSpec(), form=TextForm()
+        )
 
 
 def test_a_plan_counts_the_parts_of_both_splits(split):
     files = {"documents": artifact_files(artifact(split))}
-    assert [task.name for task in train.parts(files, TokenizerSpec())] == [
+    assert [task.name for task in train.parts(files, TokenizerSpec(), TextForm())] == [
         "train-00000",
         "train-00001",
         "heldout-00000",

@@ -208,3 +208,24 @@ def put_in_order(texts: Texts, plain_quotes: bool | str, keep: int, unsure_flag:
     tables = (character_table(), _form_table(), _plain_table(plain_quotes), _simple_table(keep))
     data, offsets, unsure = _put_in_order(texts.data, texts.offsets, *tables, keep, unsure_flag)
     return Texts(data, offsets), unsure
+
+
+def unseen() -> np.ndarray:
+    """bool [CODE_POINTS]: what is taken out of every text, line ends aside."""
+    return _form_table() & _INVISIBLE != 0
+
+
+def plain_characters(plain_quotes: bool | str) -> dict[str, str]:
+    """Typographic character → what it becomes."""
+    table = _plain_table(plain_quotes)
+    found = {chr(code): chr(table[code]) for code in np.flatnonzero(table)}
+    return {character: 3 * plain if ord(character) == _ELLIPSIS else plain for character, plain in found.items()}
+
+
+def unkept(keep: int) -> tuple[np.ndarray, np.ndarray]:
+    """bool [CODE_POINTS] each: what is taken out where ``keep`` stays; what goes along with a character before it."""
+    classes, joiner = character_table().astype(np.int32), _form_table() & _JOINER != 0
+    along = (classes & MARK != 0) | joiner
+    emoji, other = classes & EMOJI != 0, classes & (LETTER | NUMBER | PUNCTUATION)
+    stays = np.where(emoji, keep & EMOJI != 0, np.where(other != 0, (other & keep) != 0, keep & SYMBOL != 0))
+    return ~stays & ~along & (classes & SPACE == 0) & ~unseen(), along

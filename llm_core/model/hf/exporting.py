@@ -1,7 +1,6 @@
 """A model of ours → a Hugging Face folder."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,24 @@ from llm_core.model.hf.families import family_of
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.reading import CONFIG, INDEX, WEIGHTS
 from llm_core.model.hf.rope import longest
-from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, vocabulary_size
+from llm_core.tokens.prompts import FORM, for_prompts
+from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, unknown_id, vocabulary_size
 
 FILE_BYTES = 5_000_000_000
 """Weights beyond this go into several files."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+_README = """# Text for this model
+
+`tokenizer.json` brings the characters of texts into the form of the documents that the model was trained on: Unicode's
+form, quotation marks, case, and which kinds of characters there are (its `normalizer`).
+
+Documents also had no white space at the end of a line, never more than one empty line between two others, and no white
+space at either end. The tokenizer leaves these as they are: a prompt that ends in a space still does. Nor does it leave
+out what rules of the cleaning took out of documents (addresses, say).
+"""
 
 
 def export_folder(
@@ -41,7 +52,7 @@ def export_folder(
     """
     family = family_of(model.spec)
     length = longest(model.spec, sequence_length)
-    end, end_id = (None, None) if tokenizer is None else _end_of_text(tokenizer, model.vocab_size)
+    tokens, end_id = ({}, None) if tokenizer is None else _special_tokens(tokenizer, model.vocab_size)
     ends = {"bos_token_id": end_id, "eos_token_id": end_id}
     settings = {
         CONFIG: {
@@ -59,17 +70,20 @@ def export_folder(
     if tokenizer is not None:
         settings["tokenizer_config.json"] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": end,
-            "eos_token": end,
+            **tokens,
             "model_max_length": length,
             "clean_up_tokenization_spaces": False,
         }
+        settings["special_tokens_map.json"] = tokens
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in settings.items():
             _write_json(folder / name, content)
         if tokenizer is not None:
-            shutil.copyfile(tokenizer, folder / "tokenizer.json")
+            text = json.dumps(for_prompts(tokenizer), ensure_ascii=False)
+            (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+            if tokenizer.with_name(FORM).is_file():
+                (folder / "README.md").write_text(_README, encoding="utf-8")
         _write_weights(folder, dict(_theirs(family, model, DTYPES[dtype])), file_bytes)
     except OSError as error:
         raise PedigreeError(f"{folder}: can't be written: {error.strerror}; make room, or name another") from None
@@ -111,13 +125,15 @@ def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) ->
     _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
 
 
-def _end_of_text(tokenizer: Path, vocab_size: int) -> tuple[str | None, int]:
-    """The token that ends a document, which also begins what the model reads; and its id."""
+def _special_tokens(tokenizer: Path, vocab_size: int) -> tuple[dict[str, str], int]:
+    """(role → token, the id of the end of text). What ends a document also begins what the model reads; where bytes
+    have no entry, the unknown token stands for them."""
     opened = load_tokenizer(tokenizer)
     if vocabulary_size(opened) > vocab_size:
         raise PedigreeError(f"{tokenizer}: has {vocabulary_size(opened)} ids, the model knows {vocab_size}")
     end = end_of_text(opened, tokenizer)
-    return opened.id_to_token(end), end
+    roles = {"bos_token": end, "eos_token": end, "unk_token": unknown_id(opened)}
+    return {role: str(opened.id_to_token(number)) for role, number in roles.items() if number is not None}, end
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -11,8 +11,11 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.model.hf.exporting import export_folder
 from llm_core.model.hf.importing import import_folder
+from llm_core.tokens.importing import import_tokenizer
+from llm_core.tokens.learn import train_tokenizer
 from tests.model import shapes
 
 SHAPE = shapes.spec(tie_embeddings=False)
@@ -166,6 +169,22 @@ def vocabulary(path: Path, entries: int) -> Path:
     tokenizer.add_special_tokens(["<|endoftext|>"])
     tokenizer.save(str(path))
     return path
+
+
+def test_the_unknown_token_goes_along_by_its_name(tmp_path: Path) -> None:
+    """It is imported again as what it was, and transformers is told of it in both of its files."""
+    own = TokenizerSpec(vocab_size=300, byte_fallback=False, unk_token="[UNK]")
+    tokenizer = tmp_path / "tokenizer.json"
+    train_tokenizer(["a few words"] * 3, own).save(str(tokenizer))
+    folder = tmp_path / "model"
+    export_folder(shapes.model(SHAPE), folder, sequence_length=64, tokenizer=tokenizer)
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        told = json.loads((folder / name).read_text())
+        assert (told["unk_token"], told["eos_token"]) == ("[UNK]", "<|endoftext|>"), name
+    vocabulary = VocabularyFile(file=str(folder / "tokenizer.json"))
+    made = import_tokenizer(TokenizerSpec(kind="imported", imported=vocabulary))
+    assert made.unknown == "[UNK]"
+    assert json.loads(made.tokenizer().to_str())["model"] == json.loads(tokenizer.read_text())["model"]
 
 
 def test_the_tokenizer_goes_along(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Frozen stages: they keep an artifact though what it was made from has changed since.
+
+``Stage.frozen`` says which one: True, what the stage was last in this experiment and this store, as long as settings
+and code are the same; an identity, that artifact. Identity and lineage stay what they were: those of what it was really
+made from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import without_outsiders
+from llm_core.graph.identity import Recipe
+from llm_core.graph.stage import Stage
+from llm_core.store.manifest import Artifact, Manifest
+from llm_core.store.store import Store
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An artifact that stands, and the identity that it is found by (another one where changed code was accepted)."""
+
+    identity: str
+    artifact: Artifact
+
+    def others(self, contents: Mapping[str, str]) -> list[str]:
+        """The stages whose content is another now than when it was made, as far as ``contents`` (by role) tells."""
+        records = self.artifact.manifest.inputs
+        return [record.stage for record in records if contents.get(record.role, record.content) != record.content]
+
+    def told(self) -> str:
+        """A note for the plan."""
+        manifest = self.artifact.manifest
+        origins = " and ".join(f"{record.stage} {record.identity[:12]}" for record in manifest.inputs)
+        return f"frozen: trained on {origins} ({manifest.started[:10]}), whatever that is now"
+
+
+def identity_then(own: Recipe, manifest: Manifest) -> str:
+    """The identity with today's settings and code, and the inputs of then."""
+    return own.identity({record.role: record.content for record in manifest.inputs})
+
+
+def find_kept(
+    store: Store, experiment: str, stage: Stage, own: Recipe, contents: Mapping[str, str]
+) -> tuple[Kept | None, str | None]:
+    """(what a frozen stage keeps, None); (None, what is wrong) for a damaged one; (None, None): there is none yet.
+
+    Raises ``PedigreeError`` for an identity that is not in the store, or was made with other settings.
+    """
+    if isinstance(stage.frozen, str):
+        return _named(store, stage, stage.frozen, own, contents), None
+    last, problem = store.last(experiment, stage.kind, stage.name)
+    if last is None or {record.role for record in last.manifest.inputs} != stage.inputs.keys():
+        return None, problem
+    identity = identity_then(own, last.manifest)
+    artifact, problem = store.find(stage.kind, identity)
+    return Kept(identity, artifact) if artifact else None, problem
+
+
+def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Mapping[str, str]) -> Kept | None:
+    artifact, problem = store.find(stage.kind, identity)
+    if artifact is None:
+        if problem is None and contents.keys() == stage.inputs.keys() and own.identity(contents) == identity:
+            return None  # it is what would be made now
+        raise PedigreeError(
+            f"{stage.name}: freeze names {identity}, and {problem or f'{store.root} has no such artifact'}; copy "
+            f"{store.folder(stage.kind, identity).relative_to(store.root)} from the store that has it, or write "
+            "freeze: true to keep the one that is made here"
+        )
+    manifest = artifact.manifest
+    then = without_outsiders(manifest.config, stage.config)
+    if (then, manifest.externals) != (own.config, own.externals):
+        raise PedigreeError(
+            f"{stage.name}: freeze names {identity}, which was made with other settings ({then}); give the experiment "
+            "the same, or take freeze out to make another"
+        )
+    return Kept(identity, artifact)

@@ -1,0 +1,97 @@
+"""What ``tokenizer.json`` does to a text before merging: its normal form, and the steps that cut it into pieces.
+
+Every step that is not known here is an error with its reason: ids would not be those of the file.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers
+
+from llm_core.errors import PedigreeError
+from llm_core.tokens.patterns import O200K, PATTERNS
+
+_COVERING = (*PATTERNS.values(), O200K)
+"""Regular expressions that match at every character: what they do not match is empty."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Cuts numbers out of a text: ``single``: each digit by itself; otherwise whole runs of digits."""
+
+    single: bool
+
+
+def normal_form(path: Path, written: Any) -> tuple[str, ...]:
+    """The steps of a file's normaliser that change texts, each as JSON; they are kept as they are.
+
+    Raises ``PedigreeError`` for one that adds to texts, or that is not known.
+    """
+    return tuple(json.dumps(step, sort_keys=True) for step in _steps(written, "normalizers") if _changes(path, step))
+
+
+def _changes(path: Path, step: Any) -> bool:
+    match step:
+        case {"type": "NFC" | "NFKC" | "Lowercase"}:
+            return True
+        case {"type": "Replace", "pattern": {"Regex": str()} | {"String": str()}, "content": str(new)}:
+            return bool(step["pattern"].get("String") != new)
+        case {"type": "Strip", "strip_left": False, "strip_right": False}:
+            return False
+    raise PedigreeError(
+        f"{path}: has 'normalizer' set to {str(step)[:80]}; of normalisers only NFC, NFKC, Lowercase and Replace can "
+        "be imported. Let the experiment's cleaning do it, and take it out of the file"
+    )
+
+
+def as_normalizer(steps: Sequence[Mapping[str, Any]]) -> normalizers.Normalizer:
+    """The library's normaliser of several steps."""
+    written = json.loads(Tokenizer(models.BPE()).to_str())
+    written["normalizer"] = {"type": "Sequence", "normalizers": [*steps]}
+    return Tokenizer.from_str(json.dumps(written)).normalizer
+
+
+def cuts(path: Path, written: Any) -> list[Any]:
+    """The steps that cut text, each within the pieces of the one before; the last one is a regular expression.
+
+    Raises ``PedigreeError`` for a pre-tokenizer that is anything else, or that does not end with making bytes.
+    """
+    *before, last = list(_steps(written, "pretokenizers")) or [None]
+    found = [_cut(path, step) for step in before]
+    match last:
+        case {"type": "ByteLevel", "add_prefix_space": False}:
+            if last.get("use_regex", True):
+                found.append(PATTERNS["gpt2"])
+        case _:
+            raise PedigreeError(f"{path}: cuts text by other means than byte-level BPE does: {str(last)[:200]}")
+    if not found or not isinstance(found[-1], str):
+        raise PedigreeError(f"{path}: cuts text by other means than regular expressions: {str(written)[:200]}")
+    return found
+
+
+def _cut(path: Path, step: Any) -> str | Digits:
+    match step:
+        case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated"}:
+            return pattern  # inverted or not: pieces are what it matches, and what is between
+        case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Removed", "invert": True}:
+            if pattern in _COVERING:
+                return pattern
+            raise PedigreeError(
+                f"{path}: takes out of texts what {pattern!r} does not match; if it matches everything, write "
+                "'Isolated' instead of 'Removed', and 'invert': false"
+            )
+        case {"type": "Digits", "individual_digits": bool(single)}:
+            return Digits(single)
+    raise PedigreeError(f"{path}: cuts text by other means than regular expressions: {str(step)[:200]}")
+
+
+def _steps(written: Any, name: str) -> Iterator[Any]:
+    """The steps of a sequence, and of the sequences in it; of a single step, that one."""
+    if isinstance(written, dict) and written.get("type") == "Sequence":
+        for step in written.get(name) or []:
+            yield from _steps(step, name)
+    elif written is not None:
+        yield written
