@@ -49,6 +49,7 @@ def server(monkeypatch):
     standing_in = HubServer(dict(FILES), small=("data/b.jsonl",))
     monkeypatch.setenv("HF_ENDPOINT", standing_in.url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # other tests set it, and it is read once
     monkeypatch.setattr(hub, "sleep", lambda seconds: standing_in.__dict__.setdefault("waited", []).append(seconds))
     yield standing_in
     standing_in.close()
