@@ -337,6 +337,11 @@ def test_the_stages_are_there_only_where_they_are_asked_for(tmp_path, good, rest
         assert len({planner.recipe(stage).identity({}) for planner in planners}) == 1
 
 
+def test_the_plan_names_the_files_by_the_fields_of_the_experiment(good, rest):
+    found = classifier.externals(spec(good=good, any=rest, keep_share=0.3), CleaningSpec())
+    assert sorted(found) == ["any/any.jsonl", "good/good.jsonl.gz"]
+
+
 def test_other_examples_or_another_cleaning_are_another_classifier(tmp_path, good, rest):
     quality = spec(good=good, any=rest, keep_share=0.3)
 

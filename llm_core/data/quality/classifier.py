@@ -28,6 +28,7 @@ NOTABLE_AUC = 0.8
 """Below it, the classifier hardly tells held-out good texts from others."""
 
 _DOCUMENTS_PER_PART = 10_000
+_FIELDS = {GOOD: "good", REST: "any"}
 
 
 def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
@@ -35,7 +36,7 @@ def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
     of examples."""
     files = {f"cleaning/{name}": digest for name, digest in clean.externals(cleaning).items()}
     for side, source in _corpora(quality).items():
-        files |= {f"{side}/{name}": digest for name, digest in Files(source).externals().items()}
+        files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in Files(source).externals().items()}
     if quality.labelled is not None:
         file = labelled_file(quality.labelled)
         files[f"labelled/{file.name}"] = file.digest
@@ -92,9 +93,7 @@ def _examples(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[st
         read = job.map(Files(source).tasks(_DOCUMENTS_PER_PART), link=False)
         bad = sum(sum(part.stats["bad"].values()) for part in read)
         if bad:
-            job.runtime.log(
-                f"quality_classifier: {bad} bad records among the examples of the class {side!r} are left out"
-            )
+            job.runtime.log(f"quality_classifier: {bad} bad records of quality.{_FIELDS[side]} are left out")
         found[side] = _cleaned(job, _files(read), cleaning)
     if quality.labelled is not None:
         task = PartTask(
