@@ -5,7 +5,8 @@ from llm_core.graph.stage import Stage
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """Reading, cleaning, deduplication, and the held-out split."""
+    """Reading, cleaning, judging by a classifier if one is asked for, deduplication, and the held-out split."""
+    judging = _judging(experiment)
     return [
         Stage(
             name="raw_documents",
@@ -37,6 +38,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             config={"cleaning": experiment.cleaning},
             bounds=experiment.checks,
         ),
+        *judging,
         Stage(
             name="unique_documents",
             group="data",
@@ -46,7 +48,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             checks="llm_core.data.unique:checks",
             gates=("not_empty", "duplicate_share", "doc_ids_differ"),
             advice=("largest_cluster",),
-            inputs={"documents": "clean_documents"},
+            inputs={"documents": judging[-1].name if judging else "clean_documents"},
             config={"dedup": experiment.dedup},
             bounds=experiment.checks,
         ),
@@ -81,5 +83,39 @@ def stages(experiment: Experiment) -> list[Stage]:
             bounds=experiment.checks,
             # What the evaluation needs is judged here, and changes nothing for the stages between.
             volatile_stats=("heldout_usable", "heldout_needed", "heldout_characters"),
+        ),
+    ]
+
+
+def _judging(experiment: Experiment) -> list[Stage]:
+    """The classifier and its verdicts; none where the experiment has no section ``quality``."""
+    quality = experiment.quality
+    if quality is None:
+        return []
+    return [
+        Stage(
+            name="quality_classifier",
+            group="data",
+            description="A linear classifier that learns good texts from examples, and the score to keep documents by.",
+            build="llm_core.data.quality.classifier:build",
+            checks="llm_core.data.quality.classifier:checks",
+            gates=("examples",),
+            advice=("auc",),
+            externals="llm_core.data.quality.classifier:externals",
+            inputs={"documents": "clean_documents"} if quality.samples_documents else {},
+            config={"quality": quality, "cleaning": experiment.cleaning},
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name="judged_documents",
+            group="data",
+            description="The documents whose quality score reaches the bound; every drop is kept with its score.",
+            build="llm_core.data.quality.judged:build",
+            parts="llm_core.data.quality.judged:parts",
+            checks="llm_core.data.quality.judged:checks",
+            gates=("not_empty",),
+            advice=("kept_share",),
+            inputs={"documents": "clean_documents", "classifier": "quality_classifier"},
+            bounds=experiment.checks,
         ),
     ]

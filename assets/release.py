@@ -34,7 +34,8 @@ CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars", "fin
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the model for others."""
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
-    told = [*TOLD, *went_on, *(["ablation_report"] if experiment.proxies else [])]
+    judged = ["judged_documents"] if experiment.quality else []
+    told = [*TOLD, *judged, *went_on, *(["ablation_report"] if experiment.proxies else [])]
     return [
         Stage(
             name="data_report",
@@ -45,7 +46,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             gates=("all_accounted_for", "page_written"),
             code=(*SHARED, "llm_core/report/data_report.html"),
             redone=True,
-            inputs={name: name for name in DATA},
+            inputs={name: name for name in (*DATA, *judged)},
             config={"title": experiment.name},
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),

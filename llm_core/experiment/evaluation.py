@@ -68,6 +68,8 @@ class ChecksSpec(Spec):
     max_cluster_share: Share = 0.05
     """Of the documents, those that stand in the largest cluster of duplicates."""
     max_contaminated_share: Share = 0.05
+    min_quality_examples: Count = 200
+    """Examples that each class of the quality classifier must have."""
     max_unk_rate: Share = 0.001
     max_unused_vocabulary: Share = 0.2
     min_loss_drop: Annotated[float, Field(ge=0)] = 0.1

@@ -11,6 +11,7 @@ from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
 from llm_core.experiment.lengths import check_clamp, check_compiled, check_generated, check_lengths, check_phases
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
@@ -33,6 +34,8 @@ class Experiment(Spec):
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1337
     raw: RawSpec = RawSpec()
     cleaning: CleaningSpec = CleaningSpec()
+    quality: QualitySpec | None = None
+    """null: documents are judged by the rules of ``cleaning`` alone."""
     dedup: DedupSpec = DedupSpec()
     decontamination: DecontaminationSpec = DecontaminationSpec()
     split: SplitSpec = SplitSpec()

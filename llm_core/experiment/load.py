@@ -69,6 +69,7 @@ def _merged(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     _resolve_suite_paths(data, path.parent)
     _resolve_vocabulary_paths(data, path.parent)
     _resolve_block_lists(data, path.parent)
+    _resolve_example_paths(data, path.parent)
     if base is None:
         return data
     if not isinstance(base, str):
@@ -141,6 +142,19 @@ def _resolve_block_lists(data: dict[str, Any], folder: Path) -> None:
         block_list = cleaning.get(name) if isinstance(cleaning, dict) else None
         if isinstance(block_list, dict) and isinstance(block_list.get("path"), str):
             block_list["path"] = str(folder / Path(block_list["path"]).expanduser())
+
+
+def _resolve_example_paths(data: dict[str, Any], folder: Path) -> None:
+    """The same for the examples of the quality classifier."""
+    quality = data.get("quality")
+    if not isinstance(quality, dict):
+        return
+    for source in (quality.get("good"), quality.get("any")):
+        if isinstance(source, dict) and isinstance(source.get("paths"), list):
+            source["paths"] = [_from(folder, item) if isinstance(item, str) else item for item in source["paths"]]
+    labelled = quality.get("labelled")
+    if isinstance(labelled, dict) and isinstance(labelled.get("path"), str):
+        labelled["path"] = str(folder / Path(labelled["path"]).expanduser())
 
 
 def _from(folder: Path, pattern: str) -> str:

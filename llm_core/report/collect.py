@@ -28,6 +28,7 @@ NONE = "\N{EN DASH}"
 FUNNEL = {
     "raw_documents": "raw",
     "clean_documents": "clean",
+    "judged_documents": "judged",
     "unique_documents": "unique",
     "decontaminated_documents": "decontaminated",
 }

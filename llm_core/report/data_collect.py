@@ -16,6 +16,7 @@ Inputs = Mapping[str, Artifact]
 RAW, SPLIT = "raw_documents", "pretraining_documents"
 STAGES = {
     "clean_documents": "clean",
+    "judged_documents": "judged",
     "unique_documents": "unique",
     "decontaminated_documents": "decontaminated",
     "pretraining_documents": "split",

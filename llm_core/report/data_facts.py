@@ -39,6 +39,7 @@ def tiles(inputs: Inputs) -> list[dict[str, str]]:
     ]
     labels = {
         "clean_documents": "Dropped by rules",
+        "judged_documents": "Of low quality",
         "unique_documents": "Repeats",
         "decontaminated_documents": "Contaminated",
     }

@@ -16,7 +16,8 @@ from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.tokenizer import came_back, load_tokenizer
 
 RAW, SHARDS, TOKENIZER = "raw_documents", "token_shards", "tokenizer"
-FILTERS = ("clean_documents", "unique_documents", "decontaminated_documents")
+JUDGED = "judged_documents"
+FILTERS = ("clean_documents", JUDGED, "unique_documents", "decontaminated_documents")
 SPLIT = "pretraining_documents"
 
 _FACTS = ("rule", "value", "language", "score", "kept_doc_id", "suite", "item")
@@ -96,6 +97,8 @@ def history(folders: Mapping[str, Path], doc_id: str) -> History:
     text = raw["text"]
     for stage in FILTERS:
         if stage not in folders:
+            if stage == JUDGED:  # only experiments with a section ``quality`` have it
+                continue
             break
         station, text = _filtered(folders[stage], stage, part.name, whole, text)
         stations.append(station)

@@ -1,0 +1,163 @@
+"""The stage that trains the quality classifier, and sets the bound that documents are judged by."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from llm_core.data import clean
+from llm_core.data.dedup.signatures import doc_id_numbers
+from llm_core.data.parts import read_part, write_part
+from llm_core.data.quality.labelled import GOOD, REST, labelled_file, labelled_part
+from llm_core.data.quality.model import SAMPLE, area_under_curve, bound_of_share, train_part
+from llm_core.data.sources.files import Files
+from llm_core.experiment.cleaning import CleaningSpec
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.quality import QualitySpec
+from llm_core.experiment.sources import FilesSource
+from llm_core.graph.job import Job
+from llm_core.graph.part import InputFile, PartTask, PartWork
+from llm_core.graph.stage import Check
+from llm_core.store.files import write_atomically
+from llm_core.store.parts import Part
+
+NOTABLE_AUC = 0.8
+"""Below it, the classifier hardly tells held-out good texts from others."""
+
+_DOCUMENTS_PER_PART = 10_000
+_FIELDS = {GOOD: "good", REST: "any"}
+
+
+def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
+    """The files of examples, and what cleaning reads. Raises ``PedigreeError`` for a file that is missing or no list
+    of examples."""
+    files = {f"cleaning/{name}": digest for name, digest in clean.externals(cleaning).items()}
+    for side, source in _corpora(quality).items():
+        files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in Files(source).externals().items()}
+    if quality.labelled is not None:
+        file = labelled_file(quality.labelled)
+        files[f"labelled/{file.name}"] = file.digest
+    return files
+
+
+def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, Any]:
+    """Read and clean the examples, train on nine tenths of them, and set the bound by what was held out.
+
+    ``weights.npy``: the classifier; ``quality.json``: its bias and the bound; ``examples.parquet``: the score of every
+    example. Training goes by the examples and ``classifier`` alone, so another bound trains nothing again.
+    """
+    examples = _examples(job, quality, cleaning)
+    inputs = {f"{side} {file.stem}": file for side, files in examples.items() for file in files}
+    (made,) = job.map([PartTask("classifier", train_part, inputs, {"classifier": quality.classifier})])
+    found = read_part(job.out / "examples.parquet")
+    apart = found.filter("held_out", "in_class")
+    good, rest = (apart.filter(side=side)["score"].to_numpy() for side in (GOOD, REST))
+    judging = _judging(found)
+    bound = quality.min_score if quality.keep_share is None else bound_of_share(judging, quality.keep_share)
+    told = {"bias": made.stats["bias"], "bound": bound, "keep_share": quality.keep_share}
+    write_atomically(job.out / "quality.json", json.dumps(told, indent=1).encode())
+    counts = {side: found.filter("in_class", side=side).height for side in (GOOD, REST)}
+    return {
+        "examples": counts,
+        "held_out": {GOOD: len(good), REST: len(rest)},
+        "auc": area_under_curve(good, rest),
+        "accuracy": float(((good >= 0.5).mean() + (rest < 0.5).mean()) / 2),
+        "bound": bound,
+        "keep_share": quality.keep_share,
+        "kept_of_good": float((good >= bound).mean()),
+        "kept_of_judged": float((judging >= bound).mean()),
+        "judged": len(judging),
+    }
+
+
+def sample_part(work: PartWork) -> dict[str, Any]:
+    """One document in ``one_in`` (a power of two) by the hash that its identity is; ``parts/`` is not there without."""
+    frame = read_part(work.inputs["documents"])
+    chosen = doc_id_numbers(frame["doc_id"])["high"] & np.uint64(work.settings["one_in"] - 1) == 0
+    write_part(work.out / "parts" / f"{work.name}.parquet", frame.filter(pl.Series(chosen)))
+    return {}
+
+
+def _corpora(quality: QualitySpec) -> dict[str, FilesSource]:
+    named = {GOOD: quality.good, REST: quality.any}
+    return {side: source for side, source in named.items() if source is not None}
+
+
+def _examples(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, list[InputFile]]:
+    """Side → files of cleaned documents."""
+    found: dict[str, list[InputFile]] = {}
+    for side, source in _corpora(quality).items():
+        read = job.map(Files(source).tasks(_DOCUMENTS_PER_PART), link=False)
+        bad = sum(sum(part.stats["bad"].values()) for part in read)
+        if bad:
+            job.runtime.log(f"quality_classifier: {bad} bad records of quality.{_FIELDS[side]} are left out")
+        found[side] = _cleaned(job, _files(read), cleaning)
+    if quality.labelled is not None:
+        task = PartTask(
+            "labelled", labelled_part, {"labelled": labelled_file(quality.labelled)}, {"labelled": quality.labelled}
+        )
+        cleaned = _cleaned(job, _files(job.map([task], link=False)), cleaning)
+        found |= {side: [file for file in cleaned if file.stem.startswith(f"{side}-")] for side in (GOOD, REST)}
+    if quality.samples_documents:
+        documents = [file for file in job.files()["documents"] if file.name.startswith("parts/")]
+        found[REST if quality.labelled is None else SAMPLE] = _sampled(job, documents, quality.classifier.max_examples)
+    return found
+
+
+def _cleaned(job: Job, read: Sequence[InputFile], cleaning: CleaningSpec) -> list[InputFile]:
+    """Examples go through all of the cleaning, so that they have the form of the documents that are judged."""
+    return _files(job.map(clean.parts({"documents": read}, cleaning), link=False))
+
+
+def _sampled(job: Job, documents: Sequence[InputFile], wanted: int) -> list[InputFile]:
+    """At least ``wanted`` documents, where there are so many. Parts of a corpus that grows are sampled again only where
+    it has doubled."""
+    total = sum(pl.scan_parquet(file.path, glob=False).select(pl.len()).collect().item() for file in documents)
+    one_in = 1
+    while total // (2 * one_in) >= wanted:
+        one_in *= 2
+    settings = {"one_in": one_in}
+    tasks = [PartTask(file.stem, sample_part, {"documents": file}, settings=settings) for file in documents]
+    return _files(job.map(tasks, link=False))
+
+
+def _files(parts: Sequence[Part]) -> list[InputFile]:
+    """The documents in ``parts``."""
+    return [
+        InputFile(record.path, Path(part.folder) / record.path, record.xxh3)
+        for part in parts
+        for record in part.files
+        if record.path.startswith("parts/")
+    ]
+
+
+def _judging(found: pl.DataFrame) -> np.ndarray:
+    """Scores of texts as the documents are, which the classifier was not trained on."""
+    sample = found.filter(side=SAMPLE)
+    rows = sample if sample.height else found.filter("held_out", side=REST)
+    return rows["score"].to_numpy()
+
+
+def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
+    """There are enough examples, and the classifier tells those apart that it has not seen."""
+    side, least = min(stats["examples"].items(), key=lambda item: (item[1], item[0]))
+    return [
+        Check(
+            "examples",
+            least >= bounds.min_quality_examples,
+            f"{least} examples of the class {side!r}; at least {bounds.min_quality_examples} must be there",
+            value=least,
+            bound=bounds.min_quality_examples,
+        ),
+        Check(
+            "auc",
+            stats["auc"] >= NOTABLE_AUC,
+            f"AUC {stats['auc']:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
+            f"at least {stats['bound']:.3f}, as {stats['kept_of_good']:.1%} of the good ones' are",
+            value=stats["auc"],
+            bound=NOTABLE_AUC,
+        ),
+    ]

@@ -1,0 +1,104 @@
+"""The stage that drops documents with a low quality score."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from llm_core.data.funnel import funnel_of, joined, totals
+from llm_core.data.left import something_left
+from llm_core.data.parts import read_part, write_part
+from llm_core.data.quality.model import Classifier, read_quality
+from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.graph.job import Job
+from llm_core.graph.part import InputFile, PartTask, PartWork
+from llm_core.graph.stage import Check
+from llm_core.store.parts import link_or_copy
+
+RULE = "quality"
+
+BINS = 10
+"""Of the histogram of scores: equal widths from 0 to 1."""
+
+NOTABLE_DRIFT = 0.5
+"""By more than this share of ``keep_share`` another share of the documents was kept: they are not like the examples."""
+
+_CLASSIFIER = ("weights.npy", "quality.json")
+
+
+def parts(inputs: Mapping[str, Sequence[InputFile]]) -> list[PartTask]:
+    """One task for every part of the clean documents, once the classifier is there: each depends on its own documents
+    and on the classifier."""
+    model = {file.name: file for file in inputs["classifier"] if file.name in _CLASSIFIER}
+    if len(model) < len(_CLASSIFIER):
+        return []
+    return [
+        PartTask(file.stem, judge_part, {"documents": file, **model})
+        for file in inputs["documents"]
+        if file.name.startswith("parts/")
+    ]
+
+
+def build(job: Job) -> dict[str, Any]:
+    """Judge every part: ``parts/`` holds the documents that reach the bound, ``dropped/`` the others with their score
+    as ``value``."""
+    made = job.map(parts(job.files()))
+    quality = read_quality(job.path("classifier", "quality.json"))
+    funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
+    scores: dict[str, Counter[int]] = {}
+    for part in made:
+        for source, counts in part.stats["scores"].items():
+            scores.setdefault(source, Counter()).update(dict(enumerate(counts)))
+    return {
+        **funnel,
+        "kept_share": funnel["documents"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
+        "keep_share": quality["keep_share"],
+        "bound": quality["bound"],
+        "scores": {source: [counts[place] for place in range(BINS)] for source, counts in sorted(scores.items())},
+    }
+
+
+def judge_part(work: PartWork) -> dict[str, Any]:
+    """One part; ``scores``: source → documents per tenth of the scale."""
+    quality = read_quality(work.inputs["quality.json"])
+    model = Classifier.load(work.inputs["weights.npy"], quality["bias"])
+    frame = read_part(work.inputs["documents"])
+    scores = model.scores(frame["text"])
+    low = scores < quality["bound"]
+    target = work.out / "parts" / f"{work.name}.parquet"
+    if low.any():
+        write_part(target, frame.filter(pl.Series(~low)))
+    else:
+        target.parent.mkdir(parents=True)
+        link_or_copy(work.inputs["documents"], target)
+    dropped = frame.filter(pl.Series(low)).with_columns(rule=pl.lit(RULE), value=pl.Series(scores[low]))
+    write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
+    rules = pl.Series(low).replace_strict({True: RULE}, default=None, return_dtype=pl.String)
+    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    sources = frame["source"].to_numpy()
+    return {
+        "funnel": funnel_of(frame["source"], frame["text"].str.len_bytes(), rules),
+        "scores": {
+            source: np.bincount(bins[sources == source], minlength=BINS).tolist()
+            for source in sorted(frame["source"].unique())
+        },
+    }
+
+
+def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
+    """Something is left, and about the share that was asked for."""
+    kept, wanted = stats["kept_share"], stats["keep_share"]
+    if wanted is None:
+        passed = 1 - kept <= bounds.max_drop_share
+        message = f"{kept:.1%} of {stats['documents_in']} documents reach the score {stats['bound']:.3f}"
+    else:
+        passed = abs(kept - wanted) <= NOTABLE_DRIFT * wanted
+        message = (
+            f"{kept:.1%} of {stats['documents_in']} documents are kept, {wanted:.1%} of those that the bound "
+            f"{stats['bound']:.3f} was set by"
+        )
+    if not passed:
+        message += ": look at samples of what was dropped, and at quality.any, or change the bound"
+    return [something_left(stats), Check("kept_share", passed, message, value=kept, bound=wanted)]

@@ -1,0 +1,87 @@
+"""The section that has documents judged by a classifier, which is trained in the graph."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from llm_core.experiment.base import Count, Spec, outside_identity
+from llm_core.experiment.sources import FilesSource
+
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+
+
+class LabelledSpec(Spec):
+    """A file of examples that were judged before, one JSON object per line, with a text and a label."""
+
+    path: Annotated[str, outside_identity(min_length=1)]
+    """A .jsonl file, plain or with .gz or .zst; a relative path starts at the folder of the experiment's file. Its
+    content is part of the identity, its place is not."""
+    text_field: str = "text"
+    """The key that holds the text."""
+    label_field: str = "label"
+    """The key that holds the label: a string for ``good_labels``, a number for ``min_label``."""
+    good_labels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The labels of good texts; all others are of the other class. Give this or ``min_label``."""
+    min_label: float | None = None
+    """Texts with at least this number are good; all others are of the other class."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_label(self) -> "LabelledSpec":
+        if (self.good_labels is None) == (self.min_label is None):
+            raise ValueError(
+                "give 'good_labels' (labels are strings) or 'min_label' (labels are numbers), and not both"
+            )
+        return self
+
+
+class ClassifierSpec(Spec):
+    """Logistic regression over the hashed words and pairs of words of a text, trained by gradient descent."""
+
+    bits: Annotated[int, Field(ge=10, le=24)] = 20
+    """There are 2^bits weights of 4 bytes. Words share a weight where their hashes meet."""
+    epochs: Count = 5
+    """How often training goes over all examples."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.5
+    """At the first example. It falls linearly to 0."""
+    max_examples: Annotated[int, Field(ge=100)] = 20_000
+    """Documents of each class, at most: those with the lowest hashes of their texts. A tenth of them is held out."""
+
+
+class QualitySpec(Spec):
+    """A classifier learns good texts from other texts, and documents with a low score are dropped.
+
+    Examples come from ``good`` and ``any``, or from ``labelled``. The bound is ``keep_share`` or ``min_score``.
+    """
+
+    good: FilesSource | None = None
+    """Files of good texts, read as a source of kind ``files`` is. Give this or ``labelled``."""
+    any: FilesSource | None = None
+    """Files of ordinary texts, which the good ones are told from. null: a sample of the experiment's own cleaned
+    documents."""
+    labelled: LabelledSpec | None = None
+    """Examples of both classes in one file."""
+    keep_share: OpenShare | None = None
+    """The share of documents to keep, more than 0 and less than 1. The bound that keeps this share is set once, on
+    examples that the classifier was not trained on: the held-out texts of ``any``; beside ``labelled``, a sample of the
+    experiment's own cleaned documents. Give this or ``min_score``."""
+    min_score: OpenShare | None = None
+    """Documents with a lower score are dropped. A score is the classifier's probability (0 to 1) that a text is good,
+    where both classes are equally frequent."""
+    classifier: ClassifierSpec = ClassifierSpec()
+
+    @property
+    def samples_documents(self) -> bool:
+        """Whether the experiment's own documents are sampled: a change of them trains the classifier again."""
+        if self.labelled is not None:
+            return self.keep_share is not None
+        return self.any is None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "QualitySpec":
+        if (self.good is None) == (self.labelled is None):
+            raise ValueError("give 'good' (files of good texts) or 'labelled' (a file with labels), and not both")
+        if self.labelled is not None and self.any is not None:
+            raise ValueError("'labelled' holds both classes; take out 'any'")
+        if (self.keep_share is None) == (self.min_score is None):
+            raise ValueError("give 'keep_share' or 'min_score', and not both")
+        return self
