@@ -49,13 +49,13 @@ _PARTS_AT_ONCE = 64
 Piece = dict[str, str]
 """``text``, and ``change``: ``del`` was there before, ``ins`` is there now, empty is both."""
 
-_EDIT = {
+_EDIT: dict[str, Any] = {
     "kind": pl.String,
     "doc_id": pl.String,
     "source": pl.String,
     "pieces": pl.List(pl.Struct({"text": pl.String, "change": pl.String})),
 }
-_NEAR = {
+_NEAR: dict[str, Any] = {
     "rule": pl.String,
     "bound": pl.String,
     "value": pl.Float64,

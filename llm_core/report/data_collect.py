@@ -150,7 +150,7 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
     cleaning tells.
     """
     sources = [source for source, count in inputs[RAW].stats["documents_by_source"].items() if count]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for stage, artifact in dropping(inputs).items():
         found = flow(artifact)
         came = {source: found[source]["documents_in"] if source in found else 0 for source in sources}
