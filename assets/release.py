@@ -47,7 +47,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             code=(*SHARED, "llm_core/report/data_report.html"),
             redone=True,
             inputs={name: name for name in (*DATA, *judged)},
-            config={"title": experiment.name},
+            config={"title": experiment.name, "cleaning": experiment.cleaning},
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),
         ),

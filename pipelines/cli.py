@@ -315,6 +315,20 @@ def why(
 
 
 @command
+def funnel(
+    experiment: ExperimentName = "tiny",
+    source: Annotated[str | None, typer.Option(help="Of this source alone.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What each stage and rule left of the sources, from raw documents to tokens; of what was made last."""
+    from pipelines.funnel import funnel_rows, funnel_table
+
+    session = open_session(experiment)
+    rows = funnel_rows(session, source)
+    print(json.dumps(rows, indent=1)) if as_json else console.print(funnel_table(session.experiment.name, source, rows))
+
+
+@command
 def query(
     sql: Annotated[
         str, typer.Argument(help="DuckDB SQL over artifacts, inputs, checks, runs, steps, evals, samples, drops.")

@@ -1,5 +1,6 @@
 """Normalised text that passes the quality rules; every drop is kept with its rule and value, every edit is counted."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import groupby
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from llm_core.data.cleaning_samples import Judged, edited_places, join_samples, taken_lines, write_samples
 from llm_core.data.funnel import Funnel, funnel_between, joined, totals
 from llm_core.data.left import something_left
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
-from llm_core.data.rules.judge import document_verdicts, without_lines
+from llm_core.data.rules.judge import document_values, judged_lines, verdicts, without_lines
 from llm_core.data.rules.languages import check_known, identified, language_model
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
@@ -30,6 +32,12 @@ EMPTY = "empty"
 """The rule that drops a document of which nothing is left."""
 
 URL_LIST, WORD_LIST, LANGUAGE, PHONES = "blocked_urls", "blocked_words", "language", "phones"
+
+REPAIR, NORMALISING = "repair", "normalising"
+"""The kinds of edits that every text goes through."""
+
+_SAMPLES = "samples"
+"""Folder of what the parts keep to be looked at."""
 
 NOTABLE_DROPS = 0.1
 """More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
@@ -83,7 +91,8 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], cleaning: CleaningSpec) -> 
 def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
     """Clean one part: what stays into ``parts/``, what is dropped into ``dropped/``, in the order of the input.
 
-    ``dropped`` has the text as it was judged, ``rule``, ``value`` and, if it was asked for, ``language``.
+    ``dropped`` has the text as it was judged, ``rule``, ``value`` and, if it was asked for, ``language``. ``samples``
+    has some edits and near misses.
     """
     raw = read_part(work.inputs["documents"])
     documents = _Documents(raw, cleaning)
@@ -100,6 +109,7 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
     kept, dropped = documents.finished()
     write_part(work.out / "parts" / f"{work.name}.parquet", kept)
     write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
+    write_samples(work.out / _SAMPLES, work.name, documents.edits, documents.near_misses())
     return documents.stats | {
         "empty_parts": int(kept.is_empty()),
         "funnel": funnel_between(raw, kept, dropped),
@@ -120,8 +130,10 @@ class _Documents:
         self._cleaning = cleaning
         self._left = raw.with_row_index("place")
         self._dropped: list[pl.DataFrame] = []
+        self._judged = Judged()
+        self.edits: list[dict[str, Any]] = []
         self.stats: dict[str, Any] = {
-            "removed_bytes": {"repair": 0, "normalising": 0, "redactions": 0, "lines": 0},
+            "removed_bytes": {REPAIR: 0, NORMALISING: 0, "redactions": 0, "lines": 0},
             "redactions": {},
             "lines": {},
             "languages": {},
@@ -131,10 +143,15 @@ class _Documents:
             "mojibake": int(has_mojibake(raw["text"]).sum()),
             "replacement_characters": int(raw["text"].str.contains(REPLACEMENT, literal=True).sum()),
         }
-        self.stats["repaired"] = self._rewrite("repair", repaired(raw["text"])) if cleaning.repair else 0
-        normal = normalised(self._left["text"], cleaning)
-        self.stats["normalising_changed"] = self._rewrite("normalising", normal)
+        self.stats["repaired"] = self._edit(REPAIR, repaired(raw["text"])) if cleaning.repair else 0
+        self.stats["normalising_changed"] = self._edit(NORMALISING, normalised(self._left["text"], cleaning))
         self._drop_empty()
+
+    def _edit(self, kind: str, texts: pl.Series) -> int:
+        """Put ``texts`` in the place of what is left, with samples of what changed; in how many texts."""
+        changed = (texts != self._left["text"]).arg_true().to_numpy()
+        self.edits += edited_places(kind, self._left, changed, texts)
+        return self._rewrite(kind, texts)
 
     def drop_urls(self, path: Path) -> None:
         """Documents from blocked addresses."""
@@ -154,6 +171,7 @@ class _Documents:
         kept = found["language"].is_in(self._cleaning.language.keep) & (
             found["score"] >= self._cleaning.language.min_score
         )
+        self._judged.add(self._left["place"], found.select(pl.col("score").alias(LANGUAGE)))
         self._left = self._left.with_columns(found["language"])
         self._drop(pl.DataFrame({"rule": _where(~kept, LANGUAGE), "value": found["score"]}))
 
@@ -162,17 +180,30 @@ class _Documents:
         settings = {"regions": self._cleaning.phone_regions} if name == PHONES else {}
         redacted, counts = REDACTIONS.load(name)(self._left["text"], **settings)
         self.stats["redactions"][name] = {"matches": int(counts.sum()), "documents": int((counts > 0).sum())}
-        self._put_in_order("redactions", redacted)
+        places = (redacted != self._left["text"]).arg_true()
+        self.edits += edited_places(name, self._left, places.to_numpy(), redacted)
+        self._put_in_order("redactions", redacted, places)
 
     def take_out_lines(self, rules: Mapping[str, RuleSpec]) -> None:
         """Take out the lines that fail."""
-        shortened, counts = without_lines(self._left["text"], rules)
+        lines = judged_lines(self._left["text"], rules)
+        shortened, counts = without_lines(self._left["text"], lines, rules)
         self.stats["lines"] |= counts
-        self._put_in_order("lines", shortened)
+        self.edits += taken_lines(self._left, lines)
+        self._put_in_order("lines", shortened, (shortened != self._left["text"]).arg_true())
 
     def judge(self, rules: Mapping[str, RuleSpec]) -> None:
         """Drop the documents that fail."""
-        self._drop(document_verdicts(self._left, rules, self._cleaning.words))
+        values = document_values(self._left, rules, self._cleaning.words)
+        self._judged.add(self._left["place"], values)
+        self._drop(verdicts(values, rules))
+
+    def near_misses(self) -> list[dict[str, Any]]:
+        """Documents that stayed, and that a rule would drop with little more."""
+        rules = dict(self._cleaning.rules)
+        if self._cleaning.language is not None:
+            rules[LANGUAGE] = RuleSpec(min=self._cleaning.language.min_score)
+        return self._judged.near_misses(self._left, rules)
 
     def finished(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """(what is left, what was dropped)."""
@@ -180,18 +211,16 @@ class _Documents:
         dropped = pl.concat(self._dropped, how="diagonal").sort("place").drop("place")
         return kept, dropped
 
-    def _put_in_order(self, kind: str, texts: pl.Series) -> None:
-        """Texts that were changed get their normal form back (a line may be blank now)."""
-        places = (texts != self._left["text"]).arg_true()
+    def _put_in_order(self, kind: str, texts: pl.Series, places: pl.Series) -> None:
+        """The texts at ``places``, which were changed, get their normal form back (a line may be blank now)."""
         self._rewrite(kind, texts.scatter(places, normalised(texts.gather(places), self._cleaning)))
         self._drop_empty()
 
-    def _rewrite(self, kind: str, texts: pl.Series) -> int:
+    def _rewrite(self, kind: str, texts: pl.Series) -> None:
         before = self._left["text"]
         sizes = int(before.str.len_bytes().sum()) - int(texts.str.len_bytes().sum())
         self.stats["removed_bytes"][kind] += sizes
         self._left = self._left.with_columns(text=texts)
-        return int((texts != before).sum())
 
     def _drop_empty(self) -> None:
         empty = self._left["text"] == ""
@@ -229,6 +258,9 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
         raise PedigreeError(
             "cleaning.blocked_urls: no document has a url; give the source's field for it, or take out the list"
         )
+    if made:
+        join_samples(job.out / _SAMPLES, job.out)
+        shutil.rmtree(job.out / _SAMPLES)  # the part store keeps them for the next time
     funnel = totals(joined(part.stats["funnel"] for part in made), _rules(cleaning))
     return {
         **{name: _sorted(value) for name, value in total.items()},

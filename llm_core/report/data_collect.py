@@ -7,6 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from llm_core.data.clean import NOTABLE_DROPS
+from llm_core.experiment.cleaning import CleaningSpec
+from llm_core.report import data_cleaning
 from llm_core.report.data_samples import Excerpt, dropped_samples, kept_samples, side_by_side, texts_of
 from llm_core.report.units import exact, in_bytes, percent, short
 from llm_core.store.manifest import Artifact
@@ -144,10 +147,11 @@ def drops_by_rule(artifact: Artifact) -> list[tuple[str, dict[str, int]]]:
 def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
     """A table: what each rule dropped of every source, and after each stage what stayed; None if nothing was dropped.
 
-    Shares are of the documents of that source that came to the stage.
+    Shares are of the documents of that source that came to the stage. ``notable``: what the check ``drops_by_rule`` of
+    cleaning tells.
     """
     sources = [source for source, count in inputs[RAW].stats["documents_by_source"].items() if count]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for stage, artifact in dropping(inputs).items():
         found = flow(artifact)
         came = {source: found[source]["documents_in"] if source in found else 0 for source in sources}
@@ -158,34 +162,53 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
         if rules:
             rules.append((f"{STAGES[stage]} documents", artifact.stats, found, "level"))
         for name, counts, by_source, kind in rules:
-            cells = [_cell(by_source.get(source), came[source]) for source in sources]
+            bound = NOTABLE_DROPS if kind == "drop" and stage == data_cleaning.STAGE else 1.0
+            cells = [_cell(by_source.get(source), came[source], bound) for source in sources]
             rows.append(
                 {
                     "name": name,
-                    "all": {"share": exact(counts["documents"]), "counts": in_bytes(counts["bytes"])},
+                    "all": {
+                        "share": exact(counts["documents"]),
+                        "counts": in_bytes(counts["bytes"]),
+                        "notable": False,
+                    },
                     "cells": cells,
                     "kind": kind,
                 }
             )
-    return {"sources": sources, "rows": rows} if rows else None
+    notable = any(cell["notable"] for row in rows for cell in row["cells"])
+    return {"sources": sources, "rows": rows, "notable": notable} if rows else None
 
 
-def _cell(counts: Mapping[str, Any] | None, came: int) -> dict[str, str]:
+def _cell(counts: Mapping[str, Any] | None, came: int, bound: float) -> dict[str, Any]:
     if counts is None or not counts["documents"]:
-        return {"share": NONE, "counts": ""}
-    size = in_bytes(counts["bytes"])
-    return {"share": percent(counts["documents"] / came), "counts": f"{exact(counts['documents'])} · {size}"}
+        return {"share": NONE, "counts": "", "notable": False}
+    size, share = in_bytes(counts["bytes"]), counts["documents"] / came
+    told = f"{exact(counts['documents'])} · {size}"
+    return {"share": percent(share), "counts": told, "notable": share > bound}
 
 
-def drop_samples(inputs: Inputs) -> list[dict[str, Any]]:
-    """By stage and rule: how many were dropped, and excerpts of some, each with what the rule found."""
+def drop_samples(inputs: Inputs, cleaning: CleaningSpec) -> list[dict[str, Any]]:
+    """By stage and rule: how many were dropped, and excerpts of some, each with what the rule found.
+
+    Rules of cleaning have their bounds, and near misses; those that dropped nothing come last of that stage.
+    """
     found = []
     for stage, artifact in dropping(inputs).items():
-        samples = dropped_samples(artifact.path / "dropped")
-        for rule, counts in drops_by_rule(artifact):
-            cards = [{"excerpt": excerpt, "facts": _facts(more)} for excerpt, more in samples.get(rule, [])]
+        cleans = stage == data_cleaning.STAGE
+        known = data_cleaning.bounds(cleaning) if cleans else {}
+        near = data_cleaning.near_misses(artifact, cleaning) if cleans else {}
+        samples, busy = dropped_samples(artifact.path / "dropped"), dict(drops_by_rule(artifact))
+        for rule in [*busy, *(rule for rule in known if rule in near and rule not in busy)]:
             found.append(
-                {"stage": STAGES[stage], "rule": words(rule), "count": exact(counts["documents"]), "cards": cards}
+                {
+                    "stage": STAGES[stage],
+                    "rule": words(rule),
+                    "count": exact(busy[rule]["documents"]) if rule in busy else "none",
+                    "bounds": data_cleaning.told_bounds(known[rule]) if rule in known else "",
+                    "cards": [{"excerpt": excerpt, "facts": _facts(more)} for excerpt, more in samples.get(rule, [])],
+                    "near": near.get(rule, []),
+                }
             )
     return found
 

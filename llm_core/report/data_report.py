@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from llm_core.data.clean import NOTABLE_DROPS
+from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
-from llm_core.report import collect, data_collect, data_facts, data_figures
+from llm_core.report import collect, data_cleaning, data_collect, data_facts, data_figures
 from llm_core.report.made import write_made
 from llm_core.report.page import render
 from llm_core.report.style import Picture
@@ -18,6 +20,7 @@ SECTIONS = {
     "results": "Overview",
     "funnel": "Funnel",
     "rules": "What was dropped",
+    "edits": "What was edited",
     "kept": "What stayed",
     "duplicates": "Near duplicates",
     "decontamination": "Decontamination",
@@ -27,19 +30,22 @@ SECTIONS = {
 }
 
 
-def build(job: Job, title: str) -> dict[str, Any]:
+def build(job: Job, title: str, cleaning: CleaningSpec) -> dict[str, Any]:
     """Write ``data_report.html`` (one file that loads nothing), ``figures/*.png``, and ``made.html`` with clock times.
 
+    ``cleaning`` has the bounds that rules are shown with: the documents may be the same ones under another bound.
     Sections without content are left out: clusters where none were found, decontamination where no suite is named.
     """
     inputs = job.inputs
     clusters = data_collect.clusters(inputs)
     lost = data_collect.unaccounted(inputs)
+    edited = data_cleaning.edit_samples(inputs[data_cleaning.STAGE])
     pictures = {picture.name: picture for picture in pictures_of(inputs, clusters)}
     shown = {
         "results": True,
         "funnel": True,
         "rules": True,
+        "edits": bool(edited),
         "kept": True,
         "duplicates": clusters is not None,
         "decontamination": bool(data_facts.suites(inputs)),
@@ -59,7 +65,9 @@ def build(job: Job, title: str) -> dict[str, Any]:
         lost=lost,
         funnel=data_collect.funnel(inputs),
         by_source=data_collect.rules_by_source(inputs),
-        dropped=data_collect.drop_samples(inputs),
+        notable=percent(NOTABLE_DROPS),
+        dropped=data_collect.drop_samples(inputs, cleaning),
+        edited=edited,
         edits=data_facts.edits(inputs),
         bad_records=data_facts.bad_records(inputs),
         kept=data_collect.kept(inputs),

@@ -18,9 +18,12 @@ from xxhash import xxh3_64_intdigest
 
 PARTS = 32
 """Parts that samples are drawn from."""
-PER_RULE = 3
+PER_RULE = 10
+"""Dropped documents by rule and source."""
+PER_RULE_IN_ALL = 40
+"""Of a rule, when there are many sources: from each of them as many as there is room for."""
 KEPT = 6
-EXCERPT = 500
+EXCERPT, DROPPED_EXCERPT = 500, 300
 """Characters."""
 BEFORE, COMPARED = 10, 90
 """Words shown before the first difference of two documents, and words compared from there on."""
@@ -57,16 +60,17 @@ def kept_samples(folder: Path) -> list[Excerpt]:
 
 
 def dropped_samples(folder: Path) -> dict[str, list[tuple[Excerpt, dict[str, Any]]]]:
-    """Rule → documents that it dropped, each with what its row says beside the text."""
+    """Rule → documents that it dropped, by source, each with what its row says beside the text."""
     paths = some_parts(folder)
     if not paths:
         return {}
-    names = pl.scan_parquet(paths, glob=False).select("doc_id", "rule").collect().sort("doc_id")
-    chosen = names.group_by("rule", maintain_order=True).head(PER_RULE)["doc_id"]
+    names = pl.scan_parquet(paths, glob=False).select("doc_id", "rule", "source").collect().sort("doc_id")
+    names = names.with_columns(turn=pl.int_range(pl.len()).over("rule", "source")).filter(pl.col("turn") < PER_RULE)
+    fair = names.sort("turn", "source", "doc_id").group_by("rule", maintain_order=True).head(PER_RULE_IN_ALL)
     samples: dict[str, list[tuple[Excerpt, dict[str, Any]]]] = {}
-    for row in _rows(paths, chosen):
+    for row in sorted(_rows(paths, fair["doc_id"]), key=lambda row: str(row["source"])):
         more = {name: value for name, value in row.items() if name not in Excerpt.__annotations__}
-        samples.setdefault(row["rule"], []).append((_excerpt(row), more))
+        samples.setdefault(row["rule"], []).append((_excerpt(row, DROPPED_EXCERPT), more))
     return dict(sorted(samples.items()))
 
 
@@ -111,6 +115,6 @@ def _rows(paths: Sequence[Path], doc_ids: pl.Series) -> list[dict[str, Any]]:
     return sorted((row for rows in found for row in rows), key=lambda row: str(row["doc_id"]))
 
 
-def _excerpt(row: dict[str, Any]) -> Excerpt:
+def _excerpt(row: dict[str, Any], size: int = EXCERPT) -> Excerpt:
     text = row["text"]
-    return Excerpt(row["doc_id"], row["source"], row["origin"], row["row"], text[:EXCERPT], max(len(text) - EXCERPT, 0))
+    return Excerpt(row["doc_id"], row["source"], row["origin"], row["row"], text[:size], max(len(text) - size, 0))

@@ -140,6 +140,7 @@ def test_errors_are_for_people(finished: World) -> None:
         (("why", "tokenizer", "1", "-e", str(finished.experiment)), "is no training run"),
         (("why", "pretrained_model", "99", "-e", str(finished.experiment)), "has the steps 1 to 20"),
         (("query", "SELEC 1"), "DuckDB: "),
+        (("funnel", str(finished.experiment), "--source", "x"), "micro has no source 'x'; known: files"),
         (("plan", "nowhere"), "there is no experiment 'nowhere'"),
         (("run", "tiny", "--select", "nothing"), "has no stage 'nothing'"),
         (("accept", "tokenizer", "--why", "x", "-e", str(finished.experiment)), "a hit already"),
@@ -150,7 +151,9 @@ def test_errors_are_for_people(finished: World) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_threshold_that_drops_nothing_more_makes_only_the_cleaning_again(finished: World, tmp_path: Path) -> None:
+def test_a_threshold_that_drops_nothing_more_makes_cleaning_and_its_report_again(
+    finished: World, tmp_path: Path
+) -> None:
     world = copy_of(finished, tmp_path)
     world.edit("min_words: {min: 5}", "min_words: {min: 6}")
     plan = world.plan()
@@ -158,7 +161,8 @@ def test_a_threshold_that_drops_nothing_more_makes_only_the_cleaning_again(finis
     assert plan["token_shards"]["verdict"] == "maybe"
     world.pedigree("run", str(world.experiment))
     made = json.loads(world.pedigree("query", "SELECT stage, count(*) AS n FROM artifacts GROUP BY stage", "--json"))
-    assert {row["stage"] for row in made if row["n"] > 1} == {"clean_documents"}
+    again = {row["stage"] for row in made if row["n"] > 1}
+    assert again == {"clean_documents", "data_report"}, "the report shows the bound"
 
 
 def test_a_repeated_document_makes_nothing_after_deduplication_again(finished: World, tmp_path: Path) -> None:

@@ -6,11 +6,20 @@ from typing import Any
 
 import polars as pl
 
+from llm_core.data.cleaning_samples import EDITS, NEAR_MISSES
 from llm_core.data.parts import DOCUMENT, write_part
+from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.store.manifest import Artifact
 from tests.report.conftest import HOSTILE, artifact
 
 SCHEMA = {**DOCUMENT, "rule": pl.String, "value": pl.Float64}
+CLEANING = CleaningSpec(
+    redactions=("emails",),
+    rules={
+        "min_words": RuleSpec(min=3), "mean_word_length": RuleSpec(min=3, max=10), "line_words": RuleSpec(min=3),
+        "curly_brackets": RuleSpec(max=0),
+    },
+)  # fmt: skip
 LONG = "A river runs past the old mill, and nobody has seen the miller for years. " * 30
 
 
@@ -49,6 +58,29 @@ def funnel_stats(**sources: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def samples(clean: Path, doc_ids: list[str]) -> None:
+    """Edits and near misses of the cleaning."""
+    pieces = [("…ask ", ""), (HOSTILE, "del"), ("email@example.com", "ins"), (f" or {HOSTILE}", "")]
+    edits = [("emails", pieces), ("line_words", [("before\n", ""), ("</del>\u200b short", "del"), ("\nafter", "")])]
+    near = [("min_words", "min", 3.0 + number) for number in range(10)]
+    near += [("mean_word_length", "min", 3.5), ("mean_word_length", "max", 9.75), ("curly_brackets", "max", 0.0)]
+    lines = {
+        EDITS: [
+            {"kind": kind, "doc_id": doc_ids[0], "source": "web",
+             "pieces": [{"text": text, "change": change} for text, change in pieces]}
+            for kind, pieces in edits
+        ],
+        NEAR_MISSES: [
+            {"rule": rule, "bound": bound, "value": value, "doc_id": doc_ids[place], "source": HOSTILE,
+             "excerpt": HOSTILE}
+            for place, (rule, bound, value) in enumerate(near)
+        ],
+    }  # fmt: skip
+    for name, rows in lines.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (clean / name).write_text(text, encoding="utf-8")
+
+
 def story(folder: Path) -> dict[str, Artifact]:
     rules, value = {"rule": pl.String, "value": pl.Float64}, 0.123456
     web, gov = documents("web", 30), documents("gov", 10)
@@ -59,6 +91,7 @@ def story(folder: Path) -> dict[str, Artifact]:
         clean / "dropped" / "web-0.parquet", [{**row, "rule": "min_words", "value": value} for row in web[:5]], **rules
     )
     part(clean / "dropped" / "gov-0.parquet", [{**row, "rule": HOSTILE, "value": 2.0} for row in gov[:2]], **rules)
+    samples(clean, [row["doc_id"] for row in web[5:]])
     repeats = [
         {**row, "text": row["text"].replace("old mill", "new mill"), "rule": "near_duplicate", "value": 0.9,
          "kept_doc_id": web[10]["doc_id"]}

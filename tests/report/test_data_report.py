@@ -1,10 +1,13 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import markupsafe
 import pytest
 
+from llm_core.experiment.cleaning import RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.report import data_collect, data_figures, data_report
@@ -12,7 +15,7 @@ from llm_core.report.data_report import SECTIONS, build, checks
 from llm_core.report.figures import FULL, HALF
 from llm_core.store.manifest import Artifact
 from tests.report.conftest import HOSTILE, artifact, job_of
-from tests.report.data_story import counted, funnel_stats, story
+from tests.report.data_story import CLEANING, counted, funnel_stats, story
 from tests.report.test_training import Page
 
 
@@ -24,7 +27,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 @pytest.fixture(scope="module")
 def built(told: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict[str, Any], Page]:
     job = job_of(told, tmp_path_factory.mktemp("report"))
-    stats = build(job, HOSTILE)
+    stats = build(job, HOSTILE, CLEANING)
     return job, stats, Page((job.out / "data_report.html").read_text(encoding="utf-8"))
 
 
@@ -105,7 +108,7 @@ def test_differences_of_a_pair_are_marked(built: tuple[Job, dict[str, Any], Page
 def test_the_same_again(built: tuple[Job, dict[str, Any], Page], told: dict[str, Artifact], tmp_path: Path) -> None:
     _, stats, page = built
     again = job_of(told, tmp_path)
-    assert build(again, HOSTILE) == stats
+    assert build(again, HOSTILE, CLEANING) == stats
     assert Page((again.out / "data_report.html").read_text(encoding="utf-8")).text == page.text
 
 
@@ -117,11 +120,48 @@ def test_rules_by_source_have_counts_and_bytes(told: dict[str, Artifact]) -> Non
         row["name"]: (row["kind"], *(tuple(cell.values()) for cell in [row["all"], *row["cells"]]))
         for row in table["rows"]
     }
-    nothing = ("–", "")
-    assert rows["min words"] == ("drop", ("5", "5.00 kB"), nothing, ("16.7%", "5 · 5.00 kB"))
-    assert rows["clean documents"] == ("level", ("33", "33.0 kB"), ("80.0%", "8 · 8.00 kB"), ("83.3%", "25 · 25.0 kB"))
-    assert rows["near duplicate"][2:] == (nothing, ("12.0%", "3 · 3.00 kB"))
+    nothing = ("–", "", False)
+    assert rows["min words"] == ("drop", ("5", "5.00 kB", False), nothing, ("16.7%", "5 · 5.00 kB", True))
+    assert rows["clean documents"] == (
+        "level",
+        ("33", "33.0 kB", False),
+        ("80.0%", "8 · 8.00 kB", False),
+        ("83.3%", "25 · 25.0 kB", False),
+    )
+    assert rows["near duplicate"][2:] == (nothing, ("12.0%", "3 · 3.00 kB", False)), "the check is of cleaning alone"
+    assert table["notable"]
     assert "split documents" not in rows, "nothing was dropped there"
+
+
+def test_rules_have_their_bounds_drops_and_near_misses(told: dict[str, Artifact]) -> None:
+    rules = {item["rule"]: item for item in data_collect.drop_samples(told, CLEANING)}
+    assert [item["stage"] for item in rules.values()] == ["clean"] * 3 + ["unique", "decontaminated"]
+    words = rules["min words"]
+    assert (words["count"], words["bounds"], len(words["cards"])) == ("5", "at least 3", 5)
+    assert [row["value"] for row in words["near"]] == [f"{value}" for value in range(3, 13)]
+    length = rules["mean word length"]
+    assert (length["count"], length["bounds"], length["cards"]) == ("none", "3 to 10", [])
+    assert [row["value"] for row in length["near"]] == ["9.75", "3.5"], "the nearest first, to whichever bound"
+    assert "curly brackets" not in rules, "of what is not allowed at all there can be no little less"
+    assert (rules[HOSTILE]["bounds"], rules[HOSTILE]["near"]) == ("", [])
+
+
+def test_another_bound_is_shown_as_it_is_now(told: dict[str, Artifact]) -> None:
+    cleaning = CLEANING.model_copy(update={"rules": {**CLEANING.rules, "min_words": RuleSpec(min=1, max=12)}})
+    rules = {item["rule"]: item for item in data_collect.drop_samples(told, cleaning)}
+    assert rules["min words"]["bounds"] == "1 to 12"
+
+
+def test_edits_are_marked_and_escaped(built: tuple[Job, dict[str, Any], Page]) -> None:
+    job, _, page = built
+    html = (job.out / "data_report.html").read_text(encoding="utf-8")
+    hostile = str(markupsafe.escape(HOSTILE))
+    assert f"…ask <del>{hostile}</del><ins>email@example.com</ins> or {hostile}</div>" in html
+    assert "before\n<del>&lt;/del&gt;⟨U+200B⟩ short</del>\nafter</div>" in html
+    assert sum(name == "del" for name, _ in page.tags) == 3  # and one that explains
+    assert "<mark>16.7%</mark>" in html
+    assert "more than 10.0% of a source" in page.text
+    assert not any("open" in attributes for name, attributes in page.tags if name == "details")
 
 
 def shards_of(shards: Artifact, folder: Path, **documents: int) -> Artifact:
@@ -143,21 +183,24 @@ def test_documents_that_no_shard_holds_are_told(told: dict[str, Artifact], tmp_p
 
 def test_without_what_is_optional(told: dict[str, Artifact], tmp_path: Path) -> None:
     clean, unique, split = (told[name] for name in ("clean_documents", "unique_documents", "pretraining_documents"))
+    bare = Path(shutil.copytree(clean.path, tmp_path / "clean"))
+    (bare / "edits.jsonl").write_text("")
     stats = {**clean.stats, **{name: {} for name in ("lines", "redactions", "lengths", "languages")}}
     more = {**split.stats, **funnel_stats(gov=counted(8, {}), web=counted(22, {})), "train_documents": 29}
     inputs = {
         **told,
-        "clean_documents": artifact(clean.path, "clean_documents", stats),
+        "clean_documents": artifact(bare, "clean_documents", stats),
         "unique_documents": artifact(unique.path, "unique_documents", {**unique.stats, "clusters": 0}),
         "pretraining_documents": artifact(split.path, "pretraining_documents", more),
         "decontaminated_documents": None,
         "token_shards": shards_of(told["token_shards"], tmp_path / "shards", train=29),
     }
     job = job_of(inputs, tmp_path)
-    found = build(job, "tiny")
+    found = build(job, "tiny", CLEANING)
     assert set(found["figures"]) == {"text_by_stage", "drops", "vocabularies"}
     text = Page((job.out / "data_report.html").read_text(encoding="utf-8")).text
     assert "Near duplicates" not in text
+    assert "What was edited" not in text
     assert "Decontamination" not in text
     assert found["unaccounted"] == []
 

@@ -1,10 +1,21 @@
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.report.data_samples import EXCERPT, KEPT, PER_RULE, dropped_samples, kept_samples, side_by_side, texts_of
+from llm_core.report.data_samples import (
+    DROPPED_EXCERPT,
+    EXCERPT,
+    KEPT,
+    PER_RULE,
+    PER_RULE_IN_ALL,
+    dropped_samples,
+    kept_samples,
+    side_by_side,
+    texts_of,
+)
 from tests.report.data_story import SCHEMA, documents, part
 
 
@@ -20,14 +31,30 @@ def test_the_same_documents_whatever_the_parts(tmp_path: Path) -> None:
     assert kept_samples(tmp_path / "none") == []
 
 
-def test_a_few_of_every_rule(tmp_path: Path) -> None:
+def test_a_few_of_every_rule_and_source(tmp_path: Path) -> None:
     more = {name: SCHEMA[name] for name in ("rule", "value")}
-    rows = [{**row, "rule": f"rule {row['row'] % 2}", "value": 1.0} for row in documents("web", 9)]
-    part(tmp_path / "a.parquet", rows, **more)
-    samples = dropped_samples(tmp_path)
-    assert {rule: len(items) for rule, items in samples.items()} == {"rule 0": PER_RULE, "rule 1": PER_RULE}
+    web, gov = documents("web", 45), documents("gov", 5)
+    rows = [{**row, "rule": f"rule {row['row'] % 2}", "value": 1.0} for row in [*web, *gov]]
+    part(tmp_path / "one" / "a.parquet", rows, **more)
+    samples = dropped_samples(tmp_path / "one")
+    sources = {rule: [excerpt.source for excerpt, _ in items] for rule, items in samples.items()}
+    assert sources == {"rule 0": ["gov"] * 3 + ["web"] * PER_RULE, "rule 1": ["gov"] * 2 + ["web"] * PER_RULE}
+    assert [excerpt.row for excerpt, _ in samples["rule 1"]] == [1, 3, *range(1, 2 * PER_RULE, 2)]
     assert samples["rule 1"][0][1] == {"url": None, "rule": "rule 1", "value": 1.0}
+    assert max(len(excerpt.text) for items in samples.values() for excerpt, _ in items) == DROPPED_EXCERPT
+    part(tmp_path / "two" / "a.parquet", rows[::3], **more)
+    part(tmp_path / "two" / "b.parquet", [*rows[1::3], *rows[2::3]], **more)
+    assert dropped_samples(tmp_path / "two") == samples
     assert dropped_samples(tmp_path / "none") == {}
+
+
+def test_many_sources_share_the_room(tmp_path: Path) -> None:
+    more = {name: SCHEMA[name] for name in ("rule", "value")}
+    rows = [row for number in range(15) for row in documents(f"s{number:02d}", 12)]
+    part(tmp_path / "a.parquet", [{**row, "rule": "short", "value": 1.0} for row in rows], **more)
+    counts = Counter(excerpt.source for excerpt, _ in dropped_samples(tmp_path)["short"])
+    assert sum(counts.values()) == PER_RULE_IN_ALL
+    assert set(counts.values()) == {2, 3}
 
 
 def test_texts_by_identity(tmp_path: Path) -> None:

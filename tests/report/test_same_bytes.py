@@ -34,7 +34,7 @@ def build_all(folder: Path, clock: float) -> None:
         job = Job(name, "i", {role: at(item, clock) for role, item in inputs.items()}, out, out)
         stats = {
             "training_report": lambda job=job: training.build(job, "tiny", 2.0),
-            "data_report": lambda job=job: data_report.build(job, "tiny"),
+            "data_report": lambda job=job: data_report.build(job, "tiny", data_story.CLEANING),
             "ablation_report": lambda job=job: ablation.build(job, "baseline", ["baseline", "no_qk_norm"], [1e-3]),
         }[name]()
         (folder / f"{name}.json").write_text(json.dumps(stats))

@@ -21,7 +21,7 @@ def document_values(frame: pl.DataFrame, rules: Iterable[str], words: WordUnit =
 
 def document_verdicts(frame: pl.DataFrame, rules: Mapping[str, RuleSpec], words: WordUnit = "spaces") -> pl.DataFrame:
     """For every row of ``frame`` the first of ``rules`` that it fails (``rule``), and its ``value``; or nulls."""
-    return _verdicts(document_values(frame, rules, words), rules)
+    return verdicts(document_values(frame, rules, words), rules)
 
 
 def line_values(lines: pl.DataFrame, rules: Iterable[str]) -> pl.DataFrame:
@@ -31,7 +31,7 @@ def line_values(lines: pl.DataFrame, rules: Iterable[str]) -> pl.DataFrame:
 
 def line_verdicts(lines: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
     """Like ``document_verdicts``, for line rules."""
-    return _verdicts(line_values(lines, rules), rules)
+    return verdicts(line_values(lines, rules), rules)
 
 
 def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr], words: WordUnit) -> pl.DataFrame:
@@ -46,8 +46,11 @@ def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr], words: WordUnit)
     return found
 
 
-def _verdicts(values: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
-    """Values are compared as double-precision numbers; the bounds are inclusive."""
+def verdicts(values: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
+    """For every row of ``values`` (a column for each of ``rules``) the first rule that it fails, and its ``value``.
+
+    Values are compared as double-precision numbers; the bounds are inclusive.
+    """
     fails = {name: _fails(name, bounds) for name, bounds in rules.items()}
     return values.select(
         rule=pl.coalesce(pl.when(failing).then(pl.lit(name)) for name, failing in fails.items()),
@@ -72,15 +75,24 @@ def _measured(column: pl.Series, values: Sequence[pl.Expr], words: WordUnit) -> 
     return [pl.Series(name, counted[name.partition("/")[0]][name.partition("/")[2]]) for name in asked]
 
 
-def without_lines(column: pl.Series, rules: Mapping[str, RuleSpec]) -> tuple[pl.Series, dict[str, dict[str, int]]]:
-    """``column`` without the lines that fail, and per rule how many ``lines`` and ``bytes`` (line ends apart) it took.
+def judged_lines(column: pl.Series, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
+    """The lines of all texts in order: ``place`` of the text, ``text`` of the line, the ``rule`` it failed, or null.
 
-    The texts are normal: a blank line is empty. It is not judged. Texts that lose no line stay as they are.
+    The texts are normal: a blank line is empty. It is not judged.
     """
     lines = pl.DataFrame({"text": column.str.split("\n")}).with_row_index("place").explode("text")
     starts = range(0, max(1, lines.height), _LINES_AT_ONCE)
     rule = pl.concat(line_verdicts(lines.slice(start, _LINES_AT_ONCE), rules)["rule"] for start in starts)
-    lines = lines.with_columns(rule=pl.when(pl.col("text") != "").then(rule))
+    return lines.with_columns(rule=pl.when(pl.col("text") != "").then(rule))
+
+
+def without_lines(
+    column: pl.Series, lines: pl.DataFrame, rules: Iterable[str]
+) -> tuple[pl.Series, dict[str, dict[str, int]]]:
+    """``column`` without the lines that fail, and per rule how many ``lines`` and ``bytes`` (line ends apart) it took.
+
+    ``lines`` are the ``judged_lines`` of ``column``. Texts that lose no line stay as they are.
+    """
     failed = lines.filter(pl.col("rule").is_not_null())
     summed = failed.group_by("rule").agg(lines=pl.len(), bytes=pl.col("text").str.len_bytes().sum())
     counts = {rule: {"lines": count, "bytes": size} for rule, count, size in summed.iter_rows()}

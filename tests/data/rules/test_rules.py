@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.data.rules import judge
-from llm_core.data.rules.judge import document_values, document_verdicts, line_values, without_lines
+from llm_core.data.rules.judge import document_values, document_verdicts, judged_lines, line_values, without_lines
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.registries import LINE_RULES, RULES
@@ -115,7 +115,7 @@ def test_lines_go_and_are_counted_by_the_first_rule():
     column = pl.Series(
         ["One two three.\nshort\n\nRead our terms of use.\nuse cookies", "Stays as\u00a0it is. ", "", "x"]
     )
-    left, counts = without_lines(column, rules)
+    left, counts = without_lines(column, judged_lines(column, rules), rules)
     assert left.to_list() == ["One two three.\n", "Stays as\u00a0it is. ", "", ""]
     assert counts == {"line_words": {"lines": 3, "bytes": 17}, "line_policy": {"lines": 1, "bytes": 22}}
 
@@ -123,12 +123,12 @@ def test_lines_go_and_are_counted_by_the_first_rule():
 def test_lines_are_judged_some_at_a_time(monkeypatch):
     rules = {"line_words": RuleSpec(min=2), "line_policy": RuleSpec(max=0)}
     column = pl.Series(["a b\nc\n\nd e\nuse cookies\nf", "g", "h i"])
-    whole = without_lines(column, rules)
+    whole = without_lines(column, judged_lines(column, rules), rules)
     monkeypatch.setattr(judge, "_LINES_AT_ONCE", 2)
-    left, counts = without_lines(column, rules)
+    left, counts = without_lines(column, judged_lines(column, rules), rules)
     assert (left.to_list(), counts) == (whole[0].to_list(), whole[1])
     assert left.to_list() == ["a b\n\nd e", "", "h i"]
-    left, counts = without_lines(column.clear(), rules)
+    left, counts = without_lines(column.clear(), judged_lines(column.clear(), rules), rules)
     assert (left.to_list(), counts["line_words"]["lines"]) == ([], 0)
 
 

@@ -1,0 +1,81 @@
+"""What the data report shows of cleaning: near misses of every rule, and places that each kind of edit changed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_core.data.clean import LANGUAGE, NORMALISING
+from llm_core.data.cleaning_samples import EDITS, NEAR_MISSES, SHOWN
+from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
+from llm_core.report.units import exact, in_bytes
+from llm_core.store.manifest import Artifact
+
+STAGE = "clean_documents"
+
+
+def bounds(cleaning: CleaningSpec) -> dict[str, RuleSpec]:
+    """The bounds of every rule that has any, in the order in which the rules judge."""
+    language = {} if cleaning.language is None else {LANGUAGE: RuleSpec(min=cleaning.language.min_score)}
+    return {**language, **cleaning.rules}
+
+
+def told_bounds(rule: RuleSpec) -> str:
+    """``at least 50``, ``at most 0.3``, ``3 to 10``."""
+    if rule.min is not None and rule.max is not None:
+        return f"{rule.min:,g} to {rule.max:,g}"
+    return f"at least {rule.min:,g}" if rule.min is not None else f"at most {rule.max:,g}"
+
+
+def near_misses(clean: Artifact, cleaning: CleaningSpec) -> dict[str, list[dict[str, Any]]]:
+    """Rule → the kept documents whose values are nearest to its bounds, the nearest first.
+
+    A value of 0 under a bound of 0 is as far from a drop as it can be, so that it is left out.
+    """
+    known = bounds(cleaning)
+    found: dict[str, list[tuple[float, str, dict[str, Any]]]] = {}
+    for row in _lines(clean.path / NEAR_MISSES):
+        bound = getattr(known[row["rule"]], row["bound"])
+        if bound != 0 or row["value"] != 0:
+            shown = {**row, "value": f"{row['value']:.4g}"}
+            found.setdefault(row["rule"], []).append((abs(row["value"] - bound), row["doc_id"], shown))
+    ordered = {rule: sorted(rows, key=lambda row: row[:2]) for rule, rows in found.items()}
+    return {rule: [shown for _, _, shown in rows[:SHOWN]] for rule, rows in ordered.items()}
+
+
+def edit_samples(clean: Artifact) -> list[dict[str, Any]]:
+    """By kind of edit: how often it changed something, and some places, in pieces."""
+    samples: dict[str, list[dict[str, Any]]] = {}
+    for row in _lines(clean.path / EDITS):
+        pieces = [{**piece, "text": visible(piece["text"])} for piece in row["pieces"]]
+        samples.setdefault(row["kind"], []).append({**row, "pieces": pieces})
+    return [
+        {"kind": kind.replace("_", " "), "count": count, "places": samples[kind]}
+        for kind, count in _edit_counts(clean.stats)
+        if kind in samples
+    ]
+
+
+def _edit_counts(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
+    changed = [(NORMALISING, f"{exact(stats['normalising_changed'])} documents, of some white space alone")]
+    redacted = [
+        (kind, f"{exact(counts['matches'])} in {exact(counts['documents'])} documents")
+        for kind, counts in stats["redactions"].items()
+    ]
+    lines = [
+        (kind, f"{exact(counts['lines'])} lines, {in_bytes(counts['bytes'])}")
+        for kind, counts in stats["lines"].items()
+    ]
+    return changed + redacted + lines
+
+
+def visible(text: str) -> str:
+    """``text`` with the code points of the characters that nobody would see."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else f"⟨U+{ord(char):04X}⟩" for char in text)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    # Not splitlines: texts hold line separators of other kinds.
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
