@@ -151,7 +151,8 @@ class _Documents:
         """Put ``texts`` in the place of what is left, with samples of what changed; in how many texts."""
         changed = (texts != self._left["text"]).arg_true().to_numpy()
         self.edits += edited_places(kind, self._left, changed, texts)
-        return self._rewrite(kind, texts)
+        self._rewrite(kind, texts)
+        return len(changed)
 
     def drop_urls(self, path: Path) -> None:
         """Documents from blocked addresses."""
