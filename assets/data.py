@@ -32,7 +32,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             parts="llm_core.data.clean:parts",
             checks="llm_core.data.clean:checks",
             gates=("not_empty", "drop_share"),
-            advice=("drops_by_rule", "encoding", "languages", "empty_parts"),
+            advice=("drops_by_rule", "encoding", "unspaced", "languages", "empty_parts"),
             externals="llm_core.data.clean:externals",
             inputs={"documents": "raw_documents"},
             config={"cleaning": experiment.cleaning},

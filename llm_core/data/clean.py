@@ -17,7 +17,7 @@ from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
-from llm_core.data.rules.judge import document_values, judged_lines, verdicts, without_lines
+from llm_core.data.rules.judge import counts_words, document_values, judged_lines, verdicts, without_lines
 from llm_core.data.rules.languages import check_known, identified, language_model
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
@@ -41,6 +41,12 @@ _SAMPLES = "samples"
 
 NOTABLE_DROPS = 0.1
 """More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
+
+UNSPACED_LETTERS = 20
+"""Characters between two white spaces, on average, of a text in a writing without spaces (Chinese, Thai)."""
+
+NOTABLE_UNSPACED = 0.01
+"""More documents than this whose words nobody can count: rules about words mean nothing for them."""
 
 NOTABLE_BROKEN = 0.01
 """More documents than this with mojibake or characters that could not be decoded: a source that is read wrongly."""
@@ -143,6 +149,7 @@ class _Documents:
             "mojibake": int(has_mojibake(raw["text"]).sum()),
             "replacement_characters": int(raw["text"].str.contains(REPLACEMENT, literal=True).sum()),
         }
+        self.stats["unspaced"] = int(_is_unspaced(raw["text"]).sum()) if counts_words(cleaning.rules) else 0
         self.stats["repaired"] = self._edit(REPAIR, repaired(raw["text"])) if cleaning.repair else 0
         self.stats["normalising_changed"] = self._edit(NORMALISING, normalised(self._left["text"], cleaning))
         self._drop_empty()
@@ -236,6 +243,10 @@ class _Documents:
         self._left = self._left.filter(~fails)
 
 
+def _is_unspaced(texts: pl.Series) -> pl.Series:
+    return texts.str.len_chars() > UNSPACED_LETTERS * (texts.str.count_matches(r"\s") + 1)
+
+
 def _where(mask: pl.Series, name: str) -> pl.Series:
     return pl.select(pl.when(mask).then(pl.lit(name)).otherwise(None)).to_series()
 
@@ -321,6 +332,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     worst = max(stats["dropped_by_rule"].items(), key=lambda item: item[1], default=("none", 0))
     unrepaired = 0 if stats["repaired"] else stats["mojibake"]
     broken = (unrepaired + stats["replacement_characters"]) / max(1, stats["documents_in"])
+    unspaced = stats["unspaced"] / max(1, stats["documents_in"])
     others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
     frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language was identified"
@@ -349,6 +361,14 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             f"{stats['replacement_characters']} hold U+FFFD, where nothing can be mended: see how the source is read",
             value=broken,
             bound=NOTABLE_BROKEN,
+        ),
+        Check(
+            "unspaced",
+            unspaced <= NOTABLE_UNSPACED,
+            f"{stats['unspaced']} documents are in a writing without spaces, or hold none: rules that count words mean "
+            "nothing for them; give them a source and an experiment of their own, without such rules",
+            value=unspaced,
+            bound=NOTABLE_UNSPACED,
         ),
         Check(
             "empty_parts",

@@ -87,6 +87,7 @@ def test_kept_and_dropped(tmp_path):
         "drop_share": False,
         "drops_by_rule": False,
         "encoding": True,
+        "unspaced": True,
         "languages": True,
         "empty_parts": False,
     }
@@ -103,6 +104,16 @@ def test_mojibake_is_counted_and_repaired_on_request(tmp_path):
     stats, kept, _ = cleaned(tmp_path / "b", *texts, repair=True)
     assert stats["repaired"] == 1
     assert sorted(kept["text"]) == sorted([texts[1], texts[2], texts[2]])
+
+
+def test_writing_without_spaces_is_told_where_words_are_counted(tmp_path):
+    texts = ["港は静かで潮に乗って来た船はつながれていた。春になると桜の花が咲きます。", "The harbour was quiet."]
+    stats, _, _ = cleaned(tmp_path / "a", *texts, rules=rules(min_words=(1, None)))
+    assert stats["unspaced"] == 1
+    found = {check.name: check for check in clean.checks(stats, ChecksSpec())}["unspaced"]
+    assert (found.passed, found.value) == (False, 0.5)
+    stats, _, _ = cleaned(tmp_path / "b", *texts, rules=rules(short_lines=(None, 1), curly_brackets=(None, 0)))
+    assert stats["unspaced"] == 0
 
 
 def test_line_rules_stand_between_the_rules_that_judge_before_and_after(tmp_path):

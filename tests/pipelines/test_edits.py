@@ -84,7 +84,7 @@ WAYS = [
         case,
         through,
         id=f"{name}-{through}",
-        marks=[pytest.mark.slow] * (through == "Dagster" and name != "in this process"),
+        marks=[pytest.mark.slow] * ((through == "Dagster") != (name == "in this process")),
     )
     for through in ("command", "Dagster")
     for name, case in CASES.items()

@@ -70,7 +70,7 @@ def positions_of(loader, step, shape):
     return positions, sources
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(run=runs(), worlds=st.lists(st.integers(1, 5), min_size=1, max_size=4), restarts=st.sets(st.integers(0, 40)))
 def test_every_token_of_every_epoch_is_a_target_once(tmp_path_factory, run, worlds, restarts):
     sources, tokens_per_shard, options = run

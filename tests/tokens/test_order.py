@@ -21,7 +21,7 @@ def test_it_is_undone(size, seed, stream, data):
     assert unpermuted(there, size, seed, 2, stream).tolist() == positions.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(size=st.integers(1, 9000), first=st.integers(0, 20_000), count=st.integers(0, 9000), row=st.integers(0, 8999))
 def test_epochs_follow_each_other(size, first, count, row):
     order, positions = Order(size, 5, "s"), np.arange(first, first + count)

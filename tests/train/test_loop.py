@@ -105,7 +105,7 @@ def test_with_a_tokenizer_validation_is_told_in_bits_per_byte_too(tmp_path):
     vocab = dict(zip(ALPHABET, range(1, 257), strict=True))
     vocab |= {a + b: 257 + place for place, (a, b) in enumerate(pairwise(ALPHABET[:43]))}
     path = tmp_path / "tokenizer.json"
-    end = [{"content": "<|end|>", "id": 0}]
+    end = [{"content": "<|end|>", "id": 0, "special": True}]
     path.write_text(json.dumps({"model": {"type": "BPE", "vocab": vocab}, "added_tokens": end}))
     lines = []
     plain, told = (

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from llm_core.data.rules.units import Batch
+from llm_core.data.rules.units import Batch, of_repeats, of_words
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec, WordUnit
 from llm_core.registries import LINE_RULES, RULES
 from llm_core.registry import load_object
 
+_OF_WORDS = {f"{measure.__module__}:{measure.__name__}" for measure in (of_words, of_repeats)}
 _LINES_AT_ONCE = 1 << 19
 """So that lines of two bytes don't take a hundred times their room."""
 
@@ -62,6 +63,12 @@ def _fails(name: str, bounds: RuleSpec) -> pl.Expr:
     below = pl.col(name) < bounds.min if bounds.min is not None else pl.lit(False)
     above = pl.col(name) > bounds.max if bounds.max is not None else pl.lit(False)
     return below | above
+
+
+def counts_words(rules: Iterable[str]) -> bool:
+    """Whether one of ``rules`` counts words of a document."""
+    asked = (name for rule in rules if rule in RULES for name in RULES.load(rule)().meta.root_names())
+    return any(name.partition("/")[0] in _OF_WORDS for name in asked)
 
 
 def _measured(column: pl.Series, values: Sequence[pl.Expr], words: WordUnit) -> list[pl.Series]:
