@@ -83,13 +83,13 @@ def main() -> None:
         for one in SUITES
         if (path := arguments.evals / f"{one['name']}.jsonl.zst").is_file()
     ]
-    index = EvalIndex.of(suites, DecontaminationSpec())
-    texts = [text for suite in suites for _, text in suite_texts(suite)]
+    items_of = {suite: read_suite(suite) for suite in suites}
+    index = EvalIndex.of(items_of, DecontaminationSpec())
+    texts = [text for suite, items in items_of.items() for _, text in suite_texts(suite, items)]
     corpora = {path.name.partition(".")[0]: texts_of(path) for path in sorted(arguments.text.glob("*.jsonl.zst"))}
     chance, (hosts, *_) = random.Random(0), corpora.values()
     print("| suite | items | rendering | planted | found | recall |\n|---|--:|---|--:|--:|--:|")
-    for suite in suites:
-        items = read_suite(suite)
+    for suite, items in items_of.items():
         for name in printed(suite, items[0]):
             told = [printed(suite, item)[name] for item in items]
             long = [text for text in told if len(text.split()) >= LEAST]

@@ -22,7 +22,7 @@ from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetition
 
 from llm_core.data.clean import rule_groups
 from llm_core.data.normalise import normalised
-from llm_core.data.rules.judge import document_verdicts, without_lines
+from llm_core.data.rules.judge import document_verdicts, judged_lines, without_lines
 from llm_core.data.rules.redactions import citations
 from llm_core.experiment.cleaning import CleaningSpec
 
@@ -73,7 +73,8 @@ def ours(texts: pl.Series, cleaning: CleaningSpec) -> list[str]:
     for of_lines, group in rule_groups(cleaning.rules):
         drop(left.select(pl.when(pl.col("text") == "").then(pl.lit("empty"))).to_series())
         if of_lines:
-            left = left.with_columns(text=normalised(without_lines(left["text"], group)[0], cleaning))
+            lines = judged_lines(left["text"], group)
+            left = left.with_columns(text=normalised(without_lines(left["text"], lines, group)[0], cleaning))
         else:
             drop(document_verdicts(left, group, cleaning.words)["rule"])
     return verdicts

@@ -11,12 +11,13 @@ import polars as pl
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.data.dedup.signatures import read_signatures, write_signatures
-from llm_core.data.eval_index import EvalIndex, broken, recall
+from llm_core.data.eval_index import FILES as INDEX_FILES
+from llm_core.data.eval_index import EvalIndex, recall
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.kernels.folding import fold
 from llm_core.data.left import something_left
 from llm_core.data.parts import DOCUMENT, read_part, write_part
-from llm_core.data.suites import suite_externals
+from llm_core.data.suites import read_suite, suite_externals
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.suites import SuiteSpec
@@ -57,7 +58,7 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
         index, told = made_index.folder, made_index.stats
     made = job.map(_tasks(job.files(), decontamination, suites, index))
     funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
-    report = _report(made, read_part(index / _INDEX["texts"]), suites, told) if suites else []
+    report = _report(made, read_part(index / INDEX_FILES["texts"]), suites, told) if suites else []
     settings = decontamination.model_dump()
     write_atomically(job.out / "suites.json", json.dumps({**settings, "suites": report}, indent=1).encode())
     share = funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0
@@ -65,10 +66,14 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
 
 
 def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, Any]:
-    """The index of the eval texts, and what it finds of them again."""
-    index = EvalIndex.of(suites, decontamination)
+    """The index of the eval texts, and what it finds of them again.
+
+    All items of a file count, whatever ``max_items`` says: what is scored later is held apart now.
+    """
+    items = {suite: read_suite(suite) for suite in suites}
+    index = EvalIndex.of(items, decontamination)
     index.save(work.out)
-    return {"recall": recall(index, suites), "mojibake": broken(suites)}
+    return {"recall": recall(index, items)}
 
 
 def pass_part(work: PartWork) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def decontaminate_part(
     suites: Sequence[SuiteSpec],  # noqa: ARG001 (by value in the part's key, as the index is made of them)
 ) -> dict[str, Any]:
     """What holds no eval text in ``parts/`` and ``signatures/``, and the rest in ``dropped/`` with what it holds."""
-    index = EvalIndex.load(work.inputs["texts"], work.inputs["runs"], decontamination)
+    index = EvalIndex.load(work.inputs, decontamination)
     frame, signatures = read_part(work.inputs["documents"]), read_signatures(work.inputs["signatures"])
     found, shares, held = index.find(fold(frame["text"]))
     holds = found >= 0
@@ -127,12 +132,9 @@ def _tasks(
     # What the index is made from stands for it: suites by content here, settings in the config, and its code is code
     # that the part's function reaches too.
     digest = xxh3_128_hexdigest(json.dumps(suite_externals(suites)).encode())
-    shared = {name: InputFile(file, index / file, digest) for name, file in _INDEX.items()}
+    shared = {name: InputFile(file, index / file, digest) for name, file in INDEX_FILES.items()}
     config = {"decontamination": decontamination, "suites": suites}
     return [PartTask(name, decontaminate_part, {**roles, **shared}, config) for name, roles in own]
-
-
-_INDEX = {"texts": "texts.parquet", "runs": "runs.npy"}
 
 
 def _index_task(decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> PartTask:
@@ -171,7 +173,7 @@ def _report(
                 "texts": own.height,
                 "items_too_short": int(own.group_by("item").agg(pl.col("length").max() == 0)["length"].sum()),
                 "recall": told["recall"][suite.name],
-                "mojibake": told["mojibake"][suite.name],
+                "mojibake": int(own["mojibake"].sum()),
                 "items_held": own.filter("held")["item"].n_unique(),
                 "documents": dropped["documents"],
                 "bytes": dropped["bytes"],

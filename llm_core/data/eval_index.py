@@ -1,48 +1,62 @@
 """The eval texts that no training document should hold, as an index of their runs of words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from llm_core.data.kernels.buffers import Texts, to_texts
 from llm_core.data.kernels.folding import fold
-from llm_core.data.kernels.ngrams import find_items, run_hashes, sparse_filter, word_counts
+from llm_core.data.kernels.ngrams import filter_shift, find_items, run_hashes, sparse_filter, word_counts
 from llm_core.data.kernels.word_counts import run_lengths
 from llm_core.data.mojibake import has_mojibake
 from llm_core.data.parts import read_part, write_part
-from llm_core.data.suites import read_suite, renderings, suite_texts
+from llm_core.data.suites import Item, renderings, suite_texts
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.suites import SuiteSpec
 
-_RUN = np.dtype([("hash", "<u8"), ("full", "<u8"), ("length", "<u4"), ("text", "<u4")])
-"""A run of ``length`` words of a text. ``full``: the hash of them all; ``hash``: by which it is looked up."""
-
-
 PLANTED = 400
+"""Items of a suite that are looked for in a text that holds them."""
+
+
+class _Runs(NamedTuple):
+    """Runs of words, each once for every text that it stands in, by the hash with which it is looked up.
+
+    ``hashes``: uint64, ascending, each once. Hash ``h`` is that of the runs ``starts[h]`` to ``starts[h + 1]``, in the
+    order of the texts that they are ``of`` (int32). ``fulls``: uint64, hashes of all words of a run. ``bits``: the
+    ``sparse_filter`` of the hashes.
+    """
+
+    bits: np.ndarray
+    hashes: np.ndarray
+    starts: np.ndarray
+    fulls: np.ndarray
+    of: np.ndarray
+
+
+FILES = {"texts": "texts.parquet", **{name: f"{name}.npy" for name in _Runs._fields}}
+"""The files of an index."""
 
 
 class EvalIndex:
     """``texts``: suite, item, words, ``length`` of the runs that are looked for (0: too short to be looked for), how
-    many different ``runs`` there are, and how many of them are ``needed``. The number of a text is its row.
+    many different ``runs`` there are, how many of them are ``needed``, and whether it holds ``mojibake``. The number of
+    a text is its row.
     """
 
-    def __init__(self, texts: pl.DataFrame, runs: np.ndarray, spec: DecontaminationSpec) -> None:
+    def __init__(self, texts: pl.DataFrame, runs: _Runs, spec: DecontaminationSpec) -> None:
         self.texts = texts
         self._longest = spec.ngram_words
-        self._shortest = _shortest(texts["length"].to_numpy(), spec)
+        self._lengths = texts["length"].to_numpy()
+        self._shortest = _shortest(self._lengths, spec)
         self._runs = runs
-        begins = np.ones(len(runs), dtype=bool)
-        begins[1:] = runs["hash"][1:] != runs["hash"][:-1]
-        self._hashes = np.ascontiguousarray(runs["hash"][begins])
-        self._starts = np.append(np.flatnonzero(begins), len(runs))
-        self._filter = sparse_filter(self._hashes)
 
     @classmethod
-    def of(cls, suites: Sequence[SuiteSpec], spec: DecontaminationSpec) -> "EvalIndex":
-        """The index of all texts of ``suites``. Raises ``PedigreeError`` for a suite that can't be read."""
-        rows = [(suite.name, item, text) for suite in suites for item, text in suite_texts(suite)]
+    def of(cls, items: Mapping[SuiteSpec, Sequence[Item]], spec: DecontaminationSpec) -> "EvalIndex":
+        """The index of all texts of the ``items`` of some suites."""
+        rows = [(suite.name, *row) for suite, own in items.items() for row in suite_texts(suite, own)]
         texts = pl.DataFrame(rows, schema={"suite": pl.String, "item": pl.String, "text": pl.String}, orient="row")
         folded = fold(texts["text"])
         words = word_counts(*folded)
@@ -53,33 +67,30 @@ class EvalIndex:
         shortest = _shortest(lengths, spec)
         counts = np.where(lengths > 0, words - lengths + 1, 0)
         starts = np.append(0, np.cumsum(counts))
-        runs = np.empty(starts[-1], dtype=_RUN)
-        runs["text"] = np.repeat(np.arange(len(words)), counts)
-        runs["length"] = lengths[runs["text"]]
-        runs["hash"] = runs["full"] = run_hashes(*folded, lengths, starts)
+        fulls = run_hashes(*folded, lengths, starts)
+        hashes = fulls.copy()
         short = (lengths > 0) & (lengths < spec.ngram_words)  # such a text is one run, looked up by its last words
         stops = np.cumsum(np.where(short, words - shortest + 1, 0))
         last = run_hashes(*folded, np.full(len(words), shortest), np.append(0, stops))
-        runs["hash"][starts[:-1][short]] = last[stops[short] - 1]
-        runs = runs[np.lexsort((runs["text"], runs["full"], runs["hash"]))]
-        different = np.ones(len(runs), dtype=bool)
-        different[1:] = runs[1:] != runs[:-1]
-        runs = runs[different]
-        totals = np.bincount(runs["text"], minlength=len(words))
+        hashes[starts[:-1][short]] = last[stops[short] - 1]
+        runs = _looked_up(hashes, fulls, np.repeat(np.arange(len(words), dtype=np.int32), counts))
+        totals = np.bincount(runs.of, minlength=len(words))
         needed = np.ceil(spec.threshold * np.minimum(totals, spec.long_item) - 1e-9).clip(min=1)
         columns = {"words": words, "length": lengths, "runs": totals, "needed": needed.astype(np.int64)}
-        told = texts.drop("text").with_columns(**{name: pl.Series(column) for name, column in columns.items()})
+        told = texts.select("suite", "item", mojibake=has_mojibake(texts["text"]), **columns)
         return cls(told, runs, spec)
 
     def save(self, folder: Path) -> None:
-        """Into two files in ``folder``."""
-        write_part(folder / "texts.parquet", self.texts)
-        np.save(folder / "runs.npy", self._runs)
+        """Into the ``FILES`` in ``folder``."""
+        write_part(folder / FILES["texts"], self.texts)
+        for name, column in self._runs._asdict().items():
+            np.save(folder / FILES[name], column)
 
     @classmethod
-    def load(cls, texts: Path, runs: Path, spec: DecontaminationSpec) -> "EvalIndex":
-        """From those files."""
-        return cls(read_part(texts), np.load(runs), spec)
+    def load(cls, files: Mapping[str, Path], spec: DecontaminationSpec) -> "EvalIndex":
+        """From those ``files``, by the names in ``FILES``; all processes that do so share the memory of the runs."""
+        runs = _Runs(*(np.asarray(np.load(files[name], mmap_mode="r")) for name in _Runs._fields))
+        return cls(read_part(files["texts"]), runs, spec)
 
     def find(self, folded: Texts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(number of the eval text that each folded document holds, or -1; what share of it; which texts any holds)."""
@@ -87,41 +98,58 @@ class EvalIndex:
             *folded,
             self._shortest,
             self._longest,
-            *self._filter,
-            self._hashes,
-            self._starts,
-            np.ascontiguousarray(self._runs["full"]),
-            np.ascontiguousarray(self._runs["length"]),
-            np.ascontiguousarray(self._runs["text"]),
+            self._runs.bits,
+            filter_shift(self._runs.bits),
+            *self._runs[1:],
+            self._lengths,
             self.texts["runs"].to_numpy(),
             self.texts["needed"].to_numpy(),
+            np.zeros(len(self._runs.fulls), dtype=np.int64),
         )
         return found
 
 
-def recall(index: EvalIndex, suites: Sequence[SuiteSpec]) -> dict[str, dict[str, dict[str, int]]]:
+def _looked_up(hashes: np.ndarray, fulls: np.ndarray, texts: np.ndarray) -> _Runs:
+    """Of runs in the order of their ``texts``."""
+    runs = pl.DataFrame({"hash": hashes, "full": fulls, "text": texts}).sort("hash", maintain_order=True)
+    hashes, fulls, texts = (column.to_numpy() for column in runs)
+    begins = _differ(hashes)
+    different = begins | _differ(texts)  # a text that is one run has no other; in longer ones equal runs have one hash
+    begins = begins[different]
+    starts = np.append(np.flatnonzero(begins), len(begins))
+    hashes = hashes[different][begins]
+    return _Runs(sparse_filter(hashes), hashes, starts, fulls[different], texts[different])
+
+
+def _differ(values: np.ndarray) -> np.ndarray:
+    """Where ``values`` are others than the ones before."""
+    differ = np.ones(len(values), dtype=bool)
+    differ[1:] = values[1:] != values[:-1]
+    return differ
+
+
+def recall(index: EvalIndex, items: Mapping[SuiteSpec, Sequence[Item]]) -> dict[str, dict[str, dict[str, int]]]:
     """Suite → rendering → how many of ``planted`` items are ``found`` in a text that holds them so.
 
     At most ``PLANTED`` items of a suite, spread over its file. Those that are too short to be looked for are planted,
     too.
     """
-    told: dict[str, dict[str, dict[str, int]]] = {}
-    for suite in suites:
-        items = read_suite(suite)
-        chosen = items[:: -(-len(items) // PLANTED)]
-        for name in renderings(suite, items[0]):
-            texts = [f"Somebody wrote this: {renderings(suite, item)[name]}\nThat was all." for item in chosen]
-            found = index.find(fold(pl.Series(texts)))[0] >= 0
-            told.setdefault(suite.name, {})[name] = {"planted": len(chosen), "found": int(found.sum())}
-    return told
-
-
-def broken(suites: Sequence[SuiteSpec]) -> dict[str, int]:
-    """Suite → how many of its texts hold mojibake: no document that is decoded rightly matches them."""
-    return {
-        suite.name: int(has_mojibake(pl.Series([text for _, text in suite_texts(suite)], dtype=pl.String)).sum())
-        for suite in suites
-    }
+    planted = pl.DataFrame(
+        [
+            (suite.name, name, f"Somebody wrote this: {text}\nThat was all.")
+            for suite, own in items.items()
+            for item in own[:: -(-len(own) // PLANTED)]
+            for name, text in renderings(suite, item).items()
+        ],
+        schema={"suite": pl.String, "rendering": pl.String, "text": pl.String},
+        orient="row",
+    )
+    told = planted.with_columns(found=index.find(fold(planted["text"]))[0] >= 0)
+    counts = told.group_by("suite", "rendering", maintain_order=True).agg(planted=pl.len(), found=pl.col("found").sum())
+    recalls: dict[str, dict[str, dict[str, int]]] = {}
+    for suite, rendering, count, found in counts.iter_rows():
+        recalls.setdefault(suite, {})[rendering] = {"planted": count, "found": found}
+    return recalls
 
 
 def _shortest(lengths: np.ndarray, spec: DecontaminationSpec) -> int:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,13 @@ def sample_suite(suite: SuiteSpec) -> list[Item]:
     return [items[place] for place in sorted(place for _, _, place in sorted(ranked)[: suite.max_items])]
 
 
-def suite_texts(suite: SuiteSpec) -> Iterator[tuple[str, str]]:
-    """(item, text) for every text that a training document should not hold.
+def suite_texts(suite: SuiteSpec, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
+    """(item, text) for every text of ``items`` that a training document should not hold.
 
     Both sentences of a pair; a passage with its last word; a document; of a question what ``renderings`` says, and
-    every choice. All items of the file count, whatever ``max_items`` says: what is scored later is held apart now.
+    every choice.
     """
-    for item in read_suite(suite):
+    for item in items:
         texts = renderings(suite, item)
         for text in dict.fromkeys([*texts.values(), *item.choices]):
             yield item.item_id, text

@@ -7,6 +7,7 @@ tokenizers for which equality is proven (tiktoken: ``llm_core.tokens.parity.why_
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -177,11 +178,20 @@ def fastest_encoder(path: Path) -> Encoder:
 
     Kept for the process: opening one takes up to a second with a large vocabulary.
     """
-    return _opened(path, file_digest(path))
+    return _opened(_File(file_digest(path), path))
+
+
+@dataclass(frozen=True)
+class _File:
+    """A ``tokenizer.json``; its copies are equal."""
+
+    digest: str
+    path: Path = field(compare=False)
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path, _digest: str) -> Encoder:
+def _opened(file: _File) -> Encoder:
+    path = file.path
     reference = HFEncoder(load_tokenizer(path))
     for package, encoder in _FASTEST_FIRST.items():
         if find_spec(package) is not None:

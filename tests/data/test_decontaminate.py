@@ -9,6 +9,7 @@ from llm_core.data import decontaminate
 from llm_core.data.dedup.signatures import doc_id_texts, read_signatures
 from llm_core.data.eval_index import EvalIndex
 from llm_core.data.kernels.folding import fold
+from llm_core.data.suites import read_suite
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.evaluation import ChecksSpec
@@ -32,9 +33,13 @@ def clear(work, folder, *suites, spec=SPEC):
     return run(decontaminate.build, work, {"documents": folder}, decontamination=spec, suites=suites)
 
 
+def index_of(suite, spec):
+    return EvalIndex.of({suite: read_suite(suite)}, spec)
+
+
 def held(tmp_path, text, item, spec=SPEC):
     """Whether the document ``text`` holds the eval text ``item``."""
-    index = EvalIndex.of((suite_of(tmp_path, [item]),), spec)
+    index = index_of(suite_of(tmp_path, [item]), spec)
     return int(index.find(fold(pl.Series([text])))[0][0]) == 0
 
 
@@ -120,7 +125,7 @@ def test_short_items_must_stand_whole(tmp_path):
 )
 def test_the_kernel_agrees_with_sets_of_ngrams(tmp_path_factory, text, items, n, threshold):
     spec = DecontaminationSpec(ngram_words=n, min_words=3, threshold=threshold)
-    index = EvalIndex.of((suite_of(tmp_path_factory.mktemp("suites"), items),), spec)
+    index = index_of(suite_of(tmp_path_factory.mktemp("suites"), items), spec)
     found, share, which = index.find(fold(pl.Series([text, prose(1)])))
 
     def grams(words, size):

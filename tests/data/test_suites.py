@@ -10,7 +10,7 @@ import zstandard
 from llm_core.data.suites import Item, read_suite, sample_suite, suite_externals, suite_texts
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
-from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, PerplexitySuite
+from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, PerplexitySuite, SuiteSpec
 
 PAIR = {"sentence_good": "the dog sleeps .", "sentence_bad": "the dog sleep .", "paradigm": "agreement"}
 
@@ -20,12 +20,16 @@ def written(path: Path, *records: object) -> str:
     return str(path)
 
 
+def texts_of(suite: SuiteSpec) -> list[tuple[str, str]]:
+    return list(suite_texts(suite, read_suite(suite)))
+
+
 def test_minimal_pairs(tmp_path: Path) -> None:
     path = written(tmp_path / "z.jsonl", PAIR)
     assert read_suite(MinimalPairsSuite(name="z", path=path)) == [
         Item("1", "agreement", "", ("the dog sleeps .", "the dog sleep ."), 0)
     ]
-    assert list(suite_texts(MinimalPairsSuite(name="z", path=path))) == [
+    assert texts_of(MinimalPairsSuite(name="z", path=path)) == [
         ("1", "the dog sleeps ."),
         ("1", "the dog sleep ."),
     ]
@@ -40,7 +44,7 @@ def test_choices_from_a_list_and_from_fields(tmp_path: Path) -> None:
     assert read_suite(suite) == [Item("1", "", "Q?", ("no", "yes"), 1)]
     # What the model is asked with is no part of the published text.
     asked = suite.model_copy(update={"prefix": "Question: ", "suffix": "\nAnswer:"})
-    assert list(suite_texts(asked)) == [
+    assert texts_of(asked) == [
         ("1", "Q? yes"),
         ("1", "Q?"),
         ("1", "Q?\nA. no\nB. yes"),
@@ -56,12 +60,12 @@ def test_choices_from_a_list_and_from_fields(tmp_path: Path) -> None:
 def test_last_words_and_documents(tmp_path: Path) -> None:
     words = written(tmp_path / "l.jsonl", {"context": "He lost his", "continuation": "key"})
     texts = written(tmp_path / "p.jsonl", {"text": "= Title =\n\nA text."})
-    assert list(suite_texts(LastWordSuite(name="l", path=words))) == [
+    assert texts_of(LastWordSuite(name="l", path=words)) == [
         ("1", "He lost his key"),
         ("1", "He lost his"),
         ("1", "key"),
     ]
-    assert list(suite_texts(PerplexitySuite(name="p", path=texts))) == [("1", "= Title =\n\nA text.")]
+    assert texts_of(PerplexitySuite(name="p", path=texts)) == [("1", "= Title =\n\nA text.")]
 
 
 def test_compressed_files_count_lines_as_they_stand(tmp_path: Path) -> None:

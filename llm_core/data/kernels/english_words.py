@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from llm_core.data.kernels.buffers import Texts, to_texts
-from llm_core.data.kernels.characters import EMOJI, LETTER, NUMBER, SPACE, character_table, decode
+from llm_core.data.kernels.characters import EMOJI, LETTER, NUMBER, SPACE, character_table, decode, is_space
 from llm_core.data.kernels.compiled import kernel
-from llm_core.data.kernels.words import Words, hash_bytes, put_word
+from llm_core.data.kernels.words import BASIS, Words, hash_bytes, hash_end, hash_step, put_word
 
 _PUNCTUATION, _QUOTE, _CURRENCY, _SIGN, _DASH = 1, 2, 4, 8, 16
 _SIGNS = {
@@ -217,6 +217,11 @@ def _infix(data, at, stop, before, table, signs):  # type: ignore[no-untyped-def
 @kernel
 def _ending(data, start, stop, endings):  # type: ignore[no-untyped-def]
     """Bytes of ``n't``, ``'ll`` and their kin at the end of letters; 0 if there are none."""
+    apostrophe = False
+    for at in range(max(start, stop - _LONGEST_ENDING), stop):
+        apostrophe = apostrophe or data[at] == 39 or data[at] == 0xE2
+    if not apostrophe:
+        return 0
     for size in range(2, _LONGEST_ENDING + 1):
         first = stop - size
         if first > start and _is_in(data, first, stop, endings):
@@ -225,6 +230,25 @@ def _ending(data, start, stop, endings):  # type: ignore[no-untyped-def]
                     return 0
             return size
     return 0
+
+
+@kernel
+def _is_simple(data, start, at, last, value, together, signs, whole):  # type: ignore[no-untyped-def]
+    """Whether the letters and digits of ASCII in ``data[start:at]`` (of hash ``value``, with flags ``together``) are a
+    word and the byte at ``at`` is one, and the run ends with it: most signs in a text stand so. The general way gives
+    the same.
+    """
+    if at == start or (at + 1 < last and not is_space(data[at + 1])):
+        return False
+    if data[at] != _DOT:
+        return data[at] < 0x80 and signs[data[at]] & (_PUNCTUATION | _QUOTE) != 0
+    if _is_capital(data[at - 1]) or (at == start + 1 and not together & NUMBER):
+        return False  # initials and the like
+    size = at + 1 - start
+    if size > _LONGEST_WHOLE:
+        return True
+    place = np.searchsorted(whole, hash_end(hash_step(value, data[at]), size))
+    return place == len(whole) or whole[place] != hash_end(hash_step(value, data[at]), size)
 
 
 @kernel
@@ -240,19 +264,35 @@ def _words(data, offsets, table, signs, units, whole, endings):  # type: ignore[
     for document in range(documents):
         at, last = offsets[document], offsets[document + 1]
         while at < last:
+            start, value, together = at, BASIS, np.uint8(0)
+            while at < last and data[at] < 0x80 and table[data[at]] & (LETTER | NUMBER) != 0:
+                value = hash_step(value, data[at])
+                together |= table[data[at]]
+                at += 1
+            ended = at == last or is_space(data[at])
+            unit = together & NUMBER != 0 and not _is_digit(data[at - 1])  # may stand there, after digits
+            if not unit and (ended or _is_simple(data, start, at, last, value, together, signs, whole)):
+                if at > start:
+                    hashes[found], characters[found], flags[found] = hash_end(value, at - start), at - start, together
+                    found += 1
+                if not ended:
+                    hashes[found], characters[found], flags[found] = hash_bytes(data, at, at + 1), 1, table[data[at]]
+                    found += 1
+                    at += 1
+                at += 1
+                continue
+            at = start
             code, width = decode(data, at)
             if table[code] & SPACE:
                 at += width
                 continue
-            start, plain = at, True
             while at < last:
                 code, width = decode(data, at)
                 if table[code] & SPACE:
                     break
-                plain = plain and code < 0x80 and table[code] & (LETTER | NUMBER) != 0
                 at += width
             stop, signs_taken = at, 0
-            while not plain and start < stop and not _is_whole(data, start, stop, whole):
+            while start < stop and not _is_whole(data, start, stop, whole):
                 size = _prefix(data, start, stop, table, signs)
                 found = put_word(data, start, start + size, table, hashes, characters, flags, found)
                 start += size
@@ -263,14 +303,15 @@ def _words(data, offsets, table, signs, units, whole, endings):  # type: ignore[
                     signs_taken += 1
                 if not size and not less:
                     break
-            if plain or _is_whole(data, start, stop, whole) or _is_address(data, start, stop):
+            if _is_whole(data, start, stop, whole) or _is_address(data, start, stop):
                 found = put_word(data, start, stop, table, hashes, characters, flags, found)
             else:
                 ending = _ending(data, start, stop, endings)
                 piece, place, before = start, start, np.int64(_NONE)
                 while place < stop - ending:
-                    size = _infix(data, place, stop, before, table, signs)
                     code, width = decode(data, place)
+                    within = table[code] & (LETTER | NUMBER) != 0
+                    size = 0 if within else _infix(data, place, stop, before, table, signs)
                     if size:
                         found = put_word(data, piece, place, table, hashes, characters, flags, found)
                         found = put_word(data, place, place + size, table, hashes, characters, flags, found)

@@ -62,54 +62,62 @@ def _run_hash(prefix, before, power, length):  # type: ignore[no-untyped-def]
     return mix(prefix - before * power + _STEP * np.uint64(length))
 
 
-def sparse_filter(hashes: np.ndarray) -> tuple[np.ndarray, np.uint64]:
-    """(uint8 [2^k / 8], 64 - k): a bit for the k upper bits of each of ``hashes``; what has no bit is none of them."""
+def sparse_filter(hashes: np.ndarray) -> np.ndarray:
+    """uint8 [2^k / 8]: a bit for the k upper bits of each of ``hashes``; what has no bit is none of them."""
     bits = max(10, len(hashes).bit_length() + _SPARSE_BITS)
     places = hashes >> np.uint64(64 - bits)
     found = np.zeros(1 << (bits - 3), dtype=np.uint8)
     np.bitwise_or.at(found, places >> np.uint64(3), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8))
-    return found, np.uint64(64 - bits)
+    return found
+
+
+def filter_shift(bits: np.ndarray) -> np.uint64:
+    """64 - k for a ``sparse_filter`` of 2^k bits: by how much a hash is shifted to the number of its bit."""
+    return np.uint64(65 - (8 * len(bits)).bit_length())
 
 
 @kernel
 def find_items(  # type: ignore[no-untyped-def]
-    data, offsets, least, most, bits, shift, hashes, starts, fulls, lengths, items, totals, needed
+    data, offsets, least, most, bits, shift, hashes, starts, fulls, items, lengths, totals, needed, seen
 ):
     """(int64 [n], float64 [n], bool [items]): for every folded text the item of which it holds the greatest share of
     runs (the first of equals; -1: of none enough), that share, and which items any text holds.
 
-    Known runs have ``lengths`` of ``most`` words, or of fewer but at least ``least``. They are looked up by ``hashes``
-    (uint64, ascending, each once, with their ``sparse_filter``: ``bits``, ``shift``): the hash of the run, or of its
-    last ``least`` words if it is shorter than ``most``. Hash ``h`` finds the runs ``starts[h] : starts[h + 1]``;
-    ``fulls`` are the hashes of all of their words, ``items`` whose they are. An item has ``totals`` different runs, and
-    a text holds it if at least ``needed`` of them stand in it. A run counts once, however often it is there.
+    The known runs of an item have ``lengths`` of ``most`` words, or of fewer but at least ``least``. They are looked up
+    by ``hashes`` (uint64, ascending, each once, with their ``sparse_filter``: ``bits``, ``shift``): the hash of the
+    run, or of its last ``least`` words if it is shorter than ``most``. Hash ``h`` finds the runs
+    ``starts[h] : starts[h + 1]``; ``fulls`` are the hashes of all of their words, ``items`` whose they are. An item has
+    ``totals`` different runs, and a text holds it if at least ``needed`` of them stand in it. A run counts once,
+    however often it is there. ``seen``: int64 zeros, one for every run; numpy makes them without touching the memory,
+    of which few pages are needed.
     """
     documents = len(offsets) - 1
     best = np.full(documents, -1, dtype=np.int64)
     share = np.zeros(documents, dtype=np.float64)
     held = np.zeros(len(totals), dtype=np.bool_)
-    size = most + 1
-    prefixes = np.zeros(size, dtype=np.uint64)
-    powers = np.array([_power(length) for length in range(size)])
-    seen = np.full(len(fulls), -1, dtype=np.int64)  # the last document in which a run stood
+    powers = np.array([_power(length) for length in range(most + 1)])
+    longest = 0
+    for document in range(documents):
+        longest = max(longest, offsets[document + 1] - offsets[document])
+    prefixes = np.zeros(longest // 2 + 2, dtype=np.uint64)  # of the words up to each, which stand between spaces
     counted = np.full(len(totals), -1, dtype=np.int64)  # the last document in which a run of an item stood
     counts = np.zeros(len(totals), dtype=np.int64)
     touched = np.empty(len(totals), dtype=np.int64)
     for document in range(documents):
-        at, stop, words, prefix, touches = offsets[document], offsets[document + 1], 0, np.uint64(0), 0
-        prefixes[0] = 0
+        at, stop, words, touches = offsets[document], offsets[document + 1], 0, 0
         while at < stop:
             start = at
             while at < stop and data[at] != _SPACE:
                 at += 1
-            prefix = prefix * _BASE + hash_bytes(data, start, at)
+            prefixes[words + 1] = prefixes[words] * _BASE + hash_bytes(data, start, at)
             at += 1
             words += 1
-            prefixes[words % size] = prefix
+        # A loop of its own, as the memory that it waits for is far and no look-up depends on the one before.
+        for last in range(least, words + 1):
             for probe in (least, most):
-                if words < probe:
+                if last < probe:
                     continue
-                value = _run_hash(prefix, prefixes[(words - probe) % size], powers[probe], probe)
+                value = _run_hash(prefixes[last], prefixes[last - probe], powers[probe], probe)
                 bit = value >> shift
                 if not np.uint64(bits[bit >> _BYTE]) >> (bit & _BIT) & _ONE:
                     continue
@@ -117,14 +125,13 @@ def find_items(  # type: ignore[no-untyped-def]
                 if slot == len(hashes) or hashes[slot] != value:
                     continue
                 for entry in range(starts[slot], starts[slot + 1]):
-                    length = lengths[entry]
-                    if seen[entry] == document or words < length:
-                        continue
-                    before = prefixes[(words - length) % size]
-                    if fulls[entry] != _run_hash(prefix, before, powers[length], length):
-                        continue
-                    seen[entry] = document
                     item = items[entry]
+                    length = lengths[item]
+                    if seen[entry] == document + 1 or last < length:
+                        continue
+                    if fulls[entry] != _run_hash(prefixes[last], prefixes[last - length], powers[length], length):
+                        continue
+                    seen[entry] = document + 1  # the last document in which the run stood
                     if counted[item] != document:
                         counted[item], counts[item] = document, 0
                         touched[touches] = item

@@ -8,6 +8,7 @@ from llm_core.data.kernels.compiled import kernel
 _ZERO, _NINE, _DOT, _COLON, _UNDERSCORE = 48, 57, 46, 58, 95
 _SEPARATOR, _LETTER, _DIGIT, _HEX = 1, 2, 4, 8
 _LEAST_DIGITS = 7
+_LEAST_ADDRESS = 3  # bytes: two colons and a digit
 _LONGEST_GAP = 4  # bytes between two groups of digits
 _WIDE_SPACE, _WIDE_DASH = 1, 2
 _X, _E = 120, 101
@@ -33,13 +34,6 @@ _KINDS = _kinds()
 
 
 @kernel
-def _grown(spans):  # type: ignore[no-untyped-def]
-    larger = np.empty((2 * len(spans), 3), dtype=np.int64)
-    larger[: len(spans)] = spans
-    return larger
-
-
-@kernel
 def _separator(data, at, end):  # type: ignore[no-untyped-def]
     """Bytes of the separator at ``at``: an ASCII one, a no-break space or a Unicode hyphen or dash; 0 for none."""
     if _KINDS[data[at]] & _SEPARATOR:
@@ -55,7 +49,8 @@ def _separator(data, at, end):  # type: ignore[no-untyped-def]
 
 @kernel
 def _digit_runs(data, offsets):  # type: ignore[no-untyped-def]
-    spans, found = np.empty((1024, 3), dtype=np.int64), 0
+    # As many as there can be: memory that is not written to is none, and an array that grows makes the loop slow.
+    spans, found = np.empty((len(data) // _LEAST_DIGITS, 3), dtype=np.int64), 0
     for text in range(len(offsets) - 1):
         at, end = offsets[text], offsets[text + 1]
         first = at
@@ -88,22 +83,18 @@ def _digit_runs(data, offsets):  # type: ignore[no-untyped-def]
                     continue
             if start >= 0:
                 if digits >= _LEAST_DIGITS:
-                    if found == len(spans):
-                        spans = _grown(spans)
                     spans[found, 0], spans[found, 1], spans[found, 2] = text, start, stop
                     found += 1
                 start, digits = -1, 0
         if start >= 0 and digits >= _LEAST_DIGITS:
-            if found == len(spans):
-                spans = _grown(spans)
             spans[found, 0], spans[found, 1], spans[found, 2] = text, start, stop
             found += 1
-    return spans[:found]
+    return spans[:found].copy()
 
 
 @kernel
 def _address_runs(data, offsets):  # type: ignore[no-untyped-def]
-    spans, found = np.empty((1024, 3), dtype=np.int64), 0
+    spans, found = np.empty((len(data) // _LEAST_ADDRESS, 3), dtype=np.int64), 0
     for text in range(len(offsets) - 1):
         at, end = offsets[text], offsets[text + 1]
         done = at
@@ -128,11 +119,9 @@ def _address_runs(data, offsets):  # type: ignore[no-untyped-def]
                 at += 1
             done = at
             if digits and (dots >= 3 or colons >= 2):
-                if found == len(spans):
-                    spans = _grown(spans)
                 spans[found, 0], spans[found, 1], spans[found, 2] = text, start, at
                 found += 1
-    return spans[:found]
+    return spans[:found].copy()
 
 
 def digit_runs(texts: Texts) -> np.ndarray:

@@ -13,7 +13,7 @@ from llm_core.data.kernels.buffers import Texts
 from llm_core.data.kernels.characters import SPACE, WORD, character_table, decode
 from llm_core.data.kernels.compiled import kernel
 
-_BASIS = np.uint64(0xCBF29CE484222325)
+BASIS = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 
@@ -64,10 +64,22 @@ def next_word(data, start, stop, table):  # type: ignore[no-untyped-def]
 @kernel
 def hash_bytes(data, start, stop):  # type: ignore[no-untyped-def]
     """A 64-bit hash of ``data[start:stop]`` (uint64); equal bytes have equal hashes on every machine."""
-    value = _BASIS
+    value = BASIS
     for at in range(start, stop):
-        value = (value ^ np.uint64(data[at])) * _PRIME
-    return mix(value ^ np.uint64(stop - start))
+        value = hash_step(value, data[at])
+    return hash_end(value, stop - start)
+
+
+@kernel
+def hash_step(value, byte):  # type: ignore[no-untyped-def]
+    """What ``hash_bytes`` keeps after ``byte``, if it kept ``value`` before (``BASIS`` at the start)."""
+    return (value ^ np.uint64(byte)) * _PRIME
+
+
+@kernel
+def hash_end(value, size):  # type: ignore[no-untyped-def]
+    """What ``hash_bytes`` gives after ``size`` bytes, if it kept ``value``."""
+    return mix(value ^ np.uint64(size))
 
 
 @kernel
@@ -97,21 +109,21 @@ def _words(data, offsets, table):  # type: ignore[no-untyped-def]
                 at += width
                 continue
             first, kind, together, characters = at, flags & WORD, flags, 0
-            value = _BASIS
+            value = BASIS
             while not flags & SPACE and flags & WORD == kind:
                 together |= flags
                 characters += 1
                 if width == 1:
-                    value = (value ^ np.uint64(code)) * _PRIME
+                    value = hash_step(value, code)
                 else:
                     for place in range(at, at + width):
-                        value = (value ^ np.uint64(data[place])) * _PRIME
+                        value = hash_step(value, data[place])
                 at += width
                 if at >= stop:
                     break
                 code, width = decode(data, at)
                 flags = table[code]
-            hashes[found] = mix(value ^ np.uint64(at - first))
+            hashes[found] = hash_end(value, at - first)
             lengths[found] = characters
             kinds[found] = together
             found += 1

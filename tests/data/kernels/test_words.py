@@ -84,6 +84,7 @@ ENGLISH = [
     ("\"It didn't come,\" she'd said; he won't.", "\" It did n't come , \" she 'd said ; he wo n't ."),
     ("Mrs. Lee's office, the Lees' house", "Mrs. Lee 's office , the Lees ' house"),
     ("at 5km, 20% of $3.50 or 7.5 m/s", "at 5 km , 20 % of $ 3.50 or 7.5 m / s"),
+    ("at 10K (40m), 1990s or 20th: G8", "at 10 K ( 40 m ) , 1990s or 20th : G8"),
     ("a well-known state-of-the-art and/or", "a well - known state - of - the - art and/or"),
     ("Wait... what?! No…", "Wait ... what ? ! No …"),
     (
