@@ -81,18 +81,18 @@ PACKINGS = Registry(
 MIXERS = Registry(
     "mixer",
     {
-        "attention": "llm_core.model.mixers.attention:Attention",
-        "mla": "llm_core.model.mixers.mla:LatentAttention",
-        "liv": "llm_core.model.mixers.liv:ShortConvolution",
-        "mamba2": "llm_core.model.mixers.mamba2:Mamba2",
+        "attention": "llm_core.model.mixers.attention.spec:Attention",
+        "mla": "llm_core.model.mixers.mla.spec:LatentAttention",
+        "liv": "llm_core.model.mixers.liv.spec:ShortConvolution",
+        "mamba2": "llm_core.model.mixers.mamba2.spec:Mamba2",
     },
 )
 
 NORMS = Registry(
     "norm",
     {
-        "rmsnorm": "llm_core.model.norms:RMSNorm",
-        "layernorm": "llm_core.model.norms:LayerNorm",
+        "rmsnorm": "llm_core.model.norms.spec:RMSNorm",
+        "layernorm": "llm_core.model.norms.spec:LayerNorm",
     },
 )
 
@@ -100,9 +100,9 @@ NORMS = Registry(
 POSITIONS = Registry(
     "position encoding",
     {
-        "rope": "llm_core.model.positions.rope:Rope",
-        "alibi": "llm_core.model.positions.alibi:Alibi",
-        "nope": "llm_core.model.positions.nope:Nope",
+        "rope": "llm_core.model.positions.rope.spec:Rope",
+        "alibi": "llm_core.model.positions.alibi.spec:Alibi",
+        "nope": "llm_core.model.positions.nope.spec:Nope",
     },
 )
 
@@ -110,21 +110,21 @@ POSITIONS = Registry(
 ABSOLUTE_POSITIONS = Registry(
     "absolute position encoding",
     {
-        "sinusoidal": "llm_core.model.positions.absolute:Sinusoidal",
-        "learned": "llm_core.model.positions.absolute:Learned",
+        "sinusoidal": "llm_core.model.positions.absolute.spec:Sinusoidal",
+        "learned": "llm_core.model.positions.absolute.spec:Learned",
     },
 )
 
 FEED_FORWARDS = Registry(
     "feed-forward",
     {
-        "swiglu": "llm_core.model.feed_forwards.gated:SwiGLU",
-        "geglu": "llm_core.model.feed_forwards.gated:GeGLU",
-        "gelu": "llm_core.model.feed_forwards.plain:GELU",
-        "gelu_tanh": "llm_core.model.feed_forwards.plain:GELUTanh",
-        "relu": "llm_core.model.feed_forwards.plain:ReLU",
-        "relu2": "llm_core.model.feed_forwards.plain:ReLU2",
-        "moe": "llm_core.model.feed_forwards.moe:MixtureOfExperts",
+        "swiglu": "llm_core.model.feed_forwards.gated.spec:SwiGLU",
+        "geglu": "llm_core.model.feed_forwards.gated.spec:GeGLU",
+        "gelu": "llm_core.model.feed_forwards.plain.spec:GELU",
+        "gelu_tanh": "llm_core.model.feed_forwards.plain.spec:GELUTanh",
+        "relu": "llm_core.model.feed_forwards.plain.spec:ReLU",
+        "relu2": "llm_core.model.feed_forwards.plain.spec:ReLU2",
+        "moe": "llm_core.model.feed_forwards.moe.spec:MixtureOfExperts",
     },
 )
 

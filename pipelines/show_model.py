@@ -107,37 +107,18 @@ def _further_cells(spec: ModelSpec, depth: int) -> tuple[str, ...]:
 
 
 def _cells(spec: ModelSpec, layer: LayerSpec, cost: LayerCost) -> tuple[str, ...]:
+    mixer = layer.mixer
+    window, position = getattr(mixer, "window", None), mixer.position_of()
     return (
-        layer.mixer,
-        _heads(spec, layer),
-        f"{layer.window:,}" if layer.window else "",
-        layer.position if layer.mixer in ("attention", "mla") else "",
+        mixer.kind,
+        mixer.told(spec.d_model),
+        f"{window:,}" if window else "",
+        "" if position is None else position.kind,
         "" if layer.kv_from is None else f"layer {layer.kv_from}",
-        _feed_forward(spec, layer),
+        "" if layer.feed_forward is None else layer.feed_forward.told(),
         f"{cost.parameters:,}",
         f"{2 * cost.mixer.cached:,} B" if cost.mixer.cached else "",
     )
-
-
-def _heads(spec: ModelSpec, layer: LayerSpec) -> str:
-    if layer.mixer == "attention":
-        n_heads, n_kv_heads, head_dim = layer.heads
-        return f"{n_heads} / {n_kv_heads} of {head_dim}"
-    if layer.mixer == "mla" and spec.mla is not None:
-        return f"{layer.n_heads} from {spec.mla.kv_rank}"
-    if layer.mixer == "mamba2" and spec.mamba2 is not None:
-        heads = spec.mamba2.expand * spec.d_model // spec.mamba2.head_dim
-        return f"{heads} of {spec.mamba2.head_dim} × {spec.mamba2.state}"
-    return ""
-
-
-def _feed_forward(spec: ModelSpec, layer: LayerSpec) -> str:
-    if layer.feed_forward is None:
-        return ""
-    if layer.feed_forward == "moe" and spec.moe is not None:
-        shared = f" + {spec.moe.shared}" if spec.moe.shared else ""
-        return f"moe {spec.moe.top_k}{shared} of {spec.moe.experts} × {spec.moe.d_ff:,}"
-    return f"{layer.feed_forward} {layer.d_ff:,}"
 
 
 def sums(model: Described) -> list[str]:

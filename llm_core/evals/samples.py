@@ -94,10 +94,11 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
 
 
 def _check_positions(model: ModelSpec, prompt: str, tokens: int) -> None:
-    if model.max_positions is not None and tokens > model.max_positions:
+    longest = model.longest()
+    if longest is not None and tokens > longest:
         raise PedigreeError(
             f"sampling: the prompt {prompt!r} and what follows it are {tokens} tokens, and the model has "
-            f"{model.max_positions} positions: set sampling.max_new_tokens {tokens - model.max_positions} lower"
+            f"{longest} positions: set sampling.max_new_tokens {tokens - longest} lower"
         )
 
 

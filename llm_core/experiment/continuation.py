@@ -1,15 +1,17 @@
 """The sections that describe what goes on from the full run: cooldown branches, and longer contexts."""
 
-import math
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from llm_core.experiment.base import Count, Share, Spec, told
-from llm_core.experiment.layers import Positive, RopeScaling
+from llm_core.experiment.component import KindOf, over
+from llm_core.experiment.layers import PositionSpec
 from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
+from llm_core.registries import MIXERS
 
 
 class BranchSpec(Spec):
@@ -37,14 +39,25 @@ class LongContextSpec(Spec):
     """Training of the pretrained model on longer sequences, with positions stretched to fit."""
 
     training: TrainingSpec
-    rope_theta: Positive | None = None
-    rope_scaling: RopeScaling | None = None
+    position: dict[str, JsonValue] | None = None
+    """Settings that stand over those of the mixers' positions: ``{theta: 5e6}``. An entry of the model's ``pattern``
+    with settings of its own keeps these."""
 
     def model(self, pretrained: ModelSpec) -> ModelSpec:
         """The pretrained model with these positions."""
-        changes = {name: getattr(self, name) for name in ("rope_theta", "rope_scaling")}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return ModelSpec.model_validate({**pretrained.model_dump(), **given})
+        if self.position is None:
+            return pretrained
+        plain = pretrained.model_dump(mode="json")
+        base, settings = plain["mixer"], {"position": self.position}
+        for entry in plain["pattern"]:
+            if "mixer" in entry:
+                mixer = entry["mixer"]
+                own = over(base, {"kind": mixer} if isinstance(mixer, str) else mixer)
+                made: Any = KindOf(MIXERS).made(own)
+                if own["kind"] != base["kind"] and made.attends:
+                    entry["mixer"] = over(own, settings)
+        mixer = over(base, settings) if pretrained.mixer.attends else base
+        return ModelSpec.model_validate_json(json.dumps({**plain, "mixer": mixer}))
 
 
 Branches = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], BranchSpec]
@@ -69,52 +82,45 @@ def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongCon
     length, before = longer.training.sequence_length, training.sequence_length
     if length <= before:
         raise ValueError(f"long_context.training: sequence_length {length} is not above the full run's {before}")
-    if model.max_positions is not None and length > model.max_positions:
+    longest = model.longest()
+    if longest is not None and length > longest:
         raise ValueError(
-            f"long_context.training: sequence_length {length} is above model.max_positions {model.max_positions}: "
-            "learned positions can't be stretched"
+            f"long_context.training: sequence_length {length}: model.absolute_position knows {longest} positions, and "
+            "can't be stretched"
         )
     try:
         stretched = longer.model(model)
     except ValidationError as error:
         raise ValueError(f"long_context: {told(error)}") from None
     check_lengths(stretched, longer.training, "long_context.")
-    for name in ("rope_theta", "rope_scaling"):
-        if getattr(longer, name) is not None:
-            _check_reach(model, stretched, name)
-    if longer.rope_scaling is not None:
-        _check_factor(model, longer.rope_scaling, before, length, longer.rope_theta is not None)
+    if longer.position is not None:
+        _check_reach(model, stretched)
+        for old, new in zip(_positions(model), _positions(stretched), strict=True):
+            try:
+                new.check_stretched(old, before, length)
+            except ValueError as error:
+                raise ValueError(f"long_context.position.{error}") from None
 
 
-def _check_reach(model: ModelSpec, stretched: ModelSpec, name: str) -> None:
-    """``ValueError`` where ``rope_theta`` or ``rope_scaling`` stretches no layer, or leaves one that sees all tokens as
-    it was. One with a window sees no further than before, and may keep what its entry of ``pattern`` says."""
-    turning = [layer for layer in model.layers if layer.position == "rope" and layer.mixer in ("attention", "mla")]
-    kept = [layer for layer in turning if getattr(layer, name) == getattr(stretched.layers[layer.index], name)]
-    if not turning:
-        raise ValueError(f"long_context.{name}: no layer with attention has position 'rope': leave it out")
-    missed = [layer for layer in kept if layer.window is None] or (kept if len(kept) == len(turning) else [])
+def _positions(model: ModelSpec) -> list[PositionSpec]:
+    return [position for layer in model.layers if (position := layer.mixer.position_of()) is not None]
+
+
+def _check_reach(model: ModelSpec, stretched: ModelSpec) -> None:
+    """``ValueError`` where the settings of positions stretch no layer, or leave one that sees all tokens as it was. One
+    with a window sees no further than before, and may keep what its entry of ``pattern`` says."""
+    pairs = [
+        (layer.index, layer.mixer, stretched.layers[layer.index].mixer)
+        for layer in model.layers
+        if (position := layer.mixer.position_of()) is not None and position.model_dump().keys() - {"kind"}
+    ]
+    if not pairs:
+        raise ValueError("long_context.position: no layer with attention has a position with settings: leave it out")
+    kept = [(index, old) for index, old, new in pairs if old.position_of() == new.position_of()]
+    missed = [index for index, old in kept if getattr(old, "window", None) is None]
+    missed = missed or ([index for index, _ in kept] if len(kept) == len(pairs) else [])
     if missed:
         raise ValueError(
-            f"long_context.{name}: layer {missed[0].index} keeps its own: give another value than the model's, and "
-            f"leave {name} out of the model's pattern"
-        )
-
-
-def _check_factor(model: ModelSpec, scaling: RopeScaling, before: int, length: int, rebased: bool) -> None:
-    """``ValueError`` for a scaling from another length than the full run's, or to less than ``length``."""
-    original = scaling.original_length
-    if model.rope_scaling is None:  # or else this takes its place, and begins where that began
-        if scaling.kind in ("llama3", "yarn") and original != before:
-            raise ValueError(
-                f"long_context.rope_scaling.original_length {original}: the full run has sequences of {before} tokens "
-                f"(training.sequence_length): make it {before}"
-            )
-        original = before
-    # llama3's factor is not the ratio of lengths, and with another base as well the factor is only a part.
-    if not rebased and scaling.kind != "llama3" and scaling.factor * original < length:
-        raise ValueError(
-            f"long_context.rope_scaling.factor {scaling.factor}: {original} tokens become {scaling.factor * original:g}"
-            f", and a sequence has {length} (long_context.training.sequence_length): make it "
-            f"{math.ceil(100 * length / original) / 100:g} or more"
+            f"long_context.position: layer {missed[0]} keeps its own: give other values than the model's, and leave "
+            "them out of the model's pattern"
         )

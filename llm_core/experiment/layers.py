@@ -1,11 +1,17 @@
-"""The sections of a model that ideas with settings of their own have, and one layer with everything resolved."""
+"""The components of a model, by what they are asked for, and one layer with everything resolved."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from llm_core.experiment.base import Spec, one_of
-from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS, POSITIONS
+from llm_core.experiment.base import Spec
+from llm_core.experiment.component import Component, KindOf
+from llm_core.experiment.costs import Cost
+from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
 
 Width = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -13,91 +19,161 @@ DropoutShare = Annotated[float, Field(ge=0, lt=1)]
 NormPlacement = Literal["pre", "post", "sandwich", "reordered"]
 
 
-class RopeScaling(Spec):
-    """How RoPE's angles shrink, so that a model reads longer texts than it was trained on."""
+class NormSpec(Component):
+    """Normalisation of the last dimension. A kind has ``module`` and ``parameters``."""
 
-    kind: Literal["linear", "ntk", "llama3", "yarn"]
-    """``linear``: positions divided by ``factor`` (Chen et al., 2023). ``ntk``: a larger base instead (bloc97, 2023).
-    ``llama3``: slow channels divided, fast ones left (Llama team, 2024). ``yarn``: the same with a ramp over rotations,
-    and a temperature on the scores (Peng et al., 2023)."""
-    factor: Annotated[float, Field(ge=1)]
-    original_length: Width
-    """Tokens of a sequence before the extension."""
-    low_frequency: Positive = 1.0
-    """``llama3``, ``yarn``: channels that turn fewer times than this within ``original_length`` are divided in full."""
-    high_frequency: Positive = 4.0
-    """``llama3``, ``yarn``: channels that turn more often are left (YaRN's paper has 32)."""
+    eps: Positive = 1e-5
+    """What keeps the root or variance that is divided by from being 0."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "RopeScaling":
-        if self.high_frequency <= self.low_frequency:
-            raise ValueError(f"high_frequency {self.high_frequency} must be above low_frequency {self.low_frequency}")
+    def module(self, dim: int, bias: bool) -> Any:
+        """The ``nn.Module`` from (…, ``dim``) to the same. ``bias``: whether the model's parts have biases."""
+        raise NotImplementedError
+
+    def parameters(self, dim: int, bias: bool) -> int:
+        """How many parameters it has."""
+        raise NotImplementedError
+
+
+class PositionSpec(Component):
+    """What attention knows of where a token stands. A kind has ``module``."""
+
+    biases: ClassVar[bool] = False
+    """Whether it adds to the scores, a number for every head, query and key."""
+
+    def check(self, channels: int) -> None:
+        """``ValueError`` for heads of so many ``channels`` that it can't turn."""
+
+    def check_stretched(self, before: "PositionSpec", trained: int, length: int) -> None:
+        """``ValueError`` where it, in the place of ``before``, does not stretch ``trained`` tokens to ``length``."""
+
+    def module(self, n_heads: int, channels: int) -> Any:
+        """The ``Position`` for ``n_heads`` heads of queries, of whose ``channels`` it may turn."""
+        raise NotImplementedError
+
+    @runtime_only("told to people, and written for other programs")
+    def reach(self, trained: int) -> int:
+        """Tokens of the longest sequence that it is for, where training had ``trained``."""
+        return trained
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self, channels: int) -> dict[str, Any]:
+        """What decides its results."""
+        del channels
+        return {"position": self.kind, **self.model_dump(exclude={"kind"})}
+
+
+class AbsolutePositionSpec(Component):
+    """Positions that are added to the embedding. A kind has ``module``."""
+
+    def longest(self) -> int | None:
+        """Tokens of the longest sequence that it knows; None: any."""
+        return None
+
+    def parameters(self, d_model: int) -> int:
+        """How many parameters it has."""
+        del d_model
+        return 0
+
+    def module(self, d_model: int, size: float) -> Any:
+        """The ``nn.Module`` from positions (…) to (…, ``d_model``). ``size``: root mean square of fresh embeddings."""
+        raise NotImplementedError
+
+
+class MixerSpec(Component):
+    """What lets tokens see each other. A kind has ``module`` and ``cost``."""
+
+    attends: ClassVar[bool] = False
+    """Whether it is an ``llm_core.model.mixers.attending.AttendingSpec``."""
+
+    def resolved(self, d_model: int) -> Self:
+        """The same with every default filled in; ``ValueError`` for settings that do not fit the model."""
+        del d_model
         return self
 
+    def position_of(self) -> PositionSpec | None:
+        """What it knows of where tokens stand, if it has such a setting."""
+        return None
 
-class MLASpec(Spec):
-    """Multi-head latent attention (DeepSeek-AI, 2024): keys and values of all heads from one narrow vector."""
+    def wants_kv(self) -> bool:
+        """Whether it uses the keys and values of an earlier layer."""
+        return False
 
-    kv_rank: Width
-    """Width of the vector that keys and values are made from, and that the cache holds."""
-    q_rank: Width | None = None
-    """Width of the same for queries; None: queries straight from the residual stream."""
-    nope_dim: Width
-    """Channels of a head's query and key without position."""
-    rope_dim: Annotated[int, Field(ge=2, multiple_of=2)]
-    """Channels of a head's query, and of the one shared key, that RoPE turns."""
-    value_dim: Width
-    """Channels of a head's value."""
+    def has_kv_for(self, other: "MixerSpec") -> bool:
+        """Whether a later layer may use its keys and values."""
+        del other
+        return False
 
-
-class LIVSpec(Spec):
-    """Gated short convolution, the linear input-varying operator of LFM2 (Liquid AI, 2025)."""
-
-    kernel: Annotated[int, Field(ge=2)] = 3
-    """Tokens that a channel sees, its own included."""
-
-
-class Mamba2Spec(Spec):
-    """State-space duality (Dao and Gu, 2024)."""
-
-    state: Width = 64
-    """Numbers of state for every channel."""
-    head_dim: Width = 64
-    expand: Width = 2
-    """Inner channels for every channel of the model."""
-    groups: Width = 1
-    """Heads of a group share what writes into and reads from their states."""
-    kernel: Annotated[int, Field(ge=2)] = 4
-    """Taps of the short convolution before the scan."""
-    chunk: Width = 64
-    """Tokens that the scan does at once by matrix products; changes no result but for rounding."""
-
-
-class MoESpec(Spec):
-    """Mixture of experts: a router sends every token to ``top_k`` of ``experts`` SwiGLUs. No token is dropped."""
-
-    experts: Annotated[int, Field(ge=2)]
-    top_k: Width
-    d_ff: Width
-    """Hidden width of one expert."""
-    shared: Annotated[int, Field(ge=0)] = 0
-    """Experts' widths that every token passes, beside the chosen ones."""
-    score: Literal["softmax", "sigmoid"] = "softmax"
-    normalise: bool = True
-    """Whether the weights of a token's experts are scaled to sum to 1."""
-    scale: Positive = 1.0
-    """What the weights are multiplied by after that."""
-    balance_loss: Annotated[float, Field(ge=0)] = 0.01
-    """Weight of the load-balancing loss (Fedus et al., 2021). It may be 0 without ``bias_rate`` too: so it is in
-    some models of others."""
-    bias_rate: Annotated[float, Field(ge=0)] = 0.0
-    """Step of the selection bias that balances without a loss (Wang et al., 2024); 0: there is none."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "MoESpec":
-        if self.top_k > self.experts:
-            raise ValueError(f"top_k {self.top_k} is more than experts {self.experts}")
+    def on_its_own(self) -> Self:
+        """The same without use of another layer's keys and values."""
         return self
+
+    def module(self, model: "ModelSpec", layer: "LayerSpec") -> Any:
+        """The ``nn.Module`` of this layer (see ``llm_core.model.block``).
+
+        ``residual_writers`` of the module: the names of its matrices whose product is added to the residual stream.
+        """
+        raise NotImplementedError
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, model: "ModelSpec", layer: "LayerSpec", length: int) -> Cost:
+        """What the module costs in a sequence of ``length`` tokens."""
+        raise NotImplementedError
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self) -> dict[str, Any]:
+        """What decides its results: all settings but those of training alone."""
+        return self.model_dump()
+
+    @runtime_only("told to people")
+    def told(self, d_model: int) -> str:
+        """Its heads, in a few words."""
+        del d_model
+        return ""
+
+
+class FeedForwardSpec(Component):
+    """What follows the mixer in a block. A kind has ``module`` and ``cost``."""
+
+    routes: ClassVar[bool] = False
+    """Whether tokens pass different parts of it; its module has then what ``Decoder`` asks of mixtures."""
+
+    def module(self, d_model: int, bias: bool) -> Any:
+        """The ``nn.Module`` from (B, T, ``d_model``) to the same. ``bias``: whether its products add one.
+
+        ``residual_writers`` of the module: the names of its matrices whose product is added to the residual stream.
+        """
+        raise NotImplementedError
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, d_model: int, bias: bool) -> Cost:
+        """What the module costs."""
+        raise NotImplementedError
+
+    @runtime_only("told to people")
+    def has_own_loss(self) -> bool:
+        """Whether it adds to the objective what depends on how a batch is cut into micro-batches."""
+        return False
+
+    @runtime_only("refuses a run before it starts")
+    def check_trained(self) -> None:
+        """``ValueError`` for settings that a model of others may have, but that training makes nothing of."""
+
+    @runtime_only("refuses a run before it starts")
+    def half_precision_errors(self, d_model: int) -> list[str]:
+        """Why a GPU can't do it in half precision."""
+        del d_model
+        return []
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self) -> dict[str, Any]:
+        """What decides its results: all settings but those of training alone."""
+        return self.model_dump()
+
+    @runtime_only("told to people")
+    def told(self) -> str:
+        """In a few words."""
+        settings = self.model_dump(exclude={"kind"}).values()
+        return " ".join([self.kind, *(f"{value:,}" if isinstance(value, int) else str(value) for value in settings)])
 
 
 class MultiTokenSpec(Spec):
@@ -112,32 +188,11 @@ class MultiTokenSpec(Spec):
 class LayerSpec(Spec):
     """One layer: what ``pattern`` may change of it, with every default filled in."""
 
-    mixer: Annotated[str, one_of(MIXERS)]
-    n_heads: Width | None
-    n_kv_heads: Width | None
-    head_dim: Width | None
-    position: Annotated[str, one_of(POSITIONS)]
-    rope_theta: Positive
-    rope_scaling: RopeScaling | None
-    window: Width | None
-    """A token sees itself and the ``window`` − 1 tokens before it; None: all before it."""
-    share_kv: bool
-    """Attention with the keys and values of the last layer before that has the same heads, window and position."""
-    feed_forward: Annotated[str, one_of(FEED_FORWARDS)] | None
-    d_ff: Width | None
-    norm: Annotated[str, one_of(NORMS)]
+    mixer: Annotated[MixerSpec, KindOf(MIXERS)]
+    feed_forward: Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)] | None
+    norm: Annotated[NormSpec, KindOf(NORMS)]
     norm_placement: NormPlacement
     dropout: DropoutShare
     index: Annotated[int, Field(ge=0)]
     kv_from: int | None = None
     """The index of the layer whose keys and values this one attends to; None: its own."""
-
-    @property
-    def heads(self) -> tuple[int, int, int]:
-        """Query heads, key/value heads, and channels of a head; 0 for a layer that does not attend."""
-        return self.n_heads or 0, self.n_kv_heads or 0, self.head_dim or 0
-
-    @property
-    def width(self) -> int:
-        """Hidden channels of a dense feed-forward; 0 for a layer without one."""
-        return self.d_ff or 0

@@ -16,26 +16,29 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
     """
     length = training.sequence_length
     for layer in model.layers:
-        if layer.window is not None and layer.window > length:
+        window = getattr(layer.mixer, "window", None)
+        if window is not None and window > length:
             raise ValueError(
-                f"{place}model: the window of layer {layer.index} is {layer.window} tokens, longer than a sequence "
+                f"{place}model: the window of layer {layer.index} is {window} tokens, longer than a sequence "
                 f"({place}training.sequence_length {length}): make it {length} or less, leave it out, or train on "
                 "longer sequences"
             )
-    if model.max_positions is not None and model.max_positions < length:
+    longest = model.longest()
+    if longest is not None and longest < length:
         raise ValueError(
-            f"{place}model.max_positions {model.max_positions}: a sequence has {length} tokens "
+            f"{place}model.absolute_position: it knows {longest} positions: a sequence has {length} tokens "
             f"({place}training.sequence_length); there must be a position for each"
         )
     if model.multi_token is not None and training.superposition is not None:
         raise ValueError(
             f"{place}training.superposition: does not go with {place}model.multi_token, which predicts single tokens"
         )
-    if model.moe is not None and model.moe.top_k == 1 and model.moe.normalise:
-        raise ValueError(
-            f"{place}model.moe.top_k 1: normalised, the weight of a single expert is always 1, and the router learns "
-            "nothing from the loss: say normalise: false"
-        )
+    for layer in model.layers:
+        try:
+            if layer.feed_forward is not None:
+                layer.feed_forward.check_trained()
+        except ValueError as error:
+            raise ValueError(f"{place}model: the feed_forward of layer {layer.index}: {error}") from None
     if model.multi_token is not None and model.multi_token.depth >= length:
         raise ValueError(
             f"{place}model.multi_token.depth {model.multi_token.depth}: a sequence has {length} tokens "
@@ -88,14 +91,14 @@ def check_generated(model: ModelSpec, sampling: SamplingSpec, samples: SamplesSp
     ``samples``: those of a run that trains. How many tokens a prompt of ``sampling`` has, nobody knows before there is
     a tokenizer: it is end of text, and at least one more.
     """
-    if model.max_positions is None:
+    longest = model.longest()
+    if longest is None:
         return
     wanted = {"sampling.max_new_tokens": sampling.max_new_tokens + 1}
     if samples is not None:
         wanted["tracking.samples: prompt_tokens and new_tokens"] = samples.prompt_tokens + samples.new_tokens
     for place, tokens in wanted.items():
-        if tokens > model.max_positions:
+        if tokens > longest:
             raise ValueError(
-                f"{place}: {tokens} tokens need as many positions, and model.max_positions is {model.max_positions}: "
-                "ask for fewer"
+                f"{place}: {tokens} tokens need as many positions, and the model has {longest}: ask for fewer"
             )

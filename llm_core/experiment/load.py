@@ -40,8 +40,8 @@ _Loader.add_implicit_resolver(
 def load_experiment(path: Path) -> Experiment:
     """Read ``path`` and what it extends.
 
-    Mappings are merged key by key, everything else is replaced; ``null`` over a mapping removes it (a rule, a variant),
-    and a model that names a ``preset`` has nothing of the model below it.
+    Mappings are merged key by key, everything else is replaced; ``null`` over a mapping removes it (a rule, a variant).
+    A component of another ``kind`` has nothing of the one below it, nor has a model that names a ``preset``.
     Raises ``PedigreeError`` with file and field for anything that is not a valid experiment.
     """
     data = _merged(path, ())
@@ -164,14 +164,22 @@ def _from(folder: Path, pattern: str) -> str:
     )
 
 
+def _stands_alone(key: str, below: dict[str, Any], above: dict[str, Any]) -> bool:
+    """Whether nothing of ``below`` is left: it is another kind of component, or a model besides a preset."""
+    kinds = below.get("kind"), above.get("kind")
+    return (key == "model" and "preset" in above) or (None not in kinds and kinds[0] != kinds[1])
+
+
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         inherited = merged.get(key)
         if value is None and isinstance(inherited, dict):
             del merged[key]
-        elif isinstance(value, dict) and isinstance(inherited, dict) and not (key == "model" and "preset" in value):
+        elif isinstance(value, dict) and isinstance(inherited, dict) and not _stands_alone(key, inherited, value):
             merged[key] = _merge(inherited, value)
+        elif isinstance(value, dict) and isinstance(inherited, str) and "kind" not in value:
+            merged[key] = {"kind": inherited, **value}
         else:
             merged[key] = value
     return merged

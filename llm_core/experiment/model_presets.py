@@ -5,75 +5,69 @@
 
 from typing import Any
 
-_LOCAL = {"window": 512}
+_LOCAL = {"mixer": {"window": 512}}
 
 # Local to global 3:1, and every second local and every second global layer shares keys and values with the one before
 # it of its kind (MixAttention: Rajput et al., 2024, arXiv:2409.15012).
 _MIXATTENTION: list[dict[str, Any]] = [
     _LOCAL,
-    {**_LOCAL, "share_kv": True},
+    {"mixer": {"window": 512, "share_kv": True}},
     _LOCAL,
     {},
-    {**_LOCAL, "share_kv": True},
+    {"mixer": {"window": 512, "share_kv": True}},
     _LOCAL,
-    {**_LOCAL, "share_kv": True},
-    {"share_kv": True},
+    {"mixer": {"window": 512, "share_kv": True}},
+    {"mixer": {"share_kv": True}},
 ]
 
-_LLAMA3: dict[str, Any] = {"rope_theta": 500_000.0, "norm": "rmsnorm", "feed_forward": "swiglu"}
+_ROPE3 = {"kind": "rope", "theta": 500_000.0}
 
-_QT: dict[str, Any] = {
-    "feed_forward": "gelu",
-    "norm": "rmsnorm",
-    "position": "alibi",
-    "tie_embeddings": False,
-    "document_mask": True,
-}
+_QT: dict[str, Any] = {"norm": "rmsnorm", "tie_embeddings": False, "document_mask": True}
 
-_NOPE: dict[str, Any] = {"position": "nope"}
+_NOPE: dict[str, Any] = {"mixer": {"position": "nope"}}
 
 
 def _narrow(pattern: list[dict[str, Any]], window: int) -> list[dict[str, Any]]:
-    return [{**entry, "window": window} if "window" in entry else entry for entry in pattern]
+    return [
+        {"mixer": {**entry["mixer"], "window": window}} if "window" in entry.get("mixer", {}) else entry
+        for entry in pattern
+    ]
 
+
+_LIV: dict[str, Any] = {"mixer": {"kind": "liv", "kernel": 3}}
 
 # Convolutions and attention in the order of LFM2-1.2B: ten and six of sixteen.
-_LFM2 = [
-    {"mixer": mixer}
-    for mixer in (
-        *("liv", "liv", "attention", "liv", "liv", "attention", "liv", "liv"),
-        *("attention", "liv", "attention", "liv", "attention", "liv", "attention", "liv"),
-    )
+_LFM2: list[dict[str, Any]] = [
+    *(_LIV, _LIV, {}, _LIV, _LIV, {}, _LIV, _LIV),
+    *({}, _LIV, {}, _LIV, {}, _LIV, {}, _LIV),
 ]
+
+
+def _attention(n_heads: int, n_kv_heads: int, position: Any, **settings: Any) -> dict[str, Any]:
+    return {"kind": "attention", "n_heads": n_heads, "n_kv_heads": n_kv_heads, "position": position, **settings}
+
 
 MODELS: dict[str, dict[str, Any]] = {
     # 16 blocks of 30.5M; with a vocabulary of 65,536 and an untied head 0.69B.
     "llama3_0.69b": {
-        **_LLAMA3,
         "d_model": 1536,
         "n_layers": 16,
-        "n_heads": 12,
-        "n_kv_heads": 4,
-        "d_ff": 5248,
+        "mixer": _attention(12, 4, _ROPE3),
+        "feed_forward": {"kind": "swiglu", "d_ff": 5248},
         "tie_embeddings": False,
     },
     # The shape of Llama 3.2 1B (Llama team, 2024).
     "llama3_1b": {
-        **_LLAMA3,
         "d_model": 2048,
         "n_layers": 16,
-        "n_heads": 32,
-        "n_kv_heads": 8,
-        "d_ff": 8192,
+        "mixer": _attention(32, 8, _ROPE3),
+        "feed_forward": {"kind": "swiglu", "d_ff": 8192},
     },
     "mixattention_1b": {
-        **_LLAMA3,
         "d_model": 2048,
         "n_layers": 16,
-        "n_heads": 32,
-        "n_kv_heads": 8,
-        "d_ff": 8192,
-        "qk_norm": True,
+        "mixer": _attention(32, 8, _ROPE3, qk_norm=True),
+        "feed_forward": {"kind": "swiglu", "d_ff": 8192},
         "document_mask": True,
         "pattern": _MIXATTENTION,
     },
@@ -84,40 +78,30 @@ MODELS: dict[str, dict[str, Any]] = {
         **_QT,
         "d_model": 2048,
         "n_layers": 22,
-        "n_heads": 32,
-        "n_kv_heads": 8,
-        "d_ff": 8196,
+        "mixer": _attention(32, 8, "alibi"),
+        "feed_forward": {"kind": "gelu", "d_ff": 8196},
         "pattern": [*[{"times": 3}, _NOPE] * 5, {"times": 2}],
     },
     # The shape of LFM2-1.2B (Liquid AI, 2025).
     "lfm2_1b": {
         "d_model": 2048,
         "n_layers": 16,
-        "n_heads": 32,
-        "n_kv_heads": 8,
-        "d_ff": 8192,
-        "rope_theta": 1_000_000.0,
-        "qk_norm": True,
-        "liv": {"kernel": 3},
+        "mixer": _attention(32, 8, {"kind": "rope", "theta": 1_000_000.0}, qk_norm=True),
+        "feed_forward": {"kind": "swiglu", "d_ff": 8192},
         "document_mask": True,
         "pattern": _LFM2,
     },
     "tiny_llama3": {
-        **_LLAMA3,
         "d_model": 128,
         "n_layers": 4,
-        "n_heads": 4,
-        "n_kv_heads": 2,
-        "d_ff": 352,
+        "mixer": _attention(4, 2, _ROPE3),
+        "feed_forward": {"kind": "swiglu", "d_ff": 352},
     },
     "tiny_mixattention": {
-        **_LLAMA3,
         "d_model": 128,
         "n_layers": 8,
-        "n_heads": 4,
-        "n_kv_heads": 2,
-        "d_ff": 352,
-        "qk_norm": True,
+        "mixer": _attention(4, 2, _ROPE3, qk_norm=True),
+        "feed_forward": {"kind": "swiglu", "d_ff": 352},
         "document_mask": True,
         "pattern": _narrow(_MIXATTENTION, 64),
     },
@@ -125,21 +109,16 @@ MODELS: dict[str, dict[str, Any]] = {
         **_QT,
         "d_model": 128,
         "n_layers": 4,
-        "n_heads": 4,
-        "n_kv_heads": 2,
-        "d_ff": 512,
+        "mixer": _attention(4, 2, "alibi"),
+        "feed_forward": {"kind": "gelu", "d_ff": 512},
         "pattern": [{"times": 3}, _NOPE],
     },
     "tiny_lfm2": {
         "d_model": 128,
         "n_layers": 4,
-        "n_heads": 4,
-        "n_kv_heads": 2,
-        "d_ff": 352,
-        "rope_theta": 1_000_000.0,
-        "qk_norm": True,
-        "liv": {"kernel": 3},
+        "mixer": _attention(4, 2, {"kind": "rope", "theta": 1_000_000.0}, qk_norm=True),
+        "feed_forward": {"kind": "swiglu", "d_ff": 352},
         "document_mask": True,
-        "pattern": [{"mixer": "liv", "times": 2}, {"mixer": "attention"}, {"mixer": "liv"}],
+        "pattern": [{**_LIV, "times": 2}, {}, _LIV],
     },
 }

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from llm_core.experiment.base import Spec, later, one_of, outside_identity, told
+from llm_core.experiment.component import over
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec
@@ -318,7 +319,8 @@ class ProxySpec(Spec):
         """The model of one variant; an unknown field or an impossible shape is a ``ValueError``."""
         changes = {field: value for field, value in self.variants[name].items() if field not in _BESIDE_MODEL}
         fields = {} if "preset" in changes else self.model.model_dump(mode="json")
-        return ModelSpec.model_validate_json(json.dumps({**fields, **changes}))
+        changed = {field: over(fields.get(field), value) for field, value in changes.items()}
+        return ModelSpec.model_validate_json(json.dumps({**fields, **changed}))
 
     def variant_training(self, name: str) -> TrainingSpec:
         """The training of one variant; fields of nested sections are changed one by one."""

@@ -16,6 +16,7 @@ Reference = tuple[str, str]
 """A module and a definition in it."""
 
 _SPEC = ("experiment.base", "Spec")
+_COMPONENT = ("experiment.component", "Component")
 _SECTIONS = "experiment"
 _BY_VALUE = {"model_validator", "field_validator", "property", "cached_property", "field_serializer"}
 
@@ -29,7 +30,7 @@ class CodeBase:
         self._loaded = loaded
         self._modules: dict[str, SourceModule | None] = {}
         self._files: dict[str, Source] = {}
-        self._specs: dict[Reference, bool] = {}
+        self._derived: dict[tuple[Reference, Reference], bool] = {}
         self._counted: set[int] = set()
         self._fields: dict[int, list[ast.expr]] = {}
 
@@ -126,18 +127,21 @@ class CodeBase:
 
     def is_spec(self, module: SourceModule, cls: ast.ClassDef) -> bool:
         """Whether a class is a section of an experiment."""
-        question = (module.name, cls.name)
-        if question not in self._specs:
-            self._specs[question] = False  # for a class that is its own base, by mistake
-            self._specs[question] = any(
-                any(where.endswith(_SPEC[0]) and name == _SPEC[1] for where, name in self._named(module, base))
+        return self._derives(module, cls, _SPEC) or self._derives(module, cls, _COMPONENT)
+
+    def _derives(self, module: SourceModule, cls: ast.ClassDef, base: Reference) -> bool:
+        question = (module.name, cls.name), base
+        if question not in self._derived:
+            self._derived[question] = False  # for a class that is its own base, by mistake
+            self._derived[question] = any(
+                any(where.endswith(base[0]) and name == base[1] for where, name in self._named(module, named))
                 or any(
-                    isinstance(found, ast.ClassDef) and self.is_spec(other, found)
-                    for other, found in self.found(module, dotted(base))
+                    isinstance(found, ast.ClassDef) and self._derives(other, found, base)
+                    for other, found in self.found(module, dotted(named))
                 )
-                for base in cls.bases
+                for named in cls.bases
             )
-        return self._specs[question]
+        return self._derived[question]
 
     def _named(self, module: SourceModule, base: ast.expr) -> Iterator[tuple[str, str | None]]:
         yield from module.imports.get(last_name(base), ())
@@ -156,7 +160,8 @@ class CodeBase:
             if isinstance(statement, ast.ClassDef) and self.is_spec(module, statement):
                 fields = [unannotated(node.annotation) for node in statement.body if isinstance(node, ast.AnnAssign)]
                 self._fields[id(statement)] = fields
-                _keep_methods(statement, _BY_VALUE if _SECTIONS in module.name.split(".") else set())
+                by_value = _SECTIONS in module.name.split(".") or self._derives(module, statement, _COMPONENT)
+                _keep_methods(statement, {*(_BY_VALUE if by_value else ()), "runtime_only"})
             elif isinstance(statement, ast.Assign):
                 statement.value = unannotated(statement.value)
         return statement

@@ -124,15 +124,17 @@ class References:
             yield from self._code.whole(f"{text}.__main__")
 
     def _classes_in(self, module: SourceModule, annotation: ast.AST, depth: int = _ALIASES) -> list[Reference]:
-        """The classes that the type of a field names, also behind aliases."""
+        """The classes that the type of a field names, also behind aliases, and the registries of its components."""
         found: list[Reference] = []
         for node in walk(annotation):
             for where, name in self._code.resolve(module, [node.id]) if isinstance(node, ast.Name) else ():
                 other = self._code.module(where)
-                for statement in other.definitions.get(name, []) if other else []:
-                    if isinstance(statement, ast.ClassDef):
+                if other is None:
+                    continue
+                for statement in other.definitions.get(name, []):
+                    if isinstance(statement, ast.ClassDef) or self._code.registry(other, name) is not None:
                         found.append((where, name))
-                    elif depth and other is not None:
+                    elif depth:
                         found += self._classes_in(other, statement, depth - 1)
         return found
 

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.costs import FEED_FORWARD_COSTS, MIXER_COSTS, Cost, norm_parameters
+from llm_core.model.mixers.attending import AttendingSpec
+from llm_core.model.mixers.attention.spec import Attention
 
 FLOPS_CONVENTION = (
     "6·N + 3·mixing per token: forward and backward, N the matrices that multiply it (head, chosen experts); attention "
@@ -64,13 +66,13 @@ def layer_costs(spec: ModelSpec, sequence_length: int = 1) -> list[LayerCost]:
 
 
 def _layer_cost(spec: ModelSpec, layer: LayerSpec, sequence_length: int) -> LayerCost:
-    kind = layer.feed_forward
+    feed_forward = layer.feed_forward
     placements = {"pre": 1, "post": 1, "reordered": 1, "sandwich": 2}
-    norms = placements[layer.norm_placement] * (1 if kind is None else 2)
+    norms = placements[layer.norm_placement] * (1 if feed_forward is None else 2)
     return LayerCost(
-        mixer=MIXER_COSTS[layer.mixer](spec, layer, sequence_length),
-        feed_forward=Cost() if kind is None else FEED_FORWARD_COSTS[kind](spec, layer),
-        norms=norms * norm_parameters(spec, layer.norm, spec.d_model),
+        mixer=layer.mixer.cost(spec, layer, sequence_length),
+        feed_forward=Cost() if feed_forward is None else feed_forward.cost(spec.d_model, spec.bias),
+        norms=norms * layer.norm.parameters(spec.d_model, spec.bias),
     )
 
 
@@ -79,11 +81,11 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
     d = spec.d_model
     layers = layer_costs(spec)
     return ParameterCount(
-        embedding=(vocab_size + (spec.max_positions or 0)) * d,
+        embedding=vocab_size * d + (0 if spec.absolute_position is None else spec.absolute_position.parameters(d)),
         head=0 if spec.tie_embeddings else vocab_size * d,
         mixers=sum(layer.mixer.parameters for layer in layers),
         feed_forward=sum(layer.feed_forward.parameters for layer in layers),
-        norms=sum(layer.norms for layer in layers) + norm_parameters(spec, spec.norm, d),
+        norms=sum(layer.norms for layer in layers) + spec.norm.parameters(d, spec.bias),
         further=further_parameters(spec),
         idle=sum(layer.feed_forward.idle for layer in layers),
     )
@@ -91,7 +93,8 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
 
 def further_layer(spec: ModelSpec) -> LayerSpec:
     """The layer of a module for multi-token prediction: the model's last, with keys and values of its own."""
-    return spec.layers[-1].model_copy(update={"share_kv": False, "kv_from": None})
+    last = spec.layers[-1]
+    return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None})
 
 
 def further_parameters(spec: ModelSpec) -> int:
@@ -99,7 +102,7 @@ def further_parameters(spec: ModelSpec) -> int:
     if spec.multi_token is None:
         return 0
     d = spec.d_model
-    norm = norm_parameters(spec, spec.norm, d)
+    norm = spec.norm.parameters(d, spec.bias)
     block = _layer_cost(spec, further_layer(spec), 1).parameters
     return spec.multi_token.depth * (2 * d * d + 3 * norm + block)
 
@@ -168,8 +171,10 @@ def activation_bytes_per_token(
     for layer, cost in zip(layers, costs, strict=True):
         widened = (8 if element < 4 else 4) * cost.feed_forward.widened
         block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept + widened
-        if layer.mixer in ("attention", "mla"):
-            block += _kept_by_backend(spec, layer, sequence_length, element, backend, on_cpu)
+        if isinstance(layer.mixer, AttendingSpec):
+            own_kv = layer.kv_from is None
+            documents = spec.document_mask
+            block += _kept_by_backend(layer.mixer, own_kv, documents, sequence_length, element, backend, on_cpu)
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
     around = (8 + element) * d + _masks(spec, sequence_length, element, backend)  # with the final norm
     # Of a module for a further token: the embedding that its norm reads, both norms' results side by side, and what its
@@ -188,46 +193,48 @@ def activation_bytes_per_token(
     return sum(kept) + max(made_again) + around
 
 
-def _kept_by_backend(spec: ModelSpec, layer: LayerSpec, length: int, element: int, backend: str, on_cpu: bool) -> int:
+def _kept_by_backend(
+    mixer: AttendingSpec, own_kv: bool, documents: bool, length: int, element: int, backend: str, on_cpu: bool
+) -> int:
     """Bytes per token of a layer's attention that other backends do not keep."""
-    n_heads, n_kv_heads, head_dim = layer.heads
-    seen = _seen_by_blocks(length, layer.window)
+    seen = _seen_by_blocks(length, mixer.window)
     if backend in ("sdpa", "varlen"):
         # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12).
         # With documents ``Cost.kept`` has that, but not what norms of queries and keys read: without a mask, it is kept
         # with the values.
-        narrowed = backend == "varlen" or layer.position == "alibi"
-        narrowed = narrowed or (layer.window is not None and layer.window < length)
-        if layer.mixer != "attention" or n_kv_heads == n_heads or not (narrowed or spec.document_mask):
+        narrowed = backend == "varlen" or mixer.position.biases
+        narrowed = narrowed or (mixer.window is not None and mixer.window < length)
+        if not isinstance(mixer, Attention) or mixer.key_heads() == mixer.n_heads or not (narrowed or documents):
             return 0
-        own = n_kv_heads if layer.kv_from is None else 0
-        repeated = 0 if spec.document_mask else max(0, n_heads - 3 * own)
-        read = n_heads + 2 * own if spec.qk_norm else 0
+        n_heads, n_kv_heads, head_dim = mixer.heads()
+        own = n_kv_heads if own_kv else 0
+        repeated = 0 if documents else max(0, n_heads - 3 * own)
+        read = n_heads + 2 * own if mixer.qk_norm else 0
         return element * head_dim * (repeated + read)
     if backend != "explicit":
         return 0
     # Those that a product takes; with dropout, those from which they were taken (fp32), and which they are.
-    probability = element + (5 if spec.attention_dropout else 0)
+    probability = element + (5 if mixer.dropout else 0)
     hidden = 0
     # A CPU has a function of ours that keeps the least, for plain attention.
-    if not on_cpu or spec.attention_softcap is not None or spec.attention_dropout:
-        if not spec.attention_dropout and element < 4:
+    if not on_cpu or mixer.softcap is not None or mixer.dropout:
+        if not mixer.dropout and element < 4:
             probability += 4  # the softmax's own, in fp32
-        if spec.attention_softcap is not None:
+        if mixer.softcap is not None:
             probability += 4  # tanh's
-        if spec.document_mask and layer.position != "alibi":
+        if documents and not mixer.position.biases:
             hidden = seen  # which keys are hidden, a byte each
-    return probability * n_heads * seen + hidden
+    return probability * mixer.n_heads * seen + hidden
 
 
 def _masks(spec: ModelSpec, length: int, element: int, backend: str) -> int:
     """Bytes per token of the masks that keep documents apart: one for all layers of a window, and of a kind of bias."""
-    attending = [layer for layer in spec.layers if layer.mixer in ("attention", "mla")]
+    attending = [layer.mixer for layer in spec.layers if isinstance(layer.mixer, AttendingSpec)]
     if not spec.document_mask:
         return 0
-    kinds = {(layer.window, layer.position == "alibi", layer.heads[0]) for layer in attending}
+    kinds = {(mixer.window, mixer.position.biases, mixer.n_heads) for mixer in attending}
     biased = {"sdpa": element, "explicit": 4}.get(backend, 0)  # ALiBi's has a number for every head
-    return length * sum(biased * heads if alibi and biased else element for _, alibi, heads in kinds)
+    return length * sum(biased * heads if biases and biased else element for _, biases, heads in kinds)
 
 
 QUERIES = 128

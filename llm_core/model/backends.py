@@ -1,7 +1,7 @@
 """Which kernel does a model's attention: what each can do, and which one is taken where nobody asks for one.
 
 All of them compute the same, up to rounding (``tests/model/test_attending.py``), so the choice is no part of a result;
-with ``attention_dropout``, each leaves out other weights.
+with dropout of attention, each leaves out other weights.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from llm_core.errors import PedigreeError
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.mixers.attending import AttendingSpec
+from llm_core.model.mixers.attention.spec import Attention
 
 _SMALLEST_FLEX_WIDTH = 16
 _LARGEST_FLASH_WIDTH = 256
@@ -36,46 +38,46 @@ def choose_backend(
       (without documents) two to three times as fast; it keeps no probabilities.
     - ``flex``: FlexAttention (Dong et al., 2024), compiled for this very mask, skips what is hidden, and knows softcaps
       and ALiBi. Not for CPUs: it has no backward pass there, and compiled in one graph with what makes queries and keys
-      its results are wrong (torch 2.13). No attention_dropout.
+      its results are wrong (torch 2.13). No dropout.
     - ``varlen``: FlashAttention (Dao, 2023) over documents laid end to end. CUDA in bf16 or fp16 only, no softcap, no
-      ALiBi, no attention_dropout, heads of at most 256 channels.
+      ALiBi, no dropout, heads of at most 256 channels.
 
     ``auto`` on a CPU is ``sdpa`` in fp32 without windows, ALiBi and MLA, and ``explicit`` for all else; elsewhere it is
     ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the number of documents;
-    with attention_dropout it is ``sdpa``, or ``explicit`` for a softcap. Raises ``PedigreeError`` for a backend that
+    with dropout it is ``sdpa``, or ``explicit`` for a softcap. Raises ``PedigreeError`` for a backend that
     can't do what ``spec`` asks.
     """
-    softcap = spec.attention_softcap is not None
-    attending = [layer for layer in layers or spec.layers if layer.mixer in ("attention", "mla")]
-    dropout = spec.attention_dropout > 0
-    alibi = any(layer.position == "alibi" for layer in attending)
-    narrow = spec.document_mask or any(layer.window is not None for layer in attending)
-    widths = [width for layer in attending for width in _head_widths(spec, layer)] or [_SMALLEST_FLEX_WIDTH]
+    attending = [layer.mixer for layer in layers or spec.layers if isinstance(layer.mixer, AttendingSpec)]
+    softcap = any(mixer.softcap is not None for mixer in attending)
+    dropout = any(mixer.dropout > 0 for mixer in attending)
+    biased = any(mixer.position.biases for mixer in attending)
+    narrow = spec.document_mask or any(mixer.window is not None for mixer in attending)
+    widths = [width for mixer in attending for width in mixer.head_widths()] or [_SMALLEST_FLEX_WIDTH]
     width = min(widths)
     if decoding:
         return "explicit" if softcap or device == "cpu" else "sdpa"
     if wanted == "auto":
         if device == "cpu":
-            plain = not (half or softcap or alibi) and all(
-                layer.mixer == "attention" and layer.window is None for layer in attending
+            plain = not (half or softcap or biased) and all(
+                isinstance(mixer, Attention) and mixer.window is None for mixer in attending
             )
             return "sdpa" if plain else "explicit"
         if device != "cuda" or width < _SMALLEST_FLEX_WIDTH or dropout:
             return "explicit" if softcap else "sdpa"
-        return "flex" if softcap or alibi or narrow else "sdpa"
+        return "flex" if softcap or biased or narrow else "sdpa"
     reasons = {
         "explicit": [],
-        "sdpa": [("attention_softcap", softcap)],
+        "sdpa": [("softcap of attention", softcap)],
         "flex": [
             ("device of type cpu", device == "cpu"),
             (f"heads of less than {_SMALLEST_FLEX_WIDTH} channels", width < _SMALLEST_FLEX_WIDTH),
-            ("attention_dropout", dropout),
+            ("dropout of attention", dropout),
         ],
         "varlen": [
             (f"device of type {device}", device != "cuda"),
-            ("attention_softcap", softcap),
-            ("position alibi", alibi),
-            ("attention_dropout", dropout),
+            ("softcap of attention", softcap),
+            ("position that adds to scores", biased),
+            ("dropout of attention", dropout),
             (f"heads of more than {_LARGEST_FLASH_WIDTH} channels", max(widths) > _LARGEST_FLASH_WIDTH),
             ("precision fp32", not half),
         ],
@@ -87,10 +89,3 @@ def choose_backend(
             f"{choose_backend(spec, device, layers=layers, half=half)} here"
         )
     return wanted
-
-
-def _head_widths(spec: ModelSpec, layer: LayerSpec) -> tuple[int, int]:
-    """Channels of a head's queries and of its values."""
-    if layer.mixer == "mla" and spec.mla is not None:
-        return spec.mla.nope_dim + spec.mla.rope_dim, spec.mla.value_dim
-    return layer.heads[2], layer.heads[2]

@@ -6,7 +6,6 @@ from torch.nn import functional
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.context import Context
-from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -16,21 +15,20 @@ class Block(nn.Module):
 
     def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
-        norm = NORMS.load(layer.norm)
         before, after = layer.norm_placement in ("pre", "sandwich"), layer.norm_placement != "pre"
         self.post = layer.norm_placement == "post"
         self.dropout = layer.dropout
 
         def make() -> nn.Module:
-            made: nn.Module = norm(spec.d_model, spec.norm_eps, spec.bias)
+            made: nn.Module = layer.norm.module(spec.d_model, spec.bias)
             return made
 
         self.mixer_norm = make() if before else None
-        self.mixer = MIXERS.load(layer.mixer)(spec, layer)
+        self.mixer = layer.mixer.module(spec, layer)
         self.mixer_post_norm = make() if after else None
         feeds = layer.feed_forward is not None
         self.feed_forward_norm = make() if before and feeds else None
-        self.feed_forward = FEED_FORWARDS.load(layer.feed_forward)(spec, layer) if layer.feed_forward else None
+        self.feed_forward = layer.feed_forward.module(spec.d_model, spec.bias) if layer.feed_forward else None
         self.feed_forward_post_norm = make() if after and feeds else None
 
     def forward(self, x_BTD: Tensor, kv: KeyValue | None, context: Context) -> tuple[Tensor, KeyValue | None]:

@@ -1,11 +1,12 @@
 """The short causal convolution of the mixers that are no attention: a channel at a time, a document at a time."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from llm_core.model.context import Context
+from llm_core.model.init import Draws
 
 
 class ConvolutionState:
@@ -17,8 +18,16 @@ class ConvolutionState:
         self.inputs_BJC = torch.zeros((batch_size, kernel - 1, channels), device=device, dtype=dtype)
 
 
+def draw_taps(weight_CK: Tensor, generator: Generator | None) -> None:
+    """Uniform between ±1/sqrt(K), so that a channel passes with about the size it has."""
+    bound = weight_CK.shape[1] ** -0.5
+    weight_CK.uniform_(-bound, bound, generator=generator)
+
+
 class CausalConvolution(nn.Module):
     """Every channel is a weighted sum of its own last ``kernel`` values."""
+
+    draws: ClassVar[Draws] = {"weight": draw_taps}
 
     def __init__(self, channels: int, kernel: int, bias: bool) -> None:
         super().__init__()

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.attending import prepare_mask
 from llm_core.model.backends import choose_backend
@@ -15,13 +14,10 @@ from llm_core.model.block import Block
 from llm_core.model.context import Context, positions_in_documents
 from llm_core.model.cross_entropy import linear_cross_entropy
 from llm_core.model.masks import Mask
+from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.multi_token import FurtherToken, further_objective
 from llm_core.model.state import DecodingState
 from llm_core.model.superposition import mean_embedding
-from llm_core.registries import ABSOLUTE_POSITIONS, NORMS
-
-ATTENDING = ("attention", "mla")
-"""Mixers that have a ``position`` and a ``mask_key``."""
 
 
 class Losses(NamedTuple):
@@ -33,10 +29,6 @@ class Losses(NamedTuple):
 
     objective: Tensor
     cross_entropy: Tensor
-
-
-def _is_moe(layer: LayerSpec) -> bool:
-    return layer.feed_forward == "moe"
 
 
 class Decoder(nn.Module):
@@ -55,10 +47,10 @@ class Decoder(nn.Module):
         self.layers = spec.layers
         self.shared = frozenset(layer.kv_from for layer in self.layers) - {None}
         self.embedding = nn.Embedding(vocab_size, spec.d_model)
-        absolute = spec.position in ABSOLUTE_POSITIONS
-        self.position = ABSOLUTE_POSITIONS.load(spec.position)(spec) if absolute else None
+        size = spec.init_std * spec.embedding_scale
+        self.position = None if spec.absolute_position is None else spec.absolute_position.module(spec.d_model, size)
         self.blocks = nn.ModuleList(Block(spec, layer) for layer in self.layers)
-        self.norm = NORMS.load(spec.norm)(spec.d_model, spec.norm_eps, spec.bias)
+        self.norm = spec.norm.module(spec.d_model, spec.bias)
         # A tied head is no second parameter, so there is nothing that a copy, a cast or a file could tear apart.
         self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
         depth = 0 if spec.multi_token is None else spec.multi_token.depth
@@ -149,7 +141,11 @@ class Decoder(nn.Module):
 
     def _mixtures(self) -> list[Any]:
         layers = [*self.layers, *[self.layers[-1]] * len(self.further)]
-        return [block.feed_forward for layer, block in zip(layers, self.all_blocks, strict=True) if _is_moe(layer)]
+        return [
+            block.feed_forward
+            for layer, block in zip(layers, self.all_blocks, strict=True)
+            if layer.feed_forward is not None and layer.feed_forward.routes
+        ]
 
     def loop_experts(self) -> None:
         """Have GPUs multiply expert by expert, and not all of them in one kernel."""
@@ -195,16 +191,17 @@ class Decoder(nn.Module):
             self.spec, device.type, wanted, decoding=state is not None, layers=self.layers, half=half
         )
         for layer, block in zip(self.layers, self.blocks, strict=True):
-            if layer.mixer not in ATTENDING:
+            if not isinstance(layer.mixer, AttendingSpec):
                 continue
             mixer: Any = block.mixer
             position, key = mixer.position, mixer.mask_key
             if position.key not in context.tables:
                 context.tables[position.key] = position.tables(start, T, device)
             if key not in context.masks:
-                keys = start + T if layer.window is None else min(start, layer.window - 1) + T
+                window = layer.mixer.window
+                keys = start + T if window is None else min(start, window - 1) + T
                 documents = None if documents_BS is None else documents_BS[:, start + T - keys :]
-                mask = Mask(T, keys, layer.window, documents, position.slopes(device))
+                mask = Mask(T, keys, window, documents, position.slopes(device))
                 context.masks[key] = prepare_mask(mask, backend, device, dtype)
         return context
 

@@ -14,7 +14,6 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.accounting import further_layer
 from llm_core.model.block import Block
 from llm_core.model.context import Context
-from llm_core.registries import NORMS
 from llm_core.tokens.loader import IGNORED
 
 
@@ -23,12 +22,11 @@ class FurtherToken(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        norm = NORMS.load(spec.norm)
-        self.hidden_norm = norm(spec.d_model, spec.norm_eps, spec.bias)
-        self.token_norm = norm(spec.d_model, spec.norm_eps, spec.bias)
+        self.hidden_norm = spec.norm.module(spec.d_model, spec.bias)
+        self.token_norm = spec.norm.module(spec.d_model, spec.bias)
         self.join = nn.Linear(2 * spec.d_model, spec.d_model, bias=False)
         self.block = Block(spec, further_layer(spec))
-        self.norm = norm(spec.d_model, spec.norm_eps, spec.bias)
+        self.norm = spec.norm.module(spec.d_model, spec.bias)
 
     def forward(self, x_BTD: Tensor, tokens_BTD: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Hidden states and embedded tokens to the next hidden states, and the same normalised for the head."""

@@ -110,7 +110,9 @@ def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rate
     else:
         errors += _kernel_errors(backend, compute, hardware)
     if not hardware.on_cpu and precision != "fp32":
-        errors += _expert_errors(run.model)
+        model = run.model
+        feeds = dict.fromkeys(layer.feed_forward for layer in model.layers if layer.feed_forward is not None)
+        errors += [f"model: {error}" for feed in feeds for error in feed.half_precision_errors(model.d_model)]
     return Findings(tuple(errors), tuple(_precision_advice(run, hardware, rates)))
 
 
@@ -171,17 +173,6 @@ def _kernel_errors(backend: str, compute: ComputeSpec, hardware: Hardware) -> li
             "write false"
         )
     return errors
-
-
-def _expert_errors(model: ModelSpec) -> list[str]:
-    """The kernel that multiplies all experts' rows at once wants rows of whole 16 bytes."""
-    widths = {} if model.moe is None else {"moe.d_ff": model.moe.d_ff, "d_model": model.d_model}
-    return [
-        f"model.{name} {width}: products of experts in half precision want a multiple of 8 on a GPU; "
-        f"{-(-width // 8) * 8} is one"
-        for name, width in widths.items()
-        if width % 8
-    ]
 
 
 def _has(hardware: Hardware, needed: Capability) -> str:

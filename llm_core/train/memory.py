@@ -29,9 +29,9 @@ def told_of_memory(spec: TrainerSpec, world: World) -> Iterator[None]:
 
 def _promise(spec: TrainerSpec) -> str:
     """A balancing loss and dropout depend on how batches are cut; all else does not."""
-    routed = any(layer.feed_forward == "moe" for layer in spec.model.layers)
-    balanced = routed and spec.model.moe is not None and spec.model.moe.balance_loss > 0
-    if balanced or spec.model.dropout or spec.model.attention_dropout:
+    balanced = any(layer.feed_forward is not None and layer.feed_forward.has_own_loss() for layer in spec.model.layers)
+    dropout = spec.model.dropout or any(getattr(layer.mixer, "dropout", 0) for layer in spec.model.layers)
+    if balanced or dropout:
         return "Training goes on"
     return "The result stays the same up to rounding, and training goes on"
 

@@ -1,1 +1,1 @@
-"""The part of a block that looks at each token alone."""
+"""What follows the mixer in a block: a folder for each kind, with its settings (``spec``) and its module."""

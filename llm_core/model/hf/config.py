@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from llm_core.experiment.component import over
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 
@@ -61,24 +62,23 @@ def put(config: Config, key: str, value: Any) -> None:
     config[last] = value
 
 
-def attending(spec: ModelSpec) -> LayerSpec | None:
-    """The first layer with attention."""
-    return next((layer for layer in spec.layers if layer.mixer in ("attention", "mla")), None)
+def setting(holder: Any, name: str) -> Any:
+    """The value of a dotted field of a specification; None where a component has no such field."""
+    for field in name.split("."):
+        holder = getattr(holder, field, None)
+    return holder
 
 
 def said(spec: ModelSpec, name: str) -> Any:
-    """The value of a field that a family has once: a layer's is that of the first layer it matters to."""
-    if name in ("n_heads", "n_kv_heads", "head_dim"):
-        layer = attending(spec)
-        return None if layer is None else getattr(layer, name)
-    if name == "d_ff":
-        return next((layer.d_ff for layer in spec.layers if layer.feed_forward not in ("moe", None)), None)
-    return look_up(spec.model_dump(), name)
+    """The value of a field that a family has once: where layers may differ, that of the first layer that has it."""
+    if name.partition(".")[0] not in LayerSpec.model_fields:
+        return setting(spec, name)
+    return next((value for layer in spec.layers if (value := setting(layer, name)) is not None), None)
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key of theirs that is a field of ours (``moe.experts`` is in a section). ``absent``: what it means
+    """A key of theirs that is a field of ours (``feed_forward.d_ff`` is of a component). ``absent``: what it means
     that the key is not there, which is another thing than ``null``."""
 
     theirs: str
@@ -162,9 +162,9 @@ def attention_dropout(theirs: str, absent: float = 0.0) -> Derived:
     """The dropout of attention's weights; no value means ``absent``."""
     return Derived(
         theirs,
-        "attention_dropout",
+        "mixer.dropout",
         lambda share, _: absent if share is None else float(share),
-        lambda spec: spec.attention_dropout,
+        lambda spec: said(spec, "mixer.dropout"),
     )
 
 
@@ -223,11 +223,11 @@ class Windows:
             else:
                 sliding = self.default is None or self.default(config, index)
             if sliding:
-                layer["window"] = width
+                put(layer, "mixer.window", width)
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        widths = [layer.window for layer in spec.layers]
+        widths = [setting(layer, "mixer.window") for layer in spec.layers]
         width = next((width for width in widths if width is not None), None)
         # Where a list alone says who has a window, they want a width even if nobody has one.
         config["sliding_window"] = self.absent if width is None and self.listed_only else width
@@ -257,7 +257,8 @@ class PerLayer:
                 raise UnsupportedError(
                     f"{self.theirs}: {entry!r} is unknown; known: {', '.join(map(repr, self.values))}"
                 )
-            layer.update(self.values[entry])
+            for name, value in self.values[entry].items():
+                put(layer, name, value)
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
@@ -266,7 +267,7 @@ class PerLayer:
             alike = (
                 entry
                 for entry, fields in self.values.items()
-                if all(getattr(layer, name) == value for name, value in fields.items())
+                if all(setting(layer, name) == value for name, value in fields.items())
             )
             entries.append(next(alike, next(iter(self.values))))
         put(config, self.theirs, entries)
@@ -285,10 +286,13 @@ def read_fields(parts: tuple[Part, ...], always: Mapping[str, Any], config: Conf
     n_layers = look_up(config, depth)
     if not isinstance(n_layers, int) or n_layers < 1:
         raise UnsupportedError(f"{depth} is {n_layers!r}; it must be a whole number from 1 on")
-    fields = Fields({**always, "n_layers": n_layers}, [{} for _ in range(n_layers)])
+    fields = Fields({"n_layers": n_layers}, [{} for _ in range(n_layers)])
+    for name, value in always.items():
+        put(fields.model, name, value)
     for part in parts:
         part.read(config, fields)
-    return {**fields.model, **_folded(fields.layers)}
+    folded = _folded(fields.layers)
+    return {**fields.model, **{name: over(fields.model.get(name), value) for name, value in folded.items()}}
 
 
 def _folded(layers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.feed_forwards.gated.spec import SwiGLU
+from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.model.hf.config import (
     ATTENTION_DROPOUT,
     Config,
@@ -15,6 +17,7 @@ from llm_core.model.hf.config import (
     Key,
     Part,
     UnsupportedError,
+    look_up,
     said,
 )
 from llm_core.model.hf.experts import experts, mixture_of, shared_experts
@@ -22,6 +25,7 @@ from llm_core.model.hf.family import Family
 from llm_core.model.hf.llama import OUTER, UNTIED, whole_heads
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Ordered, Weight, gated, weight
+from llm_core.model.mixers.mla.spec import LatentAttention
 
 
 @dataclass(frozen=True)
@@ -35,19 +39,18 @@ class _DenseFirst:
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
         dense = config.get("first_k_dense_replace", self.absent) or 0
-        for layer in fields.layers[:dense]:
-            layer["feed_forward"] = "swiglu"
-        for layer in fields.layers[dense:]:
-            layer["feed_forward"] = "moe"
+        experts = Fields({}, [])
         if dense < len(fields.layers):
             for part in self.parts:
-                part.read(config, fields)
+                part.read(config, experts)
+        for layer in fields.layers[dense:]:
+            layer["feed_forward"] = {"kind": "moe", **experts.model["feed_forward"]}
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        kinds = [layer.feed_forward for layer in spec.layers]
-        config["first_k_dense_replace"] = kinds.index("moe") if "moe" in kinds else len(kinds)
-        if "moe" in kinds:  # where there are none, they take no null for the number of experts
+        first = next((layer.index for layer in spec.layers if _routes(layer)), spec.n_layers)
+        config["first_k_dense_replace"] = first
+        if first < spec.n_layers:  # where there are none, they take no null for the number of experts
             for part in self.parts:
                 part.write(spec, config)
 
@@ -69,13 +72,13 @@ class _Groups:
 class _Temperature:
     """How much YaRN sharpens the scores: (0.1 · m · ln(factor) + 1)², where the paper, and ours, has m = 1.
 
-    Another m is another ``attention_scale``. ``mscale`` tells by how much the turned channels differ from that, which
+    Another m is another ``scale``. ``mscale`` tells by how much the turned channels differ from that, which
     must be nothing.
     """
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
-        scaling = fields.model.get("rope_scaling")
+        scaling = look_up(fields.model, "mixer.position.scaling")
         if scaling is None or scaling["kind"] != "yarn":
             return
         parameters = config.get("rope_parameters") or config["rope_scaling"]
@@ -83,19 +86,19 @@ class _Temperature:
         if not all_channels or turned != all_channels or parameters.get("attention_factor") is not None:
             raise UnsupportedError(f"rope_scaling: mscale {turned} and mscale_all_dim {all_channels} must be equal")
         if all_channels != 1:
-            sections = fields.model["mla"]
-            key_dim = sections["nope_dim"] + sections["rope_dim"]
+            key_dim = fields.model["mixer"]["nope_dim"] + fields.model["mixer"]["rope_dim"]
             ratio = _sharpened(all_channels, scaling["factor"]) / _sharpened(1.0, scaling["factor"])
-            fields.model["attention_scale"] = key_dim**-0.5 * ratio
+            fields.model["mixer"]["scale"] = key_dim**-0.5 * ratio
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
         scaling = config.get("rope_scaling")
-        if scaling is None or scaling["rope_type"] != "yarn" or spec.mla is None:
+        mixer = spec.mixer
+        if scaling is None or scaling["rope_type"] != "yarn" or not isinstance(mixer, LatentAttention):
             return
         mscale = 1.0
-        if spec.attention_scale is not None and scaling["factor"] > 1:  # a factor of 1 sharpens nothing
-            ratio = spec.attention_scale * (spec.mla.nope_dim + spec.mla.rope_dim) ** 0.5
+        if mixer.scale is not None and scaling["factor"] > 1:  # a factor of 1 sharpens nothing
+            ratio = mixer.scale * mixer.head_widths()[0] ** 0.5
             sharpened = ratio * _sharpened(1.0, scaling["factor"])
             # Published figures are short ones; what is more than rounding comes back as another scale.
             mscale = round((sharpened**0.5 - 1) / (0.1 * math.log(scaling["factor"])), 6)
@@ -104,6 +107,10 @@ class _Temperature:
 
 def _sharpened(mscale: float, factor: float) -> float:
     return (0.1 * mscale * math.log(factor) + 1) ** 2
+
+
+def _routes(layer: LayerSpec) -> bool:
+    return isinstance(layer.feed_forward, MixtureOfExperts)
 
 
 def _turned(before: int, nope: int, rope: int, heads: int) -> Ordered:
@@ -128,14 +135,14 @@ def _keys_first(nope: int, value: int, heads: int) -> Ordered:
 
 
 def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
-    mla = spec.mla
-    assert mla is not None
-    queries = _turned(0, mla.nope_dim, mla.rope_dim, layer.heads[0])
+    mla = layer.mixer
+    assert isinstance(mla, LatentAttention)
+    queries = _turned(0, mla.nope_dim, mla.rope_dim, mla.n_heads)
     keys = _turned(mla.kv_rank, 0, mla.rope_dim, 1)
     attending = [
         weight("mixer.kv_down", "self_attn.kv_a_proj_with_mqa", form=keys),
         weight("mixer.kv_norm", "self_attn.kv_a_layernorm"),
-        weight("mixer.kv_up", "self_attn.kv_b_proj", form=_keys_first(mla.nope_dim, mla.value_dim, layer.heads[0])),
+        weight("mixer.kv_up", "self_attn.kv_b_proj", form=_keys_first(mla.nope_dim, mla.value_dim, mla.n_heads)),
         weight("mixer.output", "self_attn.o_proj"),
     ]
     if mla.q_rank is None:
@@ -146,13 +153,13 @@ def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
             weight("mixer.query_norm", "self_attn.q_a_layernorm"),
             weight("mixer.query_up", "self_attn.q_b_proj", form=queries),
         ]
-    if layer.feed_forward == "moe":
-        return [*LLAMA_NORMS, *attending, *_mixture(spec)]
+    if _routes(layer):
+        return [*LLAMA_NORMS, *attending, *_mixture(spec, layer)]
     return [*LLAMA_NORMS, *attending, *gated(layer, LLAMA_MLP)]
 
 
-def _mixture(spec: ModelSpec) -> list[Weight]:
-    moe = mixture_of(spec)
+def _mixture(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
+    moe = mixture_of(layer)
     names = ("gate_proj", "up_proj", "down_proj")
     weights = [weight("feed_forward.router", "mlp.gate")]
     if moe.bias_rate > 0:
@@ -163,25 +170,27 @@ def _mixture(spec: ModelSpec) -> list[Weight]:
 
 def _dense_width(spec: ModelSpec) -> int:
     """Of the first layers; some number, which they want to see, where all layers have experts."""
-    return int(said(spec, "d_ff") or mixture_of(spec).d_ff)
+    dense = (layer.feed_forward for layer in spec.layers if not _routes(layer))
+    return int(next((feed.d_ff for feed in dense if isinstance(feed, SwiGLU)), said(spec, "feed_forward.d_ff")))
 
 
 _ATTENTION = (
     Key("hidden_size", "d_model"),
     # All heads have keys of their own, so both keys say the same.
-    Key("num_key_value_heads", "n_heads", absent=None),
-    Key("num_attention_heads", "n_heads"),
-    Key("kv_lora_rank", "mla.kv_rank", absent=512),
-    Key("q_lora_rank", "mla.q_rank", absent=1536),
-    Key("qk_nope_head_dim", "mla.nope_dim", absent=128),
-    Key("qk_rope_head_dim", "mla.rope_dim", absent=64),
-    Key("v_head_dim", "mla.value_dim", absent=128),
-    Derived("intermediate_size", "d_ff", lambda width, _: width, _dense_width),
+    Key("num_key_value_heads", "mixer.n_heads", absent=None),
+    Key("num_attention_heads", "mixer.n_heads"),
+    Key("kv_lora_rank", "mixer.kv_rank", absent=512),
+    Key("q_lora_rank", "mixer.q_rank", absent=1536),
+    Key("qk_nope_head_dim", "mixer.nope_dim", absent=128),
+    Key("qk_rope_head_dim", "mixer.rope_dim", absent=64),
+    Key("v_head_dim", "mixer.value_dim", absent=128),
+    Implied("feed_forward.kind", "swiglu"),
+    Derived("intermediate_size", "feed_forward.d_ff", lambda width, _: width, _dense_width),
     Key("initializer_range", "init_std", absent=0.02),
     UNTIED,
     # Norms of the latents have this in transformers whatever the key says.
     Fixed("rms_norm_eps", 1e-6),
-    Implied("norm_eps", 1e-6),
+    Implied("norm.eps", 1e-6),
     Fixed("hidden_act", "silu"),
     Fixed("attention_bias", False),
     ATTENTION_DROPOUT,
@@ -191,19 +200,18 @@ _ATTENTION = (
 )
 
 _EXPERTS = (
-    Key("n_routed_experts", "moe.experts"),
-    Key("num_experts_per_tok", "moe.top_k"),
-    Key("moe_intermediate_size", "moe.d_ff"),
-    Key("n_shared_experts", "moe.shared"),
+    Key("n_routed_experts", "feed_forward.experts"),
+    Key("num_experts_per_tok", "feed_forward.top_k"),
+    Key("moe_intermediate_size", "feed_forward.d_ff"),
+    Key("n_shared_experts", "feed_forward.shared"),
 )
 
-_ALWAYS = {"mixer": "mla", "norm": "rmsnorm", "norm_placement": "pre", "bias": False}
+_ALWAYS = {"mixer.kind": "mla", "norm.kind": "rmsnorm", "norm_placement": "pre", "bias": False}
 
 
 def _limits(spec: ModelSpec) -> list[str]:
-    section = spec.moe
-    if section is not None and section.shared == 0 and any(layer.feed_forward == "moe" for layer in spec.layers):
-        return ["moe.shared 0: there is always a shared expert"]
+    if any(mixture_of(layer).shared == 0 for layer in spec.layers if _routes(layer)):
+        return ["feed_forward.shared 0: there is always a shared expert"]
     return whole_heads(spec)
 
 
@@ -216,9 +224,9 @@ DEEPSEEK_V2 = Family(
         _DenseFirst(
             (
                 *_EXPERTS,
-                Key("routed_scaling_factor", "moe.scale", absent=1.0),
-                Implied("moe.score", "softmax"),
-                Implied("moe.normalise", False),
+                Key("routed_scaling_factor", "feed_forward.scale", absent=1.0),
+                Implied("feed_forward.score", "softmax"),
+                Implied("feed_forward.normalise", False),
                 Fixed("norm_topk_prob", False),
                 Fixed("scoring_func", "softmax"),
                 Fixed("topk_method", "greedy"),
@@ -241,10 +249,10 @@ DEEPSEEK_V3 = Family(
         _DenseFirst(
             (
                 *_EXPERTS,
-                Key("routed_scaling_factor", "moe.scale", absent=2.5),
-                Key("norm_topk_prob", "moe.normalise", absent=True),
-                Implied("moe.score", "sigmoid"),
-                Implied("moe.bias_rate", 0.001),
+                Key("routed_scaling_factor", "feed_forward.scale", absent=2.5),
+                Key("norm_topk_prob", "feed_forward.normalise", absent=True),
+                Implied("feed_forward.score", "sigmoid"),
+                Implied("feed_forward.bias_rate", 0.001),
                 Fixed("scoring_func", "sigmoid"),
                 Fixed("topk_method", "noaux_tc"),
                 _Groups(),

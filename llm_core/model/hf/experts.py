@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llm_core.experiment.layers import MoESpec
-from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.layers import LayerSpec
+from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.model.hf.weights import Rows, Weight, product, weight
 
 
@@ -30,7 +30,7 @@ class Stacked:
         return [matrix for expert in ours for matrix in expert.mT.split(self.sizes)]
 
 
-def experts(moe: MoESpec, d_model: int, theirs: str, names: Sequence[str]) -> list[Weight]:
+def experts(moe: MixtureOfExperts, d_model: int, theirs: str, names: Sequence[str]) -> list[Weight]:
     """The chosen experts, numbered below ``theirs``; ``names``: gate, up and down of one."""
     gate, up, down = names
     first = [f"{theirs}.{expert}.{name}.weight" for expert in range(moe.experts) for name in (gate, up)]
@@ -41,7 +41,7 @@ def experts(moe: MoESpec, d_model: int, theirs: str, names: Sequence[str]) -> li
     ]
 
 
-def shared_experts(moe: MoESpec, theirs: str, names: Sequence[str]) -> list[Weight]:
+def shared_experts(moe: MixtureOfExperts, theirs: str, names: Sequence[str]) -> list[Weight]:
     """The experts that every token passes, as one wide one."""
     gate, up, down = (f"{theirs}.{name}" for name in names)
     width = moe.shared * moe.d_ff
@@ -51,7 +51,7 @@ def shared_experts(moe: MoESpec, theirs: str, names: Sequence[str]) -> list[Weig
     ]
 
 
-def mixture_of(spec: ModelSpec) -> MoESpec:
-    """The section that a layer with experts has."""
-    assert spec.moe is not None
-    return spec.moe
+def mixture_of(layer: LayerSpec) -> MixtureOfExperts:
+    """The experts of a layer that has some."""
+    assert isinstance(layer.feed_forward, MixtureOfExperts)
+    return layer.feed_forward

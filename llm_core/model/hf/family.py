@@ -1,7 +1,7 @@
 """A family of architectures: how its ``config.json`` and its tensors say what a ``ModelSpec`` says."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +9,9 @@ from pydantic import ValidationError
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Part, UnsupportedError, read_fields
+from llm_core.model.hf.config import Config, Part, UnsupportedError, read_fields, setting
 from llm_core.model.hf.facts import facts
 from llm_core.model.hf.weights import Weight
-from llm_core.registries import ABSOLUTE_POSITIONS
 
 SHOWN = 3
 """Reasons that are told of one family."""
@@ -97,8 +96,9 @@ def _unlike(spec: ModelSpec, always: Mapping[str, Any]) -> list[str]:
     """Where ``spec`` has not what all models of a family have."""
     reasons = []
     for name, value in always.items():
-        of_layers = name in LayerSpec.model_fields and value not in ABSOLUTE_POSITIONS
-        found = {getattr(layer, name) for layer in spec.layers} if of_layers else {getattr(spec, name)}
+        of_layers = name.partition(".")[0] in LayerSpec.model_fields
+        holders: Sequence[ModelSpec | LayerSpec] = spec.layers if of_layers else [spec]
+        found = {setting(holder, name) for holder in holders}
         if found != {value}:
             others = ", ".join(_told(other) for other in sorted(found - {value}, key=str))
             reasons.append(f"{name} {others} is not {_told(value)}")

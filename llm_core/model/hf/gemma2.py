@@ -4,7 +4,7 @@ from typing import Any
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import ATTENTION_DROPOUT, Config, Derived, Fixed, Key, Windows
+from llm_core.model.hf.config import ATTENTION_DROPOUT, Config, Derived, Fixed, Key, Windows, said
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.llama import ALWAYS, whole_heads
 from llm_core.model.hf.rope import Rope
@@ -32,7 +32,7 @@ def _scale(scalar: Any, _: Config) -> float:
 
 def _scalar(spec: ModelSpec) -> int:
     """A whole number from 1 on, so that not every scale can be said."""
-    scale = spec.attention_scale or spec.layers[0].heads[2] ** -0.5
+    scale = said(spec, "mixer.scale") or said(spec, "mixer.head_dim") ** -0.5
     return max(1, round(max(scale, 1e-9) ** -2))
 
 
@@ -45,16 +45,16 @@ GEMMA2 = Family(
     architecture="Gemma2ForCausalLM",
     parts=(
         Key("hidden_size", "d_model"),
-        Key("intermediate_size", "d_ff"),
-        Key("num_attention_heads", "n_heads"),
-        Key("num_key_value_heads", "n_kv_heads", absent=4),
-        Key("head_dim", "head_dim", absent=256),
-        Key("rms_norm_eps", "norm_eps", absent=1e-6),
+        Key("intermediate_size", "feed_forward.d_ff"),
+        Key("num_attention_heads", "mixer.n_heads"),
+        Key("num_key_value_heads", "mixer.n_kv_heads", absent=4),
+        Key("head_dim", "mixer.head_dim", absent=256),
+        Key("rms_norm_eps", "norm.eps", absent=1e-6),
         Key("initializer_range", "init_std", absent=0.02),
         Key("tie_word_embeddings", "tie_embeddings", absent=True),
-        Key("attn_logit_softcapping", "attention_softcap", absent=50.0),
+        Key("attn_logit_softcapping", "mixer.softcap", absent=50.0),
         Key("final_logit_softcapping", "logit_softcap", absent=30.0),
-        Derived("query_pre_attn_scalar", "attention_scale", _scale, _scalar),
+        Derived("query_pre_attn_scalar", "mixer.scale", _scale, _scalar),
         Derived("hidden_size", "embedding_scale", lambda width, _: float(width) ** 0.5, lambda spec: spec.d_model),
         Fixed("hidden_activation", "gelu_pytorch_tanh"),
         Fixed("attention_bias", False),
@@ -63,7 +63,7 @@ GEMMA2 = Family(
         Windows(default=_every_second),
         Rope(),
     ),
-    always={**ALWAYS, "norm_placement": "sandwich", "feed_forward": "geglu"},
+    always={**ALWAYS, "norm_placement": "sandwich", "feed_forward.kind": "geglu"},
     outer=(weight("embedding", "model.embed_tokens"), weight("norm", "model.norm", form=OnePlus())),
     block=_block,
     limits=whole_heads,

@@ -4,17 +4,30 @@ from typing import Any
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Derived, Fixed, Key, PerLayer, Written, said
+from llm_core.model.hf.config import (
+    Config,
+    Derived,
+    Fields,
+    Fixed,
+    Implied,
+    Key,
+    PerLayer,
+    Written,
+    look_up,
+    put,
+    said,
+)
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.llama import whole_heads
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import Depthwise, Weight, attention, gated, weight
+from llm_core.model.mixers.attention.spec import Attention
 
 
 def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
     weights = [weight("mixer_norm", "operator_norm"), weight("feed_forward_norm", "ffn_norm")]
     weights += gated(layer, ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2"))
-    if layer.mixer == "attention":
+    if isinstance(layer.mixer, Attention):
         return weights + attention(spec, layer, "self_attn", output="out_proj", norms=("q_layernorm", "k_layernorm"))
     return [
         *weights,
@@ -43,31 +56,51 @@ def _kinds(config: Config, count: int) -> list[str]:
     return ["full_attention" if index in kinds else "conv" for index in range(count)]
 
 
+class _Taps:
+    """Taps of the convolutions, after it is known which layers these are."""
+
+    def read(self, config: Config, fields: Fields) -> None:
+        """See ``Part``."""
+        for layer in fields.layers:
+            if look_up(layer, "mixer.kind") == "liv":
+                put(layer, "mixer.kernel", config.get("conv_L_cache", 3))
+
+    def write(self, spec: ModelSpec, config: Config) -> None:
+        """See ``Part``."""
+        config["conv_L_cache"] = said(spec, "mixer.kernel") or 3
+
+
+def _limits(spec: ModelSpec) -> list[str]:
+    mixers = [layer.mixer for layer in spec.layers if isinstance(layer.mixer, Attention)]
+    return whole_heads(spec) if all(mixer.qk_norm for mixer in mixers) else ["mixer.qk_norm is always on"]
+
+
 LFM2 = Family(
     name="lfm2",
     architecture="Lfm2ForCausalLM",
     parts=(
         Key("hidden_size", "d_model"),
-        Key("num_attention_heads", "n_heads"),
-        Key("num_key_value_heads", "n_kv_heads", absent=8),
-        Key("norm_eps", "norm_eps", absent=1e-5),
+        Key("num_attention_heads", "mixer.n_heads"),
+        Key("num_key_value_heads", "mixer.n_kv_heads", absent=8),
+        Key("norm_eps", "norm.eps", absent=1e-5),
         Key("initializer_range", "init_std", absent=0.02),
         Key("tie_word_embeddings", "tie_embeddings", absent=True),
-        Key("conv_L_cache", "liv.kernel", absent=3),
-        Derived("intermediate_size", "d_ff", _width, lambda spec: said(spec, "d_ff")),
+        Derived("intermediate_size", "feed_forward.d_ff", _width, lambda spec: said(spec, "feed_forward.d_ff")),
         Written("block_auto_adjust_ff_dim", False),
         Fixed("conv_bias", False),
-        PerLayer("layer_types", {"full_attention": {"mixer": "attention"}, "conv": {"mixer": "liv"}}, _kinds),
+        Implied("mixer.kind", "attention"),
+        Implied("mixer.qk_norm", True),
+        PerLayer("layer_types", {"full_attention": {"mixer.kind": "attention"}, "conv": {"mixer.kind": "liv"}}, _kinds),
+        _Taps(),
         Rope(1_000_000.0),
     ),
     always={
-        "norm": "rmsnorm",
+        "norm.kind": "rmsnorm",
         "norm_placement": "pre",
-        "feed_forward": "swiglu",
-        "qk_norm": True,
+        "feed_forward.kind": "swiglu",
         "bias": False,
     },
     outer=(weight("embedding", "model.embed_tokens"), weight("norm", "model.embedding_norm")),
     block=_block,
-    limits=whole_heads,
+    limits=_limits,
 )

@@ -3,20 +3,21 @@ without positions)."""
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import ATTENTION_DROPOUT, Bias, Config, Fixed, Key, Part, PerLayer, Windows
+from llm_core.model.hf.config import ATTENTION_DROPOUT, Bias, Config, Fixed, Key, Part, PerLayer, Windows, said
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Weight, attention, gated, weight
+from llm_core.model.mixers.attending import AttendingSpec
 
-ALWAYS = {"mixer": "attention", "norm": "rmsnorm", "norm_placement": "pre", "feed_forward": "swiglu"}
+ALWAYS = {"mixer.kind": "attention", "norm.kind": "rmsnorm", "norm_placement": "pre", "feed_forward.kind": "swiglu"}
 
 
 def shape(norm_eps: float = 1e-6) -> tuple[Part, ...]:
     """What nearly all families call alike. ``norm_eps``: what it means that the key is not there."""
     return (
         Key("hidden_size", "d_model"),
-        Key("num_attention_heads", "n_heads"),
-        Key("rms_norm_eps", "norm_eps", absent=norm_eps),
+        Key("num_attention_heads", "mixer.n_heads"),
+        Key("rms_norm_eps", "norm.eps", absent=norm_eps),
         Key("initializer_range", "init_std", absent=0.02),
         ATTENTION_DROPOUT,
         Fixed("hidden_act", "silu"),
@@ -25,24 +26,25 @@ def shape(norm_eps: float = 1e-6) -> tuple[Part, ...]:
 
 def kv_heads(absent: int | None) -> Key:
     """Heads of keys and values; what it means that the key is not there is different from family to family."""
-    return Key("num_key_value_heads", "n_kv_heads", absent)
+    return Key("num_key_value_heads", "mixer.n_kv_heads", absent)
 
 
 UNTIED = Key("tie_word_embeddings", "tie_embeddings", absent=False)
 
-DENSE = (*shape(), Key("intermediate_size", "d_ff"))
+DENSE = (*shape(), Key("intermediate_size", "feed_forward.d_ff"))
 
 OUTER = (weight("embedding", "model.embed_tokens"), weight("norm", "model.norm"))
 
 
 def whole_heads(spec: ModelSpec) -> list[str]:
     """``transformers`` wants d_model to be a multiple of the heads, whatever their width."""
-    uneven = [layer for layer in spec.layers if spec.d_model % (layer.n_heads or 1)]
-    return [f"d_model {spec.d_model} is no multiple of n_heads {uneven[0].n_heads}"] if uneven else []
+    heads = [layer.mixer.n_heads for layer in spec.layers if isinstance(layer.mixer, AttendingSpec)]
+    uneven = [n_heads for n_heads in heads if spec.d_model % n_heads]
+    return [f"d_model {spec.d_model} is no multiple of n_heads {uneven[0]}"] if uneven else []
 
 
 def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
-    norms = ("q_norm", "k_norm") if spec.qk_norm else None
+    norms = ("q_norm", "k_norm") if said(spec, "mixer.qk_norm") else None
     return [
         *LLAMA_NORMS,
         *attention(spec, layer, "self_attn", norms=norms),
@@ -57,7 +59,7 @@ LLAMA = Family(
         *DENSE,
         kv_heads(None),
         UNTIED,
-        Key("head_dim", "head_dim", absent=None),
+        Key("head_dim", "mixer.head_dim", absent=None),
         Bias(("attention_bias", "mlp_bias")),
         Rope(),
     ),
@@ -70,7 +72,7 @@ LLAMA = Family(
 MISTRAL = Family(
     name="mistral",
     architecture="MistralForCausalLM",
-    parts=(*DENSE, kv_heads(8), UNTIED, Key("head_dim", "head_dim", absent=None), Windows(), Rope()),
+    parts=(*DENSE, kv_heads(8), UNTIED, Key("head_dim", "mixer.head_dim", absent=None), Windows(), Rope()),
     always=ALWAYS,
     outer=OUTER,
     block=_block,
@@ -85,10 +87,10 @@ QWEN3 = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
     parts=(
-        *(*DENSE, kv_heads(32), UNTIED, Key("head_dim", "head_dim", absent=128), Fixed("attention_bias", False)),
+        *(*DENSE, kv_heads(32), UNTIED, Key("head_dim", "mixer.head_dim", absent=128), Fixed("attention_bias", False)),
         *(Windows(switch="use_sliding_window", default=_upper_layers), Rope()),
     ),
-    always={**ALWAYS, "qk_norm": True},
+    always={**ALWAYS, "mixer.qk_norm": True},
     outer=OUTER,
     block=_block,
 )
@@ -99,7 +101,9 @@ def _every_fourth(config: Config, count: int) -> list[int]:
     return [int((index + 1) % interval != 0) for index in range(count)]
 
 
-NO_ROPE = PerLayer("no_rope_layers", {1: {"position": "rope"}, 0: {"position": "nope"}}, _every_fourth)
+NO_ROPE = PerLayer(
+    "no_rope_layers", {1: {"mixer.position.kind": "rope"}, 0: {"mixer.position.kind": "nope"}}, _every_fourth
+)
 
 
 def _without_positions(config: Config, index: int) -> bool:

@@ -5,6 +5,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.hf.config import Bias, Config, Fields, Fixed, Key, UnsupportedError
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.weights import Depthwise, Weight, product, weight
+from llm_core.model.mixers.mamba2.spec import Mamba2
 
 
 def _block(spec: ModelSpec, _: LayerSpec) -> list[Weight]:
@@ -37,15 +38,15 @@ class _Heads:
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
-        section = fields.model["mamba2"]
+        section = fields.model["mixer"]
         wanted, found = section["expand"] * fields.model["d_model"], config.get("num_heads", 128) * section["head_dim"]
         if wanted != found:
             raise UnsupportedError(f"num_heads · head_dim is {found}, and expand · hidden_size is {wanted}")
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        if spec.mamba2 is not None:
-            config["num_heads"] = spec.mamba2.expand * spec.d_model // spec.mamba2.head_dim
+        if isinstance(spec.mixer, Mamba2):
+            config["num_heads"] = spec.mixer.head_count(spec.d_model)
 
 
 MAMBA2 = Family(
@@ -53,22 +54,22 @@ MAMBA2 = Family(
     architecture="Mamba2ForCausalLM",
     parts=(
         Key("hidden_size", "d_model"),
-        Key("layer_norm_epsilon", "norm_eps", absent=1e-5),
+        Key("layer_norm_epsilon", "norm.eps", absent=1e-5),
         Key("initializer_range", "init_std", absent=0.1),
         Key("tie_word_embeddings", "tie_embeddings", absent=False),
-        Key("state_size", "mamba2.state", absent=128),
-        Key("head_dim", "mamba2.head_dim", absent=64),
-        Key("expand", "mamba2.expand", absent=2),
+        Key("state_size", "mixer.state", absent=128),
+        Key("head_dim", "mixer.head_dim", absent=64),
+        Key("expand", "mixer.expand", absent=2),
         _Heads(),
-        Key("n_groups", "mamba2.groups", absent=8),
-        Key("conv_kernel", "mamba2.kernel", absent=4),
-        Key("chunk_size", "mamba2.chunk", absent=256),
+        Key("n_groups", "mixer.groups", absent=8),
+        Key("conv_kernel", "mixer.kernel", absent=4),
+        Key("chunk_size", "mixer.chunk", absent=256),
         Bias(("use_bias",)),
         Fixed("use_conv_bias", True),
         Fixed("hidden_act", "silu"),
         _StepLimit(),
     ),
-    always={"mixer": "mamba2", "feed_forward": None, "norm": "rmsnorm", "norm_placement": "pre"},
+    always={"mixer.kind": "mamba2", "feed_forward": None, "norm.kind": "rmsnorm", "norm_placement": "pre"},
     outer=(weight("embedding", "backbone.embeddings"), weight("norm", "backbone.norm_f")),
     block=_block,
     length=None,

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from llm_core.experiment.layers import LayerSpec, RopeScaling
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Fields, UnsupportedError
-
-Turning = tuple[float, dict[str, Any] | None]
+from llm_core.model.hf.config import Config, Fields, UnsupportedError, put
+from llm_core.model.mixers.attending import AttendingSpec
+from llm_core.model.positions.rope.spec import Rope as RopeSpec
 
 
 class Rope:
@@ -30,10 +29,10 @@ class Rope:
         if parameters.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)) != 1.0:
             raise UnsupportedError("partial_rotary_factor: only whole heads are turned here")
         theta = parameters.get("rope_theta") or config.get("rope_theta") or self.default_theta
-        fields.model["rope_theta"] = float(theta)
+        put(fields.model, "mixer.position", {"kind": "rope", "theta": float(theta)})
         scaling = self._scaling(parameters, config)
         if scaling is not None:
-            fields.model["rope_scaling"] = scaling
+            put(fields.model, "mixer.position.scaling", scaling)
 
     def _scaling(self, parameters: dict[str, Any], config: Config) -> dict[str, Any] | None:
         kind = parameters.get("rope_type", parameters.get("type", "default"))
@@ -64,11 +63,12 @@ class Rope:
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        layer = next((layer for layer in spec.layers if turning(spec, layer) is not None), None)
-        if layer is None:
+        attending = (layer.mixer for layer in spec.layers if isinstance(layer.mixer, AttendingSpec))
+        mixer = next((mixer for mixer in attending if isinstance(mixer.position, RopeSpec)), None)
+        if mixer is None:
             return
-        theta, scaling = turning(spec, layer) or (self.default_theta, None)
-        config["rope_theta"] = theta
+        turning = mixer.position.facts(mixer.turned_channels())
+        config["rope_theta"], scaling = turning["theta"], turning["scaling"]
         if scaling is None:
             return
         written = {"rope_type": scaling["kind"], "factor": scaling["factor"]}
@@ -87,29 +87,7 @@ class Rope:
         config["rope_scaling"] = written
 
 
-def turning(spec: ModelSpec, layer: LayerSpec) -> Turning | None:
-    """The base and the scaling that a layer's angles follow from, None for a layer that turns nothing.
-
-    Settings with equal angles are equal here: ``ntk`` is a larger base, and ``linear`` needs its factor only.
-    """
-    if layer.mixer not in ("attention", "mla") or layer.position != "rope":
-        return None
-    scaling = layer.rope_scaling
-    if scaling is None:
-        return layer.rope_theta, None
-    if scaling.kind == "ntk":
-        width = spec.mla.rope_dim if layer.mixer == "mla" and spec.mla is not None else layer.heads[2]
-        return layer.rope_theta * scaling.factor ** (width / (width - 2)), None
-    return layer.rope_theta, _effective(scaling)
-
-
-def _effective(scaling: RopeScaling) -> dict[str, Any]:
-    if scaling.kind == "linear":
-        return {"kind": "linear", "factor": scaling.factor}
-    return scaling.model_dump()
-
-
 def longest(spec: ModelSpec, trained: int) -> int:
     """Tokens of the longest sequence that a model trained on ``trained`` tokens is for, with its scaling."""
-    scalings = [layer.rope_scaling for layer in spec.layers if layer.rope_scaling is not None]
-    return max([trained, *(int(scaling.factor * scaling.original_length) for scaling in scalings)])
+    positions = [layer.mixer.position_of() for layer in spec.layers]
+    return max([trained, *(position.reach(trained) for position in positions if position is not None)])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.mixers.attention.spec import Attention
 
 
 class Form(Protocol):
@@ -128,7 +129,8 @@ def attention(
     spec: ModelSpec, layer: LayerSpec, theirs: str, *, output: str = "o_proj", norms: tuple[str, str] | None = None
 ) -> list[Weight]:
     """Attention with a matrix each for queries, keys, values (``q_proj`` …) and ``output`` below ``theirs``."""
-    n_heads, n_kv_heads, head_dim = layer.heads
+    assert isinstance(layer.mixer, Attention)
+    n_heads, n_kv_heads, head_dim = layer.mixer.heads()
     rows = Rows((n_heads * head_dim, n_kv_heads * head_dim, n_kv_heads * head_dim))
     names = [f"{theirs}.{name}_proj" for name in "qkv"]
     weights = product("mixer.qkv", *names, bias=spec.bias, form=rows)
@@ -143,7 +145,8 @@ def attention(
 def gated(layer: LayerSpec, theirs: Sequence[str], *, bias: bool = False) -> list[Weight]:
     """A gated feed-forward; ``theirs`` are the names of gate, up and down."""
     gate, up, down = theirs
-    both = product("feed_forward.gate_up", gate, up, bias=bias, form=Rows((layer.width, layer.width)))
+    width = getattr(layer.feed_forward, "d_ff")  # noqa: B009 (which kinds have it, the family's other parts say)
+    both = product("feed_forward.gate_up", gate, up, bias=bias, form=Rows((width, width)))
     return [*both, *product("feed_forward.down", down, bias=bias)]
 
 

@@ -1,1 +1,1 @@
-"""What lets tokens see each other: one way a file."""
+"""What lets tokens see each other: a folder for each kind, with its settings (``spec``) and its module."""

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from llm_core.experiment.layers import LayerSpec
-
 Tables = tuple[Tensor, Tensor]
 
 
@@ -18,9 +16,6 @@ class Position(nn.Module):
     """Layers with equal keys share the tables of a forward pass."""
     score_scale: float = 1.0
     """What scores are multiplied by beside 1 / sqrt(head_dim)."""
-
-    def __init__(self, layer: LayerSpec, head_dim: int) -> None:  # noqa: ARG002 (for those that want them)
-        super().__init__()
 
     def slopes(self, device: torch.device) -> Tensor | None:  # noqa: ARG002
         """What a key loses in score for every token of distance, for each head: (H,) in fp32."""

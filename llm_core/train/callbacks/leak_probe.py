@@ -55,7 +55,7 @@ def _problem(run: Run, batch: Ready) -> tuple[int, str] | None:
             vocab_size=spec.vocab_size,
             document_mask=spec.model.document_mask,
             precision=spec.training.precision,
-            routed=any(layer.feed_forward == "moe" for layer in spec.model.layers),
+            routed=any(layer.feed_forward is not None and layer.feed_forward.routes for layer in spec.model.layers),
             micro_batch=rows,
         )
     except NotFiniteError as error:

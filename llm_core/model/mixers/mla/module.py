@@ -9,9 +9,9 @@ from llm_core.model.attending import attend
 from llm_core.model.context import Context
 from llm_core.model.fused import FusedLinear
 from llm_core.model.masks import Mask
-from llm_core.model.mixers.attention import mask_key
+from llm_core.model.mixers.attention.module import mask_key
+from llm_core.model.mixers.mla.spec import LatentAttention as LatentAttentionSpec
 from llm_core.model.state import KeyValueState
-from llm_core.registries import NORMS, POSITIONS
 
 
 class LatentAttention(nn.Module):
@@ -22,32 +22,31 @@ class LatentAttention(nn.Module):
     with it, C = N + P, E channels of a value.
     """
 
-    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+    residual_writers = ("output.weight",)
+
+    def __init__(self, spec: LatentAttentionSpec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
-        section = spec.mla
-        assert section is not None
-        self.index, self.window = layer.index, layer.window
-        self.n_heads = layer.heads[0]
-        self.rank, self.nope_dim, self.rope_dim = section.kv_rank, section.nope_dim, section.rope_dim
-        self.value_dim = section.value_dim
-        norm = NORMS.load(layer.norm)
-        key_dim = section.nope_dim + section.rope_dim
-        q_rank = section.q_rank
-        self.query_down = None if q_rank is None else nn.Linear(spec.d_model, q_rank, bias=spec.bias)
-        self.query_norm = None if q_rank is None else norm(q_rank, spec.norm_eps, spec.bias)
-        self.query_up = nn.Linear(q_rank or spec.d_model, self.n_heads * key_dim, bias=False)
+        self.index, self.window = layer.index, spec.window
+        self.n_heads = spec.n_heads
+        self.rank, self.nope_dim, self.rope_dim = spec.kv_rank, spec.nope_dim, spec.rope_dim
+        self.value_dim = spec.value_dim
+        key_dim = spec.nope_dim + spec.rope_dim
+        q_rank = spec.q_rank
+        self.query_down = None if q_rank is None else nn.Linear(model.d_model, q_rank, bias=model.bias)
+        self.query_norm = None if q_rank is None else layer.norm.module(q_rank, model.bias)
+        self.query_up = nn.Linear(q_rank or model.d_model, self.n_heads * key_dim, bias=False)
         # Rows are the latent, then the shared key. What comes from a latent has no bias, as in the published models.
-        self.kv_down = FusedLinear(spec.d_model, (self.rank, self.rope_dim), spec.bias)
-        self.kv_norm = norm(self.rank, spec.norm_eps, spec.bias)
+        self.kv_down = FusedLinear(model.d_model, (self.rank, self.rope_dim), model.bias)
+        self.kv_norm = layer.norm.module(self.rank, model.bias)
         # Rows are the keys without position of all heads, then the values of all heads.
         self.expanded = self.n_heads * self.nope_dim, self.n_heads * self.value_dim
         self.kv_up = FusedLinear(self.rank, self.expanded, bias=False)
-        self.output = nn.Linear(self.n_heads * self.value_dim, spec.d_model, bias=spec.bias)
-        self.position = POSITIONS.load(layer.position)(layer, self.rope_dim)
+        self.output = nn.Linear(self.n_heads * self.value_dim, model.d_model, bias=model.bias)
+        self.position = spec.position.module(self.n_heads, self.rope_dim)
         self.mask_key = mask_key(self.window, None)
-        self.softcap = spec.attention_softcap
-        self.dropout = spec.attention_dropout
-        scale = key_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
+        self.softcap = spec.softcap
+        self.dropout = spec.dropout
+        scale = key_dim**-0.5 if spec.scale is None else spec.scale
         self.scale = scale * self.position.score_scale
 
     def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:

@@ -3,15 +3,14 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llm_core.experiment.layers import LayerSpec
-from llm_core.experiment.model import ModelSpec
-
 
 class _Plain(nn.Module):
-    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+    residual_writers = ("down.weight",)
+
+    def __init__(self, d_model: int, d_ff: int, bias: bool) -> None:
         super().__init__()
-        self.up = nn.Linear(spec.d_model, layer.width, bias=spec.bias)
-        self.down = nn.Linear(layer.width, spec.d_model, bias=spec.bias)
+        self.up = nn.Linear(d_model, d_ff, bias=bias)
+        self.down = nn.Linear(d_ff, d_model, bias=bias)
 
 
 class GELU(_Plain):

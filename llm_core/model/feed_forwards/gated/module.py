@@ -3,16 +3,16 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llm_core.experiment.layers import LayerSpec
-from llm_core.experiment.model import ModelSpec
 from llm_core.model.fused import FusedLinear
 
 
 class _Gated(nn.Module):
-    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+    residual_writers = ("down.weight",)
+
+    def __init__(self, d_model: int, d_ff: int, bias: bool) -> None:
         super().__init__()
-        self.gate_up = FusedLinear(spec.d_model, (layer.width, layer.width), bias=spec.bias)
-        self.down = nn.Linear(layer.width, spec.d_model, bias=spec.bias)
+        self.gate_up = FusedLinear(d_model, (d_ff, d_ff), bias=bias)
+        self.down = nn.Linear(d_ff, d_model, bias=bias)
 
 
 class SwiGLU(_Gated):

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from llm_core.experiment.layers import LayerSpec, RopeScaling
 from llm_core.model.positions.position import Position, Tables
+from llm_core.model.positions.rope.spec import Rope as RopeSpec
+from llm_core.model.positions.rope.spec import RopeScaling
 
 
 class Rope(Position):
@@ -16,9 +17,9 @@ class Rope(Position):
     would be lost on the meta device and blunted by a cast of the model.
     """
 
-    def __init__(self, layer: LayerSpec, head_dim: int) -> None:
-        super().__init__(layer, head_dim)
-        self.head_dim, self.theta, self.scaling = head_dim, layer.rope_theta, layer.rope_scaling
+    def __init__(self, spec: RopeSpec, head_dim: int) -> None:
+        super().__init__()
+        self.head_dim, self.theta, self.scaling = head_dim, spec.theta, spec.scaling
         self.key = f"rope {head_dim} {self.theta} {self.scaling}"
         self.score_scale = score_scale(self.scaling)
 

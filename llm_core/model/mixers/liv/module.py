@@ -8,6 +8,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.context import Context
 from llm_core.model.convolution import CausalConvolution, ConvolutionState
 from llm_core.model.fused import FusedLinear
+from llm_core.model.mixers.liv.spec import ShortConvolution as ShortConvolutionSpec
 
 
 class ShortConvolution(nn.Module):
@@ -16,14 +17,15 @@ class ShortConvolution(nn.Module):
     The gates make the convolution's weights depend on the tokens. A token sees itself and ``kernel`` − 1 before it.
     """
 
-    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+    residual_writers = ("output.weight",)
+
+    def __init__(self, spec: ShortConvolutionSpec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
-        assert spec.liv is not None
-        self.index, self.width, self.kernel = layer.index, spec.d_model, spec.liv.kernel
+        self.index, self.width, self.kernel = layer.index, model.d_model, spec.kernel
         # Rows are those of b, then c, then v.
-        self.gates = FusedLinear(spec.d_model, (spec.d_model,) * 3, spec.bias)
-        self.convolution = CausalConvolution(spec.d_model, self.kernel, spec.bias)
-        self.output = nn.Linear(spec.d_model, spec.d_model, bias=spec.bias)
+        self.gates = FusedLinear(model.d_model, (model.d_model,) * 3, model.bias)
+        self.convolution = CausalConvolution(model.d_model, self.kernel, model.bias)
+        self.output = nn.Linear(model.d_model, model.d_model, bias=model.bias)
 
     def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
         """(B, T, D) → (B, T, D); there are no keys and values."""

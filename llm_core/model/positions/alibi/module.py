@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from llm_core.experiment.layers import LayerSpec
 from llm_core.model.positions.position import Position
 
 
@@ -24,9 +23,9 @@ def alibi_slopes(n_heads: int, device: torch.device | str = "cpu") -> Tensor:
 class Alibi(Position):
     """A key loses ``slope`` of its score for every token of distance from the query."""
 
-    def __init__(self, layer: LayerSpec, head_dim: int) -> None:
-        super().__init__(layer, head_dim)
-        self.n_heads = layer.heads[0]
+    def __init__(self, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
         self.key = f"alibi {self.n_heads}"
 
     def slopes(self, device: torch.device) -> Tensor:

@@ -9,8 +9,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.attending import attend
 from llm_core.model.context import Context
 from llm_core.model.fused import FusedLinear
+from llm_core.model.mixers.attention.spec import Attention as AttentionSpec
 from llm_core.model.state import KeyValueState
-from llm_core.registries import NORMS, POSITIONS
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -18,30 +18,30 @@ KeyValue = tuple[Tensor, Tensor]
 class Attention(nn.Module):
     """Queries in ``n_heads`` heads share ``n_kv_heads`` heads of keys and values (GQA: Ainslie et al., 2023).
 
-    With ``qk_norm``, queries and keys are normalised a head at a time before they are turned (Dehghani et al., 2023).
     A layer with ``kv_from`` projects queries only, and attends to keys and values that an earlier layer hands it
     (Brandon et al., 2024; MixAttention: Rajput et al., 2024).
     """
 
-    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+    residual_writers = ("output.weight",)
+
+    def __init__(self, spec: AttentionSpec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
-        self.n_heads, self.n_kv_heads, self.head_dim = layer.heads
+        self.n_heads, self.n_kv_heads, self.head_dim = spec.heads()
         self.index = layer.index
         self.own_kv = layer.kv_from is None
-        self.window = layer.window
+        self.window = spec.window
         # One product for all three: rows are the query heads, then the key heads, then the value heads.
         heads = (self.n_heads, *((self.n_kv_heads, self.n_kv_heads) if self.own_kv else ()))
-        self.qkv = FusedLinear(spec.d_model, [number * self.head_dim for number in heads], bias=spec.bias)
-        self.output = nn.Linear(self.n_heads * self.head_dim, spec.d_model, bias=spec.bias)
-        norm = NORMS.load(layer.norm)
-        self.query_norm = norm(self.head_dim, spec.norm_eps, spec.bias) if spec.qk_norm else None
-        self.key_norm = norm(self.head_dim, spec.norm_eps, spec.bias) if spec.qk_norm and self.own_kv else None
-        self.position = POSITIONS.load(layer.position)(layer, self.head_dim)
-        self.mask_key = mask_key(self.window, self.position.key if layer.position == "alibi" else None)
+        self.qkv = FusedLinear(model.d_model, [number * self.head_dim for number in heads], bias=model.bias)
+        self.output = nn.Linear(self.n_heads * self.head_dim, model.d_model, bias=model.bias)
+        self.query_norm = layer.norm.module(self.head_dim, model.bias) if spec.qk_norm else None
+        self.key_norm = layer.norm.module(self.head_dim, model.bias) if spec.qk_norm and self.own_kv else None
+        self.position = spec.position.module(self.n_heads, self.head_dim)
+        self.mask_key = mask_key(self.window, self.position.key if spec.position.biases else None)
         self.clip = spec.qkv_clip
-        self.softcap = spec.attention_softcap
-        self.dropout = spec.attention_dropout
-        scale = self.head_dim**-0.5 if spec.attention_scale is None else spec.attention_scale
+        self.softcap = spec.softcap
+        self.dropout = spec.dropout
+        scale = self.head_dim**-0.5 if spec.scale is None else spec.scale
         self.scale = scale * self.position.score_scale
 
     def forward(self, x_BTD: Tensor, kv: KeyValue | None, context: Context) -> tuple[Tensor, KeyValue | None]:

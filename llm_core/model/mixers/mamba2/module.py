@@ -1,7 +1,10 @@
 """Mamba-2: a state-space model whose state decays by a scalar a head (Dao and Gu, 2024)."""
 
+import math
+from typing import ClassVar
+
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from llm_core.experiment.layers import LayerSpec
@@ -9,6 +12,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.context import Context
 from llm_core.model.convolution import CausalConvolution, ConvolutionState, continued
 from llm_core.model.fused import FusedLinear
+from llm_core.model.init import Draws, ones
+from llm_core.model.mixers.mamba2.spec import Mamba2 as Mamba2Spec
 from llm_core.model.scan import chunked_scan, recurrent_step
 
 
@@ -28,6 +33,25 @@ class Mamba2State(ConvolutionState):
         self.scan_BHPN = torch.zeros((batch_size, *scan), device=device, dtype=torch.float32)
 
 
+DECAY_RATES = 1.0, 16.0
+"""The range of −A at the start."""
+
+TIME_STEPS = 0.001, 0.1
+"""The range of dt at the start, before tokens change it."""
+
+
+def draw_decay(A_log: Tensor, generator: Generator | None) -> None:
+    """−A uniform in ``DECAY_RATES``."""
+    A_log.uniform_(*DECAY_RATES, generator=generator).log_()
+
+
+def draw_step(dt_bias: Tensor, generator: Generator | None) -> None:
+    """dt, softplus of its bias, log-uniform in ``TIME_STEPS``."""
+    low, high = (math.log(step) for step in TIME_STEPS)
+    dt_bias.uniform_(low, high, generator=generator).exp_()
+    dt_bias.add_(torch.log(-torch.expm1(-dt_bias)))  # the inverse of softplus
+
+
 class Mamba2(nn.Module):
     """output(norm(scan(silu(convolution(x, B, C)), dt) · silu(gate))), all five projections of the input.
 
@@ -35,24 +59,25 @@ class Mamba2(nn.Module):
     Dimensions are those of ``llm_core.model.scan``; I are all inner channels (H · P).
     """
 
-    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+    residual_writers = ("output.weight",)
+    draws: ClassVar[Draws] = {"A_log": draw_decay, "dt_bias": draw_step, "D": ones}
+
+    def __init__(self, spec: Mamba2Spec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
-        section = spec.mamba2
-        assert section is not None
-        inner = section.expand * spec.d_model
-        heads, both = inner // section.head_dim, section.groups * section.state
-        self.index, self.kernel, self.chunk = layer.index, section.kernel, section.chunk
-        self.scan = heads, section.head_dim, section.state
-        self.groups = section.groups
+        inner = spec.expand * model.d_model
+        heads, both = spec.head_count(model.d_model), spec.groups * spec.state
+        self.index, self.kernel, self.chunk = layer.index, spec.kernel, spec.chunk
+        self.scan = heads, spec.head_dim, spec.state
+        self.groups = spec.groups
         self.projected = inner, inner + 2 * both, heads
         self.convolved = inner, both, both
-        self.input = FusedLinear(spec.d_model, (inner, *self.convolved, heads), spec.bias)
-        self.convolution = CausalConvolution(inner + 2 * both, section.kernel, bias=True)
+        self.input = FusedLinear(model.d_model, (inner, *self.convolved, heads), model.bias)
+        self.convolution = CausalConvolution(inner + 2 * both, spec.kernel, bias=True)
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.A_log = nn.Parameter(torch.empty(heads))
         self.D = nn.Parameter(torch.empty(heads))
-        self.norm = GatedNorm(inner, section.groups, spec.norm_eps)
-        self.output = nn.Linear(inner, spec.d_model, bias=spec.bias)
+        self.norm = GatedNorm(inner, spec.groups, layer.norm.eps)
+        self.output = nn.Linear(inner, model.d_model, bias=model.bias)
 
     def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
         """(B, T, D) → (B, T, D); there are no keys and values."""
@@ -107,6 +132,6 @@ class GatedNorm(nn.Module):
         """(B, T, I) → (B, T, I)."""
         x_BTI = x_BTI * functional.silu(gate_BTI)
         grouped_BTGI = x_BTI.unflatten(-1, (self.groups, -1))
-        with torch.autocast(x_BTI.device.type, enabled=False):  # see ``llm_core.model.norms``
+        with torch.autocast(x_BTI.device.type, enabled=False):  # see ``llm_core.model.norms.module``
             normed_BTGI = functional.rms_norm(grouped_BTGI, grouped_BTGI.shape[-1:], None, self.eps)
         return normed_BTGI.flatten(-2) * self.weight.to(x_BTI.dtype)

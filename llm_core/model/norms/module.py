@@ -1,4 +1,4 @@
-"""Normalisation. Each is made as ``Norm(dim, eps, bias)``.
+"""Normalisation.
 
 Types are the same on every device and in every version of torch: autocast is off inside. CUDA's would do norms in fp32
 (``layer_norm`` always, ``rms_norm`` from torch 2.12 on), so that a norm of bf16 gave fp32 and kept fp32 copies.
@@ -15,10 +15,10 @@ from torch.nn import functional
 class RMSNorm(nn.Module):
     """Scale the last dimension to a root mean square of 1, times a learned weight (Zhang and Sennrich, 2019).
 
-    The result has the input's type, also under autocast: the kernel sums in fp32 either way. It has no bias.
+    The result has the input's type, also under autocast: the kernel sums in fp32 either way.
     """
 
-    def __init__(self, dim: int, eps: float, bias: bool = False) -> None:  # noqa: ARG002 (every norm has this signature)
+    def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
         self.dim = dim
         self.eps = eps
@@ -66,7 +66,7 @@ class LayerNorm(nn.Module):
     The result has the input's type, as with ``RMSNorm``.
     """
 
-    def __init__(self, dim: int, eps: float, bias: bool = False) -> None:
+    def __init__(self, dim: int, eps: float, bias: bool) -> None:
         super().__init__()
         self.dim = dim
         self.eps = eps

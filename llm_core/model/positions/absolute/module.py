@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from llm_core.experiment.model import ModelSpec
-
 
 class Sinusoidal(nn.Module):
     """Sines and cosines of geometric wavelengths up to 10,000 · 2π (Vaswani et al., 2017): channel 2i is
@@ -15,10 +13,10 @@ class Sinusoidal(nn.Module):
     All are scaled to the size that embeddings begin with: several times as large, they would drown the tokens.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, d_model: int, size: float) -> None:
         super().__init__()
-        self.width = spec.d_model
-        self.amplitude = 2**0.5 * spec.init_std * spec.embedding_scale  # a sine's root mean square is 1 / √2
+        self.width = d_model
+        self.amplitude = 2**0.5 * size  # a sine's root mean square is 1 / √2
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions of any shape (…) → (…, D) in fp32."""
@@ -30,10 +28,9 @@ class Sinusoidal(nn.Module):
 class Learned(nn.Module):
     """One vector for each of ``max_positions`` positions (Radford et al., 2018)."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
-        assert spec.max_positions is not None
-        self.embedding = nn.Embedding(spec.max_positions, spec.d_model)
+        self.embedding = nn.Embedding(max_positions, d_model)
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions of any shape (…) → (…, D)."""

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llm_core.experiment.layers import LayerSpec
-from llm_core.experiment.model import ModelSpec
-from llm_core.model.feed_forwards.gated import SwiGLU
-from llm_core.model.feed_forwards.grouped import grouped_product, has_kernel, laid_out
+from llm_core.model.feed_forwards.gated.module import SwiGLU
+from llm_core.model.feed_forwards.moe.grouped import grouped_product, has_kernel, laid_out
+from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts as MixtureOfExpertsSpec
 from llm_core.model.fused import Fused
 
 
@@ -49,17 +48,16 @@ class MixtureOfExperts(nn.Module, Fused):
     wide = ("router.weight",)
     """Matrices that are fp32 in any precision."""
 
-    def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
+    residual_writers = ("down",)  # of all experts
+
+    def __init__(self, moe: MixtureOfExpertsSpec, d_model: int, bias: bool) -> None:
         super().__init__()
-        moe = spec.moe
-        assert moe is not None
         self.moe = moe
-        self.router = nn.Linear(spec.d_model, moe.experts, bias=False)
-        self.gate_up = nn.Parameter(torch.empty(moe.experts, spec.d_model, 2 * moe.d_ff))
+        self.router = nn.Linear(d_model, moe.experts, bias=False)
+        self.gate_up = nn.Parameter(torch.empty(moe.experts, d_model, 2 * moe.d_ff))
         self.fused = {"gate_up": (moe.d_ff, moe.d_ff)}
-        self.down = nn.Parameter(torch.empty(moe.experts, moe.d_ff, spec.d_model))
-        width = {"feed_forward": "swiglu", "d_ff": moe.shared * moe.d_ff}
-        self.shared = SwiGLU(spec, layer.model_copy(update=width)) if moe.shared else None
+        self.down = nn.Parameter(torch.empty(moe.experts, moe.d_ff, d_model))
+        self.shared = SwiGLU(d_model, moe.shared * moe.d_ff, bias) if moe.shared else None
         if moe.bias_rate:
             self.register_buffer("selection_bias", torch.zeros(moe.experts))
         self.routing: Routing | None = None

@@ -1,0 +1,95 @@
+"""Mixture of experts: its settings, checks and costs."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import FeedForwardSpec, Positive, Width
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+
+class MixtureOfExperts(FeedForwardSpec):
+    """A router sends every token to ``top_k`` of ``experts`` SwiGLUs. No token is dropped."""
+
+    kind: Literal["moe"] = "moe"
+    routes = True
+
+    experts: Annotated[int, Field(ge=2)]
+    top_k: Width
+    d_ff: Width
+    """Hidden channels of one expert."""
+    shared: Annotated[int, Field(ge=0)] = 0
+    """Experts' widths that every token passes, beside the chosen ones."""
+    score: Literal["softmax", "sigmoid"] = "softmax"
+    normalise: bool = True
+    """Whether the weights of a token's experts are scaled to sum to 1."""
+    scale: Positive = 1.0
+    """What the weights are multiplied by after that."""
+    balance_loss: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of the load-balancing loss (Fedus et al., 2021). It may be 0 without ``bias_rate`` too: so it is in
+    some models of others."""
+    bias_rate: Annotated[float, Field(ge=0)] = 0.0
+    """Step of the selection bias that balances without a loss (Wang et al., 2024); 0: there is none."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "MixtureOfExperts":
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k {self.top_k} is more than experts {self.experts}")
+        return self
+
+    @runtime_only("told to people")
+    def has_own_loss(self) -> bool:
+        """See ``FeedForwardSpec``."""
+        return self.balance_loss > 0
+
+    def module(self, d_model: int, bias: bool) -> Any:
+        """See ``FeedForwardSpec``."""
+        return load_object("llm_core.model.feed_forwards.moe.module:MixtureOfExperts")(self, d_model, bias)
+
+    @runtime_only("refuses a run before it starts")
+    def check_trained(self) -> None:
+        """See ``FeedForwardSpec``."""
+        if self.top_k == 1 and self.normalise:
+            raise ValueError(
+                "top_k 1: normalised, the weight of a single expert is always 1, and the router learns nothing from "
+                "the loss: say normalise: false"
+            )
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, d_model: int, bias: bool) -> Cost:
+        """``top_k`` experts and the shared ones work on a token; the matrices of the others are idle."""
+        d, f, shared = d_model, self.d_ff, self.shared * self.d_ff
+        return Cost(
+            matrices=d * self.experts + 3 * d * (self.top_k * f + shared),
+            idle=3 * d * f * (self.experts - self.top_k),
+            vectors=(bias and shared) and 2 * shared + d,
+            # Its input, and for each of its experts the same again, gate, up, silu(gate), the product, the result.
+            kept=d + self.top_k * (2 * d + 4 * f) + (shared and d + 4 * shared),
+            # What the router reads and scores, and results in the order of tokens.
+            widened=d + 2 * self.experts + self.top_k * d,
+            products=self.experts + self.top_k * (2 * f + d) + (shared and 2 * shared + d),
+        )
+
+    @runtime_only("refuses a run before it starts")
+    def half_precision_errors(self, d_model: int) -> list[str]:
+        """The kernel that multiplies all experts' rows at once wants rows of whole 16 bytes."""
+        return [
+            f"{name} {width}: products of experts in half precision want a multiple of 8 on a GPU; "
+            f"{-(-width // 8) * 8} is one"
+            for name, width in (("feed_forward.d_ff", self.d_ff), ("d_model", d_model))
+            if width % 8
+        ]
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self) -> dict[str, Any]:
+        """See ``FeedForwardSpec``."""
+        told = self.model_dump(exclude={"balance_loss", "bias_rate"})
+        return {**told, "selection bias": self.bias_rate > 0}
+
+    @runtime_only("told to people")
+    def told(self) -> str:
+        """See ``FeedForwardSpec``."""
+        shared = f" + {self.shared}" if self.shared else ""
+        return f"moe {self.top_k}{shared} of {self.experts} × {self.d_ff:,}"

@@ -1,0 +1,112 @@
+"""Softmax attention: its settings, checks and costs."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import LayerSpec, MixerSpec, Positive, Width
+from llm_core.model.mixers.attending import AttendingSpec
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
+
+
+class Attention(AttendingSpec):
+    """Multi-head, grouped-query or multi-query attention (GQA: Ainslie et al., 2023)."""
+
+    kind: Literal["attention"] = "attention"
+
+    n_kv_heads: Width | None = None
+    """Heads of keys and values; by default as many as of queries."""
+    head_dim: Width | None = None
+    """Channels of a head; by default d_model / n_heads."""
+    qk_norm: bool = False
+    """Whether queries and keys are normalised a head at a time before they are turned (Dehghani et al., 2023)."""
+    qkv_clip: Positive | None = None
+    """Queries, keys and values are cut to ± this (MPT)."""
+    share_kv: bool = False
+    """Attention with the keys and values of the last layer before that has the same heads, window and position
+    (Brandon et al., 2024; MixAttention: Rajput et al., 2024)."""
+
+    def resolved(self, d_model: int) -> "Attention":
+        """See ``MixerSpec``."""
+        if self.head_dim is None and d_model % self.n_heads:
+            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {self.n_heads}; or give head_dim")
+        n_kv_heads, head_dim = self.n_kv_heads or self.n_heads, self.head_dim or d_model // self.n_heads
+        if self.n_heads % n_kv_heads:
+            raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {n_kv_heads}")
+        self.position.check(head_dim)
+        return self.model_copy(update={"n_kv_heads": n_kv_heads, "head_dim": head_dim})
+
+    def wants_kv(self) -> bool:
+        """See ``MixerSpec``."""
+        return self.share_kv
+
+    def has_kv_for(self, other: MixerSpec) -> bool:
+        """See ``MixerSpec``."""
+        alike = ("n_kv_heads", "head_dim", "window", "position")
+        return (
+            isinstance(other, Attention)
+            and not self.share_kv
+            and all(getattr(self, name) == getattr(other, name) for name in alike)
+        )
+
+    def on_its_own(self) -> "Attention":
+        """See ``MixerSpec``."""
+        return self.model_copy(update={"share_kv": False})
+
+    def heads(self) -> tuple[int, int, int]:
+        """Query heads, key/value heads, and channels of a head; of a resolved one."""
+        assert self.n_kv_heads is not None
+        assert self.head_dim is not None
+        return self.n_heads, self.n_kv_heads, self.head_dim
+
+    def key_heads(self) -> int:
+        """See ``AttendingSpec``."""
+        return self.heads()[1]
+
+    def head_widths(self) -> tuple[int, int]:
+        """See ``AttendingSpec``."""
+        head_dim = self.heads()[2]
+        return head_dim, head_dim
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``MixerSpec``."""
+        return load_object("llm_core.model.mixers.attention.module:Attention")(self, model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
+        """Scores and their sums count the whole window, as if it were full (see ``flops_per_token``)."""
+        d, (n_heads, n_kv_heads, head_dim), own = model.d_model, self.heads(), layer.kv_from is None
+        queries, kv = n_heads * head_dim, n_kv_heads * head_dim if own else 0
+        # What attention gets: grouped heads are repeated where a mask keeps documents apart.
+        repeated = 3 * queries if model.document_mask and n_kv_heads < n_heads else 2 * queries + 3 * kv
+        return Cost(
+            matrices=d * (2 * queries + 2 * kv),
+            vectors=((1 + own) * layer.norm.parameters(head_dim, model.bias) if self.qk_norm else 0)
+            + (model.bias and queries + 2 * kv + d),
+            mixing=4 * queries * self.seen(length),
+            cached=2 * kv if self.window is None else 0,
+            state=0 if self.window is None else 2 * kv * (self.window - 1),
+            # Its input, what attention gets, its result in both orders.
+            kept=d + 2 * queries + repeated,
+            products=2 * queries + 2 * kv + d,
+        )
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self) -> dict[str, Any]:
+        """See ``MixerSpec``."""
+        scale = self.scale or self.heads()[2] ** -0.5
+        return {
+            **self.model_dump(exclude={"dropout", "position"}),
+            "scale": scale,
+            **self.position.facts(self.heads()[2]),
+        }
+
+    @runtime_only("told to people")
+    def told(self, d_model: int) -> str:
+        """See ``MixerSpec``."""
+        del d_model
+        n_heads, n_kv_heads, head_dim = self.heads()
+        return f"{n_heads} / {n_kv_heads} of {head_dim}"

@@ -1,0 +1,40 @@
+"""Gated short convolution, the linear input-varying operator of LFM2 (Liquid AI, 2025): its settings and costs."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import LayerSpec, MixerSpec
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
+
+
+class ShortConvolution(MixerSpec):
+    """A convolution between two gates, all of them projections of the input."""
+
+    kind: Literal["liv"] = "liv"
+
+    kernel: Annotated[int, Field(ge=2)] = 3
+    """Tokens that a channel sees, its own included."""
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``MixerSpec``."""
+        return load_object("llm_core.model.mixers.liv.module:ShortConvolution")(self, model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
+        """The convolution's few FLOPs are left out, as those of norms are."""
+        del layer, length
+        d = model.d_model
+        return Cost(
+            matrices=4 * d * d,
+            vectors=d * self.kernel + (model.bias and 5 * d),
+            state=d * (self.kernel - 1),
+            # Its input, the three gates, what goes into the convolution and comes out, and the product.
+            kept=7 * d,
+            products=4 * d,
+        )

@@ -1,0 +1,79 @@
+"""Mamba-2 (Dao and Gu, 2024): its settings, checks and costs."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import LayerSpec, MixerSpec, Width
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
+
+
+class Mamba2(MixerSpec):
+    """State-space duality: a state for every channel, which decays by a scalar per head."""
+
+    kind: Literal["mamba2"] = "mamba2"
+
+    state: Width = 64
+    """Numbers of state for every channel."""
+    head_dim: Width = 64
+    expand: Width = 2
+    """Inner channels for every channel of the model."""
+    groups: Width = 1
+    """Heads of a group share what writes into and reads from their states."""
+    kernel: Annotated[int, Field(ge=2)] = 4
+    """Taps of the short convolution before the scan."""
+    chunk: Width = 64
+    """Tokens that the scan does at once by matrix products; changes no result but for rounding."""
+
+    def resolved(self, d_model: int) -> "Mamba2":
+        """See ``MixerSpec``."""
+        inner = self.expand * d_model
+        if inner % self.head_dim:
+            raise ValueError(f"expand · d_model = {inner} is not a multiple of head_dim {self.head_dim}")
+        if self.head_count(d_model) % self.groups:
+            raise ValueError(f"its {self.head_count(d_model)} heads are not a multiple of groups {self.groups}")
+        return self
+
+    def head_count(self, d_model: int) -> int:
+        """How many heads there are."""
+        return self.expand * d_model // self.head_dim
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``MixerSpec``."""
+        return load_object("llm_core.model.mixers.mamba2.module:Mamba2")(self, model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
+        """A token is compared with its chunk, and writes to and reads from the state."""
+        del layer
+        d, inner, both = model.d_model, self.expand * model.d_model, self.groups * self.state
+        heads, convolved, chunk = self.head_count(d), inner + 2 * both, min(self.chunk, length)
+        projected = inner + convolved + heads
+        return Cost(
+            matrices=d * projected + inner * d,
+            vectors=convolved * (self.kernel + 1) + 3 * heads + inner + (model.bias and projected + d),
+            mixing=2 * chunk * (both + inner) + 4 * inner * self.state,
+            state=convolved * (self.kernel - 1),
+            wide_state=inner * self.state,
+            # Its input, all projections, the convolution's result and that of silu, inner channels on their way through
+            # the scan and the norm, the states of chunks, and how much tokens see of each other.
+            kept=d + projected + 2 * convolved + 8 * inner + inner * self.state // chunk + heads * chunk,
+            # What the norm gets, states and decays.
+            wide_kept=inner + inner * self.state // chunk + heads * chunk,
+            products=projected + d,
+        )
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self) -> dict[str, Any]:
+        """See ``MixerSpec``."""
+        return self.model_dump(exclude={"chunk"})
+
+    @runtime_only("told to people")
+    def told(self, d_model: int) -> str:
+        """See ``MixerSpec``."""
+        return f"{self.head_count(d_model)} of {self.head_dim} × {self.state}"

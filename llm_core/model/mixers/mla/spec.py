@@ -1,0 +1,92 @@
+"""Multi-head latent attention (DeepSeek-AI, 2024): its settings, checks and costs."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import LayerSpec, Width
+from llm_core.model.mixers.attending import AttendingSpec
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
+
+
+class LatentAttention(AttendingSpec):
+    """Keys and values of all heads from one narrow vector."""
+
+    kind: Literal["mla"] = "mla"
+
+    kv_rank: Width
+    """Width of the vector that keys and values are made from, and that the cache holds."""
+    q_rank: Width | None = None
+    """Width of the same for queries; None: queries straight from the residual stream."""
+    nope_dim: Width
+    """Channels of a head's query and key without position."""
+    rope_dim: Annotated[int, Field(ge=2, multiple_of=2)]
+    """Channels of a head's query, and of the one shared key, that the position turns."""
+    value_dim: Width
+    """Channels of a head's value."""
+
+    def resolved(self, d_model: int) -> "LatentAttention":
+        """See ``MixerSpec``."""
+        del d_model
+        if self.position.biases:
+            raise ValueError(f"mla takes a position that turns keys, or none, not {self.position.kind!r}")
+        self.position.check(self.rope_dim)
+        return self
+
+    def key_heads(self) -> int:
+        """See ``AttendingSpec``."""
+        return self.n_heads
+
+    def head_widths(self) -> tuple[int, int]:
+        """See ``AttendingSpec``."""
+        return self.nope_dim + self.rope_dim, self.value_dim
+
+    def turned_channels(self) -> int:
+        """See ``AttendingSpec``."""
+        return self.rope_dim
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``MixerSpec``."""
+        return load_object("llm_core.model.mixers.mla.module:LatentAttention")(self, model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
+        """As in training, where keys and values of all heads are written out."""
+        d, q_rank, key_dim = model.d_model, self.q_rank or 0, self.nope_dim + self.rope_dim
+        queries, values = self.n_heads * key_dim, self.n_heads * self.value_dim
+        expanded, narrow = self.n_heads * self.nope_dim + values, self.kv_rank + self.rope_dim
+        norms = [layer.norm.parameters(rank, model.bias) for rank in (q_rank, self.kv_rank)]
+        # Attention gets queries, keys and values of one width.
+        wide = self.n_heads * max(key_dim, self.value_dim)
+        return Cost(
+            matrices=d * q_rank + (q_rank or d) * queries + d * narrow + self.kv_rank * expanded + values * d,
+            vectors=sum(norms) + (model.bias and q_rank + narrow + d),
+            mixing=2 * (queries + values) * self.seen(length),
+            cached=narrow if self.window is None else 0,
+            state=0 if self.window is None else narrow * (self.window - 1),
+            # Its input, latents before and after their norms, the shared key, what attention gets and gives, its result
+            # in the other order.
+            kept=d + 2 * q_rank + self.kv_rank + narrow + 4 * wide + values,
+            products=q_rank + queries + narrow + expanded + wide + d,
+        )
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self) -> dict[str, Any]:
+        """See ``MixerSpec``."""
+        scale = self.scale or (self.nope_dim + self.rope_dim) ** -0.5
+        return {
+            **self.model_dump(exclude={"dropout", "position"}),
+            "scale": scale,
+            **self.position.facts(self.rope_dim),
+        }
+
+    @runtime_only("told to people")
+    def told(self, d_model: int) -> str:
+        """See ``MixerSpec``."""
+        del d_model
+        return f"{self.n_heads} from {self.kv_rank}"

@@ -1,0 +1,1 @@
+"""Normalisation: settings (``spec``) and modules."""

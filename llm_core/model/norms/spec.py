@@ -1,0 +1,36 @@
+"""Kinds of normalisation: their settings and costs."""
+
+from typing import Any, Literal
+
+from llm_core.experiment.layers import NormSpec
+from llm_core.registry import load_object
+
+
+class RMSNorm(NormSpec):
+    """Scale to a root mean square of 1, times a learned weight (Zhang and Sennrich, 2019). It has no bias."""
+
+    kind: Literal["rmsnorm"] = "rmsnorm"
+
+    def module(self, dim: int, bias: bool) -> Any:
+        """See ``NormSpec``."""
+        del bias
+        return load_object("llm_core.model.norms.module:RMSNorm")(dim, self.eps)
+
+    def parameters(self, dim: int, bias: bool) -> int:
+        """See ``NormSpec``."""
+        del bias
+        return dim
+
+
+class LayerNorm(NormSpec):
+    """Shift and scale to mean 0 and variance 1, times a learned weight, plus a bias (Ba et al., 2016)."""
+
+    kind: Literal["layernorm"] = "layernorm"
+
+    def module(self, dim: int, bias: bool) -> Any:
+        """See ``NormSpec``."""
+        return load_object("llm_core.model.norms.module:LayerNorm")(dim, self.eps, bias)
+
+    def parameters(self, dim: int, bias: bool) -> int:
+        """See ``NormSpec``."""
+        return 2 * dim if bias else dim

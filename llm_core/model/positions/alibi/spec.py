@@ -1,0 +1,18 @@
+"""Attention with linear biases (Press et al., 2022): its settings."""
+
+from typing import Any, ClassVar, Literal
+
+from llm_core.experiment.layers import PositionSpec
+from llm_core.registry import load_object
+
+
+class Alibi(PositionSpec):
+    """A key loses some of its score for every token of distance from the query."""
+
+    kind: Literal["alibi"] = "alibi"
+    biases: ClassVar[bool] = True
+
+    def module(self, n_heads: int, channels: int) -> Any:
+        """See ``PositionSpec``."""
+        del channels
+        return load_object("llm_core.model.positions.alibi.module:Alibi")(n_heads)

@@ -1,0 +1,17 @@
+"""No positions in attention (Kazemnejad et al., 2023)."""
+
+from typing import Any, Literal
+
+from llm_core.experiment.layers import PositionSpec
+from llm_core.registry import load_object
+
+
+class Nope(PositionSpec):
+    """The causal mask alone tells first from last."""
+
+    kind: Literal["nope"] = "nope"
+
+    def module(self, n_heads: int, channels: int) -> Any:
+        """See ``PositionSpec``."""
+        del n_heads, channels
+        return load_object("llm_core.model.positions.nope.module:Nope")()

@@ -1,0 +1,102 @@
+"""Rotary positions (Su et al., 2021), and how they reach further than training did: their settings and checks."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from llm_core.experiment.base import Spec
+from llm_core.experiment.layers import PositionSpec, Positive, Width
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+
+class RopeScaling(Spec):
+    """How the angles shrink, so that a model reads longer texts than it was trained on."""
+
+    kind: Literal["linear", "ntk", "llama3", "yarn"]
+    """``linear``: positions divided by ``factor`` (Chen et al., 2023). ``ntk``: a larger base instead (bloc97, 2023).
+    ``llama3``: slow channels divided, fast ones left (Llama team, 2024). ``yarn``: the same with a ramp over rotations,
+    and a temperature on the scores (Peng et al., 2023)."""
+    factor: Annotated[float, Field(ge=1)]
+    original_length: Width
+    """Tokens of a sequence before the extension."""
+    low_frequency: Positive = 1.0
+    """``llama3``, ``yarn``: channels that turn fewer times than this within ``original_length`` are divided in full."""
+    high_frequency: Positive = 4.0
+    """``llama3``, ``yarn``: channels that turn more often are left (YaRN's paper has 32)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RopeScaling":
+        if self.high_frequency <= self.low_frequency:
+            raise ValueError(f"high_frequency {self.high_frequency} must be above low_frequency {self.low_frequency}")
+        return self
+
+
+class Rope(PositionSpec):
+    """Pairs of channels of queries and keys turn by angles that grow with the position."""
+
+    kind: Literal["rope"] = "rope"
+
+    theta: Positive = 10_000.0
+    """The base of the angles: a larger one turns slow channels more slowly."""
+    scaling: RopeScaling | None = None
+
+    def check(self, channels: int) -> None:
+        """See ``PositionSpec``."""
+        if channels % 2:
+            raise ValueError(f"rope turns pairs: head_dim {channels} must be even")
+        if self.scaling is not None and self.scaling.kind == "ntk" and channels < 4:
+            raise ValueError(
+                f"rope's scaling 'ntk' stretches all pairs of channels but one: {channels} channels are one"
+            )
+        if self.scaling is not None and self.scaling.kind == "yarn" and self.theta <= 1:
+            raise ValueError("rope's scaling 'yarn' wants channels of different speeds: theta must be above 1")
+
+    def check_stretched(self, before: PositionSpec, trained: int, length: int) -> None:
+        """See ``PositionSpec``."""
+        scaling = self.scaling
+        if scaling is None or not isinstance(before, Rope) or scaling == before.scaling:
+            return
+        original = scaling.original_length
+        if before.scaling is None:  # or else this takes its place, and begins where that began
+            if scaling.kind in ("llama3", "yarn") and original != trained:
+                raise ValueError(
+                    f"scaling.original_length {original}: the full run has sequences of {trained} tokens "
+                    f"(training.sequence_length): make it {trained}"
+                )
+            original = trained
+        # llama3's factor is not the ratio of lengths, and with another base as well the factor is only a part.
+        if self.theta == before.theta and scaling.kind != "llama3" and scaling.factor * original < length:
+            raise ValueError(
+                f"scaling.factor {scaling.factor}: {original} tokens become {scaling.factor * original:g}, and a "
+                f"sequence has {length} (long_context.training.sequence_length): make it "
+                f"{math.ceil(100 * length / original) / 100:g} or more"
+            )
+
+    def module(self, n_heads: int, channels: int) -> Any:
+        """See ``PositionSpec``."""
+        del n_heads
+        return load_object("llm_core.model.positions.rope.module:Rope")(self, channels)
+
+    @runtime_only("told to people, and written for other programs")
+    def reach(self, trained: int) -> int:
+        """See ``PositionSpec``."""
+        return (
+            trained if self.scaling is None else max(trained, int(self.scaling.factor * self.scaling.original_length))
+        )
+
+    @runtime_only("compares models with those of other programs")
+    def facts(self, channels: int) -> dict[str, Any]:
+        """Settings with equal angles are equal: ``ntk`` is a larger base, and ``linear`` needs its factor only."""
+        theta, scaling = self.theta, self.scaling
+        if scaling is None:
+            return {"position": self.kind, "theta": theta, "scaling": None}
+        if scaling.kind == "ntk":
+            return {
+                "position": self.kind,
+                "theta": theta * scaling.factor ** (channels / (channels - 2)),
+                "scaling": None,
+            }
+        only = {"kind", "factor"} if scaling.kind == "linear" else None
+        return {"position": self.kind, "theta": theta, "scaling": scaling.model_dump(include=only)}
