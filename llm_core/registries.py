@@ -131,17 +131,17 @@ FEED_FORWARDS = Registry(
 OPTIMIZERS = Registry(
     "optimizer",
     {
-        "adamw": "llm_core.train.optimizers:adamw",
-        "muon": "llm_core.train.muon:muon",
+        "adamw": "llm_core.train.optimizers.adamw.spec:AdamW",
+        "muon": "llm_core.train.optimizers.muon.spec:Muon",
     },
 )
 
 SCHEDULES = Registry(
     "learning-rate schedule",
     {
-        "cosine": "llm_core.train.schedules:cosine",
-        "linear": "llm_core.train.schedules:linear",
-        "wsd": "llm_core.train.schedules:wsd",
-        "constant": "llm_core.train.schedules:constant",
+        "cosine": "llm_core.train.schedules.cosine:Cosine",
+        "linear": "llm_core.train.schedules.linear:Linear",
+        "wsd": "llm_core.train.schedules.wsd:WarmupStableDecay",
+        "constant": "llm_core.train.schedules.constant:Constant",
     },
 )

@@ -26,10 +26,12 @@ class Component(Spec):
 class KindOf:
     """Marks a field that holds a component of ``registry``: ``Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)]``.
 
-    Given as the name of a kind, as a mapping with ``kind`` and settings, or as the component itself.
+    Given as the name of a kind, as a mapping with ``kind`` and settings, or as the component itself. ``default``: the
+    kind of a mapping that names none.
     """
 
     registry: Registry
+    default: str | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         del source, handler
@@ -45,6 +47,8 @@ class KindOf:
         settings = {"kind": value} if isinstance(value, str) else value
         if not isinstance(settings, Mapping):
             raise ValueError(f"give the name of a {self.registry.what}, or a mapping with kind and settings")
+        if self.default is not None:
+            settings = {"kind": self.default, **settings}
         if "kind" not in settings:
             known = ", ".join(sorted(self.registry))
             raise ValueError(f"there is no kind; say which {self.registry.what}: {known}")

@@ -26,9 +26,15 @@ class BranchSpec(Spec):
 
     def training(self, trunk: TrainingSpec) -> TrainingSpec:
         """The run that this is the end of: as the trunk, but for where it ends."""
-        schedule = {"kind": "wsd", "cooldown_steps": self.steps, "final_share": self.final_share}
+        warmup = trunk.schedule.warmup_steps
+        schedule = {
+            "kind": "wsd",
+            "warmup_steps": warmup,
+            "cooldown_steps": self.steps,
+            "final_share": self.final_share,
+        }
         changes = {
-            "schedule": {**trunk.schedule.model_dump(), **schedule},
+            "schedule": schedule,
             "tokens": trunk.tokens_of(self.from_step + self.steps),
             "branch_points": (),
         }

@@ -190,7 +190,7 @@ class LayerSpec(Spec):
 
     mixer: Annotated[MixerSpec, KindOf(MIXERS)]
     feed_forward: Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)] | None
-    norm: Annotated[NormSpec, KindOf(NORMS)]
+    norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")]
     norm_placement: NormPlacement
     dropout: DropoutShare
     index: Annotated[int, Field(ge=0)]

@@ -38,7 +38,7 @@ class ModelSpec(Spec):
     """What lets tokens see each other."""
     feed_forward: Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)] | None
     """What follows the mixer in a block; None: nothing, as in Mamba models."""
-    norm: Annotated[NormSpec, KindOf(NORMS)] = "rmsnorm"  # type: ignore[assignment]
+    norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")] = "rmsnorm"  # type: ignore[assignment]
     norm_placement: NormPlacement = "pre"
     """``pre``: x + f(norm(x)). ``post``: norm(x + f(x)) (Vaswani et al., 2017). ``sandwich``: x + norm(f(norm(x)))
     (Gemma 2). ``reordered``: x + norm(f(x)) (OLMo 2)."""

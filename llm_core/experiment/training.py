@@ -8,73 +8,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from llm_core.experiment.base import Spec, later, one_of, outside_identity, told
-from llm_core.experiment.component import over
+from llm_core.experiment.component import KindOf, over
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.optimization import OptimizerSpec, ScheduleSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec
 from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
-
-
-MUON = {"momentum": 0.95, "nesterov": True, "steps": 5, "adjust": "match_rms_adamw", "lr_ratio": 1.0}
-"""What the section was when it came."""
-
-
-class MuonSpec(Spec):
-    """How ``muon`` (Jordan et al., 2024) moves matrices. All else moves by AdamW."""
-
-    momentum: Below1 = 0.95
-    nesterov: bool = True
-    steps: Annotated[int, Field(ge=1, le=20)] = 5
-    """Rounds of Newton and Schulz's iteration."""
-    adjust: Literal["match_rms_adamw", "original"] = "match_rms_adamw"
-    """``match_rms_adamw``: steps as large as AdamW's, so that its rates fit. ``original`` wants higher ones."""
-    lr_ratio: Positive = 1.0
-    """The rate of matrices as a multiple of ``optimizer.lr``."""
-
-
-class OptimizerSpec(Spec):
-    """AdamW (Loshchilov and Hutter, 2019), or Muon for matrices and AdamW for the rest.
-
-    Decay is decoupled. Matrices, embeddings and head decay; gains, biases and convolution kernels do not.
-    """
-
-    kind: Annotated[str, one_of(OPTIMIZERS)] = "adamw"
-    lr: Positive = 3e-3
-    betas: tuple[Below1, Below1] = (0.9, 0.95)
-    eps: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    muon: MuonSpec = later(default=MuonSpec(), absent=MUON)
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> "OptimizerSpec":
-        if self.muon != MuonSpec() and self.kind != "muon":
-            raise ValueError(f"muon: these settings belong to the kind 'muon', not to {self.kind!r}")
-        return self
-
-
-class ScheduleSpec(Spec):
-    """The learning rate as a share of ``optimizer.lr`` at every step."""
-
-    kind: Annotated[str, one_of(SCHEDULES)] = "cosine"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    cooldown_steps: Annotated[int, Field(ge=0)] = 0
-    """Only ``wsd``: the steps in which the rate falls to its end."""
-    final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """What a falling rate would reach one step after the last one, which so has a rate even where this is 0."""
-
-    @model_validator(mode="after")
-    def _falls(self) -> "ScheduleSpec":
-        default = type(self).model_fields["final_share"].default
-        if self.kind == "constant" and self.final_share != default:
-            raise ValueError(
-                f"final_share {self.final_share}: the rate of 'constant' never falls; leave it out (over a file that "
-                f"sets it: {default})"
-            )
-        return self
 
 
 class MixtureSpec(Spec):
@@ -126,8 +69,8 @@ class TrainingSpec(Spec):
     """Phases with smaller batches (Smith et al., 2018): the rate of the schedule stays a function of the step."""
     tokens: Count
     """Training stops after the last whole batch within this budget."""
-    optimizer: OptimizerSpec = OptimizerSpec()
-    schedule: ScheduleSpec = ScheduleSpec()
+    optimizer: Annotated[OptimizerSpec, KindOf(OPTIMIZERS, default="adamw")]
+    schedule: Annotated[ScheduleSpec, KindOf(SCHEDULES, default="cosine")] = "cosine"  # type: ignore[assignment]
     superposition: SuperpositionSpec | None = later(default=None, absent=None)
     z_loss: Annotated[float, Field(ge=0)] = later(default=0.0, absent=0.0)
     """What the square of a token's logsumexp counts beside its loss (Chowdhery et al., 2022: 1e-4)."""
@@ -241,11 +184,9 @@ class TrainingSpec(Spec):
             )
         if self.steps < 1:
             raise ValueError(f"tokens {self.tokens} is less than one batch ({self.batch_tokens})")
-        spent = self.schedule.warmup_steps + self.schedule.cooldown_steps
+        spent = self.schedule.warmup_steps + self.schedule.falling_steps()
         if spent > self.steps:
             raise ValueError(f"warm-up and cooldown take {spent} steps, but the run has only {self.steps}")
-        if self.schedule.cooldown_steps and self.schedule.kind != "wsd":
-            raise ValueError(f"cooldown_steps belong to the schedule 'wsd', not to {self.schedule.kind!r}")
         return self
 
     @model_validator(mode="after")
@@ -253,11 +194,12 @@ class TrainingSpec(Spec):
         points, schedule = list(self.branch_points), self.schedule
         if points != sorted(set(points)):
             raise ValueError(f"branch_points {points} must rise")
-        if points and schedule.kind not in ("wsd", "constant"):
+        if points and not schedule.stays():
             raise ValueError(
-                f"branch_points: branches leave a rate that stays: schedule 'wsd' or 'constant', not {schedule.kind!r}"
+                f"branch_points: branches leave a rate that stays, as that of the schedule 'wsd' does, and not "
+                f"{schedule.kind!r}"
             )
-        stable = range(schedule.warmup_steps, self.steps - schedule.cooldown_steps + 1)
+        stable = range(schedule.warmup_steps, self.steps - schedule.falling_steps() + 1)
         if outside := [point for point in points if point not in stable]:
             raise ValueError(
                 f"branch_points {outside}: the rate stays between the warm-up and the cooldown, from step "
@@ -327,7 +269,7 @@ class ProxySpec(Spec):
         changes = self.variants[name].get("training", {})
         if not isinstance(changes, dict):
             raise ValueError(f"variant {name!r}: training: give fields of the training section (it is {changes!r})")
-        return TrainingSpec.model_validate_json(json.dumps(_changed(self.training.model_dump(mode="json"), changes)))
+        return TrainingSpec.model_validate_json(json.dumps(over(self.training.model_dump(mode="json"), changes)))
 
     def compute_changes(self, name: str) -> dict[str, Any]:
         """The fields of ``compute`` that are others for one variant."""
@@ -356,11 +298,3 @@ class ProxySpec(Spec):
         """The training section with another peak learning rate."""
         optimizer = self.training.optimizer.model_copy(update={"lr": lr})
         return self.training.model_copy(update={"optimizer": optimizer})
-
-
-def _changed(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    changed = dict(fields)
-    for name, value in changes.items():
-        below = fields.get(name)
-        changed[name] = _changed(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
-    return changed

@@ -84,13 +84,12 @@ def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, ha
 
 
 def state_bytes(experiment: Experiment) -> int:
-    """All that a checkpoint holds: weights, and two moments of each (Muon: one of the matrices in blocks)."""
+    """All that a checkpoint holds: weights, and the optimiser's moments."""
     spec = experiment.model
-    numbers = 3 * parameter_count(spec, experiment.tokenizer.vocab_size).total
-    if experiment.training.optimizer.kind == "muon":
-        parts = [part for cost in layer_costs(spec) for part in (cost.mixer, cost.feed_forward)]
-        numbers -= sum(part.matrices + part.idle for part in parts)
-    return numbers * FP32
+    parameters = parameter_count(spec, experiment.tokenizer.vocab_size).total
+    parts = [part for cost in layer_costs(spec) for part in (cost.mixer, cost.feed_forward)]
+    matrices = sum(part.matrices + part.idle for part in parts)
+    return (parameters + experiment.training.optimizer.moments(parameters, matrices)) * FP32
 
 
 def micro_batch_of(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:

@@ -1,10 +1,27 @@
 """Which parameters an optimiser treats alike."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
 DECAYED = ("matrices", "embeddings", "head")
 """The kinds whose weights decay; gains, biases and the like do not: nothing makes them grow without bound."""
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, rules: Mapping[str, tuple[str, float]] | None = None
+) -> list[dict[str, Any]]:
+    """A group for each kind of parameters. ``rules``: kind → what moves it, and its rate as a multiple of the
+    optimiser's; the others are moved by AdamW.
+    """
+    groups = []
+    for kind, parameters in parameters_by_kind(model).items():
+        rule, lr_ratio = (rules or {}).get(kind, ("AdamW", 1.0))
+        decay = weight_decay if kind in DECAYED else 0.0
+        groups.append({"params": parameters, "kind": kind, "rule": rule, "lr_ratio": lr_ratio, "weight_decay": decay})
+    return groups
 
 
 def parameters_by_kind(model: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
 from llm_core.model.superposition import bag_size, bagged
-from llm_core.registries import OPTIMIZERS, SCHEDULES
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.tokens.loader import IGNORED
 from llm_core.train.callbacks.base import Run
@@ -51,7 +50,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     model.z_loss, model.loss_clamp = training.z_loss, training.loss_clamp
     assert_master_weights(model)
     spread_model = spread(model, spec, world, log)
-    optimizer = OPTIMIZERS.load(training.optimizer.kind)(model, training.optimizer, world.device, training.precision)
+    optimizer = training.optimizer.build(model, world.device, training.precision)
     for line in describe_groups(optimizer):
         log(line)
 
@@ -94,7 +93,6 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
     is decided on the host (to end, to go back) is decided from figures of earlier steps.
     """
     spec, world, training, progress = run.spec, run.world, run.spec.training, run.progress
-    schedule = SCHEDULES.load(training.schedule.kind)
     stopped = False
     with Prefetch(run.data.train, progress.step, training.steps, world) as batches:
         begin = run.figures.mark()
@@ -105,7 +103,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
 
             if bag_size(training, step) != bag_size(training, step - 1):
                 run.guard.forget()  # losses over single tokens are not to be judged by those over bags
-            lr = training.optimizer.lr * schedule(step, training.steps, training.schedule)
+            lr = training.optimizer.lr * training.schedule.share(step, training.steps)
             if run.guard.is_left_out(step + 1):
                 loss = norm = torch.full((), math.nan, device=world.device)
                 reason = torch.full((), float(LEFT_OUT), device=world.device)

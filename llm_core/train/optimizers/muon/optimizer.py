@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
-from llm_core.experiment.training import MuonSpec, OptimizerSpec
 from llm_core.model.fused import Fused
-from llm_core.train.groups import DECAYED, parameters_by_kind
+from llm_core.train.groups import parameter_groups
+from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """a·x + b·x³ + c·x⁵ (Jordan et al., 2024): steepest at 0, so that five rounds bring singular values of 0.003 to 0.7 to
@@ -23,26 +23,17 @@ AT_ONCE = 1 << 26
 it is done."""
 
 
-def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device, precision: str = "bf16") -> torch.optim.Optimizer:
+def muon(spec: MuonSpec, model: nn.Module, device: torch.device, precision: str) -> torch.optim.Optimizer:
     """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors.
 
     ``precision`` is the run's: with "fp32", the products of the iteration are in fp32, in any other in bf16.
     """
     common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
-    groups = [
-        {
-            "params": parameters,
-            "kind": kind,
-            "rule": "Muon" if kind == "matrices" else "AdamW",
-            "lr_ratio": spec.muon.lr_ratio if kind == "matrices" else 1.0,
-            "weight_decay": spec.weight_decay if kind in DECAYED else 0.0,
-            **common,
-        }
-        for kind, parameters in parameters_by_kind(model).items()
-    ]
+    rules = {"matrices": ("Muon", spec.lr_ratio)}
+    groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, rules)]
     fused = [(module, module.fused) for module in model.modules() if isinstance(module, Fused)]
     parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
-    return Muon(groups, spec.lr, spec.muon, parts, torch.float32 if precision == "fp32" else torch.bfloat16)
+    return Muon(groups, spec, parts, torch.float32 if precision == "fp32" else torch.bfloat16)
 
 
 class Muon(torch.optim.Optimizer):
@@ -70,12 +61,11 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self,
         groups: Sequence[dict[str, Any]],
-        lr: float,
         spec: MuonSpec,
         parts: dict[nn.Parameter, tuple[int, ...]],
         products: torch.dtype,
     ) -> None:
-        super().__init__(groups, {"lr": lr})
+        super().__init__(groups, {"lr": spec.lr})
         self._spec, self._parts, self._products = spec, parts, products
 
     @torch.no_grad()

@@ -1,0 +1,31 @@
+"""AdamW (Loshchilov and Hutter, 2019): its settings."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from llm_core.experiment.optimization import OptimizerSpec
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+Below1 = Annotated[float, Field(ge=0, lt=1)]
+
+
+class AdamW(OptimizerSpec):
+    """Two running means of every gradient."""
+
+    kind: Literal["adamw"] = "adamw"
+
+    betas: tuple[Below1, Below1] = (0.9, 0.95)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+
+    def build(self, model: Any, device: Any, precision: str) -> Any:
+        """See ``OptimizerSpec``."""
+        del precision  # it multiplies no matrices
+        return load_object("llm_core.train.optimizers.adamw.optimizer:adamw")(self, model, device)
+
+    @runtime_only("a formula, held to the optimiser by a test")
+    def moments(self, parameters: int, matrices: int) -> int:
+        """See ``OptimizerSpec``."""
+        del matrices
+        return 2 * parameters

@@ -1,0 +1,22 @@
+"""Warm-up, then the full rate."""
+
+from typing import Literal
+
+from llm_core.experiment.optimization import ScheduleSpec
+from llm_core.runtime_only import runtime_only
+
+
+class Constant(ScheduleSpec):
+    """Warm-up, then the full rate."""
+
+    kind: Literal["constant"] = "constant"
+
+    def share(self, step: int, steps: int) -> float:
+        """See ``ScheduleSpec``."""
+        del steps
+        return self.warmup(step)
+
+    @runtime_only("refuses a run before it starts")
+    def stays(self) -> bool:
+        """See ``ScheduleSpec``."""
+        return True
