@@ -26,10 +26,9 @@ class BranchSpec(Spec):
 
     def training(self, trunk: TrainingSpec) -> TrainingSpec:
         """The run that this is the end of: as the trunk, but for where it ends."""
-        warmup = trunk.schedule.warmup_steps
         schedule = {
             "kind": "wsd",
-            "warmup_steps": warmup,
+            "warmup_steps": trunk.schedule.warmup_steps,
             "cooldown_steps": self.steps,
             "final_share": self.final_share,
         }
