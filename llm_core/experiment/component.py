@@ -7,11 +7,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec, told
 from llm_core.registry import Registry
 
@@ -34,13 +36,17 @@ class KindOf:
     default: str | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        del source, handler
+        del handler
         return core_schema.no_info_plain_validator_function(
-            self.made, serialization=core_schema.plain_serializer_function_ser_schema(_plain, info_arg=True)
+            partial(self.made, base=source),
+            serialization=core_schema.plain_serializer_function_ser_schema(_plain, info_arg=True),
         )
 
-    def made(self, value: Any) -> Component:
-        """The component that ``value`` describes; ``ValueError`` for a kind that is not known, and for its settings."""
+    def made(self, value: Any, base: type[Component] = Component) -> Component:
+        """The component that ``value`` describes; ``ValueError`` for a kind that is not known, and for its settings.
+
+        Raises ``PedigreeError`` for a kind that is no whole ``base``: a mistake in code, and none in an experiment.
+        """
         if isinstance(value, Component):
             self.registry.check(value.kind)
             return value
@@ -54,10 +60,22 @@ class KindOf:
             raise ValueError(f"there is no kind; say which {self.registry.what}: {known}")
         kind = self.registry.check(str(settings["kind"]))
         try:
-            component: Component = self.registry.load(kind).model_validate_json(json.dumps(settings))
+            component = _whole(self.registry, kind, base).model_validate_json(json.dumps(settings))
         except ValidationError as error:
             raise ValueError(f"{kind}: {told(error)}") from None
         return component
+
+
+def _whole(registry: Registry, kind: str, base: type[Component]) -> type[Component]:
+    """The class that ``registry`` has under ``kind``, if it has all that a ``base`` is asked for."""
+    found, where = registry.load(kind), f"{registry[kind]} (the {registry.what} {kind!r})"
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise PedigreeError(f"{where}: is no {base.__name__}; derive it from that class")
+    if missing := sorted(found.__abstractmethods__):
+        raise PedigreeError(f"{where}: has no {' and no '.join(missing)}; {base.__name__} says what they are asked for")
+    if found.model_fields["kind"].default != kind:
+        raise PedigreeError(f'{where}: its field kind does not say so; write kind: Literal["{kind}"] = "{kind}"')
+    return found
 
 
 def _plain(component: Component, info: SerializationInfo) -> dict[str, Any]:

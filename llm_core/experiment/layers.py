@@ -1,5 +1,6 @@
 """The components of a model, by what they are asked for, and one layer with everything resolved."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -25,13 +26,13 @@ class NormSpec(Component):
     eps: Positive = 1e-5
     """What keeps the root or variance that is divided by from being 0."""
 
+    @abstractmethod
     def module(self, dim: int, bias: bool) -> Any:
         """The ``nn.Module`` from (…, ``dim``) to the same. ``bias``: whether the model's parts have biases."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parameters(self, dim: int, bias: bool) -> int:
         """How many parameters it has."""
-        raise NotImplementedError
 
 
 class PositionSpec(Component):
@@ -46,9 +47,9 @@ class PositionSpec(Component):
     def check_stretched(self, before: "PositionSpec", trained: int, length: int) -> None:
         """``ValueError`` where it, in the place of ``before``, does not stretch ``trained`` tokens to ``length``."""
 
+    @abstractmethod
     def module(self, n_heads: int, channels: int) -> Any:
         """The ``Position`` for ``n_heads`` heads of queries, of whose ``channels`` it may turn."""
-        raise NotImplementedError
 
     @runtime_only("told to people, and written for other programs")
     def reach(self, trained: int) -> int:
@@ -74,9 +75,9 @@ class AbsolutePositionSpec(Component):
         del d_model
         return 0
 
+    @abstractmethod
     def module(self, d_model: int, size: float) -> Any:
         """The ``nn.Module`` from positions (…) to (…, ``d_model``). ``size``: root mean square of fresh embeddings."""
-        raise NotImplementedError
 
 
 class MixerSpec(Component):
@@ -107,17 +108,17 @@ class MixerSpec(Component):
         """The same without use of another layer's keys and values."""
         return self
 
+    @abstractmethod
     def module(self, model: "ModelSpec", layer: "LayerSpec") -> Any:
         """The ``nn.Module`` of this layer (see ``llm_core.model.block``).
 
         ``residual_writers`` of the module: the names of its matrices whose product is added to the residual stream.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: "LayerSpec", length: int) -> Cost:
         """What the module costs in a sequence of ``length`` tokens."""
-        raise NotImplementedError
 
     @runtime_only("compares models with those of other programs")
     def facts(self) -> dict[str, Any]:
@@ -137,17 +138,17 @@ class FeedForwardSpec(Component):
     routes: ClassVar[bool] = False
     """Whether tokens pass different parts of it; its module has then what ``Decoder`` asks of mixtures."""
 
+    @abstractmethod
     def module(self, d_model: int, bias: bool) -> Any:
         """The ``nn.Module`` from (B, T, ``d_model``) to the same. ``bias``: whether its products add one.
 
         ``residual_writers`` of the module: the names of its matrices whose product is added to the residual stream.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     @runtime_only("a formula, held to the module by a test")
     def cost(self, d_model: int, bias: bool) -> Cost:
         """What the module costs."""
-        raise NotImplementedError
 
     @runtime_only("told to people")
     def has_own_loss(self) -> bool:

@@ -1,5 +1,6 @@
 """What optimisers and schedules are asked for: the components of ``training`` that move the weights."""
 
+from abc import abstractmethod
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,18 +19,18 @@ class OptimizerSpec(Component):
     """The peak of the learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
 
+    @abstractmethod
     def build(self, model: Any, device: Any, precision: str) -> Any:
         """The ``torch.optim.Optimizer`` of ``model``. ``precision``: the run's, for optimisers that multiply matrices.
 
         Its groups come from ``llm_core.train.groups.parameter_groups``. It skips a step whose ``found_inf`` is set, and
         multiplies a group's ``lr`` by ``lr_ratio``.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     @runtime_only("a formula, held to the optimiser by a test")
     def moments(self, parameters: int, matrices: int) -> int:
         """Numbers that it keeps for a model of so many ``parameters``, of which ``matrices`` in blocks."""
-        raise NotImplementedError
 
 
 class ScheduleSpec(Component):
@@ -40,9 +41,9 @@ class ScheduleSpec(Component):
 
     warmup_steps: Annotated[int, Field(ge=0)] = 0
 
+    @abstractmethod
     def share(self, step: int, steps: int) -> float:
         """The share, from 0 to 1, at ``step`` (from 0) of a run of ``steps``."""
-        raise NotImplementedError
 
     def warmup(self, step: int) -> float:
         """The share at ``step`` where nothing falls."""

@@ -1,5 +1,6 @@
 """What all kinds of softmax attention have in common: their settings, without torch."""
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar
 
 from llm_core.experiment.component import KindOf
@@ -27,13 +28,13 @@ class AttendingSpec(MixerSpec):
         """See ``MixerSpec``."""
         return self.position
 
+    @abstractmethod
     def key_heads(self) -> int:
         """Heads of keys that attention gets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def head_widths(self) -> tuple[int, int]:
         """Channels of a head's queries and keys, and of its values, as attention gets them."""
-        raise NotImplementedError
 
     def turned_channels(self) -> int:
         """Channels of a head that the position may turn."""
