@@ -116,8 +116,14 @@ MODELS: dict[str, dict[str, Any]] = {
             {},
             {
                 "feed_forward": {
-                    **{"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 16, "shared": 1},
-                    **{"score": "sigmoid", "scale": 2.5, "bias_rate": 0.01},
+                    "kind": "moe",
+                    "experts": 4,
+                    "top_k": 2,
+                    "d_ff": 16,
+                    "shared": 1,
+                    "score": "sigmoid",
+                    "scale": 2.5,
+                    "bias_rate": 0.01,
                 }
             },
         ),
@@ -133,3 +139,9 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def named(name: str, **changes: Any) -> ModelSpec:
     return spec(**over(MODELS[name], changes))
+
+
+def wide(name: str, **changes: Any) -> ModelSpec:
+    """The same with heads of attention of 64 channels."""
+    heads = {"mixer": {"head_dim": 64}} if named(name).mixer.kind == "attention" else {}
+    return named(name, **over({"d_model": 384 if name == "alibi" else 256, **heads}, changes))

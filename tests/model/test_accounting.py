@@ -9,7 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-import llm_core.model.feed_forwards.grouped  # noqa: F401 (it defines the operator)
+import llm_core.model.feed_forwards.moe.grouped  # noqa: F401 (it defines the operator)
+from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
 from llm_core.model import accounting, cpu_attention
 from llm_core.model.accounting import (
@@ -20,8 +21,9 @@ from llm_core.model.accounting import (
     state_bytes,
 )
 from llm_core.model.build import build_model
+from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.state import new_state
-from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
+from tests.model.shapes import MLA, MODELS, VOCAB, model, named, spec, tokens
 
 
 @register_flop_formula(torch.ops.pedigree.grouped_product)
@@ -33,19 +35,21 @@ def grouped_flops(x_shape: tuple[int, int], weight_shape: tuple[int, int, int], 
 def test_flops_are_those_of_the_products(name: str) -> None:
     shape = named(name)
     built, x = build_model(shape, VOCAB), torch.zeros(2, 16, dtype=torch.long)
-    built.attention_backend = "explicit" if shape.attention_softcap else "sdpa"
+    softcap = any(isinstance(layer.mixer, AttendingSpec) and layer.mixer.softcap for layer in shape.layers)
+    built.attention_backend = "explicit" if softcap else "sdpa"
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         built(x)
     # Windows are counted by what is seen, and SDPA's products go over the whole square.
-    square = shape.model_copy(
-        update={"window": None, "pattern": tuple({**entry, "window": 16} for entry in shape.pattern)}
-    )
+    whole = [
+        over(entry, {"mixer": {"window": None}}) if isinstance(layer.mixer, AttendingSpec) else entry
+        for entry, layer in zip(shape.pattern or ({},), shape.layers, strict=False)
+    ]
     # A forward pass is a third of the work.
-    assert 3 * counter.get_total_flops() / x.numel() == flops_per_token(square, VOCAB, 16)
+    assert 3 * counter.get_total_flops() / x.numel() == flops_per_token(named(name, pattern=whole), VOCAB, 16)
 
 
 def test_windows_cost_what_they_see() -> None:
-    narrow, wide = (flops_per_token(spec(window=window), VOCAB, 512) for window in (16, None))
+    narrow, wide = (flops_per_token(spec(mixer={"window": window}), VOCAB, 512) for window in (16, None))
     assert wide - narrow == 12 * 2 * 32 * (512 - 16)
 
 
@@ -96,11 +100,23 @@ def saved_bytes(
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
+def wider(layers: int, **changes: Any) -> ModelSpec:
+    return spec(**over({"d_model": 128, "feed_forward": {"d_ff": 352}, "n_layers": layers}, changes))
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-@pytest.mark.parametrize("changes", [{}, {"qk_norm": True}, {"document_mask": True}, {"n_kv_heads": 1, "d_ff": 300}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mixer": {"qk_norm": True}},
+        {"document_mask": True},
+        {"mixer": {"n_kv_heads": 1}, "feed_forward": {"d_ff": 300}},
+    ],
+)
 def test_activations_are_what_autograd_keeps(changes: dict, precision: str) -> None:
     rows, length = 2, 88
-    shapes = [spec(d_model=128, d_ff=352, n_layers=layers).model_copy(update=changes) for layers in (1, 3)]
+    shapes = [wider(layers, **changes) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, rows, length) for shape in shapes)
     formula = [activation_bytes_per_token(shape, length, precision=precision) for shape in shapes]
     assert (three - one) / (rows * length) == pytest.approx(formula[1] - formula[0], rel=0.03)
@@ -108,17 +124,17 @@ def test_activations_are_what_autograd_keeps(changes: dict, precision: str) -> N
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize(
-    "changes",
+    "mixer",
     [
-        {"mixer": "liv", "liv": {"kernel": 4}},
-        {"mixer": "mla", "mla": {"kv_rank": 48, "q_rank": 40, "nope_dim": 24, "rope_dim": 8, "value_dim": 20}},
-        {"mixer": "mamba2", "mamba2": {"state": 24, "head_dim": 32, "chunk": 22}},
+        {"kind": "liv", "kernel": 4},
+        {**MLA, "kv_rank": 48, "q_rank": 40, "nope_dim": 24, "rope_dim": 8, "value_dim": 20},
+        {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22},
     ],
-    ids=lambda changes: changes["mixer"],
+    ids=lambda mixer: mixer["kind"],
 )
-def test_activations_of_mixers(changes: dict, precision: str) -> None:
+def test_activations_of_mixers(mixer: dict[str, Any], precision: str) -> None:
     rows, length = 2, 88
-    shapes = [spec(d_model=128, d_ff=352, n_layers=layers, document_mask=True, **changes) for layers in (1, 3)]
+    shapes = [wider(layers, document_mask=True, mixer=mixer) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, rows, length) for shape in shapes)
     formula = [activation_bytes_per_token(shape, length, precision=precision) for shape in shapes]
     assert (three - one) / (rows * length) == pytest.approx(formula[1] - formula[0], rel=0.1)
@@ -157,16 +173,16 @@ class Products(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("changes", "attended"),
     [
-        ({"qk_norm": True}, 64),
-        ({"feed_forward": "gelu", "bias": True}, 64),
-        ({"mixer": "mla", "mla": {"kv_rank": 16, "q_rank": 24, "nope_dim": 8, "rope_dim": 8, "value_dim": 16}}, 64),
-        ({"mixer": "liv", "liv": {"kernel": 3}}, 0),
-        ({"mixer": "mamba2", "mamba2": {"state": 24, "head_dim": 32, "chunk": 22}}, 0),
+        ({"mixer": {"qk_norm": True}}, 64),
+        ({"feed_forward": {"kind": "gelu", "d_ff": 160}, "bias": True}, 64),
+        ({"mixer": {**MLA, "kv_rank": 16, "q_rank": 24, "nope_dim": 8, "rope_dim": 8, "value_dim": 16}}, 64),
+        ({"mixer": {"kind": "liv", "kernel": 3}}, 0),
+        ({"mixer": {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22}}, 0),
     ],
 )
 def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
     """Selective checkpointing keeps it, and what attention's kernel yields beside (``attended`` numbers a token)."""
-    shape = spec(d_model=64, n_heads=4, d_ff=160, n_layers=1, **changes)
+    shape = spec(**over({"d_model": 64, "feed_forward": {"d_ff": 160}, "n_layers": 1}, changes))
     built = build_model(shape, VOCAB)
     hooks = []
 
@@ -184,11 +200,11 @@ def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_activations_of_modules_for_further_tokens(precision: str) -> None:
     rows, length = 2, 88
-    shapes = [spec(d_model=128, d_ff=352, multi_token={"depth": depth}) for depth in (1, 3)]
+    shapes = [wider(2, multi_token={"depth": depth}) for depth in (1, 3)]
     one, three = (saved_bytes(shape, precision, rows, length, loss=True) for shape in shapes)
     formula = [activation_bytes_per_token(shape, length, precision=precision) for shape in shapes]
     assert (three - one) / (rows * length) == pytest.approx(formula[1] - formula[0], rel=0.1)
-    further = formula[0] - activation_bytes_per_token(spec(d_model=128, d_ff=352), length, precision=precision)
+    further = formula[0] - activation_bytes_per_token(wider(2), length, precision=precision)
     assert formula[1] - formula[0] == 2 * further
     full = [activation_bytes_per_token(shape, length, checkpointing="full") for shape in shapes]
     assert full[1] - full[0] < formula[1] - formula[0]
@@ -199,7 +215,7 @@ def test_activations_of_modules_for_further_tokens(precision: str) -> None:
 @pytest.mark.parametrize("length", [88, 384])
 def test_probabilities_that_attention_keeps_on_a_cpu(length: int, window: int | None, precision: str) -> None:
     assert accounting.QUERIES == cpu_attention.QUERIES
-    shapes = [spec(d_model=128, d_ff=352, n_layers=layers, window=window) for layers in (1, 3)]
+    shapes = [wider(layers, mixer={"window": window}) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, 2, length, backend="explicit") for shape in shapes)
     formula = [
         activation_bytes_per_token(shape, length, precision=precision, backend="explicit", on_cpu=True)

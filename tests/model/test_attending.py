@@ -14,9 +14,9 @@ from llm_core.model import cpu_attention, decoder, explicit, flex, varlen
 from llm_core.model.attending import attend, prepare_mask
 from llm_core.model.backends import choose_backend
 from llm_core.model.masks import Mask
-from llm_core.model.positions.alibi import alibi_slopes
+from llm_core.model.positions.alibi.module import alibi_slopes
 from llm_core.model.varlen import document_offsets
-from tests.model.shapes import MODELS, model, named, spec, tokens
+from tests.model.shapes import MLA, MODELS, model, named, spec, tokens, wide
 
 CPU = torch.device("cpu")
 T = 22
@@ -83,10 +83,10 @@ def test_dropout_of_attention_leaves_out_weights_by_chance(
     assert torch.equal(attend(q, k, v, mask, scale=0.3, softcap=None, dropout=0.5), once)
 
 
-@pytest.mark.parametrize("changes", [{}, {"mixer": "mla", "mla": MODELS["mla"]["mla"]}], ids=["attention", "mla"])
+@pytest.mark.parametrize("mixer", [{}, MLA], ids=["attention", "mla"])
 @pytest.mark.parametrize("backend", ["explicit", "sdpa"])
-def test_dropout_of_attention_is_for_training_alone(backend: str, changes: dict) -> None:
-    plain, built = (model(spec(**changes, attention_dropout=share)) for share in (0.0, 0.5))
+def test_dropout_of_attention_is_for_training_alone(backend: str, mixer: dict) -> None:
+    plain, built = (model(spec(mixer={**mixer, "dropout": share})) for share in (0.0, 0.5))
     plain.attention_backend = built.attention_backend = backend
     x = tokens(2, T)
     assert not torch.equal(built(x), built(x))
@@ -94,11 +94,14 @@ def test_dropout_of_attention_is_for_training_alone(backend: str, changes: dict)
 
 
 def test_which_backend_draws() -> None:
-    wide = {"d_model": 64, "attention_dropout": 0.1}
-    assert choose_backend(spec(**wide), "cuda") == "sdpa"
-    assert choose_backend(spec(**wide, position="alibi", document_mask=True), "cuda") == "sdpa"
-    assert choose_backend(spec(**wide, attention_softcap=5.0), "cuda") == "explicit"
-    assert choose_backend(spec(**wide), "cpu") == "explicit"
+    def chosen(device: str, document_mask: bool = False, **mixer: object) -> str:
+        shape = spec(d_model=64, document_mask=document_mask, mixer={"dropout": 0.1, **mixer})
+        return choose_backend(shape, device)
+
+    assert chosen("cuda") == "sdpa"
+    assert chosen("cuda", document_mask=True, position="alibi") == "sdpa"
+    assert chosen("cuda", softcap=5.0) == "explicit"
+    assert chosen("cpu") == "explicit"
 
 
 @every_model
@@ -123,8 +126,7 @@ def test_gradients_agree(name: str, document_mask: bool, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_backends_agree_on_cuda(name: str, document_mask: bool, dtype: torch.dtype) -> None:
     """Losses and gradients with heads of 64 channels; in bf16 under autocast, with varlen."""
-    wide = {"d_model": 384 if name == "alibi" else 256, "head_dim": 64, "document_mask": document_mask}
-    shape = named(name, **wide)
+    shape = wide(name, document_mask=document_mask)
     x, y = (torch.randint(0, 50, (2, 256), device="cuda") for _ in range(2))
     documents = (torch.arange(256, device="cuda") // 100).expand(2, -1)
     found: dict[str, list[Tensor]] = {}
@@ -259,12 +261,12 @@ def test_a_mask_is_made_once_for_layers_of_a_kind() -> None:
         ({"document_mask": True}, "cpu", "explicit"),
         ({}, "cuda", "sdpa"),
         ({"document_mask": True}, "cuda", "flex"),
-        ({"pattern": ({"window": 3}, {})}, "cuda", "flex"),
-        ({"attention_softcap": 9.0}, "cuda", "flex"),
-        ({"position": "alibi"}, "cuda", "flex"),
-        ({"position": "alibi", "head_dim": 8}, "cuda", "sdpa"),
-        ({"attention_softcap": 9.0, "head_dim": 8}, "cuda", "explicit"),
-        ({"attention_softcap": 9.0}, "mps", "explicit"),
+        ({"pattern": ({"mixer": {"window": 3}}, {})}, "cuda", "flex"),
+        ({"mixer": {"softcap": 9.0}}, "cuda", "flex"),
+        ({"mixer": {"position": "alibi"}}, "cuda", "flex"),
+        ({"mixer": {"position": "alibi", "head_dim": 8}}, "cuda", "sdpa"),
+        ({"mixer": {"softcap": 9.0, "head_dim": 8}}, "cuda", "explicit"),
+        ({"mixer": {"softcap": 9.0}}, "mps", "explicit"),
         ({"document_mask": True}, "mps", "sdpa"),
     ],
 )
@@ -276,11 +278,11 @@ def test_what_auto_takes(changes: dict, device: str, chosen: str) -> None:
     ("changes", "chosen"),
     [
         ({}, "sdpa"),
-        ({"document_mask": True, "qk_norm": True}, "sdpa"),
-        ({"pattern": ({"window": 3}, {})}, "explicit"),
-        ({"position": "alibi"}, "explicit"),
-        ({"attention_softcap": 9.0}, "explicit"),
-        ({"mixer": "mla", "mla": {"kv_rank": 16, "nope_dim": 8, "rope_dim": 8, "value_dim": 8}}, "explicit"),
+        ({"document_mask": True, "mixer": {"qk_norm": True}}, "sdpa"),
+        ({"pattern": ({"mixer": {"window": 3}}, {})}, "explicit"),
+        ({"mixer": {"position": "alibi"}}, "explicit"),
+        ({"mixer": {"softcap": 9.0}}, "explicit"),
+        ({"mixer": {**MLA, "kv_rank": 16, "nope_dim": 8, "rope_dim": 8, "value_dim": 8}}, "explicit"),
     ],
 )
 def test_what_auto_takes_on_a_cpu_in_fp32(changes: dict, chosen: str) -> None:
@@ -299,57 +301,50 @@ def test_a_model_on_a_cpu_takes_the_kernel_of_its_precision() -> None:
 
 @pytest.mark.parametrize("wanted", ["auto", "flex", "varlen"])
 def test_what_decoding_takes(wanted: str) -> None:
-    shape = spec(d_model=64, document_mask=True)
+    shape, capped = (spec(d_model=64, document_mask=True, mixer={"softcap": softcap}) for softcap in (None, 5.0))
     assert choose_backend(shape, "cuda", wanted, decoding=True) == "sdpa"
-    assert (
-        choose_backend(shape.model_copy(update={"attention_softcap": 5.0}), "cuda", wanted, decoding=True) == "explicit"
-    )
+    assert choose_backend(capped, "cuda", wanted, decoding=True) == "explicit"
     assert choose_backend(shape, "cpu", wanted, decoding=True) == "explicit"
 
 
 @pytest.mark.parametrize(
-    ("changes", "device", "wanted", "message"),
+    ("mixer", "device", "wanted", "message"),
     [
         (
-            {"attention_softcap": 9.0},
+            {"softcap": 9.0},
             "cuda",
             "sdpa",
-            "sdpa has no attention_softcap; write auto, which takes flex here",
+            "sdpa has no softcap of attention; write auto, which takes flex here",
         ),
         ({}, "cpu", "flex", "flex has no device of type cpu; write auto, which takes explicit"),
         ({"head_dim": 8}, "cuda", "flex", "flex has no heads of less than 16 channels; write auto, which takes sdpa"),
         ({}, "cpu", "varlen", "varlen has no device of type cpu"),
         (
-            {"attention_softcap": 9.0, "position": "alibi"},
+            {"softcap": 9.0, "position": "alibi"},
             "cuda",
             "varlen",
-            "varlen has no attention_softcap and no position alibi",
+            "varlen has no softcap of attention and no position that adds to scores",
         ),
+        ({"dropout": 0.1}, "cuda", "flex", "flex has no dropout of attention; write auto, which takes sdpa here"),
+        ({"dropout": 0.1}, "cuda", "varlen", "varlen has no dropout of attention; write auto, which takes sdpa"),
         (
-            {"attention_dropout": 0.1},
+            {"dropout": 0.1, "softcap": 9.0},
             "cuda",
             "flex",
-            "flex has no attention_dropout; write auto, which takes sdpa here",
-        ),
-        ({"attention_dropout": 0.1}, "cuda", "varlen", "varlen has no attention_dropout; write auto, which takes sdpa"),
-        (
-            {"attention_dropout": 0.1, "attention_softcap": 9.0},
-            "cuda",
-            "flex",
-            "flex has no attention_dropout; write auto, which takes explicit here",
+            "flex has no dropout of attention; write auto, which takes explicit here",
         ),
         ({"head_dim": 264}, "cuda", "varlen", "varlen has no heads of more than 256 channels; write auto"),
     ],
 )
-def test_what_a_backend_cannot_do_is_refused(changes: dict, device: str, wanted: str, message: str) -> None:
+def test_what_a_backend_cannot_do_is_refused(mixer: dict, device: str, wanted: str, message: str) -> None:
     with pytest.raises(PedigreeError, match=f"compute.attention_backend: {message}"):
-        choose_backend(spec(**{"d_model": 64, **changes}), device, wanted)
+        choose_backend(spec(d_model=64, mixer=mixer), device, wanted)
 
 
 def test_the_refusal_comes_before_the_forward_pass() -> None:
-    built: nn.Module = model(spec(attention_softcap=5.0))
+    built: nn.Module = model(spec(mixer={"softcap": 5.0}))
     built.attention_backend = "sdpa"
-    with pytest.raises(PedigreeError, match="attention_softcap"):
+    with pytest.raises(PedigreeError, match="softcap of attention"):
         built(tokens(1, 4))
 
 

@@ -47,7 +47,7 @@ def test_weights_follow_from_the_seed_alone() -> None:
 
 
 def test_spread_of_fresh_weights() -> None:
-    shape = spec(d_model=128, d_ff=256, n_layers=8, init_std=0.05)
+    shape = spec(d_model=128, feed_forward={"d_ff": 256}, n_layers=8, init_std=0.05)
     for name, parameter in build_model(shape, 500).named_parameters():
         if name.endswith("norm.weight"):
             assert (parameter == 1).all()

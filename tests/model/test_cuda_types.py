@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.model_presets import MODELS as PRESETS
 from llm_core.model.backends import choose_backend
 from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 from llm_core.store.home import PROJECT
-from tests.model.shapes import MODELS, spec
+from tests.model.shapes import MODELS, wide
 
 BACKENDS = ("sdpa", "flex", "varlen", "explicit")
 WIDENED = "widened"
@@ -25,7 +26,7 @@ import json, sys
 from dataclasses import asdict
 from benchmarks.fake_cuda import examine
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.norms import RMSNorm
+from llm_core.model.norms.module import RMSNorm
 normal = RMSNorm.forward
 for case in json.load(sys.stdin):
     RMSNorm.forward = (lambda self, x: normal(self, x).float()) if case["name"] == "widened" else normal
@@ -37,30 +38,35 @@ for case in json.load(sys.stdin):
 def narrow(preset: str) -> ModelSpec:
     """A preset with few layers of all its kinds, and windows narrower than the sequence: types do not depend on sizes,
     and so the small presets become the same as the large ones."""
-    fields, sizes = PRESETS[preset], {"window": 16}
+    fields = PRESETS[preset]
+    entries = [{key: value for key, value in entry.items() if key != "times"} for entry in fields.get("pattern", ())]
     entries = [
-        {key: sizes.get(key, value) for key, value in entry.items() if key != "times"}
-        for entry in fields.get("pattern", ())
+        over(entry, {"mixer": {"window": 16}}) if "window" in entry.get("mixer", {}) else entry for entry in entries
     ]
     layers = {json.dumps(entry): entry for entry in entries}
-    shape = {"d_model": 128, "n_heads": 4, "n_kv_heads": 2, "d_ff": 256, "n_layers": max(len(layers), 1)}
-    return ModelSpec(**{**fields, **shape, **({"pattern": [*layers.values()]} if layers else {})})
+    shape = {
+        "d_model": 128,
+        "mixer": {"n_heads": 4, "n_kv_heads": 2},
+        "feed_forward": {"d_ff": 256},
+        "n_layers": max(len(layers), 1),
+        "pattern": [*layers.values()],
+    }
+    return ModelSpec.model_validate(over(fields, shape))
 
 
-def wide(kind: str, **changes: Any) -> ModelSpec:
+def masked(kind: str, **changes: Any) -> ModelSpec:
     """A kind of model with heads of 64 channels, and documents kept apart."""
-    width = {"d_model": 384 if kind == "alibi" else 256, "head_dim": 64, "document_mask": True}
     depth = {} if "pattern" in MODELS[kind] else {"n_layers": 1}
-    return spec(**{**MODELS[kind], **width, **depth, **changes})
+    return wide(kind, document_mask=True, **depth, **changes)
 
 
 SHAPES = {
     **{preset: narrow(preset) for preset in PRESETS},
-    **{kind: wide(kind) for kind in MODELS},
-    "clipped": wide("llama", qkv_clip=8.0),
-    "dropout": wide("llama", dropout=0.1),
-    "further tokens": wide("multi_query", multi_token={"depth": 2}),
-    "wide latents": wide("mla", mla={"kv_rank": 32, "q_rank": 48, "nope_dim": 16, "rope_dim": 16, "value_dim": 16}),
+    **{kind: masked(kind) for kind in MODELS},
+    "clipped": masked("llama", mixer={"qkv_clip": 8.0}),
+    "dropout": masked("llama", dropout=0.1),
+    "further tokens": masked("multi_query", multi_token={"depth": 2}),
+    "wide latents": masked("mla", mixer={"kv_rank": 32, "q_rank": 48, "nope_dim": 16, "rope_dim": 16, "value_dim": 16}),
 }
 OF_ATTENTION = ("softcaps", "wide latents")
 """Kinds whose attention differs from that of the presets; others are tried with one backend."""
@@ -86,7 +92,7 @@ def found() -> dict[tuple[str, str, str], dict[str, Any]]:
         first = same.setdefault((json.dumps(shape), backend, precision), name)
         if first == name:
             orders.append({"name": name, "spec": shape, "backend": backend, "precision": precision})
-    widened = {"name": WIDENED, "spec": wide("multi_query").model_dump(mode="json"), "precision": "bf16"}
+    widened = {"name": WIDENED, "spec": masked("multi_query").model_dump(mode="json"), "precision": "bf16"}
     orders += [{**widened, "backend": backend} for backend in ("sdpa", "varlen")]
     done = subprocess.run(
         [sys.executable, "-c", EXAMINE], input=json.dumps(orders), cwd=PROJECT, capture_output=True, text=True
@@ -112,17 +118,17 @@ def test_types_on_a_gpu(found: dict, name: str, backend: str, precision: str) ->
     assert types["wrong"] == []
     assert types["logits"] == half
     assert types["loss"] == types["stream"] == types["gradients"] == "fp32"
-    attends = any(layer.mixer in ("attention", "mla") for layer in SHAPES[name].layers)
+    attends = any(layer.mixer.attends for layer in SHAPES[name].layers)
     assert types["attention"] == (f"{half}→{half}" if attends else "")
 
 
 def test_all_kinds_of_layers_are_among_them() -> None:
     layers = [layer for shape in SHAPES.values() for layer in shape.layers]
-    norms, feeds = {layer.norm for layer in layers}, {layer.feed_forward for layer in layers}
-    assert norms == set(NORMS)
-    assert feeds - {None} == set(FEED_FORWARDS)
-    assert {layer.mixer for layer in layers} == set(MIXERS)
-    assert {layer.position for layer in layers} == set(POSITIONS)
+    positions = {layer.mixer.position_of() for layer in layers}
+    assert {layer.norm.kind for layer in layers} == set(NORMS)
+    assert {layer.feed_forward.kind for layer in layers if layer.feed_forward is not None} == set(FEED_FORWARDS)
+    assert {layer.mixer.kind for layer in layers} == set(MIXERS)
+    assert {position.kind for position in positions if position is not None} == set(POSITIONS)
 
 
 def test_a_norm_that_autocast_widens_is_found(found: dict) -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.component import over
 from llm_core.model.files import INFO, WEIGHTS, load_model, read_info, save_model
 from tests.model.shapes import VOCAB, model, spec, tokens
 
@@ -97,8 +98,11 @@ def test_no_safetensors_file(folder: Path) -> None:
 
 def test_weights_of_another_model(folder: Path) -> None:
     description = json.loads((folder / INFO).read_text())
-    for field, value, message in [("d_ff", 40, r"\(32, 48\).*\(32, 40\)"), ("n_layers", 3, "blocks.2")]:
-        other = {**description, "spec": {**description["spec"], field: value}}
+    for change, message in [
+        ({"feed_forward": {"d_ff": 40}}, r"\(32, 48\).*\(32, 40\)"),
+        ({"n_layers": 3}, "blocks.2"),
+    ]:
+        other = over(description, {"spec": change})
         (folder / INFO).write_text(json.dumps(other))
         with pytest.raises(PedigreeError, match=message):
             load_model(folder)

@@ -90,8 +90,8 @@ def test_nothing_of_it_is_left_outside_training() -> None:
 
 
 def test_every_weight_learns() -> None:
-    mixture = {"experts": 3, "top_k": 2, "d_ff": 8, "bias_rate": 0.1, "balance_loss": 0.0}
-    built = model(spec(multi_token={"depth": 2}, feed_forward="moe", d_ff=None, moe=mixture))
+    mixture = {"kind": "moe", "experts": 3, "top_k": 2, "d_ff": 8, "bias_rate": 0.1, "balance_loss": 0.0}
+    built = model(spec(multi_token={"depth": 2}, feed_forward=mixture))
     built(tokens(2, 9), tokens(2, 9, seed=1)).objective.backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in built.parameters())
     assert len(built._mixtures()) == 4
@@ -100,7 +100,7 @@ def test_every_weight_learns() -> None:
 
 
 def test_a_last_layer_without_keys_of_its_own_gets_some() -> None:
-    built = model(spec(pattern=({}, {"share_kv": True}), multi_token={"depth": 1}))
+    built = model(spec(pattern=({}, {"mixer": {"share_kv": True}}), multi_token={"depth": 1}))
     assert built.further[0].block.mixer.own_kv
     built(tokens(2, 9), tokens(2, 9, seed=1)).objective.backward()
     assert parameter_count(built.spec, VOCAB).total == sum(p.numel() for p in built.parameters())

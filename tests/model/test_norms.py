@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from llm_core.model.norms import RMSNorm
+from llm_core.model.norms.module import RMSNorm
 
 
 def test_matches_the_formula() -> None:

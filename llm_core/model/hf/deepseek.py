@@ -48,11 +48,13 @@ class _DenseFirst:
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        first = next((layer.index for layer in spec.layers if _routes(layer)), spec.n_layers)
-        config["first_k_dense_replace"] = first
-        if first < spec.n_layers:  # where there are none, they take no null for the number of experts
+        first = next((layer for layer in spec.layers if _routes(layer)), None)
+        config["first_k_dense_replace"] = spec.n_layers if first is None else first.index
+        if first is not None:  # where there are none, they take no null for the number of experts
+            # As if all layers were like it, since dense ones have settings of the same names.
+            alike = {"mixer": first.mixer, "feed_forward": first.feed_forward, "pattern": ()}
             for part in self.parts:
-                part.write(spec, config)
+                part.write(spec.model_copy(update=alike), config)
 
 
 class _Groups:
@@ -93,7 +95,7 @@ class _Temperature:
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
         scaling = config.get("rope_scaling")
-        mixer = spec.mixer
+        mixer = spec.layers[0].mixer
         if scaling is None or scaling["rope_type"] != "yarn" or not isinstance(mixer, LatentAttention):
             return
         mscale = 1.0

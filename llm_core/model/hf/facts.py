@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from llm_core.experiment.component import Component
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 
@@ -14,20 +15,23 @@ def facts(spec: ModelSpec) -> dict[str, Any]:
     """
     found: dict[str, Any] = {
         name: getattr(spec, name)
-        for name in (
-            *("d_model", "n_layers", "norm", "bias", "tie_embeddings", "embedding_scale"),
-            *("logit_softcap", "absolute_position", "multi_token"),
-        )
+        for name in ("d_model", "n_layers", "bias", "tie_embeddings", "embedding_scale", "logit_softcap", "multi_token")
     }
+    found |= {**_settings("norm", spec.norm), **_settings("absolute_position", spec.absolute_position)}
     for layer in spec.layers:
         found |= {f"layer {layer.index}: {name}": value for name, value in _of_layer(layer).items()}
     return found
 
 
+def _settings(name: str, component: Component | None) -> dict[str, Any]:
+    settings = {"kind": None} if component is None else component.model_dump()
+    return {f"{name}.{key}": value for key, value in settings.items()}
+
+
 def _of_layer(layer: LayerSpec) -> dict[str, Any]:
     feeds = {"kind": None} if layer.feed_forward is None else layer.feed_forward.facts()
     return {
-        "norm": layer.norm,
+        **_settings("norm", layer.norm),
         "norm_placement": layer.norm_placement,
         "kv_from": layer.kv_from,
         **{f"mixer.{name}": value for name, value in layer.mixer.facts().items()},

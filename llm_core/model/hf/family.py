@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from llm_core.experiment.base import message
+from llm_core.experiment.component import Component
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.hf.config import Config, Part, UnsupportedError, read_fields, setting
@@ -55,8 +57,7 @@ class Family:
         except ValidationError as error:
             problem = error.errors()[0]
             place = ".".join(map(str, problem["loc"]))
-            message = problem["msg"].removeprefix("Value error, ")
-            raise UnsupportedError(f"{place}: {message} (it is {problem['input']!r})" if place else message) from None
+            raise UnsupportedError(f"{place}: {message(problem)}" if place else message(problem)) from None
 
     def write(self, spec: ModelSpec) -> Config:
         """What a ``config.json`` can say of ``spec``; all of it if ``reasons_against`` finds nothing."""
@@ -100,12 +101,14 @@ def _unlike(spec: ModelSpec, always: Mapping[str, Any]) -> list[str]:
         holders: Sequence[ModelSpec | LayerSpec] = spec.layers if of_layers else [spec]
         found = {setting(holder, name) for holder in holders}
         if found != {value}:
-            others = ", ".join(_told(other) for other in sorted(found - {value}, key=str))
+            others = ", ".join(sorted({_told(other) for other in found - {value}}))
             reasons.append(f"{name} {others} is not {_told(value)}")
     return reasons
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, Component):
+        return value.kind
     return "none" if value is None else str(value)
 
 

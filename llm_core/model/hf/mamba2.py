@@ -45,8 +45,9 @@ class _Heads:
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        if isinstance(spec.mixer, Mamba2):
-            config["num_heads"] = spec.mixer.head_count(spec.d_model)
+        mixer = spec.layers[0].mixer
+        if isinstance(mixer, Mamba2):
+            config["num_heads"] = mixer.head_count(spec.d_model)
 
 
 MAMBA2 = Family(

@@ -17,6 +17,7 @@ class AttendingSpec(MixerSpec):
     window: Width | None = None
     """A token sees itself and the ``window`` − 1 tokens before it; None: all before it."""
     position: Annotated[PositionSpec, KindOf(POSITIONS, default="rope")] = "rope"  # type: ignore[assignment]
+    """What it knows of where tokens stand."""
     scale: Positive | None = None
     """What scores are multiplied by; by default 1 / sqrt(channels of a key)."""
     softcap: Positive | None = None

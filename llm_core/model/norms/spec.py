@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from llm_core.experiment.layers import NormSpec
 from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
 
 
 class RMSNorm(NormSpec):
@@ -16,6 +17,7 @@ class RMSNorm(NormSpec):
         del bias
         return load_object("llm_core.model.norms.module:RMSNorm")(dim, self.eps)
 
+    @runtime_only("a formula, held to the module by a test")
     def parameters(self, dim: int, bias: bool) -> int:
         """See ``NormSpec``."""
         del bias
@@ -31,6 +33,7 @@ class LayerNorm(NormSpec):
         """See ``NormSpec``."""
         return load_object("llm_core.model.norms.module:LayerNorm")(dim, self.eps, bias)
 
+    @runtime_only("a formula, held to the module by a test")
     def parameters(self, dim: int, bias: bool) -> int:
         """See ``NormSpec``."""
         return 2 * dim if bias else dim

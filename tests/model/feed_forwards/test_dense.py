@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional
 
 from llm_core.registries import FEED_FORWARDS
-from tests.model.shapes import spec
 
 
 def tanh_gelu(x: torch.Tensor) -> torch.Tensor:
@@ -29,8 +28,7 @@ PLAIN: dict[str, Function] = {
 @pytest.mark.parametrize("name", [*GATES, *PLAIN])
 def test_matches_the_formula(name: str, bias: bool) -> None:
     torch.manual_seed(0)
-    shape = spec(d_ff=10, feed_forward=name, bias=bias)
-    layer, x = FEED_FORWARDS.load(name)(shape, shape.layers[0]), torch.randn(2, 3, 32)
+    layer, x = FEED_FORWARDS.load(name)(d_ff=10).module(32, bias), torch.randn(2, 3, 32)
     if name in GATES:
         product = functional.linear(x, layer.gate_up.weight, layer.gate_up.bias)
         hidden = GATES[name](product[..., :10]) * product[..., 10:]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from llm_core.model.feed_forwards import grouped, moe
-from llm_core.model.feed_forwards.grouped import MULTIPLE, laid_out
+from llm_core.model.feed_forwards.moe import grouped
+from llm_core.model.feed_forwards.moe import module as moe
+from llm_core.model.feed_forwards.moe.grouped import MULTIPLE, laid_out
 from tests.model.shapes import model, named, tokens
 
 Product = Callable[..., Tensor]

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llm_core.model.feed_forwards import grouped
-from llm_core.model.feed_forwards.grouped import grouped_product
-from llm_core.model.feed_forwards.moe import MixtureOfExperts
+from llm_core.model.feed_forwards.moe import grouped
+from llm_core.model.feed_forwards.moe.grouped import grouped_product
+from llm_core.model.feed_forwards.moe.module import MixtureOfExperts
+from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts as MixtureOfExpertsSpec
 from llm_core.train.optimizers import OptimizerSpec, adamw
 from tests.model.shapes import VOCAB, model, spec, tokens
 
@@ -30,9 +31,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def made(name: str) -> MixtureOfExperts:
-    shape = spec(feed_forward="moe", d_ff=None, d_model=8, n_heads=2, n_kv_heads=2, moe=SETTINGS[name])
     torch.manual_seed(0)
-    mixture = MixtureOfExperts(shape, shape.layers[0]).double()
+    mixture = MixtureOfExperts(MixtureOfExpertsSpec(**SETTINGS[name]), d_model=8, bias=False).double()
     for parameter in mixture.parameters():
         nn.init.normal_(parameter, std=0.5)
     if mixture.moe.bias_rate:
@@ -102,8 +102,8 @@ def test_the_balancing_loss_is_one_a_token_when_balanced_and_grows_with_imbalanc
 
 
 def test_the_objective_has_the_balancing_loss_and_the_cross_entropy_has_not() -> None:
-    shape = spec(feed_forward="moe", d_ff=None, moe={"experts": 4, "top_k": 2, "d_ff": 8, "balance_loss": 0.5})
-    built, x, y = model(shape), tokens(2, 8), tokens(2, 8, seed=1)
+    moe = {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 8, "balance_loss": 0.5}
+    built, x, y = model(spec(feed_forward=moe)), tokens(2, 8), tokens(2, 8, seed=1)
     built.train()
     losses = built(x, y)
     balances = (losses.objective - losses.cross_entropy).item()
@@ -117,7 +117,7 @@ def test_the_objective_has_the_balancing_loss_and_the_cross_entropy_has_not() ->
 
 def test_biases_move_against_the_load_of_all_micro_batches_and_ranks() -> None:
     mixture = {"experts": 4, "top_k": 1, "normalise": False, "d_ff": 8, "bias_rate": 0.25, "balance_loss": 0.0}
-    built = model(spec(pattern=({}, {"feed_forward": "moe"}), moe=mixture))
+    built = model(spec(pattern=({}, {"feed_forward": {"kind": "moe", **mixture}})))
     mixed = built.blocks[1].feed_forward
     assert mixed.selection_bias.tolist() == [0.0] * 4
     for seed in range(3):
@@ -156,8 +156,8 @@ BALANCING: dict[str, dict[str, Any]] = {
 
 def busiest(kind: str) -> float:
     """The share of the busiest expert of four, over the last 40 of 80 steps, where all tokens have much in common."""
-    moe = {"experts": 4, "top_k": 1, "d_ff": 8, "normalise": False, **BALANCING[kind]}
-    built = model(spec(n_layers=1, feed_forward="moe", d_ff=None, moe=moe))
+    moe = {"kind": "moe", "experts": 4, "top_k": 1, "d_ff": 8, "normalise": False, **BALANCING[kind]}
+    built = model(spec(n_layers=1, feed_forward=moe))
     mixed = built.blocks[0].feed_forward
     with torch.no_grad():
         built.embedding.weight.add_(1.0)
@@ -191,10 +191,10 @@ def test_autocast_routes_in_fp32_and_multiplies_in_bf16() -> None:
 
 
 def test_compiled_and_checkpointed_blocks_leave_the_same_losses_and_counts() -> None:
-    moe = {"experts": 4, "top_k": 2, "d_ff": 8, "balance_loss": 0.1, "bias_rate": 0.1}
+    moe = {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 8, "balance_loss": 0.1, "bias_rate": 0.1}
     results = []
     for kind in ("eager", "checkpointed", "compiled"):
-        built = model(spec(n_layers=1, feed_forward="moe", d_ff=None, moe=moe))
+        built = model(spec(n_layers=1, feed_forward=moe))
         block = built.blocks[0]
         if kind == "checkpointed":
             forward = block.forward
@@ -226,7 +226,7 @@ def test_grouped_products_know_empty_groups() -> None:
 
 
 def test_a_token_has_the_same_experts_whatever_stands_beside_it() -> None:
-    built = model(spec(feed_forward="moe", d_ff=None, moe=SETTINGS["mixtral"]))
+    built = model(spec(feed_forward={"kind": "moe", **SETTINGS["mixtral"]}))
     x = tokens(3, 6)
     torch.testing.assert_close(built(x)[1:2], built(x[1:2]), atol=1e-4, rtol=1e-4)
     assert built(x).shape == (3, 6, VOCAB)

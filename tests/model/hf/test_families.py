@@ -10,6 +10,8 @@ from llm_core.experiment.model_presets import MODELS
 from llm_core.model.hf.config import UnsupportedError
 from llm_core.model.hf.facts import facts
 from llm_core.model.hf.families import FAMILIES, family_named, family_of, why_none
+from llm_core.model.positions.nope.spec import Nope
+from llm_core.model.positions.rope.spec import Rope, RopeScaling
 from tests.model import shapes
 
 LLAMA = {
@@ -40,7 +42,7 @@ def read(kind: str, **config: Any) -> ModelSpec:
     ],
 )
 def test_the_first_family_that_says_all_is_chosen(name: str, family: str) -> None:
-    spec = shapes.named(name, **({"n_kv_heads": 4} if name == "gpt2" else {}))
+    spec = shapes.named(name, **({"mixer": {"n_kv_heads": 4}} if name == "gpt2" else {}))
     chosen = family_of(spec)
     assert chosen.name == family
     assert facts(chosen.read(chosen.write(spec))) == facts(spec)
@@ -49,9 +51,9 @@ def test_the_first_family_that_says_all_is_chosen(name: str, family: str) -> Non
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("mixattention", "share_kv True would be False"),
+        ("mixattention", "mixer.share_kv True would be False"),
         ("reordered", "norm_placement reordered is not pre"),
-        ("sinusoidal", "added positions sinusoidal"),
+        ("sinusoidal", "absolute_position.kind sinusoidal would be none"),
     ],
 )
 def test_what_no_family_has_is_told_for_each(name: str, reason: str) -> None:
@@ -62,6 +64,18 @@ def test_what_no_family_has_is_told_for_each(name: str, reason: str) -> None:
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "family"), [("mla", "deepseek_v2"), ("mamba2", "mamba2")])
+def test_a_mixer_may_stand_in_the_pattern_alone(name: str, family: str) -> None:
+    mixer = shapes.named(name).mixer.model_dump(mode="json")
+    if name == "mla":
+        yarn = {"kind": "yarn", "factor": 2.0, "original_length": 8, "high_frequency": 32.0}
+        mixer |= {"position": {"kind": "rope", "scaling": yarn}}
+    rest = {"norm": {"kind": "rmsnorm", "eps": 1e-6}, "feed_forward": shapes.named(name).feed_forward}
+    spec = shapes.spec(**rest, pattern=({"mixer": mixer},))
+    assert spec.mixer.kind == "attention"
+    assert family_of(spec).name == family
+
+
 def test_training_alone_does_not_matter() -> None:
     spec = shapes.spec(dropout=0.1, document_mask=True, init_std=0.5)
     assert family_of(spec).name == "llama"
@@ -70,18 +84,18 @@ def test_training_alone_does_not_matter() -> None:
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "smollm3", "gemma2", "mixtral"])
 def test_dropout_of_attention_is_taken_over_and_written(family: str) -> None:
-    assert read(family).attention_dropout == 0.0
-    assert read(family, attention_dropout=None).attention_dropout == 0.0
+    assert read(family).mixer.dropout == 0.0
+    assert read(family, attention_dropout=None).mixer.dropout == 0.0
     spec = read(family, attention_dropout=0.1)
-    assert spec.attention_dropout == 0.1
+    assert spec.mixer.dropout == 0.1
     assert family_named(family).write(spec)["attention_dropout"] == 0.1
 
 
 def test_gpt2_has_dropout_of_attention_by_default() -> None:
     shape = {"n_embd": 32, "n_head": 4, "n_layer": 2}
     gpt2 = family_named("gpt2")
-    assert gpt2.read(shape).attention_dropout == 0.1
-    assert gpt2.read({**shape, "attn_pdrop": 0.0}).attention_dropout == 0.0
+    assert gpt2.read(shape).mixer.dropout == 0.1
+    assert gpt2.read({**shape, "attn_pdrop": 0.0}).mixer.dropout == 0.0
     assert gpt2.write(gpt2.read(shape))["attn_pdrop"] == 0.1
 
 
@@ -96,7 +110,8 @@ def test_every_model_by_name_is_answered(name: str) -> None:
 
 
 def test_angles_decide_and_not_how_they_are_said() -> None:
-    ntk = shapes.spec(rope_scaling={"kind": "ntk", "factor": 2.0, "original_length": 8})
+    scaling = {"kind": "ntk", "factor": 2.0, "original_length": 8}
+    ntk = shapes.spec(mixer={"position": {"kind": "rope", "scaling": scaling}})
     written = family_of(ntk).write(ntk)
     assert written["rope_theta"] == pytest.approx(10_000 * 2 ** (8 / 6))
     assert "rope_scaling" not in written
@@ -105,17 +120,21 @@ def test_angles_decide_and_not_how_they_are_said() -> None:
     assert facts(old) == facts(new)
 
 
+def windows_of(spec: ModelSpec) -> list[int | None]:
+    return [layer.mixer.window for layer in spec.layers]
+
+
 def test_windows_by_layer() -> None:
     windows = {"use_sliding_window": True, "sliding_window": 7}
     spec = read("qwen3", **windows, max_window_layers=2)
-    assert [layer.window for layer in spec.layers] == [None, None, 7, 7]
+    assert windows_of(spec) == [None, None, 7, 7]
     spec = read("qwen3", **windows, layer_types=["sliding_attention", "full_attention"] * 2)
-    assert spec.pattern == ({"window": 7}, {})
-    assert [layer.window for layer in read("qwen3", sliding_window=7).layers] == [None] * 4
-    gemma = read("gemma2", sliding_window=5)
-    assert [layer.window for layer in gemma.layers] == [5, None, 5, None]
+    assert spec.pattern == ({"mixer": {"window": 7}}, {})
+    assert windows_of(read("qwen3", sliding_window=7)) == [None] * 4
+    assert windows_of(read("gemma2", sliding_window=5)) == [5, None, 5, None]
     smol = read("smollm3", **windows)
-    assert [(layer.position, layer.window) for layer in smol.layers] == [("rope", None)] * 3 + [("nope", 7)]
+    assert windows_of(smol) == [None] * 3 + [7]
+    assert [layer.mixer.position.kind for layer in smol.layers] == ["rope"] * 3 + ["nope"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +145,7 @@ def test_windows_by_layer() -> None:
         ("llama", {"hidden_size": None}, "d_model"),
         ("llama", {"num_hidden_layers": None}, "num_hidden_layers is None"),
         ("llama", {"num_attention_heads": 5}, "not a multiple of n_heads 5"),
+        ("llama", {"num_attention_heads": None}, r"mixer: attention: n_heads: .*valid integer \(it is None\)$"),
         ("llama", {"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, "rope_type 'longrope'"),
         ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "low_freq_factor is missing"),
         ("llama", {"rope_scaling": {"rope_type": "linear"}}, "rope_scaling: factor is missing"),
@@ -155,15 +175,21 @@ def test_unknown_architectures_are_refused_with_the_known_ones() -> None:
 
 
 def test_scales_that_a_family_has_no_number_for_are_a_reason_and_no_accident() -> None:
-    gemma = {"norm_placement": "sandwich", "feed_forward": "geglu", "embedding_scale": 32**0.5}
+    gemma = {
+        "norm_placement": "sandwich",
+        "feed_forward": {"kind": "geglu", "d_ff": 48},
+        "embedding_scale": 32**0.5,
+    }
     for scale in (2.0, 1e-200):
-        assert f"attention_scale {scale} would be" in why_none(shapes.spec(**gemma, attention_scale=scale))
+        assert f"mixer.scale {scale} would be" in why_none(shapes.spec(**gemma, mixer={"scale": scale}))
     flat = {"kind": "yarn", "factor": 1.0, "original_length": 8, "high_frequency": 32.0}
-    latent = shapes.named("mla", norm_eps=1e-6, rope_scaling=flat, attention_scale=0.7)
-    assert "attention_scale 0.7 would be" in why_none(latent)
+    mixer = {"scale": 0.7, "position": {"kind": "rope", "scaling": flat}}
+    latent = shapes.named("mla", norm={"kind": "rmsnorm", "eps": 1e-6}, mixer=mixer)
+    assert "mixer.scale 0.7 would be" in why_none(latent)
 
 
 def test_a_stretched_model_whose_every_fourth_layer_has_no_positions() -> None:
     found = read("smollm3", rope_scaling={"rope_type": "linear", "factor": 2.0})
-    assert [layer.rope_scaling is None for layer in found.layers] == [False] * 3 + [True]
+    scaling = RopeScaling(kind="linear", factor=2.0, original_length=1)
+    assert [layer.mixer.position for layer in found.layers] == [Rope(theta=2e6, scaling=scaling)] * 3 + [Nope()]
     assert family_of(found).name == "smollm3"

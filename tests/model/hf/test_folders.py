@@ -151,9 +151,10 @@ def test_half_precision(tmp_path: Path) -> None:
 
 def test_the_biases_that_choose_experts_are_never_rounded(tmp_path: Path) -> None:
     """They move by thousandths; and transformers holds them in fp32 whatever the file's type."""
-    latent = {"kv_rank": 12, "nope_dim": 8, "rope_dim": 4, "value_dim": 8}
-    mixture = {"experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "score": "sigmoid", "bias_rate": 0.001}
-    shape = shapes.spec(mixer="mla", mla=latent, feed_forward="moe", moe=mixture, norm_eps=1e-6, tie_embeddings=False)
+    latent = {**shapes.MLA, "nope_dim": 8, "value_dim": 8}
+    mixture = {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "score": "sigmoid", "bias_rate": 0.001}
+    norm = {"kind": "rmsnorm", "eps": 1e-6}
+    shape = shapes.spec(mixer=latent, feed_forward=mixture, norm=norm, tie_embeddings=False)
     model = shapes.model(shape)
     with torch.no_grad():
         for buffer in model.buffers():

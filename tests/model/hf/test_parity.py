@@ -53,8 +53,13 @@ def test_a_key_that_is_not_there_means_what_it_means_to_them(case: Case) -> None
         assert found == facts(family.read(theirs)), name
 
 
-LATENT = {"mixer": "mla", "mla": {"kv_rank": 12, "nope_dim": 6, "rope_dim": 4, "value_dim": 10}, "norm_eps": 1e-6}
-MIXTURE = {"experts": 4, "top_k": 2, "d_ff": 20, "shared": 1, "normalise": False}
+LATENT = {"mixer": shapes.MLA, "norm": {"kind": "rmsnorm", "eps": 1e-6}}
+MIXTURE = {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 20, "shared": 1, "normalise": False}
+GEMMA = {
+    "norm_placement": "sandwich",
+    "feed_forward": {"kind": "geglu", "d_ff": 48},
+    "embedding_scale": 32**0.5,
+}
 STRETCHED = {"kind": "yarn", "factor": 4.0, "original_length": 64, "high_frequency": 32.0}
 
 
@@ -62,9 +67,16 @@ STRETCHED = {"kind": "yarn", "factor": 4.0, "original_length": 64, "high_frequen
     ("kind", "fields"),
     [
         ("deepseek_v2", LATENT),
-        ("deepseek_v2", {**LATENT, "feed_forward": "moe", "d_ff": None, "moe": MIXTURE}),
-        ("gemma2", {"norm_placement": "sandwich", "feed_forward": "geglu", "embedding_scale": 32**0.5}),
-        ("smollm3", {"n_layers": 4, "pattern": ({"times": 3}, {"position": "nope"}), "rope_scaling": STRETCHED}),
+        ("deepseek_v2", {**LATENT, "feed_forward": MIXTURE}),
+        ("gemma2", GEMMA),
+        (
+            "smollm3",
+            {
+                "n_layers": 4,
+                "mixer": {"position": {"kind": "rope", "scaling": STRETCHED}},
+                "pattern": ({"times": 3}, {"mixer": {"position": "nope"}}),
+            },
+        ),
     ],
     ids=["latent, dense", "latent, experts everywhere", "gemma without windows", "smollm3, stretched"],
 )

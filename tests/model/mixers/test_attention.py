@@ -6,8 +6,9 @@ from torch.nn import functional
 from llm_core.model.attending import prepare_mask
 from llm_core.model.context import Context
 from llm_core.model.masks import Mask, visible
-from llm_core.model.mixers.attention import Attention
-from llm_core.model.positions.rope import Rope
+from llm_core.model.mixers.attention.module import Attention
+from llm_core.model.mixers.attention.spec import Attention as AttentionSpec
+from llm_core.model.positions.rope.module import Rope
 from tests.model.shapes import spec
 
 CPU = torch.device("cpu")
@@ -15,8 +16,10 @@ CPU = torch.device("cpu")
 
 def made(**changes: object) -> Attention:
     torch.manual_seed(0)
-    shape = spec(rope_theta=100.0, **changes)
-    attention = Attention(shape, shape.layers[0])
+    shape = spec(mixer={"position": {"kind": "rope", "theta": 100.0}, **changes})
+    layer = shape.layers[0]
+    assert isinstance(layer.mixer, AttentionSpec)
+    attention = Attention(layer.mixer, shape, layer)
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return attention
@@ -62,7 +65,7 @@ def test_matches_a_naive_reference(kv_heads: int, qk_norm: bool) -> None:
     torch.testing.assert_close(result, naive(attention, x, causal), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"window": 2}, {"window": 3, "attention_softcap": 2.0}])
+@pytest.mark.parametrize("changes", [{}, {"window": 2}, {"window": 3, "softcap": 2.0}])
 def test_masked_matches_a_naive_reference(changes: dict) -> None:
     attention = made(**changes)
     x, documents = torch.randn(2, 5, 32), torch.tensor([[3, 3, 4, 4, 4], [0, 1, 1, 1, 9]])

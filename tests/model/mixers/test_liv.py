@@ -3,7 +3,7 @@ import torch
 from llm_core.model.state import new_state
 from tests.model.shapes import model, spec, tokens
 
-SHAPE = spec(mixer="liv", liv={"kernel": 3}, n_layers=1)
+SHAPE = spec(mixer={"kind": "liv", "kernel": 3}, n_layers=1)
 
 
 def test_matches_a_naive_reference() -> None:

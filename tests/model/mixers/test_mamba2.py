@@ -3,17 +3,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from llm_core.experiment.component import over
+from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
-from llm_core.model.mixers.mamba2 import Mamba2
+from llm_core.model.mixers.mamba2.module import Mamba2
 from llm_core.model.state import new_state
 from tests.model.shapes import model, spec, tokens
 
 INNER, HEADS, WIDTH, STATE = 64, 8, 8, 5
 
 
-def shape(groups: int = 1, **changes: object) -> Mamba2:
-    section = {"state": STATE, "head_dim": WIDTH, "groups": groups, "chunk": 4}
-    return spec(mixer="mamba2", feed_forward=None, mamba2=section, n_layers=1, **changes)
+def shape(groups: int = 1) -> ModelSpec:
+    mixer = {"kind": "mamba2", "state": STATE, "head_dim": WIDTH, "groups": groups, "chunk": 4}
+    return spec(mixer=mixer, feed_forward=None, n_layers=1)
 
 
 def naive(mixer: Mamba2, x: Tensor, groups: int) -> Tensor:
@@ -63,8 +65,8 @@ def test_a_state_is_as_large_however_long_the_text() -> None:
 
 
 def test_fresh_weights_are_those_of_the_paper() -> None:
-    section = {"state": 4, "head_dim": 1, "groups": 1}
-    shaped = spec(mixer="mamba2", feed_forward=None, mamba2=section, n_layers=1, d_model=1000)
+    mixer = {"kind": "mamba2", "state": 4, "head_dim": 1, "groups": 1}
+    shaped = spec(mixer=mixer, feed_forward=None, n_layers=1, d_model=1000)
     fresh = build_model(shaped, 10, generator=torch.Generator().manual_seed(0)).blocks[0].mixer
     rates, steps = fresh.A_log.exp(), functional.softplus(fresh.dt_bias)
     assert 1 <= rates.min() < 1.1
@@ -81,15 +83,14 @@ def test_fresh_weights_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"mamba2": {"head_dim": 7}}, "expand · d_model = 64 is not a multiple of head_dim 7"),
-        ({"mamba2": {"head_dim": 16, "groups": 3}}, "its 4 heads are not a multiple of groups 3"),
-        ({"mamba2": None}, "give the section 'mamba2'"),
-        ({"window": 8}, "window belongs to attention"),
-        ({"attention_softcap": 30.0}, "attention_softcap: no layer attends"),
-        ({"liv": {}}, "liv: no layer has mixer 'liv'"),
-        ({"pattern": ({"share_kv": True},)}, "share_kv"),
+        ({"mixer": {"head_dim": 7}}, "expand · d_model = 64 is not a multiple of head_dim 7"),
+        ({"mixer": {"head_dim": 16, "groups": 3}}, "its 4 heads are not a multiple of groups 3"),
+        ({"mixer": {"kernel": 1}}, "mamba2: kernel: Input should be greater than or equal to 2"),
+        ({"mixer": {"window": 8}}, "mamba2: window: there is no such key"),
+        ({"mixer": {"softcap": 30.0}}, "mamba2: softcap: there is no such key"),
+        ({"pattern": ({"mixer": {"share_kv": True}},)}, r"pattern\[0\]\.mixer: mamba2: share_kv: there is no such key"),
     ],
 )
 def test_contradictions(changes: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        spec(**{"mixer": "mamba2", "mamba2": {}, "feed_forward": None, **changes})
+        spec(**over({"mixer": {"kind": "mamba2"}, "feed_forward": None}, changes))

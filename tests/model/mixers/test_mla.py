@@ -3,17 +3,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.mixers.mla import LatentAttention
+from llm_core.model.mixers.mla.module import LatentAttention
 from llm_core.model.state import KeyValueState, new_state
 from tests.model.shapes import model, spec, tokens
 
-SECTION = {"kv_rank": 7, "nope_dim": 6, "rope_dim": 4, "value_dim": 5}
+MIXER = {"kind": "mla", "n_heads": 4, "kv_rank": 7, "nope_dim": 6, "rope_dim": 4, "value_dim": 5}
 
 
 def shape(**changes: object) -> ModelSpec:
-    section = {**SECTION, **changes.pop("mla", {})}
-    return spec(mixer="mla", mla=section, n_layers=1, **changes)
+    return spec(mixer={**MIXER, **changes}, n_layers=1)
 
 
 def naive(mixer: LatentAttention, x: Tensor, scale: float, seen: Tensor) -> Tensor:
@@ -44,11 +44,11 @@ def naive(mixer: LatentAttention, x: Tensor, scale: float, seen: Tensor) -> Tens
     "changes",
     [
         {},
-        {"mla": {"q_rank": 9}},
-        {"mla": {"value_dim": 13}},
+        {"q_rank": 9},
+        {"value_dim": 13},
         {"position": "nope"},
         {"window": 3},
-        {"attention_scale": 0.2},
+        {"scale": 0.2},
     ],
     ids=str,
 )
@@ -56,7 +56,7 @@ def test_matches_a_naive_reference(changes: dict) -> None:
     built, x = model(shape(**changes)), torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(1))
     mixer = built.blocks[0].mixer
     seen = torch.ones(6, 6).tril().triu(1 - changes.get("window", 6)).bool()
-    scale = changes.get("attention_scale", 10**-0.5)
+    scale = changes.get("scale", 10**-0.5)
     found, _ = mixer(x, None, built.context(torch.zeros(2, 6, dtype=torch.long), None, None))
     torch.testing.assert_close(found, naive(mixer, x, scale, seen), atol=1e-5, rtol=1e-4)
 
@@ -88,17 +88,18 @@ def test_the_window_bounds_the_cache() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"mla": None}, "give the section 'mla'"),
-        ({"mixer": "attention"}, "mla: no layer has mixer 'mla'"),
-        ({"position": "alibi"}, "takes position 'rope' or 'nope'"),
-        ({"qk_norm": True}, "qk_norm: no layer has mixer 'attention'"),
-        ({"qkv_clip": 8.0}, "qkv_clip: no layer has mixer 'attention'"),
-        ({"n_heads": None, "n_kv_heads": None}, "needs n_heads"),
-        ({"mla": {**SECTION, "rope_dim": 5}}, "multiple of 2"),
-        ({"pattern": ({}, {"share_kv": True})}, "share_kv belongs to mixer 'attention'"),
+        ({"mixer": {"kv_rank": None}}, "mla: kv_rank: Input should be a valid integer"),
+        ({"mixer": {"kind": "attention", "n_heads": 4, "kv_rank": 7}}, "attention: kv_rank: there is no such key"),
+        ({"mixer": {"position": "alibi"}}, "mla takes a position that turns keys, or none, not 'alibi'"),
+        ({"mixer": {"qk_norm": True}}, "mla: qk_norm: there is no such key"),
+        ({"mixer": {"qkv_clip": 8.0}}, "mla: qkv_clip: there is no such key"),
+        ({"mixer": {"n_kv_heads": 2}}, "mla: n_kv_heads: there is no such key"),
+        ({"mixer": {"n_heads": None}}, "mla: n_heads: Input should be a valid integer"),
+        ({"mixer": {"rope_dim": 5}}, "multiple of 2"),
+        ({"pattern": ({}, {"mixer": {"share_kv": True}})}, r"pattern\[1\]\.mixer: mla: share_kv: there is no such key"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_contradictions(changes: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        spec(**{"mixer": "mla", "mla": SECTION, **changes})
+        spec(**over({"mixer": MIXER}, changes))

@@ -3,12 +3,12 @@ import torch
 
 from llm_core.model.build import build_model
 from llm_core.model.context import positions_in_documents
-from llm_core.model.positions.absolute import Sinusoidal
-from tests.model.shapes import model, named, spec, tokens
+from llm_core.model.positions.absolute.module import Sinusoidal
+from tests.model.shapes import model, named, tokens
 
 
 def test_sines_and_cosines() -> None:
-    found = Sinusoidal(spec(init_std=0.5**0.5))(torch.tensor([[0, 3]]))
+    found = Sinusoidal(32, 0.5**0.5)(torch.tensor([[0, 3]]))
     assert found.shape == (1, 2, 32)
     for i in range(16):
         angle = torch.tensor(3.0) * 10_000.0 ** (-2 * i / 32)
@@ -19,7 +19,7 @@ def test_sines_and_cosines() -> None:
 def test_they_are_as_large_as_embeddings_begin() -> None:
     """Of the size of 1, they drown tokens whose embeddings begin at a fiftieth of that."""
     for scale in (1.0, 35.0):
-        shape = spec(position="sinusoidal", embedding_scale=scale)
+        shape = named("sinusoidal", embedding_scale=scale)
         built = build_model(shape, 300, generator=torch.Generator().manual_seed(0))
         sizes = built.embedding.weight * scale, built.position(torch.arange(64))
         tokens_rms, positions_rms = (float(vectors.detach().square().mean().sqrt()) for vectors in sizes)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llm_core.model.positions.alibi import alibi_slopes
+from llm_core.model.positions.alibi.module import alibi_slopes
 from tests.model.shapes import model, named, tokens
 
 
@@ -16,7 +16,7 @@ def test_a_number_of_heads_that_is_no_power_of_two() -> None:
 
 def test_scores_fall_by_the_slope_with_distance() -> None:
     """With queries of zero, weights follow from the distances alone."""
-    built = model(named("alibi", n_layers=1, n_kv_heads=6))
+    built = model(named("alibi", n_layers=1, mixer={"n_kv_heads": 6}))
     attention = built.blocks[0].mixer
     with torch.no_grad():
         attention.qkv.weight[: attention.n_heads * attention.head_dim] = 0

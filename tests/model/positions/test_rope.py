@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from llm_core.experiment.layers import RopeScaling
-from llm_core.model.positions.rope import Rope, rope_frequencies, score_scale
-from tests.model.shapes import spec
+from llm_core.model.positions.rope.module import Rope, rope_frequencies, score_scale
+from llm_core.model.positions.rope.spec import Rope as RopeSpec
+from llm_core.model.positions.rope.spec import RopeScaling
 
 CPU = torch.device("cpu")
 
 
 def rope(head_dim: int, theta: float) -> Rope:
-    return Rope(spec(head_dim=head_dim, rope_theta=theta).layers[0], head_dim)
+    return Rope(RopeSpec(theta=theta), head_dim)
 
 
 def test_turns_each_pair_as_a_complex_number() -> None:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from llm_core.experiment.layers import AbsolutePositionSpec, Width
 from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
 
 
 class Sinusoidal(AbsolutePositionSpec):
@@ -33,6 +34,7 @@ class Learned(AbsolutePositionSpec):
         del size
         return load_object("llm_core.model.positions.absolute.module:Learned")(d_model, self.max_positions)
 
+    @runtime_only("a formula, held to the module by a test")
     def parameters(self, d_model: int) -> int:
         """See ``AbsolutePositionSpec``."""
         return self.max_positions * d_model
