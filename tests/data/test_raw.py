@@ -78,7 +78,7 @@ def test_parts_and_bad_records(tmp_path):
 def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
     source(tmp_path / "in", "a", texts(3, "x"))
     source(tmp_path / "one", "b", texts(3, "y"))
-    for name in ("notes.pdf", "sub/more.PDF", "sub/table.parquet.gz", "LICENSE", ".hidden"):
+    for name in ("notes.pdf", "sub/more.PDF", "sub/table.parquet.gz", "LICENSE", ".hidden", ".old/a.jsonl.gz"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_text("x")
     (tmp_path / "one" / "left.pdf").write_text("not in a folder that is named")
@@ -95,15 +95,18 @@ def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
     stats = raw.build(Job("raw_documents", "identity", {}, out.parent, out, runtime), spec)
     assert stats["left_out_by_source"] == {
         "web": {
-            "files": 4,
-            "by_suffix": {".pdf": 2, "": 1, ".parquet.gz": 1},
-            "first": ["LICENSE", "notes.pdf", "sub/more.PDF", "sub/table.parquet.gz"],
+            "files": 5,
+            "by_suffix": {".pdf": 2, "": 1, ".parquet.gz": 1, "hidden": 1},
+            "first": [".old/a.jsonl.gz", "LICENSE", "notes.pdf", "sub/more.PDF", "sub/table.parquet.gz"],
         }
     }
-    told = "source 'web': 4 files of its folders were not read"
-    assert [told in line and "no suffix: 1" in line and "LICENSE, notes.pdf" in line for line in lines[:1]] == [True]
+    told = "source 'web': 5 files of its folders were not read"
+    assert [
+        told in line and "no suffix: 1" in line and "LICENSE, notes.pdf" in line and "hidden: 1" in line
+        for line in lines[:1]
+    ] == [True]
     check = next(check for check in raw.checks(stats, ChecksSpec()) if check.name == "files_left_out")
-    assert (check.passed, check.value, check.bound) == (False, 4, 0)
+    assert (check.passed, check.value, check.bound) == (False, 5, 0)
     assert told in check.message
 
 
