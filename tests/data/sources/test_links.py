@@ -83,9 +83,7 @@ def test_hidden_files_that_could_be_read_are_listed(tmp_path):
     (folder / ".cache" / "up").symlink_to(folder)
     assert sorted(find("web", [str(folder)], is_jsonl).left_out) == names
     assert find("web", [str(folder), str(folder / ".*.jsonl")], is_jsonl).left_out == [names[1], names[2]]
-    with pytest.raises(
-        PedigreeError, match=r"no file matches .*own; .*the 1 files there, such as \.d\.jsonl, are hidden"
-    ):
+    with pytest.raises(PedigreeError, match=r"no file matches .*own; .*such as \.d\.jsonl, are hidden"):
         found(folder / "own")
 
 
