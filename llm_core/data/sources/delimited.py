@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llm_core.data.records import BadRecord, Record, excerpt
-from llm_core.data.sources.fields import ABSENT, KEYS_NAMED, fields_read, value_at
+from llm_core.data.sources.fields import ABSENT, KEYS_NAMED, ExpectedFields, fields_read, value_at
 from llm_core.data.sources.jsonl import BYTE_ORDER_MARK, TOO_LONG
 from llm_core.data.sources.paths import shown
 from llm_core.data.sources.selecting import Selector
@@ -40,7 +40,7 @@ def _records(origin: str, path: Path, reading: ReadingSpec, delimiter: str) -> I
     aside: most likely a quotation mark in it has no partner, and the others are rows. Raises ``PedigreeError`` where
     the header can't be read, or lacks a field that is read.
     """
-    selector = Selector(reading, _comparable)
+    expected, selector = ExpectedFields(path, reading, _comparable), Selector(reading, _comparable)
     # The module has one limit for the whole process; rows are bounded by their lines anyway.
     csv.field_size_limit(max(csv.field_size_limit(), reading.max_record_bytes))
     with open_stream(path, reading.max_expansion) as stream:
@@ -62,6 +62,7 @@ def _records(origin: str, path: Path, reading: ReadingSpec, delimiter: str) -> I
                 value = dict(zip(header, cells, strict=True))
                 if reading.url_field is not None and value.get(reading.url_field) == "":
                     del value[reading.url_field]  # an empty cell is no address
+                expected.look(value)
                 yield selector.record(origin, row, value, lambda: rows.content.decode("utf-8"))
             row += 1
 
@@ -169,12 +170,12 @@ def _header(path: Path, names: list[str] | _Broken, reading: ReadingSpec) -> lis
     twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
     if twice is not None:
         raise PedigreeError(f"{shown(path)}: its first row names two fields {twice!r}; rename one")
-    for option, name in fields_read(reading):
-        if value_at(dict.fromkeys(names), name) is ABSENT:
+    for wanted in fields_read(reading):
+        if value_at(dict.fromkeys(names), wanted.name) is ABSENT:
             there = ", ".join(map(repr, names[:KEYS_NAMED])) or "none"
             raise PedigreeError(
-                f"{shown(path)}: its first row has no field {name!r}; there are {there}. Name the right one in "
-                f"{option!r} of the source, or take the file out of it"
+                f"{shown(path)}: its first row has no field {wanted.name!r}; there are {there}. Name the right one in "
+                f"{wanted.option!r} of the source, or take the file out of it"
             )
     return names
 
