@@ -68,7 +68,8 @@ def files_below(folder: Path, readable: Callable[[str], bool]) -> tuple[list[Pat
 
     Hidden files are among the others where ``readable`` accepts their names, and nowhere else.
     """
-    paths, others = [], []
+    paths: list[Path] = []
+    others: list[Path] = []
     for inner, names, hidden in visited(folder):
         others += (path for name in hidden for path in files_at(inner / name) if readable(path.name))
         for name in names:

@@ -85,6 +85,13 @@ def test_a_template_joins_fields(tmp_path, suffix):
         read(path, template="{title}{body}")
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_template_of_blank_fields_is_an_empty_text(tmp_path, suffix):
+    rows = [{"q": "", "a": " \n"}, {"q": "", "a": "yes"}]
+    found, _ = read(write(tmp_path, suffix, rows), template="Question: {q}\nAnswer: {a}")
+    assert texts(found) == ["empty text", "Question: \nAnswer: yes"]
+
+
 def test_a_number_in_a_template_is_written_as_it_is(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"n": 1.50}\n{"n": 1e3}\n{"n": 12345678901234567890123}\n{"n": true}\n{"n": [1]}\n{}\n')
