@@ -1,6 +1,7 @@
 import gzip
 import io
 import sys
+import time
 
 import pytest
 from warcio.statusandheaders import StatusAndHeaders
@@ -78,6 +79,19 @@ def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
         ("\ufeffжук".encode("utf-16-le"), "koi8-r", "жук"),
         (b'<meta charset="utf-16">a', None, '<meta charset="utf-16">a'),
         ("жук".encode("utf-16-le"), "utf-16", "жук"),
+        ("<p>déjà".encode(), "utf-16", "<p>déjà"),
+        ("<p>déjà vu".encode("latin-1"), "utf-16le", "<p>déjà vu"),
+        ("<p>déjà".encode("utf-16-le"), None, "<p>déjà"),
+        ("<p>déjà".encode("utf-16-be"), "utf-16", "<p>déjà"),
+        ("~100 déjà".encode(), "hz-gb-2312", "~100 déjà"),
+        (b"~{VPND~}", "hz-gb-2312", "中文"),
+        ("déjà".encode(), "iso-2022-kr", "déjà"),
+        ("한국".encode("iso2022_kr"), "iso-2022-kr", "한국"),
+        ("déjà vu é".encode()[:-1], "ISO-8859-1", "déjà vu \ufffd"),
+        ("déjà vu é".encode()[:-1], None, "déjà vu \ufffd"),
+        (b"vu \xc3", "ISO-8859-1", "vu Ã"),
+        ("é".encode() * 20 + b"\xe9 vu", None, "é" * 20 + "\ufffd vu"),
+        (b'<!-- <meta charset="koi8-r"> --><meta charset="windows-1251">' + "Жук".encode("cp1251"), None, None),
         (b"\xef\xbb\xbf\xd0\xb6", "koi8-r", "ж"),
         ("ж".encode(), "no such thing", "ж"),
         ("ж".encode(), "hex", "ж"),
@@ -90,6 +104,14 @@ def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
 def test_encodings_by_evidence_then_by_label(content, charset, expected):
     found = decoded(content, charset)
     assert found == expected if expected is not None else found.endswith("Жук")
+
+
+@pytest.mark.parametrize("piece", [b"<script ", b"<", b"<a ", b"<style><script>"])
+def test_tags_without_an_end_take_linear_time(piece):
+    content = b"\xff\xe9\xe8" * 20 + piece * ((1 << 16) // len(piece))
+    start = time.process_time()
+    decoded(content)
+    assert time.process_time() - start < 1  # 1.1 to 3.5 s where each was looked for to the end
 
 
 def test_a_label_that_the_bytes_contradict_gives_way_to_a_guess():
