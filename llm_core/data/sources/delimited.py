@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llm_core.data.records import BadRecord, Record, excerpt
+from llm_core.data.records import BadRecord, Record, Skipped, excerpt
 from llm_core.data.sources.fields import ABSENT, KEYS_NAMED, ExpectedFields, fields_read, value_at
 from llm_core.data.sources.jsonl import BYTE_ORDER_MARK, TOO_LONG
 from llm_core.data.sources.paths import shown
@@ -15,6 +15,8 @@ from llm_core.data.sources.streams import open_stream, read_lines
 from llm_core.errors import PedigreeError
 from llm_core.experiment.conditions import Kind
 from llm_core.experiment.sources import ReadingSpec
+
+HEADER_AGAIN = "header again"
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -55,6 +57,8 @@ def _records(origin: str, path: Path, reading: ReadingSpec, delimiter: str) -> I
                 yield BadRecord(origin, row, cells.reason, excerpt(cells.content))
             elif not cells:
                 continue
+            elif cells == header:  # files were put together with theirs
+                yield Skipped(HEADER_AGAIN)
             elif len(cells) != len(header):
                 reason = "not as many cells as the header"
                 yield BadRecord(origin, row, reason, excerpt(rows.content))

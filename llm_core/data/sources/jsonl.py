@@ -28,8 +28,8 @@ def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Rec
     parse_float = None if reading.template is None else WrittenNumber
     with open_stream(path, reading.max_expansion) as stream:
         for row, (line, whole) in enumerate(read_lines(stream, reading.max_record_bytes)):
+            line = line.removeprefix(BYTE_ORDER_MARK)  # in the middle, too: where files were put together
             if not row:
-                line = line.removeprefix(BYTE_ORDER_MARK)
                 _check_lines(path, line)
             if not whole:
                 yield BadRecord(origin, row, TOO_LONG, excerpt(line))

@@ -41,6 +41,14 @@ def test_line_breaks_between_quotes_are_text(tmp_path):
     assert told(found) == [(0, "one\r\n\r\ntwo\nthree"), (1, "next")]
 
 
+def test_a_header_in_the_middle_is_no_document(tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\na,1\ntext,n\nb,2\n")
+    stats = []
+    found = made(Files(FilesSource(paths=(str(tmp_path / "a.csv"),))).tasks(10_000), stats)
+    assert told(found) == [(0, "a"), (2, "b")]
+    assert stats[0]["skipped"] == {"header again": 1}
+
+
 def test_tsv(tmp_path):
     found = records(tmp_path / "a.tsv", b'n\ttext\n1\tone, two\n2\t"a\tb"\n')
     assert told(found) == [(0, "one, two"), (1, "a\tb")]

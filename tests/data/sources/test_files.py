@@ -131,8 +131,10 @@ def test_json_that_is_no_lines_is_told(tmp_path, value, indent):
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n\r\n')
-    assert [record.text for record in records(tmp_path / "a.jsonl")] == ["one", "two"]
+    (tmp_path / "a.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n\r\n\xef\xbb\xbf{"text": "3"}'
+    )
+    assert [record.text for record in records(tmp_path / "a.jsonl")] == ["one", "two", "3"]
 
 
 def test_an_endless_line_takes_no_memory(tmp_path):
