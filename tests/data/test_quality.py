@@ -214,6 +214,7 @@ def test_a_number_that_is_none(tmp_path):
         ("labelled.csv", b"a,b\n", r"labelled\.csv: quality\.labelled is no \.jsonl"),
         ("empty.jsonl", b"\n", r"empty\.jsonl: holds no example"),
         ("broken.jsonl", b"{", r"broken\.jsonl: line 1: not JSON"),
+        ("plain.jsonl.zst", b"{}", r"plain\.jsonl\.zst: its content is not packed as its name says"),
         ("cut.jsonl.gz", gzip.compress(b'{"text": "a", "label": "x"}\n' * 9)[:20], r"cut\.jsonl\.gz: damaged at byte"),
     ],
 )
