@@ -268,14 +268,15 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
 
     Nothing is unaccounted for: ``bytes_in`` is ``bytes``, and what was dropped and what was removed from what stayed.
     """
-    made = job.map(parts(job.files(), cleaning))
-    total: dict[str, Any] = {}
-    for part in made:
-        _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
-    if cleaning.blocked_urls is not None and not total["documents_with_url"]:
+    tasks = parts(job.files(), cleaning)
+    if cleaning.blocked_urls is not None and not any(_has_urls(task.inputs["documents"].path) for task in tasks):
         raise PedigreeError(
             "cleaning.blocked_urls: no document has a url; give the source's field for it, or take out the list"
         )
+    made = job.map(tasks)
+    total: dict[str, Any] = {}
+    for part in made:
+        _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
     if made:
         join_samples(job.out / _SAMPLES, job.out)
         shutil.rmtree(job.out / _SAMPLES)  # the part store keeps them for the next time
@@ -286,6 +287,10 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
         "parts": len(made),
         "drop_share": funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
     }
+
+
+def _has_urls(path: Path) -> bool:
+    return bool(read_part(path, ["url"])["url"].is_not_null().any())
 
 
 def _rules(cleaning: CleaningSpec) -> list[str]:

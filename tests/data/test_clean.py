@@ -282,6 +282,7 @@ def test_addresses_to_block_where_there_are_none(tmp_path):
     (tmp_path / "urls.txt").write_text("bad.example")
     with pytest.raises(PedigreeError, match="no document has a url"):
         cleaned(tmp_path, "a", blocked_urls=BlockListSpec(path=str(tmp_path / "urls.txt")))
+    assert not list((tmp_path / "job").rglob("part.json"))  # told before any part is made
 
 
 def test_a_part_for_every_part(tmp_path):
