@@ -49,6 +49,7 @@ _MEANT = {
     "big5": "big5hkscs",
     "shift_jis": "cp932",
     "euc_kr": "cp949",
+    "utf-16": "utf-16-le",
 }
 """What browsers decode, by Python's name of what a label says."""
 
@@ -75,6 +76,24 @@ _LABELS = {
     "visual": "iso8859-8",
     "unicode-1-1-utf-8": "utf-8",
     "x-unicode20utf8": "utf-8",
+    "unicode11utf8": "utf-8",
+    "unicode20utf8": "utf-8",
+    **dict.fromkeys(("unicode", "csunicode", "unicodefeff", "ucs-2", "iso-10646-ucs-2"), "utf-16-le"),
+    "unicodefffe": "utf-16-be",
+    **{f"iso8859{number}": f"iso8859-{number}" for number in range(1, 17)},
+    **dict.fromkeys(("iso-8859-6-e", "iso-8859-6-i", "csiso88596e", "csiso88596i"), "iso8859-6"),
+    "sun_eu_greek": "iso8859-7",
+    "csiso88598e": "iso8859-8",
+    "csiso88598i": "iso8859-8",
+    "csisolatin9": "iso8859-15",
+    "koi": "koi8-r",
+    "koi8": "koi8-r",
+    "koi8-ru": "koi8-u",
+    "mac": "mac_roman",
+    "csmacintosh": "mac_roman",
+    **dict.fromkeys(("csgb2312", "gb_2312", "gb_2312-80"), "gb18030"),
+    "cseucpkdfmtjapanese": "euc_jp",
+    **dict.fromkeys(("cseuckr", "csksc56011987", "iso-ir-149"), "cp949"),
     **{f"x-cp125{number}": f"cp125{number}" for number in range(9)},
 }
 """The standard's labels that Python does not know."""
@@ -143,8 +162,7 @@ def _by_page(content: bytes) -> str | None:
 def _known(label: str | None) -> str | None:
     """Python's name of the encoding that browsers take for ``label``; None where there is none."""
     label = (label or "").strip().lower()
-    if label in _LABELS:
-        return _LABELS[label]
+    label = _LABELS.get(label, label)
     try:
         b"a".decode(label, errors="replace")  # not every codec makes text
         name = codecs.lookup(label).name

@@ -106,6 +106,33 @@ def test_encodings_by_evidence_then_by_label(content, charset, expected):
     assert found == expected if expected is not None else found.endswith("Жук")
 
 
+@pytest.mark.parametrize(
+    ("labels", "encoding", "text"),
+    [
+        ("iso88591 l1 cp819 ansi_x3.4-1968 us-ascii", "cp1252", "“café”"),
+        ("iso88595 csisolatincyrillic", "iso8859_5", "Жук"),
+        ("koi koi8 koi8_r cskoi8r", "koi8_r", "Жук"),
+        ("koi8-ru", "koi8_u", "їжак"),
+        ("sun_eu_greek greek8 elot_928 iso88597", "iso8859_7", "Αθήνα"),
+        ("iso-8859-6-e csiso88596i asmo-708", "iso8859_6", "مصر"),
+        ("iso-8859-8-i csiso88598e logical", "iso8859_8", "שלום"),
+        ("iso88599 l5 csisolatin5", "cp1254", "şehir"),
+        ("iso885911 tis-620 dos-874", "cp874", "ไทย"),
+        ("iso885915 csisolatin9 l9", "iso8859_15", "5 €"),
+        ("mac csmacintosh x-mac-roman", "mac_roman", "café"),
+        ("gb_2312-80 csgb2312 chinese x-gbk", "gb18030", "北京"),
+        ("cseucpkdfmtjapanese x-euc-jp", "euc_jp", "東京"),
+        ("csksc56011987 iso-ir-149 korean ks_c_5601-1987", "cp949", "서울"),
+        ("unicode ucs-2 csunicode utf-16", "utf-16-le", "a <жук>"),
+        ("unicodefffe utf-16be", "utf-16-be", "a <жук>"),
+        ("unicode11utf8 x-unicode20utf8", "utf-8", "жук"),
+    ],
+)
+def test_labels_of_the_standard(labels, encoding, text):
+    for label in labels.split():
+        assert decoded(text.encode(encoding), label) == text, label
+
+
 @pytest.mark.parametrize("piece", [b"<script ", b"<", b"<a ", b"<style><script>"])
 def test_tags_without_an_end_take_linear_time(piece):
     content = b"\xff\xe9\xe8" * 20 + piece * ((1 << 16) // len(piece))
