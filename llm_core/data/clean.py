@@ -268,14 +268,15 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
 
     Nothing is unaccounted for: ``bytes_in`` is ``bytes``, and what was dropped and what was removed from what stayed.
     """
-    made = job.map(parts(job.files(), cleaning))
-    total: dict[str, Any] = {}
-    for part in made:
-        _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
-    if cleaning.blocked_urls is not None and not total["documents_with_url"]:
+    tasks = parts(job.files(), cleaning)
+    if cleaning.blocked_urls is not None and not any(_has_urls(task.inputs["documents"].path) for task in tasks):
         raise PedigreeError(
             "cleaning.blocked_urls: no document has a url; give the source's field for it, or take out the list"
         )
+    made = job.map(tasks)
+    total: dict[str, Any] = {}
+    for part in made:
+        _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
     if made:
         join_samples(job.out / _SAMPLES, job.out)
         shutil.rmtree(job.out / _SAMPLES)  # the part store keeps them for the next time
@@ -286,6 +287,10 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
         "parts": len(made),
         "drop_share": funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
     }
+
+
+def _has_urls(path: Path) -> bool:
+    return bool(read_part(path, ["url"])["url"].is_not_null().any())
 
 
 def _rules(cleaning: CleaningSpec) -> list[str]:
@@ -312,13 +317,17 @@ def _sorted(value: Any) -> Any:
     }
 
 
-def _drops_by_rule(funnel: Funnel) -> Check:
+def _drops_by_rule(funnel: Funnel, lines: Mapping[str, Mapping[str, int]]) -> Check:
+    """``lines``: how many lines each line rule took, which may leave nothing of a document."""
     shares = sorted(
         (-dropped["documents"] / counts["documents_in"], source, rule)
         for source, counts in funnel.items()
         for rule, dropped in counts["dropped"].items()
     )
     worst = [f"{rule} drops {-share:.1%} of {source}" for share, source, rule in shares if -share > NOTABLE_DROPS]
+    taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in lines.items() if counts["lines"])
+    if taken and any(rule == EMPTY for share, _, rule in shares if -share > NOTABLE_DROPS):
+        worst.append(f"{EMPTY} means that nothing was left; line rules took lines: {taken}")
     most = -shares[0][0] if shares else 0.0
     return Check(
         "drops_by_rule",
@@ -336,8 +345,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """Something is left, not too much was dropped, in the languages that were expected, and from every part."""
     share = stats["drop_share"]
     worst = max(stats["dropped_by_rule"].items(), key=lambda item: item[1], default=("none", 0))
-    unrepaired = 0 if stats["repaired"] else stats["mojibake"]
-    broken = (unrepaired + stats["replacement_characters"]) / max(1, stats["documents_in"])
+    broken = (stats["mojibake"] - stats["repaired"] + stats["replacement_characters"]) / max(1, stats["documents_in"])
     unspaced = stats["unspaced"] / max(1, stats["documents_in"])
     others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
@@ -352,7 +360,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             value=share,
             bound=bounds.max_drop_share,
         ),
-        _drops_by_rule(stats["funnel"]),
+        _drops_by_rule(stats["funnel"], stats["lines"]),
         Check(
             "languages",
             others <= NOTABLE_OTHER_LANGUAGES,
@@ -363,8 +371,9 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
         Check(
             "encoding",
             broken <= NOTABLE_BROKEN,
-            f"{stats['mojibake']} documents hold text that was decoded wrongly (cleaning.repair mends it), and "
-            f"{stats['replacement_characters']} hold U+FFFD, where nothing can be mended: see how the source is read",
+            f"{stats['mojibake']} documents hold wrongly decoded text, of which {stats['repaired']} were mended "
+            f"(by cleaning.repair), and {stats['replacement_characters']} hold U+FFFD, where nothing can be mended: "
+            "see how the source is read",
             value=broken,
             bound=NOTABLE_BROKEN,
         ),

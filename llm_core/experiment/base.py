@@ -27,11 +27,18 @@ def message(problem: ErrorDetails) -> str:
     return text if whole else f"{text} (it is {problem['input']!r})"
 
 
+def problems(error: ValidationError) -> list[ErrorDetails]:
+    """pydantic's errors, without those about the length of a list that only say that its items are wrong."""
+    found = error.errors()
+    inner = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
+    return [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inner]
+
+
 def told(error: ValidationError, section: str = "") -> str:
     """What is wrong with a section that was put together from others, in one line."""
-    problems = error.errors()
-    places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in problems]
-    texts = [message(problem) for problem in problems]
+    found = problems(error)
+    places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in found]
+    texts = [message(problem) for problem in found]
     return "; ".join(f"{place}: {text}" if place else text for place, text in zip(places, texts, strict=True))
 
 

@@ -17,7 +17,9 @@ from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.quality import QualitySpec
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.graph import Graph
+from llm_core.graph.job import Job, Runtime
 from llm_core.graph.part import InputFile
 from llm_core.store.store import Store
 from pipelines.experiments import experiment_file
@@ -107,6 +109,19 @@ def test_two_vocabularies_are_told_apart_and_the_drops_hold_their_score(tmp_path
     assert checks["not_empty"].passed
     assert not checks["kept_share"].passed  # 70% dropped, above checks.max_drop_share
     assert judged.checks(told, ChecksSpec(max_drop_share=0.7))[1].passed
+
+
+def test_files_of_a_folder_of_examples_that_are_not_read_are_told(tmp_path, rest):
+    jsonl(tmp_path / "folder" / "good.jsonl", [{"text": text} for text in texts(LEARNED, 30, 1)])
+    (tmp_path / "folder" / "more.pdf").touch()
+    quality, lines = spec(good={"paths": [str(tmp_path / "folder")]}, any=rest, min_score=0.5), []
+    out = tmp_path / "work" / "out"
+    out.mkdir(parents=True)
+    runtime = Runtime(compute=ComputeSpec(workers=1), log=lines.append)
+    classifier.build(Job("quality_classifier", "identity", {}, out.parent, out, runtime), quality, CleaningSpec())
+    assert [line for line in lines if line.startswith("warning: quality_classifier: quality.good: ")] == lines[:1]
+    assert "1 files of its folders were not read" in lines[0]
+    assert "more.pdf" in lines[0]
 
 
 def test_the_bound_by_share_keeps_about_that_share_of_the_own_documents(tmp_path, good, clean):
@@ -214,6 +229,7 @@ def test_a_number_that_is_none(tmp_path):
         ("labelled.csv", b"a,b\n", r"labelled\.csv: quality\.labelled is no \.jsonl"),
         ("empty.jsonl", b"\n", r"empty\.jsonl: holds no example"),
         ("broken.jsonl", b"{", r"broken\.jsonl: line 1: not JSON"),
+        ("plain.jsonl.zst", b"{}", r"plain\.jsonl\.zst: its content is not packed as its name says"),
         ("cut.jsonl.gz", gzip.compress(b'{"text": "a", "label": "x"}\n' * 9)[:20], r"cut\.jsonl\.gz: damaged at byte"),
     ],
 )

@@ -92,6 +92,14 @@ def test_errors_name_file_and_field(tmp_path: Path, text: str, message: str) -> 
     assert str(path) in str(error.value)
 
 
+def test_a_wrong_item_does_not_make_its_list_too_short(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "raw: {sources: [{kind: files, path: x}]}\n")
+    with pytest.raises(PedigreeError) as error:
+        load_experiment(path)
+    keys = [line.removeprefix(f"{path}: raw.sources.").split(":")[0] for line in str(error.value).splitlines()]
+    assert keys == ["0.files.paths", "0.files.path"]
+
+
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PedigreeError, match="there is no such file"):
         load_experiment(tmp_path / "none.yaml")
