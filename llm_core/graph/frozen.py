@@ -46,8 +46,8 @@ def find_kept(
 ) -> tuple[Kept | None, str | None]:
     """(what a frozen stage keeps, None); (None, what is wrong) for a damaged one; (None, None): there is none yet.
 
-    Raises ``PedigreeError`` for an identity that is not in the store, or was made with other settings; and for a damaged
-    one that can't be made again as it was.
+    Raises ``PedigreeError`` for an identity that is not in the store, or was made with other settings; and for a
+    damaged one that can't be made again as it was.
     """
     if isinstance(stage.frozen, str):
         return _named(store, stage, stage.frozen, own, contents), None

@@ -97,6 +97,29 @@ def test_capitals_and_lower_case_are_the_same_everywhere(path: Path, tmp_path: P
     assert "end of a line" in (tmp_path / "model" / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("context", "same"),
+    [
+        ("The river is wide ?", "the river is wide"),
+        ("it is 5 ", "it is"),
+        ("the river , ''", "the river"),
+        ("5 + 5 =", ""),
+    ],
+)
+def test_what_the_form_takes_from_the_end_of_a_context_costs_no_token_of_the_answer(
+    tmp_path: Path, context: str, same: str
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    train_tokenizer(["the river is wide"] * 3, TokenizerSpec(vocab_size=300)).save(str(path))
+    write_form(tmp_path, TextForm(uncased=True, keep=("letters",)))
+    lm = PedigreeLM(shapes.model(shapes.spec()), prompt_tokenizer(path), 0, 32, 1, 1, lambda *_: None)
+    plain = load_tokenizer(path)
+    answer = " the River"
+    before = plain.encode(same).ids or [0]
+    after = plain.encode(answer.lower() if same else answer.lower().lstrip()).ids
+    assert lm._encode_pair(context, answer) == (before, after)
+
+
 def test_special_tokens_in_prompts_stay_text(path: Path) -> None:
     assert 0 not in prompt_tokenizer(path).encode("<|endoftext|>").ids
 
