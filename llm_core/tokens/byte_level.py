@@ -4,7 +4,7 @@ In that form every byte is one printable character (Radford et al., 2019), and s
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,17 @@ def entry_name(entry: bytes) -> str:
 def entry_bytes(name: str) -> bytes:
     """The bytes of an entry; raises ``KeyError`` for a name with a character that stands for no byte."""
     return bytes(_BYTES[character] for character in name)
+
+
+def is_entry(token: str, entries: Collection[bytes]) -> bool:
+    """Whether a special token would be mixed up with one of ``entries``: with its text, or with its name (``Ġthe`` is
+    that of " the")."""
+    return token.encode() in entries or is_name(token, entries)
+
+
+def is_name(token: str, entries: Collection[bytes]) -> bool:
+    """Whether ``token`` is the name of one of ``entries``."""
+    return _BYTES.keys() >= set(token) and entry_bytes(token) in entries
 
 
 class Ordinary(NamedTuple):
