@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +64,16 @@ def test_any_text_in_the_form_of_a_small_model(text: str) -> None:
     form = FORMS[1]
     text = f"x{LINE_ENDS.sub('', text)}x"
     assert as_normalizer([normaliser(form)]).normalize_str(text) == cleaned([text], form)[0]
+
+
+@pytest.mark.parametrize("unit", ["the river is wide. ", " ", "a5", "5 ", "Σ'", "e\u0301\u0301 ", "\n5"])
+def test_long_texts_take_time_by_their_length(unit: str) -> None:
+    """In one document of 200 kB; looking back over what is taken out took minutes."""
+    forming = as_normalizer([normaliser(FORMS[3])])
+    text = (unit * 200_000)[:200_000]
+    started = time.perf_counter()
+    forming.normalize_str(text)
+    assert time.perf_counter() - started < 10
 
 
 def test_lines_keep_their_white_space() -> None:
