@@ -202,8 +202,8 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
         Check(
             "eval_items_too_short",
             not many,
-            f"of too few words to be looked for (decontamination.min_words): {', '.join(many) or 'few'}; nobody knows "
-            "whether the corpus holds them",
+            f"of too few words to be looked for (decontamination.min_words; a writing without spaces has hardly any): "
+            f"{', '.join(many) or 'few'}; nobody knows whether the corpus holds them",
             value=worst,
             bound=NOTABLE_TOO_SHORT,
         ),

@@ -1,9 +1,9 @@
 """What every section of an experiment shares: strict, frozen, and with a canonical form for identities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import ErrorDetails
 
 from llm_core.registry import Registry
@@ -45,6 +45,18 @@ def told(error: ValidationError, section: str = "") -> str:
 def one_of(registry: Registry) -> AfterValidator:
     """Marks a string that must be a name of ``registry``."""
     return AfterValidator(registry.check)
+
+
+def either(what: str) -> WrapValidator:
+    """Marks a field of several types: ``what`` is told in place of an error for each of them."""
+
+    def checked(value: Any, check: Callable[[Any], Any]) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            raise ValueError(what) from None
+
+    return WrapValidator(checked)
 
 
 def later(default: Any, absent: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from llm_core.experiment.base import Share, Spec, one_of, outside_identity
+from llm_core.experiment.base import Share, Spec, either, one_of, outside_identity
 from llm_core.experiment.presets import expanded
 from llm_core.extras import is_installed
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
@@ -89,7 +89,7 @@ class TextForm(Spec):
     """The form of text that a model reads: what normalising does to its characters."""
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
-    plain_quotes: bool | Literal["curly"] = True
+    plain_quotes: Annotated[bool | Literal["curly"], either("give true, false or curly")] = True
     """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin; ``curly``: only the four
     quotation marks ‘ ’ “ ”, and nothing else."""
     uncased: bool = False

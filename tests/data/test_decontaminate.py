@@ -194,6 +194,29 @@ def test_a_question_counts_in_every_rendering(tmp_path):
     assert (stats["dropped"], stats["documents"]) == (len(held), len(free))
 
 
+def test_suites_that_can_not_be_found_are_told_of(tmp_path):
+    """Decoded wrongly, or in a writing whose words nobody counts."""
+    folder = signed(tmp_path / "d", documents([prose(1)]))
+    wrong = suite_of(tmp_path / "s", [f"cafÃ© {prose(2)}", f"caf\ufffd {prose(3)}", f"café {prose(4)}"], "wrong")
+    unspaced = suite_of(tmp_path / "s", ["这是一个很长的中文句子用来测试去污染功能是否能够找到它们"], "unspaced")
+    stats = clear(tmp_path / "job", folder, wrong, unspaced)
+    assert stats["suites"]["wrong"]["mojibake"] == 2
+    assert stats["suites"]["unspaced"]["items_too_short"] == 1
+    failed = {check.name: check.message for check in decontaminate.checks(stats, ChecksSpec()) if not check.passed}
+    assert list(failed) == ["eval_items_too_short", "eval_encoding"]
+    assert "without spaces has hardly any): 100% of unspaced" in failed["eval_items_too_short"]
+    assert "{'wrong': 2}" in failed["eval_encoding"]
+
+
+def test_many_equal_items_are_all_held(tmp_path):
+    items = [prose(1, 20)] * 300 + [prose(2, 9)] * 300
+    index = index_of(suite_of(tmp_path, items), SPEC)
+    texts = [f"{prose(1, 20)} {prose(1, 20)} {prose(2, 9)}", prose(2, 9), prose(3), ""]
+    found, shares, held = index.find(fold(pl.Series(texts)))
+    assert (found.tolist(), shares.tolist()) == ([0, 300, -1, -1], [1.0, 1.0, 0.0, 0.0])
+    assert held.all()
+
+
 def test_a_missing_suite_is_told_before_any_work(tmp_path):
     suite = PerplexitySuite(name="gone", path=str(tmp_path / "gone.jsonl"))
     with pytest.raises(PedigreeError, match=r"there is no file .*gone\.jsonl"):

@@ -83,6 +83,21 @@ def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
         (MINIMAL + "extends: small\n", "'extends' goes in a circle: small.yaml → small.yaml"),
         (MINIMAL + "description: 2026-01-01\n", "a value is no number, text, list or mapping"),
         (MINIMAL + "name: Bad Name\n", "name: "),
+        *(
+            (
+                MINIMAL + f"tokenizer: {{freeze: {value}}}\n",
+                r"^\S+: tokenizer\.freeze: give true, false, or .* \(it is .*$",
+            )
+            for value in ("abc", "null", "12345678901234567890123456789012", "[a]")
+        ),
+        (
+            MINIMAL + "cleaning: {plain_quotes: straight}\n",
+            r"^\S+: cleaning\.plain_quotes: give true, false or curly \(it is",
+        ),
+        (
+            MINIMAL + "evaluation: {suites: [{kind: multiple_choice, name: a, path: b, choices: [x]}]}\n",
+            r"^\S+: evaluation\.suites\.\S+choices: name the field that holds .* \(it is \['x'\]\)$",
+        ),
     ],
 )
 def test_errors_name_file_and_field(tmp_path: Path, text: str, message: str) -> None:
