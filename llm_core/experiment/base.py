@@ -40,6 +40,13 @@ def one_of(registry: Registry) -> AfterValidator:
     return AfterValidator(registry.check)
 
 
+def frozen(value: Any) -> Any:
+    """Lists as tuples: a strict model takes lists for them only straight from JSON."""
+    if isinstance(value, list):
+        return tuple(frozen(item) for item in value)
+    return {name: frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
 def later(default: Any, absent: Any) -> Any:
     """A field added after artifacts existed: where it equals ``absent`` it stays out of identities.
 

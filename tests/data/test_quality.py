@@ -109,6 +109,15 @@ def test_two_vocabularies_are_told_apart_and_the_drops_hold_their_score(tmp_path
     assert judged.checks(told, ChecksSpec(max_drop_share=0.7))[1].passed
 
 
+def test_tiny_shares_and_bounds_are_told_as_they_are():
+    stats = {"documents": 4, "documents_in": 4, "kept_share": 1.0, "bound": 0.99998}
+    by_share, by_score = (
+        judged.checks({**stats, "keep_share": share}, ChecksSpec())[1].message for share in (0.0001, None)
+    )
+    assert "0.01% of those that the bound 0.99998 was set by" in by_share
+    assert by_score.endswith("reach the score 0.99998")
+
+
 def test_the_bound_by_share_keeps_about_that_share_of_the_own_documents(tmp_path, good, clean):
     for share in (0.1, 0.3, 0.6):
         work = tmp_path / str(share)
@@ -158,7 +167,7 @@ def test_one_class_is_no_classifier(tmp_path, good):
     path = jsonl(tmp_path / "labelled.jsonl", rows)
     with pytest.raises(PedigreeError, match="0 different other texts are left"):
         trained(tmp_path / "train", spec(labelled={"path": path, "good_labels": ["good"]}, min_score=0.5))
-    with pytest.raises(PedigreeError, match="0 different other texts are left"):  # what is good is nothing else too
+    with pytest.raises(PedigreeError, match="same texts stand in both"):  # what is good is nothing else too
         trained(tmp_path / "same", spec(good=good, any=good, min_score=0.5))
 
 
@@ -227,7 +236,7 @@ def test_a_file_that_holds_no_examples(tmp_path, name, content, problem):
 
 def test_a_corpus_that_is_missing(tmp_path):
     quality = spec(good={"paths": [str(tmp_path / "gone.jsonl")]}, keep_share=0.3)
-    with pytest.raises(PedigreeError, match=r"no file matches .*gone\.jsonl"):
+    with pytest.raises(PedigreeError, match=r"quality\.good: .*no file matches .*gone\.jsonl"):
         classifier.externals(quality, CleaningSpec())
 
 
@@ -246,6 +255,11 @@ LABELLED = {"path": "a.jsonl", "good_labels": ["x"]}
         ({"keep_share": 0.3}, "give 'good' .* or 'labelled'"),
         ({"good": FILES, "labelled": LABELLED, "keep_share": 0.3}, "and not both"),
         ({"labelled": LABELLED, "any": FILES, "keep_share": 0.3}, "take out 'any'"),
+        ({"good": "a.jsonl", "keep_share": 0.3}, r"give the files as \{paths: \[...\]\}"),
+        ({"good": FILES, "any": ["a.jsonl"], "keep_share": 0.3}, r"give the files as \{paths: \[...\]\}"),
+        ({"good": {"kind": "hugging_face", "repo": "a/b"}, "keep_share": 0.3}, "from local files alone"),
+        ({"good": {"paths": ["hf://a/b.parquet"]}, "keep_share": 0.3}, "paths of local files, and no addresses"),
+        ({"good": FILES, "keep_share": 0.3, "classifier": {"learning_rate": 11}}, "less than or equal to 10"),
         ({"labelled": {"path": "a"}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),
         ({"labelled": {**LABELLED, "min_label": 1}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),
     ],

@@ -92,12 +92,12 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     kept, wanted = stats["kept_share"], stats["keep_share"]
     if wanted is None:
         passed = 1 - kept <= bounds.max_drop_share
-        message = f"{kept:.1%} of {stats['documents_in']} documents reach the score {stats['bound']:.3f}"
+        message = f"{kept:.1%} of {stats['documents_in']} documents reach the score {stats['bound']:.6g}"
     else:
         passed = abs(kept - wanted) <= NOTABLE_DRIFT * wanted
         message = (
-            f"{kept:.1%} of {stats['documents_in']} documents are kept, {wanted:.1%} of those that the bound "
-            f"{stats['bound']:.3f} was set by"
+            f"{kept:.1%} of {stats['documents_in']} documents are kept, {100 * wanted:.3g}% of those that the bound "
+            f"{stats['bound']:.6g} was set by"
         )
     if not passed:
         message += ": look at samples of what was dropped, and at quality.any, or change the bound"
