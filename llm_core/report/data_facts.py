@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llm_core.report.data_collect import RAW, SPLIT, dropping, tokens_by_source, words
+from llm_core.report.data_collect import RAW, SOURCES, SPLIT, dropping, tokens_by_source, words
 from llm_core.report.units import exact, in_bytes, percent, short
 from llm_core.store.manifest import Artifact
 
@@ -65,6 +65,8 @@ def edits(inputs: Inputs) -> Facts:
     """How often cleaning changed a text that it then judged, what it took out, and what repeats across documents."""
     stats = inputs["clean_documents"].stats
     found = [("Documents that normalising changed", exact(stats["normalising_changed"]))]
+    if stats["repaired"]:
+        found.insert(0, ("Documents repaired", exact(stats["repaired"])))
     found += [
         (f"Taken out by {words(name)}", in_bytes(size)) for name, size in stats["removed_bytes"].items() if size > 0
     ]
@@ -131,7 +133,11 @@ def tokenizer(inputs: Inputs) -> Facts:
 
 
 def vocabularies(inputs: Inputs) -> list[dict[str, Any]]:
-    """Every compared vocabulary with its bytes per token, over all and by source; ours first."""
+    """Every compared vocabulary with its bytes per token, over all and by source; ours first.
+
+    ``columns``: (source, bytes per token) of the sources that the page has room for, those of the most tokens.
+    """
+    largest = {row["source"] for row in tokens_by_source(inputs)[:SOURCES]}
     report = json.loads((inputs["tokenizer"].path / "report.json").read_bytes())
     return [
         {
@@ -139,6 +145,7 @@ def vocabularies(inputs: Inputs) -> list[dict[str, Any]]:
             "entries": exact(row["vocab_size"]),
             "all": f"{row['bytes_per_token']:.3f}",
             "by_source": row["by_source"],
+            "columns": [(source, value) for source, value in row["by_source"].items() if source in largest],
         }
         for row in report.get("vocabularies", [])
     ]

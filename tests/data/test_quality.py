@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from assets.graph import experiment_graph
+from llm_core.data.cleaning_samples import NEAR_MISSES, SHOWN
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.quality import classifier, judged
 from llm_core.data.quality.labelled import labelled_file
@@ -92,6 +93,12 @@ def test_two_vocabularies_are_told_apart_and_the_drops_hold_their_score(tmp_path
     told = run(judged.build, tmp_path / "judge", {"documents": clean, "classifier": model})
     out = tmp_path / "judge" / "out"
     kept, dropped = read(out / "parts"), read(out / "dropped")
+    near = [json.loads(line) for line in (out / NEAR_MISSES).read_text().splitlines()]
+    bias = json.loads((model / "quality.json").read_text())["bias"]
+    scores = Classifier.load(model / "weights.npy", bias).scores(kept["text"])
+    assert [row["value"] for row in near] == sorted(scores)[:SHOWN]
+    assert {(row["rule"], row["bound"]) for row in near} == {("quality", "min")}
+    assert not (out / "samples").exists()
     assert dict(kept.schema) == DOCUMENT
     assert (kept.height, dropped.height) == (300, 700)
     assert all(map(is_learned, kept["text"]))
