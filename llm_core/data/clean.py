@@ -348,7 +348,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     unspaced = stats["unspaced"] / max(1, stats["documents_in"])
     others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
-    frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language was identified"
+    frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language is asked for"
     return [
         something_left(stats),
         Check(

@@ -85,6 +85,19 @@ def edits(inputs: Inputs) -> Facts:
     return found
 
 
+def quality(inputs: Inputs) -> Facts:
+    """What the quality classifier was trained on, and how well it tells texts apart that it has not seen."""
+    if "quality_classifier" not in inputs:
+        return []
+    stats = inputs["quality_classifier"].stats
+    return [
+        *((f"Examples, {side}", exact(count)) for side, count in stats["examples"].items()),
+        ("AUC on held-out examples", f"{stats['auc']:.3f}"),
+        ("Accuracy, at a score of 0.5", percent(stats["accuracy"])),
+        ("Good examples that reach the bound", percent(stats["kept_of_good"])),
+    ]
+
+
 def lengths(inputs: Inputs) -> list[tuple[str, Mapping[str, int]]]:
     """(what, log2 of bytes → documents) after cleaning."""
     found = inputs["clean_documents"].stats["lengths"]

@@ -69,6 +69,7 @@ def build(job: Job, title: str, cleaning: CleaningSpec) -> dict[str, Any]:
         dropped=data_collect.drop_samples(inputs, cleaning),
         edited=edited,
         edits=data_facts.edits(inputs),
+        quality=data_facts.quality(inputs),
         bad_records=data_facts.bad_records(inputs),
         kept=data_collect.kept(inputs),
         clusters=clusters,

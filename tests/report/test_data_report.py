@@ -154,7 +154,12 @@ def test_quality_shows_its_bound_scores_and_near_misses(told: dict[str, Artifact
         **funnel_stats(gov=counted(8, {}), web=counted(25, {})), "bound": 0.4,
         "scores": {"gov": [0] * 9 + [8], "web": [0] * 4 + [25] + [0] * 5},
     }  # fmt: skip
-    inputs = {**told, "judged_documents": artifact(tmp_path, "judged_documents", stats)}
+    learned = {"examples": {"good": 300, "rest": 299}, "auc": 0.9876, "accuracy": 0.9, "kept_of_good": 0.85}
+    inputs = {
+        **told,
+        "judged_documents": artifact(tmp_path, "judged_documents", stats),
+        "quality_classifier": artifact(tmp_path / "model", "quality_classifier", learned),
+    }
     rules = {item["rule"]: item for item in data_collect.drop_samples(inputs, CLEANING)}
     assert (rules["quality"]["stage"], rules["quality"]["bounds"]) == ("judged", "at least 0.4")
     assert [row["value"] for row in rules["quality"]["near"]] == ["0.41"]
@@ -162,7 +167,11 @@ def test_quality_shows_its_bound_scores_and_near_misses(told: dict[str, Artifact
     assert "stays: at least 0.4" in scores.svg
     job = job_of(inputs, tmp_path)
     assert "scores" in build(job, "tiny", CLEANING)["figures"]
-    assert "<script" not in (job.out / "data_report.html").read_text(encoding="utf-8")
+    html = (job.out / "data_report.html").read_text(encoding="utf-8")
+    assert "<script" not in html
+    text = Page(html).text
+    for expected in ("Examples, rest299", "AUC on held-out examples0.988", "reach the bound85.0%"):
+        assert expected in text, expected
 
 
 def test_of_many_sources_the_largest_and_those_with_the_most_drops_have_a_column(told: dict[str, Artifact]) -> None:
