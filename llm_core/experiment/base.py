@@ -18,6 +18,20 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
+def problems(error: ValidationError) -> list[ErrorDetails]:
+    """What is wrong, without what only follows: a list whose item is wrong is called too short as well."""
+    found = error.errors()
+    places = [problem["loc"] for problem in found]
+
+    def follows(problem: ErrorDetails) -> bool:
+        place = problem["loc"]
+        return problem["type"] == "too_short" and any(
+            len(other) > len(place) and other[: len(place)] == place for other in places
+        )
+
+    return [problem for problem in found if not follows(problem)]
+
+
 def message(problem: ErrorDetails) -> str:
     """One of pydantic's errors, without its place, as people are told of it."""
     if problem["type"] == "extra_forbidden":
@@ -29,9 +43,9 @@ def message(problem: ErrorDetails) -> str:
 
 def told(error: ValidationError, section: str = "") -> str:
     """What is wrong with a section that was put together from others, in one line."""
-    problems = error.errors()
-    places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in problems]
-    texts = [message(problem) for problem in problems]
+    found = problems(error)
+    places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in found]
+    texts = [message(problem) for problem in found]
     return "; ".join(f"{place}: {text}" if place else text for place, text in zip(places, texts, strict=True))
 
 
