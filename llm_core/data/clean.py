@@ -1,6 +1,5 @@
 """Normalised text that passes the quality rules; every drop is kept with its rule and value, every edit is counted."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import groupby
@@ -10,7 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llm_core.data.cleaning_samples import Judged, edited_places, join_samples, taken_lines, write_samples
+from llm_core.data.cleaning_samples import (
+    Judged,
+    edited_places,
+    join_samples,
+    taken_lines,
+    write_edits,
+    write_near_misses,
+)
 from llm_core.data.funnel import Funnel, funnel_between, joined, totals
 from llm_core.data.left import something_left
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
@@ -36,11 +42,11 @@ URL_LIST, WORD_LIST, LANGUAGE, PHONES = "blocked_urls", "blocked_words", "langua
 REPAIR, NORMALISING = "repair", "normalising"
 """The kinds of edits that every text goes through."""
 
-_SAMPLES = "samples"
-"""Folder of what the parts keep to be looked at."""
-
 NOTABLE_DROPS = 0.1
 """More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
+
+_TOLD = 10
+"""Of such drops, as many are named."""
 
 UNSPACED_LETTERS = 20
 """Characters between two white spaces, on average, of a text in a writing without spaces (Chinese, Thai)."""
@@ -115,7 +121,8 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
     kept, dropped = documents.finished()
     write_part(work.out / "parts" / f"{work.name}.parquet", kept)
     write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
-    write_samples(work.out / _SAMPLES, work.name, documents.edits, documents.near_misses())
+    write_edits(work.out, work.name, documents.edits)
+    write_near_misses(work.out, work.name, documents.near_misses())
     return documents.stats | {
         "empty_parts": int(kept.is_empty()),
         "funnel": funnel_between(raw, kept, dropped),
@@ -277,9 +284,7 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
     total: dict[str, Any] = {}
     for part in made:
         _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
-    if made:
-        join_samples(job.out / _SAMPLES, job.out)
-        shutil.rmtree(job.out / _SAMPLES)  # the part store keeps them for the next time
+    join_samples(job.out)
     funnel = totals(joined(part.stats["funnel"] for part in made), _rules(cleaning))
     return {
         **{name: _sorted(value) for name, value in total.items()},
@@ -328,6 +333,8 @@ def _drops_by_rule(funnel: Funnel, lines: Mapping[str, Mapping[str, int]]) -> Ch
     taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in lines.items() if counts["lines"])
     if taken and any(rule == EMPTY for share, _, rule in shares if -share > NOTABLE_DROPS):
         worst.append(f"{EMPTY} means that nothing was left; line rules took lines: {taken}")
+    if len(worst) > _TOLD:
+        worst[_TOLD:] = [f"and {len(worst) - _TOLD} more such drops of sources"]
     most = -shares[0][0] if shares else 0.0
     return Check(
         "drops_by_rule",
@@ -349,7 +356,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     unspaced = stats["unspaced"] / max(1, stats["documents_in"])
     others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
-    frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language was identified"
+    frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language is asked for"
     return [
         something_left(stats),
         Check(

@@ -167,9 +167,10 @@ def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list
 
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001
     """Every source gave documents, hardly a record is bad, no file of a folder was left out, and none is empty."""
-    least = min(stats["documents_by_source"].values())
+    least, smallest = min((count, source) for source, count in stats["documents_by_source"].items())
     bad = stats["bad_records"] - stats["without_text"]
     share = bad / (bad + stats["documents"]) if bad else 0.0
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in stats["bad_records_by_reason"].items())
     left_out = stats.get("left_out_by_source", {})  # artifacts of before have no such statistic
     files = sum(found["files"] for found in left_out.values())
     empty = stats.get("empty_files_by_source", {})
@@ -178,14 +179,16 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: A
         Check(
             "not_empty",
             least > 0,
-            f"{stats['documents']} documents; the smallest source has {least}",
+            f"{stats['documents']} documents; the smallest source, {smallest}, has {least}",
             value=least,
             bound=1,
         ),
         Check(
             "bad_records",
             share <= NOTABLE_BAD_SHARE,
-            f"{bad} records are set aside in bad_records/: {stats['bad_records_by_reason']}",
+            f"{stats['bad_records']} records are set aside in bad_records/: {reasons}"
+            if reasons
+            else "none is set aside",
             value=share,
             bound=NOTABLE_BAD_SHARE,
         ),

@@ -18,6 +18,13 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
+def problems(error: ValidationError) -> list[ErrorDetails]:
+    """pydantic's errors, without those about the length of a list that only say that its items are wrong."""
+    found = error.errors()
+    inner = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
+    return [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inner]
+
+
 def message(problem: ErrorDetails) -> str:
     """One of pydantic's errors, without its place, as people are told of it."""
     if problem["type"] == "extra_forbidden":
@@ -25,13 +32,6 @@ def message(problem: ErrorDetails) -> str:
     text = problem["msg"].removeprefix("Value error, ")
     whole = isinstance(problem["input"], dict) or problem["type"] == "json_invalid"
     return text if whole else f"{text} (it is {problem['input']!r})"
-
-
-def problems(error: ValidationError) -> list[ErrorDetails]:
-    """pydantic's errors, without those about the length of a list that only say that its items are wrong."""
-    found = error.errors()
-    inner = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
-    return [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inner]
 
 
 def told(error: ValidationError, section: str = "") -> str:
@@ -57,6 +57,13 @@ def either(what: str) -> WrapValidator:
             raise ValueError(what) from None
 
     return WrapValidator(checked)
+
+
+def frozen(value: Any) -> Any:
+    """Lists as tuples: a strict model takes lists for them only straight from JSON."""
+    if isinstance(value, list):
+        return tuple(frozen(item) for item in value)
+    return {name: frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def later(default: Any, absent: Any) -> Any:

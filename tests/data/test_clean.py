@@ -95,6 +95,14 @@ def test_kept_and_dropped(tmp_path):
     assert checks[2].message.startswith("min_words drops 100.0% of other; ")
 
 
+def test_of_many_sources_with_such_drops_ten_are_named():
+    gone = {"documents_in": 4, "dropped": {"min_words": {"documents": 1, "bytes": 2}}}
+    check = clean._drops_by_rule({f"source{number:02d}": gone for number in range(150)}, {})
+    assert not check.passed
+    assert check.message.count("min_words drops 25.0% of source") == 10
+    assert "source09; and 140 more such drops of sources: look at" in check.message
+
+
 def test_mojibake_is_counted_and_repaired_on_request(tmp_path):
     texts = ["A cafÃ© here and there.", "A caf\ufffd here and there.", "A café here and there."]
     stats, kept, _ = cleaned(tmp_path / "a", *texts)

@@ -73,6 +73,11 @@ def test_parts_and_bad_records(tmp_path):
         ("files_left_out", True),
         ("empty_files", True),
     ]
+    messages = [check.message for check in raw.checks(stats, ChecksSpec())]
+    assert messages[:2] == [
+        "27 documents; the smallest source, two, has 4",
+        "2 records are set aside in bad_records/: no text (1), not JSON (1)",
+    ]
     run(raw.build, tmp_path / "again", {}, raw=spec)
     assert digests(out) == digests(tmp_path / "again" / "out")
 

@@ -107,12 +107,16 @@ def test_errors_name_file_and_field(tmp_path: Path, text: str, message: str) -> 
     assert str(path) in str(error.value)
 
 
-def test_a_wrong_item_does_not_make_its_list_too_short(tmp_path: Path) -> None:
-    path = write(tmp_path, MINIMAL + "raw: {sources: [{kind: files, path: x}]}\n")
-    with pytest.raises(PedigreeError) as error:
+def test_a_wrong_item_of_a_list_is_one_error(tmp_path: Path) -> None:
+    quality = "quality: {labelled: {path: a.jsonl, good_labels: [yes]}, min_score: 0.5}\n"
+    path = write(tmp_path, MINIMAL + quality)
+    with pytest.raises(PedigreeError) as raised:
         load_experiment(path)
-    keys = [line.removeprefix(f"{path}: raw.sources.").split(":")[0] for line in str(error.value).splitlines()]
-    assert keys == ["0.files.paths", "0.files.path"]
+    place = "quality.labelled.good_labels.0"
+    assert str(raised.value) == f"{path}: {place}: Input should be a valid string (it is True)"
+    path = write(tmp_path, MINIMAL + "raw: {sources: []}\n")
+    with pytest.raises(PedigreeError, match="should have at least 1 item"):
+        load_experiment(path)
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:

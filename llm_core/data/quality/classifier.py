@@ -15,6 +15,7 @@ from llm_core.data.quality.labelled import GOOD, REST, labelled_file, labelled_p
 from llm_core.data.quality.model import SAMPLE, area_under_curve, bound_of_share, train_part
 from llm_core.data.sources.files import Files
 from llm_core.data.sources.left_out import summary, told
+from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.quality import QualitySpec
@@ -37,7 +38,11 @@ def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
     of examples."""
     files = {f"cleaning/{name}": digest for name, digest in clean.externals(cleaning).items()}
     for side, source in _corpora(quality).items():
-        files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in Files(source).externals().items()}
+        try:
+            found = Files(source).externals()
+        except PedigreeError as error:
+            raise PedigreeError(f"quality.{_FIELDS[side]}: {error}") from None
+        files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in found.items()}
     if quality.labelled is not None:
         file = labelled_file(quality.labelled)
         files[f"labelled/{file.name}"] = file.digest
@@ -162,7 +167,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             "auc",
             stats["auc"] >= NOTABLE_AUC,
             f"AUC {stats['auc']:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
-            f"at least {stats['bound']:.3f}, as {stats['kept_of_good']:.1%} of the good ones' are",
+            f"at least {stats['bound']:.6g}, as {stats['kept_of_good']:.1%} of the good ones' are",
             value=stats["auc"],
             bound=NOTABLE_AUC,
         ),
