@@ -16,7 +16,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             parts="llm_core.data.raw:parts",
             checks="llm_core.data.raw:checks",
             gates=("not_empty",),
-            advice=("bad_records", "files_left_out"),
+            advice=("bad_records", "files_left_out", "empty_files"),
             externals="llm_core.data.raw:externals",
             look_up="llm_core.data.raw:look_up",
             config={"raw": experiment.raw},

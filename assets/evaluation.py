@@ -14,7 +14,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             build="llm_core.evals.stage:build",
             externals="llm_core.evals.stage:externals",
             checks="llm_core.evals.stage:checks",
-            advice=("below_unigram", "above_chance", "text_restored", "as_many_as_asked"),
+            advice=("below_unigram", "above_chance", "text_restored", "suites_readable", "as_many_as_asked"),
             code=("llm_core.evals.run:main",),
             inputs={
                 "model": "pretrained_model",

@@ -13,15 +13,10 @@ DATA = (
     "tokenizer",
     "token_shards",
 )
-"""The stages that the data report tells of."""
+"""The stages that every data report tells of."""
 
-TOLD = (
-    *DATA,
-    "pretrained_model",
-    "eval_results",
-    "generation_samples",
-)
-"""The stages that every training report tells of."""
+TRAINED = ("pretrained_model", "eval_results", "generation_samples")
+"""What every training report tells of beside them."""
 
 SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "macros.html", "made.html"))
 """What pages are made of, beside their own templates."""
@@ -34,8 +29,9 @@ CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars", "fin
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the model for others."""
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
-    judged = ["judged_documents"] if experiment.quality else []
-    told = [*TOLD, *judged, *went_on, *(["ablation_report"] if experiment.proxies else [])]
+    judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
+    documents = [*DATA[:2], *judged, *DATA[2:]]
+    told = [*documents, *TRAINED, *went_on, *(["ablation_report"] if experiment.proxies else [])]
     return [
         Stage(
             name="data_report",
@@ -46,7 +42,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             gates=("all_accounted_for", "page_written"),
             code=(*SHARED, "llm_core/report/data_report.html"),
             redone=True,
-            inputs={name: name for name in (*DATA, *judged)},
+            inputs={name: name for name in documents},
             config={"title": experiment.name, "cleaning": experiment.cleaning},
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),

@@ -1,6 +1,5 @@
 """Normalised text that passes the quality rules; every drop is kept with its rule and value, every edit is counted."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import groupby
@@ -10,7 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llm_core.data.cleaning_samples import Judged, edited_places, join_samples, taken_lines, write_samples
+from llm_core.data.cleaning_samples import (
+    Judged,
+    edited_places,
+    join_samples,
+    taken_lines,
+    write_edits,
+    write_near_misses,
+)
 from llm_core.data.funnel import Funnel, funnel_between, joined, totals
 from llm_core.data.left import something_left
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
@@ -36,11 +42,11 @@ URL_LIST, WORD_LIST, LANGUAGE, PHONES = "blocked_urls", "blocked_words", "langua
 REPAIR, NORMALISING = "repair", "normalising"
 """The kinds of edits that every text goes through."""
 
-_SAMPLES = "samples"
-"""Folder of what the parts keep to be looked at."""
-
 NOTABLE_DROPS = 0.1
 """More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
+
+_TOLD = 10
+"""Of such drops, as many are named."""
 
 UNSPACED_LETTERS = 20
 """Characters between two white spaces, on average, of a text in a writing without spaces (Chinese, Thai)."""
@@ -115,7 +121,8 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
     kept, dropped = documents.finished()
     write_part(work.out / "parts" / f"{work.name}.parquet", kept)
     write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
-    write_samples(work.out / _SAMPLES, work.name, documents.edits, documents.near_misses())
+    write_edits(work.out, work.name, documents.edits)
+    write_near_misses(work.out, work.name, documents.near_misses())
     return documents.stats | {
         "empty_parts": int(kept.is_empty()),
         "funnel": funnel_between(raw, kept, dropped),
@@ -268,17 +275,16 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
 
     Nothing is unaccounted for: ``bytes_in`` is ``bytes``, and what was dropped and what was removed from what stayed.
     """
-    made = job.map(parts(job.files(), cleaning))
-    total: dict[str, Any] = {}
-    for part in made:
-        _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
-    if cleaning.blocked_urls is not None and not total["documents_with_url"]:
+    tasks = parts(job.files(), cleaning)
+    if cleaning.blocked_urls is not None and not any(_has_urls(task.inputs["documents"].path) for task in tasks):
         raise PedigreeError(
             "cleaning.blocked_urls: no document has a url; give the source's field for it, or take out the list"
         )
-    if made:
-        join_samples(job.out / _SAMPLES, job.out)
-        shutil.rmtree(job.out / _SAMPLES)  # the part store keeps them for the next time
+    made = job.map(tasks)
+    total: dict[str, Any] = {}
+    for part in made:
+        _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
+    join_samples(job.out)
     funnel = totals(joined(part.stats["funnel"] for part in made), _rules(cleaning))
     return {
         **{name: _sorted(value) for name, value in total.items()},
@@ -286,6 +292,10 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
         "parts": len(made),
         "drop_share": funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
     }
+
+
+def _has_urls(path: Path) -> bool:
+    return bool(read_part(path, ["url"])["url"].is_not_null().any())
 
 
 def _rules(cleaning: CleaningSpec) -> list[str]:
@@ -312,13 +322,19 @@ def _sorted(value: Any) -> Any:
     }
 
 
-def _drops_by_rule(funnel: Funnel) -> Check:
+def _drops_by_rule(funnel: Funnel, lines: Mapping[str, Mapping[str, int]]) -> Check:
+    """``lines``: how many lines each line rule took, which may leave nothing of a document."""
     shares = sorted(
         (-dropped["documents"] / counts["documents_in"], source, rule)
         for source, counts in funnel.items()
         for rule, dropped in counts["dropped"].items()
     )
     worst = [f"{rule} drops {-share:.1%} of {source}" for share, source, rule in shares if -share > NOTABLE_DROPS]
+    taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in lines.items() if counts["lines"])
+    if taken and any(rule == EMPTY for share, _, rule in shares if -share > NOTABLE_DROPS):
+        worst.append(f"{EMPTY} means that nothing was left; line rules took lines: {taken}")
+    if len(worst) > _TOLD:
+        worst[_TOLD:] = [f"and {len(worst) - _TOLD} more such drops of sources"]
     most = -shares[0][0] if shares else 0.0
     return Check(
         "drops_by_rule",
@@ -336,12 +352,11 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     """Something is left, not too much was dropped, in the languages that were expected, and from every part."""
     share = stats["drop_share"]
     worst = max(stats["dropped_by_rule"].items(), key=lambda item: item[1], default=("none", 0))
-    unrepaired = 0 if stats["repaired"] else stats["mojibake"]
-    broken = (unrepaired + stats["replacement_characters"]) / max(1, stats["documents_in"])
+    broken = (stats["mojibake"] - stats["repaired"] + stats["replacement_characters"]) / max(1, stats["documents_in"])
     unspaced = stats["unspaced"] / max(1, stats["documents_in"])
     others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
-    frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language was identified"
+    frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language is asked for"
     return [
         something_left(stats),
         Check(
@@ -352,7 +367,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             value=share,
             bound=bounds.max_drop_share,
         ),
-        _drops_by_rule(stats["funnel"]),
+        _drops_by_rule(stats["funnel"], stats["lines"]),
         Check(
             "languages",
             others <= NOTABLE_OTHER_LANGUAGES,
@@ -363,8 +378,9 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
         Check(
             "encoding",
             broken <= NOTABLE_BROKEN,
-            f"{stats['mojibake']} documents hold text that was decoded wrongly (cleaning.repair mends it), and "
-            f"{stats['replacement_characters']} hold U+FFFD, where nothing can be mended: see how the source is read",
+            f"{stats['mojibake']} documents hold wrongly decoded text, of which {stats['repaired']} were mended "
+            f"(by cleaning.repair), and {stats['replacement_characters']} hold U+FFFD, where nothing can be mended: "
+            "see how the source is read",
             value=broken,
             bound=NOTABLE_BROKEN,
         ),

@@ -1,4 +1,4 @@
-"""What cleaning keeps to be looked at: places that edits changed, and documents that stayed with little to spare.
+"""What stages keep to be looked at: places that edits changed, and documents that stayed with little to spare.
 
 A document's identity is a hash: those of the lowest identities are a fair sample, the same one whatever parts the
 documents stand in, and whichever worker is first.
@@ -6,6 +6,7 @@ documents stand in, and whichever worker is first.
 
 import json
 import re
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
@@ -22,6 +23,9 @@ SHOWN = 10
 """Places per kind of edit, and documents per bound of a rule."""
 
 EDITS, NEAR_MISSES = "edits.jsonl", "near_misses.jsonl"
+
+_FOLDER = "samples"
+"""Where the parts keep them."""
 
 _CANDIDATES = 20
 """Edited documents in which a place is looked for: in some of them nothing but white space changed."""
@@ -230,18 +234,27 @@ def _near_rows(rule: str, bound: str, values: np.ndarray, documents: pl.DataFram
         yield {**row, "doc_id": doc_id, "source": source, "excerpt": excerpt}
 
 
-def write_samples(folder: Path, name: str, edits: Sequence[Any], near: Sequence[Any]) -> None:
-    """The samples of the part ``name``, to be joined with those of the others."""
-    write_part(folder / "edits" / f"{name}.parquet", pl.DataFrame(edits, schema=_EDIT, orient="row"))
-    write_part(folder / "near" / f"{name}.parquet", pl.DataFrame(near, schema=_NEAR, orient="row"))
+def write_edits(out: Path, name: str, rows: Sequence[Any]) -> None:
+    """The edits shown of the part ``name``, to be joined with those of the others."""
+    write_part(out / _FOLDER / EDITS / f"{name}.parquet", pl.DataFrame(rows, schema=_EDIT, orient="row"))
 
 
-def join_samples(folder: Path, out: Path) -> None:
-    """``edits.jsonl`` and ``near_misses.jsonl`` in ``out``, from what ``write_samples`` left in ``folder``."""
-    edits = _reduced(sorted((folder / "edits").glob("*.parquet")), _EDIT, _fewer_edits)
-    shown = edits.filter(pl.col("pieces").list.len() > 0).group_by("kind", maintain_order=True).head(SHOWN)
-    _write_lines(out / EDITS, shown)
-    _write_lines(out / NEAR_MISSES, _reduced(sorted((folder / "near").glob("*.parquet")), _NEAR, _fewer_near))
+def write_near_misses(out: Path, name: str, rows: Sequence[Any]) -> None:
+    """The near misses of the part ``name``, likewise."""
+    write_part(out / _FOLDER / NEAR_MISSES / f"{name}.parquet", pl.DataFrame(rows, schema=_NEAR, orient="row"))
+
+
+def join_samples(out: Path) -> None:
+    """``edits.jsonl`` and ``near_misses.jsonl`` in ``out``, of those kinds that parts wrote."""
+    folder = out / _FOLDER
+    if (folder / EDITS).is_dir():
+        edits = _reduced(sorted((folder / EDITS).iterdir()), _EDIT, _fewer_edits)
+        shown = edits.filter(pl.col("pieces").list.len() > 0).group_by("kind", maintain_order=True).head(SHOWN)
+        _write_lines(out / EDITS, shown)
+    if (folder / NEAR_MISSES).is_dir():
+        _write_lines(out / NEAR_MISSES, _reduced(sorted((folder / NEAR_MISSES).iterdir()), _NEAR, _fewer_near))
+    if folder.is_dir():
+        shutil.rmtree(folder)  # the part store keeps them for the next time
 
 
 def _reduced(

@@ -202,8 +202,10 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
         Check(
             "eval_items_too_short",
             not many,
-            f"of too few words to be looked for (decontamination.min_words): {', '.join(many) or 'few'}; nobody knows "
-            "whether the corpus holds them",
+            f"of too few words to be looked for (decontamination.min_words; a writing without spaces has hardly any): "
+            f"{', '.join(many)}; nobody knows whether the corpus holds them"
+            if many
+            else f"at most {worst:.0%} of a suite's items are of too few words to be looked for",
             value=worst,
             bound=NOTABLE_TOO_SHORT,
         ),

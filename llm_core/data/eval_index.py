@@ -11,7 +11,7 @@ from llm_core.data.kernels.buffers import Texts, to_texts
 from llm_core.data.kernels.folding import fold
 from llm_core.data.kernels.ngrams import filter_shift, find_items, run_hashes, sparse_filter, word_counts
 from llm_core.data.kernels.word_counts import run_lengths
-from llm_core.data.mojibake import has_mojibake
+from llm_core.data.mojibake import REPLACEMENT, has_mojibake
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.suites import Item, renderings, suite_texts
 from llm_core.experiment.dedup import DecontaminationSpec
@@ -42,8 +42,8 @@ FILES = {"texts": "texts.parquet", **{name: f"{name}.npy" for name in _Runs._fie
 
 class EvalIndex:
     """``texts``: suite, item, words, ``length`` of the runs that are looked for (0: too short to be looked for), how
-    many different ``runs`` there are, how many of them are ``needed``, and whether it holds ``mojibake``. The number of
-    a text is its row.
+    many different ``runs`` there are, how many of them are ``needed``, and whether it holds ``mojibake`` or what could
+    not be decoded. The number of a text is its row.
     """
 
     def __init__(self, texts: pl.DataFrame, runs: _Runs, spec: DecontaminationSpec) -> None:
@@ -77,7 +77,8 @@ class EvalIndex:
         totals = np.bincount(runs.of, minlength=len(words))
         needed = np.ceil(spec.threshold * np.minimum(totals, spec.long_item) - 1e-9).clip(min=1)
         columns = {"words": words, "length": lengths, "runs": totals, "needed": needed.astype(np.int64)}
-        told = texts.select("suite", "item", mojibake=has_mojibake(texts["text"]), **columns)
+        wrong = has_mojibake(texts["text"]) | texts["text"].str.contains(REPLACEMENT, literal=True)
+        told = texts.select("suite", "item", mojibake=wrong, **columns)
         return cls(told, runs, spec)
 
     def save(self, folder: Path) -> None:

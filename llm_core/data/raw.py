@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from llm_core.data.sources.left_out import summary, told
+from llm_core.data.sources.left_out import NAMED, summary, told
 from llm_core.data.sources.units import OFFENDERS_NAMED
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
@@ -80,6 +80,9 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
         )
     ]
     stats = [part.stats for part in job.map(tasks)]
+    empty = _empty(stats, tasks)
+    for name, found in empty.items():
+        job.runtime.log(f"warning: {job.stage}: {_told_empty(name, found)}")
     by_source: dict[str, Counter[str]] = {source.name: Counter() for source in raw.sources}
     reasons: Counter[str] = Counter()
     expected: Counter[str] = Counter()
@@ -97,7 +100,10 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
     _stop_if_bad(raw, total["documents"], reasons, [line for unit in stats for line in unit["offenders"]])
     for name, counts in by_source.items():
         if not counts["documents"]:
-            raise PedigreeError(f"source {name!r}: holds no documents; mend the source or take it out of raw.sources")
+            raise PedigreeError(
+                f"source {name!r}: holds no documents{_in_their_place(stats, name)}; mend the source or take it out of "
+                "raw.sources"
+            )
     return {
         "documents": total["documents"],
         "bytes": total["bytes"],
@@ -110,7 +116,32 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
         "without_text": expected.total(),
         "skipped_by_kind": dict(sorted(skipped.items())),
         "left_out_by_source": left_out,
+        "empty_files_by_source": empty,
     }
+
+
+def _empty(stats: Sequence[Mapping[str, Any]], tasks: Sequence[PartTask]) -> dict[str, Any]:
+    """Source → how many of its files hold no record at all, and the names of the first."""
+    names: dict[str, list[str]] = {}
+    for unit, task in zip(stats, tasks, strict=True):
+        if not any(unit[figure] for figure in ("documents", "bad", "expected", "skipped", "cut")):
+            names.setdefault(unit["source"], []).extend(task.inputs)
+    return {source: {"files": len(found), "first": sorted(found)[:NAMED]} for source, found in names.items()}
+
+
+def _told_empty(source: str, empty: Mapping[str, Any]) -> str:
+    return f"source {source!r}: {empty['files']} files hold no record, such as {', '.join(empty['first'])}"
+
+
+def _in_their_place(stats: Sequence[Mapping[str, Any]], source: str) -> str:
+    """What the records of a source are, in brackets; empty where it has none."""
+    found: Counter[str] = Counter()
+    for unit in stats:
+        if unit["source"] == source:
+            for name in ("bad", "expected", "skipped"):
+                found.update(unit[name])
+    told = ", ".join(f"{reason} ({count})" for reason, count in sorted(found.items()))
+    return f", for its records are set aside or skipped: {told}" if told else " and no other records"
 
 
 def _left_out(raw: RawSpec) -> dict[str, Any]:
@@ -135,24 +166,29 @@ def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list
 
 
 def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001
-    """Every source gave documents, hardly a record is bad, and no file of a folder was left out."""
-    least = min(stats["documents_by_source"].values())
+    """Every source gave documents, hardly a record is bad, no file of a folder was left out, and none is empty."""
+    least, smallest = min((count, source) for source, count in stats["documents_by_source"].items())
     bad = stats["bad_records"] - stats["without_text"]
     share = bad / (bad + stats["documents"]) if bad else 0.0
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in stats["bad_records_by_reason"].items())
     left_out = stats.get("left_out_by_source", {})  # artifacts of before have no such statistic
     files = sum(found["files"] for found in left_out.values())
+    empty = stats.get("empty_files_by_source", {})
+    empty_files = sum(found["files"] for found in empty.values())
     return [
         Check(
             "not_empty",
             least > 0,
-            f"{stats['documents']} documents; the smallest source has {least}",
+            f"{stats['documents']} documents; the smallest source, {smallest}, has {least}",
             value=least,
             bound=1,
         ),
         Check(
             "bad_records",
             share <= NOTABLE_BAD_SHARE,
-            f"{bad} records are set aside in bad_records/: {stats['bad_records_by_reason']}",
+            f"{stats['bad_records']} records are set aside in bad_records/: {reasons}"
+            if reasons
+            else "none is set aside",
             value=share,
             bound=NOTABLE_BAD_SHARE,
         ),
@@ -161,6 +197,13 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: A
             not files,
             "; ".join(told(name, found) for name, found in left_out.items()) or "every file of the folders was read",
             value=files,
+            bound=0,
+        ),
+        Check(
+            "empty_files",
+            not empty_files,
+            "; ".join(_told_empty(name, found) for name, found in empty.items()) or "every file holds a record",
+            value=empty_files,
             bound=0,
         ),
     ]

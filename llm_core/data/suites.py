@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,21 @@ class Item:
 
 
 def suite_externals(suites: Sequence[SuiteSpec]) -> dict[str, str]:
-    """``suite <name>`` → digest of its file. Raises ``PedigreeError`` for a file that is missing or of another kind."""
-    return {f"suite {suite.name}": _readable(suite) for suite in suites}
+    """``suite <name>`` → digest of its file.
+
+    A plan asks for it: so it is here that a file which is missing, or holds something else than items, is an error, and
+    not when all documents are read and cleaned.
+    """
+    digests = {f"suite {suite.name}": _readable(suite) for suite in suites}
+    for suite, digest in zip(suites, digests.values(), strict=True):
+        _check(suite, digest)
+    return digests
+
+
+@lru_cache(maxsize=256)
+def _check(suite: SuiteSpec, _digest: str) -> None:
+    """Raise for a file with something else than items; looked at once in a process, as long as it stays as it is."""
+    read_suite(suite)
 
 
 def read_suite(suite: SuiteSpec) -> list[Item]:
@@ -146,7 +160,11 @@ class _Record:
         self._where = f"{path}: line {number}"
         self.item_id = str(number)
         try:
-            value = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError as error:
+            raise PedigreeError(
+                f"{self._where}: not UTF-8: {error.reason} at byte {error.start}; convert the file"
+            ) from None
         except (ValueError, RecursionError) as error:
             raise PedigreeError(f"{self._where}: not JSON: {error}") from None
         if not isinstance(value, dict):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from llm_core.data.cleaning_samples import join_samples
 from llm_core.data.dedup.cluster_table import write_clusters
 from llm_core.data.dedup.clusters import find_clusters, first_of_equals, read_field
 from llm_core.data.dedup.ranking import ranked
@@ -52,6 +53,7 @@ def build(job: Job, dedup: DedupSpec) -> dict[str, Any]:
         for file, signs, verdict in zip(documents, signatures, verdicts, strict=True)
     ]
     selected = job.map(_selection(job, roles, order, counts, dedup))
+    join_samples(job.out)
     stats = totals(joined(part.stats["funnel"] for part in selected), RULES)
     return {
         **stats,

@@ -95,6 +95,22 @@ class PedigreeLM(TemplateLM):
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False).ids
         return ids
 
+    def loglikelihood(self, requests: list[Instance], **_: Any) -> list[tuple[float, bool]]:
+        """(nats of the continuation, whether greedy decoding would give it), for pairs of context and continuation."""
+        return self._loglikelihood_tokens([(None, *self._encode_pair(*request.args)) for request in requests])
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Both as ids; white space at the end of a context goes over to the continuation, as everywhere in lm-eval.
+
+        Here it is looked for in the text's form: signs that the form takes out may stand behind it. Where nothing is
+        left of a context, the continuation begins a document.
+        """
+        form, whole = self.tokenizer.normalizer, context + continuation
+        if form is not None:
+            context, whole = form.normalize_str(context), form.normalize_str(whole)
+        before = self.tok_encode(context.rstrip())
+        return before or [self._eot], self.tok_encode(whole)[len(before) :]
+
     def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
         """Nats (negative) of whole documents: every token is predicted exactly once, the first from end-of-text."""
         windows: list[Request] = []

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tokenizers.normalizers import Normalizer
+
 from llm_core.data.suites import Item, sample_suite, suite_externals
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
@@ -25,6 +27,7 @@ from llm_core.experiment.suites import SuiteSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Check
 from llm_core.launch import run_group
+from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.tokenizer import came_back, load_tokenizer
 
@@ -53,7 +56,8 @@ def build(
     heldout = job.path("documents", "heldout")
     documents = sample(heldout, evaluation.heldout_documents, seed, HELDOUT)
     questions = _questions(heldout, evaluation, seed)
-    suites = [(suite, sample_suite(suite)) for suite in evaluation.suites]
+    sampled = [(suite, sample_suite(suite)) for suite in evaluation.suites]
+    suites = _readable(sampled, prompt_tokenizer(job.path(*TOKENIZER)).normalizer)
     reader = ShardReader(job.path("shards"), "train")
 
     spec = RunSpec(
@@ -121,8 +125,11 @@ def build(
         "heldout_bytes": sum(sizes),
         "heldout_tokens": sum(map(len, ids)),
         "suites": {
-            suite.name: suite_stats(suite, items, scores[suite.name], suite_figures[suite.name])
-            for suite, items in suites
+            suite.name: {
+                **suite_stats(suite, items, scores[suite.name], suite_figures[suite.name]),
+                "items_unreadable": len(asked_for) - len(items),
+            }
+            for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
         },
     }
 
@@ -137,6 +144,8 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
     restored, documents = stats["documents_restored"], stats["documents"]
     asked = (stats["documents_asked"], stats["questions_asked"])
     found = (documents, stats["questions"])
+    counts = {name: suite.get("items_unreadable", 0) for name, suite in stats.get("suites", {}).items()}
+    unreadable = {name: count for name, count in counts.items() if count}
     return [
         Check(
             "below_unigram",
@@ -161,6 +170,15 @@ def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
             bound=documents,
         ),
         Check(
+            "suites_readable",
+            not unreadable,
+            f"items left out, since the form of the documents leaves nothing of a choice: {unreadable}"
+            if unreadable
+            else "the form of the documents leaves something of every choice",
+            value=sum(unreadable.values()),
+            bound=0,
+        ),
+        Check(
             "as_many_as_asked",
             found == asked,
             f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions",
@@ -174,6 +192,25 @@ def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]]
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     decoded = (tokenizer.decode(tokens, skip_special_tokens=False) for tokens in ids)
     return ids, sum(came_back(tokenizer, back, text) for back, text in zip(decoded, texts, strict=True))
+
+
+def _readable(suites: Suites, form: Normalizer | None) -> list[tuple[SuiteSpec, list[Item]]]:
+    """The items of which every choice is still there in its ``form``: a model of letters can't tell 17 from 42.
+
+    Raises ``PedigreeError`` for a suite that has none.
+    """
+    if form is None:
+        return [(suite, list(items)) for suite, items in suites]
+    found = []
+    for suite, items in suites:
+        left = [item for item in items if all(form.normalize_str(choice).strip() for choice in item.choices)]
+        if not left:
+            raise PedigreeError(
+                f"{suite.path}: the form of the documents (cleaning.keep) leaves nothing of a choice in any item of "
+                f"{suite.name!r}; take it out of evaluation.suites"
+            )
+        found.append((suite, left))
+    return found
 
 
 def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Question]:

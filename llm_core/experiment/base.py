@@ -1,9 +1,9 @@
 """What every section of an experiment shares: strict, frozen, and with a canonical form for identities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import ErrorDetails
 
 from llm_core.registry import Registry
@@ -18,6 +18,13 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
+def problems(error: ValidationError) -> list[ErrorDetails]:
+    """pydantic's errors, without those about the length of a list that only say that its items are wrong."""
+    found = error.errors()
+    inner = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
+    return [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inner]
+
+
 def message(problem: ErrorDetails) -> str:
     """One of pydantic's errors, without its place, as people are told of it."""
     if problem["type"] == "extra_forbidden":
@@ -29,15 +36,34 @@ def message(problem: ErrorDetails) -> str:
 
 def told(error: ValidationError, section: str = "") -> str:
     """What is wrong with a section that was put together from others, in one line."""
-    problems = error.errors()
-    places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in problems]
-    texts = [message(problem) for problem in problems]
+    found = problems(error)
+    places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in found]
+    texts = [message(problem) for problem in found]
     return "; ".join(f"{place}: {text}" if place else text for place, text in zip(places, texts, strict=True))
 
 
 def one_of(registry: Registry) -> AfterValidator:
     """Marks a string that must be a name of ``registry``."""
     return AfterValidator(registry.check)
+
+
+def either(what: str) -> WrapValidator:
+    """Marks a field of several types: ``what`` is told in place of an error for each of them."""
+
+    def checked(value: Any, check: Callable[[Any], Any]) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            raise ValueError(what) from None
+
+    return WrapValidator(checked)
+
+
+def frozen(value: Any) -> Any:
+    """Lists as tuples: a strict model takes lists for them only straight from JSON."""
+    if isinstance(value, list):
+        return tuple(frozen(item) for item in value)
+    return {name: frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def later(default: Any, absent: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from llm_core.experiment.base import Share, Spec, one_of, outside_identity
+from llm_core.experiment.base import Share, Spec, either, frozen, one_of, outside_identity
 from llm_core.experiment.presets import expanded
 from llm_core.extras import is_installed
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
@@ -89,7 +89,7 @@ class TextForm(Spec):
     """The form of text that a model reads: what normalising does to its characters."""
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
-    plain_quotes: bool | Literal["curly"] = True
+    plain_quotes: Annotated[bool | Literal["curly"], either("give true, false or curly")] = True
     """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin; ``curly``: only the four
     quotation marks ‘ ’ “ ”, and nothing else."""
     uncased: bool = False
@@ -139,11 +139,4 @@ class CleaningSpec(TextForm):
                 if bounds is None:
                     _known_rule(name)
             settings["rules"] = {name: bounds for name, bounds in rules.items() if bounds is not None}
-        return {name: _frozen(value) for name, value in settings.items()}
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples: a strict model takes lists for them only straight from JSON."""
-    if isinstance(value, list):
-        return tuple(value)
-    return {name: _frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
+        return {name: frozen(value) for name, value in settings.items()}

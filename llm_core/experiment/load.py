@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import message
+from llm_core.experiment.base import message, problems
 from llm_core.experiment.experiment import Experiment
 
 
@@ -49,7 +49,7 @@ def load_experiment(path: Path) -> Experiment:
     try:
         return Experiment.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        lines = [f"{path}: {_place(problem['loc'])}: {message(problem)}" for problem in error.errors()]
+        lines = [f"{path}: {_place(problem['loc'])}: {message(problem)}" for problem in problems(error)]
         raise PedigreeError("\n".join(lines)) from None
     except (TypeError, ValueError) as error:
         raise PedigreeError(f"{path}: a value is no number, text, list or mapping: {error}") from None

@@ -1,10 +1,10 @@
 """The section that has documents judged by a classifier, which is trained in the graph."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from llm_core.experiment.base import Count, Spec, outside_identity
+from llm_core.experiment.base import Count, Spec, frozen, outside_identity
 from llm_core.experiment.sources import FilesSource
 
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
@@ -41,8 +41,8 @@ class ClassifierSpec(Spec):
     """There are 2^bits weights of 4 bytes. Words share a weight where their hashes meet."""
     epochs: Count = 5
     """How often training goes over all examples."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.5
-    """At the first example. It falls linearly to 0."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.5
+    """At the first example. It falls linearly to 0. Far above 1, scores are 0 or 1, and no bound lies between them."""
     max_examples: Annotated[int, Field(ge=100)] = 20_000
     """Documents of each class, at most: those with the lowest hashes of their texts. A tenth of them is held out."""
 
@@ -68,6 +68,20 @@ class QualitySpec(Spec):
     """Documents with a lower score are dropped. A score is the classifier's probability (0 to 1) that a text is good,
     where both classes are equally frequent."""
     classifier: ClassifierSpec = ClassifierSpec()
+
+    @field_validator("good", "any", mode="before")
+    @classmethod
+    def _are_local_files(cls, source: Any) -> Any:
+        if source is None or isinstance(source, FilesSource):
+            return source
+        if not isinstance(source, dict):
+            raise ValueError("give the files as {paths: [...]}")
+        if source.get("kind", "files") != "files":
+            raise ValueError(
+                f"examples are read from local files alone, not from a source of kind {source['kind']!r}: download "
+                "some, and give {paths: [...]}"
+            )
+        return frozen(source)
 
     @property
     def samples_documents(self) -> bool:

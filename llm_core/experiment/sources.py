@@ -70,6 +70,13 @@ class FilesSource(ReadingSpec):
     paths: Annotated[tuple[str, ...], outside_identity(min_length=1)]
     """Glob patterns and folders; relative ones start at the folder of the experiment's file."""
 
+    @field_validator("paths")
+    @classmethod
+    def _are_local(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        if any("://" in path for path in paths):
+            raise ValueError("these are paths of local files, and no addresses: download the files first")
+        return paths
+
 
 class HuggingFaceSource(ReadingSpec):
     """Parquet, jsonl and csv files of a dataset on the Hugging Face Hub, at one commit."""

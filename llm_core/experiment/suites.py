@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Spec, outside_identity
+from llm_core.experiment.base import Count, Spec, either, outside_identity
 
 RESERVED = ("heldout", "continuation", "baseline_unigram", "baseline_xz", "baseline_overlap")
 """Tasks of the held-out split, which stand in the same table."""
@@ -41,7 +41,10 @@ class MultipleChoiceSuite(_Suite):
 
     kind: Literal["multiple_choice"] = "multiple_choice"
     query: str = "query"
-    choices: str | Annotated[tuple[str, ...], Field(min_length=2)] = "choices"
+    choices: Annotated[
+        str | Annotated[tuple[str, ...], Field(min_length=2)],
+        either("name the field that holds the list of choices, or two fields or more that hold one each"),
+    ] = "choices"
     """The field that holds the list of choices; or several fields that hold one each."""
     gold: str = "gold"
     """The field that holds the right choice's place, from 0; or the one of several ``choices`` that is right."""

@@ -13,7 +13,9 @@ class Template(NamedTuple):
     fields: tuple[str, ...]
 
     def filled(self, values: list[str]) -> str:
-        """The text with the values of the fields, in their order."""
+        """The text with the values of the fields, in their order; empty where none of them holds anything."""
+        if not any(value.strip() for value in values):
+            return ""
         pieces = [self.texts[0]]
         for value, text in zip(values, self.texts[1:], strict=True):
             pieces += (value, text)

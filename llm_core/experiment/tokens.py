@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Spec, later, outside_identity
+from llm_core.experiment.base import Count, Spec, either, later, outside_identity
 
 PatternName = Literal["llama3", "gpt2", "nanochat", "cl100k"]
 
@@ -38,7 +38,12 @@ class TokenizerSpec(Spec):
     """Its name (``[UNK]``, say). Counts among ``vocab_size``, and stands after the ``special_tokens``."""
     sample_bytes: Count = 32_000_000
     min_frequency: Count = 2
-    freeze: bool | Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = outside_identity(default=False)
+    freeze: Annotated[
+        bool | Annotated[str, Field(pattern="^[0-9a-f]{32}$")],
+        either(
+            "give true, false, or in quotation marks the identity of an artifact, which has 32 of the characters 0-9a-f"
+        ),
+    ] = outside_identity(default=False)
     """Whether documents that are added later leave the tokenizer as it is: true keeps the one that this experiment had
     last in this store, while settings and code are the same; an identity keeps that one, in whatever store."""
     compare: dict[str, VocabularyFile] = Field(default_factory=dict)

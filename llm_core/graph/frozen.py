@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import without_outsiders
+from llm_core.graph.changes import changed_fields, changed_names
 from llm_core.graph.identity import Recipe
 from llm_core.graph.stage import Stage
 from llm_core.store.manifest import Artifact, Manifest
@@ -45,22 +46,37 @@ def find_kept(
 ) -> tuple[Kept | None, str | None]:
     """(what a frozen stage keeps, None); (None, what is wrong) for a damaged one; (None, None): there is none yet.
 
-    Raises ``PedigreeError`` for an identity that is not in the store, or was made with other settings.
+    Raises ``PedigreeError`` for an identity that is not in the store, or was made with other settings; and for a
+    damaged one that can't be made again as it was.
     """
     if isinstance(stage.frozen, str):
         return _named(store, stage, stage.frozen, own, contents), None
     last, problem = store.last(experiment, stage.kind, stage.name)
-    if last is None or {record.role for record in last.manifest.inputs} != stage.inputs.keys():
-        return None, problem
-    identity = identity_then(own, last.manifest)
-    artifact, problem = store.find(stage.kind, identity)
-    return Kept(identity, artifact) if artifact else None, problem
+    identity = store.head(experiment, stage.name)
+    artifact = None
+    if last is not None:
+        if {record.role for record in last.manifest.inputs} != stage.inputs.keys():
+            return None, None
+        identity = identity_then(own, last.manifest)
+        artifact, problem = store.find(stage.kind, identity)
+    if problem and not _would_be_made(identity, stage, own, contents):
+        raise PedigreeError(
+            f"{stage.name} is frozen, and the one that it keeps is damaged: {problem}. What it was made from is "
+            "another now, or not there yet, so the same can't be made again. Copy its files back from where they are "
+            "whole, or take freeze out to make another"
+        )
+    return Kept(identity, artifact) if identity and artifact else None, problem
+
+
+def _would_be_made(identity: str | None, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> bool:
+    """Whether all inputs are there, and lead to this identity."""
+    return contents.keys() == stage.inputs.keys() and own.identity(contents) == identity
 
 
 def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Mapping[str, str]) -> Kept | None:
     artifact, problem = store.find(stage.kind, identity)
     if artifact is None:
-        if problem is None and contents.keys() == stage.inputs.keys() and own.identity(contents) == identity:
+        if problem is None and _would_be_made(identity, stage, own, contents):
             return None  # it is what would be made now
         raise PedigreeError(
             f"{stage.name}: freeze names {identity}, and {problem or f'{store.root} has no such artifact'}; copy "
@@ -70,8 +86,9 @@ def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Map
     manifest = artifact.manifest
     then = without_outsiders(manifest.config, stage.config)
     if (then, manifest.externals) != (own.config, own.externals):
+        others = [*changed_fields("", then, own.config), *changed_names("source", manifest.externals, own.externals)]
         raise PedigreeError(
-            f"{stage.name}: freeze names {identity}, which was made with other settings ({then}); give the experiment "
-            "the same, or take freeze out to make another"
+            f"{stage.name}: freeze names {identity}, which was made with other settings (then → now): "
+            f"{'; '.join(others)}. Give the experiment the same, or take freeze out to make another"
         )
     return Kept(identity, artifact)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from llm_core.errors import UnknownYetError
 from llm_core.experiment.base import without_outsiders
 from llm_core.graph.cause import only_code_changed
+from llm_core.graph.changes import changed_fields, changed_names
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.frozen import Kept, find_kept
@@ -280,9 +281,9 @@ def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous
     if previous is None:
         return ["never made before"]
     lines = [
-        *_changed("code", previous.code, own.code),
-        *_fields("", _lasting(stage, previous), own.config),
-        *_changed("source", previous.externals, own.externals),
+        *changed_names("code", previous.code, own.code),
+        *changed_fields("", _lasting(stage, previous), own.config),
+        *changed_names("source", previous.externals, own.externals),
     ]
     before = {record.role: record.content for record in previous.inputs}
     for role, name in stage.inputs.items():
@@ -304,43 +305,3 @@ def _lasting(stage: Stage, manifest: Manifest) -> dict[str, Any]:
 
 def _told_left_out(problem: str) -> str:
     return f"{problem}; the rest is whole, and goes on without it"
-
-
-def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    changed = [f"{what} {name} changed" for name in now if name in before and now[name] != before[name]]
-    added = [f"{what} {name} is new" for name in now if name not in before]
-    return changed + added + [f"{what} {name} is gone" for name in before if name not in now]
-
-
-def _fields(path: str, before: Any, now: Any) -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        lines = []
-        for key in dict.fromkeys([*before, *now]):
-            place = f"{path}.{key}" if path else key
-            if key not in now:
-                lines.append(f"{place}: {before[key]} → gone")
-            elif key not in before:
-                lines.append(f"{place}: new, {now[key]}")
-            else:
-                lines.extend(_fields(place, before[key], now[key]))
-        if not lines and list(before) != list(now):
-            lines.append(f"{path}: the order changed")
-        return lines
-    if before == now:
-        return []
-    if _are_entries(before) and _are_entries(now):
-        return _entries(path, before, now)
-    return [f"{path}: {before} → {now}"]
-
-
-def _are_entries(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
-
-
-def _entries(path: str, before: list[Any], now: list[Any]) -> list[str]:
-    """The first entry that differs, and how many do: written out, the layers of a model would hide all else."""
-    if len(before) != len(now):
-        return [f"{path}: {len(before)} entries → {len(now)}"]
-    others = [number for number, pair in enumerate(zip(before, now, strict=True)) if pair[0] != pair[1]]
-    lines = _fields(f"{path}[{others[0]}]", before[others[0]], now[others[0]])
-    return [*lines, f"{path}: {len(others) - 1} more entries changed"] if len(others) > 1 else lines

@@ -1,21 +1,26 @@
-"""What the data report shows of cleaning: near misses of every rule, and places that each kind of edit changed."""
+"""What the data report shows beside drops: near misses of every rule, and places that each kind of edit changed."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_core.data.clean import LANGUAGE, NORMALISING
+from llm_core.data.clean import LANGUAGE, NORMALISING, REPAIR
 from llm_core.data.cleaning_samples import EDITS, NEAR_MISSES, SHOWN
+from llm_core.data.quality.judged import RULE as QUALITY
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.report.units import exact, in_bytes
 from llm_core.store.manifest import Artifact
 
-STAGE = "clean_documents"
+STAGE, JUDGED, UNIQUE = "clean_documents", "judged_documents", "unique_documents"
 
 
-def bounds(cleaning: CleaningSpec) -> dict[str, RuleSpec]:
-    """The bounds of every rule that has any, in the order in which the rules judge."""
+def bounds(stage: str, artifact: Artifact, cleaning: CleaningSpec) -> dict[str, RuleSpec]:
+    """The bounds of every rule of a stage that has any, in the order in which the rules judge."""
+    if stage == JUDGED:
+        return {QUALITY: RuleSpec(min=artifact.stats["bound"])}
+    if stage != STAGE:
+        return {}
     language = {} if cleaning.language is None else {LANGUAGE: RuleSpec(min=cleaning.language.min_score)}
     return {**language, **cleaning.rules}
 
@@ -27,14 +32,13 @@ def told_bounds(rule: RuleSpec) -> str:
     return f"at least {rule.min:,g}" if rule.min is not None else f"at most {rule.max:,g}"
 
 
-def near_misses(clean: Artifact, cleaning: CleaningSpec) -> dict[str, list[dict[str, Any]]]:
-    """Rule → the kept documents whose values are nearest to its bounds, the nearest first.
+def near_misses(artifact: Artifact, known: Mapping[str, RuleSpec]) -> dict[str, list[dict[str, Any]]]:
+    """Rule of ``known`` → the kept documents whose values are nearest to its bounds, the nearest first.
 
     A value of 0 under a bound of 0 is as far from a drop as it can be, so that it is left out.
     """
-    known = bounds(cleaning)
     found: dict[str, list[tuple[float, str, dict[str, Any]]]] = {}
-    for row in _lines(clean.path / NEAR_MISSES):
+    for row in _lines(artifact.path / NEAR_MISSES):
         bound = getattr(known[row["rule"]], row["bound"])
         if bound != 0 or row["value"] != 0:
             shown = {**row, "value": f"{row['value']:.4g}"}
@@ -43,21 +47,25 @@ def near_misses(clean: Artifact, cleaning: CleaningSpec) -> dict[str, list[dict[
     return {rule: [shown for _, _, shown in rows[:SHOWN]] for rule, rows in ordered.items()}
 
 
-def edit_samples(clean: Artifact) -> list[dict[str, Any]]:
+def edit_samples(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
     """By kind of edit: how often it changed something, and some places, in pieces."""
     samples: dict[str, list[dict[str, Any]]] = {}
-    for row in _lines(clean.path / EDITS):
-        pieces = [{**piece, "text": visible(piece["text"])} for piece in row["pieces"]]
-        samples.setdefault(row["kind"], []).append({**row, "pieces": pieces})
+    for artifact in (inputs[stage] for stage in (STAGE, UNIQUE) if stage in inputs):
+        for row in _lines(artifact.path / EDITS):
+            pieces = [{**piece, "text": visible(piece["text"])} for piece in row["pieces"]]
+            samples.setdefault(row["kind"], []).append({**row, "pieces": pieces})
     return [
         {"kind": kind.replace("_", " "), "count": count, "places": samples[kind]}
-        for kind, count in _edit_counts(clean.stats)
+        for kind, count in _edit_counts(inputs)
         if kind in samples
     ]
 
 
-def _edit_counts(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
-    changed = [(NORMALISING, f"{exact(stats['normalising_changed'])} documents, of some white space alone")]
+def _edit_counts(inputs: Mapping[str, Artifact]) -> list[tuple[str, str]]:
+    stats = inputs[STAGE].stats
+    whole = [(NORMALISING, f"{exact(stats['normalising_changed'])} documents, in some of them white space alone")]
+    if stats["repaired"]:
+        whole.insert(0, (REPAIR, f"{exact(stats['repaired'])} documents"))
     redacted = [
         (kind, f"{exact(counts['matches'])} in {exact(counts['documents'])} documents")
         for kind, counts in stats["redactions"].items()
@@ -66,7 +74,9 @@ def _edit_counts(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
         (kind, f"{exact(counts['lines'])} lines, {in_bytes(counts['bytes'])}")
         for kind, counts in stats["lines"].items()
     ]
-    return changed + redacted + lines
+    units = inputs[UNIQUE].stats["repeated_units"] if UNIQUE in inputs else {"units": 0}
+    told = f"{exact(units['units'])} in {exact(units['documents'])} documents" if units["units"] else ""
+    return [*whole, *redacted, *lines, *([("repeated_units", told)] if told else [])]
 
 
 def visible(text: str) -> str:
@@ -78,4 +88,6 @@ def visible(text: str) -> str:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     # Not splitlines: texts hold line separators of other kinds.
+    if not path.exists():  # of this kind the stage has none
+        return []
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -26,6 +26,9 @@ STAGES = {
 }
 """The stages that drop documents, in order."""
 LARGEST, PAIRS = 10, 6
+SOURCES = 12
+"""Columns of tables by source. Where there are more sources, the others share one."""
+SOURCE_ROWS = 25
 POOL = 1000
 """Near duplicates that pairs are picked from, those of the lowest identities."""
 NONE = "\N{EN DASH}"
@@ -148,13 +151,14 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
     """A table: what each rule dropped of every source, and after each stage what stayed; None if nothing was dropped.
 
     Shares are of the documents of that source that came to the stage. ``notable``: what the check ``drops_by_rule`` of
-    cleaning tells.
+    cleaning tells. Of many sources, some have a column of their own: the largest, and those of which one rule of
+    cleaning drops the most documents.
     """
-    sources = [source for source, count in inputs[RAW].stats["documents_by_source"].items() if count]
+    columns = _columns(inputs)
     rows: list[dict[str, Any]] = []
     for stage, artifact in dropping(inputs).items():
         found = flow(artifact)
-        came = {source: found[source]["documents_in"] if source in found else 0 for source in sources}
+        came = {source: counts["documents_in"] for source, counts in found.items()}
         rules = [
             (words(rule), counts, {source: found[source]["dropped"].get(rule) for source in found}, "drop")
             for rule, counts in drops_by_rule(artifact)
@@ -163,7 +167,7 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
             rules.append((f"{STAGES[stage]} documents", artifact.stats, found, "level"))
         for name, counts, by_source, kind in rules:
             bound = NOTABLE_DROPS if kind == "drop" and stage == data_cleaning.STAGE else 1.0
-            cells = [_cell(by_source.get(source), came[source], bound) for source in sources]
+            cells = [_cell(sources, by_source, came, kind, bound) for _, sources in columns]
             rows.append(
                 {
                     "name": name,
@@ -177,27 +181,50 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
                 }
             )
     notable = any(cell["notable"] for row in rows for cell in row["cells"])
-    return {"sources": sources, "rows": rows, "notable": notable} if rows else None
+    return {"sources": [title for title, _ in columns], "rows": rows, "notable": notable} if rows else None
 
 
-def _cell(counts: Mapping[str, Any] | None, came: int, bound: float) -> dict[str, Any]:
-    if counts is None or not counts["documents"]:
-        return {"share": NONE, "counts": "", "notable": False}
-    size, share = in_bytes(counts["bytes"]), counts["documents"] / came
-    told = f"{exact(counts['documents'])} · {size}"
+def _columns(inputs: Inputs) -> list[tuple[str, list[str]]]:
+    """(title, sources) of the table's columns, in the order of the sources; the last one may be all the others."""
+    raw = inputs[RAW].stats
+    sources = [source for source, count in raw["documents_by_source"].items() if count]
+    own = sources
+    if len(sources) > SOURCES + 1:
+        own = sorted(sources, key=lambda source: (-raw["bytes_by_source"][source], source))[: SOURCES // 2]
+        clean = flow(inputs[data_cleaning.STAGE])
+        most = {
+            source: max((rule["documents"] for rule in counts["dropped"].values()), default=0)
+            for source, counts in clean.items()
+            if source not in own
+        }
+        own += sorted(most, key=lambda source: (-most[source], source))[: SOURCES - len(own)]
+    others = [source for source in sources if source not in own]
+    rest = [(f"{len(others)} others", others)] if others else []
+    return [*((source, [source]) for source in sources if source in own), *rest]
+
+
+def _cell(
+    sources: Sequence[str], found: Mapping[str, Any], came: Mapping[str, int], kind: str, bound: float
+) -> dict[str, Any]:
+    counted = [counts for counts in map(found.get, sources) if counts is not None]
+    documents, size = (sum(counts[name] for counts in counted) for name in ("documents", "bytes"))
+    all_came = sum(came.get(source, 0) for source in sources)
+    if not documents:
+        return {"share": "0%" if kind == "level" and all_came else NONE, "counts": "", "notable": False}
+    share, told = documents / all_came, f"{exact(documents)} · {in_bytes(size)}"
     return {"share": percent(share), "counts": told, "notable": share > bound}
 
 
 def drop_samples(inputs: Inputs, cleaning: CleaningSpec) -> list[dict[str, Any]]:
     """By stage and rule: how many were dropped, and excerpts of some, each with what the rule found.
 
-    Rules of cleaning have their bounds, and near misses; those that dropped nothing come last of that stage.
+    Rules of cleaning, and the score of quality, have their bounds and near misses; rules that dropped nothing come last
+    of their stage.
     """
     found = []
     for stage, artifact in dropping(inputs).items():
-        cleans = stage == data_cleaning.STAGE
-        known = data_cleaning.bounds(cleaning) if cleans else {}
-        near = data_cleaning.near_misses(artifact, cleaning) if cleans else {}
+        known = data_cleaning.bounds(stage, artifact, cleaning)
+        near = data_cleaning.near_misses(artifact, known)
         samples, busy = dropped_samples(artifact.path / "dropped"), dict(drops_by_rule(artifact))
         for rule in [*busy, *(rule for rule in known if rule in near and rule not in busy)]:
             found.append(
@@ -260,10 +287,13 @@ def _largest(artifact: Artifact, members: pl.LazyFrame) -> list[dict[str, Any]]:
     for cluster, doc_id, size in heads.select("cluster", "doc_id", "size").iter_rows():
         own = counted.filter(pl.col("cluster") == cluster)
         sources = sorted(own.select("source", "len").iter_rows(), key=lambda item: (-item[1], item[0]))
+        most = [f"{source} ({exact(count)})" for source, count in sources[:LARGEST]]
+        if len(sources) > LARGEST:
+            most.append(f"{len(sources) - LARGEST} others")
         rows.append(
             {
                 "size": exact(size),
-                "sources": ", ".join(f"{source} ({exact(count)})" for source, count in sources),
+                "sources": ", ".join(most),
                 "least": f"{min(own['similarity'].to_list()):.2f}",
                 "doc_id": doc_id,
                 "text": " ".join(texts[doc_id]["text"][:400].split())[:160],
@@ -319,7 +349,13 @@ def tokens_by_source(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def token_rows(inputs: Inputs) -> list[dict[str, str]]:
-    """The same in words."""
+    """The same in words; of many sources, the smallest are one row."""
+    rows = tokens_by_source(inputs)
+    if len(rows) > SOURCE_ROWS + 1:
+        others = rows[SOURCE_ROWS:]
+        total = {name: sum(row[name] for row in others) for name in ("tokens", "share", "documents")}
+        mean = total["tokens"] / total["documents"] if total["documents"] else 0.0
+        rows = [*rows[:SOURCE_ROWS], {"source": f"{len(others)} others", **total, "mean": mean}]
     return [
         {
             "source": row["source"],
@@ -328,7 +364,7 @@ def token_rows(inputs: Inputs) -> list[dict[str, str]]:
             "documents": exact(row["documents"]),
             "mean": exact(row["mean"]),
         }
-        for row in tokens_by_source(inputs)
+        for row in rows
     ]
 
 

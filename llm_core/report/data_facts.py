@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llm_core.report.data_collect import RAW, SPLIT, dropping, tokens_by_source, words
+from llm_core.report.data_collect import RAW, SOURCES, SPLIT, dropping, tokens_by_source, words
 from llm_core.report.units import exact, in_bytes, percent, short
 from llm_core.store.manifest import Artifact
 
@@ -65,6 +65,8 @@ def edits(inputs: Inputs) -> Facts:
     """How often cleaning changed a text that it then judged, what it took out, and what repeats across documents."""
     stats = inputs["clean_documents"].stats
     found = [("Documents that normalising changed", exact(stats["normalising_changed"]))]
+    if stats["repaired"]:
+        found.insert(0, ("Documents repaired", exact(stats["repaired"])))
     found += [
         (f"Taken out by {words(name)}", in_bytes(size)) for name, size in stats["removed_bytes"].items() if size > 0
     ]
@@ -81,6 +83,19 @@ def edits(inputs: Inputs) -> Facts:
         told = f"{exact(repeats['units'])} in {exact(repeats['documents'])} documents, {in_bytes(repeats['bytes'])}"
         found.append(("Repeated lines or paragraphs out", told))
     return found
+
+
+def quality(inputs: Inputs) -> Facts:
+    """What the quality classifier was trained on, and how well it tells texts apart that it has not seen."""
+    if "quality_classifier" not in inputs:
+        return []
+    stats = inputs["quality_classifier"].stats
+    return [
+        *((f"Examples, {side}", exact(count)) for side, count in stats["examples"].items()),
+        ("AUC on held-out examples", f"{stats['auc']:.3f}"),
+        ("Accuracy, at a score of 0.5", percent(stats["accuracy"])),
+        ("Good examples that reach the bound", percent(stats["kept_of_good"])),
+    ]
 
 
 def lengths(inputs: Inputs) -> list[tuple[str, Mapping[str, int]]]:
@@ -131,7 +146,11 @@ def tokenizer(inputs: Inputs) -> Facts:
 
 
 def vocabularies(inputs: Inputs) -> list[dict[str, Any]]:
-    """Every compared vocabulary with its bytes per token, over all and by source; ours first."""
+    """Every compared vocabulary with its bytes per token, over all and by source; ours first.
+
+    ``columns``: (source, bytes per token) of the sources that the page has room for, those of the most tokens.
+    """
+    largest = {row["source"] for row in tokens_by_source(inputs)[:SOURCES]}
     report = json.loads((inputs["tokenizer"].path / "report.json").read_bytes())
     return [
         {
@@ -139,6 +158,7 @@ def vocabularies(inputs: Inputs) -> list[dict[str, Any]]:
             "entries": exact(row["vocab_size"]),
             "all": f"{row['bytes_per_token']:.3f}",
             "by_source": row["by_source"],
+            "columns": [(source, value) for source, value in row["by_source"].items() if source in largest],
         }
         for row in report.get("vocabularies", [])
     ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm_core.report.figures import FULL, HALF, name_rows
+from llm_core.report.figures import FULL, HALF, fitted, name_rows
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, TEAL, Picture, draw, label_ticks
 from llm_core.report.units import in_bytes, percent, short
 
@@ -38,7 +38,7 @@ def by_source(rows: Sequence[tuple[str, Mapping[str, int]]]) -> Picture:
                 dtype=float,
             )
             colour = SERIES[place] if place < len(named) else MUTED
-            axes.barh(np.arange(len(rows)), sizes, left=left, height=0.62, color=colour, label=label)
+            axes.barh(np.arange(len(rows)), sizes, left=left, height=0.62, color=colour, label=fitted(label))
             left += sizes
         first = left[0] or 1.0
         for place, size in enumerate(left):
@@ -52,13 +52,14 @@ def by_source(rows: Sequence[tuple[str, Mapping[str, int]]]) -> Picture:
         axes.spines["bottom"].set_visible(False)
         if len(labels) > 1:
             axes.legend(
-                loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=min(len(labels), 6), frameon=False, fontsize=8.5,
+                loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=columns, frameon=False, fontsize=8.5,
                 handlelength=1.0, labelcolor=INK,
             )  # fmt: skip
 
-    return draw(
-        "text_by_stage", "Text that remains after every stage, by source", (FULL, 0.75 + 0.42 * len(rows)), paint
-    )
+    # Six labels of 12 characters are as wide as the page, or three of the longest.
+    columns = min(len(labels), 6 if all(len(label) <= 12 for label in labels) else 3)
+    height = 0.55 + 0.2 * math.ceil(len(labels) / columns) + 0.42 * len(rows)
+    return draw("text_by_stage", "Text that remains after every stage, by source", (FULL, height), paint)
 
 
 def counts(name: str, caption: str, rows: Sequence[tuple[str, int]], total: int, half: bool = False) -> Picture:
@@ -106,6 +107,29 @@ def histogram(
             axes.legend(frameon=False, fontsize=8.5, handlelength=1.0, labelcolor=INK)
 
     return draw(name, caption, (HALF if half else FULL, 2.5), paint)
+
+
+def scores(found: Sequence[int], bound: float) -> Picture:
+    """Documents by their score of quality, in equal widths from 0 to 1, and the bound that they must reach."""
+
+    def paint(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        width = 1 / len(found)
+        axes.bar((np.arange(len(found)) + 0.5) * width, found, width=0.84 * width, color=BLUE)
+        axes.axvline(bound, color=ROSE, linewidth=1.4)
+        left = bound > 0.5  # so that the label stays inside
+        axes.annotate(
+            f"stays: at least {bound:.4g}", (bound, 1), (-6 if left else 6, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha="right" if left else "left", va="bottom", color=ROSE,
+        )  # fmt: skip
+        axes.set_xlim(0, 1)
+        label_ticks(axes.yaxis)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.set_ylabel("documents")
+        axes.set_xlabel("score")
+
+    return draw("scores", "Score of quality", (FULL, 2.5), paint)
 
 
 def vocabularies(rows: Sequence[tuple[str, Mapping[str, float]]]) -> Picture:

@@ -39,7 +39,7 @@ def build(job: Job, title: str, cleaning: CleaningSpec) -> dict[str, Any]:
     inputs = job.inputs
     clusters = data_collect.clusters(inputs)
     lost = data_collect.unaccounted(inputs)
-    edited = data_cleaning.edit_samples(inputs[data_cleaning.STAGE])
+    edited = data_cleaning.edit_samples(inputs)
     pictures = {picture.name: picture for picture in pictures_of(inputs, clusters)}
     shown = {
         "results": True,
@@ -69,6 +69,7 @@ def build(job: Job, title: str, cleaning: CleaningSpec) -> dict[str, Any]:
         dropped=data_collect.drop_samples(inputs, cleaning),
         edited=edited,
         edits=data_facts.edits(inputs),
+        quality=data_facts.quality(inputs),
         bad_records=data_facts.bad_records(inputs),
         kept=data_collect.kept(inputs),
         clusters=clusters,
@@ -142,6 +143,11 @@ def pictures_of(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) ->
         rest = sum(count for _, count in drops[RULES_DRAWN:])
         shown = [*drops[:RULES_DRAWN], *([(f"{len(drops) - RULES_DRAWN} other rules", rest)] if rest else [])]
         pictures.append(data_figures.counts("drops", "Documents dropped, by rule", shown, came))
+    if data_cleaning.JUDGED in inputs:
+        judged = inputs[data_cleaning.JUDGED].stats
+        every = [sum(counts) for counts in zip(*judged["scores"].values(), strict=True)]
+        if every:
+            pictures.append(data_figures.scores(every, judged["bound"]))
     lengths, languages = data_facts.lengths(inputs), data_facts.languages(inputs)
     half = bool(lengths and languages)  # they stand side by side
     if lengths:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FULL = 9.4
 HALF = 4.6
+LONGEST_NAME = 22
+"""Characters of a name beside or below a figure."""
 
 
 def bits_per_byte(rows: Sequence[tuple[str, float, float | None]]) -> Picture:
@@ -304,9 +306,14 @@ def times(rows: Sequence[tuple[str, float]]) -> Picture:
     return draw("time_by_stage", "Where the time went", (FULL, 0.75 + 0.3 * len(bars_)), paint, clock=True)
 
 
+def fitted(name: str) -> str:
+    """``name`` without its middle, where it has no room beside a figure."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2 - 1]}…{name[-LONGEST_NAME // 2 :]}"
+
+
 def name_rows(axes: "Axes", names: Sequence[str]) -> None:
     """First row on top, names in ink, no ticks beside them."""
-    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.set_yticks(range(len(names)), [fitted(name) for name in names], color=INK)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=RULE)
     if len(names) > 1:

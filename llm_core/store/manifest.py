@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import told
 from llm_core.runtime_only import runtime_only
 
 MANIFEST = "manifest.json"
@@ -104,8 +105,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        raise PedigreeError(f"{path}: not a whole manifest: {error}") from None
+    except OSError as error:
+        raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
+    except ValidationError as error:
+        raise PedigreeError(f"{path}: not a whole manifest: {told(error)}") from None
     if manifest.sealed().seal != manifest.seal:
         raise PedigreeError(f"{path} is damaged: its content is not what was written")
     return manifest

@@ -26,10 +26,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import told
 from llm_core.store import work
 from llm_core.store.digests import file_digest
 from llm_core.store.files import disk_errors, sync_folder, write_atomically
@@ -269,9 +270,9 @@ class Store:
             found = Alias.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except ValidationError as error:
             raise PedigreeError(
-                f"{path}: not a whole alias ({error}); remove it, and accept again if need be"
+                f"{path}: not a whole alias ({told(error)}); remove it, and accept again if need be"
             ) from None
         return found if (found.kind, found.identity) == (kind, identity) else None
 

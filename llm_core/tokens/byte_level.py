@@ -4,7 +4,7 @@ In that form every byte is one printable character (Radford et al., 2019), and s
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,17 @@ def entry_name(entry: bytes) -> str:
 def entry_bytes(name: str) -> bytes:
     """The bytes of an entry; raises ``KeyError`` for a name with a character that stands for no byte."""
     return bytes(_BYTES[character] for character in name)
+
+
+def is_entry(token: str, entries: Collection[bytes]) -> bool:
+    """Whether a special token would be mixed up with one of ``entries``: with its text, or with its name (``Ġthe`` is
+    that of " the")."""
+    return token.encode() in entries or is_name(token, entries)
+
+
+def is_name(token: str, entries: Collection[bytes]) -> bool:
+    """Whether ``token`` is the name of one of ``entries``."""
+    return _BYTES.keys() >= set(token) and entry_bytes(token) in entries
 
 
 class Ordinary(NamedTuple):
@@ -85,9 +96,11 @@ class ByteLevelBPE:
             own = {name: number for name, number in model["vocab"].items() if name not in special | ordinary}
             vocab = {entry_bytes(name): number for name, number in own.items()}
             merges = [(entry_bytes(left), entry_bytes(right)) for left, right in map(_pair, model["merges"])]
-        except (KeyError, ValueError) as error:
-            raise PedigreeError(f"{path}: not byte-level: {error!r} stands for no bytes") from None
-        except (AttributeError, TypeError) as error:
+            *before, pattern = cuts(path, written.get("pre_tokenizer"))
+            form = normal_form(path, written.get("normalizer"))
+        except KeyError as error:
+            raise PedigreeError(f"{path}: not byte-level: {error} in its vocabulary stands for no byte") from None
+        except (AttributeError, TypeError, ValueError) as error:
             raise PedigreeError(f"{path}: not a tokenizer.json: {error}") from None
         numbers = [*vocab.values(), *special.values(), *(token.number for token in ordinary.values())]
         strange = [number for number in numbers if type(number) is not int or number < 0]
@@ -95,7 +108,6 @@ class ByteLevelBPE:
             raise PedigreeError(f"{path}: not a tokenizer.json: the id {strange[0]!r} is no number from 0 on")
         if len(set(numbers)) != len(numbers):
             raise PedigreeError(f"{path}: two entries of the vocabulary share an id")
-        *before, pattern = cuts(path, written.get("pre_tokenizer"))
         return cls(
             vocab,
             merges,
@@ -104,7 +116,7 @@ class ByteLevelBPE:
             bool(model.get("ignore_merges")),
             tuple(before),
             ordinary,
-            normal_form(path, written.get("normalizer")),
+            form,
             _unknown(path, model, vocab, special),
         )
 
@@ -145,7 +157,10 @@ def _by_number(tokens: Mapping[str, int]) -> list[str]:
 
 def _pair(merge: str | list[str]) -> list[str]:
     """Both ways in which files write a merge: two names, or one string with a space between them."""
-    return merge.split(" ") if isinstance(merge, str) else merge
+    pair = merge.split(" ") if isinstance(merge, str) else merge
+    if len(pair) != 2:
+        raise ValueError(f"the merge {str(merge)[:80]!r} is not of two entries")
+    return pair
 
 
 def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
@@ -166,6 +181,11 @@ def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
         if holder.get(name):
             raise PedigreeError(f"{path}: has {name!r} set ({str(holder[name])[:80]}); plain byte-level BPE has not")
     for token in written.get("added_tokens") or []:
+        missing = [name for name in ("content", "id") if name not in token]
+        if missing:
+            raise PedigreeError(
+                f"{path}: not a tokenizer.json: the added token {str(token)[:80]} has no {missing[0]!r}"
+            )
         for name in ("lstrip", "rstrip", "single_word"):
             if token.get(name) and not token.get("special"):
                 raise PedigreeError(

@@ -18,7 +18,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.store.digests import source_digest
-from llm_core.tokens.byte_level import ByteLevelBPE
+from llm_core.tokens.byte_level import ByteLevelBPE, is_entry
 from llm_core.tokens.literals import why_found_in_texts
 from llm_core.tokens.parity import why_not_by_rank
 from llm_core.tokens.patterns import PATTERNS
@@ -118,7 +118,7 @@ def _numbered(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict[str, 
             known = ", ".join(sorted(read.special, key=read.special.__getitem__)[:20])
             raise PedigreeError(f"tokenizer.special_tokens: {path} has no {missing[0]!r}; it has {known}")
         return {token: read.special[token] for token in spec.special_tokens}
-    taken = [token for token in spec.special_tokens if token.encode() in read.vocab]
+    taken = [token for token in spec.special_tokens if is_entry(token, read.vocab)]
     if taken:
         raise PedigreeError(f"tokenizer.special_tokens: {taken[0]!r} is an ordinary entry in {path}; choose another")
     name = next((name for name, pattern in PATTERNS.items() if pattern == read.pattern), "")

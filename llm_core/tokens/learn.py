@@ -11,7 +11,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.tokens.alphabet import ALPHABET
 from llm_core.tokens.batches import batches
-from llm_core.tokens.byte_level import ByteLevelBPE
+from llm_core.tokens.byte_level import ByteLevelBPE, is_entry
 from llm_core.tokens.kernels.merges import learn_merges
 from llm_core.tokens.kernels.pieces import PieceCounts
 from llm_core.tokens.patterns import PATTERNS
@@ -38,11 +38,16 @@ def train_tokenizer(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
     for left, right in learn_merges(data, starts, weights, ids, len(entries), most, spec.min_frequency).tolist():
         merges.append((entries[left], entries[right]))
         entries.append(entries[left] + entries[right])
-    learned = [token for token in special if token.encode() in entries]
-    if learned:
+    possible = {
+        *entries,
+        *(bytes([byte]) for byte in range(256)),
+    }  # a byte that the sample lacks would become the token
+    taken = [token for token in special if is_entry(token, possible)]
+    if taken:
+        field = "special_tokens" if taken[0] in spec.special_tokens else "unk_token"
         raise PedigreeError(
-            f"tokenizer.special_tokens: {learned[0]!r} is so frequent in the text that it becomes an ordinary entry; "
-            "choose another, such as <|end|>"
+            f"tokenizer.{field}: {taken[0]!r} is also an ordinary entry, or the name of one: it is frequent in the "
+            "text, or how bytes are written; choose another, such as <|end|>"
         )
     vocab = {entry: number for number, entry in enumerate(entries, start=len(special))}
     specials = {token: number for number, token in enumerate(special)}

@@ -4,16 +4,23 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tokenizers import Regex, pre_tokenizers
 
-from llm_core.tokens.byte_level import ByteLevelBPE, entry_name
+from llm_core.tokens.byte_level import ByteLevelBPE, entry_name, is_name
 
 
 def why_found_in_texts(read: ByteLevelBPE, special: Mapping[str, int]) -> str | None:
     """Why ids may be other ones than the file's when ``special`` is all that is left of its special tokens.
 
     None if they can't be. HF tokenizers pass over a special token that stands in a text. So (1) an added token inside
-    of it is not found there, and would be once the special one is gone; and (2) a special token that the pattern leaves
-    whole would be taken for an entry where whole pieces become entries.
+    of it is not found there, and would be once the special one is gone; (2) a special token that merges lead to is what
+    texts become, too; and (3) so is one that the pattern leaves whole where whole pieces become entries.
     """
+    made = {left + right for left, right in read.merges}
+    merged = next((token for token in read.special if is_name(token, made)), None)
+    if merged is not None:
+        return (
+            f"its merges lead to its special token {merged!r}, so any text may get its id; take it out of the file's "
+            "added_tokens, and it is an ordinary entry"
+        )
     for token in set(read.special) - set(special):
         hidden = next((ordinary for ordinary in read.ordinary if _overlap(token, ordinary)), None)
         if hidden is not None:

@@ -21,10 +21,12 @@ from llm_core.tokens.prompts import FORM
 Step = dict[str, Any]
 
 _BLANK = r"[^\S\n]"
+_MARK = "\x00"  # no text has it: it is among the ``unseen``
 
-# A capital sigma at the end of a word has a lower case of its own, which the step Lowercase does not know.
+# A capital sigma at the end of a word has a lower case of its own, which the step Lowercase does not know. Looking back
+# has a bound: without one, the library begins at the start of the text.
 _CASED = r"[\p{Cased}&&\P{Case_Ignorable}]"
-_LAST_SIGMA = rf"(?<={_CASED}\p{{Case_Ignorable}}*)Σ(?!\p{{Case_Ignorable}}*{_CASED})"
+_LAST_SIGMA = rf"(?<={_CASED}\p{{Case_Ignorable}}{{0,16}})Σ(?!\p{{Case_Ignorable}}*{_CASED})"
 
 
 def write_form(folder: Path, form: TextForm) -> None:
@@ -59,14 +61,17 @@ def _in_order(form: TextForm) -> list[Step]:
 
 
 def _spaced(dropped: str, along: str) -> list[Step]:
-    """What is taken out leaves the white space before it; or else the first of that behind it; or else a space."""
-    gone = rf"{dropped}[{dropped}{along}]*"
-    more = rf"(?:{_BLANK}|{gone})*"
+    """What is taken out leaves the white space before it; or else the first of that behind it; or else a space.
+
+    Each run becomes one mark first: to look back over a run, the library would begin anew at the start of the text for
+    every blank, and take minutes for 100 kB.
+    """
     return [
-        _replace(rf"(?:(?<=\s)|\A){gone}{more}", ""),
-        _replace(rf"(?<={gone}{_BLANK}){_BLANK}+", ""),
-        _replace(rf"{gone}(?=\s|\z)", ""),
-        _replace(gone, " "),
+        _replace(rf"{dropped}[{dropped}{along}]*", _MARK),
+        _replace(rf"(?:(?<=\s)|\A){_MARK}(?:{_BLANK}|{_MARK})*", ""),
+        _replace(rf"(?<={_MARK}{_BLANK}){_BLANK}+", ""),
+        _replace(rf"{_MARK}(?=\s|\z)", ""),
+        _replace(_MARK, " "),
     ]
 
 

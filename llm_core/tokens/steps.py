@@ -17,6 +17,8 @@ from llm_core.tokens.patterns import O200K, PATTERNS
 _COVERING = (*PATTERNS.values(), O200K)
 """Regular expressions that match at every character: what they do not match is empty."""
 
+_ASCII, _MARK = "".join(map(chr, range(128))), "\ue000"
+
 
 @dataclass(frozen=True)
 class Digits:
@@ -38,6 +40,7 @@ def _changes(path: Path, step: Any) -> bool:
         case {"type": "NFC" | "NFKC" | "Lowercase"}:
             return True
         case {"type": "Replace", "pattern": {"Regex": str()} | {"String": str()}, "content": str(new)}:
+            _refuse_insertion(path, step)
             return bool(step["pattern"].get("String") != new)
         case {"type": "Strip", "strip_left": False, "strip_right": False}:
             return False
@@ -45,6 +48,21 @@ def _changes(path: Path, step: Any) -> bool:
         f"{path}: has 'normalizer' set to {str(step)[:80]}; of normalisers only NFC, NFKC, Lowercase and Replace can "
         "be imported. Let the experiment's cleaning do it, and take it out of the file"
     )
+
+
+def _refuse_insertion(path: Path, step: Mapping[str, Any]) -> None:
+    """Raise for a replacement that matches where nothing is: the library ends the process on texts with such a one."""
+    try:
+        marking = as_normalizer([{**step, "content": _MARK}])
+    except Exception as error:  # the library raises nothing narrower
+        raise PedigreeError(f"{path}: has 'normalizer' set to {str(step)[:80]}: {error}") from None
+    for one in _ASCII:
+        found = marking.normalize_str(one)
+        if found.count(_MARK) > (one not in found):
+            raise PedigreeError(
+                f"{path}: has 'normalizer' set to {str(step)[:80]}, which also matches where there is no character; "
+                "let its pattern match one character or more"
+            )
 
 
 def as_normalizer(steps: Sequence[Mapping[str, Any]]) -> normalizers.Normalizer:

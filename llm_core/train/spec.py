@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Count, canonical, message
+from llm_core.experiment.base import Count, canonical, message, problems
 from llm_core.experiment.lengths import check_clamp, check_compiled, check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
@@ -109,7 +109,7 @@ def read_spec(path: Path) -> TrainerSpec:
     except OSError as error:
         raise PedigreeError(f"{path}: can't be read: {error.strerror}") from None
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, item['loc'])) or 'file'}: {message(item)}" for item in error.errors()]
+        lines = [f"{path}: {'.'.join(map(str, item['loc'])) or 'file'}: {message(item)}" for item in problems(error)]
         raise PedigreeError("\n".join(lines)) from None
     folder = path.resolve().parent
     places = {name: getattr(spec, name) for name in ("shards", "work", "start", "tokenizer")}

@@ -95,6 +95,14 @@ def test_kept_and_dropped(tmp_path):
     assert checks[2].message.startswith("min_words drops 100.0% of other; ")
 
 
+def test_of_many_sources_with_such_drops_ten_are_named():
+    gone = {"documents_in": 4, "dropped": {"min_words": {"documents": 1, "bytes": 2}}}
+    check = clean._drops_by_rule({f"source{number:02d}": gone for number in range(150)}, {})
+    assert not check.passed
+    assert check.message.count("min_words drops 25.0% of source") == 10
+    assert "source09; and 140 more such drops of sources: look at" in check.message
+
+
 def test_mojibake_is_counted_and_repaired_on_request(tmp_path):
     texts = ["A cafÃ© here and there.", "A caf\ufffd here and there.", "A café here and there."]
     stats, kept, _ = cleaned(tmp_path / "a", *texts)
@@ -103,6 +111,10 @@ def test_mojibake_is_counted_and_repaired_on_request(tmp_path):
     assert (found.passed, found.value) == (False, pytest.approx(2 / 3))
     stats, kept, _ = cleaned(tmp_path / "b", *texts, repair=True)
     assert stats["repaired"] == 1
+    assert {check.name: check for check in clean.checks(stats, ChecksSpec())}["encoding"].value == pytest.approx(1 / 3)
+    broken = {check.name: check for check in clean.checks({**stats, "mojibake": 3}, ChecksSpec())}["encoding"]
+    assert broken.value == 1  # two could not be mended
+    assert broken.message.startswith("3 documents hold wrongly decoded text, of which 1 were mended")
     assert sorted(kept["text"]) == sorted([texts[1], texts[2], texts[2]])
 
 
@@ -114,6 +126,16 @@ def test_writing_without_spaces_is_told_where_words_are_counted(tmp_path):
     assert (found.passed, found.value) == (False, 0.5)
     stats, _, _ = cleaned(tmp_path / "b", *texts, rules=rules(short_lines=(None, 1), curly_brackets=(None, 0)))
     assert stats["unspaced"] == 0
+    stats, _, _ = cleaned(tmp_path / "c", *texts, rules=rules(line_words=(3, None)))
+    assert stats["unspaced"] == 1
+
+
+def test_line_rules_that_leave_nothing_of_a_source_are_named(tmp_path):
+    texts = ["बंदरगाह शांत था।\nनाव बंधी थी।"] * 3
+    stats, _, _ = cleaned(tmp_path, *texts, rules=rules(line_sentence_end=(1, None), line_policy=(None, 0)))
+    found = {check.name: check for check in clean.checks(stats, ChecksSpec())}["drops_by_rule"]
+    assert not found.passed
+    assert "nothing was left; line rules took lines: line_sentence_end (6): look at" in found.message
 
 
 def test_line_rules_stand_between_the_rules_that_judge_before_and_after(tmp_path):
@@ -268,6 +290,7 @@ def test_addresses_to_block_where_there_are_none(tmp_path):
     (tmp_path / "urls.txt").write_text("bad.example")
     with pytest.raises(PedigreeError, match="no document has a url"):
         cleaned(tmp_path, "a", blocked_urls=BlockListSpec(path=str(tmp_path / "urls.txt")))
+    assert not list((tmp_path / "job").rglob("part.json"))  # told before any part is made
 
 
 def test_a_part_for_every_part(tmp_path):

@@ -77,7 +77,9 @@ def test_documents_that_hold_an_item_go(tmp_path):
     assert (report["suites"][1]["items_held"], report["suites"][1]["documents"]) == (0, 0)
     assert stats["dropped_by_rule"] == {"contaminated": 3}
     assert stats["contaminated_share"] == 0.5
-    assert [check.passed for check in decontaminate.checks(stats, ChecksSpec())] == [True, False, True, True]
+    found = decontaminate.checks(stats, ChecksSpec())
+    assert [check.passed for check in found] == [True, False, True, True]
+    assert found[2].message == "at most 25% of a suite's items are of too few words to be looked for"
     for path in sorted((out / "parts").iterdir()):
         rows = read_signatures(out / "signatures" / f"{path.stem}.npy")
         assert doc_id_texts(rows["doc_id"]) == pl.read_parquet(path)["doc_id"].to_list()
@@ -192,6 +194,29 @@ def test_a_question_counts_in_every_rendering(tmp_path):
     folder = signed(tmp_path / "d", documents([f"{prose(1)} {text} {prose(2)}" for text in (*held, *free)]))
     stats = clear(tmp_path / "job", folder, suite)
     assert (stats["dropped"], stats["documents"]) == (len(held), len(free))
+
+
+def test_suites_that_can_not_be_found_are_told_of(tmp_path):
+    """Decoded wrongly, or in a writing whose words nobody counts."""
+    folder = signed(tmp_path / "d", documents([prose(1)]))
+    wrong = suite_of(tmp_path / "s", [f"cafÃ© {prose(2)}", f"caf\ufffd {prose(3)}", f"café {prose(4)}"], "wrong")
+    unspaced = suite_of(tmp_path / "s", ["这是一个很长的中文句子用来测试去污染功能是否能够找到它们"], "unspaced")
+    stats = clear(tmp_path / "job", folder, wrong, unspaced)
+    assert stats["suites"]["wrong"]["mojibake"] == 2
+    assert stats["suites"]["unspaced"]["items_too_short"] == 1
+    failed = {check.name: check.message for check in decontaminate.checks(stats, ChecksSpec()) if not check.passed}
+    assert list(failed) == ["eval_items_too_short", "eval_encoding"]
+    assert "without spaces has hardly any): 100% of unspaced" in failed["eval_items_too_short"]
+    assert "{'wrong': 2}" in failed["eval_encoding"]
+
+
+def test_many_equal_items_are_all_held(tmp_path):
+    items = [prose(1, 20)] * 300 + [prose(2, 9)] * 300
+    index = index_of(suite_of(tmp_path, items), SPEC)
+    texts = [f"{prose(1, 20)} {prose(1, 20)} {prose(2, 9)}", prose(2, 9), prose(3), ""]
+    found, shares, held = index.find(fold(pl.Series(texts)))
+    assert (found.tolist(), shares.tolist()) == ([0, 300, -1, -1], [1.0, 1.0, 0.0, 0.0])
+    assert held.all()
 
 
 def test_a_missing_suite_is_told_before_any_work(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from assets.graph import experiment_graph
+from llm_core.data.cleaning_samples import NEAR_MISSES, SHOWN
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.quality import classifier, judged
 from llm_core.data.quality.labelled import labelled_file
@@ -17,7 +18,9 @@ from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.quality import QualitySpec
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.graph import Graph
+from llm_core.graph.job import Job, Runtime
 from llm_core.graph.part import InputFile
 from llm_core.store.store import Store
 from pipelines.experiments import experiment_file
@@ -92,6 +95,12 @@ def test_two_vocabularies_are_told_apart_and_the_drops_hold_their_score(tmp_path
     told = run(judged.build, tmp_path / "judge", {"documents": clean, "classifier": model})
     out = tmp_path / "judge" / "out"
     kept, dropped = read(out / "parts"), read(out / "dropped")
+    near = [json.loads(line) for line in (out / NEAR_MISSES).read_text().splitlines()]
+    bias = json.loads((model / "quality.json").read_text())["bias"]
+    scores = Classifier.load(model / "weights.npy", bias).scores(kept["text"])
+    assert [row["value"] for row in near] == sorted(scores)[:SHOWN]
+    assert {(row["rule"], row["bound"]) for row in near} == {("quality", "min")}
+    assert not (out / "samples").exists()
     assert dict(kept.schema) == DOCUMENT
     assert (kept.height, dropped.height) == (300, 700)
     assert all(map(is_learned, kept["text"]))
@@ -107,6 +116,28 @@ def test_two_vocabularies_are_told_apart_and_the_drops_hold_their_score(tmp_path
     assert checks["not_empty"].passed
     assert not checks["kept_share"].passed  # 70% dropped, above checks.max_drop_share
     assert judged.checks(told, ChecksSpec(max_drop_share=0.7))[1].passed
+
+
+def test_files_of_a_folder_of_examples_that_are_not_read_are_told(tmp_path, rest):
+    jsonl(tmp_path / "folder" / "good.jsonl", [{"text": text} for text in texts(LEARNED, 30, 1)])
+    (tmp_path / "folder" / "more.pdf").touch()
+    quality, lines = spec(good={"paths": [str(tmp_path / "folder")]}, any=rest, min_score=0.5), []
+    out = tmp_path / "work" / "out"
+    out.mkdir(parents=True)
+    runtime = Runtime(compute=ComputeSpec(workers=1), log=lines.append)
+    classifier.build(Job("quality_classifier", "identity", {}, out.parent, out, runtime), quality, CleaningSpec())
+    assert [line for line in lines if line.startswith("warning: quality_classifier: quality.good: ")] == lines[:1]
+    assert "1 files of its folders were not read" in lines[0]
+    assert "more.pdf" in lines[0]
+
+
+def test_tiny_shares_and_bounds_are_told_as_they_are():
+    stats = {"documents": 4, "documents_in": 4, "kept_share": 1.0, "bound": 0.99998}
+    by_share, by_score = (
+        judged.checks({**stats, "keep_share": share}, ChecksSpec())[1].message for share in (0.0001, None)
+    )
+    assert "0.01% of those that the bound 0.99998 was set by" in by_share
+    assert by_score.endswith("reach the score 0.99998")
 
 
 def test_the_bound_by_share_keeps_about_that_share_of_the_own_documents(tmp_path, good, clean):
@@ -158,7 +189,7 @@ def test_one_class_is_no_classifier(tmp_path, good):
     path = jsonl(tmp_path / "labelled.jsonl", rows)
     with pytest.raises(PedigreeError, match="0 different other texts are left"):
         trained(tmp_path / "train", spec(labelled={"path": path, "good_labels": ["good"]}, min_score=0.5))
-    with pytest.raises(PedigreeError, match="0 different other texts are left"):  # what is good is nothing else too
+    with pytest.raises(PedigreeError, match="same texts stand in both"):  # what is good is nothing else too
         trained(tmp_path / "same", spec(good=good, any=good, min_score=0.5))
 
 
@@ -214,6 +245,7 @@ def test_a_number_that_is_none(tmp_path):
         ("labelled.csv", b"a,b\n", r"labelled\.csv: quality\.labelled is no \.jsonl"),
         ("empty.jsonl", b"\n", r"empty\.jsonl: holds no example"),
         ("broken.jsonl", b"{", r"broken\.jsonl: line 1: not JSON"),
+        ("plain.jsonl.zst", b"{}", r"plain\.jsonl\.zst: its content is not packed as its name says"),
         ("cut.jsonl.gz", gzip.compress(b'{"text": "a", "label": "x"}\n' * 9)[:20], r"cut\.jsonl\.gz: damaged at byte"),
     ],
 )
@@ -227,7 +259,7 @@ def test_a_file_that_holds_no_examples(tmp_path, name, content, problem):
 
 def test_a_corpus_that_is_missing(tmp_path):
     quality = spec(good={"paths": [str(tmp_path / "gone.jsonl")]}, keep_share=0.3)
-    with pytest.raises(PedigreeError, match=r"no file matches .*gone\.jsonl"):
+    with pytest.raises(PedigreeError, match=r"quality\.good: .*no file matches .*gone\.jsonl"):
         classifier.externals(quality, CleaningSpec())
 
 
@@ -246,6 +278,11 @@ LABELLED = {"path": "a.jsonl", "good_labels": ["x"]}
         ({"keep_share": 0.3}, "give 'good' .* or 'labelled'"),
         ({"good": FILES, "labelled": LABELLED, "keep_share": 0.3}, "and not both"),
         ({"labelled": LABELLED, "any": FILES, "keep_share": 0.3}, "take out 'any'"),
+        ({"good": "a.jsonl", "keep_share": 0.3}, r"give the files as \{paths: \[...\]\}"),
+        ({"good": FILES, "any": ["a.jsonl"], "keep_share": 0.3}, r"give the files as \{paths: \[...\]\}"),
+        ({"good": {"kind": "hugging_face", "repo": "a/b"}, "keep_share": 0.3}, "from local files alone"),
+        ({"good": {"paths": ["hf://a/b.parquet"]}, "keep_share": 0.3}, "paths of local files, and no addresses"),
+        ({"good": FILES, "keep_share": 0.3, "classifier": {"learning_rate": 11}}, "less than or equal to 10"),
         ({"labelled": {"path": "a"}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),
         ({"labelled": {**LABELLED, "min_label": 1}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),
     ],
@@ -331,7 +368,10 @@ def test_the_stages_are_there_only_where_they_are_asked_for(tmp_path, good, rest
     assert own["quality_classifier"].inputs == {"documents": "clean_documents"}
     assert files["quality_classifier"].inputs == {}
     assert files["unique_documents"].inputs == {"documents": "judged_documents"}
-    assert "judged_documents" in files["data_report"].inputs
+    for report in ("data_report", "training_report"):
+        assert list(files[report].inputs)[1:5] == [
+            "clean_documents", "quality_classifier", "judged_documents", "unique_documents",
+        ]  # fmt: skip
     planners = [open_planner(found, Store(tmp_path / "store")) for found in (without, files)]
     for stage in ("clean_documents", "unique_documents", "pretraining_documents", "token_shards"):
         assert len({planner.recipe(stage).identity({}) for planner in planners}) == 1

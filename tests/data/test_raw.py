@@ -65,11 +65,18 @@ def test_parts_and_bad_records(tmp_path):
         "without_text": 0,
         "skipped_by_kind": {},
         "left_out_by_source": {},
+        "empty_files_by_source": {},
     }
     assert [(check.name, check.passed) for check in raw.checks(stats, ChecksSpec())] == [
         ("not_empty", True),
         ("bad_records", False),
         ("files_left_out", True),
+        ("empty_files", True),
+    ]
+    messages = [check.message for check in raw.checks(stats, ChecksSpec())]
+    assert messages[:2] == [
+        "27 documents; the smallest source, two, has 4",
+        "2 records are set aside in bad_records/: no text (1), not JSON (1)",
     ]
     run(raw.build, tmp_path / "again", {}, raw=spec)
     assert digests(out) == digests(tmp_path / "again" / "out")
@@ -78,7 +85,7 @@ def test_parts_and_bad_records(tmp_path):
 def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
     source(tmp_path / "in", "a", texts(3, "x"))
     source(tmp_path / "one", "b", texts(3, "y"))
-    for name in ("notes.pdf", "sub/more.PDF", "sub/table.parquet.gz", "LICENSE", ".hidden"):
+    for name in ("notes.pdf", "sub/more.PDF", "sub/table.parquet.gz", "LICENSE", ".hidden", ".old/a.jsonl.gz"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_text("x")
     (tmp_path / "one" / "left.pdf").write_text("not in a folder that is named")
@@ -95,15 +102,18 @@ def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
     stats = raw.build(Job("raw_documents", "identity", {}, out.parent, out, runtime), spec)
     assert stats["left_out_by_source"] == {
         "web": {
-            "files": 4,
-            "by_suffix": {".pdf": 2, "": 1, ".parquet.gz": 1},
-            "first": ["LICENSE", "notes.pdf", "sub/more.PDF", "sub/table.parquet.gz"],
+            "files": 5,
+            "by_suffix": {".pdf": 2, "": 1, ".parquet.gz": 1, "hidden": 1},
+            "first": [".old/a.jsonl.gz", "LICENSE", "notes.pdf", "sub/more.PDF", "sub/table.parquet.gz"],
         }
     }
-    told = "source 'web': 4 files of its folders were not read"
-    assert [told in line and "no suffix: 1" in line and "LICENSE, notes.pdf" in line for line in lines[:1]] == [True]
+    told = "source 'web': 5 files of its folders were not read"
+    assert [
+        told in line and "no suffix: 1" in line and "LICENSE, notes.pdf" in line and "hidden: 1" in line
+        for line in lines[:1]
+    ] == [True]
     check = next(check for check in raw.checks(stats, ChecksSpec()) if check.name == "files_left_out")
-    assert (check.passed, check.value, check.bound) == (False, 4, 0)
+    assert (check.passed, check.value, check.bound) == (False, 5, 0)
     assert told in check.message
 
 
@@ -157,8 +167,34 @@ def test_too_many_bad_records_stop_the_stage(tmp_path):
 
 def test_a_source_without_documents_is_an_error(tmp_path):
     spec = RawSpec(sources=(source(tmp_path / "in", "full", texts(2, "x")), source(tmp_path / "in", "empty", [])))
-    with pytest.raises(PedigreeError, match="source 'empty': holds no documents"):
+    with pytest.raises(PedigreeError, match="source 'empty': holds no documents and no other records; mend"):
         run(raw.build, tmp_path / "job", {}, raw=spec)
+
+
+def test_a_source_of_which_no_record_is_a_document_says_what_they_are(tmp_path):
+    lines = [*texts(2, "x"), '{"text": null, "n": 3}', *['{"text": "y", "n": 1}'] * 5]
+    full, none = source(tmp_path / "in", "full", texts(9, "x")), source(tmp_path / "in", "none", lines)
+    spec = RawSpec(sources=(full, none.model_copy(update={"where": ("n > 2",)})), max_bad_share=0.5)
+    told = r"'none': holds no documents, for .* skipped: no text \(1\), where n > 2 \(5\), where n > 2: no n \(2\); "
+    with pytest.raises(PedigreeError, match=told):
+        run(raw.build, tmp_path / "job", {}, raw=spec)
+
+
+def test_files_without_a_record_are_told(tmp_path):
+    source(tmp_path / "in", "full", texts(3, "x"))
+    skipped = tmp_path / "in" / "skipped.jsonl"
+    skipped.write_text('{"text": "x", "n": 1}\n')
+    (tmp_path / "in" / "null.jsonl").write_text("\n\n")
+    (tmp_path / "in" / "header.csv").write_text("text,n\n")
+    pl.DataFrame(schema={"text": pl.String}).write_parquet(tmp_path / "in" / "rows.parquet")
+    files = FilesSource(name="web", paths=(str(tmp_path / "in"),))
+    stats = run(raw.build, tmp_path / "job", {}, raw=RawSpec(sources=(files,)))
+    assert stats["empty_files_by_source"] == {
+        "web": {"files": 3, "first": ["header.csv", "null.jsonl", "rows.parquet"]}
+    }
+    check = next(check for check in raw.checks(stats, ChecksSpec()) if check.name == "empty_files")
+    assert (check.passed, check.value) == (False, 3)
+    assert check.message == "source 'web': 3 files hold no record, such as header.csv, null.jsonl, rows.parquet"
 
 
 def test_a_file_that_changes_while_it_is_read_stops_the_stage(tmp_path, monkeypatch):

@@ -8,13 +8,17 @@ import polars as pl
 import pytest
 import torch
 
-from llm_core.data.suites import read_suite
+from llm_core.data.suites import Item, read_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick
-from llm_core.evals.stage import build, checks, externals
+from llm_core.evals.stage import _readable, build, checks, externals
+from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
+from llm_core.experiment.suites import PerplexitySuite
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model
+from llm_core.tokens.prompt_form import normaliser
+from llm_core.tokens.steps import as_normalizer
 from tests.evals.conftest import SPEC, World
 from tests.evals.suites import suites
 
@@ -165,6 +169,17 @@ def test_checks_judge() -> None:
     assert failed(accuracy=0.6, accuracy_stderr=None, questions=4, questions_asked=4) == ["above_chance"]
     assert failed(documents_restored=99) == ["text_restored"]
     assert failed(questions=150) == ["as_many_as_asked"]
+    assert failed(suites={"quiz": {"items_unreadable": 2}, "pairs": {"items_unreadable": 0}}) == ["suites_readable"]
+
+
+def test_items_of_which_the_form_leaves_no_choice_are_left_out() -> None:
+    suite = PerplexitySuite(name="sums", path="sums.jsonl")
+    items = [Item(str(line), "", "", choices, 0) for line, choices in enumerate([("17", "the river"), ("a", "b 4")])]
+    letters = as_normalizer([normaliser(TextForm(keep=("letters",)))])
+    assert _readable([(suite, items)], letters) == [(suite, items[1:])]
+    assert _readable([(suite, items)], None) == [(suite, items)]
+    with pytest.raises(PedigreeError, match=r"sums\.jsonl: .* leaves nothing of a choice in any item of 'sums'"):
+        _readable([(suite, items[:1])], letters)
 
 
 def test_another_model_than_described_is_refused(world: World, evaluation: EvaluationSpec, tmp_path: Path) -> None:

@@ -83,6 +83,21 @@ def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
         (MINIMAL + "extends: small\n", "'extends' goes in a circle: small.yaml → small.yaml"),
         (MINIMAL + "description: 2026-01-01\n", "a value is no number, text, list or mapping"),
         (MINIMAL + "name: Bad Name\n", "name: "),
+        *(
+            (
+                MINIMAL + f"tokenizer: {{freeze: {value}}}\n",
+                r"^\S+: tokenizer\.freeze: give true, false, or .* \(it is .*$",
+            )
+            for value in ("abc", "null", "12345678901234567890123456789012", "[a]")
+        ),
+        (
+            MINIMAL + "cleaning: {plain_quotes: straight}\n",
+            r"^\S+: cleaning\.plain_quotes: give true, false or curly \(it is",
+        ),
+        (
+            MINIMAL + "evaluation: {suites: [{kind: multiple_choice, name: a, path: b, choices: [x]}]}\n",
+            r"^\S+: evaluation\.suites\.\S+choices: name the field that holds .* \(it is \['x'\]\)$",
+        ),
     ],
 )
 def test_errors_name_file_and_field(tmp_path: Path, text: str, message: str) -> None:
@@ -90,6 +105,18 @@ def test_errors_name_file_and_field(tmp_path: Path, text: str, message: str) -> 
     with pytest.raises(PedigreeError, match=message) as error:
         load_experiment(path)
     assert str(path) in str(error.value)
+
+
+def test_a_wrong_item_of_a_list_is_one_error(tmp_path: Path) -> None:
+    quality = "quality: {labelled: {path: a.jsonl, good_labels: [yes]}, min_score: 0.5}\n"
+    path = write(tmp_path, MINIMAL + quality)
+    with pytest.raises(PedigreeError) as raised:
+        load_experiment(path)
+    place = "quality.labelled.good_labels.0"
+    assert str(raised.value) == f"{path}: {place}: Input should be a valid string (it is True)"
+    path = write(tmp_path, MINIMAL + "raw: {sources: []}\n")
+    with pytest.raises(PedigreeError, match="should have at least 1 item"):
+        load_experiment(path)
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:

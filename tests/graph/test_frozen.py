@@ -97,15 +97,26 @@ def test_another_store_makes_its_own(tmp_path: Path) -> None:
     assert new.artifact.manifest.identity != old.artifact.manifest.identity
 
 
-def test_a_damaged_one_is_told_of_and_made_anew(tmp_path: Path) -> None:
-    value = run(chain(), tmp_path)["b"].artifact.path / "value"
-    value.chmod(0o644)
-    value.write_text("other")
-    run([toy.stage("a", salt=2)], tmp_path)
-    item = plan(chain(salt=2), tmp_path)["b"]
-    assert item.verdict == "run"
-    assert str(value) in item.reasons[0]
-    assert run(chain(salt=2), tmp_path)["b"].cache == "made"
+@pytest.mark.parametrize("name", ["value", "manifest.json"])
+def test_a_damaged_one_is_made_anew_as_it_was_or_not_at_all(tmp_path: Path, name: str) -> None:
+    """Another one in its place would make all that follows again, and nobody would know why."""
+    first = run(chain(), tmp_path)["b"].artifact
+    file = first.path / name
+    whole = file.read_bytes()
+    file.chmod(0o644)
+    file.write_text("other")
+    item = plan(chain(), tmp_path)["b"]
+    assert (item.verdict, item.identity) == ("run", first.manifest.identity)
+    assert str(file) in item.reasons[0]
+    for _ in ("before the input is made", "after it"):
+        with pytest.raises(PedigreeError, match=rf"b is frozen, and the one that it keeps is damaged: {file}.*Copy"):
+            plan(chain(salt=2), tmp_path)
+        run([toy.stage("a", salt=2)], tmp_path)
+    file.write_bytes(whole)
+    assert plan(chain(salt=2), tmp_path)["b"].verdict == "hit"
+    file.write_text("other")
+    assert run(chain(salt=0), tmp_path)["b"].cache == "made", "from the same inputs it is the same"
+    assert plan(chain(salt=2), tmp_path)["b"].identity == first.manifest.identity
 
 
 def test_it_is_not_made_again_by_force_from_other_inputs(tmp_path: Path) -> None:
@@ -128,7 +139,7 @@ def test_by_its_identity(tmp_path: Path) -> None:
         PedigreeError, match=rf"b: freeze names {named}, and .* has no such artifact; copy artifacts/b/"
     ):
         plan(stages, tmp_path / "other")
-    with pytest.raises(PedigreeError, match=r"which was made with other settings .*'salt': 0"):
+    with pytest.raises(PedigreeError, match=r"which was made with other settings \(then → now\): salt: 0 → 8\. "):
         plan([toy.stage("a", salt=2), toy.stage("b", ("a",), salt=8, frozen=named)], tmp_path)
     run([toy.stage("a")], tmp_path / "other")  # from the same inputs, it is made
     assert run(chain(frozen=named), tmp_path / "other")["b"].artifact.manifest.identity == named

@@ -6,10 +6,11 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec, canonical, outside_identity, without_outsiders
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.accept import accept
+from llm_core.graph.changes import changed_fields
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
-from llm_core.graph.plan import PlanItem, Planner, _fields, differences
+from llm_core.graph.plan import PlanItem, Planner, differences
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
 from tests.graph import toy
@@ -68,12 +69,12 @@ def test_long_lists_are_told_by_their_first_change() -> None:
     def config(heads: int, layers: int = 3) -> dict:
         return {"layers": [{"index": number, "heads": heads} for number in range(layers)], "names": ["a", "b"]}
 
-    assert _fields("model", config(2), config(4)) == [
+    assert changed_fields("model", config(2), config(4)) == [
         "model.layers[0].heads: 2 → 4",
         "model.layers: 2 more entries changed",
     ]
-    assert _fields("model", config(2), config(2, layers=4)) == ["model.layers: 3 entries → 4"]
-    assert _fields("model", config(2), {**config(2), "names": []}) == ["model.names: ['a', 'b'] → []"]
+    assert changed_fields("model", config(2), config(2, layers=4)) == ["model.layers: 3 entries → 4"]
+    assert changed_fields("model", config(2), {**config(2), "names": []}) == ["model.names: ['a', 'b'] → []"]
 
 
 def test_the_first_plan_and_its_times(tmp_path: Path) -> None:

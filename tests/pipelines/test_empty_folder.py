@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from llm_core.data.sources import hub
 from pipelines.cli import app
+from tests.data.sources.hub_server import without_waiting
 
 LARGE = {"proxy": 688_965_120, "one_billion": 1_023_479_296, "qt_1b": 1_010_300_928}
 
@@ -60,7 +60,7 @@ def test_preflight(name: str, asked: list[Any]) -> None:
 
 
 def test_a_run_without_a_network_says_what_it_wanted(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
-    monkeypatch.setattr(hub, "sleep", lambda _: None)
+    without_waiting(monkeypatch)
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
     done = CliRunner().invoke(app, ["run", "qt_1b", "--select", "raw_documents"])
     assert done.exit_code == 1

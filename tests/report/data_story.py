@@ -137,7 +137,8 @@ def story(folder: Path) -> dict[str, Artifact]:
         },
         "clean_documents": {
             **funnel_stats(gov=counted(10, {HOSTILE: 2}), web=counted(30, {"min_words": 5})),
-            "normalising_changed": 12, "removed_bytes": {"normalising": -3, "redactions": 40, "lines": 1000},
+            "normalising_changed": 12, "repaired": 0,
+            "removed_bytes": {"normalising": -3, "redactions": 40, "lines": 1000},
             "lines": {"line_words": {"lines": 40, "bytes": 1000}},
             "redactions": {"emails": {"matches": 3, "documents": 2}},
             "lengths": {"9": 15, "10": 18}, "languages": {"en": 33, "de": 1},

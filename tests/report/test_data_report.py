@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
-from llm_core.report import data_collect, data_figures, data_report
+from llm_core.report import data_cleaning, data_collect, data_facts, data_figures, data_report
 from llm_core.report.data_report import SECTIONS, build, checks
 from llm_core.report.figures import FULL, HALF
 from llm_core.store.manifest import Artifact
@@ -144,6 +145,88 @@ def test_rules_have_their_bounds_drops_and_near_misses(told: dict[str, Artifact]
     assert [row["value"] for row in length["near"]] == ["9.75", "3.5"], "the nearest first, to whichever bound"
     assert "curly brackets" not in rules, "of what is not allowed at all there can be no little less"
     assert (rules[HOSTILE]["bounds"], rules[HOSTILE]["near"]) == ("", [])
+
+
+def test_quality_shows_its_bound_scores_and_near_misses(told: dict[str, Artifact], tmp_path: Path) -> None:
+    near = {"rule": "quality", "bound": "min", "value": 0.41, "doc_id": "d", "source": "web", "excerpt": HOSTILE}
+    (tmp_path / "near_misses.jsonl").write_text(json.dumps(near) + "\n")
+    stats = {
+        **funnel_stats(gov=counted(8, {}), web=counted(25, {})), "bound": 0.4,
+        "scores": {"gov": [0] * 9 + [8], "web": [0] * 4 + [25] + [0] * 5},
+    }  # fmt: skip
+    learned = {"examples": {"good": 300, "rest": 299}, "auc": 0.9876, "accuracy": 0.9, "kept_of_good": 0.85}
+    inputs = {
+        **told,
+        "judged_documents": artifact(tmp_path, "judged_documents", stats),
+        "quality_classifier": artifact(tmp_path / "model", "quality_classifier", learned),
+    }
+    rules = {item["rule"]: item for item in data_collect.drop_samples(inputs, CLEANING)}
+    assert (rules["quality"]["stage"], rules["quality"]["bounds"]) == ("judged", "at least 0.4")
+    assert [row["value"] for row in rules["quality"]["near"]] == ["0.41"]
+    (scores,) = (picture for picture in data_report.pictures_of(inputs, None) if picture.name == "scores")
+    assert "stays: at least 0.4" in scores.svg
+    job = job_of(inputs, tmp_path)
+    assert "scores" in build(job, "tiny", CLEANING)["figures"]
+    html = (job.out / "data_report.html").read_text(encoding="utf-8")
+    assert "<script" not in html
+    text = Page(html).text
+    for expected in ("Examples, rest299", "AUC on held-out examples0.988", "reach the bound85.0%"):
+        assert expected in text, expected
+
+
+def test_of_many_sources_the_largest_and_those_with_the_most_drops_have_a_column(told: dict[str, Artifact]) -> None:
+    names = [f"source{number:03d}" for number in range(200)]
+    flow = {
+        name: counted(40 if number < 6 else 20, {"min_words": 20 if number == 150 else 1 + (number in (7, 90))})
+        for number, name in enumerate(names)
+    }
+    inputs = {
+        "raw_documents": artifact(told["raw_documents"].path, "raw_documents", {
+            "documents_by_source": {name: flow[name]["documents_in"] for name in names},
+            "bytes_by_source": {name: flow[name]["bytes_in"] for name in names},
+        }),
+        "clean_documents": artifact(told["clean_documents"].path, "clean_documents", funnel_stats(**flow)),
+    }  # fmt: skip
+    table = data_collect.rules_by_source(inputs)
+    assert table is not None
+    own = [*names[:6], "source006", "source007", "source008", "source009", "source090", "source150"]
+    assert table["sources"] == [*own, "188 others"]
+    drops, left = table["rows"]
+    assert drops["cells"][own.index("source150")] == {"share": "100.0%", "counts": "20 · 20.0 kB", "notable": True}
+    assert left["cells"][own.index("source150")] == {"share": "0%", "counts": "", "notable": False}, "nothing is left"
+    assert drops["cells"][-1] == {"share": "5.0%", "counts": "188 · 188 kB", "notable": False}
+    counts = [int((cell["counts"] or "0 ").split(" ")[0].replace(",", "")) for cell in drops["cells"]]
+    assert sum(counts) == int(drops["all"]["share"]), "the columns are all of it"
+
+
+def test_of_many_sources_the_smallest_share_a_row_of_tokens(told: dict[str, Artifact], tmp_path: Path) -> None:
+    shards = [{"source": f"s{number}", "tokens": 1000 - number, "documents": 10} for number in range(100)]
+    (tmp_path / "shards.json").write_text(json.dumps({"splits": {"train": {"shards": shards}}}))
+    inputs = {**told, "token_shards": artifact(tmp_path, "token_shards", {})}
+    rows = data_collect.token_rows(inputs)
+    assert (len(rows), rows[-1]["source"], rows[-1]["documents"]) == (26, "75 others", "750")
+    assert len(data_facts.vocabularies(inputs)[0]["by_source"]) == 2
+
+
+def test_edits_of_every_stage_and_kind_are_shown(told: dict[str, Artifact], tmp_path: Path) -> None:
+    inputs = dict(told)
+    for stage, kind in (("clean_documents", "repair"), ("unique_documents", "repeated_units")):
+        row = {"kind": kind, "doc_id": "d", "source": "web", "pieces": [{"text": HOSTILE, "change": "del"}]}
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "edits.jsonl").write_text(json.dumps(row) + "\n")
+        inputs[stage] = artifact(tmp_path / stage, stage, {**told[stage].stats, "repaired": 7})
+    found = [(item["kind"], item["count"]) for item in data_cleaning.edit_samples(inputs)]
+    assert found == [("repair", "7 documents"), ("repeated units", "9 in 4 documents")]
+    assert ("Documents repaired", "7") in data_facts.edits(inputs)
+
+
+def test_long_names_leave_room_for_the_figure() -> None:
+    rows = [("raw", {"W" * 60 + str(number): 100 for number in range(9)})]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the layout gives up with one
+        svg = data_figures.by_source(rows).svg
+    assert "W" * 40 not in svg
+    assert "W…W" in svg
 
 
 def test_another_bound_is_shown_as_it_is_now(told: dict[str, Artifact]) -> None:

@@ -145,6 +145,10 @@ DIGITS = {"type": "Digits", "individual_digits": True}
 IN_BYTES = {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False, "trim_offsets": True}
 
 
+def replacing(pattern):
+    return {"type": "Replace", "pattern": pattern, "content": "x"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -171,14 +175,23 @@ IN_BYTES = {"type": "ByteLevel", "use_regex": False, "add_prefix_space": False, 
         (changed(pre_tokenizer__pretokenizers=[DIGITS, IN_BYTES]), "cuts text by other means than regular"),
         (changed(model__vocab={"▁the": 0}), "not byte-level"),
         (changed(model__vocab={"a": 0, "b": 0}), "share an id"),
-        (changed(model__merges=[["a", "b", "c"]]), "not byte-level"),
+        (changed(model__merges=[["a", "b", "c"]]), "the merge .* is not of two entries"),
+        (changed(model__merges=["ab"]), "the merge 'ab' is not of two entries"),
         (lambda written: {**written, "model": {"type": "BPE"}}, "has no 'vocab'"),
         (changed(model__vocab=["a"]), "not a tokenizer.json: 'list' object"),
         (changed(model__vocab={"a": "5"}), "the id '5' is no number"),
         (changed(model__vocab={"a": -5}), "the id -5 is no number"),
         (changed(model__merges=None), "not a tokenizer.json: 'NoneType'"),
         (changed(model__merges=[["a", "b"]]), "not a whole tokenizer: .* `ab` out of vocabulary"),
-        (changed(added_tokens=["x"]), "not a tokenizer.json: 'str' object"),
+        (changed(added_tokens=["x"]), "the added token x has no 'content'"),
+        (changed(added_tokens=[{"content": "x", "special": True}]), "the added token .* has no 'id'"),
+        (changed(pre_tokenizer__pretokenizers=5), "not a tokenizer.json: 'int' object is not iterable"),
+        (changed(normalizer={"type": "Sequence", "normalizers": 5}), "not a tokenizer.json: 'int' object"),
+        *(
+            (changed(normalizer=replacing(pattern)), "has 'normalizer' set to .* where there is no character; let its")
+            for pattern in ({"Regex": "a*"}, {"Regex": "^"}, {"Regex": "(?=e)"}, {"String": ""})
+        ),
+        (changed(normalizer=replacing({"Regex": "(("})), "has 'normalizer' set to .*unmatched parenthesis"),
         (changed(added_tokens=[{"id": "x", "content": "<|endoftext|>", "special": True}]), "the id 'x' is no number"),
         (changed(pre_tokenizer={"type": "Sequence"}), "cuts text by other means"),
         (changed(pre_tokenizer__pretokenizers=[SPLIT, IN_BYTES]), "not a whole tokenizer: .*unmatched parenthesis"),
@@ -231,8 +244,9 @@ def test_what_the_experiment_asks_of_a_vocabulary_is_looked_at_before_any_work(t
     assert list(externals(spec(path, "cl100k"))) == ["imported"]
     with pytest.raises(PedigreeError, match="add 'pattern'"):
         externals(spec(path))
-    with pytest.raises(PedigreeError, match="'ab' is an ordinary entry"):
-        externals(spec(path, "cl100k", special_tokens=("ab",)))
+    for taken in ("ab", "é"):  # the latter is how the byte 0xE9 is written
+        with pytest.raises(PedigreeError, match=f"'{taken}' is an ordinary entry"):
+            externals(spec(path, "cl100k", special_tokens=(taken,)))
     with pytest.raises(PedigreeError, match=r"vocab_size: 260, but the ids in .* go up to 267"):
         externals(spec(path, "cl100k", vocab_size=260, special_tokens=tuple(f"<|{n}|>" for n in range(11))))
 

@@ -184,6 +184,17 @@ def test_a_special_token_that_is_a_word(tmp_path, trained):
         externals(spec(path, special_tokens=(END, "pad")))
 
 
+@pytest.mark.parametrize("merged", [0, -1])
+def test_a_special_token_that_merges_lead_to(tmp_path, trained, merged):
+    """Without it, the merges would have no entry to lead to; with it, any text may get its id."""
+    name = "".join(trained["model"]["merges"][merged])
+    own = added(name, trained["model"]["vocab"][name], special=True)
+    path = write(tmp_path / "given.json", trained, more_tokens=[own])
+    for names in ((END,), (END, name)):
+        with pytest.raises(PedigreeError, match=rf"its merges lead to its special token \S{name}\S"):
+            externals(spec(path, special_tokens=names))
+
+
 def test_ids_that_the_library_would_not_give(tmp_path, trained):
     path = write(tmp_path / "given.json", trained, more_tokens=[added(THINK, 700)])
     with pytest.raises(PedigreeError, match="'<think>' the id 700, and HF tokenizers reads 600"):

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 from pathlib import Path
 
 import polars as pl
@@ -65,6 +66,16 @@ def test_any_text_in_the_form_of_a_small_model(text: str) -> None:
     assert as_normalizer([normaliser(form)]).normalize_str(text) == cleaned([text], form)[0]
 
 
+@pytest.mark.parametrize("unit", ["the river is wide. ", " ", "a5", "5 ", "Σ'", "e\u0301\u0301 ", "\n5"])
+def test_long_texts_take_time_by_their_length(unit: str) -> None:
+    """In one document of 200 kB; looking back over what is taken out took minutes."""
+    forming = as_normalizer([normaliser(FORMS[3])])
+    text = (unit * 200_000)[:200_000]
+    started = time.perf_counter()
+    forming.normalize_str(text)
+    assert time.perf_counter() - started < 10
+
+
 def test_lines_keep_their_white_space() -> None:
     forming = as_normalizer([normaliser(FORMS[1])])
     assert forming.normalize_str("A \r\n\n\n\rb ") == "a \n\n\n\nb "
@@ -95,6 +106,29 @@ def test_capitals_and_lower_case_are_the_same_everywhere(path: Path, tmp_path: P
     exported = load_tokenizer(tmp_path / "model" / "tokenizer.json")
     assert exported.encode(LOUD).ids == exported.encode(QUIET).ids == plain
     assert "end of a line" in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("context", "same"),
+    [
+        ("The river is wide ?", "the river is wide"),
+        ("it is 5 ", "it is"),
+        ("the river , ''", "the river"),
+        ("5 + 5 =", ""),
+    ],
+)
+def test_what_the_form_takes_from_the_end_of_a_context_costs_no_token_of_the_answer(
+    tmp_path: Path, context: str, same: str
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    train_tokenizer(["the river is wide"] * 3, TokenizerSpec(vocab_size=300)).save(str(path))
+    write_form(tmp_path, TextForm(uncased=True, keep=("letters",)))
+    lm = PedigreeLM(shapes.model(shapes.spec()), prompt_tokenizer(path), 0, 32, 1, 1, lambda *_: None)
+    plain = load_tokenizer(path)
+    answer = " the River"
+    before = plain.encode(same).ids or [0]
+    after = plain.encode(answer.lower() if same else answer.lower().lstrip()).ids
+    assert lm._encode_pair(context, answer) == (before, after)
 
 
 def test_special_tokens_in_prompts_stay_text(path: Path) -> None:

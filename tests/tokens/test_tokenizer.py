@@ -129,9 +129,13 @@ def test_a_special_token_is_not_empty():
         TokenizerSpec(special_tokens=("<|end|>", ""))
 
 
-def test_a_special_token_that_is_a_word_of_the_text_is_refused():
-    with pytest.raises(PedigreeError, match="'END' is so frequent in the text that it becomes an ordinary entry"):
-        train_tokenizer(["END END END"], TokenizerSpec(vocab_size=300, special_tokens=("END",)))
+@pytest.mark.parametrize("token", ["END", " END", "ĠEND", "é", "e"])
+def test_a_special_token_that_is_an_entry_or_the_name_of_one_is_refused(token):
+    """A vocabulary holds names: ``ĠEND`` is that of " END", and ``é`` that of the byte 0xE9."""
+    with pytest.raises(PedigreeError, match=rf"tokenizer\.special_tokens: '{token}' is also an ordinary entry"):
+        train_tokenizer(["END END END"], TokenizerSpec(vocab_size=300, special_tokens=("<|end|>", token)))
+    with pytest.raises(PedigreeError, match=rf"tokenizer\.unk_token: '{token}' is also an ordinary entry"):
+        train_tokenizer(["END END END"], TokenizerSpec(vocab_size=300, byte_fallback=False, unk_token=token))
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path, path):

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from llm_core.data.cleaning_samples import SHOWN, taken_lines, write_edits
 from llm_core.data.dedup.signatures import doc_id_texts, read_signatures, sign, write_signatures
-from llm_core.data.dedup.units import without_repeats
+from llm_core.data.dedup.units import SEPARATORS, without_repeats
 from llm_core.data.dedup.verdicts import RULES, VERDICT
 from llm_core.data.funnel import funnel_of
 from llm_core.data.parts import DOCUMENT, read_part, write_part
@@ -54,9 +55,23 @@ def select_and_cut_part(work: PartWork, repeated_units: RepeatedUnitsSpec, minha
     whole = pl.when(pl.Series(emptied)).then(frame["text"]).otherwise("text")  # what goes, goes as it was
     stats = _write(work, cut.with_columns(text=whole), signatures, verdict[np.argsort(verdict["place"])], before)
     left = ~emptied[changed]
+    write_edits(work.out, work.name, _taken(frame, repeats[~emptied[repeats["document"]]], repeated_units.unit))
     gone = int(before.gather(changed[left]).sum()) - int(signatures["bytes"][changed[left]].sum(dtype=np.int64))
     units = int((~emptied[repeats["document"]]).sum())
     return {**stats, "repeated_units": {"documents": int(left.sum()), "units": units, "bytes": gone}}
+
+
+def _taken(frame: pl.DataFrame, repeats: np.ndarray, unit: str) -> list[dict[str, Any]]:
+    """The first unit that goes from some of the documents, between the units beside it."""
+    changed = np.unique(repeats["document"])
+    lowest = np.sort(changed[frame["doc_id"].gather(changed).arg_sort().head(SHOWN).to_numpy()])
+    goes = repeats[np.isin(repeats["document"], lowest)]
+    rules = pl.DataFrame({"place": np.searchsorted(lowest, goes["document"]), "number": goes["number"]})
+    rules = rules.select(pl.all().cast(pl.Int64), rule=pl.lit("repeated_units"))
+    shown = frame[lowest]
+    units = shown.select(pl.int_range(pl.len()).alias("place"), pl.col("text").str.split(SEPARATORS[unit]))
+    units = units.with_columns(number=pl.int_ranges(pl.col("text").list.len())).explode("text", "number")
+    return taken_lines(shown, units.join(rules, on=["place", "number"], how="left", maintain_order="left"))
 
 
 def _write(

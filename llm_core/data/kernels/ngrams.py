@@ -124,6 +124,8 @@ def find_items(  # type: ignore[no-untyped-def]
                 slot = np.searchsorted(hashes, value)
                 if slot == len(hashes) or hashes[slot] != value:
                     continue
+                if probe == most and seen[starts[slot]] == document + 1:
+                    continue  # all whose run this is have it: a prompt of ten thousand items may stand here often
                 for entry in range(starts[slot], starts[slot + 1]):
                     item = items[entry]
                     length = lengths[item]

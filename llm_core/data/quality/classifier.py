@@ -14,6 +14,8 @@ from llm_core.data.parts import read_part, write_part
 from llm_core.data.quality.labelled import GOOD, REST, labelled_file, labelled_part
 from llm_core.data.quality.model import SAMPLE, area_under_curve, bound_of_share, train_part
 from llm_core.data.sources.files import Files
+from llm_core.data.sources.left_out import summary, told
+from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.quality import QualitySpec
@@ -36,7 +38,11 @@ def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
     of examples."""
     files = {f"cleaning/{name}": digest for name, digest in clean.externals(cleaning).items()}
     for side, source in _corpora(quality).items():
-        files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in Files(source).externals().items()}
+        try:
+            found = Files(source).externals()
+        except PedigreeError as error:
+            raise PedigreeError(f"quality.{_FIELDS[side]}: {error}") from None
+        files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in found.items()}
     if quality.labelled is not None:
         file = labelled_file(quality.labelled)
         files[f"labelled/{file.name}"] = file.digest
@@ -57,8 +63,8 @@ def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, A
     good, rest = (apart.filter(side=side)["score"].to_numpy() for side in (GOOD, REST))
     judging = _judging(found)
     bound = quality.min_score if quality.keep_share is None else bound_of_share(judging, quality.keep_share)
-    told = {"bias": made.stats["bias"], "bound": bound, "keep_share": quality.keep_share}
-    write_atomically(job.out / "quality.json", json.dumps(told, indent=1).encode())
+    settings = {"bias": made.stats["bias"], "bound": bound, "keep_share": quality.keep_share}
+    write_atomically(job.out / "quality.json", json.dumps(settings, indent=1).encode())
     counts = {side: found.filter("in_class", side=side).height for side in (GOOD, REST)}
     return {
         "examples": counts,
@@ -90,7 +96,12 @@ def _examples(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[st
     """Side → files of cleaned documents."""
     found: dict[str, list[InputFile]] = {}
     for side, source in _corpora(quality).items():
-        read = job.map(Files(source).tasks(_DOCUMENTS_PER_PART), link=False)
+        files = Files(source)
+        if names := files.left_out():
+            job.runtime.log(
+                f"warning: quality_classifier: quality.{_FIELDS[side]}: {told(source.name, summary(names))}"
+            )
+        read = job.map(files.tasks(_DOCUMENTS_PER_PART), link=False)
         bad = sum(sum(part.stats["bad"].values()) for part in read)
         if bad:
             job.runtime.log(f"quality_classifier: {bad} bad records of quality.{_FIELDS[side]} are left out")
@@ -156,7 +167,7 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
             "auc",
             stats["auc"] >= NOTABLE_AUC,
             f"AUC {stats['auc']:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
-            f"at least {stats['bound']:.3f}, as {stats['kept_of_good']:.1%} of the good ones' are",
+            f"at least {stats['bound']:.6g}, as {stats['kept_of_good']:.1%} of the good ones' are",
             value=stats["auc"],
             bound=NOTABLE_AUC,
         ),

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from llm_core.data.cleaning_samples import Judged, join_samples, write_near_misses
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.left import something_left
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.quality.model import Classifier, read_quality
+from llm_core.experiment.cleaning import RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
@@ -43,8 +45,9 @@ def parts(inputs: Mapping[str, Sequence[InputFile]]) -> list[PartTask]:
 
 def build(job: Job) -> dict[str, Any]:
     """Judge every part: ``parts/`` holds the documents that reach the bound, ``dropped/`` the others with their score
-    as ``value``."""
+    as ``value``, ``near_misses.jsonl`` some that hardly reach it."""
     made = job.map(parts(job.files()))
+    join_samples(job.out)
     quality = read_quality(job.path("classifier", "quality.json"))
     funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
     scores: dict[str, Counter[int]] = {}
@@ -75,6 +78,11 @@ def judge_part(work: PartWork) -> dict[str, Any]:
         link_or_copy(work.inputs["documents"], target)
     dropped = frame.filter(pl.Series(low)).with_columns(rule=pl.lit(RULE), value=pl.Series(scores[low]))
     write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
+    judged = Judged()
+    judged.add(pl.arange(len(low), eager=True), pl.DataFrame({RULE: scores}))
+    kept = frame.with_row_index("place").filter(pl.Series(~low))
+    near = judged.near_misses(kept, {RULE: RuleSpec(min=quality["bound"])})
+    write_near_misses(work.out, work.name, near)
     rules = pl.Series(low).replace_strict({True: RULE}, default=None, return_dtype=pl.String)
     bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
     sources = frame["source"].to_numpy()
@@ -92,12 +100,12 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
     kept, wanted = stats["kept_share"], stats["keep_share"]
     if wanted is None:
         passed = 1 - kept <= bounds.max_drop_share
-        message = f"{kept:.1%} of {stats['documents_in']} documents reach the score {stats['bound']:.3f}"
+        message = f"{kept:.1%} of {stats['documents_in']} documents reach the score {stats['bound']:.6g}"
     else:
         passed = abs(kept - wanted) <= NOTABLE_DRIFT * wanted
         message = (
-            f"{kept:.1%} of {stats['documents_in']} documents are kept, {wanted:.1%} of those that the bound "
-            f"{stats['bound']:.3f} was set by"
+            f"{kept:.1%} of {stats['documents_in']} documents are kept, {100 * wanted:.3g}% of those that the bound "
+            f"{stats['bound']:.6g} was set by"
         )
     if not passed:
         message += ": look at samples of what was dropped, and at quality.any, or change the bound"

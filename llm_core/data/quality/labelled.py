@@ -9,7 +9,7 @@ from llm_core.data.records import Document, checked
 from llm_core.data.sources.paths import shown, unreadable
 from llm_core.data.sources.streams import open_stream, read_lines
 from llm_core.data.sources.units import write_unit
-from llm_core.data.sources.unpacking import DamagedError, ExpansionError
+from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.quality import LabelledSpec
 from llm_core.graph.part import InputFile, PartWork
@@ -63,6 +63,8 @@ def examples(path: Path, spec: LabelledSpec) -> Iterator[tuple[Document, bool]]:
         raise PedigreeError(f"{shown(path)}: damaged at byte {error.position}: {error}; get the file again") from None
     except ExpansionError as error:
         raise PedigreeError(f"{shown(path)}: {error}, which no text does; get the file again, or unpack it") from None
+    except NeedsMoreError as error:
+        raise PedigreeError(f"{shown(path)}: {error}") from None
     except OSError as error:
         raise unreadable(path, error) from None
 

@@ -113,8 +113,9 @@ def _check_classes(sides: np.ndarray, held_out: np.ndarray, in_class: np.ndarray
         if count < LEAST or not 0 < apart < count:
             raise PedigreeError(
                 f"quality: {count} different {what} are left of the examples after cleaning ({apart} of them held "
-                f"out); a classifier needs two classes of {LEAST} texts or more. Give more examples, or see whether "
-                "the cleaning drops them"
+                f"out); a classifier needs two classes of {LEAST} texts or more. Give more examples; or see whether "
+                "the labels are right, whether the same texts stand in both classes (they count as good), and what "
+                "the cleaning drops"
             )
 
 

@@ -27,14 +27,16 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 _RELEASED = re.compile(r"\s(?:patch|release|version|build|update|was released|firmware|driver)", re.IGNORECASE)
-# Four numbers of one digit are an address only where something says so: most are sections, versions or formulas.
-_DIGITS = re.compile(r"\d\.\d\.\d\.\d")
+# Four small numbers are an address only where something says so: most are versions, sections or formulas.
+# "From" does not after an update, an upgrade or a move.
+_LARGEST_FIRST, _SMALL, _LEAST_SMALL = 25, 10, 2
 _SAYS_SO = re.compile(
     r"(?:(?<![^\W_])(?:ip|ipv4|address(?:es)?|addr|hosts?|servers?|dns|nameservers?|ping|ssh|gateway|subnet|router"
-    r"|proxy|client|peer|from|connect(?:ed)?|resolvers?|traceroute|tracert|listen|bind)(?![^\W_])[^0-9\n]{0,12}"
-    r"|//|@|\[)\Z",
+    r"|proxy|client|peer|(?<!date )(?<!dated )(?<!grade )(?<!graded )(?<!moved )from|connect(?:ed)?|resolvers?"
+    r"|traceroute|tracert|listen|bind)(?![^\W_])[^0-9\n]{0,12}|//|@|\[)\Z",
     re.IGNORECASE,
 )
+_SAYS_SO_AFTER = re.compile(r":\d{2,5}(?![\d.])|/(?:[12]?\d|3[0-2])(?![\d.])| - - \[")  # a port, a network, a log
 _RESOLVERS = frozenset(["1.1.1.1", "4.2.2.1", "4.2.2.2", "8.8.4.4", "8.8.8.8", "9.9.9.9", "1.0.0.1"])
 
 # IANA's special-purpose addresses, multicast and the reserved class: (first address, bits that count).
@@ -115,7 +117,15 @@ def _is_address(numbers: str, before: str, after: str, near: bool) -> bool:
     """Whether ``numbers`` are an IPv4 address, and not a version, a section or the like. ``near``: another is near."""
     if numbers.startswith("1.3.6.1") or _OTHER.search(before) or _RELEASED.match(after):
         return False
-    return near or not _DIGITS.fullmatch(numbers) or numbers in _RESOLVERS or _SAYS_SO.search(before) is not None
+    if near or not _is_like_version(numbers) or numbers in _RESOLVERS:
+        return True
+    return _SAYS_SO.search(before) is not None or _SAYS_SO_AFTER.match(after) is not None
+
+
+def _is_like_version(numbers: str) -> bool:
+    """Whether ``numbers`` begin with a small one, and at least two have one digit: so does one address in 200."""
+    found = [int(number) for number in numbers.split(".")]
+    return found[0] <= _LARGEST_FIRST and sum(number < _SMALL for number in found) >= _LEAST_SMALL
 
 
 def _ipv6(run: str, before: str, after: str) -> tuple[int, int, bool] | None:

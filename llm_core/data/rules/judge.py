@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from llm_core.data.rules.units import Batch, of_repeats, of_words
+from llm_core.data.rules.units import Batch, of_repeats, of_runs, of_words
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec, WordUnit
 from llm_core.registries import LINE_RULES, RULES
 from llm_core.registry import load_object
 
-_OF_WORDS = {f"{measure.__module__}:{measure.__name__}" for measure in (of_words, of_repeats)}
+_OF_WORDS = {f"{measure.__module__}:{measure.__name__}" for measure in (of_words, of_repeats, of_runs)}
 _LINES_AT_ONCE = 1 << 19
 """So that lines of two bytes don't take a hundred times their room."""
 
@@ -66,8 +66,9 @@ def _fails(name: str, bounds: RuleSpec) -> pl.Expr:
 
 
 def counts_words(rules: Iterable[str]) -> bool:
-    """Whether one of ``rules`` counts words of a document."""
-    asked = (name for rule in rules if rule in RULES for name in RULES.load(rule)().meta.root_names())
+    """Whether one of ``rules`` counts words, of a document or of a line."""
+    loaded = (LINE_RULES.load(rule)() if rule in LINE_RULES else RULES.load(rule)() for rule in rules)
+    asked = (name for value in loaded for name in value.meta.root_names())
     return any(name.partition("/")[0] in _OF_WORDS for name in asked)
 
 

@@ -1,9 +1,9 @@
 """Which encoding the bytes of a page are in: evidence first, then labels as browsers understand them, then statistics.
 
-A byte-order mark decides. Bytes that are valid UTF-8 are UTF-8, whatever a label says: other encodings hardly ever
-look like it. A label means what the WHATWG's Encoding Standard says (``gb2312`` is GB 18030, ``latin1`` is
-Windows-1252); the server's goes before the page's own. A label that the bytes contradict counts only where nothing
-better can be guessed.
+A byte-order mark decides, or a first ``<`` in two bytes. Bytes that are valid UTF-8 are UTF-8, whatever a label says:
+other encodings hardly ever look like it. That the last character is cut off does not count against it. A label means
+what the WHATWG's Encoding Standard says (``gb2312`` is GB 18030, ``latin1`` is Windows-1252); the server's goes before
+the page's own. A label that the bytes contradict counts only where nothing better can be guessed.
 """
 
 import codecs
@@ -15,9 +15,13 @@ _DECLARED_IN_XML = re.compile(
 )
 _DECLARED_WITHIN = 1024
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_FIRST = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
+"""How a page in UTF-16 without a byte-order mark begins."""
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _UTF_8 = "utf-8"
 _LAST_RESORT = "cp1252"
-_TAG = re.compile(rb"<(?:script|style)\b.*?</(?:script|style)|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# A script up to the next tag of this kind, or a tag; linear in the size of the page.
+_TAG = re.compile(rb"<(?:script|style)\b[^<]*(?:<(?!/?(?:script|style)\b)[^<]*)*|<[^<>]*>", re.IGNORECASE)
 _LOOKED_AT = 1 << 16
 _ENOUGH = 12
 """Bytes above ASCII that statistics want."""
@@ -30,8 +34,8 @@ _USUAL = {
 }
 """Language → its encodings on the web; single bytes of Latin letters look alike in many."""
 _CONTROLS = "pedigree_c1"
-_STATEFUL = ("iso2022", "hz", "utf-16")
-"""Encodings whose bytes may all be ASCII; one of them shows by its marks."""
+_STATEFUL = {"iso2022": re.compile(rb"\x1b"), "hz": re.compile(rb"~\{"), "utf-16": re.compile(rb"[\0-\x08\x0e-\x1f]")}
+"""Encodings whose bytes may all be ASCII → what is among them all the same. Without it, a label is wrong."""
 _ISO_2022_JP = (b"\x1b$B", b"\x1b$@")
 
 _MEANT = {
@@ -45,6 +49,7 @@ _MEANT = {
     "big5": "big5hkscs",
     "shift_jis": "cp932",
     "euc_kr": "cp949",
+    "utf-16": "utf-16-le",
 }
 """What browsers decode, by Python's name of what a label says."""
 
@@ -71,13 +76,33 @@ _LABELS = {
     "visual": "iso8859-8",
     "unicode-1-1-utf-8": "utf-8",
     "x-unicode20utf8": "utf-8",
+    "unicode11utf8": "utf-8",
+    "unicode20utf8": "utf-8",
+    **dict.fromkeys(("unicode", "csunicode", "unicodefeff", "ucs-2", "iso-10646-ucs-2"), "utf-16-le"),
+    "unicodefffe": "utf-16-be",
+    **{f"iso8859{number}": f"iso8859-{number}" for number in range(1, 17)},
+    **dict.fromkeys(("iso-8859-6-e", "iso-8859-6-i", "csiso88596e", "csiso88596i"), "iso8859-6"),
+    "sun_eu_greek": "iso8859-7",
+    "csiso88598e": "iso8859-8",
+    "csiso88598i": "iso8859-8",
+    "csisolatin9": "iso8859-15",
+    "koi": "koi8-r",
+    "koi8": "koi8-r",
+    "koi8-ru": "koi8-u",
+    "mac": "mac_roman",
+    "csmacintosh": "mac_roman",
+    **dict.fromkeys(("csgb2312", "gb_2312", "gb_2312-80"), "gb18030"),
+    "cseucpkdfmtjapanese": "euc_jp",
+    **dict.fromkeys(("cseuckr", "csksc56011987", "iso-ir-149"), "cp949"),
     **{f"x-cp125{number}": f"cp125{number}" for number in range(9)},
 }
 """The standard's labels that Python does not know."""
 
 _NO_WEB = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "utf-32", "utf-32-le", "utf-32-be"}
 _MOST_BAD = 0.001
-"""A share of bytes: a label that says UTF-8 stands although so many of them are not (a cut character, a stray byte)."""
+"""A share of bytes: so many may be no UTF-8 in a page that is (a cut character, a stray byte)."""
+_MORE = 10
+"""So many characters above ASCII for each of them say that it is, where no label does."""
 
 
 def decoded(content: bytes, charset: str | None = None) -> str:
@@ -87,23 +112,47 @@ def decoded(content: bytes, charset: str | None = None) -> str:
             return content[len(mark) :].decode(marked, errors="replace")
     if any(mark in content for mark in _ISO_2022_JP) and (text := _strictly(content, "iso2022_jp")) is not None:
         return text
-    labels = [label for label in (_known(charset), _by_page(content)) if label is not None]
-    if not any(label.startswith(_STATEFUL) for label in labels) and (text := _strictly(content, _UTF_8)) is not None:
+    if content[:2] in _FIRST:
+        return content.decode(_FIRST[content[:2]], errors="replace")
+    labels = [label for label in (_known(charset), _by_page(content)) if label and not _contradicted(label, content)]
+    if not any(label.startswith(tuple(_STATEFUL)) for label in labels) and (text := _as_utf8(content)) is not None:
         return text
     for label in labels:
         text = _strictly(content, label)
         if text is not None:
             return text
-    if _UTF_8 in labels:
-        text = content.decode(_UTF_8, errors="replace")
-        if text.count("\ufffd") <= max(1, _MOST_BAD * len(content)):
-            return text
+    text = content.decode(_UTF_8, errors="replace")
+    bad = text.count("\ufffd")
+    if bad <= max(1, _MOST_BAD * len(content)) and (_UTF_8 in labels or _is_mostly_utf8(text, bad)):
+        return text
     guess = _guessed(content)
     return content.decode(guess or next(iter(labels), _LAST_RESORT), errors="replace")
 
 
+def _contradicted(label: str, content: bytes) -> bool:
+    """Whether the marks are missing that text in this encoding has."""
+    return any(label.startswith(name) and not mark.search(content) for name, mark in _STATEFUL.items())
+
+
+def _as_utf8(content: bytes) -> str | None:
+    """The text if it is UTF-8, but for a last character that may be cut off where others than ASCII stand before it."""
+    decoder = codecs.getincrementaldecoder(_UTF_8)()
+    try:
+        text = decoder.decode(content)
+    except UnicodeDecodeError:
+        return None
+    if not decoder.getstate()[0]:
+        return text
+    return None if text.isascii() else text + "\ufffd"
+
+
+def _is_mostly_utf8(text: str, bad: int) -> bool:
+    """Whether ten times as many characters above ASCII are there as those that could not be read."""
+    return len(text) - len(text.encode("ascii", errors="ignore")) > _MORE * bad
+
+
 def _by_page(content: bytes) -> str | None:
-    start = content[:_DECLARED_WITHIN]
+    start = _COMMENT.sub(b"", content[:_DECLARED_WITHIN])
     declared = _DECLARED.search(start) or _DECLARED_IN_XML.search(start)
     known = _known(declared[1].decode("ascii")) if declared else None
     # What could be read without knowing the encoding is not in that one.
@@ -113,8 +162,7 @@ def _by_page(content: bytes) -> str | None:
 def _known(label: str | None) -> str | None:
     """Python's name of the encoding that browsers take for ``label``; None where there is none."""
     label = (label or "").strip().lower()
-    if label in _LABELS:
-        return _LABELS[label]
+    label = _LABELS.get(label, label)
     try:
         b"a".decode(label, errors="replace")  # not every codec makes text
         name = codecs.lookup(label).name

@@ -1,20 +1,25 @@
 """Which fields of a record a source reads, and where they stand: ``data.text`` is ``text`` inside ``data``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from llm_core.data.records import excerpt
+from llm_core.data.sources.matching import NAMES, is_of_kind
 from llm_core.data.sources.paths import shown
 from llm_core.errors import PedigreeError
-from llm_core.experiment.conditions import parsed_condition
+from llm_core.experiment.conditions import Kind, parsed_condition
 from llm_core.experiment.sources import ReadingSpec
 from llm_core.experiment.templates import parsed_template
+
+Converter = Callable[[Any, Kind], Any]
+"""A value as what it is compared with; one that can't be converted is returned as it is."""
 
 KEYS_NAMED = 30
 
 _ENOUGH = 1000
-"""A field that so many records lack from the first on is no field of the file."""
+"""A field that so many records lack from the first on is no field of the file, or not of the type that is asked for."""
 
 
 class Absent:
@@ -39,44 +44,84 @@ def value_at(record: Mapping[str, Any], name: str) -> Any:
     return ABSENT
 
 
-def fields_read(reading: ReadingSpec) -> list[tuple[str, str]]:
-    """(option of the source, field that it names) for all that is read of a record."""
+class Wanted(NamedTuple):
+    """A field that is read: the option of the source that names it, and of what kind it should be.
+
+    ``condition``: that of ``where``, as it is written.
+    """
+
+    option: str
+    name: str
+    kinds: tuple[Kind, ...]
+    condition: str = ""
+
+
+def fields_read(reading: ReadingSpec) -> list[Wanted]:
+    """All that is read of a record."""
     if reading.template is None:
-        read = [("text_field", reading.text_field)]
+        read = [Wanted("text_field", reading.text_field, ("text",))]
     else:
-        read = [("template", field) for field in parsed_template(reading.template).fields]
+        read = [Wanted("template", field, ("text", "number")) for field in parsed_template(reading.template).fields]
     if reading.url_field is not None:
-        read.append(("url_field", reading.url_field))
-    return list(dict.fromkeys([*read, *(("where", parsed_condition(text).field) for text in reading.where)]))
+        read.append(Wanted("url_field", reading.url_field, ("text",)))
+    conditions = map(parsed_condition, reading.where)
+    read += (Wanted("where", condition.field, (condition.kind,), condition.text) for condition in conditions)
+    return list(dict.fromkeys(read))
 
 
 class ExpectedFields:
-    """Looks for the fields that are read, until each was seen once."""
+    """Looks for the fields that are read, until each was seen once with a value that can be used, or null.
 
-    def __init__(self, path: Path, reading: ReadingSpec) -> None:
-        self._path = path
+    ``convert``: as for ``Selector``.
+    """
+
+    def __init__(self, path: Path, reading: ReadingSpec, convert: Converter | None = None) -> None:
+        self._path, self._convert = path, convert
         self._unseen = fields_read(reading)
+        self._wrong: dict[Wanted, Any] = {}
         self._keys: dict[str, None] = {}
         self._records = 0
 
     def look(self, record: Mapping[str, Any]) -> None:
-        """A record; raises ``PedigreeError`` when a thousand of them lack a field."""
+        """A record; raises ``PedigreeError`` when a thousand of them lack a field, or have it with wrong values."""
         if not self._unseen:
             return
-        self._unseen = [(option, name) for option, name in self._unseen if value_at(record, name) is ABSENT]
+        self._unseen = [wanted for wanted in self._unseen if not self._has(record, wanted)]
         self._keys.update(dict.fromkeys(islice(keys_of(record), KEYS_NAMED)))
         self._records += 1
         if self._records == _ENOUGH:
             self.end()
 
+    def _has(self, record: Mapping[str, Any], wanted: Wanted) -> bool:
+        value = value_at(record, wanted.name)
+        if value is ABSENT:
+            return False
+        if self._convert is not None and wanted.condition:
+            value = self._convert(value, wanted.kinds[0])
+        if value is None or value != value or value == "" or any(is_of_kind(value, kind) for kind in wanted.kinds):
+            return True
+        self._wrong.setdefault(wanted, value)
+        return False
+
     def end(self) -> None:
-        """Raise for a field that no record had."""
-        for option, name in self._unseen:
+        """Raise for a field that no record had, or that a thousand had with wrong values (fewer are bad records)."""
+        for wanted in self._unseen:
+            if wanted in self._wrong:
+                if self._records < _ENOUGH:
+                    continue
+                kinds = " or ".join(NAMES[kind] for kind in wanted.kinds)
+                condition = f" ({wanted.condition})" if wanted.condition else ""
+                raise PedigreeError(
+                    f"{shown(self._path)}: in none of its first {self._records} records is the field {wanted.name!r} "
+                    f"{kinds}, as {wanted.option!r} of the source needs it{condition}; one holds "
+                    f"{excerpt(repr(self._wrong[wanted]))}. Name another field, or take the file out of the source"
+                )
             if self._records:
                 keys = ", ".join(repr(key) for key in islice(self._keys, KEYS_NAMED)) or "none"
                 raise PedigreeError(
-                    f"{shown(self._path)}: none of its first {self._records} records has the field {name!r}; keys that "
-                    f"they have: {keys}. Name the right one in {option!r} of the source, or take the file out of it"
+                    f"{shown(self._path)}: none of its first {self._records} records has the field {wanted.name!r}; "
+                    f"keys that they have: {keys}. Name the right one in {wanted.option!r} of the source, or take the "
+                    "file out of it"
                 )
 
 

@@ -1,8 +1,8 @@
-"""The Hugging Face Hub, as far as a dataset needs it: the files at a commit, fetched once, resumed where broken off.
+"""The Hugging Face Hub, as far as a dataset needs it: the files at a commit, fetched once and checked.
 
-Downloads lie in ``PEDIGREE_HOME/hub``. They go through ``huggingface_hub``'s session, and not through its download
-function, which throws away what a killed or failed download had. What is fetched is checked against the digest that
-the Hub lists: so nothing here changes a result.
+``huggingface_hub`` lists them, logs in and downloads, over Xet or HTTP. Its own download function throws away what a
+killed or failed download had. So unfinished files are ours: they lie in ``PEDIGREE_HOME/hub``, and are continued there.
+What is fetched is checked against the digest that the Hub lists: so nothing here changes a result.
 """
 
 import json
@@ -11,29 +11,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import sha1
 from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import quote
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 
 from llm_core.errors import PedigreeError
-from llm_core.extras import missing
 from llm_core.store.digests import source_sha256
 from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
 
 TRIES = 5
-"""Requests without any progress before giving up."""
+"""Times that a connection may be reset, without any progress, before a download fails."""
 
-LONGEST_WAIT = 300.0
-"""Seconds. A Hub that asks for more patience than that is an error."""
-
-_TIMEOUT = 30.0
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may read it"
 _CHUNK = 1 << 20
-_BUSY = 429
-_PARTIAL, _WHOLE, _NOTHING_LEFT = 206, 200, 416
+"""Bytes that a broken connection loses at most. The library's default, 10 MiB, is slower, too."""
+
+# By default the buffers are a share of the memory; but several processes download at once.
+_BUFFERS = ("download_buffer_size", "download_buffer_perfile_size", "download_buffer_limit", "min_prefetch_buffer")
+_XET = {"telemetry.enabled": False, **{f"reconstruction.{name}": 256_000_000 for name in _BUFFERS}}
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,6 @@ class HubFile:
     digest: str
 
 
-class _NotYetError(Exception):
-    """The Hub, or the way to it, failed in a way that may pass; ``seconds``: how long it asks us to wait."""
-
-    def __init__(self, reason: str, seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.seconds = seconds
-
-
 class HubDataset:
     """The dataset ``repo`` at ``revision``, for the source called ``source`` (in errors)."""
 
@@ -62,10 +51,8 @@ class HubDataset:
 
     def commit_now(self) -> str:
         """The commit that ``revision`` (a branch, a tag) stands for at this moment."""
-        url = f"{_endpoint()}/api/datasets/{self._repo}/revision/{quote(self._revision, safe='')}"
-        found = self._json(url)
-        with self._expecting(url):
-            return str(found[0]["sha"])
+        with self._hub() as hub:
+            return str(hub.dataset_info(self._repo, revision=self._revision, timeout=30).sha)
 
     def known_files(self) -> list[HubFile] | None:
         """All files by name, as the Hub once said; None where it was never asked, or the answer is not whole."""
@@ -83,12 +70,12 @@ class HubDataset:
         known = self.known_files()
         if known is not None:
             return known
-        url = f"{_endpoint()}/api/datasets/{self._repo}/tree/{self._revision}?recursive=true"
-        pages = self._json(url)
-        with self._expecting(url):
+        from huggingface_hub.hf_api import RepoFile
+
+        with self._hub() as hub:
+            tree = hub.list_repo_tree(self._repo, repo_type="dataset", revision=self._revision, recursive=True)
             files = sorted(
-                (_hub_file(entry) for page in pages for entry in page if entry["type"] == "file"),
-                key=lambda file: file.path,
+                (_hub_file(entry) for entry in tree if isinstance(entry, RepoFile)), key=lambda file: file.path
             )
         for file in files:
             path = PurePosixPath(file.path)
@@ -106,205 +93,142 @@ class HubDataset:
 
     def fetch(self, file: HubFile) -> Path:
         """The file on this machine, whole. Continues what was broken off; another process that is at it is awaited."""
-        try:
-            return self._fetch(file)
-        except OSError as error:
-            raise PedigreeError(
-                f"{self._named(file.path)}: can't be kept in {self._folder}: {error.strerror or error}; what is "
-                "there is kept: run again when there is room, or set PEDIGREE_HOME to another disk"
-            ) from None
-
-    def _fetch(self, file: HubFile) -> Path:
         target = self.place(file)
         partial = self._folder / "partial" / file.digest.replace(":", "-")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{partial}.lock"):
-            if target.is_file():
-                if target.stat().st_size == file.size and _digest_like(file.digest, target) == file.digest:
-                    return target
-                target.rename(target.with_name(f"{target.name}.put_aside-{time.time_ns()}"))  # somebody changed it
-            self._download(file, partial)
-            found = _digest_like(file.digest, partial)
-            if found != file.digest:
-                partial.unlink()
-                raise PedigreeError(
-                    f"{self._named(file.path)}: what came is not what the Hub lists ({found}, not {file.digest}); it "
-                    "was thrown away: run again, and if it stays so, tell the owners of the dataset"
-                )
-            partial.rename(target)
+        with self._hub(file.path) as hub:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{partial}.lock"):
+                if target.is_file():
+                    if target.stat().st_size == file.size and _digest_like(file.digest, target) == file.digest:
+                        return target
+                    target.rename(target.with_name(f"{target.name}.put_aside-{time.time_ns()}"))  # somebody changed it
+                self._download(hub, file, partial)
+                found = _digest_like(file.digest, partial)
+                if found != file.digest:
+                    partial.unlink()
+                    raise PedigreeError(
+                        f"{self._named(file.path)}: what came is not what the Hub lists ({found}, not {file.digest}); "
+                        "it was thrown away: run again, and if it stays so, tell the owners of the dataset"
+                    )
+                partial.rename(target)
         return target
 
-    def _download(self, file: HubFile, partial: Path) -> None:
-        url = f"{_endpoint()}/datasets/{self._repo}/resolve/{self._revision}/{quote(file.path)}"
-        patience = _Patience(self._named(file.path))
-        while (have := partial.stat().st_size if partial.is_file() else 0) < file.size:
-            try:
-                self._continue(url, partial, have, file)
-            except _NotYetError as reason:
-                now = partial.stat().st_size if partial.is_file() else 0
-                patience.wait(reason, progress=now > have)
-        if have > file.size:
-            partial.unlink()
-            raise PedigreeError(f"{self._named(file.path)}: {have} bytes came, {file.size} are listed; run again")
-        if not file.size:
-            partial.touch()
+    def _download(self, hub: Any, file: HubFile, partial: Path) -> None:
+        """Append to ``partial`` what it lacks of the file."""
+        from httpx2 import ReadError
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.file_download import http_get, is_xet_available
+        from huggingface_hub.utils import build_hf_headers, silent_tqdm
 
-    def _continue(self, url: str, partial: Path, have: int, file: HubFile) -> None:
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        with self._answer(url, self._named(file.path), headers) as answer:
-            if answer.status_code == _NOTHING_LEFT or (answer.status_code == _WHOLE and have):
-                partial.unlink(missing_ok=True)  # the server does not continue: from the start, then
-                have = 0
-            if answer.status_code == _NOTHING_LEFT:
-                raise _NotYetError(f"the server has nothing after byte {have}")
-            with partial.open("ab") as out:
-                for chunk in answer.iter_raw():  # as they come: a break loses nothing that came before it
-                    out.write(chunk)
-                    have += len(chunk)
-                    if have > file.size:
-                        break
-        if have < file.size:
-            raise _NotYetError(f"the connection ended at byte {have} of {file.size}")
+        url = hf_hub_url(self._repo, file.path, repo_type="dataset", revision=self._revision, endpoint=hub.endpoint)
+        headers = {**build_hf_headers(token=hub.token, library_name=hub.library_name), "accept-encoding": "identity"}
+        tries = TRIES
+        with partial.open("ab") as out:
+            while (have := out.tell()) < file.size:
+                try:
+                    about = get_hf_file_metadata(
+                        url, token=hub.token, headers=headers, endpoint=hub.endpoint, retry_on_errors=True
+                    )
+                    if about.xet_file_data and is_xet_available():
+                        _continue_by_xet(out, about.xet_file_data, file.size, headers)
+                    else:
+                        http_get(url, out, resume_size=have, headers=headers, tqdm_class=silent_tqdm)
+                    break
+                except ReadError:  # a connection that was reset; after other breaks the library goes on by itself
+                    tries = tries - 1 if out.tell() == have else TRIES
+                    if not tries:
+                        raise
 
     @contextmanager
-    def _expecting(self, url: str) -> Iterator[None]:
-        try:
-            yield
-        except (KeyError, TypeError, ValueError) as error:
-            raise PedigreeError(
-                f"{self._named()}: {url} answers otherwise than the Hub does ({type(error).__name__}: {error}); look "
-                "at HF_ENDPOINT"
-            ) from None
+    def _hub(self, path: str = "") -> Iterator[Any]:
+        """The library's client; its errors become a ``PedigreeError`` that names the dataset, and the file ``path``."""
+        import httpx2
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+        from huggingface_hub.utils import get_token_to_send
 
-    def _json(self, url: str) -> list[Any]:
-        """The answer, and those that it says follow it."""
-        patience = _Patience(self._named())
-        pages = []
-        following: str | None = url
-        while following:
-            try:
-                with self._answer(following, self._named(), {}) as answer:
-                    answer.read()
-                    pages.append(answer.json())
-                    following = answer.links.get("next", {}).get("url")
-            except _NotYetError as reason:
-                patience.wait(reason, progress=False)
-            except ValueError as error:
-                raise PedigreeError(f"{self._named()}: {url} answers with no JSON: {error}") from None
-        return pages
-
-    @contextmanager
-    def _answer(self, url: str, what: str, headers: dict[str, str]) -> Iterator[Any]:
-        """The open response; raises ``_NotYetError`` for what may pass, ``PedigreeError`` for what won't."""
-        httpx, get_session, offline = _library()
-        token = os.environ.get("HF_TOKEN", "").strip()
-        # Not huggingface_hub's own headers: to make these, it asks the Hub for more, and says more about this machine.
-        headers = {"User-Agent": "pedigree-llm", "Accept-Encoding": "identity", **headers}
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # else it asks the Hub for more, and says more about this machine
+        constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
+        what, endpoint = self._named(path), os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+        token = get_token_to_send(None) or ""
         if not (token.isascii() and token.isprintable()):
-            raise PedigreeError(f"{what}: HF_TOKEN holds characters that are in no token; set it again")
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+            raise PedigreeError(f"{what}: your token holds characters that no token has; {_LOG_IN}")
         try:
-            with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
-                if answer.status_code not in (_WHOLE, _PARTIAL, _NOTHING_LEFT):
-                    raise self._refusal(answer, what, bool(token))
-                yield answer
-        except offline:
+            yield HfApi(endpoint, token=token or False, library_name="pedigree-llm")
+        except HfHubHTTPError as error:
+            raise PedigreeError(f"{what}: {self._refusal(error.response, endpoint, bool(token))}") from None
+        except OfflineModeIsEnabled:
             raise PedigreeError(
                 f"{what}: HF_HUB_OFFLINE is set; unset it, or give a 'local_folder' with the files"
             ) from None
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
-            raise PedigreeError(f"{what}: {_endpoint()} is no address of a Hub: {error}; look at HF_ENDPOINT") from None
-        except httpx.TransportError as error:
-            raise _NotYetError(f"no connection to {_endpoint()}: {error or type(error).__name__}") from None
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
+            raise PedigreeError(f"{what}: {endpoint} is no address of a Hub: {error}; look at HF_ENDPOINT") from None
+        except HFValidationError as error:
+            raise PedigreeError(f"{what}: {error} Mend raw.sources") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise PedigreeError(
+                f"{what}: {endpoint} answers otherwise than the Hub does ({type(error).__name__}: {error}); look at "
+                "HF_ENDPOINT"
+            ) from None
+        except (httpx2.TransportError, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise PedigreeError(
+                    f"{what}: can't be kept in {self._folder}: {error}; what is there is kept: run again when there is "
+                    "room, or set PEDIGREE_HOME to another disk"
+                ) from None
+            raise PedigreeError(
+                f"{what}: no connection to {endpoint}: {error or type(error).__name__}; run again when it works: what "
+                "is there is kept. Without a network, give a 'local_folder' with the files"
+            ) from None
 
-    def _refusal(self, answer: Any, what: str, token: bool) -> Exception:
+    def _refusal(self, answer: Any, endpoint: str, token: bool) -> str:
         status, code = answer.status_code, answer.headers.get("X-Error-Code", "")
-        if status == _BUSY or status >= 500:
-            return _NotYetError(f"the Hub answers {status}", _seconds(answer.headers.get("Retry-After")))
         if status == 401:
-            how = "HF_TOKEN is not valid here" if token else "there is no HF_TOKEN in the environment"
-            return PedigreeError(
-                f"{what}: the Hub refuses without a valid token (401), and {how}. If the name is right and the dataset "
-                "is private or gated, set HF_TOKEN to a token that may read it"
+            how = "your token is not valid here" if token else "you are not logged in"
+            return (
+                f"the Hub refuses without a valid token (401), and {how}. If the name is right and the dataset is "
+                f"private or gated, {_LOG_IN}"
             )
         if status == 403:
-            return PedigreeError(
-                f"{what}: the Hub refuses (403). Accept the dataset's conditions at {_endpoint()}/datasets/"
-                f"{self._repo}, and set HF_TOKEN to a token that may read it"
+            return (
+                "the Hub refuses (403). Accept the dataset's conditions at "
+                f"{endpoint}/datasets/{self._repo}, and {_LOG_IN}"
             )
         if status == 404:
             missing = {
                 "RevisionNotFound": f"the dataset has no revision {self._revision}",
                 "EntryNotFound": "the dataset has no such file at this revision",
-            }.get(code, "there is no such dataset, or it is private (then set HF_TOKEN)")
-            return PedigreeError(f"{what}: {missing} (404); mend raw.sources")
-        return PedigreeError(f"{what}: the Hub answers {status} {code}".rstrip() + "; look at it in a browser")
+            }.get(code, f"there is no such dataset, or it is private (then {_LOG_IN})")
+            return f"{missing} (404); mend raw.sources"
+        if status == 429 or status >= 500:
+            return f"the Hub answers {status}; run again when it works: what is there is kept"
+        return f"the Hub answers {status} {code}".rstrip() + "; look at it in a browser"
 
     def _named(self, path: str = "") -> str:
         return f"source {self._source!r}: {self._repo}@{self._revision[:12]}{f'/{path}' if path else ''}"
 
 
-class _Patience:
-    """Waits between tries, longer and longer; gives up after ``TRIES`` without progress."""
+def _continue_by_xet(out: BinaryIO, about: Any, size: int, headers: dict[str, str]) -> None:
+    """Append the rest of a file of ``size`` bytes. The library's ``xet_get`` can only begin at the start."""
+    os.environ.setdefault("HF_XET_CACHE", str(pedigree_home() / "hub" / "xet"))  # hf_xet logs from its import on
+    from hf_xet import XetConfig, XetFileInfo, XetSession
 
-    def __init__(self, what: str) -> None:
-        self._what, self._tries = what, 0
-
-    def wait(self, reason: _NotYetError, progress: bool) -> None:
-        """Sleep before the next try; raises ``PedigreeError`` when there is none."""
-        self._tries = 1 if progress else self._tries + 1
-        seconds = reason.seconds if reason.seconds is not None else min(2.0 ** (self._tries - 1), LONGEST_WAIT)
-        if seconds > LONGEST_WAIT:
-            raise PedigreeError(
-                f"{self._what}: {reason}, and asks to wait for {seconds:.0f} s; run again then: what is there is kept"
-            )
-        if self._tries >= TRIES:
-            raise PedigreeError(
-                f"{self._what}: {reason} ({self._tries} tries); run again when it works: what is there is kept. "
-                "Without a network, give a 'local_folder' with the files"
-            )
-        sleep(seconds)
+    session = XetSession(XetConfig().with_config(_XET))
+    with session.new_download_stream_group(
+        token_refresh_url=about.refresh_route, token_refresh_headers=headers
+    ) as group:
+        for chunk in group.download_stream(XetFileInfo(about.file_hash, size), start=out.tell()):
+            out.write(chunk)
 
 
-sleep = time.sleep
-
-
-def _library() -> tuple[Any, Any, Any]:
-    try:
-        import httpx2
-        from huggingface_hub.errors import OfflineModeIsEnabled
-        from huggingface_hub.utils import get_session
-    except ImportError as error:
-        raise missing("reading from the Hugging Face Hub", f"huggingface_hub ({error})", "hub") from None
-    return httpx2, get_session, OfflineModeIsEnabled
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-
-
-def _hub_file(entry: dict[str, Any]) -> HubFile:
-    large = entry.get("lfs")
-    digest = f"sha256:{large['oid']}" if large else f"git:{entry['oid']}"
-    return HubFile(str(entry["path"]), int(entry["size"]), digest)
+def _hub_file(entry: Any) -> HubFile:
+    digest = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git:{entry.blob_id}"
+    return HubFile(str(entry.path), int(entry.size), digest)
 
 
 def _digest_like(digest: str, path: Path) -> str:
     """The digest of ``path`` of the same sort as ``digest``."""
-    if digest.startswith("sha256:"):
-        return f"sha256:{source_sha256(path)}"
-    blob = sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)  # as git names it
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            blob.update(chunk)
-    return f"git:{blob.hexdigest()}"
+    from huggingface_hub.utils.sha import git_hash
 
-
-def _seconds(header: str | None) -> float | None:
-    """``Retry-After`` in seconds; a date or nonsense counts as not said."""
-    try:
-        return max(0.0, float(header)) if header else None
-    except ValueError:
-        return None
+    return f"sha256:{source_sha256(path)}" if digest.startswith("sha256:") else f"git:{git_hash(path.read_bytes())}"

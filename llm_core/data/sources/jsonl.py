@@ -7,8 +7,10 @@ from typing import Any
 
 from llm_core.data.records import BadRecord, Record, excerpt
 from llm_core.data.sources.fields import ExpectedFields
+from llm_core.data.sources.paths import shown
 from llm_core.data.sources.selecting import Selector, WrittenNumber
 from llm_core.data.sources.streams import open_stream, read_lines
+from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import ReadingSpec
 
 TOO_LONG = "longer than max_record_bytes"
@@ -19,17 +21,19 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Record]:
     """A record for every line that is not empty; rows are line numbers from 0.
 
-    Raises ``PedigreeError`` where no record of the file, or of its first thousand, has a field that is read.
+    Raises ``PedigreeError`` for a file that holds a list or one object over several lines, and where no record of the
+    file, or of its first thousand, has a field that is read.
     """
     expected, selector = ExpectedFields(path, reading), Selector(reading)
     parse_float = None if reading.template is None else WrittenNumber
     with open_stream(path, reading.max_expansion) as stream:
         for row, (line, whole) in enumerate(read_lines(stream, reading.max_record_bytes)):
+            line = line.removeprefix(BYTE_ORDER_MARK)  # in the middle, too: where files were put together
+            if not row:
+                _check_lines(path, line)
             if not whole:
                 yield BadRecord(origin, row, TOO_LONG, excerpt(line))
                 continue
-            if not row:
-                line = line.removeprefix(BYTE_ORDER_MARK)
             if line and not line.isspace():
                 found = _object(origin, row, line, parse_float)
                 if isinstance(found, BadRecord):
@@ -38,6 +42,16 @@ def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Rec
                     expected.look(found)
                     yield selector.record(origin, row, found, line.decode)
     expected.end()
+
+
+def _check_lines(path: Path, first: bytes) -> None:
+    """Raise where the file's first line says that it does not hold an object a line."""
+    start = first.strip()
+    if start == b"{" or start.startswith(b"["):
+        raise PedigreeError(
+            f"{shown(path)}: is JSON, but not an object a line; write it so (`jq -c '.[]' FILE > FILE.jsonl` for a "
+            "list, `jq -c . FILE > FILE.jsonl` for objects over several lines), or take the file out of the source"
+        )
 
 
 def _object(origin: str, row: int, line: bytes, parse_float: type[WrittenNumber] | None) -> dict[str, Any] | BadRecord:

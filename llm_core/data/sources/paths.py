@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from llm_core.data.sources.walking import entries, visited
+from llm_core.data.sources.walking import entries, files_at, visited
 from llm_core.errors import PedigreeError
 
 _Found = TypeVar("_Found")
 
 
 class Found(NamedTuple):
-    """``files``: origin → file, by origin. ``left_out``: files in folders of the source whose names say no format."""
+    """``files``: origin → file, by origin. ``left_out``: files in folders of the source whose names say no format, or
+    that could be read and are hidden."""
 
     files: dict[str, Path]
     left_out: list[str]
@@ -34,7 +35,7 @@ def find(source: str, patterns: Sequence[str], readable: Callable[[str], bool]) 
     are followed, in folders and for ``**``; a folder that is reached twice is read once.
     """
     found: dict[str, Path] = {}
-    left_out: dict[str, None] = {}
+    left_out: dict[Path, str] = {}
     seen: set[Path] = set()
     targets = _Targets()
     for pattern in patterns:
@@ -43,7 +44,7 @@ def find(source: str, patterns: Sequence[str], readable: Callable[[str], bool]) 
             raise PedigreeError(
                 f"source {source!r}: no file matches {pattern}; mend the path or add the file{_others(matches.others)}"
             )
-        left_out.update(dict.fromkeys(shown(path.relative_to(matches.folder)) for path in matches.others))
+        left_out.update((path, shown(path.relative_to(matches.folder))) for path in matches.others)
         prefix = len(matches.folder.parts)
         for path in sorted(matches.files, key=lambda path: (len(path.parts), path)):
             target = targets.of(path)
@@ -58,13 +59,19 @@ def find(source: str, patterns: Sequence[str], readable: Callable[[str], bool]) 
                 )
             found[origin] = path
             seen.add(target)
-    return Found(dict(sorted(found.items())), list(left_out))
+    others = dict.fromkeys(name for path, name in left_out.items() if targets.of(path) not in seen)
+    return Found(dict(sorted(found.items())), list(others))
 
 
 def files_below(folder: Path, readable: Callable[[str], bool]) -> tuple[list[Path], list[Path]]:
-    """(files in ``folder`` and its folders whose names ``readable`` accepts, those others), without hidden ones."""
-    paths, others = [], []
-    for inner, names in visited(folder):
+    """(files in ``folder`` and its folders whose names ``readable`` accepts, those others).
+
+    Hidden files are among the others where ``readable`` accepts their names, and nowhere else.
+    """
+    paths: list[Path] = []
+    others: list[Path] = []
+    for inner, names, hidden in visited(folder):
+        others += (path for name in hidden for path in files_at(inner / name) if readable(path.name))
         for name in names:
             if readable(name):
                 if _is_file(inner / name):
@@ -122,7 +129,7 @@ def _matching(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
         return
     first, rest = parts[0], parts[1:]
     if first == "**":
-        for inner, names in visited(folder):
+        for inner, names, _ in visited(folder):
             if rest:
                 yield from _matching(inner, rest)
             else:
@@ -138,7 +145,9 @@ def _matching(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _others(others: list[Path]) -> str:
-    return f"; the {len(others)} files there, such as {others[0].name}, are of no known format" if others else ""
+    if not others:
+        return ""
+    return f"; the {len(others)} files there, such as {others[0].name}, are hidden or of no known format"
 
 
 class _Targets:

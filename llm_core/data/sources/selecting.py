@@ -4,14 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_core.data.records import BadRecord, Record, Skipped, checked, excerpt
-from llm_core.data.sources.fields import ABSENT, value_at
+from llm_core.data.sources.fields import ABSENT, Converter, value_at
 from llm_core.data.sources.matching import is_of_kind, meets, missing_reason, skipped_kind, wrong_reason
-from llm_core.experiment.conditions import Kind, parsed_condition
+from llm_core.experiment.conditions import parsed_condition
 from llm_core.experiment.sources import ReadingSpec
 from llm_core.experiment.templates import parsed_template
-
-Converter = Callable[[Any, Kind], Any]
-"""A value as what it is compared with; one that can't be converted is returned as it is."""
 
 
 class WrittenNumber(float):

@@ -19,6 +19,14 @@ _MOST = 1 << 22
 _WINDOW = 1 << 31  # what `zstd --ultra --long=31` looks back; without saying so, 128 MiB are the limit
 _XZ_MEMORY = 1 << 30  # `xz -9` needs 65 MiB
 
+_MAGIC = {
+    ".gz": (b"\x1f\x8b",),
+    ".zst": (b"\x28\xb5\x2f\xfd", *(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))),
+    ".xz": (b"\xfd7zXZ\0",),
+    ".bz2": (b"BZh",),
+}
+"""How a file of the suffix begins; of Zstandard's, the others are frames to be skipped."""
+
 _PADDED = (".gz", ".xz", ".bz2")
 """Zeros after the last member are no data: tapes and some tools leave them."""
 
@@ -29,6 +37,11 @@ UNITS: Mapping[str, Callable[[], Any]] = {
     ".bz2": bz2.BZ2Decompressor,
 }
 """Suffix → what unpacks one member, frame or stream."""
+
+
+def _may_begin(chunk: bytes, suffix: str) -> bool:
+    """Whether ``chunk`` is the begin of a file with this suffix, or of one that was cut off at once."""
+    return any(chunk[: len(magic)] == magic[: len(chunk)] for magic in _MAGIC[suffix])
 
 
 class UnpackingError(Exception):
@@ -48,7 +61,7 @@ class ExpansionError(UnpackingError):
 
 
 class NeedsMoreError(UnpackingError):
-    """It is whole, but needs what is not in it, or more memory than is given; the message says the remedy."""
+    """It may be whole, but needs what is not in it, another name, or more memory; the message says the remedy."""
 
 
 class Unpacking(io.RawIOBase):
@@ -92,6 +105,11 @@ class Unpacking(io.RawIOBase):
                 return False
         self._packed = b""
         if self._unit is None:
+            if not self._units and not _may_begin(chunk, self._suffix):
+                raise NeedsMoreError(
+                    f"its content is not packed as its name says ({self._suffix}); give it the right name, or fetch it "
+                    "again"
+                )
             if self._units and self._suffix in _PADDED:
                 chunk = chunk.lstrip(b"\0")
                 if not chunk:

@@ -9,10 +9,11 @@ from llm_core.errors import PedigreeError
 
 
 class Visited(NamedTuple):
-    """A folder, and the names in it that are no folders and don't begin with a dot, sorted."""
+    """A folder, the names in it that are no folders and don't begin with a dot, sorted, and all that begin with one."""
 
     folder: Path
     names: list[str]
+    hidden: list[str]
 
 
 def visited(folder: Path) -> Iterator[Visited]:
@@ -32,17 +33,26 @@ def visited(folder: Path) -> Iterator[Visited]:
             if real in seen:
                 continue
             seen.add(real)
-            names = []
+            names, hidden = [], []
             for entry in entries(inner):
                 if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
+                    hidden.append(entry.name)
+                elif entry.is_dir(follow_symlinks=False):
                     waiting.append(inner / entry.name)
                 elif entry.is_symlink() and (inner / entry.name).is_dir():
                     roots.append(inner / entry.name)
                 else:
                     names.append(entry.name)
-            yield Visited(inner, sorted(names))
+            yield Visited(inner, sorted(names), sorted(hidden))
+
+
+def files_at(path: Path) -> Iterator[Path]:
+    """``path`` if it is a file, or all files below it, hidden ones too. Links to folders are not followed."""
+    if path.is_file():
+        yield path
+    elif not path.is_symlink():
+        for folder, _, names in os.walk(path):
+            yield from (Path(folder, name) for name in sorted(names))
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

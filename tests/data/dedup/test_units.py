@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.data import unique
+from llm_core.data.cleaning_samples import EDITS, SHOWN
 from llm_core.data.dedup.signatures import read_signatures, sign
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.data.kernels.units import unit_hashes
@@ -51,6 +54,27 @@ def test_the_first_of_repeated_units_stays(tmp_path, spec, separator):
     assert stats["repeated_units"] == {"documents": 2, "units": 3, "bytes": gone}
     assert stats["bytes_in"] - stats["bytes"] == gone
     assert stats["dropped"] == 0
+
+
+@pytest.mark.parametrize(("spec", "separator"), [(LINES, "\n"), (PARAGRAPHS, "\n\n")])
+def test_what_goes_is_kept_to_be_looked_at(tmp_path, spec, separator):
+    texts = [
+        separator.join([f"The story number {number} begins.", BANNER, f"So it ends, {number}."]) for number in range(30)
+    ]
+    frame = documents([*texts, f"Another text.{separator}{BANNER}", BANNER])
+    out = tmp_path / "job" / "out"
+    stats = run(
+        unique.build, tmp_path / "job", {"documents": write(tmp_path / "d", frame[:20], frame[20:])}, dedup=spec
+    )
+    rows = [json.loads(line) for line in (out / EDITS).read_text().splitlines()]
+    changed = frame.filter(~pl.col("text").is_in([texts[0], BANNER])).sort("doc_id")  # the first one stays as it is
+    assert stats["repeated_units"]["documents"] == changed.height
+    assert [row["doc_id"] for row in rows] == changed["doc_id"][:SHOWN].to_list()
+    for row, text in zip(rows, changed["text"], strict=False):
+        assert (row["kind"], row["source"]) == ("repeated_units", "made")
+        assert [piece["text"].strip() for piece in row["pieces"]] == text.split(separator)
+        assert [piece["change"] for piece in row["pieces"]][:2] == ["", "del"]
+    assert not (out / "samples").exists()
 
 
 def test_within_a_document_the_first_stays(tmp_path):

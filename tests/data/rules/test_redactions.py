@@ -149,6 +149,12 @@ Server: |93.184.216.34|, |93.184.216.35|
 |2001:4860:4860::8844|/32
 |::ffff:8.8.8.8|
 |2a00:1450:4001:81b::200e|: that one
+logs: |45.12.3.4| and |23.94.5.117|
+|5.9.2.1|:8080
+|5.9.2.0|/24 is routed
+|5.9.2.1| - - [10/Oct/2020:13:55:36]
+login from |5.9.2.1|
+messages moved away from |5.9.2.1|
 """.strip().splitlines()
 
 NOT_PUBLIC = """
@@ -164,6 +170,15 @@ EC 2.7.4.16
 from version 1.3.222.29 to 2.0.222.39
 com.docs-2.0.222.39
 the formula 2.1.3.3
+numpy 1.26.4.0
+Skype 8.96.0.207
+GNOME 3.38.4.1
+iOS 16.1.2.3
+jquery (3.6.0.12)
+see 4.1.2.11
+an update from 4.12.14.2 to 4.12.14.3
+Update to 11.0.2.7 now
+2.3.1.10/2.3.1.11
 a 4.1.2.1 Title
 10.0.0.1 and 127.0.0.1
 fe80::1%eth0 fc00::1 ff02::1

@@ -1,6 +1,7 @@
 """csv and tsv: quotes, line breaks, broken rows."""
 
 import gzip
+import time
 import tracemalloc
 
 import pytest
@@ -40,6 +41,14 @@ def test_line_breaks_between_quotes_are_text(tmp_path):
     assert told(found) == [(0, "one\r\n\r\ntwo\nthree"), (1, "next")]
 
 
+def test_a_header_in_the_middle_is_no_document(tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\na,1\ntext,n\nb,2\n")
+    stats = []
+    found = made(Files(FilesSource(paths=(str(tmp_path / "a.csv"),))).tasks(10_000), stats)
+    assert told(found) == [(0, "a"), (2, "b")]
+    assert stats[0]["skipped"] == {"header again": 1}
+
+
 def test_tsv(tmp_path):
     found = records(tmp_path / "a.tsv", b'n\ttext\n1\tone, two\n2\t"a\tb"\n')
     assert told(found) == [(0, "one, two"), (1, "a\tb")]
@@ -61,9 +70,41 @@ def test_broken_rows_are_set_aside_with_their_row(tmp_path):
     assert "\\xff" in found[4].excerpt
 
 
-def test_a_quote_that_never_ends_is_told(tmp_path):
-    found = records(tmp_path / "a.csv", b'text,n\ngood,1\n"open,2\nmore,3\n')
-    assert told(found) == [(0, "good"), (1, "not csv: unexpected end of data")]
+@pytest.mark.parametrize(
+    ("end", "last"),
+    [
+        (b"", []),
+        (b'"quoted, too",4\n', ["quoted, too"]),
+        (b'a "sign" within,4\nlast,5\n', ['a "sign" within', "last"]),
+        (b"x" * 90 + b",4\nlast,5\n", ["last"]),
+    ],
+)
+def test_a_quote_that_never_ends_costs_its_own_line(tmp_path, end, last):
+    found = records(tmp_path / "a.csv", b'text,n\ngood,1\n"open,2\nmore,3\n' + end, max_record_bytes=80)
+    assert [record.text for record in found if not isinstance(record, BadRecord)] == ["good", "more", *last]
+    assert [record.row for record in found if isinstance(record, BadRecord)] == [1] + [3] * (b"xx" in end)
+    assert found[1].reason.endswith(" (a quotation mark without its partner?)")
+    assert found[1].excerpt == '"open,2'
+
+
+def test_quotes_that_never_end_take_linear_time(tmp_path):
+    """Every line ends within a cell, whether it begins in one or not, so that no row ever ends."""
+    lines = 20_000
+    start = time.process_time()
+    found = records(tmp_path / "a.csv", b"text,n\n" + b'a","c\n' * lines)
+    assert time.process_time() - start < 5  # read again after every line: minutes
+    assert {type(record) for record in found} == {BadRecord}
+    assert len(found) < 20
+
+
+def test_a_carriage_return_alone_is_told(tmp_path):
+    for content, row in ((b"text,n\ra,1\rb,2\r", "its first row"), (b"text,n\na\rb,1\n", "a carriage return")):
+        try:
+            message = records(tmp_path / "a.csv", content)[0].reason
+        except PedigreeError as error:
+            message = str(error)
+        assert row in message
+        assert "a carriage return that neither ends a line nor stands between quotation marks" in message
 
 
 def test_a_field_may_be_as_long_as_a_record(tmp_path):
@@ -85,8 +126,8 @@ def test_an_endless_row_takes_no_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
-    assert {record.reason for record in found} <= {"longer than max_record_bytes", "not as many cells as the header"}
-    assert found[0].reason == "longer than max_record_bytes"
+    assert [record.row for record in found if record.reason.startswith("longer than max_record_bytes")] == [0]
+    assert {record.reason for record in found[1:]} == {"not as many cells as the header"}
 
 
 def test_headers(tmp_path):

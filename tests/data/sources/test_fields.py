@@ -85,6 +85,13 @@ def test_a_template_joins_fields(tmp_path, suffix):
         read(path, template="{title}{body}")
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_template_of_blank_fields_is_an_empty_text(tmp_path, suffix):
+    rows = [{"q": "", "a": " \n"}, {"q": "", "a": "yes"}]
+    found, _ = read(write(tmp_path, suffix, rows), template="Question: {q}\nAnswer: {a}")
+    assert texts(found) == ["empty text", "Question: \nAnswer: yes"]
+
+
 def test_a_number_in_a_template_is_written_as_it_is(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"n": 1.50}\n{"n": 1e3}\n{"n": 12345678901234567890123}\n{"n": true}\n{"n": [1]}\n{}\n')
@@ -162,6 +169,44 @@ def test_a_value_of_another_type_is_bad_in_lines_and_cells(tmp_path):
     assert texts(read(tmp_path / "a.jsonl", where=("n > 1",))[0]) == [*wrong, "d"]
     (tmp_path / "a.csv").write_text("text,n\na,x\nb,1_0\nc,nan\nd, 3.0 \n")
     assert texts(read(tmp_path / "a.csv", where=("n > 1",))[0]) == [*wrong, "d"]
+
+
+N_IS_WRONG = (
+    {"where": ("n > 1",)},
+    "the field 'n' a number, as 'where' of the source needs it (n > 1); one holds 'x'.",
+)
+NOT_TRUE = ({"where": ("n == true",)}, "the field 'n' true or false, as 'where' of the source needs it (n == true); ")
+TAGS_ARE_WRONG = (
+    {"text_field": "tags"},
+    "the field 'tags' a text, as 'text_field' of the source needs it; one holds [",
+)
+NOT_IN_TEMPLATE = ({"template": "{n}{tags}"}, "the field 'tags' a text or a number, as 'template' of the source needs")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "case"),
+    [
+        *(("jsonl", case) for case in (N_IS_WRONG, NOT_TRUE, TAGS_ARE_WRONG, NOT_IN_TEMPLATE)),
+        *(("csv", case) for case in (N_IS_WRONG, NOT_TRUE)),
+    ],
+)
+def test_a_field_of_another_type_stops_after_a_thousand_records(tmp_path, suffix, case):
+    options, told = case
+    row = {"text": "words", "n": "x"} | ({"tags": ["a"]} if suffix == "jsonl" else {})
+    found, _ = read(write(tmp_path, suffix, [row] * 999), **options)
+    assert {type(record) for record in found} == {BadRecord}
+    with pytest.raises(PedigreeError) as caught:
+        read(write(tmp_path, suffix, [row] * 2000), **options)
+    assert f"{tmp_path}/a.{suffix}: in none of its first 1000 records " in str(caught.value)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize("good", ["", "5"])
+def test_one_value_of_the_type_or_none_is_enough(tmp_path, suffix, good):
+    first = {"text": "words", "n": good if suffix == "csv" else int(good) if good else None}
+    found, _ = read(write(tmp_path, suffix, [first, *[{"text": "words", "n": "x"}] * 2000]), where=("n > 1",))
+    assert texts(found).count("where n > 1: n is not a number") >= 2000
 
 
 def test_a_column_of_another_type_is_an_error_that_names_it(tmp_path):

@@ -118,9 +118,23 @@ def test_a_bad_line_is_set_aside_with_its_place(tmp_path, line, reason, name):
     assert bad.excerpt.isprintable()
 
 
+@pytest.mark.parametrize("value", [[{"text": "one"}], {"text": "one"}])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_that_is_no_lines_is_told(tmp_path, value, indent):
+    content = json.dumps(value, indent=indent)
+    (tmp_path / "a.json").write_text(content)
+    if content == '{"text": "one"}':
+        assert [record.text for record in records(tmp_path / "a.json")] == ["one"]
+        return
+    with pytest.raises(PedigreeError, match=r"a\.json: is JSON, but not an object a line; .*jq -c '\.\[\]'"):
+        records(tmp_path / "a.json")
+
+
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n\r\n')
-    assert [record.text for record in records(tmp_path / "a.jsonl")] == ["one", "two"]
+    (tmp_path / "a.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n\r\n\xef\xbb\xbf{"text": "3"}'
+    )
+    assert [record.text for record in records(tmp_path / "a.jsonl")] == ["one", "two", "3"]
 
 
 def test_an_endless_line_takes_no_memory(tmp_path):

@@ -2,6 +2,8 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -15,7 +17,8 @@ from llm_core.data.sources.hugging_face import HuggingFace
 from llm_core.errors import PedigreeError, UnknownYetError
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.sources import HuggingFaceSource, RawSpec
-from tests.data.sources.hub_server import COMMIT, REPO, HubServer, send
+from llm_core.store.home import PROJECT
+from tests.data.sources.hub_server import COMMIT, REPO, HubServer, send, without_waiting
 from tests.data.sources.units import made
 from tests.data.stages import digests, read, run
 from tests.experiment.test_load import MINIMAL
@@ -45,12 +48,16 @@ def place(name):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, tmp_path):
     standing_in = HubServer(dict(FILES), small=("data/b.jsonl",))
     monkeypatch.setenv("HF_ENDPOINT", standing_in.url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # other tests set it, and it is read once
-    monkeypatch.setattr(hub, "sleep", lambda seconds: standing_in.__dict__.setdefault("waited", []).append(seconds))
+    # The library reads these once, when it is imported; other tests set the first.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "login" / "token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_STORED_TOKENS_PATH", str(tmp_path / "login" / "stored_tokens"))
+    monkeypatch.setattr(hub, "_CHUNK", 10)
+    standing_in.waited = without_waiting(monkeypatch)
     yield standing_in
     standing_in.close()
 
@@ -75,10 +82,18 @@ def test_files_of_a_commit(server, monkeypatch):
         ("data/c.json.zst", 0, "c 0"),
     ]
     assert found[3].url == "https://made.example/b 0"
-    assert server.tokens == {"Bearer hf_secret"}
+    assert server.tokens["127.0.0.1"] == {"Bearer hf_secret"}
     asked = server.asked.total()
     made(HuggingFace(spec()).tasks(100))
     assert server.asked.total() == asked  # a commit's listing and files are asked for once
+
+
+def test_a_login_is_used(server, tmp_path):
+    (tmp_path / "login").mkdir()
+    (tmp_path / "login" / "token").write_text("hf_secret\n")
+    server.elsewhere = True
+    assert len(texts()) == 6
+    assert server.tokens == {"127.0.0.1": {"Bearer hf_secret"}, "localhost": {None}}  # and no other host is told it
 
 
 def test_a_plan_fetches_nothing(server):
@@ -122,18 +137,98 @@ def test_a_download_that_breaks_off_is_continued(server):
     assert texts(files=("*.parquet",)) == ["a 0", "a 1", "a 2"]
     assert server.ranges[-4:] == [None, "bytes=10-", "bytes=10-", "bytes=30-"]
     assert size > 30
+    assert server.waited == [1, 1, 1]
 
 
-def test_what_a_broken_download_left_is_used_by_the_next_run(server):
-    server.faults[place("data/a.parquet")] = [("break", 10)] + [("break", 0)] * hub.TRIES
-    with pytest.raises(PedigreeError) as caught:
+def test_a_download_whose_connection_is_reset_is_continued(server):
+    server.faults[place("data/a.parquet")] = [("reset", 10), *[("reset", 0)] * (hub.TRIES - 1), ("reset", 20)]
+    assert texts(files=("*.parquet",)) == ["a 0", "a 1", "a 2"]
+    assert server.ranges[-3:] == ["bytes=10-", "bytes=10-", "bytes=30-"]
+    assert not server.waited  # the library, which waits, would not have tried again
+
+
+@pytest.mark.parametrize("kind", ["break", "reset"])
+def test_what_a_broken_download_left_is_used_by_the_next_run(server, kind):
+    server.faults[place("data/a.parquet")] = [(kind, 10)] + [(kind, 0)] * 9
+    with pytest.raises(PedigreeError, match=r"no connection to .* run again when it works") as caught:
         texts(files=("*.parquet",))
     message = str(caught.value)
+    assert not list(hub.pedigree_home().rglob("*.parquet"))  # half a file is not taken for one
     assert f"{REPO}@{COMMIT[:12]}/data/a.parquet" in message
     assert "what is there is kept" in message
     server.faults = {}
     assert texts(files=("*.parquet",)) == ["a 0", "a 1", "a 2"]
     assert server.ranges[-1] == "bytes=10-"
+
+
+@pytest.fixture
+def xet(server, tmp_path, monkeypatch):
+    """The Parquet file lies where the Hub keeps large files, in the store of Xet; returns its content."""
+    hf_xet = pytest.importorskip("hf_xet")
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet_cache"))
+    server.xet_store = tmp_path / "xet_store"
+    server.xet_store.mkdir()
+    content = FILES["data/a.parquet"]
+    with hf_xet.XetSession().new_upload_commit(endpoint=f"local://{server.xet_store}") as commit:
+        upload = commit.start_upload_bytes(content)
+    server.xet = {"data/a.parquet": upload.result().xet_info.hash}
+    return content
+
+
+def test_what_the_hub_keeps_in_xet_comes_from_there(server, xet, monkeypatch):
+    assert len(texts()) == 6
+    assert server.asked[place("data/a.parquet")] == 0
+    assert server.asked[place("data/b.jsonl")] == 1
+    next(hub.pedigree_home().rglob("a.parquet")).unlink()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    assert len(texts()) == 6
+    assert server.asked[place("data/a.parquet")] == 1
+
+
+def test_a_download_from_xet_is_continued(server, xet):
+    dataset = HubDataset("x", REPO, COMMIT)
+    file = next(file for file in dataset.files() if file.path == "data/a.parquet")
+    partial = dataset.place(file).parents[2] / "partial" / file.digest.replace(":", "-")
+    partial.parent.mkdir()
+    partial.write_bytes(xet[:10])
+    assert dataset.fetch(file).read_bytes() == xet
+    dataset.place(file).unlink()
+    partial.write_bytes(b"?" * 10)  # only who begins anew would not mind
+    with pytest.raises(PedigreeError, match="is not what the Hub lists"):
+        dataset.fetch(file)
+    assert dataset.fetch(file).read_bytes() == xet
+
+
+def test_xet_out_of_reach_is_told(server, xet, monkeypatch):
+    server.faults[f"/api/datasets/{REPO}/xet-read-token/{COMMIT}"] = [(403, {})] * 9
+    with pytest.raises(PedigreeError, match=r"data/a\.parquet: no connection to .*403"):
+        texts()
+
+
+def test_nothing_is_written_elsewhere_and_nothing_else_is_asked(server, xet, tmp_path):
+    home, folder = tmp_path / "home", tmp_path / "pedigree"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
+    environment |= {"HOME": str(home), "HF_ENDPOINT": server.url, "PEDIGREE_HOME": str(folder)}
+    program = (
+        "from llm_core.data.sources.hub import HubDataset\n"
+        f"dataset = HubDataset('x', {REPO!r}, {COMMIT!r})\n"
+        "for file in dataset.files(): dataset.fetch(file)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"PYTHONPATH": str(PROJECT)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not list(home.iterdir())
+    assert {path.name for path in folder.iterdir()} <= {"hub", "store"}  # digests of files are remembered in the store
+    token = f"/api/datasets/{REPO}/xet-read-token/{COMMIT}"
+    others = {place(name) for name in FILES if name != "data/a.parquet"}
+    assert set(server.asked) == {TREE, token} | others
+    assert not ran.stdout + ran.stderr  # no bars among what a run tells
 
 
 def test_a_server_that_does_not_continue_sends_all(server):
@@ -154,20 +249,19 @@ def test_other_content_than_listed_is_thrown_away(server, name):
     server.files[name] = content + b"!"
     dataset = HubDataset("x", REPO, COMMIT)
     dataset.place(next(file for file in dataset.files() if file.path == name)).unlink()
-    with pytest.raises(PedigreeError, match="bytes came"):
+    with pytest.raises(PedigreeError, match="is not what the Hub lists"):
         texts(files=(name,))
 
 
 @pytest.mark.parametrize(
     ("status", "headers", "said"),
     [
-        (401, {}, "there is no HF_TOKEN in the environment"),
+        (401, {}, "you are not logged in.* log in with `hf auth login`, or set HF_TOKEN"),
         (403, {"X-Error-Code": "GatedRepo"}, f"Accept the dataset's conditions at .*/datasets/{REPO}"),
         (404, {"X-Error-Code": "EntryNotFound"}, "no such file at this revision"),
         (404, {"X-Error-Code": "RevisionNotFound"}, f"no revision {COMMIT}"),
         (404, {"X-Error-Code": "RepoNotFound"}, "there is no such dataset, or it is private"),
         (418, {}, "the Hub answers 418"),
-        (429, {"Retry-After": "3600"}, "answers 429, and asks to wait for 3600 s"),
     ],
 )
 @pytest.mark.parametrize("path", [TREE, place("data/b.jsonl")])
@@ -177,21 +271,21 @@ def test_refusals_are_told(server, path, status, headers, said):
         texts()
     assert f"source 'hugging_face': {REPO}@{COMMIT[:12]}" in str(caught.value)
     assert ("data/b.jsonl" in str(caught.value)) == (path != TREE)
-    assert server.asked[path] == 1
+    assert server.asked[path] == (path == TREE)  # before a download comes a HEAD
+    assert not server.waited
 
 
 def test_an_invalid_token_is_told_and_not_shown(server, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     server.faults[TREE] = [(401, {})]
-    with pytest.raises(PedigreeError, match="HF_TOKEN is not valid here") as caught:
+    with pytest.raises(PedigreeError, match="your token is not valid here") as caught:
         texts()
     assert "hf_secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("token", ["hf_se\ncret", "hf_s\u00e9cret"])
-def test_a_token_that_can_be_none_is_told_and_not_shown(server, monkeypatch, token):
-    monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(PedigreeError, match="HF_TOKEN holds characters that are in no token") as caught:
+def test_a_token_that_can_be_none_is_told_and_not_shown(server, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_s\u00e9cret")
+    with pytest.raises(PedigreeError, match="your token holds characters that no token has") as caught:
         texts()
     assert "cret" not in str(caught.value)
     assert server.asked.total() == 0
@@ -200,7 +294,7 @@ def test_a_token_that_can_be_none_is_told_and_not_shown(server, monkeypatch, tok
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"<html>", "no JSON"),
+        (b"<html>", "answers otherwise than the Hub does"),
         (b"null", "answers otherwise than the Hub does"),
         (b'{"error": "no"}', "answers otherwise than the Hub does"),
         (b'[{"type": "file", "path": "data/a.parquet"}]', "answers otherwise than the Hub does"),
@@ -220,10 +314,8 @@ def test_a_disk_that_is_full_is_told(server, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(HubDataset, "_continue", full)
-    with pytest.raises(
-        PedigreeError, match=r"data/.*: can't be kept in .*hub.*: No space left on device; .* run again"
-    ):
+    monkeypatch.setattr(HubDataset, "_download", full)
+    with pytest.raises(PedigreeError, match=r"data/.*: can't be kept in .*hub.*No space left on device; .* run again"):
         texts()
 
 
@@ -233,21 +325,15 @@ def test_redirects_without_end_are_told(server):
         texts()
 
 
-def test_a_server_that_has_nothing_is_told(server):
-    server.faults[place("data/b.jsonl")] = [(416, {})] * 99
-    with pytest.raises(PedigreeError, match=rf"data/b\.jsonl: the server has nothing after byte 0 \({hub.TRIES} tries"):
-        texts()
-
-
 @pytest.mark.parametrize("path", [TREE, place("data/b.jsonl")])
 def test_a_busy_hub_is_asked_again_as_late_as_it_says(server, path):
     server.faults[path] = [(429, {"Retry-After": "7"}), (503, {})]
     assert len(texts()) == 6
-    assert server.waited == [7.0, 2.0]
+    assert server.waited == [8, 2]
     server.faults[path] = [(429, {"Retry-After": "soon"})] * 9
     for memory in (hub.pedigree_home() / "hub").rglob("*.json*"):
         memory.unlink()
-    with pytest.raises(PedigreeError, match=rf"the Hub answers 429 \({hub.TRIES} tries\)"):
+    with pytest.raises(PedigreeError, match="the Hub answers 429; run again when it works"):
         texts()
 
 

@@ -76,9 +76,20 @@ def test_what_a_folder_holds_of_other_kinds_is_listed(tmp_path):
     assert find("web", [str(folder / "*.jsonl")], is_jsonl).left_out == []
 
 
+def test_hidden_files_that_could_be_read_are_listed(tmp_path):
+    names = [".a.jsonl", ".cache/deep/.b/c.jsonl", "own/.d.jsonl"]
+    folder = made(tmp_path / "in", "x.jsonl", ".kept/y.jsonl", ".git/config", ".DS_Store", *names)
+    (folder / "shown").symlink_to(folder / ".kept")
+    (folder / ".cache" / "up").symlink_to(folder)
+    assert sorted(find("web", [str(folder)], is_jsonl).left_out) == names
+    assert find("web", [str(folder), str(folder / ".*.jsonl")], is_jsonl).left_out == [names[1], names[2]]
+    with pytest.raises(PedigreeError, match=r"no file matches .*own; .*such as \.d\.jsonl, are hidden"):
+        found(folder / "own")
+
+
 def test_a_folder_of_unknown_formats_alone_is_told(tmp_path):
     folder = made(tmp_path / "in", "b.pdf")
     with pytest.raises(
-        PedigreeError, match=r"no file matches .*in; .*the 1 files there, such as b\.pdf, are of no known"
+        PedigreeError, match=r"no file matches .*in; .*the 1 files there, such as b\.pdf, are hidden or of no known"
     ):
         found(folder)

@@ -1,6 +1,7 @@
 import gzip
 import io
 import sys
+import time
 
 import pytest
 from warcio.statusandheaders import StatusAndHeaders
@@ -78,6 +79,19 @@ def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
         ("\ufeffжук".encode("utf-16-le"), "koi8-r", "жук"),
         (b'<meta charset="utf-16">a', None, '<meta charset="utf-16">a'),
         ("жук".encode("utf-16-le"), "utf-16", "жук"),
+        ("<p>déjà".encode(), "utf-16", "<p>déjà"),
+        ("<p>déjà vu".encode("latin-1"), "utf-16le", "<p>déjà vu"),
+        ("<p>déjà".encode("utf-16-le"), None, "<p>déjà"),
+        ("<p>déjà".encode("utf-16-be"), "utf-16", "<p>déjà"),
+        ("~100 déjà".encode(), "hz-gb-2312", "~100 déjà"),
+        (b"~{VPND~}", "hz-gb-2312", "中文"),
+        ("déjà".encode(), "iso-2022-kr", "déjà"),
+        ("한국".encode("iso2022_kr"), "iso-2022-kr", "한국"),
+        ("déjà vu é".encode()[:-1], "ISO-8859-1", "déjà vu \ufffd"),
+        ("déjà vu é".encode()[:-1], None, "déjà vu \ufffd"),
+        (b"vu \xc3", "ISO-8859-1", "vu Ã"),
+        ("é".encode() * 20 + b"\xe9 vu", None, "é" * 20 + "\ufffd vu"),
+        (b'<!-- <meta charset="koi8-r"> --><meta charset="windows-1251">' + "Жук".encode("cp1251"), None, None),
         (b"\xef\xbb\xbf\xd0\xb6", "koi8-r", "ж"),
         ("ж".encode(), "no such thing", "ж"),
         ("ж".encode(), "hex", "ж"),
@@ -90,6 +104,41 @@ def test_a_page_without_text_does_not_count_against_the_file(tmp_path):
 def test_encodings_by_evidence_then_by_label(content, charset, expected):
     found = decoded(content, charset)
     assert found == expected if expected is not None else found.endswith("Жук")
+
+
+@pytest.mark.parametrize(
+    ("labels", "encoding", "text"),
+    [
+        ("iso88591 l1 cp819 ansi_x3.4-1968 us-ascii", "cp1252", "“café”"),
+        ("iso88595 csisolatincyrillic", "iso8859_5", "Жук"),
+        ("koi koi8 koi8_r cskoi8r", "koi8_r", "Жук"),
+        ("koi8-ru", "koi8_u", "їжак"),
+        ("sun_eu_greek greek8 elot_928 iso88597", "iso8859_7", "Αθήνα"),
+        ("iso-8859-6-e csiso88596i asmo-708", "iso8859_6", "مصر"),
+        ("iso-8859-8-i csiso88598e logical", "iso8859_8", "שלום"),
+        ("iso88599 l5 csisolatin5", "cp1254", "şehir"),
+        ("iso885911 tis-620 dos-874", "cp874", "ไทย"),
+        ("iso885915 csisolatin9 l9", "iso8859_15", "5 €"),
+        ("mac csmacintosh x-mac-roman", "mac_roman", "café"),
+        ("gb_2312-80 csgb2312 chinese x-gbk", "gb18030", "北京"),
+        ("cseucpkdfmtjapanese x-euc-jp", "euc_jp", "東京"),
+        ("csksc56011987 iso-ir-149 korean ks_c_5601-1987", "cp949", "서울"),
+        ("unicode ucs-2 csunicode utf-16", "utf-16-le", "a <жук>"),
+        ("unicodefffe utf-16be", "utf-16-be", "a <жук>"),
+        ("unicode11utf8 x-unicode20utf8", "utf-8", "жук"),
+    ],
+)
+def test_labels_of_the_standard(labels, encoding, text):
+    for label in labels.split():
+        assert decoded(text.encode(encoding), label) == text, label
+
+
+@pytest.mark.parametrize("piece", [b"<script ", b"<", b"<a ", b"<style><script>"])
+def test_tags_without_an_end_take_linear_time(piece):
+    content = b"\xff\xe9\xe8" * 20 + piece * ((1 << 16) // len(piece))
+    start = time.process_time()
+    decoded(content)
+    assert time.process_time() - start < 1  # 1.1 to 3.5 s where each was looked for to the end
 
 
 def test_a_label_that_the_bytes_contradict_gives_way_to_a_guess():
