@@ -20,7 +20,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from llm_core.experiment.training import OptimizerSpec
+from llm_core.train.optimizers.adamw.spec import AdamW
+from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.spec import TrainerSpec
 from tests.train.runs import finish, model_spec, records, start, trainer_spec, weights
 
@@ -29,7 +30,7 @@ SHORT, FEW = 60, 3
 TOLERANCE = 1e-5
 """Nats."""
 
-OPTIMIZERS = {"adamw": OptimizerSpec(lr=0.01), "muon": OptimizerSpec(kind="muon", lr=0.01)}
+OPTIMIZERS = {"adamw": AdamW(lr=0.01), "muon": Muon(lr=0.01)}
 LAYERS: dict[str, dict[str, Any]] = {
     "attention": {},
     "MixAttention": {

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.training import OptimizerSpec, TrainingSpec
+from llm_core.experiment.training import TrainingSpec
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Decoder
 from llm_core.model.fused import Fused
@@ -24,8 +24,10 @@ from llm_core.train import loop
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
 from llm_core.train.metrics import METRICS, read_metrics
-from llm_core.train.muon import muon, orthogonalised
-from llm_core.train.optimizers import adamw
+from llm_core.train.optimizers.adamw.optimizer import adamw
+from llm_core.train.optimizers.adamw.spec import AdamW
+from llm_core.train.optimizers.muon.optimizer import muon, orthogonalised
+from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.spec import TrainerSpec
 
 CPU = torch.device("cpu")
@@ -70,8 +72,8 @@ def print_costs() -> None:
     passes()
     steps = {
         "forward and backward": passes,
-        "AdamW step": adamw(model, OptimizerSpec(), CPU).step,
-        "Muon step": muon(model, OptimizerSpec(kind="muon"), CPU).step,
+        "AdamW step": adamw(AdamW(lr=3e-3), model, CPU).step,
+        "Muon step": muon(Muon(lr=3e-3), model, CPU, "bf16").step,
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(REPEATS):

@@ -64,7 +64,7 @@ TRAINED = {stage.name for stage in GRAPH if stage.trains}
         # What tiny's model and optimiser do not name, though their sections have fields of these names.
         ("llm_core/model/mixers/mla.py", "class LatentAttention(", "class LatentAttention(object, "),
         ("llm_core/model/mixers/mamba2.py", "class Mamba2(", "class Mamba2(object, "),
-        ("llm_core/train/muon.py", "class Muon(", "class Muon(object, "),
+        ("llm_core/train/optimizers/muon/optimizer.py", "class Muon(", "class Muon(object, "),
         ("llm_core/registries.py", '"stop_words": ', '"new_rule": "llm_core.data.rules.new:rule", "stop_words": '),
         ("llm_core/data/rules/words.py", "def stop_words", "def unnamed():\n    return 1\n\n\ndef stop_words"),
         ("llm_core/train/tracking.py", "class _Off:", "MORE = 1\n\n\nclass _Off:"),
@@ -82,7 +82,7 @@ def test_nothing(before: dict[str, dict[str, str]], project: Path, name: str, ol
     ("name", "old", "new", "stages"),
     [
         ("llm_core/train/loop.py", "optimizer.step()", "optimizer.step(None)", TRAINED),
-        ("llm_core/train/schedules.py", "def wsd(", "def wsd(*, more=0, ", {"pretrained_model"}),
+        ("llm_core/train/schedules/wsd.py", "def share(self, ", "def share(self, *, more=0, ", {"pretrained_model"}),
         ("llm_core/data/rules/length.py", "def min_words(", "def min_words(more=0", {"clean_documents"}),
         ("llm_core/tokens/order.py", "import numpy as np", "import numpy as np\nprint()", None),
         ("llm_core/model/norms.py", "class RMSNorm(", "class RMSNorm(object, ", None),

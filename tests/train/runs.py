@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.training import OptimizerSpec, TrainingSpec
+from llm_core.experiment.training import TrainingSpec
 from llm_core.tokens.shard_file import write_shard
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
@@ -65,7 +65,7 @@ def training_spec(steps: int = 10, **changes) -> TrainingSpec:
         "precision": "fp32",
         "validate_every": 5,
         "validation_tokens": 1024,
-        "optimizer": OptimizerSpec(lr=0.01),
+        "optimizer": {"lr": 0.01},
     }
     return TrainingSpec(**{**fields, **changes})
 

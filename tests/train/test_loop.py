@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import KeepSpec
-from llm_core.experiment.training import MixtureSpec, OptimizerSpec, SequencePhase
+from llm_core.experiment.training import MixtureSpec, SequencePhase
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Losses
 from llm_core.model.files import load_model
@@ -322,7 +322,7 @@ class CountReads(TorchDispatchMode):
     [
         ({}, {}),
         ({"guards": GuardsSpec(spike_sigma=6)}, {"document_mask": True}),
-        ({"optimizer": OptimizerSpec(kind="muon", lr=0.01)}, {}),
+        ({"optimizer": {"kind": "muon", "lr": 0.01}}, {}),
     ],
     ids=["plain", "spikes and documents", "muon"],
 )
@@ -362,7 +362,7 @@ def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(loop, "_steps", watched)
     monkeypatch.setattr(Checkpointing, "end_step", lambda *arguments, **options: None)
     guards = GuardsSpec(leak_probe=False, spike_sigma=6)
-    training = {"guards": guards, "optimizer": OptimizerSpec(kind=kind, lr=0.01), "precision": "bf16"}
+    training = {"guards": guards, "optimizer": {"kind": kind, "lr": 0.01}, "precision": "bf16"}
     spec = trainer_spec(tmp_path, 6, training=training, model=model_spec(document_mask=True))
     spec.work.mkdir(parents=True)
     world = World(0, 1, torch.device("cuda", 0))

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from llm_core.experiment.guards import GuardsSpec
-from llm_core.experiment.training import BatchPhase, MuonSpec, OptimizerSpec, ScheduleSpec, SuperpositionSpec
+from llm_core.experiment.training import BatchPhase, SuperpositionSpec
 from llm_core.model.superposition import bag_size
 from llm_core.tokens.batch_sizes import tokens_before
 from tests.train.ranks import on_ranks
@@ -15,9 +15,9 @@ from tests.train.test_ranks import go_on
 
 GROWING = (BatchPhase(from_step=0, batch_tokens=128), BatchPhase(from_step=4, batch_tokens=256))
 SETTINGS = {
-    "adamw": {"optimizer": OptimizerSpec(kind="adamw", lr=0.01)},
-    "muon": {"optimizer": OptimizerSpec(kind="muon", lr=0.01, muon=MuonSpec(lr_ratio=2))},
-    "linear": {"schedule": ScheduleSpec(kind="linear", warmup_steps=2)},
+    "adamw": {"optimizer": {"kind": "adamw", "lr": 0.01}},
+    "muon": {"optimizer": {"kind": "muon", "lr": 0.01, "lr_ratio": 2}},
+    "linear": {"schedule": {"kind": "linear", "warmup_steps": 2}},
     "growing batches": {"batch_schedule": GROWING},
     "superposition": {"superposition": SuperpositionSpec(tokens=4, steps=5)},
     "z-loss and clamp": {"z_loss": 1e-3, "loss_clamp": 6.3},

@@ -1,9 +1,9 @@
 import torch
 from torch import nn
 
-from llm_core.experiment.training import OptimizerSpec
 from llm_core.train.groups import describe_groups, parameters_by_kind
-from llm_core.train.optimizers import adamw
+from llm_core.train.optimizers.adamw.optimizer import adamw
+from llm_core.train.optimizers.adamw.spec import AdamW
 
 
 class Parts(nn.Module):
@@ -38,7 +38,7 @@ def test_parameters_are_told_apart_by_what_they_do():
 
 
 def test_gains_biases_and_kernels_do_not_decay_and_the_groups_can_be_read():
-    optimizer = adamw(Parts(), OptimizerSpec(lr=0.5, weight_decay=0.25), torch.device("cpu"))
+    optimizer = adamw(AdamW(lr=0.5, weight_decay=0.25), Parts(), torch.device("cpu"))
     assert describe_groups(optimizer) == [
         "matrices: 2 tensors, 36 parameters, AdamW, lr 0.5, weight decay 0.25",
         "embeddings: 1 tensors, 40 parameters, AdamW, lr 0.5, weight decay 0.25",

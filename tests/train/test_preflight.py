@@ -13,10 +13,11 @@ from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.layers import MoESpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.runtime import ComputeSpec
-from llm_core.experiment.training import OptimizerSpec, SequencePhase, SuperpositionSpec, TrainingSpec
+from llm_core.experiment.training import SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
 from llm_core.train.device_memory import Memory, estimate_memory
 from llm_core.train.hardware import H100X8, Hardware
+from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.preflight import preflight, trainer_spec
 from llm_core.train.rates import Rates
 from llm_core.train.spec import read_spec
@@ -153,7 +154,7 @@ def test_what_fsdp2_holds_whole(one_billion: Experiment) -> None:
 
 
 def test_muon_has_one_moment_of_matrices(one_billion: Experiment) -> None:
-    optimizer = OptimizerSpec(kind="muon", lr=0.02)
+    optimizer = Muon(lr=0.02)
     muon = needs(changed(one_billion, training={"optimizer": optimizer}))
     adamw = needs(one_billion)
     assert adamw.optimizer - muon.optimizer == pytest.approx(4 * (1_023_479_296 - 32_768 * 2048), rel=1e-3)

@@ -3,16 +3,17 @@ from itertools import pairwise
 
 import pytest
 
-from llm_core.experiment.training import ScheduleSpec
+from llm_core.experiment.component import KindOf
+from llm_core.experiment.optimization import ScheduleSpec
 from llm_core.registries import SCHEDULES
 
 STEPS = 100
 
 
 def shares(**fields) -> list[float]:
-    spec = ScheduleSpec(**fields)
-    schedule = SCHEDULES.load(spec.kind)
-    return [schedule(step, STEPS, spec) for step in range(STEPS)]
+    schedule = KindOf(SCHEDULES).made(fields)
+    assert isinstance(schedule, ScheduleSpec)
+    return [schedule.share(step, STEPS) for step in range(STEPS)]
 
 
 @pytest.mark.parametrize("kind", sorted(SCHEDULES))
@@ -56,12 +57,8 @@ def test_wsd_is_stable_then_falls_as_one_minus_the_root():
 @pytest.mark.parametrize("kind", ["cosine", "linear", "wsd"])
 @pytest.mark.parametrize("length", [1, 2, 90])
 def test_no_step_has_a_rate_of_zero(kind, length):
-    values = shares(
-        kind=kind,
-        warmup_steps=0 if kind == "wsd" else STEPS - length,
-        cooldown_steps=length if kind == "wsd" else 0,
-        final_share=0.0,
-    )
+    falls = {"cooldown_steps": length} if kind == "wsd" else {"warmup_steps": STEPS - length}
+    values = shares(kind=kind, **falls, final_share=0.0)
     assert 0 < values[-1] < values[-1 - length] == 1.0
 
 

@@ -17,7 +17,6 @@ from tokenizers import Tokenizer, models
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.runtime import ComputeSpec, ProfileSpec, SamplesSpec, TrackingSpec
-from llm_core.experiment.training import ScheduleSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.store.manifest import Artifact
@@ -271,7 +270,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
 
 
 def test_a_branch_point_holds_the_checkpoint_and_nothing_else(tmp_path):
-    training = {"schedule": ScheduleSpec(kind="wsd"), "branch_points": (3,)}
+    training = {"schedule": {"kind": "wsd"}, "branch_points": (3,)}
     job = job_in(tmp_path)
     build(job, **sections(6, **training))
     kept = trainer_spec(tmp_path).work / "checkpoints" / "step_00000003"
@@ -328,7 +327,7 @@ def record(step, loss, **more):
 
 
 def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_path):
-    trunk = {"schedule": ScheduleSpec(kind="wsd"), "branch_points": (3, 6)}
+    trunk = {"schedule": {"kind": "wsd"}, "branch_points": (3, 6)}
     job = job_in(tmp_path)
     stats = build(job, **sections(8, **trunk))
     assert "start_validation_loss" not in stats
@@ -341,7 +340,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
         inputs = {**job.inputs, "start": Artifact(job.out, None)}
         return Job(f"cooldown_runs/{name}", "identity", inputs, spec.work, spec.work / "out_folder", job.runtime)
 
-    cooled = {"schedule": ScheduleSpec(kind="wsd", cooldown_steps=4)}
+    cooled = {"schedule": {"kind": "wsd", "cooldown_steps": 4}}
     stats = build_branch(going_on("branch"), **sections(10, **cooled), from_step=6)
     assert (stats["steps"], stats["tokens"], stats["planned_tokens"]) == (10, 2560, 2560)
     assert {check.name for check in checks_of_continued(stats, ChecksSpec()) if not check.passed} == set()

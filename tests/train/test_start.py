@@ -6,14 +6,13 @@ import torch
 from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.layers import RopeScaling
-from llm_core.experiment.training import OptimizerSpec, ScheduleSpec
 from llm_core.model.files import load_model
 from llm_core.train.start import check_start
 from tests.train.runs import checkpoint_steps, finish, model_spec, records, run, trainer_spec, weights
 from tests.train.test_loop import StopAfter, losses
 
-TRUNK = {"schedule": ScheduleSpec(kind="wsd", warmup_steps=2), "branch_points": (3, 6)}
-COOLED = {"schedule": ScheduleSpec(kind="wsd", warmup_steps=2, cooldown_steps=4, final_share=0.1)}
+TRUNK = {"schedule": {"kind": "wsd", "warmup_steps": 2}, "branch_points": (3, 6)}
+COOLED = {"schedule": {"kind": "wsd", "warmup_steps": 2, "cooldown_steps": 4, "final_share": 0.1}}
 STRAIGHT = {**COOLED, "guards": GuardsSpec(spike_sigma=50)}
 
 
@@ -24,7 +23,7 @@ def share_shards(tmp_path):
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_a_branch_is_the_end_of_the_run_that_it_would_have_been(share_shards, kind):
-    common = {"optimizer": OptimizerSpec(kind=kind, lr=0.01), "guards": GuardsSpec(spike_sigma=50)}
+    common = {"optimizer": {"kind": kind, "lr": 0.01}, "guards": GuardsSpec(spike_sigma=50)}
     trunk = share_shards("trunk", steps=9, training={**common, **TRUNK})
     run(trunk)
     assert {3, 6} < set(checkpoint_steps(trunk))  # beside the last ones

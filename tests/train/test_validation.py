@@ -5,7 +5,6 @@ import json
 import pytest
 
 from llm_core.experiment.base import canonical
-from llm_core.experiment.training import ScheduleSpec
 from llm_core.model.build import build_model
 from llm_core.store.store import content_digest
 from llm_core.tokens.reader import ShardReader
@@ -58,7 +57,7 @@ def test_validation_is_outside_identity_and_ownership(tmp_path):
     spec, other = training_spec(10), training_spec(10, **OTHERS)
     assert canonical(spec) == canonical(other)
     assert not any("validat" in name for name in result_fields(trainer_spec(tmp_path)))
-    assert canonical(spec) != canonical(training_spec(10, schedule=ScheduleSpec(warmup_steps=1)))
+    assert canonical(spec) != canonical(training_spec(10, schedule={"warmup_steps": 1}))
 
 
 def test_what_validation_measured_is_no_part_of_the_content():

@@ -9,7 +9,8 @@ from llm_core.model.feed_forwards.moe import grouped
 from llm_core.model.feed_forwards.moe.grouped import grouped_product
 from llm_core.model.feed_forwards.moe.module import MixtureOfExperts
 from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts as MixtureOfExpertsSpec
-from llm_core.train.optimizers import OptimizerSpec, adamw
+from llm_core.train.optimizers.adamw.optimizer import adamw
+from llm_core.train.optimizers.adamw.spec import AdamW
 from tests.model.shapes import VOCAB, model, spec, tokens
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -163,7 +164,7 @@ def busiest(kind: str) -> float:
         built.embedding.weight.add_(1.0)
         mixed.router.weight.mul_(0.1)
         mixed.router.weight[0].fill_(0.03)
-    optimizer = adamw(built, OptimizerSpec(lr=1e-3), torch.device("cpu"))
+    optimizer = adamw(AdamW(lr=1e-3), built, torch.device("cpu"))
     shares = []
     for step in range(80):
         built(tokens(8, 16, seed=step), tokens(8, 16, seed=1000 + step)).objective.div(128).backward()
