@@ -193,30 +193,24 @@ def _kept_by_backend(spec: ModelSpec, layer: LayerSpec, length: int, element: in
     n_heads, n_kv_heads, head_dim = layer.heads
     seen = _seen_by_blocks(length, layer.window)
     if backend in ("sdpa", "varlen"):
-        # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12).
-        # With documents ``Cost.kept`` has that, but not what norms of queries and keys read: without a mask, it is kept
-        # with the values.
-        narrowed = backend == "varlen" or layer.position == "alibi"
-        narrowed = narrowed or (layer.window is not None and layer.window < length)
-        if layer.mixer != "attention" or n_kv_heads == n_heads or not (narrowed or spec.document_mask):
+        # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12), but
+        # for sdpa on CPUs. Then the projections are kept only for norms of queries and keys, which read them.
+        masked = spec.document_mask or layer.position == "alibi"
+        masked = masked or (layer.window is not None and layer.window < length)
+        repeats = backend == "varlen" or (masked and not on_cpu)
+        if layer.mixer != "attention" or n_kv_heads == n_heads or not repeats:
             return 0
         own = n_kv_heads if layer.kv_from is None else 0
-        repeated = 0 if spec.document_mask else max(0, n_heads - 3 * own)
         read = n_heads + 2 * own if spec.qk_norm else 0
-        return element * head_dim * (repeated + read)
+        return element * head_dim * (n_heads - 3 * own + read)
     if backend != "explicit":
         return 0
-    # Those that a product takes; with dropout, those from which they were taken (fp32), and which they are.
-    probability = element + (5 if spec.attention_dropout else 0)
-    hidden = 0
-    # A CPU has a function of ours that keeps the least, for plain attention.
-    if not on_cpu or spec.attention_softcap is not None or spec.attention_dropout:
-        if not spec.attention_dropout and element < 4:
-            probability += 4  # the softmax's own, in fp32
-        if spec.attention_softcap is not None:
-            probability += 4  # tanh's
-        if spec.document_mask and layer.position != "alibi":
-            hidden = seen  # which keys are hidden, a byte each
+    # The softmax's results in fp32, and what the product takes: the same, or with dropout (which also keeps a byte for
+    # each, whether it was left out) and under autocast another number.
+    probability = 4 + (element + 1 if spec.attention_dropout else element % 4)
+    if spec.attention_softcap is not None:
+        probability += 4  # tanh's
+    hidden = seen if spec.document_mask and layer.position != "alibi" else 0  # which keys are hidden, a byte each
     return probability * n_heads * seen + hidden
 
 

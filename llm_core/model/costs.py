@@ -51,16 +51,14 @@ def attention(spec: ModelSpec, layer: LayerSpec, length: int) -> Cost:
     queries, kv = n_heads * head_dim, n_kv_heads * head_dim if own else 0
     norms = (1 + own) * norm_parameters(spec, layer.norm, head_dim) if spec.qk_norm else 0
     seen = length if layer.window is None else min(length, layer.window)
-    # What attention gets: grouped heads are repeated where a mask keeps documents apart.
-    repeated = 3 * queries if spec.document_mask and n_kv_heads < n_heads else 2 * queries + 3 * kv
     return Cost(
         matrices=spec.d_model * (2 * queries + 2 * kv),
         vectors=norms + (spec.bias and queries + 2 * kv + spec.d_model),
         mixing=4 * queries * seen,
         cached=2 * kv if layer.window is None else 0,
         state=0 if layer.window is None else 2 * kv * (layer.window - 1),
-        # Its input, what attention gets, its result in both orders.
-        kept=spec.d_model + 2 * queries + repeated,
+        # Its input, projections, queries and keys that are turned, its result in both orders.
+        kept=spec.d_model + 4 * queries + 3 * kv,
         products=2 * queries + 2 * kv + spec.d_model,
     )
 
