@@ -11,7 +11,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
 from llm_core.experiment.training import MuonSpec, OptimizerSpec
-from llm_core.model.fused import Fused
 from llm_core.train.groups import DECAYED, parameters_by_kind
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -40,7 +39,7 @@ def muon(model: nn.Module, spec: OptimizerSpec, device: torch.device, precision:
         }
         for kind, parameters in parameters_by_kind(model).items()
     ]
-    fused = [(module, module.fused) for module in model.modules() if isinstance(module, Fused)]
+    fused = [(module, getattr(module, "fused", {})) for module in model.modules()]
     parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
     return Muon(groups, spec.lr, spec.muon, parts, torch.float32 if precision == "fp32" else torch.bfloat16)
 
