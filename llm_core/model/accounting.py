@@ -199,31 +199,24 @@ def _kept_by_backend(
     """Bytes per token of a layer's attention that other backends do not keep."""
     seen = _seen_by_blocks(length, mixer.window)
     if backend in ("sdpa", "varlen"):
-        # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12).
-        # With documents ``Cost.kept`` has that, but not what norms of queries and keys read: without a mask, it is kept
-        # with the values.
-        narrowed = backend == "varlen" or mixer.position.biases
-        narrowed = narrowed or (mixer.window is not None and mixer.window < length)
-        if not isinstance(mixer, Attention) or mixer.key_heads() == mixer.n_heads or not (narrowed or documents):
+        # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12), but
+        # for sdpa on CPUs. Then the projections are kept only for norms of queries and keys, which read them.
+        masked = documents or mixer.position.biases or (mixer.window is not None and mixer.window < length)
+        repeats = backend == "varlen" or (masked and not on_cpu)
+        if not isinstance(mixer, Attention) or mixer.key_heads() == mixer.n_heads or not repeats:
             return 0
         n_heads, n_kv_heads, head_dim = mixer.heads()
         own = n_kv_heads if own_kv else 0
-        repeated = 0 if documents else max(0, n_heads - 3 * own)
         read = n_heads + 2 * own if mixer.qk_norm else 0
-        return element * head_dim * (repeated + read)
+        return element * head_dim * (n_heads - 3 * own + read)
     if backend != "explicit":
         return 0
-    # Those that a product takes; with dropout, those from which they were taken (fp32), and which they are.
-    probability = element + (5 if mixer.dropout else 0)
-    hidden = 0
-    # A CPU has a function of ours that keeps the least, for plain attention.
-    if not on_cpu or mixer.softcap is not None or mixer.dropout:
-        if not mixer.dropout and element < 4:
-            probability += 4  # the softmax's own, in fp32
-        if mixer.softcap is not None:
-            probability += 4  # tanh's
-        if documents and not mixer.position.biases:
-            hidden = seen  # which keys are hidden, a byte each
+    # The softmax's results in fp32, and what the product takes: the same, or with dropout (which also keeps a byte for
+    # each, whether it was left out) and under autocast another number.
+    probability = 4 + (element + 1 if mixer.dropout else element % 4)
+    if mixer.softcap is not None:
+        probability += 4  # tanh's
+    hidden = seen if documents and not mixer.position.biases else 0  # which keys are hidden, a byte each
     return probability * mixer.n_heads * seen + hidden
 
 

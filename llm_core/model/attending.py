@@ -15,6 +15,10 @@ from llm_core.model.flex import block_mask, flexible_attention
 from llm_core.model.masks import Mask, dense_mask
 from llm_core.model.varlen import document_offsets, variable_length_attention
 
+GROUPS_WITH_MASK = ("cpu",)
+"""Devices whose fused kernels take a mask together with grouped heads. CUDA's take one or the other: with both, SDPA
+would write out all T × S scores, so keys and values are repeated for every head of a group."""
+
 
 def prepare_mask(mask: Mask, backend: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Mask:
     """``mask`` with the form that ``backend`` wants. ``dtype``: what queries will have.
@@ -78,8 +82,7 @@ def _widened(x: Tensor, width: int) -> Tensor:
 
 def _sdpa(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, mask: Mask, scale: float, dropout: float) -> Tensor:
     groups = q_BHTC.shape[1] // k_BKSC.shape[1]
-    if groups > 1 and mask.dense is not None:
-        # CUDA's fused kernels take a mask or grouped heads; with both, SDPA would write out all T × S scores.
+    if groups > 1 and mask.dense is not None and q_BHTC.device.type not in GROUPS_WITH_MASK:
         k_BKSC, v_BKSC = (x.repeat_interleave(groups, dim=1) for x in (k_BKSC, v_BKSC))
         groups = 1
     return functional.scaled_dot_product_attention(

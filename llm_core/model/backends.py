@@ -10,7 +10,6 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.mixers.attending import AttendingSpec
-from llm_core.model.mixers.attention.spec import Attention
 
 _SMALLEST_FLEX_WIDTH = 16
 _LARGEST_FLASH_WIDTH = 256
@@ -30,22 +29,21 @@ def choose_backend(
     ``layers``: those of ``spec``, where they are known already. ``decoding``: with a state, whatever is wanted, one
     that needs no compilation for every length of a prompt and no half precision. ``half``: queries are bf16 or fp16.
 
-    - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of it
-      sees. Does everything, everywhere. On a CPU it is the fastest in bf16; it keeps all probabilities for the backward
-      pass.
-    - ``sdpa``: torch's fused kernels. Made for plain causal attention; a mask of documents or windows costs them what
-      it hides as well. Knows no softcap. On a CPU in fp32 it is as fast as ``explicit`` at 256 tokens, and at 1,024
-      (without documents) two to three times as fast; it keeps no probabilities.
+    - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of the
+      block sees. Does everything, everywhere. It keeps all probabilities for the backward pass.
+    - ``sdpa``: torch's fused kernels (``scaled_dot_product_attention``), which keep no probabilities. Plain causal
+      attention skips the keys after a query; with a mask (documents, windows, ALiBi) hidden keys cost as much as the
+      others. No softcap. With dropout, a CPU has no fused kernel, and torch writes out all scores.
     - ``flex``: FlexAttention (Dong et al., 2024), compiled for this very mask, skips what is hidden, and knows softcaps
       and ALiBi. Not for CPUs: it has no backward pass there, and compiled in one graph with what makes queries and keys
       its results are wrong (torch 2.13). No dropout.
     - ``varlen``: FlashAttention (Dao, 2023) over documents laid end to end. CUDA in bf16 or fp16 only, no softcap, no
       ALiBi, no dropout, heads of at most 256 channels.
 
-    ``auto`` on a CPU is ``sdpa`` in fp32 without windows, ALiBi and MLA, and ``explicit`` for all else; elsewhere it is
-    ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the number of documents;
-    with dropout it is ``sdpa``, or ``explicit`` for a softcap. Raises ``PedigreeError`` for a backend that
-    can't do what ``spec`` asks.
+    ``auto`` on CUDA is ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the
+    number of documents. Where ``flex`` can't do it, and on other devices, ``auto`` is ``sdpa``; ``explicit`` for a
+    softcap, and on a CPU for dropout. Raises ``PedigreeError`` for a backend that can't do what ``spec``
+    asks.
     """
     attending = [layer.mixer for layer in layers or spec.layers if isinstance(layer.mixer, AttendingSpec)]
     softcap = any(mixer.softcap is not None for mixer in attending)
@@ -55,15 +53,10 @@ def choose_backend(
     widths = [width for mixer in attending for width in mixer.head_widths()] or [_SMALLEST_FLEX_WIDTH]
     width = min(widths)
     if decoding:
-        return "explicit" if softcap or device == "cpu" else "sdpa"
+        return "explicit" if softcap else "sdpa"
     if wanted == "auto":
-        if device == "cpu":
-            plain = not (half or softcap or biased) and all(
-                isinstance(mixer, Attention) and mixer.window is None for mixer in attending
-            )
-            return "sdpa" if plain else "explicit"
         if device != "cuda" or width < _SMALLEST_FLEX_WIDTH or dropout:
-            return "explicit" if softcap else "sdpa"
+            return "explicit" if softcap or (dropout and device == "cpu") else "sdpa"
         return "flex" if softcap or biased or narrow else "sdpa"
     reasons = {
         "explicit": [],

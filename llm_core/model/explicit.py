@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llm_core.model.cpu_attention import cpu_attention
 from llm_core.model.masks import Mask
 
 QUERIES = 128
@@ -21,9 +20,6 @@ def explicit_attention(
     dropout: float = 0.0,
 ) -> Tensor:
     """See ``attend``. Scores are fp32. Keys and values of a group of heads are never copied for each of its heads."""
-    plain = softcap is None and not dropout
-    if mask.square and mask.length > 1 and plain and q_BHTC.device.type == "cpu":
-        return cpu_attention(q_BHTC, k_BKSC, v_BKSE, mask.dense, mask.window, scale)
     B, K = k_BKSC.shape[:2]
     q_BKGTC, k_NSC, v_NSE = q_BHTC.unflatten(1, (K, -1)), k_BKSC.flatten(0, 1), v_BKSE.flatten(0, 1)
     before = mask.keys - mask.length

@@ -254,6 +254,7 @@ def requirements(spec: TrainerSpec, constraints: Path | None) -> str:
     names = ["torch", "numpy", "pydantic", "safetensors"]
     names += ["tokenizers"] if spec.tracking.samples else []
     names += ["wandb"] if spec.tracking.wandb != "off" else []
+    names += ["torchao"] if spec.training.precision == "fp8" else []
     pinned = {} if constraints is None else _pins(constraints.read_text(encoding="utf-8"))
     lines = []
     for name in names:

@@ -4,13 +4,14 @@
 less than half of the speed of another precision is advice, with both rates and what to write.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import TrainingSpec
+from llm_core.extras import is_installed, missing
 from llm_core.model.backends import choose_backend
 from llm_core.train.hardware import (
     BF16_CAPABILITY,
@@ -50,7 +51,7 @@ class Findings:
             raise PedigreeError("\n".join(self.errors))
 
 
-def examine(runs: Iterable[TrainingRun], compute: ComputeSpec, *, here: bool) -> Findings:
+def examine(runs: Sequence[TrainingRun], compute: ComputeSpec, *, here: bool) -> Findings:
     """What a machine does badly or not at all in ``runs``: this one (``here``), or the one that ``compute`` plans for.
 
     What several runs have in common is said once. Measures a CPU, and a GPU whose rates are not in the table, unless
@@ -63,6 +64,9 @@ def examine(runs: Iterable[TrainingRun], compute: ComputeSpec, *, here: bool) ->
     except PedigreeError as error:
         advice = [f"{hardware.name}: {error}"]
     found = [examine_run(run, compute, hardware, rates) for run in runs]
+    if here and not is_installed("torchao"):
+        needing = [run.place for run in runs if run.training.precision == "fp8" and hardware.fp8]
+        found += [Findings((str(missing(f"{place}training.precision fp8", "torchao", "fp8")),)) for place in needing]
     return Findings(
         tuple(dict.fromkeys(error for one in found for error in one.errors)),
         tuple(dict.fromkeys([*advice, *(line for one in found for line in one.advice)])),

@@ -137,6 +137,10 @@ def test_versions_are_pinned(bundle, tmp_path):
     assert "pydantic==8.2" in lines
     assert all("==" in line for line in lines)
     assert any(line.startswith("tokenizers==") for line in lines)  # samples are told as text
+    assert not any(line.startswith("torchao==") for line in lines)
+    (tmp_path / "constraints.txt").write_text("torchao==7.3\n")
+    in_fp8 = spec.model_copy(update={"training": spec.training.model_copy(update={"precision": "fp8"})})
+    assert "torchao==7.3" in requirements(in_fp8, tmp_path / "constraints.txt").splitlines()
 
 
 def test_what_checks_on_arrival_needs_no_library():

@@ -117,6 +117,7 @@ def test_with_experts_a_leak_counts_where_every_change_shows_one(tmp_path, monke
 @pytest.mark.parametrize("leaks", [False, True])
 def test_what_8_bits_round_is_no_leak(leaks):
     """Large matrices, and a token that is far larger than others: its presence moves the scale of all."""
+    pytest.importorskip("torchao", reason="the extra fp8")
     torch.manual_seed(1)
     spec = model_spec(d_model=128, n_layers=8, d_ff=352, qk_norm=True, document_mask=True)
     model = loop.build_model(spec, 300)

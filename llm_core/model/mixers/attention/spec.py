@@ -80,8 +80,6 @@ class Attention(AttendingSpec):
         """Scores and their sums count the whole window, as if it were full (see ``flops_per_token``)."""
         d, (n_heads, n_kv_heads, head_dim), own = model.d_model, self.heads(), layer.kv_from is None
         queries, kv = n_heads * head_dim, n_kv_heads * head_dim if own else 0
-        # What attention gets: grouped heads are repeated where a mask keeps documents apart.
-        repeated = 3 * queries if model.document_mask and n_kv_heads < n_heads else 2 * queries + 3 * kv
         return Cost(
             matrices=d * (2 * queries + 2 * kv),
             vectors=((1 + own) * layer.norm.parameters(head_dim, model.bias) if self.qk_norm else 0)
@@ -89,8 +87,8 @@ class Attention(AttendingSpec):
             mixing=4 * queries * self.seen(length),
             cached=2 * kv if self.window is None else 0,
             state=0 if self.window is None else 2 * kv * (self.window - 1),
-            # Its input, what attention gets, its result in both orders.
-            kept=d + 2 * queries + repeated,
+            # Its input, projections, queries and keys that are turned, its result in both orders.
+            kept=d + 4 * queries + 3 * kv,
             products=2 * queries + 2 * kv + d,
         )
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
-from llm_core.model.fused import Fused
 from llm_core.train.groups import parameter_groups
 from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
 
@@ -31,7 +30,7 @@ def muon(spec: MuonSpec, model: nn.Module, device: torch.device, precision: str)
     common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
     rules = {"matrices": ("Muon", spec.lr_ratio)}
     groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, rules)]
-    fused = [(module, module.fused) for module in model.modules() if isinstance(module, Fused)]
+    fused = [(module, getattr(module, "fused", {})) for module in model.modules()]
     parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
     return Muon(groups, spec, parts, torch.float32 if precision == "fp32" else torch.bfloat16)
 
