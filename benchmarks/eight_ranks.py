@@ -8,9 +8,12 @@ to the end, and how far their losses are from those of one process.
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from llm_core.experiment.component import over
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.mixers.attention.spec import Attention
 from llm_core.train.spec import TrainerSpec
 from pipelines.experiments import experiment_file
 from tests.train.runs import VOCABULARY, finish, records, start, write_shards
@@ -20,17 +23,24 @@ STEPS, WIDTH, LENGTH, WINDOW, FIRST, THEN = 20, 64, 128, 32, 8, 4
 
 def narrowed(model: ModelSpec) -> ModelSpec:
     """The same layers, with fewer channels and shorter windows."""
-    heads = model.n_heads or 1
-    group = heads // (model.n_kv_heads or heads)
-    pattern = [{**entry, "window": WINDOW} if entry.get("window") else entry for entry in model.pattern]
+    mixer = model.mixer
+    assert isinstance(mixer, Attention)
+    group = mixer.n_heads // (mixer.n_kv_heads or mixer.n_heads)
+    width = getattr(model.feed_forward, "d_ff", 4 * model.d_model)
     changes = {
         "d_model": WIDTH,
-        "n_heads": 8,
-        "n_kv_heads": 8 // group,
-        "d_ff": WIDTH * (model.d_ff or 4 * model.d_model) // model.d_model,
-        "pattern": pattern,
+        "mixer": {"n_heads": 8, "n_kv_heads": 8 // group},
+        "feed_forward": {"d_ff": WIDTH * width // model.d_model},
+        "pattern": [
+            over(entry, {"mixer": {"window": WINDOW}}) if _window(entry.get("mixer")) else entry
+            for entry in model.pattern
+        ],
     }
-    return ModelSpec.model_validate({**model.model_dump(), **changes})
+    return ModelSpec.model_validate(over(model.model_dump(mode="json"), changes))
+
+
+def _window(mixer: Any) -> Any:
+    return mixer.get("window") if isinstance(mixer, dict) else None
 
 
 def toy(name: str, folder: Path, parallel: str) -> TrainerSpec:

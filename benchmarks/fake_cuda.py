@@ -34,9 +34,10 @@ from llm_core.model.backends import choose_backend
 from llm_core.model.block import Block
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Decoder
-from llm_core.model.mixers import attention, mla
-from llm_core.model.mixers.mamba2 import GatedNorm
-from llm_core.model.norms import LayerNorm, RMSNorm
+from llm_core.model.mixers.attention import module as attention
+from llm_core.model.mixers.mamba2.module import GatedNorm
+from llm_core.model.mixers.mla import module as mla
+from llm_core.model.norms.module import LayerNorm, RMSNorm
 from llm_core.model.state import new_state
 from llm_core.train.fp8 import in_float8
 from llm_core.train.precision import autocast

@@ -19,6 +19,7 @@ import torch
 from benchmarks.train import Trainee, batches
 from benchmarks.train_peers import Contender, plain_cross_entropy, transformers
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, KeepSpec
 from llm_core.experiment.tokens import TokenizerSpec
@@ -173,19 +174,28 @@ def roofline_seconds(setting: Setting, peak: float, bandwidth: float) -> float:
     blocks = sum(cost.mixer.matrices + cost.feed_forward.matrices for cost in costs)
     head = 6 * setting.vocabulary * spec.d_model / peak
     products = (6 + 2 * again) * blocks / (2 * peak if setting.precision == "fp8" else peak)
-    masked = spec.document_mask or any(layer.window or layer.position == "alibi" for layer in spec.layers)
+    masked = spec.document_mask or any(_window(layer) or _biases(layer) for layer in spec.layers)
     backend = choose_backend(spec, "cuda", setting.attention, half=setting.precision != "fp32")
     whole = backend == "explicit" or (backend == "sdpa" and masked)
     mixing = 0.0
     for layer, cost in zip(spec.layers, costs, strict=True):
-        seen = min(layer.window or setting.length, setting.length)
+        seen = min(_window(layer) or setting.length, setting.length)
         share = setting.length / seen if whole else 1 - seen / (2 * setting.length)
-        attends = layer.mixer in ("attention", "mla")
-        mixing += cost.mixer.mixing * (share if attends else 1.0)
+        mixing += cost.mixer.mixing * (share if layer.mixer.attends else 1.0)
     kept = activation_bytes_per_token(spec, setting.length, precision=setting.precision)
     moved = UPDATE_BYTES * parameter_count(spec, setting.vocabulary).total
     moved += tokens * (kept * (4 + again) + 2 * 10 * setting.vocabulary)
     return tokens * (head + products + (3.5 + again) * mixing / peak) + moved / bandwidth
+
+
+def _window(layer: LayerSpec) -> int | None:
+    window: int | None = getattr(layer.mixer, "window", None)
+    return window
+
+
+def _biases(layer: LayerSpec) -> bool:
+    position = layer.mixer.position_of()
+    return position is not None and position.biases
 
 
 def formula_bytes(setting: Setting, hardware: Hardware) -> int:

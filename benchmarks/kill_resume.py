@@ -35,12 +35,27 @@ LAYERS: dict[str, dict[str, Any]] = {
     "attention": {},
     "MixAttention": {
         "n_layers": 4,
-        "pattern": [{"window": 8}, {}, {"window": 8, "share_kv": True}, {"share_kv": True}],
+        "pattern": [
+            {"mixer": {"window": 8}},
+            {},
+            {"mixer": {"window": 8, "share_kv": True}},
+            {"mixer": {"share_kv": True}},
+        ],
     },
-    "MLA": {"mixer": "mla", "mla": {"kv_rank": 16, "q_rank": 16, "nope_dim": 8, "rope_dim": 4, "value_dim": 8}},
-    "LIV": {"mixer": "liv", "liv": {"kernel": 3}},
-    "Mamba-2": {"mixer": "mamba2", "mamba2": {"state": 16, "head_dim": 16, "chunk": 16}},
-    "experts": {"feed_forward": "moe", "moe": {"experts": 4, "top_k": 2, "d_ff": 32, "shared": 1, "bias_rate": 0.01}},
+    "MLA": {
+        "mixer": {
+            "kind": "mla",
+            "n_heads": 4,
+            "kv_rank": 16,
+            "q_rank": 16,
+            "nope_dim": 8,
+            "rope_dim": 4,
+            "value_dim": 8,
+        }
+    },
+    "LIV": {"mixer": {"kind": "liv", "kernel": 3}},
+    "Mamba-2": {"mixer": {"kind": "mamba2", "state": 16, "head_dim": 16, "chunk": 16}},
+    "experts": {"feed_forward": {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 32, "shared": 1, "bias_rate": 0.01}},
     "dropout": {"dropout": 0.1},
 }
 

@@ -18,7 +18,9 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Decoder
+from llm_core.model.feed_forwards.gated.spec import SwiGLU
 from llm_core.model.fused import Fused
+from llm_core.model.mixers.attention.spec import Attention
 from llm_core.tokens.reader import ShardReader
 from llm_core.train import loop
 from llm_core.train.distribution import World
@@ -31,10 +33,11 @@ from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.spec import TrainerSpec
 
 CPU = torch.device("cpu")
+MIXER = Attention(n_heads=4, n_kv_heads=2, qk_norm=True)
 SMALL = ModelSpec(
-    d_model=128, n_layers=4, n_heads=4, n_kv_heads=2, d_ff=352, qk_norm=True, document_mask=True
+    d_model=128, n_layers=4, mixer=MIXER, feed_forward=SwiGLU(d_ff=352), document_mask=True
 )  # the proxy runs of `tiny`
-TINY = ModelSpec(d_model=256, n_layers=3, n_heads=4, n_kv_heads=2, d_ff=704, qk_norm=True, document_mask=True)
+TINY = ModelSpec(d_model=256, n_layers=3, mixer=MIXER, feed_forward=SwiGLU(d_ff=704), document_mask=True)
 RATES = (2e-3, 4e-3)
 REPEATS = 7
 

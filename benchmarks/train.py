@@ -25,19 +25,31 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.train_peers import Batch, Contender, litgpt, missing, ours, transformers
+from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.accounting import flops_per_token
 from llm_core.tokens.loader import Loader
 from llm_core.tokens.reader import ShardReader
 
-TINY = {"d_model": 256, "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "d_ff": 704}
-TOY = {"d_model": 32, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "d_ff": 48}
+TINY = {
+    "d_model": 256,
+    "n_layers": 3,
+    "mixer": {"kind": "attention", "n_heads": 4, "n_kv_heads": 2},
+    "feed_forward": {"kind": "swiglu", "d_ff": 704},
+}
+TOY = {
+    "d_model": 32,
+    "n_layers": 2,
+    "mixer": {"kind": "attention", "n_heads": 2, "n_kv_heads": 1},
+    "feed_forward": {"kind": "swiglu", "d_ff": 48},
+}
 LARGE = 2048
 """Rows and columns of the product that stands for what the machine can do."""
 
@@ -185,9 +197,10 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.threads} threads\n")
     print("| shape | mode | who | tokens/s | spread | of the machine | of the products | loss |")
     print("|---|---|---|---|---|---|---|---|")
-    for title, changes in (("tiny, plain", {}), ("tiny", {"qk_norm": True, "document_mask": True})):
+    both: dict[str, Any] = {"mixer": {"qk_norm": True}, "document_mask": True}
+    for title, changes in (("tiny, plain", {}), ("tiny", both)):
         for mode in options.modes:
-            compare(title, ModelSpec(**shape, **changes), vocab_size, mode == "compiled", options)
+            compare(title, ModelSpec.model_validate(over(shape, changes)), vocab_size, mode == "compiled", options)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
+from llm_core.model.feed_forwards.gated.spec import SwiGLU
+from llm_core.model.mixers.attention.spec import Attention
+from llm_core.model.positions.rope.spec import Rope
 
 GATE, UP = "feed_forward.gate", "feed_forward.up"
 """The halves of ``feed_forward.gate_up``."""
@@ -71,17 +74,19 @@ def transformers(spec: ModelSpec, vocab_size: int, weights: dict[str, Tensor], c
     """Llama, or with QK-norm Qwen3, compiled as a whole; SDPA. A document mask is given as a boolean (B, 1, T, T)."""
     import transformers as hf
 
-    kind = (hf.Qwen3Config, hf.Qwen3ForCausalLM) if spec.qk_norm else (hf.LlamaConfig, hf.LlamaForCausalLM)
+    attention, rope = _attention(spec)
+    n_heads, n_kv_heads, head_dim = attention.heads()
+    kind = (hf.Qwen3Config, hf.Qwen3ForCausalLM) if attention.qk_norm else (hf.LlamaConfig, hf.LlamaForCausalLM)
     config = kind[0](
         vocab_size=vocab_size,
         hidden_size=spec.d_model,
-        intermediate_size=spec.d_ff,
+        intermediate_size=_width(spec),
         num_hidden_layers=spec.n_layers,
-        num_attention_heads=spec.n_heads,
-        num_key_value_heads=spec.layers[0].n_kv_heads,
-        head_dim=spec.layers[0].head_dim,
-        rms_norm_eps=spec.norm_eps,
-        rope_parameters={"rope_type": "default", "rope_theta": spec.rope_theta},
+        num_attention_heads=n_heads,
+        num_key_value_heads=n_kv_heads,
+        head_dim=head_dim,
+        rms_norm_eps=spec.norm.eps,
+        rope_parameters={"rope_type": "default", "rope_theta": rope.theta},
         tie_word_embeddings=spec.tie_embeddings,
         max_position_embeddings=8192,
         use_cache=False,
@@ -116,6 +121,8 @@ def litgpt(spec: ModelSpec, vocab_size: int, weights: dict[str, Tensor], compile
     from litgpt.model import GPT
     from litgpt.utils import chunked_cross_entropy
 
+    attention, rope = _attention(spec)
+    n_heads, n_kv_heads, head_dim = attention.heads()
     config = Config(
         name="Llama",
         block_size=8192,
@@ -123,15 +130,15 @@ def litgpt(spec: ModelSpec, vocab_size: int, weights: dict[str, Tensor], compile
         padded_vocab_size=vocab_size,
         n_layer=spec.n_layers,
         n_embd=spec.d_model,
-        n_head=spec.n_heads,
-        n_query_groups=spec.layers[0].n_kv_heads,
-        head_size=spec.layers[0].head_dim,
-        intermediate_size=spec.d_ff,
+        n_head=n_heads,
+        n_query_groups=n_kv_heads,
+        head_size=head_dim,
+        intermediate_size=_width(spec),
         norm_class_name="RMSNorm",
-        norm_eps=spec.norm_eps,
-        norm_qk=spec.qk_norm,
+        norm_eps=spec.norm.eps,
+        norm_qk=attention.qk_norm,
         rotary_percentage=1.0,
-        rope_base=int(spec.rope_theta),
+        rope_base=int(rope.theta),
         parallel_residual=False,
         bias=False,
         mlp_class_name="LLaMAMLP",
@@ -165,8 +172,21 @@ def missing(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if importlib.util.find_spec(name) is None]
 
 
+def _attention(spec: ModelSpec) -> tuple[Attention, Rope]:
+    """The mixer of all layers, resolved, and its position; others have no like among peers."""
+    mixer = spec.layers[0].mixer
+    assert isinstance(mixer, Attention)
+    assert isinstance(mixer.position, Rope)
+    return mixer, mixer.position
+
+
+def _width(spec: ModelSpec) -> int:
+    assert isinstance(spec.feed_forward, SwiGLU)
+    return spec.feed_forward.d_ff
+
+
 def _parts(spec: ModelSpec) -> dict[str, int]:
-    heads, kv_heads, channels = spec.layers[0].heads
+    heads, kv_heads, channels = _attention(spec)[0].heads()
     return {"q": heads * channels, "k": kv_heads * channels, "v": kv_heads * channels}
 
 

@@ -36,7 +36,12 @@ def web_experiment(text: Path, workers: int, vocab_size: int = 32_768) -> dict[s
         "dedup": {"method": "minhash"},
         "evaluation": {"suites": suites},
         "tokenizer": {"vocab_size": vocab_size},
-        "model": {"d_model": 64, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "d_ff": 128},
+        "model": {
+            "d_model": 64,
+            "n_layers": 1,
+            "mixer": {"kind": "attention", "n_heads": 2, "n_kv_heads": 1},
+            "feed_forward": {"kind": "swiglu", "d_ff": 128},
+        },
         "training": {"sequence_length": 256, "batch_tokens": 2048, "tokens": 20_480},
         "checks": {"max_drop_share": 1.0, "max_duplicate_share": 1.0},
         "compute": {"workers": workers},

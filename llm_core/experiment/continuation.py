@@ -1,13 +1,14 @@
 """The sections that describe what goes on from the full run: cooldown branches, and longer contexts."""
 
 import json
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, ValidationError
 
 from llm_core.experiment.base import Count, Share, Spec, told
 from llm_core.experiment.component import KindOf, over
-from llm_core.experiment.layers import PositionSpec
+from llm_core.experiment.layers import MixerSpec, PositionSpec
 from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
@@ -45,24 +46,42 @@ class LongContextSpec(Spec):
 
     training: TrainingSpec
     position: dict[str, JsonValue] | None = None
-    """Settings that stand over those of the mixers' positions: ``{theta: 5e6}``. An entry of the model's ``pattern``
-    with settings of its own keeps these."""
+    """Settings that stand over those of the mixers' positions: ``{theta: 5e6}``. Kinds without settings stay as they
+    are, and so do settings that an entry of the model's ``pattern`` changes in the model's own mixer."""
 
     def model(self, pretrained: ModelSpec) -> ModelSpec:
         """The pretrained model with these positions."""
         if self.position is None:
             return pretrained
         plain = pretrained.model_dump(mode="json")
-        base, settings = plain["mixer"], {"position": self.position}
+        base = plain["mixer"]
         for entry in plain["pattern"]:
             if "mixer" in entry:
                 mixer = entry["mixer"]
                 own = over(base, {"kind": mixer} if isinstance(mixer, str) else mixer)
-                made: Any = KindOf(MIXERS).made(own)
-                if own["kind"] != base["kind"] and made.attends:
-                    entry["mixer"] = over(own, settings)
-        mixer = over(base, settings) if pretrained.mixer.attends else base
-        return ModelSpec.model_validate_json(json.dumps({**plain, "mixer": mixer}))
+                if _kinds(own) != _kinds(base):  # or else it gets them from the model's mixer
+                    entry["mixer"] = self._stretched(own)
+        return ModelSpec.model_validate_json(json.dumps({**plain, "mixer": self._stretched(base)}))
+
+    def _stretched(self, mixer: dict[str, Any]) -> dict[str, Any]:
+        stretched: dict[str, Any] = over(mixer, {"position": self.position}) if _settings(_mixer(mixer)) else mixer
+        return stretched
+
+
+def _mixer(plain: dict[str, Any]) -> MixerSpec:
+    made: Any = KindOf(MIXERS).made(plain)
+    return made
+
+
+def _settings(mixer: MixerSpec) -> set[str]:
+    """The names of the settings of its position."""
+    position = mixer.position_of()
+    return set() if position is None else position.model_dump().keys() - {"kind"}
+
+
+def _kinds(mixer: dict[str, Any]) -> tuple[str, str | None]:
+    position = _mixer(mixer).position_of()
+    return mixer["kind"], None if position is None else position.kind
 
 
 Branches = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], BranchSpec]
@@ -99,7 +118,7 @@ def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongCon
         raise ValueError(f"long_context: {told(error)}") from None
     check_lengths(stretched, longer.training, "long_context.")
     if longer.position is not None:
-        _check_reach(model, stretched)
+        _check_reach(model, stretched, longer.position)
         for old, new in zip(_positions(model), _positions(stretched), strict=True):
             try:
                 new.check_stretched(old, before, length)
@@ -111,21 +130,26 @@ def _positions(model: ModelSpec) -> list[PositionSpec]:
     return [position for layer in model.layers if (position := layer.mixer.position_of()) is not None]
 
 
-def _check_reach(model: ModelSpec, stretched: ModelSpec) -> None:
-    """``ValueError`` where the settings of positions stretch no layer, or leave one that sees all tokens as it was. One
+def _check_reach(model: ModelSpec, stretched: ModelSpec, settings: Collection[str]) -> None:
+    """``ValueError`` where ``settings`` of positions stretch no layer, or leave one that sees all tokens as it was. One
     with a window sees no further than before, and may keep what its entry of ``pattern`` says."""
     pairs = [
         (layer.index, layer.mixer, stretched.layers[layer.index].mixer)
         for layer in model.layers
-        if (position := layer.mixer.position_of()) is not None and position.model_dump().keys() - {"kind"}
+        if _settings(layer.mixer)
     ]
     if not pairs:
         raise ValueError("long_context.position: no layer with attention has a position with settings: leave it out")
-    kept = [(index, old) for index, old, new in pairs if old.position_of() == new.position_of()]
-    missed = [index for index, old in kept if getattr(old, "window", None) is None]
-    missed = missed or ([index for index, _ in kept] if len(kept) == len(pairs) else [])
-    if missed:
-        raise ValueError(
-            f"long_context.position: layer {missed[0]} keeps its own: give other values than the model's, and leave "
-            "them out of the model's pattern"
-        )
+    for name in settings:
+        kept = [(index, old) for index, old, new in pairs if _setting(old, name) == _setting(new, name)]
+        missed = [index for index, old in kept if getattr(old, "window", None) is None]
+        missed = missed or ([index for index, _ in kept] if len(kept) == len(pairs) else [])
+        if missed and name != "kind":
+            raise ValueError(
+                f"long_context.position.{name}: layer {missed[0]} keeps its own: give another value than the model's, "
+                f"and leave {name} out of the model's pattern"
+            )
+
+
+def _setting(mixer: MixerSpec, name: str) -> Any:
+    return getattr(mixer.position_of(), name, None)

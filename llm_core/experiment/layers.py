@@ -31,6 +31,7 @@ class NormSpec(Component):
         """The ``nn.Module`` from (…, ``dim``) to the same. ``bias``: whether the model's parts have biases."""
 
     @abstractmethod
+    @runtime_only("a formula, held to the module by a test")
     def parameters(self, dim: int, bias: bool) -> int:
         """How many parameters it has."""
 
@@ -70,6 +71,7 @@ class AbsolutePositionSpec(Component):
         """Tokens of the longest sequence that it knows; None: any."""
         return None
 
+    @runtime_only("a formula, held to the module by a test")
     def parameters(self, d_model: int) -> int:
         """How many parameters it has."""
         del d_model

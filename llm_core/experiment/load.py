@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import message, problems
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.model_presets import MODELS
 
 
 class _Loader(yaml.SafeLoader):
@@ -164,17 +165,34 @@ def _from(folder: Path, pattern: str) -> str:
     )
 
 
+_NULL_IS_A_VALUE = ("feed_forward",)
+"""Fields of which ``null`` says that there is none; over a mapping, it removes any other."""
+
+
 def _stands_alone(key: str, below: dict[str, Any], above: dict[str, Any]) -> bool:
     """Whether nothing of ``below`` is left: it is another kind of component, or a model besides a preset."""
     kinds = below.get("kind"), above.get("kind")
     return (key == "model" and "preset" in above) or (None not in kinds and kinds[0] != kinds[1])
 
 
+def _with_kinds(settings: Any, below: Any) -> Any:
+    """``settings`` that stand over ``below``, each component with its kind: so that another kind can stand over it."""
+    below = {"kind": below} if isinstance(below, str) else below
+    if not isinstance(settings, dict) or not isinstance(below, dict):
+        return settings
+    if settings.get("kind", below.get("kind")) != below.get("kind"):
+        return settings
+    kind = {"kind": below["kind"]} if "kind" in below else {}
+    return {**kind, **{name: _with_kinds(value, below.get(name)) for name, value in settings.items()}}
+
+
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         inherited = merged.get(key)
-        if value is None and isinstance(inherited, dict):
+        if key == "model" and isinstance(inherited, dict):
+            inherited = _with_kinds(inherited, MODELS.get(str(inherited.get("preset"))))
+        if value is None and isinstance(inherited, dict) and key not in _NULL_IS_A_VALUE:
             del merged[key]
         elif isinstance(value, dict) and isinstance(inherited, dict) and not _stands_alone(key, inherited, value):
             merged[key] = _merge(inherited, value)

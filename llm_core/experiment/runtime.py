@@ -1,8 +1,8 @@
 """The sections that say where and how a run happens. They change no result and are no part of any identity.
 
 No result, that is, but for rounding, and for two things that depend on how a batch is cut into micro-batches and shared
-among ranks: what ``dropout`` and ``attention_dropout`` leave out (the latter by ``attention_backend``, too), and the
-experts' ``balance_loss``, whose shares are those of a micro-batch.
+among ranks: what ``dropout`` of the model and of its mixers leaves out (the latter by ``attention_backend``, too), and
+the experts' ``balance_loss``, whose shares are those of a micro-batch.
 """
 
 import json

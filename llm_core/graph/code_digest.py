@@ -8,9 +8,10 @@ module that it names, and code that is named by its address in a text.
 
 The digest does not follow
 
-- what is marked ``runtime_only``: it can't change a result;
+- what is marked ``runtime_only``: it can't change a result (of methods, only those of sections and components);
 - entries of a ``Registry`` that neither the configuration nor a literal names;
-- fields, properties and validators of the experiment's sections: they count by value, in the configuration;
+- fields, properties and validators of the experiment's sections, and of their components (``KindOf``): they count by
+  value, in the configuration;
 - code outside the project: library versions are recorded in the manifest instead.
 
 What it can't follow it refuses, with file and line: names that are put together when the program runs.

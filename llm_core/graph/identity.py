@@ -84,7 +84,7 @@ def _texts(value: Any) -> set[str]:
     if isinstance(value, str):
         return {value}
     if isinstance(value, Spec):
-        # What its fields are called names nothing: a section ``moe`` is there in models without experts, too.
+        # What its fields are called names nothing.
         derived = [name for name, member in vars(type(value)).items() if isinstance(member, property)]
         return set().union(*(_texts(getattr(value, name)) for name in (*type(value).model_fields, *derived)))
     if isinstance(value, Mapping):

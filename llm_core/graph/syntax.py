@@ -117,11 +117,20 @@ class _Unannotated(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         self.generic_visit(node)
         if last_name(node.value) == "Annotated" and isinstance(node.slice, ast.Tuple):
-            return node.slice.elts[0]
+            kept, *marks = node.slice.elts
+            kinds = [argument for mark in marks if last_name(called(mark)) == "KindOf" for argument in _arguments(mark)]
+            return ast.Tuple([kept, *kinds], ast.Load()) if kinds else kept
         return node
 
 
+def _arguments(call: ast.expr) -> list[ast.expr]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)] if isinstance(call, ast.Call) else []
+
+
 def unannotated(annotation: ast.expr) -> ast.expr:
-    """``T`` of ``Annotated[T, …]``: what checks a value is no part of what is made with it."""
+    """``T`` of ``Annotated[T, …]``: what checks a value is no part of what is made with it.
+
+    Where the value is a component (``KindOf(REGISTRY)``), the registry is kept beside ``T``: what it names makes it.
+    """
     plain: ast.expr = _Unannotated().visit(annotation)
     return plain

@@ -113,10 +113,25 @@ def _variant(name: str, run: Artifact, reference: Artifact | None) -> dict[str, 
     own, usual = (_settings(artifact.manifest.config) for artifact in (run, reference or run))
     return {
         "name": name,
-        # What one of them does not tell is as it was before there was such a setting.
-        "changes": {field: own.get(field) for field in sorted({**usual, **own}) if own.get(field) != usual.get(field)},
+        "changes": _differences(own, usual),
         "difference": None if loss is None or base is None else round(loss - base, 6),
         **_outcome(run),
+    }
+
+
+def _differences(own: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Field → value, where it is another. What one of them does not tell is as it was before there was such a setting;
+    but settings that a component of another kind does not have are left out."""
+
+    def replaced(field: str) -> bool:
+        places = field.split(".")
+        kinds = (".".join([*places[:depth], "kind"]) for depth in range(1, len(places)))
+        return field not in own and any(kind in own and own[kind] != usual.get(kind) for kind in kinds)
+
+    return {
+        field: own.get(field)
+        for field in sorted({**usual, **own})
+        if own.get(field) != usual.get(field) and not replaced(field)
     }
 
 
@@ -124,13 +139,14 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Field → value of what a variant may change of its result, without figures that follow from other fields."""
     model = {name: value for name, value in config["model"].items() if name in ModelSpec.model_fields}
     training = {name: value for name, value in config["training"].items() if name in TrainingSpec.model_fields}
-    return {**_flat(model, ""), **_flat(training, "training."), "seed": config.get("seed")}
+    return {**flat(model), **flat(training, "training."), "seed": config.get("seed")}
 
 
-def _flat(section: Mapping[str, Any], place: str) -> dict[str, Any]:
+def flat(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """``section.field`` → value, of sections in one another."""
     found: dict[str, Any] = {}
     for name, value in section.items():
-        found |= _flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
+        found |= flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
     return found
 
 

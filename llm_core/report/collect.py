@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_core.experiment.model import ModelSpec
-from llm_core.report.ablation import RESULTS, TIMING, best_learning_rate
+from llm_core.report.ablation import RESULTS, TIMING, best_learning_rate, flat
 from llm_core.report.units import (
     dollars,
     duration,
@@ -277,9 +277,8 @@ def _phases(config: Mapping[str, Any], schedule: str, field: str) -> str:
 def model(inputs: Inputs) -> Facts:
     """The architecture as its configuration has it; what is not set, and what follows from the rest, is left out."""
     config = inputs["pretrained_model"].manifest.config["model"]
-    given = {
-        name: value for name, value in config.items() if name in ModelSpec.model_fields and value not in (None, [])
-    }
+    fields = {name: value for name, value in config.items() if name in ModelSpec.model_fields}
+    given = {name: value for name, value in flat(fields).items() if value not in (None, [])}
     return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in given.items()]
 
 

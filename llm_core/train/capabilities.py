@@ -115,8 +115,9 @@ def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rate
         errors += _kernel_errors(backend, compute, hardware)
     if not hardware.on_cpu and precision != "fp32":
         model = run.model
-        feeds = dict.fromkeys(layer.feed_forward for layer in model.layers if layer.feed_forward is not None)
-        errors += [f"model: {error}" for feed in feeds for error in feed.half_precision_errors(model.d_model)]
+        feeds = [layer.feed_forward for layer in model.layers if layer.feed_forward is not None]
+        found = (error for feed in feeds for error in feed.half_precision_errors(model.d_model))
+        errors += dict.fromkeys(f"model: {error}" for error in found)
     return Findings(tuple(errors), tuple(_precision_advice(run, hardware, rates)))
 
 

@@ -127,8 +127,8 @@ def too_large(experiment: Experiment, hardware: Hardware, ranks: int, memory: Me
     count = parameter_count(experiment.model, experiment.tokenizer.vocab_size).total
     return (
         f"{text}; even with {_changes(experiment.compute, compute)} it needs {needed / GB:.1f} GB: turn down "
-        f"model.d_model, d_ff or n_layers, from {count / 1e9:.2f} to about {count * usable / needed / 1e9:.2f} "
-        "billion parameters"
+        f"model.d_model, feed_forward.d_ff or n_layers, from {count / 1e9:.2f} to about "
+        f"{count * usable / needed / 1e9:.2f} billion parameters"
     )
 
 

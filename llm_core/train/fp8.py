@@ -54,7 +54,8 @@ def _layers(blocks: Sequence[nn.Module]) -> tuple[list[nn.Linear], list[nn.Linea
     if not fitting:
         raise PedigreeError(
             f"training.precision fp8: none of the {len(layers)} linear layers in the blocks has sides that are "
-            f"multiples of {MULTIPLE}: make model.d_model and d_ff such multiples, or set precision to bf16"
+            f"multiples of {MULTIPLE}: make model.d_model and feed_forward.d_ff such multiples, or set precision to "
+            "bf16"
         )
     return layers, fitting
 

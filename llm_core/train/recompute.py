@@ -24,7 +24,7 @@ _ATTENTION = [
     torch.ops.higher_order.flex_attention,
 ]
 """What ``selective`` keeps: the results of products with weights and of attention's kernels, which cost most to make.
-Batched products (``bmm``) are not among them: they may be attention's scores, T × T of them. With attention_dropout,
+Batched products (``bmm``) are not among them: they may be attention's scores, T × T of them. With attention's dropout,
 attention is made again: a kernel that is not called a second time draws no random numbers, and the block's ``dropout``
 would leave out other channels than in the forward pass."""
 

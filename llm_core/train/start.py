@@ -5,7 +5,8 @@ checkpoint (``checkpoint.json``: weights, moments and how far it is, for a run t
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ OF_A_BRANCH = (
 """What may be another than in the run whose state it begins with: where it ends, and how its rate gets there. The last
 two are named by states of before they left identities."""
 
-OF_A_LONGER_CONTEXT = ("attention_dropout", "dropout", "layers", "rope_scaling", "rope_theta")
-"""Fields of a model that may be others than those of the model whose weights it begins with."""
+OF_A_LONGER_CONTEXT = re.compile(r"pattern(\..+)?|(layers\.\d+\.)?((mixer\.)?dropout|mixer\.position\.(?!kind$).+)")
+"""Fields of a model that may be others than those of the model whose weights it begins with: dropout, and settings of
+positions. What ``pattern`` says stands in the layers."""
 
 
 def first_step(spec: TrainerSpec) -> int:
@@ -51,16 +53,16 @@ def check_start(spec: TrainerSpec) -> None:
         return
     mine = json.loads(json.dumps(result_fields(spec)))
     if _is_checkpoint(spec.start):
-        _compare(spec.start, _sealed(spec.start)["owner"], mine, OF_A_BRANCH)
+        _compare(spec.start, _sealed(spec.start)["owner"], mine, _may_differ_in_a_branch)
         if first_step(spec) >= spec.training.steps:
             raise PedigreeError(
                 f"{spec.start}: its run is {first_step(spec)} steps far, and this one ends after {spec.training.steps}"
             )
         return
     model, info = read_info(spec.start)
-    there = {**canonical(model, absent=True), "vocab_size": info["vocab_size"]}
-    here = {**canonical(spec.model, absent=True), "vocab_size": spec.vocab_size}
-    _compare(spec.start, there, here, OF_A_LONGER_CONTEXT)
+    there = {**_fields(canonical(model, absent=True)), "vocab_size": info["vocab_size"]}
+    here = {**_fields(canonical(spec.model, absent=True)), "vocab_size": spec.vocab_size}
+    _compare(spec.start, there, here, _may_differ_in_a_longer_context)
 
 
 def begin(spec: TrainerSpec, world: World, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -86,10 +88,29 @@ def _sealed(checkpoint: Path) -> dict[str, Any]:
         raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({error}); make it again") from None
 
 
-def _compare(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any], may_differ: tuple[str, ...]) -> None:
+def _may_differ_in_a_branch(name: str) -> bool:
+    return any(name == other or name.startswith(f"{other}.") for other in OF_A_BRANCH)
+
+
+def _may_differ_in_a_longer_context(name: str) -> bool:
+    return OF_A_LONGER_CONTEXT.fullmatch(name) is not None
+
+
+def _fields(plain: Any, name: str = "") -> dict[str, Any]:
+    """``field.0.field`` → value, for everything that a model is."""
+    if not isinstance(plain, dict | list):
+        return {name: plain}
+    found: dict[str, Any] = {}
+    for key, part in plain.items() if isinstance(plain, dict) else enumerate(plain):
+        found |= _fields(part, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def _compare(
+    folder: Path, there: Mapping[str, Any], here: Mapping[str, Any], may_differ: Callable[[str], bool]
+) -> None:
     for name in sorted({**there, **here}):
-        free = any(name == other or name.startswith(f"{other}.") for other in may_differ)
-        if not free and there.get(name) != here.get(name):
+        if not may_differ(name) and there.get(name) != here.get(name):
             raise PedigreeError(
                 f"{folder}: a run can't begin with this: {name} is {there.get(name)!r} there, and {here.get(name)!r} "
                 "here"

@@ -6,6 +6,8 @@ import torch
 from benchmarks import train
 from benchmarks.train_peers import Batch, ours, transformers
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.feed_forwards.gated.spec import SwiGLU
+from llm_core.model.mixers.attention.spec import Attention
 
 
 def test_the_table_of_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,13 +29,15 @@ def test_the_table_of_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_all_models_begin_equal() -> None:
-    shape = {"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 48}
+    feed_forward = SwiGLU(d_ff=48)
     ids = torch.randint(0, 64, (2, 17), generator=torch.Generator().manual_seed(0))
     documents = torch.tensor([[0] * 5 + [1] * 11, [0] * 16])
     batch = Batch(ids[:, :-1], ids[:, 1:].contiguous(), documents)
     for masked in (False, True):
         for tied in (False, True):
-            spec = ModelSpec(**shape, qk_norm=masked, document_mask=masked, tie_embeddings=tied, init_std=0.2)
+            shape = {"d_model": 32, "n_layers": 2, "init_std": 0.2, "document_mask": masked, "tie_embeddings": tied}
+            mixer = Attention(n_heads=4, n_kv_heads=2, qk_norm=masked)
+            spec = ModelSpec(**shape, mixer=mixer, feed_forward=feed_forward)
             first = ours(spec, 64, torch.device("cpu"), compiled=False)
             second = transformers(spec, 64, first.model.state_dict(), compiled=False)
             torch.testing.assert_close(first.loss(batch), second.loss(batch), atol=1e-5, rtol=1e-5)

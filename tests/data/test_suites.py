@@ -165,7 +165,7 @@ def test_externals_follow_the_content_and_not_the_place(tmp_path: Path) -> None:
 
 
 EXPERIMENT = """
-model: {d_model: 32, n_layers: 1, n_heads: 2, n_kv_heads: 1, d_ff: 64}
+model: {d_model: 32, n_layers: 1, mixer: {kind: attention, n_heads: 2}, feed_forward: {kind: relu, d_ff: 64}}
 training: {sequence_length: 32, batch_tokens: 128, tokens: 2560, optimizer: {lr: 1e-2}}
 evaluation:
   suites: [{kind: perplexity, name: NAME, path: below/p.jsonl}]

@@ -14,7 +14,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.model.build import build_model
+from llm_core.model.feed_forwards.gated.spec import SwiGLU
 from llm_core.model.files import save_model
+from llm_core.model.mixers.attention.spec import Attention
 from llm_core.store.manifest import Artifact, Manifest
 from llm_core.tokens.shard_file import write_shard
 
@@ -23,7 +25,7 @@ SENTENCE = (
     "the list of a file and returns value when object is raised that string with module for each ünïcode λ 42 x=1"
 )
 WORDS = SENTENCE.split()
-SPEC = ModelSpec(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=64)
+SPEC = ModelSpec(d_model=32, n_layers=2, mixer=Attention(n_heads=4, n_kv_heads=2), feed_forward=SwiGLU(d_ff=64))
 
 
 def text(seed: int, words: int) -> str:

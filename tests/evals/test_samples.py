@@ -11,6 +11,8 @@ from llm_core.experiment.evaluation import ChecksSpec, SamplingSpec
 from llm_core.graph.job import Job
 from llm_core.model.build import build_model
 from llm_core.model.files import load_model, save_model
+from llm_core.model.positions.absolute.spec import Learned
+from llm_core.model.positions.nope.spec import Nope
 from llm_core.store.manifest import Artifact
 from tests.evals.conftest import EOT, SPEC, World, manifest
 
@@ -95,8 +97,9 @@ def test_prompts_begin_a_document_and_hold_no_special_token(world: World) -> Non
 
 
 def test_another_model_than_described_is_refused(world: World, tmp_path: Path) -> None:
+    other = SPEC.model_copy(update={"mixer": SPEC.mixer.model_copy(update={"qk_norm": True})})
     with pytest.raises(PedigreeError, match="another model"):
-        build(world.job(tmp_path / "work"), SAMPLING, SPEC.model_copy(update={"qk_norm": True}), seed=5)
+        build(world.job(tmp_path / "work"), SAMPLING, other, seed=5)
 
 
 def test_ids_that_the_model_does_not_know_are_refused(world: World, tmp_path: Path) -> None:
@@ -125,7 +128,8 @@ def test_checks(made: tuple[Job, dict]) -> None:
 
 
 def test_a_prompt_that_leaves_no_positions_is_refused(world: World, tmp_path: Path) -> None:
-    spec = SPEC.model_copy(update={"position": "learned", "max_positions": 16})
+    mixer = SPEC.mixer.model_copy(update={"position": Nope()})
+    spec = SPEC.model_copy(update={"mixer": mixer, "absolute_position": Learned(max_positions=16)})
     job = world.job(tmp_path / "work")
     network = build_model(spec, world.tokenizer.get_vocab_size())
     save_model(network, spec, world.tokenizer.get_vocab_size(), tmp_path / "model")

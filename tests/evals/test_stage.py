@@ -17,6 +17,7 @@ from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.suites import PerplexitySuite
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model
+from llm_core.model.positions.rope.spec import Rope
 from llm_core.tokens.prompt_form import normaliser
 from llm_core.tokens.steps import as_normalizer
 from tests.evals.conftest import SPEC, World
@@ -183,5 +184,6 @@ def test_items_of_which_the_form_leaves_no_choice_are_left_out() -> None:
 
 
 def test_another_model_than_described_is_refused(world: World, evaluation: EvaluationSpec, tmp_path: Path) -> None:
+    other = SPEC.model_copy(update={"mixer": SPEC.mixer.model_copy(update={"position": Rope(theta=5e5)})})
     with pytest.raises(PedigreeError, match="holds another model than the experiment describes"):
-        build(world.job(tmp_path / "work"), evaluation, SPEC.model_copy(update={"rope_theta": 5e5}), 32, "fp32", 5)
+        build(world.job(tmp_path / "work"), evaluation, other, 32, "fp32", 5)

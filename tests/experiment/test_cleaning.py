@@ -12,7 +12,7 @@ from llm_core.registries import LINE_RULES
 from llm_core.store.home import PROJECT
 
 MINIMAL = """
-model: {d_model: 32, n_layers: 1, n_heads: 2, n_kv_heads: 2, d_ff: 64}
+model: {d_model: 32, n_layers: 1, mixer: {kind: attention, n_heads: 2}, feed_forward: {kind: swiglu, d_ff: 64}}
 training: {sequence_length: 16, batch_tokens: 64, tokens: 640, optimizer: {lr: 1e-3}}
 """
 

@@ -6,8 +6,12 @@ from assets.graph import experiment_graph
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
 
-HEAD = """
-model: {d_model: 64, n_layers: 2, n_heads: 4, d_ff: 128}
+MIXER = "{kind: attention, n_heads: 4}"
+FEED_FORWARD = "feed_forward: {kind: swiglu, d_ff: 128}"
+HEAD = f"""
+model: {{d_model: 64, n_layers: 2, mixer: {MIXER}, {FEED_FORWARD}}}
+"""
+HEAD += """\
 training:
   sequence_length: 256
   batch_tokens: 1024
@@ -29,7 +33,7 @@ def test_branches_and_a_longer_context_become_stages(tmp_path):
     experiment = load(
         tmp_path,
         f"branches: {{early: {{from_step: 40, steps: 8, final_share: 0.1}}, late: {{from_step: 80, steps: 30}}}}\n"
-        f"long_context: {{training: {{{LONGER}}}, rope_scaling: {scaling}}}\n",
+        f"long_context: {{training: {{{LONGER}}}, position: {{scaling: {scaling}}}}}\n",
     )
     graph = experiment_graph(experiment)
     early, late = (graph[f"cooldown_runs/{name}"] for name in ("early", "late"))
@@ -48,7 +52,7 @@ def test_branches_and_a_longer_context_become_stages(tmp_path):
     )
     assert set(graph["training_report"].inputs) >= {early.name, late.name, "long_context_model"}
     longer = graph["long_context_model"]
-    assert longer.config["model"].rope_scaling.kind == "yarn"
+    assert {layer.mixer.position.scaling.kind for layer in longer.config["model"].layers} == {"yarn"}
     assert longer.config["training"].sequence_length == 512
     assert longer.kind == early.kind == graph["pretrained_model"].kind
 
@@ -77,8 +81,8 @@ def test_growing_batches_count_in_a_branch(tmp_path):
             r"long_context\.training\.mixture\.weights: no source",
         ),
         (
-            f"long_context: {{training: {{{LONGER}}}, rope_scaling: {{kind: yarn, factor: 2, original_length: 256, "
-            "high_frequency: 0.5}}",
+            f"long_context: {{training: {{{LONGER}}}, position: {{scaling: {{kind: yarn, factor: 2, "
+            "original_length: 256, high_frequency: 0.5}}}",
             "high_frequency 0.5 must be above low_frequency",
         ),
     ],
@@ -122,7 +126,7 @@ def test_a_branch_out_of_the_bags_has_steps_of_single_tokens(tmp_path):
 
 def test_bags_do_not_go_with_multi_token_prediction(tmp_path):
     path = tmp_path / "small.yaml"
-    several = HEAD.replace("d_ff: 128", "d_ff: 128, multi_token: {depth: 1}")
+    several = HEAD.replace(FEED_FORWARD, f"{FEED_FORWARD}, multi_token: {{depth: 1}}")
     path.write_text(several.replace("training:", "training:\n  superposition: {tokens: 4, steps: 9}"))
     with pytest.raises(PedigreeError, match=r"training\.superposition: does not go with model\.multi_token"):
         load_experiment(path)
@@ -130,7 +134,7 @@ def test_bags_do_not_go_with_multi_token_prediction(tmp_path):
 
 def test_a_longer_context_is_examined_as_the_full_run_is(tmp_path):
     path = tmp_path / "small.yaml"
-    several = HEAD.replace("d_ff: 128", "d_ff: 128, multi_token: {depth: 1}")
+    several = HEAD.replace(FEED_FORWARD, f"{FEED_FORWARD}, multi_token: {{depth: 1}}")
     path.write_text(several + f"long_context: {{training: {{{LONGER}, superposition: {{tokens: 4, steps: 1}}}}}}\n")
     with pytest.raises(PedigreeError, match=r"long_context\.training\.superposition: does not go"):
         load_experiment(path)
@@ -138,47 +142,71 @@ def test_a_longer_context_is_examined_as_the_full_run_is(tmp_path):
 
 def test_learned_positions_end_where_they_end(tmp_path):
     path = tmp_path / "small.yaml"
-    learned = HEAD.replace("d_ff: 128", "d_ff: 128, position: learned, max_positions: 256")
+    absolute = "absolute_position: {kind: learned, max_positions: 256}"
+    learned = HEAD.replace("n_heads: 4", "n_heads: 4, position: nope").replace("d_model", f"{absolute}, d_model")
     path.write_text(learned + f"long_context: {{training: {{{LONGER}}}}}\n")
-    with pytest.raises(PedigreeError, match=r"512 is above model\.max_positions 256"):
+    with pytest.raises(PedigreeError, match=r"sequence_length 512: model\.absolute_position knows 256 positions"):
         load_experiment(path)
 
 
-MODEL = "d_model: 64, n_layers: 2, n_heads: 4, d_ff: 128"
+MLA = (
+    "{kind: mla, n_heads: 4, kv_rank: 16, nope_dim: 8, rope_dim: 8, value_dim: 16, position: {kind: rope, theta: 500}}"
+)
 YARN = "{kind: yarn, factor: 2, original_length: 256}"
 LINEAR = "{kind: linear, factor: 2, original_length: 256}"
 
 
+def at(position: str) -> str:
+    """The mixer of ``HEAD`` with this position."""
+    return MIXER.replace("}", f", position: {position}}}")
+
+
 def stretch(folder: Path, model: str, positions: str):
+    """``model``: the mixer, where it is another than that of ``HEAD``, and a pattern."""
     path = folder / "small.yaml"
-    path.write_text(HEAD.replace(MODEL, f"{MODEL}{model}") + f"long_context: {{training: {{{LONGER}}}, {positions}}}\n")
+    head = HEAD.replace(MIXER, model if model.startswith("{") else f"{MIXER}, {model}" if model else MIXER)
+    path.write_text(head + f"long_context: {{training: {{{LONGER}}}, position: {{{positions}}}}}\n")
     return load_experiment(path)
 
 
 @pytest.mark.parametrize(
     ("model", "positions", "message"),
     [
-        (", position: alibi", "rope_theta: 1e6", r"long_context\.rope_theta: no layer .* has position 'rope'"),
-        (", liv: {}, mixer: liv", "rope_theta: 1e6", r"long_context\.rope_theta: no layer with attention"),
-        ("", "rope_theta: 10000.0", r"rope_theta: layer 0 keeps its own: give another value"),
+        (at("alibi"), "theta: 1e6", r"long_context\.position: no layer .* has a position with settings"),
+        ("{kind: liv}", "theta: 1e6", r"long_context\.position: no layer with attention"),
+        ("", "thetta: 1e6", "long_context: mixer: attention: position: rope: thetta: there is no such key"),
+        ("", "theta: 10000.0", r"position\.theta: layer 0 keeps its own: give another value"),
         (
-            ", pattern: [{}, {rope_theta: 1e5}]",
-            "rope_theta: 1e6",
-            r"rope_theta: layer 1 keeps .* out of the model's pat",
+            "pattern: [{}, {mixer: {position: {theta: 1e5}}}]",
+            "theta: 1e6",
+            r"position\.theta: layer 1 keeps .* out of the model's pat",
         ),
-        (", pattern: [{window: 8, rope_theta: 1e5}]", "rope_theta: 1e6", "rope_theta: layer 0 keeps its own"),
         (
-            f", pattern: [{{rope_scaling: {LINEAR}}}, {{}}]",
-            f"rope_scaling: {YARN}",
-            "rope_scaling: layer 0 keeps its own",
+            "pattern: [{}, {mixer: {position: {theta: 1e5}}}]",
+            f"theta: 1e6, scaling: {YARN}",
+            r"position\.theta: layer 1 keeps",
         ),
-        ("", f"rope_scaling: {YARN.replace('256', '512')}", r"original_length 512: .* of 256 tokens .* make it 256"),
+        (
+            "pattern: [{mixer: {window: 8, position: {theta: 1e5}}}]",
+            "theta: 1e6",
+            r"position\.theta: layer 0 keeps its own",
+        ),
+        (
+            f"pattern: [{{mixer: {{position: {{scaling: {LINEAR}}}}}}}, {{}}]",
+            f"scaling: {YARN}",
+            r"position\.scaling: layer 0 keeps its own",
+        ),
         (
             "",
-            f"rope_scaling: {YARN.replace('2,', '1.9,')}",
+            f"scaling: {YARN.replace('256', '512')}",
+            r"long_context\.position\.scaling\.original_length 512: .* of 256 tokens .* make it 256",
+        ),
+        (
+            "",
+            f"scaling: {YARN.replace('2,', '1.9,')}",
             r"factor 1\.9: 256 tokens become 486\.4, .* make it 2 or more",
         ),
-        ("", f"rope_scaling: {LINEAR.replace('2,', '1.5,')}", r"rope_scaling\.factor 1\.5: .* make it 2 or more"),
+        ("", f"scaling: {LINEAR.replace('2,', '1.5,')}", r"position\.scaling\.factor 1\.5: .* make it 2 or more"),
     ],
 )
 def test_positions_are_stretched_as_far_as_is_asked_or_refused(tmp_path, model, positions, message):
@@ -189,18 +217,36 @@ def test_positions_are_stretched_as_far_as_is_asked_or_refused(tmp_path, model, 
 @pytest.mark.parametrize(
     ("model", "positions"),
     [
-        ("", "rope_theta: 1e6"),
-        (", pattern: [{window: 8, rope_theta: 1e5}, {}]", "rope_theta: 1e6"),  # a window reaches no further than before
-        (", pattern: [{}, {position: nope}]", f"rope_scaling: {YARN}"),
-        ("", f"rope_scaling: {LINEAR.replace('256', '99')}"),  # which asks for no length
+        ("", "theta: 1e6"),
+        # a window reaches no further than before
+        ("pattern: [{mixer: {window: 8, position: {theta: 1e5}}}, {}]", "theta: 1e6"),
+        ("pattern: [{}, {mixer: {position: nope}}]", f"scaling: {YARN}"),
+        ("", f"scaling: {LINEAR.replace('256', '99')}"),  # which asks for no length
         (
-            f", rope_scaling: {YARN.replace('256', '128')}",
-            "rope_scaling: {kind: yarn, factor: 4, original_length: 128}",
+            at(f"{{kind: rope, scaling: {YARN.replace('256', '128')}}}"),
+            "scaling: {kind: yarn, factor: 4, original_length: 128}",
         ),
     ],
 )
 def test_what_stretches_all_that_see_further(tmp_path, model, positions):
     stretch(tmp_path, model, positions)
+
+
+@pytest.mark.parametrize(
+    ("model", "thetas"),
+    [
+        (at("nope") + ", pattern: [{}, {mixer: {position: rope}}]", [None, 1e6]),
+        (at("alibi") + ", pattern: [{mixer: {position: {kind: rope, theta: 500}}}, {}]", [1e6, None]),
+        (f"pattern: [{{mixer: {MLA}}}, {{}}]", [1e6, 1e6]),
+        (f"{{kind: liv}}, pattern: [{{}}, {{mixer: {MLA}}}]", [None, 1e6]),
+        (f"pattern: [{{mixer: {at('nope')}}}, {{mixer: {{window: 8}}}}]", [None, 1e6]),
+        ("pattern: [{mixer: liv}, {norm: layernorm}]", [None, 1e6]),
+    ],
+)
+def test_all_kinds_of_mixers_with_such_a_position_are_stretched(tmp_path, model, thetas):
+    experiment = stretch(tmp_path, model, "theta: 1e6")
+    layers = experiment.long_context.model(experiment.model).layers
+    assert [getattr(layer.mixer.position_of(), "theta", None) for layer in layers] == thetas
 
 
 def test_a_longer_context_begins_with_a_trained_model_and_may_clamp_lower(tmp_path):

@@ -3,55 +3,62 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.experiment.lengths import check_lengths
 from llm_core.experiment.load import load_experiment
-from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
-from tests.model.shapes import spec
+from tests.model.shapes import named, spec
 
 TEXT = """
 name: a
 raw: {{sources: [{{kind: python_docs}}]}}
-model: {{d_model: 32, n_layers: 2, n_heads: 2, d_ff: 64, {model}}}
+model: {{d_model: 32, n_layers: 2, mixer: {{{mixer}}}, feed_forward: {{kind: swiglu, d_ff: 64}}, {model}}}
 training: {{sequence_length: 128, batch_tokens: 1024, tokens: 100_000}}
 proxies:
-  model: {{d_model: 32, n_layers: 2, n_heads: 2, d_ff: 64}}
+  model: {{d_model: 32, n_layers: 2, mixer: {{kind: attention, n_heads: 2}}, feed_forward: {{kind: swiglu, d_ff: 64}}}}
   training: {{sequence_length: 64, batch_tokens: 1024, tokens: 100_000}}
-  variants: {{baseline: {{}}, windows: {{window: {window}}}}}
+  variants: {{baseline: {{}}, windows: {{mixer: {{window: {window}}}}}}}
 """
 
 
-def load(folder, model="", window=64, more=""):
+ATTENTION = "kind: attention, n_heads: 2"
+
+
+def load(folder, model="", window=64, more="", mixer=ATTENTION):
     path = folder / "a.yaml"
-    path.write_text(TEXT.format(model=model, window=window) + more)
+    path.write_text(TEXT.format(mixer=mixer, model=model, window=window) + more)
     return load_experiment(path)
 
 
+def learned(positions):
+    absolute = f"absolute_position: {{kind: learned, max_positions: {positions}}}"
+    return {"mixer": f"{ATTENTION}, position: nope", "model": absolute}
+
+
 def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
-    load(tmp_path, "pattern: [{window: 128}, {}]")
+    load(tmp_path, "pattern: [{mixer: {window: 128}}, {}]")
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         (
-            {"model": "pattern: [{}, {window: 129}]"},
+            {"model": "pattern: [{}, {mixer: {window: 129}}]"},
             r"window of layer 1 is 129 tokens, .*training\.sequence_length 128",
         ),
         ({"window": 65}, r"proxies\.variants\.windows: proxies\.model: the window of layer 0 is 65 tokens"),
-        ({"model": "position: learned, max_positions: 127"}, r"model\.max_positions 127: a sequence has 128 tokens"),
+        (learned(127), r"model\.absolute_position: it knows 127 positions: a sequence has 128 tokens"),
         (  # this comes first: to ask for fewer samples would not help
-            {"model": "position: learned, max_positions: 64"},
-            r"model\.max_positions 64: a sequence has 128 tokens",
+            learned(64),
+            r"model\.absolute_position: it knows 64 positions: a sequence has 128 tokens",
         ),
         (
             {"model": "multi_token: {depth: 128}"},
             r"model\.multi_token\.depth 128: .* 128 tokens .* make it 127 or less",
         ),
         (
-            {"model": "position: learned, max_positions: 128", "more": "sampling: {max_new_tokens: 128}"},
-            r"sampling\.max_new_tokens: 129 tokens need as many positions, and model\.max_positions is 128",
+            {**learned(128), "more": "sampling: {max_new_tokens: 128}"},
+            r"sampling\.max_new_tokens: 129 tokens need as many positions, and the model has 128: ask",
         ),
         (
-            {"model": "position: learned, max_positions: 128", "more": "tracking: {samples: {new_tokens: 113}}"},
+            {**learned(128), "more": "tracking: {samples: {new_tokens: 113}}"},
             r"tracking\.samples: prompt_tokens and new_tokens: 129 tokens",
         ),
     ],
@@ -62,8 +69,10 @@ def test_what_does_not_go_with_the_sequences_is_refused_before_work(tmp_path, fi
 
 
 def test_as_many_learned_positions_as_tokens_are_enough():
-    fields = {"d_model": 32, "n_layers": 1, "n_heads": 2, "d_ff": 64, "position": "learned", "max_positions": 128}
-    check_lengths(ModelSpec(**fields), TrainingSpec(sequence_length=128, batch_tokens=128, tokens=128))
+    check_lengths(
+        named("gpt2", absolute_position={"max_positions": 128}),
+        TrainingSpec(sequence_length=128, batch_tokens=128, tokens=128),
+    )
 
 
 def test_nor_do_bags_go_with_multi_token_prediction_on_longer_sequences(tmp_path):
@@ -75,6 +84,6 @@ def test_nor_do_bags_go_with_multi_token_prediction_on_longer_sequences(tmp_path
 
 
 def test_a_single_expert_with_normalised_weights_is_described_but_not_trained() -> None:
-    model = spec(feed_forward="moe", moe={"experts": 4, "top_k": 1, "d_ff": 8})
-    with pytest.raises(ValueError, match=r"model\.moe\.top_k 1: .* say normalise: false"):
+    model = spec(feed_forward={"kind": "moe", "experts": 4, "top_k": 1, "d_ff": 8})
+    with pytest.raises(ValueError, match=r"model: the feed_forward of layer 0: top_k 1: .* say normalise: false"):
         check_lengths(model, TrainingSpec(sequence_length=64, batch_tokens=256, tokens=4096))

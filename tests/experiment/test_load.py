@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,13 +8,21 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec, canonical, later
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.load import load_experiment
+from llm_core.experiment.training import OptimizerSpec, ScheduleSpec, TrainingSpec
+from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 from llm_core.store.home import PROJECT
 from pipelines.experiments import FOLDER, experiment_file
 
-MINIMAL = """
-model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}
+MODEL = (
+    "model: {d_model: 64, n_layers: 2, mixer: {kind: attention, n_heads: 4, n_kv_heads: 2}, "
+    "feed_forward: {kind: relu, d_ff: 128}}"
+)
+MINIMAL = (
+    f"\n{MODEL}\n"
+    + """\
 training: {batch_tokens: 1024, tokens: 100_000, optimizer: {lr: 3e-3}}
 """
+)
 
 
 def write(folder: Path, text: str, name: str = "small.yaml") -> Path:
@@ -43,6 +52,95 @@ def test_extends_merges_sections_and_null_removes_a_rule(tmp_path: Path) -> None
     assert (experiment.seed, experiment.name) == (3, "small")
 
 
+@pytest.mark.parametrize(
+    ("model", "dumped"),
+    [
+        ("mixer: {n_kv_heads: 1}", {"mixer": {"kind": "attention", "n_heads": 4, "n_kv_heads": 1, "window": None}}),
+        ("mixer: {kind: attention, window: 8}", {"mixer": {"n_heads": 4, "n_kv_heads": 2, "window": 8}}),
+        ("mixer: {kind: liv, kernel: 5}", {"mixer": {"kind": "liv", "kernel": 5}}),
+        ("mixer: liv", {"mixer": {"kind": "liv", "kernel": 3}}),
+        ("feed_forward: {kind: swiglu, d_ff: 96}", {"feed_forward": {"kind": "swiglu", "d_ff": 96}}),
+        ("feed_forward: null", {"feed_forward": None}),
+        ("norm: {eps: 1e-6}", {"norm": {"kind": "layernorm", "eps": 1e-6}}),
+        (
+            "mixer: {position: {scaling: {factor: 4.0}}}",
+            {"mixer": {"position": {"theta": 5.0, "scaling": {"factor": 4.0}}}},
+        ),
+        (
+            "mixer: {position: {scaling: {kind: linear, factor: 3.0, original_length: 9}}}",
+            {"mixer": {"position": {"scaling": {"factor": 3.0, "low_frequency": 1.0}}}},
+        ),
+        ("mixer: {position: {scaling: null}}", {"mixer": {"position": {"theta": 5.0, "scaling": None}}}),
+        ("mixer: {position: nope}", {"mixer": {"n_heads": 4, "position": {"kind": "nope"}}}),
+        (
+            "preset: tiny_llama3",
+            {
+                "d_model": 128,
+                "norm": {"kind": "rmsnorm"},
+                "mixer": {"window": None, "position": {"theta": 500_000.0, "scaling": None}},
+            },
+        ),
+        ("preset: tiny_llama3, mixer: {window: 8}", {"n_layers": 4, "mixer": {"n_kv_heads": 2, "window": 8}}),
+    ],
+)
+def test_extends_replaces_a_component_by_one_of_another_kind(
+    tmp_path: Path, model: str, dumped: dict[str, Any]
+) -> None:
+    far = "{kind: rope, theta: 5.0, scaling: {kind: yarn, factor: 2.0, original_length: 9, low_frequency: 2.0}}"
+    base = MINIMAL.replace("n_heads: 4", f"n_heads: 4, position: {far}").replace("d_model", "norm: layernorm, d_model")
+    write(tmp_path, base, "base.yaml")
+    found = load_experiment(write(tmp_path, f"extends: base\nmodel: {{{model}}}\n")).model.model_dump(mode="json")
+    assert _contains(found, dumped), found
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "dumped"),
+    [
+        (
+            "mixer: {window: 8}",
+            "mixer: {kind: mla, n_heads: 2, kv_rank: 8, nope_dim: 4, rope_dim: 4, value_dim: 4}",
+            None,
+        ),
+        ("mixer: {window: 8}", "mixer: {kind: attention, n_kv_heads: 1}", (8, 500_000.0)),
+        ("mixer: {window: 8, position: {scaling: null}}", "mixer: {position: {theta: 9.0}}", (8, 9.0)),
+        ("mixer: {window: 8, position: {theta: 9.0}}", "mixer: {position: {kind: alibi}}", (8, None)),
+    ],
+)
+def test_settings_over_a_preset_are_of_its_kind(
+    tmp_path: Path, below: str, above: str, dumped: tuple[int, float | None] | None
+) -> None:
+    section = f"model: {{preset: tiny_llama3, {below}}}\n"
+    write(tmp_path, MINIMAL.replace(f"{MODEL}\n", section), "base.yaml")
+    mixer = load_experiment(write(tmp_path, f"extends: base\nmodel: {{{above}}}\n")).model.mixer.model_dump()
+    assert (mixer["window"], mixer["position"].get("theta")) == (dumped or (None, 10_000.0))
+
+
+def _contains(whole: Any, part: Any) -> bool:
+    if isinstance(whole, dict) and isinstance(part, dict):
+        return all(name in whole and _contains(whole[name], value) for name, value in part.items())
+    return bool(whole == part)
+
+
+def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp_path: Path) -> None:
+    schedule, optimizer = (
+        "{kind: wsd, warmup_steps: 5, cooldown_steps: 9}",
+        "{kind: adamw, lr: 3e-3, weight_decay: 0.3}",
+    )
+    write(
+        tmp_path, MINIMAL.replace("optimizer: {lr: 3e-3}", f"optimizer: {optimizer}, schedule: {schedule}"), "base.yaml"
+    )
+
+    def training(text: str) -> TrainingSpec:
+        return load_experiment(write(tmp_path, f"extends: base\ntraining: {text}\n")).training
+
+    other = training("{schedule: {kind: cosine, final_share: 0.2}, optimizer: {kind: muon, lr: 1e-2}}")
+    assert other.schedule == ScheduleSpec(kind="cosine", final_share=0.2)
+    assert other.optimizer == OptimizerSpec(kind="muon", lr=1e-2)
+    same = training("{schedule: {cooldown_steps: 7}, optimizer: {kind: adamw, lr: 1e-2}}")
+    assert (same.schedule.kind, same.schedule.warmup_steps, same.schedule.cooldown_steps) == ("wsd", 5, 7)
+    assert (same.optimizer.lr, same.optimizer.weight_decay) == (1e-2, 0.3)
+
+
 def test_source_patterns_start_at_the_file_that_names_them(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     write(tmp_path / "sub", MINIMAL + "raw: {sources: [{kind: files, paths: ['*.txt']}]}\n", "base.yaml")
@@ -66,8 +164,8 @@ def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
         (MINIMAL.replace("d_model", "d_modell"), r"model\.d_model: Field required"),
         (MINIMAL.replace("n_heads: 4", "n_heads: 5"), "model: d_model 64 is not a multiple of n_heads 5"),
         (MINIMAL.replace("n_kv_heads: 2", "n_kv_heads: 3"), "model: n_heads 4 is not a multiple of n_kv_heads 3"),
-        (MINIMAL.replace("d_ff: 128", "d_ff: '128'"), r"model\.d_ff: .*integer \(it is '128'\)"),
-        (MINIMAL.replace("d_ff: 128", "d_ff: -1"), r"model\.d_ff: .*greater than or equal to 1"),
+        (MINIMAL.replace("d_ff: 128", "d_ff: '128'"), r"model\.feed_forward: relu: d_ff: .*integer \(it is '128'\)"),
+        (MINIMAL.replace("d_ff: 128", "d_ff: -1"), r"model\.feed_forward: relu: d_ff: .*greater than or equal to 1"),
         (MINIMAL.replace("3e-3", ".nan"), r"training\.optimizer\.lr: "),
         (MINIMAL.replace("100_000", "10"), "training: tokens 10 is less than one batch"),
         (MINIMAL.replace("batch_tokens: 1024", "batch_tokens: 1000"), "training: batch_tokens 1000 is not a multiple"),
@@ -131,18 +229,21 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_variant_that_cannot_be_built_is_an_error_before_any_work(tmp_path: Path) -> None:
-    proxies = "proxies: {model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}, "
-    proxies += "training: {batch_tokens: 1024, tokens: 2048}, variants: {baseline: {}, odd: {n_heads: 5}}}\n"
-    with pytest.raises(PedigreeError, match="proxies"):
+    training = "training: {batch_tokens: 1024, tokens: 2048}"
+    proxies = f"proxies: {{{MODEL}, {training}, variants: {{baseline: {{}}, odd: {{mixer: {{n_heads: 5}}}}}}}}\n"
+    with pytest.raises(PedigreeError, match=r"proxies: variants\.odd: d_model 64 is not a multiple of n_heads 5"):
         load_experiment(write(tmp_path, MINIMAL + proxies))
 
 
 def test_every_setting_is_in_the_docs() -> None:
     pages = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "docs").glob("*.md"))
+    for registry in (MIXERS, FEED_FORWARDS, NORMS, POSITIONS, ABSOLUTE_POSITIONS):
+        for kind in registry:
+            registry.load(kind)  # a component is a section too
     words, sections = set(re.findall(r"\w+", pages)), Spec.__subclasses__()
     for section in sections:
         sections.extend(section.__subclasses__())
-        if section.__module__.startswith("llm_core.experiment.") and section is not LayerSpec:
+        if section.__module__.startswith(("llm_core.experiment.", "llm_core.model.")) and section is not LayerSpec:
             assert not section.model_fields.keys() - words - {"description"}, section.__name__
 
 
@@ -166,4 +267,4 @@ def test_paths_stay_out_of_identities(tmp_path: Path) -> None:
 def test_what_a_section_derives_counts_by_value(tmp_path: Path) -> None:
     plain = canonical(load_experiment(write(tmp_path, MINIMAL)))
     training, layers = plain["training"], plain["model"]["layers"]
-    assert (training["steps"], training["batch_size"], layers[0]["head_dim"]) == (97, 4, 16)
+    assert (training["steps"], training["batch_size"], layers[0]["mixer"]["head_dim"]) == (97, 4, 16)

@@ -10,6 +10,11 @@ from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.load import load_experiment
 from llm_core.model.accounting import parameter_count
 from llm_core.model.build import build_model
+from llm_core.model.feed_forwards.plain.spec import GELU
+from llm_core.model.mixers.attention.spec import Attention
+from llm_core.model.norms.spec import RMSNorm
+from llm_core.model.positions.alibi.spec import Alibi
+from llm_core.model.positions.nope.spec import Nope
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.tokenizer import learned_entries, special_tokens, vocabulary_size
 from llm_core.train.device_memory import accumulation_of, estimate_memory
@@ -27,11 +32,12 @@ def qt_1b() -> Experiment:
 
 def test_the_model(qt_1b: Experiment) -> None:
     model, vocab_size = qt_1b.model, qt_1b.tokenizer.vocab_size
-    assert (model.d_model, model.n_layers, model.n_heads, model.n_kv_heads, model.d_ff) == (2048, 22, 32, 8, 8196)
-    assert (model.norm, model.feed_forward, model.bias, model.tie_embeddings) == ("rmsnorm", "gelu", False, False)
-    positions = [layer.position for layer in model.layers]
-    assert [index for index, position in enumerate(positions) if position == "nope"] == [3, 7, 11, 15, 19]
-    assert set(positions) == {"alibi", "nope"}
+    assert (model.d_model, model.n_layers) == (2048, 22)
+    assert (model.mixer, model.norm) == (Attention(n_heads=32, n_kv_heads=8, position="alibi"), RMSNorm())
+    assert (model.feed_forward, model.bias, model.tie_embeddings) == (GELU(d_ff=8196), False, False)
+    positions = [layer.mixer.position_of() for layer in model.layers]
+    assert [index for index, position in enumerate(positions) if position == Nope()] == [3, 7, 11, 15, 19]
+    assert set(positions) == {Alibi(), Nope()}
     assert vocab_size == 10_001
     # By hand: queries and output, keys and values, two products of the feed-forward, two norms; and around the blocks.
     block = 2 * 2048 * 2048 + 2 * 2048 * 512 + 2 * 2048 * 8196 + 2 * 2048

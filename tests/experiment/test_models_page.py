@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.model_presets import MODELS
 from llm_core.model.accounting import parameter_count
+from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 from llm_core.store.home import PROJECT
 
 PAGE = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8")
@@ -24,11 +26,21 @@ def test_every_example_is_a_model(section: dict[str, Any]) -> None:
 
 
 def test_every_field_and_name_is_shown() -> None:
-    shown = {key for section in SECTIONS for key in section}
-    # Gemma's embedding scale and so on are all there; these are for tuning, and have a word in the text.
-    assert set(ModelSpec.model_fields) - shown <= {"window", "norm_eps", "init_std"}
+    shown = set(_keys(SECTIONS))
+    # Gemma's embedding scale and so on are all there; this is for tuning, and has a word in the text.
+    assert set(ModelSpec.model_fields) - shown == {"init_std"}
+    for registry in (MIXERS, FEED_FORWARDS, NORMS, POSITIONS, ABSOLUTE_POSITIONS):
+        for kind in registry:
+            assert set(registry.load(kind).model_fields) <= shown, kind
+            assert re.search(rf"\b{kind}\b", PAGE)
     for name in MODELS:
         assert f"`{name}`" in PAGE
+
+
+def _keys(data: Any) -> Iterator[str]:
+    for item in data if isinstance(data, list) else data.values() if isinstance(data, dict) else ():
+        yield from _keys(item)
+    yield from data if isinstance(data, dict) else ()
 
 
 def test_counts_of_models_by_name() -> None:

@@ -81,7 +81,9 @@ def test_errors_name_the_experiments_file(tmp_path, options, told):
     source = options.strip("{}") if options.startswith("{template") else options
     path = tmp_path / "mine.yaml"
     path.write_text(f"extends: tiny\nraw: {{sources: [{{kind: files, paths: [x.jsonl], {source}}}]}}\n")
-    (tmp_path / "tiny.yaml").write_text("model: {d_model: 64, n_layers: 1, n_heads: 2, n_kv_heads: 1, d_ff: 128}\n")
+    (tmp_path / "tiny.yaml").write_text(
+        "model: {d_model: 8, n_layers: 1, mixer: {kind: liv, kernel: 3}, feed_forward: {kind: relu, d_ff: 128}}\n"
+    )
     with pytest.raises(PedigreeError) as caught:
         load_experiment(path)
     assert f"{path}: " in str(caught.value)

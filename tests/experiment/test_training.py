@@ -10,7 +10,10 @@ from llm_core.experiment.load import load_experiment
 from llm_core.train.spec import TrainerSpec, result_fields
 from tests.train.runs import trainer_spec
 
-MODEL = "model: {d_model: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, d_ff: 128}\n"
+MODEL = (
+    "model: {d_model: 64, n_layers: 2, mixer: {kind: attention, n_heads: 4, n_kv_heads: 2}, "
+    "feed_forward: {kind: swiglu, d_ff: 128}}\n"
+)
 
 
 SOURCES = "raw: {sources: [{kind: files, name: web, paths: [a]}, {kind: files, name: books, paths: [b]}]}\n"
@@ -156,7 +159,9 @@ def proxies(tmp_path: Path, variants: str, compute: str = "") -> Experiment:
 
 
 def test_a_variant_changes_compute_and_seed(tmp_path: Path) -> None:
-    variants = "{baseline: {}, small: {compute: {micro_batch: 2, keep: {last: 3}}}, again: {seed: 5, n_kv_heads: 1}}"
+    variants = (
+        "{baseline: {}, small: {compute: {micro_batch: 2, keep: {last: 3}}}, again: {seed: 5, mixer: {n_kv_heads: 1}}}"
+    )
     found = proxies(tmp_path, variants, "compute: {micro_batch: 4, compile: true, keep: {last: 1, best: 1}}\n")
     section = found.proxies
     assert section is not None

@@ -155,8 +155,9 @@ def test_a_missing_module_is_an_error(project: Path) -> None:
 
 
 def test_the_trainer_is_in_the_digest_of_a_training_run_and_tracking_is_not() -> None:
-    found = CodeReader(PROJECT).digests(["llm_core.train.loop:train"], frozenset({"llama", "rmsnorm", "adamw"}))
-    assert "llm_core.model.norms:RMSNorm" in found
+    found = CodeReader(PROJECT).digests(["llm_core.train.loop:train"], frozenset({"attention", "rmsnorm", "adamw"}))
+    assert {"llm_core.model.norms.module:RMSNorm", "llm_core.model.mixers.attention.module:Attention"} < found.keys()
+    assert not {name for name in found if ":LayerNorm" in name or "mamba2" in name}
     assert not any("tracking" in name for name in found)
 
 
@@ -219,3 +220,133 @@ def test_of_what_is_specified_elsewhere_all_but_the_fields_counts(project: Path,
     assert digests(project) == before
     edit(project, specs, old, new)
     assert digests(project) != before
+
+
+PARTS = """
+from typing import Annotated
+from proj.experiment.component import Component, KindOf
+from proj.kinds import KINDS
+from llm_core.experiment.base import Spec
+from llm_core.runtime_only import runtime_only
+
+class Part(Component):
+    def made(self):
+        raise NotImplementedError
+
+    @runtime_only("a formula")
+    def cost(self):
+        return 0
+
+class Whole(Spec):
+    part: Annotated[Part, KindOf(KINDS)] | None = None
+"""
+KIND = """
+from typing import Literal
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+from proj.experiment.parts import Part
+
+class Spec(Part):
+    kind: Literal["NAME"] = "NAME"
+    size: int = 1
+
+    @property
+    def twice(self):
+        return 2 * self.size
+
+    def made(self):
+        return load_object("proj.NAME.module:Module")(self.size)
+
+    @runtime_only("a formula")
+    def cost(self):
+        return self._formula(7)
+
+    def _formula(self, factor):
+        return factor * self.size
+"""
+COMPONENTS = {
+    "experiment/__init__.py": "",
+    "experiment/component.py": (
+        "from llm_core.experiment.base import Spec\n\nclass Component(Spec):\n    kind: str\n\n"
+        "class KindOf:\n    def __init__(self, registry):\n        self.registry = registry\n"
+    ),
+    "experiment/parts.py": PARTS,
+    "kinds.py": (
+        "from proj.registry import Registry\n"
+        'KINDS = Registry("kind", {"wide": "proj.wide.spec:Spec", "deep": "proj.deep.spec:Spec"})\n'
+    ),
+    "wide/__init__.py": "",
+    "wide/spec.py": KIND.replace("NAME", "wide"),
+    "wide/module.py": "class Module:\n    def __init__(self, size):\n        self.size = size\n",
+    "deep/spec.py": KIND.replace("NAME", "deep"),
+    "deep/module.py": "class Module:\n    def __init__(self, size):\n        self.size = -size\n",
+    "other.py": "class Other:\n    pass\n",
+}
+
+
+@pytest.fixture
+def components(project: Path) -> Path:
+    for name, text in COMPONENTS.items():
+        path = project / "proj" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    building = "from proj.experiment.parts import Whole\n\ndef build(whole: Whole):\n    return whole.part.made()\n"
+    (project / "proj" / "main.py").write_text(building)
+    return project
+
+
+def test_a_component_reaches_the_module_of_the_kind_that_is_named_and_no_other(components: Path) -> None:
+    found = digests(components, "wide").keys()
+    assert {"proj.kinds:KINDS[wide]", "proj.wide.spec:Spec", "proj.wide.module:Module"} <= found
+    assert not {name for name in found if name.startswith("proj.deep.") or "[deep]" in name}
+    assert not {name for name in digests(components) if "wide" in name}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("wide/spec.py", "self._formula(7)", "self._formula(8)"),
+        ("wide/spec.py", "factor * self.size", "factor + self.size"),
+        ("wide/spec.py", "size: int = 1", "size: int = 2\n    more: int = 3"),  # settings count by value
+        ("wide/spec.py", "2 * self.size", "3 * self.size"),
+        ("experiment/parts.py", "return 0", "return 1"),
+        ("kinds.py", '{"wide": ', '{"new": "proj.other:Other", "wide": '),
+        ("deep/spec.py", "load_object(", "print() or load_object("),
+        ("deep/module.py", "-size", "2 * size"),
+    ],
+)
+def test_costs_settings_and_other_kinds_of_components_change_nothing(
+    components: Path, name: str, old: str, new: str
+) -> None:
+    before = digests(components, "wide")
+    edit(components, name, old, new)
+    assert digests(components, "wide") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "changed"),
+    [
+        ("wide/module.py", "self.size = size", "self.size = 2 * size", {"proj.wide.module:Module"}),
+        ("wide/spec.py", "(self.size)", "(2 * self.size)", {"proj.wide.spec:Spec"}),
+        ("wide/spec.py", "(self.size)", "(self._formula(1))", {"proj.wide.spec:Spec"}),
+        ("experiment/parts.py", "raise NotImplementedError", "return None", {"proj.experiment.parts:Part"}),
+        ("kinds.py", "proj.wide.spec:Spec", "proj.other:Other", None),
+    ],
+)
+def test_what_makes_the_module_of_a_component_counts(
+    components: Path, name: str, old: str, new: str, changed: set[str] | None
+) -> None:
+    before = digests(components, "wide")
+    edit(components, name, old, new)
+    after = digests(components, "wide")
+    found = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert found == changed if changed is not None else "proj.other:Other" in found
+
+
+def test_a_component_behind_an_alias_counts_as_well(components: Path) -> None:
+    before = digests(components, "wide")
+    edit(components, "experiment/parts.py", "part: Annotated[Part, KindOf(KINDS)] | None", "part: Maybe")
+    edit(
+        components, "experiment/parts.py", "class Whole", "Maybe = Annotated[Part, KindOf(KINDS)] | None\n\nclass Whole"
+    )
+    assert digests(components, "wide").keys() >= before.keys()

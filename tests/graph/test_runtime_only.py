@@ -12,7 +12,7 @@ REVIEWED = Path(__file__).with_name("runtime_only.txt")
 
 
 def marks() -> Iterator[str]:
-    """``module:definition: reason`` of every mark in the project."""
+    """``module:definition: reason`` of every mark in the project, those of methods too."""
     code = CodeBase(PROJECT, PACKAGES, {})
     for path in sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py")):
         parts = path.relative_to(PROJECT).with_suffix("").parts
@@ -22,9 +22,18 @@ def marks() -> Iterator[str]:
             for statement in statements:
                 if code.is_marked(module, statement):
                     assert isinstance(statement, ast.FunctionDef | ast.ClassDef)
-                    calls = [mark for mark in statement.decorator_list if isinstance(mark, ast.Call)]
-                    reasons = [ast.literal_eval(call.args[0]) for call in calls if call.args]
-                    yield f"{module.name}:{name}: {reasons[0]}"
+                    yield f"{module.name}:{name}: {reason(statement)}"
+                for method in statement.body if isinstance(statement, ast.ClassDef) else ():
+                    if isinstance(method, ast.FunctionDef) and code.is_marked(module, method):
+                        assert code.is_spec(module, statement), f"{name}.{method.name}: only of sections do marks count"
+                        yield f"{module.name}:{name}.{method.name}: {reason(method)}"
+
+
+def reason(marked: ast.FunctionDef | ast.ClassDef) -> str:
+    """What the mark says."""
+    calls = [mark for mark in marked.decorator_list if isinstance(mark, ast.Call)]
+    reasons = [ast.literal_eval(call.args[0]) for call in calls if call.args]
+    return str(reasons[0])
 
 
 def test_every_mark_is_reviewed() -> None:

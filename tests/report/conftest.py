@@ -8,14 +8,20 @@ from typing import Any
 
 import pytest
 
+from llm_core.experiment.component import over
 from llm_core.graph.job import Job, Runtime
 from llm_core.report import ablation
 from llm_core.store.manifest import Artifact, CheckRecord, InputRecord, Manifest
 
 HOSTILE = "</style><script>alert(1)</script><img src=http://evil.example/x.png onerror=\"x\"> {{ 7*7 }} & 'q'"
 
-MODEL = {"d_ff": 704, "d_model": 256, "document_mask": True, "n_heads": 4, "n_layers": 4,
-         "qk_norm": True, "rope_theta": 10000.0}  # fmt: skip
+MODEL = {
+    "d_model": 256,
+    "document_mask": True,
+    "feed_forward": {"kind": "swiglu", "d_ff": 704},
+    "mixer": {"kind": "attention", "n_heads": 4, "qk_norm": True, "position": {"kind": "rope", "theta": 10000.0}},
+    "n_layers": 4,
+}
 TRAINING = {
     "batch_tokens": 8192,
     "optimizer": {"kind": "adamw", "lr": 3e-3, "weight_decay": 0.1},
@@ -84,14 +90,14 @@ def proxy(
 ) -> Artifact:
     stats = run_stats(parameters=1_200_000, tokens=262_144, steps=32, final_validation_loss=loss, final_loss=loss,
                       seconds_training=seconds, tokens_per_second=262_144 / seconds)  # fmt: skip
-    config = {"model": {**MODEL, **changes}, "training": {**TRAINING, **(training or {})}}
+    config = {"model": over(MODEL, changes), "training": {**TRAINING, **(training or {})}}
     return artifact(folder, stage, stats, config=config, identity=name_digest(stage), seconds=seconds + 1.5)
 
 
 def ablation_job(folder: Path) -> Job:
     runs = {
         "variant/baseline": proxy(folder / "a", "proxy_runs/baseline", 4.512, {}),
-        "variant/no_qk_norm": proxy(folder / "b", "proxy_runs/no_qk_norm", 4.5431, {"qk_norm": False}, 18.0),
+        "variant/no_qk_norm": proxy(folder / "b", "proxy_runs/no_qk_norm", 4.5431, {"mixer": {"qk_norm": False}}, 18.0),
         "variant/no_document_mask": proxy(
             folder / "c", "proxy_runs/no_document_mask", 4.4989, {"document_mask": False}
         ),

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
     assert variants["no_qk_norm"]["difference"] == pytest.approx(4.5431 - 4.512)
     assert variants["no_document_mask"]["difference"] == pytest.approx(4.4989 - 4.512)
     assert variants["baseline"]["changes"] == {}
-    assert variants["no_qk_norm"]["changes"] == {"qk_norm": False}
+    assert variants["no_qk_norm"]["changes"] == {"mixer.qk_norm": False}
     assert [line["learning_rate"] for line in read(job, "ablation.json")["learning_rates"]] == [1e-3, 3e-3, 9e-3]
     assert stats["best_learning_rate"] == 3e-3
     clock = read(job, "timing.json")["variants"]["no_qk_norm"]
@@ -43,13 +44,13 @@ def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
 def test_variants_of_training_tell_what_they_change_and_no_figure_that_follows(tmp_path: Path) -> None:
     job = ablation_job(tmp_path)
     bags = {"superposition": {"tokens": 4, "steps": 9}, "optimizer": {**TRAINING["optimizer"], "kind": "muon"}}
-    layers = [{"index": 0, "n_heads": 8}]
-    other = proxy(tmp_path / "o", "proxy_runs/other", 4.4, {"n_heads": 8, "layers": layers}, training=bags)
+    heads = {"mixer": {"n_heads": 8}}
+    other = proxy(tmp_path / "o", "proxy_runs/other", 4.4, {**heads, "layers": [{"index": 0, **heads}]}, training=bags)
     job.inputs["variant/other"] = other  # type: ignore[index]
     build(job, "baseline", ["baseline", "other"], [])
     _, line = read(job, "ablation.json")["variants"]
     assert line["changes"] == {
-        "n_heads": 8,
+        "mixer.n_heads": 8,
         "training.optimizer.kind": "muon",
         "training.superposition.steps": 9,
         "training.superposition.tokens": 4,
@@ -59,13 +60,35 @@ def test_variants_of_training_tell_what_they_change_and_no_figure_that_follows(t
     assert line["changes"]["training.superposition.tokens"] is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"mixer": {"kind": "liv", "kernel": 3}}, {"mixer.kernel": 3, "mixer.kind": "liv"}),
+        ({"mixer": {"position": {"kind": "nope"}}}, {"mixer.position.kind": "nope"}),
+        ({"feed_forward": {"kind": "relu", "d_ff": 900}}, {"feed_forward.d_ff": 900, "feed_forward.kind": "relu"}),
+        ({"feed_forward": {"d_ff": 900}, "mixer": {"window": 8}}, {"feed_forward.d_ff": 900, "mixer.window": 8}),
+        ({"feed_forward": None}, {"feed_forward.d_ff": None, "feed_forward.kind": None}),
+    ],
+)
+def test_a_component_of_another_kind_is_told_by_its_own_settings(
+    tmp_path: Path, changes: dict[str, Any], told: dict[str, Any]
+) -> None:
+    job = ablation_job(tmp_path)
+    job.inputs["variant/other"] = proxy(tmp_path / "o", "proxy_runs/other", 4.4, changes)  # type: ignore[index]
+    build(job, "baseline", ["baseline", "other"], [])
+    _, line = read(job, "ablation.json")["variants"]
+    assert line["changes"] == told
+
+
 def test_results_hold_no_clock_times(tmp_path: Path) -> None:
     first = ablation_job(tmp_path / "1")
     build(first, "baseline", NAMES, [1e-3])
     second = ablation_job(tmp_path / "2")
     slow = {
         **second.inputs,
-        "variant/no_qk_norm": proxy(tmp_path / "s", "proxy_runs/no_qk_norm", 4.5431, {"qk_norm": False}, 99.0),
+        "variant/no_qk_norm": proxy(
+            tmp_path / "s", "proxy_runs/no_qk_norm", 4.5431, {"mixer": {"qk_norm": False}}, 99.0
+        ),
     }
     build(Job(second.stage, second.identity, slow, second.work, second.out), "baseline", NAMES, [1e-3])
     assert (first.out / "ablation.json").read_bytes() == (second.out / "ablation.json").read_bytes()
@@ -75,7 +98,9 @@ def test_results_hold_no_clock_times(tmp_path: Path) -> None:
 def test_a_run_that_diverged_is_reported_and_noticed(tmp_path: Path) -> None:
     job = ablation_job(tmp_path)
     job.inputs["lr/0.009"] = proxy(tmp_path / "x", "lr_sweep/9e_03", None, {})  # type: ignore[index]
-    job.inputs["variant/no_qk_norm"] = proxy(tmp_path / "y", "proxy_runs/no_qk_norm", None, {"qk_norm": False})  # type: ignore[index]
+    job.inputs["variant/no_qk_norm"] = proxy(
+        tmp_path / "y", "proxy_runs/no_qk_norm", None, {"mixer": {"qk_norm": False}}
+    )  # type: ignore[index]
     stats = build(job, "baseline", NAMES, [3e-3, 9e-3])
     assert stats["differences"]["no_qk_norm"] is None
     assert stats["best_learning_rate"] == 3e-3

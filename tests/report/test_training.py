@@ -170,10 +170,14 @@ def test_what_a_run_read(told: dict[str, Artifact]) -> None:
 
 def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
     run = told["pretrained_model"]
-    config = {**run.manifest.config["model"], "window": None, "pattern": [], "layers": [{"index": 0}]}
+    plain = run.manifest.config["model"]
+    mixer = {**plain["mixer"], "window": None}
+    config = {**plain, "mixer": mixer, "multi_token": None, "pattern": [], "layers": [{"index": 0}]}
     changed = artifact(run.path, "m", run.stats, config={**run.manifest.config, "model": config})
     assert collect.model({**told, "pretrained_model": changed}) == collect.model(told)
-    assert ("d_model", "256") in collect.model(told)
+    assert {("d_model", "256"), ("mixer.kind", "attention"), ("mixer.position.theta", "10000.0")} < set(
+        collect.model(told)
+    )
 
 
 def test_held_out_text_is_told_per_token_and_per_byte(told: dict[str, Artifact]) -> None:

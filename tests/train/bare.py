@@ -35,7 +35,7 @@ training:
   branch_points: [6]
 branches: {short: {from_step: 6, steps: 2}}
 long_context:
-  rope_theta: 20000.0
+  position: {theta: 20000.0}
   training: {sequence_length: 64, batch_tokens: 128, tokens: 384, validation_tokens: 512, precision: fp32}
 compute: {checkpoint_every: 3}
 """

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.tokens.shard_file import write_shard
@@ -22,6 +23,12 @@ from llm_core.train.work_folder import claim
 
 VOCABULARY = 300
 TOKENIZER = "ab" * 16
+MODEL = {
+    "d_model": 32,
+    "n_layers": 2,
+    "mixer": {"kind": "attention", "n_heads": 4, "n_kv_heads": 2},
+    "feed_forward": {"kind": "swiglu", "d_ff": 64},
+}
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 
@@ -54,7 +61,8 @@ def write_shards(folder: Path, tokens: int = 20_000, heldout: int = 2_000, vocab
 
 
 def model_spec(**changes) -> ModelSpec:
-    return ModelSpec(**{"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_ff": 64, **changes})
+    """The small model with ``changes``: settings of a component of the same kind stand over those of ``MODEL``."""
+    return ModelSpec.model_validate(over(MODEL, changes))
 
 
 def training_spec(steps: int = 10, **changes) -> TrainingSpec:

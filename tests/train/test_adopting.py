@@ -228,7 +228,7 @@ def test_a_spec_that_was_edited_says_which_field(home, edited):
     [
         ("training:\n  tokens: 1280", "seed: 5\ntraining:\n  tokens: 1280", "→ 5"),
         ("tokens: 1280", "tokens: 1408", "training.tokens: 1280 → 1408"),
-        ("long_context:", "model: {d_ff: 128}\nlong_context:", "model.d_ff: 64 → 128"),
+        ("long_context:", "model: {feed_forward: {d_ff: 128}}\nlong_context:", "model.feed_forward.d_ff: 64 → 128"),
     ],
 )
 def test_another_experiment_is_told_field_by_field(copied, came_back, old, new, words):

@@ -5,8 +5,8 @@ import torch
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.devices import DeviceSpec
-from llm_core.experiment.layers import MoESpec
 from llm_core.experiment.runtime import ComputeSpec
+from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.train import capabilities as module
 from llm_core.train import hardware as hardware_module
 from llm_core.train.capabilities import Findings, TrainingRun, check_stage, examine, examine_run, rates_of
@@ -28,7 +28,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def found(hardware: Hardware, rates: Rates | None = None, model=None, place="", **fields) -> Findings:
     compute = ComputeSpec(**{name: fields.pop(name) for name in list(fields) if name in ComputeSpec.model_fields})
     return examine_run(
-        TrainingRun(place, model or model_spec(d_model=64, d_ff=64), training_spec(**fields)), compute, hardware, rates
+        TrainingRun(place, model or model_spec(d_model=64), training_spec(**fields)), compute, hardware, rates
     )
 
 
@@ -67,7 +67,7 @@ def test_fp8_that_is_not_there_is_an_error() -> None:
         assert error.startswith("long_context.training.precision fp8: ")
         with pytest.raises(PedigreeError, match="multiplies no 8-bit floats"):
             findings.check()
-    odd = found(H100X8, model=model_spec(d_model=40, d_ff=72), precision="fp8")
+    odd = found(H100X8, model=model_spec(d_model=40, feed_forward={"d_ff": 72}), precision="fp8")
     assert "none of the" in odd.errors[0]
 
 
@@ -98,10 +98,17 @@ def test_backends_and_compilers_that_are_not_there_are_errors() -> None:
 
 def test_every_width_of_experts_that_does_not_fit_is_named() -> None:
     model = model_spec(
-        d_model=36, n_heads=2, n_kv_heads=1, feed_forward="moe", moe=MoESpec(experts=2, top_k=1, d_ff=20)
+        d_model=36,
+        mixer={"n_heads": 2, "n_kv_heads": 1},
+        feed_forward=MixtureOfExperts(experts=2, top_k=1, d_ff=20),
+        pattern=({}, {"feed_forward": {"d_ff": 28}}),
     )
     errors = found(AMPERE, model=model, precision="bf16").errors
-    assert [error.split()[0] for error in errors] == ["model.moe.d_ff", "model.d_model"]
+    assert [error.split(": products")[0] for error in errors] == [
+        "model: feed_forward.d_ff 20",
+        "model: d_model 36",
+        "model: feed_forward.d_ff 28",
+    ]
     assert found(CPU, model=model, precision="bf16").errors == ()
 
 

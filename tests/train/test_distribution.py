@@ -13,12 +13,12 @@ from tests.train.runs import ALONE, VOCABULARY, model_spec, trainer_spec
 MIXED = {
     "n_layers": 3,
     "document_mask": True,
-    "qk_norm": True,
-    "pattern": [{"window": 8}, {"window": 8, "share_kv": True}, {}],
+    "mixer": {"qk_norm": True},
+    "pattern": [{"mixer": {"window": 8}}, {"mixer": {"window": 8, "share_kv": True}}, {}],
 }
 
 
-EXPERTS = {"feed_forward": "moe", "moe": {"experts": 4, "top_k": 2, "d_ff": 32, "bias_rate": 0.01}}
+EXPERTS = {"feed_forward": {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 32, "bias_rate": 0.01}}
 
 
 @pytest.mark.parametrize(

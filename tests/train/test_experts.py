@@ -7,12 +7,21 @@ from tests.train.ranks import on_ranks
 from tests.train.runs import checkpoint_tensors, model_spec, run, trainer_spec, weights
 from tests.train.test_ranks import StopAfter, agree, go_on
 
-MOE = {"experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "score": "sigmoid", "bias_rate": 0.01, "balance_loss": 0.0}
+MOE = {
+    "kind": "moe",
+    "experts": 4,
+    "top_k": 2,
+    "d_ff": 16,
+    "shared": 1,
+    "score": "sigmoid",
+    "bias_rate": 0.01,
+    "balance_loss": 0.0,
+}
 MODELS = {
-    "biases": model_spec(pattern=({}, {"feed_forward": "moe"}), moe=MOE),
-    "balancing loss": model_spec(feed_forward="moe", d_ff=None, moe={**MOE, "bias_rate": 0.0, "balance_loss": 0.1}),
+    "biases": model_spec(pattern=({}, {"feed_forward": MOE})),
+    "balancing loss": model_spec(feed_forward={**MOE, "bias_rate": 0.0, "balance_loss": 0.1}),
     "further tokens": model_spec(multi_token={"depth": 2}, document_mask=True),
-    "both": model_spec(feed_forward="moe", d_ff=None, moe=MOE, multi_token={"depth": 1}),
+    "both": model_spec(feed_forward=MOE, multi_token={"depth": 1}),
 }
 BIAS = "weights/blocks.1.feed_forward.selection_bias"
 

@@ -65,22 +65,24 @@ def test_without_torchao_the_extra_is_named(monkeypatch):
 
 def test_linear_layers_of_blocks_are_changed_where_they_fit():
     def counts(**changes):
-        return in_float8(build_model(model_spec(n_kv_heads=4, **changes), VOCABULARY).blocks)
+        return in_float8(build_model(model_spec(mixer={"n_kv_heads": 4}, **changes), VOCABULARY).blocks)
 
     assert counts(bias=True) == (8, 8)
-    assert counts(d_ff=72) == (6, 8), "72 by 16 does not go"
-    experts = {"feed_forward": "moe", "moe": {"experts": 16, "top_k": 2, "d_ff": 32}}
-    assert counts(**experts) == (4, 4), "routers stay in fp32"
+    assert counts(feed_forward={"d_ff": 72}) == (6, 8), "72 by 16 does not go"
+    experts = {"kind": "moe", "experts": 16, "top_k": 2, "d_ff": 32}
+    assert counts(feed_forward=experts) == (4, 4), "routers stay in fp32"
 
 
 def test_a_model_that_has_nothing_for_fp8_is_refused():
     with pytest.raises(PedigreeError, match=r"precision fp8: none of the 8 linear layers .*multiples of 16: make"):
-        in_float8(build_model(model_spec(d_model=40, d_ff=72), VOCABULARY).blocks)
+        in_float8(build_model(model_spec(d_model=40, feed_forward={"d_ff": 72}), VOCABULARY).blocks)
 
 
 def test_how_many_layers_are_in_fp8_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("llm_core.train.distribution.require_float8", lambda _: None)
-    spec = trainer_spec(tmp_path, model=model_spec(d_ff=72), training={"precision": "fp8"}, compile=True)
+    spec = trainer_spec(
+        tmp_path, model=model_spec(feed_forward={"d_ff": 72}), training={"precision": "fp8"}, compile=True
+    )
     lines = []
     spread(build_model(spec.model, VOCABULARY), spec, ALONE, lines.append)
     assert lines == ["fp8: 6 of 8 linear layers of the blocks (sides that are multiples of 16)"]

@@ -200,7 +200,7 @@ def test_a_stopped_run_goes_on_bitwise(share_shards, stops):
 
 @pytest.mark.parametrize("backend", ["explicit", "sdpa"])
 def test_attention_dropout_is_drawn_again_after_a_stop(share_shards, backend):
-    model = model_spec(attention_dropout=0.3, document_mask=True)
+    model = model_spec(mixer={"dropout": 0.3}, document_mask=True)
     straight, stopped = (share_shards(name, model=model, attention_backend=backend) for name in ("straight", "stopped"))
     run(straight)
     run(stopped, StopAfter(4))
@@ -284,8 +284,8 @@ def test_too_many_bad_steps_in_a_row_end_the_run_also_across_a_restart(tmp_path,
 
 def test_a_checkpoint_of_another_specification_is_refused(tmp_path):
     run(trainer_spec(tmp_path), StopAfter(3))
-    with pytest.raises(PedigreeError, match=r"model\.d_ff is 64 there and 128 here"):
-        run(trainer_spec(tmp_path, model=model_spec(d_ff=128)))
+    with pytest.raises(PedigreeError, match=r"model\.feed_forward\.d_ff is 64 there and 128 here"):
+        run(trainer_spec(tmp_path, model=model_spec(feed_forward={"d_ff": 128})))
 
 
 def test_validation_reads_what_there_is_spread_over_the_split(tmp_path):

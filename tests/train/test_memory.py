@@ -29,7 +29,7 @@ def test_where_the_gpu_is_full_the_message_says_what_to_turn_down(tmp_path, monk
         run(trainer_spec(tmp_path, **changes))
 
 
-EXPERTS = {"feed_forward": "moe", "moe": {"experts": 4, "top_k": 2, "d_ff": 16}}
+EXPERTS = {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 16}
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ EXPERTS = {"feed_forward": "moe", "moe": {"experts": 4, "top_k": 2, "d_ff": 16}}
     [
         ({}, True),
         ({"dropout": 0.1}, False),
-        ({"attention_dropout": 0.1}, False),
-        (EXPERTS, False),
-        ({**EXPERTS, "moe": {**EXPERTS["moe"], "balance_loss": 0.0}}, True),
+        ({"mixer": {"dropout": 0.1}}, False),
+        ({"feed_forward": EXPERTS}, False),
+        ({"feed_forward": {**EXPERTS, "balance_loss": 0.0}}, True),
     ],
     ids=["plain", "dropout", "attention dropout", "balanced experts", "experts"],
 )

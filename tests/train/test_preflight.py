@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.component import over
 from llm_core.experiment.continuation import LongContextSpec
 from llm_core.experiment.experiment import Experiment
-from llm_core.experiment.layers import MoESpec
 from llm_core.experiment.load import load_experiment
+from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
@@ -31,7 +32,13 @@ def one_billion() -> Experiment:
 
 
 def changed(experiment: Experiment, **sections: dict[str, Any]) -> Experiment:
-    updates = {name: getattr(experiment, name).model_copy(update=values) for name, values in sections.items()}
+    """The experiment with other values of fields; those of the model go over its components."""
+    updates = {
+        name: ModelSpec.model_validate(over(experiment.model.model_dump(mode="json"), values))
+        if name == "model"
+        else getattr(experiment, name).model_copy(update=values)
+        for name, values in sections.items()
+    }
     return experiment.model_copy(update=updates)
 
 
@@ -197,18 +204,21 @@ def test_fp8_and_backends_that_are_not_there_are_refused(
 ) -> None:
     fp8 = changed(one_billion, training={"precision": "fp8"})
     preflight(fp8)
-    with pytest.raises(PedigreeError, match=r"attention_backend: sdpa has no attention_softcap"):
-        preflight(changed(one_billion, model={"attention_softcap": 50.0}, compute={"attention_backend": "sdpa"}))
+    with pytest.raises(PedigreeError, match=r"attention_backend: sdpa has no softcap of attention"):
+        preflight(changed(one_billion, model={"mixer": {"softcap": 50.0}}, compute={"attention_backend": "sdpa"}))
+    heads, width = {"n_heads": 12, "n_kv_heads": 12}, {"d_ff": 5400}
     with pytest.raises(PedigreeError, match="precision fp8: none of the 64 linear layers"):
-        preflight(changed(fp8, model={"d_model": 1992, "n_heads": 12, "n_kv_heads": 12, "d_ff": 5400}))
+        preflight(changed(fp8, model={"d_model": 1992, "mixer": heads, "feed_forward": width}))
     monkeypatch.setattr(module, "hardware_of", lambda _: Hardware("CPU with 4 cores", 1, 10**12, None))
     with pytest.raises(PedigreeError, match="precision fp8: CPU with 4 cores multiplies no 8-bit floats"):
         preflight(changed(fp8, compute={"target": "local"}))
 
 
 def test_a_model_that_can_not_fit_at_all_is_refused(one_billion: Experiment) -> None:
-    huge = changed(one_billion, model={"d_model": 16_384, "d_ff": 45_056, "n_layers": 80})
-    with pytest.raises(PedigreeError, match=r"turn down model\.d_model, d_ff or n_layers, from .* billion"):
+    huge = changed(one_billion, model={"d_model": 16_384, "feed_forward": {"d_ff": 45_056}, "n_layers": 80})
+    with pytest.raises(
+        PedigreeError, match=r"turn down model\.d_model, feed_forward\.d_ff or n_layers, from .* billion"
+    ):
         preflight(huge)
 
 
@@ -280,7 +290,7 @@ def test_a_planned_machine_needs_no_torch(tmp_path: Path, compute: str) -> None:
 
 
 def test_experts_of_odd_widths_are_refused_on_gpus(one_billion: Experiment) -> None:
-    mixture = {"feed_forward": "moe", "moe": MoESpec(experts=8, top_k=2, d_ff=1020)}
-    with pytest.raises(PedigreeError, match=r"model\.moe\.d_ff 1020: .* multiple of 8 on a GPU; 1024 is one"):
-        preflight(changed(one_billion, model=mixture))
-    assert preflight(changed(one_billion, model=mixture | {"moe": MoESpec(experts=8, top_k=2, d_ff=1024)}))
+    mixture = {"kind": "moe", "experts": 8, "top_k": 2, "d_ff": 1020}
+    with pytest.raises(PedigreeError, match=r"model: feed_forward\.d_ff 1020: .* multiple of 8 on a GPU; 1024 is one"):
+        preflight(changed(one_billion, model={"feed_forward": mixture}))
+    assert preflight(changed(one_billion, model={"feed_forward": {**mixture, "d_ff": 1024}}))

@@ -93,10 +93,12 @@ def rewritten(world, spec, step):
 EVERYTHING = {
     "n_layers": 3,
     "document_mask": True,
-    "qk_norm": True,
-    "pattern": ({}, {"mixer": "mamba2"}, {"feed_forward": "moe"}),
-    "mamba2": {"state": 8, "head_dim": 16, "chunk": 16},
-    "moe": {"experts": 4, "top_k": 2, "d_ff": 16},
+    "mixer": {"qk_norm": True},
+    "pattern": (
+        {},
+        {"mixer": {"kind": "mamba2", "state": 8, "head_dim": 16, "chunk": 16}},
+        {"feed_forward": {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 16}},
+    ),
     "multi_token": {"depth": 1},
 }
 
@@ -154,8 +156,8 @@ def types_of_blocks(world, spec):
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
 def test_experts_that_no_token_chooses_hold_nobody_up(spec, parallel):
     """Of eight, on two ranks that see other tokens; and the biases that balance them are the same on all."""
-    moe = {"experts": 8, "top_k": 1, "d_ff": 16, "bias_rate": 0.01, "normalise": False}
-    model = model_spec(feed_forward="moe", moe=moe)
+    moe = {"kind": "moe", "experts": 8, "top_k": 1, "d_ff": 16, "bias_rate": 0.01, "normalise": False}
+    model = model_spec(feed_forward=moe)
     one, two = spec("one", model=model), spec("two", model=model, parallel=parallel)
     run(one)
     assert on_ranks(2, go_on, two, 99) == [12] * 2

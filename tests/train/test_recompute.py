@@ -60,7 +60,7 @@ def test_blocks_are_made_again_and_change_nothing(mode, every, again):
 @pytest.mark.parametrize("mode", ["full", "selective"])
 @pytest.mark.parametrize("backend", ["sdpa", "explicit"])
 def test_attention_dropout_falls_where_it_fell_before(mode, backend):
-    expected, found = (backward(how, backend=backend, attention_dropout=0.2)[2] for how in ("none", mode))
+    expected, found = (backward(how, backend=backend, mixer={"dropout": 0.2})[2] for how in ("none", mode))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
@@ -72,7 +72,7 @@ def test_selective_keeps_no_kernel_that_draws(monkeypatch):
     backward("selective")
     assert all(flash in ops for ops in kept)
     kept.clear()
-    backward("selective", attention_dropout=0.2)
+    backward("selective", mixer={"dropout": 0.2})
     assert kept
     assert not any(flash in ops for ops in kept)
 
@@ -80,7 +80,7 @@ def test_selective_keeps_no_kernel_that_draws(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["full", "selective"])
 def test_attention_dropout_falls_where_it_fell_before_on_cuda(mode):
-    expected, found = (backward(how, device="cuda", attention_dropout=0.2)[2] for how in ("none", mode))
+    expected, found = (backward(how, device="cuda", mixer={"dropout": 0.2})[2] for how in ("none", mode))
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
@@ -98,11 +98,11 @@ def test_selective_makes_neither_products_nor_attention_again():
 
 @pytest.mark.parametrize("mode", ["full", "selective"])
 def test_what_blocks_note_for_the_loss_holds_nothing_that_was_made_again(mode):
-    moe = {"experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "balance_loss": 0.1}
+    moe = {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 16, "shared": 1, "balance_loss": 0.1}
     gradients = []
     for changes in ({"mode": "none", "every": None}, {"mode": mode, "every": None}):
         torch.manual_seed(0)
-        model = build_model(model_spec(feed_forward="moe", moe=moe), VOCABULARY)
+        model = build_model(model_spec(feed_forward=moe), VOCABULARY)
         recompute(list(model.blocks), **changes)
         tokens = torch.arange(64).reshape(2, 32)
         model(tokens, tokens).objective.backward()

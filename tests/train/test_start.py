@@ -5,10 +5,11 @@ import torch
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
-from llm_core.experiment.layers import RopeScaling
-from llm_core.model.files import load_model
+from llm_core.model.build import build_model
+from llm_core.model.files import load_model, save_model
+from llm_core.model.positions.rope.spec import Rope, RopeScaling
 from llm_core.train.start import check_start
-from tests.train.runs import checkpoint_steps, finish, model_spec, records, run, trainer_spec, weights
+from tests.train.runs import VOCABULARY, checkpoint_steps, finish, model_spec, records, run, trainer_spec, weights
 from tests.train.test_loop import StopAfter, losses
 
 TRUNK = {"schedule": {"kind": "wsd", "warmup_steps": 2}, "branch_points": (3, 6)}
@@ -57,11 +58,12 @@ def test_a_branch_of_one_rank_begins_with_the_state_of_two(share_shards):
 def test_a_longer_context_begins_with_a_models_weights_and_nothing_else(share_shards):
     pretrained = share_shards("pretrained", steps=20)
     run(pretrained)
-    scaling = RopeScaling(kind="linear", factor=2, original_length=32)
+    far = Rope(scaling=RopeScaling(kind="linear", factor=2, original_length=32))
     start = pretrained.work / "final"
     longer = {"sequence_length": 64, "validate_every": 2}
     plain = share_shards("plain", steps=2, training=longer, start=start)
-    scaled = share_shards("scaled", steps=2, training=longer, start=start, model=model_spec(rope_scaling=scaling))
+    stretched = model_spec(mixer={"position": far.model_dump()})
+    scaled = share_shards("scaled", steps=2, training=longer, start=start, model=stretched)
     same = share_shards("same", steps=2, start=start)
     for spec in (plain, scaled, same):
         run(spec)
@@ -70,7 +72,36 @@ def test_a_longer_context_begins_with_a_models_weights_and_nothing_else(share_sh
     assert before["same"] == pytest.approx(records(pretrained)[-1]["validation_loss"], abs=1e-4)
     assert len(set(before.values())) == 3
     assert records(scaled)[-1]["validation_loss"] < before["scaled"]
-    assert load_model(scaled.work / "final")[0].spec.rope_scaling == scaling
+    assert load_model(scaled.work / "final")[0].spec.mixer.position == far
+
+
+ALTERNATING = {"pattern": ({}, {"mixer": {"window": 8}})}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dropout": 0.1, "mixer": {"dropout": 0.2}}, None),
+        ({"mixer": {"position": {"kind": "rope", "theta": 5e5}}}, None),
+        ({"pattern": ({}, {"mixer": {"window": 8, "position": {"kind": "rope", "theta": 5e5}}})}, None),
+        ({"mixer": {"n_kv_heads": 1}}, r"layers\.0\.mixer\.n_kv_heads is 2 there, and 1 here"),
+        ({"mixer": {"position": "alibi"}}, r"layers\.0\.mixer\.position\.kind is 'rope' there, and 'alibi' here"),
+        ({"pattern": ({}, {"mixer": {"window": 9}})}, r"layers\.1\.mixer\.window is 8 there, and 9 here"),
+        ({"pattern": ()}, r"layers\.1\.mixer\.window is 8 there, and None here"),
+        ({"feed_forward": {"kind": "relu", "d_ff": 64}}, r"feed_forward\.kind is 'swiglu' there, and 'relu' here"),
+        ({"norm": "layernorm"}, r"layers\.0\.norm\.kind is 'rmsnorm' there, and 'layernorm' here"),
+        ({"absolute_position": "sinusoidal"}, r"absolute_position\.kind is None there, and 'sinusoidal' here"),
+    ],
+)
+def test_which_other_model_may_begin_with_a_models_weights(share_shards, tmp_path, changes, message):
+    there = model_spec(**ALTERNATING)
+    save_model(build_model(there, VOCABULARY), there, VOCABULARY, tmp_path / "model")
+    here = share_shards("here", model=model_spec(**{**ALTERNATING, **changes}), start=tmp_path / "model")
+    if message is None:
+        check_start(here)
+    else:
+        with pytest.raises(PedigreeError, match=message):
+            check_start(here)
 
 
 def test_a_run_that_goes_back_goes_back_to_its_start_at_most(share_shards):
@@ -94,7 +125,7 @@ def test_what_a_run_cannot_begin_with_is_said_before_any_work(share_shards, tmp_
     start = trunk.work / "checkpoints" / "step_00000006"
     check_start(share_shards("a", steps=10, training=COOLED, start=start))
     for message, changes in (
-        (r"model\.d_ff is 64 there, and 128 here", {"model": model_spec(d_ff=128)}),
+        (r"model\.feed_forward\.d_ff is 64 there, and 128 here", {"model": model_spec(feed_forward={"d_ff": 128})}),
         ("vocab_size is 300 there, and 301 here", {"vocab_size": 301}),
         ("seed is 7 there, and 8 here", {"seed": 8}),
         (r"training\.batch_size is 8 there", {"training": {**COOLED, "batch_tokens": 512, "tokens": 5120}}),

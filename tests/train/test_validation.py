@@ -6,6 +6,7 @@ import pytest
 
 from llm_core.experiment.base import canonical
 from llm_core.model.build import build_model
+from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.store.store import content_digest
 from llm_core.tokens.reader import ShardReader
 from llm_core.train.spec import result_fields
@@ -32,9 +33,7 @@ def test_how_often_and_on_what_a_run_is_validated_changes_no_weight(tmp_path, mo
 
 
 def test_experts_that_are_validated_count_no_more_assignments(tmp_path):
-    from llm_core.experiment.layers import MoESpec
-
-    experts = {"feed_forward": "moe", "moe": MoESpec(experts=4, top_k=2, d_ff=16, bias_rate=0.1)}
+    experts = {"feed_forward": MixtureOfExperts(experts=4, top_k=2, d_ff=16, bias_rate=0.1)}
     one, often = (
         trainer_spec(tmp_path, 6, model=model_spec(**experts), work=tmp_path / name, training=training)
         for name, training in (("one", {}), ("often", OTHERS))

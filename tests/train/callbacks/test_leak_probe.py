@@ -103,11 +103,11 @@ def test_a_leak_is_found_where_every_row_is_one_document(tmp_path):
     assert find_leak(model, *batch, **options).what == "other documents"
 
 
-MOE = {"feed_forward": "moe", "moe": {"experts": 4, "top_k": 2, "d_ff": 32}}
+MOE = {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 32}
 
 
 def test_with_experts_a_leak_counts_where_every_change_shows_one(tmp_path, monkeypatch):
-    model = model_spec(document_mask=True, **MOE)
+    model = model_spec(document_mask=True, feed_forward=MOE)
     assert run(trainer_spec(tmp_path, 2, model=model, work=tmp_path / "honest")).step == 2
     look_ahead(monkeypatch, 1)
     with pytest.raises(PedigreeError, match="sees later tokens"):
@@ -119,7 +119,8 @@ def test_what_8_bits_round_is_no_leak(leaks):
     """Large matrices, and a token that is far larger than others: its presence moves the scale of all."""
     pytest.importorskip("torchao", reason="the extra fp8")
     torch.manual_seed(1)
-    spec = model_spec(d_model=128, n_layers=8, d_ff=352, qk_norm=True, document_mask=True)
+    parts = {"mixer": {"qk_norm": True}, "feed_forward": {"d_ff": 352}}
+    spec = model_spec(d_model=128, n_layers=8, document_mask=True, **parts)
     model = loop.build_model(spec, 300)
     model.embedding.weight.data[7] *= 30
     for matrix in (parameter.data for parameter in model.blocks.parameters() if parameter.ndim == 2):
