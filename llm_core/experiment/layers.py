@@ -52,12 +52,10 @@ class PositionSpec(Component):
     def module(self, n_heads: int, channels: int) -> Any:
         """The ``Position`` for ``n_heads`` heads of queries, of whose ``channels`` it may turn."""
 
-    @runtime_only("told to people, and written for other programs")
     def reach(self, trained: int) -> int:
         """Tokens of the longest sequence that it is for, where training had ``trained``."""
         return trained
 
-    @runtime_only("compares models with those of other programs")
     def facts(self, channels: int) -> dict[str, Any]:
         """What decides its results."""
         del channels
@@ -122,7 +120,6 @@ class MixerSpec(Component):
     def cost(self, model: "ModelSpec", layer: "LayerSpec", length: int) -> Cost:
         """What the module costs in a sequence of ``length`` tokens."""
 
-    @runtime_only("compares models with those of other programs")
     def facts(self) -> dict[str, Any]:
         """What decides its results: all settings but those of training alone."""
         return self.model_dump()
@@ -167,7 +164,6 @@ class FeedForwardSpec(Component):
         del d_model
         return []
 
-    @runtime_only("compares models with those of other programs")
     def facts(self) -> dict[str, Any]:
         """What decides its results: all settings but those of training alone."""
         return self.model_dump()

@@ -69,7 +69,7 @@ class TrainingSpec(Spec):
     """Phases with smaller batches (Smith et al., 2018): the rate of the schedule stays a function of the step."""
     tokens: Count
     """Training stops after the last whole batch within this budget."""
-    optimizer: Annotated[OptimizerSpec, KindOf(OPTIMIZERS, default="adamw")]
+    optimizer: Annotated[OptimizerSpec, KindOf(OPTIMIZERS, default="adamw")] = "adamw"  # type: ignore[assignment]
     schedule: Annotated[ScheduleSpec, KindOf(SCHEDULES, default="cosine")] = "cosine"  # type: ignore[assignment]
     superposition: SuperpositionSpec | None = later(default=None, absent=None)
     z_loss: Annotated[float, Field(ge=0)] = later(default=0.0, absent=0.0)

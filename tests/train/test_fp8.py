@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.training import OptimizerSpec
 from llm_core.model.build import build_model
 from llm_core.train.distribution import spread
 from llm_core.train.fp8 import in_float8, require_float8
-from llm_core.train.muon import muon
+from llm_core.train.optimizers.muon.optimizer import muon
+from llm_core.train.optimizers.muon.spec import Muon
 from tests.train.runs import ALONE, VOCABULARY, model_spec, trainer_spec
 
 pytest.importorskip("torchao", reason="the extra fp8")
@@ -53,7 +53,7 @@ def test_names_types_and_fused_maps_stay():
     in_float8(model.all_blocks)
     assert known() == before
     assert before[1]
-    optimizer = muon(model, OptimizerSpec(kind="muon"), torch.device("cpu"))
+    optimizer = muon(Muon(lr=0.01), model, torch.device("cpu"), "bf16")
     assert set(optimizer._parts.values()) == {sizes["weight"] for sizes in before[1].values()}
 
 

@@ -82,7 +82,6 @@ class MixtureOfExperts(FeedForwardSpec):
             if width % 8
         ]
 
-    @runtime_only("compares models with those of other programs")
     def facts(self) -> dict[str, Any]:
         """See ``FeedForwardSpec``."""
         told = self.model_dump(exclude={"balance_loss", "bias_rate"})

@@ -92,7 +92,6 @@ class Attention(AttendingSpec):
             products=2 * queries + 2 * kv + d,
         )
 
-    @runtime_only("compares models with those of other programs")
     def facts(self) -> dict[str, Any]:
         """See ``MixerSpec``."""
         scale = self.scale or self.heads()[2] ** -0.5

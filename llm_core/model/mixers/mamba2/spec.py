@@ -68,7 +68,6 @@ class Mamba2(MixerSpec):
             products=projected + d,
         )
 
-    @runtime_only("compares models with those of other programs")
     def facts(self) -> dict[str, Any]:
         """See ``MixerSpec``."""
         return self.model_dump(exclude={"chunk"})

@@ -75,7 +75,6 @@ class LatentAttention(AttendingSpec):
             products=q_rank + queries + narrow + expanded + wide + d,
         )
 
-    @runtime_only("compares models with those of other programs")
     def facts(self) -> dict[str, Any]:
         """See ``MixerSpec``."""
         scale = self.scale or (self.nope_dim + self.rope_dim) ** -0.5

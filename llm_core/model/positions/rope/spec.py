@@ -79,14 +79,12 @@ class Rope(PositionSpec):
         del n_heads
         return load_object("llm_core.model.positions.rope.module:Rope")(self, channels)
 
-    @runtime_only("told to people, and written for other programs")
     def reach(self, trained: int) -> int:
         """See ``PositionSpec``."""
         return (
             trained if self.scaling is None else max(trained, int(self.scaling.factor * self.scaling.original_length))
         )
 
-    @runtime_only("compares models with those of other programs")
     def facts(self, channels: int) -> dict[str, Any]:
         """Settings with equal angles are equal: ``ntk`` is a larger base, and ``linear`` needs its factor only."""
         theta, scaling = self.theta, self.scaling

@@ -16,6 +16,7 @@ class AdamW(OptimizerSpec):
 
     kind: Literal["adamw"] = "adamw"
 
+    lr: Annotated[float, Field(gt=0)] = 3e-3
     betas: tuple[Below1, Below1] = (0.9, 0.95)
     eps: Annotated[float, Field(gt=0)] = 1e-8
 
