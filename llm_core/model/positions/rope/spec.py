@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from llm_core.experiment.base import Spec
 from llm_core.experiment.layers import PositionSpec, Positive, Width
 from llm_core.registry import load_object
-from llm_core.runtime_only import runtime_only
 
 
 class RopeScaling(Spec):
