@@ -84,7 +84,7 @@ def main() -> None:
         if (path := arguments.evals / f"{one['name']}.jsonl.zst").is_file()
     ]
     items_of = {suite: read_suite(suite) for suite in suites}
-    index = EvalIndex.of(items_of, DecontaminationSpec())
+    index = EvalIndex.of_items(items_of, DecontaminationSpec())
     texts = [text for suite, items in items_of.items() for _, text in suite_texts(suite, items)]
     corpora = {path.name.partition(".")[0]: texts_of(path) for path in sorted(arguments.text.glob("*.jsonl.zst"))}
     chance, (hosts, *_) = random.Random(0), corpora.values()

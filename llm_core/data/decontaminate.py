@@ -71,7 +71,7 @@ def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Seq
     All items of a file count, whatever ``max_items`` says: what is scored later is held apart now.
     """
     items = {suite: read_suite(suite) for suite in suites}
-    index = EvalIndex.of(items, decontamination)
+    index = EvalIndex.of_items(items, decontamination)
     index.save(work.out)
     return {"recall": recall(index, items)}
 

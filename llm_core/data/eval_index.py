@@ -13,7 +13,7 @@ from llm_core.data.kernels.ngrams import filter_shift, find_items, run_hashes, s
 from llm_core.data.kernels.word_counts import run_lengths
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake
 from llm_core.data.parts import read_part, write_part
-from llm_core.data.suites import Item, renderings, suite_texts
+from llm_core.data.suites import Item, read_suite, renderings, suite_texts
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.suites import SuiteSpec
 
@@ -54,7 +54,12 @@ class EvalIndex:
         self._runs = runs
 
     @classmethod
-    def of(cls, items: Mapping[SuiteSpec, Sequence[Item]], spec: DecontaminationSpec) -> "EvalIndex":
+    def of(cls, suites: Sequence[SuiteSpec], spec: DecontaminationSpec) -> "EvalIndex":
+        """The index of all texts of ``suites``. Raises ``PedigreeError`` for a suite that can't be read."""
+        return cls.of_items({suite: read_suite(suite) for suite in suites}, spec)
+
+    @classmethod
+    def of_items(cls, items: Mapping[SuiteSpec, Sequence[Item]], spec: DecontaminationSpec) -> "EvalIndex":
         """The index of all texts of the ``items`` of some suites."""
         rows = [(suite.name, *row) for suite, own in items.items() for row in suite_texts(suite, own)]
         texts = pl.DataFrame(rows, schema={"suite": pl.String, "item": pl.String, "text": pl.String}, orient="row")

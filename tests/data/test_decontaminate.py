@@ -9,7 +9,6 @@ from llm_core.data import decontaminate
 from llm_core.data.dedup.signatures import doc_id_texts, read_signatures
 from llm_core.data.eval_index import EvalIndex
 from llm_core.data.kernels.folding import fold
-from llm_core.data.suites import read_suite
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.evaluation import ChecksSpec
@@ -34,7 +33,7 @@ def clear(work, folder, *suites, spec=SPEC):
 
 
 def index_of(suite, spec):
-    return EvalIndex.of({suite: read_suite(suite)}, spec)
+    return EvalIndex.of((suite,), spec)
 
 
 def held(tmp_path, text, item, spec=SPEC):
