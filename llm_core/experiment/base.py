@@ -47,23 +47,23 @@ def one_of(registry: Registry) -> AfterValidator:
     return AfterValidator(registry.check)
 
 
-def either(what: str) -> WrapValidator:
-    """Marks a field of several types: ``what`` is told in place of an error for each of them."""
-
-    def checked(value: Any, check: Callable[[Any], Any]) -> Any:
-        try:
-            return check(value)
-        except ValidationError:
-            raise ValueError(what) from None
-
-    return WrapValidator(checked)
-
-
 def frozen(value: Any) -> Any:
     """Lists as tuples: a strict model takes lists for them only straight from JSON."""
     if isinstance(value, list):
         return tuple(frozen(item) for item in value)
     return {name: frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def either(what: str) -> WrapValidator:
+    """Marks a field of several types: ``what`` is told in place of an error for each of them."""
+
+    def checked(value: Any, check: Callable[[Any], Any]) -> Any:
+        try:
+            return check(frozen(value))
+        except ValidationError:
+            raise ValueError(what) from None
+
+    return WrapValidator(checked)
 
 
 def later(default: Any, absent: Any) -> Any:

@@ -217,6 +217,13 @@ def test_a_wrong_item_of_a_list_is_one_error(tmp_path: Path) -> None:
         load_experiment(path)
 
 
+def test_a_suite_may_name_a_field_for_each_choice(tmp_path: Path) -> None:
+    suite = "{kind: multiple_choice, name: a, path: b, query: q, choices: ['no', 'yes'], gold: 'yes'}"
+    path = write(tmp_path, MINIMAL + f"evaluation: {{suites: [{suite}]}}\n")
+    (found,) = load_experiment(path).evaluation.suites
+    assert found.choices == ("no", "yes")
+
+
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PedigreeError, match="there is no such file"):
         load_experiment(tmp_path / "none.yaml")
