@@ -8,9 +8,11 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec, canonical, later
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.load import load_experiment
-from llm_core.experiment.training import OptimizerSpec, ScheduleSpec, TrainingSpec
+from llm_core.experiment.training import TrainingSpec
 from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 from llm_core.store.home import PROJECT
+from llm_core.train.optimizers.muon.spec import Muon
+from llm_core.train.schedules.cosine import Cosine
 from pipelines.experiments import FOLDER, experiment_file
 
 MODEL = (
@@ -134,8 +136,8 @@ def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp
         return load_experiment(write(tmp_path, f"extends: base\ntraining: {text}\n")).training
 
     other = training("{schedule: {kind: cosine, final_share: 0.2}, optimizer: {kind: muon, lr: 1e-2}}")
-    assert other.schedule == ScheduleSpec(kind="cosine", final_share=0.2)
-    assert other.optimizer == OptimizerSpec(kind="muon", lr=1e-2)
+    assert other.schedule == Cosine(final_share=0.2)
+    assert other.optimizer == Muon(lr=1e-2)
     same = training("{schedule: {cooldown_steps: 7}, optimizer: {kind: adamw, lr: 1e-2}}")
     assert (same.schedule.kind, same.schedule.warmup_steps, same.schedule.cooldown_steps) == ("wsd", 5, 7)
     assert (same.optimizer.lr, same.optimizer.weight_decay) == (1e-2, 0.3)
@@ -166,7 +168,7 @@ def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
         (MINIMAL.replace("n_kv_heads: 2", "n_kv_heads: 3"), "model: n_heads 4 is not a multiple of n_kv_heads 3"),
         (MINIMAL.replace("d_ff: 128", "d_ff: '128'"), r"model\.feed_forward: relu: d_ff: .*integer \(it is '128'\)"),
         (MINIMAL.replace("d_ff: 128", "d_ff: -1"), r"model\.feed_forward: relu: d_ff: .*greater than or equal to 1"),
-        (MINIMAL.replace("3e-3", ".nan"), r"training\.optimizer\.lr: "),
+        (MINIMAL.replace("3e-3", ".nan"), r"training\.optimizer: adamw: lr: "),
         (MINIMAL.replace("100_000", "10"), "training: tokens 10 is less than one batch"),
         (MINIMAL.replace("batch_tokens: 1024", "batch_tokens: 1000"), "training: batch_tokens 1000 is not a multiple"),
         (MINIMAL + "tokenizer: {vocab_size: 70000}\n", "tokenizer.vocab_size 70000 does not fit shards.dtype uint16"),
