@@ -97,7 +97,7 @@ def test_what_cannot_go_on_is_said(tmp_path, sections, message):
     [
         (
             ("kind: wsd, warmup_steps: 10, cooldown_steps: 20", "kind: cosine"),
-            "schedule 'wsd' or 'constant', not 'cosine'",
+            "branches leave a rate that stays, .* and not 'cosine'",
         ),
         (("warmup_steps: 10", "warmup_steps: 50"), r"branch_points \[40\]: .* from step 50 to 80"),
         (("[40, 80]", "[40, 90]"), r"branch_points \[90\]: .* from step 10 to 80"),

@@ -89,7 +89,6 @@ def attention(**settings: Any) -> dict[str, Any]:
         ({"mixer": {"kind": "atention"}}, "mixer\n.*unknown mixer 'atention'; known: attention, liv, mamba2, mla"),
         ({"mixer": 5}, "mixer\n.*give the name of a mixer, or a mapping with kind and settings"),
         ({"mixer": {"scale": float("nan")}}, "mixer\n.*attention: scale: .*finite number"),
-        ({"norm": {"eps": 1e-6}}, "norm\n.*there is no kind; say which norm: layernorm, rmsnorm"),
         ({"feed_forward": {"kind": "moe", "experts": 2, "top_k": 3, "d_ff": 8}}, "moe: top_k 3 is more than experts 2"),
         ({"absolute_position": "learned"}, "absolute_position\n.*learned: max_positions: Field required"),
         ({"absolute_position": "rope"}, "unknown absolute position encoding 'rope'; known: learned, sinusoidal"),
@@ -181,3 +180,9 @@ def test_a_component_is_given_by_name_by_settings_or_itself() -> None:
     for given in ("rmsnorm", {"kind": "rmsnorm"}, {"kind": "rmsnorm", "eps": 1e-5}, plain):
         assert spec(norm=given).norm == plain
     assert spec(norm="rmsnorm").model_dump()["norm"] == {"kind": "rmsnorm", "eps": 1e-5}
+
+
+def test_a_mapping_without_kind_is_of_the_default_one() -> None:
+    found = spec(norm={"eps": 1e-6}, mixer={"position": {"theta": 7.0}})
+    assert (found.norm.kind, found.norm.eps) == ("rmsnorm", 1e-6)
+    assert found.layers[0].mixer.position.model_dump() == {"kind": "rope", "theta": 7.0, "scaling": None}
