@@ -198,7 +198,7 @@ def training(inputs: Inputs) -> Facts:
     stats, config = model.stats, model.manifest.config["training"]
     optimizer, schedule = config["optimizer"], config["schedule"]
     warmup = f", {schedule['warmup_steps']} warm-up" if schedule["warmup_steps"] else ""
-    cooldown = f", {schedule['cooldown_steps']} cooldown" if schedule["cooldown_steps"] else ""
+    cooldown = f", {schedule['cooldown_steps']} cooldown" if schedule.get("cooldown_steps") else ""
     return [
         ("Steps", exact(stats["steps"])),
         ("Tokens of a step", _phases(config, "batch_schedule", "batch_tokens")),

@@ -98,11 +98,11 @@ def test_the_script_is_bash_and_checks_before_it_trains(bundle):
 
 def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
     assert start(bundle, "check").returncode == 0
-    source = bundle / "code" / "llm_core" / "train" / "schedules.py"
+    source = bundle / "code" / "llm_core" / "train" / "schedules" / "wsd.py"
     source.write_text(source.read_text() + "\nMORE = 1\n")
     done = start(bundle)
     assert done.returncode == 1
-    assert "schedules.py: not the code that the bundle was made with" in (bundle / "run" / "failure.txt").read_text()
+    assert "schedules/wsd.py: not the code that the bundle was made with" in (bundle / "run" / "failure.txt").read_text()
     shutil.rmtree(bundle / "code")
     (shard, *_) = sorted((bundle / "token_shards" / "train").glob("*.bin"))
     content = bytearray(shard.read_bytes())

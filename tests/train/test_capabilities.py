@@ -74,7 +74,7 @@ def test_fp8_that_is_not_there_is_an_error() -> None:
 def test_fp8_without_its_extra_is_an_error_on_the_machine_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "this_machine", lambda: H100X8)
     monkeypatch.setattr(module, "is_installed", lambda package: package != "torchao")
-    run = TrainingRun("proxies.", model_spec(d_model=64, d_ff=64), training_spec(precision="fp8"))
+    run = TrainingRun("proxies.", model_spec(d_model=64), training_spec(precision="fp8"))
     (error,) = examine([run], ComputeSpec(), here=True).errors
     assert error.startswith("proxies.training.precision fp8 needs torchao, which is not installed: run `pip install")
     assert "'.[fp8]'" in error

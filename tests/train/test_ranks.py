@@ -75,14 +75,13 @@ def test_ranks_begin_with_the_very_state_that_others_wrote(spec):
 def rewritten(world, spec, step):
     """Load the checkpoint and save it again."""
     from llm_core.model.build import build_model
-    from llm_core.registries import OPTIMIZERS
     from llm_core.train.checkpoints import Checkpoints
     from llm_core.train.distribution import spread
     from llm_core.train.spec import CHECKPOINTS, result_fields
 
     model = build_model(spec.model, spec.vocab_size)
     spread(model, spec, world)
-    optimizer = OPTIMIZERS.load(spec.training.optimizer.kind)(model, spec.training.optimizer, world.device)
+    optimizer = spec.training.optimizer.build(model, world.device, spec.training.precision)
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, lambda line: None)
     progress = checkpoints.resume(model, optimizer)
     assert progress.step == step
