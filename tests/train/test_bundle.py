@@ -102,7 +102,9 @@ def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
     source.write_text(source.read_text() + "\nMORE = 1\n")
     done = start(bundle)
     assert done.returncode == 1
-    assert "schedules/wsd.py: not the code that the bundle was made with" in (bundle / "run" / "failure.txt").read_text()
+    assert (
+        "schedules/wsd.py: not the code that the bundle was made with" in (bundle / "run" / "failure.txt").read_text()
+    )
     shutil.rmtree(bundle / "code")
     (shard, *_) = sorted((bundle / "token_shards" / "train").glob("*.bin"))
     content = bytearray(shard.read_bytes())
