@@ -265,7 +265,7 @@ class ProxySpec(Spec):
         return ModelSpec.model_validate_json(json.dumps({**fields, **changed}))
 
     def variant_training(self, name: str) -> TrainingSpec:
-        """The training of one variant; fields of nested sections are changed one by one."""
+        """The training of one variant. Settings of a component of the same kind are changed one by one."""
         changes = self.variants[name].get("training", {})
         if not isinstance(changes, dict):
             raise ValueError(f"variant {name!r}: training: give fields of the training section (it is {changes!r})")
