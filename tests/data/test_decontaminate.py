@@ -42,6 +42,12 @@ def held(tmp_path, text, item, spec=SPEC):
     return int(index.find(fold(pl.Series([text])))[0][0]) == 0
 
 
+@pytest.mark.parametrize("blanks", [0, 1, 7, 100_000])
+def test_a_document_of_signs_and_blanks_is_searched_within_its_words(tmp_path, blanks):
+    """Signs alone are kept as they are, also blanks in a row: every one of them ends a word, if an empty one."""
+    assert not held(tmp_path, f"!{' ' * blanks}?", prose(1, 20))
+
+
 def around(item):
     return f"{prose(100, 50)} {item} {prose(101, 50)}"
 

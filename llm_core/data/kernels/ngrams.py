@@ -97,9 +97,9 @@ def find_items(  # type: ignore[no-untyped-def]
     held = np.zeros(len(totals), dtype=np.bool_)
     powers = np.array([_power(length) for length in range(most + 1)])
     longest = 0
-    for document in range(documents):
-        longest = max(longest, offsets[document + 1] - offsets[document])
-    prefixes = np.zeros(longest // 2 + 2, dtype=np.uint64)  # of the words up to each, which stand between spaces
+    for words in word_counts(data, offsets):
+        longest = max(longest, words)
+    prefixes = np.zeros(longest + 1, dtype=np.uint64)  # of the words up to each
     counted = np.full(len(totals), -1, dtype=np.int64)  # the last document in which a run of an item stood
     counts = np.zeros(len(totals), dtype=np.int64)
     touched = np.empty(len(totals), dtype=np.int64)
