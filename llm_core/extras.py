@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from llm_core.errors import PedigreeError
+from llm_core.store.home import PROJECT
 
 
 def missing(what: str, package: str, extra: str) -> PedigreeError:
@@ -11,8 +12,11 @@ def missing(what: str, package: str, extra: str) -> PedigreeError:
 
 
 def advice(*extras: str) -> str:
-    """What installs our ``extras``. Pedigree is on no package index, so the checkout is what pip is given."""
-    return f"run `pip install -c constraints.txt -e '.[{','.join(extras)}]'` in the checkout"
+    """What installs our ``extras``. Pedigree is on no package index: pip is given the checkout, or the wheel."""
+    wanted = ",".join(extras)
+    if (PROJECT / "pyproject.toml").is_file():
+        return f"run `pip install -c constraints.txt -e '.[{wanted}]'` in the checkout"
+    return f"run `pip install 'FILE[{wanted}]'`, where FILE is the wheel that Pedigree was installed from"
 
 
 def is_installed(module: str) -> bool:

@@ -6,12 +6,17 @@ follows from the texts noted here (``llm_core.graph.code_claim``), not from what
 
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from llm_core.runtime_only import runtime_only
+
 PACKAGES = ("llm_core", "assets", "pipelines")
+"""The packages of Pedigree."""
+
+_WATCHED = set(PACKAGES)
 
 
 class Source(NamedTuple):
@@ -45,25 +50,44 @@ def module_path(root: Path, name: str) -> str:
     return f"{base}.py" if (root / f"{base}.py").is_file() else f"{base}/__init__.py"
 
 
+def top(name: str) -> str:
+    """The package that holds a module or data file."""
+    return name.partition("/")[0].partition(".")[0]
+
+
 class _Notes:
     """A finder that finds as Python does, and notes the source before the module is executed."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name.partition(".")[0] not in PACKAGES:
+        if name.partition(".")[0] not in _WATCHED:
             return None
-        spec = PathFinder.find_spec(name, path, target)
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
             LOADED[name] = read_source(Path(spec.origin))
         return spec
 
 
+@runtime_only("notes which sources a process runs, and changes none of them")
 def note_imports() -> None:
     """Begin to note; what was imported before is noted as it lies on the disk now."""
     if not any(isinstance(finder, _Notes) for finder in sys.meta_path):
-        for name, module in list(sys.modules.items()):
-            origin = getattr(module, "__file__", None)
-            if name.partition(".")[0] in PACKAGES and origin is not None and origin.endswith(".py"):
-                LOADED[name] = read_source(Path(origin))
+        for package in PACKAGES:
+            _note_imported(package)
         sys.meta_path.insert(0, _Notes())
+
+
+def watch(package: str) -> None:
+    """Note the imports of one more package: that of a plug-in."""
+    if package not in _WATCHED:
+        _WATCHED.add(package)
+        _note_imported(package)
+
+
+def _note_imported(package: str) -> None:
+    for name, module in list(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        if name.partition(".")[0] == package and origin is not None and origin.endswith(".py"):
+            LOADED[name] = read_source(Path(origin))

@@ -7,6 +7,7 @@ operating system's words in the message tell the reason.
 import errno
 import os
 import re
+import traceback
 from dataclasses import dataclass
 
 from llm_core.errors import PedigreeError
@@ -68,6 +69,15 @@ def explained(error: BaseException) -> str:
 def said(error: BaseException) -> str:
     """An error that nobody knows, as it is: type and message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def place_of(error: BaseException) -> str:
+    """The file and line where it was raised."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((frame for frame in reversed(frames) if not frame.filename.startswith("<frozen")), frames[-1])
+    return f"{last.filename}, line {last.lineno}"
 
 
 def _in_full(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.reasons import place_of, said
 from llm_core.runtime_only import runtime_only
 
 
@@ -29,7 +30,8 @@ class Registry(Mapping[str, str]):
 
     def __init__(self, what: str, targets: dict[str, str]) -> None:
         self.what = what
-        self._targets = targets
+        self._targets = dict(targets)
+        self._plugins: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> str:
         return self._targets[name]
@@ -46,10 +48,27 @@ class Registry(Mapping[str, str]):
             raise ValueError(f"unknown {self.what} {name!r}; known: {', '.join(sorted(self._targets))}")
         return name
 
+    def add(self, targets: Mapping[str, str], plugin: str) -> None:
+        """Add what a plug-in brings (``llm_core.plugins``)."""
+        self._targets.update(targets)
+        self._plugins.update(dict.fromkeys(targets, plugin))
+
     def load(self, name: str) -> Any:
-        """The object named ``name``; raises ``PedigreeError`` for a name that is not in the table."""
+        """The object named ``name``.
+
+        Raises ``PedigreeError`` for a name that is not in the table, and for one of a plug-in that can't be imported.
+        """
         try:
             self.check(name)
         except ValueError as error:
             raise PedigreeError(str(error)) from None
-        return load_object(self._targets[name])
+        target = self._targets[name]
+        if name not in self._plugins:
+            return load_object(target)
+        try:
+            return load_object(target)
+        except Exception as error:
+            raise PedigreeError(
+                f"{target} (the {self.what} {name!r} of plug-in {self._plugins[name]}) can't be imported, "
+                f"{place_of(error)}: {said(error)}"
+            ) from None

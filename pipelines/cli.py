@@ -239,6 +239,16 @@ def adopt(
 
 
 @command
+def init(folder: Annotated[Path, typer.Argument(help="A new folder; its name becomes that of the project.")]) -> None:
+    """Begin a project of your own: an experiment, a data folder, a cleaning rule as a plug-in with its test."""
+    from pipelines.new_project import make_project
+
+    for path in make_project(folder):
+        print(path)
+    console.print(f"now: cd {folder}, then `make run` and `make test`", markup=False)
+
+
+@command
 def model(
     name: Annotated[str, typer.Argument(help="A model by name (see docs/models.md), or an experiment.")] = "tiny",
     vocab_size: Annotated[

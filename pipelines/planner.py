@@ -8,16 +8,17 @@ from llm_core.graph.graph import Graph
 from llm_core.graph.plan import Planner
 from llm_core.graph.provenance import library_versions
 from llm_core.loaded_code import LOADED
+from llm_core.plugins import loaded_plugins
 from llm_core.store.home import PROJECT, pedigree_home
 from llm_core.store.store import Store
 
 
 @cache
-def _reader(home: Path) -> RememberingReader:
+def _reader(home: Path, plugins: tuple[str, ...]) -> RememberingReader:
     """One for the life of the process: what it has imported is what runs, whatever happens to the files meanwhile."""
-    return RememberingReader(PROJECT, home / "store" / "stamps" / "code.json", LOADED)
+    return RememberingReader(PROJECT, home / "store" / "stamps" / "code.json", LOADED, plugins=plugins)
 
 
 def open_planner(graph: Graph, store: Store) -> Planner:
     """A planner that sees the code of this process."""
-    return Planner(graph, store, _reader(pedigree_home()), library_versions())
+    return Planner(graph, store, _reader(pedigree_home(), loaded_plugins()), library_versions())

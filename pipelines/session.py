@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from assets.graph import experiment_graph
 from llm_core.experiment.experiment import Experiment
-from llm_core.experiment.load import load_experiment
 from llm_core.graph.graph import Graph
 from llm_core.graph.plan import Planner
 from llm_core.store.home import pedigree_home
 from llm_core.store.store import Store
-from pipelines.experiments import experiment_file
+from pipelines.experiments import open_experiment
 from pipelines.planner import open_planner
 
 
@@ -28,5 +27,5 @@ class Session:
 
 def open_session(name: str) -> Session:
     """The session of an experiment, by name or path."""
-    experiment = load_experiment(experiment_file(name))
+    experiment = open_experiment(name)
     return Session(experiment, experiment_graph(experiment), Store(pedigree_home() / "store"))

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.layers import LayerSpec
-from llm_core.experiment.load import load_experiment
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.model_presets import MODELS
 from llm_core.model.accounting import (
@@ -22,7 +21,7 @@ from llm_core.model.accounting import (
     parameter_count,
     state_bytes,
 )
-from pipelines.experiments import experiment_file
+from pipelines.experiments import experiment_file, open_experiment
 
 VOCAB_SIZE = 65_536
 """Of a model by name, which has no tokenizer."""
@@ -49,13 +48,13 @@ def described(name: str, vocab_size: int | None, sequence_length: int | None) ->
     An experiment goes before a model of its name: it knows the vocabulary and the sequences.
     """
     try:
-        path = experiment_file(name)
+        experiment_file(name)
     except PedigreeError as error:
         if name in MODELS:
             spec = ModelSpec.model_validate({"preset": name})
             return Described(name, spec, vocab_size or VOCAB_SIZE, sequence_length or SEQUENCE_LENGTH)
         raise PedigreeError(f"{error}\nmodels by name: {', '.join(sorted(MODELS))}") from None
-    experiment = load_experiment(path)
+    experiment = open_experiment(name)
     return Described(
         experiment.name,
         experiment.model,

@@ -29,6 +29,8 @@ def _of_variant(name: str) -> str:
 class Experiment(Spec):
     """One YAML file, checked. ``compute`` and ``tracking`` are run-time only; the rest describes results."""
 
+    plugins: tuple[str, ...] = ()
+    """Modules with components of one's own (``llm_core.plugins``)."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1337

@@ -13,6 +13,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.base import message, problems
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model_presets import MODELS
+from llm_core.plugins import load_installed, load_plugins
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,15 +39,16 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Read ``path`` and what it extends.
+def load_experiment(path: Path, library: Path | None = None) -> Experiment:
+    """Read ``path`` and what it extends: a file beside it, or else one of the folder ``library``.
 
     Mappings are merged key by key, everything else is replaced; ``null`` over a mapping removes it (a rule, a variant).
     A component of another ``kind`` has nothing of the one below it, nor has a model that names a ``preset``.
     Raises ``PedigreeError`` with file and field for anything that is not a valid experiment.
     """
-    data = _merged(path, ())
+    data = _merged(path, library, ())
     data.setdefault("name", path.stem)
+    _load_plugins(path, data.get("plugins"))
     try:
         return Experiment.model_validate_json(json.dumps(data))
     except ValidationError as error:
@@ -56,11 +58,21 @@ def load_experiment(path: Path) -> Experiment:
         raise PedigreeError(f"{path}: a value is no number, text, list or mapping: {error}") from None
 
 
+def _load_plugins(path: Path, modules: Any) -> None:
+    """Before anything else is read, so that their components are known."""
+    load_installed()
+    if isinstance(modules, list) and all(isinstance(module, str) for module in modules):
+        try:
+            load_plugins(modules)
+        except PedigreeError as error:
+            raise PedigreeError(f"{path}: plugins: {error}") from None
+
+
 def _place(location: tuple[str | int, ...]) -> str:
     return ".".join(str(part) for part in location) or "the experiment"
 
 
-def _merged(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+def _merged(path: Path, library: Path | None, chain: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in chain:
         raise PedigreeError(f"{path}: 'extends' goes in a circle: {' → '.join(p.name for p in (*chain, path))}")
@@ -75,10 +87,14 @@ def _merged(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         return data
     if not isinstance(base, str):
         raise PedigreeError(f"{path}: extends: give the name of one file (it is {base!r})")
-    base_path = path.parent / (base if base.endswith((".yaml", ".yml")) else f"{base}.yaml")
-    if not base_path.is_file():
-        raise PedigreeError(f"{path}: extends: there is no {base_path}")
-    below = _merged(base_path, (*chain, path))
+    file = base if base.endswith((".yaml", ".yml")) else f"{base}.yaml"
+    bases = [folder / file for folder in (path.parent, library) if folder is not None and (folder / file).is_file()]
+    if not bases:
+        names = sorted(found.stem for found in library.glob("*.yaml")) if library else []
+        known = f", and none of Pedigree's experiments ({', '.join(names)})" if names else ""
+        raise PedigreeError(f"{path}: extends: there is no {path.parent / file}{known}")
+    others = [found for found in bases if found.resolve() != path]  # my own tiny.yaml may extend Pedigree's
+    below = _merged((others or bases)[0], library, (*chain, path))
     below.pop("name", None)
     return _merge(below, data)
 
@@ -190,6 +206,8 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         inherited = merged.get(key)
+        if key == "plugins" and isinstance(value, list) and isinstance(inherited, list):
+            value = list(dict.fromkeys([*inherited, *value]))  # what is inherited needs its own
         if key == "model" and isinstance(inherited, dict):
             inherited = _with_kinds(inherited, MODELS.get(str(inherited.get("preset"))))
         if value is None and isinstance(inherited, dict) and key not in _NULL_IS_A_VALUE:

@@ -7,7 +7,8 @@ from pathlib import Path
 from llm_core.graph.code_text import bare
 from llm_core.graph.source_module import SourceModule
 from llm_core.graph.syntax import called, dotted, last_name, unannotated
-from llm_core.loaded_code import Source, read_source
+from llm_core.loaded_code import Source, module_path, read_source, top
+from llm_core.plugins import tables
 
 SIDE_EFFECTS = "<module>"
 """What importing a module does, as if it were a definition."""
@@ -18,15 +19,20 @@ Reference = tuple[str, str]
 _SPEC = ("experiment.base", "Spec")
 _COMPONENT = ("experiment.component", "Component")
 _SECTIONS = "experiment"
+_REGISTRIES = "llm_core.registries"
 _BY_VALUE = {"model_validator", "field_validator", "property", "cached_property", "field_serializer"}
 
 
 class CodeBase:
-    """The source files below ``root``, read once each. ``loaded``: module → the text that counts, not the file's."""
+    """The source files of some packages, read once each.
 
-    def __init__(self, root: Path, packages: tuple[str, ...], loaded: Mapping[str, Source]) -> None:
-        self.root = root
-        self.packages = packages
+    ``folders``: package → the folder that holds it. ``plugins``: modules with more entries for the registries
+    (``llm_core.plugins``). ``loaded``: module → the text that counts, not the file's.
+    """
+
+    def __init__(self, folders: Mapping[str, Path], plugins: tuple[str, ...], loaded: Mapping[str, Source]) -> None:
+        self.folders = folders
+        self._plugins = plugins
         self._loaded = loaded
         self._modules: dict[str, SourceModule | None] = {}
         self._files: dict[str, Source] = {}
@@ -40,8 +46,9 @@ class CodeBase:
         """A module of the project; None for any other name."""
         if name not in self._modules:
             self._modules[name] = None
-            if name.split(".")[0] in self.packages:
-                base = self.root.joinpath(*name.split("."))
+            folder = self.folders.get(top(name))
+            if folder is not None:
+                base = folder.joinpath(*name.split("."))
                 for path in (base.with_suffix(".py"), base / "__init__.py"):
                     known = self._loaded.get(name)
                     if known is not None and known.path == path:
@@ -52,12 +59,16 @@ class CodeBase:
                         break
         return self._modules[name]
 
-    def file(self, path: Path) -> str:
-        """Read a data file; returns its name relative to ``root``."""
-        name = path.relative_to(self.root).as_posix()
+    def file(self, name: str) -> Source:
+        """A data file, named by its path from the folder that holds its package."""
         if name not in self._files:
-            self._files[name] = read_source(path)
-        return name
+            self._files[name] = read_source(self.path(name))
+        return self._files[name]
+
+    def path(self, name: str) -> Path:
+        """The file of a module or data file."""
+        folder = self.folders[top(name)]
+        return folder / module_path(folder, name)
 
     def source(self, name: str) -> Source:
         """The source of a module or data file that was read."""
@@ -83,7 +94,7 @@ class CodeBase:
 
     def follow(self, base: str, path: list[str]) -> Iterator[Reference]:
         """What ``base.path[0].path[1]…`` reaches: walk down modules, then take the definition."""
-        if base.split(".")[0] not in self.packages:
+        if top(base) not in self.folders:
             return
         while path and self.module(f"{base}.{path[0]}") is not None:
             base, path = f"{base}.{path[0]}", path[1:]
@@ -111,9 +122,14 @@ class CodeBase:
                 yield from ((other, statement) for statement in other.definitions.get(name, []))
 
     def registry(self, module: SourceModule, name: str) -> dict[str, str] | None:
-        """The table of a ``Registry`` that is bound to ``name``."""
+        """The table of a ``Registry`` that is bound to ``name``, with what plug-ins add to it."""
         statements = module.definitions.get(name, [])
-        return registry_table(statements[0]) if len(statements) == 1 else None
+        table = registry_table(statements[0]) if len(statements) == 1 else None
+        if table is not None and module.name == _REGISTRIES:
+            for plugin in self._plugins:
+                source = self.module(plugin)
+                table |= tables(source.source.content).get(name, {}) if source is not None else {}
+        return table
 
     # --- kinds of definitions ----------------------------------------------------------------------------------------
 

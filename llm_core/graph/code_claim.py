@@ -4,15 +4,19 @@ A plan reads code at one moment, and others run it later: the trainer, an evalua
 Each is handed the claim, and compares it with what it has imported, when it starts and before its result is committed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec
-from llm_core.graph.code_digest import CodeReader, digest_of
-from llm_core.loaded_code import LOADED, PACKAGES, Source, code_stamp, module_path
+from llm_core.graph.code_digest import CodeReader, digest_of, folders_of
+from llm_core.loaded_code import LOADED, PACKAGES, Source, code_stamp, module_path, top
+from llm_core.plugins import load_plugins, plugins_of
 from llm_core.runtime_only import runtime_only
 from llm_core.store.home import PROJECT
 
@@ -25,9 +29,11 @@ class CodeClaim(Spec):
     """The digest of all code behind a result, and how to compute it again.
 
     ``targets`` and ``names`` are the arguments of ``CodeReader.digests``. ``sources``: module or data file (relative to
-    the project) → the stamp of its file when it was read, for a quick look.
+    the project) → the stamp of its file when it was read, for a quick look. ``plugins``: those whose code is among it,
+    which whoever reads a claim loads.
     """
 
+    plugins: Annotated[tuple[str, ...], AfterValidator(load_plugins)] = ()
     targets: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     digest: str = ""
@@ -47,12 +53,14 @@ class CodeClaim(Spec):
         What it has imported counts, and for the rest the files of now. With ``on_disk`` the files count everywhere:
         code that was edited after its import is refused too. ``what`` begins the message: what was being made.
         """
-        changed = [name for name, stamp in self.sources if not _is_as_claimed(name, stamp, root)]
+        folders = folders_of(root, self.packages, self.plugins)
+        loaded = LOADED if root == PROJECT else {}
+        changed = [name for name, stamp in self.sources if not _is_as_claimed(name, stamp, folders[top(name)], loaded)]
         if not changed:
             return
-        readers = [CodeReader(root, self.packages, LOADED if root == PROJECT else {})]
+        readers = [CodeReader(root, self.packages, loaded, self.plugins)]
         if on_disk:
-            readers.append(CodeReader(root, self.packages))
+            readers.append(CodeReader(root, self.packages, plugins=self.plugins))
         if any(digest_of(reader.digests(self.targets, frozenset(self.names))) != self.digest for reader in readers):
             more = [f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
             named = ", ".join(changed[:_NAMED] + more)
@@ -67,6 +75,7 @@ def claim(reader: CodeReader, targets: Iterable[str], names: frozenset[str]) -> 
     asked = tuple(targets)
     digests = reader.digests(asked, names)
     return CodeClaim(
+        plugins=plugins_of(digests),
         targets=asked,
         names=tuple(sorted(names)),
         digest=digest_of(digests),
@@ -75,11 +84,10 @@ def claim(reader: CodeReader, targets: Iterable[str], names: frozenset[str]) -> 
     )
 
 
-def _is_as_claimed(name: str, stamp: tuple[int, ...], root: Path) -> bool:
-    loaded: Source | None = LOADED.get(name) if root == PROJECT else None
-    if loaded is not None and loaded.stamp != stamp:
+def _is_as_claimed(name: str, stamp: tuple[int, ...], folder: Path, loaded: Mapping[str, Source]) -> bool:
+    if name in loaded and loaded[name].stamp != stamp:
         return False
     try:
-        return code_stamp(root / module_path(root, name)) == stamp
+        return code_stamp(folder / module_path(folder, name)) == stamp
     except OSError:
         return False

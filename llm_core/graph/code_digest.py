@@ -29,7 +29,8 @@ from llm_core.graph.code_text import written
 from llm_core.graph.import_effects import effects
 from llm_core.graph.source_module import SourceModule
 from llm_core.graph.syntax import walk
-from llm_core.loaded_code import PACKAGES, Source, module_path
+from llm_core.loaded_code import PACKAGES, Source
+from llm_core.plugins import package_folders
 
 
 def text_digest(content: bytes) -> str:
@@ -42,18 +43,28 @@ def digest_of(digests: Mapping[str, str]) -> str:
     return text_digest("\n".join(f"{name} {digest}" for name, digest in sorted(digests.items())).encode())
 
 
+def folders_of(root: Path, packages: tuple[str, ...], plugins: tuple[str, ...]) -> dict[str, Path]:
+    """Package → the folder that holds it: those below ``root``, and those of plug-ins."""
+    return {**package_folders(plugins), **dict.fromkeys(packages, root)}
+
+
 class CodeReader:
-    """Digests over the project below ``root`` (the folder that holds the packages).
+    """Digests over the project below ``root`` (the folder that holds the packages), and over its plug-ins.
 
     ``loaded``: modules whose text is not that of the file, but the one given: what a process has imported. Files are
     read once in the life of a reader.
     """
 
     def __init__(
-        self, root: Path, packages: tuple[str, ...] = PACKAGES, loaded: Mapping[str, Source] | None = None
+        self,
+        root: Path,
+        packages: tuple[str, ...] = PACKAGES,
+        loaded: Mapping[str, Source] | None = None,
+        plugins: tuple[str, ...] = (),
     ) -> None:
         self.packages = packages
-        self._code = CodeBase(root, packages, loaded or {})
+        self._root = root
+        self._code = CodeBase(folders_of(root, packages, plugins), plugins, loaded or {})
         self._references = References(self._code)
         self._read: dict[Reference, tuple[str, list[Reference]]] = {}
         self._known: dict[tuple[tuple[str, ...], frozenset[str]], dict[str, str]] = {}
@@ -70,11 +81,11 @@ class CodeReader:
             self._known[question] = self._digests(*question)
         return self._known[question]
 
-    def paths(self, digests: Iterable[str]) -> dict[str, str]:
-        """Module or data file → its path relative to ``root``, for all that ``digests`` names a definition of."""
+    def paths(self, digests: Iterable[str]) -> dict[str, Path]:
+        """Module or data file → its path, for all that ``digests`` names a definition of."""
         named = {name.partition(":") for name in digests}
         files = {what.removeprefix(FILE) for _, _, what in named if what.startswith(FILE)}
-        return {name: module_path(self._code.root, name) for name in sorted({module for module, _, _ in named} | files)}
+        return {name: self._code.path(name) for name in sorted({module for module, _, _ in named} | files)}
 
     def stamps(self, digests: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """The same names → the stamps of the files when they were read."""
@@ -92,7 +103,7 @@ class CodeReader:
             else:
                 files = self._data_files(target)
                 declared += [path.parent for path in files]
-                found |= {self._code.file(path): self._file_digest(path) for path in files}
+                found |= {name: self._file_digest(name) for name in map(self._named, files)}
         seen: set[Reference] = set()
         while pending:
             reached = pending.pop()
@@ -125,13 +136,16 @@ class CodeReader:
                 )
 
     def _data_files(self, pattern: str) -> list[Path]:
-        paths = sorted(path for path in self._code.root.glob(pattern) if path.is_file())
+        paths = sorted(path for path in self._root.glob(pattern) if path.is_file())
         if not paths:
             raise PedigreeError(f"{pattern}: no file of the project matches")
         return paths
 
-    def _file_digest(self, path: Path) -> str:
-        return text_digest(self._code.source(self._code.file(path)).content)
+    def _named(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _file_digest(self, name: str) -> str:
+        return text_digest(self._code.file(name).content)
 
     def _definition(
         self, module_name: str, name: str, names: frozenset[str]
@@ -157,7 +171,7 @@ class CodeReader:
         if name.endswith(DOCSTRINGS):
             return self._read_docstrings(module, name.removesuffix(DOCSTRINGS)), []
         if name.startswith(FILE):
-            return self._file_digest(self._code.root / name.removeprefix(FILE)), []
+            return self._file_digest(name.removeprefix(FILE)), []
         if name.endswith("]"):  # an entry that code names
             base, _, key = name[:-1].partition("[")
             target = (self._code.registry(module, base) or {}).get(key)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from llm_core.graph.code_digest import CodeReader, text_digest
+from llm_core.graph.code_digest import CodeReader, folders_of, text_digest
 from llm_core.loaded_code import PACKAGES, Source, code_stamp
 from llm_core.store.files import write_atomically
 
@@ -20,12 +20,21 @@ class RememberingReader(CodeReader):
     a file is no longer what this process has imported, nothing is remembered.
     """
 
-    def __init__(self, root: Path, memory: Path, loaded: Mapping[str, Source], packages: tuple[str, ...] = PACKAGES):
-        super().__init__(root, packages, loaded)
+    def __init__(
+        self,
+        root: Path,
+        memory: Path,
+        loaded: Mapping[str, Source],
+        packages: tuple[str, ...] = PACKAGES,
+        plugins: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(root, packages, loaded, plugins)
         self._memory = memory
-        self._stamps = dict(_stamps(root, packages))  # before anything is read: what changes later has another stamp
-        as_loaded = all(self._stamps.get(_name(root, source.path)) == source.stamp for source in loaded.values())
-        self._state = text_digest(json.dumps(sorted(self._stamps.items())).encode()) if as_loaded else None
+        # Before anything is read: what changes later has another stamp.
+        self._stamps = dict(_stamps(folders_of(root, packages, plugins)))
+        as_loaded = all(self._stamps.get(str(source.path)) == source.stamp for source in loaded.values())
+        state = json.dumps([plugins, sorted(self._stamps.items())])
+        self._state = text_digest(state.encode()) if as_loaded else None
         self._answers: dict[str, dict[str, str]] | None = None
 
     def digests(self, targets: Iterable[str], names: frozenset[str]) -> dict[str, str]:
@@ -47,7 +56,7 @@ class RememberingReader(CodeReader):
         """See ``CodeReader``."""
         if self._state is None:
             return super().stamps(digests)
-        return {name: self._stamps[path] for name, path in self.paths(digests).items()}
+        return {name: self._stamps[str(path)] for name, path in self.paths(digests).items()}
 
     def _known_answers(self) -> dict[str, dict[str, str]]:
         if self._answers is None:
@@ -62,15 +71,12 @@ class RememberingReader(CodeReader):
             return {}
 
 
-def _stamps(root: Path, packages: tuple[str, ...]) -> Iterator[tuple[str, Stamp]]:
-    for package in packages:
-        for folder, folders, files in os.walk(root / package):
-            folders[:] = [name for name in folders if name != "__pycache__"]
-            for name in files:
-                path = Path(folder, name)
-                with suppress(OSError):
-                    yield _name(root, path), code_stamp(path)
-
-
-def _name(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+def _stamps(folders: Mapping[str, Path]) -> Iterator[tuple[str, Stamp]]:
+    for package, root in folders.items():
+        paths = [root / f"{package}.py"]
+        for folder, inner, files in os.walk(root / package):
+            inner[:] = [name for name in inner if name != "__pycache__"]
+            paths += [Path(folder, name) for name in files]
+        for path in paths:
+            with suppress(OSError):
+                yield str(path), code_stamp(path)

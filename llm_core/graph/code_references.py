@@ -9,6 +9,7 @@ from llm_core.errors import PedigreeError
 from llm_core.graph.code_base import SIDE_EFFECTS, CodeBase, Reference
 from llm_core.graph.source_module import Imported, SourceModule
 from llm_core.graph.syntax import bound_names, dotted, last_name, walk
+from llm_core.loaded_code import top
 
 DOCSTRINGS = "<docstrings>"
 """After a definition's name: its docstrings, for code that reads them."""
@@ -114,7 +115,7 @@ class References:
 
     def _named_in_text(self, text: str) -> Iterator[Reference]:
         """Code that a text names: ``package.module:name``, or a whole module (what ``python -m`` runs, too)."""
-        if text.partition(".")[0] not in self._code.packages:
+        if text.partition(".")[0] not in self._code.folders:
             return
         address = _ADDRESS.fullmatch(text)
         if address and self._code.module(address[1]) is not None:
@@ -159,12 +160,12 @@ class References:
                 users.append(other)
         texts = {inner.value for user in users for inner in walk(user) if isinstance(inner, ast.Constant)}
         seen = False
-        folder = module.source.path.parent
-        while folder.is_relative_to(self._code.root):
+        folder, root = module.source.path.parent, self._code.folders[top(module.name)]
+        while folder.is_relative_to(root):
             for text in texts:
                 for path in _matching(folder, text):
                     seen = True
-                    yield module.name, f"{FILE}{self._code.file(path)}"
+                    yield module.name, f"{FILE}{path.relative_to(root).as_posix()}"
             folder = folder.parent
         if not seen:
             self.undeclared[module.name, name] = (module.source.path.parent, module.line(node))

@@ -7,6 +7,7 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.part import PartTask, PartWork
+from llm_core.plugins import load_plugins
 from llm_core.store.digests import stamp
 from llm_core.store.parts import Part, PartStore, recorded
 
@@ -38,6 +39,7 @@ def find_parts(
 
 def make_part(item: KeyedTask) -> Part:
     """Run the task's function and commit what it wrote; another process may have been first, with the same result."""
+    load_plugins(item.claim.plugins)
     store = PartStore(item.root)
     made = store.find(item.task.name, item.key)
     if made is not None:

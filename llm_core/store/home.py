@@ -11,9 +11,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @runtime_only("a place on this machine")
 def pedigree_home() -> Path:
-    """``PEDIGREE_HOME``, or ``.pedigree`` in the checkout (in the current folder when there is no checkout)."""
+    """``PEDIGREE_HOME``; else the ``.pedigree`` of the current folder, if it has one (a project of one's own has); else
+    that of the checkout; else, where there is none, that of the current folder."""
     configured = os.environ.get("PEDIGREE_HOME")
     if configured:
         return Path(configured).expanduser().resolve()
-    base = PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()
-    return base / ".pedigree"
+    here = Path.cwd() / ".pedigree"
+    return here if here.is_dir() or not (PROJECT / "pyproject.toml").is_file() else PROJECT / ".pedigree"

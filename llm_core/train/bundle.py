@@ -19,6 +19,8 @@ from llm_core.graph.identity import code
 from llm_core.graph.plan import Planner
 from llm_core.graph.provenance import git_state
 from llm_core.graph.stage import Stage
+from llm_core.loaded_code import PACKAGES, top
+from llm_core.plugins import package_folders, plugins_of
 from llm_core.store.files import disk_errors
 from llm_core.store.home import PROJECT
 from llm_core.store.manifest import Artifact
@@ -158,7 +160,8 @@ def _spec(
     """What the trainer would be told here."""
     item = ready(planner, stage.name)
     recipe = planner.recipe(stage.name)
-    packages = sorted({"llm_core", *(name.partition(":")[0].split(".")[0] for name in recipe.code if ":" in name)})
+    plugins = plugins_of(recipe.code)
+    packages = sorted({"llm_core", *package_folders(plugins), *(top(name) for name in recipe.code if ":" in name)})
     commit, dirty = git_state()
     inputs: dict[str, dict[str, KnownFile]] = {role: known(paths) for role, paths in files.items()}
     return TrainerSpec.of(
@@ -170,6 +173,7 @@ def _spec(
         tokenizer=files["tokenizer"]["tokenizer.json"],
         name=stage.name,
         identity=item.identity,
+        plugins=plugins,
         derived=derived_digest(stage.config["model"], stage.config["training"]),
         tracking=experiment.tracking,
         origin=Origin(
@@ -206,7 +210,7 @@ def _write(
     spec.model_copy(update=places).write(folder / "spec.json")
     archive = folder / "code.zip"
     _write_archive(archive, origin)
-    _check_archive(archive, planner, stage)
+    _check_archive(archive, planner, stage, spec.plugins)
     included = set(files) if include else set(files) - LARGE
     for role in included:
         for file, path in files[role].items():
@@ -232,20 +236,22 @@ def _write(
 
 def _write_archive(path: Path, origin: Origin) -> None:
     """The code, in an archive whose bytes follow from the files alone: one order, one time, nothing compressed."""
+    files = source_files(origin.packages)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(origin.sources):
             entry = zipfile.ZipInfo(name, _TIMES)
             entry.external_attr = 0o644 << 16
             entry.create_system = 3
-            archive.writestr(entry, (PROJECT / name).read_bytes())
+            archive.writestr(entry, files[name].read_bytes())
 
 
-def _check_archive(path: Path, planner: Planner, stage: Stage) -> None:
+def _check_archive(path: Path, planner: Planner, stage: Stage, plugins: tuple[str, ...]) -> None:
     """The archive must hold the code that the identity stands for, also where files were edited meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
-        if code(stage, CodeReader(Path(folder))) != planner.code(stage.name):
+        packages = (*PACKAGES, *package_folders(plugins))
+        if code(stage, CodeReader(Path(folder), packages, plugins=plugins)) != planner.code(stage.name):
             raise PedigreeError(f"{PROJECT}: its code changed while the bundle was written; write it again")
 
 

@@ -2,13 +2,12 @@
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
-from llm_core.reasons import explained
+from llm_core.reasons import explained, place_of
 from llm_core.runtime_only import runtime_only
 from llm_core.train.devices import CPU, HELD, machine_devices, used
 from llm_core.train.distribution import World, open_world
@@ -102,14 +101,8 @@ def _leaving_word(spec: TrainerSpec) -> Iterator[None]:
         _leave_word(spec, str(error))
         raise
     except Exception as error:
-        _leave_word(spec, f"the trainer failed ({_place(error)}): {explained(error)}")
+        _leave_word(spec, f"the trainer failed ({place_of(error)}): {explained(error)}")
         raise
-
-
-def _place(error: Exception) -> str:
-    """The file and line where it was raised."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}, line {last.lineno}"
 
 
 def _leave_word(spec: TrainerSpec, message: str) -> None:

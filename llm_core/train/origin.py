@@ -14,6 +14,8 @@ from pydantic import Field
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec
+from llm_core.loaded_code import top
+from llm_core.plugins import folder_of
 from llm_core.store.home import PROJECT
 
 _READERS = 8
@@ -48,7 +50,7 @@ class Origin(Spec):
     @property
     def packages(self) -> list[str]:
         """The packages in the code archive."""
-        return sorted({path.split("/")[0] for path in self.sources})
+        return sorted({top(path) for path in self.sources})
 
 
 def sha256_of(path: Path) -> str:
@@ -67,14 +69,14 @@ def known(paths: Mapping[str, Path]) -> dict[str, KnownFile]:
         }
 
 
-def source_files(packages: list[str], root: Path = PROJECT) -> dict[str, Path]:
-    """All files of these packages below ``root``, by their path in it; not what Python itself caches there."""
-    found = (path for package in packages for path in (root / package).rglob("*") if path.is_file())
-    return {
-        path.relative_to(root).as_posix(): path
-        for path in sorted(found)
-        if "__pycache__" not in path.parts and path.suffix != ".pyc"
-    }
+def source_files(packages: list[str]) -> dict[str, Path]:
+    """All files of these packages, by their path from the folder that holds them; not what Python itself caches."""
+    found: dict[str, Path] = {}
+    for package in packages:
+        folder = folder_of(package)
+        inner = (path for path in [folder / f"{package}.py", *(folder / package).rglob("*")] if path.is_file())
+        found |= {path.relative_to(folder).as_posix(): path for path in inner if "__pycache__" not in path.parts}
+    return dict(sorted(found.items()))
 
 
 def sources_digest(sources: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Count, canonical, message, problems
@@ -17,6 +17,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec, SpreadSpec, TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.code_claim import CodeClaim
+from llm_core.plugins import load_plugins
 from llm_core.runtime_only import runtime_only
 from llm_core.train.origin import Origin
 
@@ -37,6 +38,8 @@ class TrainerSpec(SpreadSpec):
     The number of ranks is torchrun's.
     """
 
+    plugins: Annotated[tuple[str, ...], AfterValidator(load_plugins)] = ()
+    """Those that the model and its training need (``llm_core.plugins``). They stand first, and are read first."""
     model: ModelSpec
     training: TrainingSpec
     vocab_size: Count

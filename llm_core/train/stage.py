@@ -99,6 +99,7 @@ def _train(
         tokenizer=job.path("tokenizer", "tokenizer.json").resolve(),
         name=job.stage,
         identity=job.identity,
+        plugins=job.claim.plugins,
         code=job.claim,
         derived=derived_digest(model, training),
         tracking=job.runtime.tracking,

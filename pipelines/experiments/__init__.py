@@ -3,8 +3,15 @@
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.load import load_experiment
 
 FOLDER = Path(__file__).parent
+
+
+def open_experiment(name: str) -> Experiment:
+    """An experiment by name or path. What it extends lies beside it, or is one of those here."""
+    return load_experiment(experiment_file(name), FOLDER)
 
 
 def experiment_file(name: str) -> Path:

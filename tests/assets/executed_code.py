@@ -40,7 +40,7 @@ class Profiler:
     """Notes what is executed while a stage is built."""
 
     def __init__(self) -> None:
-        self._code = CodeBase(PROJECT, PACKAGES, {})
+        self._code = CodeBase(dict.fromkeys(PACKAGES, PROJECT), (), {})
         self._names: dict[CodeType, str | None] = {}
         self._marks: dict[str, bool] = {}
         self.counted: set[str] = set()

@@ -13,7 +13,7 @@ REVIEWED = Path(__file__).with_name("runtime_only.txt")
 
 def marks() -> Iterator[str]:
     """``module:definition: reason`` of every mark in the project, those of methods too."""
-    code = CodeBase(PROJECT, PACKAGES, {})
+    code = CodeBase(dict.fromkeys(PACKAGES, PROJECT), (), {})
     for path in sorted(path for package in PACKAGES for path in (PROJECT / package).rglob("*.py")):
         parts = path.relative_to(PROJECT).with_suffix("").parts
         module = code.module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))

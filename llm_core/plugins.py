@@ -1,0 +1,152 @@
+"""Components from outside: a plug-in is a module whose tables add to the registries.
+
+    RULES = {"no_adverts": "my_model.adverts:no_adverts"}
+
+A table is named like the registry in ``llm_core.registries`` that it adds to, and written out, since the code digest
+reads it too. An experiment names its plug-ins (``plugins: [my_model.components]``), or an installed package declares
+them as entry points of the group ``pedigree.plugins``.
+"""
+
+import ast
+from collections.abc import Collection, Iterable
+from functools import cache
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from llm_core import registries
+from llm_core.errors import PedigreeError
+from llm_core.loaded_code import PACKAGES, top, watch
+from llm_core.reasons import place_of
+from llm_core.registry import Registry
+from llm_core.runtime_only import runtime_only
+
+GROUP = "pedigree.plugins"
+"""Entry points of this group are plug-ins that every experiment has: any name, and the module."""
+
+_LOADED: dict[str, dict[str, dict[str, str]]] = {}
+"""Plug-in → registry → name → target."""
+
+
+@runtime_only("finds components by their names, and the digest follows the same names")
+def load_plugins(modules: Iterable[str]) -> tuple[str, ...]:
+    """Add the tables of ``modules`` to the registries, each once in the life of a process; returns ``modules``.
+
+    Raises ``PedigreeError`` for a module that is missing, raises when it is imported or has no table, and for a name
+    that is taken.
+    """
+    named = tuple(modules)
+    for module in named:
+        if module not in _LOADED:
+            _load(module)
+    return named
+
+
+@cache
+def load_installed() -> None:
+    """The same for the plug-ins of installed packages."""
+    for point in entry_points(group=GROUP):
+        try:
+            load_plugins([point.value])
+        except PedigreeError as error:
+            package = point.dist.name if point.dist else point.name
+            raise PedigreeError(f"{error} (installed with {package}: mend it, or uninstall it)") from None
+
+
+def plugins_of(code: Collection[str]) -> tuple[str, ...]:
+    """The plug-ins whose entries are among ``code``, which is given as the code digest names it."""
+    return tuple(
+        plugin
+        for plugin, added in sorted(_LOADED.items())
+        if any(f"{registries.__name__}:{table}[{name}]" in code for table, names in added.items() for name in names)
+    )
+
+
+def loaded_plugins() -> tuple[str, ...]:
+    """The plug-ins of this process."""
+    return tuple(sorted(_LOADED))
+
+
+def package_folders(plugins: Collection[str]) -> dict[str, Path]:
+    """Package → the folder that holds it, of all packages whose code ``plugins`` add."""
+    targets = [target for plugin in plugins for table in _LOADED[plugin].values() for target in table.values()]
+    packages = {top(module.partition(":")[0]) for module in [*plugins, *targets]} - set(PACKAGES)
+    return {package: folder_of(package) for package in sorted(packages)}
+
+
+def folder_of(package: str) -> Path:
+    """The folder that holds a package, or a module without one, of those that can be imported here."""
+    spec = find_spec(package)
+    assert spec is not None, package
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).parent
+    return Path(str(spec.origin)).parent
+
+
+def tables(source: bytes) -> dict[str, dict[str, str]]:
+    """Registry → name → target, of the tables that are written out in a module."""
+    found = {}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target, value = statement.targets[0], statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        else:
+            continue
+        if isinstance(target, ast.Name) and isinstance(value, ast.Dict):
+            try:
+                table = ast.literal_eval(value)
+            except ValueError:
+                continue
+            if table and all(isinstance(item, str) and ":" in item for item in table.values()):
+                found[target.id] = table
+    return found
+
+
+def _load(module: str) -> None:
+    package = top(module)
+    spec = _spec(module)
+    watch(package)
+    try:
+        import_module(module)
+    except Exception as error:
+        raise PedigreeError(f"plug-in {module}: raises when it is imported, {place_of(error)}: {error!r}") from None
+    path = Path(str(spec.origin))
+    found = tables(path.read_bytes())
+    known = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
+    if not found:
+        raise PedigreeError(
+            f"{path}: plug-in {module} adds nothing; write a table in it, such as "
+            f'RULES = {{"no_adverts": "{package}.adverts:no_adverts"}}'
+        )
+    if unknown := sorted(set(found) - set(known)):
+        raise PedigreeError(f"{path}: there is no registry {unknown[0]}; known: {', '.join(sorted(known))}")
+    for registry, table in found.items():
+        for name, target in table.items():
+            if name in known[registry] and known[registry][name] != target:
+                raise PedigreeError(
+                    f"{path}: {registry}[{name!r}] is taken: a {known[registry].what} of that name is "
+                    f"{known[registry][name]}; choose another name"
+                )
+            _spec(target.partition(":")[0], f"{path}: {registry}[{name!r}]: ")
+    for registry, table in found.items():
+        known[registry].add(table, module)
+    _LOADED[module] = found
+
+
+def _spec(module: str, where: str = "plug-in ") -> ModuleSpec:
+    """Where ``module`` lies; ``PedigreeError`` for one that can't be imported."""
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    except Exception as error:  # a package on the way
+        raise PedigreeError(f"{where}{module}: raises when it is imported, {place_of(error)}: {error!r}") from None
+    if spec is None or spec.origin is None:
+        raise PedigreeError(
+            f"{where}{module}: there is no such module in this environment: install the package that holds it "
+            "(`pip install -e FOLDER`), or name its folder in PYTHONPATH"
+        )
+    return spec

@@ -1,0 +1,198 @@
+"""Components from outside, and what is told when something is wrong with them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llm_core import loaded_code, plugins, registries
+from llm_core.errors import PedigreeError
+from llm_core.experiment.load import load_experiment
+from llm_core.graph.code_claim import claim
+from llm_core.graph.code_digest import CodeReader
+from llm_core.plugins import load_plugins, plugins_of
+from llm_core.registry import Registry
+from llm_core.store.home import PROJECT
+
+JUDGE = "llm_core.data.rules.judge:document_values"
+RULE = """
+from llm_core.data.rules.units import text
+from {package}.words import WORD
+
+def adverts():
+    return text().str.count_matches(WORD)
+"""
+EXPERIMENT = """
+plugins: [{plugins}]
+raw: {{sources: [{{kind: files, paths: ["*.txt"]}}]}}
+cleaning: {{rules: {{{rule}: {{max: 1}}}}}}
+tokenizer: {{vocab_size: 400}}
+model: {{d_model: 32, n_layers: 1, mixer: {{kind: attention, n_heads: 2}}, feed_forward: {{kind: swiglu, d_ff: 64}}}}
+training: {{sequence_length: 32, batch_tokens: 128, tokens: 2560, optimizer: {{lr: 1e-2}}}}
+"""
+
+Package = Callable[..., Path]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
+    """Makes packages that can be imported; what they add to the registries goes with the test."""
+    tables = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
+    for table in tables.values():
+        monkeypatch.setattr(table, "_targets", dict(table))
+        monkeypatch.setattr(table, "_plugins", dict(table._plugins))
+    monkeypatch.setattr(plugins, "_LOADED", dict(plugins._LOADED))
+    monkeypatch.setattr(loaded_code, "_WATCHED", set(loaded_code._WATCHED))
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def made(name: str, components: str, **files: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, text in {"__init__": "", "components": components, **files}.items():
+            (folder / f"{file}.py").write_text(text)
+        return folder
+
+    yield made
+    for name in set(sys.modules) - before:
+        if Path(str(getattr(sys.modules[name], "__file__", ""))).is_relative_to(tmp_path):
+            del sys.modules[name]
+            loaded_code.LOADED.pop(name, None)
+
+
+def with_rule(package: Package, name: str) -> Path:
+    return package(
+        name,
+        f'RULES = {{"{name}_adverts": "{name}.rules:adverts"}}\n',
+        rules=RULE.format(package=name),
+        words='WORD = "buy"\n',
+    )
+
+
+def experiment(folder: Path, rule: str, *modules: str) -> Path:
+    path = folder / "own.yaml"
+    path.write_text(EXPERIMENT.format(plugins=", ".join(modules), rule=rule))
+    return path
+
+
+def test_an_experiment_may_name_what_its_plugin_adds(package: Package, tmp_path: Path) -> None:
+    with_rule(package, "shop")
+    loaded = load_experiment(experiment(tmp_path, "shop_adverts", "shop.components"))
+    assert list(loaded.cleaning.rules) == ["shop_adverts"]
+    assert callable(registries.RULES.load("shop_adverts"))
+
+
+def test_what_is_inherited_keeps_its_plugins(package: Package, tmp_path: Path) -> None:
+    with_rule(package, "first")
+    with_rule(package, "second")
+    experiment(tmp_path, "first_adverts", "first.components")
+    above = tmp_path / "above.yaml"
+    above.write_text("extends: own\nplugins: [second.components]\ncleaning: {rules: {second_adverts: {max: 1}}}\n")
+    loaded = load_experiment(above)
+    assert loaded.plugins == ("first.components", "second.components")
+    assert list(loaded.cleaning.rules) == ["first_adverts", "second_adverts"]
+
+
+def test_the_digest_follows_a_plugin_where_it_is_named_and_nowhere_else(package: Package) -> None:
+    folder = with_rule(package, "followed")
+    load_plugins(["followed.components"])
+
+    def digests(*names: str) -> dict[str, str]:
+        return CodeReader(PROJECT, plugins=("followed.components",)).digests([JUDGE], frozenset(names))
+
+    named, plain = digests("followed_adverts"), digests("min_words")
+    assert {name for name in named if name.startswith("followed")} == {"followed.rules:adverts", "followed.words:WORD"}
+    assert plain == CodeReader(PROJECT).digests([JUDGE], frozenset(["min_words"]))
+    (folder / "words.py").write_text('WORD = "buy|sell"\n')
+    again = digests("followed_adverts")
+    assert {name for name in named if named[name] != again[name]} == {"followed.words:WORD"}
+    assert plugins_of(named) == ("followed.components",)
+    assert plugins_of(plain) == ()
+
+
+def test_a_plugin_that_changes_while_a_run_is_on_is_noticed(package: Package) -> None:
+    folder = with_rule(package, "edited")
+    load_plugins(["edited.components"])
+    reader = CodeReader(PROJECT, plugins=("edited.components",))
+    claimed = claim(reader, [JUDGE], frozenset(["edited_adverts"]))
+    assert claimed.plugins == ("edited.components",)
+    claimed.check("clean_documents", on_disk=True)
+    (folder / "words.py").write_text('WORD = "sell"\n')
+    with pytest.raises(PedigreeError, match=r"the code is not what it was when the run began \(edited\.words\)"):
+        claimed.check("clean_documents", on_disk=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "components", "told"),
+    [
+        ("raising", "1 / 0\n", r"raises when it is imported, .*raising/components\.py, line 1: ZeroDivisionError"),
+        ("broken", "RULES = {\n", r"raises when it is imported, .*broken/components\.py, line 1: SyntaxError"),
+        ("lacking", "import nowhere_at_all\n", r"raises when it is imported, .*line 1: ModuleNotFoundError"),
+        ("empty", "", r"empty/components\.py: plug-in empty\.components adds nothing; write a table in it"),
+        ("misspelt", 'RULE = {"a": "b:c"}', r"misspelt/components\.py: there is no registry RULE; known: .*RULES"),
+        (
+            "taken",
+            'RULES = {"min_words": "taken.components:min_words"}',
+            r"taken/components\.py: RULES\['min_words'\] is taken: a cleaning rule of that name is llm_core\.",
+        ),
+        (
+            "astray",
+            'RULES = {"mine": "astray.rulez:mine"}',
+            r"astray/components\.py: RULES\['mine'\]: astray\.rulez: there is no such module",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_plugin_is_told_with_its_file(
+    package: Package, tmp_path: Path, name: str, components: str, told: str
+) -> None:
+    package(name, components)
+    before = dict(registries.RULES)
+    with pytest.raises(PedigreeError, match=rf"own\.yaml: plugins: .*{told}"):
+        load_experiment(experiment(tmp_path, "min_words", f"{name}.components"))
+    assert dict(registries.RULES) == before
+
+
+def test_a_missing_plugin_is_told_before_what_it_would_add(tmp_path: Path) -> None:
+    path = experiment(tmp_path, "no_such_rule", "not_here.components")
+    with pytest.raises(
+        PedigreeError, match=r"own\.yaml: plugins: plug-in not_here\.components: there is no such module"
+    ):
+        load_experiment(path)
+
+
+def test_a_component_that_lacks_a_part_is_told_when_it_is_named(package: Package, tmp_path: Path) -> None:
+    package(
+        "partial",
+        'MIXERS = {"partial": "partial.spec:Partial", "gone": "partial.spec:Gone"}',
+        spec="from typing import Literal\nfrom llm_core.experiment.layers import MixerSpec\n"
+        'class Partial(MixerSpec):\n    kind: Literal["partial"] = "partial"\n',
+    )
+    for kind, told in (
+        ("partial", r"partial\.spec:Partial \(the mixer 'partial'\): has no cost and no module"),
+        ("gone", r"partial\.spec:Gone \(the mixer 'gone' of plug-in partial\.components\) can't be imported"),
+    ):
+        path = experiment(tmp_path, "min_words", "partial.components")
+        path.write_text(path.read_text().replace("mixer: {kind: attention, n_heads: 2}", f"mixer: {kind}"))
+        with pytest.raises(PedigreeError, match=told):
+            load_experiment(path)
+
+
+def test_plugins_of_installed_packages_are_there_without_being_named(package: Package, tmp_path: Path) -> None:
+    with_rule(package, "installed")
+    information = tmp_path / "installed-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[pedigree.plugins]\nx = installed.components\n")
+    path = experiment(tmp_path, "installed_adverts")
+
+    def loaded() -> subprocess.CompletedProcess[str]:
+        code = f"from pathlib import Path\nfrom llm_core.experiment.load import load_experiment\nload_experiment(Path({str(path)!r}))"
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
+        return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+    assert loaded().stderr == ""
+    (tmp_path / "installed" / "components.py").write_text("raise ValueError(3)\n")
+    assert "(installed with installed: mend it, or uninstall it)" in loaded().stderr
