@@ -3,11 +3,13 @@
     RULES = {"no_adverts": "my_model.adverts:no_adverts"}
 
 A table is named like the registry in ``llm_core.registries`` that it adds to, and written out, since the code digest
-reads it too. An experiment names its plug-ins (``plugins: [my_model.components]``), or an installed package declares
-them as entry points of the group ``pedigree.plugins``.
+reads it too. An experiment names its plug-ins (``plugins: [my_model.components]``), which are installed packages or
+lie beside its file; or an installed package declares them as entry points of the group ``pedigree.plugins``.
 """
 
 import ast
+import os
+import sys
 from collections.abc import Collection, Iterable
 from functools import cache
 from importlib import import_module
@@ -42,6 +44,17 @@ def load_plugins(modules: Iterable[str]) -> tuple[str, ...]:
         if module not in _LOADED:
             _load(module)
     return named
+
+
+def look_beside(folder: Path, modules: Iterable[str]) -> None:
+    """Let ``modules`` that are nowhere else be found in ``folder``, by this process and those that it starts."""
+    if any(find_spec(top(module)) is None and _is_in(folder, top(module)) for module in modules):
+        sys.path.append(str(folder))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(folder)]))
+
+
+def _is_in(folder: Path, package: str) -> bool:
+    return (folder / package).is_dir() or (folder / f"{package}.py").is_file()
 
 
 @cache
@@ -146,7 +159,7 @@ def _spec(module: str, where: str = "plug-in ") -> ModuleSpec:
         raise PedigreeError(f"{where}{module}: raises when it is imported, {place_of(error)}: {error!r}") from None
     if spec is None or spec.origin is None:
         raise PedigreeError(
-            f"{where}{module}: there is no such module in this environment: install the package that holds it "
-            "(`pip install -e FOLDER`), or name its folder in PYTHONPATH"
+            f"{where}{module}: there is no such module: put its package beside the experiment's file, or install it in "
+            "this environment (`pip install -e FOLDER`)"
         )
     return spec

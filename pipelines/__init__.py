@@ -6,9 +6,9 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 
 _assets = find_spec("assets")
-if _assets is None or Path(str(_assets.origin)).parents[1] != Path(__file__).parents[1]:
+_folder = Path(next(iter(_assets.submodule_search_locations or [""]))) if _assets is not None else Path()
+if _folder.parent != Path(__file__).parents[1]:
     raise PedigreeError(
-        f"{_assets and (_assets.origin or list(_assets.submodule_search_locations or ()))}: another package named assets "
-        f"hides Pedigree's, which lies beside {Path(__file__).parent}: rename that folder, or run from another one and "
-        "take it out of PYTHONPATH"
+        f"{_folder}: another package named assets hides Pedigree's, which lies beside {Path(__file__).parent}: rename "
+        "that folder, or run from another one and take it out of PYTHONPATH"
     )

@@ -189,7 +189,10 @@ def test_plugins_of_installed_packages_are_there_without_being_named(package: Pa
     path = experiment(tmp_path, "installed_adverts")
 
     def loaded() -> subprocess.CompletedProcess[str]:
-        code = f"from pathlib import Path\nfrom llm_core.experiment.load import load_experiment\nload_experiment(Path({str(path)!r}))"
+        code = (
+            "from pathlib import Path\nfrom llm_core.experiment.load import load_experiment\n"
+            f"load_experiment(Path({str(path)!r}))"
+        )
         environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
         return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 

@@ -13,7 +13,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.base import message, problems
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model_presets import MODELS
-from llm_core.plugins import load_installed, load_plugins
+from llm_core.plugins import load_installed, load_plugins, look_beside
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,11 +61,15 @@ def load_experiment(path: Path, library: Path | None = None) -> Experiment:
 def _load_plugins(path: Path, modules: Any) -> None:
     """Before anything else is read, so that their components are known."""
     load_installed()
-    if isinstance(modules, list) and all(isinstance(module, str) for module in modules):
+    if _are_names(modules):
         try:
             load_plugins(modules)
         except PedigreeError as error:
             raise PedigreeError(f"{path}: plugins: {error}") from None
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _place(location: tuple[str | int, ...]) -> str:
@@ -77,6 +81,8 @@ def _merged(path: Path, library: Path | None, chain: tuple[Path, ...]) -> dict[s
     if path in chain:
         raise PedigreeError(f"{path}: 'extends' goes in a circle: {' → '.join(p.name for p in (*chain, path))}")
     data = _read(path)
+    if _are_names(data.get("plugins")):
+        look_beside(path.parent, data["plugins"])
     base = data.pop("extends", None)
     _resolve_source_paths(data, path.parent)
     _resolve_suite_paths(data, path.parent)

@@ -1,7 +1,7 @@
 """What this project adds to Pedigree: `plugins: [my_model.components]` in the experiment.
 
-A table has the name of a registry (see llm_core/registries.py: RULES, SOURCES, MIXERS, SCHEDULES, …). It must be written
-out, because the code digest reads it without running it.
+A table has the name of a registry (RULES, SOURCES, MIXERS, SCHEDULES, …: see llm_core/registries.py). It must be
+written out, because the code digest reads it without running it.
 """
 
 RULES = {"advert_lines": "my_model.adverts:advert_lines"}

@@ -1,6 +1,5 @@
 import polars as pl
 import pytest
-from llm_core.data.rules.judge import document_values
 from my_model.adverts import advert_lines
 
 

@@ -1,0 +1,109 @@
+"""``pedigree init``: a folder of one's own in which everything works."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.store.home import PROJECT
+from pipelines.new_project import TEMPLATE, make_project
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A Python command as it runs in a folder, with Pedigree installed."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PEDIGREE_HOME": str(folder / ".pedigree")}
+    return subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("projects") / "river-words"
+    made = make_project(folder)
+    assert len(made) == len([path for path in TEMPLATE.rglob("*") if path.is_file() and path.suffix != ".pyc"])
+    return folder
+
+
+def test_nothing_is_named_as_in_the_template(project: Path) -> None:
+    for path in project.rglob("*"):
+        assert "my_model" not in path.name
+        if path.is_file():
+            assert "my_model" not in path.read_text()
+            assert "my-model" not in path.read_text()
+    assert (project / ".gitignore").is_file()
+
+
+def test_its_component_is_tested(project: Path) -> None:
+    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
+
+
+def test_it_is_planned_with_its_component_from_anywhere(project: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "pipelines.cli", "plan", str(project / "experiment.yaml"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert '"stage": "pretrained_model"' in done.stdout
+    # Dagster finds the code location by the workspace.
+    done = run(project, "-c", "import definitions; print(len(definitions.defs.assets))")
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_its_package_the_plugin_is_told(project: Path, tmp_path: Path) -> None:
+    shutil.copyfile(project / "experiment.yaml", tmp_path / "experiment.yaml")
+    done = run(tmp_path, "-m", "pipelines.cli", "plan", "experiment.yaml")
+    assert done.returncode == 1
+    assert "experiment.yaml: plugins: plug-in river_words.components: there is no such module" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PedigreeError, match="permission is denied"):
+        make_project(tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("2-models", "becomes that of a Python package"),
+        ("json", "there is a Python package json already"),
+        ("assets", "there is a Python package assets already"),
+        ("polars", "there is a Python package polars already"),
+    ],
+)
+def test_names_that_can_not_be_a_package(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(PedigreeError, match=told):
+        make_project(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "notes.txt").write_text("mine")
+    with pytest.raises(PedigreeError, match="holds something already, and nothing was changed"):
+        make_project(own)
+    assert [path.name for path in own.iterdir()] == ["notes.txt"]
+
+
+def test_a_package_of_ones_own_named_assets_is_told(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "__init__.py").touch()
+    done = run(tmp_path, "-m", "pipelines.cli", "plan")
+    assert done.returncode == 1
+    assert f"{tmp_path / 'assets'}: another package named assets hides Pedigree's" in done.stderr
+    shutil.rmtree(tmp_path / "assets")
+
+
+def test_planning_writes_nothing_beside_the_experiment(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "read_only"
+    shutil.copytree(project, folder, ignore=shutil.ignore_patterns(".pedigree", "__pycache__"))
+    before = sorted(folder.rglob("*"))
+    folder.chmod(0o500)
+    done = run(tmp_path, "-B", "-m", "pipelines.cli", "plan", str(folder / "experiment.yaml"))
+    folder.chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    assert sorted(folder.rglob("*")) == before
