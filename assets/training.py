@@ -19,7 +19,8 @@ TRAINER = (
 READ = {"shards": "token_shards", "tokenizer": "tokenizer"}
 """What every run reads; the tokenizer turns its samples into text."""
 
-SOUND = ("loss_finite", "bad_steps", "all_tokens_seen")
+SOUND = (":loss_finite", ":bad_steps", ":all_tokens_seen")
+"""Checks of every run."""
 
 
 def stages(experiment: Experiment) -> list[Stage]:
@@ -41,9 +42,8 @@ def stages(experiment: Experiment) -> list[Stage]:
             experiment.model,
             branch.training(experiment.training),
             build="llm_core.train.stage:build_branch",
-            checks="llm_core.train.stage:checks_of_continued",
-            gates=SOUND,
-            advice=("heldout_loss_fell",),
+            blocking=SOUND,
+            non_blocking=(":heldout_loss_fell",),
             inputs={**READ, "start": pretrained.name},
             more_config={"from_step": branch.from_step},
         )
@@ -65,9 +65,8 @@ def _long_context(experiment: Experiment, pretrained: Stage) -> list[Stage]:
             longer.model(experiment.model),
             longer.training,
             build="llm_core.train.stage:build_longer",
-            checks="llm_core.train.stage:checks_of_continued",
-            gates=SOUND,
-            advice=("heldout_loss_fell",),
+            blocking=SOUND,
+            non_blocking=(":heldout_loss_fell",),
             inputs={**READ, "start": pretrained.name},
         )
     ]
@@ -96,8 +95,7 @@ def training_run(
         model,
         training,
         build="llm_core.train.stage:build",
-        checks="llm_core.train.stage:checks",
-        gates=(*SOUND, "loss_fell"),
+        blocking=(*SOUND, ":loss_fell"),
         inputs=READ,
         seed=seed,
         compute=compute or {},

@@ -56,8 +56,8 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
         description=stage.description,
         code_version=digest_of(planner.code(stage.name))[:12],
         check_specs=[
-            *(dg.AssetCheckSpec(name, asset=key, blocking=True) for name in stage.gates),
-            *(dg.AssetCheckSpec(name, asset=key) for name in stage.advice),
+            dg.AssetCheckSpec(name, asset=key, blocking=number < len(stage.blocking))
+            for number, name in enumerate(stage.checks)
         ],
     )
     def run(
@@ -97,7 +97,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
             raise dg.Failure(description=str(error), allow_retries=False) from error
         going.progress.end()
         _tell(context, stage.name, outcome, going.progress)
-        return _result(stage, outcome)
+        return _result(outcome)
 
     return run
 
@@ -173,7 +173,7 @@ def _tell(context: dg.AssetExecutionContext, name: str, outcome: Outcome, progre
             context.log.warning(f"{progress.place} {name}: check {check.name} failed: {check.message}")
 
 
-def _result(stage: Stage, outcome: Outcome) -> dg.MaterializeResult[Any]:
+def _result(outcome: Outcome) -> dg.MaterializeResult[Any]:
     manifest = outcome.artifact.manifest
     return dg.MaterializeResult(
         data_version=dg.DataVersion(manifest.content),
@@ -190,7 +190,7 @@ def _result(stage: Stage, outcome: Outcome) -> dg.MaterializeResult[Any]:
             dg.AssetCheckResult(
                 check_name=check.name,
                 passed=check.passed,
-                severity=dg.AssetCheckSeverity.ERROR if check.name in stage.gates else dg.AssetCheckSeverity.WARN,
+                severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
                 description=check.message,
                 metadata={
                     name: float(value)

@@ -18,7 +18,6 @@ from llm_core.data.cleaning_samples import (
     write_near_misses,
 )
 from llm_core.data.funnel import Funnel, funnel_between, joined, totals
-from llm_core.data.left import something_left
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
@@ -31,7 +30,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.extras import missing
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 
 EMPTY = "empty"
@@ -322,22 +321,23 @@ def _sorted(value: Any) -> Any:
     }
 
 
-def _drops_by_rule(funnel: Funnel, lines: Mapping[str, Mapping[str, int]]) -> Check:
-    """``lines``: how many lines each line rule took, which may leave nothing of a document."""
+def drops_by_rule(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """No rule drops much of a source."""
+    del bounds
+    funnel: Funnel = stats["funnel"]
     shares = sorted(
         (-dropped["documents"] / counts["documents_in"], source, rule)
         for source, counts in funnel.items()
         for rule, dropped in counts["dropped"].items()
     )
     worst = [f"{rule} drops {-share:.1%} of {source}" for share, source, rule in shares if -share > NOTABLE_DROPS]
-    taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in lines.items() if counts["lines"])
+    taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in stats["lines"].items() if counts["lines"])
     if taken and any(rule == EMPTY for share, _, rule in shares if -share > NOTABLE_DROPS):
         worst.append(f"{EMPTY} means that nothing was left; line rules took lines: {taken}")
     if len(worst) > _TOLD:
         worst[_TOLD:] = [f"and {len(worst) - _TOLD} more such drops of sources"]
     most = -shares[0][0] if shares else 0.0
-    return Check(
-        "drops_by_rule",
+    return Verdict(
         not worst,
         f"{'; '.join(worst)}: look at what it drops (the data report has samples), and change its bound, "
         "cleaning.words or the source"
@@ -348,55 +348,62 @@ def _drops_by_rule(funnel: Funnel, lines: Mapping[str, Mapping[str, int]]) -> Ch
     )
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """Something is left, not too much was dropped, in the languages that were expected, and from every part."""
+def drop_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Not too much was dropped."""
     share = stats["drop_share"]
     worst = max(stats["dropped_by_rule"].items(), key=lambda item: item[1], default=("none", 0))
-    broken = (stats["mojibake"] - stats["repaired"] + stats["replacement_characters"]) / max(1, stats["documents_in"])
-    unspaced = stats["unspaced"] / max(1, stats["documents_in"])
+    return Verdict(
+        share <= bounds.max_drop_share,
+        f"{share:.1%} of {stats['documents_in']} documents dropped, most by {worst[0]} ({worst[1]}); "
+        f"at most {bounds.max_drop_share:.0%} may be",
+        value=share,
+        bound=bounds.max_drop_share,
+    )
+
+
+def languages(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The documents are in the languages that were expected."""
+    del bounds
     others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
     identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
     frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language is asked for"
-    return [
-        something_left(stats),
-        Check(
-            "drop_share",
-            share <= bounds.max_drop_share,
-            f"{share:.1%} of {stats['documents_in']} documents dropped, most by {worst[0]} ({worst[1]}); "
-            f"at most {bounds.max_drop_share:.0%} may be",
-            value=share,
-            bound=bounds.max_drop_share,
-        ),
-        _drops_by_rule(stats["funnel"], stats["lines"]),
-        Check(
-            "languages",
-            others <= NOTABLE_OTHER_LANGUAGES,
-            f"{others:.1%} of the documents are not surely in a language to keep: {frequent}",
-            value=others,
-            bound=NOTABLE_OTHER_LANGUAGES,
-        ),
-        Check(
-            "encoding",
-            broken <= NOTABLE_BROKEN,
-            f"{stats['mojibake']} documents hold wrongly decoded text, of which {stats['repaired']} were mended "
-            f"(by cleaning.repair), and {stats['replacement_characters']} hold U+FFFD, where nothing can be mended: "
-            "see how the source is read",
-            value=broken,
-            bound=NOTABLE_BROKEN,
-        ),
-        Check(
-            "unspaced",
-            unspaced <= NOTABLE_UNSPACED,
-            f"{stats['unspaced']} documents are in a writing without spaces, or hold none: rules that count words mean "
-            "nothing for them; give them a source and an experiment of their own, without such rules",
-            value=unspaced,
-            bound=NOTABLE_UNSPACED,
-        ),
-        Check(
-            "empty_parts",
-            stats["empty_parts"] == 0,
-            f"nothing is left of {stats['empty_parts']} of {stats['parts']} parts",
-            value=stats["empty_parts"],
-            bound=0,
-        ),
-    ]
+    return Verdict(
+        others <= NOTABLE_OTHER_LANGUAGES,
+        f"{others:.1%} of the documents are not surely in a language to keep: {frequent}",
+        value=others,
+        bound=NOTABLE_OTHER_LANGUAGES,
+    )
+
+
+def encoding(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Hardly a document was decoded wrongly."""
+    del bounds
+    broken = (stats["mojibake"] - stats["repaired"] + stats["replacement_characters"]) / max(1, stats["documents_in"])
+    return Verdict(
+        broken <= NOTABLE_BROKEN,
+        f"{stats['mojibake']} documents hold wrongly decoded text, of which {stats['repaired']} were mended "
+        f"(by cleaning.repair), and {stats['replacement_characters']} hold U+FFFD, where nothing can be mended: "
+        "see how the source is read",
+        value=broken,
+        bound=NOTABLE_BROKEN,
+    )
+
+
+def unspaced(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The documents are in writings whose words rules can count."""
+    del bounds
+    share = stats["unspaced"] / max(1, stats["documents_in"])
+    return Verdict(
+        share <= NOTABLE_UNSPACED,
+        f"{stats['unspaced']} documents are in a writing without spaces, or hold none: rules that count words mean "
+        "nothing for them; give them a source and an experiment of their own, without such rules",
+        value=share,
+        bound=NOTABLE_UNSPACED,
+    )
+
+
+def empty_parts(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Something is left of every part."""
+    del bounds
+    message = f"nothing is left of {stats['empty_parts']} of {stats['parts']} parts"
+    return Verdict(stats["empty_parts"] == 0, message, value=stats["empty_parts"], bound=0)

@@ -15,7 +15,6 @@ from llm_core.data.eval_index import FILES as INDEX_FILES
 from llm_core.data.eval_index import EvalIndex, recall
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.kernels.folding import fold
-from llm_core.data.left import something_left
 from llm_core.data.parts import DOCUMENT, read_part, write_part
 from llm_core.data.suites import read_suite, suite_externals
 from llm_core.experiment.dedup import DecontaminationSpec
@@ -23,7 +22,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.suites import SuiteSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.store.files import write_atomically
 from llm_core.store.parts import link_or_copy
 
@@ -182,40 +181,44 @@ def _report(
     return report
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """Something is left, and the corpus is no copy of an eval."""
+def contaminated_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The corpus is no copy of an eval."""
     share = stats["contaminated_share"]
+    return Verdict(
+        share <= bounds.max_contaminated_share,
+        f"{share:.2%} of {stats['documents_in']} documents hold an eval item; at most "
+        f"{bounds.max_contaminated_share:.0%} may do so unnoticed",
+        value=share,
+        bound=bounds.max_contaminated_share,
+    )
+
+
+def eval_items_too_short(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Most items of every suite have enough words to be looked for."""
+    del bounds
     short = {name: suite["items_too_short"] / suite["items"] for name, suite in stats["suites"].items()}
     worst = max(short.values(), default=0.0)
     many = [f"{part:.0%} of {name}" for name, part in short.items() if part > NOTABLE_TOO_SHORT]
+    return Verdict(
+        not many,
+        f"of too few words to be looked for (decontamination.min_words; a writing without spaces has hardly any): "
+        f"{', '.join(many)}; nobody knows whether the corpus holds them"
+        if many
+        else f"at most {worst:.0%} of a suite's items are of too few words to be looked for",
+        value=worst,
+        bound=NOTABLE_TOO_SHORT,
+    )
+
+
+def eval_encoding(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """No text of a suite was decoded wrongly."""
+    del bounds
     wrong = {name: suite["mojibake"] for name, suite in stats["suites"].items() if suite["mojibake"]}
-    return [
-        something_left(stats),
-        Check(
-            "contaminated_share",
-            share <= bounds.max_contaminated_share,
-            f"{share:.2%} of {stats['documents_in']} documents hold an eval item; at most "
-            f"{bounds.max_contaminated_share:.0%} may do so unnoticed",
-            value=share,
-            bound=bounds.max_contaminated_share,
-        ),
-        Check(
-            "eval_items_too_short",
-            not many,
-            f"of too few words to be looked for (decontamination.min_words; a writing without spaces has hardly any): "
-            f"{', '.join(many)}; nobody knows whether the corpus holds them"
-            if many
-            else f"at most {worst:.0%} of a suite's items are of too few words to be looked for",
-            value=worst,
-            bound=NOTABLE_TOO_SHORT,
-        ),
-        Check(
-            "eval_encoding",
-            not wrong,
-            f"texts of suites that were decoded wrongly, and match no document: {wrong}; fetch the suites again"
-            if wrong
-            else "no text of a suite was decoded wrongly",
-            value=sum(wrong.values()),
-            bound=0,
-        ),
-    ]
+    return Verdict(
+        not wrong,
+        f"texts of suites that were decoded wrongly, and match no document: {wrong}; fetch the suites again"
+        if wrong
+        else "no text of a suite was decoded wrongly",
+        value=sum(wrong.values()),
+        bound=0,
+    )

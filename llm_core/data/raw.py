@@ -11,7 +11,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.sources import RawSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.registries import SOURCES
 
 NOTABLE_BAD_SHARE = 0.001
@@ -165,45 +165,41 @@ def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list
         )
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001
-    """Every source gave documents, hardly a record is bad, no file of a folder was left out, and none is empty."""
+def not_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Every source gave documents."""
+    del bounds
     least, smallest = min((count, source) for source, count in stats["documents_by_source"].items())
+    message = f"{stats['documents']} documents; the smallest source, {smallest}, has {least}"
+    return Verdict(least > 0, message, value=least, bound=1)
+
+
+def bad_records(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Hardly a record is bad."""
+    del bounds
     bad = stats["bad_records"] - stats["without_text"]
     share = bad / (bad + stats["documents"]) if bad else 0.0
     reasons = ", ".join(f"{reason} ({count})" for reason, count in stats["bad_records_by_reason"].items())
-    left_out = stats.get("left_out_by_source", {})  # artifacts of before have no such statistic
+    return Verdict(
+        share <= NOTABLE_BAD_SHARE,
+        f"{stats['bad_records']} records are set aside in bad_records/: {reasons}" if reasons else "none is set aside",
+        value=share,
+        bound=NOTABLE_BAD_SHARE,
+    )
+
+
+def files_left_out(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """No file of a folder was left out."""
+    del bounds
+    left_out = stats.get("left_out_by_source", {})  # artifacts of earlier versions have no such statistic
     files = sum(found["files"] for found in left_out.values())
+    message = "; ".join(told(name, found) for name, found in left_out.items()) or "every file of the folders was read"
+    return Verdict(not files, message, value=files, bound=0)
+
+
+def empty_files(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """No file is empty."""
+    del bounds
     empty = stats.get("empty_files_by_source", {})
-    empty_files = sum(found["files"] for found in empty.values())
-    return [
-        Check(
-            "not_empty",
-            least > 0,
-            f"{stats['documents']} documents; the smallest source, {smallest}, has {least}",
-            value=least,
-            bound=1,
-        ),
-        Check(
-            "bad_records",
-            share <= NOTABLE_BAD_SHARE,
-            f"{stats['bad_records']} records are set aside in bad_records/: {reasons}"
-            if reasons
-            else "none is set aside",
-            value=share,
-            bound=NOTABLE_BAD_SHARE,
-        ),
-        Check(
-            "files_left_out",
-            not files,
-            "; ".join(told(name, found) for name, found in left_out.items()) or "every file of the folders was read",
-            value=files,
-            bound=0,
-        ),
-        Check(
-            "empty_files",
-            not empty_files,
-            "; ".join(_told_empty(name, found) for name, found in empty.items()) or "every file holds a record",
-            value=empty_files,
-            bound=0,
-        ),
-    ]
+    files = sum(found["files"] for found in empty.values())
+    message = "; ".join(_told_empty(name, found) for name, found in empty.items()) or "every file holds a record"
+    return Verdict(not files, message, value=files, bound=0)

@@ -25,7 +25,7 @@ from llm_core.experiment.dedup import MinHashSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.store.digests import file_digest
 
 SPLITS = ("train", "heldout")
@@ -189,51 +189,42 @@ def _long_enough(folder: Path, characters: int) -> int:
     return sum(int((frame["text"].str.len_chars() >= characters).sum()) for _, frame in read_parts(folder, ["text"]))
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001
-    """Both splits hold documents, none stands in both, and the evaluation can make questions."""
-    train, heldout, overlap = stats["train_documents"], stats["heldout_documents"], stats["in_both_splits"]
-    near = stats["nearly_in_both_splits"]
-    usable, needed = stats["heldout_usable"], stats["heldout_needed"]
+def not_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Both splits hold documents."""
+    del bounds
+    train, heldout = stats["train_documents"], stats["heldout_documents"]
     if not train:
         advice = ": use more text, or a smaller split.heldout_share"
     elif not heldout:
         advice = ": use more text, or a larger split.heldout_share"
     else:
         advice = ""
-    return [
-        Check(
-            "not_empty",
-            min(train, heldout) > 0,
-            f"{train} documents to train on, {heldout} held out{advice}",
-            value=min(train, heldout),
-            bound=1,
+    least = min(train, heldout)
+    return Verdict(least > 0, f"{train} documents to train on, {heldout} held out{advice}", value=least, bound=1)
+
+
+def no_overlap(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """No document stands in both splits, nor nearly."""
+    del bounds
+    overlap, near = stats["in_both_splits"], stats["nearly_in_both_splits"]
+    message = f"{overlap} documents stand in both splits, {near} more are near duplicates of a held-out one"
+    return Verdict(overlap + near == 0, message, value=overlap + near, bound=0)
+
+
+def heldout_usable(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The evaluation can make its questions of the held-out documents."""
+    del bounds
+    usable, needed = stats["heldout_usable"], stats["heldout_needed"]
+    return Verdict(
+        usable >= needed,
+        f"{usable} held-out documents have the {stats['heldout_characters']} characters that a question takes; its "
+        f"choices come from {needed}"
+        + (
+            ""
+            if usable >= needed
+            else ": use more text or a larger split.heldout_share, or lower evaluation.context_characters, "
+            "continuation_characters or choices"
         ),
-        Check(
-            "no_overlap",
-            overlap + near == 0,
-            f"{overlap} documents stand in both splits, {near} more are near duplicates of a held-out one",
-            value=overlap + near,
-            bound=0,
-        ),
-        Check(
-            "doc_ids_differ",
-            stats["repeated_doc_ids"] == 0,
-            f"{stats['repeated_doc_ids']} documents repeat a doc_id",
-            value=stats["repeated_doc_ids"],
-            bound=0,
-        ),
-        Check(
-            "heldout_usable",
-            usable >= needed,
-            f"{usable} held-out documents have the {stats['heldout_characters']} characters that a question takes; its "
-            f"choices come from {needed}"
-            + (
-                ""
-                if usable >= needed
-                else ": use more text or a larger split.heldout_share, or lower evaluation.context_characters, "
-                "continuation_characters or choices"
-            ),
-            value=usable,
-            bound=needed,
-        ),
-    ]
+        value=usable,
+        bound=needed,
+    )

@@ -14,12 +14,11 @@ from llm_core.data.dedup.signatures import PAIR, read_signatures, sign_part
 from llm_core.data.dedup.units import find_repeats, units_part
 from llm_core.data.dedup.verdicts import RULES, write_verdicts
 from llm_core.data.funnel import joined, totals
-from llm_core.data.left import something_left
 from llm_core.experiment.dedup import DedupSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]], dedup: DedupSpec) -> list[PartTask]:
@@ -93,32 +92,25 @@ def _selection(
     ]
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """Something is left, not too much was repeated, no cluster swallows the corpus, and identities differ."""
-    share, largest = stats["duplicate_share"], stats["largest_cluster"] / max(1, stats["documents_in"])
-    return [
-        something_left(stats),
-        Check(
-            "duplicate_share",
-            share <= bounds.max_duplicate_share,
-            f"{share:.1%} of {stats['documents_in']} documents are repeats, in {stats['clusters']} clusters "
-            f"({stats['clusters_across_sources']} across sources); at most {bounds.max_duplicate_share:.0%} may be",
-            value=share,
-            bound=bounds.max_duplicate_share,
-        ),
-        Check(
-            "largest_cluster",
-            largest <= bounds.max_cluster_share,
-            f"the largest cluster holds {stats['largest_cluster']} documents, {largest:.1%} of all; at most "
-            f"{bounds.max_cluster_share:.0%} may be: look at it in clusters.parquet",
-            value=largest,
-            bound=bounds.max_cluster_share,
-        ),
-        Check(
-            "doc_ids_differ",
-            stats["repeated_doc_ids"] == 0,
-            f"{stats['repeated_doc_ids']} documents repeat the doc_id of another",
-            value=stats["repeated_doc_ids"],
-            bound=0,
-        ),
-    ]
+def duplicate_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Not too much was repeated."""
+    share = stats["duplicate_share"]
+    return Verdict(
+        share <= bounds.max_duplicate_share,
+        f"{share:.1%} of {stats['documents_in']} documents are repeats, in {stats['clusters']} clusters "
+        f"({stats['clusters_across_sources']} across sources); at most {bounds.max_duplicate_share:.0%} may be",
+        value=share,
+        bound=bounds.max_duplicate_share,
+    )
+
+
+def largest_cluster(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """No cluster of repeats swallows the corpus."""
+    largest = stats["largest_cluster"] / max(1, stats["documents_in"])
+    return Verdict(
+        largest <= bounds.max_cluster_share,
+        f"the largest cluster holds {stats['largest_cluster']} documents, {largest:.1%} of all; at most "
+        f"{bounds.max_cluster_share:.0%} may be: look at it in clusters.parquet",
+        value=largest,
+        bound=bounds.max_cluster_share,
+    )

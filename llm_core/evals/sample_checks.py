@@ -1,30 +1,29 @@
 """The checks of ``generation_samples``, apart from what generates: every plan asks them, and needs no torch for it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from llm_core.experiment.evaluation import ChecksSpec
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about samples)
-    """Every prompt was continued at every temperature, and with more than nothing."""
-    samples, expected, empty = stats["samples"], stats["expected"], stats["empty"]
-    return [
-        Check(
-            "all_generated",
-            samples == expected,
-            f"{samples} generations for {expected} pairs of prompt and temperature",
-            value=samples,
-            bound=expected,
-        ),
-        Check(
-            "some_text",
-            stats["tokens"] > 0,
-            f"{stats['tokens']} tokens generated"
-            if stats["tokens"]
-            else "every generation ended before its first token",
-            value=stats["tokens"],
-            bound=1,
-        ),
-        Check("none_empty", empty == 0, f"{empty} generations are empty", value=empty, bound=0),
-    ]
+def all_generated(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Every prompt was continued at every temperature."""
+    del bounds
+    samples, expected = stats["samples"], stats["expected"]
+    message = f"{samples} generations for {expected} pairs of prompt and temperature"
+    return Verdict(samples == expected, message, value=samples, bound=expected)
+
+
+def some_text(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The model wrote something."""
+    del bounds
+    tokens = stats["tokens"]
+    message = f"{tokens} tokens generated" if tokens else "every generation ended before its first token"
+    return Verdict(tokens > 0, message, value=tokens, bound=1)
+
+
+def none_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """No generation is empty."""
+    del bounds
+    return Verdict(stats["empty"] == 0, f"{stats['empty']} generations are empty", value=stats["empty"], bound=0)

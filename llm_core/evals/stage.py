@@ -25,7 +25,7 @@ from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.suites import SuiteSpec
 from llm_core.graph.job import Job
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.launch import run_group
 from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.reader import ShardReader
@@ -134,56 +134,57 @@ def build(
     }
 
 
-def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """None of them closes the gate: the report of a weak model is worth having."""
+def below_unigram(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The model predicts text better than the frequencies of tokens do."""
+    del bounds
     bits, unigram = stats["bits_per_byte"], stats["unigram_bits_per_byte"]
+    message = f"{bits:.3f} bits per byte; token frequencies alone reach {unigram:.3f}"
+    return Verdict(bits < unigram, message, value=bits, bound=unigram)
+
+
+def above_chance(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """More questions are answered rightly than by chance."""
     accuracy, chance, error = stats["accuracy"], stats["chance"], stats["accuracy_stderr"]
     if error is None:  # questions of a single document: the spread of guesses
         error = math.sqrt(chance * (1 - chance) / stats["questions"])
     least = chance + max(bounds.chance_margin, 2 * error)
+    return Verdict(
+        accuracy > least,
+        f"{accuracy:.1%} ± {error:.1%} of the questions answered rightly; chance is {chance:.1%}, "
+        f"and shared letters reach {stats['overlap_accuracy']:.1%}",
+        value=accuracy,
+        bound=least,
+    )
+
+
+def text_restored(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The tokenizer gives every scored document back as it was."""
+    del bounds
     restored, documents = stats["documents_restored"], stats["documents"]
-    asked = (stats["documents_asked"], stats["questions_asked"])
-    found = (documents, stats["questions"])
+    message = f"the tokenizer gives back {restored} of {documents} scored documents as they were"
+    return Verdict(restored == documents, message, value=restored, bound=documents)
+
+
+def suites_readable(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The form of the documents leaves something of every choice of the suites."""
+    del bounds
     counts = {name: suite.get("items_unreadable", 0) for name, suite in stats.get("suites", {}).items()}
     unreadable = {name: count for name, count in counts.items() if count}
-    return [
-        Check(
-            "below_unigram",
-            bits < unigram,
-            f"{bits:.3f} bits per byte; token frequencies alone reach {unigram:.3f}",
-            value=bits,
-            bound=unigram,
-        ),
-        Check(
-            "above_chance",
-            accuracy > least,
-            f"{accuracy:.1%} ± {error:.1%} of the questions answered rightly; chance is {chance:.1%}, "
-            f"and shared letters reach {stats['overlap_accuracy']:.1%}",
-            value=accuracy,
-            bound=least,
-        ),
-        Check(
-            "text_restored",
-            restored == documents,
-            f"the tokenizer gives back {restored} of {documents} scored documents as they were",
-            value=restored,
-            bound=documents,
-        ),
-        Check(
-            "suites_readable",
-            not unreadable,
-            f"items left out, since the form of the documents leaves nothing of a choice: {unreadable}"
-            if unreadable
-            else "the form of the documents leaves something of every choice",
-            value=sum(unreadable.values()),
-            bound=0,
-        ),
-        Check(
-            "as_many_as_asked",
-            found == asked,
-            f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions",
-        ),
-    ]
+    return Verdict(
+        not unreadable,
+        f"items left out, since the form of the documents leaves nothing of a choice: {unreadable}"
+        if unreadable
+        else "the form of the documents leaves something of every choice",
+        value=sum(unreadable.values()),
+        bound=0,
+    )
+
+
+def as_many_as_asked(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """There were as many documents and questions as were asked for."""
+    del bounds
+    asked, found = [(stats[f"documents{end}"], stats[f"questions{end}"]) for end in ("_asked", "")]
+    return Verdict(found == asked, f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions")
 
 
 def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]], int]:

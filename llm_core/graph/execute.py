@@ -248,7 +248,7 @@ def _make(
                 for role, artifact in sorted(by_role.items())
             ],
             files=files,
-            checks=[CheckRecord(**vars(check), blocking=check.name in stage.gates) for check in evaluate(stage, stats)],
+            checks=[CheckRecord(**vars(check)) for check in evaluate(stage, stats)],
             stats=stats,
             **vars(made),
             device=str(stats.get("device") or device_name()),

@@ -1,4 +1,4 @@
-"""Checks judge an artifact's statistics; a failed blocking one is a closed gate."""
+"""Checks judge an artifact's statistics; what depends on the artifact waits until the blocking ones pass."""
 
 from typing import Any
 
@@ -9,18 +9,15 @@ from llm_core.registry import load_object
 def evaluate(stage: Stage, stats: dict[str, Any]) -> list[Check]:
     """The checks of ``stage`` on these statistics, by the bounds that the experiment sets now.
 
-    They are evaluated anew at every use: who widens a bound after a look at the data opens the gate without making
-    anything again, and who narrows one closes it.
+    They are evaluated again at every use: a wider bound opens the gate without making anything again, and a narrower
+    one closes it.
     """
-    checks: list[Check] = load_object(stage.checks)(stats, stage.bounds) if stage.checks else []
-    names = {check.name for check in checks}
-    if names != {*stage.gates, *stage.advice}:
-        raise ValueError(
-            f"stage {stage.name} declares the checks {stage.gates + stage.advice}, and gets {sorted(names)}"
-        )
-    return checks
+    return [
+        Check(**vars(load_object(target)(stats, stage.bounds)), name=name, blocking=target in stage.blocking)
+        for name, target in zip(stage.checks, (*stage.blocking, *stage.non_blocking), strict=True)
+    ]
 
 
-def closed(stage: Stage, stats: dict[str, Any]) -> list[Check]:
-    """The gates that failed."""
-    return [check for check in evaluate(stage, stats) if check.name in stage.gates and not check.passed]
+def failed(stage: Stage, stats: dict[str, Any]) -> list[Check]:
+    """The blocking checks that fail."""
+    return [check for check in evaluate(stage, stats) if check.blocking and not check.passed]

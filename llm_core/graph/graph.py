@@ -3,10 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from llm_core.graph.stage import Stage
+from llm_core.graph.targets import check_targets
 
 
 class Graph:
-    """Stages by name, in an order in which every stage comes after its inputs (declaration order where free)."""
+    """Stages by name, in an order in which every stage comes after its inputs (declaration order where free).
+
+    ``ValueError`` for a name that is taken, an input that is no stage, a circle, and code that is not there.
+    """
 
     def __init__(self, experiment: str, stages: Iterable[Stage]) -> None:
         self.experiment = experiment
@@ -16,6 +20,7 @@ class Graph:
         if len(set(names)) != len(names):
             raise ValueError(f"two stages share a name: {sorted(name for name in names if names.count(name) > 1)[0]}")
         for stage in declared:
+            check_targets(stage)
             for role, name in stage.inputs.items():
                 if name not in names:
                     raise ValueError(f"stage {stage.name}: its input {role!r} is {name!r}, and there is no such stage")

@@ -16,7 +16,7 @@ from llm_core.graph.changes import changed_fields, changed_names
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.frozen import Kept, find_kept
-from llm_core.graph.gate import closed
+from llm_core.graph.gate import failed
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import Recipe, code, part_claim, recipe, stage_claim
 from llm_core.graph.job import artifact_files
@@ -221,7 +221,7 @@ class Planner:
             if item.verdict == "blocked":
                 reasons.append(f"its input {name} is blocked")
             elif item.artifact:
-                checks = closed(self.graph[name], item.artifact.stats)
+                checks = failed(self.graph[name], item.artifact.stats)
                 reasons.extend(f"{name}: check {check.name} failed: {check.message}" for check in checks)
         return reasons
 

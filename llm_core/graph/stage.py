@@ -11,12 +11,14 @@ class Stage:
 
     ``name``: its asset key without the experiment (``proxy_runs/baseline``).
     ``kind``: what it is as an artifact. Two stages of one kind with equal inputs and configuration are one artifact.
-    ``build``: ``module:function``, called as ``function(job, **config)``; it returns the artifact's statistics.
+    ``build``: ``module:function``, called as ``function(job, **config)``; it returns the artifact's statistics. Where
+    another field names code of the same module, ``:function`` is enough.
     ``inputs``: role → name of the stage that fills it.
     ``config``: the slice of the experiment, by parameter name; all that ``build`` gets to see of it.
-    ``bounds``: limits for ``checks`` to judge by; outside identity.
-    ``checks``: ``module:function``, called as ``function(stats, bounds)``; it returns a list of ``Check``, one for each
-    name in ``gates`` (whose failure closes the stage to what depends on it) and ``advice`` (which only tells).
+    ``bounds``: the limits that checks judge by; outside identity.
+    ``blocking``, ``non_blocking``: checks of its statistics, each a ``module:function``, called as ``function(stats,
+    bounds)``, that returns a ``Verdict``; the check has the name of the function. While a blocking one fails, what
+    depends on the stage does not start; a non-blocking one is only reported.
     ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
     reads from outside the store.
     ``look_up``: ``module:function``, called as ``function(**config)`` before the stage is made, never for a plan: asks
@@ -47,9 +49,8 @@ class Stage:
     inputs: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     bounds: Any = None
-    checks: str | None = None
-    gates: tuple[str, ...] = ()
-    advice: tuple[str, ...] = ()
+    blocking: tuple[str, ...] = ()
+    non_blocking: tuple[str, ...] = ()
     externals: str | None = None
     look_up: str | None = None
     parts: str | None = None
@@ -67,14 +68,47 @@ class Stage:
     def __post_init__(self) -> None:
         if not self.kind:
             object.__setattr__(self, "kind", self.name)
+        module = self.build.partition(":")[0]
+        for name in ("externals", "look_up", "parts", "ready", "cost"):
+            target = getattr(self, name)
+            object.__setattr__(self, name, target and _whole(target, module))
+        for name in ("blocking", "non_blocking"):
+            object.__setattr__(self, name, tuple(_whole(target, module) for target in getattr(self, name)))
+        checks = self.checks
+        if len(set(checks)) != len(checks):
+            raise ValueError(f"stage {self.name}: two of its checks share a name: {', '.join(checks)}")
+
+    @property
+    def checks(self) -> list[str]:
+        """The names of all checks: first the blocking ones."""
+        return [target.partition(":")[2] for target in (*self.blocking, *self.non_blocking)]
+
+    @property
+    def targets(self) -> list[str]:
+        """All code that the stage names."""
+        single = (self.build, self.externals, self.look_up, self.parts, self.ready, self.cost)
+        named = [target for target in (*single, *self.code, *self.blocking, *self.non_blocking) if target is not None]
+        return [target for target in named if ":" in target]
+
+
+def _whole(target: str, module: str) -> str:
+    return f"{module}{target}" if target.startswith(":") else target
 
 
 @dataclass(frozen=True)
-class Check:
-    """A verdict on an artifact's statistics. Whether it blocks says the stage, in ``gates`` and ``advice``."""
+class Verdict:
+    """What a check says of an artifact's statistics. ``value`` and ``bound``: the numbers that it compared."""
 
-    name: str
     passed: bool
     message: str
     value: float | None = None
     bound: float | None = None
+
+
+@dataclass(frozen=True)
+class Check(Verdict):
+    """The verdict of a check of a stage. ``blocking``: whether its failure keeps what depends on the stage from
+    starting."""
+
+    name: str = ""
+    blocking: bool = False

@@ -8,7 +8,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.report.figures import bars, differences, dots, rate_sweep
 from llm_core.report.style import Picture
 from llm_core.store.manifest import Artifact
@@ -50,18 +50,12 @@ def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rate
     }
 
 
-def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about proxies)
-    """Every run ended with a loss. A run that diverged is a result, too, so the gate stays open."""
+def losses_finite(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Every run ended with a loss. A run that diverged is a result, too, so this does not block."""
+    del bounds
     finite, runs = stats["finite_runs"], stats["runs"]
-    return [
-        Check(
-            "losses_finite",
-            finite == runs,
-            f"{finite} of {runs} runs ended with a finite validation loss",
-            value=finite,
-            bound=runs,
-        )
-    ]
+    message = f"{finite} of {runs} runs ended with a finite validation loss"
+    return Verdict(finite == runs, message, value=finite, bound=runs)
 
 
 def best_learning_rate(results: Mapping[str, Any]) -> float | None:

@@ -7,7 +7,7 @@ from llm_core.data.clean import NOTABLE_DROPS
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.report import collect, data_cleaning, data_collect, data_facts, data_figures
 from llm_core.report.made import write_made
 from llm_core.report.page import render
@@ -100,19 +100,12 @@ def build(job: Job, title: str, cleaning: CleaningSpec) -> dict[str, Any]:
     }
 
 
-def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about the report)
-    """Every document that came in is somewhere, and the page has its figures."""
-    lost, count = stats["unaccounted"], len(stats["figures"])
-    return [
-        Check(
-            "all_accounted_for",
-            not lost,
-            "; ".join(lost) or f"each of {stats['raw_documents']} documents stayed, or was dropped by a rule",
-            value=len(lost),
-            bound=0,
-        ),
-        Check("page_written", count > 0, f"{stats['page_bytes']} bytes, {count} figures", value=count),
-    ]
+def all_accounted_for(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Every document that came in stayed, or was dropped by a rule."""
+    del bounds
+    lost = stats["unaccounted"]
+    message = "; ".join(lost) or f"each of {stats['raw_documents']} documents stayed, or was dropped by a rule"
+    return Verdict(not lost, message, value=len(lost), bound=0)
 
 
 def _lead(inputs: data_collect.Inputs) -> str:

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
-from llm_core.graph.stage import Check
 from llm_core.report import collect, figures
 from llm_core.report.ablation import ablation_pictures
 from llm_core.report.made import write_made
@@ -56,12 +54,6 @@ def build(job: Job, title: str, price_per_gpu_hour: float) -> dict[str, Any]:
     (job.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     saved = {name: picture.save(job.out) for name, picture in pictures.items()}
     return {**headline, "page_bytes": (job.out / PAGE).stat().st_size, "figures": saved}
-
-
-def checks(stats: Mapping[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about the report)
-    """The page has its figures."""
-    count = len(stats["figures"])
-    return [Check("page_written", count > 0, f"{stats['page_bytes']} bytes, {count} figures", value=count)]
 
 
 def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | None) -> dict[str, Picture]:

@@ -20,7 +20,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.tokens import ShardsSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.store.digests import file_digest
 from llm_core.store.parts import Part, link_or_copy
 from llm_core.tokens.encode import encode_part, unused_together
@@ -155,54 +155,56 @@ def _figures(parts: list[dict[str, Any]], index: dict[str, Any]) -> dict[str, An
     }
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """Both splits hold tokens, as many as their documents have, and decode to what was encoded."""
+def not_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Both splits hold tokens."""
+    del bounds
+    least = min(stats["train_tokens"], stats["heldout_tokens"])
+    message = f"{stats['train_tokens']} tokens to train on, {stats['heldout_tokens']} held out"
+    return Verdict(least > 0, message, value=least, bound=1)
+
+
+def token_counts(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The shards hold as many tokens as the documents."""
+    del bounds
     tokens = stats["train_tokens"] + stats["heldout_tokens"]
     summed = stats["train_tokens_of_documents"] + stats["heldout_tokens_of_documents"]
-    least = min(stats["train_tokens"], stats["heldout_tokens"])
-    ends, documents, failed = stats["end_of_text_tokens"], stats["documents"], stats["round_trips_failed"]
-    return [
-        Check(
-            "not_empty",
-            least > 0,
-            f"{stats['train_tokens']} tokens to train on, {stats['heldout_tokens']} held out",
-            value=least,
-            bound=1,
-        ),
-        Check(
-            "token_counts",
-            tokens == summed,
-            f"the shards hold {tokens} tokens, the documents {summed}",
-            value=tokens,
-            bound=summed,
-        ),
-        Check(
-            "document_ends",
-            ends == documents and not stats["misplaced_ends"],
-            f"{ends} end-of-text tokens for {documents} documents, {stats['misplaced_ends']} of which end otherwise",
-            value=ends,
-            bound=documents,
-        ),
-        Check(
-            "round_trip",
-            failed == 0,
-            f"{failed} of {stats['round_trips']} documents decode to another text than was encoded",
-            value=failed,
-            bound=0,
-        ),
-        Check(
-            "unused_entries",
-            stats["unused_share"] <= bounds.max_unused_vocabulary,
-            f"{stats['unused_entries']} of {stats['learned_entries']} learned entries never occur in the training "
-            f"split ({stats['unused_share']:.1%}; at most {bounds.max_unused_vocabulary:.0%} may be)",
-            value=stats["unused_share"],
-            bound=bounds.max_unused_vocabulary,
-        ),
-        Check(
-            "empty_parts",
-            stats["empty_parts"] == 0,
-            f"{stats['empty_parts']} parts of the training split hold no document",
-            value=stats["empty_parts"],
-            bound=0,
-        ),
-    ]
+    message = f"the shards hold {tokens} tokens, the documents {summed}"
+    return Verdict(tokens == summed, message, value=tokens, bound=summed)
+
+
+def document_ends(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Every document ends with an end-of-text token, and no other place has one."""
+    del bounds
+    ends, documents = stats["end_of_text_tokens"], stats["documents"]
+    return Verdict(
+        ends == documents and not stats["misplaced_ends"],
+        f"{ends} end-of-text tokens for {documents} documents, {stats['misplaced_ends']} of which end otherwise",
+        value=ends,
+        bound=documents,
+    )
+
+
+def round_trip(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Documents decode to what was encoded."""
+    del bounds
+    failed = stats["round_trips_failed"]
+    message = f"{failed} of {stats['round_trips']} documents decode to another text than was encoded"
+    return Verdict(failed == 0, message, value=failed, bound=0)
+
+
+def unused_entries(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Most of the vocabulary occurs in the training split."""
+    return Verdict(
+        stats["unused_share"] <= bounds.max_unused_vocabulary,
+        f"{stats['unused_entries']} of {stats['learned_entries']} learned entries never occur in the training "
+        f"split ({stats['unused_share']:.1%}; at most {bounds.max_unused_vocabulary:.0%} may be)",
+        value=stats["unused_share"],
+        bound=bounds.max_unused_vocabulary,
+    )
+
+
+def empty_parts(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Every part of the training split holds a document."""
+    del bounds
+    message = f"{stats['empty_parts']} parts of the training split hold no document"
+    return Verdict(stats["empty_parts"] == 0, message, value=stats["empty_parts"], bound=0)

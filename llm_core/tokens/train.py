@@ -14,7 +14,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.tokens.compare import Usage, measured, usage
 from llm_core.tokens.encoders import fastest_encoder
 from llm_core.tokens.importing import import_tokenizer, read_vocabulary
@@ -141,25 +141,26 @@ def _lists(tokenizer: Tokenizer, spec: TokenizerSpec, seen: Usage) -> dict[str, 
     }
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """Nothing is unknown, and the vocabulary has the size that was asked for."""
+def unk_rate(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Hardly a held-out token is unknown."""
+    return Verdict(
+        stats["unk_rate"] <= bounds.max_unk_rate,
+        f"{stats['unk_rate']:.4%} of the held-out tokens are unknown; at most {bounds.max_unk_rate:.2%} may be",
+        value=stats["unk_rate"],
+        bound=bounds.max_unk_rate,
+    )
+
+
+def vocabulary_reached(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The vocabulary has the size that was asked for. An imported one has as many entries as it has."""
+    del bounds
     asked, reached = stats["vocab_size_asked"], stats["vocab_size"]
     told = "" if reached == asked else ": the sample has no more repeated pairs; use more text or a smaller vocabulary"
     if stats["kind"] == "imported":
         told = ": an imported vocabulary has as many as it has, and the model's rows above them stay unused"
-    return [
-        Check(
-            "unk_rate",
-            stats["unk_rate"] <= bounds.max_unk_rate,
-            f"{stats['unk_rate']:.4%} of the held-out tokens are unknown; at most {bounds.max_unk_rate:.2%} may be",
-            value=stats["unk_rate"],
-            bound=bounds.max_unk_rate,
-        ),
-        Check(
-            "vocabulary_reached",
-            reached == asked or stats["kind"] == "imported",
-            f"{reached} entries of the {asked} asked for{told}",
-            value=reached,
-            bound=asked,
-        ),
-    ]
+    return Verdict(
+        reached == asked or stats["kind"] == "imported",
+        f"{reached} entries of the {asked} asked for{told}",
+        value=reached,
+        bound=asked,
+    )

@@ -17,7 +17,7 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.store.files import write_atomically
 from llm_core.store.work import OWN
 from llm_core.tokens.batch_sizes import tokens_before
@@ -216,26 +216,62 @@ def _curve_digest(records: list[dict[str, Any]]) -> str:
     return sha256(json.dumps(lasting).encode()).hexdigest()[:32]
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """The run learned something, and its steps were good ones."""
+def loss_finite(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The run began and ended with a loss that is a number."""
+    del bounds
+    first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
+    return Verdict(
+        None not in (first, final, validation),
+        f"loss {_nats(first)} at the start, {_nats(final)} at the end, {_nats(validation)} on held-out text",
+    )
+
+
+def bad_steps(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """Few steps were skipped as bad. Those that were left out after a rollback are not bad themselves."""
+    left_out = stats.get("left_out_steps", 0)  # artifacts of earlier versions did not count them
+    skipped = stats["skipped_steps"] - left_out
+    bad = skipped / stats["steps"]
+    return Verdict(
+        bad <= bounds.max_bad_step_share,
+        (f"{skipped} of {stats['steps']} steps were skipped as bad" if skipped else "no step was skipped as bad")
+        + (f", and {left_out} were left out after spikes" if left_out else "")
+        + (f"; {BAD_BATCHES} says what bad steps and spikes read" if skipped or left_out else ""),
+        value=bad,
+        bound=bounds.max_bad_step_share,
+    )
+
+
+def all_tokens_seen(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The run read as many tokens as were planned."""
+    del bounds
+    left_out = stats.get("left_out_steps", 0)
+    return Verdict(
+        stats["tokens"] == stats["planned_tokens"],
+        f"{stats['tokens']:,} of {stats['planned_tokens']:,} tokens"
+        + (f", but for {left_out} batches that were left out" if left_out else ""),
+        value=float(stats["tokens"]),
+        bound=float(stats["planned_tokens"]),
+    )
+
+
+def loss_fell(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """A run from fresh weights learned something."""
     first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
     drop = first - final if None not in (first, final, validation) else None
-    fell = Check(
-        "loss_fell",
+    return Verdict(
         drop is not None and drop >= bounds.min_loss_drop,
         "no finite losses to compare" if drop is None else f"the loss fell by {drop:.3f} nats",
         value=drop,
         bound=bounds.min_loss_drop,
     )
-    return [*_sound(stats, bounds), fell]
 
 
-def checks_of_continued(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """A run that began with another's weights: its steps were good ones, and its end is better than its start."""
+def heldout_loss_fell(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """A run that began with another's weights ended better than it began."""
+    del bounds
     before, after = stats.get("start_validation_loss"), stats["final_validation_loss"]
     gain = None if before is None or after is None else before - after
-    gained = Check(
-        "heldout_loss_fell",
+    return Verdict(
         gain is not None and gain > 0,
         "no finite losses to compare"
         if gain is None
@@ -243,38 +279,6 @@ def checks_of_continued(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check
         value=gain,
         bound=0.0,
     )
-    return [*_sound(stats, bounds), gained]
-
-
-def _sound(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
-    left_out = stats.get("left_out_steps", 0)  # which runs of before did not count
-    skipped = stats["skipped_steps"] - left_out
-    bad = skipped / stats["steps"]
-    return [
-        Check(
-            "loss_finite",
-            None not in (first, final, validation),
-            f"loss {_nats(first)} at the start, {_nats(final)} at the end, {_nats(validation)} on held-out text",
-        ),
-        Check(
-            "bad_steps",
-            bad <= bounds.max_bad_step_share,
-            (f"{skipped} of {stats['steps']} steps were skipped as bad" if skipped else "no step was skipped as bad")
-            + (f", and {left_out} were left out after spikes" if left_out else "")
-            + (f"; {BAD_BATCHES} says what bad steps and spikes read" if skipped or left_out else ""),
-            value=bad,
-            bound=bounds.max_bad_step_share,
-        ),
-        Check(
-            "all_tokens_seen",
-            stats["tokens"] == stats["planned_tokens"],
-            f"{stats['tokens']:,} of {stats['planned_tokens']:,} tokens"
-            + (f", but for {left_out} batches that were left out" if left_out else ""),
-            value=float(stats["tokens"]),
-            bound=float(stats["planned_tokens"]),
-        ),
-    ]
 
 
 def _nats(loss: float | None) -> str:

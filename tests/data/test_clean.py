@@ -11,8 +11,8 @@ from llm_core.data.parts import DOCUMENT
 from llm_core.data.rules.blocked import blocked_urls
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import BlockListSpec, CleaningSpec, LanguageSpec, RuleSpec
-from llm_core.experiment.evaluation import ChecksSpec
 from tests.data.stages import artifact, digests, documents, read, run, write
+from tests.judged import judged
 
 ENGLISH = "The harbour was quiet, and the boats that had come in with the tide were made fast."
 GERMAN = "Der Hafen lag still, und die Boote, die mit der Flut gekommen waren, lagen fest vertäut."
@@ -81,7 +81,7 @@ def test_kept_and_dropped(tmp_path):
     assert stats["lengths"] == {"3": 1, "4": 1}
     assert (stats["documents_in"], stats["documents"], stats["dropped"]) == (6, 2, 4)
     assert (stats["normalising_changed"], stats["empty_parts"], stats["parts"]) == (2, 1, 2)
-    checks = clean.checks(stats, ChecksSpec(max_drop_share=0.6))
+    checks = judged("clean_documents", stats, max_drop_share=0.6)
     assert {check.name: check.passed for check in checks} == {
         "not_empty": True,
         "drop_share": False,
@@ -107,12 +107,12 @@ def test_mojibake_is_counted_and_repaired_on_request(tmp_path):
     texts = ["A cafÃ© here and there.", "A caf\ufffd here and there.", "A café here and there."]
     stats, kept, _ = cleaned(tmp_path / "a", *texts)
     assert (stats["mojibake"], stats["replacement_characters"], stats["repaired"]) == (1, 1, 0)
-    found = {check.name: check for check in clean.checks(stats, ChecksSpec())}["encoding"]
+    found = {check.name: check for check in judged("clean_documents", stats)}["encoding"]
     assert (found.passed, found.value) == (False, pytest.approx(2 / 3))
     stats, kept, _ = cleaned(tmp_path / "b", *texts, repair=True)
     assert stats["repaired"] == 1
-    assert {check.name: check for check in clean.checks(stats, ChecksSpec())}["encoding"].value == pytest.approx(1 / 3)
-    broken = {check.name: check for check in clean.checks({**stats, "mojibake": 3}, ChecksSpec())}["encoding"]
+    assert {check.name: check for check in judged("clean_documents", stats)}["encoding"].value == pytest.approx(1 / 3)
+    broken = {check.name: check for check in judged("clean_documents", {**stats, "mojibake": 3})}["encoding"]
     assert broken.value == 1  # two could not be mended
     assert broken.message.startswith("3 documents hold wrongly decoded text, of which 1 were mended")
     assert sorted(kept["text"]) == sorted([texts[1], texts[2], texts[2]])
@@ -122,7 +122,7 @@ def test_writing_without_spaces_is_told_where_words_are_counted(tmp_path):
     texts = ["港は静かで潮に乗って来た船はつながれていた。春になると桜の花が咲きます。", "The harbour was quiet."]
     stats, _, _ = cleaned(tmp_path / "a", *texts, rules=rules(min_words=(1, None)))
     assert stats["unspaced"] == 1
-    found = {check.name: check for check in clean.checks(stats, ChecksSpec())}["unspaced"]
+    found = {check.name: check for check in judged("clean_documents", stats)}["unspaced"]
     assert (found.passed, found.value) == (False, 0.5)
     stats, _, _ = cleaned(tmp_path / "b", *texts, rules=rules(short_lines=(None, 1), curly_brackets=(None, 0)))
     assert stats["unspaced"] == 0
@@ -133,7 +133,7 @@ def test_writing_without_spaces_is_told_where_words_are_counted(tmp_path):
 def test_line_rules_that_leave_nothing_of_a_source_are_named(tmp_path):
     texts = ["बंदरगाह शांत था।\nनाव बंधी थी।"] * 3
     stats, _, _ = cleaned(tmp_path, *texts, rules=rules(line_sentence_end=(1, None), line_policy=(None, 0)))
-    found = {check.name: check for check in clean.checks(stats, ChecksSpec())}["drops_by_rule"]
+    found = {check.name: check for check in judged("clean_documents", stats)}["drops_by_rule"]
     assert not found.passed
     assert "nothing was left; line rules took lines: line_sentence_end (6): look at" in found.message
 
@@ -188,7 +188,7 @@ def test_languages(tmp_path):
     assert dropped["language"][0] == "en"
     assert 0.5 < dropped["value"][0] <= 1
     assert stats["languages"] == {"de": 1, "en": 2}
-    check = next(check for check in clean.checks(stats, ChecksSpec()) if check.name == "languages")
+    check = next(check for check in judged("clean_documents", stats) if check.name == "languages")
     assert not check.passed
     assert "66.7%" in check.message
 

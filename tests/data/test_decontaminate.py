@@ -11,12 +11,12 @@ from llm_core.data.eval_index import EvalIndex
 from llm_core.data.kernels.folding import fold
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import DecontaminationSpec
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.suites import MultipleChoiceSuite, PerplexitySuite
 from llm_core.graph.part import InputFile
 from tests.data.stages import digests, documents, read, run
 from tests.data.test_split import signed
 from tests.data.test_unique import prose
+from tests.judged import judged
 
 SPEC = DecontaminationSpec()
 
@@ -82,7 +82,7 @@ def test_documents_that_hold_an_item_go(tmp_path):
     assert (report["suites"][1]["items_held"], report["suites"][1]["documents"]) == (0, 0)
     assert stats["dropped_by_rule"] == {"contaminated": 3}
     assert stats["contaminated_share"] == 0.5
-    found = decontaminate.checks(stats, ChecksSpec())
+    found = judged("decontaminated_documents", stats)
     assert [check.passed for check in found] == [True, False, True, True]
     assert found[2].message == "at most 25% of a suite's items are of too few words to be looked for"
     for path in sorted((out / "parts").iterdir()):
@@ -209,7 +209,7 @@ def test_suites_that_can_not_be_found_are_told_of(tmp_path):
     stats = clear(tmp_path / "job", folder, wrong, unspaced)
     assert stats["suites"]["wrong"]["mojibake"] == 2
     assert stats["suites"]["unspaced"]["items_too_short"] == 1
-    failed = {check.name: check.message for check in decontaminate.checks(stats, ChecksSpec()) if not check.passed}
+    failed = {check.name: check.message for check in judged("decontaminated_documents", stats) if not check.passed}
     assert list(failed) == ["eval_items_too_short", "eval_encoding"]
     assert "without spaces has hardly any): 100% of unspaced" in failed["eval_items_too_short"]
     assert "{'wrong': 2}" in failed["eval_encoding"]

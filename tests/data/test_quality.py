@@ -15,7 +15,6 @@ from llm_core.data.quality.labelled import labelled_file
 from llm_core.data.quality.model import Classifier, area_under_curve, bound_of_share
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.runtime import ComputeSpec
@@ -26,6 +25,7 @@ from llm_core.store.store import Store
 from pipelines.experiments import experiment_file
 from pipelines.planner import open_planner
 from tests.data.stages import artifact, digests, documents, read, run, write
+from tests.judged import judged as judged_checks
 
 LEARNED = ["theorem", "proof", "lemma", "energy", "cell", "nucleus", "orbit", "vector", "matrix", "enzyme"]
 SHOP = ["buy", "cheap", "now", "click", "offer", "deal", "discount", "shipping", "cart", "brand"]
@@ -90,7 +90,7 @@ def test_two_vocabularies_are_told_apart_and_the_drops_hold_their_score(tmp_path
     assert (stats["auc"], stats["accuracy"], stats["bound"]) == (1.0, 1.0, 0.5)
     assert stats["examples"] == {"good": 300, "rest": 300}
     assert 30 < sum(stats["held_out"].values()) < 100
-    assert all(check.passed for check in classifier.checks(stats, ChecksSpec()))
+    assert all(check.passed for check in judged_checks("quality_classifier", stats))
 
     told = run(judged.build, tmp_path / "judge", {"documents": clean, "classifier": model})
     out = tmp_path / "judge" / "out"
@@ -112,10 +112,10 @@ def test_two_vocabularies_are_told_apart_and_the_drops_hold_their_score(tmp_path
     sizes = told["funnel"]["made"]
     assert sizes["bytes"] + sizes["dropped"]["quality"]["bytes"] == sizes["bytes_in"]
     assert (sum(told["scores"]["made"]), sum(told["scores"]["made"][:5])) == (1000, 700)
-    checks = {check.name: check for check in judged.checks(told, ChecksSpec())}
+    checks = {check.name: check for check in judged_checks("judged_documents", told)}
     assert checks["not_empty"].passed
     assert not checks["kept_share"].passed  # 70% dropped, above checks.max_drop_share
-    assert judged.checks(told, ChecksSpec(max_drop_share=0.7))[1].passed
+    assert judged_checks("judged_documents", told, max_drop_share=0.7)[1].passed
 
 
 def test_files_of_a_folder_of_examples_that_are_not_read_are_told(tmp_path, rest):
@@ -134,7 +134,7 @@ def test_files_of_a_folder_of_examples_that_are_not_read_are_told(tmp_path, rest
 def test_tiny_shares_and_bounds_are_told_as_they_are():
     stats = {"documents": 4, "documents_in": 4, "kept_share": 1.0, "bound": 0.99998}
     by_share, by_score = (
-        judged.checks({**stats, "keep_share": share}, ChecksSpec())[1].message for share in (0.0001, None)
+        judged_checks("judged_documents", {**stats, "keep_share": share})[1].message for share in (0.0001, None)
     )
     assert "0.01% of those that the bound 0.99998 was set by" in by_share
     assert by_score.endswith("reach the score 0.99998")
@@ -148,7 +148,7 @@ def test_the_bound_by_share_keeps_about_that_share_of_the_own_documents(tmp_path
         assert stats["kept_of_judged"] == pytest.approx(share, abs=0.01)
         told = run(judged.build, work / "judge", {"documents": clean, "classifier": model})
         assert told["kept_share"] == pytest.approx(share, abs=0.1)
-        assert judged.checks(told, ChecksSpec())[1].passed
+        assert judged_checks("judged_documents", told)[1].passed
 
 
 def test_labelled_examples_by_label_and_by_number(tmp_path, clean):
@@ -196,7 +196,7 @@ def test_one_class_is_no_classifier(tmp_path, good):
 def test_few_examples_close_the_gate(tmp_path, good):
     few = corpus(tmp_path / "few.jsonl", texts(SHOP, 80, 2))
     stats, _ = trained(tmp_path / "train", spec(good=good, any=few, min_score=0.5))
-    check, _ = classifier.checks(stats, ChecksSpec())
+    check, _ = judged_checks("quality_classifier", stats)
     assert not check.passed
     assert check.message == "80 examples of the class 'rest'; at least 200 must be there"
 
@@ -207,7 +207,7 @@ def test_a_classifier_by_chance_is_told(tmp_path):
     stats, _ = trained(
         tmp_path / "train", spec(good=one, any=corpus(tmp_path / "two.jsonl", halves[1::2]), min_score=0.5)
     )
-    check = classifier.checks(stats, ChecksSpec())[1]
+    check = judged_checks("quality_classifier", stats)[1]
     assert (check.name, check.passed) == ("auc", False)
     assert stats["auc"] < 0.7
 

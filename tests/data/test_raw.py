@@ -8,11 +8,11 @@ from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.data.sources.units import unit_name
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.sources import FilesSource, RawSpec
 from llm_core.graph.job import Job, Runtime
 from tests.data.stages import digests, read, run
+from tests.judged import judged
 
 
 def source(folder, name, lines):
@@ -67,13 +67,13 @@ def test_parts_and_bad_records(tmp_path):
         "left_out_by_source": {},
         "empty_files_by_source": {},
     }
-    assert [(check.name, check.passed) for check in raw.checks(stats, ChecksSpec())] == [
+    assert [(check.name, check.passed) for check in judged("raw_documents", stats)] == [
         ("not_empty", True),
         ("bad_records", False),
         ("files_left_out", True),
         ("empty_files", True),
     ]
-    messages = [check.message for check in raw.checks(stats, ChecksSpec())]
+    messages = [check.message for check in judged("raw_documents", stats)]
     assert messages[:2] == [
         "27 documents; the smallest source, two, has 4",
         "2 records are set aside in bad_records/: no text (1), not JSON (1)",
@@ -112,7 +112,7 @@ def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
         told in line and "no suffix: 1" in line and "LICENSE, notes.pdf" in line and "hidden: 1" in line
         for line in lines[:1]
     ] == [True]
-    check = next(check for check in raw.checks(stats, ChecksSpec()) if check.name == "files_left_out")
+    check = next(check for check in judged("raw_documents", stats) if check.name == "files_left_out")
     assert (check.passed, check.value, check.bound) == (False, 5, 0)
     assert told in check.message
 
@@ -192,7 +192,7 @@ def test_files_without_a_record_are_told(tmp_path):
     assert stats["empty_files_by_source"] == {
         "web": {"files": 3, "first": ["header.csv", "null.jsonl", "rows.parquet"]}
     }
-    check = next(check for check in raw.checks(stats, ChecksSpec()) if check.name == "empty_files")
+    check = next(check for check in judged("raw_documents", stats) if check.name == "empty_files")
     assert (check.passed, check.value) == (False, 3)
     assert check.message == "source 'web': 3 files hold no record, such as header.csv, null.jsonl, rows.parquet"
 

@@ -6,11 +6,12 @@ from llm_core.data import split, unique
 from llm_core.data.dedup.signatures import sign, write_signatures
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import DedupSpec, MinHashSpec, SplitSpec
-from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
+from llm_core.experiment.evaluation import EvaluationSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Job, Runtime
 from tests.data.stages import artifact, digests, documents, read, run, write
 from tests.data.test_unique import edited, prose
+from tests.judged import judged
 
 SPEC = SplitSpec(heldout_share=0.2)
 MINHASH = MinHashSpec()
@@ -43,7 +44,7 @@ def heldout_where(monkeypatch, condition):
 
 
 def verdicts(stats):
-    return {check.name: check for check in split.checks(stats, ChecksSpec())}
+    return {check.name: check for check in judged("pretraining_documents", stats)}
 
 
 def test_the_split_stays_when_the_corpus_grows(tmp_path):
@@ -58,7 +59,7 @@ def test_the_split_stays_when_the_corpus_grows(tmp_path):
     assert len(after["heldout"]) / 900 == pytest.approx(0.2, abs=0.04)
     assert (stats["train_documents"], stats["heldout_documents"]) == (len(before["train"]), len(before["heldout"]))
     assert stats["documents"] == 300
-    assert all(check.passed for check in split.checks(stats, ChecksSpec()))
+    assert all(check.passed for check in judged("pretraining_documents", stats))
 
 
 def test_equal_texts_stand_on_one_side_and_the_salt_moves_them(tmp_path):
@@ -140,7 +141,7 @@ def test_signatures_of_other_documents_are_noticed(tmp_path):
 def test_an_empty_side_is_told(tmp_path):
     one = signed(tmp_path / "d", documents(["only one"]))
     stats = cut(tmp_path / "job", one, SplitSpec(heldout_share=0.001))
-    verdict = split.checks(stats, ChecksSpec())[0]
+    verdict = judged("pretraining_documents", stats)[0]
     assert (verdict.name, verdict.passed) == ("not_empty", False)
     assert "0 held out: use more text" in verdict.message
 
@@ -148,7 +149,7 @@ def test_an_empty_side_is_told(tmp_path):
 def test_an_empty_training_side_is_told(tmp_path, monkeypatch):
     heldout_where(monkeypatch, lambda numbers: numbers >= 0)
     stats = cut(tmp_path / "job", signed(tmp_path / "d", documents(["only one"])))
-    verdict = split.checks(stats, ChecksSpec())[0]
+    verdict = judged("pretraining_documents", stats)[0]
     assert not verdict.passed
     assert "0 documents to train on, 1 held out: use more text, or a smaller split.heldout_share" in verdict.message
 

@@ -12,10 +12,10 @@ from llm_core.data.dedup.signatures import doc_id_texts, read_signatures
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.experiment.dedup import DedupSpec, MinHashSpec
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Job, Runtime
 from tests.data.stages import artifact, digests, documents, read, run, write
+from tests.judged import judged
 
 EXACT = DedupSpec(method="exact")
 WORDS = [f"word{number}" for number in range(2000)]
@@ -102,10 +102,10 @@ def test_statistics_and_checks(tmp_path):
             }
         },
     }
-    verdicts = unique.checks(stats, ChecksSpec(max_duplicate_share=0.5, max_cluster_share=0.8))
+    verdicts = judged("unique_documents", stats, max_duplicate_share=0.5, max_cluster_share=0.8)
     assert [check.passed for check in verdicts] == [True, True, True, True]
-    verdicts = unique.checks(stats, ChecksSpec(max_duplicate_share=0.4, max_cluster_share=0.7))
-    assert [check.passed for check in verdicts] == [True, False, False, True]
+    verdicts = judged("unique_documents", stats, max_duplicate_share=0.4, max_cluster_share=0.7)
+    assert [check.passed for check in verdicts] == [True, False, True, False]
     none = run(unique.build, tmp_path / "none", {"documents": clean}, dedup=DedupSpec(method="none"))
     assert (none["documents"], none["dropped"], none["clusters"], none["largest_cluster"]) == (4, 0, 0, 1)
     assert read(tmp_path / "none" / "out" / "dropped").is_empty()
@@ -228,7 +228,7 @@ def test_a_repeated_doc_id_closes_the_gate(tmp_path):
     frame = documents(["one", "two"])
     clean = write(tmp_path / "clean", frame, frame.with_columns(text=pl.lit("three")))
     stats = run(unique.build, tmp_path / "job", {"documents": clean}, dedup=EXACT)
-    verdict = {check.name: check for check in unique.checks(stats, ChecksSpec())}["doc_ids_differ"]
+    verdict = {check.name: check for check in judged("unique_documents", stats)}["doc_ids_differ"]
     assert (verdict.passed, verdict.value) == (False, 2)
 
 

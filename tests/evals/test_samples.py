@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from llm_core.errors import PedigreeError
-from llm_core.evals.sample_checks import checks
 from llm_core.evals.samples import SAMPLES, build, generation_seed, prompt_ids
-from llm_core.experiment.evaluation import ChecksSpec, SamplingSpec
+from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.graph.job import Job
 from llm_core.model.build import build_model
 from llm_core.model.files import load_model, save_model
@@ -15,6 +14,7 @@ from llm_core.model.positions.absolute.spec import Learned
 from llm_core.model.positions.nope.spec import Nope
 from llm_core.store.manifest import Artifact
 from tests.evals.conftest import EOT, SPEC, World, manifest
+from tests.judged import judged
 
 SAMPLING = SamplingSpec(prompts=("the list", "raised λ"), temperatures=(0.0, 0.7, 1.5), max_new_tokens=12)
 
@@ -116,10 +116,12 @@ def test_ids_that_the_model_does_not_know_are_refused(world: World, tmp_path: Pa
 
 def test_checks(made: tuple[Job, dict]) -> None:
     stats = made[1]
-    assert all(check.passed for check in checks(stats, ChecksSpec()) if check.name != "none_empty")
+    assert all(check.passed for check in judged("generation_samples", stats) if check.name != "none_empty")
 
     def failed(**changes: int) -> list[str]:
-        return [check.name for check in checks({**stats, "empty": 0, **changes}, ChecksSpec()) if not check.passed]
+        return [
+            check.name for check in judged("generation_samples", {**stats, "empty": 0, **changes}) if not check.passed
+        ]
 
     assert failed() == []
     assert failed(samples=5) == ["all_generated"]

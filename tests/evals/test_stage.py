@@ -11,9 +11,9 @@ import torch
 from llm_core.data.suites import Item, read_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick
-from llm_core.evals.stage import _readable, build, checks, externals
+from llm_core.evals.stage import _readable, build, externals
 from llm_core.experiment.cleaning import TextForm
-from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
+from llm_core.experiment.evaluation import EvaluationSpec
 from llm_core.experiment.suites import PerplexitySuite
 from llm_core.graph.job import Job
 from llm_core.model.files import load_model
@@ -22,6 +22,7 @@ from llm_core.tokens.prompt_form import normaliser
 from llm_core.tokens.steps import as_normalizer
 from tests.evals.conftest import SPEC, World
 from tests.evals.suites import suites
+from tests.judged import judged
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,9 @@ def test_checks_judge() -> None:
     }  # fmt: skip
 
     def failed(**changes) -> list[str]:
-        return [check.name for check in checks({**stats, **changes}, ChecksSpec(chance_margin=0.1)) if not check.passed]
+        return [
+            check.name for check in judged("eval_results", {**stats, **changes}, chance_margin=0.1) if not check.passed
+        ]
 
     assert failed() == []
     assert failed(bits_per_byte=3.0) == ["below_unigram"]

@@ -9,7 +9,7 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Job
 from llm_core.graph.plan import Planner
-from llm_core.graph.stage import Check, Stage
+from llm_core.graph.stage import Stage, Verdict
 from llm_core.store.store import Store
 
 BUILDS: list[str] = []
@@ -45,9 +45,9 @@ def look_up(name: str, salt: int) -> None:
         EXTERNALS[name] = "0"
 
 
-def checks(stats: dict[str, Any], bounds: dict[str, int]) -> list[Check]:
+def remainder(stats: dict[str, Any], bounds: dict[str, int]) -> Verdict:
     passed = stats["value"] % 11 != bounds["forbidden"]
-    return [Check("remainder", passed, f"{stats['value']} leaves the forbidden remainder")]
+    return Verdict(passed, f"{stats['value']} leaves the forbidden remainder")
 
 
 class Reader:
@@ -70,9 +70,8 @@ def stage(name: str, inputs: tuple[str, ...] = (), salt: int = 0, forbidden: int
         description="",
         build="tests.graph.toy:build",
         code=(f"toy/{name}",),
-        checks="tests.graph.toy:checks",
-        gates=("remainder",),
-        externals="tests.graph.toy:externals",
+        blocking=(":remainder",),
+        externals=":externals",
         inputs={f"from_{above}": above for above in inputs},
         config={"name": name, "salt": salt},
         bounds={"forbidden": forbidden},

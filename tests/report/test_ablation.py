@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.report import collect
-from llm_core.report.ablation import build, checks
+from llm_core.report.ablation import build
+from tests.judged import judged
 from tests.report.conftest import TRAINING, ablation_job, artifact, proxy
 
 NAMES = ["baseline", "no_qk_norm", "no_document_mask"]
@@ -104,7 +104,7 @@ def test_a_run_that_diverged_is_reported_and_noticed(tmp_path: Path) -> None:
     stats = build(job, "baseline", NAMES, [3e-3, 9e-3])
     assert stats["differences"]["no_qk_norm"] is None
     assert stats["best_learning_rate"] == 3e-3
-    (check,) = checks(stats, ChecksSpec())
+    (check,) = judged("ablation_report", stats)
     assert (check.passed, check.value, check.bound) == (False, 3, 5)
 
 
@@ -112,7 +112,7 @@ def test_only_a_sweep(tmp_path: Path) -> None:
     job = ablation_job(tmp_path)
     stats = build(job, None, [], [1e-3, 3e-3])
     assert list(stats["figures"]) == ["learning_rates"]
-    assert checks(stats, ChecksSpec())[0].passed
+    assert judged("ablation_report", stats)[0].passed
 
 
 def test_memory_and_how_a_variant_ran_stand_beside_time(tmp_path: Path) -> None:

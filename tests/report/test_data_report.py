@@ -9,12 +9,12 @@ import markupsafe
 import pytest
 
 from llm_core.experiment.cleaning import RuleSpec
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.report import data_cleaning, data_collect, data_facts, data_figures, data_report
-from llm_core.report.data_report import SECTIONS, build, checks
+from llm_core.report.data_report import SECTIONS, build
 from llm_core.report.figures import FULL, HALF
 from llm_core.store.manifest import Artifact
+from tests.judged import judged
 from tests.report.conftest import HOSTILE, artifact, job_of
 from tests.report.data_story import CLEANING, counted, funnel_stats, story
 from tests.report.test_training import Page
@@ -66,7 +66,7 @@ def test_figures_of_the_stages_stand_on_the_page(built: tuple[Job, dict[str, Any
         assert expected in text, expected
     assert stats["drops"]["clean_documents"] == {"min_words": 5, HOSTILE: 2}
     assert stats["train_tokens_by_source"] == {"web": 7000, "gov": 2000}
-    assert all(check.passed for check in checks(stats, ChecksSpec()))
+    assert all(check.passed for check in judged("data_report", stats))
     json.dumps(stats, allow_nan=False)
 
 
@@ -301,6 +301,6 @@ def test_a_lost_document_is_told(told: dict[str, Artifact]) -> None:
     funnel["web"]["documents"] += 1
     lost = data_collect.unaccounted({**told, "unique_documents": artifact(unique.path, "u", {"funnel": funnel})})
     assert lost[0] == "unique_documents, gov: 8 came, none was read"
-    failed = [check.name for check in checks({"unaccounted": lost, "figures": {}, "page_bytes": 1}, ChecksSpec())
+    failed = [check.name for check in judged("data_report", {"unaccounted": lost, "figures": {}, "page_bytes": 1})
               if not check.passed]  # fmt: skip
     assert failed == ["all_accounted_for", "page_written"]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.report import collect
-from llm_core.report.training import SECTIONS, build, checks
+from llm_core.report.training import SECTIONS, build
 from llm_core.store.manifest import Artifact
+from tests.judged import judged
 from tests.report.conftest import HOSTILE, artifact, job_of, run_stats
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use", "rect", "circle"}
@@ -101,7 +101,7 @@ def test_figures_are_small_and_named_in_the_statistics(built: Built) -> None:
     for file in figures.values():
         assert 1000 < (built.job.out / file).stat().st_size < 60_000
     assert len([*built.job.out.glob("figures/*"), *built.job.out.glob("timing/*")]) == len(figures)
-    (check,) = checks(built.stats, ChecksSpec())
+    (check,) = judged("training_report", built.stats)
     assert check.passed
     json.dumps(built.stats, allow_nan=False)
 

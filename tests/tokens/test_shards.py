@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.graph.job import Job, Runtime
@@ -18,6 +17,7 @@ from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.shard_file import open_shard
 from llm_core.tokens.tokenizer import load_tokenizer
 from tests.data.stages import artifact, digests, documents, run, write
+from tests.judged import judged
 
 TEXTS = [f"Text {number} with " + "some words " * (number % 13) for number in range(120)]
 HOSTILE = ["<|endoftext|>", "a<|endoftext|>b", "\U0001f469\u200d\U0001f4bb é\n\n\n", "x" * 5000, " "]
@@ -92,7 +92,7 @@ def test_files_and_figures(tmp_path, tokenizer):
     assert (stats["shards"], stats["empty_parts"]) == (4, 1)
     assert stats["learned_entries"] == 270 - 257
     assert stats["unused_entries"] == len(set(range(257, 270)) - used)
-    failed = [check.name for check in shards.checks(stats, ChecksSpec(max_unused_vocabulary=1)) if not check.passed]
+    failed = [check.name for check in judged("token_shards", stats, max_unused_vocabulary=1) if not check.passed]
     assert failed == ["empty_parts"]
 
 
@@ -139,8 +139,8 @@ def test_parts_change_no_stream(tmp_path_factory, tokenizer, texts, cut):
 
     assert stream(one) == stream(other)
     assert (one / "train/documents.npy").read_bytes() == (other / "train/documents.npy").read_bytes()
-    bounds = ChecksSpec(max_unused_vocabulary=1)
-    assert all(check.passed for check in shards.checks(stats, bounds) if check.name != "empty_parts")
+    found = judged("token_shards", stats, max_unused_vocabulary=1)
+    assert all(check.passed for check in found if check.name != "empty_parts")
 
 
 def test_workers_change_no_byte(tmp_path, tokenizer, monkeypatch):
@@ -184,7 +184,7 @@ def test_a_vocabulary_above_the_dtype_is_an_error(tmp_path, size):
 
 def test_an_empty_split_closes_the_gate(tmp_path, tokenizer):
     stats, _ = make(tmp_path, tokenizer, [TEXTS], [[]])
-    verdicts = {check.name: check.passed for check in shards.checks(stats, ChecksSpec(max_unused_vocabulary=1))}
+    verdicts = {check.name: check.passed for check in judged("token_shards", stats, max_unused_vocabulary=1)}
     assert [name for name, passed in verdicts.items() if not passed] == ["not_empty"]
 
 
@@ -205,5 +205,5 @@ def test_wrong_counts_close_the_gate(tmp_path, tokenizer):
         ("empty_parts", "empty_parts"),
     ):
         changed = {**stats, field: stats[field] + 1, "unused_share": 0}
-        failed = [check.name for check in shards.checks(changed, ChecksSpec()) if not check.passed]
+        failed = [check.name for check in judged("token_shards", changed) if not check.passed]
         assert failed == [name]

@@ -5,12 +5,12 @@ import pytest
 from llm_core.data.parts import read_parts
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import TextForm
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.graph.job import artifact_files
 from llm_core.tokens import train
 from llm_core.tokens.tokenizer import load_tokenizer
 from tests.data.stages import artifact, digests, documents, run, write
+from tests.judged import judged
 
 WORDS = ["return", "value", "list", "item", "error", "raise", "module", "object", "string", "number"]
 
@@ -59,7 +59,7 @@ def test_the_report_says_what_was_measured(tmp_path, split):
     ]
     assert report["special_tokens"] == {"<|end|>": 0, "<|more|>": 1}
     assert " return" in report["longest_entries"]
-    assert all(check.passed for check in train.checks(stats, ChecksSpec()))
+    assert all(check.passed for check in judged("tokenizer", stats))
 
 
 def test_it_is_the_same_again(tmp_path, split):
@@ -94,7 +94,7 @@ def test_an_imported_tokenizer_gives_the_ids_of_its_file(tmp_path, split):
     for text in texts(500, 20):
         assert theirs.encode(text, add_special_tokens=False).ids == ours.encode(text, add_special_tokens=False).ids
     assert (stats["vocab_size"], stats["vocab_size_asked"], stats["sample_bytes"]) == (290, 320, 0)
-    assert all(check.passed for check in train.checks(stats, ChecksSpec()))
+    assert all(check.passed for check in judged("tokenizer", stats))
 
 
 def test_a_vocabulary_that_is_not_reached_is_told(tmp_path, split):
@@ -102,7 +102,7 @@ def test_a_vocabulary_that_is_not_reached_is_told(tmp_path, split):
         train.build, tmp_path / "job", {"documents": split}, tokenizer=TokenizerSpec(vocab_size=50_000), form=TextForm()
     )
     assert 260 < stats["vocab_size"] < 2000
-    verdict = train.checks(stats, ChecksSpec())[-1]
+    verdict = judged("tokenizer", stats)[-1]
     assert (verdict.name, verdict.passed) == ("vocabulary_reached", False)
     assert "50000 asked for: the sample has no more" in verdict.message
 
@@ -112,7 +112,7 @@ def test_unknown_entries_are_counted_and_gate(tmp_path, split):
     spec = TokenizerSpec(vocab_size=280, byte_fallback=False)
     stats = run(train.build, tmp_path / "job", {"documents": split}, tokenizer=spec, form=TextForm())
     assert stats["unk_rate"] == 8 / 9
-    verdict = train.checks(stats, ChecksSpec())[0]
+    verdict = judged("tokenizer", stats)[0]
     assert (verdict.name, verdict.passed) == ("unk_rate", False)
 
 

@@ -15,7 +15,6 @@ import torch
 from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.runtime import ComputeSpec, ProfileSpec, SamplesSpec, TrackingSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
@@ -28,11 +27,10 @@ from llm_core.train.stage import (
     build,
     build_branch,
     build_longer,
-    checks,
-    checks_of_continued,
     training_stats,
 )
 from llm_core.train.work_folder import left
+from tests.judged import judged
 from tests.train.runs import (
     VOCABULARY,
     checkpoint_steps,
@@ -112,7 +110,7 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
     )
     assert stats["device"].startswith("CPU")
     assert json.loads(json.dumps(stats)) == stats
-    assert all(check.passed for check in checks(stats, ChecksSpec())), checks(stats, ChecksSpec())
+    assert all(check.passed for check in judged("pretrained_model", stats)), judged("pretrained_model", stats)
     straight = trainer_spec(tmp_path, steps=30, work=tmp_path / "straight")
     run(straight)
     assert (job.out / "model.safetensors").read_bytes() == weights(straight)
@@ -343,7 +341,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     cooled = {"schedule": {"kind": "wsd", "cooldown_steps": 4}}
     stats = build_branch(going_on("branch"), **sections(10, **cooled), from_step=6)
     assert (stats["steps"], stats["tokens"], stats["planned_tokens"]) == (10, 2560, 2560)
-    assert {check.name for check in checks_of_continued(stats, ChecksSpec()) if not check.passed} == set()
+    assert {check.name for check in judged("cooldown_runs/short", stats) if not check.passed} == set()
     stats = build_longer(going_on("longer"), **sections(3, sequence_length=64))
     assert stats["final_validation_loss"] < stats["start_validation_loss"] < 5.6
     with pytest.raises(PedigreeError, match=r"step_00000005: neither a checkpoint nor a model"):
@@ -410,4 +408,4 @@ GOOD = {
     ],
 )
 def test_checks(changes, failed):
-    assert {check.name for check in checks({**GOOD, **changes}, ChecksSpec()) if not check.passed} == failed
+    assert {check.name for check in judged("pretrained_model", {**GOOD, **changes}) if not check.passed} == failed

@@ -1,7 +1,7 @@
 """The stage that trains the quality classifier, and sets the bound that documents are judged by."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.sources import FilesSource
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.store.files import write_atomically
 from llm_core.store.parts import Part
 
@@ -152,23 +152,20 @@ def _judging(found: pl.DataFrame) -> np.ndarray:
     return rows["score"].to_numpy()
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """There are enough examples, and the classifier tells those apart that it has not seen."""
+def examples(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """There are enough examples of each class."""
     side, least = min(stats["examples"].items(), key=lambda item: (item[1], item[0]))
-    return [
-        Check(
-            "examples",
-            least >= bounds.min_quality_examples,
-            f"{least} examples of the class {side!r}; at least {bounds.min_quality_examples} must be there",
-            value=least,
-            bound=bounds.min_quality_examples,
-        ),
-        Check(
-            "auc",
-            stats["auc"] >= NOTABLE_AUC,
-            f"AUC {stats['auc']:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
-            f"at least {stats['bound']:.6g}, as {stats['kept_of_good']:.1%} of the good ones' are",
-            value=stats["auc"],
-            bound=NOTABLE_AUC,
-        ),
-    ]
+    message = f"{least} examples of the class {side!r}; at least {bounds.min_quality_examples} must be there"
+    return Verdict(least >= bounds.min_quality_examples, message, value=least, bound=bounds.min_quality_examples)
+
+
+def auc(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The classifier tells those examples apart that it has not seen."""
+    del bounds
+    return Verdict(
+        stats["auc"] >= NOTABLE_AUC,
+        f"AUC {stats['auc']:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
+        f"at least {stats['bound']:.6g}, as {stats['kept_of_good']:.1%} of the good ones' are",
+        value=stats["auc"],
+        bound=NOTABLE_AUC,
+    )

@@ -9,14 +9,13 @@ import polars as pl
 
 from llm_core.data.cleaning_samples import Judged, join_samples, write_near_misses
 from llm_core.data.funnel import funnel_of, joined, totals
-from llm_core.data.left import something_left
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.quality.model import Classifier, read_quality
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 from llm_core.store.parts import link_or_copy
 
 RULE = "quality"
@@ -95,8 +94,8 @@ def judge_part(work: PartWork) -> dict[str, Any]:
     }
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
-    """Something is left, and about the share that was asked for."""
+def kept_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """About the share is left that was asked for."""
     kept, wanted = stats["kept_share"], stats["keep_share"]
     if wanted is None:
         passed = 1 - kept <= bounds.max_drop_share
@@ -109,4 +108,4 @@ def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:
         )
     if not passed:
         message += ": look at samples of what was dropped, and at quality.any, or change the bound"
-    return [something_left(stats), Check("kept_share", passed, message, value=kept, bound=wanted)]
+    return Verdict(passed, message, value=kept, bound=wanted)

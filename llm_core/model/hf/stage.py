@@ -3,13 +3,14 @@
 Every plan asks the checks of what was made, so the module leaves torch to those who build.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
-from llm_core.graph.stage import Check
+from llm_core.graph.stage import Verdict
 
 WHY_NOT = "why_not.txt"
 
@@ -42,17 +43,17 @@ def build(job: Job, model: ModelSpec, sequence_length: int) -> dict[str, Any]:
     return {"model_type": family.name, "reasons": [], "largest_difference": difference}
 
 
-def checks(stats: dict[str, Any], bounds: ChecksSpec) -> list[Check]:  # noqa: ARG001 (no bound is about exports)
-    """The folder holds the same weights; and there is one."""
-    kind, difference = stats["model_type"], stats["largest_difference"]
+def same_weights(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """The weights in the folder are those of the artifact."""
+    del bounds
+    difference = stats["largest_difference"]
+    message = f"weights read back differ by at most {difference:.1e}"
+    return Verdict(difference <= ROUNDING, message, value=difference, bound=ROUNDING)
+
+
+def loads_in_transformers(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+    """transformers has an architecture that is this model."""
+    del bounds
+    kind = stats["model_type"]
     found = f"transformers loads it as {kind}" if kind else f"it is none of theirs: {'; '.join(stats['reasons'])}"
-    return [
-        Check(
-            "same_weights",
-            difference <= ROUNDING,
-            f"weights read back differ by at most {difference:.1e}",
-            value=difference,
-            bound=ROUNDING,
-        ),
-        Check("loads_in_transformers", kind is not None, found),
-    ]
+    return Verdict(kind is not None, found)

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import save_model
 from llm_core.model.hf.importing import import_folder
-from llm_core.model.hf.stage import build, checks
+from llm_core.model.hf.stage import build
 from llm_core.store.manifest import Artifact, Manifest
+from tests.judged import judged
 from tests.model import shapes
 from tests.model.hf.test_folders import vocabulary
 
@@ -27,7 +27,7 @@ def job(tmp_path: Path, spec: ModelSpec) -> Job:
 
 
 def verdicts(stats: dict) -> dict[str, bool]:
-    return {check.name: check.passed for check in checks(stats, ChecksSpec())}
+    return {check.name: check.passed for check in judged("hf_export", stats)}
 
 
 def test_a_model_of_theirs_becomes_a_folder(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_another_model_leaves_the_reasons(tmp_path: Path) -> None:
     stats = build(given, spec, sequence_length=64)
     assert stats["model_type"] is None
     assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": False}
-    (_, advice) = checks(stats, ChecksSpec())
+    (_, advice) = judged("hf_export", stats)
     assert "share_kv" in advice.message
     assert [path.name for path in given.out.iterdir()] == ["why_not.txt"]
 

@@ -4,12 +4,12 @@ import math
 import pytest
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.tokens.loader import open_loader
 from llm_core.train.spec import BAD_BATCHES
-from llm_core.train.stage import checks, training_stats
+from llm_core.train.stage import training_stats
+from tests.judged import judged
 from tests.train.planted import plant
 from tests.train.runs import checkpoint_steps, records, run, trainer_spec, weights, write_shards
 from tests.train.test_loop import StopAfter
@@ -174,7 +174,7 @@ def test_what_a_rollback_leaves_out_is_not_bad(share_shards, monkeypatch):
     run(spec)
     stats = {**training_stats(records(spec)), "planned_tokens": 24 * 256}
     assert (stats["skipped_steps"], stats["left_out_steps"]) == (4, 3)
-    found = {check.name: check for check in checks(stats, ChecksSpec(max_bad_step_share=0.05))}
+    found = {check.name: check for check in judged("pretrained_model", stats, max_bad_step_share=0.05)}
     assert found["bad_steps"].passed
     assert found["bad_steps"].value == 1 / 24
     assert found["bad_steps"].message.startswith("1 of 24 steps were skipped as bad, and 3 were left out after spikes")
