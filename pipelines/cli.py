@@ -234,7 +234,7 @@ def adopt(
     session, outcome = bare.adopt(folder, experiment, lambda line: console.print(line, markup=False))
     made = outcome.artifact.manifest
     console.print(f"{'hit' if outcome.cache == 'hit' else 'adopted'} {made.stage} {made.identity}", markup=False)
-    show.failed_checks(console, session, made.stage, outcome.checks)
+    show.failed_checks(console, outcome.checks)
     _refresh_views(session.store.root)
 
 

@@ -149,7 +149,7 @@ def run(
         console.print(f"{escape(progress.place)} [{'green' if hit else 'yellow'}]{outcome.cache}[/] {item.stage}{took}")
         if outcome.finding:
             console.print(f"     [bold red]finding[/] {escape(outcome.finding)}")
-        failed_checks(console, session, item.stage, outcome.checks)
+        failed_checks(console, outcome.checks)
 
 
 def _forced(item: PlanItem) -> PlanItem:
@@ -159,11 +159,11 @@ def _forced(item: PlanItem) -> PlanItem:
     return replace(item, from_code=False)
 
 
-def failed_checks(console: Console, session: Session, stage: str, checks: list[Check]) -> None:
+def failed_checks(console: Console, checks: list[Check]) -> None:
     """The checks that a stage failed, a line each."""
     for check in checks:
         if not check.passed:
-            mark = "[red]gate[/]" if check.name in session.graph[stage].gates else "[yellow]note[/]"
+            mark = "[red]gate[/]" if check.blocking else "[yellow]note[/]"
             console.print(f"     {mark} {check.name}: {escape(check.message)}")
 
 
