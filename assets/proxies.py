@@ -39,6 +39,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         group="proxies",
         description="The proxy runs side by side: loss, difference from the baseline, time, speed, memory.",
         build="llm_core.report.ablation:build",
+        results="llm_core.report.results:AblationReport",
         non_blocking=(":losses_finite",),
         inputs={
             **{f"variant/{name}": stage.name for name, stage in variants.items()},

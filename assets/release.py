@@ -22,10 +22,6 @@ SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "
 """What pages are made of, beside their own templates."""
 
 
-CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars", "final_validation_loss")
-"""Statistics of the training report that differ when the same is made again."""
-
-
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the model for others."""
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
@@ -38,6 +34,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             group="data",
             description="One self-contained HTML page: the funnel by rule and source, samples, duplicates, tokens.",
             build="llm_core.report.data_report:build",
+            results="llm_core.report.results:DataReport",
             blocking=(":all_accounted_for", "llm_core.report.checks:page_written"),
             code=(*SHARED, "llm_core/report/data_report.html"),
             redone=True,
@@ -51,6 +48,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             group="release",
             description="The model and its tokenizer as a folder for transformers, where it has the architecture.",
             build="llm_core.model.hf.stage:build",
+            results="llm_core.model.hf.results:HFExport",
             blocking=(":same_weights",),
             non_blocking=(":loads_in_transformers",),
             inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
@@ -62,11 +60,11 @@ def stages(experiment: Experiment) -> list[Stage]:
             group="release",
             description="One self-contained HTML page: data, curves, ablations, evals, samples, lineage, cost.",
             build="llm_core.report.training:build",
+            results="llm_core.report.results:TrainingReport",
             blocking=("llm_core.report.checks:page_written",),
             code=(*SHARED, "llm_core/report/training.html"),
             redone=True,
             inputs={name: name for name in told},
-            volatile_stats=CLOCKS,
             config={"title": experiment.name, "price_per_gpu_hour": experiment.compute.price_per_gpu_hour},
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),

@@ -119,6 +119,7 @@ def _run(
         kind="training_run",
         group=group,
         description=description,
+        results="llm_core.train.results:TrainingResults",
         code=TRAINER,
         config={
             "model": model,
@@ -130,11 +131,6 @@ def _run(
         bounds=experiment.checks,
         # The states at branch points follow from what the identity covers, but lie in a file for every rank.
         volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
-        # Bits per byte follow from the loss and the tokenizer; a run without one at hand gives the same model.
-        volatile_stats=(
-            *("tokens_per_second", "seconds_training", "peak_memory_bytes", "mfu", "device", "ranks", "compute"),
-            *("final_validation_loss", "final_validation_bits_per_byte", "start_validation_loss", "validation_tokens"),
-        ),
         trains=True,
         ready="llm_core.train.ready:check",
         cost="llm_core.train.price:cost",

@@ -130,7 +130,9 @@ def deduplicated(frame: pl.DataFrame, folder: Path, parts: int) -> tuple[dict[st
     (work / "out").mkdir(parents=True)
     runtime = Runtime(compute=ComputeSpec(workers=1))
     clock = time.perf_counter()
-    stats = unique.build(Job("unique", "x", {"documents": clean}, work, work / "out", runtime), DedupSpec())
+    stats = unique.build(
+        Job("unique", "x", {"documents": clean}, work, work / "out", runtime), DedupSpec()
+    ).model_dump()
     return stats, pl.read_parquet(work / "out" / "clusters.parquet"), time.perf_counter() - clock
 
 

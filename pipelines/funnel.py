@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llm_core.errors import PedigreeError
+from llm_core.report import read
 from llm_core.report.data_collect import RAW, STAGES, words
 from llm_core.report.units import exact, in_bytes, percent
 from llm_core.store.manifest import Artifact
@@ -34,16 +35,16 @@ def funnel_rows(session: Session, source: str | None) -> list[Row]:
     made, missing = _chain(session)
     if RAW not in made:
         raise PedigreeError(f"{session.experiment.name} has read no documents yet; run `pedigree run` first")
-    raw = made[RAW].stats
-    known = [name for name, count in raw["documents_by_source"].items() if count]
+    raw = read.raw(made)
+    known = [name for name, count in raw.documents_by_source.items() if count]
     if source is not None and source not in known:
         raise PedigreeError(f"{session.experiment.name} has no source {source!r}; known: {', '.join(known)}")
     chosen = known if source is None else [source]
     came = {
-        "documents": sum(raw["documents_by_source"][name] for name in chosen),
-        "bytes": sum(raw["bytes_by_source"][name] for name in chosen),
+        "documents": sum(raw.documents_by_source[name] for name in chosen),
+        "bytes": sum(raw.bytes_by_source[name] for name in chosen),
     }
-    rows = [{"stage": RAW, "kind": "level", "name": "raw", **came}]
+    rows: list[Row] = [{"stage": RAW, "kind": "level", "name": "raw", **came}]
     size = came["bytes"]
     for stage in STAGES:
         if stage in made:
@@ -75,7 +76,7 @@ def _chain(session: Session) -> tuple[dict[str, Artifact], dict[str, str]]:
 
 def _stage_rows(stage: str, artifact: Artifact, sources: list[str], before: int) -> Iterator[Row]:
     """What each rule dropped, the busiest first; what edits took out; what is left. ``before``: bytes that came."""
-    funnel = artifact.stats["funnel"]
+    funnel = read.funnel(artifact).funnel
     counted = [funnel[source] for source in sources if source in funnel]
     dropped: dict[str, dict[str, int]] = {}
     for counts in counted:

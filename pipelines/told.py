@@ -49,6 +49,6 @@ def _state(graph: Graph, items: Iterable[PlanItem]) -> str | None:
     for item in items:
         if item.artifact is None:
             return None
-        checks = [asdict(check) for check in evaluate(graph[item.stage], item.artifact.stats)]
+        checks = [asdict(check) for check in evaluate(graph[item.stage], item.artifact)]
         state[item.stage] = f"{item.artifact.path} {item.artifact.manifest.content} {checks}"
     return digest_of(state)

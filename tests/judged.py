@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from assets.graph import experiment_graph
 from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.quality import QualitySpec
-from llm_core.graph.gate import evaluate
+from llm_core.graph.gate import judged as judged_by
 from llm_core.graph.graph import Graph
+from llm_core.graph.results import Results
 from llm_core.graph.stage import Check
+from llm_core.registry import load_object
 from pipelines.experiments import open_experiment
 
 
@@ -24,6 +26,24 @@ def _graph() -> Graph:
     return experiment_graph(tiny.model_copy(update={"quality": quality, "branches": {"short": branch}}))
 
 
-def judged(stage: str, stats: Mapping[str, Any], **bounds: Any) -> list[Check]:
-    """The checks of ``stage`` on ``stats``, the blocking ones first; ``bounds`` are fields of ``ChecksSpec``."""
-    return evaluate(replace(_graph()[stage], bounds=ChecksSpec(**bounds)), dict(stats))
+def judged(stage: str, results: Results | Mapping[str, Any], **bounds: Any) -> list[Check]:
+    """The checks of ``stage`` on ``results``, the blocking ones first; ``bounds`` are fields of ``ChecksSpec``."""
+    declared = replace(_graph()[stage], bounds=ChecksSpec(**bounds))
+    given = (
+        results if isinstance(results, Results) else load_object(declared.results).model_validate(whole(stage, results))
+    )
+    return judged_by(declared, given)
+
+
+def whole(stage: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """``figures`` with something neutral for the other results of ``stage``; those of all runs are alike."""
+    declared = _graph()[stage if stage in _graph() else "pretrained_model"]
+    fields = load_object(declared.results).model_fields
+    missing = {name: _neutral(field.annotation) for name, field in fields.items() if name not in figures}
+    return {**missing, **figures}
+
+
+def _neutral(kind: Any) -> Any:
+    if type(None) in get_args(kind):
+        return None
+    return (get_origin(kind) or kind)()

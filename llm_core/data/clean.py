@@ -21,6 +21,7 @@ from llm_core.data.funnel import Funnel, funnel_between, joined, totals
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
 from llm_core.data.normalise import normalised
 from llm_core.data.parts import read_part, write_part
+from llm_core.data.results import CleanDocuments
 from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
 from llm_core.data.rules.judge import counts_words, document_values, judged_lines, verdicts, without_lines
 from llm_core.data.rules.languages import check_known, identified, language_model
@@ -269,7 +270,7 @@ def _lengths(texts: pl.Series) -> dict[str, int]:
     return {str(exponent): int(count) for exponent, count in enumerate(np.bincount(bins)) if count}
 
 
-def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
+def build(job: Job, cleaning: CleaningSpec) -> CleanDocuments:
     """Clean every part; raises ``PedigreeError`` where addresses are to be blocked and no document has one.
 
     Nothing is unaccounted for: ``bytes_in`` is ``bytes``, and what was dropped and what was removed from what stayed.
@@ -285,12 +286,12 @@ def build(job: Job, cleaning: CleaningSpec) -> dict[str, Any]:
         _add(total, {name: value for name, value in part.stats.items() if name != "funnel"})
     join_samples(job.out)
     funnel = totals(joined(part.stats["funnel"] for part in made), _rules(cleaning))
-    return {
+    return CleanDocuments(
         **{name: _sorted(value) for name, value in total.items()},
         **funnel,
-        "parts": len(made),
-        "drop_share": funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
-    }
+        parts=len(made),
+        drop_share=funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
+    )
 
 
 def _has_urls(path: Path) -> bool:
@@ -321,17 +322,17 @@ def _sorted(value: Any) -> Any:
     }
 
 
-def drops_by_rule(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def drops_by_rule(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
     """No rule drops much of a source."""
     del bounds
-    funnel: Funnel = stats["funnel"]
+    funnel: Funnel = results.funnel
     shares = sorted(
         (-dropped["documents"] / counts["documents_in"], source, rule)
         for source, counts in funnel.items()
         for rule, dropped in counts["dropped"].items()
     )
     worst = [f"{rule} drops {-share:.1%} of {source}" for share, source, rule in shares if -share > NOTABLE_DROPS]
-    taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in stats["lines"].items() if counts["lines"])
+    taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in results.lines.items() if counts["lines"])
     if taken and any(rule == EMPTY for share, _, rule in shares if -share > NOTABLE_DROPS):
         worst.append(f"{EMPTY} means that nothing was left; line rules took lines: {taken}")
     if len(worst) > _TOLD:
@@ -348,24 +349,24 @@ def drops_by_rule(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
     )
 
 
-def drop_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def drop_share(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
     """Not too much was dropped."""
-    share = stats["drop_share"]
-    worst = max(stats["dropped_by_rule"].items(), key=lambda item: item[1], default=("none", 0))
+    share = results.drop_share
+    worst = max(results.dropped_by_rule.items(), key=lambda item: item[1], default=("none", 0))
     return Verdict(
         share <= bounds.max_drop_share,
-        f"{share:.1%} of {stats['documents_in']} documents dropped, most by {worst[0]} ({worst[1]}); "
+        f"{share:.1%} of {results.documents_in} documents dropped, most by {worst[0]} ({worst[1]}); "
         f"at most {bounds.max_drop_share:.0%} may be",
         value=share,
         bound=bounds.max_drop_share,
     )
 
 
-def languages(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def languages(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
     """The documents are in the languages that were expected."""
     del bounds
-    others = stats["dropped_by_rule"].get(LANGUAGE, 0) / max(1, stats["documents_in"])
-    identified_as = sorted(stats["languages"].items(), key=lambda item: (-item[1], item[0]))[:3]
+    others = results.dropped_by_rule.get(LANGUAGE, 0) / max(1, results.documents_in)
+    identified_as = sorted(results.languages.items(), key=lambda item: (-item[1], item[0]))[:3]
     frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language is asked for"
     return Verdict(
         others <= NOTABLE_OTHER_LANGUAGES,
@@ -375,35 +376,35 @@ def languages(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
     )
 
 
-def encoding(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def encoding(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
     """Hardly a document was decoded wrongly."""
     del bounds
-    broken = (stats["mojibake"] - stats["repaired"] + stats["replacement_characters"]) / max(1, stats["documents_in"])
+    broken = (results.mojibake - results.repaired + results.replacement_characters) / max(1, results.documents_in)
     return Verdict(
         broken <= NOTABLE_BROKEN,
-        f"{stats['mojibake']} documents hold wrongly decoded text, of which {stats['repaired']} were mended "
-        f"(by cleaning.repair), and {stats['replacement_characters']} hold U+FFFD, where nothing can be mended: "
+        f"{results.mojibake} documents hold wrongly decoded text, of which {results.repaired} were mended "
+        f"(by cleaning.repair), and {results.replacement_characters} hold U+FFFD, where nothing can be mended: "
         "see how the source is read",
         value=broken,
         bound=NOTABLE_BROKEN,
     )
 
 
-def unspaced(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def unspaced(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
     """The documents are in writings whose words rules can count."""
     del bounds
-    share = stats["unspaced"] / max(1, stats["documents_in"])
+    share = results.unspaced / max(1, results.documents_in)
     return Verdict(
         share <= NOTABLE_UNSPACED,
-        f"{stats['unspaced']} documents are in a writing without spaces, or hold none: rules that count words mean "
+        f"{results.unspaced} documents are in a writing without spaces, or hold none: rules that count words mean "
         "nothing for them; give them a source and an experiment of their own, without such rules",
         value=share,
         bound=NOTABLE_UNSPACED,
     )
 
 
-def empty_parts(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def empty_parts(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
     """Something is left of every part."""
     del bounds
-    message = f"nothing is left of {stats['empty_parts']} of {stats['parts']} parts"
-    return Verdict(stats["empty_parts"] == 0, message, value=stats["empty_parts"], bound=0)
+    message = f"nothing is left of {results.empty_parts} of {results.parts} parts"
+    return Verdict(results.empty_parts == 0, message, value=results.empty_parts, bound=0)

@@ -16,6 +16,7 @@ from llm_core.data.eval_index import EvalIndex, recall
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.kernels.folding import fold
 from llm_core.data.parts import DOCUMENT, read_part, write_part
+from llm_core.data.results import DecontaminatedDocuments
 from llm_core.data.suites import read_suite, suite_externals
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.evaluation import ChecksSpec
@@ -46,7 +47,7 @@ def parts(
     return _tasks(inputs, decontamination, suites, Path("index"))
 
 
-def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, Any]:
+def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> DecontaminatedDocuments:
     """Every part without the documents that hold an eval item; ``suites.json`` reports for every suite.
 
     Without suites the parts stay what they are.
@@ -61,7 +62,8 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
     settings = decontamination.model_dump()
     write_atomically(job.out / "suites.json", json.dumps({**settings, "suites": report}, indent=1).encode())
     share = funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0
-    return {**funnel, "contaminated_share": share, "suites": {suite["suite"]: suite for suite in report}}
+    by_name = {suite["suite"]: suite for suite in report}
+    return DecontaminatedDocuments(**funnel, contaminated_share=share, suites=by_name)
 
 
 def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, Any]:
@@ -181,22 +183,22 @@ def _report(
     return report
 
 
-def contaminated_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def contaminated_share(results: DecontaminatedDocuments, bounds: ChecksSpec) -> Verdict:
     """The corpus is no copy of an eval."""
-    share = stats["contaminated_share"]
+    share = results.contaminated_share
     return Verdict(
         share <= bounds.max_contaminated_share,
-        f"{share:.2%} of {stats['documents_in']} documents hold an eval item; at most "
+        f"{share:.2%} of {results.documents_in} documents hold an eval item; at most "
         f"{bounds.max_contaminated_share:.0%} may do so unnoticed",
         value=share,
         bound=bounds.max_contaminated_share,
     )
 
 
-def eval_items_too_short(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def eval_items_too_short(results: DecontaminatedDocuments, bounds: ChecksSpec) -> Verdict:
     """Most items of every suite have enough words to be looked for."""
     del bounds
-    short = {name: suite["items_too_short"] / suite["items"] for name, suite in stats["suites"].items()}
+    short = {name: suite["items_too_short"] / suite["items"] for name, suite in results.suites.items()}
     worst = max(short.values(), default=0.0)
     many = [f"{part:.0%} of {name}" for name, part in short.items() if part > NOTABLE_TOO_SHORT]
     return Verdict(
@@ -210,10 +212,10 @@ def eval_items_too_short(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdic
     )
 
 
-def eval_encoding(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def eval_encoding(results: DecontaminatedDocuments, bounds: ChecksSpec) -> Verdict:
     """No text of a suite was decoded wrongly."""
     del bounds
-    wrong = {name: suite["mojibake"] for name, suite in stats["suites"].items() if suite["mojibake"]}
+    wrong = {name: suite["mojibake"] for name, suite in results.suites.items() if suite["mojibake"]}
     return Verdict(
         not wrong,
         f"texts of suites that were decoded wrongly, and match no document: {wrong}; fetch the suites again"

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from llm_core.data.results import RawDocuments
 from llm_core.data.sources.left_out import NAMED, summary, told
 from llm_core.data.sources.units import OFFENDERS_NAMED
 from llm_core.errors import PedigreeError
@@ -60,7 +61,7 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], raw: RawSpec) -> list[PartT
     return [task for source in raw.sources for task in SOURCES.load(source.kind)(source).tasks(raw.documents_per_part)]
 
 
-def build(job: Job, raw: RawSpec) -> dict[str, Any]:
+def build(job: Job, raw: RawSpec) -> RawDocuments:
     """Read every source into ``parts/``, and what is bad into ``bad_records/`` (where there is any).
 
     Raises ``PedigreeError`` for a source without a document or without a field that is read, and when more than
@@ -104,20 +105,20 @@ def build(job: Job, raw: RawSpec) -> dict[str, Any]:
                 f"source {name!r}: holds no documents{_in_their_place(stats, name)}; mend the source or take it out of "
                 "raw.sources"
             )
-    return {
-        "documents": total["documents"],
-        "bytes": total["bytes"],
-        "documents_by_source": {name: counts["documents"] for name, counts in by_source.items()},
-        "bytes_by_source": {name: counts["bytes"] for name, counts in by_source.items()},
-        "files_by_source": {name: counts["files"] for name, counts in by_source.items()},
-        "bad_by_source": {name: counts["bad"] for name, counts in by_source.items()},
-        "bad_records": reasons.total() + expected.total(),
-        "bad_records_by_reason": dict(sorted((reasons + expected).items())),
-        "without_text": expected.total(),
-        "skipped_by_kind": dict(sorted(skipped.items())),
-        "left_out_by_source": left_out,
-        "empty_files_by_source": empty,
-    }
+    return RawDocuments(
+        documents=total["documents"],
+        bytes=total["bytes"],
+        documents_by_source={name: counts["documents"] for name, counts in by_source.items()},
+        bytes_by_source={name: counts["bytes"] for name, counts in by_source.items()},
+        files_by_source={name: counts["files"] for name, counts in by_source.items()},
+        bad_by_source={name: counts["bad"] for name, counts in by_source.items()},
+        bad_records=reasons.total() + expected.total(),
+        bad_records_by_reason=dict(sorted((reasons + expected).items())),
+        without_text=expected.total(),
+        skipped_by_kind=dict(sorted(skipped.items())),
+        left_out_by_source=left_out,
+        empty_files_by_source=empty,
+    )
 
 
 def _empty(stats: Sequence[Mapping[str, Any]], tasks: Sequence[PartTask]) -> dict[str, Any]:
@@ -165,41 +166,41 @@ def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list
         )
 
 
-def not_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def not_empty(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
     """Every source gave documents."""
     del bounds
-    least, smallest = min((count, source) for source, count in stats["documents_by_source"].items())
-    message = f"{stats['documents']} documents; the smallest source, {smallest}, has {least}"
+    least, smallest = min((count, source) for source, count in results.documents_by_source.items())
+    message = f"{results.documents} documents; the smallest source, {smallest}, has {least}"
     return Verdict(least > 0, message, value=least, bound=1)
 
 
-def bad_records(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def bad_records(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
     """Hardly a record is bad."""
     del bounds
-    bad = stats["bad_records"] - stats["without_text"]
-    share = bad / (bad + stats["documents"]) if bad else 0.0
-    reasons = ", ".join(f"{reason} ({count})" for reason, count in stats["bad_records_by_reason"].items())
+    bad = results.bad_records - results.without_text
+    share = bad / (bad + results.documents) if bad else 0.0
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in results.bad_records_by_reason.items())
     return Verdict(
         share <= NOTABLE_BAD_SHARE,
-        f"{stats['bad_records']} records are set aside in bad_records/: {reasons}" if reasons else "none is set aside",
+        f"{results.bad_records} records are set aside in bad_records/: {reasons}" if reasons else "none is set aside",
         value=share,
         bound=NOTABLE_BAD_SHARE,
     )
 
 
-def files_left_out(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def files_left_out(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
     """No file of a folder was left out."""
     del bounds
-    left_out = stats.get("left_out_by_source", {})  # artifacts of earlier versions have no such statistic
+    left_out = results.left_out_by_source  # artifacts of earlier versions have no such statistic
     files = sum(found["files"] for found in left_out.values())
     message = "; ".join(told(name, found) for name, found in left_out.items()) or "every file of the folders was read"
     return Verdict(not files, message, value=files, bound=0)
 
 
-def empty_files(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def empty_files(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
     """No file is empty."""
     del bounds
-    empty = stats.get("empty_files_by_source", {})
+    empty = results.empty_files_by_source
     files = sum(found["files"] for found in empty.values())
     message = "; ".join(_told_empty(name, found) for name, found in empty.items()) or "every file holds a record"
     return Verdict(not files, message, value=files, bound=0)

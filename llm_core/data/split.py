@@ -20,6 +20,7 @@ from llm_core.data.dedup.signatures import (
 )
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.parts import read_part, read_parts, write_part
+from llm_core.data.results import PretrainingDocuments
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import MinHashSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
@@ -48,7 +49,7 @@ def parts(
     ]
 
 
-def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: EvaluationSpec) -> dict[str, Any]:
+def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: EvaluationSpec) -> PretrainingDocuments:
     """Every part of the input becomes parts of its name in ``train/``, ``heldout/`` and ``dropped/``.
 
     The hash of a document's folded text decides: so a document stays on its side whatever is added to the corpus, and
@@ -79,15 +80,15 @@ def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: Evaluati
         for name in SPLITS
         for figure in ("documents", "bytes")
     }
-    return {
+    return PretrainingDocuments(
         **funnel,
         **stats,
-        "heldout_share": stats["heldout_documents"] / funnel["documents"] if funnel["documents"] else 0.0,
+        heldout_share=stats["heldout_documents"] / funnel["documents"] if funnel["documents"] else 0.0,
         **_written(job, tasks, minhash),
-        "heldout_usable": _long_enough(job.out / "heldout", evaluation.question_characters),
-        "heldout_needed": evaluation.choices,
-        "heldout_characters": evaluation.question_characters,
-    }
+        heldout_usable=_long_enough(job.out / "heldout", evaluation.question_characters),
+        heldout_needed=evaluation.choices,
+        heldout_characters=evaluation.question_characters,
+    )
 
 
 def heldout_part(work: PartWork, split: SplitSpec) -> dict[str, Any]:
@@ -189,10 +190,10 @@ def _long_enough(folder: Path, characters: int) -> int:
     return sum(int((frame["text"].str.len_chars() >= characters).sum()) for _, frame in read_parts(folder, ["text"]))
 
 
-def not_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def not_empty(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
     """Both splits hold documents."""
     del bounds
-    train, heldout = stats["train_documents"], stats["heldout_documents"]
+    train, heldout = results.train_documents, results.heldout_documents
     if not train:
         advice = ": use more text, or a smaller split.heldout_share"
     elif not heldout:
@@ -203,21 +204,21 @@ def not_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
     return Verdict(least > 0, f"{train} documents to train on, {heldout} held out{advice}", value=least, bound=1)
 
 
-def no_overlap(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def no_overlap(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
     """No document stands in both splits, nor nearly."""
     del bounds
-    overlap, near = stats["in_both_splits"], stats["nearly_in_both_splits"]
+    overlap, near = results.in_both_splits, results.nearly_in_both_splits
     message = f"{overlap} documents stand in both splits, {near} more are near duplicates of a held-out one"
     return Verdict(overlap + near == 0, message, value=overlap + near, bound=0)
 
 
-def heldout_usable(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def heldout_usable(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
     """The evaluation can make its questions of the held-out documents."""
     del bounds
-    usable, needed = stats["heldout_usable"], stats["heldout_needed"]
+    usable, needed = results.heldout_usable, results.heldout_needed
     return Verdict(
         usable >= needed,
-        f"{usable} held-out documents have the {stats['heldout_characters']} characters that a question takes; its "
+        f"{usable} held-out documents have the {results.heldout_characters} characters that a question takes; its "
         f"choices come from {needed}"
         + (
             ""

@@ -14,6 +14,7 @@ from llm_core.data.dedup.signatures import PAIR, read_signatures, sign_part
 from llm_core.data.dedup.units import find_repeats, units_part
 from llm_core.data.dedup.verdicts import RULES, write_verdicts
 from llm_core.data.funnel import joined, totals
+from llm_core.data.results import UniqueDocuments
 from llm_core.experiment.dedup import DedupSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
@@ -30,7 +31,7 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], dedup: DedupSpec) -> list[P
     ]
 
 
-def build(job: Job, dedup: DedupSpec) -> dict[str, Any]:
+def build(job: Job, dedup: DedupSpec) -> UniqueDocuments:
     """Signatures part by part, clusters over all of them, then every part without what another document stands for.
 
     ``clusters.parquet`` tells all clusters of two documents or more.
@@ -54,16 +55,16 @@ def build(job: Job, dedup: DedupSpec) -> dict[str, Any]:
     selected = job.map(_selection(job, roles, order, counts, dedup))
     join_samples(job.out)
     stats = totals(joined(part.stats["funnel"] for part in selected), RULES)
-    return {
+    return UniqueDocuments(
         **stats,
-        "duplicate_share": stats["dropped"] / stats["documents_in"] if stats["documents_in"] else 0.0,
-        "repeated_doc_ids": int((first_of_equals(doc_ids) != np.arange(len(doc_ids))).sum()),
-        "repeated_units": {
+        duplicate_share=stats["dropped"] / stats["documents_in"] if stats["documents_in"] else 0.0,
+        repeated_doc_ids=int((first_of_equals(doc_ids) != np.arange(len(doc_ids))).sum()),
+        repeated_units={
             figure: sum(part.stats["repeated_units"][figure] for part in selected)
             for figure in ("documents", "units", "bytes")
         },
         **told,
-    }
+    )
 
 
 def _selection(
@@ -92,24 +93,24 @@ def _selection(
     ]
 
 
-def duplicate_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def duplicate_share(results: UniqueDocuments, bounds: ChecksSpec) -> Verdict:
     """Not too much was repeated."""
-    share = stats["duplicate_share"]
+    share = results.duplicate_share
     return Verdict(
         share <= bounds.max_duplicate_share,
-        f"{share:.1%} of {stats['documents_in']} documents are repeats, in {stats['clusters']} clusters "
-        f"({stats['clusters_across_sources']} across sources); at most {bounds.max_duplicate_share:.0%} may be",
+        f"{share:.1%} of {results.documents_in} documents are repeats, in {results.clusters} clusters "
+        f"({results.clusters_across_sources} across sources); at most {bounds.max_duplicate_share:.0%} may be",
         value=share,
         bound=bounds.max_duplicate_share,
     )
 
 
-def largest_cluster(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def largest_cluster(results: UniqueDocuments, bounds: ChecksSpec) -> Verdict:
     """No cluster of repeats swallows the corpus."""
-    largest = stats["largest_cluster"] / max(1, stats["documents_in"])
+    largest = results.largest_cluster / max(1, results.documents_in)
     return Verdict(
         largest <= bounds.max_cluster_share,
-        f"the largest cluster holds {stats['largest_cluster']} documents, {largest:.1%} of all; at most "
+        f"the largest cluster holds {results.largest_cluster} documents, {largest:.1%} of all; at most "
         f"{bounds.max_cluster_share:.0%} may be: look at it in clusters.parquet",
         value=largest,
         bound=bounds.max_cluster_share,

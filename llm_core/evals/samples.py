@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.results import GenerationSamples
 from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
@@ -23,7 +24,7 @@ from llm_core.tokens.tokenizer import end_of_text, vocabulary_size
 SAMPLES = "samples.jsonl"
 
 
-def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict[str, Any]:
+def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> GenerationSamples:
     """One generation for every prompt and temperature; rows {prompt, temperature, text, tokens, seed}.
 
     On the CPU, in fp32 and one thread: the letters are then the same on every run, whatever machine trained the model.
@@ -80,17 +81,17 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> dict
     seconds = perf_counter() - start
     job.runtime.progress(steps, steps, "tokens")
     _write_rows(job.out / SAMPLES, rows)
-    return {
-        "samples": len(rows),
-        "expected": expected,
-        "empty": sum(not tokens for tokens in ids),
-        "tokens": sum(map(len, ids)),
-        "tokens_per_second": sum(map(len, ids)) / seconds,
-        "temperatures": {
+    return GenerationSamples(
+        samples=len(rows),
+        expected=expected,
+        empty=sum(not tokens for tokens in ids),
+        tokens=sum(map(len, ids)),
+        tokens_per_second=sum(map(len, ids)) / seconds,
+        temperatures={
             f"{temperature:g}": _describe(ids[place :: len(sampling.temperatures)])
             for place, temperature in enumerate(sampling.temperatures)
         },
-    }
+    )
 
 
 def _check_positions(model: ModelSpec, prompt: str, tokens: int) -> None:

@@ -16,6 +16,7 @@ from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
 from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import Document, sample
+from llm_core.evals.results import EvalResults
 from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import ratio, row
 from llm_core.evals.suite_rows import asked, suite_rows, suite_stats
@@ -46,7 +47,7 @@ def externals(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
 
 def build(
     job: Job, evaluation: EvaluationSpec, model: ModelSpec, sequence_length: int, precision: str, seed: int
-) -> dict[str, Any]:
+) -> EvalResults:
     """Score held-out documents, questions and the suites; write ``evals.jsonl``.
 
     ``sequence_length``: tokens that the model reads at once, as in its training. ``precision``: that of the training
@@ -106,69 +107,69 @@ def build(
     _write_lines(job.out / "scores.jsonl", ({**score, **name} for score, name in zip(results, names, strict=True)))
 
     figures = {(line["task"], line["metric"]): line for line in rows}
-    return {
-        "bits_per_byte": figures[HELDOUT, "bits_per_byte"]["value"],
-        "bits_per_byte_stderr": figures[HELDOUT, "bits_per_byte"]["stderr"],
-        "unigram_bits_per_byte": figures["baseline_unigram", "bits_per_byte"]["value"],
-        "xz_bits_per_byte": figures["baseline_xz", "bits_per_byte"]["value"],
-        "accuracy": figures[CONTINUATION, "accuracy"]["value"],
-        "accuracy_stderr": figures[CONTINUATION, "accuracy"]["stderr"],
-        "accuracy_likelihood": figures[CONTINUATION, "accuracy_likelihood"]["value"],
-        "overlap_accuracy": figures[OVERLAP, "accuracy"]["value"],
-        "overlap_accuracy_stderr": figures[OVERLAP, "accuracy"]["stderr"],
-        "chance": figures[CONTINUATION, "accuracy"]["chance"],
-        "documents": len(documents),
-        "documents_asked": evaluation.heldout_documents,
-        "documents_restored": restored,
-        "questions": len(questions),
-        "questions_asked": evaluation.choice_questions,
-        "heldout_bytes": sum(sizes),
-        "heldout_tokens": sum(map(len, ids)),
-        "suites": {
+    return EvalResults(
+        bits_per_byte=figures[HELDOUT, "bits_per_byte"]["value"],
+        bits_per_byte_stderr=figures[HELDOUT, "bits_per_byte"]["stderr"],
+        unigram_bits_per_byte=figures["baseline_unigram", "bits_per_byte"]["value"],
+        xz_bits_per_byte=figures["baseline_xz", "bits_per_byte"]["value"],
+        accuracy=figures[CONTINUATION, "accuracy"]["value"],
+        accuracy_stderr=figures[CONTINUATION, "accuracy"]["stderr"],
+        accuracy_likelihood=figures[CONTINUATION, "accuracy_likelihood"]["value"],
+        overlap_accuracy=figures[OVERLAP, "accuracy"]["value"],
+        overlap_accuracy_stderr=figures[OVERLAP, "accuracy"]["stderr"],
+        chance=figures[CONTINUATION, "accuracy"]["chance"],
+        documents=len(documents),
+        documents_asked=evaluation.heldout_documents,
+        documents_restored=restored,
+        questions=len(questions),
+        questions_asked=evaluation.choice_questions,
+        heldout_bytes=sum(sizes),
+        heldout_tokens=sum(map(len, ids)),
+        suites={
             suite.name: {
                 **suite_stats(suite, items, scores[suite.name], suite_figures[suite.name]),
                 "items_unreadable": len(asked_for) - len(items),
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
         },
-    }
+    )
 
 
-def below_unigram(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def below_unigram(results: EvalResults, bounds: ChecksSpec) -> Verdict:
     """The model predicts text better than the frequencies of tokens do."""
     del bounds
-    bits, unigram = stats["bits_per_byte"], stats["unigram_bits_per_byte"]
+    bits, unigram = results.bits_per_byte, results.unigram_bits_per_byte
     message = f"{bits:.3f} bits per byte; token frequencies alone reach {unigram:.3f}"
     return Verdict(bits < unigram, message, value=bits, bound=unigram)
 
 
-def above_chance(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def above_chance(results: EvalResults, bounds: ChecksSpec) -> Verdict:
     """More questions are answered rightly than by chance."""
-    accuracy, chance, error = stats["accuracy"], stats["chance"], stats["accuracy_stderr"]
+    accuracy, chance, error = results.accuracy, results.chance, results.accuracy_stderr
     if error is None:  # questions of a single document: the spread of guesses
-        error = math.sqrt(chance * (1 - chance) / stats["questions"])
+        error = math.sqrt(chance * (1 - chance) / results.questions)
     least = chance + max(bounds.chance_margin, 2 * error)
     return Verdict(
         accuracy > least,
         f"{accuracy:.1%} ± {error:.1%} of the questions answered rightly; chance is {chance:.1%}, "
-        f"and shared letters reach {stats['overlap_accuracy']:.1%}",
+        f"and shared letters reach {results.overlap_accuracy:.1%}",
         value=accuracy,
         bound=least,
     )
 
 
-def text_restored(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def text_restored(results: EvalResults, bounds: ChecksSpec) -> Verdict:
     """The tokenizer gives every scored document back as it was."""
     del bounds
-    restored, documents = stats["documents_restored"], stats["documents"]
+    restored, documents = results.documents_restored, results.documents
     message = f"the tokenizer gives back {restored} of {documents} scored documents as they were"
     return Verdict(restored == documents, message, value=restored, bound=documents)
 
 
-def suites_readable(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def suites_readable(results: EvalResults, bounds: ChecksSpec) -> Verdict:
     """The form of the documents leaves something of every choice of the suites."""
     del bounds
-    counts = {name: suite.get("items_unreadable", 0) for name, suite in stats.get("suites", {}).items()}
+    counts = {name: suite.get("items_unreadable", 0) for name, suite in results.suites.items()}
     unreadable = {name: count for name, count in counts.items() if count}
     return Verdict(
         not unreadable,
@@ -180,10 +181,10 @@ def suites_readable(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
     )
 
 
-def as_many_as_asked(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def as_many_as_asked(results: EvalResults, bounds: ChecksSpec) -> Verdict:
     """There were as many documents and questions as were asked for."""
     del bounds
-    asked, found = [(stats[f"documents{end}"], stats[f"questions{end}"]) for end in ("_asked", "")]
+    asked, found = (results.documents_asked, results.questions_asked), (results.documents, results.questions)
     return Verdict(found == asked, f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions")
 
 

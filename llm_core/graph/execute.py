@@ -1,6 +1,5 @@
 """Makes one stage's artifact, or finds it made."""
 
-import json
 import platform
 import shutil
 import time
@@ -13,10 +12,11 @@ from typing import Any, Literal
 from llm_core.errors import PedigreeError
 from llm_core.graph.compiling import telling
 from llm_core.graph.consent import require_yes
-from llm_core.graph.gate import evaluate
+from llm_core.graph.gate import evaluate, judged
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.provenance import device_name, git_state, library_versions
+from llm_core.graph.results import Results
 from llm_core.graph.stage import Check, Stage
 from llm_core.registry import load_object
 from llm_core.store.files import disk_errors
@@ -54,8 +54,8 @@ class Elsewhere:
     """
 
     folder: Path
-    take: Callable[[Job], dict[str, Any]]
-    circumstances: Callable[[dict[str, Any]], Circumstances]
+    take: Callable[[Job], Results]
+    circumstances: Callable[[Any], Circumstances]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def materialize(
             planner.store.clear_work(kind, identity)
         planner.store.set_head(planner.graph.experiment, name, made.manifest.identity)
     finding = None if before is None or before is made else _compared(name, before.manifest, made.manifest, runtime)
-    return Outcome(made, "hit" if item.artifact else "made", evaluate(stage, made.stats), finding)
+    return Outcome(made, "hit" if item.artifact else "made", evaluate(stage, made), finding)
 
 
 def _leave_out(store: Store, artifact: Artifact, problems: Mapping[str, str], runtime: Runtime) -> None:
@@ -216,13 +216,16 @@ def _make(
     )
     build = load_object(stage.build)
     with disk_errors(work), telling(runtime.status):
-        stats: dict[str, Any] = elsewhere.take(job) if elsewhere else build(job, **stage.config)
-    stats = {**json.loads(json.dumps(stats)), **{f"parts_{name}": count for name, count in job.part_counts.items()}}
+        results: Results = elsewhere.take(job) if elsewhere else build(job, **stage.config)
+    stats = {
+        **results.model_dump(mode="json"),
+        **{f"parts_{name}": count for name, count in job.part_counts.items()},
+    }
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
     # A trainer looks at its own code; its long run need not fail for an edit that it never saw.
     claim.check(stage.name, on_disk=not stage.trains)
-    made = elsewhere.circumstances(stats) if elsewhere else _here(started, time.monotonic() - clock)
+    made = elsewhere.circumstances(results) if elsewhere else _here(started, time.monotonic() - clock)
     if elsewhere:
         stats[ADOPTED] = {"when": started.isoformat(timespec="seconds"), "folder": str(elsewhere.folder)}
     recipe = planner.recipe(stage.name)
@@ -233,7 +236,7 @@ def _make(
             stage=stage.name,
             experiment=planner.graph.experiment,
             identity=identity,
-            content=content_digest(files, stats, (*stage.volatile_stats, *PART_COUNTS, ADOPTED)),
+            content=content_digest(files, stats, (*results.volatile(), *PART_COUNTS, ADOPTED)),
             code_digest=recipe.code_digest,
             code=recipe.code,
             config=recipe.config,
@@ -248,7 +251,7 @@ def _make(
                 for role, artifact in sorted(by_role.items())
             ],
             files=files,
-            checks=[CheckRecord(**vars(check)) for check in evaluate(stage, stats)],
+            checks=[CheckRecord(**vars(check)) for check in judged(stage, results)],
             stats=stats,
             **vars(made),
             device=str(stats.get("device") or device_name()),

@@ -221,7 +221,7 @@ class Planner:
             if item.verdict == "blocked":
                 reasons.append(f"its input {name} is blocked")
             elif item.artifact:
-                checks = failed(self.graph[name], item.artifact.stats)
+                checks = failed(self.graph[name], item.artifact)
                 reasons.extend(f"{name}: check {check.name} failed: {check.message}" for check in checks)
         return reasons
 

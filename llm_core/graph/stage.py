@@ -11,12 +11,13 @@ class Stage:
 
     ``name``: its asset key without the experiment (``proxy_runs/baseline``).
     ``kind``: what it is as an artifact. Two stages of one kind with equal inputs and configuration are one artifact.
-    ``build``: ``module:function``, called as ``function(job, **config)``; it returns the artifact's statistics. Where
+    ``build``: ``module:function``, called as ``function(job, **config)``; it returns the artifact's results. Where
     another field names code of the same module, ``:function`` is enough.
+    ``results``: ``module:class``, the type of these results, a ``Results``.
     ``inputs``: role → name of the stage that fills it.
     ``config``: the slice of the experiment, by parameter name; all that ``build`` gets to see of it.
     ``bounds``: the limits that checks judge by; outside identity.
-    ``blocking``, ``non_blocking``: checks of its statistics, each a ``module:function``, called as ``function(stats,
+    ``blocking``, ``non_blocking``: checks of the results, each a ``module:function``, called as ``function(results,
     bounds)``, that returns a ``Verdict``; the check has the name of the function. While a blocking one fails, what
     depends on the stage does not start; a non-blocking one is only reported.
     ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
@@ -30,7 +31,6 @@ class Stage:
     ``code``: more ``module:name`` that ``build`` runs without importing (in a process of its own, say).
     ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
     digest that later stages see.
-    ``volatile_stats``: names of statistics of that sort.
     ``ready``: ``module:function``, called as ``function(runtime)`` before anything of a run is made; it raises
     ``PedigreeError`` where the stage could not begin (a key that is missing).
     ``redone``: whether a damaged volatile file is reason enough to make all again (a page). Otherwise it is put aside,
@@ -46,6 +46,7 @@ class Stage:
     group: str
     description: str
     build: str
+    results: str = "llm_core.graph.results:Results"
     inputs: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     bounds: Any = None
@@ -57,7 +58,6 @@ class Stage:
     compute: Mapping[str, Any] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
-    volatile_stats: tuple[str, ...] = ()
     ready: str | None = None
     redone: bool = False
     cost: str | None = None
@@ -69,7 +69,7 @@ class Stage:
         if not self.kind:
             object.__setattr__(self, "kind", self.name)
         module = self.build.partition(":")[0]
-        for name in ("externals", "look_up", "parts", "ready", "cost"):
+        for name in ("results", "externals", "look_up", "parts", "ready", "cost"):
             target = getattr(self, name)
             object.__setattr__(self, name, target and _whole(target, module))
         for name in ("blocking", "non_blocking"):
@@ -86,7 +86,7 @@ class Stage:
     @property
     def targets(self) -> list[str]:
         """All code that the stage names."""
-        single = (self.build, self.externals, self.look_up, self.parts, self.ready, self.cost)
+        single = (self.build, self.results, self.externals, self.look_up, self.parts, self.ready, self.cost)
         named = [target for target in (*single, *self.code, *self.blocking, *self.non_blocking) if target is not None]
         return [target for target in named if ":" in target]
 
@@ -97,7 +97,7 @@ def _whole(target: str, module: str) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says of an artifact's statistics. ``value`` and ``bound``: the numbers that it compared."""
+    """What a check says of an artifact's results. ``value`` and ``bound``: the numbers that it compared."""
 
     passed: bool
     message: str

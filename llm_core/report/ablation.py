@@ -9,7 +9,9 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
+from llm_core.report import read
 from llm_core.report.figures import bars, differences, dots, rate_sweep
+from llm_core.report.results import AblationReport
 from llm_core.report.style import Picture
 from llm_core.store.manifest import Artifact
 
@@ -17,7 +19,7 @@ RESULTS = "ablation.json"
 TIMING = "timing.json"
 
 
-def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rates: Sequence[float]) -> dict[str, Any]:
+def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rates: Sequence[float]) -> AblationReport:
     """Compare the runs that fill the roles ``variant/<name>`` and ``lr/<rate>``.
 
     ``ablation.json`` holds what follows from the weights; ``timing.json`` and the figures in ``timing/`` hold clock
@@ -38,22 +40,22 @@ def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rate
     for name, content in ((RESULTS, results), (TIMING, timing)):
         (job.out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     pictures = ablation_pictures(results, timing)
-    return {
-        "runs": len(runs) + len(sweep),
-        "finite_runs": sum(run.stats["final_validation_loss"] is not None for run in (*runs.values(), *sweep.values())),
-        "baseline": baseline,
-        "losses": {line["name"]: line["validation_loss"] for line in results["variants"]},
-        "differences": {line["name"]: line["difference"] for line in results["variants"]},
-        "sweep_losses": {f"{line['learning_rate']:g}": line["validation_loss"] for line in results["learning_rates"]},
-        "best_learning_rate": best_learning_rate(results),
-        "figures": {picture.name: picture.save(job.out) for picture in pictures},
-    }
+    return AblationReport(
+        runs=len(runs) + len(sweep),
+        finite_runs=sum(read.run(run).final_validation_loss is not None for run in (*runs.values(), *sweep.values())),
+        baseline=baseline,
+        losses={line["name"]: line["validation_loss"] for line in results["variants"]},
+        differences={line["name"]: line["difference"] for line in results["variants"]},
+        sweep_losses={f"{line['learning_rate']:g}": line["validation_loss"] for line in results["learning_rates"]},
+        best_learning_rate=best_learning_rate(results),
+        figures={picture.name: picture.save(job.out) for picture in pictures},
+    )
 
 
-def losses_finite(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def losses_finite(results: AblationReport, bounds: ChecksSpec) -> Verdict:
     """Every run ended with a loss. A run that diverged is a result, too, so this does not block."""
     del bounds
-    finite, runs = stats["finite_runs"], stats["runs"]
+    finite, runs = results.finite_runs, results.runs
     message = f"{finite} of {runs} runs ended with a finite validation loss"
     return Verdict(finite == runs, message, value=finite, bound=runs)
 
@@ -103,7 +105,8 @@ def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> 
 
 
 def _variant(name: str, run: Artifact, reference: Artifact | None) -> dict[str, Any]:
-    loss, base = run.stats["final_validation_loss"], reference.stats["final_validation_loss"] if reference else None
+    loss = read.run(run).final_validation_loss
+    base = read.run(reference).final_validation_loss if reference else None
     own, usual = (_settings(artifact.manifest.config) for artifact in (run, reference or run))
     return {
         "name": name,
@@ -145,12 +148,13 @@ def flat(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def _outcome(run: Artifact) -> dict[str, Any]:
+    results = read.run(run)
     return {
-        "validation_loss": run.stats["final_validation_loss"],
-        "training_loss": run.stats["final_loss"],
-        "parameters": run.stats["parameters"],
-        "steps": run.stats["steps"],
-        "tokens": run.stats["tokens"],
+        "validation_loss": results.final_validation_loss,
+        "training_loss": results.final_loss,
+        "parameters": results.parameters,
+        "steps": results.steps,
+        "tokens": results.tokens,
         "content": run.manifest.content,
     }
 
@@ -160,8 +164,8 @@ def _timing(run: Artifact) -> dict[str, Any]:
         "identity": run.manifest.identity,
         # As long as other stages count: start, validation and checkpoints with the steps.
         "seconds": run.manifest.seconds,
-        "tokens_per_second": run.stats["tokens_per_second"],
-        "peak_memory_bytes": run.stats["peak_memory_bytes"],
+        "tokens_per_second": read.run(run).tokens_per_second,
+        "peak_memory_bytes": read.run(run).peak_memory_bytes,
     }
 
 
@@ -171,7 +175,7 @@ def _same(name: str, runs: Mapping[str, Artifact], reference: Artifact | None) -
     What a variant changes of ``compute`` changes no result, so variants that differ in nothing else are one artifact:
     its time and memory are those of whichever was made.
     """
-    own, usual = (run.stats.get("compute", {}) for run in (runs[name], reference or runs[name]))
+    own, usual = (read.run(run).compute for run in (runs[name], reference or runs[name]))
     before = list(runs)[: list(runs).index(name)]
     twins = [other for other in before if runs[other].manifest.identity == runs[name].manifest.identity]
     return {

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_core.experiment.model import ModelSpec
+from llm_core.report import read
 from llm_core.report.ablation import RESULTS, TIMING, best_learning_rate, flat
+from llm_core.report.read import Inputs
 from llm_core.report.units import (
     dollars,
     duration,
@@ -17,11 +19,8 @@ from llm_core.report.units import (
     signed,
 )
 from llm_core.store.manifest import Artifact
+from llm_core.train.results import TrainingResults
 
-CLOCKS = ("seconds_training", "seconds_total", "gpu_hours", "cost_dollars", "final_validation_loss")
-"""Figures of the headline that differ when the same is made again."""
-
-Inputs = Mapping[str, Artifact]
 Facts = list[tuple[str, str]]
 
 NONE = "\N{EN DASH}"
@@ -49,9 +48,6 @@ METRICS = {
 }
 
 
-_BITS = "final_validation_bits_per_byte"
-
-
 def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file."""
     # Not splitlines: JSON leaves U+2028 and its kin as they are.
@@ -60,24 +56,24 @@ def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
 
 def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
     """The figures that stand on top, as plain numbers. ``gpu_hours`` is None where no GPU trained."""
-    run, scores = inputs["pretrained_model"].stats, inputs["eval_results"].stats
-    on_gpu = not str(run["device"]).startswith("CPU")
-    gpu_hours = run["ranks"] * run["seconds_training"] / 3600 if on_gpu else None
+    run, scores = read.trained(inputs), read.evaluated(inputs)
+    on_gpu = not str(run.device).startswith("CPU")
+    gpu_hours = run.ranks * run.seconds_training / 3600 if on_gpu else None
     return {
-        "bits_per_byte": scores["bits_per_byte"],
-        "bits_per_byte_stderr": scores["bits_per_byte_stderr"],
-        "unigram_bits_per_byte": scores["unigram_bits_per_byte"],
-        "xz_bits_per_byte": scores["xz_bits_per_byte"],
-        "below_unigram": 1 - scores["bits_per_byte"] / scores["unigram_bits_per_byte"],
-        "accuracy": scores["accuracy"],
-        "accuracy_stderr": scores["accuracy_stderr"],
-        "overlap_accuracy": scores["overlap_accuracy"],
-        "overlap_accuracy_stderr": scores["overlap_accuracy_stderr"],
-        "chance": scores["chance"],
-        "parameters": run["parameters"],
-        "tokens": run["tokens"],
-        "final_validation_loss": run["final_validation_loss"],
-        "seconds_training": run["seconds_training"],
+        "bits_per_byte": scores.bits_per_byte,
+        "bits_per_byte_stderr": scores.bits_per_byte_stderr,
+        "unigram_bits_per_byte": scores.unigram_bits_per_byte,
+        "xz_bits_per_byte": scores.xz_bits_per_byte,
+        "below_unigram": 1 - scores.bits_per_byte / scores.unigram_bits_per_byte,
+        "accuracy": scores.accuracy,
+        "accuracy_stderr": scores.accuracy_stderr,
+        "overlap_accuracy": scores.overlap_accuracy,
+        "overlap_accuracy_stderr": scores.overlap_accuracy_stderr,
+        "chance": scores.chance,
+        "parameters": run.parameters,
+        "tokens": run.tokens,
+        "final_validation_loss": run.final_validation_loss,
+        "seconds_training": run.seconds_training,
         "seconds_total": sum(seconds for _, seconds in stage_seconds(inputs)),
         "gpu_hours": gpu_hours,
         "cost_dollars": gpu_hours * price_per_gpu_hour if gpu_hours and price_per_gpu_hour else None,
@@ -86,8 +82,8 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
 
 def device(inputs: Inputs) -> str:
     """What trained the model."""
-    run = inputs["pretrained_model"].stats
-    return str(run["device"]) if run["ranks"] == 1 else f"{run['ranks']} × {run['device']}"
+    run = read.trained(inputs)
+    return str(run.device) if run.ranks == 1 else f"{run.ranks} × {run.device}"
 
 
 def tiles(figures: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -112,7 +108,7 @@ def tiles(figures: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def clock_tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, str]]:
     """Time and cost likewise."""
-    run = inputs["pretrained_model"].stats
+    run = read.trained(inputs)
     gpu_hours, cost = figures["gpu_hours"], figures["cost_dollars"]
     if gpu_hours is None:
         price = ("no GPU", "trained on the CPU")
@@ -124,7 +120,7 @@ def clock_tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, st
         {
             "what": "Training time",
             "value": duration(figures["seconds_training"]),
-            "more": f"{short(run['tokens_per_second'])} tokens/s, whole graph {duration(figures['seconds_total'])}",
+            "more": f"{short(run.tokens_per_second)} tokens/s, whole graph {duration(figures['seconds_total'])}",
         },
         {"what": "Cost of training", "value": price[0], "more": price[1]},
     ]
@@ -132,13 +128,14 @@ def clock_tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, st
 
 def funnel_rows(inputs: Inputs) -> list[tuple[str, int, int]]:
     """(stage, documents, bytes) on the way to the training split."""
-    split = inputs["pretraining_documents"].stats
+    split = read.split(inputs)
     rows = [
-        (name, inputs[role].stats["documents"], inputs[role].stats["bytes"])
+        (name, left.documents, left.bytes)
         for role, name in FUNNEL.items()
         if role in inputs
+        for left in [read.left(inputs[role])]
     ]
-    return [*rows, ("training split", split["train_documents"], split["train_bytes"])]
+    return [*rows, ("training split", split.train_documents, split.train_bytes)]
 
 
 def drop_rows(inputs: Inputs) -> list[tuple[str, int]]:
@@ -146,8 +143,8 @@ def drop_rows(inputs: Inputs) -> list[tuple[str, int]]:
     drops = [
         (rule.replace("_", " "), count)
         for role in (*FUNNEL, "pretraining_documents")
-        if role in inputs
-        for rule, count in inputs[role].stats.get("dropped_by_rule", {}).items()
+        if role in inputs and role != read.RAW
+        for rule, count in read.funnel(inputs[role]).dropped_by_rule.items()
         if count
     ]
     return sorted(drops, key=lambda row: -row[1])
@@ -155,9 +152,12 @@ def drop_rows(inputs: Inputs) -> list[tuple[str, int]]:
 
 def data(inputs: Inputs) -> dict[str, Any]:
     """The table of the data section."""
-    split = inputs["pretraining_documents"].stats
+    split = read.split(inputs)
     to_split = funnel_rows(inputs)[:-1]
-    splits = [(name, split[f"{key}_documents"], split[f"{key}_bytes"]) for key, name in SPLITS.items()]
+    splits = [
+        (SPLITS["train"], split.train_documents, split.train_bytes),
+        (SPLITS["heldout"], split.heldout_documents, split.heldout_bytes),
+    ]
     # Both splits come from what stands last before them.
     before = [0, *(documents for _, documents, _ in to_split), to_split[-1][1]]
     rows = [
@@ -171,65 +171,66 @@ def data(inputs: Inputs) -> dict[str, Any]:
         }
         for place, ((name, documents, size), source) in enumerate(zip([*to_split, *splits], before, strict=True))
     ]
-    raw = inputs["raw_documents"].stats
-    bad = raw["bad_records"]
-    reasons = ", ".join(f"{reason} ({count})" for reason, count in raw["bad_records_by_reason"].items())
+    raw = read.raw(inputs)
+    bad = raw.bad_records
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in raw.bad_records_by_reason.items())
     return {"rows": rows, "bad_records": f"{exact(bad)} bad records were set aside: {reasons}." if bad else ""}
 
 
 def tokenizer(inputs: Inputs) -> Facts:
     """What the tokenizer section says."""
-    stats, shards = inputs["tokenizer"].stats, inputs["token_shards"].stats
+    fitted, shards = read.tokenizer(inputs), read.shards(inputs)
     return [
-        ("Vocabulary", exact(stats["vocab_size"])),
-        ("Bytes per token, training", f"{stats['bytes_per_token']:.3f}"),
-        ("Bytes per token, held out", f"{stats['heldout_bytes_per_token']:.3f}"),
-        ("Unknown tokens, held out", percent(stats["unk_rate"])),
-        ("Entries never used", f"{exact(shards['unused_entries'])} ({percent(shards['unused_share'])})"),
-        ("Trained on", f"{in_bytes(stats['sample_bytes'])}, {exact(stats['sample_documents'])} documents"),
-        ("Training split", f"{short(shards['train_tokens'])} tokens"),
-        ("Held-out split", f"{short(shards['heldout_tokens'])} tokens"),
+        ("Vocabulary", exact(fitted.vocab_size)),
+        ("Bytes per token, training", f"{fitted.bytes_per_token:.3f}"),
+        ("Bytes per token, held out", f"{fitted.heldout_bytes_per_token:.3f}"),
+        ("Unknown tokens, held out", percent(fitted.unk_rate)),
+        ("Entries never used", f"{exact(shards.unused_entries)} ({percent(shards.unused_share)})"),
+        ("Trained on", f"{in_bytes(fitted.sample_bytes)}, {exact(fitted.sample_documents)} documents"),
+        ("Training split", f"{short(shards.train_tokens)} tokens"),
+        ("Held-out split", f"{short(shards.heldout_tokens)} tokens"),
     ]
 
 
 def training(inputs: Inputs) -> Facts:
     """What the training section says about the run."""
     model = inputs["pretrained_model"]
-    stats, config = model.stats, model.manifest.config["training"]
+    run, config = read.trained(inputs), model.manifest.config["training"]
     optimizer, schedule = config["optimizer"], config["schedule"]
+    bits = run.final_validation_bits_per_byte
     warmup = f", {schedule['warmup_steps']} warm-up" if schedule["warmup_steps"] else ""
     cooldown = f", {schedule['cooldown_steps']} cooldown" if schedule.get("cooldown_steps") else ""
     return [
-        ("Steps", exact(stats["steps"])),
+        ("Steps", exact(run.steps)),
         ("Tokens of a step", _phases(config, "batch_schedule", "batch_tokens")),
-        *_read(stats),
+        *_read(run),
         ("Sequence length", _phases(config, "sequence_schedule", "sequence_length")),
         *_bags(config),
         ("Optimiser", f"{optimizer['kind']}, decay {optimizer['weight_decay']:g}"),
         ("Schedule", f"{schedule['kind']}, peak {optimizer['lr']:g}{warmup}{cooldown}"),
         ("Precision", config["precision"]),
-        ("Loss, first step", _loss(stats["first_loss"])),
-        ("Loss, end", _loss(stats["final_loss"])),
-        ("Validation loss, end", _loss(stats["final_validation_loss"])),
-        *([("Validation, bits per byte, end", f"{bits:.4f}")] if (bits := stats.get(_BITS)) is not None else []),
-        ("Skipped steps", exact(stats["skipped_steps"])),
-        *([("Left out after rollbacks, of these", exact(left))] if (left := stats.get("left_out_steps")) else []),
+        ("Loss, first step", _loss(run.first_loss)),
+        ("Loss, end", _loss(run.final_loss)),
+        ("Validation loss, end", _loss(run.final_validation_loss)),
+        *([("Validation, bits per byte, end", f"{bits:.4f}")] if bits is not None else []),
+        ("Skipped steps", exact(run.skipped_steps)),
+        *([("Left out after rollbacks, of these", exact(left))] if (left := run.left_out_steps) else []),
     ]
 
 
 def machine(inputs: Inputs) -> Facts:
     """What the run had of the machine."""
-    stats = inputs["pretrained_model"].stats
+    run = read.trained(inputs)
     return [
         ("Device", device(inputs)),
-        ("Peak memory", in_bytes(stats["peak_memory_bytes"])),
-        *([("Model FLOPs utilisation", percent(stats["mfu"]))] if stats["mfu"] is not None else []),
+        ("Peak memory", in_bytes(run.peak_memory_bytes)),
+        *([("Model FLOPs utilisation", percent(run.mfu))] if run.mfu is not None else []),
     ]
 
 
-def _read(stats: Mapping[str, Any]) -> Facts:
+def _read(run: TrainingResults) -> Facts:
     """What a run read: how often, of which source in which share, and how much of its batches was padding."""
-    sources = stats["sources"]
+    sources = run.sources
     mixed = list(sources) != ["train"]  # a mixture names its sources; without one, the split is read whole
     return [
         (
@@ -249,13 +250,13 @@ def continued(inputs: Inputs) -> list[dict[str, str]]:
     return [
         {
             "name": role,
-            "steps": exact(artifact.stats["steps"]),
+            "steps": exact(read.run(artifact).steps),
             "length": exact(artifact.manifest.config["training"]["sequence_length"]),
-            "before": _loss(artifact.stats["start_validation_loss"]),
-            "after": _loss(artifact.stats["final_validation_loss"]),
+            "before": _loss(read.run(artifact).start_validation_loss),
+            "after": _loss(read.run(artifact).final_validation_loss),
         }
         for role, artifact in inputs.items()
-        if "start_validation_loss" in artifact.stats
+        if artifact.stats.get("start_validation_loss") is not None
     ]
 
 
@@ -349,19 +350,19 @@ def evals(inputs: Inputs) -> dict[str, Any]:
                 "ours": line["task"] == OURS,
             }
         )
-    stats = artifact.stats
+    scores = read.evaluated(inputs)
     return {
         "rows": rows,
-        "documents": exact(stats["documents"]),
-        "size": in_bytes(stats["heldout_bytes"]),
-        "choices": round(1 / stats["chance"]),
-        "suites": bool(stats.get("suites")),
+        "documents": exact(scores.documents),
+        "size": in_bytes(scores.heldout_bytes),
+        "choices": round(1 / scores.chance),
+        "suites": bool(scores.suites),
         "groups": [
             {
                 "suite": name,
                 "accuracies": [(group, percent(value)) for group, value in found["accuracy_by_group"].items()],
             }
-            for name, found in stats.get("suites", {}).items()
+            for name, found in scores.suites.items()
             if "accuracy_by_group" in found
         ],
     }

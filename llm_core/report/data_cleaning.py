@@ -8,7 +8,10 @@ from typing import Any
 from llm_core.data.clean import LANGUAGE, NORMALISING, REPAIR
 from llm_core.data.cleaning_samples import EDITS, NEAR_MISSES, SHOWN
 from llm_core.data.quality.judged import RULE as QUALITY
+from llm_core.data.results import JudgedDocuments
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
+from llm_core.report import read
+from llm_core.report.read import Inputs
 from llm_core.report.units import exact, in_bytes
 from llm_core.store.manifest import Artifact
 
@@ -18,7 +21,7 @@ STAGE, JUDGED, UNIQUE = "clean_documents", "judged_documents", "unique_documents
 def bounds(stage: str, artifact: Artifact, cleaning: CleaningSpec) -> dict[str, RuleSpec]:
     """The bounds of every rule of a stage that has any, in the order in which the rules judge."""
     if stage == JUDGED:
-        return {QUALITY: RuleSpec(min=artifact.stats["bound"])}
+        return {QUALITY: RuleSpec(min=artifact.results(JudgedDocuments).bound)}
     if stage != STAGE:
         return {}
     language = {} if cleaning.language is None else {LANGUAGE: RuleSpec(min=cleaning.language.min_score)}
@@ -47,7 +50,7 @@ def near_misses(artifact: Artifact, known: Mapping[str, RuleSpec]) -> dict[str, 
     return {rule: [shown for _, _, shown in rows[:SHOWN]] for rule, rows in ordered.items()}
 
 
-def edit_samples(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
+def edit_samples(inputs: Inputs) -> list[dict[str, Any]]:
     """By kind of edit: how often it changed something, and some places, in pieces."""
     samples: dict[str, list[dict[str, Any]]] = {}
     for artifact in (inputs[stage] for stage in (STAGE, UNIQUE) if stage in inputs):
@@ -61,20 +64,19 @@ def edit_samples(inputs: Mapping[str, Artifact]) -> list[dict[str, Any]]:
     ]
 
 
-def _edit_counts(inputs: Mapping[str, Artifact]) -> list[tuple[str, str]]:
-    stats = inputs[STAGE].stats
-    whole = [(NORMALISING, f"{exact(stats['normalising_changed'])} documents, in some of them white space alone")]
-    if stats["repaired"]:
-        whole.insert(0, (REPAIR, f"{exact(stats['repaired'])} documents"))
+def _edit_counts(inputs: Inputs) -> list[tuple[str, str]]:
+    clean = read.clean(inputs)
+    whole = [(NORMALISING, f"{exact(clean.normalising_changed)} documents, in some of them white space alone")]
+    if clean.repaired:
+        whole.insert(0, (REPAIR, f"{exact(clean.repaired)} documents"))
     redacted = [
         (kind, f"{exact(counts['matches'])} in {exact(counts['documents'])} documents")
-        for kind, counts in stats["redactions"].items()
+        for kind, counts in clean.redactions.items()
     ]
     lines = [
-        (kind, f"{exact(counts['lines'])} lines, {in_bytes(counts['bytes'])}")
-        for kind, counts in stats["lines"].items()
+        (kind, f"{exact(counts['lines'])} lines, {in_bytes(counts['bytes'])}") for kind, counts in clean.lines.items()
     ]
-    units = inputs[UNIQUE].stats["repeated_units"] if UNIQUE in inputs else {"units": 0}
+    units = read.unique(inputs).repeated_units if UNIQUE in inputs else {"units": 0}
     told = f"{exact(units['units'])} in {exact(units['documents'])} documents" if units["units"] else ""
     return [*whole, *redacted, *lines, *([("repeated_units", told)] if told else [])]
 

@@ -9,14 +9,13 @@ import polars as pl
 
 from llm_core.data.clean import NOTABLE_DROPS
 from llm_core.experiment.cleaning import CleaningSpec
-from llm_core.report import data_cleaning
+from llm_core.report import data_cleaning, read
 from llm_core.report.data_samples import Excerpt, dropped_samples, kept_samples, side_by_side, texts_of
+from llm_core.report.read import Inputs
 from llm_core.report.units import exact, in_bytes, percent, short
 from llm_core.store.manifest import Artifact
 
-Inputs = Mapping[str, Artifact]
-
-RAW, SPLIT = "raw_documents", "pretraining_documents"
+RAW, SPLIT = read.RAW, read.SPLIT
 STAGES = {
     "clean_documents": "clean",
     "judged_documents": "judged",
@@ -41,7 +40,7 @@ def dropping(inputs: Inputs) -> dict[str, Artifact]:
 
 def flow(artifact: Artifact) -> dict[str, Any]:
     """A stage's funnel (see ``llm_core.data.funnel``): source → what came, stayed, and was dropped by which rule."""
-    return dict(artifact.stats["funnel"])
+    return dict(read.funnel(artifact).funnel)
 
 
 def unaccounted(inputs: Inputs) -> list[str]:
@@ -49,25 +48,25 @@ def unaccounted(inputs: Inputs) -> list[str]:
 
     The shards are held against the splits as wholes, of which sources are not told apart.
     """
-    before = dict(inputs[RAW].stats["documents_by_source"])
+    before = dict(read.raw(inputs).documents_by_source)
     found = []
     for stage, artifact in dropping(inputs).items():
         for source, counts in flow(artifact).items():
             came = before.pop(source, 0)
             gone = sum(rule["documents"] for rule in counts["dropped"].values())
             if came != counts["documents_in"] or counts["documents_in"] != counts["documents"] + gone:
-                read, stayed = counts["documents_in"], counts["documents"]
-                found.append(f"{stage}, {source}: {came} came, {read} were read, {stayed} stayed, {gone} were dropped")
+                seen, stayed = counts["documents_in"], counts["documents"]
+                found.append(f"{stage}, {source}: {came} came, {seen} were read, {stayed} stayed, {gone} were dropped")
         found += [f"{stage}, {source}: {count} came, none was read" for source, count in before.items() if count]
         before = {source: counts["documents"] for source, counts in flow(artifact).items()}
-    split = inputs[SPLIT].stats
-    sides = split["train_documents"] + split["heldout_documents"]
-    if sides != split["documents"]:
-        found.append(f"{SPLIT}: {split['documents']} stayed, {sides} are in the splits")
-    for name, encoded in _shards(inputs)["splits"].items():
-        if encoded["documents"] != split[f"{name}_documents"]:
-            came, read = split[f"{name}_documents"], encoded["documents"]
-            found.append(f"token_shards, {name}: {came} came, {read} are in the shards")
+    split = read.split(inputs)
+    sides = split.train_documents + split.heldout_documents
+    if sides != split.documents:
+        found.append(f"{SPLIT}: {split.documents} stayed, {sides} are in the splits")
+    for name, came in (("train", split.train_documents), ("heldout", split.heldout_documents)):
+        encoded = _shards(inputs)["splits"][name]["documents"]
+        if encoded != came:
+            found.append(f"token_shards, {name}: {came} came, {encoded} are in the shards")
     return found
 
 
@@ -79,7 +78,7 @@ def _shards(inputs: Inputs) -> dict[str, Any]:
 
 def text_by_stage(inputs: Inputs) -> list[tuple[str, dict[str, int]]]:
     """(stage, source → bytes of text)."""
-    rows = [("raw", dict(inputs[RAW].stats["bytes_by_source"]))]
+    rows = [("raw", dict(read.raw(inputs).bytes_by_source))]
     for stage, artifact in dropping(inputs).items():
         rows.append((STAGES[stage], {source: item["bytes"] for source, item in flow(artifact).items()}))
     return rows
@@ -87,8 +86,8 @@ def text_by_stage(inputs: Inputs) -> list[tuple[str, dict[str, int]]]:
 
 def funnel(inputs: Inputs) -> list[dict[str, str]]:
     """The rows of the funnel: every stage, every rule that dropped something, with documents and bytes."""
-    raw, split = inputs[RAW].stats, inputs[SPLIT].stats
-    documents, size = raw["documents"], raw["bytes"]
+    raw, split = read.raw(inputs), read.split(inputs)
+    documents, size = raw.documents, raw.bytes
     rows = [_level("raw documents", documents, size, documents, size)]
     before = size
     for stage, artifact in dropping(inputs).items():
@@ -103,9 +102,9 @@ def funnel(inputs: Inputs) -> list[dict[str, str]]:
                     "kind": "drop",
                 }
             )
-        stats = artifact.stats
-        edited = before - stats["bytes"] - sum(item["bytes"] for _, item in drops_by_rule(artifact))
-        before = stats["bytes"]
+        stayed = read.funnel(artifact)
+        edited = before - stayed.bytes - sum(item["bytes"] for _, item in drops_by_rule(artifact))
+        before = stayed.bytes
         if edited:
             less = edited > 0
             rows.append(
@@ -119,11 +118,12 @@ def funnel(inputs: Inputs) -> list[dict[str, str]]:
                 }
             )
         if stage != SPLIT:
-            rows.append(_level(f"{STAGES[stage]} documents", stats["documents"], stats["bytes"], documents, size))
-    for name in ("train", "heldout"):
-        label = {"train": "training split", "heldout": "held-out split"}[name]
-        rows.append(_level(label, split[f"{name}_documents"], split[f"{name}_bytes"], documents, size))
-    return rows
+            rows.append(_level(f"{STAGES[stage]} documents", stayed.documents, stayed.bytes, documents, size))
+    return [
+        *rows,
+        _level("training split", split.train_documents, split.train_bytes, documents, size),
+        _level("held-out split", split.heldout_documents, split.heldout_bytes, documents, size),
+    ]
 
 
 def _level(name: str, documents: int, size: int, of_documents: int, of_bytes: int) -> dict[str, str]:
@@ -164,7 +164,9 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
             for rule, counts in drops_by_rule(artifact)
         ]
         if rules:
-            rules.append((f"{STAGES[stage]} documents", artifact.stats, found, "level"))
+            stayed = read.left(artifact)
+            total = {"documents": stayed.documents, "bytes": stayed.bytes}
+            rules.append((f"{STAGES[stage]} documents", total, found, "level"))
         for name, counts, by_source, kind in rules:
             bound = NOTABLE_DROPS if kind == "drop" and stage == data_cleaning.STAGE else 1.0
             cells = [_cell(sources, by_source, came, kind, bound) for _, sources in columns]
@@ -186,11 +188,11 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
 
 def _columns(inputs: Inputs) -> list[tuple[str, list[str]]]:
     """(title, sources) of the table's columns, in the order of the sources; the last one may be all the others."""
-    raw = inputs[RAW].stats
-    sources = [source for source, count in raw["documents_by_source"].items() if count]
+    raw = read.raw(inputs)
+    sources = [source for source, count in raw.documents_by_source.items() if count]
     own = sources
     if len(sources) > SOURCES + 1:
-        own = sorted(sources, key=lambda source: (-raw["bytes_by_source"][source], source))[: SOURCES // 2]
+        own = sorted(sources, key=lambda source: (-raw.bytes_by_source[source], source))[: SOURCES // 2]
         clean = flow(inputs[data_cleaning.STAGE])
         most = {
             source: max((rule["documents"] for rule in counts["dropped"].values()), default=0)
@@ -259,9 +261,9 @@ def clusters(inputs: Inputs) -> dict[str, Any] | None:
 
     Holds some of the clusters in memory, however many there are.
     """
-    artifact = inputs.get("unique_documents")
-    if artifact is None or not artifact.stats.get("clusters"):
+    if read.UNIQUE not in inputs or not read.unique(inputs).clusters:
         return None
+    artifact, results = inputs[read.UNIQUE], read.unique(inputs)
     members = pl.scan_parquet(artifact.path / "clusters.parquet", glob=False)
     heads = members.filter("kept")
     bins: Counter[int] = Counter()
@@ -270,8 +272,8 @@ def clusters(inputs: Inputs) -> dict[str, Any] | None:
     return {
         "sizes": {str(place): count for place, count in sorted(bins.items())},
         "documents": members.select(pl.len()).collect(engine="streaming").item(),
-        "clusters": artifact.stats["clusters"],
-        "across": artifact.stats["clusters_across_sources"],
+        "clusters": results.clusters,
+        "across": results.clusters_across_sources,
         "largest": _largest(artifact, members),
         "pairs": _pairs(artifact, members),
     }

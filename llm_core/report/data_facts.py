@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llm_core.report.data_collect import RAW, SOURCES, SPLIT, dropping, tokens_by_source, words
+from llm_core.report import read
+from llm_core.report.data_collect import SOURCES, dropping, tokens_by_source, words
+from llm_core.report.read import Inputs
 from llm_core.report.units import exact, in_bytes, percent, short
-from llm_core.store.manifest import Artifact
 
-Inputs = Mapping[str, Artifact]
 Facts = list[tuple[str, str]]
 
 LANGUAGES = 7
@@ -16,25 +16,23 @@ LANGUAGES = 7
 
 def tiles(inputs: Inputs) -> list[dict[str, str]]:
     """The figures on top as what, value and more."""
-    raw, split = inputs[RAW].stats, inputs[SPLIT].stats
+    raw, split = read.raw(inputs), read.split(inputs)
     tokens = sum(row["tokens"] for row in tokens_by_source(inputs))
     found = [
         {
             "what": "Text to train on",
-            "value": in_bytes(split["train_bytes"]),
-            "more": f"{percent(split['train_bytes'] / raw['bytes'])} of {in_bytes(raw['bytes'])}"
-            if raw["bytes"]
-            else "",
+            "value": in_bytes(split.train_bytes),
+            "more": f"{percent(split.train_bytes / raw.bytes)} of {in_bytes(raw.bytes)}" if raw.bytes else "",
         },
         {
             "what": "Documents",
-            "value": short(split["train_documents"]),
-            "more": f"of {exact(raw['documents'])}, {exact(split['heldout_documents'])} more held out",
+            "value": short(split.train_documents),
+            "more": f"of {exact(raw.documents)}, {exact(split.heldout_documents)} more held out",
         },
         {
             "what": "Tokens",
             "value": short(tokens),
-            "more": f"{split['train_bytes'] / tokens:.2f} bytes each" if tokens else "",
+            "more": f"{split.train_bytes / tokens:.2f} bytes each" if tokens else "",
         },
     ]
     labels = {
@@ -46,7 +44,7 @@ def tiles(inputs: Inputs) -> list[dict[str, str]]:
     for stage, artifact in dropping(inputs).items():
         if stage not in labels:
             continue
-        dropped, came = artifact.stats["dropped"], artifact.stats["documents_in"]
+        dropped, came = read.funnel(artifact).dropped, read.funnel(artifact).documents_in
         share = dropped / came if came else 0.0
         found.append(
             {"what": labels[stage], "value": percent(share), "more": f"{exact(dropped)} of {exact(came)} documents"}
@@ -56,29 +54,27 @@ def tiles(inputs: Inputs) -> list[dict[str, str]]:
 
 def bad_records(inputs: Inputs) -> str:
     """What the sources held that can't be documents."""
-    raw = inputs[RAW].stats
-    reasons = ", ".join(f"{reason} ({exact(count)})" for reason, count in raw["bad_records_by_reason"].items())
-    return f"{exact(raw['bad_records'])} bad records were set aside: {reasons}." if raw["bad_records"] else ""
+    raw = read.raw(inputs)
+    reasons = ", ".join(f"{reason} ({exact(count)})" for reason, count in raw.bad_records_by_reason.items())
+    return f"{exact(raw.bad_records)} bad records were set aside: {reasons}." if raw.bad_records else ""
 
 
 def edits(inputs: Inputs) -> Facts:
     """How often cleaning changed a text that it then judged, what it took out, and what repeats across documents."""
-    stats = inputs["clean_documents"].stats
-    found = [("Documents that normalising changed", exact(stats["normalising_changed"]))]
-    if stats["repaired"]:
-        found.insert(0, ("Documents repaired", exact(stats["repaired"])))
-    found += [
-        (f"Taken out by {words(name)}", in_bytes(size)) for name, size in stats["removed_bytes"].items() if size > 0
-    ]
+    clean = read.clean(inputs)
+    found = [("Documents that normalising changed", exact(clean.normalising_changed))]
+    if clean.repaired:
+        found.insert(0, ("Documents repaired", exact(clean.repaired)))
+    found += [(f"Taken out by {words(name)}", in_bytes(size)) for name, size in clean.removed_bytes.items() if size > 0]
     found += [
         (f"Redacted {words(name)}", f"{exact(counts['matches'])} in {exact(counts['documents'])} documents")
-        for name, counts in stats["redactions"].items()
+        for name, counts in clean.redactions.items()
     ]
     found += [
         (f"Lines out by {words(name).removeprefix('line ')}", f"{exact(counts['lines'])}, {in_bytes(counts['bytes'])}")
-        for name, counts in stats["lines"].items()
+        for name, counts in clean.lines.items()
     ]
-    repeats = inputs["unique_documents"].stats["repeated_units"] if "unique_documents" in inputs else {"units": 0}
+    repeats = read.unique(inputs).repeated_units if "unique_documents" in inputs else {"units": 0}
     if repeats["units"]:
         told = f"{exact(repeats['units'])} in {exact(repeats['documents'])} documents, {in_bytes(repeats['bytes'])}"
         found.append(("Repeated lines or paragraphs out", told))
@@ -89,24 +85,24 @@ def quality(inputs: Inputs) -> Facts:
     """What the quality classifier was trained on, and how well it tells texts apart that it has not seen."""
     if "quality_classifier" not in inputs:
         return []
-    stats = inputs["quality_classifier"].stats
+    learned = read.quality(inputs)
     return [
-        *((f"Examples, {side}", exact(count)) for side, count in stats["examples"].items()),
-        ("AUC on held-out examples", f"{stats['auc']:.3f}"),
-        ("Accuracy, at a score of 0.5", percent(stats["accuracy"])),
-        ("Good examples that reach the bound", percent(stats["kept_of_good"])),
+        *((f"Examples, {side}", exact(count)) for side, count in learned.examples.items()),
+        ("AUC on held-out examples", f"{learned.auc:.3f}"),
+        ("Accuracy, at a score of 0.5", percent(learned.accuracy)),
+        ("Good examples that reach the bound", percent(learned.kept_of_good)),
     ]
 
 
 def lengths(inputs: Inputs) -> list[tuple[str, Mapping[str, int]]]:
     """(what, log2 of bytes → documents) after cleaning."""
-    found = inputs["clean_documents"].stats["lengths"]
+    found = read.clean(inputs).lengths
     return [("clean documents", found)] if found else []
 
 
 def languages(inputs: Inputs) -> list[tuple[str, int]]:
     """(language, documents), the most frequent first, the others as one."""
-    found = inputs["clean_documents"].stats["languages"]
+    found = read.clean(inputs).languages
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     rest = sum(count for _, count in ordered[LANGUAGES:])
     return [*ordered[:LANGUAGES], *([("others", rest)] if rest else [])]
@@ -114,7 +110,7 @@ def languages(inputs: Inputs) -> list[tuple[str, int]]:
 
 def suites(inputs: Inputs) -> list[dict[str, str]]:
     """What decontamination found, suite by suite."""
-    found = inputs["decontaminated_documents"].stats["suites"] if "decontaminated_documents" in inputs else {}
+    found = read.decontaminated(inputs).suites if "decontaminated_documents" in inputs else {}
     return [
         {
             "name": name,
@@ -134,11 +130,11 @@ def suites(inputs: Inputs) -> list[dict[str, str]]:
 
 def tokenizer(inputs: Inputs) -> Facts:
     """What the tokens are."""
-    stats, index = inputs["tokenizer"].stats, json.loads((inputs["token_shards"].path / "shards.json").read_bytes())
+    fitted, index = read.tokenizer(inputs), json.loads((inputs["token_shards"].path / "shards.json").read_bytes())
     splits = index["splits"]
     return [
-        ("Vocabulary", exact(stats["vocab_size"])),
-        ("Bytes per token", f"{stats['bytes_per_token']:.3f}"),
+        ("Vocabulary", exact(fitted.vocab_size)),
+        ("Bytes per token", f"{fitted.bytes_per_token:.3f}"),
         *((f"Tokens, {name}", exact(splits[name]["tokens"])) for name in ("train", "heldout") if name in splits),
         ("Shards", exact(sum(len(split["shards"]) for split in splits.values()))),
         ("Token type", index["dtype"]),

@@ -1,6 +1,5 @@
 """The stage ``data_report``: one page that tells what became of every document, and shows some of them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from llm_core.data.clean import NOTABLE_DROPS
@@ -8,9 +7,10 @@ from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
-from llm_core.report import collect, data_cleaning, data_collect, data_facts, data_figures
+from llm_core.report import collect, data_cleaning, data_collect, data_facts, data_figures, read
 from llm_core.report.made import write_made
 from llm_core.report.page import render
+from llm_core.report.results import DataReport
 from llm_core.report.style import Picture
 from llm_core.report.units import in_bytes, percent, short
 
@@ -30,7 +30,7 @@ SECTIONS = {
 }
 
 
-def build(job: Job, title: str, cleaning: CleaningSpec) -> dict[str, Any]:
+def build(job: Job, title: str, cleaning: CleaningSpec) -> DataReport:
     """Write ``data_report.html`` (one file that loads nothing), ``figures/*.png``, and ``made.html`` with clock times.
 
     ``cleaning`` has the bounds that rules are shown with: the documents may be the same ones under another bound.
@@ -83,39 +83,39 @@ def build(job: Job, title: str, cleaning: CleaningSpec) -> dict[str, Any]:
     )
     (job.out / PAGE).write_text(page, encoding="utf-8")
     write_made(job, "data report", title, pictures, {})
-    raw, split = inputs[data_collect.RAW].stats, inputs[data_collect.SPLIT].stats
-    return {
-        "raw_documents": raw["documents"],
-        "raw_bytes": raw["bytes"],
-        "train_documents": split["train_documents"],
-        "train_bytes": split["train_bytes"],
-        "unaccounted": lost,
-        "drops": {
+    raw, split = read.raw(inputs), read.split(inputs)
+    return DataReport(
+        raw_documents=raw.documents,
+        raw_bytes=raw.bytes,
+        train_documents=split.train_documents,
+        train_bytes=split.train_bytes,
+        unaccounted=lost,
+        drops={
             stage: {rule: counts["documents"] for rule, counts in data_collect.drops_by_rule(artifact)}
             for stage, artifact in data_collect.dropping(inputs).items()
         },
-        "train_tokens_by_source": {row["source"]: row["tokens"] for row in data_collect.tokens_by_source(inputs)},
-        "page_bytes": (job.out / PAGE).stat().st_size,
-        "figures": {name: picture.save(job.out) for name, picture in pictures.items()},
-    }
+        train_tokens_by_source={row["source"]: row["tokens"] for row in data_collect.tokens_by_source(inputs)},
+        page_bytes=(job.out / PAGE).stat().st_size,
+        figures={name: picture.save(job.out) for name, picture in pictures.items()},
+    )
 
 
-def all_accounted_for(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def all_accounted_for(results: DataReport, bounds: ChecksSpec) -> Verdict:
     """Every document that came in stayed, or was dropped by a rule."""
     del bounds
-    lost = stats["unaccounted"]
-    message = "; ".join(lost) or f"each of {stats['raw_documents']} documents stayed, or was dropped by a rule"
+    lost = results.unaccounted
+    message = "; ".join(lost) or f"each of {results.raw_documents} documents stayed, or was dropped by a rule"
     return Verdict(not lost, message, value=len(lost), bound=0)
 
 
 def _lead(inputs: data_collect.Inputs) -> str:
-    raw, split = inputs[data_collect.RAW].stats, inputs[data_collect.SPLIT].stats
-    share = percent(split["train_bytes"] / raw["bytes"]) if raw["bytes"] else "0%"
-    count = len(raw["documents_by_source"])
+    raw, split = read.raw(inputs), read.split(inputs)
+    share = percent(split.train_bytes / raw.bytes) if raw.bytes else "0%"
+    count = len(raw.documents_by_source)
     sources = "1 source" if count == 1 else f"{count} sources"
     return (
-        f"From {short(raw['documents'])} documents ({in_bytes(raw['bytes'])} of text) of "
-        f"{sources} to {short(split['train_documents'])} that a model is trained on: "
+        f"From {short(raw.documents)} documents ({in_bytes(raw.bytes)} of text) of "
+        f"{sources} to {short(split.train_documents)} that a model is trained on: "
         f"{share} of the text."
     )
 
@@ -123,7 +123,7 @@ def _lead(inputs: data_collect.Inputs) -> str:
 def pictures_of(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) -> list[Picture]:
     """The figures of the page."""
     pictures = [data_figures.by_source(data_collect.text_by_stage(inputs))]
-    came = inputs[data_collect.RAW].stats["documents"]
+    came = read.raw(inputs).documents
     drops = sorted(
         (
             (data_collect.words(rule), counts["documents"])
@@ -137,10 +137,10 @@ def pictures_of(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) ->
         shown = [*drops[:RULES_DRAWN], *([(f"{len(drops) - RULES_DRAWN} other rules", rest)] if rest else [])]
         pictures.append(data_figures.counts("drops", "Documents dropped, by rule", shown, came))
     if data_cleaning.JUDGED in inputs:
-        judged = inputs[data_cleaning.JUDGED].stats
-        every = [sum(counts) for counts in zip(*judged["scores"].values(), strict=True)]
+        judged = read.judged(inputs)
+        every = [sum(counts) for counts in zip(*judged.scores.values(), strict=True)]
         if every:
-            pictures.append(data_figures.scores(every, judged["bound"]))
+            pictures.append(data_figures.scores(every, judged.bound))
     lengths, languages = data_facts.lengths(inputs), data_facts.languages(inputs)
     half = bool(lengths and languages)  # they stand side by side
     if lengths:

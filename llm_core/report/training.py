@@ -6,10 +6,11 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
-from llm_core.report import collect, figures
+from llm_core.report import collect, figures, read
 from llm_core.report.ablation import ablation_pictures
 from llm_core.report.made import write_made
 from llm_core.report.page import render
+from llm_core.report.results import TrainingReport
 from llm_core.report.style import Picture
 from llm_core.report.units import short
 from llm_core.train.metrics import METRICS, read_metrics
@@ -29,7 +30,7 @@ SECTIONS = (
 )
 
 
-def build(job: Job, title: str, price_per_gpu_hour: float) -> dict[str, Any]:
+def build(job: Job, title: str, price_per_gpu_hour: float) -> TrainingReport:
     """Write ``report.html`` (one file that loads nothing), ``figures/*.png`` and ``summary.json``.
 
     They hold only what follows from the contents of the inputs. Clock times, hosts, versions and prices stand in
@@ -50,10 +51,13 @@ def build(job: Job, title: str, price_per_gpu_hour: float) -> dict[str, Any]:
         "ablation": ablation,
     }
     write_made(job, "training report", title, pictures, clocks)
-    summary = {"title": title, **{name: value for name, value in headline.items() if name not in collect.CLOCKS}}
+    summary = {
+        "title": title,
+        **{name: value for name, value in headline.items() if name not in TrainingReport.volatile()},
+    }
     (job.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     saved = {name: picture.save(job.out) for name, picture in pictures.items()}
-    return {**headline, "page_bytes": (job.out / PAGE).stat().st_size, "figures": saved}
+    return TrainingReport(**headline, page_bytes=(job.out / PAGE).stat().st_size, figures=saved)
 
 
 def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | None) -> dict[str, Picture]:
@@ -68,7 +72,7 @@ def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | 
             ]
         ),
         figures.funnel(collect.funnel_rows(job.inputs)),
-        *([figures.drops(drops, job.inputs["raw_documents"].stats["documents"])] if drops else []),
+        *([figures.drops(drops, read.raw(job.inputs).documents)] if drops else []),
         *([draw(steps) for draw in CURVES] if steps else []),
         *(ablation_pictures(ablation["results"], ablation["timing"]) if ablation else []),
         figures.accuracy(

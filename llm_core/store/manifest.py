@@ -1,7 +1,7 @@
 """The manifest: what an artifact is, what it was made from, and what it must contain."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_128_hexdigest
@@ -9,6 +9,8 @@ from xxhash import xxh3_128_hexdigest
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import told
 from llm_core.runtime_only import runtime_only
+
+T = TypeVar("T", bound=BaseModel)
 
 MANIFEST = "manifest.json"
 
@@ -94,8 +96,12 @@ class Artifact:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Figures that the build returned."""
+        """The results of the stage, as plain JSON data."""
         return self.manifest.stats
+
+    def results(self, kind: type[T]) -> T:
+        """The results of the stage, as an object of their type."""
+        return kind.model_validate(self.manifest.stats)
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -25,6 +25,7 @@ from llm_core.store.digests import file_digest
 from llm_core.store.parts import Part, link_or_copy
 from llm_core.tokens.encode import encode_part, unused_together
 from llm_core.tokens.encoders import fastest_encoder
+from llm_core.tokens.results import TokenShards
 from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, vocabulary_size
 
 PLACES = {
@@ -62,7 +63,7 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], shards: ShardsSpec) -> list
     ]
 
 
-def build(job: Job, shards: ShardsSpec) -> dict[str, Any]:
+def build(job: Job, shards: ShardsSpec) -> TokenShards:
     """Encode both splits, part by part, and join what the parts know of their documents."""
     path = job.path("tokenizer", "tokenizer.json")
     tokenizer = load_tokenizer(path)
@@ -92,7 +93,7 @@ def build(job: Job, shards: ShardsSpec) -> dict[str, Any]:
     documents = pl.concat(tables) if tables else pl.LazyFrame(schema=PLACES)
     documents.sink_parquet(job.out / "documents.parquet", compression="zstd", row_group_size=_ROW_GROUP)
     (job.out / "shards.json").write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return _figures([part.stats for part in made], index)
+    return _results([part.stats for part in made], index)
 
 
 def _link_split(job: Job, split: str, ordered: list[Part]) -> list[pl.LazyFrame]:
@@ -124,7 +125,7 @@ def _contents(ordered: list[Part]) -> dict[str, Any]:
     }
 
 
-def _figures(parts: list[dict[str, Any]], index: dict[str, Any]) -> dict[str, Any]:
+def _results(parts: list[dict[str, Any]], index: dict[str, Any]) -> TokenShards:
     """The statistics of the stage: sums over the parts, whose figures are read back from their files."""
     stats: dict[str, Any] = {"documents": sum(part["documents"] for part in parts)}
     tokens_by_source: Counter[str] = Counter()
@@ -139,72 +140,72 @@ def _figures(parts: list[dict[str, Any]], index: dict[str, Any]) -> dict[str, An
             tokens_by_source[part["source"]] += part["tokens"]
     learned = next((part["learned_entries"] for part in parts), 0)
     unused = unused_together([part["unused"] for part in parts if part["split"] == "train"])
-    return {
+    return TokenShards(
         **stats,
-        "shards": sum(len(split["shards"]) for split in index["splits"].values()),
-        "empty_parts": sum(not part["documents"] for part in parts if part["split"] == "train"),
-        "tokens_by_source": dict(sorted(tokens_by_source.items())),
-        "vocab_size": index["vocab_size"],
-        "learned_entries": learned,
-        "unused_entries": unused,
-        "unused_share": unused / learned if learned else 0.0,
-        "end_of_text_tokens": sum(part["end_of_text_tokens"] for part in parts),
-        "misplaced_ends": sum(part["misplaced_ends"] for part in parts),
-        "round_trips": sum(part["round_trips"] for part in parts),
-        "round_trips_failed": sum(part["round_trips_failed"] for part in parts),
-    }
+        shards=sum(len(split["shards"]) for split in index["splits"].values()),
+        empty_parts=sum(not part["documents"] for part in parts if part["split"] == "train"),
+        tokens_by_source=dict(sorted(tokens_by_source.items())),
+        vocab_size=index["vocab_size"],
+        learned_entries=learned,
+        unused_entries=unused,
+        unused_share=unused / learned if learned else 0.0,
+        end_of_text_tokens=sum(part["end_of_text_tokens"] for part in parts),
+        misplaced_ends=sum(part["misplaced_ends"] for part in parts),
+        round_trips=sum(part["round_trips"] for part in parts),
+        round_trips_failed=sum(part["round_trips_failed"] for part in parts),
+    )
 
 
-def not_empty(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def not_empty(results: TokenShards, bounds: ChecksSpec) -> Verdict:
     """Both splits hold tokens."""
     del bounds
-    least = min(stats["train_tokens"], stats["heldout_tokens"])
-    message = f"{stats['train_tokens']} tokens to train on, {stats['heldout_tokens']} held out"
+    least = min(results.train_tokens, results.heldout_tokens)
+    message = f"{results.train_tokens} tokens to train on, {results.heldout_tokens} held out"
     return Verdict(least > 0, message, value=least, bound=1)
 
 
-def token_counts(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def token_counts(results: TokenShards, bounds: ChecksSpec) -> Verdict:
     """The shards hold as many tokens as the documents."""
     del bounds
-    tokens = stats["train_tokens"] + stats["heldout_tokens"]
-    summed = stats["train_tokens_of_documents"] + stats["heldout_tokens_of_documents"]
+    tokens = results.train_tokens + results.heldout_tokens
+    summed = results.train_tokens_of_documents + results.heldout_tokens_of_documents
     message = f"the shards hold {tokens} tokens, the documents {summed}"
     return Verdict(tokens == summed, message, value=tokens, bound=summed)
 
 
-def document_ends(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def document_ends(results: TokenShards, bounds: ChecksSpec) -> Verdict:
     """Every document ends with an end-of-text token, and no other place has one."""
     del bounds
-    ends, documents = stats["end_of_text_tokens"], stats["documents"]
+    ends, documents = results.end_of_text_tokens, results.documents
     return Verdict(
-        ends == documents and not stats["misplaced_ends"],
-        f"{ends} end-of-text tokens for {documents} documents, {stats['misplaced_ends']} of which end otherwise",
+        ends == documents and not results.misplaced_ends,
+        f"{ends} end-of-text tokens for {documents} documents, {results.misplaced_ends} of which end otherwise",
         value=ends,
         bound=documents,
     )
 
 
-def round_trip(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def round_trip(results: TokenShards, bounds: ChecksSpec) -> Verdict:
     """Documents decode to what was encoded."""
     del bounds
-    failed = stats["round_trips_failed"]
-    message = f"{failed} of {stats['round_trips']} documents decode to another text than was encoded"
+    failed = results.round_trips_failed
+    message = f"{failed} of {results.round_trips} documents decode to another text than was encoded"
     return Verdict(failed == 0, message, value=failed, bound=0)
 
 
-def unused_entries(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def unused_entries(results: TokenShards, bounds: ChecksSpec) -> Verdict:
     """Most of the vocabulary occurs in the training split."""
     return Verdict(
-        stats["unused_share"] <= bounds.max_unused_vocabulary,
-        f"{stats['unused_entries']} of {stats['learned_entries']} learned entries never occur in the training "
-        f"split ({stats['unused_share']:.1%}; at most {bounds.max_unused_vocabulary:.0%} may be)",
-        value=stats["unused_share"],
+        results.unused_share <= bounds.max_unused_vocabulary,
+        f"{results.unused_entries} of {results.learned_entries} learned entries never occur in the training "
+        f"split ({results.unused_share:.1%}; at most {bounds.max_unused_vocabulary:.0%} may be)",
+        value=results.unused_share,
         bound=bounds.max_unused_vocabulary,
     )
 
 
-def empty_parts(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def empty_parts(results: TokenShards, bounds: ChecksSpec) -> Verdict:
     """Every part of the training split holds a document."""
     del bounds
-    message = f"{stats['empty_parts']} parts of the training split hold no document"
-    return Verdict(stats["empty_parts"] == 0, message, value=stats["empty_parts"], bound=0)
+    message = f"{results.empty_parts} parts of the training split hold no document"
+    return Verdict(results.empty_parts == 0, message, value=results.empty_parts, bound=0)

@@ -20,6 +20,7 @@ from llm_core.tokens.encoders import fastest_encoder
 from llm_core.tokens.importing import import_tokenizer, read_vocabulary
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.prompt_form import write_form
+from llm_core.tokens.results import TrainedTokenizer
 from llm_core.tokens.sample import Sampled, key_tasks, limit, size_up_to, texts_up_to
 from llm_core.tokens.tokenizer import learned_entries, special_tokens, unknown_id, vocabulary_size
 
@@ -39,7 +40,7 @@ def parts(
     return [*key_tasks(inputs["documents"], "train"), *key_tasks(inputs["documents"], "heldout")]
 
 
-def build(job: Job, tokenizer: TokenizerSpec, form: TextForm) -> dict[str, Any]:
+def build(job: Job, tokenizer: TokenizerSpec, form: TextForm) -> TrainedTokenizer:
     """Write ``tokenizer.json``, ``report.json``, and what brings prompts into the ``form`` of the documents.
 
     The report's figures are measured on 4 MiB of the training sample and on 4 MiB of held-out documents, of each source
@@ -68,10 +69,10 @@ def build(job: Job, tokenizer: TokenizerSpec, form: TextForm) -> dict[str, Any]:
     job.runtime.log(f"{job.stage}: measuring with {fastest_encoder(path).name}")
     seen = usage(fastest_encoder(path), texts_up_to(train, limit(train, min(_MEASURED_BYTES, tokenizer.sample_bytes))))
     rows, unseen = _compared(job, path, vocabulary_size(trained), heldout, tokenizer)
-    stats = _figures(trained, tokenizer, sample, seen, unseen)
-    report = {**stats, "vocabularies": rows, **_lists(trained, tokenizer, seen)}
+    results = _results(trained, tokenizer, sample, seen, unseen)
+    report = {**results.model_dump(), "vocabularies": rows, **_lists(trained, tokenizer, seen)}
     (job.out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return stats
+    return results
 
 
 def _trained(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
@@ -104,24 +105,24 @@ def _compared(
     return rows, unseen
 
 
-def _figures(
+def _results(
     tokenizer: Tokenizer, spec: TokenizerSpec, sample: tuple[int, int], seen: Usage, unseen: Usage
-) -> dict[str, Any]:
+) -> TrainedTokenizer:
     unknown = unknown_id(tokenizer)
     unknowns = int(unseen.counts[unknown]) if unknown is not None and unknown < len(unseen.counts) else 0
-    return {
-        "kind": spec.kind,
-        "vocab_size": vocabulary_size(tokenizer),
-        "vocab_size_asked": spec.vocab_size,
-        "learned_entries": len(learned_entries(tokenizer)),
-        "sample_documents": sample[0],
-        "sample_bytes": sample[1],
-        "bytes_per_token": seen.bytes_per_token,
-        "heldout_documents": unseen.documents,
-        "heldout_bytes": unseen.bytes,
-        "heldout_bytes_per_token": unseen.bytes_per_token,
-        "unk_rate": unknowns / unseen.tokens if unseen.tokens else 0.0,
-    }
+    return TrainedTokenizer(
+        kind=spec.kind,
+        vocab_size=vocabulary_size(tokenizer),
+        vocab_size_asked=spec.vocab_size,
+        learned_entries=len(learned_entries(tokenizer)),
+        sample_documents=sample[0],
+        sample_bytes=sample[1],
+        bytes_per_token=seen.bytes_per_token,
+        heldout_documents=unseen.documents,
+        heldout_bytes=unseen.bytes,
+        heldout_bytes_per_token=unseen.bytes_per_token,
+        unk_rate=unknowns / unseen.tokens if unseen.tokens else 0.0,
+    )
 
 
 def _lists(tokenizer: Tokenizer, spec: TokenizerSpec, seen: Usage) -> dict[str, Any]:
@@ -141,25 +142,25 @@ def _lists(tokenizer: Tokenizer, spec: TokenizerSpec, seen: Usage) -> dict[str, 
     }
 
 
-def unk_rate(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def unk_rate(results: TrainedTokenizer, bounds: ChecksSpec) -> Verdict:
     """Hardly a held-out token is unknown."""
     return Verdict(
-        stats["unk_rate"] <= bounds.max_unk_rate,
-        f"{stats['unk_rate']:.4%} of the held-out tokens are unknown; at most {bounds.max_unk_rate:.2%} may be",
-        value=stats["unk_rate"],
+        results.unk_rate <= bounds.max_unk_rate,
+        f"{results.unk_rate:.4%} of the held-out tokens are unknown; at most {bounds.max_unk_rate:.2%} may be",
+        value=results.unk_rate,
         bound=bounds.max_unk_rate,
     )
 
 
-def vocabulary_reached(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def vocabulary_reached(results: TrainedTokenizer, bounds: ChecksSpec) -> Verdict:
     """The vocabulary has the size that was asked for. An imported one has as many entries as it has."""
     del bounds
-    asked, reached = stats["vocab_size_asked"], stats["vocab_size"]
+    asked, reached = results.vocab_size_asked, results.vocab_size
     told = "" if reached == asked else ": the sample has no more repeated pairs; use more text or a smaller vocabulary"
-    if stats["kind"] == "imported":
+    if results.kind == "imported":
         told = ": an imported vocabulary has as many as it has, and the model's rows above them stay unused"
     return Verdict(
-        reached == asked or stats["kind"] == "imported",
+        reached == asked or results.kind == "imported",
         f"{reached} entries of the {asked} asked for{told}",
         value=reached,
         bound=asked,

@@ -1,6 +1,6 @@
 """Takes a run that came back from a bare machine into the store, after checking all that it says against each other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from llm_core.train.came_back import check_files, check_metrics, check_summary, 
 from llm_core.train.data import open_data
 from llm_core.train.metrics import METRICS, read_metrics
 from llm_core.train.origin import Origin, other_input, sha256_of, sources_digest
+from llm_core.train.results import TrainingResults
 from llm_core.train.run_record import RECORD, RunRecord, input_folders, read_record
 from llm_core.train.spec import FAILURE, FINAL, SUMMARY
 from llm_core.train.stage import collect, start_parts
@@ -61,10 +62,10 @@ def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome
         equal = weights is not None and sha256_of(item.artifact.path / "model.safetensors") == weights.sha256
         log(f"{stage.name} is in the store already, with {'equal' if equal else 'other'} weights: nothing is taken")
 
-    def take(job: Job) -> dict[str, Any]:
+    def take(job: Job) -> TrainingResults:
         return _take(job, stage, folder, record, origin, log)
 
-    elsewhere = Elsewhere(folder, take, lambda stats: _circumstances(folder, record, origin, stats))
+    elsewhere = Elsewhere(folder, take, lambda results: _circumstances(folder, record, origin, results))
     return materialize(planner, stage.name, Runtime(log=log), elsewhere=elsewhere)
 
 
@@ -144,7 +145,7 @@ def _as_manifest(stage: Stage, origin: Origin) -> Manifest:
 
 def _take(
     job: Job, stage: Stage, folder: Path, record: RunRecord, origin: Origin, log: Callable[[str], None]
-) -> dict[str, Any]:
+) -> TrainingResults:
     spec = record.spec.model_copy(
         update={
             "shards": job.path("shards"),
@@ -166,8 +167,8 @@ def _take(
     return collect(job, spec, data)
 
 
-def _circumstances(folder: Path, record: RunRecord, origin: Origin, stats: Mapping[str, Any]) -> Circumstances:
+def _circumstances(folder: Path, record: RunRecord, origin: Origin, results: TrainingResults) -> Circumstances:
     first = read_metrics(folder / METRICS)[0]
     started = datetime.fromtimestamp(first["time"] - first["seconds"], UTC).isoformat(timespec="seconds")
-    seconds = round(stats["seconds_training"], 3)
+    seconds = round(results.seconds_training, 3)
     return Circumstances(started, seconds, record.versions, origin.git_commit, origin.git_dirty, record.host)

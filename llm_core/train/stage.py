@@ -26,6 +26,7 @@ from llm_core.train.data import Data, describe, mean_sequence_length, open_data
 from llm_core.train.launching import launch, rank_count
 from llm_core.train.metrics import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.ready import check_tracking
+from llm_core.train.results import TrainingResults
 from llm_core.train.spec import (
     BAD_BATCHES,
     CHECKPOINTS,
@@ -54,20 +55,20 @@ SPREAD = (
 """Fields of ``compute`` that time and memory depend on: what they were is kept with the run."""
 
 
-def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
+def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> TrainingResults:
     """Train ``model`` on the input ``shards``; going on where a killed attempt left its checkpoints."""
     return _train(job, model, training, vocab_size, seed, None)
 
 
 def build_branch(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, from_step: int
-) -> dict[str, Any]:
+) -> TrainingResults:
     """Go on from the state that the input ``start``, a training run, keeps of ``from_step``."""
     state = job.path("start", *start_parts({"from_step": from_step}))
     return _train(job, model, training, vocab_size, seed, state)
 
 
-def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> dict[str, Any]:
+def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> TrainingResults:
     """Train the finished model of the input ``start`` on, as ``model``: the same weights with other positions."""
     return _train(job, model, training, vocab_size, seed, job.path("start", *start_parts({})))
 
@@ -80,7 +81,7 @@ def start_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _train(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, start: Path | None
-) -> dict[str, Any]:
+) -> TrainingResults:
     job.runtime.status("starting the trainer")
     from llm_core.train.start import check_start
 
@@ -108,14 +109,14 @@ def _train(
     check_start(spec)
     check_tracking(spec.tracking)
     launch(spec, ranks, job.runtime)
-    stats = collect(job, spec, data)
+    results = collect(job, spec, data)
     own = [path.relative_to(spec.work).as_posix() for path in _checkpoints(spec, job).own_paths()]
     write_atomically(spec.work / OWN, json.dumps(own).encode())  # what the commit may take away
-    return stats
+    return results
 
 
-def collect(job: Job, spec: TrainerSpec, data: Data) -> dict[str, Any]:
-    """Copy what the finished run in ``spec.work`` left into ``job.out``; returns its statistics."""
+def collect(job: Job, spec: TrainerSpec, data: Data) -> TrainingResults:
+    """Copy what the finished run in ``spec.work`` left into ``job.out``; returns its results."""
     from llm_core.train.work_folder import left
 
     model, training, vocab_size = spec.model, spec.training, spec.vocab_size
@@ -131,14 +132,14 @@ def collect(job: Job, spec: TrainerSpec, data: Data) -> dict[str, Any]:
     summary = json.loads((spec.work / SUMMARY).read_bytes())
     records = read_metrics(job.out / METRICS)
     figures = training_stats(records)
-    return {
+    return TrainingResults(
         **summary,
         **figures,
-        "validation_tokens": training.validation_tokens,
+        validation_tokens=training.validation_tokens,
         **describe(data.train, training),
-        "compute": {name: getattr(spec, name) for name in SPREAD},
-        "planned_tokens": tokens_before(training, training.steps),
-        "mfu": mfu(
+        compute={name: getattr(spec, name) for name in SPREAD},
+        planned_tokens=tokens_before(training, training.steps),
+        mfu=mfu(
             model,
             vocab_size,
             round(mean_sequence_length(training)),
@@ -146,7 +147,7 @@ def collect(job: Job, spec: TrainerSpec, data: Data) -> dict[str, Any]:
             summary["device"],
             summary["ranks"],
         ),
-    }
+    )
 
 
 def _checkpoints(spec: TrainerSpec, job: Job) -> "CheckpointFolder":
@@ -216,24 +217,24 @@ def _curve_digest(records: list[dict[str, Any]]) -> str:
     return sha256(json.dumps(lasting).encode()).hexdigest()[:32]
 
 
-def loss_finite(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def loss_finite(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
     """The run began and ended with a loss that is a number."""
     del bounds
-    first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
+    first, final, validation = results.first_loss, results.final_loss, results.final_validation_loss
     return Verdict(
         None not in (first, final, validation),
         f"loss {_nats(first)} at the start, {_nats(final)} at the end, {_nats(validation)} on held-out text",
     )
 
 
-def bad_steps(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def bad_steps(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
     """Few steps were skipped as bad. Those that were left out after a rollback are not bad themselves."""
-    left_out = stats.get("left_out_steps", 0)  # artifacts of earlier versions did not count them
-    skipped = stats["skipped_steps"] - left_out
-    bad = skipped / stats["steps"]
+    left_out = results.left_out_steps  # artifacts of earlier versions did not count them
+    skipped = results.skipped_steps - left_out
+    bad = skipped / results.steps
     return Verdict(
         bad <= bounds.max_bad_step_share,
-        (f"{skipped} of {stats['steps']} steps were skipped as bad" if skipped else "no step was skipped as bad")
+        (f"{skipped} of {results.steps} steps were skipped as bad" if skipped else "no step was skipped as bad")
         + (f", and {left_out} were left out after spikes" if left_out else "")
         + (f"; {BAD_BATCHES} says what bad steps and spikes read" if skipped or left_out else ""),
         value=bad,
@@ -241,23 +242,23 @@ def bad_steps(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
     )
 
 
-def all_tokens_seen(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def all_tokens_seen(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
     """The run read as many tokens as were planned."""
     del bounds
-    left_out = stats.get("left_out_steps", 0)
+    left_out = results.left_out_steps
     return Verdict(
-        stats["tokens"] == stats["planned_tokens"],
-        f"{stats['tokens']:,} of {stats['planned_tokens']:,} tokens"
+        results.tokens == results.planned_tokens,
+        f"{results.tokens:,} of {results.planned_tokens:,} tokens"
         + (f", but for {left_out} batches that were left out" if left_out else ""),
-        value=float(stats["tokens"]),
-        bound=float(stats["planned_tokens"]),
+        value=float(results.tokens),
+        bound=float(results.planned_tokens),
     )
 
 
-def loss_fell(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def loss_fell(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
     """A run from fresh weights learned something."""
-    first, final, validation = stats["first_loss"], stats["final_loss"], stats["final_validation_loss"]
-    drop = first - final if None not in (first, final, validation) else None
+    first, final, validation = results.first_loss, results.final_loss, results.final_validation_loss
+    drop = None if first is None or final is None or validation is None else first - final
     return Verdict(
         drop is not None and drop >= bounds.min_loss_drop,
         "no finite losses to compare" if drop is None else f"the loss fell by {drop:.3f} nats",
@@ -266,10 +267,10 @@ def loss_fell(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
     )
 
 
-def heldout_loss_fell(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def heldout_loss_fell(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
     """A run that began with another's weights ended better than it began."""
     del bounds
-    before, after = stats.get("start_validation_loss"), stats["final_validation_loss"]
+    before, after = results.start_validation_loss, results.final_validation_loss
     gain = None if before is None or after is None else before - after
     return Verdict(
         gain is not None and gain > 0,

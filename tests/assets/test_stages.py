@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from assets.graph import experiment_graph
+from llm_core.data.results import PretrainingDocuments
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.graph import Graph
 from llm_core.registry import load_object
@@ -64,7 +65,7 @@ def test_evaluation_settings_remake_no_training() -> None:
     (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
     split = next(stage for stage in tiny if stage.name == "pretraining_documents")
     assert "llm_core.data.split:heldout_usable" in split.blocking
-    assert {"heldout_usable", "heldout_needed", "heldout_characters"} == set(split.volatile_stats)
+    assert {"heldout_usable", "heldout_needed", "heldout_characters"} == set(PretrainingDocuments.volatile())
     reading = {stage.name for stage in tiny if "evaluation" in stage.config}
     assert reading == {"pretraining_documents", "eval_results"}
 

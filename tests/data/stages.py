@@ -12,16 +12,17 @@ from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Job, Runtime
+from llm_core.graph.results import Results
 from llm_core.store.digests import file_digest
 from llm_core.store.manifest import FileRecord
 
 
-def run(build: Callable[..., dict[str, Any]], work: Path, inputs: dict[str, Path], **config: Any) -> dict[str, Any]:
-    """The statistics of a stage that writes into ``work / 'out'``."""
+def run(build: Callable[..., Results], work: Path, inputs: dict[str, Path], **config: Any) -> dict[str, Any]:
+    """The results of a stage that writes into ``work / 'out'``, as they stand in a manifest."""
     (work / "out").mkdir(parents=True)
     artifacts: Any = {role: artifact(path) for role, path in inputs.items()}
     runtime = Runtime(compute=ComputeSpec(workers=1))  # parts are made right here, and no processes are started
-    return build(Job("stage", "identity", artifacts, work, work / "out", runtime), **config)
+    return build(Job("stage", "identity", artifacts, work, work / "out", runtime), **config).model_dump(mode="json")
 
 
 def artifact(path: Path) -> SimpleNamespace:

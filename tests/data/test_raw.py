@@ -99,7 +99,7 @@ def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
     out = tmp_path / "job" / "out"
     out.mkdir(parents=True)
     runtime = Runtime(compute=ComputeSpec(workers=1), log=lines.append)
-    stats = raw.build(Job("raw_documents", "identity", {}, out.parent, out, runtime), spec)
+    stats = raw.build(Job("raw_documents", "identity", {}, out.parent, out, runtime), spec).model_dump()
     assert stats["left_out_by_source"] == {
         "web": {
             "files": 5,

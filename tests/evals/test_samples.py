@@ -22,7 +22,7 @@ SAMPLING = SamplingSpec(prompts=("the list", "raised λ"), temperatures=(0.0, 0.
 @pytest.fixture(scope="module")
 def made(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
     job = world.job(tmp_path_factory.mktemp("samples") / "work")
-    return job, build(job, SAMPLING, SPEC, seed=5)
+    return job, build(job, SAMPLING, SPEC, seed=5).model_dump()
 
 
 def rows(job: Job) -> list[dict]:

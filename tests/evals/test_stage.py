@@ -41,7 +41,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSpec:
 @pytest.fixture(scope="module")
 def made(world: World, evaluation: EvaluationSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
     job = world.job(tmp_path_factory.mktemp("eval") / "work")
-    return job, build(job, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5)
+    return job, build(job, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5).model_dump()
 
 
 def lines(path: Path) -> list[dict]:
@@ -115,7 +115,7 @@ def test_the_same_again_byte_for_byte(
 ) -> None:
     job, stats = made
     again = world.job(tmp_path / "work")
-    assert build(again, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5) == stats
+    assert build(again, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5).model_dump() == stats
     for name in ("evals.jsonl", "questions.jsonl"):
         assert (again.out / name).read_bytes() == (job.out / name).read_bytes()
 
@@ -149,7 +149,7 @@ def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, ev
 
 
 def test_externals_name_the_suites(evaluation: EvaluationSpec) -> None:
-    found = externals(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5)
+    found = externals(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5).model_dump()
     assert list(found) == ["suite pairs", "suite quiz", "suite words", "suite texts"]
 
 

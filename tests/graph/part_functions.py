@@ -10,6 +10,7 @@ from typing import Any
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
+from llm_core.graph.results import Results
 from llm_core.store.digests import file_digest
 
 
@@ -41,9 +42,13 @@ def source_parts(inputs: dict[str, list[InputFile]], folder: str, mark: str) -> 
     return shouting(Path(folder), mark)
 
 
-def source_build(job: Job, folder: str, mark: str) -> dict[str, Any]:
+class Characters(Results):
+    characters: int
+
+
+def source_build(job: Job, folder: str, mark: str) -> Characters:
     parts = job.map(source_parts(job.files(), folder, mark))
-    return {"characters": sum(part.stats["characters"] for part in parts)}
+    return Characters(characters=sum(part.stats["characters"] for part in parts))
 
 
 def source_externals(folder: str, mark: str) -> dict[str, str]:
@@ -54,6 +59,6 @@ def again_parts(inputs: dict[str, list[InputFile]], mark: str) -> list[PartTask]
     return [PartTask(file.stem, shout, {"text": file}, {"mark": mark}) for file in inputs["texts"]]
 
 
-def again_build(job: Job, mark: str) -> dict[str, Any]:
+def again_build(job: Job, mark: str) -> Characters:
     parts = job.map(again_parts(job.files(), mark))
-    return {"characters": sum(part.stats["characters"] for part in parts)}
+    return Characters(characters=sum(part.stats["characters"] for part in parts))

@@ -19,14 +19,14 @@ def _fresh() -> None:
     toy.reset()
 
 
-def chaotic(job: Job, name: str, salt: int) -> dict[str, Any]:
+def chaotic(job: Job, name: str, salt: int) -> toy.Value:
     """Another result every time, under one identity."""
     toy.BUILDS.append(name)
     (job.out / "value").write_text(f"{len(toy.BUILDS):05d}")
-    return {"value": 1}
+    return toy.Value(value=1)
 
 
-def interrupted(job: Job, name: str, salt: int) -> dict[str, Any]:
+def interrupted(job: Job, name: str, salt: int) -> toy.Value:
     """Ends half-way at the first attempt; the second finds what the first one left."""
     left = job.work / "scratch"
     if not left.exists():

@@ -32,7 +32,7 @@ def cost(compute: ComputeSpec, before: Any, name: str, salt: int) -> Estimate:
     return Estimate(None if before is None else (salt or 1) / (before["salt"] or 1), 3.0, 2)
 
 
-def build(job: Job, name: str, salt: int) -> dict[str, Any]:
+def build(job: Job, name: str, salt: int) -> toy.Value:
     """It takes a while."""
     time.sleep(0.003)
     return toy.build(job, name, salt)

@@ -19,7 +19,7 @@ def _fresh() -> None:
     toy.reset()
 
 
-def reads_the_clock(job: Job, name: str, salt: int) -> dict[str, Any]:
+def reads_the_clock(job: Job, name: str, salt: int) -> toy.Value:
     """Needs a volatile file of its input, as a branch needs a state."""
     job.path("from_a")
     job.path("from_a", "clock").read_text()

@@ -9,6 +9,7 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Job
 from llm_core.graph.plan import Planner
+from llm_core.graph.results import Results
 from llm_core.graph.stage import Stage, Verdict
 from llm_core.store.store import Store
 
@@ -23,7 +24,11 @@ COMPUTE = ComputeSpec()
 """What the last build ran with."""
 
 
-def build(job: Job, name: str, salt: int) -> dict[str, Any]:
+class Value(Results):
+    value: int
+
+
+def build(job: Job, name: str, salt: int) -> Value:
     global COMPUTE
     COMPUTE = job.runtime.compute
     BUILDS.append(name)
@@ -31,7 +36,7 @@ def build(job: Job, name: str, salt: int) -> dict[str, Any]:
     value = (sum(above) * 31 + salt // 2 * 7 + CODE.get(name, 0) // 2 * 3 + len(name)) % 10_007
     (job.out / "value").write_text(f"{value:05d}")
     (job.out / "clock").write_text(str(len(BUILDS)))
-    return {"value": value}
+    return Value(value=value)
 
 
 def externals(name: str, salt: int) -> dict[str, str]:
@@ -45,9 +50,9 @@ def look_up(name: str, salt: int) -> None:
         EXTERNALS[name] = "0"
 
 
-def remainder(stats: dict[str, Any], bounds: dict[str, int]) -> Verdict:
-    passed = stats["value"] % 11 != bounds["forbidden"]
-    return Verdict(passed, f"{stats['value']} leaves the forbidden remainder")
+def remainder(results: Value, bounds: dict[str, int]) -> Verdict:
+    passed = results.value % 11 != bounds["forbidden"]
+    return Verdict(passed, f"{results.value} leaves the forbidden remainder")
 
 
 class Reader:
@@ -69,6 +74,7 @@ def stage(name: str, inputs: tuple[str, ...] = (), salt: int = 0, forbidden: int
         group="toy",
         description="",
         build="tests.graph.toy:build",
+        results=":Value",
         code=(f"toy/{name}",),
         blocking=(":remainder",),
         externals=":externals",

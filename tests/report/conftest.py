@@ -12,6 +12,7 @@ from llm_core.experiment.component import over
 from llm_core.graph.job import Job, Runtime
 from llm_core.report import ablation
 from llm_core.store.manifest import Artifact, CheckRecord, InputRecord, Manifest
+from tests.judged import whole
 
 HOSTILE = "</style><script>alert(1)</script><img src=http://evil.example/x.png onerror=\"x\"> {{ 7*7 }} & 'q'"
 
@@ -43,7 +44,7 @@ def artifact(folder: Path, stage: str, stats: dict[str, Any], **fields: Any) -> 
             "kind": stage, "stage": stage, "experiment": "tiny", "identity": name_digest(stage),
             "content": "c" * 32, "code_digest": "c", "code": {}, "config": {}, "externals": {}, "inputs": [],
             "files": [], "checks": [CheckRecord(name="not_empty", passed=True, blocking=True, message="all is well")],
-            "stats": stats, "started": "2026-01-31T14:05:09+00:00", "seconds": 12.5,
+            "stats": whole(stage, stats), "started": "2026-01-31T14:05:09+00:00", "seconds": 12.5,
             "versions": {"python": "3.11.9", "torch": "2.13.0"}, "git_commit": "0123456789abcdef", "git_dirty": False,
             "host": "laptop", "device": "cpu", **fields,
         }
@@ -112,8 +113,8 @@ def ablation_job(folder: Path) -> Job:
 
 def ablation_artifact(folder: Path) -> Artifact:
     job = ablation_job(folder)
-    stats = ablation.build(job, "baseline", ["baseline", "no_qk_norm", "no_document_mask"], [1e-3, 3e-3, 9e-3])
-    return artifact(job.out, "ablation_report", stats)
+    results = ablation.build(job, "baseline", ["baseline", "no_qk_norm", "no_document_mask"], [1e-3, 3e-3, 9e-3])
+    return artifact(job.out, "ablation_report", results.model_dump())
 
 
 def story(folder: Path) -> dict[str, Artifact]:

@@ -19,7 +19,7 @@ def read(job: Job, name: str) -> dict:
 
 def test_differences_changes_and_the_best_rate(tmp_path: Path) -> None:
     job = ablation_job(tmp_path)
-    stats = build(job, "baseline", NAMES, [9e-3, 1e-3, 3e-3])
+    stats = build(job, "baseline", NAMES, [9e-3, 1e-3, 3e-3]).model_dump()
     variants = {line["name"]: line for line in read(job, "ablation.json")["variants"]}
     assert list(variants) == NAMES
     assert variants["baseline"]["difference"] == 0
@@ -101,7 +101,7 @@ def test_a_run_that_diverged_is_reported_and_noticed(tmp_path: Path) -> None:
     job.inputs["variant/no_qk_norm"] = proxy(
         tmp_path / "y", "proxy_runs/no_qk_norm", None, {"mixer": {"qk_norm": False}}
     )  # type: ignore[index]
-    stats = build(job, "baseline", NAMES, [3e-3, 9e-3])
+    stats = build(job, "baseline", NAMES, [3e-3, 9e-3]).model_dump()
     assert stats["differences"]["no_qk_norm"] is None
     assert stats["best_learning_rate"] == 3e-3
     (check,) = judged("ablation_report", stats)
@@ -110,7 +110,7 @@ def test_a_run_that_diverged_is_reported_and_noticed(tmp_path: Path) -> None:
 
 def test_only_a_sweep(tmp_path: Path) -> None:
     job = ablation_job(tmp_path)
-    stats = build(job, None, [], [1e-3, 3e-3])
+    stats = build(job, None, [], [1e-3, 3e-3]).model_dump()
     assert list(stats["figures"]) == ["learning_rates"]
     assert judged("ablation_report", stats)[0].passed
 

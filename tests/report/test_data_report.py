@@ -28,7 +28,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 @pytest.fixture(scope="module")
 def built(told: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict[str, Any], Page]:
     job = job_of(told, tmp_path_factory.mktemp("report"))
-    stats = build(job, HOSTILE, CLEANING)
+    stats = build(job, HOSTILE, CLEANING).model_dump()
     return job, stats, Page((job.out / "data_report.html").read_text(encoding="utf-8"))
 
 
@@ -109,7 +109,7 @@ def test_differences_of_a_pair_are_marked(built: tuple[Job, dict[str, Any], Page
 def test_the_same_again(built: tuple[Job, dict[str, Any], Page], told: dict[str, Artifact], tmp_path: Path) -> None:
     _, stats, page = built
     again = job_of(told, tmp_path)
-    assert build(again, HOSTILE, CLEANING) == stats
+    assert build(again, HOSTILE, CLEANING).model_dump() == stats
     assert Page((again.out / "data_report.html").read_text(encoding="utf-8")).text == page.text
 
 
@@ -166,7 +166,7 @@ def test_quality_shows_its_bound_scores_and_near_misses(told: dict[str, Artifact
     (scores,) = (picture for picture in data_report.pictures_of(inputs, None) if picture.name == "scores")
     assert "stays: at least 0.4" in scores.svg
     job = job_of(inputs, tmp_path)
-    assert "scores" in build(job, "tiny", CLEANING)["figures"]
+    assert "scores" in build(job, "tiny", CLEANING).figures
     html = (job.out / "data_report.html").read_text(encoding="utf-8")
     assert "<script" not in html
     text = Page(html).text
@@ -279,7 +279,7 @@ def test_without_what_is_optional(told: dict[str, Artifact], tmp_path: Path) -> 
         "token_shards": shards_of(told["token_shards"], tmp_path / "shards", train=29),
     }
     job = job_of(inputs, tmp_path)
-    found = build(job, "tiny", CLEANING)
+    found = build(job, "tiny", CLEANING).model_dump()
     assert set(found["figures"]) == {"text_by_stage", "drops", "vocabularies"}
     text = Page((job.out / "data_report.html").read_text(encoding="utf-8")).text
     assert "Near duplicates" not in text
@@ -292,14 +292,18 @@ def test_a_lost_document_is_told(told: dict[str, Artifact]) -> None:
     unique = told["unique_documents"]
     funnel = json.loads(json.dumps(unique.stats["funnel"]))
     funnel["web"]["documents"] -= 1
-    lost = data_collect.unaccounted({**told, "unique_documents": artifact(unique.path, "u", {"funnel": funnel})})
+    lost = data_collect.unaccounted(
+        {**told, "unique_documents": artifact(unique.path, "unique_documents", {"funnel": funnel})}
+    )
     assert lost == [
         "unique_documents, web: 25 came, 25 were read, 21 stayed, 3 were dropped",
         "decontaminated_documents, web: 21 came, 22 were read, 21 stayed, 1 were dropped",
     ]
     del funnel["gov"]
     funnel["web"]["documents"] += 1
-    lost = data_collect.unaccounted({**told, "unique_documents": artifact(unique.path, "u", {"funnel": funnel})})
+    lost = data_collect.unaccounted(
+        {**told, "unique_documents": artifact(unique.path, "unique_documents", {"funnel": funnel})}
+    )
     assert lost[0] == "unique_documents, gov: 8 came, none was read"
     failed = [check.name for check in judged("data_report", {"unaccounted": lost, "figures": {}, "page_bytes": 1})
               if not check.passed]  # fmt: skip

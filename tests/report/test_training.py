@@ -60,7 +60,7 @@ class Built:
 @pytest.fixture(scope="module")
 def built(told: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Built:
     job = job_of(told, tmp_path_factory.mktemp("report"))
-    stats = build(job, HOSTILE, 0.0)
+    stats = build(job, HOSTILE, 0.0).model_dump()
     html = (job.out / "report.html").read_text(encoding="utf-8")
     return Built(job, stats, html, Page(html))
 
@@ -147,7 +147,9 @@ def test_what_a_run_read(told: dict[str, Artifact]) -> None:
     def facts(training: dict[str, Any], **stats: Any) -> dict[str, str]:
         changed = {**config, "training": {**config["training"], **training}}
         return dict(
-            collect.training({**told, "pretrained_model": artifact(run.path, "m", run_stats(**stats), config=changed)})
+            collect.training(
+                {**told, "pretrained_model": artifact(run.path, "pretrained_model", run_stats(**stats), config=changed)}
+            )
         )
 
     found = facts({})
@@ -173,7 +175,7 @@ def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
     plain = run.manifest.config["model"]
     mixer = {**plain["mixer"], "window": None}
     config = {**plain, "mixer": mixer, "multi_token": None, "pattern": [], "layers": [{"index": 0}]}
-    changed = artifact(run.path, "m", run.stats, config={**run.manifest.config, "model": config})
+    changed = artifact(run.path, "pretrained_model", run.stats, config={**run.manifest.config, "model": config})
     assert collect.model({**told, "pretrained_model": changed}) == collect.model(told)
     assert {("d_model", "256"), ("mixer.kind", "attention"), ("mixer.position.theta", "10000.0")} < set(
         collect.model(told)
@@ -183,7 +185,7 @@ def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
 def test_held_out_text_is_told_per_token_and_per_byte(told: dict[str, Artifact]) -> None:
     run = told["pretrained_model"]
     stats = {**run.stats, "final_validation_bits_per_byte": 1.03125}
-    measured = artifact(run.path, "m", stats, config=run.manifest.config)
+    measured = artifact(run.path, "pretrained_model", stats, config=run.manifest.config)
     assert ("Validation, bits per byte, end", "1.0312") in collect.training({**told, "pretrained_model": measured})
     assert not any("bits per byte" in name for name, _ in collect.training(told)), (
         "of runs before there was such a figure"
@@ -226,7 +228,7 @@ def test_metrics_that_are_damaged_are_told_of_and_not_drawn(report_job: MakeJob,
     job = report_job()
     metrics = job.inputs["pretrained_model"].path / "metrics.jsonl"
     damaged = replace(job, left_out={"pretrained_model": {"metrics.jsonl": f"{metrics} is damaged"}})
-    stats = build(damaged, "tiny", 0.0)
+    stats = build(damaged, "tiny", 0.0).model_dump()
     assert not {"loss", "learning_rate", "gradient_norm", "tokens_per_second"} & set(stats["figures"])
     assert "accuracy" in stats["figures"]
     text = (job.out / "report.html").read_text(encoding="utf-8")

@@ -33,29 +33,29 @@ def _fresh() -> None:
     toy.reset()
 
 
-def link(job: Job, name: str, salt: int) -> dict[str, Any]:
+def link(job: Job, name: str, salt: int) -> toy.Value:
     (job.out / "link").symlink_to("/etc/hostname")
-    return {"value": 1}
+    return toy.Value(value=1)
 
 
-def full_disk(job: Job, name: str, salt: int) -> dict[str, Any]:
+def full_disk(job: Job, name: str, salt: int) -> toy.Value:
     (job.out / "half").write_text("half")
     raise OSError(errno.ENOSPC, "No space left on device", str(job.out / "half"))
 
 
-def slow(job: Job, name: str, salt: int) -> dict[str, Any]:
+def slow(job: Job, name: str, salt: int) -> toy.Value:
     with (job.work.parents[2] / "builds").open("a") as log:
         log.write("built\n")
     time.sleep(1.5)
     (job.out / "value").write_text("1")
-    return {"value": 1}
+    return toy.Value(value=1)
 
 
-def steals(job: Job, name: str, salt: int) -> dict[str, Any]:
+def steals(job: Job, name: str, salt: int) -> toy.Value:
     (owner,) = (job.work.parents[2] / "leases").glob("*.json")
     owner.write_text(json.dumps({"token": "another", "pid": 7, "host": "elsewhere"}))
     (job.out / "value").write_text("1")
-    return {"value": 1}
+    return toy.Value(value=1)
 
 
 def planner(build: str, root: Path) -> Planner:

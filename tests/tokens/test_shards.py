@@ -42,7 +42,7 @@ def make(work, tokenizer, train, heldout, workers=1, **options):
     out.mkdir(parents=True)
     artifacts = {role: artifact(path) for role, path in inputs.items()}
     job = Job("stage", "identity", artifacts, work / "job", out, Runtime(compute=ComputeSpec(workers=workers)))
-    return shards.build(job, ShardsSpec(**options)), out
+    return shards.build(job, ShardsSpec(**options)).model_dump(), out
 
 
 def test_files_and_figures(tmp_path, tokenizer):

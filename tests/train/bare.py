@@ -19,6 +19,7 @@ from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import Planner
+from llm_core.graph.results import Results
 from llm_core.graph.stage import Stage
 from llm_core.store.home import PROJECT
 from llm_core.store.store import Store
@@ -41,19 +42,19 @@ compute: {checkpoint_every: 3}
 """
 
 
-def make_shards(job: Job, tokens: int) -> dict[str, Any]:
+def make_shards(job: Job, tokens: int) -> Results:
     write_shards(job.work / "made", tokens=tokens)
     shutil.copytree(job.work / "made", job.out, dirs_exist_ok=True)
-    return {}
+    return Results()
 
 
-def make_tokenizer(job: Job) -> dict[str, Any]:
+def make_tokenizer(job: Job) -> Results:
     from tokenizers import Tokenizer, models
 
     Tokenizer(models.WordLevel({f"w{number}": number for number in range(300)}, unk_token="w0")).save(
         str(job.out / "tokenizer.json")
     )
-    return {}
+    return Results()
 
 
 @cache

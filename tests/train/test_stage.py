@@ -85,7 +85,7 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
         tracking=tracking,
     )
     run(trainer_spec(tmp_path, steps=30), StopAfter(7))
-    stats = build(job, **sections(30))
+    stats = build(job, **sections(30)).model_dump()
     files = ["metrics.jsonl", "model.json", "model.safetensors", "samples.jsonl"]
     assert sorted(path.name for path in job.out.iterdir()) == files
     (sample,) = json.loads((job.out / "samples.jsonl").read_text().splitlines()[0])["samples"]
@@ -327,7 +327,7 @@ def record(step, loss, **more):
 def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_path):
     trunk = {"schedule": {"kind": "wsd"}, "branch_points": (3, 6)}
     job = job_in(tmp_path)
-    stats = build(job, **sections(8, **trunk))
+    stats = build(job, **sections(8, **trunk)).model_dump()
     assert "start_validation_loss" not in stats
     kept = sorted(path.name for path in (job.out / BRANCH_POINTS).iterdir())
     assert kept == ["step_00000003", "step_00000006"]

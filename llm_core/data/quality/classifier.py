@@ -1,7 +1,7 @@
 """The stage that trains the quality classifier, and sets the bound that documents are judged by."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from llm_core.data.dedup.signatures import doc_id_numbers
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.quality.labelled import GOOD, REST, labelled_file, labelled_part
 from llm_core.data.quality.model import SAMPLE, area_under_curve, bound_of_share, train_part
+from llm_core.data.results import QualityClassifier
 from llm_core.data.sources.files import Files
 from llm_core.data.sources.left_out import summary, told
 from llm_core.errors import PedigreeError
@@ -49,7 +50,7 @@ def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
     return files
 
 
-def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, Any]:
+def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> QualityClassifier:
     """Read and clean the examples, train on nine tenths of them, and set the bound by what was held out.
 
     ``weights.npy``: the classifier; ``quality.json``: its bias and the bound; ``examples.parquet``: the score of every
@@ -66,17 +67,17 @@ def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, A
     settings = {"bias": made.stats["bias"], "bound": bound, "keep_share": quality.keep_share}
     write_atomically(job.out / "quality.json", json.dumps(settings, indent=1).encode())
     counts = {side: found.filter("in_class", side=side).height for side in (GOOD, REST)}
-    return {
-        "examples": counts,
-        "held_out": {GOOD: len(good), REST: len(rest)},
-        "auc": area_under_curve(good, rest),
-        "accuracy": float(((good >= 0.5).mean() + (rest < 0.5).mean()) / 2),
-        "bound": bound,
-        "keep_share": quality.keep_share,
-        "kept_of_good": float((good >= bound).mean()),
-        "kept_of_judged": float((judging >= bound).mean()),
-        "judged": len(judging),
-    }
+    return QualityClassifier(
+        examples=counts,
+        held_out={GOOD: len(good), REST: len(rest)},
+        auc=area_under_curve(good, rest),
+        accuracy=float(((good >= 0.5).mean() + (rest < 0.5).mean()) / 2),
+        bound=bound,
+        keep_share=quality.keep_share,
+        kept_of_good=float((good >= bound).mean()),
+        kept_of_judged=float((judging >= bound).mean()),
+        judged=len(judging),
+    )
 
 
 def sample_part(work: PartWork) -> dict[str, Any]:
@@ -152,20 +153,20 @@ def _judging(found: pl.DataFrame) -> np.ndarray:
     return rows["score"].to_numpy()
 
 
-def examples(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def examples(results: QualityClassifier, bounds: ChecksSpec) -> Verdict:
     """There are enough examples of each class."""
-    side, least = min(stats["examples"].items(), key=lambda item: (item[1], item[0]))
+    side, least = min(results.examples.items(), key=lambda item: (item[1], item[0]))
     message = f"{least} examples of the class {side!r}; at least {bounds.min_quality_examples} must be there"
     return Verdict(least >= bounds.min_quality_examples, message, value=least, bound=bounds.min_quality_examples)
 
 
-def auc(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def auc(results: QualityClassifier, bounds: ChecksSpec) -> Verdict:
     """The classifier tells those examples apart that it has not seen."""
     del bounds
     return Verdict(
-        stats["auc"] >= NOTABLE_AUC,
-        f"AUC {stats['auc']:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
-        f"at least {stats['bound']:.6g}, as {stats['kept_of_good']:.1%} of the good ones' are",
-        value=stats["auc"],
+        results.auc >= NOTABLE_AUC,
+        f"AUC {results.auc:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
+        f"at least {results.bound:.6g}, as {results.kept_of_good:.1%} of the good ones' are",
+        value=results.auc,
         bound=NOTABLE_AUC,
     )

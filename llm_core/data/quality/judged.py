@@ -11,6 +11,7 @@ from llm_core.data.cleaning_samples import Judged, join_samples, write_near_miss
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.parts import read_part, write_part
 from llm_core.data.quality.model import Classifier, read_quality
+from llm_core.data.results import JudgedDocuments
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
@@ -42,7 +43,7 @@ def parts(inputs: Mapping[str, Sequence[InputFile]]) -> list[PartTask]:
     ]
 
 
-def build(job: Job) -> dict[str, Any]:
+def build(job: Job) -> JudgedDocuments:
     """Judge every part: ``parts/`` holds the documents that reach the bound, ``dropped/`` the others with their score
     as ``value``, ``near_misses.jsonl`` some that hardly reach it."""
     made = job.map(parts(job.files()))
@@ -53,13 +54,13 @@ def build(job: Job) -> dict[str, Any]:
     for part in made:
         for source, counts in part.stats["scores"].items():
             scores.setdefault(source, Counter()).update(dict(enumerate(counts)))
-    return {
+    return JudgedDocuments(
         **funnel,
-        "kept_share": funnel["documents"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
-        "keep_share": quality["keep_share"],
-        "bound": quality["bound"],
-        "scores": {source: [counts[place] for place in range(BINS)] for source, counts in sorted(scores.items())},
-    }
+        kept_share=funnel["documents"] / funnel["documents_in"] if funnel["documents_in"] else 0.0,
+        keep_share=quality["keep_share"],
+        bound=quality["bound"],
+        scores={source: [counts[place] for place in range(BINS)] for source, counts in sorted(scores.items())},
+    )
 
 
 def judge_part(work: PartWork) -> dict[str, Any]:
@@ -94,17 +95,17 @@ def judge_part(work: PartWork) -> dict[str, Any]:
     }
 
 
-def kept_share(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def kept_share(results: JudgedDocuments, bounds: ChecksSpec) -> Verdict:
     """About the share is left that was asked for."""
-    kept, wanted = stats["kept_share"], stats["keep_share"]
+    kept, wanted = results.kept_share, results.keep_share
     if wanted is None:
         passed = 1 - kept <= bounds.max_drop_share
-        message = f"{kept:.1%} of {stats['documents_in']} documents reach the score {stats['bound']:.6g}"
+        message = f"{kept:.1%} of {results.documents_in} documents reach the score {results.bound:.6g}"
     else:
         passed = abs(kept - wanted) <= NOTABLE_DRIFT * wanted
         message = (
-            f"{kept:.1%} of {stats['documents_in']} documents are kept, {100 * wanted:.3g}% of those that the bound "
-            f"{stats['bound']:.6g} was set by"
+            f"{kept:.1%} of {results.documents_in} documents are kept, {100 * wanted:.3g}% of those that the bound "
+            f"{results.bound:.6g} was set by"
         )
     if not passed:
         message += ": look at samples of what was dropped, and at quality.any, or change the bound"

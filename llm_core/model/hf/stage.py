@@ -3,14 +3,12 @@
 Every plan asks the checks of what was made, so the module leaves torch to those who build.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
+from llm_core.model.hf.results import HFExport
 
 WHY_NOT = "why_not.txt"
 
@@ -18,7 +16,7 @@ ROUNDING = 2e-7
 """What a weight near 1 may lose by being stored as its distance from 1."""
 
 
-def build(job: Job, model: ModelSpec, sequence_length: int) -> dict[str, Any]:
+def build(job: Job, model: ModelSpec, sequence_length: int) -> HFExport:
     """Write configuration, fp32 weights and tokenizer, and read them back.
 
     For a model that is no architecture of ``transformers``: ``why_not.txt`` instead, with the reasons of each.
@@ -34,26 +32,26 @@ def build(job: Job, model: ModelSpec, sequence_length: int) -> dict[str, Any]:
     reasons = why_none(model)
     if reasons:
         (job.out / WHY_NOT).write_text(reasons + "\n", encoding="utf-8")
-        return {"model_type": None, "reasons": reasons.splitlines(), "largest_difference": 0.0}
+        return HFExport(model_type=None, reasons=reasons.splitlines(), largest_difference=0.0)
     network, _ = load_model(folder)
     tokenizer = job.path("tokenizer", "tokenizer.json")
     family = export_folder(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer)
     back = import_folder(job.out).weights
     difference = max(float((back[name] - tensor).abs().max()) for name, tensor in network.state_dict().items())
-    return {"model_type": family.name, "reasons": [], "largest_difference": difference}
+    return HFExport(model_type=family.name, reasons=[], largest_difference=difference)
 
 
-def same_weights(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def same_weights(results: HFExport, bounds: ChecksSpec) -> Verdict:
     """The weights in the folder are those of the artifact."""
     del bounds
-    difference = stats["largest_difference"]
+    difference = results.largest_difference
     message = f"weights read back differ by at most {difference:.1e}"
     return Verdict(difference <= ROUNDING, message, value=difference, bound=ROUNDING)
 
 
-def loads_in_transformers(stats: Mapping[str, Any], bounds: ChecksSpec) -> Verdict:
+def loads_in_transformers(results: HFExport, bounds: ChecksSpec) -> Verdict:
     """transformers has an architecture that is this model."""
     del bounds
-    kind = stats["model_type"]
-    found = f"transformers loads it as {kind}" if kind else f"it is none of theirs: {'; '.join(stats['reasons'])}"
+    kind = results.model_type
+    found = f"transformers loads it as {kind}" if kind else f"it is none of theirs: {'; '.join(results.reasons)}"
     return Verdict(kind is not None, found)

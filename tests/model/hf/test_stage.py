@@ -33,7 +33,7 @@ def verdicts(stats: dict) -> dict[str, bool]:
 def test_a_model_of_theirs_becomes_a_folder(tmp_path: Path) -> None:
     spec = shapes.spec(document_mask=True)
     given = job(tmp_path, spec)
-    stats = build(given, spec, sequence_length=64)
+    stats = build(given, spec, sequence_length=64).model_dump()
     assert stats["model_type"] == "llama"
     assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": True}
     assert (given.out / "tokenizer_config.json").is_file()
@@ -45,7 +45,7 @@ def test_a_model_of_theirs_becomes_a_folder(tmp_path: Path) -> None:
 def test_another_model_leaves_the_reasons(tmp_path: Path) -> None:
     spec = shapes.named("mixattention")
     given = job(tmp_path, spec)
-    stats = build(given, spec, sequence_length=64)
+    stats = build(given, spec, sequence_length=64).model_dump()
     assert stats["model_type"] is None
     assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": False}
     (_, advice) = judged("hf_export", stats)

@@ -1,0 +1,96 @@
+"""What reports read: artifacts by role, and their results with types."""
+
+from collections.abc import Mapping
+
+from llm_core.data.results import (
+    CleanDocuments,
+    DecontaminatedDocuments,
+    DocumentsResults,
+    FunnelResults,
+    JudgedDocuments,
+    PretrainingDocuments,
+    QualityClassifier,
+    RawDocuments,
+    UniqueDocuments,
+)
+from llm_core.evals.results import EvalResults
+from llm_core.store.manifest import Artifact
+from llm_core.tokens.results import TokenShards, TrainedTokenizer
+from llm_core.train.results import TrainingResults
+
+Inputs = Mapping[str, Artifact]
+"""Role → artifact. Roles that a report may lack are asked for by ``in``."""
+
+RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_classifier", "judged_documents"
+UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
+TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
+
+
+def raw(inputs: Inputs) -> RawDocuments:
+    """What was read from the sources."""
+    return inputs[RAW].results(RawDocuments)
+
+
+def clean(inputs: Inputs) -> CleanDocuments:
+    """What cleaning did."""
+    return inputs[CLEAN].results(CleanDocuments)
+
+
+def quality(inputs: Inputs) -> QualityClassifier:
+    """What the quality classifier learned."""
+    return inputs[QUALITY].results(QualityClassifier)
+
+
+def judged(inputs: Inputs) -> JudgedDocuments:
+    """What the quality classifier dropped."""
+    return inputs[JUDGED].results(JudgedDocuments)
+
+
+def unique(inputs: Inputs) -> UniqueDocuments:
+    """What deduplication did."""
+    return inputs[UNIQUE].results(UniqueDocuments)
+
+
+def decontaminated(inputs: Inputs) -> DecontaminatedDocuments:
+    """What was found of eval suites."""
+    return inputs[DECONTAMINATED].results(DecontaminatedDocuments)
+
+
+def split(inputs: Inputs) -> PretrainingDocuments:
+    """The two splits."""
+    return inputs[SPLIT].results(PretrainingDocuments)
+
+
+def tokenizer(inputs: Inputs) -> TrainedTokenizer:
+    """The tokenizer."""
+    return inputs[TOKENIZER].results(TrainedTokenizer)
+
+
+def shards(inputs: Inputs) -> TokenShards:
+    """The token shards."""
+    return inputs[SHARDS].results(TokenShards)
+
+
+def trained(inputs: Inputs) -> TrainingResults:
+    """The full run."""
+    return inputs[TRAINED].results(TrainingResults)
+
+
+def evaluated(inputs: Inputs) -> EvalResults:
+    """The evaluation."""
+    return inputs[EVALUATED].results(EvalResults)
+
+
+def left(artifact: Artifact) -> DocumentsResults:
+    """What documents a stage left."""
+    return artifact.results(DocumentsResults)
+
+
+def funnel(artifact: Artifact) -> FunnelResults:
+    """What a stage that drops documents left of them."""
+    return artifact.results(FunnelResults)
+
+
+def run(artifact: Artifact) -> TrainingResults:
+    """A training run."""
+    return artifact.results(TrainingResults)

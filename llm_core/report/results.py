@@ -1,0 +1,70 @@
+"""What the reports say in figures."""
+
+from typing import Any
+
+from llm_core.graph.results import Results, volatile
+
+
+class Page(Results):
+    """A page with its figures."""
+
+    page_bytes: int
+    figures: dict[str, str]
+    """Figure → its file in the artifact."""
+
+
+class DataReport(Page):
+    """The data report."""
+
+    raw_documents: int
+    raw_bytes: int
+    train_documents: int
+    train_bytes: int
+    unaccounted: list[str]
+    """Where documents are missing between two stages, in words."""
+    drops: dict[str, Any]
+    """Stage → rule → documents."""
+    train_tokens_by_source: dict[str, int]
+
+
+class TrainingReport(Page):
+    """The figures on top of the training report; see ``EvalResults`` and ``TrainingRun``."""
+
+    bits_per_byte: float
+    bits_per_byte_stderr: float | None
+    unigram_bits_per_byte: float
+    xz_bits_per_byte: float
+    below_unigram: float
+    """Share of the unigram's bits per byte that the model saves."""
+    accuracy: float
+    accuracy_stderr: float | None
+    overlap_accuracy: float
+    overlap_accuracy_stderr: float | None
+    chance: float
+    parameters: int
+    tokens: int
+    final_validation_loss: float | None = volatile()
+    seconds_training: float = volatile()
+    seconds_total: float = volatile()
+    """Of all stages."""
+    gpu_hours: float | None = volatile()
+    """None where no GPU trained."""
+    cost_dollars: float | None = volatile()
+
+
+class AblationReport(Results):
+    """Proxy runs side by side. Losses are validation losses at the end, in nats per token."""
+
+    runs: int
+    finite_runs: int
+    """Runs that ended with a finite loss."""
+    baseline: str | None
+    losses: dict[str, float | None]
+    """Variant → loss."""
+    differences: dict[str, float | None]
+    """Variant → loss beyond that of the baseline."""
+    sweep_losses: dict[str, float | None]
+    """Learning rate → loss."""
+    best_learning_rate: float | None
+    figures: dict[str, str]
+    """Figure → its file in the artifact."""
