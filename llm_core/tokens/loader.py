@@ -68,7 +68,7 @@ class Loader:
     ``batch_size``: one for all steps, or ``BatchSizes``: a batch begins in the order where the one before it ended.
     ``readers``: the sources, in shares by ``weights``. ``schedule``: (first step, length) of the phases with other
     lengths, which divide ``sequence_length``: a phase cuts every row into several sequences, so that a change of length
-    serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs the packing ``concat``.
+    serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs a packing of ``windows``.
 
     Every epoch of a source has its own permutation of the rows, and a batch may cross from one epoch into the next.
     Raises ``PedigreeError`` for a source without a whole row, and for sources with different tokenizers.
@@ -80,7 +80,7 @@ class Loader:
         sequence_length: int,
         batch_size: int | BatchSizes,
         seed: int,
-        packing: str = "concat",
+        packing: str,
         weights: Sequence[float] | None = None,
         schedule: Sequence[tuple[int, int]] = (),
     ) -> None:
@@ -137,7 +137,7 @@ class Loader:
 
     def targets(self, step: int) -> int:
         """Targets of the global batch of ``step`` that count: all but padding."""
-        if self.packing == "concat":
+        if all(packed.windows for packed in self.packed):
             return self.sizes.at(step) * self.sequence_length
         rows = self.rows_of(step)
         return sum(
@@ -157,7 +157,7 @@ class Loader:
 
     def _pieces(self, source: int, sequences: np.ndarray, length: int) -> Pieces:
         starts, lengths, counts = self.packed[source].pieces(sequences[:, 1])
-        if length != self.sequence_length:  # concat only: a row is one piece
+        if length != self.sequence_length:  # only of windows: a row is one piece
             starts, lengths = starts + sequences[:, 2] * length, np.full(len(starts), length, dtype=np.int64)
         return Pieces(starts, lengths, counts)
 
@@ -211,9 +211,9 @@ class Loader:
     def _assembled(self, source: int, sequences: np.ndarray, length: int) -> Batch:
         reader = self.readers[source]
         pieces = self._pieces(source, sequences, length)
-        if self.packed[source].one_document:
-            return _of_documents(reader, pieces, length)
-        return windows(reader, pieces.starts, length)
+        if self.packed[source].windows:
+            return windows(reader, pieces.starts, length)
+        return _of_documents(reader, pieces, length)
 
     def planned(self, steps: int) -> list[Planned]:
         """What ``steps`` steps take from every source."""

@@ -29,9 +29,11 @@ class Pieces(NamedTuple):
 class Packing(Protocol):
     """One source as rows."""
 
+    windows: bool
+    """Whether every row is one piece of T targets, which may reach over the ends of documents. Such a row can be cut
+    into shorter sequences (``training.sequence_schedule``). Otherwise no piece reaches over the end of a document, and
+    a row may be padded."""
     rows: int
-    one_document: bool
-    """No piece reaches over the end of a document."""
 
     def __init__(self, reader: ShardReader, sequence_length: int) -> None: ...
 
@@ -42,7 +44,7 @@ class Packing(Protocol):
         """The rows that have a target among the tokens ``start`` to ``stop`` of the split's stream, ascending."""
 
     def stats(self) -> dict[str, Any]:
-        """Figures for people, of one epoch."""
+        """Figures for people, of one epoch. ``left_out_tokens``, where there is that figure, are in no row."""
 
 
 class Concat:
@@ -51,7 +53,7 @@ class Concat:
     Nothing is padded and nothing is stored.
     """
 
-    one_document = False
+    windows = True
 
     def __init__(self, reader: ShardReader, sequence_length: int) -> None:
         self._start, self._length = reader.start, sequence_length
@@ -80,7 +82,7 @@ class _OfDocuments:
     Every token is a target once an epoch. Holds 12 bytes a piece and 8 a row.
     """
 
-    one_document = True
+    windows = False
 
     def __init__(self, reader: ShardReader, sequence_length: int) -> None:
         self._length = sequence_length
