@@ -118,11 +118,11 @@ def main() -> None:
             sources = [ShardReader(folder, "train", source) for source in ("web", "books")]
             made: dict[str, Callable[[], Callable[[int], Batch]]] = {
                 "naive": lambda t=length, b=batch_size: naive(folder, t, b),
-                "concat": lambda t=length, b=batch_size: Loader(reader, t, b, 1).batch,
+                "concat": lambda t=length, b=batch_size: Loader(reader, t, b, 1, "concat").batch,
                 "best_fit": lambda t=length, b=batch_size: Loader(reader, t, b, 1, "best_fit").batch,
                 "pad": lambda t=length, b=batch_size: Loader(reader, t, b, 1, "pad").batch,
                 "concat, mixture of two": lambda t=length, b=batch_size, s=sources: (
-                    Loader(s, t, b, 1, weights=[2, 1]).batch
+                    Loader(s, t, b, 1, "concat", weights=[2, 1]).batch
                 ),
             }
             for kind, make in made.items():

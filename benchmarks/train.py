@@ -71,7 +71,7 @@ def made_text(vocab_size: int, tokens: int) -> np.ndarray:
 def batches(shards: Path | None, vocab_size: int, rows: int, length: int, device: torch.device) -> Iterator[Batch]:
     """Batches of real text, or of made text in documents of about half a row."""
     if shards is not None:
-        loader = Loader(ShardReader(shards, "train"), length, rows, 0)
+        loader = Loader(ShardReader(shards, "train"), length, rows, 0, "concat")
         step = 0
         while True:
             yield Batch(*(torch.from_numpy(np.array(part)).to(device) for part in loader.batch(step)))

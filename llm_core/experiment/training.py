@@ -128,8 +128,12 @@ class TrainingSpec(Spec):
                 f"sequence_schedule: lengths {lengths}: the longest must be sequence_length {self.sequence_length}, "
                 "and all must divide it"
             )
-        if self.packing != "concat":
-            raise ValueError(f"sequence_schedule: goes with packing 'concat', and not with {self.packing!r}")
+        if not PACKINGS.load(self.packing).windows:
+            fitting = ", ".join(name for name in sorted(PACKINGS) if PACKINGS.load(name).windows)
+            raise ValueError(
+                f"sequence_schedule: can't cut the sequences of packing {self.packing!r} into shorter ones; use "
+                f"packing: {fitting}, or leave sequence_schedule out"
+            )
         return self
 
     @model_validator(mode="after")

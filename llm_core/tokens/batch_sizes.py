@@ -1,4 +1,4 @@
-"""How many rows the steps of a run take, where batches grow: a function of the step, and backwards."""
+"""The number of rows in the batch of every step, for runs whose batches grow; and the step that read a given row."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from llm_core.experiment.training import TrainingSpec
 
 
 class BatchSizes:
-    """``phases``: (first step, rows of a batch), from step 0 on, in ascending order."""
+    """``phases``: (first step, rows per batch), in ascending order; the first phase begins at step 0."""
 
     def __init__(self, phases: Sequence[tuple[int, int]]) -> None:
         if not phases or phases[0][0] != 0 or any(size < 1 for _, size in phases):
@@ -44,5 +44,5 @@ def batch_sizes(training: TrainingSpec) -> BatchSizes:
 
 
 def tokens_before(training: TrainingSpec, step: int) -> int:
-    """Tokens of all batches before ``step`` (from 0): those of the first ``step`` steps."""
+    """The number of tokens in the first ``step`` batches."""
     return batch_sizes(training).before(step) * training.sequence_length

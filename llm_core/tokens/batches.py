@@ -1,4 +1,4 @@
-"""Texts in batches of bounded size: the tokenizer encodes one over all threads, and memory holds one."""
+"""Texts in batches of bounded size. The encoder spreads a batch over all threads; memory holds one batch at a time."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ BATCH_BYTES = 4 << 20
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in order, in lists of ``BATCH_BYTES`` of UTF-8 and what the last text of a list has above that."""
+    """The texts in order, in lists. A list ends with the text that brings it to ``BATCH_BYTES`` of UTF-8."""
     batch: list[str] = []
     size = 0
     for text in texts:

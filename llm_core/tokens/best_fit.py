@@ -8,10 +8,10 @@ import numpy as np
 def best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, int]:
     """The bin of every item, int64, and the number of bins; ``lengths`` (each from 1 to ``capacity``) in any order.
 
-    Items go by falling length, equal ones in their order; each goes into the fullest bin that has room for it, or into
-    a new one (Johnson, 1973; for documents: Ding et al., 2024). Items of one length are placed together: bins are kept
-    in lists by the room that they have left, and as many as are needed move from one list to another. So the work is
-    in the number of lengths, and hardly in that of items.
+    Items are placed from the longest to the shortest, equal ones in their order. Each goes into the fullest bin that
+    has room for it, or into a new bin (Johnson, 1973; for documents: Ding et al., 2024). All items of one length are
+    placed together: bins are kept in lists by the room that they have left, and as many bins as needed move from one
+    list to another. So the time grows with the number of different lengths, and hardly with the number of items.
     """
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     bins = np.empty(len(lengths), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""How many bytes of text every id stands for. numpy only: the training path imports this module."""
+"""The number of bytes of text that each token id stands for. numpy only: the training path imports this module."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ from llm_core.tokens.alphabet import ALPHABET
 def byte_lengths(path: Path, vocab_size: int) -> np.ndarray:
     """int64 of shape (``vocab_size``,): the bytes of each entry of the ``tokenizer.json`` at ``path``.
 
-    Special tokens stand for none, other added tokens for their own text; the unknown token for one, since it takes the
-    place of one byte. Ids that no entry has stand for none. Raises ``PedigreeError`` for a file that is no byte-level
-    BPE of at most ``vocab_size`` ids.
+    A special token counts 0 bytes, and so does an id without an entry. Another added token counts the bytes of its
+    text. The unknown token counts 1, because it stands for one byte. Raises ``PedigreeError`` for a file that is not
+    byte-level BPE, or that has an id of ``vocab_size`` or above.
     """
     try:
         written = json.loads(path.read_bytes())

@@ -1,6 +1,6 @@
-"""The written form of byte-level BPE: what ``tokenizer.json`` says, taken apart and put together.
+"""Byte-level BPE as ``tokenizer.json`` has it: reading the file into its parts, and making a tokenizer from the parts.
 
-In that form every byte is one printable character (Radford et al., 2019), and so is every byte of a vocabulary entry.
+The file writes every byte of a vocabulary entry as one printable character (Radford et al., 2019).
 """
 
 import json
@@ -19,7 +19,7 @@ _BYTES = {character: byte for byte, character in enumerate(ALPHABET)}
 
 
 def entry_name(entry: bytes) -> str:
-    """The name of a vocabulary entry: one character a byte."""
+    """The name of a vocabulary entry in the file: one character per byte."""
     return "".join(ALPHABET[byte] for byte in entry)
 
 
@@ -29,8 +29,8 @@ def entry_bytes(name: str) -> bytes:
 
 
 def is_entry(token: str, entries: Collection[bytes]) -> bool:
-    """Whether a special token would be mixed up with one of ``entries``: with its text, or with its name (``Ġthe`` is
-    that of " the")."""
+    """Whether a special token would be confused with one of ``entries``: it equals the entry's text, or its name
+    (``Ġthe`` is the name of " the")."""
     return token.encode() in entries or is_name(token, entries)
 
 
@@ -40,9 +40,9 @@ def is_name(token: str, entries: Collection[bytes]) -> bool:
 
 
 class Ordinary(NamedTuple):
-    """An added token that is not special: it becomes its id wherever a text holds it.
+    """An added token that is not special: wherever a text contains it, it becomes its id.
 
-    ``normalized``: it is looked for in the text's normal form, and not in the text as it is.
+    ``normalized``: the library searches for it in the normalised text instead of the original one.
     """
 
     number: int
@@ -54,11 +54,11 @@ class ByteLevelBPE:
     """A byte-level BPE in its parts.
 
     ``vocab``: entry → id, without added tokens. ``merges``: pairs of entries, the first merged first. ``special``:
-    special token → id. ``pattern``: the regular expression that cuts text. ``whole_pieces``: a piece of text that is an
-    entry becomes that entry, even where merging would not lead there. ``before``: what cuts text before ``pattern``
-    does, each step within the pieces of the last. ``ordinary``: added tokens that are not special. ``form``: the
-    normalisers that texts pass through first, as JSON. ``unknown``: the special token that stands for a byte
-    without an entry.
+    special token → id. ``pattern``: the regular expression that cuts text into pieces. ``whole_pieces``: a piece that
+    is an entry becomes that entry, even if merging its bytes would not give that entry. ``before``: steps that cut text
+    before ``pattern`` does; each cuts the pieces of the step before it. ``ordinary``: added tokens that are not
+    special. ``form``: the normalisers that are applied to texts first, as JSON. ``unknown``: the special token that
+    stands for a byte without an entry.
     """
 
     vocab: Mapping[bytes, int]
@@ -73,7 +73,7 @@ class ByteLevelBPE:
 
     @classmethod
     def read(cls, path: Path) -> "ByteLevelBPE":
-        """The contents of a ``tokenizer.json``; raises ``PedigreeError`` that says what is not byte-level BPE in it."""
+        """The contents of a ``tokenizer.json``. Raises ``PedigreeError`` that says what in it is not byte-level BPE."""
         try:
             written = json.loads(path.read_bytes())
             model = written["model"]
@@ -121,7 +121,7 @@ class ByteLevelBPE:
         )
 
     def tokenizer(self) -> Tokenizer:
-        """The same as a tokenizer; special tokens that are written out in a text stay text."""
+        """The tokenizer of these parts. It reads special tokens that are written in a text as ordinary text."""
         vocab = {entry_name(entry): number for entry, number in self.vocab.items()}
         merges = [(entry_name(left), entry_name(right)) for left, right in self.merges]
         ordinary = {token: found.number for token, found in self.ordinary.items()}
@@ -164,7 +164,7 @@ def _pair(merge: str | list[str]) -> list[str]:
 
 
 def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
-    """Raise for settings under which ids would not follow from the parts that ``ByteLevelBPE`` has."""
+    """Raise for settings that change ids and for which ``ByteLevelBPE`` has no field."""
     if model.get("byte_fallback"):
         raise PedigreeError(
             f"{path}: cuts text as SentencePiece does (has 'byte_fallback' set: spaces are written as '▁', and rare "
@@ -179,7 +179,9 @@ def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
         (model, "end_of_word_suffix"),
     ):
         if holder.get(name):
-            raise PedigreeError(f"{path}: has {name!r} set ({str(holder[name])[:80]}); plain byte-level BPE has not")
+            raise PedigreeError(
+                f"{path}: has {name!r} set ({str(holder[name])[:80]}); plain byte-level BPE does not have it"
+            )
     for token in written.get("added_tokens") or []:
         missing = [name for name in ("content", "id") if name not in token]
         if missing:
@@ -200,7 +202,7 @@ def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
 def _unknown(
     path: Path, model: Mapping[str, Any], vocab: Mapping[bytes, int], special: Mapping[str, int]
 ) -> str | None:
-    """The token for bytes without an entry; None where all have one, whatever the file says."""
+    """The token for bytes without an entry. None if every byte has an entry, even if the file names such a token."""
     token = model.get("unk_token")
     if token is None or all(bytes([byte]) in vocab for byte in range(256)):
         return None

@@ -11,7 +11,7 @@ from llm_core.tokens.encoders import Encoder
 
 @dataclass
 class Usage:
-    """What encoding some texts took. ``counts``: how often each id occurs, up to the highest one."""
+    """Token counts of some texts. ``counts[id]``: how often the id occurs; the array ends with the highest id used."""
 
     documents: int = 0
     bytes: int = 0
@@ -19,12 +19,12 @@ class Usage:
 
     @property
     def tokens(self) -> int:
-        """How many tokens the texts have, without any that would end documents."""
+        """Tokens of the texts, without end-of-text tokens."""
         return int(self.counts.sum())
 
     @property
     def bytes_per_token(self) -> float:
-        """UTF-8 bytes of text for each token; 0 without text."""
+        """UTF-8 bytes of text per token; 0 if there is no text."""
         return self.bytes / self.tokens if self.tokens else 0.0
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -35,7 +35,7 @@ class Usage:
 
 
 def usage(encoder: Encoder, texts: Iterable[str]) -> Usage:
-    """What ``encoder`` makes of ``texts``."""
+    """The token counts of ``texts`` with ``encoder``."""
     total = Usage()
     for batch in batches(texts):
         counts = np.bincount(encoder.encode_batch(batch).ids)

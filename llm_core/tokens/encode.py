@@ -1,4 +1,4 @@
-"""One part of the documents to one shard."""
+"""Encodes one part of the documents into one shard."""
 
 import base64
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ class _Vocabulary:
 
 
 def encode_part(work: PartWork, shards: ShardsSpec) -> dict[str, Any]:
-    """Write the shard of a part, and ``documents.parquet`` beside it; nothing where the part holds no document.
+    """Write the shard of a part, and ``documents.parquet`` beside it. A part without documents writes nothing.
 
-    The figures are read back from the files. Raises ``PedigreeError`` for an id that the vocabulary does not have.
+    The statistics are read back from the files. Raises ``PedigreeError`` for an id that the vocabulary does not have.
     """
     path = work.inputs["tokenizer"]
     digest = file_digest(path)
@@ -71,7 +71,7 @@ def encode_part(work: PartWork, shards: ShardsSpec) -> dict[str, Any]:
 
 @lru_cache(maxsize=2)
 def _vocabulary(path: Path, _digest: str) -> _Vocabulary:
-    """What all parts need to know of a tokenizer; kept for the next part of this process."""
+    """What encoding needs to know of a tokenizer. Cached: this process may encode more parts with it."""
     tokenizer = load_tokenizer(path)
     size = vocabulary_size(tokenizer)
     learned = np.zeros(size, dtype=bool)
@@ -90,11 +90,11 @@ def encode(texts: Sequence[str], encoder: Encoder, eot: int) -> tuple[np.ndarray
 
 
 def _read_back(tokens: np.ndarray, borders: np.ndarray, texts: list[str], vocabulary: _Vocabulary) -> dict[str, Any]:
-    """Figures from the shard as it lies there, each by a way that is independent of how it was written."""
+    """Statistics that are read from the written shard, and computed by other code than that which wrote it."""
     starts, ends = borders[:-1], borders[1:]
     unused = vocabulary.learned.copy()
     unused[tokens] = False
-    # A text with something unknown in it can't come back; how much is unknown is for the tokenizer's gate to judge.
+    # A text with an unknown byte can't be decoded to itself. The check ``unk_rate`` limits how many there are.
     unknown = unknown_id(vocabulary.tokenizer)
     tried, failed = 0, 0
     for number in range(0, len(texts), max(1, len(texts) // _ROUND_TRIPS)):
@@ -117,6 +117,6 @@ def _read_back(tokens: np.ndarray, borders: np.ndarray, texts: list[str], vocabu
 
 
 def unused_together(parts: Sequence[str]) -> int:
-    """The number of learned entries that none of several parts uses; ``parts`` are their figures ``unused``."""
+    """The number of learned entries that no part uses. ``parts``: the field ``unused`` of each part's statistics."""
     bits = [np.frombuffer(base64.b64decode(part), dtype=np.uint8) for part in parts]
     return int(np.unpackbits(np.bitwise_and.reduce(bits)).sum()) if bits else 0

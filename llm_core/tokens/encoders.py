@@ -1,8 +1,12 @@
-"""Text to token ids: the definition (HF tokenizers), and faster encoders that give the same ids.
+"""Text to token ids: HF tokenizers define the ids, and faster encoders give the same ids.
 
-Which of them encodes is no part of a result, and so this module is outside the code digest: an encoder is used only for
-tokenizers for which equality is proven (tiktoken: ``llm_core.tokens.parity.why_not_by_rank``) or tested at the start
-(gigatoken), and what an encoder can't do goes to HF tokenizers text by text.
+The choice of encoder can't change a result, so this module is outside the code digest. A faster encoder is used only
+for a tokenizer for which its ids are proven to be equal (tiktoken: ``llm_core.tokens.parity.why_not_by_rank``) or are
+compared when it is opened (gigatoken). Single texts that it can't encode go to HF tokenizers.
+
+Why tiktoken beside gigatoken? gigatoken is optional, and does not know all patterns. Without either, ``token_shards``
+takes 4.1 times the processor time that it takes with tiktoken, and the data pipeline as a whole 1.9 times
+(``docs/tokenizers.md``).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,26 +28,26 @@ from llm_core.tokens.parity import HOSTILE, has_disputed, why_not_by_rank, why_o
 from llm_core.tokens.patterns import PATTERNS
 from llm_core.tokens.tokenizer import load_tokenizer
 
-_AT_ONCE = 16  # texts that a thread is handed
+_AT_ONCE = 16  # texts per task of a thread
 
 # gigatoken knows this pattern in its published form only.
 _AS_PUBLISHED = {PATTERNS["cl100k"]: PATTERNS["cl100k"].replace("{1,3}", "{1,3}+") + "+"}
 
 
 class Encoded(NamedTuple):
-    """The ids of several texts, one after the other (uint32), and how many each text has (int64)."""
+    """The ids of several texts, concatenated (uint32), and the number of ids of each text (int64)."""
 
     ids: np.ndarray
     lengths: np.ndarray
 
 
 class Encoder(Protocol):
-    """What turns texts into ids. Special tokens that are written out in a text stay text."""
+    """Turns texts into ids. Reads special tokens that are written in a text as ordinary text."""
 
     name: str
 
     def encode_batch(self, texts: Sequence[str]) -> Encoded:
-        """The ids of ``texts``, over all threads of the process."""
+        """The ids of ``texts``, computed with all threads of the process."""
 
 
 def _joined(pieces: list[np.ndarray]) -> Encoded:
@@ -52,7 +56,7 @@ def _joined(pieces: list[np.ndarray]) -> Encoded:
 
 
 class HFEncoder:
-    """HF tokenizers: what the ids are by definition."""
+    """HF tokenizers, which define the ids."""
 
     name = "tokenizers"
 
@@ -66,7 +70,7 @@ class HFEncoder:
 
 
 class TiktokenEncoder:
-    """tiktoken on the same entries, ordered by id. Raises ``PedigreeError`` for one whose ids it may not give."""
+    """tiktoken with the same entries, by id. Raises ``PedigreeError`` for a tokenizer whose ids it may not give."""
 
     name = "tiktoken"
 
@@ -97,15 +101,15 @@ class TiktokenEncoder:
     def _encode_one(self, text: str) -> np.ndarray:
         try:
             return self._encoding.encode_to_numpy(text, disallowed_special=())
-        except ValueError:  # its regex engine gives up on a million of blanks in a row
+        except ValueError:  # its regex engine fails at a million blanks in a row
             return self._reference.encode_batch([text]).ids
 
 
 class GigatokenEncoder:
-    """gigatoken on the same file, without its special tokens: those it would find in the text.
+    """gigatoken with the same file, but without its special tokens, which it would find in texts.
 
-    Raises ``PedigreeError`` when it does not know the tokenizer, gives another id for an entry or a hostile text, or
-    was never compared on such a pattern.
+    Raises ``PedigreeError`` if it can't read the tokenizer, gives other ids for an entry or a hostile text, or was
+    never compared on the tokenizer's pattern.
     """
 
     name = "gigatoken"
@@ -115,9 +119,7 @@ class GigatokenEncoder:
         import gigatoken
 
         bpe = ByteLevelBPE.read(path)
-        reason = why_only_hf(
-            bpe
-        )  # some patterns it reads otherwise on rare texts alone, which no test at the start sees
+        reason = why_only_hf(bpe)  # some patterns it reads differently only on rare texts, which _verify would miss
         if reason is not None:
             raise PedigreeError(f"{path}: {reason}")
         plain = ByteLevelBPE(bpe.vocab, bpe.merges, {}, _AS_PUBLISHED.get(bpe.pattern, bpe.pattern), bpe.whole_pieces)
@@ -157,7 +159,7 @@ class GigatokenEncoder:
 
 
 def _texts(bpe: ByteLevelBPE) -> list[str]:
-    """The entries of the vocabulary that are whole characters: short texts that reach every merge."""
+    """The entries that are valid UTF-8, as texts. Together they use nearly every merge."""
     texts = []
     for entry in bpe.vocab:
         try:
@@ -176,14 +178,14 @@ _FASTEST_FIRST: dict[str, Callable[[Path, Encoder], Encoder]] = {
 def fastest_encoder(path: Path) -> Encoder:
     """The fastest installed encoder that gives the ids of the ``tokenizer.json`` at ``path``.
 
-    Kept for the process: opening one takes up to a second with a large vocabulary.
+    Cached for the process: opening one with a large vocabulary takes up to a second.
     """
     return _opened(_File(file_digest(path), path))
 
 
 @dataclass(frozen=True)
 class _File:
-    """A ``tokenizer.json``; its copies are equal."""
+    """A ``tokenizer.json``; two files with the same content are equal."""
 
     digest: str
     path: Path = field(compare=False)
@@ -197,6 +199,6 @@ def _opened(file: _File) -> Encoder:
         if find_spec(package) is not None:
             try:
                 return encoder(path, reference)
-            except PedigreeError:  # it says why: this tokenizer is not one for which the encoder gives the same ids
+            except PedigreeError:  # not a tokenizer for which this encoder gives the same ids
                 continue
     return reference

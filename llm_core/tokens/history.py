@@ -1,4 +1,4 @@
-"""The way of one document through the data stages: from its row in a source to its range of tokens, or to its drop."""
+"""What each data stage did with one document, from its row in a source to its tokens, or until it was dropped."""
 
 import json
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ _OTHERS_NAMED = 5
 
 
 class NoDocumentError(PedigreeError):
-    """There is no such document here; there may be one elsewhere."""
+    """This artifact has no such document; another one may have it."""
 
 
 @dataclass(frozen=True)
 class Station:
-    """What became of the document in one stage; ``file`` is relative to the stage's artifact."""
+    """What one stage did with the document. ``file`` is relative to the stage's artifact."""
 
     stage: str
     verdict: str
@@ -40,7 +40,7 @@ class Station:
 
 @dataclass(frozen=True)
 class History:
-    """A document, where it came from, and its stations in order; the last one is its drop or its tokens."""
+    """A document, its origin, and its stations in order. At the last one it was dropped or encoded."""
 
     doc_id: str
     source: str
@@ -51,9 +51,9 @@ class History:
 
 
 def by_row(raw: Path, source: str, origin: str, row: int) -> str:
-    """The identity of the document that stands there; ``raw``: the artifact of what was read.
+    """The identity of the document in that row. ``raw``: the artifact of ``raw_documents``.
 
-    Raises ``PedigreeError`` where there is none: it says why the record was set aside, or that there is no such place.
+    Raises ``PedigreeError`` if there is none; it says why the record was set aside, or that there is no such row.
     """
     identity = document_id(source, origin, row)
     if any(_has(path, pl.col("doc_id") == identity) for path in part_paths(raw / "parts")):
@@ -76,7 +76,7 @@ def _has(path: Path, which: pl.Expr) -> bool:
 
 
 def by_token(shards: Path, split: str, token: int) -> str:
-    """The identity of the document that token number ``token`` of a split's stream belongs to."""
+    """The identity of the document that has token number ``token`` of a split's stream."""
     documents = pl.scan_parquet(shards / "documents.parquet", glob=False)
     end = pl.col("stream_start") + pl.col("token_end") - pl.col("token_start")
     found = documents.filter(pl.col("split") == split, pl.col("stream_start") <= token, end > token).collect()
@@ -88,8 +88,8 @@ def by_token(shards: Path, split: str, token: int) -> str:
 def history(folders: Mapping[str, Path], doc_id: str) -> History:
     """The stations of the document whose identity starts with ``doc_id``. ``folders``: stage → artifact.
 
-    Stages that are not there end the way early. Raises ``PedigreeError`` for an identity that no document or more
-    than one has.
+    The history ends before the first stage that is missing. Raises ``PedigreeError`` if no document, or more than one,
+    has an identity that starts so.
     """
     part, whole = _locate(folders[RAW] / "parts", doc_id)
     raw = _only(part, whole)
@@ -138,7 +138,7 @@ def _rows(path: Path, doc_id: str) -> list[dict[str, Any]]:
 
 
 def _filtered(folder: Path, stage: str, part: str, doc_id: str, before: str) -> tuple[Station, str]:
-    """What a stage that keeps or drops did with it, and its text after."""
+    """(the station of a filtering stage, the document's text after it)."""
     kept = _rows(folder / "parts" / part, doc_id)
     dropped = _rows(folder / "dropped" / part, doc_id)
     if len(kept) + len(dropped) != 1:
@@ -155,7 +155,7 @@ def _filtered(folder: Path, stage: str, part: str, doc_id: str, before: str) -> 
 
 
 def _side(folder: Path, part: str, doc_id: str) -> Station:
-    """``train``, ``heldout``, or ``dropped``: too like a held-out document to be trained on."""
+    """Its split: ``train``, ``heldout``, or ``dropped`` (too similar to a held-out document for training)."""
     found = [(side, row) for side in (*SPLITS, "dropped") for row in _rows(folder / side / part, doc_id)]
     if len(found) != 1:
         raise PedigreeError(f"{folder}: {doc_id} stands on {len(found)} sides of the split, instead of on one")

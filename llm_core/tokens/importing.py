@@ -1,7 +1,8 @@
-"""Vocabularies that someone else made: a ``tokenizer.json`` of byte-level BPE, or the ranks that tiktoken reads.
+"""Vocabularies that someone else made: a ``tokenizer.json`` of byte-level BPE, or a file of ranks as tiktoken has them.
 
-Either becomes a ``tokenizer.json`` of our own form with the same ids. A file of ranks (lines of an entry in base64 and
-its rank) holds no merges. They follow from it: an entry is made of the two that merging its bytes by rank leads to.
+Both become a ``tokenizer.json`` of our form with the same ids. A file of ranks has one entry per line, in base64, with
+its rank, and no merges. They follow from the ranks: merging the bytes of an entry by rank leaves two entries at last,
+and these two are its merge.
 """
 
 import binascii
@@ -40,10 +41,10 @@ _PUBLISHED = {
 
 
 def externals(tokenizer: TokenizerSpec, form: TextForm | None = None) -> dict[str, str]:  # noqa: ARG001
-    """What the tokenizer stage reads from outside the store, by its place in the experiment.
+    """The digests of the files that the tokenizer stage reads from outside the store, by their field in the experiment.
 
-    A plan asks for it: so it is here that files which are no vocabularies, or lack what the experiment names, are
-    errors, and not when all documents are read and cleaned.
+    The plan calls this. So a file that is no vocabulary, or that lacks a token which the experiment names, is an error
+    before any document is read.
     """
     files = {f"compare.{name}": vocabulary for name, vocabulary in sorted(tokenizer.compare.items())}
     if tokenizer.imported is not None:
@@ -58,7 +59,7 @@ def externals(tokenizer: TokenizerSpec, form: TextForm | None = None) -> dict[st
 
 @lru_cache(maxsize=16)
 def _opened(vocabulary: VocabularyFile, _digest: str) -> ByteLevelBPE:
-    """``_entries``, once in a process for a file as it is."""
+    """``_entries``, cached by the content of the file."""
     return _entries(vocabulary)[0]
 
 
@@ -71,10 +72,11 @@ def _digest(vocabulary: VocabularyFile) -> str:
 
 
 def import_tokenizer(spec: TokenizerSpec) -> ByteLevelBPE:
-    """The vocabulary in ``spec.imported`` with ``spec.special_tokens``, and no others.
+    """The vocabulary in ``spec.imported`` with ``spec.special_tokens`` and no other special tokens.
 
-    A ``tokenizer.json`` has to have those tokens. A file of ranks gets them: with the ids that were published with it,
-    or else behind its last entry. Raises ``PedigreeError`` for a file that is no such vocabulary.
+    A ``tokenizer.json`` must have those tokens. A file of ranks has no special tokens: they get the ids that were
+    published for that vocabulary, or the ids after its last entry. Raises ``PedigreeError`` for a file that is no
+    vocabulary.
     """
     assert spec.imported is not None
     path = Path(spec.imported.file)
@@ -83,9 +85,9 @@ def import_tokenizer(spec: TokenizerSpec) -> ByteLevelBPE:
 
 
 def _special_tokens(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict[str, int]:
-    """Token → id, in the order of ``spec``, and the file's unknown token if it is needed behind them.
+    """Special token → id, in the order of ``spec``, then the file's unknown token if it needs one.
 
-    Raises ``PedigreeError`` where they, the ids or the texts of other tokens don't fit.
+    Raises ``PedigreeError`` for tokens that can't be special here, and for ids that the experiment has no room for.
     """
     special = _numbered(path, read, spec)
     reason = why_found_in_texts(read, special)
@@ -136,7 +138,7 @@ def read_vocabulary(vocabulary: VocabularyFile) -> ByteLevelBPE:
 
 
 def _entries(vocabulary: VocabularyFile) -> tuple[ByteLevelBPE, bool]:
-    """(the same, but without merges that the file does not hold; whether it holds them)."""
+    """(the vocabulary, without merges if the file has none; whether the file has merges)."""
     path = Path(vocabulary.file)
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -160,7 +162,7 @@ def _entries(vocabulary: VocabularyFile) -> tuple[ByteLevelBPE, bool]:
 
 
 def _check_whole(path: Path, content: bytes, read: ByteLevelBPE) -> None:
-    """Raise where the library can't open it (a merge of no entries), reads other ids, or would lose bytes of texts."""
+    """Raise if the library can't open the file, reads other ids than it says, or would lose bytes of a text."""
     try:
         opened = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises nothing narrower
@@ -204,7 +206,7 @@ def _ranks(path: Path, content: bytes) -> dict[bytes, int]:
 
 
 def _with_merges(path: Path, bare: ByteLevelBPE) -> ByteLevelBPE:
-    """With the merges behind the ranks. Entries that no merge makes are there for whole pieces of text."""
+    """The vocabulary with the merges that its ranks stand for. Entries that no merge makes only match whole pieces."""
     ranks = bare.vocab
     made = {entry: _merged(entry, ranks) for entry in ranks if len(entry) > 1}
     merges = [(pieces[0], pieces[1]) for pieces in made.values() if len(pieces) == 2]
@@ -216,7 +218,7 @@ def _with_merges(path: Path, bare: ByteLevelBPE) -> ByteLevelBPE:
 
 
 def _merged(entry: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """What merging the bytes of ``entry`` leads to: the two that it is made of, or more if it is never made."""
+    """The last two pieces when the bytes of ``entry`` are merged by rank; more if no merge makes ``entry``."""
     pieces = [entry[place : place + 1] for place in range(len(entry))]
     while len(pieces) > 2:
         joined = [left + right for left, right in pairwise(pieces)]

@@ -1,4 +1,4 @@
-"""Whether texts that hold the names of added tokens get the ids that the file's own tokenizer gives them."""
+"""Whether a text that contains an added token gets the same ids here as with the tokenizer of the imported file."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -8,11 +8,15 @@ from llm_core.tokens.byte_level import ByteLevelBPE, entry_name, is_name
 
 
 def why_found_in_texts(read: ByteLevelBPE, special: Mapping[str, int]) -> str | None:
-    """Why ids may be other ones than the file's when ``special`` is all that is left of its special tokens.
+    """Why ids may differ from the file's when only the special tokens ``special`` are kept; None if they can't.
 
-    None if they can't be. HF tokenizers pass over a special token that stands in a text. So (1) an added token inside
-    of it is not found there, and would be once the special one is gone; (2) a special token that merges lead to is what
-    texts become, too; and (3) so is one that the pattern leaves whole where whole pieces become entries.
+    HF tokenizers skip a special token that is written in a text. Three things can change ids:
+
+    1. An added token overlaps a special token. The file's tokenizer does not find it there; without the special token,
+       ours would.
+    2. Merges make the name of a special token, so ordinary text gets its id.
+    3. The pattern leaves the name of a special token whole, and whole pieces become entries: again ordinary text gets
+       its id.
     """
     made = {left + right for left, right in read.merges}
     merged = next((token for token in read.special if is_name(token, made)), None)
@@ -38,7 +42,7 @@ def why_found_in_texts(read: ByteLevelBPE, special: Mapping[str, int]) -> str | 
 
 
 def _overlap(first: str, second: str) -> bool:
-    """Whether ``second`` can begin inside of ``first`` where both stand in a text."""
+    """Whether a text can contain ``first`` and ``second`` so that ``second`` begins inside ``first``."""
     return any(first.startswith(second[: len(first) - place], place) for place in range(len(first)))
 
 

@@ -53,7 +53,7 @@ class Piece(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a run takes from a source: the share of its sequences, how many, and how often it reads the source."""
+    """How much of a source a run reads: its share of the sequences, their number, the source's tokens, and epochs."""
 
     source: str
     share: float
@@ -68,9 +68,9 @@ class Loader:
     ``batch_size``: one for all steps, or ``BatchSizes``: a batch begins in the order where the one before it ended.
     ``readers``: the sources, in shares by ``weights``. ``schedule``: (first step, length) of the phases with other
     lengths, which divide ``sequence_length``: a phase cuts every row into several sequences, so that a change of length
-    serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs the packing ``concat``.
+    serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs a packing of ``windows``.
 
-    Every epoch of a source has its own permutation of the rows, and a batch may cross from one epoch into the next.
+    Every epoch of a source has its own permutation of the rows. A batch may begin in one epoch and end in the next.
     Raises ``PedigreeError`` for a source without a whole row, and for sources with different tokenizers.
     """
 
@@ -80,7 +80,7 @@ class Loader:
         sequence_length: int,
         batch_size: int | BatchSizes,
         seed: int,
-        packing: str = "concat",
+        packing: str,
         weights: Sequence[float] | None = None,
         schedule: Sequence[tuple[int, int]] = (),
     ) -> None:
@@ -136,8 +136,8 @@ class Loader:
         return blake2b(content, digest_size=8).hexdigest()
 
     def targets(self, step: int) -> int:
-        """Targets of the global batch of ``step`` that count: all but padding."""
-        if self.packing == "concat":
+        """Targets of the global batch of ``step``, without padding."""
+        if all(packed.windows for packed in self.packed):
             return self.sizes.at(step) * self.sequence_length
         rows = self.rows_of(step)
         return sum(
@@ -157,7 +157,7 @@ class Loader:
 
     def _pieces(self, source: int, sequences: np.ndarray, length: int) -> Pieces:
         starts, lengths, counts = self.packed[source].pieces(sequences[:, 1])
-        if length != self.sequence_length:  # concat only: a row is one piece
+        if length != self.sequence_length:  # only of windows: a row is one piece
             starts, lengths = starts + sequences[:, 2] * length, np.full(len(starts), length, dtype=np.int64)
         return Pieces(starts, lengths, counts)
 
@@ -177,8 +177,8 @@ class Loader:
     def seen(self, start: int, stop: int, steps: int, source: int = 0) -> list[tuple[int, Piece]]:
         """Where tokens ``start`` to ``stop`` of the split's stream were targets in the first ``steps`` steps.
 
-        (step, from 0; the part of the piece that is in the range), in the order of the run. The permutation is walked
-        backwards, so this takes no search through the steps.
+        Returns (step, from 0; the part of the piece that is in the range), in the order of the run. Inverting the
+        permutation gives the steps, so none is searched.
         """
         rows = self.packed[source].rows_with(start, stop)
         before = self._mixture.counts(self.sizes.before(steps))[source]
@@ -211,9 +211,9 @@ class Loader:
     def _assembled(self, source: int, sequences: np.ndarray, length: int) -> Batch:
         reader = self.readers[source]
         pieces = self._pieces(source, sequences, length)
-        if self.packed[source].one_document:
-            return _of_documents(reader, pieces, length)
-        return windows(reader, pieces.starts, length)
+        if self.packed[source].windows:
+            return windows(reader, pieces.starts, length)
+        return _of_documents(reader, pieces, length)
 
     def planned(self, steps: int) -> list[Planned]:
         """What ``steps`` steps take from every source."""
@@ -237,7 +237,7 @@ class Loader:
                 )
 
     def state(self, step: int) -> dict[str, Any]:
-        """What ``restore`` needs to go on at ``step``: at most 1 KB of JSON, and the same for any world size."""
+        """What ``restore`` needs to continue at ``step``: at most 1 KB of JSON, the same for any world size."""
         sources = [[reader.digest, reader.split, reader.source] for reader in self.readers]
         return {
             "step": step,
@@ -251,11 +251,11 @@ class Loader:
         }
 
     def restore(self, state: dict[str, Any]) -> int:
-        """The step to go on with; ``PedigreeError`` for the state of a loader with another order."""
+        """The step to continue with; ``PedigreeError`` for the state of a loader with another data order."""
         for name, value in self.state(0).items():
             if name != "step" and state.get(name) != value:
                 raise PedigreeError(
-                    f"the data order was another one: {name} is {state.get(name)!r} in the checkpoint and {value!r} "
+                    f"the data order differs: {name} is {state.get(name)!r} in the checkpoint and {value!r} "
                     "here; train in another folder, or with what the checkpoint was made with"
                 )
         step: int = state["step"]

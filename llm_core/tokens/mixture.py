@@ -1,4 +1,4 @@
-"""Which source every position of a run reads: exact shares over every cycle, computed and not stored."""
+"""Which source each position of a run reads. Shares are exact in every cycle; nothing is stored."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,11 +9,11 @@ from llm_core.errors import PedigreeError
 from llm_core.tokens.order import permuted
 
 CYCLE = 1024
-"""Positions after which every source has had its share exactly; shares are multiples of 1 / CYCLE."""
+"""Positions per cycle. In each cycle every source has exactly its share, which is a multiple of 1 / CYCLE."""
 
 
 def quotas(weights: Sequence[float]) -> tuple[int, ...]:
-    """Positions of a cycle for every source, by largest remainder (ties: the first source)."""
+    """The number of positions per cycle of every source, by largest remainder (ties: the first source)."""
     total = sum(weights)
     ideal = [weight / total * CYCLE for weight in weights]
     whole = [int(share) for share in ideal]
@@ -25,7 +25,7 @@ def quotas(weights: Sequence[float]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=256)
 def _cycle(shares: tuple[int, ...], seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of every position of a cycle: its source, and how many earlier positions of the cycle that source has."""
+    """For every position of a cycle: its source, and the number of earlier positions of that source in the cycle."""
     ends = np.cumsum(shares)
     slots = permuted(np.arange(CYCLE, dtype=np.int64), CYCLE, seed, number, "mixture")
     sources = np.searchsorted(ends, slots, side="right").astype(np.int64)
@@ -38,9 +38,9 @@ def _cycle(shares: tuple[int, ...], seed: int, number: int) -> tuple[np.ndarray,
 class Mixture:
     """Positions of a run ↔ (source, position within that source), for given weights and seed.
 
-    Every cycle of ``CYCLE`` positions is shuffled in its own way. A source's own positions come in ascending order, so
-    that it begins no epoch before the last one is through. Raises ``PedigreeError`` for a weight too small for a
-    position of a cycle.
+    Every cycle of ``CYCLE`` positions has its own random order. The positions within a source ascend, so an epoch of
+    the source ends before the next one begins. Raises ``PedigreeError`` for a weight so small that the source has no
+    position in a cycle.
     """
 
     def __init__(self, names: Sequence[str], weights: Sequence[float], seed: int) -> None:

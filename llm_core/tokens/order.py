@@ -1,4 +1,4 @@
-"""A random order that is computed, not stored: position → row, for any epoch, and back, in constant memory."""
+"""A random order that is computed, not stored: position → row for any epoch, and the inverse, in constant memory."""
 
 from functools import lru_cache
 from hashlib import blake2b
@@ -7,9 +7,9 @@ import numpy as np
 
 ROUNDS = 8
 _CHUNK = 4096
-"""Positions whose rows are computed at once, and kept: the work of a call is spread over the batches that follow."""
+"""Positions whose rows are computed in one call and cached, so that the next batches need no call."""
 _HELD = 4
-"""Chunks that are kept, of 32 KiB each."""
+"""Chunks in the cache, of 32 KiB each."""
 
 
 @lru_cache(maxsize=64)
@@ -30,10 +30,10 @@ def _mix(values: np.ndarray, key: int) -> np.ndarray:
 def permuted(positions: np.ndarray, size: int, seed: int, epoch: int, stream: str = "") -> np.ndarray:
     """Where ``positions`` (int64, each in [0, size)) go under the epoch's permutation of ``range(size)``; int64.
 
-    A Feistel network permutes the smallest domain of 4^k values that holds ``size``; values that leave the range are
-    sent through again until they are back in it (cycle walking: Black and Rogaway, 2002), which keeps it a permutation.
-    The domain is less than four times the range, so four passes are what it takes on average at worst. Orders of one
-    seed that must differ have a name each, ``stream``.
+    A Feistel network permutes the smallest domain of 4^k values with room for ``size``. A value outside the range is
+    permuted again until it is inside (cycle walking: Black and Rogaway, 2002); the result is still a permutation. The
+    domain has less than four times as many values as the range, so a value needs fewer than four passes on average.
+    ``stream`` is a name: orders with the same seed and different names differ.
     """
     shift, mask = _halves(size)
     keys = _round_keys(seed, epoch, stream)
@@ -49,7 +49,7 @@ def permuted(positions: np.ndarray, size: int, seed: int, epoch: int, stream: st
 
 
 def unpermuted(indices: np.ndarray, size: int, seed: int, epoch: int, stream: str = "") -> np.ndarray:
-    """The positions that ``permuted`` sends to ``indices``: the same walk, backwards; int64."""
+    """The inverse of ``permuted``: the positions that it sends to ``indices``; int64."""
     shift, mask = _halves(size)
     keys = _round_keys(seed, epoch, stream)
     values = indices.astype(np.uint64)
@@ -70,11 +70,11 @@ def _halves(size: int) -> tuple[np.uint64, np.uint64]:
 
 
 class Order:
-    """Position in a run → row of a source of ``size`` rows: every epoch has all rows, in an order of its own."""
+    """Position in a run → row of a source of ``size`` rows. Every epoch has all rows, in its own random order."""
 
     def __init__(self, size: int, seed: int, stream: str = "") -> None:
         self.size, self.seed, self.stream = size, seed, stream
-        # Each order keeps its own, so that none is lost to the others, however many sources a run mixes.
+        # One cache per order: with many sources, a common one would drop chunks that are still needed.
         self._held = lru_cache(maxsize=_HELD)(self._chunk)
 
     def _chunk(self, number: int) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""How a stream of documents becomes rows of at most T targets: the packings that ``training.packing`` names.
+"""Packings: how a stream of documents becomes rows of at most T targets (``training.packing``).
 
-A row is made of *pieces*: ranges of the stream whose tokens are the row's targets. The inputs of a piece are the tokens
-one place before. So a document is predicted from its first token on, out of the end-of-text token before it, which
-stands for the beginning of a document there; and a piece that goes on with a document begins with the token before it.
+A row is made of *pieces*: ranges of the stream whose tokens are the row's targets. The input for each target is the
+token before it in the stream. So the first token of a document is predicted from the end-of-text token before it, and
+the first token of a piece that continues a document from the document's token before the piece.
 
-A packing follows from documents and T alone. Its rows are shuffled elsewhere (``llm_core.tokens.order``).
+A packing depends on the documents and T alone. ``llm_core.tokens.order`` shuffles its rows.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -15,11 +15,11 @@ from llm_core.tokens.best_fit import best_fit
 from llm_core.tokens.reader import ShardReader
 
 BLOCK = 1 << 18
-"""Documents that are packed together: what bounds the memory of packing, and the choice that it has."""
+"""Documents that are packed together. A larger block pads less and takes more memory."""
 
 
 class Pieces(NamedTuple):
-    """The pieces of some rows, in order; ``counts`` of them belong to each row. int64 arrays."""
+    """The pieces of some rows, row by row. ``counts``: the number of pieces in each row. int64 arrays."""
 
     starts: np.ndarray
     lengths: np.ndarray
@@ -29,29 +29,31 @@ class Pieces(NamedTuple):
 class Packing(Protocol):
     """One source as rows."""
 
+    windows: bool
+    """Whether every row is one piece of T targets, which may reach over the ends of documents. Such a row can be cut
+    into shorter sequences (``training.sequence_schedule``). Otherwise no piece reaches over the end of a document, and
+    a row may be padded."""
     rows: int
-    one_document: bool
-    """No piece reaches over the end of a document."""
 
     def __init__(self, reader: ShardReader, sequence_length: int) -> None: ...
 
     def pieces(self, rows: np.ndarray) -> Pieces:
-        """What the rows are made of; a row's pieces stand in the order of the stream."""
+        """The pieces of ``rows``; those of a row are in the order of the stream."""
 
     def rows_with(self, start: int, stop: int) -> np.ndarray:
         """The rows that have a target among the tokens ``start`` to ``stop`` of the split's stream, ascending."""
 
     def stats(self) -> dict[str, Any]:
-        """Figures for people, of one epoch."""
+        """Statistics of one epoch, for reports. ``left_out_tokens``: tokens that are in no row; absent means 0."""
 
 
 class Concat:
-    """Windows of T targets, one after the other, whatever the documents in them; less than a window is left out.
+    """Windows of T targets, one after the other, across the ends of documents. A last window of fewer is left out.
 
     Nothing is padded and nothing is stored.
     """
 
-    one_document = False
+    windows = True
 
     def __init__(self, reader: ShardReader, sequence_length: int) -> None:
         self._start, self._length = reader.start, sequence_length
@@ -75,12 +77,12 @@ class Concat:
 
 
 class _OfDocuments:
-    """Rows of whole documents; a document longer than T is cropped into pieces of T and a rest.
+    """Rows of whole documents. A document longer than T is cropped into pieces of T tokens and a shorter last piece.
 
-    Every token is a target once an epoch. Holds 12 bytes a piece and 8 a row.
+    Every token is a target once per epoch. Takes 12 bytes of memory per piece and 8 per row.
     """
 
-    one_document = True
+    windows = False
 
     def __init__(self, reader: ShardReader, sequence_length: int) -> None:
         self._length = sequence_length
@@ -99,7 +101,7 @@ class _OfDocuments:
         self.rows = len(self._first) - 1
 
     def _bins(self, lengths: np.ndarray) -> tuple[np.ndarray, int]:
-        """The row of every piece of a block, and the number of rows."""
+        """The row of each piece of a block (int64), and the number of rows."""
         raise NotImplementedError
 
     def pieces(self, rows: np.ndarray) -> Pieces:
@@ -111,12 +113,12 @@ class _OfDocuments:
         return Pieces(self._starts[numbers], self._lengths[numbers].astype(np.int64), counts)
 
     def rows_with(self, start: int, stop: int) -> np.ndarray:
-        """See ``Packing``. Looks at all pieces."""
+        """See ``Packing``. Time grows with the number of all pieces."""
         numbers = np.flatnonzero((self._starts < stop) & (self._starts + self._lengths > start))
         return np.unique(np.searchsorted(self._first, numbers, side="right") - 1)
 
     def stats(self) -> dict[str, Any]:
-        """See ``Packing``. ``crops``: the places where a document was cut, so that what follows lacks its beginning."""
+        """See ``Packing``. ``crops``: the number of cuts inside documents; the model sees no text before a cut."""
         places = self.rows * self._length
         return {
             "rows": self.rows,
@@ -127,14 +129,14 @@ class _OfDocuments:
 
 
 class BestFit(_OfDocuments):
-    """Several documents a row, chosen so that hardly anything is padded (Ding et al., 2024)."""
+    """Several documents per row, chosen so that there is hardly any padding (Ding et al., 2024)."""
 
     def _bins(self, lengths: np.ndarray) -> tuple[np.ndarray, int]:
         return best_fit(lengths, self._length)
 
 
 class Pad(_OfDocuments):
-    """One document, or one piece of a long one, a row."""
+    """One document per row, or one piece of a long document."""
 
     def _bins(self, lengths: np.ndarray) -> tuple[np.ndarray, int]:
         return np.arange(len(lengths), dtype=np.int64), len(lengths)

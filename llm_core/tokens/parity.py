@@ -1,4 +1,4 @@
-"""When another encoder gives the same ids as HF tokenizers."""
+"""Conditions under which another encoder gives the same ids as HF tokenizers."""
 
 import numpy as np
 from tokenizers import Tokenizer, models
@@ -8,7 +8,7 @@ from llm_core.tokens.patterns import PATTERNS
 
 
 def why_only_hf(bpe: ByteLevelBPE) -> str | None:
-    """Why an encoder that knows one of our patterns, entries and merges alone gives other ids; None if it does not."""
+    """Why an encoder that knows only our patterns, entries and merges may give other ids; None if it can't."""
     if bpe.pattern not in PATTERNS.values():
         return "cuts text by a regular expression that other encoders may read in another way"
     if bpe.before:
@@ -25,15 +25,18 @@ def why_only_hf(bpe: ByteLevelBPE) -> str | None:
 def why_not_by_rank(bpe: ByteLevelBPE) -> str | None:
     """Why merging by the order of ids may differ from merging by the list of merges; None if it can't.
 
-    An encoder that knows entries and ids alone (tiktoken) makes a whole piece that is an entry into that entry, and
-    else merges the neighbours that together are the entry of the lowest id. That is what the list of merges says if
+    An encoder that knows only entries and ids (tiktoken) works so: a piece that is an entry becomes that entry. In any
+    other piece it merges, again and again, the two neighbours whose bytes together are the entry with the lowest id.
+    This gives the same ids as the list of merges if
 
-    1. the ids of what the merges make ascend along the list, and all bytes are entries; and
-    2. merging the bytes of an entry leads to that entry; or, where whole pieces become entries, to three or more.
+    1. along the list of merges, the ids of the merged entries ascend, and every byte is an entry; and
+    2. merging the bytes of an entry by the list gives that one entry. (If whole pieces become entries, three or more
+       entries are allowed as well: no merge then makes it, and only a whole piece can be it.)
 
-    For neighbours x, y in the middle of a text whose bytes together are an entry e: nothing merged across their outer
-    borders so far, so merging e alone passes through [x, y] as well. By (2) it goes on to [e], which is a merge in the
-    list, with e's place in the order. So both find the same neighbours at each step.
+    Proof: let x, y be neighbours in a piece whose bytes together are an entry e. No merge so far crossed the outer
+    borders of x and y. So merging the bytes of e alone passes through [x, y], too. By (2) it continues to [e]: the
+    merge of x and y is in the list, and by (1) its place there is that of e's id. So both ways choose the same
+    neighbours at each step.
     """
     reason = why_only_hf(bpe)
     if reason is not None:
@@ -53,7 +56,7 @@ def why_not_by_rank(bpe: ByteLevelBPE) -> str | None:
     return None
 
 
-# Letters and digits that Unicode 17 added: gigatoken knows them, the regex engines of HF tokenizers and tiktoken don't.
+# Letters and digits that are new in Unicode 17. gigatoken knows them; the regex engines of the other encoders do not.
 _DISPUTED = (
     (0x88F, 0x88F),
     (0xC5C, 0xC5C),
@@ -88,7 +91,7 @@ _AT_ONCE = 1 << 20  # characters
 
 
 def has_disputed(text: str) -> bool:
-    """Whether ``text`` holds a character that regex engines of different age take for different things."""
+    """Whether ``text`` has a character that regex engines with different Unicode versions classify differently."""
     if text.isascii():
         return False
     for start in range(0, len(text), _AT_ONCE):

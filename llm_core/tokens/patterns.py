@@ -8,17 +8,17 @@ _LLAMA3 = (
 PATTERNS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "llama3": _LLAMA3,
-    # Digits by two: of a small vocabulary, numbers of three would take too large a share.
+    # At most two digits: numbers of three digits would take a large share of a small vocabulary.
     "nanochat": _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}{1,2}"),
-    # What cl100k_base cuts by. Its published form says {1,3}+, which one of the two regex engines in use takes for
-    # "any number of digits"; without the plus both agree with what the other made of it.
+    # That of cl100k_base. Its published form has {1,3}+, which some regex engines read as "up to three digits,
+    # possessive" and others as "any number of digits". Without the plus, all read the first.
     "cl100k": (
         r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}"
         r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
     ),
 }
 
-# What o200k_base cuts by. It is known for being read in files, not for training: encoders read it in different ways.
+# That of o200k_base. Imported files may have it; it is not offered for training, because encoders read it differently.
 O200K = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"

@@ -1,9 +1,9 @@
 r"""The form of an experiment's documents as a normaliser of ``tokenizer.json``: for texts that nothing has cleaned.
 
-Documents are brought into their form before they are encoded (``llm_core.data.normalise``). Prompts, suites, and
-whatever an exported tokenizer is given are not: they get from here what cleaning does to characters. What it does to
-lines is left out, since a prompt may end in the middle of one: white space at the end of a line, empty lines, and white
-space at either end of the text stay as they are.
+Cleaning brings documents into a form before they are encoded (``llm_core.data.normalise``). Nothing cleans prompts,
+suites, and the texts that an exported tokenizer gets. This normaliser does to their characters what cleaning does. It
+does not do what cleaning does to lines, because a prompt may end in the middle of a line: white space at the end of a
+line, empty lines, and white space at either end of the text stay as they are.
 """
 
 import json
@@ -23,14 +23,14 @@ Step = dict[str, Any]
 _BLANK = r"[^\S\n]"
 _MARK = "\x00"  # no text has it: it is among the ``unseen``
 
-# A capital sigma at the end of a word has a lower case of its own, which the step Lowercase does not know. Looking back
-# has a bound: without one, the library begins at the start of the text.
+# A capital sigma at the end of a word has another lower case, which the step Lowercase does not know. The look-behind
+# has a bound: without one, the library would search from the start of the text.
 _CASED = r"[\p{Cased}&&\P{Case_Ignorable}]"
 _LAST_SIGMA = rf"(?<={_CASED}\p{{Case_Ignorable}}{{0,16}})Σ(?!\p{{Case_Ignorable}}*{_CASED})"
 
 
 def write_form(folder: Path, form: TextForm) -> None:
-    """Record beside a ``tokenizer.json`` what brings prompts into ``form``."""
+    """Write the normaliser that brings prompts into ``form``, beside a ``tokenizer.json``."""
     (folder / FORM).write_text(json.dumps(normaliser(form), ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -38,7 +38,7 @@ def write_form(folder: Path, form: TextForm) -> None:
 def normaliser(form: TextForm) -> Step:
     """The ``normalizer`` of a ``tokenizer.json`` that brings characters into ``form``.
 
-    Characters that a newer Unicode has than the library's tables keep their form.
+    Characters that are newer than the library's Unicode tables stay as they are.
     """
     steps, formed = _in_order(form), _formed(form)
     if formed:  # cleaning goes on until nothing changes; no text is known that changes after this
@@ -61,10 +61,10 @@ def _in_order(form: TextForm) -> list[Step]:
 
 
 def _spaced(dropped: str, along: str) -> list[Step]:
-    """What is taken out leaves the white space before it; or else the first of that behind it; or else a space.
+    """Steps that replace a run of dropped characters by the white space before it, or else after it, or else a space.
 
-    Each run becomes one mark first: to look back over a run, the library would begin anew at the start of the text for
-    every blank, and take minutes for 100 kB.
+    Each run first becomes one mark. Looking back over whole runs would take minutes for 100 kB: at every blank, the
+    library would search from the start of the text.
     """
     return [
         _replace(rf"{dropped}[{dropped}{along}]*", _MARK),

@@ -1,7 +1,7 @@
-"""Text that nothing has cleaned, for a model: a tokenizer that brings it into the form of the documents first.
+"""The tokenizer for prompts: it brings text that nothing has cleaned into the form of the documents, then encodes it.
 
-All that encodes a prompt, a suite or a question for a model opens the tokenizer here, and an exported one is the same
-file: so what a model reads does not depend on who asks it.
+All code that encodes a prompt, a suite or a question for a model opens the tokenizer here. An exported tokenizer is the
+same file. So a model reads the same ids, whoever asks it.
 """
 
 import json
@@ -13,12 +13,12 @@ from tokenizers import Tokenizer
 from llm_core.errors import PedigreeError
 
 FORM = "prompt_form.json"
-"""Beside ``tokenizer.json``: the normaliser for prompts, which ``llm_core.tokens.prompt_form`` writes. Documents are in
-that form when shards are made of them."""
+"""The file beside ``tokenizer.json`` with the normaliser for prompts (``llm_core.tokens.prompt_form`` writes it).
+Documents are in that form before shards are made."""
 
 
 def prompt_tokenizer(path: Path) -> Tokenizer:
-    """The ``tokenizer.json`` at ``path`` for prompts; special tokens that are written out in a text stay text."""
+    """The ``tokenizer.json`` at ``path`` for prompts. It reads special tokens that are written in a text as text."""
     try:
         tokenizer = Tokenizer.from_str(json.dumps(for_prompts(path)))
     except Exception as error:  # the library raises nothing narrower
@@ -28,8 +28,8 @@ def prompt_tokenizer(path: Path) -> Tokenizer:
 
 
 def for_prompts(path: Path) -> dict[str, Any]:
-    """What ``tokenizer.json`` says, with the form of prompts before its own normaliser. Without a recorded form (a file
-    that no experiment has made), as it is."""
+    """The content of ``tokenizer.json``, with the normaliser for prompts before its own. Unchanged if there is no file
+    with that normaliser (no experiment made this tokenizer)."""
     written: dict[str, Any] = json.loads(path.read_bytes())
     form = path.with_name(FORM)
     if form.is_file():

@@ -22,9 +22,9 @@ class _Shard:
 class ShardReader:
     """One split of a ``token_shards`` artifact, or one ``source`` of it, as a single stream of tokens.
 
-    Positions are those of the split's stream, also where only a source is read: ``start`` to ``stop`` (a source is one
-    run of shards). What precedes ``start`` is read as the end-of-text token, since that token ends every document: the
-    first token of a stream is predicted from it, as the first token of any document is.
+    Positions are those of the split's stream, even if only one source is read: it has positions ``start`` to ``stop``,
+    because the shards of a source stand together. The position before ``start`` reads as the end-of-text token, so the
+    first document is predicted from that token like any other.
 
     Opening compares ``shards.json`` with the headers and sizes of the shards. Raises ``PedigreeError`` for a shard that
     is missing, cut short, or made with another tokenizer, and for a source that is not there. Ids that the vocabulary
@@ -40,7 +40,7 @@ class ShardReader:
         self.eot: int = index["eot"]
         self.tokenizer: str = index["tokenizer"]
         self.digest = blake2b(content, digest_size=16).hexdigest()
-        """Of ``shards.json``: another set of shards has another one."""
+        """Of ``shards.json``; it identifies the set of shards."""
         total, documents = index["splits"][split]["tokens"], index["splits"][split]["documents"]
         records = self._chosen(index["splits"][split]["shards"], total)
         self.start: int = records[0][0] if records else 0
@@ -65,7 +65,7 @@ class ShardReader:
 
     @property
     def name(self) -> str:
-        """What people call it: the source, or the split when it is read whole."""
+        """The source, or the split if it is read whole; for messages."""
         return self.source or self.split
 
     def _read(self) -> bytes:
@@ -91,12 +91,12 @@ class ShardReader:
         return index
 
     def _chosen(self, records: list[dict[str, Any]], total: int) -> list[tuple[int, dict[str, Any]]]:
-        """(start in the split's stream, record) of the shards to read."""
+        """The shards to read: (start in the split's stream, record of ``shards.json``)."""
         starts = np.concatenate([[0], np.cumsum([record["tokens"] for record in records], dtype=np.int64)]).tolist()
         if starts[-1] != total:
             raise PedigreeError(
                 f"{self._path}: the shards of {self.split} hold {starts[-1]} tokens, "
-                f"and not {total}; make the shards again"
+                f"but the file says {total}; make the shards again"
             )
         placed = list(zip(starts[:-1], records, strict=True))
         if self.source is None:
@@ -140,7 +140,7 @@ class ShardReader:
         return offsets.view(np.ndarray)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Tokens ``start`` to ``stop`` of the split's stream, over the borders of shards; int64."""
+        """Tokens ``start`` to ``stop`` of the split's stream, also across shards; int64."""
         if not self.start <= start <= stop <= self.stop:
             raise ValueError(f"tokens {start} to {stop} lie outside {self.name}: {self.start} to {self.stop}")
         return self.spans(np.array([start], dtype=np.int64), np.array([stop - start], dtype=np.int64))
@@ -165,13 +165,13 @@ class ShardReader:
                 result[place : place + length] = shards[number].tokens[offset : offset + length]
             else:
                 self._fill(result[place : place + length], number, offset)
-        # One comparison for all; which shard it was is looked for only when there is something to tell.
+        # One comparison for all spans. Only if it fails, the damaged shard is searched.
         if int(result.max()) >= self.vocab_size:
             self._name_damage(starts, stops)
         return result
 
     def _fill(self, result: np.ndarray, number: int, offset: int) -> None:
-        """A span that begins before the first shard, or crosses into others: ``offset`` is counted in ``number``."""
+        """Read a span that begins before the first shard or crosses shards; it begins at ``offset`` of ``number``."""
         filled = 0
         if number < 0 and len(result):
             result[0] = self.eot
@@ -193,7 +193,7 @@ class ShardReader:
                     )
 
     def borders(self, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(span, position in it) of the document starts inside spans of a token or more; not at their first token."""
+        """(span, position in it) of every document start in a span, except at its first token. No span is empty."""
         first = np.searchsorted(self.offsets, starts, side="right")
         count = np.searchsorted(self.offsets, starts + lengths, side="left") - first
         spans = np.repeat(np.arange(len(starts)), count)

@@ -1,8 +1,7 @@
-"""A sample of documents that is bounded in bytes, mixes all parts, and is the same in whatever order they are read.
+"""A sample of documents of at most so many bytes. It mixes all parts, and does not depend on the order of reading.
 
-A document is in a sample when the hash of its ``doc_id`` is low enough. So a larger sample holds the smaller ones, and
-few documents change places when the corpus grows. Memory: a table of ``1 << 16`` sums and the documents of one bucket,
-whatever their number.
+A document is in the sample if the hash of its ``doc_id`` is low enough. So a larger sample contains the smaller ones,
+and the sample changes little when the corpus grows. Memory holds ``1 << 16`` sums and the keys of one bucket.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ _BUCKET_BITS = 16
 
 @dataclass(frozen=True)
 class Sampled:
-    """A part of documents and the file of its documents' keys: hash and size, in the order of its rows."""
+    """A part of the documents, and the file of its keys: hash and size of every document, in the order of rows."""
 
     source: str
     documents: Path
@@ -51,7 +50,7 @@ def key_part(work: PartWork) -> dict[str, Any]:
 
 
 def limit(parts: Sequence[Sampled], max_bytes: int) -> int:
-    """The highest hash in the sample of ``max_bytes`` or less (but of one document at least)."""
+    """The highest hash of a sample of at most ``max_bytes``. The sample has at least one document."""
     sums = np.zeros(1 << _BUCKET_BITS, dtype=np.int64)
     for part in parts:
         keys = part.load()

@@ -31,7 +31,7 @@ _DTYPES: dict[int, np.dtype] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What a shard says of itself. ``tokenizer``: the digest of ``tokenizer.json``, 32 hexadecimal digits."""
+    """The header of a shard. ``tokenizer``: the digest of ``tokenizer.json``, 32 hexadecimal digits."""
 
     dtype: np.dtype
     tokens: int
@@ -51,7 +51,7 @@ def write_shard(path: Path, ids: np.ndarray, *, dtype: str, vocab_size: int, tok
     if low < 0 or (ids.size and high >= vocab_size):
         raise PedigreeError(
             f"{path}: the token id {low if low < 0 else high} is not in the vocabulary of {vocab_size} entries: "
-            "tokenizer.json and what encodes do not belong together; make the tokenizer again"
+            "the encoder and tokenizer.json do not match; make the tokenizer again"
         )
     header = _LAYOUT.pack(_MAGIC, _VERSION, element.itemsize, len(ids), vocab_size, bytes.fromhex(tokenizer))
     with path.open("wb") as file:
@@ -60,7 +60,7 @@ def write_shard(path: Path, ids: np.ndarray, *, dtype: str, vocab_size: int, tok
 
 
 def read_header(path: Path) -> ShardHeader:
-    """The header of a shard, checked against the file's size; raises ``PedigreeError`` for what is no whole shard."""
+    """The header of a shard. Raises ``PedigreeError`` for a file that is no shard, or that has another size."""
     try:
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
@@ -88,7 +88,7 @@ def read_header(path: Path) -> ShardHeader:
 def open_shard(path: Path) -> tuple[ShardHeader, np.ndarray]:
     """The header, and the ids as a read-only memory map; raises ``PedigreeError`` as ``read_header`` does.
 
-    Ids are not compared with the vocabulary here: that would read the whole file.
+    Does not check that ids are in the vocabulary: that would read the whole file.
     """
     header = read_header(path)
     if not header.tokens:  # nothing can be mapped

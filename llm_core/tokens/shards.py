@@ -1,4 +1,4 @@
-"""Token ids of both splits in shards, one for every part of the documents, and which document every token came from.
+"""Token shards of both splits, one per part of the documents, and a table of the document that each token belongs to.
 
 ``<split>/NAME.bin``: the documents of part NAME, each with the end-of-text id at its end (``shard_file`` has the
 layout). ``shards.json``: the table of contents; a split's stream of tokens is its shards in the order of that table, by
@@ -46,7 +46,7 @@ _ROW_GROUP = 50_000
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]], shards: ShardsSpec) -> list[PartTask]:
-    """One task for every part of every split; none while a plan does not know the tokenizer yet."""
+    """One task per part and split. No tasks if the tokenizer is not made yet (the plan asks then, too)."""
     return [
         PartTask(
             f"{split}-{file.stem}",
@@ -64,7 +64,7 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], shards: ShardsSpec) -> list
 
 
 def build(job: Job, shards: ShardsSpec) -> TokenShards:
-    """Encode both splits, part by part, and join what the parts know of their documents."""
+    """Encode both splits, part by part, and join the tables of documents."""
     path = job.path("tokenizer", "tokenizer.json")
     tokenizer = load_tokenizer(path)
     vocab_size, eot = vocabulary_size(tokenizer), end_of_text(tokenizer, path)
@@ -97,7 +97,7 @@ def build(job: Job, shards: ShardsSpec) -> TokenShards:
 
 
 def _link_split(job: Job, split: str, ordered: list[Part]) -> list[pl.LazyFrame]:
-    """Put the shards of one split into the artifact, and write ``documents.npy``; the rows of ``documents.parquet``."""
+    """Link the shards of one split into the artifact, and write ``documents.npy``. Returns the table of documents."""
     (job.out / split).mkdir(parents=True, exist_ok=True)
     tables, starts, stream = [], [], 0
     for number, part in enumerate(ordered):
@@ -126,7 +126,7 @@ def _contents(ordered: list[Part]) -> dict[str, Any]:
 
 
 def _results(parts: list[dict[str, Any]], index: dict[str, Any]) -> TokenShards:
-    """The statistics of the stage: sums over the parts, whose figures are read back from their files."""
+    """The statistics of the stage: sums over those of the parts, which were read back from their files."""
     stats: dict[str, Any] = {"documents": sum(part["documents"] for part in parts)}
     tokens_by_source: Counter[str] = Counter()
     for split in SPLITS:

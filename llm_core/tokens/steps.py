@@ -1,6 +1,6 @@
-"""What ``tokenizer.json`` does to a text before merging: its normal form, and the steps that cut it into pieces.
+"""The steps of ``tokenizer.json`` before merging: those that normalise a text, and those that cut it into pieces.
 
-Every step that is not known here is an error with its reason: ids would not be those of the file.
+A step that is not known here is an error, because ids could differ from those of the file's own tokenizer.
 """
 
 import json
@@ -15,22 +15,22 @@ from llm_core.errors import PedigreeError
 from llm_core.tokens.patterns import O200K, PATTERNS
 
 _COVERING = (*PATTERNS.values(), O200K)
-"""Regular expressions that match at every character: what they do not match is empty."""
+"""Regular expressions whose matches cover every text completely."""
 
 _ASCII, _MARK = "".join(map(chr, range(128))), "\ue000"
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Cuts numbers out of a text: ``single``: each digit by itself; otherwise whole runs of digits."""
+    """Makes numbers pieces of their own: each digit if ``single``, otherwise each run of digits."""
 
     single: bool
 
 
 def normal_form(path: Path, written: Any) -> tuple[str, ...]:
-    """The steps of a file's normaliser that change texts, each as JSON; they are kept as they are.
+    """The steps of a file's normaliser that change texts, each as JSON, unchanged.
 
-    Raises ``PedigreeError`` for one that adds to texts, or that is not known.
+    Raises ``PedigreeError`` for a step that is not known, and for a replacement that matches the empty string.
     """
     return tuple(json.dumps(step, sort_keys=True) for step in _steps(written, "normalizers") if _changes(path, step))
 
@@ -51,7 +51,7 @@ def _changes(path: Path, step: Any) -> bool:
 
 
 def _refuse_insertion(path: Path, step: Mapping[str, Any]) -> None:
-    """Raise for a replacement that matches where nothing is: the library ends the process on texts with such a one."""
+    """Raise for a replacement that matches the empty string: on some texts it makes the library end the process."""
     try:
         marking = as_normalizer([{**step, "content": _MARK}])
     except Exception as error:  # the library raises nothing narrower
@@ -73,9 +73,9 @@ def as_normalizer(steps: Sequence[Mapping[str, Any]]) -> normalizers.Normalizer:
 
 
 def cuts(path: Path, written: Any) -> list[Any]:
-    """The steps that cut text, each within the pieces of the one before; the last one is a regular expression.
+    """The steps that cut text. Each cuts the pieces of the step before it; the last one is a regular expression.
 
-    Raises ``PedigreeError`` for a pre-tokenizer that is anything else, or that does not end with making bytes.
+    Raises ``PedigreeError`` for another kind of pre-tokenizer, and for one whose last step is not ``ByteLevel``.
     """
     *before, last = list(_steps(written, "pretokenizers")) or [None]
     found = [_cut(path, step) for step in before]
@@ -93,12 +93,12 @@ def cuts(path: Path, written: Any) -> list[Any]:
 def _cut(path: Path, step: Any) -> str | Digits:
     match step:
         case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Isolated"}:
-            return pattern  # inverted or not: pieces are what it matches, and what is between
+            return pattern  # "invert" changes nothing: both the matches and the text between them are pieces
         case {"type": "Split", "pattern": {"Regex": str(pattern)}, "behavior": "Removed", "invert": True}:
             if pattern in _COVERING:
                 return pattern
             raise PedigreeError(
-                f"{path}: takes out of texts what {pattern!r} does not match; if it matches everything, write "
+                f"{path}: removes from texts what {pattern!r} does not match; if it matches everything, write "
                 "'Isolated' instead of 'Removed', and 'invert': false"
             )
         case {"type": "Digits", "individual_digits": bool(single)}:
@@ -107,7 +107,7 @@ def _cut(path: Path, step: Any) -> str | Digits:
 
 
 def _steps(written: Any, name: str) -> Iterator[Any]:
-    """The steps of a sequence, and of the sequences in it; of a single step, that one."""
+    """The steps of a sequence and of the sequences inside it; or the single step."""
     if isinstance(written, dict) and written.get("type") == "Sequence":
         for step in written.get(name) or []:
             yield from _steps(step, name)

@@ -1,4 +1,4 @@
-"""A tokenizer as a file: how it is opened, and what every stage needs to know of it."""
+"""Opening a ``tokenizer.json``, and the facts about it that several stages need."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from llm_core.experiment.tokens import TokenizerSpec
 
 
 def special_tokens(spec: TokenizerSpec) -> list[str]:
-    """The special tokens in the order of their ids, from 0; the first one ends every document."""
+    """The special tokens; their ids count from 0 in this order. The first one ends every document."""
     named = spec.byte_fallback or spec.unk_token in spec.special_tokens
     unknown = [] if named else [spec.unk_token]
     return [*spec.special_tokens, *unknown]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer in ``tokenizer.json``; special tokens that are written out in a text stay text."""
+    """The tokenizer in a ``tokenizer.json``. It reads special tokens that are written in a text as ordinary text."""
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
@@ -26,7 +26,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def came_back(tokenizer: Tokenizer, decoded: str, text: str) -> bool:
-    """Whether ``text`` is what its ids were decoded to; for a tokenizer that normalises, up to its normal form."""
+    """Whether ``decoded`` equals ``text``; if the tokenizer normalises, whether their normal forms are equal."""
     if decoded == text or tokenizer.normalizer is None:
         return decoded == text
     first, second = (tokenizer.normalizer.normalize_str(one) for one in (decoded, text))
@@ -34,7 +34,7 @@ def came_back(tokenizer: Tokenizer, decoded: str, text: str) -> bool:
 
 
 def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """The id that stands for every byte without an entry of its own; None where all bytes have one."""
+    """The id of the unknown token, which stands for a byte without an entry; None if every byte has one."""
     token: str | None = tokenizer.model.unk_token
     found: int | None = None if token is None else tokenizer.token_to_id(token)
     return found
@@ -46,7 +46,7 @@ def vocabulary_size(tokenizer: Tokenizer) -> int:
 
 
 def learned_entries(tokenizer: Tokenizer) -> list[int]:
-    """The ids of what merging made, in order: all but special tokens and single bytes."""
+    """The ids of the entries that merges make, ascending: all but special tokens and single bytes."""
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     return sorted(number for name, number in tokenizer.get_vocab().items() if len(name) > 1 and name not in special)
 

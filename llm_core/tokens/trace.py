@@ -1,6 +1,6 @@
-"""From an optimiser step back to source documents, and on from a document to the steps that it was in.
+"""Which documents an optimiser step was trained on, and which steps were trained on a document.
 
-The data order is a function, and its permutations can be walked backwards: so both answers are computed.
+The data order is a function whose permutations can be inverted. So both are computed; nothing is recorded in a run.
 """
 
 import json
@@ -23,8 +23,8 @@ _SPLIT = "train"
 class TrainedRange:
     """A part of a document in a batch.
 
-    Its ``tokens`` tokens from ``token_start`` of the shard on were targets of the sequence ``sequence`` (counted over
-    all ranks), from ``column`` on.
+    ``tokens`` tokens, from ``token_start`` of the shard on, were targets of the sequence ``sequence`` from its
+    ``column`` on. Sequences are counted over all ranks.
     """
 
     step: int
@@ -40,7 +40,7 @@ class TrainedRange:
 
 
 def training_section(config: Mapping[str, Any]) -> TrainingSpec:
-    """The section ``training`` from the form that identities are made of, which holds derived figures as well."""
+    """The section ``training`` from its canonical form, which also has derived values."""
     fields = {name: value for name, value in config.items() if name in TrainingSpec.model_fields}
     return TrainingSpec.model_validate_json(json.dumps(fields))
 
@@ -67,7 +67,7 @@ def trained_documents(shards: Path, start: str) -> list[dict[str, Any]]:
 
 
 def steps_of_document(shards: Path, doc_id: str, training: TrainingSpec, seed: int) -> list[TrainedRange]:
-    """Where the tokens of a document were targets, in the order of the run; nothing when no step came to it.
+    """Where the tokens of a document were targets, in the order of the run; empty if no step reached it.
 
     Raises ``PedigreeError`` for a document that is not in the training split.
     """
@@ -86,12 +86,12 @@ def steps_of_document(shards: Path, doc_id: str, training: TrainingSpec, seed: i
 
 
 def _sources_with(loader: Loader, position: int) -> Iterable[int]:
-    """The sources of the run that hold a position of the stream: one, or none when the mixture leaves it out."""
+    """The source that has this position of the stream; none if the mixture leaves that source out."""
     return [number for number, reader in enumerate(loader.readers) if reader.start <= position < reader.stop]
 
 
 def _document_starts(reader: ShardReader, start: int, stop: int) -> list[int]:
-    """Where in the stream the documents begin that have tokens from ``start`` to ``stop``."""
+    """The starts in the stream of all documents that have a token in ``start`` to ``stop``."""
     first = int(reader.offsets.searchsorted(start, side="right")) - 1
     last = int(reader.offsets.searchsorted(stop, side="left"))
     starts: list[int] = reader.offsets[first:last].tolist()
@@ -104,7 +104,7 @@ def _documents(shards: Path, which: pl.Expr) -> list[dict[str, Any]]:
 
 
 def _range(step: int, sequence: int, column: int, start: int, length: int, document: dict[str, Any]) -> TrainedRange:
-    """What a piece of ``length`` tokens from ``start`` of the stream on has of a document."""
+    """The part of a document in the piece of ``length`` tokens from ``start`` of the stream on."""
     begin = max(start, document["stream_start"])
     end = min(start + length, document["stream_start"] + document["token_end"] - document["token_start"])
     return TrainedRange(

@@ -1,4 +1,4 @@
-"""The tokenizer, trained on a sample of the training split or imported, and a report of how well it fits."""
+"""The stage ``tokenizer``: trains or imports one, and reports how well it fits the text."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ from llm_core.tokens.tokenizer import learned_entries, special_tokens, unknown_i
 OWN = "this one"
 
 _LISTED = 30
-# Text that the report's figures are measured on: enough for three digits, and little for the slowest encoder.
+# Text that the report measures on: enough for three digits, and fast with the slowest encoder.
 _MEASURED_BYTES = 4 << 20
 
 
@@ -36,15 +36,15 @@ def parts(
     tokenizer: TokenizerSpec,  # noqa: ARG001
     form: TextForm,  # noqa: ARG001
 ) -> list[PartTask]:
-    """A task for every part of both splits: the keys by which samples are taken."""
+    """One task per part of both splits; it writes the keys by which the sample is chosen."""
     return [*key_tasks(inputs["documents"], "train"), *key_tasks(inputs["documents"], "heldout")]
 
 
 def build(job: Job, tokenizer: TokenizerSpec, form: TextForm) -> TrainedTokenizer:
-    """Write ``tokenizer.json``, ``report.json``, and what brings prompts into the ``form`` of the documents.
+    """Write ``tokenizer.json``, ``report.json``, and the normaliser that brings prompts into the ``form`` of documents.
 
-    The report's figures are measured on 4 MiB of the training sample and on 4 MiB of held-out documents, of each source
-    alike (or on all, where that is less).
+    The report measures on 4 MiB of the training sample and on 4 MiB of held-out documents, with an equal part from each
+    source (or on all text if there is less).
     """
     tasks = parts(job.files(), tokenizer, form)
     made = job.map(tasks, link=False)
@@ -89,7 +89,7 @@ def _trained(texts: Iterable[str], spec: TokenizerSpec) -> Tokenizer:
 def _compared(
     job: Job, path: Path, vocab_size: int, heldout: list[Sampled], spec: TokenizerSpec
 ) -> tuple[list[dict[str, object]], Usage]:
-    """(the rows of the comparison, ours first; what ours makes of the held-out text)."""
+    """(the rows of the comparison, this tokenizer's first; its token counts of the held-out text)."""
     sources = sorted({part.source for part in heldout})
     texts = {}
     for source in sources:
@@ -126,7 +126,7 @@ def _results(
 
 
 def _lists(tokenizer: Tokenizer, spec: TokenizerSpec, seen: Usage) -> dict[str, Any]:
-    """Entries to look at."""
+    """Examples of entries, for people to look at."""
     lengths = {number: len(name) for name, number in tokenizer.get_vocab().items()}
     longest = sorted(learned_entries(tokenizer), key=lambda number: (-lengths[number], number))
     most_used = np.argsort(-seen.counts, kind="stable").tolist()

@@ -66,7 +66,7 @@ def test_packing_mixture_and_schedule_are_read(tmp_path: Path) -> None:
         ("sequence_schedule: [{from_step: 0, sequence_length: 128}]", "the longest must be sequence_length 256"),
         (
             "packing: best_fit, sequence_schedule: [{from_step: 0, sequence_length: 256}]",
-            "goes with packing 'concat', and not with 'best_fit'",
+            "can't cut the sequences of packing 'best_fit' into shorter ones; use packing: concat, or leave",
         ),
         ("optimizer: {steps: 6}", r"training\.optimizer: adamw: steps: there is no such key"),
         ("optimizer: {kind: muon, lr: 0.1, adjust: often}", r"training\.optimizer: muon: adjust: "),

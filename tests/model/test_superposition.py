@@ -10,6 +10,7 @@ from llm_core.experiment.training import SuperpositionSpec, TrainingSpec
 from llm_core.model.build import build_model
 from llm_core.model.cross_entropy import linear_cross_entropy
 from llm_core.model.superposition import ABSENT, bag_size, bagged, mean_embedding
+from llm_core.registries import PACKINGS
 from llm_core.tokens.loader import IGNORED, Loader
 from llm_core.tokens.reader import ShardReader
 from tests.model.shapes import VOCAB, spec
@@ -28,7 +29,7 @@ def naive(tokens, targets, documents, size):
     return found
 
 
-@pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
+@pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_bags_are_those_of_the_definition(tmp_path, packing, size):
     write_shards(tmp_path, [5, 40, 3, 17, 1, 60, 2, 2, 31])

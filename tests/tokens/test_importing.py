@@ -171,7 +171,7 @@ def replacing(pattern):
             changed(added_tokens=[{"id": 5000, "content": "<x>", "special": False, "rstrip": True}]),
             "the added token '<x>' has 'rstrip' set",
         ),
-        (changed(pre_tokenizer__pretokenizers=[REMOVING, IN_BYTES]), "takes out of texts what .* does not match"),
+        (changed(pre_tokenizer__pretokenizers=[REMOVING, IN_BYTES]), "removes from texts what .* does not match"),
         (changed(pre_tokenizer__pretokenizers=[DIGITS, IN_BYTES]), "cuts text by other means than regular"),
         (changed(model__vocab={"▁the": 0}), "not byte-level"),
         (changed(model__vocab={"a": 0, "b": 0}), "share an id"),

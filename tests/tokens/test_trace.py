@@ -7,6 +7,7 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import canonical
 from llm_core.experiment.training import BatchPhase, MixtureSpec, SequencePhase, TrainingSpec
+from llm_core.registries import PACKINGS
 from llm_core.tokens.loader import IGNORED, open_loader
 from llm_core.tokens.trace import documents_of_step, steps_of_document, training_section
 from tests.tokens.shard_folder import write_shards
@@ -14,9 +15,7 @@ from tests.tokens.shard_folder import write_shards
 SOURCES = {"a": [5, 40, 3], "b": [17, 60, 2, 2, 31]}
 SEED = 7
 RUNS = {
-    "concat": {},
-    "best_fit": {"packing": "best_fit"},
-    "pad": {"packing": "pad"},
+    **{name: {"packing": name} for name in PACKINGS},
     "mixture": {"mixture": MixtureSpec(weights={"b": 1.0, "a": 2.0})},
     "schedule": {
         "sequence_schedule": (

@@ -128,7 +128,7 @@ def test_with_a_tokenizer_validation_is_told_in_bits_per_byte_too(tmp_path):
 def test_the_batch_figure_is_the_loaders_order(tmp_path):
     spec = trainer_spec(tmp_path, steps=3)
     run(spec)
-    loader = Loader(ShardReader(spec.shards, "train"), 32, 8, spec.seed)
+    loader = Loader(ShardReader(spec.shards, "train"), 32, 8, spec.seed, spec.training.packing)
     assert [record["batch"] for record in records(spec)] == [loader.digest(step) for step in range(3)]
 
 

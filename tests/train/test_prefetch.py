@@ -50,7 +50,7 @@ def test_a_few_batches_are_ready_and_no_more(shards):
                 enough.set()
             return super().batch(step, *world)
 
-    with Prefetch(Counted(ShardReader(shards, "train"), 32, 8, 7), 0, 100, ALONE) as batches:
+    with Prefetch(Counted(ShardReader(shards, "train"), 32, 8, 7, "concat"), 0, 100, ALONE) as batches:
         assert enough.wait(10)
         assert next(iter(batches)).step == 0
         assert threads()

@@ -6,12 +6,13 @@ import torch
 from llm_core.experiment.training import MixtureSpec
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Losses
+from llm_core.registries import PACKINGS
 from llm_core.tokens.loader import open_loader
 from llm_core.train.suspects import documents_of, how_to_ask, in_words, sequence_losses
 from tests.train.runs import ALONE, model_spec, trainer_spec
 
 
-@pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
+@pytest.mark.parametrize("packing", PACKINGS)
 def test_the_sequence_with_nan_is_the_worst_and_the_others_go_by_their_loss(tmp_path, packing):
     spec = trainer_spec(tmp_path, training={"packing": packing})
     loader = open_loader(spec.shards, spec.training, 0)

@@ -1,7 +1,7 @@
-"""Byte-pair encoding is learned (Sennrich et al., 2016): the pair that occurs most is merged, again and again.
+"""Learning the merges of byte-pair encoding (Sennrich et al., 2016): merge the most frequent pair, again and again.
 
-Every occurrence of a pair is a position in the pieces of text, and every pair has the list of its positions: so a merge
-costs what it changes, however long the pieces are.
+Every pair has a list of its positions in the pieces of text. So the time of a merge grows with the number of positions
+that it changes, and not with the length of the pieces.
 """
 
 import numpy as np

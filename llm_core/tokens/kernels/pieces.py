@@ -1,4 +1,4 @@
-"""Text cut into pieces as the patterns of ``llm_core.tokens.patterns`` cut it, and how often each piece occurs."""
+"""Cuts text into pieces as the patterns of ``llm_core.tokens.patterns`` do, and counts how often each piece occurs."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ _LONG_S = 0x17F  # ſ, which is an s where case does not count
 
 
 class Style(NamedTuple):
-    """In what the patterns differ.
+    """How the patterns differ.
 
     ``digits``: the most in a piece, 0 for any number. ``gpt2``: only a blank may lead a word, also one of digits; case
     counts in contractions; line ends are blanks like others. ``end_whole``: white space that ends a text is one piece.
@@ -199,7 +199,7 @@ def insert_all(slots, starts, pool, used):  # type: ignore[no-untyped-def]
 
 
 class PieceCounts:
-    """How often each piece occurs in all texts that were added; memory holds the different ones, and 50 bytes each."""
+    """How often each piece occurs in all added texts. Memory: the different pieces, and 50 bytes for each."""
 
     def __init__(self, pattern: str, room: int = 1 << 16) -> None:
         self._style = STYLES[pattern]

@@ -4,6 +4,7 @@ import torch
 from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.training import SequencePhase
+from llm_core.registries import PACKINGS
 from llm_core.tokens.loader import Batch, Loader, open_loader
 from llm_core.train import loop, probe
 from llm_core.train.fp8 import in_float8
@@ -154,7 +155,7 @@ def test_weights_that_are_not_finite_are_told_as_such(tmp_path, monkeypatch, pac
     assert records(spec) == []
 
 
-@pytest.mark.parametrize("packing", ["concat", "best_fit", "pad"])
+@pytest.mark.parametrize("packing", PACKINGS)
 def test_honest_batches_have_the_right_targets(tmp_path, packing):
     spec = trainer_spec(tmp_path, training={"packing": packing})
     loader = open_loader(spec.shards, spec.training, spec.seed)
