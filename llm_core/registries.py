@@ -85,6 +85,7 @@ MIXERS = Registry(
         "mla": "llm_core.model.mixers.mla.spec:LatentAttention",
         "liv": "llm_core.model.mixers.liv.spec:ShortConvolution",
         "mamba2": "llm_core.model.mixers.mamba2.spec:Mamba2",
+        "retention": "llm_core.model.mixers.retnet.spec:Retention",
     },
 )
 

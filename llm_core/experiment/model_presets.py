@@ -91,6 +91,15 @@ MODELS: dict[str, dict[str, Any]] = {
         "document_mask": True,
         "pattern": _LFM2,
     },
+    # The shape of RetNet 1.3B (Sun et al., 2023), with 20 of its 24 layers.
+    "retnet_1b": {
+        "d_model": 2048,
+        "n_layers": 20,
+        "mixer": {"kind": "retention", "n_heads": 8},
+        "feed_forward": {"kind": "gelu", "d_ff": 4096},
+        "norm": "layernorm",
+        "document_mask": True,
+    },
     "tiny_llama3": {
         "d_model": 128,
         "n_layers": 4,

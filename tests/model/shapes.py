@@ -101,6 +101,12 @@ MODELS: dict[str, dict[str, Any]] = {
         "mixer": {"kind": "mamba2", "state": 6, "head_dim": 8, "groups": 2, "chunk": 4},
         "feed_forward": None,
     },
+    "retnet": {
+        "mixer": {"kind": "retention", "n_heads": 4, "chunk": 4},
+        "feed_forward": {"kind": "gelu", "d_ff": 48},
+        "norm": "layernorm",
+        "bias": True,
+    },
     "hybrid": {
         "n_layers": 4,
         "pattern": (

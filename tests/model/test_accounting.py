@@ -138,6 +138,7 @@ def test_activations_are_what_autograd_keeps(
         {"kind": "liv", "kernel": 4},
         {**MLA, "kv_rank": 48, "q_rank": 40, "nope_dim": 24, "rope_dim": 8, "value_dim": 20},
         {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22},
+        {"kind": "retention", "n_heads": 4, "chunk": 22},
     ],
     ids=lambda mixer: mixer["kind"],
 )
@@ -187,6 +188,7 @@ class Products(TorchDispatchMode):
         ({"mixer": {**MLA, "kv_rank": 16, "q_rank": 24, "nope_dim": 8, "rope_dim": 8, "value_dim": 16}}, 64),
         ({"mixer": {"kind": "liv", "kernel": 3}}, 0),
         ({"mixer": {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22}}, 0),
+        ({"mixer": {"kind": "retention", "n_heads": 4, "chunk": 22}}, 0),
     ],
 )
 def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:

@@ -21,6 +21,7 @@ from tests.model.shapes import MODELS, wide
 
 BACKENDS = ("sdpa", "flex", "varlen", "explicit")
 WIDENED = "widened"
+NARROW_HEADS = {"n_heads": 4, "n_kv_heads": 2}
 
 EXAMINE = """
 import json, sys
@@ -47,7 +48,7 @@ def narrow(preset: str) -> ModelSpec:
     layers = {json.dumps(entry): entry for entry in entries}
     shape = {
         "d_model": 128,
-        "mixer": {"n_heads": 4, "n_kv_heads": 2},
+        "mixer": {name: heads for name, heads in NARROW_HEADS.items() if name in fields["mixer"]},
         "feed_forward": {"d_ff": 256},
         "n_layers": max(len(layers), 1),
         "pattern": [*layers.values()],

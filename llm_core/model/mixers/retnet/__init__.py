@@ -1,0 +1,1 @@
+"""Retention, the mixer of RetNet."""

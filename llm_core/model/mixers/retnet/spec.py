@@ -1,0 +1,74 @@
+"""Multi-scale retention, the mixer of RetNet (Sun et al., 2023, arXiv:2307.08621): its settings, checks and costs."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from llm_core.experiment.component import KindOf
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import LayerSpec, MixerSpec, PositionSpec, Width
+from llm_core.registries import POSITIONS
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
+
+
+class Retention(MixerSpec):
+    """Attention without softmax, whose weights decay with distance: it has a state that does not grow with the text."""
+
+    kind: Literal["retention"] = "retention"
+
+    n_heads: Width
+    """A head has d_model / n_heads channels of queries and keys (256 in the paper's models)."""
+    expand: Width = 2
+    """Channels of values for every channel of keys."""
+    position: Annotated[PositionSpec, KindOf(POSITIONS, default="rope")] = "rope"  # type: ignore[assignment]
+    """What turns queries and keys. With ``rope`` and the decay, retention is a form of xPos (Sun et al., 2022)."""
+    chunk: Width = 256
+    """Tokens that are compared with each other directly. Tokens further apart see each other through the state. It
+    changes no result but for rounding."""
+
+    def resolved(self, d_model: int) -> "Retention":
+        """See ``MixerSpec``."""
+        if d_model % self.n_heads:
+            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {self.n_heads}")
+        if self.position.biases:
+            raise ValueError(f"retention takes a position that turns keys, or none, not {self.position.kind!r}")
+        self.position.check(d_model // self.n_heads)
+        return self
+
+    def position_of(self) -> PositionSpec:
+        """See ``MixerSpec``."""
+        return self.position
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``MixerSpec``."""
+        return load_object("llm_core.model.mixers.retnet.module:Retention")(self, model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
+        """A token is compared with its chunk, and writes to and reads from the state."""
+        del layer
+        keys, values, chunk = model.d_model, self.expand * model.d_model, min(self.chunk, length)
+        projected, state = 2 * keys + 2 * values, keys * values // self.n_heads
+        return Cost(
+            matrices=keys * (projected + values),
+            vectors=model.bias and projected + keys,
+            mixing=2 * chunk * (keys + values) + 4 * state,
+            wide_state=state,
+            # Its input, all projections; queries and keys for their chunk and for the state; values on their way
+            # through the scan, the norm and the gate; the states of chunks, and how much tokens see of each other.
+            kept=keys + projected + 4 * keys + 6 * values + state // chunk + self.n_heads * chunk,
+            wide_kept=self.n_heads * chunk,  # decays
+            products=projected + keys,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """See ``MixerSpec``."""
+        return self.model_dump(exclude={"chunk"})
+
+    @runtime_only("told to people")
+    def told(self, d_model: int) -> str:
+        """See ``MixerSpec``."""
+        keys = d_model // self.n_heads
+        return f"{self.n_heads} of {self.expand * keys} × {keys}"
