@@ -86,6 +86,7 @@ MIXERS = Registry(
         "liv": "llm_core.model.mixers.liv.spec:ShortConvolution",
         "mamba2": "llm_core.model.mixers.mamba2.spec:Mamba2",
         "retention": "llm_core.model.mixers.retnet.spec:Retention",
+        "hyena": "llm_core.model.mixers.hyena.spec:Hyena",
     },
 )
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.lengths import check_mixers
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.model_presets import MODELS
 from llm_core.model.accounting import (
@@ -125,10 +126,22 @@ def sums(model: Described) -> list[str]:
     spec, count = model.spec, parameter_count(model.spec, model.vocab_size)
     active = f", {count.active:,} for one token" if count.idle else ""
     cached = kv_cache_bytes_per_token(spec)
-    states = "; ".join(f"{state_bytes(spec, length) / 1e6:,.1f} MB after {length:,}" for length in LENGTHS)
+    lengths = [length for length in LENGTHS if _reads(spec, length)]
+    states = "; ".join(f"{state_bytes(spec, length) / 1e6:,.1f} MB after {length:,}" for length in lengths)
     flops = flops_per_token(spec, model.vocab_size, model.sequence_length)
     return [
         f"parameters       {count.total:,}{active}; {count.without_embeddings:,} without embeddings",
         f"training         {flops:.3g} FLOPs a token, in sequences of {model.sequence_length:,}",
-        f"decoding state   {cached:,} bytes a token in bf16; with windows and states {states} tokens",
+        f"decoding state   {cached:,} bytes a token in bf16"
+        + (f"; with windows and states {states} tokens" if states else ""),
     ]
+
+
+def _reads(spec: ModelSpec, length: int) -> bool:
+    """Whether it can read sequences of ``length`` tokens."""
+    try:
+        check_mixers(spec, length)
+    except ValueError:
+        return False
+    longest = spec.longest()
+    return longest is None or length <= longest

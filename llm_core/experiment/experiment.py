@@ -9,7 +9,14 @@ from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
-from llm_core.experiment.lengths import check_clamp, check_compiled, check_generated, check_lengths, check_phases
+from llm_core.experiment.lengths import (
+    check_clamp,
+    check_compiled,
+    check_generated,
+    check_lengths,
+    check_mixers,
+    check_phases,
+)
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
@@ -68,6 +75,7 @@ class Experiment(Spec):
         runs = self._runs()
         for place, (model, training) in runs.items():
             check_lengths(model, training, place)
+            check_mixers(model, training.sequence_length, f"{place}training.sequence_length", place)
             check_phases(training, place)
             check_compiled(training, self.compute, place)
             if place != LONG_CONTEXT:  # which begins with a trained model

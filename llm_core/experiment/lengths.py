@@ -46,6 +46,18 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
         )
 
 
+def check_mixers(model: ModelSpec, length: int, field: str = "", place: str = "") -> None:
+    """``ValueError`` where a mixer can't read the ``length`` tokens that ``field`` leads to.
+
+    ``place`` stands before the name of the model's section in the message.
+    """
+    for layer in model.layers:
+        try:
+            layer.mixer.check_length(length)
+        except ValueError as error:
+            raise ValueError(f"{place}model: the mixer of layer {layer.index}: {error} ({field})") from None
+
+
 CLAMP_MARGIN = 0.5
 """Nats by which ``loss_clamp`` must lie above the loss of a model that knows nothing."""
 
@@ -86,19 +98,18 @@ def check_phases(training: TrainingSpec, place: str = "") -> None:
 
 
 def check_generated(model: ModelSpec, sampling: SamplingSpec, samples: SamplesSpec | None) -> None:
-    """``ValueError`` where more is to be generated than there are learned positions for.
+    """``ValueError`` where more is to be generated than there are learned positions for, or than a mixer can read.
 
     ``samples``: those of a run that trains. How many tokens a prompt of ``sampling`` has, nobody knows before there is
     a tokenizer: it is end of text, and at least one more.
     """
     longest = model.longest()
-    if longest is None:
-        return
     wanted = {"sampling.max_new_tokens": sampling.max_new_tokens + 1}
     if samples is not None:
         wanted["tracking.samples: prompt_tokens and new_tokens"] = samples.prompt_tokens + samples.new_tokens
     for place, tokens in wanted.items():
-        if tokens > longest:
+        check_mixers(model, tokens, place)
+        if longest is not None and tokens > longest:
             raise ValueError(
                 f"{place}: {tokens} tokens need as many positions, and the model has {longest}: ask for fewer"
             )

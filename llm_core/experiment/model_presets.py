@@ -100,6 +100,17 @@ MODELS: dict[str, dict[str, Any]] = {
         "norm": "layernorm",
         "document_mask": True,
     },
+    # The proportions of the 153M that was published with the paper for The Pile (18 layers of width 864), wider and
+    # deeper: feed-forwards of 2 · d_model, order 2, filters from 33 numbers per lag and 64 hidden channels.
+    "hyena_1b": {
+        "d_model": 2048,
+        "n_layers": 28,
+        "mixer": {"kind": "hyena", "max_length": 2048},
+        "feed_forward": {"kind": "gelu_tanh", "d_ff": 4096},
+        "norm": "layernorm",
+        "bias": True,
+        "document_mask": True,
+    },
     "tiny_llama3": {
         "d_model": 128,
         "n_layers": 4,

@@ -61,11 +61,30 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
             {**learned(128), "more": "tracking: {samples: {new_tokens: 113}}"},
             r"tracking\.samples: prompt_tokens and new_tokens: 129 tokens",
         ),
+        (
+            {"mixer": "kind: hyena, max_length: 127"},
+            r"model: the mixer of layer 0: max_length 127: .* 128 tokens: make it 128 .*\(training\.sequence_length\)",
+        ),
+        (
+            {"mixer": "kind: hyena, max_length: 128", "more": "sampling: {max_new_tokens: 128}"},
+            r"model: the mixer of layer 0: max_length 128: .* 129 tokens.*\(sampling\.max_new_tokens\)",
+        ),
+        (
+            {
+                "mixer": "kind: hyena, max_length: 128",
+                "more": "long_context: {training: {sequence_length: 256, batch_tokens: 1024, tokens: 100_000}}",
+            },
+            r"long_context\.model: the mixer of layer 0: max_length 128: .*\(long_context\.training\.sequence_length\)",
+        ),
     ],
 )
 def test_what_does_not_go_with_the_sequences_is_refused_before_work(tmp_path, fields, message):
     with pytest.raises(PedigreeError, match=message):
         load(tmp_path, **fields)
+
+
+def test_filters_may_be_longer_than_a_sequence(tmp_path):
+    load(tmp_path, mixer="kind: hyena, max_length: 256", more="sampling: {max_new_tokens: 128}")
 
 
 def test_as_many_learned_positions_as_tokens_are_enough():

@@ -107,6 +107,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "norm": "layernorm",
         "bias": True,
     },
+    "hyena": {"mixer": {"kind": "hyena", "max_length": 64, "bands": 4, "filter_width": 8}, "bias": True},
+    "hyena_order_3": {"mixer": {"kind": "hyena", "max_length": 64, "order": 3, "filter_width": 8}},
     "hybrid": {
         "n_layers": 4,
         "pattern": (

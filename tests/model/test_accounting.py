@@ -9,7 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-import llm_core.model.feed_forwards.moe.grouped  # noqa: F401 (it defines the operator)
+import llm_core.model.feed_forwards.moe.grouped  # (it defines an operator, and so does the next)
+import llm_core.model.mixers.hyena.convolution  # noqa: F401
 from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
 from llm_core.model import accounting, attending, explicit
@@ -31,21 +32,32 @@ def grouped_flops(x_shape: tuple[int, int], weight_shape: tuple[int, int, int], 
     return 2 * x_shape[0] * weight_shape[1] * weight_shape[2]
 
 
+@register_flop_formula(torch.ops.pedigree.far_convolution)
+def transform_flops(x_shape: tuple[int, int, int], *_: Any, **__: Any) -> int:
+    """For one pair of blocks of 8 tokens: two real transforms of 16 points, a complex product of their 9 numbers."""
+    rows, length, channels = x_shape
+    assert length == 16
+    return rows * channels * (2 * 5 * 16 * 4 // 2 + 6 * 9)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_flops_are_those_of_the_products(name: str) -> None:
     shape = named(name)
-    built, x = build_model(shape, VOCAB), torch.zeros(2, 16, dtype=torch.long)
+    built, counted = build_model(shape, VOCAB), []
     softcap = any(isinstance(layer.mixer, AttendingSpec) and layer.mixer.softcap for layer in shape.layers)
     built.attention_backend = "explicit" if softcap else "sdpa"
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        built(x)
+    for rows in (1, 3):
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            built(torch.zeros(rows, 16, dtype=torch.long))
+        counted.append(counter.get_total_flops())
     # Windows are counted by what is seen, and SDPA's products go over the whole square.
     whole = [
         over(entry, {"mixer": {"window": None}}) if isinstance(layer.mixer, AttendingSpec) else entry
         for entry, layer in zip(shape.pattern or ({},), shape.layers, strict=False)
     ]
-    # A forward pass is a third of the work.
-    assert 3 * counter.get_total_flops() / x.numel() == flops_per_token(named(name, pattern=whole), VOCAB, 16)
+    # A forward pass is a third of the work. What it does once, whatever its rows, is no token's.
+    tokens_more = 2 * 16
+    assert 3 * (counted[1] - counted[0]) / tokens_more == flops_per_token(named(name, pattern=whole), VOCAB, 16)
 
 
 def test_windows_cost_what_they_see() -> None:
@@ -139,11 +151,14 @@ def test_activations_are_what_autograd_keeps(
         {**MLA, "kv_rank": 48, "q_rank": 40, "nope_dim": 24, "rope_dim": 8, "value_dim": 20},
         {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22},
         {"kind": "retention", "n_heads": 4, "chunk": 22},
+        {"kind": "hyena", "max_length": 100},
+        {"kind": "hyena", "max_length": 100, "order": 4},
     ],
     ids=lambda mixer: mixer["kind"],
 )
 def test_activations_of_mixers(mixer: dict[str, Any], precision: str) -> None:
-    rows, length = 2, 88
+    """Of a pass over one row: a part may keep something that is the same for all."""
+    rows, length = 1, 88
     shapes = [wider(layers, document_mask=True, mixer=mixer) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, rows, length) for shape in shapes)
     formula = [activation_bytes_per_token(shape, length, precision=precision) for shape in shapes]
@@ -189,6 +204,7 @@ class Products(TorchDispatchMode):
         ({"mixer": {"kind": "liv", "kernel": 3}}, 0),
         ({"mixer": {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22}}, 0),
         ({"mixer": {"kind": "retention", "n_heads": 4, "chunk": 22}}, 0),
+        ({"mixer": {"kind": "hyena", "max_length": 44}}, 0),
     ],
 )
 def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
@@ -203,9 +219,9 @@ def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
 
     built.blocks[0].register_forward_pre_hook(begin)
     built.blocks[0].register_forward_hook(lambda *_: hooks[0].__exit__(None, None, None))
-    built(tokens(2, 44))
+    built(tokens(1, 44))
     (cost,) = layer_costs(shape, 44)
-    assert hooks[0].yielded == 2 * 44 * (cost.mixer.products + cost.feed_forward.products - attended)
+    assert hooks[0].yielded == 44 * (cost.mixer.products + cost.feed_forward.products - attended)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])

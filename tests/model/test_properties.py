@@ -182,7 +182,9 @@ def test_a_folder_gives_the_same_model(name: str, tmp_path: Path) -> None:
     assert torch.equal(logits(built, x), logits(loaded, x))
 
 
-@pytest.mark.parametrize("name", ["mixattention", "softcaps", "alibi", "gpt2", "mla", "liv", "mamba2", "retnet"])
+@pytest.mark.parametrize(
+    "name", ["mixattention", "softcaps", "alibi", "gpt2", "mla", "liv", "mamba2", "retnet", "hyena"]
+)
 def test_compiled_equals_eager(name: str) -> None:
     """As one graph a block, forward and backward. What inductor then makes of the graphs is torch's to test."""
     x, y, found = tokens(2, T), tokens(2, T, seed=1), []

@@ -20,6 +20,7 @@ def test_every_model_by_name_is_shown(name: str) -> None:
     model = described(name, 1000, None)
     assert f"{parameter_count(model.spec, 1000).total:,}" in done.output
     assert "after 2,048" in done.output
+    assert ("after 32,768" in done.output) == (name != "hyena_1b"), "it reads no more than 2,048"
 
 
 def test_layers_that_are_alike_are_one_row() -> None:
@@ -56,7 +57,7 @@ def test_a_name_that_nothing_has() -> None:
     done = told("model", "llama9")
     assert done.exit_code == 1
     assert "no experiment 'llama9'" in done.output
-    assert "models by name: lfm2_1b" in done.output
+    assert "models by name: hyena_1b, lfm2_1b" in done.output
 
 
 def test_exports_that_are_not_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,13 +90,14 @@ def rewritten(world, spec, step):
 
 
 EVERYTHING = {
-    "n_layers": 3,
+    "n_layers": 4,
     "document_mask": True,
     "mixer": {"qk_norm": True},
     "pattern": (
         {},
         {"mixer": {"kind": "mamba2", "state": 8, "head_dim": 16, "chunk": 16}},
         {"feed_forward": {"kind": "moe", "experts": 4, "top_k": 2, "d_ff": 16}},
+        {"mixer": {"kind": "hyena", "max_length": 256, "filter_width": 8}},
     ),
     "multi_token": {"depth": 1},
 }
@@ -127,7 +128,10 @@ def test_fsdp2_gathers_in_bf16_what_autocast_would_round(spec):
         "feed_forward.down.weight",
         "feed_forward.down",
     }
-    assert {"0.mixer_norm.weight", "1.mixer.A_log", "2.feed_forward.router.weight"} < found[0].keys() - rounded
+    assert {
+        *("0.mixer_norm.weight", "1.mixer.A_log", "2.feed_forward.router.weight"),
+        *("3.mixer.filters.taps", "3.mixer.filters.layers.0.weight"),
+    } < found[0].keys() - rounded
 
 
 def types_of_blocks(world, spec):
