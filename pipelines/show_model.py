@@ -9,7 +9,6 @@ from rich.text import Text
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.layers import LayerSpec
-from llm_core.experiment.lengths import check_mixers
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.model_presets import MODELS
 from llm_core.model.accounting import (
@@ -139,9 +138,5 @@ def sums(model: Described) -> list[str]:
 
 def _reads(spec: ModelSpec, length: int) -> bool:
     """Whether it can read sequences of ``length`` tokens."""
-    try:
-        check_mixers(spec, length)
-    except ValueError:
-        return False
     longest = spec.longest()
     return longest is None or length <= longest

@@ -98,8 +98,8 @@ def _check_positions(model: ModelSpec, prompt: str, tokens: int) -> None:
     longest = model.longest()
     if longest is not None and tokens > longest:
         raise PedigreeError(
-            f"sampling: the prompt {prompt!r} and what follows it are {tokens} tokens, and the model has "
-            f"{longest} positions: set sampling.max_new_tokens {tokens - longest} lower"
+            f"sampling: the prompt {prompt!r} and what follows it are {tokens} tokens, and the model can "
+            f"read {longest}: set sampling.max_new_tokens {tokens - longest} lower"
         )
 
 

@@ -109,8 +109,8 @@ def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongCon
     longest = model.longest()
     if longest is not None and length > longest:
         raise ValueError(
-            f"long_context.training: sequence_length {length}: model.absolute_position knows {longest} positions, and "
-            "can't be stretched"
+            f"long_context.training: sequence_length {length}: the model can read {longest} tokens (by "
+            "absolute_position, or a mixer's max_length), and this can't be stretched"
         )
     try:
         stretched = longer.model(model)

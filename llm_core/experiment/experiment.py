@@ -14,7 +14,6 @@ from llm_core.experiment.lengths import (
     check_compiled,
     check_generated,
     check_lengths,
-    check_mixers,
     check_phases,
 )
 from llm_core.experiment.model import ModelSpec
@@ -75,7 +74,6 @@ class Experiment(Spec):
         runs = self._runs()
         for place, (model, training) in runs.items():
             check_lengths(model, training, place)
-            check_mixers(model, training.sequence_length, f"{place}training.sequence_length", place)
             check_phases(training, place)
             check_compiled(training, self.compute, place)
             if place != LONG_CONTEXT:  # which begins with a trained model

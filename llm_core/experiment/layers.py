@@ -120,9 +120,9 @@ class MixerSpec(Component):
     def cost(self, model: "ModelSpec", layer: "LayerSpec", length: int) -> Cost:
         """What the module costs in a sequence of ``length`` tokens."""
 
-    @runtime_only("refuses a run before it starts")
-    def check_length(self, length: int) -> None:
-        """``ValueError`` for sequences of ``length`` tokens where it can't read so many."""
+    def longest(self) -> int | None:
+        """Tokens of the longest sequence that it can read; None: any."""
+        return None
 
     def facts(self) -> dict[str, Any]:
         """What decides its results: all settings but those of training alone."""

@@ -26,8 +26,8 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
     longest = model.longest()
     if longest is not None and longest < length:
         raise ValueError(
-            f"{place}model.absolute_position: it knows {longest} positions: a sequence has {length} tokens "
-            f"({place}training.sequence_length); there must be a position for each"
+            f"{place}model: can read {longest} tokens (by absolute_position, or a mixer's max_length), and a sequence "
+            f"has {length} ({place}training.sequence_length)"
         )
     if model.multi_token is not None and training.superposition is not None:
         raise ValueError(
@@ -44,18 +44,6 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
             f"{place}model.multi_token.depth {model.multi_token.depth}: a sequence has {length} tokens "
             f"({place}training.sequence_length), and none so far ahead: make it {length - 1} or less"
         )
-
-
-def check_mixers(model: ModelSpec, length: int, field: str = "", place: str = "") -> None:
-    """``ValueError`` where a mixer can't read the ``length`` tokens that ``field`` leads to.
-
-    ``place`` stands before the name of the model's section in the message.
-    """
-    for layer in model.layers:
-        try:
-            layer.mixer.check_length(length)
-        except ValueError as error:
-            raise ValueError(f"{place}model: the mixer of layer {layer.index}: {error} ({field})") from None
 
 
 CLAMP_MARGIN = 0.5
@@ -98,7 +86,7 @@ def check_phases(training: TrainingSpec, place: str = "") -> None:
 
 
 def check_generated(model: ModelSpec, sampling: SamplingSpec, samples: SamplesSpec | None) -> None:
-    """``ValueError`` where more is to be generated than there are learned positions for, or than a mixer can read.
+    """``ValueError`` where more is to be generated than the model can read.
 
     ``samples``: those of a run that trains. How many tokens a prompt of ``sampling`` has, nobody knows before there is
     a tokenizer: it is end of text, and at least one more.
@@ -108,8 +96,5 @@ def check_generated(model: ModelSpec, sampling: SamplingSpec, samples: SamplesSp
     if samples is not None:
         wanted["tracking.samples: prompt_tokens and new_tokens"] = samples.prompt_tokens + samples.new_tokens
     for place, tokens in wanted.items():
-        check_mixers(model, tokens, place)
         if longest is not None and tokens > longest:
-            raise ValueError(
-                f"{place}: {tokens} tokens need as many positions, and the model has {longest}: ask for fewer"
-            )
+            raise ValueError(f"{place}: the model can read {longest} tokens, and these are {tokens}: ask for fewer")

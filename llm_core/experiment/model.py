@@ -75,8 +75,11 @@ class ModelSpec(Spec):
         return {**preset, **{key: over(preset.get(key), value) for key, value in data.items() if key != "preset"}}
 
     def longest(self) -> int | None:
-        """Tokens of the longest sequence whose positions it knows; None: any."""
-        return None if self.absolute_position is None else self.absolute_position.longest()
+        """Tokens of the longest sequence that it can read; None: any."""
+        bounds = [layer.mixer.longest() for layer in self.layers]
+        if self.absolute_position is not None:
+            bounds.append(self.absolute_position.longest())
+        return min((bound for bound in bounds if bound is not None), default=None)
 
     @property
     def layers(self) -> tuple[LayerSpec, ...]:

@@ -170,11 +170,9 @@ def _checked(
     needed = len(lines) if any(temperatures) else len(generators)
     if not len(lines) == len(temperatures) or needed != len(generators):
         raise ValueError(f"{len(lines)} prompts, {len(temperatures)} temperatures, {len(generators)} generators")
-    longest, positions = max(map(len, lines)) + sampling.max_new_tokens - 1, model.spec.longest()
-    if positions is not None and longest > positions:
-        raise ValueError(
-            f"{longest} tokens are needed, and the model has {positions} positions: ask for fewer new ones"
-        )
+    needed, longest = max(map(len, lines)) + sampling.max_new_tokens - 1, model.spec.longest()
+    if longest is not None and needed > longest:
+        raise ValueError(f"{needed} tokens are needed, and the model can read {longest}: ask for fewer new ones")
     return lines, temperatures
 
 

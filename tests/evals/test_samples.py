@@ -138,6 +138,6 @@ def test_a_prompt_that_leaves_no_positions_is_refused(world: World, tmp_path: Pa
     job.inputs["model"] = Artifact(tmp_path / "model", manifest("model"))
     sampling = SamplingSpec(prompts=("the list of values",), max_new_tokens=15)
     with pytest.raises(
-        PedigreeError, match=r"prompt 'the list of values' .* 16 positions: set sampling.max_new_tokens \d lower"
+        PedigreeError, match=r"prompt 'the list of values' .* can read 16: set sampling.max_new_tokens \d lower"
     ):
         build(job, sampling, spec, seed=5)

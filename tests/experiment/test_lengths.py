@@ -44,10 +44,10 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
             r"window of layer 1 is 129 tokens, .*training\.sequence_length 128",
         ),
         ({"window": 65}, r"proxies\.variants\.windows: proxies\.model: the window of layer 0 is 65 tokens"),
-        (learned(127), r"model\.absolute_position: it knows 127 positions: a sequence has 128 tokens"),
+        (learned(127), r"model: can read 127 tokens .* a sequence has 128 \(training\.sequence_length\)"),
         (  # this comes first: to ask for fewer samples would not help
             learned(64),
-            r"model\.absolute_position: it knows 64 positions: a sequence has 128 tokens",
+            r"model: can read 64 tokens .* a sequence has 128",
         ),
         (
             {"model": "multi_token: {depth: 128}"},
@@ -55,26 +55,26 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
         ),
         (
             {**learned(128), "more": "sampling: {max_new_tokens: 128}"},
-            r"sampling\.max_new_tokens: 129 tokens need as many positions, and the model has 128: ask",
+            r"sampling\.max_new_tokens: the model can read 128 tokens, and these are 129: ask",
         ),
         (
             {**learned(128), "more": "tracking: {samples: {new_tokens: 113}}"},
-            r"tracking\.samples: prompt_tokens and new_tokens: 129 tokens",
+            r"tracking\.samples: prompt_tokens and new_tokens: the model can read 128 tokens",
         ),
         (
             {"mixer": "kind: hyena, max_length: 127"},
-            r"model: the mixer of layer 0: max_length 127: .* 128 tokens: make it 128 .*\(training\.sequence_length\)",
+            r"model: can read 127 tokens .* a sequence has 128 \(training\.sequence_length\)",
         ),
         (
             {"mixer": "kind: hyena, max_length: 128", "more": "sampling: {max_new_tokens: 128}"},
-            r"model: the mixer of layer 0: max_length 128: .* 129 tokens.*\(sampling\.max_new_tokens\)",
+            r"sampling\.max_new_tokens: the model can read 128 tokens, and these are 129",
         ),
         (
             {
                 "mixer": "kind: hyena, max_length: 128",
                 "more": "long_context: {training: {sequence_length: 256, batch_tokens: 1024, tokens: 100_000}}",
             },
-            r"long_context\.model: the mixer of layer 0: max_length 128: .*\(long_context\.training\.sequence_length\)",
+            r"long_context\.training: sequence_length 256: the model can read 128 tokens",
         ),
     ],
 )

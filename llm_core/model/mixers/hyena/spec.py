@@ -65,14 +65,9 @@ class Hyena(MixerSpec):
             raise ValueError(f"fast_decay {self.fast_decay} is above slow_decay {self.slow_decay}: swap them")
         return self
 
-    @runtime_only("refuses a run before it starts")
-    def check_length(self, length: int) -> None:
+    def longest(self) -> int | None:
         """See ``MixerSpec``."""
-        if length > self.max_length:
-            raise ValueError(
-                f"max_length {self.max_length}: its filters have no taps for sequences of {length} tokens: make it "
-                f"{length} or more, or the sequences shorter"
-            )
+        return self.max_length
 
     def encoding(self) -> int:
         """Numbers by which the filter network knows a lag."""
