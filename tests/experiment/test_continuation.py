@@ -145,7 +145,7 @@ def test_learned_positions_end_where_they_end(tmp_path):
     absolute = "absolute_position: {kind: learned, max_positions: 256}"
     learned = HEAD.replace("n_heads: 4", "n_heads: 4, position: nope").replace("d_model", f"{absolute}, d_model")
     path.write_text(learned + f"long_context: {{training: {{{LONGER}}}}}\n")
-    with pytest.raises(PedigreeError, match=r"sequence_length 512: model\.absolute_position knows 256 positions"):
+    with pytest.raises(PedigreeError, match=r"sequence_length 512: the model can read 256 tokens"):
         load_experiment(path)
 
 

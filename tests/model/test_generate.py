@@ -187,7 +187,7 @@ def test_misuse_is_refused() -> None:
         generate(built, tokens(2, 3), Sampling(3, [1.0]), generators=generators(1, 2))
     with pytest.raises(ValueError, match="2 prompts, 2 temperatures, 0 generators"):
         generate(built, tokens(2, 3), Sampling(3, [0.0, 1.0]))
-    with pytest.raises(ValueError, match="66 tokens are needed, and the model has 64 positions"):
+    with pytest.raises(ValueError, match="66 tokens are needed, and the model can read 64"):
         generate(model(named("gpt2")), [[1] * 7, [1]], Sampling(60))
     assert len(generate(model(named("gpt2")), [[1] * 5, [1]], Sampling(60))[0]) == 60
 
