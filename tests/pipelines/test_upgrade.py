@@ -125,7 +125,7 @@ def test_damaged_metrics_cost_no_weights_and_a_stage_is_made_again_on_demand(fin
     assert verdicts.pop("training_report") == "run"
     assert set(verdicts.values()) == {"hit"}
     assert "metrics.jsonl is damaged" in plan["pretrained_model"]["notes"][0]
-    asked = world.run("pipelines.cli", "query", f"SELECT step FROM steps WHERE identity = '{identity}'", "--json")
+    asked = world.asked("query", f"SELECT step FROM steps WHERE identity = '{identity}'", "--json")
     assert (json.loads(asked.stdout), "metrics.jsonl is damaged" in asked.stderr) == ([], True)
     story = world.pedigree("why", "-d", "files/1.jsonl:7", "-e", str(world.experiment), "--json")
     if "pretrained_model" in story:
