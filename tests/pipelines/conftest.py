@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from llm_core.loaded_code import PACKAGES
+from llm_core.store.home import PROJECT
 from llm_core.train.rates import measured_rates
 from pipelines.cli import app
 from pipelines.session import open_session
@@ -132,6 +134,16 @@ def make_world(folder: Path) -> World:
     shutil.copytree(remembering(), folder / "home", dirs_exist_ok=True)
     (dagster_home / "dagster.yaml").write_text((HERE.parents[1] / "pipelines" / "dagster.yaml").read_text())
     return world
+
+
+def copy_project(folder: Path) -> Path:
+    """The code that runs here in another folder, to be changed, with the plug-in of the micro experiment."""
+    for package in PACKAGES:
+        shutil.copytree(PROJECT / package, folder / package)
+    for name in ("tests/__init__.py", "tests/pipelines/__init__.py", "tests/pipelines/components.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, folder / name)
+    return folder
 
 
 def copy_of(world: World, folder: Path) -> World:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.store.home import PROJECT
-from tests.pipelines.conftest import World, copy_of
+from tests.pipelines.conftest import World, copy_of, copy_project
 
 CHANGED = "llm_core.train.loop:_update"
 YES = '{"resources": {"consent": {"config": {"agreed": true}}}}'
@@ -54,9 +54,7 @@ class Upgraded:
 
 @pytest.fixture
 def upgraded(finished: World, tmp_path: Path) -> Upgraded:
-    project = tmp_path / "project"
-    for package in ("llm_core", "assets", "pipelines"):
-        shutil.copytree(PROJECT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
+    project = copy_project(tmp_path / "project")
     shutil.copy(PROJECT / "pyproject.toml", project)
     loop = project / "llm_core" / "train" / "loop.py"
     text = loop.read_text()
