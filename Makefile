@@ -21,7 +21,9 @@ run: install
 	$(VENV)/bin/pedigree launch $(EXPERIMENT) --select '$(SELECT)' $(if $(YES),--yes)
 
 # Processes share the cores; a file stays in one of them. More threads would only cost the others theirs.
+# Tests start hundreds of processes. Compiling first saves each of them the work, also where Python may write no bytecode.
 test: install
+	$(VENV)/bin/python -m compileall -q llm_core assets pipelines
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 ui: install

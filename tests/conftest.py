@@ -10,6 +10,12 @@ def _devices_of_their_own(tmp_path_factory):
     os.environ["PEDIGREE_LOCKS"] = str(tmp_path_factory.mktemp("locks"))
 
 
+def pytest_xdist_auto_num_workers():
+    """One process more than there are cores: tests wait for processes that they start, and for locks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 def pytest_collection_modifyitems(items):
     """The slowest files first, so that in the end no process is left alone with one of them; tests marked ``gpu`` are
     skipped where there is none.
@@ -19,7 +25,12 @@ def pytest_collection_modifyitems(items):
     """
     users = Counter(item.path for item in items if "finished" in item.fixturenames)
     maker = max(users, key=users.__getitem__, default=None)
-    items.sort(key=lambda item: (item.path != maker, "pipelines" not in item.path.parts, item.path in users))
+
+    def late(item) -> tuple[bool, ...]:
+        folders = item.path.parts
+        return item.path != maker, "pipelines" not in folders, item.path in users, "train" not in folders
+
+    items.sort(key=late)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -161,7 +161,8 @@ def _spec(
     item = ready(planner, stage.name)
     recipe = planner.recipe(stage.name)
     plugins = plugins_of(recipe.code)
-    packages = sorted({"llm_core", *package_folders(plugins), *(top(name) for name in recipe.code if ":" in name)})
+    modules = {name.partition(":")[0] for name in recipe.code if ":" in name}
+    packages = sorted({"llm_core", *package_folders(plugins), *map(top, modules)})
     commit, dirty = git_state()
     inputs: dict[str, dict[str, KnownFile]] = {role: known(paths) for role, paths in files.items()}
     return TrainerSpec.of(

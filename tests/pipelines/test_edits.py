@@ -5,7 +5,6 @@ the plan, before it has imported anything), or when it opens a certain file.
 """
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from llm_core.loaded_code import PACKAGES
-from llm_core.store.home import PROJECT
-from tests.pipelines.conftest import World, copy_of
+from tests.pipelines.conftest import World, copy_of, copy_project
 
 # Python runs it in every process that has it on its path.
 SITECUSTOMIZE = """
@@ -72,9 +69,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project that edits itself as the environment says."""
-    folder = tmp_path_factory.mktemp("project")
-    for package in PACKAGES:
-        shutil.copytree(PROJECT / package, folder / package)
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
     return folder
 

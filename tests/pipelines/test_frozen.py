@@ -1,4 +1,4 @@
-"""A frozen tokenizer while the corpus grows: fifty source files, and one more."""
+"""A frozen tokenizer while the corpus grows: twenty source files, and one more."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from llm_core.tokens.reader import ShardReader
 from pipelines.session import Session, open_session
 from tests.pipelines.conftest import World, document, make_world
 
-FILES, DOCUMENTS = 50, 12
+FILES, DOCUMENTS = 20, 12
 
 
 def write(sources: Path, number: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.store.home import PROJECT
-from tests.pipelines.conftest import World, copy_of
+from tests.pipelines.conftest import World, copy_of, copy_project
 
 CHANGED = "llm_core.train.loop:_update"
 YES = '{"resources": {"consent": {"config": {"agreed": true}}}}'
@@ -54,9 +54,7 @@ class Upgraded:
 
 @pytest.fixture
 def upgraded(finished: World, tmp_path: Path) -> Upgraded:
-    project = tmp_path / "project"
-    for package in ("llm_core", "assets", "pipelines"):
-        shutil.copytree(PROJECT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
+    project = copy_project(tmp_path / "project")
     shutil.copy(PROJECT / "pyproject.toml", project)
     loop = project / "llm_core" / "train" / "loop.py"
     text = loop.read_text()
@@ -125,7 +123,7 @@ def test_damaged_metrics_cost_no_weights_and_a_stage_is_made_again_on_demand(fin
     assert verdicts.pop("training_report") == "run"
     assert set(verdicts.values()) == {"hit"}
     assert "metrics.jsonl is damaged" in plan["pretrained_model"]["notes"][0]
-    asked = world.run("pipelines.cli", "query", f"SELECT step FROM steps WHERE identity = '{identity}'", "--json")
+    asked = world.asked("query", f"SELECT step FROM steps WHERE identity = '{identity}'", "--json")
     assert (json.loads(asked.stdout), "metrics.jsonl is damaged" in asked.stderr) == ([], True)
     story = world.pedigree("why", "-d", "files/1.jsonl:7", "-e", str(world.experiment), "--json")
     if "pretrained_model" in story:

@@ -25,10 +25,17 @@ def home(tmp_path_factory) -> Home:
     return home
 
 
+@pytest.fixture(scope="module")
+def written(home, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "bundle"
+    home.bundle(folder)
+    return folder
+
+
 @pytest.fixture
-def bundle(home, tmp_path) -> Path:
-    home.bundle(tmp_path / "bundle")
-    return tmp_path / "bundle"
+def bundle(written, tmp_path) -> Path:
+    """To be changed."""
+    return Path(shutil.copytree(written, tmp_path / "bundle"))
 
 
 def test_it_holds_the_run_the_code_and_the_inputs(home, bundle, tmp_path):
