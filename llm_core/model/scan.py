@@ -17,6 +17,35 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def scan(
+    x_BTHP: Tensor,
+    dt_BTH: Tensor,
+    A_H: Tensor,
+    B_BTGN: Tensor,
+    C_BTGN: Tensor,
+    D_H: Tensor,
+    *,
+    chunk: int,
+    document_ids_BT: Tensor | None = None,
+    state_BHPN: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """``chunked_scan``; for one token after a given state ``recurrent_step``, which is faster there."""
+    if state_BHPN is None or x_BTHP.shape[1] > 1:
+        return chunked_scan(
+            x_BTHP,
+            dt_BTH,
+            A_H,
+            B_BTGN,
+            C_BTGN,
+            D_H,
+            chunk=chunk,
+            document_ids_BT=document_ids_BT,
+            state_BHPN=state_BHPN,
+        )
+    y_BHP, last_BHPN = recurrent_step(x_BTHP[:, 0], dt_BTH[:, 0], A_H, B_BTGN[:, 0], C_BTGN[:, 0], D_H, state_BHPN)
+    return y_BHP[:, None], last_BHPN
+
+
 def chunked_scan(
     x_BTHP: Tensor,
     dt_BTH: Tensor,

@@ -14,7 +14,7 @@ from llm_core.model.convolution import CausalConvolution, ConvolutionState, cont
 from llm_core.model.fused import FusedLinear
 from llm_core.model.init import Draws, ones
 from llm_core.model.mixers.mamba2.spec import Mamba2 as Mamba2Spec
-from llm_core.model.scan import chunked_scan, recurrent_step
+from llm_core.model.scan import scan
 
 
 class Mamba2State(ConvolutionState):
@@ -92,23 +92,17 @@ class Mamba2(nn.Module):
         dt_BTH = functional.softplus(dt_BTH.float() + self.dt_bias.float())
         A_H = -self.A_log.float().exp()
         before_BHPN = None if state is None else continued(state.scan_BHPN, context)
-        if before_BHPN is not None and T == 1:
-            y_BHP, last_BHPN = recurrent_step(
-                x_BTHP[:, 0], dt_BTH[:, 0], A_H, B_BTGN[:, 0], C_BTGN[:, 0], self.D, before_BHPN
-            )
-            y_BTHP = y_BHP[:, None]
-        else:
-            y_BTHP, last_BHPN = chunked_scan(
-                x_BTHP,
-                dt_BTH,
-                A_H,
-                B_BTGN,
-                C_BTGN,
-                self.D,
-                chunk=self.chunk,
-                document_ids_BT=context.documents_BT,
-                state_BHPN=before_BHPN,
-            )
+        y_BTHP, last_BHPN = scan(
+            x_BTHP,
+            dt_BTH,
+            A_H,
+            B_BTGN,
+            C_BTGN,
+            self.D,
+            chunk=self.chunk,
+            document_ids_BT=context.documents_BT,
+            state_BHPN=before_BHPN,
+        )
         if state is not None:
             state.scan_BHPN = last_BHPN
         return self.output(self.norm(y_BTHP.flatten(2), gate_BTI)), None

@@ -10,7 +10,7 @@ from llm_core.model.context import Context
 from llm_core.model.convolution import continued
 from llm_core.model.fused import FusedLinear
 from llm_core.model.mixers.retnet.spec import Retention as RetentionSpec
-from llm_core.model.scan import chunked_scan, recurrent_step
+from llm_core.model.scan import scan
 
 
 class RetentionState:
@@ -76,23 +76,17 @@ class Retention(nn.Module):
         before_BHPN = None if state is None else continued(state.sums_BHPN, context)
         steps_BTH = torch.ones(v_BTHP.shape[:3], device=device)
         decays_H, skips_H = log_decays(self.state_shape[0], device), torch.zeros(self.state_shape[0], device=device)
-        if before_BHPN is not None and context.length == 1:
-            y_BHP, last_BHPN = recurrent_step(
-                v_BTHP[:, 0], steps_BTH[:, 0], decays_H, k_BTHN[:, 0], q_BTHN[:, 0], skips_H, before_BHPN
-            )
-            y_BTHP = y_BHP[:, None]
-        else:
-            y_BTHP, last_BHPN = chunked_scan(
-                v_BTHP,
-                steps_BTH,
-                decays_H,
-                k_BTHN,
-                q_BTHN,
-                skips_H,
-                chunk=self.chunk,
-                document_ids_BT=context.documents_BT,
-                state_BHPN=before_BHPN,
-            )
+        y_BTHP, last_BHPN = scan(
+            v_BTHP,
+            steps_BTH,
+            decays_H,
+            k_BTHN,
+            q_BTHN,
+            skips_H,
+            chunk=self.chunk,
+            document_ids_BT=context.documents_BT,
+            state_BHPN=before_BHPN,
+        )
         if state is not None:
             state.sums_BHPN = last_BHPN
         return y_BTHP
