@@ -108,6 +108,13 @@ class MixerSpec(Component):
         """The same without use of another layer's keys and values."""
         return self
 
+    def first_of_its_kind(self) -> Self:
+        """What stands for it where no earlier layer has keys and values for it; ``ValueError`` if nothing can."""
+        raise ValueError(
+            "share_kv: no layer before it has keys and values of its own with the same mixer, n_kv_heads, head_dim, "
+            "window and position; the first of a kind can't share"
+        )
+
     @abstractmethod
     def module(self, model: "ModelSpec", layer: "LayerSpec") -> Any:
         """The ``nn.Module`` of this layer (see ``llm_core.model.block``).
@@ -141,9 +148,13 @@ class FeedForwardSpec(Component):
     routes: ClassVar[bool] = False
     """Whether tokens pass different parts of it; its module has then what ``Decoder`` asks of mixtures."""
 
+    looks_back: ClassVar[bool] = False
+    """Whether a token sees tokens before it. The module's ``forward`` is then given the ``Context``, too, and the
+    module has ``new_state``, as those of mixers have; ``Context.feed_forward_state`` finds that state again."""
+
     @abstractmethod
-    def module(self, d_model: int, bias: bool) -> Any:
-        """The ``nn.Module`` from (B, T, ``d_model``) to the same. ``bias``: whether its products add one.
+    def module(self, model: "ModelSpec", layer: "LayerSpec") -> Any:
+        """The ``nn.Module`` of this layer, from (B, T, ``d_model``) to the same.
 
         ``residual_writers`` of the module: the names of its matrices whose product is added to the residual stream.
         """

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from llm_core.experiment.base import Spec, told
+from llm_core.experiment.base import Spec, later, told
 from llm_core.experiment.component import KindOf, over
 from llm_core.experiment.layers import (
     AbsolutePositionSpec,
@@ -50,6 +50,8 @@ class ModelSpec(Spec):
     """Logits become c · tanh(logit / c) (Gemma 2 has 30)."""
     embedding_scale: Positive = 1.0
     """What embeddings are multiplied by (Gemma: sqrt(d_model))."""
+    embedding_norm: bool = later(default=False, absent=False)
+    """Whether a norm of the model's kind follows the embedding (RWKV). The embedding then begins small."""
     dropout: DropoutShare = 0.0
     """Share of the channels left out, in training, of the embedding and of what each branch adds to the stream."""
     tie_embeddings: bool = True
@@ -101,7 +103,9 @@ class ModelSpec(Spec):
             try:
                 layer = layer.model_copy(update={"mixer": layer.mixer.resolved(self.d_model)})
                 if layer.mixer.wants_kv():
-                    layer = layer.model_copy(update={"kv_from": _source(layer, layers)})
+                    source = _source(layer, layers)
+                    alone = {"mixer": layer.mixer.first_of_its_kind()} if source is None else {}
+                    layer = layer.model_copy(update={"kv_from": source, **alone})
             except ValueError as error:
                 raise ValueError(f"layer {index}: {error}" if self.pattern else str(error)) from None
             layers.append(layer)
@@ -131,12 +135,6 @@ def _times(entry: Mapping[str, Any]) -> int:
     return times
 
 
-def _source(layer: LayerSpec, before: list[LayerSpec]) -> int:
-    """The layer whose keys and values ``layer`` shares: the last one like it that has its own."""
-    for other in reversed(before):
-        if other.mixer.has_kv_for(layer.mixer):
-            return other.index
-    raise ValueError(
-        "share_kv: no layer before it has keys and values of its own with the same mixer, n_kv_heads, head_dim, window "
-        "and position; the first of a kind can't share"
-    )
+def _source(layer: LayerSpec, before: list[LayerSpec]) -> int | None:
+    """The layer whose keys and values ``layer`` shares: the last one like it that has its own, if there is one."""
+    return next((other.index for other in reversed(before) if other.mixer.has_kv_for(layer.mixer)), None)

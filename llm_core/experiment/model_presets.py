@@ -42,6 +42,15 @@ _LFM2: list[dict[str, Any]] = [
     *({}, _LIV, {}, _LIV, {}, _LIV, {}, _LIV),
 ]
 
+_RWKV: dict[str, Any] = {
+    "mixer": "rwkv7",
+    "norm": "layernorm",
+    "bias": True,
+    "embedding_norm": True,
+    "tie_embeddings": False,
+    "document_mask": True,
+}
+
 
 def _attention(n_heads: int, n_kv_heads: int, position: Any, **settings: Any) -> dict[str, Any]:
     return {"kind": "attention", "n_heads": n_heads, "n_kv_heads": n_kv_heads, "position": position, **settings}
@@ -111,6 +120,13 @@ MODELS: dict[str, dict[str, Any]] = {
         "bias": True,
         "document_mask": True,
     },
+    # RWKV-7 (Peng et al., 2025) as wide as its 1.5B model, whose 24 layers have 1.5B parameters, with 16 of them.
+    "rwkv_1b": {
+        **_RWKV,
+        "d_model": 2048,
+        "n_layers": 16,
+        "feed_forward": {"kind": "rwkv7_channel_mix", "d_ff": 8192},
+    },
     "tiny_llama3": {
         "d_model": 128,
         "n_layers": 4,
@@ -140,5 +156,11 @@ MODELS: dict[str, dict[str, Any]] = {
         "feed_forward": {"kind": "swiglu", "d_ff": 352},
         "document_mask": True,
         "pattern": [{**_LIV, "times": 2}, {}, _LIV],
+    },
+    "tiny_rwkv": {
+        **_RWKV,
+        "d_model": 128,
+        "n_layers": 4,
+        "feed_forward": {"kind": "rwkv7_channel_mix", "d_ff": 512},
     },
 }

@@ -85,7 +85,7 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
         head=0 if spec.tie_embeddings else vocab_size * d,
         mixers=sum(layer.mixer.parameters for layer in layers),
         feed_forward=sum(layer.feed_forward.parameters for layer in layers),
-        norms=sum(layer.norms for layer in layers) + spec.norm.parameters(d, spec.bias),
+        norms=sum(layer.norms for layer in layers) + (1 + spec.embedding_norm) * spec.norm.parameters(d, spec.bias),
         further=further_parameters(spec),
         idle=sum(layer.feed_forward.idle for layer in layers),
     )
@@ -139,7 +139,7 @@ def kv_cache_bytes_per_token(spec: ModelSpec, element_bytes: int = 2) -> int:
 
 def state_bytes(spec: ModelSpec, length: int, element_bytes: int = 2) -> int:
     """Bytes of the decoding state of one sequence of ``length`` tokens: caches, full windows, recurrent states."""
-    costs = [layer.mixer for layer in layer_costs(spec)]
+    costs = [cost for layer in layer_costs(spec) for cost in (layer.mixer, layer.feed_forward)]
     fixed = sum(element_bytes * cost.state + 4 * cost.wide_state for cost in costs)
     return kv_cache_bytes_per_token(spec, element_bytes) * length + fixed
 
@@ -170,13 +170,15 @@ def activation_bytes_per_token(
     blocks = []
     for layer, cost in zip(layers, costs, strict=True):
         widened = (8 if element < 4 else 4) * cost.feed_forward.widened
-        block = (4 * d if layer.feed_forward is None else 8 * d) + 4 * cost.mixer.wide_kept + widened
+        wide = 4 * (cost.mixer.wide_kept + cost.feed_forward.wide_kept)
+        block = (4 * d if layer.feed_forward is None else 8 * d) + wide + widened
         if isinstance(layer.mixer, AttendingSpec):
             own_kv = layer.kv_from is None
             documents = spec.document_mask
             block += _kept_by_backend(layer.mixer, own_kv, documents, sequence_length, element, backend, on_cpu)
         blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
     around = (8 + element) * d + _masks(spec, sequence_length, element, backend)  # with the final norm
+    around += spec.embedding_norm and 4 * d
     # Of a module for a further token: the embedding that its norm reads, both norms' results side by side, and what its
     # last norm reads; its stream, which comes from a product, is no fp32 one (2 · element · d in the place of 8 · d).
     around += depth * (5 * element - 4) * d

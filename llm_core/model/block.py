@@ -28,8 +28,9 @@ class Block(nn.Module):
         self.mixer_post_norm = make() if after else None
         feeds = layer.feed_forward is not None
         self.feed_forward_norm = make() if before and feeds else None
-        self.feed_forward = layer.feed_forward.module(spec.d_model, spec.bias) if layer.feed_forward else None
+        self.feed_forward = layer.feed_forward.module(spec, layer) if layer.feed_forward else None
         self.feed_forward_post_norm = make() if after and feeds else None
+        self.looks_back = layer.feed_forward is not None and layer.feed_forward.looks_back
 
     def forward(self, x_BTD: Tensor, kv: KeyValue | None, context: Context) -> tuple[Tensor, KeyValue | None]:
         """(B, T, D) → (B, T, D), and the mixer's keys and values for layers that share them. ``kv``: those of the layer
@@ -40,7 +41,8 @@ class Block(nn.Module):
         if self.feed_forward is None:
             return x_BTD, kv
         branch_BTD = x_BTD if self.feed_forward_norm is None else self.feed_forward_norm(x_BTD)
-        return self._joined(x_BTD, self.feed_forward(branch_BTD), self.feed_forward_post_norm), kv
+        branch_BTD = self.feed_forward(branch_BTD, context) if self.looks_back else self.feed_forward(branch_BTD)
+        return self._joined(x_BTD, branch_BTD, self.feed_forward_post_norm), kv
 
     def _joined(self, x_BTD: Tensor, branch_BTD: Tensor, norm: nn.Module | None) -> Tensor:
         if self.dropout:

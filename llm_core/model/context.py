@@ -33,8 +33,12 @@ class Context:
         return None if self.documents_BS is None else self.documents_BS[:, self.start :]
 
     def layer_state(self, index: int) -> Any:
-        """What layer ``index`` keeps of the tokens before; None without a decoding state."""
+        """What the mixer of layer ``index`` keeps of the tokens before; None without a decoding state."""
         return None if self.state is None else self.state.layers[index]
+
+    def feed_forward_state(self, index: int) -> Any:
+        """The same of its feed-forward, where that looks back."""
+        return None if self.state is None else self.state.feed_forwards[index]
 
 
 def positions_in_documents(documents_BS: Tensor) -> Tensor:

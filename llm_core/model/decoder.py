@@ -47,7 +47,8 @@ class Decoder(nn.Module):
         self.layers = spec.layers
         self.shared = frozenset(layer.kv_from for layer in self.layers) - {None}
         self.embedding = nn.Embedding(vocab_size, spec.d_model)
-        size = spec.init_std * spec.embedding_scale
+        self.embedding_norm = spec.norm.module(spec.d_model, spec.bias) if spec.embedding_norm else None
+        size = 1.0 if spec.embedding_norm else spec.init_std * spec.embedding_scale
         self.position = None if spec.absolute_position is None else spec.absolute_position.module(spec.d_model, size)
         self.blocks = nn.ModuleList(Block(spec, layer) for layer in self.layers)
         self.norm = spec.norm.module(spec.d_model, spec.bias)
@@ -209,6 +210,8 @@ class Decoder(nn.Module):
         x_BTD = self.embedding(tokens_BT) if tokens_BT.ndim == 2 else mean_embedding(self.embedding, tokens_BT)
         if self.spec.embedding_scale != 1:
             x_BTD = x_BTD * self.spec.embedding_scale
+        if self.embedding_norm is not None:
+            x_BTD = self.embedding_norm(x_BTD)
         if self.position is not None:
             if context.documents_BS is None:
                 places = torch.arange(context.start, context.start + context.length, device=tokens_BT.device)

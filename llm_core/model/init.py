@@ -16,6 +16,11 @@ def ones(parameter: Tensor, _: Generator | None) -> None:
     parameter.fill_(1.0)
 
 
+def zeros(parameter: Tensor, _: Generator | None) -> None:
+    """All 0."""
+    parameter.zero_()
+
+
 @torch.no_grad()
 def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = None) -> None:
     """Set every weight of ``model``, in the order of its parameters.
@@ -23,6 +28,7 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = 
     - what a module has ``draws`` for: as these say
     - norm weights: 1; biases: 0; buffers (the selection biases of experts): 0
     - matrices and embeddings: normal, mean 0, standard deviation ``init_std``
+    - an embedding that a norm follows: uniform between ±1e-4, so that the norm lets it move fast (Peng et al., 2023)
     - the matrices that write into the residual stream (``residual_writers`` of a module): the same, divided by the
       square root of how many branches write into it, so that the stream's variance does not grow with depth
       (Radford et al., 2019, GPT-2)
@@ -40,6 +46,8 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = 
     for name, parameter in model.named_parameters():
         if name in draws:
             draws[name](parameter, generator)
+        elif name == "embedding.weight" and spec.embedding_norm:
+            parameter.uniform_(-1e-4, 1e-4, generator=generator)
         elif parameter.ndim >= 2:
             parameter.normal_(0.0, residual_std if name in writers else spec.init_std, generator=generator)
         elif name.endswith("norm.weight"):

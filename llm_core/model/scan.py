@@ -14,7 +14,8 @@ the state, Z chunks, L tokens of a chunk (R: as rows), E channels of all heads o
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from llm_core.model.chunks import chunk_documents, padded, running_sums
 
 
 def scan(
@@ -72,14 +73,14 @@ def chunked_scan(
         L = min(chunk, T)
         Z = -(-T // L)
         # In the padding dt is 0, which leaves the state as it is.
-        dt_BUH = _padded(dt_BTH.float(), Z * L)
-        u_BZLHP = (_padded(x_BTHP, Z * L) * dt_BUH[..., None]).to(dtype).view(batch, Z, L, H, P)
+        dt_BUH = padded(dt_BTH.float(), Z * L)
+        u_BZLHP = (padded(x_BTHP, Z * L) * dt_BUH[..., None]).to(dtype).view(batch, Z, L, H, P)
         B_BZGLN, C_BZGLN = (
-            _padded(y_BTGN.to(dtype), Z * L).view(batch, Z, L, G, N).transpose(2, 3) for y_BTGN in (B_BTGN, C_BTGN)
+            padded(y_BTGN.to(dtype), Z * L).view(batch, Z, L, G, N).transpose(2, 3) for y_BTGN in (B_BTGN, C_BTGN)
         )
-        number_BZL, carried_BZ1 = _documents(document_ids_BT, batch, Z, L, x_BTHP.device)
+        number_BZL, carried_BZ1 = chunk_documents(document_ids_BT, batch, Z, L, x_BTHP.device)
         # Logarithms of the decay to each token from before the chunk, or from before its document.
-        sums_BZHL = _running_sums((dt_BUH * A_H.float()).view(batch, Z, L, H).transpose(2, 3), number_BZL[:, :, None])
+        sums_BZHL = running_sums((dt_BUH * A_H.float()).view(batch, Z, L, H).transpose(2, 3), number_BZL[:, :, None])
 
         within_BZLHP = _within_chunks(u_BZLHP, B_BZGLN, C_BZGLN, sums_BZHL, number_BZL)
         added_BZGNE = _added(u_BZLHP, B_BZGLN, sums_BZHL, number_BZL)
@@ -105,35 +106,6 @@ def recurrent_step(
     state_BHPN = state_BHPN.float() * decay_BH[..., None, None] + u_BHP[..., None] * B_BHN[:, :, None]
     y_BHP = (state_BHPN * C_BHN[:, :, None]).sum(-1) + x_BHP * D_H.float()[:, None]
     return y_BHP.to(x_BHP.dtype), state_BHPN
-
-
-def _documents(
-    document_ids_BT: Tensor | None, batch: int, chunks: int, length: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Each token's document, counted in its row, (B, Z, L); and that of the state which a chunk begins with, (B, Z, 1).
-
-    The state before the row is of the first document, number 0.
-    """
-    number_BU = torch.zeros((batch, chunks * length), dtype=torch.int32, device=device)
-    if document_ids_BT is not None:
-        number_BU[:, 1 : document_ids_BT.shape[1]] = document_ids_BT[:, 1:] != document_ids_BT[:, :-1]
-        number_BU = number_BU.cumsum(1)
-    number_BZL = number_BU.view(batch, chunks, length)
-    return number_BZL, functional.pad(number_BZL[:, :-1, -1], (1, 0))[:, :, None]
-
-
-def _running_sums(x_BZHL: Tensor, number_BZ1L: Tensor) -> Tensor:
-    """Sums over the tokens of the chunk and of the same document, up to each token, its own included.
-
-    By doubling (Hillis and Steele, 1986). Differences of ``cumsum`` would be rounded by what stands before the
-    document, and so would their gradients.
-    """
-    distance = 1
-    while distance < x_BZHL.shape[-1]:
-        same_BZ1L = number_BZ1L[..., distance:] == number_BZ1L[..., :-distance]
-        x_BZHL = x_BZHL + functional.pad(x_BZHL[..., :-distance] * same_BZ1L, (distance, 0))
-        distance *= 2
-    return x_BZHL
 
 
 def _within_chunks(u_BZLHP: Tensor, B_BZGLN: Tensor, C_BZGLN: Tensor, sums_BZHL: Tensor, number_BZL: Tensor) -> Tensor:
@@ -173,9 +145,3 @@ def _handed_on(added_BZGNE: Tensor, lasting_BZH: Tensor, state_BHPN: Tensor | No
         before.append(state_BGNE)
         state_BGNE = state_BGNE * lasting_BG1E + added_BGNE
     return torch.stack(before, dim=1), state_BGNE.transpose(2, 3).reshape(batch, H, -1, N)
-
-
-def _padded(x: Tensor, length: int) -> Tensor:
-    """Zeros behind the last token (dimension 1) up to ``length``."""
-    missing = length - x.shape[1]
-    return x if missing == 0 else functional.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 class DecodingState:
     """The states of all layers for sequences that are being continued, all at the same position.
 
+    ``layers``: those of the mixers; ``feed_forwards``: those of feed-forwards, None where one does not look back.
     ``length`` counts the tokens read; the decoder moves it on once all layers have theirs. Where rows were padded on
     the left, ``documents_BS`` holds −1 for padding and 0 for what counts. For use without gradients.
     """
 
-    def __init__(self, layers: Sequence[Any], documents_BS: Tensor | None = None) -> None:
+    def __init__(
+        self, layers: Sequence[Any], feed_forwards: Sequence[Any] = (), documents_BS: Tensor | None = None
+    ) -> None:
         self.layers = list(layers)
+        self.feed_forwards = list(feed_forwards)
         self.documents_BS = documents_BS
         self.length = 0
 
@@ -74,6 +78,11 @@ def new_state(model: nn.Module, batch_size: int, max_length: int, documents_BS: 
     device, dtype = weight.device, weight.dtype
     if torch.is_autocast_enabled(device.type):
         dtype = torch.get_autocast_dtype(device.type)
-    mixers = [block.mixer for block in model.blocks]  # type: ignore[union-attr]
-    layers = [mixer.new_state(batch_size, max_length, device, dtype) for mixer in mixers]
-    return DecodingState(layers, documents_BS)
+    blocks: list[Any] = list(model.blocks)  # type: ignore[arg-type]
+
+    def empty(part: Any) -> Any:
+        return part.new_state(batch_size, max_length, device, dtype)
+
+    layers = [empty(block.mixer) for block in blocks]
+    feed_forwards = [empty(block.feed_forward) if block.looks_back else None for block in blocks]
+    return DecodingState(layers, feed_forwards, documents_BS)

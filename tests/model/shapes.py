@@ -35,6 +35,8 @@ def model(shape: ModelSpec, seed: int = 0) -> nn.Module:
                 parameter.uniform_(0.5, 1.5, generator=generator)
             elif name.endswith("bias"):
                 parameter.uniform_(-0.5, 0.5, generator=generator)
+            elif parameter.abs().max() < 1e-3:  # begins as nothing
+                parameter.normal_(0.0, 0.3, generator=generator)
     return built
 
 
@@ -43,6 +45,16 @@ def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
 
 
 MLA = {"kind": "mla", "n_heads": 4, "kv_rank": 12, "nope_dim": 6, "rope_dim": 4, "value_dim": 10}
+
+RWKV7 = {
+    "kind": "rwkv7",
+    "head_dim": 8,
+    "chunk": 4,
+    "decay_rank": 3,
+    "rate_rank": 4,
+    "value_rank": 5,
+    "gate_rank": 6,
+}
 
 # Every idea once, in a small model. Tests of what must hold for any model run over all of them.
 MODELS: dict[str, dict[str, Any]] = {
@@ -109,6 +121,19 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "hyena": {"mixer": {"kind": "hyena", "max_length": 64, "bands": 4, "filter_width": 8}, "bias": True},
     "hyena_order_3": {"mixer": {"kind": "hyena", "max_length": 64, "order": 3, "filter_width": 8}},
+    "rwkv7": {
+        "n_layers": 3,
+        "mixer": RWKV7,
+        "feed_forward": {"kind": "rwkv7_channel_mix", "d_ff": 48},
+        "norm": "layernorm",
+        "bias": True,
+        "embedding_norm": True,
+        "tie_embeddings": False,
+    },
+    "rwkv7_in_part": {
+        "n_layers": 4,
+        "pattern": ({"mixer": {**RWKV7, "chunk": 8}}, {"feed_forward": {"kind": "rwkv7_channel_mix", "d_ff": 40}}),
+    },
     "hybrid": {
         "n_layers": 4,
         "pattern": (

@@ -24,7 +24,7 @@ from llm_core.model.accounting import (
 from llm_core.model.build import build_model
 from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.state import new_state
-from tests.model.shapes import MLA, MODELS, VOCAB, model, named, spec, tokens
+from tests.model.shapes import MLA, MODELS, RWKV7, VOCAB, model, named, spec, tokens
 
 
 @register_flop_formula(torch.ops.pedigree.grouped_product)
@@ -77,7 +77,7 @@ def bytes_of_state(name: str, length: int) -> int:
     state = new_state(built, 1, length)
     with torch.inference_mode():
         built(tokens(1, length), state=state)
-    for layer in state.layers:
+    for layer in (*state.layers, *state.feed_forwards):
         tensors = [value for value in vars(layer).values() if isinstance(value, torch.Tensor)] if layer else []
         total += sum(tensor.nbytes for tensor in tensors)
     return total
@@ -153,13 +153,24 @@ def test_activations_are_what_autograd_keeps(
         {"kind": "retention", "n_heads": 4, "chunk": 22},
         {"kind": "hyena", "max_length": 100},
         {"kind": "hyena", "max_length": 100, "order": 4},
+        {**RWKV7, "head_dim": 32, "chunk": 22},
     ],
     ids=lambda mixer: mixer["kind"],
 )
 def test_activations_of_mixers(mixer: dict[str, Any], precision: str) -> None:
     """Of a pass over one row: a part may keep something that is the same for all."""
+    assert_kept({"mixer": mixer}, precision)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("kind", ["rwkv7_channel_mix"])
+def test_activations_of_feed_forwards_with_token_shift(kind: str, precision: str) -> None:
+    assert_kept({"feed_forward": {"kind": kind, "d_ff": 352}}, precision)
+
+
+def assert_kept(changes: dict[str, Any], precision: str) -> None:
     rows, length = 1, 88
-    shapes = [wider(layers, document_mask=True, mixer=mixer) for layers in (1, 3)]
+    shapes = [wider(layers, document_mask=True, **changes) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, rows, length) for shape in shapes)
     formula = [activation_bytes_per_token(shape, length, precision=precision) for shape in shapes]
     assert (three - one) / (rows * length) == pytest.approx(formula[1] - formula[0], rel=0.1)
@@ -205,6 +216,8 @@ class Products(TorchDispatchMode):
         ({"mixer": {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22}}, 0),
         ({"mixer": {"kind": "retention", "n_heads": 4, "chunk": 22}}, 0),
         ({"mixer": {"kind": "hyena", "max_length": 44}}, 0),
+        ({"mixer": {**RWKV7, "head_dim": 32, "chunk": 22}}, 0),
+        ({"feed_forward": {"kind": "rwkv7_channel_mix", "d_ff": 160}}, 64),
     ],
 )
 def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:

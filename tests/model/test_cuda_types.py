@@ -75,7 +75,8 @@ OF_ATTENTION = ("softcaps", "wide latents")
 
 
 def backends(name: str) -> tuple[str, ...]:
-    if name in OF_ATTENTION or name in PRESETS:
+    attends = any(layer.mixer.attends for layer in SHAPES[name].layers)
+    if attends and (name in OF_ATTENTION or name in PRESETS):
         return BACKENDS
     return ("sdpa",)  # the quickest to examine
 

@@ -15,7 +15,10 @@ def facts(spec: ModelSpec) -> dict[str, Any]:
     """
     found: dict[str, Any] = {
         name: getattr(spec, name)
-        for name in ("d_model", "n_layers", "bias", "tie_embeddings", "embedding_scale", "logit_softcap", "multi_token")
+        for name in (
+            *("d_model", "n_layers", "bias", "tie_embeddings"),
+            *("embedding_scale", "embedding_norm", "logit_softcap", "multi_token"),
+        )
     }
     found |= {**_settings("norm", spec.norm), **_settings("absolute_position", spec.absolute_position)}
     for layer in spec.layers:

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from llm_core.registries import FEED_FORWARDS
+from tests.model.shapes import spec
 
 
 def tanh_gelu(x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +29,8 @@ PLAIN: dict[str, Function] = {
 @pytest.mark.parametrize("name", [*GATES, *PLAIN])
 def test_matches_the_formula(name: str, bias: bool) -> None:
     torch.manual_seed(0)
-    layer, x = FEED_FORWARDS.load(name)(d_ff=10).module(32, bias), torch.randn(2, 3, 32)
+    shape = spec(feed_forward={"kind": name, "d_ff": 10}, bias=bias)
+    layer, x = FEED_FORWARDS.load(name)(d_ff=10).module(shape, shape.layers[0]), torch.randn(2, 3, 32)
     if name in GATES:
         product = functional.linear(x, layer.gate_up.weight, layer.gate_up.bias)
         hidden = GATES[name](product[..., :10]) * product[..., 10:]

@@ -1,11 +1,14 @@
 """Gated feed-forwards (Shazeer, 2020): their settings and costs."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llm_core.experiment.costs import Cost
-from llm_core.experiment.layers import FeedForwardSpec, Width
+from llm_core.experiment.layers import FeedForwardSpec, LayerSpec, Width
 from llm_core.registry import load_object
 from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
 
 
 class _Gated(FeedForwardSpec):
@@ -25,9 +28,10 @@ class SwiGLU(_Gated):
 
     kind: Literal["swiglu"] = "swiglu"
 
-    def module(self, d_model: int, bias: bool) -> Any:
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.gated.module:SwiGLU")(d_model, self.d_ff, bias)
+        del layer
+        return load_object("llm_core.model.feed_forwards.gated.module:SwiGLU")(model.d_model, self.d_ff, model.bias)
 
 
 class GeGLU(_Gated):
@@ -35,6 +39,7 @@ class GeGLU(_Gated):
 
     kind: Literal["geglu"] = "geglu"
 
-    def module(self, d_model: int, bias: bool) -> Any:
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.gated.module:GeGLU")(d_model, self.d_ff, bias)
+        del layer
+        return load_object("llm_core.model.feed_forwards.gated.module:GeGLU")(model.d_model, self.d_ff, model.bias)

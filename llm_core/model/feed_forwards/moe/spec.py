@@ -1,13 +1,16 @@
 """Mixture of experts: its settings, checks and costs."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from llm_core.experiment.costs import Cost
-from llm_core.experiment.layers import FeedForwardSpec, Positive, Width
+from llm_core.experiment.layers import FeedForwardSpec, LayerSpec, Positive, Width
 from llm_core.registry import load_object
 from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
 
 
 class MixtureOfExperts(FeedForwardSpec):
@@ -44,9 +47,10 @@ class MixtureOfExperts(FeedForwardSpec):
         """See ``FeedForwardSpec``."""
         return self.balance_loss > 0
 
-    def module(self, d_model: int, bias: bool) -> Any:
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.moe.module:MixtureOfExperts")(self, d_model, bias)
+        del layer
+        return load_object("llm_core.model.feed_forwards.moe.module:MixtureOfExperts")(self, model.d_model, model.bias)
 
     @runtime_only("refuses a run before it starts")
     def check_trained(self) -> None:

@@ -1,11 +1,14 @@
 """Feed-forwards of two matrices with a function between them: their settings and costs."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llm_core.experiment.costs import Cost
-from llm_core.experiment.layers import FeedForwardSpec, Width
+from llm_core.experiment.layers import FeedForwardSpec, LayerSpec, Width
 from llm_core.registry import load_object
 from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
 
 
 class _Plain(FeedForwardSpec):
@@ -24,9 +27,10 @@ class GELU(_Plain):
 
     kind: Literal["gelu"] = "gelu"
 
-    def module(self, d_model: int, bias: bool) -> Any:
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.plain.module:GELU")(d_model, self.d_ff, bias)
+        del layer
+        return load_object("llm_core.model.feed_forwards.plain.module:GELU")(model.d_model, self.d_ff, model.bias)
 
 
 class GELUTanh(_Plain):
@@ -34,9 +38,10 @@ class GELUTanh(_Plain):
 
     kind: Literal["gelu_tanh"] = "gelu_tanh"
 
-    def module(self, d_model: int, bias: bool) -> Any:
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.plain.module:GELUTanh")(d_model, self.d_ff, bias)
+        del layer
+        return load_object("llm_core.model.feed_forwards.plain.module:GELUTanh")(model.d_model, self.d_ff, model.bias)
 
 
 class ReLU(_Plain):
@@ -44,9 +49,10 @@ class ReLU(_Plain):
 
     kind: Literal["relu"] = "relu"
 
-    def module(self, d_model: int, bias: bool) -> Any:
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.plain.module:ReLU")(d_model, self.d_ff, bias)
+        del layer
+        return load_object("llm_core.model.feed_forwards.plain.module:ReLU")(model.d_model, self.d_ff, model.bias)
 
 
 class ReLU2(_Plain):
@@ -54,6 +60,7 @@ class ReLU2(_Plain):
 
     kind: Literal["relu2"] = "relu2"
 
-    def module(self, d_model: int, bias: bool) -> Any:
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.plain.module:ReLU2")(d_model, self.d_ff, bias)
+        del layer
+        return load_object("llm_core.model.feed_forwards.plain.module:ReLU2")(model.d_model, self.d_ff, model.bias)

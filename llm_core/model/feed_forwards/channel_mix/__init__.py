@@ -1,0 +1,1 @@
+"""Channel mixing of RWKV: feed-forwards with token shift."""

@@ -1,0 +1,39 @@
+"""Channel mixing of RWKV: feed-forwards that see a blend of each token and the one before it."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.context import Context
+from llm_core.model.init import Draws, zeros
+from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left
+
+
+class Rwkv7ChannelMix(nn.Module):
+    """down(max(0, up(blend))²) (Peng et al., 2025). It begins as nothing: ``down`` is zero."""
+
+    residual_writers = ("down.weight",)
+    draws: ClassVar[Draws] = {"down.weight": zeros}
+
+    def __init__(self, d_ff: int, model: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        self.index, self.width = layer.index, model.d_model
+        self.shift = TokenShift(model.d_model, [Ramp(depth_left(model, layer) ** 4)])
+        self.up = nn.Linear(model.d_model, d_ff, bias=False)
+        self.down = nn.Linear(d_ff, model.d_model, bias=False)
+
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        (x_BTD,) = self.shift(x_BTD, context, context.feed_forward_state(self.index))
+        hidden_BTF = functional.relu(self.up(x_BTD))
+        return self.down(hidden_BTF * hidden_BTF)  # CUDA's autocast makes powers, squares among them, fp32
+
+    def new_state(
+        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> ShiftState:
+        """The last token's input."""
+        return ShiftState(batch_size, self.width, device, dtype)

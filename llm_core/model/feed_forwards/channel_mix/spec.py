@@ -1,0 +1,33 @@
+"""Channel mixing of RWKV, feed-forwards with token shift: their settings and costs."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import FeedForwardSpec, LayerSpec, Width
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
+
+
+class Rwkv7ChannelMix(FeedForwardSpec):
+    """max(0, x)² of a blend of each token and the one before it (Peng et al., 2025). It never has biases."""
+
+    kind: Literal["rwkv7_channel_mix"] = "rwkv7_channel_mix"
+    looks_back = True
+
+    d_ff: Width
+    """Hidden channels; published models have 4 · d_model."""
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``FeedForwardSpec``."""
+        return load_object("llm_core.model.feed_forwards.channel_mix.module:Rwkv7ChannelMix")(self.d_ff, model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, d_model: int, bias: bool) -> Cost:
+        """See ``FeedForwardSpec``."""
+        del bias
+        d, f = d_model, self.d_ff
+        # Kept beside what ReLU² keeps: how far a token is from the one before it.
+        return Cost(matrices=2 * d * f, vectors=d, state=d, kept=d + 2 * f, wide_kept=d, products=f + d)

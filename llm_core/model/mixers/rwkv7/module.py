@@ -1,0 +1,175 @@
+"""RWKV-7: time mixing by a generalised delta rule, whose decays and rates depend on the tokens (Peng et al., 2025)."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.context import Context
+from llm_core.model.convolution import continued
+from llm_core.model.init import Draws, zeros
+from llm_core.model.mixers.rwkv7.recurrence import Inputs, chunked_recurrence, recurrent_step
+from llm_core.model.mixers.rwkv7.spec import Rwkv7 as Rwkv7Spec
+from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left, depth_reached
+
+SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9, "gate": 0.2}
+"""What sees a blend of each token and the one before it, and the exponents of the ramps in the first layer."""
+
+Ramps = Callable[[Tensor, Tensor], Tensor]
+"""From each channel's place in the model and in its head, both from 0 to 1, to the value that it begins with."""
+
+
+class Rwkv7State(ShiftState):
+    """The last input, and the state of the recurrence in fp32: what it adds up would drown in bf16."""
+
+    def __init__(
+        self, batch_size: int, heads: int, head_dim: int, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        super().__init__(batch_size, heads * head_dim, device, dtype)
+        self.recurrence_BHNN = torch.zeros((batch_size, heads, head_dim, head_dim), device=device, dtype=torch.float32)
+
+
+class Rwkv7(nn.Module):
+    """output(norm(recurrence(r, w, k, v, q, rate)) + bonus) · gate), all of them maps of token-shifted inputs.
+
+    In the paper, q is the removal key κ̂, rate the in-context learning rate a, ``removal`` is ξ, ``replacement`` α,
+    ``bonus`` ρ. A layer's keys and values, for layers that share them: only values are used, those of the first layer.
+    """
+
+    residual_writers = ("output.weight",)
+
+    def __init__(self, spec: Rwkv7Spec, model: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        width, (head_dim, decay_rank, rate_rank, value_rank, gate_rank) = model.d_model, spec.sizes()
+        self.index, self.chunk = layer.index, spec.chunk
+        self.heads, self.head_dim = width // head_dim, head_dim
+        left, reached = depth_left(model, layer), depth_reached(model, layer)
+        self.shift = TokenShift(width, [Ramp(exponent * left) for exponent in SHIFTS.values()])
+        self.receptance, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        power = 1 + reached**0.3
+        self.decay = LowRank(
+            width, decay_rank, head_dim, lambda place, own: 6 * place**power - 5.5 + 2.5 * own * own.abs()
+        )
+        self.rate = LowRank(
+            width, rate_rank, head_dim, lambda place, own: -0.19 + 0.3 * own * own.abs() + 0.4 * (place - 0.5)
+        )
+        self.value_share = (
+            LowRank(width, value_rank, head_dim, lambda place, _: 0.73 - 0.4 * (place - 0.5))
+            if spec.value_residual
+            else None
+        )
+        self.gate = LowRank(width, gate_rank, head_dim, None)
+        self.removal = nn.Parameter(torch.empty(width))
+        self.replacement = nn.Parameter(torch.empty(width))
+        self.bonus = nn.Parameter(torch.empty(width))
+        self.norm = HeadNorm(width, head_dim, head_dim * layer.norm.eps)
+        self.output = nn.Linear(width, width, bias=False)
+        self.draws: Draws = {
+            "output.weight": zeros,
+            "removal": by_channel(head_dim, lambda place, _: 0.71 - 0.1 * (place - 0.5)),
+            "replacement": by_channel(head_dim, lambda place, _: torch.full_like(place, 1.02)),
+            "bonus": by_channel(head_dim, lambda place, _: torch.full_like(place, -0.04)),
+        }
+
+    def forward(
+        self, x_BTD: Tensor, kv: tuple[Tensor, Tensor] | None, context: Context
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(B, T, D) → (B, T, D), and the layer's own keys and values. ``kv``: those of the first layer."""
+        state = context.layer_state(self.index)
+        of_r, of_decay, of_k, of_v, of_rate, of_gate = self.shift(x_BTD, context, state)
+        r_BTD, k_BTD, own_BTD = self.receptance(of_r), self.key(of_k), self.value(of_v)
+        v_BTD = own_BTD
+        if self.value_share is not None:
+            assert kv is not None
+            v_BTD = v_BTD + (kv[1] - v_BTD) * self.value_share(of_v).sigmoid().to(v_BTD.dtype)
+        decay_BTD, rate_BTD = self.decay(of_decay, torch.tanh), self.rate(of_rate)
+        with torch.autocast(x_BTD.device.type, enabled=False):
+            r, decay, k, v, rate = (
+                y.float().unflatten(-1, (self.heads, -1)) for y in (r_BTD, decay_BTD, k_BTD, v_BTD, rate_BTD)
+            )
+            mixed_BTD = self._mixed(r, decay, k, v, rate, context, state)
+        gated_BTD = mixed_BTD.to(r_BTD.dtype) * self.gate(of_gate, torch.sigmoid)
+        return self.output(gated_BTD), (k_BTD, own_BTD)
+
+    def _mixed(
+        self, r: Tensor, decay: Tensor, k: Tensor, v: Tensor, rate: Tensor, context: Context, state: Rwkv7State | None
+    ) -> Tensor:
+        """The recurrence with norm and bonus: (B, T, H, N) each → (B, T, D), all in fp32."""
+        removal, replacement, bonus = (
+            vector.float().view(self.heads, -1) for vector in (self.removal, self.replacement, self.bonus)
+        )
+        rate = rate.sigmoid()
+        q = functional.normalize(k * removal, dim=-1)
+        k = k * (1 + (rate - 1) * replacement)
+        inputs = Inputs(r, -math.exp(-0.5) * decay.sigmoid(), k, v, q, rate)
+        before = None if state is None else continued(state.recurrence_BHNN, context)
+        if before is not None and r.shape[1] == 1:
+            y, last = recurrent_step(inputs, before)
+        else:
+            documents = context.documents_BT
+            y, last = chunked_recurrence(inputs, chunk=self.chunk, document_ids_BT=documents, state_BHNN=before)
+        if state is not None:
+            state.recurrence_BHNN = last
+        return (self.norm(y) + (r * k * bonus).sum(-1, keepdim=True) * v).flatten(2)
+
+    def new_state(
+        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> Rwkv7State:
+        """All that is kept of the tokens before, however many they are."""
+        return Rwkv7State(batch_size, self.heads, self.head_dim, device, dtype)
+
+
+class LowRank(nn.Module):
+    """second(f(first(x))) of few channels between, plus (in fp32) a bias for each channel unless ``ramps`` is None.
+
+    It begins as its bias: ``first`` is zero. ``second`` begins as a tenth of an orthogonal matrix.
+    """
+
+    def __init__(self, width: int, rank: int, head_dim: int, ramps: Ramps | None) -> None:
+        super().__init__()
+        self.first = nn.Linear(width, rank, bias=False)
+        self.second = nn.Linear(rank, width, bias=False)
+        self.bias = None if ramps is None else nn.Parameter(torch.empty(width))
+        biases = {} if ramps is None else {"bias": by_channel(head_dim, ramps)}
+        self.draws: Draws = {"first.weight": zeros, "second.weight": draw_orthogonal, **biases}
+
+    def forward(self, x_BTD: Tensor, function: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        hidden_BTR = self.first(x_BTD)
+        y_BTD = self.second(hidden_BTR if function is None else function(hidden_BTR))
+        return y_BTD if self.bias is None else y_BTD.float() + self.bias.float()
+
+
+class HeadNorm(nn.Module):
+    """LayerNorm of each head, with a weight and a bias for each channel."""
+
+    def __init__(self, width: int, head_dim: int, eps: float) -> None:
+        super().__init__()
+        self.head_dim, self.eps = head_dim, eps
+        self.weight, self.bias = (nn.Parameter(torch.empty(width)) for _ in range(2))
+
+    def forward(self, x_BTHN: Tensor) -> Tensor:
+        """(B, T, H, N) → the same, in fp32."""
+        weight_HN, bias_HN = (vector.float().view(-1, self.head_dim) for vector in (self.weight, self.bias))
+        return functional.layer_norm(x_BTHN, (self.head_dim,), None, None, self.eps) * weight_HN + bias_HN
+
+
+def by_channel(head_dim: int, ramps: Ramps) -> Callable[[Tensor, Generator | None], None]:
+    """What sets a vector by the places of its channels: in the model from 0 to 1, in their head from −1 to 1."""
+
+    def draw(vector_D: Tensor, _: Generator | None) -> None:
+        numbers_D = torch.arange(len(vector_D), device=vector_D.device, dtype=vector_D.dtype)
+        in_head_D = 2 * (numbers_D % head_dim) / max(head_dim - 1, 1) - 1
+        vector_D.copy_(ramps(numbers_D / max(len(vector_D) - 1, 1), in_head_D))
+
+    return draw
+
+
+def draw_orthogonal(matrix: Tensor, generator: Generator | None) -> None:
+    """A tenth of a random matrix with orthogonal rows or columns (Saxe et al., 2014), as large as a square one's."""
+    gain = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+    nn.init.orthogonal_(matrix, 0.1 * gain, generator=generator)
