@@ -87,6 +87,7 @@ MIXERS = Registry(
         "mamba2": "llm_core.model.mixers.mamba2.spec:Mamba2",
         "retention": "llm_core.model.mixers.retnet.spec:Retention",
         "hyena": "llm_core.model.mixers.hyena.spec:Hyena",
+        "rwkv4": "llm_core.model.mixers.rwkv4.spec:Rwkv4",
         "rwkv7": "llm_core.model.mixers.rwkv7.spec:Rwkv7",
     },
 )
@@ -127,6 +128,7 @@ FEED_FORWARDS = Registry(
         "gelu_tanh": "llm_core.model.feed_forwards.plain.spec:GELUTanh",
         "relu": "llm_core.model.feed_forwards.plain.spec:ReLU",
         "relu2": "llm_core.model.feed_forwards.plain.spec:ReLU2",
+        "rwkv4_channel_mix": "llm_core.model.feed_forwards.channel_mix.spec:Rwkv4ChannelMix",
         "rwkv7_channel_mix": "llm_core.model.feed_forwards.channel_mix.spec:Rwkv7ChannelMix",
         "moe": "llm_core.model.feed_forwards.moe.spec:MixtureOfExperts",
     },

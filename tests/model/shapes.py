@@ -130,6 +130,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "embedding_norm": True,
         "tie_embeddings": False,
     },
+    "rwkv4": {
+        "mixer": "rwkv4",
+        "feed_forward": {"kind": "rwkv4_channel_mix", "d_ff": 48},
+        "norm": "layernorm",
+        "bias": True,
+        "embedding_norm": True,
+        "tie_embeddings": False,
+    },
     "rwkv7_in_part": {
         "n_layers": 4,
         "pattern": ({"mixer": {**RWKV7, "chunk": 8}}, {"feed_forward": {"kind": "rwkv7_channel_mix", "d_ff": 40}}),

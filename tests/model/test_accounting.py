@@ -154,6 +154,7 @@ def test_activations_are_what_autograd_keeps(
         {"kind": "hyena", "max_length": 100},
         {"kind": "hyena", "max_length": 100, "order": 4},
         {**RWKV7, "head_dim": 32, "chunk": 22},
+        {"kind": "rwkv4"},
     ],
     ids=lambda mixer: mixer["kind"],
 )
@@ -163,7 +164,7 @@ def test_activations_of_mixers(mixer: dict[str, Any], precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-@pytest.mark.parametrize("kind", ["rwkv7_channel_mix"])
+@pytest.mark.parametrize("kind", ["rwkv4_channel_mix", "rwkv7_channel_mix"])
 def test_activations_of_feed_forwards_with_token_shift(kind: str, precision: str) -> None:
     assert_kept({"feed_forward": {"kind": kind, "d_ff": 352}}, precision)
 
@@ -217,7 +218,9 @@ class Products(TorchDispatchMode):
         ({"mixer": {"kind": "retention", "n_heads": 4, "chunk": 22}}, 0),
         ({"mixer": {"kind": "hyena", "max_length": 44}}, 0),
         ({"mixer": {**RWKV7, "head_dim": 32, "chunk": 22}}, 0),
+        ({"mixer": {"kind": "rwkv4"}}, 0),
         ({"feed_forward": {"kind": "rwkv7_channel_mix", "d_ff": 160}}, 64),
+        ({"feed_forward": {"kind": "rwkv4_channel_mix", "d_ff": 160}}, 64),
     ],
 )
 def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:

@@ -183,7 +183,7 @@ def test_a_folder_gives_the_same_model(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mixattention", "softcaps", "alibi", "gpt2", "mla", "liv", "mamba2", "retnet", "hyena", "rwkv7"]
+    "name", ["mixattention", "softcaps", "alibi", "gpt2", "mla", "liv", "mamba2", "retnet", "hyena", "rwkv7", "rwkv4"]
 )
 def test_compiled_equals_eager(name: str) -> None:
     """As one graph a block, forward and backward. What inductor then makes of the graphs is torch's to test."""

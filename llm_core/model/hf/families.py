@@ -11,10 +11,11 @@ from llm_core.model.hf.llama import LLAMA, MISTRAL, QWEN3, SMOLLM3
 from llm_core.model.hf.mamba2 import MAMBA2
 from llm_core.model.hf.mixtral import MIXTRAL
 from llm_core.model.hf.mpt import MPT
+from llm_core.model.hf.rwkv import RWKV
 
 FAMILIES = (
     *(LLAMA, MISTRAL, QWEN3, SMOLLM3, GEMMA2, GPT2, MPT),
-    *(MIXTRAL, DEEPSEEK_V2, DEEPSEEK_V3, LFM2, MAMBA2),
+    *(MIXTRAL, DEEPSEEK_V2, DEEPSEEK_V3, LFM2, MAMBA2, RWKV),
 )
 
 

@@ -39,6 +39,7 @@ def read(kind: str, **config: Any) -> ModelSpec:
         ("nope_every_second", "smollm3"),
         ("gpt2", "gpt2"),
         ("far_rope", "llama"),
+        ("rwkv4", "rwkv"),
     ],
 )
 def test_the_first_family_that_says_all_is_chosen(name: str, family: str) -> None:
@@ -162,6 +163,8 @@ def test_windows_by_layer() -> None:
         ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "attn_config": {"alibi": False}}, "attn_config.alibi"),
         ("mamba2", {"num_heads": 8, "head_dim": 8, "time_step_limit": [0.0, 1.0]}, "time_step_limit"),
         ("mamba2", {"num_heads": 9, "head_dim": 8}, "num_heads · head_dim is 72"),
+        ("rwkv", {"attention_hidden_size": 64}, "attention_hidden_size is 64; only hidden_size, 32, can be taken over"),
+        ("rwkv", {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06; only 1e-05"),
     ],
 )
 def test_what_a_model_here_has_not_is_refused(kind: str, config: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from tests.model.shapes import model, named, tokens
 
 
-@pytest.mark.parametrize("name", ["mla", "liv", "mamba2", "hyena_order_3", "rwkv7"])
+@pytest.mark.parametrize("name", ["mla", "liv", "mamba2", "hyena_order_3", "rwkv7", "rwkv4"])
 def test_compiled_equals_eager(name: str) -> None:
     eager = model(named(name, document_mask=True))
     compiled = copy.deepcopy(eager)

@@ -1,5 +1,6 @@
 """Channel mixing of RWKV: feed-forwards that see a blend of each token and the one before it."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -13,18 +14,30 @@ from llm_core.model.init import Draws, zeros
 from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left
 
 
-class Rwkv7ChannelMix(nn.Module):
+class _ChannelMix(nn.Module):
+    residual_writers = ("down.weight",)
+
+    def __init__(self, d_ff: int, model: ModelSpec, layer: LayerSpec, ramps: Sequence[Ramp]) -> None:
+        super().__init__()
+        self.index, self.width = layer.index, model.d_model
+        self.shift = TokenShift(model.d_model, ramps)
+        self.up = nn.Linear(model.d_model, d_ff, bias=False)
+        self.down = nn.Linear(d_ff, model.d_model, bias=False)
+
+    def new_state(
+        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> ShiftState:
+        """The last token's input."""
+        return ShiftState(batch_size, self.width, device, dtype)
+
+
+class Rwkv7ChannelMix(_ChannelMix):
     """down(max(0, up(blend))²) (Peng et al., 2025). It begins as nothing: ``down`` is zero."""
 
-    residual_writers = ("down.weight",)
     draws: ClassVar[Draws] = {"down.weight": zeros}
 
     def __init__(self, d_ff: int, model: ModelSpec, layer: LayerSpec) -> None:
-        super().__init__()
-        self.index, self.width = layer.index, model.d_model
-        self.shift = TokenShift(model.d_model, [Ramp(depth_left(model, layer) ** 4)])
-        self.up = nn.Linear(model.d_model, d_ff, bias=False)
-        self.down = nn.Linear(d_ff, model.d_model, bias=False)
+        super().__init__(d_ff, model, layer, [Ramp(depth_left(model, layer) ** 4)])
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         """(B, T, D) → (B, T, D)."""
@@ -32,8 +45,18 @@ class Rwkv7ChannelMix(nn.Module):
         hidden_BTF = functional.relu(self.up(x_BTD))
         return self.down(hidden_BTF * hidden_BTF)  # CUDA's autocast makes powers, squares among them, fp32
 
-    def new_state(
-        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> ShiftState:
-        """The last token's input."""
-        return ShiftState(batch_size, self.width, device, dtype)
+
+class Rwkv4ChannelMix(_ChannelMix):
+    """sigmoid(gate(blend)) · down(max(0, up(another blend))²) (Peng et al., 2023). Both begin as zero."""
+
+    draws: ClassVar[Draws] = {"gate.weight": zeros, "down.weight": zeros}
+
+    def __init__(self, d_ff: int, model: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__(d_ff, model, layer, [Ramp(depth_left(model, layer))] * 2)
+        self.gate = nn.Linear(model.d_model, model.d_model, bias=False)
+
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        of_up, of_gate = self.shift(x_BTD, context, context.feed_forward_state(self.index))
+        hidden_BTF = functional.relu(self.up(of_up))
+        return self.gate(of_gate).sigmoid() * self.down(hidden_BTF * hidden_BTF)

@@ -31,3 +31,26 @@ class Rwkv7ChannelMix(FeedForwardSpec):
         d, f = d_model, self.d_ff
         # Kept beside what ReLU² keeps: how far a token is from the one before it.
         return Cost(matrices=2 * d * f, vectors=d, state=d, kept=d + 2 * f, wide_kept=d, products=f + d)
+
+
+class Rwkv4ChannelMix(FeedForwardSpec):
+    """The same behind a gate, a product of another blend (Peng et al., 2023). It never has biases."""
+
+    kind: Literal["rwkv4_channel_mix"] = "rwkv4_channel_mix"
+    looks_back = True
+
+    d_ff: Width
+    """Hidden channels; published models have 4 · d_model."""
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``FeedForwardSpec``."""
+        return load_object("llm_core.model.feed_forwards.channel_mix.module:Rwkv4ChannelMix")(self.d_ff, model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, d_model: int, bias: bool) -> Cost:
+        """See ``FeedForwardSpec``."""
+        del bias
+        d, f = d_model, self.d_ff
+        return Cost(
+            matrices=2 * d * f + d * d, vectors=2 * d, state=d, kept=4 * d + 2 * f, wide_kept=d, products=f + 2 * d
+        )

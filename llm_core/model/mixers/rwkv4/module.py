@@ -1,0 +1,89 @@
+"""RWKV-4: time mixing by means whose weights decay with the distance (Peng et al., 2023)."""
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.context import Context
+from llm_core.model.init import Draws, zeros
+from llm_core.model.mixers.rwkv4.means import NOTHING, Sums, decaying_means
+from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left, depth_reached
+
+
+class Rwkv4State(ShiftState):
+    """The last input, and the sums of the means in fp32, over nothing at first."""
+
+    def __init__(self, batch_size: int, channels: int, device: torch.device | str, dtype: torch.dtype) -> None:
+        super().__init__(batch_size, channels, device, dtype)
+        self.sums_3BC = empty_sums(batch_size, channels, device)
+
+
+def empty_sums(batch_size: int, channels: int, device: torch.device | str) -> Tensor:
+    """``Sums`` over nothing, (3, B, C)."""
+    nothing = torch.tensor([0.0, 0.0, NOTHING], device=device, dtype=torch.float32)
+    return nothing[:, None, None].repeat(1, batch_size, channels)
+
+
+class Rwkv4(nn.Module):
+    """output(sigmoid(receptance) · means(key, value)), all of them maps of token-shifted inputs.
+
+    ``decay`` and ``first`` are w (as its logarithm) and u of the paper. All matrices but ``value`` begin as zero.
+    """
+
+    residual_writers = ("output.weight",)
+
+    def __init__(self, model: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__()
+        self.index, self.width = layer.index, model.d_model
+        left, reached = depth_left(model, layer), depth_reached(model, layer)
+        self.shift = TokenShift(model.d_model, [Ramp(left), Ramp(left, 0.3 * reached), Ramp(0.5 * left)])
+        self.key, self.value, self.receptance, self.output = (
+            nn.Linear(model.d_model, model.d_model, bias=False) for _ in range(4)
+        )
+        self.decay, self.first = (nn.Parameter(torch.empty(model.d_model)) for _ in range(2))
+        self.decay_power = 0.7 + 1.3 * reached
+        self.draws: Draws = {
+            **dict.fromkeys(("key.weight", "receptance.weight", "output.weight"), zeros),
+            "decay": self._draw_decay,
+            "first": draw_first,
+        }
+
+    def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
+        """(B, T, D) → (B, T, D); there are no keys and values."""
+        state = context.layer_state(self.index)
+        of_k, of_v, of_r = self.shift(x_BTD, context, state)
+        k_BTD, v_BTD, r_BTD = self.key(of_k), self.value(of_v), self.receptance(of_r).sigmoid()
+        before_3BC = empty_sums(len(x_BTD), self.width, x_BTD.device) if state is None else state.sums_3BC
+        documents_BU = context.documents_BS
+        if documents_BU is not None:
+            first = max(context.start - 1, 0)  # the document of the sums before; at the start that of the first token
+            documents_BU = documents_BU[:, first:]
+            if context.start == 0:
+                documents_BU = torch.cat((documents_BU[:, :1], documents_BU), dim=1)
+        with torch.autocast(x_BTD.device.type, enabled=False):
+            y_BTD, sums = decaying_means(
+                k_BTD.float(), v_BTD.float(), self.decay.float(), self.first.float(), Sums(*before_3BC), documents_BU
+            )
+        if state is not None:
+            state.sums_3BC = torch.stack(sums)
+        return self.output(r_BTD * y_BTD.to(r_BTD.dtype)), None
+
+    def new_state(
+        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
+    ) -> Rwkv4State:
+        """All that is kept of the tokens before, however many they are."""
+        return Rwkv4State(batch_size, self.width, device, dtype)
+
+    def _draw_decay(self, decay_D: Tensor, _: Generator | None) -> None:
+        """From −5 to 3: early channels hardly forget, late ones at once; in later layers more of them hardly do."""
+        places_D = torch.linspace(0, 1, len(decay_D), device=decay_D.device, dtype=decay_D.dtype)
+        decay_D.copy_(8 * places_D**self.decay_power - 5)
+
+
+def draw_first(first_D: Tensor, _: Generator | None) -> None:
+    """log(0.3), and by turns 0.5 less, the same and 0.5 more, so that neighbouring channels differ."""
+    numbers_D = torch.arange(len(first_D), device=first_D.device, dtype=first_D.dtype)
+    first_D.copy_(math.log(0.3) + 0.5 * ((numbers_D + 1) % 3 - 1))

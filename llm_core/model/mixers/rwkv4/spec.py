@@ -1,0 +1,39 @@
+"""RWKV-4 (Peng et al., 2023): its time mixing and what it costs."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_core.experiment.costs import Cost
+from llm_core.experiment.layers import LayerSpec, MixerSpec
+from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
+
+if TYPE_CHECKING:
+    from llm_core.experiment.model import ModelSpec
+
+
+class Rwkv4(MixerSpec):
+    """A mean of the values before, channel by channel, by weights that decay with the distance. Its products never have
+    biases."""
+
+    kind: Literal["rwkv4"] = "rwkv4"
+
+    def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
+        """See ``MixerSpec``."""
+        return load_object("llm_core.model.mixers.rwkv4.module:Rwkv4")(model, layer)
+
+    @runtime_only("a formula, held to the module by a test")
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
+        """The FLOPs of the means, which are no products with matrices, are left out, as those of norms are."""
+        del layer
+        d = model.d_model
+        return Cost(
+            matrices=4 * d * d,
+            vectors=5 * d,
+            state=d,
+            wide_state=3 * d,
+            # Inputs of products, and what the gate gets, makes and is made of.
+            kept=7 * d,
+            # What the means get and make, and of every doubling two factors and two sums.
+            wide_kept=5 * d + 4 * d * length.bit_length(),
+            products=4 * d,
+        )
