@@ -8,9 +8,9 @@ from llm_core.registry import Registry
 SOURCES = Registry(
     "source",
     {
-        "python_docs": "llm_core.data.sources.python_docs:PythonDocs",
-        "files": "llm_core.data.sources.files:Files",
-        "hugging_face": "llm_core.data.sources.hugging_face:HuggingFace",
+        "python_docs": "llm_core.data.sources.python_docs.spec:PythonDocsSource",
+        "files": "llm_core.data.sources.files.spec:FilesSource",
+        "hugging_face": "llm_core.data.sources.hugging_face.spec:HuggingFaceSource",
     },
 )
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from llm_core.experiment.base import Share, Spec, either, frozen, one_of, outside_identity
+from llm_core.experiment.paths import YamlPath
 from llm_core.experiment.presets import expanded
 from llm_core.extras import is_installed
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
@@ -65,7 +66,7 @@ class LanguageSpec(Spec):
 class BlockListSpec(Spec):
     """A UTF-8 file with an entry a line; a line that starts with ``#`` is a comment."""
 
-    path: Annotated[str, outside_identity(min_length=1)]
+    path: Annotated[YamlPath, outside_identity()]
     """Relative ones start at the folder of the experiment's file. Where it lies does not count; what it holds does."""
 
 
