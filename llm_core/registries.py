@@ -61,11 +61,11 @@ LINE_RULES = Registry(
 REDACTIONS = Registry(
     "redaction",
     {
-        "citations": "llm_core.data.rules.redactions:citations",
-        "emails": "llm_core.data.rules.redactions:emails",
-        "public_ips": "llm_core.data.rules.redactions:public_ips",
-        "ips": "llm_core.data.rules.redactions:ips",
-        "phones": "llm_core.data.rules.redactions:phones",
+        "citations": "llm_core.data.redactions.spec:Citations",
+        "emails": "llm_core.data.redactions.spec:Emails",
+        "public_ips": "llm_core.data.redactions.spec:PublicAddresses",
+        "ips": "llm_core.data.redactions.spec:Addresses",
+        "phones": "llm_core.data.redactions.phones.spec:Phones",
     },
 )
 
