@@ -62,7 +62,9 @@ class RedactionSpec(Component):
 
 
 def _known_rule(name: str) -> str:
-    return name if name in LINE_RULES else RULES.check(name)
+    if name not in RULES and name not in LINE_RULES:
+        raise ValueError(f"unknown {RULES.what} {name!r}; known: {', '.join(sorted([*LINE_RULES, *RULES]))}")
+    return name
 
 
 class TextForm(Spec):
