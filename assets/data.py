@@ -100,6 +100,7 @@ def _judging(experiment: Experiment) -> list[Stage]:
             blocking=(":examples",),
             non_blocking=(":auc",),
             externals=":externals",
+            look_up=":look_up",
             inputs={"documents": "clean_documents"} if quality.samples_documents else {},
             config={"quality": quality, "cleaning": experiment.cleaning},
             bounds=experiment.checks,

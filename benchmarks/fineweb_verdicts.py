@@ -22,8 +22,8 @@ from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetition
 
 from llm_core.data.clean import rule_groups
 from llm_core.data.normalise import normalised
+from llm_core.data.redactions.pieces import citations
 from llm_core.data.rules.judge import document_verdicts, judged_lines, without_lines
-from llm_core.data.rules.redactions import citations
 from llm_core.experiment.cleaning import CleaningSpec
 
 SHOWN = 6

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import phonenumbers
 import polars as pl
 
-from llm_core.data.rules.redactions import EMAIL, IP, IPV6, PHONE
+from llm_core.data.redactions.phones.numbers import PHONE
+from llm_core.data.redactions.pieces import EMAIL, IP, IPV6
 from llm_core.registries import REDACTIONS
 
 COUNTRIES = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "AU", "IN", "BR")
@@ -252,7 +253,7 @@ def lines(kind: Kind, count: int, seed: int) -> list[Line]:
 
 def ours(redaction: str) -> Callable[[list[str]], list[str]]:
     def run(texts: list[str]) -> list[str]:
-        found: list[str] = REDACTIONS.load(redaction)(pl.Series("text", texts))[0].to_list()
+        found: list[str] = REDACTIONS.load(redaction)().redacted(pl.Series("text", texts))[0].to_list()
         return found
 
     return run

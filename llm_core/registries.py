@@ -8,9 +8,9 @@ from llm_core.registry import Registry
 SOURCES = Registry(
     "source",
     {
-        "python_docs": "llm_core.data.sources.python_docs:PythonDocs",
-        "files": "llm_core.data.sources.files:Files",
-        "hugging_face": "llm_core.data.sources.hugging_face:HuggingFace",
+        "python_docs": "llm_core.data.sources.python_docs.spec:PythonDocsSource",
+        "files": "llm_core.data.sources.files.spec:FilesSource",
+        "hugging_face": "llm_core.data.sources.hugging_face.spec:HuggingFaceSource",
     },
 )
 
@@ -61,11 +61,11 @@ LINE_RULES = Registry(
 REDACTIONS = Registry(
     "redaction",
     {
-        "citations": "llm_core.data.rules.redactions:citations",
-        "emails": "llm_core.data.rules.redactions:emails",
-        "public_ips": "llm_core.data.rules.redactions:public_ips",
-        "ips": "llm_core.data.rules.redactions:ips",
-        "phones": "llm_core.data.rules.redactions:phones",
+        "citations": "llm_core.data.redactions.spec:Citations",
+        "emails": "llm_core.data.redactions.spec:Emails",
+        "public_ips": "llm_core.data.redactions.spec:PublicAddresses",
+        "ips": "llm_core.data.redactions.spec:Addresses",
+        "phones": "llm_core.data.redactions.phones.spec:Phones",
     },
 )
 

@@ -1,7 +1,6 @@
 """Normalised text that passes the quality rules; every drop is kept with its rule and value, every edit is counted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,18 +25,17 @@ from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, 
 from llm_core.data.rules.judge import counts_words, document_values, judged_lines, verdicts, without_lines
 from llm_core.data.rules.languages import check_known, identified, language_model
 from llm_core.errors import PedigreeError
-from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
+from llm_core.experiment.cleaning import CleaningSpec, RedactionSpec, RuleSpec
 from llm_core.experiment.evaluation import ChecksSpec
-from llm_core.extras import missing
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.graph.stage import Verdict
-from llm_core.registries import LINE_RULES, REDACTIONS, RULES
+from llm_core.registries import LINE_RULES, RULES
 
 EMPTY = "empty"
 """The rule that drops a document of which nothing is left."""
 
-URL_LIST, WORD_LIST, LANGUAGE, PHONES = "blocked_urls", "blocked_words", "language", "phones"
+URL_LIST, WORD_LIST, LANGUAGE = "blocked_urls", "blocked_words", "language"
 
 REPAIR, NORMALISING = "repair", "normalising"
 """The kinds of edits that every text goes through."""
@@ -62,7 +60,7 @@ NOTABLE_OTHER_LANGUAGES = 0.5
 
 
 def externals(cleaning: CleaningSpec) -> dict[str, str]:
-    """Digests of the block lists, of the language model and of the version of ``phonenumbers``.
+    """Digests of the block lists, of the language model and of what redactions know.
 
     Raises ``PedigreeError`` when one is missing or no list, and for a language that the model does not know.
     """
@@ -81,12 +79,9 @@ def _files(cleaning: CleaningSpec) -> dict[str, InputFile]:
         model = language_model()
         check_known(cleaning.language.keep, model)
         files[LANGUAGE] = InputFile.outside(model.name, model)
-    if PHONES in cleaning.redactions:
-        package = find_spec("phonenumbers")
-        if package is None or package.origin is None:
-            raise missing("cleaning.redactions: phones", "phonenumbers", "web")
-        version = Path(package.origin)  # this file of the package holds it, and changes with what the package knows
-        files[PHONES] = InputFile.outside(version.name, version)
+    for redaction in cleaning.redactions:
+        if (file := redaction.knowledge()) is not None:
+            files[redaction.kind] = InputFile.outside(file.name, file)
     return files
 
 
@@ -114,8 +109,8 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
         documents.drop_languages(work.inputs[LANGUAGE])
     if cleaning.blocked_words is not None:
         documents.drop_words(work.inputs[WORD_LIST])
-    for name in cleaning.redactions:
-        documents.redact(name)
+    for redaction in cleaning.redactions:
+        documents.redact(redaction)
     for of_lines, group in rule_groups(cleaning.rules):
         documents.take_out_lines(group) if of_lines else documents.judge(group)
     kept, dropped = documents.finished()
@@ -190,13 +185,12 @@ class _Documents:
         self._left = self._left.with_columns(found["language"])
         self._drop(pl.DataFrame({"rule": _where(~kept, LANGUAGE), "value": found["score"]}))
 
-    def redact(self, name: str) -> None:
-        """Take out what the redaction ``name`` finds."""
-        settings = {"regions": self._cleaning.phone_regions} if name == PHONES else {}
-        redacted, counts = REDACTIONS.load(name)(self._left["text"], **settings)
-        self.stats["redactions"][name] = {"matches": int(counts.sum()), "documents": int((counts > 0).sum())}
+    def redact(self, redaction: RedactionSpec) -> None:
+        """Take out what ``redaction`` finds."""
+        redacted, counts = redaction.redacted(self._left["text"])
+        self.stats["redactions"][redaction.kind] = {"matches": int(counts.sum()), "documents": int((counts > 0).sum())}
         places = (redacted != self._left["text"]).arg_true()
-        self.edits += edited_places(name, self._left, places.to_numpy(), redacted)
+        self.edits += edited_places(redaction.kind, self._left, places.to_numpy(), redacted)
         self._put_in_order("redactions", redacted, places)
 
     def take_out_lines(self, rules: Mapping[str, RuleSpec]) -> None:

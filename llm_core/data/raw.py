@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from llm_core.data.results import RawDocuments
 from llm_core.data.sources.left_out import NAMED, summary, told
@@ -13,7 +13,6 @@ from llm_core.experiment.sources import RawSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.stage import Verdict
-from llm_core.registries import SOURCES
 
 NOTABLE_BAD_SHARE = 0.001
 """Above it a check warns; ``RawSpec.max_bad_share`` is where the stage stops."""
@@ -28,37 +27,19 @@ def externals(raw: RawSpec) -> dict[str, str]:
     return {
         f"{source.name}/{name}": digest
         for source in raw.sources
-        for name, digest in SOURCES.load(source.kind)(source).externals().items()
+        for name, digest in source.reader().externals().items()
     }
-
-
-@runtime_checkable
-class AsksFirst(Protocol):
-    """A source that must ask the network which files it has."""
-
-    def look_up(self) -> None:
-        """Ask, and remember the answer; nothing where it is known."""
-
-
-@runtime_checkable
-class LeavesOut(Protocol):
-    """A source that may find files that it does not read."""
-
-    def left_out(self) -> list[str]:
-        """Their names."""
 
 
 def look_up(raw: RawSpec) -> None:
     """Ask the network for what ``externals`` needs to know."""
-    for spec in raw.sources:
-        source = SOURCES.load(spec.kind)(spec)
-        if isinstance(source, AsksFirst):
-            source.look_up()
+    for source in raw.sources:
+        source.reader().look_up()
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]], raw: RawSpec) -> list[PartTask]:  # noqa: ARG001
     """A task for every unit of every source; of a source with a budget those that are surely needed."""
-    return [task for source in raw.sources for task in SOURCES.load(source.kind)(source).tasks(raw.documents_per_part)]
+    return [task for source in raw.sources for task in source.reader().tasks(raw.documents_per_part)]
 
 
 def build(job: Job, raw: RawSpec) -> RawDocuments:
@@ -71,14 +52,12 @@ def build(job: Job, raw: RawSpec) -> RawDocuments:
     for name, found in left_out.items():
         job.runtime.log(f"warning: {job.stage}: {told(name, found)}")
     if len(raw.sources) > 1:  # a unit of each first: a wrong field shows before hours of work
-        each = [SOURCES.load(source.kind)(source).tasks(raw.documents_per_part)[:1] for source in raw.sources]
+        each = [source.reader().tasks(raw.documents_per_part)[:1] for source in raw.sources]
         job.map([task for first in each for task in first], link=False)
     tasks = [
         task
         for source in raw.sources
-        for task in SOURCES.load(source.kind)(source).chosen(
-            raw.documents_per_part, lambda wave: job.map(wave, link=False)
-        )
+        for task in source.reader().chosen(raw.documents_per_part, lambda wave: job.map(wave, link=False))
     ]
     stats = [part.stats for part in job.map(tasks)]
     empty = _empty(stats, tasks)
@@ -146,12 +125,11 @@ def _in_their_place(stats: Sequence[Mapping[str, Any]], source: str) -> str:
 
 
 def _left_out(raw: RawSpec) -> dict[str, Any]:
-    """Source → what of its folders is not read, for sources of which there is something."""
+    """Source → what it finds and does not read, for sources of which there is something."""
     found = {}
-    for spec in raw.sources:
-        source = SOURCES.load(spec.kind)(spec)
-        if isinstance(source, LeavesOut) and (names := source.left_out()):
-            found[spec.name] = summary(names)
+    for source in raw.sources:
+        if names := source.reader().left_out():
+            found[source.name] = summary(names)
     return found
 
 

@@ -1,10 +1,10 @@
 """What every section of an experiment shares: strict, frozen, and with a canonical form for identities."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from llm_core.registry import Registry
 
@@ -16,6 +16,9 @@ class Spec(BaseModel):
     """One section of an experiment: unknown keys, wrong types, NaN and infinity are errors; values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+
+_Section = TypeVar("_Section", bound=Spec)
 
 
 def problems(error: ValidationError) -> list[ErrorDetails]:
@@ -52,6 +55,23 @@ def frozen(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(frozen(item) for item in value)
     return {name: frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def from_plain(section: type[_Section], data: Mapping[str, Any]) -> _Section:
+    """A section as read from YAML. Raises ``ValidationError`` in the words that pydantic has for JSON."""
+    try:
+        return section.model_validate(frozen(data))
+    except ValidationError as error:
+        found = [
+            InitErrorDetails(
+                type=problem["type"],
+                loc=problem["loc"],
+                input=list(problem["input"]) if isinstance(problem["input"], tuple) else problem["input"],
+                ctx=problem.get("ctx", {}),
+            )
+            for problem in error.errors()
+        ]
+        raise ValidationError.from_exception_data(error.title, found, input_type="json") from None
 
 
 def either(what: str) -> WrapValidator:

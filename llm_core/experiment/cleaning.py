@@ -1,41 +1,18 @@
 """The section that says what becomes of a text: normalising, language, redaction, block lists and quality rules."""
 
+from abc import abstractmethod
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from llm_core.experiment.base import Share, Spec, either, frozen, one_of, outside_identity
+from llm_core.experiment.base import Share, Spec, either, frozen, outside_identity
+from llm_core.experiment.component import Component, KindOf
+from llm_core.experiment.paths import YamlPath
 from llm_core.experiment.presets import expanded
-from llm_core.extras import is_installed
 from llm_core.registries import LINE_RULES, REDACTIONS, RULES
 
 WordUnit = Literal["spaces", "english"]
-PHONE_REGIONS = (
-    "US",
-    "GB",
-    "DE",
-    "FR",
-    "ES",
-    "IT",
-    "NL",
-    "AU",
-    "IN",
-    "BR",
-    "JP",
-    "CH",
-    "AT",
-    "PL",
-    "SE",
-    "MX",
-    "NZ",
-    "IE",
-)
-"""Where telephone numbers in national form are known from, unless an experiment says otherwise.
-
-Regions whose numbers have eight digits and no prefix are not among them: most of what is written so is a range or a
-table.
-"""
-
 Kind = Literal["letters", "digits", "punctuation", "symbols", "emoji"]
 
 
@@ -65,24 +42,29 @@ class LanguageSpec(Spec):
 class BlockListSpec(Spec):
     """A UTF-8 file with an entry a line; a line that starts with ``#`` is a comment."""
 
-    path: Annotated[str, outside_identity(min_length=1)]
+    path: Annotated[YamlPath, outside_identity()]
     """Relative ones start at the folder of the experiment's file. Where it lies does not count; what it holds does."""
 
 
+class RedactionSpec(Component):
+    """What is taken out of texts. A kind has ``redacted``."""
+
+    @abstractmethod
+    def redacted(self, column: Any) -> Any:
+        """(the column of texts without it, how many pieces were taken out of each text): two ``polars.Series``."""
+
+    def knowledge(self) -> Path | None:
+        """A file whose content stands for what a package knows, and so is part of the identity.
+
+        Raises ``PedigreeError`` where the package is missing.
+        """
+        return None
+
+
 def _known_rule(name: str) -> str:
-    return name if name in LINE_RULES else RULES.check(name)
-
-
-def _known_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
-    """``ValueError`` for a region without telephone numbers. Machines that only train may lack the package."""
-    if regions == PHONE_REGIONS or not is_installed("phonenumbers"):
-        return regions
-    from phonenumbers import SUPPORTED_REGIONS
-
-    unknown = sorted(set(regions) - SUPPORTED_REGIONS)
-    if unknown:
-        raise ValueError(f"{', '.join(unknown)}: no region of ISO 3166 with telephone numbers (GB, not UK)")
-    return regions
+    if name not in RULES and name not in LINE_RULES:
+        raise ValueError(f"unknown {RULES.what} {name!r}; known: {', '.join(sorted([*LINE_RULES, *RULES]))}")
+    return name
 
 
 class TextForm(Spec):
@@ -112,16 +94,20 @@ class CleaningSpec(TextForm):
     language: LanguageSpec | None = None
     blocked_words: BlockListSpec | None = None
     """Words and phrases, in any case, of which one drops a document."""
-    redactions: tuple[Annotated[str, one_of(REDACTIONS)], ...] = ()
+    redactions: tuple[Annotated[RedactionSpec, KindOf(REDACTIONS)], ...] = ()
     words: WordUnit = "spaces"
     """What rules count as a word: ``spaces``, a run without white space (Rae et al., 2021); ``english``, a word or sign
     as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
-    phone_regions: Annotated[
-        tuple[Annotated[str, Field(pattern="^[A-Z]{2}$")], ...], AfterValidator(_known_regions)
-    ] = PHONE_REGIONS
-    """ISO 3166 codes of the regions whose telephone numbers the redaction ``phones`` knows in national form."""
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
     """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
+
+    @field_validator("redactions")
+    @classmethod
+    def _kinds_differ(cls, redactions: tuple[RedactionSpec, ...]) -> tuple[RedactionSpec, ...]:
+        kinds = [redaction.kind for redaction in redactions]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"{', '.join(kinds)}: give each kind only once")
+        return redactions
 
     def form(self) -> TextForm:
         """The form of text alone."""
@@ -132,6 +118,10 @@ class CleaningSpec(TextForm):
     def _written_out(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        if "phone_regions" in data:
+            raise ValueError(
+                "phone_regions is now a setting of its redaction: write redactions: [{kind: phones, regions: [US, GB]}]"
+            )
         settings = expanded(data)
         rules = settings["rules"]
         if isinstance(rules, dict):

@@ -4,7 +4,6 @@
 ``d_ff``; ``norm: rmsnorm`` is a kind with its defaults. No other place knows the kinds by name.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Spec, told
+from llm_core.experiment.base import Spec, from_plain, told
 from llm_core.registry import Registry
 
 
@@ -60,7 +59,7 @@ class KindOf:
             raise ValueError(f"there is no kind; say which {self.registry.what}: {known}")
         kind = self.registry.check(str(settings["kind"]))
         try:
-            component = _whole(self.registry, kind, base).model_validate_json(json.dumps(settings))
+            component = from_plain(_whole(self.registry, kind, base), settings)
         except ValidationError as error:
             raise ValueError(f"{kind}: {told(error)}") from None
         return component

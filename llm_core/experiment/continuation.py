@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, ValidationError
 
 from llm_core.experiment.base import Count, Share, Spec, told
 from llm_core.experiment.component import KindOf, over
@@ -45,7 +45,7 @@ class LongContextSpec(Spec):
     """Training of the pretrained model on longer sequences, with positions stretched to fit."""
 
     training: TrainingSpec
-    position: dict[str, JsonValue] | None = None
+    position: dict[str, Any] | None = None
     """Settings that stand over those of the mixers' positions: ``{theta: 5e6}``. Kinds without settings stay as they
     are, and so do settings that an entry of the model's ``pattern`` changes in the model's own mixer."""
 

@@ -1,7 +1,5 @@
 """YAML with ``extends`` → one checked ``Experiment``; every error names file and field."""
 
-import glob
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,10 @@ import yaml
 from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import message, problems
+from llm_core.experiment.base import from_plain, message, problems
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model_presets import MODELS
+from llm_core.experiment.paths import placed
 from llm_core.plugins import load_installed, load_plugins, look_beside
 
 
@@ -50,12 +49,10 @@ def load_experiment(path: Path, library: Path | None = None) -> Experiment:
     data.setdefault("name", path.stem)
     _load_plugins(path, data.get("plugins"))
     try:
-        return Experiment.model_validate_json(json.dumps(data))
+        return from_plain(Experiment, data)
     except ValidationError as error:
         lines = [f"{path}: {_place(problem['loc'])}: {message(problem)}" for problem in problems(error)]
         raise PedigreeError("\n".join(lines)) from None
-    except (TypeError, ValueError) as error:
-        raise PedigreeError(f"{path}: a value is no number, text, list or mapping: {error}") from None
 
 
 def _load_plugins(path: Path, modules: Any) -> None:
@@ -63,7 +60,7 @@ def _load_plugins(path: Path, modules: Any) -> None:
     load_installed()
     if _are_names(modules):
         try:
-            load_plugins(modules)
+            load_plugins([str(module) for module in modules])
         except PedigreeError as error:
             raise PedigreeError(f"{path}: plugins: {error}") from None
 
@@ -82,13 +79,8 @@ def _merged(path: Path, library: Path | None, chain: tuple[Path, ...]) -> dict[s
         raise PedigreeError(f"{path}: 'extends' goes in a circle: {' → '.join(p.name for p in (*chain, path))}")
     data = _read(path)
     if _are_names(data.get("plugins")):
-        look_beside(path.parent, data["plugins"])
+        look_beside(path.parent, [str(name) for name in data["plugins"]])
     base = data.pop("extends", None)
-    _resolve_source_paths(data, path.parent)
-    _resolve_suite_paths(data, path.parent)
-    _resolve_vocabulary_paths(data, path.parent)
-    _resolve_block_lists(data, path.parent)
-    _resolve_example_paths(data, path.parent)
     if base is None:
         return data
     if not isinstance(base, str):
@@ -113,78 +105,18 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise PedigreeError(f"{path}: can't be read: {error}") from None
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        data = placed(yaml.load(text, Loader=_Loader), path.parent)  # noqa: S506 (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise PedigreeError(f"{path}: {where}{error.problem}") from None
     except RecursionError:
         raise PedigreeError(f"{path}: nested too deeply") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise PedigreeError(f"{path}: {error}") from None
     if not isinstance(data, dict):
         raise PedigreeError(f"{path}: an experiment is a mapping of sections, not {type(data).__name__}")
     return data
-
-
-def _resolve_source_paths(data: dict[str, Any], folder: Path) -> None:
-    """Make relative source patterns absolute while it is still known which file they stand in."""
-    raw = data.get("raw")
-    sources = raw.get("sources") if isinstance(raw, dict) else None
-    for source in sources if isinstance(sources, list) else []:
-        if isinstance(source, dict) and isinstance(source.get("paths"), list):
-            source["paths"] = [_from(folder, item) if isinstance(item, str) else item for item in source["paths"]]
-        if isinstance(source, dict) and isinstance(source.get("local_folder"), str):
-            source["local_folder"] = str(folder / Path(source["local_folder"]).expanduser())
-
-
-def _resolve_suite_paths(data: dict[str, Any], folder: Path) -> None:
-    """The same for the files of eval suites, which are names and no patterns."""
-    evaluation = data.get("evaluation")
-    suites = evaluation.get("suites") if isinstance(evaluation, dict) else None
-    for suite in suites if isinstance(suites, list) else []:
-        if isinstance(suite, dict) and isinstance(suite.get("path"), str) and not suite["path"].startswith("~"):
-            suite["path"] = str(folder / suite["path"])
-
-
-def _resolve_vocabulary_paths(data: dict[str, Any], folder: Path) -> None:
-    """The same for the files of imported and compared vocabularies."""
-    tokenizer = data.get("tokenizer")
-    if not isinstance(tokenizer, dict):
-        return
-    compared = tokenizer.get("compare")
-    for vocabulary in [tokenizer.get("imported"), *(compared.values() if isinstance(compared, dict) else [])]:
-        if isinstance(vocabulary, dict) and isinstance(vocabulary.get("file"), str):
-            vocabulary["file"] = str(folder / Path(vocabulary["file"]).expanduser())
-
-
-def _resolve_block_lists(data: dict[str, Any], folder: Path) -> None:
-    """The same for the block lists of cleaning."""
-    cleaning = data.get("cleaning")
-    for name in ("blocked_urls", "blocked_words"):
-        block_list = cleaning.get(name) if isinstance(cleaning, dict) else None
-        if isinstance(block_list, dict) and isinstance(block_list.get("path"), str):
-            block_list["path"] = str(folder / Path(block_list["path"]).expanduser())
-
-
-def _resolve_example_paths(data: dict[str, Any], folder: Path) -> None:
-    """The same for the examples of the quality classifier."""
-    quality = data.get("quality")
-    if not isinstance(quality, dict):
-        return
-    for source in (quality.get("good"), quality.get("any")):
-        if isinstance(source, dict) and isinstance(source.get("paths"), list):
-            source["paths"] = [_from(folder, item) if isinstance(item, str) else item for item in source["paths"]]
-    labelled = quality.get("labelled")
-    if isinstance(labelled, dict) and isinstance(labelled.get("path"), str):
-        labelled["path"] = str(folder / Path(labelled["path"]).expanduser())
-
-
-def _from(folder: Path, pattern: str) -> str:
-    """The pattern below ``folder``, whose own name holds no wildcards; one with ``~`` starts at a home folder."""
-    return (
-        pattern if Path(pattern).is_absolute() or pattern.startswith("~") else f"{glob.escape(str(folder))}/{pattern}"
-    )
 
 
 _NULL_IS_A_VALUE = ("feed_forward",)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from llm_core.experiment.base import Spec, later, told
 from llm_core.experiment.component import KindOf, over
@@ -61,7 +61,7 @@ class ModelSpec(Spec):
     """The scale of all weights at the start, and of ``sinusoidal`` positions for good."""
     multi_token: MultiTokenSpec | None = None
     # Not strict: behind a validator that runs before, JSON's lists are no longer known as JSON.
-    pattern: Annotated[tuple[dict[str, JsonValue], ...], Field(strict=False)] = ()
+    pattern: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     """Layers that differ: what stands over the model's mixer, feed_forward, norm, norm_placement and dropout, or
     nothing, for each layer of a period that is repeated over the depth. ``times: n`` stands for n such layers."""
 

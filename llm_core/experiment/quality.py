@@ -1,19 +1,23 @@
 """The section that has documents judged by a classifier, which is trained in the graph."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Spec, frozen, outside_identity
-from llm_core.experiment.sources import FilesSource
+from llm_core.experiment.base import Count, Spec, outside_identity
+from llm_core.experiment.component import KindOf
+from llm_core.experiment.paths import YamlPath
+from llm_core.experiment.sources import SourceSpec
+from llm_core.registries import SOURCES
 
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Examples = Annotated[SourceSpec, KindOf(SOURCES, default="files")]
 
 
 class LabelledSpec(Spec):
     """A file of examples that were judged before, one JSON object per line, with a text and a label."""
 
-    path: Annotated[str, outside_identity(min_length=1)]
+    path: Annotated[YamlPath, outside_identity()]
     """A .jsonl file, plain or with .gz or .zst; a relative path starts at the folder of the experiment's file. Its
     content is part of the identity, its place is not."""
     text_field: str = "text"
@@ -53,10 +57,11 @@ class QualitySpec(Spec):
     Examples come from ``good`` and ``any``, or from ``labelled``. The bound is ``keep_share`` or ``min_score``.
     """
 
-    good: FilesSource | None = None
-    """Files of good texts, read as a source of kind ``files`` is. Give this or ``labelled``."""
-    any: FilesSource | None = None
-    """Files of ordinary texts, which the good ones are told from. null: a sample of the experiment's own cleaned
+    good: Examples | None = None
+    """A source of good texts, like one of ``raw.sources``: ``{paths: [...]}`` is one of kind ``files``. Give this or
+    ``labelled``."""
+    any: Examples | None = None
+    """A source of ordinary texts, which the good ones are told from. null: a sample of the experiment's own cleaned
     documents."""
     labelled: LabelledSpec | None = None
     """Examples of both classes in one file."""
@@ -68,20 +73,6 @@ class QualitySpec(Spec):
     """Documents with a lower score are dropped. A score is the classifier's probability (0 to 1) that a text is good,
     where both classes are equally frequent."""
     classifier: ClassifierSpec = ClassifierSpec()
-
-    @field_validator("good", "any", mode="before")
-    @classmethod
-    def _are_local_files(cls, source: Any) -> Any:
-        if source is None or isinstance(source, FilesSource):
-            return source
-        if not isinstance(source, dict):
-            raise ValueError("give the files as {paths: [...]}")
-        if source.get("kind", "files") != "files":
-            raise ValueError(
-                f"examples are read from local files alone, not from a source of kind {source['kind']!r}: download "
-                "some, and give {paths: [...]}"
-            )
-        return frozen(source)
 
     @property
     def samples_documents(self) -> bool:

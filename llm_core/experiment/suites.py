@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, Spec, either, outside_identity
+from llm_core.experiment.paths import YamlPath
 
 RESERVED = ("heldout", "continuation", "baseline_unigram", "baseline_xz", "baseline_overlap")
 """Tasks of the held-out split, which stand in the same table."""
@@ -14,7 +15,7 @@ class _Suite(Spec):
     """What all suites have. ``name``: the task's name in ``evals.jsonl``."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    path: Annotated[str, outside_identity(min_length=1)]
+    path: Annotated[YamlPath, outside_identity()]
     """A .jsonl file, plain or with .gz or .zst; a relative one starts at the folder of the experiment's file."""
     max_items: Count | None = 2000
     """Items scored: a sample by hash that stays nearly the same when the file grows; ``null``: all of them."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, Spec, either, later, outside_identity
+from llm_core.experiment.paths import YamlPath
 
 PatternName = Literal["llama3", "gpt2", "nanochat", "cl100k"]
 
@@ -12,7 +13,7 @@ PatternName = Literal["llama3", "gpt2", "nanochat", "cl100k"]
 class VocabularyFile(Spec):
     """A vocabulary that someone else made: a ``tokenizer.json``, or a file of ranks as tiktoken has them."""
 
-    file: Annotated[str, outside_identity(min_length=1)]
+    file: Annotated[YamlPath, outside_identity()]
     """Relative ones start at the folder of the experiment's file. What counts is the content."""
     pattern: PatternName | None = None
     """The regular expression that cuts text. A file of ranks does not say it; a ``tokenizer.json`` does."""

@@ -1,13 +1,12 @@
 """The sections that describe training: optimiser, schedule, batches, and the proxy runs that vary them."""
 
-import json
 import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from llm_core.experiment.base import Spec, later, one_of, outside_identity, told
+from llm_core.experiment.base import Spec, from_plain, later, one_of, outside_identity, told
 from llm_core.experiment.component import KindOf, over
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
 from llm_core.experiment.model import ModelSpec
@@ -221,7 +220,7 @@ class ProxySpec(Spec):
 
     model: ModelSpec
     training: TrainingSpec
-    variants: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Name → fields of ``model`` that differ, under ``training`` those of that, under ``compute`` how it is spread over
     devices (no part of a result: see ``SpreadSpec``), and a ``seed``; one is empty, the baseline."""
     learning_rates: tuple[Positive, ...] = ()
@@ -266,14 +265,14 @@ class ProxySpec(Spec):
         changes = {field: value for field, value in self.variants[name].items() if field not in _BESIDE_MODEL}
         fields = {} if "preset" in changes else self.model.model_dump(mode="json")
         changed = {field: over(fields.get(field), value) for field, value in changes.items()}
-        return ModelSpec.model_validate_json(json.dumps({**fields, **changed}))
+        return from_plain(ModelSpec, {**fields, **changed})
 
     def variant_training(self, name: str) -> TrainingSpec:
         """The training of one variant. Settings of a component of the same kind are changed one by one."""
         changes = self.variants[name].get("training", {})
         if not isinstance(changes, dict):
             raise ValueError(f"variant {name!r}: training: give fields of the training section (it is {changes!r})")
-        return TrainingSpec.model_validate_json(json.dumps(over(self.training.model_dump(mode="json"), changes)))
+        return from_plain(TrainingSpec, over(self.training.model_dump(mode="json"), changes))
 
     def compute_changes(self, name: str) -> dict[str, Any]:
         """The fields of ``compute`` that are others for one variant."""

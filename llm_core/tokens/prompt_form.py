@@ -8,20 +8,18 @@ line, empty lines, and white space at either end of the text stay as they are.
 
 import json
 from functools import cache
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from llm_core.data.kernels.normal_form import plain_characters, unkept, unseen
-from llm_core.data.normalise import kept_flags
+from llm_core.data.normal_form import LINES_AND_SPACES, MARK_OF_GAP, gaps, plain_quotes
 from llm_core.experiment.cleaning import TextForm
 from llm_core.tokens.prompts import FORM
 
 Step = dict[str, Any]
 
 _BLANK = r"[^\S\n]"
-_MARK = "\x00"  # no text has it: it is among the ``unseen``
+_MARK = MARK_OF_GAP
 
 # A capital sigma at the end of a word has another lower case, which the step Lowercase does not know. The look-behind
 # has a bound: without one, the library would search from the start of the text.
@@ -47,27 +45,19 @@ def normaliser(form: TextForm) -> Step:
 
 
 def _in_order(form: TextForm) -> list[Step]:
-    steps = [
-        _replace("\r\n?|[\x0b\x0c\x85\u2028\u2029]", "\n"),
-        _replace(_any_of(unseen()), ""),
-        _replace("[\u00a0\u2007\u202f]", " "),
-    ]
-    keep = kept_flags(form)
-    if keep:
-        steps += _spaced(*map(_any_of, unkept(keep)))
-    plain = plain_characters(form.plain_quotes)
-    steps += [_replace(f"[{''.join(c for c in plain if plain[c] == new)}]", new) for new in sorted(set(plain.values()))]
-    return steps
+    run = gaps(form.keep)
+    spaced = _spaced(run) if run else []
+    return [*starmap(_replace, LINES_AND_SPACES), *spaced, *starmap(_replace, plain_quotes(form))]
 
 
-def _spaced(dropped: str, along: str) -> list[Step]:
+def _spaced(run: str) -> list[Step]:
     """Steps that replace a run of dropped characters by the white space before it, or else after it, or else a space.
 
     Each run first becomes one mark. Looking back over whole runs would take minutes for 100 kB: at every blank, the
     library would search from the start of the text.
     """
     return [
-        _replace(rf"{dropped}[{dropped}{along}]*", _MARK),
+        _replace(run, _MARK),
         _replace(rf"(?:(?<=\s)|\A){_MARK}(?:{_BLANK}|{_MARK})*", ""),
         _replace(rf"(?<={_MARK}{_BLANK}){_BLANK}+", ""),
         _replace(rf"{_MARK}(?=\s|\z)", ""),
@@ -83,13 +73,3 @@ def _formed(form: TextForm) -> list[Step]:
 
 def _replace(pattern: str, new: str) -> Step:
     return {"type": "Replace", "pattern": {"Regex": pattern}, "content": new}
-
-
-def _any_of(table: np.ndarray) -> str:
-    """A class of the code points that are true in ``table``."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], table, [False]]).astype(np.int8)))
-    return f"[{''.join(_range(first, stop - 1) for first, stop in edges.reshape(-1, 2).tolist())}]"
-
-
-def _range(first: int, last: int) -> str:
-    return rf"\x{{{first:x}}}" if first == last else rf"\x{{{first:x}}}-\x{{{last:x}}}"

@@ -168,14 +168,14 @@ def test_telephone_numbers_by_the_regions_of_the_experiment(tmp_path):
     text = "Ring 020 7946 0958 or tel. 32 12 34 56."
     _, kept, _ = cleaned(tmp_path / "uk", text, redactions=("phones",))
     assert kept["text"].to_list() == ["Ring 555-0100 or tel. 32 12 34 56."]
-    _, kept, _ = cleaned(tmp_path / "dk", text, redactions=("phones",), phone_regions=("DK",))
+    _, kept, _ = cleaned(tmp_path / "dk", text, redactions=({"kind": "phones", "regions": ("DK",)},))
     assert kept["text"].to_list() == ["Ring 020 7946 0958 or tel. 555-0100."]
 
 
 def test_what_the_telephone_numbers_are_judged_by_is_part_of_the_identity(monkeypatch):
     assert clean.externals(CleaningSpec(redactions=("emails",))) == {}
     assert list(clean.externals(CleaningSpec(redactions=("phones",)))) == ["phones"]
-    monkeypatch.setattr(clean, "find_spec", lambda _: None)
+    monkeypatch.setattr("llm_core.data.redactions.phones.spec.find_spec", lambda _: None)
     with pytest.raises(PedigreeError, match=r"phones needs phonenumbers, which is not installed: .*\[web\]"):
         clean.externals(CleaningSpec(redactions=("phones",)))
 

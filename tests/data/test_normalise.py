@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_core.data.normalise import normalised
+from llm_core.data.normalise import _UNSURE, normalised
 from llm_core.experiment.cleaning import CleaningSpec
 
 KINDS = ("letters", "digits", "punctuation", "symbols", "emoji")
@@ -99,3 +99,13 @@ def test_kinds_of_characters():
     assert clean("and/or; end.Next\n- on May 3, 2021 they left (5)", keep=("letters",)) == [
         "and or end Next\non May they left"
     ]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_characters_that_cost_nothing_stay_and_join_nothing(form):
+    every = pl.Series("text", [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000])
+    formed, parts = (every.to_frame().select(pl.col("text").str.normalize(to)).to_series() for to in (form, "NFD"))
+    sure = ~every.str.contains(_UNSURE[form])
+    assert formed.filter(sure).equals(every.filter(sure))
+    behind = set("".join(part[1:] for part in parts.filter(parts.str.len_chars() > 1)))
+    assert not behind & set(every.filter(sure))

@@ -267,6 +267,16 @@ def test_a_corpus_that_is_missing(tmp_path):
         classifier.externals(quality, CleaningSpec())
 
 
+def test_examples_from_a_source_of_another_kind():
+    quality = spec(good={"kind": "python_docs", "max_bytes": 1000}, keep_share=0.3)
+    assert "good/python" in classifier.externals(quality, CleaningSpec())
+    hub = {"kind": "hugging_face", "repo": "a/b", "revision": "main", "files": ["*"], "local_folder": "/nowhere"}
+    with pytest.raises(PedigreeError, match=r"quality\.any: source 'hugging_face': revision 'main' is no commit"):
+        classifier.externals(
+            spec(good=FILES, any=hub, keep_share=0.3).model_copy(update={"good": None}), CleaningSpec()
+        )
+
+
 FILES = {"paths": ["a.jsonl"]}
 LABELLED = {"path": "a.jsonl", "good_labels": ["x"]}
 
@@ -282,9 +292,12 @@ LABELLED = {"path": "a.jsonl", "good_labels": ["x"]}
         ({"keep_share": 0.3}, "give 'good' .* or 'labelled'"),
         ({"good": FILES, "labelled": LABELLED, "keep_share": 0.3}, "and not both"),
         ({"labelled": LABELLED, "any": FILES, "keep_share": 0.3}, "take out 'any'"),
-        ({"good": "a.jsonl", "keep_share": 0.3}, r"give the files as \{paths: \[...\]\}"),
-        ({"good": FILES, "any": ["a.jsonl"], "keep_share": 0.3}, r"give the files as \{paths: \[...\]\}"),
-        ({"good": {"kind": "hugging_face", "repo": "a/b"}, "keep_share": 0.3}, "from local files alone"),
+        ({"good": "a.jsonl", "keep_share": 0.3}, "unknown source 'a.jsonl'; known: files, "),
+        ({"good": FILES, "any": ["a.jsonl"], "keep_share": 0.3}, "give the name of a source, or a mapping"),
+        (
+            {"good": {"kind": "hugging_face", "repo": "a/b"}, "keep_share": 0.3},
+            "revision: Field required",
+        ),
         ({"good": {"paths": ["hf://a/b.parquet"]}, "keep_share": 0.3}, "paths of local files, and no addresses"),
         ({"good": FILES, "keep_share": 0.3, "classifier": {"learning_rate": 11}}, "less than or equal to 10"),
         ({"labelled": {"path": "a"}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),

@@ -6,10 +6,12 @@ import pytest
 from llm_core.data import raw
 from llm_core.data.parts import DOCUMENT
 from llm_core.data.records import document_id
+from llm_core.data.sources.files.reader import Files
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.data.sources.units import unit_name
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
-from llm_core.experiment.sources import FilesSource, RawSpec
+from llm_core.experiment.sources import RawSpec
 from llm_core.graph.job import Job, Runtime
 from tests.data.stages import digests, read, run
 from tests.judged import judged
@@ -201,7 +203,7 @@ def test_a_file_that_changes_while_it_is_read_stops_the_stage(tmp_path, monkeypa
     spec = RawSpec(sources=(source(tmp_path / "in", "web", texts(3, "x")),))
     tasks = raw.parts({}, spec)
     source(tmp_path / "in", "web", texts(4, "y"))
-    monkeypatch.setattr(raw.SOURCES, "load", lambda kind: lambda source: type("S", (), {"chosen": lambda *_: tasks})())
+    monkeypatch.setattr(Files, "chosen", lambda *_: tasks)
     with pytest.raises(PedigreeError, match=r"web\.jsonl: changed while it was read"):
         run(raw.build, tmp_path / "job", {}, raw=spec)
 

@@ -4,8 +4,9 @@ import pytest
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import ValidationError
 
+from llm_core.data.redactions.phones.spec import REGIONS, Phones
 from llm_core.experiment.base import canonical
-from llm_core.experiment.cleaning import PHONE_REGIONS, CleaningSpec, RuleSpec
+from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.presets import PRESETS
 from llm_core.registries import LINE_RULES
@@ -48,7 +49,7 @@ def test_in_a_file(tmp_path):
     cleaning = load_experiment(path).cleaning
     assert cleaning.keep == ("letters", "digits")
     assert cleaning.blocked_words.path == str(tmp_path / "lists/words.txt")
-    assert cleaning.redactions == ("citations",)
+    assert [redaction.kind for redaction in cleaning.redactions] == ["citations"]
     assert list(cleaning.rules)[-2:] == ["curly_brackets", "mean_word_length"]
 
 
@@ -58,8 +59,8 @@ def test_where_a_list_lies_does_not_count():
 
 
 def test_the_default_regions_have_numbers():
-    assert set(PHONE_REGIONS) <= SUPPORTED_REGIONS
-    assert canonical(CleaningSpec(phone_regions=["DK"]))["phone_regions"] == ["DK"]
+    assert set(REGIONS) <= SUPPORTED_REGIONS
+    assert canonical(Phones(regions=("DK",))) == {"kind": "phones", "regions": ["DK"]}
 
 
 @pytest.mark.parametrize(
@@ -73,8 +74,10 @@ def test_the_default_regions_have_numbers():
         ({"language": {"keep": ["English"]}}, "pattern"),
         ({"language": {"keep": []}}, "at least 1 item"),
         ({"keep": []}, "at least 1 item"),
-        ({"phone_regions": ["de"]}, "pattern"),
-        ({"phone_regions": ["US", "UK"]}, "UK: no region of ISO 3166 with telephone numbers"),
+        ({"redactions": [{"kind": "phones", "regions": ["de"]}]}, "phones: regions.0: .*pattern"),
+        ({"redactions": [{"kind": "phones", "regions": ["US", "UK"]}]}, "UK: no region of ISO 3166 with telephone"),
+        ({"redactions": ["phones", "emails", {"kind": "phones"}]}, "phones, emails, phones: give each kind only once"),
+        ({"phone_regions": ["US", "GB"]}, r"write redactions: \[\{kind: phones, regions: \[US, GB\]\}\]"),
     ],
 )
 def test_what_is_wrong_is_said(settings, message):
@@ -88,4 +91,4 @@ def test_the_readmes_experiment_has_the_presets_own_bounds(tmp_path):
     path.write_text(block.replace("extends: ", f"extends: {PROJECT}/"))
     cleaning = load_experiment(path).cleaning
     assert cleaning.rules == CleaningSpec(preset="fineweb").rules
-    assert cleaning.redactions == ("emails", "ips", "phones")
+    assert [redaction.kind for redaction in cleaning.redactions] == ["emails", "ips", "phones"]

@@ -9,7 +9,7 @@ from llm_core.experiment.base import Spec, canonical, later
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.training import TrainingSpec
-from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS, POSITIONS
+from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS, POSITIONS, SOURCES
 from llm_core.store.home import PROJECT
 from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.schedules.cosine import Cosine
@@ -143,18 +143,6 @@ def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp
     assert (same.optimizer.lr, same.optimizer.weight_decay) == (1e-2, 0.3)
 
 
-def test_source_patterns_start_at_the_file_that_names_them(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    write(tmp_path / "sub", MINIMAL + "raw: {sources: [{kind: files, paths: ['*.txt']}]}\n", "base.yaml")
-    experiment = load_experiment(write(tmp_path, "extends: sub/base\n"))
-    assert experiment.raw.sources[0].paths == (f"{tmp_path}/sub/*.txt",)  # type: ignore[union-attr]
-
-
-def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
-    experiment = load_experiment(write(tmp_path, MINIMAL + "raw: {sources: [{kind: files, paths: ['~/*.txt']}]}\n"))
-    assert experiment.raw.sources[0].paths == ("~/*.txt",)  # type: ignore[union-attr]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -181,7 +169,7 @@ def test_a_home_folder_is_no_relative_one(tmp_path: Path) -> None:
         (MINIMAL + "raw: {sources: [{kind: webs}]}\n", r"raw\.sources\.0: "),
         (MINIMAL + "extends: nowhere\n", "extends: there is no "),
         (MINIMAL + "extends: small\n", "'extends' goes in a circle: small.yaml → small.yaml"),
-        (MINIMAL + "description: 2026-01-01\n", "a value is no number, text, list or mapping"),
+        (MINIMAL + "description: 2026-01-01\n", r"small\.yaml: 2026-01-01 is no number, text, list or mapping; "),
         (MINIMAL + "name: Bad Name\n", "name: "),
         *(
             (
@@ -246,13 +234,14 @@ def test_a_variant_that_cannot_be_built_is_an_error_before_any_work(tmp_path: Pa
 
 def test_every_setting_is_in_the_docs() -> None:
     pages = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "docs").glob("*.md"))
-    for registry in (MIXERS, FEED_FORWARDS, NORMS, POSITIONS, ABSOLUTE_POSITIONS):
+    for registry in (MIXERS, FEED_FORWARDS, NORMS, POSITIONS, ABSOLUTE_POSITIONS, SOURCES):
         for kind in registry:
             registry.load(kind)  # a component is a section too
     words, sections = set(re.findall(r"\w+", pages)), Spec.__subclasses__()
+    places = ("llm_core.experiment.", "llm_core.model.", "llm_core.data.")
     for section in sections:
         sections.extend(section.__subclasses__())
-        if section.__module__.startswith(("llm_core.experiment.", "llm_core.model.")) and section is not LayerSpec:
+        if section.__module__.startswith(places) and section is not LayerSpec:
             assert not section.model_fields.keys() - words - {"description"}, section.__name__
 
 

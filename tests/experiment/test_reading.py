@@ -2,11 +2,11 @@
 
 import pytest
 
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import canonical
 from llm_core.experiment.conditions import Condition, parsed_condition
 from llm_core.experiment.load import load_experiment
-from llm_core.experiment.sources import FilesSource
 from llm_core.experiment.templates import Template, parsed_template
 
 
@@ -72,8 +72,8 @@ def test_templates():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("where: ['score = 3']", "raw.sources.0.files.where: 'score = 3' is no condition"),
-        ("template: '{title'", "raw.sources.0.files.template: template: the '{' at character 0"),
+        ("where: ['score = 3']", "raw.sources.0: files: where: 'score = 3' is no condition"),
+        ("template: '{title'", "raw.sources.0: files: template: template: the '{' at character 0"),
         ("{template: '{a}', text_field: text}", "text_field and template both say what the text is"),
     ],
 )

@@ -14,13 +14,12 @@ from llm_core.data.parts import read_part, write_part
 from llm_core.data.quality.labelled import GOOD, REST, labelled_file, labelled_part
 from llm_core.data.quality.model import SAMPLE, area_under_curve, bound_of_share, train_part
 from llm_core.data.results import QualityClassifier
-from llm_core.data.sources.files import Files
 from llm_core.data.sources.left_out import summary, told
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.quality import QualitySpec
-from llm_core.experiment.sources import FilesSource
+from llm_core.experiment.sources import SourceSpec
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.graph.stage import Verdict
@@ -40,7 +39,7 @@ def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
     files = {f"cleaning/{name}": digest for name, digest in clean.externals(cleaning).items()}
     for side, source in _corpora(quality).items():
         try:
-            found = Files(source).externals()
+            found = source.reader().externals()
         except PedigreeError as error:
             raise PedigreeError(f"quality.{_FIELDS[side]}: {error}") from None
         files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in found.items()}
@@ -48,6 +47,12 @@ def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
         file = labelled_file(quality.labelled)
         files[f"labelled/{file.name}"] = file.digest
     return files
+
+
+def look_up(quality: QualitySpec, cleaning: CleaningSpec) -> None:  # noqa: ARG001
+    """Ask the network for what ``externals`` needs to know."""
+    for source in _corpora(quality).values():
+        source.reader().look_up()
 
 
 def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> QualityClassifier:
@@ -88,7 +93,7 @@ def sample_part(work: PartWork) -> dict[str, Any]:
     return {}
 
 
-def _corpora(quality: QualitySpec) -> dict[str, FilesSource]:
+def _corpora(quality: QualitySpec) -> dict[str, SourceSpec]:
     named = {GOOD: quality.good, REST: quality.any}
     return {side: source for side, source in named.items() if source is not None}
 
@@ -97,12 +102,13 @@ def _examples(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[st
     """Side → files of cleaned documents."""
     found: dict[str, list[InputFile]] = {}
     for side, source in _corpora(quality).items():
-        files = Files(source)
-        if names := files.left_out():
+        reader = source.reader()
+        if names := reader.left_out():
             job.runtime.log(
                 f"warning: quality_classifier: quality.{_FIELDS[side]}: {told(source.name, summary(names))}"
             )
-        read = job.map(files.tasks(_DOCUMENTS_PER_PART), link=False)
+        tasks = reader.chosen(_DOCUMENTS_PER_PART, lambda wave: job.map(wave, link=False))
+        read = job.map(tasks, link=False)
         bad = sum(sum(part.stats["bad"].values()) for part in read)
         if bad:
             job.runtime.log(f"quality_classifier: {bad} bad records of quality.{_FIELDS[side]} are left out")

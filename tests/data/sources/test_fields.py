@@ -11,9 +11,9 @@ import pytest
 from llm_core.data.records import BadRecord, Document
 from llm_core.data.sources import parquet
 from llm_core.data.sources.fields import ABSENT, value_at
-from llm_core.data.sources.files import Files
+from llm_core.data.sources.files.reader import Files
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.errors import PedigreeError
-from llm_core.experiment.sources import FilesSource
 from tests.data.sources.units import made
 
 FORMATS = ["jsonl", "csv", "parquet"]

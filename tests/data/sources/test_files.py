@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from llm_core.data.records import BadRecord, Document
-from llm_core.data.sources.files import Files
+from llm_core.data.sources.files.reader import Files
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.errors import PedigreeError
-from llm_core.experiment.sources import FilesSource
 from tests.data.sources.units import made
 
 TEXTS = ["first", "zweite Zeile\nund mehr", "δεύτερο"]

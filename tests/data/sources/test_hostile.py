@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from llm_core.data.sources import parquet, unpacking
-from llm_core.data.sources.files import Files
+from llm_core.data.sources.files.reader import Files
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.errors import PedigreeError
-from llm_core.experiment.sources import FilesSource
 from tests.data.sources.units import made
 
 
@@ -181,8 +181,8 @@ def test_addresses(tmp_path):
 
 
 def test_many_small_files_are_read_in_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr("llm_core.data.sources.files._SINGLE", 10)
-    monkeypatch.setattr("llm_core.data.sources.files._GROUP_BYTES", 100)
+    monkeypatch.setattr("llm_core.data.sources.files.reader._SINGLE", 10)
+    monkeypatch.setattr("llm_core.data.sources.files.reader._GROUP_BYTES", 100)
     for number in range(60):
         (tmp_path / f"{number:02d}.txt").write_text(f"text {number:02d}")
     (tmp_path / "more.jsonl").write_text('{"text": "x"}\n')

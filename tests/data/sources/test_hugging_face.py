@@ -11,12 +11,13 @@ import zstandard
 from pydantic import ValidationError
 
 from llm_core.data import raw
-from llm_core.data.sources import hub
-from llm_core.data.sources.hub import HubDataset
-from llm_core.data.sources.hugging_face import HuggingFace
+from llm_core.data.sources.hugging_face import hub
+from llm_core.data.sources.hugging_face.hub import HubDataset
+from llm_core.data.sources.hugging_face.reader import HuggingFace
+from llm_core.data.sources.hugging_face.spec import HuggingFaceSource
 from llm_core.errors import PedigreeError, UnknownYetError
 from llm_core.experiment.load import load_experiment
-from llm_core.experiment.sources import HuggingFaceSource, RawSpec
+from llm_core.experiment.sources import RawSpec
 from llm_core.store.home import PROJECT
 from tests.data.sources.hub_server import COMMIT, REPO, HubServer, send, without_waiting
 from tests.data.sources.units import made
@@ -211,7 +212,7 @@ def test_nothing_is_written_elsewhere_and_nothing_else_is_asked(server, xet, tmp
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
     environment |= {"HOME": str(home), "HF_ENDPOINT": server.url, "PEDIGREE_HOME": str(folder)}
     program = (
-        "from llm_core.data.sources.hub import HubDataset\n"
+        "from llm_core.data.sources.hugging_face.hub import HubDataset\n"
         f"dataset = HubDataset('x', {REPO!r}, {COMMIT!r})\n"
         "for file in dataset.files(): dataset.fetch(file)"
     )

@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from llm_core.data.records import BadRecord
-from llm_core.data.sources.files import Files
+from llm_core.data.sources.files.reader import Files
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.errors import PedigreeError
-from llm_core.experiment.sources import FilesSource
 from tests.data.sources.units import made
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from llm_core.data.records import BadRecord
-from llm_core.data.sources.python_docs import PythonDocs
-from llm_core.experiment.sources import PythonDocsSource
+from llm_core.data.sources.python_docs.reader import PythonDocs
+from llm_core.data.sources.python_docs.spec import PythonDocsSource
 
 LONG = "A sentence that is long enough to count."
 

@@ -8,10 +8,10 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from llm_core.data.records import Document
-from llm_core.data.sources.files import Files
+from llm_core.data.sources.files.reader import Files
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.data.sources.html import decoded
 from llm_core.errors import PedigreeError
-from llm_core.experiment.sources import FilesSource
 from tests.data.sources.units import made
 
 SENTENCE = "The harbour master counts the boats every evening, and writes the number on a slate. "

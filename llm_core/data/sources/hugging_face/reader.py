@@ -1,7 +1,6 @@
 """A dataset on the Hugging Face Hub as a source: files of one commit, chosen by pattern, taken up to a budget."""
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,16 +8,16 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
-from llm_core.data.sources.files import reading_of
 from llm_core.data.sources.formats import csv_part, jsonl_part, known_format, parquet_part, tsv_part
-from llm_core.data.sources.hub import HubDataset, HubFile
+from llm_core.data.sources.hugging_face.hub import HubDataset, HubFile
+from llm_core.data.sources.hugging_face.spec import HuggingFaceSource
 from llm_core.data.sources.paths import files_below, readable
+from llm_core.data.sources.reader import Make, SourceReader
 from llm_core.data.sources.units import Limits, check_distinct, unit_name
 from llm_core.errors import PedigreeError, UnknownYetError
-from llm_core.experiment.sources import HuggingFaceSource, ReadingSpec
+from llm_core.experiment.sources import ReadingSpec
 from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.store.digests import source_sha256, stamp
-from llm_core.store.parts import Part
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAMES_SHOWN = 5
@@ -73,7 +72,7 @@ class _Chosen:
     stamp: tuple[int, ...] | None = None
 
 
-class HuggingFace:
+class HuggingFace(SourceReader):
     """The files in the order of a hash of their names, so that a budget takes a mix of them."""
 
     def __init__(self, source: HuggingFaceSource) -> None:
@@ -100,7 +99,7 @@ class HuggingFace:
             return [self._task(file, documents_per_part) for file in files]
         return [self._task(files[0], documents_per_part, self._budget)]
 
-    def chosen(self, documents_per_part: int, make: Callable[[Sequence[PartTask]], list[Part]]) -> list[PartTask]:
+    def chosen(self, documents_per_part: int, make: Make) -> list[PartTask]:
         """The tasks that fill the budget: whole files in order, and the start of the file that would exceed it.
 
         Files are made in waves, each as large as the files before it let expect; which files are chosen does not
@@ -139,7 +138,7 @@ class HuggingFace:
             **({} if limits is None else limits._asdict()),
         }
         inputs = {file.path: InputFile(file.path, chosen.path, file.digest, chosen.stamp)}
-        config = {"reading": reading_of(source), "documents_per_part": documents_per_part}
+        config = {"reading": source.reading(), "documents_per_part": documents_per_part}
         return PartTask(unit_name(source.name, file.path), _FORMATS[suffix], inputs, config, settings)
 
     def _files(self, ask: bool = True) -> list[_Chosen]:

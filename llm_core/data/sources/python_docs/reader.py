@@ -14,7 +14,7 @@ import re
 import sysconfig
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from email import message_from_string
 from itertools import pairwise
 from pathlib import Path
@@ -23,10 +23,10 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from llm_core.data.records import BadRecord, Document, checked, excerpt
+from llm_core.data.sources.python_docs.spec import PythonDocsSource
+from llm_core.data.sources.reader import SourceReader
 from llm_core.data.sources.units import unit_name, write_unit
-from llm_core.experiment.sources import PythonDocsSource
 from llm_core.graph.part import PartTask, PartWork
-from llm_core.store.parts import Part
 
 OWN_DISTRIBUTION = "pedigree_llm"
 
@@ -37,7 +37,7 @@ _TRIPLE_QUOTES = re.compile(b"\"\"\"|'''")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-class PythonDocs:
+class PythonDocs(SourceReader):
     """Files in the order of a hash of their names, so that a size limit takes a mix of all packages.
 
     Origins are names relative to the standard library or to site-packages (``json/decoder.py``,
@@ -56,14 +56,10 @@ class PythonDocs:
         return versions
 
     def tasks(self, documents_per_part: int) -> list[PartTask]:
-        """One task: a size limit ties all files together."""
+        """One task, which keeps to the limit by itself: it ties all files together."""
         config = {"source": self._source, "documents_per_part": documents_per_part}
         name = unit_name(self._source.name, "the installation")
         return [PartTask(name, installation_part, {}, config, {"versions": self.externals()})]
-
-    def chosen(self, documents_per_part: int, make: Callable[[Sequence[PartTask]], list[Part]]) -> list[PartTask]:  # noqa: ARG002
-        """That one task, which keeps to the limit by itself."""
-        return self.tasks(documents_per_part)
 
     def records(self) -> Iterator[Document | BadRecord]:
         """Documents until the next one would exceed ``max_bytes`` of text."""

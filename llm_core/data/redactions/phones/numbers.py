@@ -1,4 +1,4 @@
-"""Where telephone numbers stand in texts. The library ``phonenumbers`` judges (``phone_plans``); what could be a number
+"""Where telephone numbers stand in texts. The library ``phonenumbers`` judges (``plans``); what could be a number
 is found before.
 
 A number with its country's code (``+44 20 7946 0958``) counts if it is a valid one. A number in national form counts if
@@ -12,9 +12,15 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from llm_core.data.kernels.buffers import Texts
+import polars as pl
+
+from llm_core.data.kernels.buffers import Texts, to_texts
 from llm_core.data.kernels.runs import digit_runs
-from llm_core.data.rules.phone_plans import is_national, is_shaped, is_valid, plans_of, starts_shaped
+from llm_core.data.redactions.cutting import Redacted, cut
+from llm_core.data.redactions.phones.plans import is_national, is_shaped, is_valid, plans_of, starts_shaped
+
+PHONE = "555-0100"
+"""Reserved by the North American Numbering Plan for fictitious numbers."""
 
 Span = tuple[int, int, int]
 """(number of the text, first byte there, byte after the last one)"""
@@ -61,6 +67,11 @@ class _Group(NamedTuple):
     start: int
     stop: int
     gap: str
+
+
+def phones(column: pl.Series, regions: tuple[str, ...]) -> Redacted:
+    """Telephone numbers become ``PHONE``: those with a country's code, and those in national form of ``regions``."""
+    return cut(column, ((*span, PHONE) for span in phone_spans(to_texts(column), regions)))
 
 
 def phone_spans(texts: Texts, regions: tuple[str, ...]) -> Iterator[Span]:

@@ -1,19 +1,18 @@
 """Local files as a source, read file by file."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
+from llm_core.data.sources.files.spec import FilesSource
 from llm_core.data.sources.formats import FORMATS, ONE_DOCUMENT, WITH_FIELDS, format_of, known_format
 from llm_core.data.sources.paths import Found, find, readable, shown
+from llm_core.data.sources.reader import SourceReader
 from llm_core.data.sources.units import check_distinct, unit_name
 from llm_core.errors import PedigreeError
-from llm_core.experiment.sources import FilesSource, ReadingSpec
 from llm_core.graph.part import InputFile, PartTask
 from llm_core.store.digests import source_digest
-from llm_core.store.parts import Part
 
 _SINGLE = 256
 """A source of more files of one document each reads them in groups."""
@@ -21,7 +20,7 @@ _SINGLE = 256
 _GROUP_BYTES = 16 << 20
 
 
-class Files:
+class Files(SourceReader):
     """The files that match the patterns of a ``files`` source, in the order of their names."""
 
     def __init__(self, source: FilesSource) -> None:
@@ -33,7 +32,7 @@ class Files:
 
     def tasks(self, documents_per_part: int) -> list[PartTask]:
         """A task for every file; small files of one document each are grouped by a hash of their names."""
-        config = {"reading": reading_of(self._source), "documents_per_part": documents_per_part}
+        config = {"reading": self._source.reading(), "documents_per_part": documents_per_part}
         name = self._source.name
         tasks = []
         groups: dict[str, dict[str, Path]] = {}
@@ -49,10 +48,6 @@ class Files:
         tasks.sort(key=lambda task: min(task.inputs))
         check_distinct([task.name for task in tasks])
         return tasks
-
-    def chosen(self, documents_per_part: int, make: Callable[[Sequence[PartTask]], list[Part]]) -> list[PartTask]:  # noqa: ARG002
-        """All of them: a local source has no budget."""
-        return self.tasks(documents_per_part)
 
     def left_out(self) -> list[str]:
         """Files in the source's folders that it does not read, by the names that they would have."""
@@ -73,12 +68,6 @@ class Files:
 
     def _found(self) -> Found:
         return find(self._source.name, self._source.paths, lambda name: known_format(name) is not None)
-
-
-def reading_of(source: ReadingSpec) -> ReadingSpec:
-    """Of a source what the parts of its files depend on."""
-    given = {"name", *source.model_fields_set} & set(ReadingSpec.model_fields)
-    return ReadingSpec(**{name: getattr(source, name) for name in given})
 
 
 def _inputs(files: dict[str, Path]) -> dict[str, InputFile]:

@@ -1,0 +1,35 @@
+"""Pieces of texts replaced, and counted."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
+
+import polars as pl
+
+Redacted = tuple[pl.Series, pl.Series]
+"""(the column after it, how many pieces were taken out of each text)"""
+
+
+def cut(column: pl.Series, pieces: Iterable[tuple[int, int, int, str]]) -> Redacted:
+    """``pieces``, in their order: number of the text, first byte, byte after the last one, and what comes there."""
+    places, texts, counts = [], [], []
+    for place, group in groupby(pieces, key=itemgetter(0)):
+        text, kept, done, count = column[place].encode(), [], 0, 0
+        for _, start, stop, replacement in group:
+            kept += [text[done:start], replacement.encode()]
+            done, count = stop, count + 1
+        places.append(place)
+        texts.append(b"".join([*kept, text[done:]]).decode())
+        counts.append(count)
+    return patched(
+        column,
+        pl.Series(places, dtype=pl.UInt32),
+        pl.Series(texts, dtype=pl.String),
+        pl.Series(counts, dtype=pl.UInt32),
+    )
+
+
+def patched(column: pl.Series, places: pl.Series, texts: pl.Series, counts: pl.Series) -> Redacted:
+    """``column`` with ``texts`` at ``places``; 0 where nothing was searched."""
+    nothing = pl.zeros(len(column), dtype=pl.UInt32, eager=True)
+    return column.clone().scatter(places, texts), nothing.scatter(places, counts)

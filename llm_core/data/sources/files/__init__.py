@@ -1,0 +1,1 @@
+"""Local files of many formats."""

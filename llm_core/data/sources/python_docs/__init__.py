@@ -1,0 +1,1 @@
+"""The documentation that is installed with Python and its packages."""

@@ -1,0 +1,61 @@
+"""Paths in an experiment: relative ones start at the folder of the YAML file in which they stand.
+
+Every text of a YAML file remembers the file's folder (``placed``) until it is checked, also through ``extends``. So a
+field says by its type alone that it holds a path, wherever it is: in a section, or in a component of a plug-in.
+"""
+
+import glob
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from llm_core.runtime_only import runtime_only
+
+
+@runtime_only("says where files lie, and no identity holds that")
+class _Placed(str):
+    """A text of a YAML file in ``folder``."""
+
+    folder: Path
+
+
+def placed(data: Any, folder: Path) -> Any:
+    """``data`` as read from a YAML file in ``folder``, with texts that remember it.
+
+    ``ValueError`` for a value that JSON does not have, such as a date.
+    """
+    if isinstance(data, dict):
+        return {name: placed(value, folder) for name, value in data.items()}
+    if isinstance(data, list):
+        return [placed(value, folder) for value in data]
+    if isinstance(data, str):
+        text = _Placed(data)
+        text.folder = folder
+        return text
+    if data is None or isinstance(data, bool | int | float):
+        return data
+    raise ValueError(f"{data} is no number, text, list or mapping; for a text, put it in quotation marks")
+
+
+def _path(value: Any) -> Any:
+    if not isinstance(value, _Placed) or not value:
+        return value
+    try:
+        return str(value.folder / Path(value).expanduser())
+    except RuntimeError as error:
+        raise ValueError(f"{error}; write the folder out") from None
+
+
+def _pattern(value: Any) -> Any:
+    """The folder's own name holds no wildcards. A home folder (``~``) is written out when the files are looked for."""
+    if not isinstance(value, _Placed) or not value or value.startswith("~") or Path(value).is_absolute():
+        return value
+    return f"{glob.escape(str(value.folder))}/{value}"
+
+
+YamlPath = Annotated[str, Field(min_length=1), BeforeValidator(_path)]
+"""A file or a folder."""
+
+YamlPattern = Annotated[str, Field(min_length=1), BeforeValidator(_pattern)]
+"""A glob pattern, or a folder that stands for all files in it."""
