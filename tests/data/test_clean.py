@@ -97,7 +97,8 @@ def test_kept_and_dropped(tmp_path):
 
 def test_of_many_sources_with_such_drops_ten_are_named():
     gone = {"documents_in": 4, "dropped": {"min_words": {"documents": 1, "bytes": 2}}}
-    check = clean._drops_by_rule({f"source{number:02d}": gone for number in range(150)}, {})
+    funnel = {f"source{number:02d}": gone for number in range(150)}
+    (check,) = [check for check in judged("clean_documents", {"funnel": funnel}) if check.name == "drops_by_rule"]
     assert not check.passed
     assert check.message.count("min_words drops 25.0% of source") == 10
     assert "source09; and 140 more such drops of sources: look at" in check.message
