@@ -142,6 +142,24 @@ OPTIMIZERS = Registry(
     },
 )
 
+# What happens beside training, in the order of ``llm_core.experiment.callbacks.Phase``.
+CALLBACKS = Registry(
+    "callback",
+    {
+        "profile": "llm_core.train.callbacks.spec:Profile",
+        "validation": "llm_core.train.callbacks.spec:Validation",
+        "machine": "llm_core.train.callbacks.spec:Machine",
+        "metrics": "llm_core.train.callbacks.spec:Metrics",
+        "tracking": "llm_core.train.callbacks.spec:Tracking",
+        "bad_batches": "llm_core.train.callbacks.spec:BadBatches",
+        "samples": "llm_core.train.callbacks.spec:Samples",
+        "bad_steps": "llm_core.train.callbacks.spec:BadSteps",
+        "leak_probe": "llm_core.train.callbacks.spec:LeakProbe",
+        "loss_floor": "llm_core.train.callbacks.spec:LossFloor",
+        "checkpointing": "llm_core.train.callbacks.spec:Checkpointing",
+    },
+)
+
 SCHEDULES = Registry(
     "learning-rate schedule",
     {

@@ -1,7 +1,7 @@
 """What a run needs and no result depends on: the store, the compute target, tracking."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -103,8 +103,7 @@ class TrackingResource(dg.ConfigurableResource):
 
     wandb: Literal["off", "offline", "online"]
     project: str
-    samples: dict[str, int] | None
-    profile: dict[str, int] | None
+    callbacks: dict[str, dict[str, Any]]
 
     def spec(self) -> TrackingSpec:
         """The checked section."""

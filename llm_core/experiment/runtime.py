@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from llm_core.experiment.base import Count, Spec
+from llm_core.experiment.callbacks import ChosenCallbacks
 from llm_core.experiment.devices import Device
 
 Positive = Annotated[float, Field(gt=0)]
@@ -140,23 +141,6 @@ class ComputeSpec(SpreadSpec):
         return self
 
 
-class SamplesSpec(Spec):
-    """What is shown of how the model continues held-out documents while it trains."""
-
-    every: Count = 500
-    """Steps between samples; the last step always has some."""
-    documents: Count = 4
-    prompt_tokens: Count = 16
-    new_tokens: Count = 48
-
-
-class ProfileSpec(Spec):
-    """Steps (the first is 1) whose time is traced."""
-
-    from_step: Count = 10
-    steps: Count = 3
-
-
 def _off(value: Any) -> Any:
     # YAML reads ``off`` as false.
     return "off" if value is False else value
@@ -167,5 +151,5 @@ class TrackingSpec(Spec):
 
     wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_off)] = "off"
     project: str = "pedigree"
-    samples: SamplesSpec | None = None
-    profile: ProfileSpec | None = None
+    callbacks: ChosenCallbacks = Field(default_factory=dict)
+    """What happens beside training, more than every run has: kind → settings."""

@@ -25,9 +25,6 @@ from llm_core.train.origin import Origin
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 SUMMARY = "summary.json"
-BAD_BATCHES = "bad_batches.jsonl"
-SAMPLES = "samples.jsonl"
-PROFILE = "profile"
 FAILURE = "failure.txt"
 """Why the last attempt did not finish, for whoever launched it."""
 

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.runtime import ComputeSpec, ProfileSpec, SamplesSpec, TrackingSpec
+from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.store.manifest import Artifact
@@ -76,7 +76,8 @@ def sections(steps=10, **training):
 
 def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
     observed, progressed, said = [], [], []
-    tracking = TrackingSpec(samples=SamplesSpec(every=20, documents=1, prompt_tokens=4, new_tokens=4))
+    samples = {"every": 20, "documents": 1, "prompt_tokens": 4, "new_tokens": 4}
+    tracking = TrackingSpec(callbacks={"samples": samples})
     job = job_in(
         tmp_path,
         observe=observed.append,
@@ -223,7 +224,7 @@ def test_the_trainers_own_words_are_the_error(tmp_path):
 
 
 def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stays(tmp_path):
-    tracking = TrackingSpec(wandb="offline", profile=ProfileSpec(from_step=2, steps=2))
+    tracking = TrackingSpec(wandb="offline", callbacks={"profile": {"from_step": 2, "steps": 2}})
     job = job_in(tmp_path, tracking=tracking)
     work = trainer_spec(tmp_path).work
     mine = [
