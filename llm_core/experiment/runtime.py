@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from llm_core.experiment.base import Count, Spec
 from llm_core.experiment.callbacks import ChosenCallbacks
 from llm_core.experiment.devices import Device
+from llm_core.registries import CALLBACKS
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -153,3 +154,8 @@ class TrackingSpec(Spec):
     project: str = "pedigree"
     callbacks: ChosenCallbacks = Field(default_factory=dict)
     """What happens beside training, more than every run has: kind → settings."""
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The plug-ins that bring the callbacks; no code digest names them."""
+        return tuple(sorted({plugin for kind in self.callbacks if (plugin := CALLBACKS.plugin(kind))}))

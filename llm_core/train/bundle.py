@@ -160,7 +160,7 @@ def _spec(
     """What the trainer would be told here."""
     item = ready(planner, stage.name)
     recipe = planner.recipe(stage.name)
-    plugins = plugins_of(recipe.code)
+    plugins = (*plugins_of(recipe.code), *experiment.tracking.plugins)
     modules = {name.partition(":")[0] for name in recipe.code if ":" in name}
     packages = sorted({"llm_core", *package_folders(plugins), *map(top, modules)})
     commit, dirty = git_state()

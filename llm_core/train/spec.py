@@ -36,7 +36,7 @@ class TrainerSpec(SpreadSpec):
     """
 
     plugins: Annotated[tuple[str, ...], AfterValidator(load_plugins)] = ()
-    """Those that the model and its training need (``llm_core.plugins``). They stand first, and are read first."""
+    """Those that model, training and callbacks need (``llm_core.plugins``). They stand first, and are read first."""
     model: ModelSpec
     training: TrainingSpec
     vocab_size: Count

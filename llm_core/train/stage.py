@@ -92,7 +92,7 @@ def _train(
         tokenizer=job.path("tokenizer", "tokenizer.json").resolve(),
         name=job.stage,
         identity=job.identity,
-        plugins=job.claim.plugins,
+        plugins=(*job.claim.plugins, *job.runtime.tracking.plugins),
         code=job.claim,
         derived=derived_digest(model, training),
         tracking=job.runtime.tracking,
