@@ -134,6 +134,26 @@ FEED_FORWARDS = Registry(
     },
 )
 
+# Architectures of transformers by their ``model_type``, in the order in which an export tries them: the plainest that
+# fits is the one that most programs know.
+HF_FAMILIES = Registry(
+    "Hugging Face family",
+    {
+        "llama": "llm_core.model.hf.llama:LLAMA",
+        "mistral": "llm_core.model.hf.llama:MISTRAL",
+        "qwen3": "llm_core.model.hf.llama:QWEN3",
+        "smollm3": "llm_core.model.hf.llama:SMOLLM3",
+        "gemma2": "llm_core.model.hf.gemma2:GEMMA2",
+        "gpt2": "llm_core.model.hf.gpt2:GPT2",
+        "mpt": "llm_core.model.hf.mpt:MPT",
+        "mixtral": "llm_core.model.hf.mixtral:MIXTRAL",
+        "deepseek_v2": "llm_core.model.hf.deepseek:DEEPSEEK_V2",
+        "deepseek_v3": "llm_core.model.hf.deepseek:DEEPSEEK_V3",
+        "lfm2": "llm_core.model.hf.lfm2:LFM2",
+        "mamba2": "llm_core.model.hf.mamba2:MAMBA2",
+    },
+)
+
 OPTIMIZERS = Registry(
     "optimizer",
     {
