@@ -180,6 +180,15 @@ CALLBACKS = Registry(
     },
 )
 
+# Where training runs happen (``compute.target``).
+LAUNCHERS = Registry(
+    "launcher",
+    {
+        "local": "llm_core.train.launchers.local:Local",
+        "h100x8": "llm_core.train.launchers.h100x8:H100Node",
+    },
+)
+
 SCHEDULES = Registry(
     "learning-rate schedule",
     {

@@ -51,7 +51,7 @@ class ComputeResource(dg.ConfigurableResource):
     workers: int | None
     map: Literal["local", "ray"]
     ray_address: str | None
-    target: Literal["local", "h100x8"]
+    target: dict[str, Any]
     device: DeviceConfig | None
     devices: int | None
     ranks: int | None

@@ -24,7 +24,7 @@ from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import Data, describe, mean_sequence_length, open_data
-from llm_core.train.launching import launch, rank_count
+from llm_core.train.launching import rank_count
 from llm_core.train.metrics import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.ready import check_tracking
 from llm_core.train.results import TrainingResults
@@ -100,7 +100,7 @@ def _train(
     data = open_data(spec, ranks)
     check_start(spec)
     check_tracking(spec.tracking)
-    launch(spec, ranks, job.runtime)
+    compute.target.launch(spec, ranks, job.runtime)
     results = collect(job, spec, data)
     own = [path.relative_to(spec.work).as_posix() for path in _checkpoints(spec, job).own_paths()]
     write_atomically(spec.work / OWN, json.dumps(own).encode())  # what the commit may take away
