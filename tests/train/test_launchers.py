@@ -100,7 +100,7 @@ def test_one_of_a_plugin_plans_for_its_machine_refuses_and_trains(tmp_path, plug
     with pytest.raises(ValidationError, match="device 'H100' and target 'queue' are two machines"):
         compute.changed({"device": "H100"})
     job = job_in(tmp_path, compute=compute.changed({"ranks": 1}))
-    assert build(job, **sections(4))["steps"] == 4
+    assert build(job, **sections(4)).steps == 4
     assert (job.work / "submitted.json").read_text() == '["long", 1]'
     with pytest.raises(PedigreeError, match="the partition closed takes no jobs"):
         build(
