@@ -340,10 +340,10 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
         return Job(f"cooldown_runs/{name}", "identity", inputs, spec.work, spec.work / "out_folder", job.runtime)
 
     cooled = {"schedule": {"kind": "wsd", "cooldown_steps": 4}}
-    stats = build_branch(going_on("branch"), **sections(10, **cooled), from_step=6)
+    stats = build_branch(going_on("branch"), **sections(10, **cooled), from_step=6).model_dump()
     assert (stats["steps"], stats["tokens"], stats["planned_tokens"]) == (10, 2560, 2560)
     assert {check.name for check in judged("cooldown_runs/short", stats) if not check.passed} == set()
-    stats = build_longer(going_on("longer"), **sections(3, sequence_length=64))
+    stats = build_longer(going_on("longer"), **sections(3, sequence_length=64)).model_dump()
     assert stats["final_validation_loss"] < stats["start_validation_loss"] < 5.6
     with pytest.raises(PedigreeError, match=r"step_00000005: neither a checkpoint nor a model"):
         build_branch(going_on("none"), **sections(10, **cooled), from_step=5)
