@@ -151,6 +151,7 @@ HF_FAMILIES = Registry(
         "deepseek_v3": "llm_core.model.hf.deepseek:DEEPSEEK_V3",
         "lfm2": "llm_core.model.hf.lfm2:LFM2",
         "mamba2": "llm_core.model.hf.mamba2:MAMBA2",
+        "rwkv": "llm_core.model.hf.rwkv:RWKV",
     },
 )
 
