@@ -3,6 +3,7 @@
 from assets import training
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
+from llm_core.registries import HF_FAMILIES
 
 DATA = (
     "raw_documents",
@@ -52,7 +53,11 @@ def stages(experiment: Experiment) -> list[Stage]:
             blocking=(":same_weights",),
             non_blocking=(":loads_in_transformers",),
             inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
-            config={"model": experiment.model, "sequence_length": experiment.training.sequence_length},
+            config={
+                "model": experiment.model,
+                "sequence_length": experiment.training.sequence_length,
+                "families": tuple(HF_FAMILIES),
+            },
             bounds=experiment.checks,
         ),
         Stage(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from llm_core.experiment.callbacks import all_leaves
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
@@ -130,7 +131,7 @@ def _run(
         },
         bounds=experiment.checks,
         # The states at branch points follow from what the identity covers, but lie in a file for every rank.
-        volatile=("metrics.jsonl", "bad_batches.jsonl", "samples.jsonl", "profile/*", "wandb/*", "branch_points/*"),
+        volatile=(*all_leaves(), "branch_points/*"),
         trains=True,
         ready="llm_core.train.ready:check",
         cost="llm_core.train.price:cost",

@@ -18,7 +18,8 @@ import torch
 from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.tokens.loader import Batch, Loader
-from llm_core.train.spec import BAD_BATCHES, TrainerSpec
+from llm_core.train.callbacks.spec import BAD_BATCHES
+from llm_core.train.spec import TrainerSpec
 from tests.train.callbacks.test_leak_probe import leaky, look_ahead
 from tests.train.callbacks.test_too_good import show_targets
 from tests.train.planted import plant

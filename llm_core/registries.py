@@ -134,11 +134,59 @@ FEED_FORWARDS = Registry(
     },
 )
 
+# Architectures of transformers by their ``model_type``, in the order in which an export tries them: the plainest that
+# fits is the one that most programs know.
+HF_FAMILIES = Registry(
+    "Hugging Face family",
+    {
+        "llama": "llm_core.model.hf.llama:LLAMA",
+        "mistral": "llm_core.model.hf.llama:MISTRAL",
+        "qwen3": "llm_core.model.hf.llama:QWEN3",
+        "smollm3": "llm_core.model.hf.llama:SMOLLM3",
+        "gemma2": "llm_core.model.hf.gemma2:GEMMA2",
+        "gpt2": "llm_core.model.hf.gpt2:GPT2",
+        "mpt": "llm_core.model.hf.mpt:MPT",
+        "mixtral": "llm_core.model.hf.mixtral:MIXTRAL",
+        "deepseek_v2": "llm_core.model.hf.deepseek:DEEPSEEK_V2",
+        "deepseek_v3": "llm_core.model.hf.deepseek:DEEPSEEK_V3",
+        "lfm2": "llm_core.model.hf.lfm2:LFM2",
+        "mamba2": "llm_core.model.hf.mamba2:MAMBA2",
+        "rwkv": "llm_core.model.hf.rwkv:RWKV",
+    },
+)
+
 OPTIMIZERS = Registry(
     "optimizer",
     {
         "adamw": "llm_core.train.optimizers.adamw.spec:AdamW",
         "muon": "llm_core.train.optimizers.muon.spec:Muon",
+    },
+)
+
+# What happens beside training, in the order of ``llm_core.experiment.callbacks.Phase``.
+CALLBACKS = Registry(
+    "callback",
+    {
+        "profile": "llm_core.train.callbacks.spec:Profile",
+        "validation": "llm_core.train.callbacks.spec:Validation",
+        "machine": "llm_core.train.callbacks.spec:Machine",
+        "metrics": "llm_core.train.callbacks.spec:Metrics",
+        "tracking": "llm_core.train.callbacks.spec:Tracking",
+        "bad_batches": "llm_core.train.callbacks.spec:BadBatches",
+        "samples": "llm_core.train.callbacks.spec:Samples",
+        "bad_steps": "llm_core.train.callbacks.spec:BadSteps",
+        "leak_probe": "llm_core.train.callbacks.spec:LeakProbe",
+        "loss_floor": "llm_core.train.callbacks.spec:LossFloor",
+        "checkpointing": "llm_core.train.callbacks.spec:Checkpointing",
+    },
+)
+
+# Where training runs happen (``compute.target``).
+LAUNCHERS = Registry(
+    "launcher",
+    {
+        "local": "llm_core.train.launchers.local:Local",
+        "h100x8": "llm_core.train.launchers.h100x8:H100Node",
     },
 )
 

@@ -53,6 +53,10 @@ class Registry(Mapping[str, str]):
         self._targets.update(targets)
         self._plugins.update(dict.fromkeys(targets, plugin))
 
+    def plugin(self, name: str) -> str | None:
+        """The plug-in that brings ``name``; None for what Pedigree has itself."""
+        return self._plugins.get(name)
+
     def load(self, name: str) -> Any:
         """The object named ``name``.
 

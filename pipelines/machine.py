@@ -11,7 +11,7 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.stage import Stage
 from llm_core.train.capabilities import TrainingRun, examine, rates_of
-from llm_core.train.hardware import hardware_of, is_local, require_devices
+from llm_core.train.hardware import hardware_of, require_devices
 from llm_core.train.preflight import Preflight, preflight
 from pipelines.session import Session
 
@@ -33,7 +33,7 @@ def examined(session: Session) -> Preflight:
     """The preflight of the experiment, with advice about its precision."""
     compute = session.experiment.compute
     try:
-        rates = rates_of(hardware_of(compute), here=is_local(compute))
+        rates = rates_of(hardware_of(compute), here=compute.planned_here)
     except PedigreeError as error:
         report = preflight(session.experiment)
         return replace(report, advice=(*report.advice, str(error)))
@@ -72,7 +72,7 @@ def before_run(session: Session, items: Sequence[PlanItem]) -> tuple[str, ...]:
     compute = session.experiment.compute
     try:
         require_devices(compute)
-        findings = examine(runs, compute, here=True)
+        findings = examine(runs, compute, here=compute.target.here)
         findings.check()
     except PedigreeError as error:
         raise PedigreeError(f"{error}\nWhat does not train can be made here: --select token_shards, say") from None

@@ -1,7 +1,7 @@
 """What a run needs and no result depends on: the store, the compute target, tracking."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -51,7 +51,7 @@ class ComputeResource(dg.ConfigurableResource):
     workers: int | None
     map: Literal["local", "ray"]
     ray_address: str | None
-    target: Literal["local", "h100x8"]
+    target: dict[str, Any]
     device: DeviceConfig | None
     devices: int | None
     ranks: int | None
@@ -103,8 +103,7 @@ class TrackingResource(dg.ConfigurableResource):
 
     wandb: Literal["off", "offline", "online"]
     project: str
-    samples: dict[str, int] | None
-    profile: dict[str, int] | None
+    callbacks: dict[str, dict[str, Any]]
 
     def spec(self) -> TrackingSpec:
         """The checked section."""

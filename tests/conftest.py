@@ -1,7 +1,12 @@
 import os
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+from llm_core import loaded_code, plugins, registries
+from llm_core.registry import Registry
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,6 +19,24 @@ def pytest_xdist_auto_num_workers():
     """One process more than there are cores: tests wait for processes that they start, and for locks."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + 1
+
+
+@pytest.fixture
+def plugin_folder(tmp_path, monkeypatch):
+    """A folder from which modules can be imported; what they add to the registries goes with the test."""
+    for table in vars(registries).values():
+        if isinstance(table, Registry):
+            monkeypatch.setattr(table, "_targets", dict(table))
+            monkeypatch.setattr(table, "_plugins", dict(table._plugins))
+    monkeypatch.setattr(plugins, "_LOADED", dict(plugins._LOADED))
+    monkeypatch.setattr(loaded_code, "_WATCHED", set(loaded_code._WATCHED))
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if Path(str(getattr(sys.modules[name], "__file__", ""))).is_relative_to(tmp_path):
+            del sys.modules[name]
+            loaded_code.LOADED.pop(name, None)
 
 
 def pytest_collection_modifyitems(items):

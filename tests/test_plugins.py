@@ -3,18 +3,17 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from llm_core import loaded_code, plugins, registries
+from llm_core import registries
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.code_claim import claim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.plugins import load_plugins, plugins_of
-from llm_core.registry import Registry
 from llm_core.store.home import PROJECT
 
 JUDGE = "llm_core.data.rules.judge:document_values"
@@ -38,29 +37,17 @@ Package = Callable[..., Path]
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
-    """Makes packages that can be imported; what they add to the registries goes with the test."""
-    tables = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
-    for table in tables.values():
-        monkeypatch.setattr(table, "_targets", dict(table))
-        monkeypatch.setattr(table, "_plugins", dict(table._plugins))
-    monkeypatch.setattr(plugins, "_LOADED", dict(plugins._LOADED))
-    monkeypatch.setattr(loaded_code, "_WATCHED", set(loaded_code._WATCHED))
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
+def package(plugin_folder: Path) -> Package:
+    """Makes packages that can be imported."""
 
     def made(name: str, components: str, **files: str) -> Path:
-        folder = tmp_path / name
+        folder = plugin_folder / name
         folder.mkdir()
         for file, text in {"__init__": "", "components": components, **files}.items():
             (folder / f"{file}.py").write_text(text)
         return folder
 
-    yield made
-    for name in set(sys.modules) - before:
-        if Path(str(getattr(sys.modules[name], "__file__", ""))).is_relative_to(tmp_path):
-            del sys.modules[name]
-            loaded_code.LOADED.pop(name, None)
+    return made
 
 
 def with_rule(package: Package, name: str) -> Path:

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError, model_validator
 
 from llm_core.experiment.base import Spec, told
+from llm_core.experiment.callbacks import check_callbacks
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
@@ -78,7 +79,9 @@ class Experiment(Spec):
             check_compiled(training, self.compute, place)
             if place != LONG_CONTEXT:  # which begins with a trained model
                 check_clamp(training, self.tokenizer.vocab_size, place)
-        check_generated(self.model, self.sampling, self.tracking.samples)
+        # Of a prompt nobody knows the length before there is a tokenizer: it is end of text, and at least one more.
+        check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
+        check_callbacks([model for model, _ in runs.values()], self.tracking.callbacks)
         named = {source.name for source in self.raw.sources}
         trainings = {f"{place}training": training for place, (_, training) in runs.items()}
         computes = self._variants_compute()

@@ -2,9 +2,8 @@
 
 import math
 
-from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.runtime import SamplesSpec, SpreadSpec
+from llm_core.experiment.runtime import SpreadSpec
 from llm_core.experiment.training import TrainingSpec
 
 
@@ -85,16 +84,8 @@ def check_phases(training: TrainingSpec, place: str = "") -> None:
                 )
 
 
-def check_generated(model: ModelSpec, sampling: SamplingSpec, samples: SamplesSpec | None) -> None:
-    """``ValueError`` where more is to be generated than the model can read.
-
-    ``samples``: those of a run that trains. How many tokens a prompt of ``sampling`` has, nobody knows before there is
-    a tokenizer: it is end of text, and at least one more.
-    """
+def check_generated(model: ModelSpec, tokens: int, field: str) -> None:
+    """``ValueError`` where ``field`` makes a model generate more ``tokens``, with the prompt, than it can read."""
     longest = model.longest()
-    wanted = {"sampling.max_new_tokens": sampling.max_new_tokens + 1}
-    if samples is not None:
-        wanted["tracking.samples: prompt_tokens and new_tokens"] = samples.prompt_tokens + samples.new_tokens
-    for place, tokens in wanted.items():
-        if longest is not None and tokens > longest:
-            raise ValueError(f"{place}: the model can read {longest} tokens, and these are {tokens}: ask for fewer")
+    if longest is not None and tokens > longest:
+        raise ValueError(f"{field}: the model can read {longest} tokens, and these are {tokens}: ask for fewer")

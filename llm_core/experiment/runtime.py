@@ -12,7 +12,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from llm_core.experiment.base import Count, Spec
+from llm_core.experiment.callbacks import ChosenCallbacks
+from llm_core.experiment.component import KindOf
 from llm_core.experiment.devices import Device
+from llm_core.experiment.launchers import LauncherSpec
+from llm_core.registries import CALLBACKS, LAUNCHERS
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -96,8 +100,8 @@ class ComputeSpec(SpreadSpec):
     """Who makes parts: processes of this machine, or a Ray cluster whose nodes all see the store and the sources."""
     ray_address: str | None = None
     """Where the Ray cluster is (``auto``, ``ip:port``); by default a Ray of this machine alone."""
-    target: Literal["local", "h100x8"] = "local"
-    """``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
+    target: Annotated[LauncherSpec, KindOf(LAUNCHERS)] = "local"  # type: ignore[assignment]
+    """Where runs train. ``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
     device: Device | None = None
     """The GPU to plan for, wherever the plan is made: a name of ``llm_core.experiment.devices``, or ``{name, memory_gb,
     tflops_bf16}``. Only a machine that has it starts a run."""
@@ -111,6 +115,11 @@ class ComputeSpec(SpreadSpec):
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
     ask_above: AskSpec | None = AskSpec()
+
+    @property
+    def planned_here(self) -> bool:
+        """Whether it names no machine, and so plans for the one that plans."""
+        return self.target.machine() is None and self.device is None
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """This with other values of some fields; those of ``keep`` one by one. Raises ``ValidationError``."""
@@ -127,10 +136,10 @@ class ComputeSpec(SpreadSpec):
                 f"devices {self.devices} goes with device: name the kind of GPU. How many processes train on this "
                 "machine is 'ranks'"
             )
-        if self.device is not None and self.target != "local":
+        if self.device is not None and self.target.machine() is not None:
             raise ValueError(
-                f"device {self.device.name!r} and target {self.target!r} are two machines: write target 'local', or "
-                "leave device out"
+                f"device {self.device.name!r} and target {self.target.kind!r} are two machines: write target 'local', "
+                "or leave device out"
             )
         if self.device is not None and (self.ranks or 1) > (self.devices or 1):
             raise ValueError(
@@ -138,23 +147,6 @@ class ComputeSpec(SpreadSpec):
                 "lower ranks"
             )
         return self
-
-
-class SamplesSpec(Spec):
-    """What is shown of how the model continues held-out documents while it trains."""
-
-    every: Count = 500
-    """Steps between samples; the last step always has some."""
-    documents: Count = 4
-    prompt_tokens: Count = 16
-    new_tokens: Count = 48
-
-
-class ProfileSpec(Spec):
-    """Steps (the first is 1) whose time is traced."""
-
-    from_step: Count = 10
-    steps: Count = 3
 
 
 def _off(value: Any) -> Any:
@@ -167,5 +159,10 @@ class TrackingSpec(Spec):
 
     wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_off)] = "off"
     project: str = "pedigree"
-    samples: SamplesSpec | None = None
-    profile: ProfileSpec | None = None
+    callbacks: ChosenCallbacks = Field(default_factory=dict)
+    """What happens beside training, more than every run has: kind → settings."""
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The plug-ins that bring the callbacks; no code digest names them."""
+        return tuple(sorted({plugin for kind in self.callbacks if (plugin := CALLBACKS.plugin(kind))}))

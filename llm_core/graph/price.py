@@ -51,8 +51,7 @@ def price(stage: Stage, previous: Manifest | None, compute: ComputeSpec) -> Pric
     if previous is not None:
         gpus = 0 if str(previous.stats.get("device", "CPU")).startswith("CPU") else int(previous.stats.get("ranks", 1))
         ratio = _ratio(stage, previous, compute)
-        other_machine = compute.target != "local" or compute.device is not None
-        elsewhere = stage.trains and other_machine and not gpus
+        elsewhere = stage.trains and not compute.planned_here and not gpus
         if ratio is not None and not elsewhere:
             # A run that was killed and went on has the time of all its steps in its statistics.
             seconds = max(previous.seconds, float(previous.stats.get("seconds_training", 0.0)))

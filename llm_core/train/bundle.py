@@ -160,7 +160,7 @@ def _spec(
     """What the trainer would be told here."""
     item = ready(planner, stage.name)
     recipe = planner.recipe(stage.name)
-    plugins = plugins_of(recipe.code)
+    plugins = (*plugins_of(recipe.code), *experiment.tracking.plugins)
     modules = {name.partition(":")[0] for name in recipe.code if ":" in name}
     packages = sorted({"llm_core", *package_folders(plugins), *map(top, modules)})
     commit, dirty = git_state()
@@ -259,7 +259,7 @@ def _check_archive(path: Path, planner: Planner, stage: Stage, plugins: tuple[st
 def requirements(spec: TrainerSpec, constraints: Path | None) -> str:
     """What the trainer imports, pinned as in ``constraints``, else to what is installed here."""
     names = ["torch", "numpy", "pydantic", "safetensors"]
-    names += ["tokenizers"] if spec.tracking.samples else []
+    names += [package for callback in spec.tracking.callbacks.values() for package in callback.packages]
     names += ["wandb"] if spec.tracking.wandb != "off" else []
     names += ["torchao"] if spec.training.precision == "fp8" else []
     pinned = {} if constraints is None else _pins(constraints.read_text(encoding="utf-8"))

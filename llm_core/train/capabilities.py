@@ -19,7 +19,6 @@ from llm_core.train.hardware import (
     Capability,
     Hardware,
     hardware_of,
-    is_local,
     require_devices,
     this_machine,
 )
@@ -60,7 +59,7 @@ def examine(runs: Sequence[TrainingRun], compute: ComputeSpec, *, here: bool) ->
     hardware = this_machine() if here else hardware_of(compute)
     rates, advice = None, []
     try:
-        rates = rates_of(hardware, here=here or is_local(compute))
+        rates = rates_of(hardware, here=here or compute.planned_here)
     except PedigreeError as error:
         advice = [f"{hardware.name}: {error}"]
     found = [examine_run(run, compute, hardware, rates) for run in runs]
@@ -74,9 +73,9 @@ def examine(runs: Sequence[TrainingRun], compute: ComputeSpec, *, here: bool) ->
 
 
 def check_stage(run: TrainingRun, compute: ComputeSpec, log: Callable[[str], None]) -> None:
-    """Before a trainer is launched: ``PedigreeError`` for what this machine can't do, a line for what it does badly."""
+    """Before a trainer is launched: ``PedigreeError`` for what its machine can't do, a line for what it does badly."""
     require_devices(compute)
-    findings = examine([run], compute, here=True)
+    findings = examine([run], compute, here=compute.target.here)
     findings.check()
     for line in findings.advice:
         log(line)

@@ -5,6 +5,9 @@ it belongs to, how far that is, and the digests of the parts. Parts are written 
 the main rank adds ``checkpoint.json`` when all are there, and one rename puts the folder in place. Which folders are
 the run's own: ``llm_core.train.checkpoint_folder``.
 
+Why not ``torch.distributed.checkpoint``: it holds training up longer, has no digests, and reads its ``.metadata`` with
+``pickle.load`` (``docs/results/checkpoint_writer.md``).
+
 There is no state of random generators: what is drawn in a step follows from seed, step and rank
 (``llm_core.train.seeding``).
 """

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.devices import DEVICES, DeviceSpec, is_device, known_device
+from llm_core.experiment.devices import DeviceSpec, is_device, known_device
 from llm_core.experiment.runtime import ComputeSpec
 
 Capability = tuple[int, int]
@@ -80,9 +80,6 @@ def planned(device: DeviceSpec, devices: int) -> Hardware:
     )
 
 
-H100X8 = planned(DEVICES["H100"], 8)
-
-
 def peak_flops(device: str) -> float | None:
     """Peak in bf16 of the device that CUDA calls ``device``; None for one that isn't in the table."""
     known = known_device(device)
@@ -93,12 +90,8 @@ def hardware_of(compute: ComputeSpec) -> Hardware:
     """The machine that ``compute`` plans for: the one it names, or this one."""
     if compute.device is not None:
         return planned(compute.device, compute.devices or 1)
-    return this_machine() if is_local(compute) else H100X8
-
-
-def is_local(compute: ComputeSpec) -> bool:
-    """Whether ``compute`` names no machine, and so plans for this one."""
-    return compute.target == "local" and compute.device is None
+    machine = compute.target.machine()
+    return this_machine() if machine is None else planned(*machine)
 
 
 def this_machine() -> Hardware:
@@ -140,13 +133,12 @@ def _may_have_gpus() -> bool:
 
 
 def require_devices(compute: ComputeSpec) -> None:
-    """``PedigreeError`` where this machine is not the one that ``compute`` names, or has too few GPUs."""
+    """``PedigreeError`` where a run can't be started from here: this machine is not the one that ``compute`` names, or
+    has too few GPUs."""
     gpus = gpu_count()
-    if compute.target == "h100x8" and compute.ranks is None and gpus < H100X8.devices:
-        raise PedigreeError(
-            f"compute.target h100x8 needs 8 GPUs, and this machine has {gpus}; run on such a node, or set "
-            "compute.target to local"
-        )
+    compute.target.check(compute, gpus)
+    if not compute.target.here:
+        return
     if compute.device is not None:
         wanted, here = compute.ranks or compute.devices or 1, this_machine()
         name = here.name.partition(" × ")[2]

@@ -13,7 +13,7 @@ from llm_core.launch import run_group
 from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
 from llm_core.train.devices import CPU, HELD, Device, machine_devices, reserved
-from llm_core.train.hardware import gpu_count, hardware_of, is_local, require_devices
+from llm_core.train.hardware import gpu_count, hardware_of, require_devices
 from llm_core.train.host_memory import keeping_memory
 from llm_core.train.locks import end_holder
 from llm_core.train.metrics import METRICS, MetricsFollower
@@ -41,7 +41,7 @@ def rank_count(compute: ComputeSpec) -> int:
     require_devices(compute)
     if compute.ranks is not None:
         return compute.ranks
-    return max(gpu_count(), 1) if is_local(compute) else hardware_of(compute).devices
+    return max(gpu_count(), 1) if compute.planned_here else hardware_of(compute).devices
 
 
 @runtime_only("starts and watches the trainer, which checks its own code")

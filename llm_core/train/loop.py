@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from llm_core.model.build import build_model
 from llm_core.model.superposition import bag_size, bagged
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.tokens.loader import IGNORED
-from llm_core.train.callbacks.base import Run
 from llm_core.train.callbacks.chosen import chosen_callbacks
+from llm_core.train.callbacks.run import Run, blamed
 from llm_core.train.checkpoints import Checkpoints, Progress
 from llm_core.train.data import open_data
 from llm_core.train.distribution import World, gradient_sync, spread
@@ -59,8 +59,9 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     behind = training.guards.rollback_steps if may_go_back else 0
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned, behind)
     guard = StepGuard(training.guards, world.device)
-    callbacks = chosen_callbacks(spec, checkpoints)
-    run = Run(spec, world, data, model, optimizer, guard, FigureReader(world.device), callbacks, Progress(), log)
+    callbacks = chosen_callbacks(spec)
+    figures = FigureReader(world.device)
+    run = Run(spec, world, data, model, optimizer, guard, figures, checkpoints, callbacks, Progress(), log)
     resumed = checkpoints.resume(model, optimizer)
     run.go_on_from(resumed if resumed.callbacks else begin(spec, world, model, optimizer))
     run.progress.callbacks = resumed.callbacks  # of a run that just begins, nothing is kept yet
@@ -68,7 +69,8 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
 
     while True:
         for callback in callbacks:
-            callback.on_start(run)
+            with blamed(callback.name):
+                callback.on_start(run)
         try:
             stopped = _steps(run, spread_model, stop)
             break
@@ -76,7 +78,8 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
             _go_back(run, checkpoints, spike.step)
     finished = run.progress.step == training.steps
     for callback in callbacks:
-        callback.on_end(run, finished)
+        with blamed(callback.name):
+            callback.on_end(run, finished)
     assert finished or stopped
     if finished:
         weights = full_weights(model, keep=world.is_main)
@@ -99,7 +102,8 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
         for batch in batches:
             step = batch.step
             for callback in run.callbacks:
-                callback.before_step(run, batch)
+                with blamed(callback.name):
+                    callback.before_step(run, batch)
 
             if bag_size(training, step) != bag_size(training, step - 1):
                 run.guard.forget()  # losses over single tokens are not to be judged by those over bags
@@ -112,6 +116,9 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                 spread_model.train()  # whatever a callback that looks at the model has left
                 loss = world.total(_accumulate(spread_model, batch, spec, world, bag_size(training, step)))
                 norm = _gradient_norm(run.model, training.grad_clip)
+                for callback in run.callbacks:
+                    with blamed(callback.name):
+                        callback.before_update(run)
                 reason = run.guard.judge(loss, norm)
                 _update(run.optimizer, lr, skip=reason != GOOD)
                 run.model.after_step(world.total, reason)
@@ -123,14 +130,16 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
             known["step_tokens"] = tokens - tokens_before(training, step)
             measured = {"loss": loss, "grad_norm": norm, "reason": reason}
             for callback in run.callbacks:
-                measured |= callback.after_step(run)
+                with blamed(callback.name):
+                    measured |= _new(callback.after_step(run), {*known, *measured})
             run.figures.put(known, measured, begin, end)
             run.hand_out(run.figures.arrived())
 
             stopped = world.largest(stop.reason is not None) > 0
             last = progress.step == training.steps
             for callback in run.callbacks:
-                callback.end_step(run, stopping=stopped or last)
+                with blamed(callback.name):
+                    callback.end_step(run, stopping=stopped or last)
             if stopped:
                 break
             begin = run.figures.mark()  # waiting for the next batch belongs to its step
@@ -167,6 +176,13 @@ def _gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
     """The norm of all gradients (before clipping), which are then scaled to at most ``clip``."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+
+def _new(figures: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor]:
+    """What a callback adds to the figures of a step; ``ValueError`` where it would replace one."""
+    if both := sorted(figures.keys() & taken):
+        raise ValueError(f"a step has a figure {both[0]} already: give this one another name")
+    return figures
 
 
 def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:

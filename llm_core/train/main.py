@@ -101,8 +101,13 @@ def _leaving_word(spec: TrainerSpec) -> Iterator[None]:
         _leave_word(spec, str(error))
         raise
     except Exception as error:
-        _leave_word(spec, f"the trainer failed ({place_of(error)}): {explained(error)}")
+        _leave_word(spec, f"the trainer failed{_where(error)} ({place_of(error)}): {explained(error)}")
         raise
+
+
+def _where(error: Exception) -> str:
+    """The callback that raised it, if one did."""
+    return "".join(f" {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _leave_word(spec: TrainerSpec, message: str) -> None:

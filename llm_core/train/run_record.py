@@ -19,17 +19,16 @@ from llm_core.experiment.base import told
 from llm_core.graph.provenance import library_versions
 from llm_core.runtime_only import runtime_only
 from llm_core.train.distribution import World
-from llm_core.train.metrics import METRICS
 from llm_core.train.origin import KnownFile, check_sources, known, other_input, sources_digest
 from llm_core.train.parts import write_whole
 from llm_core.train.seal import SEAL
-from llm_core.train.spec import BAD_BATCHES, CHECKPOINTS, FINAL, SAMPLES, SUMMARY, TrainerSpec
+from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec
 from llm_core.train.work_folder import WORK, left
 
 RECORD = "run.json"
 FORMAT = 1
 
-RESULTS = (f"{FINAL}/*", METRICS, SUMMARY, BAD_BATCHES, SAMPLES, WORK)
+RESULTS = (f"{FINAL}/*", SUMMARY, WORK)
 """What a run leaves for its artifact, beside checkpoints and what callbacks leave."""
 
 _STEP = re.compile(r"step_\d{8,}")

@@ -25,9 +25,6 @@ from llm_core.train.origin import Origin
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 SUMMARY = "summary.json"
-BAD_BATCHES = "bad_batches.jsonl"
-SAMPLES = "samples.jsonl"
-PROFILE = "profile"
 FAILURE = "failure.txt"
 """Why the last attempt did not finish, for whoever launched it."""
 
@@ -39,7 +36,7 @@ class TrainerSpec(SpreadSpec):
     """
 
     plugins: Annotated[tuple[str, ...], AfterValidator(load_plugins)] = ()
-    """Those that the model and its training need (``llm_core.plugins``). They stand first, and are read first."""
+    """Those that model, training and callbacks need (``llm_core.plugins``). They stand first, and are read first."""
     model: ModelSpec
     training: TrainingSpec
     vocab_size: Count

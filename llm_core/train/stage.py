@@ -21,22 +21,14 @@ from llm_core.graph.stage import Verdict
 from llm_core.store.files import write_atomically
 from llm_core.store.work import OWN
 from llm_core.tokens.batch_sizes import tokens_before
+from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import Data, describe, mean_sequence_length, open_data
-from llm_core.train.launching import launch, rank_count
+from llm_core.train.launching import rank_count
 from llm_core.train.metrics import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.ready import check_tracking
 from llm_core.train.results import TrainingResults
-from llm_core.train.spec import (
-    BAD_BATCHES,
-    CHECKPOINTS,
-    FINAL,
-    SAMPLES,
-    SUMMARY,
-    TrainerSpec,
-    derived_digest,
-    result_fields,
-)
+from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, derived_digest, result_fields
 from llm_core.train.speed import mfu
 
 if TYPE_CHECKING:
@@ -100,7 +92,7 @@ def _train(
         tokenizer=job.path("tokenizer", "tokenizer.json").resolve(),
         name=job.stage,
         identity=job.identity,
-        plugins=job.claim.plugins,
+        plugins=(*job.claim.plugins, *job.runtime.tracking.plugins),
         code=job.claim,
         derived=derived_digest(model, training),
         tracking=job.runtime.tracking,
@@ -108,7 +100,7 @@ def _train(
     data = open_data(spec, ranks)
     check_start(spec)
     check_tracking(spec.tracking)
-    launch(spec, ranks, job.runtime)
+    compute.target.launch(spec, ranks, job.runtime)
     results = collect(job, spec, data)
     own = [path.relative_to(spec.work).as_posix() for path in _checkpoints(spec, job).own_paths()]
     write_atomically(spec.work / OWN, json.dumps(own).encode())  # what the commit may take away
@@ -122,9 +114,8 @@ def collect(job: Job, spec: TrainerSpec, data: Data) -> TrainingResults:
     model, training, vocab_size = spec.model, spec.training, spec.vocab_size
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
-    shutil.copyfile(spec.work / METRICS, job.out / METRICS)
-    for seen in (spec.work / BAD_BATCHES, spec.work / SAMPLES, *left(spec.work)):
-        if seen.exists() and seen.stat().st_size:
+    for seen in left(spec.work):
+        if seen.stat().st_size:
             kept = job.out / seen.relative_to(spec.work)
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(seen, kept)

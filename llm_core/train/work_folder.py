@@ -7,30 +7,22 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.callbacks import all_leaves
 from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
 from llm_core.train.checkpoint_folder import CheckpointFolder, difference, set_aside
-from llm_core.train.metrics import METRICS
 from llm_core.train.seal import DamagedSealError, read_sealed, write_sealed
-from llm_core.train.spec import (
-    BAD_BATCHES,
-    CHECKPOINTS,
-    FAILURE,
-    FINAL,
-    PROFILE,
-    SAMPLES,
-    SUMMARY,
-    TrainerSpec,
-    result_fields,
-)
+from llm_core.train.spec import CHECKPOINTS, FAILURE, FINAL, SUMMARY, TrainerSpec, result_fields
 
 WORK = "work.json"
 WANDB, WANDB_RUN_ID = "wandb", "wandb_run_id"
-_WRITTEN = (METRICS, BAD_BATCHES, SAMPLES, FINAL, SUMMARY, PROFILE, FAILURE, WANDB, WANDB_RUN_ID)
+_WRITTEN = (FINAL, SUMMARY, FAILURE, WANDB_RUN_ID)
+"""What a trainer writes, beside what its callbacks leave."""
 
 
 @runtime_only("refuses a folder of another run")
@@ -53,7 +45,7 @@ def claim(spec: TrainerSpec, log: Callable[[str], None]) -> None:
             return
         # A run of before there was this file: its checkpoints say that the rest is of it, too.
         if not CheckpointFolder(spec.work / CHECKPOINTS, owner, log).entries().own:
-            for name in _WRITTEN:
+            for name in [*_WRITTEN, *sorted({pattern.split("/")[0] for pattern in all_leaves()})]:
                 if os.path.lexists(spec.work / name):
                     log(f"{spec.work / name}: not of this run; kept as {set_aside(spec.work / name)}")
         write_sealed(spec.work / WORK, {"owner": owner, "left": {}})
@@ -69,7 +61,7 @@ def make_way(work: Path, file: Path) -> None:
 
 
 def leave(work: Path, file: Path) -> None:
-    """Note that a callback has written ``file``, for the artifact."""
+    """Note that a callback has written ``file``, for the artifact; ``ValueError`` where none declares it."""
     _note(work, file.relative_to(work).as_posix(), _digest(file))
 
 
@@ -79,7 +71,7 @@ def leave_growing(work: Path, file: Path) -> None:
 
 
 def left(work: Path) -> list[Path]:
-    """The files that callbacks left, as they wrote them; not what was changed since, or is gone."""
+    """The files that callbacks left for the artifact, as they wrote them; not what was changed since, or is gone."""
     known = _read(work) or {"left": {}}
     files = ((work / name, digest) for name, digest in sorted(known["left"].items()))
     return [
@@ -87,7 +79,10 @@ def left(work: Path) -> list[Path]:
     ]
 
 
+@runtime_only("what callbacks leave is volatile")
 def _note(work: Path, name: str, digest: str | None) -> None:
+    if not any(fnmatch(name, pattern) for pattern in all_leaves()):
+        raise ValueError(f"no callback declares the file {name}: name it in 'leaves' of the specification")
     known = _read(work)
     if known is not None:
         write_sealed(work / WORK, {**known, "left": {**known["left"], name: digest}})

@@ -139,7 +139,7 @@ def profile(experiment: str) -> dict[str, dict[str, str]]:
     compute = session.experiment.compute.model_copy(update={"workers": 1})
     with (
         patch.object(execute, "load_object", profiled),
-        patch("llm_core.train.stage.launch", launched),
+        patch("llm_core.train.launching.launch", launched),
         patch("llm_core.evals.stage.run_group", evaluated),
     ):
         for stage in session.graph:

@@ -58,8 +58,8 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
             r"sampling\.max_new_tokens: the model can read 128 tokens, and these are 129: ask",
         ),
         (
-            {**learned(128), "more": "tracking: {samples: {new_tokens: 113}}"},
-            r"tracking\.samples: prompt_tokens and new_tokens: the model can read 128 tokens",
+            {**learned(128), "more": "tracking: {callbacks: {samples: {new_tokens: 113}}}"},
+            r"tracking\.callbacks\.samples: prompt_tokens and new_tokens: the model can read 128 tokens",
         ),
         (
             {"mixer": "kind: hyena, max_length: 127"},

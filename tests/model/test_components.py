@@ -1,10 +1,5 @@
 """What every kind of component must keep to, the kinds of tomorrow too."""
 
-import ast
-import inspect
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import pytest
@@ -13,7 +8,7 @@ from pydantic import ValidationError
 from llm_core import registries
 from llm_core.experiment.component import Component
 from llm_core.experiment.model import ModelSpec
-from llm_core.store.home import PROJECT
+from tests.component_contract import torch_after_loading, unexplained
 from tests.model.shapes import BASE, MODELS, named, spec
 
 NAMES = ("MIXERS", "POSITIONS", "ABSOLUTE_POSITIONS", "NORMS", "FEED_FORWARDS")
@@ -57,15 +52,7 @@ def held(shape: ModelSpec, registry: str) -> Component | None:
 
 
 def test_all_load_without_torch() -> None:
-    code = f"""
-import sys
-from llm_core import registries
-loaded = [registry.load(kind) for name in {NAMES} for registry in [getattr(registries, name)] for kind in registry]
-print(len(loaded), "torch" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(len(KINDS)), "False"]
+    assert not torch_after_loading(*NAMES)
 
 
 @every_kind
@@ -77,18 +64,7 @@ def test_a_kind_has_the_name_of_its_class(registry: str, kind: str) -> None:
 
 @every_kind
 def test_what_it_is_and_what_its_settings_mean_is_written(registry: str, kind: str) -> None:
-    component = loaded(registry, kind)
-    written: set[str] = set()
-    for cls in component.__mro__[: component.__mro__.index(Component)]:
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-        assert isinstance(tree, ast.ClassDef)
-        for field, after in zip(tree.body, tree.body[1:], strict=False):
-            text = after.value if isinstance(after, ast.Expr) else None
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Constant) and isinstance(text.value, str):
-                assert isinstance(field.target, ast.Name)
-                written.add(field.target.id)
-    assert component.__doc__
-    assert component.model_fields.keys() - written - SELF_EVIDENT == {"kind"}
+    assert not unexplained(loaded(registry, kind)) - SELF_EVIDENT
 
 
 @every_kind

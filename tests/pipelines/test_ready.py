@@ -8,7 +8,7 @@ def test_a_missing_key_is_told_before_the_data_stages(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     world = make_world(tmp_path)
-    world.edit("tracking: {samples", "tracking: {wandb: online, samples")
+    world.edit("tracking: {callbacks", "tracking: {wandb: online, callbacks")
     artifacts = tmp_path / "home" / "store" / "artifacts"
     for command in (
         ("pipelines.cli", "run", str(world.experiment)),

@@ -1,4 +1,4 @@
-from llm_core.experiment.runtime import AskSpec, ComputeSpec, KeepSpec, ProfileSpec, SamplesSpec, TrackingSpec
+from llm_core.experiment.runtime import AskSpec, ComputeSpec, KeepSpec, TrackingSpec
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.price import Price
 from pipelines.progress import live_figures
@@ -21,7 +21,7 @@ def test_the_held_out_text_is_told_in_nats_and_in_bits_per_byte() -> None:
 def test_all_of_tracking_reaches_a_run_in_dagster() -> None:
     for tracking in (
         TrackingSpec(),
-        TrackingSpec(wandb="offline", samples=SamplesSpec(every=3), profile=ProfileSpec(from_step=2)),
+        TrackingSpec(wandb="offline", callbacks={"samples": {"every": 3}, "profile": {}}),
     ):
         assert TrackingResource(**tracking.model_dump()).spec() == tracking
 

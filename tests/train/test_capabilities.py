@@ -10,10 +10,11 @@ from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.train import capabilities as module
 from llm_core.train import hardware as hardware_module
 from llm_core.train.capabilities import Findings, TrainingRun, check_stage, examine, examine_run, rates_of
-from llm_core.train.hardware import H100X8, Hardware, require_devices, this_machine
+from llm_core.train.hardware import Hardware, hardware_of, require_devices, this_machine
 from llm_core.train.rates import Rates
 from tests.train.runs import model_spec, training_spec
 
+H100X8 = hardware_of(ComputeSpec(target="h100x8"))
 CPU = Hardware("CPU with 2 cores", 1, 10**12, None)
 AVX2 = Rates(fp32=41e9, bf16=0.42e9)
 TURING, PASCAL = (Hardware("1 × Tesla", 1, 10**11, None, capability=capability) for capability in ((7, 5), (6, 1)))

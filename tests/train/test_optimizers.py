@@ -1,6 +1,10 @@
+import pytest
 import torch
 from torch import nn
 
+from llm_core.experiment.component import KindOf
+from llm_core.experiment.optimization import OptimizerSpec
+from llm_core.registries import OPTIMIZERS
 from llm_core.train.groups import describe_groups, parameters_by_kind
 from llm_core.train.optimizers.adamw.optimizer import adamw
 from llm_core.train.optimizers.adamw.spec import AdamW
@@ -35,6 +39,17 @@ def test_parameters_are_told_apart_by_what_they_do():
     model = Parts()
     found = {id(p): kind for kind, parameters in parameters_by_kind(model).items() for p in parameters}
     assert {name: found[id(p)] for name, p in model.named_parameters()} == KINDS
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_every_optimizer_has_the_groups_that_one_function_makes(kind):
+    settings = {"kind": kind, "lr": 0.5, "weight_decay": 0.25}
+    model, spec = Parts(), KindOf(OPTIMIZERS).made(settings, OptimizerSpec)
+    groups = spec.build(model, torch.device("cpu"), "fp32").param_groups
+    assert {group["kind"]: group["params"] for group in groups} == parameters_by_kind(model)
+    decays = {"matrices": 0.25, "embeddings": 0.25, "head": 0.25, "vectors": 0.0}
+    assert {group["kind"]: group["weight_decay"] for group in groups} == decays
+    assert all(group["rule"] and group["lr_ratio"] > 0 for group in groups)
 
 
 def test_gains_biases_and_kernels_do_not_decay_and_the_groups_can_be_read():

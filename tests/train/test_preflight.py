@@ -17,12 +17,14 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
 from llm_core.train.device_memory import Memory, estimate_memory
-from llm_core.train.hardware import H100X8, Hardware
+from llm_core.train.hardware import Hardware, hardware_of
+from llm_core.train.launchers.local import Local
 from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.preflight import preflight, trainer_spec
 from llm_core.train.rates import Rates
 from llm_core.train.spec import read_spec
 
+H100X8 = hardware_of(ComputeSpec(target="h100x8"))
 FOLDER = Path(__file__).parents[2] / "pipelines" / "experiments"
 
 
@@ -211,7 +213,7 @@ def test_fp8_and_backends_that_are_not_there_are_refused(
         preflight(changed(fp8, model={"d_model": 1992, "mixer": heads, "feed_forward": width}))
     monkeypatch.setattr(module, "hardware_of", lambda _: Hardware("CPU with 4 cores", 1, 10**12, None))
     with pytest.raises(PedigreeError, match="precision fp8: CPU with 4 cores multiplies no 8-bit floats"):
-        preflight(changed(fp8, compute={"target": "local"}))
+        preflight(changed(fp8, compute={"target": Local()}))
 
 
 def test_a_model_that_can_not_fit_at_all_is_refused(one_billion: Experiment) -> None:
@@ -234,11 +236,11 @@ def test_more_ranks_than_gpus_are_refused(one_billion: Experiment) -> None:
 
 def test_a_cpu_has_memory_and_no_known_peak(one_billion: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "hardware_of", lambda _: Hardware("CPU with 4 cores", 1, 100_000_000_000, None))
-    report = preflight(changed(one_billion, compute={"target": "local"}))
+    report = preflight(changed(one_billion, compute={"target": Local()}))
     assert (report.ranks, report.hours, report.cost, report.tokens_per_second) == (1, None, None, None)
     assert report.flops > 0
     with pytest.raises(PedigreeError, match=r"46\.0 GB are usable"):  # two ranks share the machine's memory
-        preflight(changed(one_billion, compute={"target": "local", "ranks": 2}))
+        preflight(changed(one_billion, compute={"target": Local(), "ranks": 2}))
 
 
 def planned(experiment: Experiment, device: Any, **compute: Any) -> Experiment:

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.runtime import ComputeSpec, ProfileSpec, SamplesSpec, TrackingSpec
+from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.store.manifest import Artifact
@@ -76,7 +76,8 @@ def sections(steps=10, **training):
 
 def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
     observed, progressed, said = [], [], []
-    tracking = TrackingSpec(samples=SamplesSpec(every=20, documents=1, prompt_tokens=4, new_tokens=4))
+    samples = {"every": 20, "documents": 1, "prompt_tokens": 4, "new_tokens": 4}
+    tracking = TrackingSpec(callbacks={"samples": samples})
     job = job_in(
         tmp_path,
         observe=observed.append,
@@ -223,7 +224,7 @@ def test_the_trainers_own_words_are_the_error(tmp_path):
 
 
 def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stays(tmp_path):
-    tracking = TrackingSpec(wandb="offline", profile=ProfileSpec(from_step=2, steps=2))
+    tracking = TrackingSpec(wandb="offline", callbacks={"profile": {"from_step": 2, "steps": 2}})
     job = job_in(tmp_path, tracking=tracking)
     work = trainer_spec(tmp_path).work
     mine = [
@@ -328,7 +329,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     trunk = {"schedule": {"kind": "wsd"}, "branch_points": (3, 6)}
     job = job_in(tmp_path)
     stats = build(job, **sections(8, **trunk)).model_dump()
-    assert "start_validation_loss" not in stats
+    assert stats["start_validation_loss"] is None
     kept = sorted(path.name for path in (job.out / BRANCH_POINTS).iterdir())
     assert kept == ["step_00000003", "step_00000006"]
 
@@ -339,10 +340,10 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
         return Job(f"cooldown_runs/{name}", "identity", inputs, spec.work, spec.work / "out_folder", job.runtime)
 
     cooled = {"schedule": {"kind": "wsd", "cooldown_steps": 4}}
-    stats = build_branch(going_on("branch"), **sections(10, **cooled), from_step=6)
+    stats = build_branch(going_on("branch"), **sections(10, **cooled), from_step=6).model_dump()
     assert (stats["steps"], stats["tokens"], stats["planned_tokens"]) == (10, 2560, 2560)
     assert {check.name for check in judged("cooldown_runs/short", stats) if not check.passed} == set()
-    stats = build_longer(going_on("longer"), **sections(3, sequence_length=64))
+    stats = build_longer(going_on("longer"), **sections(3, sequence_length=64)).model_dump()
     assert stats["final_validation_loss"] < stats["start_validation_loss"] < 5.6
     with pytest.raises(PedigreeError, match=r"step_00000005: neither a checkpoint nor a model"):
         build_branch(going_on("none"), **sections(10, **cooled), from_step=5)

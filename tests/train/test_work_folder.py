@@ -73,17 +73,28 @@ def test_metrics_that_were_changed_by_hand_are_not_gone_on_from(tmp_path, change
 def test_what_callbacks_left_counts_as_they_wrote_it(tmp_path):
     spec = trainer_spec(tmp_path)
     claim(spec, pytest.fail)
+    folder = spec.work / "profile"
+    folder.mkdir()
     for name in ("a", "b", "c"):
-        (spec.work / name).write_text("ours")
-        leave(spec.work, spec.work / name)
-    (spec.work / "b").write_text("edited")
-    (spec.work / "c").unlink()
-    assert left(spec.work) == [spec.work / "a"]
-    (spec.work / "d").write_text("mine")
+        (folder / name).write_text("ours")
+        leave(spec.work, folder / name)
+    (folder / "b").write_text("edited")
+    (folder / "c").unlink()
+    assert left(spec.work) == [folder / "a"]
+    (folder / "d").write_text("mine")
     for name in ("a", "d"):
-        make_way(spec.work, spec.work / name)
-    assert (spec.work / "d.aside").read_text() == "mine"
-    assert (spec.work / "a").exists()
+        make_way(spec.work, folder / name)
+    assert (folder / "d.aside").read_text() == "mine"
+    assert (folder / "a").exists()
+
+
+def test_a_file_that_no_callback_declares_is_not_left(tmp_path):
+    spec = trainer_spec(tmp_path)
+    claim(spec, pytest.fail)
+    (spec.work / "more.txt").write_text("ours")
+    with pytest.raises(ValueError, match=r"no callback declares the file more\.txt: name it in 'leaves'"):
+        leave(spec.work, spec.work / "more.txt")
+    assert left(spec.work) == []
 
 
 def test_a_trainer_that_can_not_start_says_what_is_missing(tmp_path):

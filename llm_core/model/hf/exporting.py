@@ -1,7 +1,7 @@
 """A model of ours → a Hugging Face folder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from llm_core.model.hf.families import family_of
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.reading import CONFIG, INDEX, WEIGHTS
 from llm_core.model.hf.rope import longest
+from llm_core.registries import HF_FAMILIES
 from llm_core.tokens.prompts import FORM, for_prompts
 from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, unknown_id, vocabulary_size
 
@@ -42,15 +43,17 @@ def export_folder(
     tokenizer: Path | None = None,
     dtype: str = "fp32",
     file_bytes: int = FILE_BYTES,
+    families: Iterable[str] = HF_FAMILIES,
 ) -> Family:
-    """Write ``model`` so that ``transformers`` loads it, as the first family that says all of it, which is returned.
+    """Write ``model`` so that ``transformers`` loads it, as the first of ``families`` that says all of it, which is
+    returned.
 
     ``sequence_length``: tokens of a sequence in training, the configuration's longest. ``tokenizer``: our
     ``tokenizer.json``; its end-of-text token becomes the one that ends generation. ``dtype``: ``fp32`` or ``bf16``.
     Raises ``PedigreeError`` for a model that no family fits, telling each one's reasons, and for a tokenizer with more
     ids than the model.
     """
-    family = family_of(model.spec)
+    family = family_of(model.spec, families)
     length = longest(model.spec, sequence_length)
     tokens, end_id = ({}, None) if tokenizer is None else _special_tokens(tokenizer, model.vocab_size)
     ends = {"bos_token_id": end_id, "eos_token_id": end_id}

@@ -16,8 +16,8 @@ ROUNDING = 2e-7
 """What a weight near 1 may lose by being stored as its distance from 1."""
 
 
-def build(job: Job, model: ModelSpec, sequence_length: int) -> HFExport:
-    """Write configuration, fp32 weights and tokenizer, and read them back.
+def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str, ...]) -> HFExport:
+    """Write configuration, fp32 weights and tokenizer as the first of ``families`` that fits, and read them back.
 
     For a model that is no architecture of ``transformers``: ``why_not.txt`` instead, with the reasons of each.
     """
@@ -29,13 +29,13 @@ def build(job: Job, model: ModelSpec, sequence_length: int) -> HFExport:
     folder = job.path("model")
     if read_info(folder)[0] != model:
         raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
-    reasons = why_none(model)
+    reasons = why_none(model, families)
     if reasons:
         (job.out / WHY_NOT).write_text(reasons + "\n", encoding="utf-8")
         return HFExport(model_type=None, reasons=reasons.splitlines(), largest_difference=0.0)
     network, _ = load_model(folder)
     tokenizer = job.path("tokenizer", "tokenizer.json")
-    family = export_folder(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer)
+    family = export_folder(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer, families=families)
     back = import_folder(job.out).weights
     difference = max(float((back[name] - tensor).abs().max()) for name, tensor in network.state_dict().items())
     return HFExport(model_type=family.name, reasons=[], largest_difference=difference)

@@ -4,11 +4,12 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.lines import WritesLines
+from llm_core.train.callbacks.run import Run
+from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.guards import GRADIENT_SPIKE, LOSS_SPIKE, REASONS, RollBackError
 from llm_core.train.metrics import LEFT_OUT_REASON
-from llm_core.train.spec import BAD_BATCHES
 from llm_core.train.suspects import WORST, documents_of, how_to_ask, in_words, sequence_losses
 
 MAX_BAD_STEPS, MAX_ROLLBACKS = "training.max_bad_steps", "training.guards.max_rollbacks"
@@ -55,9 +56,6 @@ class BadBatches(WritesLines):
 class BadSteps(Callback):
     """Writes down what skipped steps read, sends a run back after a spike, and ends one with too many skipped steps."""
 
-    def __init__(self, book: BadBatches) -> None:
-        self._book = book
-
     def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
         """Look at one step. Raises ``PedigreeError`` or ``RollBackError``."""
         if not figures["skipped"] or figures["reason"] == LEFT_OUT_REASON:
@@ -65,7 +63,7 @@ class BadSteps(Callback):
         training, reason = run.spec.training, figures["reason"]
         guards = training.guards
         back = reason in _SPIKES and guards.spike_action == "rollback"
-        told = self._book.write(run, figures, reason, "rolled back" if back else "skipped")
+        told = run.find(BadBatches).write(run, figures, reason, "rolled back" if back else "skipped")
         if back and run.guard.rollbacks >= guards.max_rollbacks:
             raise PedigreeError(
                 f"step {figures['step']}: {reason}, and the run went back {run.guard.rollbacks} times already "

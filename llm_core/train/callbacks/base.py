@@ -1,44 +1,54 @@
-"""A run, and what a callback of it is."""
+"""What a callback is. A plug-in may import this page without torch.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+To write one: a class of ``Callback`` with the methods for the moments that matter, a class of
+``llm_core.experiment.callbacks.CallbackSpec`` that says its name and settings and builds it, and a line in the registry
+``CALLBACKS``. ``docs/callbacks.md`` has a whole one.
+"""
 
-from torch import Tensor
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING, Any
 
-from llm_core.model.decoder import Decoder
-from llm_core.train.checkpoints import Progress
-from llm_core.train.data import Data
-from llm_core.train.distribution import World
-from llm_core.train.figures import FigureReader
-from llm_core.train.guards import LEFT_OUT, REASONS, StepGuard
-from llm_core.train.prefetch import Ready
-from llm_core.train.spec import TrainerSpec
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llm_core.train.callbacks.run import Run
+    from llm_core.train.prefetch import Ready
 
 
 class Callback:
-    """Something that happens at certain moments of a run beside training.
+    """Something that happens at certain moments of a run beside training. All methods do nothing unless overridden.
 
-    Every rank calls every method at the same point, so that methods may talk to other ranks. None is given weights to
-    change. Figures are JSON values by name, ``step`` (from 1) among them.
+    A step, in order: ``before_step``, forward and backward passes, ``before_update``, the optimiser, ``after_step``,
+    ``on_figures`` (on CUDA some steps later), ``end_step``.
+
+    - Every rank calls every method at the same point, so that methods may talk to other ranks. Files are written on the
+      main rank alone (``run.world.is_main``).
+    - Callbacks must not change weights, gradients, the optimiser's state or the data. They may run the model, under
+      ``torch.no_grad()``; random draws of theirs change nothing, since every step is seeded anew.
+    - Figures are JSON values by name, ``step`` (from 1) among them.
+    - To stop the run, raise ``PedigreeError`` on every rank, with what to do. Any other exception ends the run with a
+      message that names the callback.
     """
 
-    name: ClassVar[str] = ""
-    """Under which the state of a stateful one lies in a checkpoint."""
+    name: str = ""
+    """Its kind: what errors call it, and under which a checkpoint keeps its state. The run sets it."""
 
     def on_start(self, run: "Run") -> None:
         """Training is about to begin after ``run.progress.step``; once more whenever the run went back."""
 
-    def before_step(self, run: "Run", batch: Ready) -> None:
+    def before_step(self, run: "Run", batch: "Ready") -> None:
         """The batch is there, and nothing was computed from it."""
 
-    def after_step(self, run: "Run") -> dict[str, Tensor]:
+    def before_update(self, run: "Run") -> None:
+        """``grad`` of all parameters is that of the whole batch, and clipped; the optimiser has not moved. Not called
+        for steps that are left out after a rollback."""
+
+    def after_step(self, run: "Run") -> "dict[str, Tensor]":
         """The step is queued; ``run.progress`` counts it. Returns figures to go with it: 0-d tensors on the device."""
         return {}
 
     def on_figures(self, run: "Run", figures: dict[str, Any]) -> None:
-        """The figures of a step are on the host: those of every step, in order, on CUDA some steps later."""
+        """The figures of a step are on the host: those of every step, in order, on CUDA some steps later. Callbacks of
+        the phase ``ADDS_METRICS`` may add to them."""
 
     def end_step(self, run: "Run", stopping: bool) -> None:
         """All is done for this step; ``stopping``: and it is the last one, of the run or for now."""
@@ -54,61 +64,4 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as the callback whose ``state_dict`` this is."""
-
-
-@dataclass
-class Run:
-    """A run: what it is made of, and how far it is. ``model`` is the plain one, whose parameters keep their names."""
-
-    spec: TrainerSpec
-    world: World
-    data: Data
-    model: Decoder
-    optimizer: Optimizer
-    guard: StepGuard
-    figures: FigureReader
-    callbacks: list[Callback]
-    progress: Progress
-    log: Callable[[str], None]
-
-    def go_on_from(self, progress: Progress) -> None:
-        """Go on from a checkpoint, or from the start. Callbacks that it does not know begin afresh."""
-        self.progress = progress
-        if progress.step:
-            self.data.train.restore(progress.data)
-        states = progress.callbacks
-        if "guard" in states:
-            self.guard.load_state_dict(states["guard"])
-        for callback in self.callbacks:
-            if callback.name in states:
-                callback.load_state_dict(states[callback.name])
-
-    def keep_states(self) -> None:
-        """Put the states of the guard and of all callbacks into ``progress``, for a checkpoint."""
-        states = {callback.name: callback.state_dict() for callback in self.callbacks if callback.name}
-        self.progress.callbacks = {"guard": self.guard.state_dict(), **states}
-
-    def hand_out(self, figures: Iterable[dict[str, Any]]) -> None:
-        """Give figures that came from the device to all callbacks, and count bad steps by them."""
-        for measured in figures:
-            told = self._told(measured)
-            self.progress.skipped += told["skipped"]
-            bad = told["skipped"] and measured["reason"] != LEFT_OUT
-            self.progress.bad_in_a_row = self.progress.bad_in_a_row + 1 if bad else 0
-            for callback in self.callbacks:
-                callback.on_figures(self, told)
-
-    def settle(self) -> None:
-        """Wait for the figures of all steps, and hand them out."""
-        self.hand_out(self.figures.drain())
-
-    def _told(self, measured: dict[str, Any]) -> dict[str, Any]:
-        """The line of a step: its reason is told only where it is bad."""
-        figures = dict(measured)
-        reason = figures.pop("reason")
-        figures["skipped"] = reason in REASONS
-        tokens = figures.pop("step_tokens")
-        # A step that was left out read no token, in no time.
-        figures["tokens_per_second"] = None if reason == LEFT_OUT else tokens / figures["seconds"]
-        return {**figures, "reason": REASONS[reason]} if figures["skipped"] else figures
+        """Go on as the callback whose ``state_dict`` this is. Only called where there is one."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from llm_core.train.callbacks.base import Callback, Run
-from llm_core.train.checkpoints import Checkpoints
+from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.run import Run, blamed
 
 
 class Checkpointing(Callback):
@@ -12,8 +12,7 @@ class Checkpointing(Callback):
     A run that may go back has one at its start, too.
     """
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self._checkpoints = checkpoints
+    def __init__(self) -> None:
         self._validated: tuple[int, float] | None = None
 
     def on_start(self, run: Run) -> None:
@@ -33,16 +32,17 @@ class Checkpointing(Callback):
         if stopping or branch_point or run.progress.step % run.spec.checkpoint_every == 0:
             run.settle()
             for callback in run.callbacks:
-                callback.at_checkpoint(run)
+                with blamed(callback.name):
+                    callback.at_checkpoint(run)
             self._save(run)
         else:
-            self._checkpoints.check()
+            run.checkpoints.check()
 
     def on_end(self, run: Run, finished: bool) -> None:
         """Wait for the last one."""
-        self._checkpoints.wait()
+        run.checkpoints.wait()
 
     def _save(self, run: Run) -> None:
         run.keep_states()
         step, loss = self._validated or (None, None)
-        self._checkpoints.save(run.model, run.optimizer, run.progress, loss if step == run.progress.step else None)
+        run.checkpoints.save(run.model, run.optimizer, run.progress, loss if step == run.progress.step else None)

@@ -2,7 +2,8 @@
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.run import Run
 from llm_core.train.prefetch import Ready
 from llm_core.train.probe import NotFiniteError, find_leak, shifted_wrongly
 from llm_core.train.spec import CHECKPOINTS

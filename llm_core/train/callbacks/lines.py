@@ -1,13 +1,16 @@
 """Callbacks that append to a file of JSON lines in the work folder."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
 from llm_core.train.metrics import LinesWriter
+
+if TYPE_CHECKING:
+    from llm_core.train.callbacks.run import Run
 
 
 class WritesLines(Callback):
-    """Has ``self.writer`` for ``file`` while the run goes on, on the main rank alone.
+    """Has ``self.writer`` for ``file`` while the run goes on, on the main rank alone. Every line has a ``step``.
 
     Lines of steps that a resumed run makes again are cut off when the file is opened.
     """
@@ -15,23 +18,26 @@ class WritesLines(Callback):
     file: ClassVar[str]
     writer: LinesWriter | None = None
 
-    def stays(self, run: Run, line: dict[str, Any]) -> bool:
+    def stays(self, run: "Run", line: dict[str, Any]) -> bool:
         """Whether a line of an earlier attempt is of what lies behind the run."""
         step: int = line["step"]
         return step <= run.progress.step
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: "Run") -> None:
         """Open the file; anew when the run went back."""
         if run.world.is_main:
+            from llm_core.train.work_folder import leave_growing  # it imports torch
+
             self._close()
+            leave_growing(run.spec.work, run.spec.work / self.file)
             self.writer = LinesWriter(run.spec.work / self.file, lambda line: self.stays(run, line))
 
-    def at_checkpoint(self, run: Run) -> None:
+    def at_checkpoint(self, run: "Run") -> None:
         """The lines of its steps must not be lost when the checkpoint is not."""
         if self.writer:
             self.writer.sync()
 
-    def on_end(self, run: Run, finished: bool) -> None:
+    def on_end(self, run: "Run", finished: bool) -> None:
         """Close the file."""
         self._close()
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from llm_core.model.superposition import bag_size
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.run import Run
 from llm_core.train.final import device_name, peak_memory
 from llm_core.train.speed import mfu
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from llm_core.experiment.runtime import ProfileSpec
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.run import Run
+from llm_core.train.callbacks.spec import PROFILE, Profile
 from llm_core.train.prefetch import Ready
-from llm_core.train.spec import PROFILE
 from llm_core.train.work_folder import leave, make_way
 
 
@@ -14,7 +14,7 @@ from llm_core.train.work_folder import leave, make_way
 class Profiler(Callback):
     """Writes ``profile/steps_A_to_B.json`` on the main rank. A run that goes on after these steps writes none."""
 
-    def __init__(self, spec: ProfileSpec) -> None:
+    def __init__(self, spec: Profile) -> None:
         self._first, self._last = spec.from_step, spec.from_step + spec.steps - 1
         self._profile: torch.profiler.profile | None = None
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.lines import WritesLines
+from llm_core.train.callbacks.run import Run
 from llm_core.train.metrics import METRICS, chained, read_metrics
-from llm_core.train.spec import TrainerSpec
 from llm_core.train.start import first_step
 from llm_core.train.tracking import Tracker, open_tracker
 
@@ -19,7 +19,7 @@ class Metrics(WritesLines):
     So a run that goes on knows whether they are what it wrote: the artifact's figures and checks are made of them.
     """
 
-    file, name = METRICS, "metrics"
+    file = METRICS
 
     def __init__(self) -> None:
         self._chain = ""
@@ -58,14 +58,13 @@ class Metrics(WritesLines):
 class Tracking(Callback):
     """Weights & Biases, where the specification asks for it."""
 
-    def __init__(self, spec: TrainerSpec) -> None:
-        self._spec = spec
+    def __init__(self) -> None:
         self._tracker: Tracker | None = None
 
     def on_start(self, run: Run) -> None:
         """Begin, once."""
         if run.world.is_main and self._tracker is None:
-            self._tracker = open_tracker(self._spec)
+            self._tracker = open_tracker(run.spec)
 
     def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
         """Pass them on."""

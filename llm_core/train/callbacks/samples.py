@@ -1,5 +1,6 @@
 """How the model continues held-out text, now and then: what people look at while a run goes on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,12 @@ import torch
 from torch import Tensor
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.runtime import SamplesSpec
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.base import Run
 from llm_core.train.callbacks.lines import WritesLines
+from llm_core.train.callbacks.run import Run
+from llm_core.train.callbacks.spec import SAMPLES
+from llm_core.train.callbacks.spec import Samples as SamplesSpec
 from llm_core.train.precision import autocast
-from llm_core.train.spec import SAMPLES, TrainerSpec
 
 
 @runtime_only("a look at a run on its way, which no later stage reads")
@@ -24,17 +25,19 @@ class Samples(WritesLines):
 
     file = SAMPLES
 
-    def __init__(self, spec: TrainerSpec, samples: SamplesSpec) -> None:
-        self._samples = samples
-        self._decode = None if spec.tokenizer is None else _decoder(str(spec.tokenizer))
+    def __init__(self, spec: SamplesSpec) -> None:
+        self._samples = spec
+        self._decode: Callable[[list[int]], str] | None = None
 
     def on_start(self, run: Run) -> None:
         """Open the file. ``PedigreeError`` where there is no text for a prompt."""
         if self._samples.prompt_tokens > run.data.heldout.tokens:
             raise PedigreeError(
-                f"tracking.samples.prompt_tokens {self._samples.prompt_tokens}: the held-out split of "
+                f"tracking.callbacks.samples.prompt_tokens {self._samples.prompt_tokens}: the held-out split of "
                 f"{run.spec.shards} has {run.data.heldout.tokens} tokens; set it to at most that"
             )
+        if run.spec.tokenizer is not None and self._decode is None:
+            self._decode = _decoder(str(run.spec.tokenizer))
         super().on_start(run)
 
     def end_step(self, run: Run, stopping: bool) -> None:

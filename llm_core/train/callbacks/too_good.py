@@ -7,7 +7,9 @@ from typing import Any
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.bad_steps import BadBatches
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.run import Run
+from llm_core.train.callbacks.spec import LossFloor
 from llm_core.train.floor import run_nats, steps_of_first_epoch
 
 
@@ -19,11 +21,9 @@ class TooGood(Callback):
     by heart), and the loss on held-out text always.
     """
 
-    name = "too_good"
-
-    def __init__(self, book: BadBatches, share: float, steps: int) -> None:
-        self._book, self._share = book, share
-        self._losses: deque[float] = deque(maxlen=steps)
+    def __init__(self, spec: LossFloor) -> None:
+        self._share = spec.share
+        self._losses: deque[float] = deque(maxlen=spec.steps)
         self._nats: float | None = None
         self._first_epoch = 0
 
@@ -53,7 +53,7 @@ class TooGood(Callback):
             f"{which} is {loss:.3f} nats a token, below {self._share:g} (training.guards.loss_floor) of the "
             f"{self._nats:.3f} that lzma needs: too good to be true"
         )
-        told = self._book.write(run, figures, reason, "stopped", best=True)
+        told = run.find(BadBatches).write(run, figures, reason, "stopped", best=True)
         raise PedigreeError(
             f"{reason}. Something shows the model its targets: look at the loader, the masks and the mixers. {told}"
         )

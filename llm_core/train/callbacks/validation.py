@@ -5,7 +5,8 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.tokens.byte_lengths import byte_lengths
-from llm_core.train.callbacks.base import Callback, Run
+from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.run import Run
 from llm_core.train.start import first_step
 from llm_core.train.validation import Measured, measure
 

@@ -1,5 +1,6 @@
 """What a configuration of theirs says of a model of ours, and what it can't."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +10,14 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.model_presets import MODELS
 from llm_core.model.hf.config import UnsupportedError
 from llm_core.model.hf.facts import facts
-from llm_core.model.hf.families import FAMILIES, family_named, family_of, why_none
+from llm_core.model.hf.families import family_named, family_of, why_none
 from llm_core.model.positions.nope.spec import Nope
 from llm_core.model.positions.rope.spec import Rope, RopeScaling
+from llm_core.plugins import load_plugins
+from llm_core.registries import HF_FAMILIES
+from llm_core.store.home import PROJECT
 from tests.model import shapes
+from tests.model.hf.parity import CASES, Case
 
 LLAMA = {
     "hidden_size": 32,
@@ -27,6 +32,41 @@ EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_si
 
 def read(kind: str, **config: Any) -> ModelSpec:
     return family_named(kind).read({**LLAMA, **config})
+
+
+def test_every_family_has_its_models_among_those_that_are_compared_with_theirs() -> None:
+    assert {case.kind for case in CASES} == set(HF_FAMILIES)
+
+
+@pytest.mark.parametrize("name", HF_FAMILIES)
+def test_a_family_has_the_name_of_its_architectures_and_is_documented(name: str) -> None:
+    assert family_named(name).name == name
+    lines = (PROJECT / "docs" / "models.md").read_text().splitlines()
+    assert any(line.startswith("|") and f"`{name}`" in line.split("|")[1] for line in lines)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_model_that_is_written_and_read_back_is_the_same(case: Case) -> None:
+    family = family_named(case.kind)
+    spec = family.read(case.config)
+    assert facts(family.read(family.write(spec))) == facts(spec)
+
+
+PLUGIN = """
+from dataclasses import replace
+from llm_core.model.hf.llama import LLAMA
+
+HF_FAMILIES = {"wide_llama": "wide:WIDE"}
+WIDE = replace(LLAMA, name="wide_llama", always={**LLAMA.always, "norm_placement": "reordered"})
+"""
+
+
+def test_a_family_of_a_plugin_is_tried_after_the_others(plugin_folder: Path) -> None:
+    (plugin_folder / "wide.py").write_text(PLUGIN)
+    load_plugins(["wide"])
+    assert list(HF_FAMILIES)[-1] == "wide_llama"
+    assert family_of(shapes.spec(norm_placement="reordered")).name == "wide_llama"
+    assert family_of(shapes.spec()).name == "llama"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +101,7 @@ def test_what_no_family_has_is_told_for_each(name: str, reason: str) -> None:
     with pytest.raises(PedigreeError, match="no architecture of transformers is this model") as caught:
         family_of(shapes.named(name))
     lines = str(caught.value).splitlines()[1:]
-    assert [line.split(":")[0] for line in lines] == [family.name for family in FAMILIES]
+    assert [line.split(":")[0] for line in lines] == list(HF_FAMILIES)
     assert reason in str(caught.value)
 
 

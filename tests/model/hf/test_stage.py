@@ -9,6 +9,7 @@ from llm_core.graph.job import Job
 from llm_core.model.files import save_model
 from llm_core.model.hf.importing import import_folder
 from llm_core.model.hf.stage import build
+from llm_core.registries import HF_FAMILIES
 from llm_core.store.manifest import Artifact, Manifest
 from tests.judged import judged
 from tests.model import shapes
@@ -33,7 +34,7 @@ def verdicts(stats: dict) -> dict[str, bool]:
 def test_a_model_of_theirs_becomes_a_folder(tmp_path: Path) -> None:
     spec = shapes.spec(document_mask=True)
     given = job(tmp_path, spec)
-    stats = build(given, spec, sequence_length=64).model_dump()
+    stats = build(given, spec, sequence_length=64, families=tuple(HF_FAMILIES)).model_dump()
     assert stats["model_type"] == "llama"
     assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": True}
     assert (given.out / "tokenizer_config.json").is_file()
@@ -45,7 +46,7 @@ def test_a_model_of_theirs_becomes_a_folder(tmp_path: Path) -> None:
 def test_another_model_leaves_the_reasons(tmp_path: Path) -> None:
     spec = shapes.named("mixattention")
     given = job(tmp_path, spec)
-    stats = build(given, spec, sequence_length=64).model_dump()
+    stats = build(given, spec, sequence_length=64, families=tuple(HF_FAMILIES)).model_dump()
     assert stats["model_type"] is None
     assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": False}
     (_, advice) = judged("hf_export", stats)
@@ -59,4 +60,4 @@ def test_weights_that_changed_on_the_way_close_the_stage() -> None:
 
 def test_another_model_than_described_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PedigreeError, match="another model than the experiment describes"):
-        build(job(tmp_path, shapes.spec()), shapes.spec(n_layers=4), sequence_length=64)
+        build(job(tmp_path, shapes.spec()), shapes.spec(n_layers=4), sequence_length=64, families=tuple(HF_FAMILIES))

@@ -7,7 +7,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.tokens.loader import open_loader
-from llm_core.train.spec import BAD_BATCHES
+from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.stage import training_stats
 from tests.judged import judged
 from tests.train.planted import plant

@@ -7,7 +7,7 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.guards import GuardsSpec
-from llm_core.experiment.runtime import SamplesSpec, TrackingSpec
+from llm_core.experiment.runtime import TrackingSpec
 from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
 from tests.train.callbacks.test_leak_probe import leaky
@@ -38,7 +38,7 @@ def on_a_leak(world, spec):
 def test_bad_batches_are_skipped_and_rolled_back_as_on_one(tmp_path, monkeypatch, parallel):
     changes = {"training": {"guards": BACK}, "model": model_spec(document_mask=True), "micro_batch": 2}
     one = trainer_spec(tmp_path, 15, work=tmp_path / "one", **changes)
-    seen = TrackingSpec(samples=SamplesSpec(every=10))
+    seen = TrackingSpec(callbacks={"samples": {"every": 10}})
     two = trainer_spec(tmp_path, 15, work=tmp_path / "two", parallel=parallel, tracking=seen, **changes)
     two.work.mkdir()
     with monkeypatch.context() as patch:

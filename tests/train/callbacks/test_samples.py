@@ -6,14 +6,14 @@ import torch
 from tokenizers import Tokenizer, models
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.runtime import SamplesSpec, TrackingSpec
+from llm_core.experiment.runtime import TrackingSpec
 from llm_core.model.files import load_model
 from llm_core.tokens.reader import ShardReader
-from llm_core.train.spec import SAMPLES
+from llm_core.train.callbacks.spec import SAMPLES, Samples
 from tests.train.runs import model_spec, records, run, trainer_spec
 from tests.train.test_loop import StopAfter
 
-SOME = SamplesSpec(every=4, documents=3, prompt_tokens=5, new_tokens=7)
+SOME = Samples(every=4, documents=3, prompt_tokens=5, new_tokens=7)
 
 
 def lines(spec):
@@ -21,7 +21,9 @@ def lines(spec):
 
 
 def test_samples_are_what_the_model_takes_for_likeliest_after_heads_of_held_out_documents(tmp_path):
-    spec = trainer_spec(tmp_path, 10, model=model_spec(document_mask=True), tracking=TrackingSpec(samples=SOME))
+    spec = trainer_spec(
+        tmp_path, 10, model=model_spec(document_mask=True), tracking=TrackingSpec(callbacks={"samples": SOME})
+    )
     run(spec, StopAfter(6))
     run(spec)
     assert [line["step"] for line in lines(spec)] == [4, 8, 10]
@@ -43,7 +45,7 @@ def test_samples_are_what_the_model_takes_for_likeliest_after_heads_of_held_out_
 def test_with_a_tokenizer_samples_are_text(tmp_path):
     path = tmp_path / "tokenizer.json"
     Tokenizer(models.WordLevel({f"w{number}": number for number in range(300)}, unk_token="w0")).save(str(path))
-    spec = trainer_spec(tmp_path, 4, tracking=TrackingSpec(samples=SOME), tokenizer=path)
+    spec = trainer_spec(tmp_path, 4, tracking=TrackingSpec(callbacks={"samples": SOME}), tokenizer=path)
     run(spec)
     (sample, *_) = lines(spec)[0]["samples"]
     assert sample["text"] == " ".join(f"w{number}" for number in sample["prompt"] + sample["continuation"])
@@ -51,14 +53,14 @@ def test_with_a_tokenizer_samples_are_text(tmp_path):
 
 def test_looking_at_a_run_changes_nothing(tmp_path):
     plain = trainer_spec(tmp_path, work=tmp_path / "plain")
-    watched = trainer_spec(tmp_path, work=tmp_path / "watched", tracking=TrackingSpec(samples=SOME))
+    watched = trainer_spec(tmp_path, work=tmp_path / "watched", tracking=TrackingSpec(callbacks={"samples": SOME}))
     run(plain)
     run(watched)
     assert [line["loss"] for line in records(watched)] == [line["loss"] for line in records(plain)]
 
 
 def test_prompts_longer_than_all_held_out_text_are_refused_before_a_step(tmp_path):
-    spec = trainer_spec(tmp_path, 4, tracking=TrackingSpec(samples=SamplesSpec(every=2, prompt_tokens=2001)))
+    spec = trainer_spec(tmp_path, 4, tracking=TrackingSpec(callbacks={"samples": {"every": 2, "prompt_tokens": 2001}}))
     with pytest.raises(PedigreeError, match=r"prompt_tokens 2001: the held-out split of .* has 2000 tokens"):
         run(spec)
     assert records(spec) == []

@@ -1,0 +1,96 @@
+"""What callbacks of a training run are asked for: what happens beside training, and changes no weights."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from enum import IntEnum, auto
+from typing import Annotated, Any, ClassVar
+
+from pydantic import PlainSerializer, PlainValidator, SerializationInfo
+
+from llm_core.experiment.component import Component, KindOf
+from llm_core.experiment.model import ModelSpec
+from llm_core.registries import CALLBACKS
+from llm_core.runtime_only import runtime_only
+
+
+class Phase(IntEnum):
+    """When a callback has its turn at each moment of a run. Within a phase, the callbacks that every run has come
+    first, then those of ``tracking.callbacks`` in their order there."""
+
+    FIRST = auto()
+    """Before all others: what measures all that follows."""
+    ADDS_METRICS = auto()
+    """Adds metrics to those of the step."""
+    RECORDS = auto()
+    """Writes down or passes on what it sees, the metrics among it."""
+    MAY_STOP = auto()
+    """May stop the run, or send it back. All metrics of the step are recorded by then."""
+    LAST = auto()
+    """After all others: checkpoints."""
+
+
+class CallbackSpec(Component):
+    """Something that happens at certain moments of a run beside training. A kind has ``build``.
+
+    A callback must not change the weights: so no identity knows which callbacks a run has, nor with which settings.
+    """
+
+    phase: ClassVar[Phase] = Phase.RECORDS
+    leaves: ClassVar[tuple[str, ...]] = ()
+    """The files that it leaves for the artifact, as patterns (``profile/*``) relative to the work folder; the part
+    before the first ``/`` is a name. All of them are volatile: they are no part of the artifact's content."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages that it imports, beside those of every trainer."""
+    switch: ClassVar[str] = ""
+    """What turns it on, where that is not its place in ``tracking.callbacks``."""
+
+    @abstractmethod
+    def build(self) -> Any:
+        """The ``llm_core.train.callbacks.base.Callback`` with these settings. Its module is imported here and no
+        earlier: an experiment is read without torch."""
+
+    def check(self, model: ModelSpec) -> None:
+        """``ValueError`` where a run of ``model`` can't have it."""
+
+
+def _chosen(value: Any) -> dict[str, CallbackSpec]:
+    if not isinstance(value, Mapping):
+        raise ValueError("give a mapping from callbacks to their settings, such as {samples: {every: 500}}")
+    found = {}
+    for kind, settings in value.items():
+        if settings is None:  # taken away by a file above
+            continue
+        if isinstance(settings, Mapping):
+            settings = {**settings, "kind": kind}
+        elif not isinstance(settings, CallbackSpec):
+            raise ValueError(f"{kind}: give its settings as a mapping; {{}} for the defaults")
+        component = KindOf(CALLBACKS).made(settings, CallbackSpec)
+        assert isinstance(component, CallbackSpec)
+        if component.switch:
+            raise ValueError(f"{kind}: this is no choice of tracking.callbacks: {component.switch}")
+        found[str(kind)] = component
+    return found
+
+
+def _plain(callbacks: Mapping[str, CallbackSpec], info: SerializationInfo) -> dict[str, Any]:
+    return {kind: component.model_dump(mode=info.mode, exclude={"kind"}) for kind, component in callbacks.items()}
+
+
+ChosenCallbacks = Annotated[Mapping[str, CallbackSpec], PlainValidator(_chosen), PlainSerializer(_plain)]
+"""Kind → the callback of that kind: mappings merge where one experiment extends another."""
+
+
+def check_callbacks(models: Iterable[ModelSpec], callbacks: Mapping[str, CallbackSpec]) -> None:
+    """``ValueError`` where a run of one of ``models`` can't have one of ``callbacks``."""
+    for model in models:
+        for kind, component in callbacks.items():
+            try:
+                component.check(model)
+            except ValueError as error:
+                raise ValueError(f"tracking.callbacks.{kind}: {error}") from None
+
+
+@runtime_only("what callbacks leave is volatile")
+def all_leaves() -> tuple[str, ...]:
+    """The patterns of the files that callbacks leave, whichever of them a run has."""
+    return tuple(sorted({pattern for kind in CALLBACKS for pattern in CALLBACKS.load(kind).leaves}))

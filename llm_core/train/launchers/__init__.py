@@ -1,0 +1,1 @@
+"""Where training runs happen: a file for each launcher."""
