@@ -51,8 +51,8 @@ def module_path(root: Path, name: str) -> str:
 
 
 def top(name: str) -> str:
-    """The package that holds a module or data file."""
-    return name.partition("/")[0].partition(".")[0]
+    """The package of a module, of a definition in it (``module:name``), or of a data file."""
+    return name.partition(":")[0].partition("/")[0].partition(".")[0]
 
 
 class _Notes:

@@ -69,11 +69,14 @@ def load_installed() -> None:
 
 
 def plugins_of(code: Collection[str]) -> tuple[str, ...]:
-    """The plug-ins whose entries are among ``code``, which is given as the code digest names it."""
+    """The plug-ins that ``code`` needs, which is given as the code digest names it: by their entries, or their own code
+    (the function of a part)."""
+    packages = {top(name) for name in code}
     return tuple(
         plugin
         for plugin, added in sorted(_LOADED.items())
-        if any(f"{registries.__name__}:{table}[{name}]" in code for table, names in added.items() for name in names)
+        if packages & package_folders([plugin]).keys()
+        or any(f"{registries.__name__}:{table}[{name}]" in code for table, names in added.items() for name in names)
     )
 
 

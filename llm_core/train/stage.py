@@ -76,6 +76,7 @@ def _train(
 ) -> TrainingResults:
     job.runtime.status("starting the trainer")
     from llm_core.train.start import check_start
+    from llm_core.train.work_folder import left
 
     compute = job.runtime.compute
     check_stage(TrainingRun(f"{job.stage}: ", model, training), compute, job.runtime.log)
@@ -102,8 +103,9 @@ def _train(
     check_tracking(spec.tracking)
     compute.target.launch(spec, ranks, job.runtime)
     results = collect(job, spec, data)
-    own = [path.relative_to(spec.work).as_posix() for path in _checkpoints(spec, job).own_paths()]
-    write_atomically(spec.work / OWN, json.dumps(own).encode())  # what the commit may take away
+    own = [*_checkpoints(spec, job).own_paths(), *left(spec.work)]
+    names = [path.relative_to(spec.work).as_posix() for path in own]
+    write_atomically(spec.work / OWN, json.dumps(names).encode())  # what the commit may take away
     return results
 
 

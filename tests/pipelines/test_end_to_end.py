@@ -24,6 +24,7 @@ def test_everything_was_made(finished: World) -> None:
     (run,) = (Path(row["path"]) for row in rows if row["stage"] == "pretrained_model")
     first, *_ = map(json.loads, (run / "samples.jsonl").read_text().splitlines())
     assert first["samples"][0]["text"]
+    assert len((run / "gradients.jsonl").read_text().splitlines()) == 20  # of the plug-in's callback
 
 
 def test_the_model_goes_to_hugging_face_and_back(finished: World, tmp_path: Path) -> None:

@@ -256,12 +256,14 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     assert sorted({*kept} - {*trackers}) == rest
     assert "mine" not in (job.out / "metrics.jsonl").read_text()
     assert all(path.read_text() == "mine" for path in later)
-    # What the commit takes away of checkpoints: what this run wrote, and neither a note in it nor a copy.
+    # What the commit takes away: what this run wrote, and neither a note in a checkpoint nor a copy.
     own = json.loads((work / "own.json").read_text())
     assert [name for name in own if (work / name).is_dir()] == ["checkpoints", "checkpoints/step_00000004"]
-    files = [Path(name) for name in own if (work / name).is_file()]
+    assert not any("mine" in name or "mine" in (work / name).read_text(errors="replace") for name in own if "." in name)
+    files = [Path(name) for name in own if name.startswith("checkpoints/") and (work / name).is_file()]
     assert {path.parent.as_posix() for path in files} == {"checkpoints/step_00000004"}
     assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert {*kept} - {"model.json", "model.safetensors"} <= {*own}
     aside = [work / f"{top}.aside" / Path(*rest) for top, *rest in (path.relative_to(work).parts for path in mine)]
     assert all("mine" in path.read_text() for path in aside)
     (work / "profile" / "steps_2_to_3.json").write_text("edited")
