@@ -1,4 +1,4 @@
-"""Money is asked for: what is dear, and has nothing but changed code for a reason, waits for a yes."""
+"""Expensive stages that only changed code would rebuild wait for the user's consent."""
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import AskSpec, ComputeSpec
@@ -10,9 +10,9 @@ _CHANGES_SHOWN = 5
 
 
 def needs_yes(planner: Planner, item: PlanItem, compute: ComputeSpec) -> Price | None:
-    """What the stage of ``item`` costs, if it is not made without a yes; None where it may be made.
+    """The price of the stage of ``item`` if it needs consent. None when it may be built.
 
-    A yes counts for all attempts: one that has begun goes on without being asked about again.
+    Consent holds for all attempts: an attempt that has begun continues without asking again.
     """
     stage, bound = planner.graph[item.stage], compute.ask_above
     if item.verdict != "run" or not (stage.trains and item.from_code) or bound is None:
@@ -23,7 +23,7 @@ def needs_yes(planner: Planner, item: PlanItem, compute: ComputeSpec) -> Price |
 
 
 def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
-    """``PedigreeError`` unless the stage of ``item`` may be made, or somebody agrees."""
+    """Raise ``PedigreeError`` unless the stage of ``item`` may be built, or the user agrees."""
     cost, bound = needs_yes(planner, item, runtime.compute), runtime.compute.ask_above
     if cost is None or bound is None:
         return
@@ -44,6 +44,6 @@ def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
 
 
 def told(bound: AskSpec) -> str:
-    """The bound as people read it."""
+    """The bound as text for people."""
     hours = [] if bound.hours is None else [duration(3600 * bound.hours)]
     return ", ".join([*hours, *([] if bound.dollars is None else [f"${bound.dollars:,.2f}"])])

@@ -41,7 +41,7 @@ class Part:
     stats: dict[str, Any]
 
     def link(self, out: Path) -> None:
-        """Put all files into the artifact's folder ``out``, as hard links, or as copies where links are not possible."""
+        """Put all files into the artifact's folder ``out``: as hard links, or as copies where links can't be made."""
         for record in self.files:
             target = out / record.path
             target.parent.mkdir(parents=True, exist_ok=True)

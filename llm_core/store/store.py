@@ -184,7 +184,7 @@ class Store:
             self._left_out_record(written).unlink(missing_ok=True)
         for record in files:
             path = folder / record.path
-            if path.stat().st_mode & 0o777 != 0o444:  # parts already have it; setting it again would change their stamps
+            if path.stat().st_mode & 0o777 != 0o444:  # already set for parts; chmod would change their stamps
                 path.chmod(0o444)
         work.clear(place)
         artifact = Artifact(folder, written)
