@@ -28,7 +28,7 @@ _ALIASES = 5
 
 
 class References:
-    """Finds the references of statements in ``code``. ``declared``: see below."""
+    """Finds the references of statements in ``code``."""
 
     def __init__(self, code: CodeBase) -> None:
         self._code = code
@@ -36,7 +36,7 @@ class References:
         """Definition → a folder from which it reads unknown data files, and the line."""
 
     def of(self, module: SourceModule, statement: ast.stmt, name: str) -> list[Reference]:
-        """All references of a statement that binds ``name``. Raises ``PedigreeError`` for code that can't be followed."""
+        """All references of a statement that binds ``name``; ``PedigreeError`` for code that can't be followed."""
         self._code.counted(module, statement)
         found: list[Reference] = []
         for field in self._code.field_types(statement):
@@ -114,7 +114,7 @@ class References:
         ]
 
     def _named_in_text(self, text: str) -> Iterator[Reference]:
-        """Code that a string names: ``package.module:name``, or a whole module (also the one that ``python -m`` runs)."""
+        """Code that a string names: ``package.module:name``, or a whole module (as for ``python -m``)."""
         if text.partition(".")[0] not in self._code.folders:
             return
         address = _ADDRESS.fullmatch(text)
