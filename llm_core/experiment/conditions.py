@@ -5,7 +5,7 @@ import re
 from typing import Any, Literal, NamedTuple, NoReturn
 
 Kind = Literal["number", "text", "truth"]
-"""What a condition compares with: JSON numbers, strings, or true and false."""
+"""The type of a condition's value: JSON number, string or boolean."""
 
 OPERATORS = ("==", "!=", ">=", "<=", ">", "<", "in")
 
@@ -18,7 +18,7 @@ _LARGEST = 1 << 63
 
 
 class Condition(NamedTuple):
-    """``field operator value``. ``value`` is a tuple for ``in``; all its items are of ``kind``."""
+    """``field operator value``. For ``in``, ``value`` is a tuple whose items all have type ``kind``."""
 
     text: str
     field: str
@@ -28,9 +28,9 @@ class Condition(NamedTuple):
 
 
 def parsed_condition(text: str) -> Condition:
-    """The condition that ``text`` says; raises ``ValueError`` that says what is wrong, and how to write it.
+    """Parse a condition. Raises ``ValueError`` that says what is wrong, and how to write it.
 
-    A field's name with spaces or operators in it is written as a JSON string.
+    A field's name that contains spaces or operators is written as a JSON string.
     """
     shape = _SHAPE.fullmatch(text)
     if shape is None:
