@@ -31,7 +31,7 @@ def problems(error: ValidationError) -> list[ErrorDetails]:
 def message(problem: ErrorDetails) -> str:
     """The text of one of pydantic's errors, without its location."""
     if problem["type"] == "extra_forbidden":
-        return "there is no such key; look for a typing error"
+        return "there is no such key; look for a typo"
     text = problem["msg"].removeprefix("Value error, ")
     whole = isinstance(problem["input"], dict) or problem["type"] == "json_invalid"
     return text if whole else f"{text} (it is {problem['input']!r})"
@@ -141,4 +141,4 @@ def canonical(value: Any, absent: bool = False) -> Any:
         return [canonical(item, absent) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise TypeError(f"{type(value).__name__} has no place in an experiment")
+    raise TypeError(f"{type(value).__name__} is not a type of an experiment's values")

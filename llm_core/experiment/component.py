@@ -56,7 +56,7 @@ class KindOf:
             settings = {"kind": self.default, **settings}
         if "kind" not in settings:
             known = ", ".join(sorted(self.registry))
-            raise ValueError(f"there is no kind; say which {self.registry.what}: {known}")
+            raise ValueError(f"kind is missing; choose one of: {known}")
         kind = self.registry.check(str(settings["kind"]))
         try:
             component = from_plain(_whole(self.registry, kind, base), settings)
@@ -69,11 +69,11 @@ def _whole(registry: Registry, kind: str, base: type[Component]) -> type[Compone
     """The class ``kind`` of ``registry``, after a check that it implements ``base``."""
     found, where = registry.load(kind), f"{registry[kind]} (the {registry.what} {kind!r})"
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise PedigreeError(f"{where}: is no {base.__name__}; derive it from that class")
+        raise PedigreeError(f"{where}: is not a subclass of {base.__name__}; derive it from that class")
     if missing := sorted(found.__abstractmethods__):
-        raise PedigreeError(f"{where}: has no {' and no '.join(missing)}; {base.__name__} says what they are asked for")
+        raise PedigreeError(f"{where}: has no {' and no '.join(missing)}; {base.__name__} documents them")
     if found.model_fields["kind"].default != kind:
-        raise PedigreeError(f'{where}: its field kind does not say so; write kind: Literal["{kind}"] = "{kind}"')
+        raise PedigreeError(f'{where}: its field kind has another name; write kind: Literal["{kind}"] = "{kind}"')
     return found
 
 

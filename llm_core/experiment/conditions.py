@@ -35,14 +35,14 @@ def parsed_condition(text: str) -> Condition:
     shape = _SHAPE.fullmatch(text)
     if shape is None:
         raise ValueError(
-            f"{text!r} is no condition; write a field, one of {', '.join(OPERATORS)}, and a JSON value, "
+            f"{text!r} is not a condition; write a field, one of {', '.join(OPERATORS)}, and a JSON value, "
             f"as in: {_EXAMPLES}"
         )
     field, operator = shape["field"], shape["operator"]
     value = _literal(text, shape["value"])
     if operator == "in":
         if not isinstance(value, list) or not value:
-            raise ValueError(f"{text!r}: after 'in' stands a JSON list of at least one value")
+            raise ValueError(f"{text!r}: after 'in', write a JSON list of at least one value")
         kinds = {_kind(text, item) for item in value}
         if len(kinds) > 1:
             raise ValueError(f"{text!r}: the values of the list are of several types; write values of one type")
@@ -63,7 +63,7 @@ def _literal(text: str, content: str) -> Any:
         return json.loads(content, parse_constant=refuse)
     except (ValueError, RecursionError):
         raise ValueError(
-            f"{text!r}: {content!r} is no JSON value; write a number, true, false, a text in double quotes, "
+            f"{text!r}: {content!r} is not a JSON value; write a number, true, false, a text in double quotes, "
             "or (after 'in') a list of them"
         ) from None
 

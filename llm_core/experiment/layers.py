@@ -57,7 +57,7 @@ class PositionSpec(Component):
         return trained
 
     def facts(self, channels: int) -> dict[str, Any]:
-        """What decides its results."""
+        """The settings that decide its results."""
         del channels
         return {"position": self.kind, **self.model_dump(exclude={"kind"})}
 

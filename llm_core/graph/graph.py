@@ -23,12 +23,12 @@ class Graph:
             check_targets(stage)
             for role, name in stage.inputs.items():
                 if name not in names:
-                    raise ValueError(f"stage {stage.name}: its input {role!r} is {name!r}, and there is no such stage")
+                    raise ValueError(f"stage {stage.name}: its input {role!r} is {name!r}, but there is no such stage")
         waiting = declared
         while waiting:
             ready = [stage for stage in waiting if all(name in self._stages for name in stage.inputs.values())]
             if not ready:
-                raise ValueError(f"stages need each other in a circle: {', '.join(stage.name for stage in waiting)}")
+                raise ValueError(f"stages form a cycle: {', '.join(stage.name for stage in waiting)}")
             self._stages[ready[0].name] = ready[0]
             waiting = [stage for stage in waiting if stage.name != ready[0].name]
 

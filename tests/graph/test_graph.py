@@ -19,7 +19,7 @@ def declared(**fields: object) -> Stage:
         ({"blocking": (":remaindr",)}, "tests.graph.toy defines no remaindr"),
         ({"non_blocking": ("tests.graph.toy:remaindr",)}, "tests.graph.toy defines no remaindr"),
         ({"externals": ":nothing"}, "tests.graph.toy defines no nothing"),
-        ({"inputs": {"documents": "nowhere"}}, "its input 'documents' is 'nowhere', and there is no such stage"),
+        ({"inputs": {"documents": "nowhere"}}, "its input 'documents' is 'nowhere', but there is no such stage"),
     ],
 )
 def test_code_and_inputs_that_are_not_there(fields: dict[str, object], told: str) -> None:
@@ -35,7 +35,7 @@ def test_two_checks_of_one_name() -> None:
 def test_circles_and_names_that_are_taken() -> None:
     with pytest.raises(ValueError, match="two stages share a name: a"):
         Graph("toy", [stage("a"), stage("a")])
-    with pytest.raises(ValueError, match="stages need each other in a circle: a, b"):
+    with pytest.raises(ValueError, match="stages form a cycle: a, b"):
         Graph("toy", [stage("a", ("b",)), stage("b", ("a",))])
 
 

@@ -207,7 +207,7 @@ def test_a_graph_that_does_not_fit_together_is_an_error() -> None:
         Graph("x", [toy.stage("b", ("a",))])
     with pytest.raises(ValueError, match="share a name"):
         Graph("x", [toy.stage("a"), toy.stage("a")])
-    with pytest.raises(ValueError, match="in a circle: a, b"):
+    with pytest.raises(ValueError, match="form a cycle: a, b"):
         Graph("x", [toy.stage("a", ("b",)), toy.stage("b", ("a",))])
     assert [stage.name for stage in Graph("x", [toy.stage("b", ("a",)), toy.stage("a")])] == ["a", "b"]
 
