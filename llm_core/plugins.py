@@ -66,7 +66,7 @@ def load_installed() -> None:
             load_plugins([point.value])
         except PedigreeError as error:
             package = point.dist.name if point.dist else point.name
-            raise PedigreeError(f"{error} (installed with {package}: mend it, or uninstall it)") from None
+            raise PedigreeError(f"{error} (installed with {package}: fix it, or uninstall it)") from None
 
 
 def plugins_of(code: Collection[str]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> Gene
     folder = job.path("model")
     found, _ = read_info(folder)
     if found != model:
-        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+        raise PedigreeError(f"{folder}: contains another model than the experiment describes; build it again")
     network, info = load_model(folder)
     path = job.path("tokenizer", "tokenizer.json")
     tokenizer = prompt_tokenizer(path)

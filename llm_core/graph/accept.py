@@ -28,10 +28,10 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
         )
     previous = planner.previous(stage)
     if previous is None:
-        raise PedigreeError(f"{name} was never made; there is nothing that could stand in for it")
+        raise PedigreeError(f"{name} was never built; there is no artifact to accept")
     if not item.only_code:
         others = [reason for reason in item.reasons if not reason.startswith("code ")]
-        raise PedigreeError(f"{name} changed in more than its code, so it must be made again: {'; '.join(others)}")
+        raise PedigreeError(f"{name} changed in more than its code, so it must be built again: {'; '.join(others)}")
     artifact, damage = planner.store.find(previous.kind, previous.identity)
     if artifact is None:
         raise PedigreeError(f"{name}: the previous artifact can't stand in: {damage or 'it is gone'}")

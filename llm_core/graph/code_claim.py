@@ -67,8 +67,8 @@ class CodeClaim(Spec):
             more = [f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
             named = ", ".join(changed[:_NAMED] + more)
             raise PedigreeError(
-                f"{what}: the code is not what it was when the run began ({named}); nothing was committed. Run again: "
-                "the code of now makes another artifact; with the edit undone, finished parts and checkpoints are found"
+                f"{what}: the code has changed since the run began ({named}); nothing was committed. Run again: the "
+                "current code gives another artifact; if you undo the edit, finished parts and checkpoints are found"
             )
 
 

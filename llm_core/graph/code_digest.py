@@ -132,8 +132,8 @@ class CodeReader:
             folder, line = self._references.undeclared[reached]
             if not any(path.is_relative_to(folder) for path in declared):
                 raise PedigreeError(
-                    f"{line}: which data files are read here can't be followed; name them in this function, list them "
-                    "in the stage's code, or mark the function runtime_only"
+                    f"{line}: the code digest can't see which data files are read here; name them in this function, "
+                    "list them in the stage's code, or mark the function runtime_only"
                 )
 
     def _data_files(self, pattern: str) -> list[Path]:

@@ -88,13 +88,13 @@ class References:
         if function in _LOADERS and literal is None and getattr(statement, "name", "") not in _UNDERSTOOD:
             if not any(word.arg == "followed" for word in call.keywords):
                 raise PedigreeError(
-                    f"{module.line(call)}: {function} loads code by a name that is put together when the program runs, "
-                    "and the code digest can't follow it; write the name out, use a Registry, or mark the function "
+                    f"{module.line(call)}: {function} loads code by a name that is computed at run time, which the "
+                    "code digest can't follow; write the name out, use a Registry, or mark the function "
                     "runtime_only"
                 )
         elif isinstance(call.func, ast.Name) and function in ("exec", "eval"):
             raise PedigreeError(
-                f"{module.line(call)}: {function} runs code from a text, and the code digest can't follow it; write a "
+                f"{module.line(call)}: {function} runs code from a string, which the code digest can't follow; write a "
                 "function, or mark this one runtime_only"
             )
         elif isinstance(call.func, ast.Name) and function == "globals":

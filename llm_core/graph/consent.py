@@ -30,15 +30,15 @@ def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
     changes = [reason.removesuffix(" changed") for reason in item.reasons]
     more = f" and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
     facts = (
-        f"nothing but code has changed since {item.stage} was trained ({', '.join(changes[:_CHANGES_SHOWN])}{more}), "
-        f"and to train it again takes about {cost} (by the {cost.source}), more than compute.ask_above ({told(bound)})"
+        f"only code has changed since {item.stage} was trained ({', '.join(changes[:_CHANGES_SHOWN])}{more}), and "
+        f"training it again takes about {cost} (by the {cost.source}), more than compute.ask_above ({told(bound)})"
     )
     if runtime.agree(f"{facts[0].upper()}{facts[1:]}."):
         return
-    accept = f"If the change can't have changed the result: pedigree accept {item.stage} --why '…'. "
+    accept = f"If the change does not affect the result: pedigree accept {item.stage} --why '…'. "
     raise PedigreeError(
-        f"{item.stage} is not trained without a yes: {facts}. What was trained before is kept, and nothing that "
-        f"follows is made. {accept if item.only_code else ''}To train it again: pedigree run --yes, pedigree launch "
+        f"{item.stage} is not trained without a yes: {facts}. The earlier artifact is kept, and no later stage is "
+        f"built. {accept if item.only_code else ''}To train it again: pedigree run --yes, pedigree launch "
         "--yes, or make run YES=1 (in Dagster: resources.consent.config.agreed: true)"
     )
 

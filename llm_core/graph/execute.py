@@ -90,8 +90,8 @@ def materialize(
     identity = item.identity
     if again and item.outlived:
         raise PedigreeError(
-            f"{name} is frozen: what it was made from ({' and '.join(item.outlived)}) is another now, so the same "
-            "can't be made again. Take freeze out to make one from what is there now"
+            f"{name} is frozen, and its inputs ({' and '.join(item.outlived)}) have changed since, so the same "
+            "artifact can't be built again. Remove freeze to build one from the current inputs"
         )
     before, made = item.artifact, item.artifact if not again else None
     if made is None:
@@ -116,13 +116,13 @@ def materialize(
 
 def _leave_out(store: Store, artifact: Artifact, problems: Mapping[str, str], runtime: Runtime) -> None:
     for path in store.leave_out(artifact, problems):
-        runtime.log(f"warning: {artifact.manifest.stage}: {problems[path]}; put aside, and gone on without it")
+        runtime.log(f"warning: {artifact.manifest.stage}: {problems[path]}; put aside, and continued without it")
 
 
 def _compared(name: str, before: Manifest, now: Manifest, runtime: Runtime) -> str | None:
     """What differs between an artifact and its rebuild. None when they are equal."""
     if before.content == now.content:
-        runtime.log(f"{name}: made again, and its content is the same")
+        runtime.log(f"{name}: built again, and its content is the same")
         return None
     files = [
         {record.path: record.xxh3 for record in manifest.files if not record.volatile} for manifest in (before, now)
@@ -132,12 +132,12 @@ def _compared(name: str, before: Manifest, now: Manifest, runtime: Runtime) -> s
     why = (
         "the code that was accepted has changed the result"
         if before.identity != now.identity
-        else "something that no identity covers decides its result (a thread, a clock, a library, a device)"
+        else "its result depends on something outside its identity (a thread, a clock, a library, a device)"
     )
     return (
-        f"{name}: made again, and its content is another ({before.content[:12]} → {now.content[:12]}; "
-        f"{what if differ else 'it differs in its statistics'}): {why}. What follows is made again, too; the earlier "
-        "artifact is kept in the store"
+        f"{name}: built again, and its content has changed ({before.content[:12]} → {now.content[:12]}; "
+        f"{what if differ else 'it differs in its statistics'}): {why}. Later stages are built again, too; the store "
+        "keeps the earlier artifact"
     )
 
 
@@ -151,12 +151,12 @@ def ready(planner: Planner, name: str) -> PlanItem:
     """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't."""
     *above, item = planner.plan({name})
     if item.verdict == "blocked":
-        raise PedigreeError(f"{name} does not start, because a gate is closed:\n" + "\n".join(item.reasons))
+        raise PedigreeError(f"{name} does not start, because a blocking check fails:\n" + "\n".join(item.reasons))
     if item.identity is None:
         missing = [f"{other.stage}: {'; '.join(other.reasons)}" for other in above if other.verdict != "hit"]
         raise PedigreeError(
-            f"{name} needs inputs that are not in the store as they would be made now. Select them too "
-            f"(`pedigree run` does by itself; in Dagster: --select '+key:\"{planner.graph.experiment}/{name}\"'):\n"
+            f"{name} needs inputs that are missing from the store or outdated. Select them too "
+            f"(`pedigree run` does so by itself; in Dagster: --select '+key:\"{planner.graph.experiment}/{name}\"'):\n"
             + "\n".join(missing)
         )
     return item
@@ -184,11 +184,11 @@ def _make(
         if missed and planner.graph[name].redone:
             damage = damage or next(iter(missed.values()))
         if damage:
-            raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is made anew.")
+            raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is then rebuilt.")
         stranger = foreign_file(artifact)
         if stranger is not None:
             raise PedigreeError(
-                f"{stage.name}: {stranger} is no file of its input {name}, and would be read with it; move it away"
+                f"{stage.name}: {stranger} is not a file of its input {name}, but would be read with it; move it away"
             )
         _leave_out(store, artifact, missed, runtime)
         by_role[role], left_out[role] = artifact, missed
@@ -260,7 +260,7 @@ def _make(
 
     artifact = store.commit(work, held, stage.volatile, manifest)
     if work.exists():
-        runtime.log(f"{work}: holds files that were not made here; they stay")
+        runtime.log(f"{work}: contains files that were not made here; they stay")
     return artifact
 
 

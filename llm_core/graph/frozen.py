@@ -32,7 +32,7 @@ class Kept:
         """A note for the plan."""
         manifest = self.artifact.manifest
         origins = " and ".join(f"{record.stage} {record.identity[:12]}" for record in manifest.inputs)
-        return f"frozen: trained on {origins} ({manifest.started[:10]}), whatever that is now"
+        return f"frozen: trained on {origins} ({manifest.started[:10]}), even if they change"
 
 
 def identity_then(own: Recipe, manifest: Manifest) -> str:
@@ -60,9 +60,9 @@ def find_kept(
         artifact, problem = store.find(stage.kind, identity)
     if problem and not _would_be_made(identity, stage, own, contents):
         raise PedigreeError(
-            f"{stage.name} is frozen, and the one that it keeps is damaged: {problem}. What it was made from is "
-            "another now, or not there yet, so the same can't be made again. Copy its files back from where they are "
-            "whole, or take freeze out to make another"
+            f"{stage.name} is frozen, and its artifact is damaged: {problem}. Its inputs have changed or are missing, "
+            "so the same artifact can't be built again. Restore its files from an undamaged copy, or remove freeze to "
+            "build another one"
         )
     return Kept(identity, artifact) if identity and artifact else None, problem
 
@@ -78,9 +78,9 @@ def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Map
         if problem is None and _would_be_made(identity, stage, own, contents):
             return None  # a build would give this identity now
         raise PedigreeError(
-            f"{stage.name}: freeze names {identity}, and {problem or f'{store.root} has no such artifact'}; copy "
+            f"{stage.name}: freeze names {identity}, but {problem or f'{store.root} has no such artifact'}; copy "
             f"{store.folder(stage.kind, identity).relative_to(store.root)} from the store that has it, or write "
-            "freeze: true to keep the one that is made here"
+            "freeze: true to keep the artifact that is built here"
         )
     manifest = artifact.manifest
     then = without_outsiders(manifest.config, stage.config)
@@ -88,6 +88,6 @@ def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Map
         others = [*changed_fields("", then, own.config), *changed_names("source", manifest.externals, own.externals)]
         raise PedigreeError(
             f"{stage.name}: freeze names {identity}, which was made with other settings (then → now): "
-            f"{'; '.join(others)}. Give the experiment the same, or take freeze out to make another"
+            f"{'; '.join(others)}. Use these settings in the experiment, or remove freeze to build another one"
         )
     return Kept(identity, artifact)

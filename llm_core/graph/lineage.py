@@ -85,7 +85,7 @@ def training_run(store: Store, experiment: str, name: str) -> TrainingRun:
             return run
     artifact = by_name(store, experiment, name)
     if artifact.manifest.kind != RUN:
-        raise PedigreeError(f"{name} is no training run, but {artifact.manifest.kind}: it has no steps")
+        raise PedigreeError(f"{name} is not a training run but {artifact.manifest.kind}: it has no steps")
     return _finished(store, artifact)
 
 

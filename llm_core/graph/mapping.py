@@ -54,7 +54,7 @@ def make_part(item: KeyedTask) -> Part:
                 raise PedigreeError(f"{file.path}: changed while it was read; nothing of it was kept; run again")
         item.claim.check(item.task.name, on_disk=True)
         if task.key(item.claim.digest) != item.key:  # properties of a specification differ here
-            raise PedigreeError(f"{task.name}: its settings mean something else to this process; run again")
+            raise PedigreeError(f"{task.name}: this process derives other settings from the same fields; run again")
         files, stats = recorded(scratch, stats)
         return store.commit(task.name, item.key, scratch, files, stats)
     except BaseException:

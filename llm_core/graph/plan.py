@@ -273,7 +273,7 @@ class Planner:
             if now is not None and now != version:
                 notes.append(f"made with {name} {version}; here is {now}")
         if self.store.is_redoing(stage.kind, identity):
-            notes.append(f"begun again and not finished: pedigree run --force {stage.name} goes on with it")
+            notes.append(f"an unfinished rebuild exists: pedigree run --force {stage.name} continues it")
         return notes
 
 
@@ -294,7 +294,7 @@ def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous
             lines.append(f"input {name} has other content")
     lines.extend(f"input {record.stage} is gone" for record in previous.inputs if record.role not in stage.inputs)
     if not lines and previous.config != own.config:
-        lines.append("code of the experiment changed: some settings have left identities")
+        lines.append("code of the experiment changed: some settings left identities")
     return lines
 
 
@@ -305,4 +305,4 @@ def _lasting(stage: Stage, manifest: Manifest) -> dict[str, Any]:
 
 
 def _told_left_out(problem: str) -> str:
-    return f"{problem}; the rest is whole, and goes on without it"
+    return f"{problem}; the artifact is used without it"

@@ -69,5 +69,5 @@ def _check_reachable(address: str | None) -> None:
             socket.create_connection((host, int(port)), timeout=_SECONDS).close()
         except OSError as error:
             raise PedigreeError(
-                f"compute.ray_address {address}: nothing answers there ({error}); start Ray, or mend it"
+                f"compute.ray_address {address}: nothing answers there ({error}); start Ray, or correct the address"
             ) from None

@@ -17,6 +17,6 @@ def check_ready(planner: Planner, items: Collection[PlanItem], runtime: Runtime)
             try:
                 load_object(ready)(runtime)
             except PedigreeError as error:
-                raise PedigreeError(f"{item.stage} could not begin, so nothing was begun: {error}") from None
+                raise PedigreeError(f"{item.stage} could not begin, so nothing was started: {error}") from None
     for item in items:
         require_yes(planner, item, runtime)

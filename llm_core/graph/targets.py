@@ -16,9 +16,9 @@ def check_targets(stage: Stage) -> None:
         module, _, name = target.partition(":")
         defined = _defined(module)
         if defined is None:
-            raise ValueError(f"stage {stage.name} names {target}, and there is no module {module}")
+            raise ValueError(f"stage {stage.name} names {target}, but there is no module {module}")
         if name not in defined:
-            raise ValueError(f"stage {stage.name} names {target}, and {module} defines no {name}")
+            raise ValueError(f"stage {stage.name} names {target}, but {module} defines no {name}")
 
 
 @cache

@@ -82,7 +82,7 @@ class Store:
         if manifest is None:
             return None, None
         if not _in_place(folder, manifest):
-            return None, f"{folder} holds {manifest.kind} {manifest.identity}: it was copied there by hand"
+            return None, f"{folder} contains {manifest.kind} {manifest.identity}: it was copied there by hand"
         artifact = Artifact(folder, manifest)
         damage = self.verifier.damage(artifact)
         return (None, damage) if damage else (artifact, None)

@@ -14,8 +14,8 @@ def declared(**fields: object) -> Stage:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"build": "tests.graph.toy:bild"}, "stage a names tests.graph.toy:bild, and tests.graph.toy defines no bild"),
-        ({"build": "tests.grapf.toy:build"}, "stage a names tests.grapf.toy:build, and there is no module tests.grapf"),
+        ({"build": "tests.graph.toy:bild"}, "stage a names tests.graph.toy:bild, but tests.graph.toy defines no bild"),
+        ({"build": "tests.grapf.toy:build"}, "stage a names tests.grapf.toy:build, but there is no module tests.grapf"),
         ({"blocking": (":remaindr",)}, "tests.graph.toy defines no remaindr"),
         ({"non_blocking": ("tests.graph.toy:remaindr",)}, "tests.graph.toy defines no remaindr"),
         ({"externals": ":nothing"}, "tests.graph.toy defines no nothing"),
