@@ -130,7 +130,7 @@ def _run(
             **(more_config or {}),
         },
         bounds=experiment.checks,
-        # The states at branch points follow from what the identity covers, but lie in a file for every rank.
+        # The identity determines the states at branch points, but each rank writes its own file.
         volatile=(*all_leaves(), "branch_points/*"),
         trains=True,
         ready="llm_core.train.ready:check",

@@ -43,7 +43,8 @@ class BlockListSpec(Spec):
     """A UTF-8 file with one entry per line. A line that starts with ``#`` is a comment."""
 
     path: Annotated[YamlPath, outside_identity()]
-    """Relative ones start at the folder of the experiment's file. Where it lies does not count; what it holds does."""
+    """A relative path starts at the folder of the experiment's file. The content counts in identities, the path does
+    not."""
 
 
 class RedactionSpec(Component):
@@ -93,11 +94,11 @@ class CleaningSpec(TextForm):
     """Hosts and addresses whose documents are dropped, with everything below them."""
     language: LanguageSpec | None = None
     blocked_words: BlockListSpec | None = None
-    """Words and phrases, in any case, of which one drops a document."""
+    """Words and phrases, ignoring case. A document that contains one is dropped."""
     redactions: tuple[Annotated[RedactionSpec, KindOf(REDACTIONS)], ...] = ()
     words: WordUnit = "spaces"
-    """What rules count as a word: ``spaces``, a run without white space (Rae et al., 2021); ``english``, a word or sign
-    as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
+    """What the rules count as a word. ``spaces``: a run without white space (Rae et al., 2021). ``english``: a token of
+    spaCy's English tokenizer, as datatrove counted for FineWeb (Penedo et al., 2024)."""
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
     """Line rules (``line_…``) remove lines; the rules after them judge the remaining text."""
 

@@ -46,8 +46,8 @@ class LongContextSpec(Spec):
 
     training: TrainingSpec
     position: dict[str, Any] | None = None
-    """Settings that stand over those of the mixers' positions: ``{theta: 5e6}``. Kinds without settings stay as they
-    are, and so do settings that an entry of the model's ``pattern`` changes in the model's own mixer."""
+    """Settings that override those of the mixers' positions: ``{theta: 5e6}``. Kinds without settings do not change.
+    Neither do settings that an entry of the model's ``pattern`` changes in the model's own mixer."""
 
     def model(self, pretrained: ModelSpec) -> ModelSpec:
         """The pretrained model with these positions."""

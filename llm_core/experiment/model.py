@@ -49,7 +49,7 @@ class ModelSpec(Spec):
     logit_softcap: Positive | None = None
     """Logits become c · tanh(logit / c) (Gemma 2 has 30)."""
     embedding_scale: Positive = 1.0
-    """What embeddings are multiplied by (Gemma: sqrt(d_model))."""
+    """Factor of the embeddings (Gemma: sqrt(d_model))."""
     embedding_norm: bool = later(default=False, absent=False)
     """Whether a norm of the model's kind follows the embedding (RWKV). The embedding then begins small."""
     dropout: DropoutShare = 0.0
@@ -60,10 +60,10 @@ class ModelSpec(Spec):
     init_std: Positive = 0.02
     """The scale of all initial weights, and of the constant ``sinusoidal`` positions."""
     multi_token: MultiTokenSpec | None = None
-    # Not strict: behind a validator that runs before, JSON's lists are no longer known as JSON.
+    # Not strict: after a "before" validator, pydantic no longer knows that a list came from JSON.
     pattern: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
-    """Layers that differ: what stands over the model's mixer, feed_forward, norm, norm_placement and dropout, or
-    nothing, for each layer of a period that is repeated over the depth. ``times: n`` stands for n such layers."""
+    """The layers of one period, which repeats over the depth. Each entry overrides the model's mixer, feed_forward,
+    norm, norm_placement and dropout, or nothing. ``times: n`` means n such layers."""
 
     @model_validator(mode="before")
     @classmethod

@@ -18,8 +18,8 @@ class LabelledSpec(Spec):
     """A file of labelled examples: one JSON object per line, with a text and a label."""
 
     path: Annotated[YamlPath, outside_identity()]
-    """A .jsonl file, plain or with .gz or .zst; a relative path starts at the folder of the experiment's file. Its
-    content is part of the identity, its place is not."""
+    """A .jsonl file, plain or with .gz or .zst. A relative path starts at the folder of the experiment's file. Its
+    content is part of the identity, its path is not."""
     text_field: str = "text"
     """The key of the text."""
     label_field: str = "label"

@@ -99,7 +99,7 @@ class ComputeSpec(SpreadSpec):
     map: Literal["local", "ray"] = "local"
     """Where parts are built: in processes of this machine, or on a Ray cluster that sees store and sources."""
     ray_address: str | None = None
-    """Where the Ray cluster is (``auto``, ``ip:port``); by default a Ray of this machine alone."""
+    """The address of the Ray cluster (``auto``, ``ip:port``); by default, Ray is started on this machine only."""
     target: Annotated[LauncherSpec, KindOf(LAUNCHERS)] = "local"  # type: ignore[assignment]
     """Where runs train. ``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
     device: Device | None = None

@@ -16,7 +16,7 @@ class _Suite(Spec):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     path: Annotated[YamlPath, outside_identity()]
-    """A .jsonl file, plain or with .gz or .zst; a relative one starts at the folder of the experiment's file."""
+    """A .jsonl file, plain or with .gz or .zst. A relative path starts at the folder of the experiment's file."""
     max_items: Count | None = 2000
     """The number of items to score: a sample by hash, nearly the same when the file grows. ``null``: all."""
 

@@ -14,7 +14,7 @@ class VocabularyFile(Spec):
     """An existing vocabulary: a ``tokenizer.json``, or a file of ranks in tiktoken's format."""
 
     file: Annotated[YamlPath, outside_identity()]
-    """Relative ones start at the folder of the experiment's file. What counts is the content."""
+    """A relative path starts at the folder of the experiment's file. Only the content counts in identities."""
     pattern: PatternName | None = None
     """The regular expression that splits text. A file of ranks does not contain it; a ``tokenizer.json`` does."""
 

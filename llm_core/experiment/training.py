@@ -221,8 +221,8 @@ class ProxySpec(Spec):
     model: ModelSpec
     training: TrainingSpec
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Name → fields of ``model`` that differ, under ``training`` those of that, under ``compute`` how it is spread over
-    devices (no part of a result: see ``SpreadSpec``), and a ``seed``; one is empty, the baseline."""
+    """Name → overrides of ``model``; under ``training``, overrides of that section; under ``compute``, how it is spread
+    over devices (see ``SpreadSpec``; does not change results); and a ``seed``. The empty variant is the baseline."""
     learning_rates: tuple[Positive, ...] = ()
 
     @model_validator(mode="after")

@@ -72,7 +72,7 @@ def test_templates():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("where: ['score = 3']", "raw.sources.0: files: where: 'score = 3' is no condition"),
+        ("where: ['score = 3']", "raw.sources.0: files: where: 'score = 3' is not a condition"),
         ("template: '{title'", "raw.sources.0: files: template: template: the '{' at character 0"),
         ("{template: '{a}', text_field: text}", "text_field and template both say what the text is"),
     ],
