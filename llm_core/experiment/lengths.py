@@ -85,7 +85,7 @@ def check_phases(training: TrainingSpec, place: str = "") -> None:
 
 
 def check_generated(model: ModelSpec, tokens: int, field: str) -> None:
-    """``ValueError`` where ``field`` makes a model generate more ``tokens``, with the prompt, than it can read."""
+    """Raise ``ValueError`` when ``field`` makes a model generate more ``tokens``, with the prompt, than it can read."""
     longest = model.longest()
     if longest is not None and tokens > longest:
         raise ValueError(f"{field}: the model can read {longest} tokens, but these are {tokens}: ask for fewer")
