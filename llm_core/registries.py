@@ -163,7 +163,7 @@ OPTIMIZERS = Registry(
     },
 )
 
-# What happens beside training, in the order of ``llm_core.experiment.callbacks.Phase``.
+# Callbacks of training runs, in the order of ``llm_core.experiment.callbacks.Phase``.
 CALLBACKS = Registry(
     "callback",
     {
@@ -181,7 +181,7 @@ CALLBACKS = Registry(
     },
 )
 
-# Where training runs happen (``compute.target``).
+# Where runs train (``compute.target``).
 LAUNCHERS = Registry(
     "launcher",
     {

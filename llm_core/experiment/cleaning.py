@@ -48,16 +48,16 @@ class BlockListSpec(Spec):
 
 
 class RedactionSpec(Component):
-    """What is taken out of texts. A kind has ``redacted``."""
+    """Something to remove from texts. A kind defines ``redacted``."""
 
     @abstractmethod
     def redacted(self, column: Any) -> Any:
-        """(the column of texts without it, how many pieces were taken out of each text): two ``polars.Series``."""
+        """(the column of texts without it, the number of pieces removed from each text): two ``polars.Series``."""
 
     def knowledge(self) -> Path | None:
-        """A file whose content stands for what a package knows, and so is part of the identity.
+        """A data file of a package that affects the result. Its content is part of the identity.
 
-        Raises ``PedigreeError`` where the package is missing.
+        Raises ``PedigreeError`` when the package is missing.
         """
         return None
 

@@ -79,7 +79,7 @@ class Experiment(Spec):
             check_compiled(training, self.compute, place)
             if place != LONG_CONTEXT:  # it starts from a trained model
                 check_clamp(training, self.tokenizer.vocab_size, place)
-        # Of a prompt nobody knows the length before there is a tokenizer: it is end of text, and at least one more.
+        # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
         check_callbacks([model for model, _ in runs.values()], self.tracking.callbacks)
         named = {source.name for source in self.raw.sources}

@@ -109,7 +109,7 @@ class MixerSpec(Component):
         return self
 
     def first_of_its_kind(self) -> Self:
-        """What stands for it where no earlier layer has keys and values for it; ``ValueError`` if nothing can."""
+        """Its replacement when no earlier layer has keys and values for it. Raises ``ValueError`` if there is none."""
         raise ValueError(
             "share_kv: no layer before it has keys and values of its own with the same mixer, n_kv_heads, head_dim, "
             "window and position; the first of a kind can't share"

@@ -160,9 +160,9 @@ class TrackingSpec(Spec):
     wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_off)] = "off"
     project: str = "pedigree"
     callbacks: ChosenCallbacks = Field(default_factory=dict)
-    """What happens beside training, more than every run has: kind → settings."""
+    """Kind → settings of optional callbacks, beside those of every run."""
 
     @property
     def plugins(self) -> tuple[str, ...]:
-        """The plug-ins that bring the callbacks; no code digest names them."""
+        """The plug-ins of the callbacks, which no code digest names."""
         return tuple(sorted({plugin for kind in self.callbacks if (plugin := CALLBACKS.plugin(kind))}))

@@ -16,13 +16,13 @@ SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class SourceSpec(Component):
-    """A source of documents. A kind has ``reader``, and a default of its ``name``."""
+    """A source of documents. A kind defines ``reader``, and a default for ``name``."""
 
     name: SourceName
 
     @abstractmethod
     def reader(self) -> Any:
-        """What reads it: a ``llm_core.data.sources.reader.SourceReader``."""
+        """Its reader, a ``llm_core.data.sources.reader.SourceReader``."""
 
 
 class ReadingSpec(Spec):
@@ -33,7 +33,7 @@ class ReadingSpec(Spec):
     """The key or column of the text, in jsonl, csv and parquet. ``data.text`` is ``text`` inside ``data``, unless there
     is a key ``data.text``."""
     url_field: str | None = None
-    """The key or column of the document's address, likewise. Web archives contain it."""
+    """The key or column of the document's address, in the same form. Web archives contain it."""
     template: str | None = later(None, None)
     """Joins several fields into the text, instead of ``text_field``: ``{title}\\n\\n{data.text}``. ``{{`` and ``}}``
     are literal braces. A number is written as it is in the file."""
@@ -66,7 +66,7 @@ class ReadingSpec(Spec):
         return self
 
     def reading(self) -> "ReadingSpec":
-        """What the parts of the files depend on, without the rest of a source."""
+        """Only the reading settings of a source: the parts of its files depend on these."""
         given = {"name", *self.model_fields_set} & set(ReadingSpec.model_fields)
         return ReadingSpec(**{name: getattr(self, name) for name in given})
 

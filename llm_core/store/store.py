@@ -307,7 +307,7 @@ def _files(out: Path) -> list[Path]:
         if stat.S_ISREG(mode):
             found.append(path)
         elif not stat.S_ISDIR(mode):
-            raise PedigreeError(f"{path}: an artifact holds files and folders only, no links or devices")
+            raise PedigreeError(f"{path}: an artifact contains files and folders only, no links or devices")
     return found
 
 
