@@ -1,1 +1,1 @@
-"""The stages of the story: what each makes, from what, checked how."""
+"""The declarations of the stages: results, inputs and checks of each."""

@@ -1,17 +1,17 @@
-"""Raw text to the documents that a model is trained on and judged by."""
+"""The stages from raw text to the training and held-out documents."""
 
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """Reading, cleaning, judging by a classifier if one is asked for, deduplication, and the held-out split."""
+    """Reading, cleaning, the optional quality classifier, deduplication, decontamination, and the held-out split."""
     judging = _judging(experiment)
     return [
         Stage(
             name="raw_documents",
             group="data",
-            description="Documents as their sources hold them; bad records are set aside with their position.",
+            description="Documents as they are in their sources; bad records are stored with their position.",
             build="llm_core.data.raw:build",
             results="llm_core.data.results:RawDocuments",
             parts=":parts",
@@ -21,12 +21,12 @@ def stages(experiment: Experiment) -> list[Stage]:
             look_up=":look_up",
             config={"raw": experiment.raw},
             bounds=experiment.checks,
-            # No digest covers files that are not read: what they were may not count in what follows.
+            # No digest covers files that are not read, so they must not affect later stages.
         ),
         Stage(
             name="clean_documents",
             group="data",
-            description="Normalised text that passes the quality rules; every drop is kept with its rule and value.",
+            description="Normalised text that passes the rules; every drop is recorded with its rule and value.",
             build="llm_core.data.clean:build",
             results="llm_core.data.results:CleanDocuments",
             parts=":parts",
@@ -41,7 +41,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="unique_documents",
             group="data",
-            description="Each text once: of equal and nearly equal documents one stays; all clusters are written out.",
+            description="One document of each group of equal and nearly equal ones; all clusters are recorded.",
             build="llm_core.data.unique:build",
             results="llm_core.data.results:UniqueDocuments",
             parts=":parts",
@@ -54,7 +54,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="decontaminated_documents",
             group="data",
-            description="Without the documents that hold an item of an eval suite; a report for every suite.",
+            description="The documents without those that contain an item of an eval suite; a report for every suite.",
             build="llm_core.data.decontaminate:build",
             results="llm_core.data.results:DecontaminatedDocuments",
             parts=":parts",
@@ -68,7 +68,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="pretraining_documents",
             group="data",
-            description="The training split, and the held-out split that no model sees.",
+            description="The training split, and the held-out split, which is never trained on.",
             build="llm_core.data.split:build",
             results="llm_core.data.results:PretrainingDocuments",
             parts=":parts",
@@ -80,13 +80,13 @@ def stages(experiment: Experiment) -> list[Stage]:
                 "evaluation": experiment.evaluation,
             },
             bounds=experiment.checks,
-            # What the evaluation needs is judged here, and changes nothing for the stages between.
+            # The needs of the evaluation are checked here, and do not affect the stages in between.
         ),
     ]
 
 
 def _judging(experiment: Experiment) -> list[Stage]:
-    """The classifier and its verdicts; none where the experiment has no section ``quality``."""
+    """The classifier and its verdicts; empty for an experiment without the section ``quality``."""
     quality = experiment.quality
     if quality is None:
         return []
@@ -94,7 +94,7 @@ def _judging(experiment: Experiment) -> list[Stage]:
         Stage(
             name="quality_classifier",
             group="data",
-            description="A linear classifier that learns good texts from examples, and the score to keep documents by.",
+            description="A linear classifier trained on labelled examples, and the minimum score of documents to keep.",
             build="llm_core.data.quality.classifier:build",
             results="llm_core.data.results:QualityClassifier",
             blocking=(":examples",),
@@ -108,7 +108,7 @@ def _judging(experiment: Experiment) -> list[Stage]:
         Stage(
             name="judged_documents",
             group="data",
-            description="The documents whose quality score reaches the bound; every drop is kept with its score.",
+            description="The documents whose quality score reaches the bound; every drop is recorded with its score.",
             build="llm_core.data.quality.judged:build",
             results="llm_core.data.results:JudgedDocuments",
             parts=":parts",

@@ -1,4 +1,4 @@
-"""What the trained model is worth."""
+"""The stages that evaluate the trained model."""
 
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
@@ -35,7 +35,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="generation_samples",
             group="evaluation",
-            description="What the model writes at several temperatures.",
+            description="Texts that the model generates at several temperatures.",
             build="llm_core.evals.samples:build",
             results="llm_core.evals.results:GenerationSamples",
             blocking=("llm_core.evals.sample_checks:all_generated", "llm_core.evals.sample_checks:some_text"),

@@ -1,4 +1,4 @@
-"""All stages of an experiment, joined."""
+"""The graph of all stages of an experiment."""
 
 from assets import data, evaluation, proxies, release, tokens, training
 from llm_core.experiment.experiment import Experiment

@@ -1,6 +1,6 @@
-"""The trainer as Dagster launches it: rank 0 opens the Pipes session, and then it is ``llm_core.train`` and no more.
+"""The trainer that Dagster launches: rank 0 opens the Pipes session, and then ``llm_core.train`` runs.
 
-On a bare machine ``torchrun … -m llm_core.train spec.json`` does the same without Dagster.
+Without Dagster, ``torchrun … -m llm_core.train spec.json`` does the same.
 """
 
 import os

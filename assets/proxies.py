@@ -1,4 +1,4 @@
-"""Small runs that decide about the big one."""
+"""The proxy runs: small runs that guide the settings of the full run."""
 
 from assets.training import training_run
 from llm_core.experiment.experiment import Experiment
@@ -6,7 +6,7 @@ from llm_core.graph.stage import Stage
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """One run per variant and per learning rate, and the report that compares them; none without ``proxies``."""
+    """One run per variant and learning rate, and the report that compares them; empty without ``proxies``."""
     proxies = experiment.proxies
     if proxies is None:
         return []
@@ -37,7 +37,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     report = Stage(
         name="ablation_report",
         group="proxies",
-        description="The proxy runs side by side: loss, difference from the baseline, time, speed, memory.",
+        description="Comparison of the proxy runs: loss, difference from the baseline, time, speed, memory.",
         build="llm_core.report.ablation:build",
         results="llm_core.report.results:AblationReport",
         non_blocking=(":losses_finite",),
@@ -58,7 +58,7 @@ def stages(experiment: Experiment) -> list[Stage]:
 
 
 def rate_name(rate: float) -> str:
-    """A learning rate as part of an asset key, which holds letters, digits and '_' only: 0.003 → ``3e_03``."""
+    """A learning rate as part of an asset key (only letters, digits and '_'): 0.003 → ``3e_03``."""
     mantissa, exponent = f"{rate:e}".split("e")
     digits = mantissa.rstrip("0").rstrip(".").replace(".", "p")
     return f"{digits}e{'_' if exponent[0] == '-' else ''}{exponent[1:]}"

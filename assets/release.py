@@ -1,4 +1,4 @@
-"""What leaves the graph: pages for people, and the model for other programs."""
+"""The final stages: reports for people, and the model for other programs."""
 
 from assets import training
 from llm_core.experiment.experiment import Experiment
@@ -14,17 +14,17 @@ DATA = (
     "tokenizer",
     "token_shards",
 )
-"""The stages that every data report tells of."""
+"""The stages in every data report."""
 
 TRAINED = ("pretrained_model", "eval_results", "generation_samples")
-"""What every training report tells of beside them."""
+"""The additional stages in every training report."""
 
 SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "macros.html", "made.html"))
-"""What pages are made of, beside their own templates."""
+"""The files that all pages use, beside their own templates."""
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The reports, and the model for others."""
+    """The reports, and the exported model."""
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
     judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
     documents = [*DATA[:2], *judged, *DATA[2:]]
@@ -47,7 +47,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="hf_export",
             group="release",
-            description="The model and its tokenizer as a folder for transformers, where it has the architecture.",
+            description="The model and its tokenizer as a folder for transformers, if it supports the architecture.",
             build="llm_core.model.hf.stage:build",
             results="llm_core.model.hf.results:HFExport",
             blocking=(":same_weights",),

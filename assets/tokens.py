@@ -1,4 +1,4 @@
-"""Documents to token files."""
+"""The stages from documents to token files."""
 
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
@@ -25,7 +25,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="token_shards",
             group="tokens",
-            description="Token ids of both splits, and which document every token came from.",
+            description="Token ids of both splits, with the document of every token.",
             build="llm_core.tokens.shards:build",
             results="llm_core.tokens.results:TokenShards",
             parts=":parts",

@@ -1,4 +1,4 @@
-"""The full run, what it has in common with the proxy runs, and what goes on from it."""
+"""The full run, the runs that continue it, and the function that declares any training run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,22 +14,22 @@ TRAINER = (
     "llm_core.train.distribution:open_world",
     "llm_core.train.spec:read_spec",
 )
-"""What decides about weights in the process that trains; ``llm_core.train.main`` only starts and ends it."""
-"""Runs in a process of its own, so the build function does not reach it."""
+"""The code that decides the weights in the training process. ``llm_core.train.main`` only starts and ends it."""
+"""It runs in another process, so the digest of the build function does not reach it."""
 
 READ = {"shards": "token_shards", "tokenizer": "tokenizer"}
-"""What every run reads; the tokenizer turns its samples into text."""
+"""The inputs of every run. The tokenizer turns its samples into text."""
 
 SOUND = (":loss_finite", ":bad_steps", ":all_tokens_seen")
-"""Checks of every run."""
+"""The checks of every run."""
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The one run that everything else prepares, its cooldown branches, and the same model for longer contexts."""
+    """The full run, its cooldown branches, and the same model for longer contexts."""
     pretrained = training_run(
         "pretrained_model",
         "training",
-        "The full run: weights, and a line of metrics for every step.",
+        "The full run: weights, and one line of metrics per step.",
         experiment,
         experiment.model,
         experiment.training,
@@ -61,7 +61,7 @@ def _long_context(experiment: Experiment, pretrained: Stage) -> list[Stage]:
         _run(
             "long_context_model",
             "training",
-            f"The full run's model, trained on for sequences of {longer.training.sequence_length} tokens.",
+            f"The full run's model, trained further on sequences of {longer.training.sequence_length} tokens.",
             experiment,
             longer.model(experiment.model),
             longer.training,
@@ -84,9 +84,9 @@ def training_run(
     seed: int | None = None,
     compute: Mapping[str, Any] | None = None,
 ) -> Stage:
-    """A stage that trains ``model`` on the shards. Equal runs are one artifact, whatever their names and ``compute``.
+    """A stage that trains ``model`` on the shards. Equal runs share one artifact, whatever their names and ``compute``.
 
-    ``seed`` by default the experiment's; ``compute``: its fields that are others for this run.
+    ``seed``: by default the experiment's. ``compute``: overrides of the experiment's ``compute`` for this run.
     """
     return _run(
         name,
@@ -130,7 +130,7 @@ def _run(
             **(more_config or {}),
         },
         bounds=experiment.checks,
-        # The states at branch points follow from what the identity covers, but lie in a file for every rank.
+        # The identity determines the states at branch points, but each rank writes its own file.
         volatile=(*all_leaves(), "branch_points/*"),
         trains=True,
         ready="llm_core.train.ready:check",

@@ -1,13 +1,13 @@
-"""The errors that are meant for people."""
+"""Errors that are written for the user."""
 
 
 class PedigreeError(Exception):
-    """Something that the user can mend: the message names the file, field or record, and says what to do.
+    """An error that the user can fix. The message names the file, field or record, and says what to do.
 
-    The command line prints it without a traceback. Everything else that is raised is a defect of Pedigree.
+    The command line prints it without a traceback. Any other exception is a bug in Pedigree.
     """
 
 
 class UnknownYetError(PedigreeError):
-    """What a source holds is not known on this machine yet. Whoever makes the stage asks (``Stage.look_up``); a plan
-    says so, and asks nobody."""
+    """This machine does not know yet what a source contains. ``Stage.look_up`` asks the network before the stage is
+    built. A plan never asks: it shows the stage as unknown."""

@@ -1,4 +1,4 @@
-"""What to say when a package is missing that not every installation has."""
+"""Error messages for missing optional packages."""
 
 from importlib.util import find_spec
 
@@ -7,12 +7,14 @@ from llm_core.store.home import PROJECT
 
 
 def missing(what: str, package: str, extra: str) -> PedigreeError:
-    """The error for ``what`` (a subject) that needs ``package``, which comes with our extra ``extra``."""
+    """The error for a missing ``package``. ``what`` is the subject of the message; ``extra`` is our extra that
+    installs the package."""
     return PedigreeError(f"{what} needs {package}, which is not installed: {advice(extra)}")
 
 
 def advice(*extras: str) -> str:
-    """What installs our ``extras``. Pedigree is on no package index: pip is given the checkout, or the wheel."""
+    """The command that installs our ``extras``. Pedigree is on no package index, so pip needs the checkout or the
+    wheel."""
     wanted = ",".join(extras)
     if (PROJECT / "pyproject.toml").is_file():
         return f"run `pip install -c constraints.txt -e '.[{wanted}]'` in the checkout"
@@ -20,5 +22,5 @@ def advice(*extras: str) -> str:
 
 
 def is_installed(module: str) -> bool:
-    """Whether ``module`` (a top-level one) could be imported; it is not loaded."""
+    """Whether the top-level ``module`` can be imported. Does not import it."""
     return find_spec(module) is not None

@@ -1,14 +1,14 @@
-"""Run a command in a session of its own, and leave nothing of it behind, whatever happens.
+"""Run a command in its own session, and end all of its processes whatever happens.
 
-Three things keep processes from outliving their launcher:
+Three mechanisms stop processes from outliving their launcher:
 
-- **A lifeline.** The command's standard input is a pipe that the launcher holds open and never writes to. It passes
-  through every layer in between (torchrun starts its workers in sessions of their own, but they inherit it), and its
-  end of file means that the launcher is gone, even after ``kill -9``. ``PEDIGREE_LIFELINE=stdin`` in the environment
-  tells a program that its standard input is such a pipe.
-- **A mark.** A unique variable in the environment, by which the launcher finds every descendant in ``/proc``, also
-  those that have left the process group or lost their parent. Where there is no ``/proc``, the group must do.
-- **TERM, time to finish, KILL**, on success, on failure, and on any exception that passes through.
+- **A lifeline.** The command's standard input is a pipe that the launcher keeps open and never writes to. All
+  descendants inherit it (torchrun starts its workers in their own sessions, but they inherit it too). End of file
+  means that the launcher is gone, even after ``kill -9``. ``PEDIGREE_LIFELINE=stdin`` in the environment tells a
+  program that its standard input is such a pipe.
+- **A mark.** A unique environment variable. With it, the launcher finds every descendant in ``/proc``, also those
+  that have left the process group or lost their parent. Without ``/proc``, only the process group is ended.
+- **TERM, a grace period, KILL**, on success, on failure, and on any exception that passes through.
 """
 
 import os
@@ -31,7 +31,7 @@ _PROC = Path("/proc")
 _TAIL_LINES = 30
 _TAIL_BYTES = 16_384
 _KILL_SECONDS = 30.0
-"""How long the kernel may take to end a killed process (one that waits for a device can't end at once)."""
+"""Seconds that the kernel may take to end a killed process (a process that waits for a device can't end at once)."""
 
 
 @runtime_only("starts and ends processes, which check their own code")
@@ -47,13 +47,13 @@ def run_group(
     grace_seconds: float = 120.0,
     keep_open: Sequence[int] = (),
 ) -> None:
-    """Run ``command`` to its end, with its output appended to ``log``.
+    """Run ``command`` until it ends, and append its output to ``log``.
 
-    ``tick`` is called every ``tick_seconds`` and once more at the end. When ``idle_seconds()`` exceeds
-    ``watchdog_seconds`` the command is ended. ``grace_seconds``: time between TERM and KILL. ``keep_open``: file
-    descriptors that the command inherits (a lock that is to last as long as the command does).
+    ``tick`` is called every ``tick_seconds`` and once more at the end. The command is ended when ``idle_seconds()``
+    exceeds ``watchdog_seconds``. ``grace_seconds``: time between TERM and KILL. ``keep_open``: file descriptors that
+    the command inherits (a lock that must last as long as the command).
 
-    Raises ``PedigreeError`` with the log's last lines when the command can't start, fails, or makes no progress.
+    Raises ``PedigreeError`` with the last lines of the log when the command can't start, fails, or makes no progress.
     """
     mark = uuid4().hex
     try:
@@ -92,9 +92,10 @@ def run_group(
 
 @contextmanager
 def _term_not_ignored() -> Iterator[None]:
-    """A command that is started meanwhile does not inherit that TERM is ignored: TERM is how we ask it to stop.
+    """Inside this context, a new command does not inherit an ignored TERM: we ask it to stop with TERM.
 
-    Signals can be set from the main thread only; elsewhere, a command that ignores TERM is killed when its time is up.
+    Only the main thread can set signals. In other threads, a command that ignores TERM is killed after the grace
+    period.
     """
     ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     if not ignored or threading.current_thread() is not threading.main_thread():
@@ -116,13 +117,13 @@ def _exited(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes], mark: str, grace_seconds: float) -> None:
-    """End what is left of the group. A second interruption while it has time to finish cuts that time short."""
+    """End all processes that still run. A second interrupt ends the grace period early."""
     assert process.stdin
     process.stdin.close()
     try:
         if _members(process, mark):
-            # Only the group gets the signal: torchrun passes it on to its workers, and helpers of the workers (a
-            # tracker that uploads) must outlive the request to stop.
+            # Only the group gets the signal. Torchrun forwards it to its workers, and the workers' helpers (a tracker
+            # that uploads) must keep running.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             _wait_until_gone(process, mark, grace_seconds)
@@ -143,7 +144,7 @@ def _wait_until_gone(process: subprocess.Popen[bytes], mark: str, seconds: float
 
 
 def _members(process: subprocess.Popen[bytes], mark: str) -> list[int]:
-    """What ``os.kill`` must be given to reach every living process of the launch."""
+    """The arguments of ``os.kill`` that reach every living process of the launch."""
     running = [process.pid] if process.poll() is None else []
     if not _PROC.is_dir():
         try:
@@ -155,7 +156,7 @@ def _members(process: subprocess.Popen[bytes], mark: str) -> list[int]:
     marked = []
     for folder in _PROC.iterdir():
         if folder.name.isdigit():
-            # A process may end, and other users' processes may not be read. One that has ended shows no environment.
+            # The process may have ended, or belong to another user. An ended process has no environment.
             with suppress(OSError):
                 if entry in (folder / "environ").read_bytes().split(b"\0"):
                     marked.append(int(folder.name))

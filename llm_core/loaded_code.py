@@ -1,7 +1,7 @@
-"""Which source text this process runs: noted whenever a module of the project is imported.
+"""Records the source text that this process runs, at each import of a module of the project.
 
-Files may change while a process runs, and it goes on with what it has imported. So the identity of what it makes
-follows from the texts noted here (``llm_core.graph.code_claim``), not from what the files say later.
+Files may change while a process runs, but the process continues with the code that it has imported. So identities
+are computed from the texts recorded here (``llm_core.graph.code_claim``), not from the files as they are later.
 """
 
 import sys
@@ -20,7 +20,7 @@ _WATCHED = set(PACKAGES)
 
 
 class Source(NamedTuple):
-    """A source file as it was when it was read: path, stamp just before, and content."""
+    """A source file at the time it was read: path, stamp just before reading, and content."""
 
     path: Path
     stamp: tuple[int, ...]
@@ -28,22 +28,22 @@ class Source(NamedTuple):
 
 
 LOADED: dict[str, Source] = {}
-"""Module → the source that it was imported from."""
+"""Module → the source from which it was imported."""
 
 
 def code_stamp(path: Path) -> tuple[int, ...]:
-    """What changes whenever a file changes, also where its time is set back: size, times in ns, inode."""
+    """Size, times (ns) and inode: they change whenever the file changes, also when its time is set back."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def read_source(path: Path) -> Source:
-    """The file as it is now."""
+    """Read the file as it is now."""
     return Source(path, code_stamp(path), path.read_bytes())
 
 
 def module_path(root: Path, name: str) -> str:
-    """The file of a module, relative to ``root``; a name with a slash is a path already."""
+    """The file of a module, relative to ``root``. A name with a slash already is a path."""
     if "/" in name:
         return name
     base = name.replace(".", "/")
@@ -56,7 +56,7 @@ def top(name: str) -> str:
 
 
 class _Notes:
-    """A finder that finds as Python does, and notes the source before the module is executed."""
+    """An import finder that works like Python's own, and records the source before the module runs."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -72,7 +72,7 @@ class _Notes:
 
 @runtime_only("notes which sources a process runs, and changes none of them")
 def note_imports() -> None:
-    """Begin to note; what was imported before is noted as it lies on the disk now."""
+    """Start recording. Modules that are already imported are recorded with their files as they are now."""
     if not any(isinstance(finder, _Notes) for finder in sys.meta_path):
         for package in PACKAGES:
             _note_imported(package)
@@ -80,7 +80,7 @@ def note_imports() -> None:
 
 
 def watch(package: str) -> None:
-    """Note the imports of one more package: that of a plug-in."""
+    """Also record the imports of ``package``, the package of a plug-in."""
     if package not in _WATCHED:
         _WATCHED.add(package)
         _note_imported(package)

@@ -1,10 +1,11 @@
-"""Components from outside: a plug-in is a module whose tables add to the registries.
+"""Components from outside the project. A plug-in is a module whose tables add entries to the registries.
 
     RULES = {"no_adverts": "my_model.adverts:no_adverts"}
 
-A table is named like the registry in ``llm_core.registries`` that it adds to, and written out, since the code digest
-reads it too. An experiment names its plug-ins (``plugins: [my_model.components]``), which are installed packages or
-lie beside its file; or an installed package declares them as entry points of the group ``pedigree.plugins``.
+A table has the name of the registry in ``llm_core.registries`` that it adds to. It must be a literal, because the
+code digest reads it too. An experiment names its plug-ins (``plugins: [my_model.components]``), which are installed
+packages or are in the folder of its file. Or an installed package declares them as entry points of the group
+``pedigree.plugins``.
 """
 
 import ast
@@ -26,7 +27,7 @@ from llm_core.registry import Registry
 from llm_core.runtime_only import runtime_only
 
 GROUP = "pedigree.plugins"
-"""Entry points of this group are plug-ins that every experiment has: any name, and the module."""
+"""Entry points of this group are plug-ins of every experiment: any name, and the module."""
 
 _LOADED: dict[str, dict[str, dict[str, str]]] = {}
 """Plug-in → registry → name → target."""
@@ -34,10 +35,10 @@ _LOADED: dict[str, dict[str, dict[str, str]]] = {}
 
 @runtime_only("finds components by their names, and the digest follows the same names")
 def load_plugins(modules: Iterable[str]) -> tuple[str, ...]:
-    """Add the tables of ``modules`` to the registries, each once in the life of a process; returns ``modules``.
+    """Add the tables of ``modules`` to the registries, once per process, and return ``modules``.
 
-    Raises ``PedigreeError`` for a module that is missing, raises when it is imported or has no table, and for a name
-    that is taken.
+    Raises ``PedigreeError`` for a module that is missing, fails to import or has no table, and for a name that is
+    already in use.
     """
     named = tuple(modules)
     for module in named:
@@ -47,7 +48,7 @@ def load_plugins(modules: Iterable[str]) -> tuple[str, ...]:
 
 
 def look_beside(folder: Path, modules: Iterable[str]) -> None:
-    """Let ``modules`` that are nowhere else be found in ``folder``, by this process and those that it starts."""
+    """Make ``modules`` that are nowhere else importable from ``folder``, in this process and those that it starts."""
     if any(find_spec(top(module)) is None and _is_in(folder, top(module)) for module in modules):
         sys.path.append(str(folder))
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(folder)]))
@@ -59,13 +60,13 @@ def _is_in(folder: Path, package: str) -> bool:
 
 @cache
 def load_installed() -> None:
-    """The same for the plug-ins of installed packages."""
+    """Add the tables of the plug-ins of installed packages, as ``load_plugins`` does."""
     for point in entry_points(group=GROUP):
         try:
             load_plugins([point.value])
         except PedigreeError as error:
             package = point.dist.name if point.dist else point.name
-            raise PedigreeError(f"{error} (installed with {package}: mend it, or uninstall it)") from None
+            raise PedigreeError(f"{error} (installed with {package}: fix it, or uninstall it)") from None
 
 
 def plugins_of(code: Collection[str]) -> tuple[str, ...]:
@@ -86,14 +87,14 @@ def loaded_plugins() -> tuple[str, ...]:
 
 
 def package_folders(plugins: Collection[str]) -> dict[str, Path]:
-    """Package → the folder that holds it, of all packages whose code ``plugins`` add."""
+    """Package → the folder that contains it, for all packages whose code ``plugins`` add."""
     targets = [target for plugin in plugins for table in _LOADED[plugin].values() for target in table.values()]
     packages = {top(module.partition(":")[0]) for module in [*plugins, *targets]} - set(PACKAGES)
     return {package: folder_of(package) for package in sorted(packages)}
 
 
 def folder_of(package: str) -> Path:
-    """The folder that holds a package, or a module without one, of those that can be imported here."""
+    """The folder that contains an importable package or top-level module."""
     spec = find_spec(package)
     assert spec is not None, package
     if spec.submodule_search_locations:
@@ -102,7 +103,7 @@ def folder_of(package: str) -> Path:
 
 
 def tables(source: bytes) -> dict[str, dict[str, str]]:
-    """Registry → name → target, of the tables that are written out in a module."""
+    """Registry → name → target, from the literal tables of a module."""
     found = {}
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
@@ -153,12 +154,12 @@ def _load(module: str) -> None:
 
 
 def _spec(module: str, where: str = "plug-in ") -> ModuleSpec:
-    """Where ``module`` lies; ``PedigreeError`` for one that can't be imported."""
+    """The import spec of ``module``. Raises ``PedigreeError`` when it can't be imported."""
     try:
         spec = find_spec(module)
     except ModuleNotFoundError:
         spec = None
-    except Exception as error:  # a package on the way
+    except Exception as error:  # from a parent package
         raise PedigreeError(f"{where}{module}: raises when it is imported, {place_of(error)}: {error!r}") from None
     if spec is None or spec.origin is None:
         raise PedigreeError(

@@ -1,7 +1,7 @@
-"""Why something failed, in words, and what to do: for system errors, and for what libraries make of them.
+"""Plain-language causes and remedies of system errors.
 
-Polars, safetensors, DuckDB and torch turn a full disk into errors of their own, which have no ``errno``: there, the
-operating system's words in the message tell the reason.
+Polars, safetensors, DuckDB and torch turn a full disk into their own errors, which have no ``errno``. There, the
+operating system's text in the message gives the reason.
 """
 
 import errno
@@ -15,7 +15,7 @@ from llm_core.errors import PedigreeError
 
 @dataclass(frozen=True)
 class Reason:
-    """``what`` happened, as part of a sentence; ``remedy``: what to do, as an order."""
+    """``what``: what happened, as part of a sentence. ``remedy``: what to do, as an imperative."""
 
     what: str
     remedy: str
@@ -38,13 +38,13 @@ _DISK = {
 }
 _MEMORY = Reason("memory ran out", "free memory on this machine, or lower compute.workers or compute.micro_batch")
 _REASONS = {**_DISK, errno.ENOMEM: _MEMORY}
-# torch's writer of archives forgets why the operating system refused.
+# torch's archive writer does not report the operating system's reason.
 _TORCH_WRITER = "inline_container.cc"
 _NOT_ALL = Reason("torch could not write the whole file", "make room on the disk, or raise the quota or `ulimit -f`")
 
 
 def reason_of(error: BaseException) -> Reason | None:
-    """The reason behind ``error`` or what caused it; None for one that is not known, and for a ``PedigreeError``."""
+    """The reason of ``error`` or of its cause. None for an unknown reason, and for a ``PedigreeError``."""
     if isinstance(error, PedigreeError):
         return None
     if isinstance(error, MemoryError):
@@ -61,18 +61,18 @@ def reason_of(error: BaseException) -> Reason | None:
 
 
 def explained(error: BaseException) -> str:
-    """What happened and what to do, as "the disk is full: make room there"; an unknown error with type and message."""
+    """The reason and the remedy, as "the disk is full: make room there". For an unknown error, type and message."""
     reason = reason_of(error)
     return said(error) if reason is None else f"{reason.what}{_in_full(error)}: {reason.remedy}"
 
 
 def said(error: BaseException) -> str:
-    """An error that nobody knows, as it is: type and message."""
+    """Type and message of an error that has no known reason."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def place_of(error: BaseException) -> str:
-    """The file and line where it was raised."""
+    """The file and line where ``error`` was raised."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -81,14 +81,14 @@ def place_of(error: BaseException) -> str:
 
 
 def _in_full(error: BaseException) -> str:
-    """The words of a library, which may name a file; the operating system has no more to say than the reason."""
+    """A library's message, because it may name a file. Empty for an error of the operating system."""
     if isinstance(error, OSError) and error.errno is not None:
         return ""
     return f" ({said(error)})"
 
 
 def disk_error(error: BaseException, place: object) -> PedigreeError | None:
-    """The error of a stage that could not read or write, with the file (or else ``place``); None for any other."""
+    """The error of a stage that could not read or write. It names the file, or ``place``. None for other errors."""
     reason = reason_of(error)
     if reason is None:
         return None

@@ -1,6 +1,6 @@
-"""What can be named in an experiment, by kind. A new part is one function or file, and one line here.
+"""All components that an experiment can name, by kind. A new one is one function or file, and one line here.
 
-Only strings: reading this page imports nothing.
+The tables contain only strings, so importing this module imports no component.
 """
 
 from llm_core.registry import Registry
@@ -100,7 +100,7 @@ NORMS = Registry(
     },
 )
 
-# What attention knows of where a token stands.
+# How attention encodes positions.
 POSITIONS = Registry(
     "position encoding",
     {
@@ -110,7 +110,7 @@ POSITIONS = Registry(
     },
 )
 
-# What is added to the embedding instead.
+# Position encodings that are added to the embedding instead.
 ABSOLUTE_POSITIONS = Registry(
     "absolute position encoding",
     {
@@ -163,7 +163,7 @@ OPTIMIZERS = Registry(
     },
 )
 
-# What happens beside training, in the order of ``llm_core.experiment.callbacks.Phase``.
+# Callbacks of training runs, in the order of ``llm_core.experiment.callbacks.Phase``.
 CALLBACKS = Registry(
     "callback",
     {
@@ -181,7 +181,7 @@ CALLBACKS = Registry(
     },
 )
 
-# Where training runs happen (``compute.target``).
+# Where runs train (``compute.target``).
 LAUNCHERS = Registry(
     "launcher",
     {

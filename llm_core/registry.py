@@ -1,4 +1,4 @@
-"""Tables of named parts that are imported only when a configuration names them."""
+"""Tables of named components. A component is imported only when a configuration names it."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -13,8 +13,8 @@ from llm_core.runtime_only import runtime_only
 def load_object(target: str, followed: str = "") -> Any:  # noqa: ARG001 (for the reader of code)
     """The object behind ``package.module:name``.
 
-    The code digest follows a literal ``target``. Where it is put together when the program runs, ``followed`` says how
-    the digest comes to the same code.
+    The code digest follows a literal ``target``. For a ``target`` that is computed at run time, ``followed`` says how
+    the digest reaches the same code.
     """
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
@@ -22,10 +22,10 @@ def load_object(target: str, followed: str = "") -> Any:  # noqa: ARG001 (for th
 
 @runtime_only("finds code by its name, and the digest follows the same name")
 class Registry(Mapping[str, str]):
-    """Names → ``module:object``, imported on ``load``.
+    """Name → ``module:object``, imported by ``load``.
 
-    The code digest reads the table from the syntax tree and follows only the entries that a stage's configuration
-    names (``llm_core.graph.code_digest``): so the table must be a literal, and a new entry re-runs nothing.
+    The code digest reads the table from the syntax tree, and follows only the entries that a stage's configuration
+    names (``llm_core.graph.code_digest``). So the table must be a literal, and a new entry re-runs nothing.
     """
 
     def __init__(self, what: str, targets: dict[str, str]) -> None:
@@ -43,13 +43,13 @@ class Registry(Mapping[str, str]):
         return len(self._targets)
 
     def check(self, name: str) -> str:
-        """``name`` itself if it is in the table; ``ValueError`` with the known names otherwise."""
+        """Return ``name`` if it is in the table. Raises ``ValueError`` with the known names otherwise."""
         if name not in self._targets:
             raise ValueError(f"unknown {self.what} {name!r}; known: {', '.join(sorted(self._targets))}")
         return name
 
     def add(self, targets: Mapping[str, str], plugin: str) -> None:
-        """Add what a plug-in brings (``llm_core.plugins``)."""
+        """Add the entries of a plug-in (``llm_core.plugins``)."""
         self._targets.update(targets)
         self._plugins.update(dict.fromkeys(targets, plugin))
 
@@ -58,9 +58,9 @@ class Registry(Mapping[str, str]):
         return self._plugins.get(name)
 
     def load(self, name: str) -> Any:
-        """The object named ``name``.
+        """Import the object ``name``.
 
-        Raises ``PedigreeError`` for a name that is not in the table, and for one of a plug-in that can't be imported.
+        Raises ``PedigreeError`` for a name that is not in the table, and for a plug-in that can't be imported.
         """
         try:
             self.check(name)

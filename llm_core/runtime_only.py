@@ -1,4 +1,4 @@
-"""Marks what may change without changing a result."""
+"""Marks code that can't change a result."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,10 +7,10 @@ T = TypeVar("T")
 
 
 def runtime_only(reason: str) -> Callable[[T], T]:
-    """Mark a function or class that can't change a result; ``reason`` says why not, for whoever reviews it.
+    """Mark a function or class that can't change a result. ``reason`` says why, for the reviewer.
 
-    The code digest stops there (``llm_core.graph.code_digest``): neither the marked definition nor what only it reaches
-    is part of an identity. All marks stand in ``tests/graph/runtime_only.txt``, so that a new one is reviewed.
+    The code digest stops there (``llm_core.graph.code_digest``): neither the marked definition nor code that only it
+    reaches is part of an identity. ``tests/graph/runtime_only.txt`` lists all marks, so that a new one is reviewed.
     """
     assert reason
 

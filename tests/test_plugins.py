@@ -108,7 +108,7 @@ def test_a_plugin_that_changes_while_a_run_is_on_is_noticed(package: Package) ->
     assert claimed.plugins == ("edited.components",)
     claimed.check("clean_documents", on_disk=True)
     (folder / "words.py").write_text('WORD = "sell"\n')
-    with pytest.raises(PedigreeError, match=r"the code is not what it was when the run began \(edited\.words\)"):
+    with pytest.raises(PedigreeError, match=r"the code has changed since the run began \(edited\.words\)"):
         claimed.check("clean_documents", on_disk=True)
 
 
@@ -185,4 +185,4 @@ def test_plugins_of_installed_packages_are_there_without_being_named(package: Pa
 
     assert loaded().stderr == ""
     (tmp_path / "installed" / "components.py").write_text("raise ValueError(3)\n")
-    assert "(installed with installed: mend it, or uninstall it)" in loaded().stderr
+    assert "(installed with installed: fix it, or uninstall it)" in loaded().stderr

@@ -1,8 +1,8 @@
-"""What anyone can reach on the same text without a network: token frequencies, a compressor, and shared letters.
+"""Baselines without a neural network on the same text: token frequencies, a compressor, and shared trigrams.
 
-The figures of whole documents are bits per byte of the same documents, their UTF-8 text and nothing else. Where a
-document ends is free for all of them: the model and the token frequencies are not charged for the end-of-text token
-(though both give it a share of their probability), and the compressor sees the documents joined without a separator.
+Scores of whole documents are bits per byte of their UTF-8 text. The end of a document costs nothing in any of them: the
+model and the token frequencies do not count the bits of the end-of-text token (although both give it probability), and
+the compressor reads the documents joined without a separator.
 """
 
 import lzma
@@ -18,7 +18,7 @@ LETTERS = 3
 
 
 def token_counts(reader: ShardReader) -> np.ndarray:
-    """How often every id of the vocabulary stands in a split; int64 of shape (vocab_size,)."""
+    """Occurrences of every id of the vocabulary in a split; int64 of shape (vocab_size,)."""
     counts = np.zeros(reader.vocab_size, dtype=np.int64)
     for start in range(0, reader.tokens, CHUNK):
         tokens = reader.read(start, min(start + CHUNK, reader.tokens))
@@ -27,28 +27,28 @@ def token_counts(reader: ShardReader) -> np.ndarray:
 
 
 def unigram_bits(counts: np.ndarray, documents: Sequence[Sequence[int]]) -> list[float]:
-    """Bits for every document (its token ids) under p(id) = (count + 1) / (all counts + vocabulary)."""
+    """Bits of every document (a sequence of token ids) under p(id) = (count + 1) / (all counts + vocabulary)."""
     bits = math.log2(int(counts.sum()) + counts.size) - np.log2(counts.astype(np.float64) + 1.0)
     return [float(bits[np.asarray(ids, dtype=np.int64)].sum()) for ids in documents]
 
 
 def xz_bits(texts: Sequence[str]) -> int:
-    """Bits of all texts in one .xz file (``xz -9e``), which learns from nothing but what it has already compressed."""
+    """Bits of all texts in one .xz file (``xz -9e``). It learns only from the text that it has already compressed."""
     return 8 * len(lzma.compress("".join(texts).encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
 
 
 def trigrams(text: str) -> frozenset[str]:
-    """All runs of three characters in ``text``."""
+    """All sequences of three characters in ``text``."""
     return frozenset(text[start : start + LETTERS] for start in range(len(text) - LETTERS + 1))
 
 
 def overlap(context: Set[str], choice: Set[str]) -> float:
-    """Share of a choice's trigrams that stand in the context as well, from 0 to 1."""
+    """Share of a choice's trigrams that are also in the context, from 0 to 1."""
     return len(choice & context) / max(len(choice), 1)
 
 
 def overlap_pick(context: str, choices: Sequence[str]) -> int:
-    """Which of ``choices`` shares most trigrams with ``context``: an answer that takes no model."""
+    """The index of the choice that shares most trigrams with ``context``: an answer without a model."""
     seen = trigrams(context)
     shares = [overlap(seen, trigrams(choice)) for choice in choices]
     return shares.index(max(shares))

@@ -9,12 +9,13 @@ from llm_core.evals.baselines import overlap, trigrams
 from llm_core.evals.documents import Document, order
 
 POOL = 256
-"""Other questions that wrong choices are picked from: enough for near ones, and no more work with every question."""
+"""Size of the pool of other questions from which wrong choices are picked: large enough to contain similar ones, and of
+constant cost per question."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """``choices[gold]`` is what follows ``context`` in the document; the others follow other documents' contexts."""
+    """``choices[gold]`` follows ``context`` in the document. The other choices follow contexts of other documents."""
 
     question_id: str
     doc_id: str
@@ -40,12 +41,12 @@ def make_questions(
     continuation_characters: int,
     seed: int,
 ) -> list[Question]:
-    """At most ``count`` questions; a document gives a second one only when every document has given its first.
+    """At most ``count`` questions. A document gives a second one only when every document has given one.
 
-    A context ends where a single space parts two words, so that a continuation starts with its space and tokens meet
-    at the cut. All continuations have the same number of characters, so that length tells nothing. The wrong choices
-    are real continuations of other questions, from other documents: of a random pool those that share most trigrams
-    with the context, since otherwise shared words give the right one away.
+    A context ends at a single space between two words. The continuation starts with this space, so the cut is a token
+    boundary. All continuations have the same number of characters, so their lengths reveal nothing. The wrong choices
+    are real continuations of questions from other documents. From a random pool, those that share most trigrams with
+    the context are taken, because otherwise shared words would reveal the right one.
     """
     rounds: dict[int, list[_Piece]] = {}
     for document in documents:
@@ -88,7 +89,7 @@ def _pieces(document: Document, context_characters: int, continuation_characters
 
 
 def _cut(text: str, first: int, last: int) -> int | None:
-    """The last place in [first, last] where one space parts two words."""
+    """The last position in [first, last] with a single space between two words."""
     if last >= len(text) - 1:
         return None
     for place in range(last, max(first, 1) - 1, -1):

@@ -1,4 +1,4 @@
-"""Which held-out documents are scored: a sample by hash, which stays nearly the same when the corpus grows."""
+"""Chooses the held-out documents to score: a sample by hash, which stays nearly the same when the corpus grows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ class Document:
 
 
 def order(seed: int, purpose: str, name: str) -> str:
-    """A sort key that shuffles names, in its own way for every seed and purpose."""
+    """A sort key that shuffles names, differently for every seed and purpose."""
     return xxhash.xxh3_128_hexdigest(f"{seed}|{purpose}|{name}".encode())
 
 
 def sample(folder: Path, count: int, seed: int, purpose: str, min_characters: int = 1) -> list[Document]:
-    """``count`` of the documents in ``folder`` with at least ``min_characters``, or all there are, in hash order.
+    """Up to ``count`` documents in ``folder`` with at least ``min_characters``, in hash order.
 
     Raises ``PedigreeError`` when there is none.
     """

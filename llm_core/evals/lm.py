@@ -21,12 +21,12 @@ from llm_core.train.precision import autocast
 
 Request = tuple[Any, list[int], list[int]]
 Row = tuple[list[int], list[int]]
-"""What the model reads, and what its last positions must predict."""
+"""(input tokens, target tokens of the last positions)."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A continuation that a task wants: of ``context``, up to the first string of ``until``."""
+    """A request for a continuation of ``context``, up to the first string of ``until``."""
 
     context: str
     until: tuple[str, ...]
@@ -37,7 +37,7 @@ class _Asked:
         """From a request's arguments."""
         until = options.get("until") or []
         if options.get("do_sample") or options.get("temperature"):
-            raise PedigreeError(f"a task wants draws ({options}); only the likeliest continuation is supported")
+            raise PedigreeError(f"a task asks for sampling ({options}); only greedy decoding is supported")
         if "max_gen_toks" not in options:
             raise PedigreeError("a task of type generate_until must say how long its answers are: give max_gen_toks")
         ends, length = tuple([until] if isinstance(until, str) else until), options["max_gen_toks"]
@@ -50,7 +50,7 @@ class _Asked:
         return cls(context, ends, length)
 
     def cut(self, text: str) -> str:
-        """``text`` before the first of the strings that end it."""
+        """``text`` up to the first of the strings in ``until``."""
         return text[: min((place for end in self.until if (place := text.find(end)) >= 0), default=len(text))]
 
 
@@ -58,8 +58,8 @@ class PedigreeLM(TemplateLM):
     """Log-likelihoods and continuations by ``model``, on rows of similar length.
 
     ``tokenizer``: see ``prompt_tokenizer``. ``max_length``: tokens that the model reads at once (its training length).
-    ``workers``: batches at a time. ``precision``: fp32, or bf16 for autocast; probabilities are fp32 in any case.
-    ``advance(done, total)`` is called after every batch with the numbers of scored rows.
+    ``workers``: number of parallel batches. ``precision``: fp32, or bf16 for autocast; probabilities are always fp32.
+    ``advance(done, total)`` is called after every batch with the numbers of rows.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class PedigreeLM(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The token that ends every document, and so precedes every first word."""
+        """The token that ends every document, and so precedes the next one."""
         return self._eot
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
@@ -96,14 +96,14 @@ class PedigreeLM(TemplateLM):
         return ids
 
     def loglikelihood(self, requests: list[Instance], **_: Any) -> list[tuple[float, bool]]:
-        """(nats of the continuation, whether greedy decoding would give it), for pairs of context and continuation."""
+        """(nats of the continuation, whether greedy decoding gives it), for pairs of context and continuation."""
         return self._loglikelihood_tokens([(None, *self._encode_pair(*request.args)) for request in requests])
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Both as ids; white space at the end of a context goes over to the continuation, as everywhere in lm-eval.
+        """Both as ids. White space at the end of a context moves to the continuation, as everywhere in lm-eval.
 
-        Here it is looked for in the text's form: signs that the form takes out may stand behind it. Where nothing is
-        left of a context, the continuation begins a document.
+        It is searched after normalising, because removed characters may follow it. With an empty context, the
+        continuation begins a document.
         """
         form, whole = self.tokenizer.normalizer, context + continuation
         if form is not None:
@@ -112,7 +112,7 @@ class PedigreeLM(TemplateLM):
         return before or [self._eot], self.tok_encode(whole)[len(before) :]
 
     def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
-        """Nats (negative) of whole documents: every token is predicted exactly once, the first from end-of-text."""
+        """Log-likelihood (nats) of whole documents. Every token is predicted once, the first from end-of-text."""
         windows: list[Request] = []
         owners: list[int] = []
         for index, request in enumerate(requests):
@@ -128,9 +128,9 @@ class PedigreeLM(TemplateLM):
         return totals
 
     def generate_until(self, requests: list[Instance], **_: Any) -> list[str]:
-        """The likeliest continuations, up to the first of the strings in ``until`` or the end of the document.
+        """Greedy continuations, up to the first of the strings in ``until`` or the end of the document.
 
-        Raises ``PedigreeError`` for a task that wants draws, or more new tokens than the model reads at once.
+        Raises ``PedigreeError`` for a task that asks for sampling, or for more new tokens than the model reads at once.
         """
         asked = [_Asked.of(*request.args) for request in requests]
         contexts = [self.tok_encode(one.context)[-self._room(one.max_new_tokens) :] or [self._eot] for one in asked]
@@ -153,10 +153,10 @@ class PedigreeLM(TemplateLM):
         return texts
 
     def _room(self, new_tokens: int) -> int:
-        """Tokens of a context that leave room for ``new_tokens``."""
+        """The number of context tokens that leaves room for ``new_tokens``."""
         if new_tokens >= self.max_length:
             raise PedigreeError(
-                f"a task asks for {new_tokens} new tokens, and the model reads {self.max_length} at once: "
+                f"a task asks for {new_tokens} new tokens, but the model reads {self.max_length} at once: "
                 "lower the task's max_gen_toks"
             )
         return self.max_length - new_tokens
@@ -167,16 +167,16 @@ class PedigreeLM(TemplateLM):
             return decoded
 
         sampling = Sampling(asked.max_new_tokens, stop=((self._eot,),))
-        with autocast(self._precision, self._device):  # here: it holds for the thread that enters it
+        with autocast(self._precision, self._device):  # here, because autocast applies to the current thread only
             rows = generate(
                 self.model, contexts, sampling, ended=lambda tokens: any(end in text(tokens) for end in asked.until)
             )
         return [asked.cut(text(tokens)) for tokens in rows]
 
     def _loglikelihood_tokens(self, requests: Sequence[Request], **_: Any) -> list[tuple[float, bool]]:
-        """(any, context ids, continuation ids) → (nats of the continuation, whether greedy decoding would give it).
+        """(ignored, context ids, continuation ids) → (nats of the continuation, whether greedy decoding gives it).
 
-        A context that is too long loses its beginning. Rows are padded on the right, where nothing looks back.
+        A context that is too long loses its beginning. Rows are padded on the right, which no earlier position sees.
         """
         rows: list[Row] = []
         owners: list[int] = []
@@ -199,7 +199,7 @@ class PedigreeLM(TemplateLM):
         return results
 
     def _batches(self, by_length: Sequence[int], lengths: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Rows that are scored at once: ``batch_size`` of the longest, of short ones more with as many tokens."""
+        """Batches of rows: ``batch_size`` rows of full length, or more short rows with the same number of tokens."""
         start = 0
         while start < len(by_length):
             longest = min(lengths[by_length[start]], self.max_length)
@@ -208,10 +208,10 @@ class PedigreeLM(TemplateLM):
             start = stop
 
     def _rows(self, context: list[int], continuation: list[int]) -> Iterator[Row]:
-        """The rows that score a continuation: one, or as many as it takes to read it, every token once."""
+        """The rows that score a continuation, each token once. A long continuation needs more than one row."""
         assert context, "the first token is predicted from something"
         if not continuation:
-            raise PedigreeError("an answer adds no token to its question; give its suite a 'delimiter' that parts them")
+            raise PedigreeError("an answer adds no token to its question; give its suite a 'delimiter'")
         tokens = context + continuation
         for start in range(len(context), len(tokens), self.max_length):
             stop = min(start + self.max_length, len(tokens))
@@ -222,7 +222,7 @@ class PedigreeLM(TemplateLM):
         inputs_BT = torch.full((len(rows), max(len(row) for row, _target in rows)), self._eot, dtype=torch.long)
         for place, (row, _target) in enumerate(rows):
             inputs_BT[place, : len(row)] = torch.tensor(row)
-        # As in training: an end-of-text token, as an input, is where the document after it begins.
+        # As in training: an end-of-text token in the input begins the next document.
         document_ids_BT = (inputs_BT == self._eot).long().cumsum(dim=1)
         with autocast(self._precision, self._device):
             logits_BTV = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))

@@ -1,7 +1,7 @@
-"""``python -m llm_core.evals.run spec.json``: lm-eval in a process of its own, since it reseeds random generators.
+"""``python -m llm_core.evals.run spec.json``: lm-eval in its own process, because it reseeds random generators.
 
-The specification names the files; the outcome is ``scores.jsonl`` (one line a document, question or item) and
-``lm_eval.json`` (what lm-eval reports).
+The specification names the files. The output is ``scores.jsonl`` (one line per document, question or item) and
+``lm_eval.json`` (lm-eval's report).
 """
 
 import json
@@ -20,10 +20,10 @@ from llm_core.launch import LIFELINE
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Paths are absolute; ``documents`` and ``questions`` are JSON-lines files; ``eot`` is a token id.
+    """Paths are absolute. ``documents`` and ``questions`` are JSON-lines files. ``eot`` is a token id.
 
-    ``model`` is a folder, and ``architecture`` the canonical specification that it must hold. ``suites`` are the
-    further tasks: name, kind and rows of each (see ``suite_task``).
+    ``model`` is a folder, and ``architecture`` the canonical specification that it must contain. ``suites``: name, kind
+    and rows of each suite (see ``suite_task``).
     """
 
     model: str
@@ -38,25 +38,25 @@ class RunSpec:
     report: str
     progress: str
     precision: str = "fp32"
-    """That of the training."""
+    """The precision of the training."""
     attention_backend: str = "auto"
     """The same."""
     suites: list[dict[str, str]] = field(default_factory=list)
     code: dict[str, Any] = field(default_factory=dict)
-    """The claim of the code that the evaluation is planned with."""
+    """The claim of the code with which the evaluation was planned."""
 
     def write(self, path: Path) -> None:
-        """Write the file that ``main`` reads."""
+        """Write the specification file for ``main``."""
         path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
 
 def as_trained(precision: str, attention_backend: str, device: str) -> tuple[str, str]:
     """Precision and attention backend of an evaluation on a ``device`` of this type, from those of the training.
 
-    On a GPU they are the same, but for two. fp8 becomes the bf16 around it: a scale of fp8 follows from all numbers of
-    a tensor, so a row's score would depend on the rows beside it. varlen becomes sdpa, which computes the same: varlen
-    has a bound on the number of documents, and rows of answers can be very short. A CPU evaluates in fp32, whatever
-    trained the model: many have no units for bf16, and would take many times as long.
+    On a GPU they are the same, with two exceptions. fp8 becomes bf16, because an fp8 scale depends on all numbers of a
+    tensor, so a row's score would depend on the other rows. varlen becomes sdpa, which computes the same, because
+    varlen has a limit on the number of documents, and rows of answers can be very short. A CPU always evaluates in
+    fp32: many CPUs have no bf16 units, and would be many times slower.
     """
     if device == "cpu":
         return "fp32", "auto"
@@ -64,10 +64,10 @@ def as_trained(precision: str, attention_backend: str, device: str) -> tuple[str
 
 
 def main(path: Path) -> None:
-    """Evaluate as the specification in ``path`` says; ``PedigreeError`` when the model is another one."""
+    """Run the evaluation that ``path`` specifies. Raises ``PedigreeError`` for a different model."""
     spec = RunSpec(**json.loads(path.read_text(encoding="utf-8")))
     started = time.monotonic()
-    # Both are read when the libraries are imported: nothing is ever looked up on the network.
+    # The libraries read both at import: no network access at all.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     import torch
     from lm_eval.evaluator import evaluate
@@ -88,14 +88,13 @@ def main(path: Path) -> None:
     claim.check("eval_results")
     found, _ = read_info(Path(spec.model))
     if canonical(found, absent=True) != spec.architecture:
-        raise PedigreeError(f"{spec.model}: holds another model than the experiment describes; make it again")
+        raise PedigreeError(f"{spec.model}: contains another model than the experiment describes; build it again")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision, attention_backend = as_trained(spec.precision, spec.attention_backend, device)
     model, _ = load_model(Path(spec.model), device)
     model.attention_backend = attention_backend
     tokenizer = prompt_tokenizer(Path(spec.tokenizer))
-    # One thread a batch, and as many batches at a time as there are cores: sums in parallel would come out a little
-    # different on another number of cores.
+    # One thread per batch, and one batch per core: parallel sums would depend a little on the number of cores.
     torch.set_num_threads(1)
     workers = 1 if device == "cuda" else threads_per_rank(1)
     lm = PedigreeLM(
@@ -115,7 +114,7 @@ def main(path: Path) -> None:
             *(suite_task(suite["name"], suite["kind"], Path(suite["rows"])) for suite in spec.suites),
         ]
     )
-    # Standard errors are computed from the scores: lm-eval has none for a ratio of sums.
+    # Standard errors are computed from the scores, because lm-eval has none for a ratio of sums.
     report: dict[str, Any] = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0, log_samples=True)
     samples = report.pop("samples")
     with Path(spec.scores).open("w", encoding="utf-8") as file:
@@ -135,7 +134,7 @@ def main(path: Path) -> None:
 
 
 def _end_with_launcher() -> None:
-    """Where standard input is the launcher's lifeline, its end means that nobody waits for the outcome."""
+    """Exit when the launcher's lifeline (standard input) ends, because then nobody waits for the result."""
 
     def watch() -> None:
         os.read(0, 1)
@@ -146,7 +145,7 @@ def _end_with_launcher() -> None:
 
 
 def _tell(path: str, done: tuple[int, int]) -> None:
-    """Overwrite the progress file in one step, so that its reader never sees half of it."""
+    """Replace the progress file atomically, so that a reader never sees half of it."""
     fresh = Path(f"{path}.new")
     fresh.write_text(json.dumps(done), encoding="utf-8")
     fresh.replace(path)

@@ -1,4 +1,4 @@
-"""The checks of ``generation_samples``, apart from what generates: every plan asks them, and needs no torch for it."""
+"""The checks of ``generation_samples``. In their own module, so that a plan evaluates them without importing torch."""
 
 from llm_core.evals.results import GenerationSamples
 from llm_core.experiment.evaluation import ChecksSpec

@@ -1,4 +1,4 @@
-"""The stage ``generation_samples``: what the model writes, for people to read."""
+"""The stage ``generation_samples``: texts that the model generates, for people to read."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -25,15 +25,15 @@ SAMPLES = "samples.jsonl"
 
 
 def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> GenerationSamples:
-    """One generation for every prompt and temperature; rows {prompt, temperature, text, tokens, seed}.
+    """One sample for every prompt and temperature; rows {prompt, temperature, text, tokens, seed}.
 
-    On the CPU, in fp32 and one thread: the letters are then the same on every run, whatever machine trained the model.
-    Each generation has a generator of its own, so a prompt more or less leaves the others' draws as they are.
+    Runs on the CPU, in fp32 and one thread, so that the texts are the same in every run. Each sample has its own random
+    generator, so that adding or removing a prompt does not change the other samples.
     """
     folder = job.path("model")
     found, _ = read_info(folder)
     if found != model:
-        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+        raise PedigreeError(f"{folder}: contains another model than the experiment describes; build it again")
     network, info = load_model(folder)
     path = job.path("tokenizer", "tokenizer.json")
     tokenizer = prompt_tokenizer(path)
@@ -104,22 +104,22 @@ def _check_positions(model: ModelSpec, prompt: str, tokens: int) -> None:
 
 
 def generation_seed(seed: int, prompt: str, temperature: float) -> int:
-    """The seed of one generation: a non-negative 63-bit number that depends on nothing but these three."""
+    """The seed of one sample: a non-negative 63-bit number that depends only on the arguments."""
     digest = sha256(json.dumps([seed, prompt, float(temperature)]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str, eot: int) -> list[int]:
-    """A prompt as the beginning of a document, as the model saw beginnings in training: behind an end-of-text token.
+    """The ids of a prompt at the beginning of a document: after an end-of-text token, as in training.
 
-    Special tokens spelled out in the prompt are text.
+    Special tokens that are spelled out in the prompt are ordinary text.
     """
     return [eot, *tokenizer.encode(prompt, add_special_tokens=False).ids]
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums in the same order on every machine; the process gets its threads back afterwards."""
+    """Use one thread, so that sums have the same order on every machine. Restores the number of threads afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -129,7 +129,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _describe(generations: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Mean length, and the mean share of distinct tokens (low: the model repeats itself) of what is not empty."""
+    """Mean length, and mean share of distinct tokens of non-empty samples (low: the model repeats itself)."""
     shares = [len(set(tokens)) / len(tokens) for tokens in generations if tokens]
     return {
         "mean_tokens": sum(map(len, generations)) / len(generations),

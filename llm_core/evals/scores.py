@@ -1,4 +1,4 @@
-"""From scores of documents to a figure with its standard error."""
+"""Ratio statistics of documents, with standard errors."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ DIGITS = 6
 def ratio(amounts: Sequence[float], sizes: Sequence[float]) -> tuple[float, float | None]:
     """Sum of ``amounts`` over sum of ``sizes``, and its standard error over documents (None for a single one).
 
-    One pair for every document: bits and bytes, or right answers and questions. Documents are the independent units,
-    not bytes or questions, so the error is that of a ratio estimator (Cochran, 1977, ch. 2): linearised residuals.
+    One pair per document: bits and bytes, or right answers and questions. Documents are the independent units, not
+    bytes or questions, so the error is that of a ratio estimator (Cochran, 1977, ch. 2), from linearised residuals.
     """
     x, y = np.asarray(amounts, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     value, n = float(x.sum() / y.sum()), len(x)
@@ -27,9 +27,9 @@ def ratio(amounts: Sequence[float], sizes: Sequence[float]) -> tuple[float, floa
 def row(
     task: str, metric: str, value: float, stderr: float | None, n: int, chance: float | None = None
 ) -> dict[str, str | int | float | None]:
-    """One line of ``evals.jsonl``. Beyond the sixth digit stands the noise of parallel sums, which is cut off.
+    """One line of ``evals.jsonl``, rounded to six digits, because later digits are noise of parallel sums.
 
-    A figure that is not finite is a ``PedigreeError``: there is nothing to report about such a model.
+    Raises ``PedigreeError`` for a value that is not finite.
     """
     if not math.isfinite(value):
         raise PedigreeError(

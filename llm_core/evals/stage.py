@@ -1,4 +1,4 @@
-"""The stage ``eval_results``: what the model has learnt, in figures with standard errors, beside simple baselines."""
+"""The stage ``eval_results``: scores of the model with standard errors, beside simple baselines."""
 
 import json
 import math
@@ -32,7 +32,7 @@ from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.tokenizer import came_back, load_tokenizer
 
-# Long documents enough for every question, should some of them not yield one.
+# More long documents than questions, because some documents give none.
 DOCUMENTS_PER_QUESTION = 4
 TOKENIZER = ("tokenizer", "tokenizer.json")
 OVERLAP = "baseline_overlap"
@@ -41,7 +41,7 @@ Suites = Sequence[tuple[SuiteSpec, Sequence[Item]]]
 
 
 def externals(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
-    """The suites' files."""
+    """Digests of the suites' files."""
     return suite_externals(evaluation.suites)
 
 
@@ -50,9 +50,9 @@ def build(
 ) -> EvalResults:
     """Score held-out documents, questions and the suites; write ``evals.jsonl``.
 
-    ``sequence_length``: tokens that the model reads at once, as in its training. ``precision``: that of the training
-    (see ``as_trained``). Beside the rows stand the questions (``questions.jsonl``), the score of every document,
-    question and item (``scores.jsonl``) and lm-eval's own report.
+    ``sequence_length``: tokens that the model reads at once, as in training. ``precision``: that of the training (see
+    ``as_trained``). Also writes the questions (``questions.jsonl``), the score of every document, question and item
+    (``scores.jsonl``) and lm-eval's own report.
     """
     heldout = job.path("documents", "heldout")
     documents = sample(heldout, evaluation.heldout_documents, seed, HELDOUT)
@@ -136,7 +136,7 @@ def build(
 
 
 def below_unigram(results: EvalResults, bounds: ChecksSpec) -> Verdict:
-    """The model predicts text better than the frequencies of tokens do."""
+    """The model predicts text better than token frequencies do."""
     del bounds
     bits, unigram = results.bits_per_byte, results.unigram_bits_per_byte
     message = f"{bits:.3f} bits per byte; token frequencies alone reach {unigram:.3f}"
@@ -144,9 +144,9 @@ def below_unigram(results: EvalResults, bounds: ChecksSpec) -> Verdict:
 
 
 def above_chance(results: EvalResults, bounds: ChecksSpec) -> Verdict:
-    """More questions are answered rightly than by chance."""
+    """The model answers more questions correctly than chance does."""
     accuracy, chance, error = results.accuracy, results.chance, results.accuracy_stderr
-    if error is None:  # questions of a single document: the spread of guesses
+    if error is None:  # questions of a single document: the standard error of guessing
         error = math.sqrt(chance * (1 - chance) / results.questions)
     least = chance + max(bounds.chance_margin, 2 * error)
     return Verdict(
@@ -159,7 +159,7 @@ def above_chance(results: EvalResults, bounds: ChecksSpec) -> Verdict:
 
 
 def text_restored(results: EvalResults, bounds: ChecksSpec) -> Verdict:
-    """The tokenizer gives every scored document back as it was."""
+    """The tokenizer restores every scored document exactly."""
     del bounds
     restored, documents = results.documents_restored, results.documents
     message = f"the tokenizer gives back {restored} of {documents} scored documents as they were"
@@ -167,7 +167,7 @@ def text_restored(results: EvalResults, bounds: ChecksSpec) -> Verdict:
 
 
 def suites_readable(results: EvalResults, bounds: ChecksSpec) -> Verdict:
-    """The form of the documents leaves something of every choice of the suites."""
+    """No choice of the suites becomes empty in the form of the documents."""
     del bounds
     counts = {name: suite.get("items_unreadable", 0) for name, suite in results.suites.items()}
     unreadable = {name: count for name, count in counts.items() if count}
@@ -182,14 +182,14 @@ def suites_readable(results: EvalResults, bounds: ChecksSpec) -> Verdict:
 
 
 def as_many_as_asked(results: EvalResults, bounds: ChecksSpec) -> Verdict:
-    """There were as many documents and questions as were asked for."""
+    """There were as many documents and questions as requested."""
     del bounds
     asked, found = (results.documents_asked, results.questions_asked), (results.documents, results.questions)
     return Verdict(found == asked, f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions")
 
 
 def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-    """Token ids of every text, and how many texts the tokenizer gives back as they were."""
+    """Token ids of every text, and the number of texts that the tokenizer restores exactly."""
     tokenizer = load_tokenizer(tokenizer_file)
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     decoded = (tokenizer.decode(tokens, skip_special_tokens=False) for tokens in ids)
@@ -197,9 +197,10 @@ def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]]
 
 
 def _readable(suites: Suites, form: Normalizer | None) -> list[tuple[SuiteSpec, list[Item]]]:
-    """The items of which every choice is still there in its ``form``: a model of letters can't tell 17 from 42.
+    """The items whose choices are not empty in this ``form``: a model that reads only letters can't distinguish 17
+    from 42.
 
-    Raises ``PedigreeError`` for a suite that has none.
+    Raises ``PedigreeError`` for a suite without such items.
     """
     if form is None:
         return [(suite, list(items)) for suite, items in suites]
@@ -234,7 +235,7 @@ def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Que
 def _question_rows(
     questions: Sequence[Question], scores: Sequence[Mapping[str, Any]], chance: float
 ) -> list[dict[str, Any]]:
-    """Accuracies, and bits per byte of the real continuations; a document's questions are one unit of the error."""
+    """Accuracies, and bits per byte of the real continuations. Standard errors are over documents, not questions."""
     totals: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
     for question, score in zip(questions, scores, strict=True):
         size = len(question.choices[question.gold].encode("utf-8"))
@@ -253,7 +254,7 @@ def _question_rows(
 def _run(
     job: Job, spec: RunSpec, documents: Sequence[Document], questions: Sequence[Question], suites: Suites
 ) -> dict[str, list[dict[str, Any]]]:
-    """Score by the model in a process of its own; per task a record for every document, question or item."""
+    """Score with the model in a separate process. Returns task → a record for every document, question or item."""
     _write_lines(Path(spec.documents), map(asdict, documents))
     _write_lines(Path(spec.questions), map(asdict, questions))
     for (suite, items), task in zip(suites, spec.suites, strict=True):

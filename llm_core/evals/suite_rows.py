@@ -1,4 +1,4 @@
-"""From suites to what is asked, and from the answers' scores to rows of ``evals.jsonl``."""
+"""Converts suites to model inputs, and scores of answers to rows of ``evals.jsonl``."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ Row = dict[str, str | int | float | None]
 
 
 def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
-    """What the model reads of an item."""
+    """The input of the model for an item."""
     context, delimiter = item.context, ""
     if isinstance(suite, MultipleChoiceSuite):
         context, delimiter = f"{suite.prefix}{context}{suite.suffix}", suite.delimiter
@@ -23,7 +23,7 @@ def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
 
 
 def suite_rows(suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The suite's figures, each with its standard error over items, the number of items, and chance."""
+    """The suite's metrics with standard errors over items, the number of items, and chance."""
     sizes = [len(f"{asked(suite, item)['delimiter']}{item.choices[item.gold]}".encode()) for item in items]
     ones = [1] * len(items)
     chance = None
@@ -44,7 +44,7 @@ def suite_rows(suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mapping
 def suite_stats(
     suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mapping[str, Any]], rows: Sequence[Row]
 ) -> dict[str, Any]:
-    """The same figures for the manifest; of minimal pairs also the accuracy of every group."""
+    """The same metrics for the manifest; for minimal pairs also the accuracy of every group."""
     stats: dict[str, Any] = {
         "kind": suite.kind,
         "items": len(items),

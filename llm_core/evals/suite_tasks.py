@@ -1,4 +1,4 @@
-"""The lm-eval tasks of suites, in the evaluating process. Conventions are lm-eval's own: see docs/evaluation.md."""
+"""The lm-eval tasks of suites, in the evaluation process. They follow lm-eval's conventions: docs/evaluation.md."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ Answer = tuple[float, bool]
 
 
 def suite_task(name: str, kind: str, rows: Path) -> dict[str, Any]:
-    """One suite whose items lie in ``rows``: JSON lines with ``context``, ``choices``, ``gold`` and ``delimiter``."""
+    """The task of one suite. ``rows``: JSON lines with ``context``, ``choices``, ``gold`` and ``delimiter``."""
     if kind == "perplexity":
         asked: dict[str, Any] = {
             "output_type": "loglikelihood_rolling",
@@ -35,7 +35,7 @@ def suite_task(name: str, kind: str, rows: Path) -> dict[str, Any]:
     return {
         **local_task(name, rows),
         **asked,
-        # It stands in the continuations already.
+        # The continuations already contain it.
         "target_delimiter": "",
         "process_results": score,
         "metric_list": [
@@ -45,12 +45,12 @@ def suite_task(name: str, kind: str, rows: Path) -> dict[str, Any]:
 
 
 def score_pair(row: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, float]:
-    """Whether the grammatical sentence is the likelier one, all tokens of both counted."""
+    """Whether the grammatical sentence is likelier, counting all tokens of both."""
     return {RIGHT: _is_best([nats for nats, _ in results], row["gold"])}
 
 
 def score_choices(row: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, float]:
-    """Whether the right choice is the likeliest, in all and per byte; and its bits."""
+    """Whether the right choice is the likeliest, in total and per byte; and its bits."""
     nats = [value for value, _ in results]
     per_byte = [value / len(choice.encode("utf-8")) for value, choice in zip(nats, row["choices"], strict=True)]
     gold = row["gold"]
@@ -62,13 +62,13 @@ def score_choices(row: Mapping[str, Any], results: Sequence[Answer]) -> dict[str
 
 
 def score_word(_: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, float]:
-    """Whether the word's tokens are what the model would write, each the likeliest; and their bits."""
+    """Whether greedy decoding gives the word's tokens; and their bits."""
     ((nats, greedy),) = results
     return {RIGHT: float(greedy), BITS: -nats / math.log(2)}
 
 
 def _is_best(values: Sequence[float], gold: int) -> float:
-    """1 if ``values[gold]`` is above all others; a tie is no answer."""
+    """1 if ``values[gold]`` is above all others; a tie gives 0."""
     return float(all(values[gold] > value for place, value in enumerate(values) if place != gold))
 
 

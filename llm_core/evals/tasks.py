@@ -1,7 +1,7 @@
 """The local lm-eval tasks.
 
-They are written here and not as YAML files so that the code digest sees them: a changed task is a changed identity.
-Text and choices come from functions, since lm-eval renders strings as Jinja and turns digits into numbers.
+They are code, not YAML files, so that the code digest includes them: a changed task changes the identity. Text and
+choices come from functions, because lm-eval renders strings as Jinja and turns digits into numbers.
 """
 
 import json
@@ -20,7 +20,7 @@ LIKELIHOOD = "correct_likelihood"
 
 
 def heldout_task(rows: Path) -> dict[str, Any]:
-    """Bits for every whole document of a JSON-lines file with ``doc_id`` and ``text``."""
+    """Bits of every whole document of a JSON-lines file with ``doc_id`` and ``text``."""
     return {
         **local_task(HELDOUT, rows),
         "output_type": "loglikelihood_rolling",
@@ -39,11 +39,11 @@ def continuation_task(rows: Path) -> dict[str, Any]:
         "doc_to_text": _context,
         "doc_to_choice": _choices,
         "doc_to_target": _gold,
-        # A continuation brings the space that parts it from its context.
+        # A continuation starts with the space after its context.
         "target_delimiter": "",
         "process_results": score_question,
         "metric_list": [
-            # By its name lm-eval knows to ask for every choice a second time, without the context.
+            # The name makes lm-eval request every choice a second time, without the context.
             {"metric": GAIN, "aggregation": sum, "higher_is_better": True},
             {"metric": LIKELIHOOD, "aggregation": sum, "higher_is_better": True},
             {"metric": "bits", "aggregation": sum, "higher_is_better": False},
@@ -58,11 +58,11 @@ def score_document(_: Mapping[str, Any], results: list[float]) -> dict[str, floa
 
 
 def score_question(row: Mapping[str, Any], results: list[tuple[float, bool]]) -> dict[str, float]:
-    """Whether the real continuation is the choice that the model picks, in two ways; and its bits.
+    """Whether the model picks the real continuation, by two criteria; and its bits.
 
-    ``results``: every choice after the context, then every choice after an end-of-text token alone. By gain, the pick
-    is the choice whose bits the context lowers most (Holtzman et al., 2021); by likelihood, that of the fewest bits
-    per byte, which mostly says how common a text is.
+    ``results``: every choice after the context, then every choice after an end-of-text token only. By gain, the model
+    picks the choice whose bits the context lowers most (Holtzman et al., 2021). By likelihood, it picks the choice with
+    the fewest bits per byte, which mostly measures how common a text is.
     """
     bits = [-nats / math.log(2) for nats, _ in results]
     after, alone = bits[: len(row["choices"])], bits[len(row["choices"]) :]
@@ -76,7 +76,7 @@ def score_question(row: Mapping[str, Any], results: list[tuple[float, bool]]) ->
 
 
 def local_task(name: str, rows: Path) -> dict[str, Any]:
-    """What all tasks share: a JSON-lines file of rows, each asked by itself."""
+    """The settings of all tasks: a JSON-lines file of rows, zero-shot."""
     return {
         "task": name,
         "custom_dataset": _reader(rows),
@@ -87,7 +87,7 @@ def local_task(name: str, rows: Path) -> dict[str, Any]:
 
 
 def _reader(path: Path) -> "Callable[..., dict[str, Dataset]]":
-    """The rows in memory: what ``datasets`` loads by itself it also caches in the user's home."""
+    """Loads the rows into memory, because ``datasets`` would cache the files that it loads in the user's home."""
 
     def read(**_: Any) -> "dict[str, Dataset]":
         from datasets import Dataset

@@ -1,4 +1,4 @@
-"""What every section of an experiment shares: strict, frozen, and with a canonical form for identities."""
+"""The base of every section of an experiment: strict, frozen, and with a canonical form for identities."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Spec(BaseModel):
-    """One section of an experiment: unknown keys, wrong types, NaN and infinity are errors; values never change."""
+    """One section of an experiment. Unknown keys, wrong types, NaN and infinity are errors. Values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
@@ -22,14 +22,14 @@ _Section = TypeVar("_Section", bound=Spec)
 
 
 def problems(error: ValidationError) -> list[ErrorDetails]:
-    """pydantic's errors, without those about the length of a list that only say that its items are wrong."""
+    """pydantic's errors, without errors about the length of a list that only repeat that its items are invalid."""
     found = error.errors()
     inner = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
     return [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inner]
 
 
 def message(problem: ErrorDetails) -> str:
-    """One of pydantic's errors, without its place, as people are told of it."""
+    """The text of one of pydantic's errors, without its location."""
     if problem["type"] == "extra_forbidden":
         return "there is no such key; look for a typing error"
     text = problem["msg"].removeprefix("Value error, ")
@@ -38,7 +38,7 @@ def message(problem: ErrorDetails) -> str:
 
 
 def told(error: ValidationError, section: str = "") -> str:
-    """What is wrong with a section that was put together from others, in one line."""
+    """The errors of a section that was composed from other sections, in one line."""
     found = problems(error)
     places = [".".join(map(str, [*([section] if section else []), *problem["loc"]])) for problem in found]
     texts = [message(problem) for problem in found]
@@ -46,12 +46,12 @@ def told(error: ValidationError, section: str = "") -> str:
 
 
 def one_of(registry: Registry) -> AfterValidator:
-    """Marks a string that must be a name of ``registry``."""
+    """Marks a string that must be a name in ``registry``."""
     return AfterValidator(registry.check)
 
 
 def frozen(value: Any) -> Any:
-    """Lists as tuples: a strict model takes lists for them only straight from JSON."""
+    """Lists as tuples: a strict model accepts a list for a tuple only when it parses JSON itself."""
     if isinstance(value, list):
         return tuple(frozen(item) for item in value)
     return {name: frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
@@ -75,7 +75,7 @@ def from_plain(section: type[_Section], data: Mapping[str, Any]) -> _Section:
 
 
 def either(what: str) -> WrapValidator:
-    """Marks a field of several types: ``what`` is told in place of an error for each of them."""
+    """Marks a field of several types: one error with the text ``what`` replaces an error for each type."""
 
     def checked(value: Any, check: Callable[[Any], Any]) -> Any:
         try:
@@ -87,23 +87,22 @@ def either(what: str) -> WrapValidator:
 
 
 def later(default: Any, absent: Any) -> Any:
-    """A field added after artifacts existed: where it equals ``absent`` it stays out of identities.
+    """A field that was added when artifacts existed already. It is not part of identities where it equals ``absent``.
 
-    ``absent`` is the value that stands for what the code did before the field was there. It is written out, and never
-    follows a later change of the default.
+    ``absent``: the value that means the behaviour of the code before the field existed. It is a literal, and does not
+    follow a later change of the default.
     """
     return Field(default=default, json_schema_extra={"absent": absent})
 
 
 def outside_identity(**options: Any) -> Any:
-    """A field that stays out of identities: it says where something lies on this machine, only watches a run, or can
-    only stop one."""
+    """A field that is not part of identities: a path on this machine, or a setting that only watches or stops a run."""
     return Field(json_schema_extra={"outside_identity": True}, **options)
 
 
 def without_outsiders(plain: Any, value: Any) -> Any:
-    """``plain``, the canonical form that a ``value`` of this kind once had, without the fields that are outside
-    identities now."""
+    """``plain`` (an earlier canonical form of a ``value`` of this type) without the fields that are now outside
+    identities."""
     if isinstance(value, Spec) and isinstance(plain, Mapping):
         fields = type(value).model_fields
         extras = {name: field.json_schema_extra for name, field in fields.items()}
@@ -121,10 +120,10 @@ def without_outsiders(plain: Any, value: Any) -> Any:
 
 
 def canonical(value: Any, absent: bool = False) -> Any:
-    """``value`` as plain JSON data in the form that identities are made of.
+    """``value`` as plain JSON data, in the form from which identities are computed.
 
-    What a specification derives from its fields (its properties) counts by value as well, since the code digest stops
-    before the code that derives it. With ``absent``, fields that say no more than what was before are there too.
+    The properties of a specification are included by value, because the code digest does not follow their code. With
+    ``absent``, fields that equal their ``absent`` value are included too.
     """
     if isinstance(value, Spec):
         fields = {}
@@ -142,4 +141,4 @@ def canonical(value: Any, absent: bool = False) -> Any:
         return [canonical(item, absent) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise TypeError(f"{type(value).__name__} has no place in an experiment")
+    raise TypeError(f"{type(value).__name__} is not a type of an experiment's values")

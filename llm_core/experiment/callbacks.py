@@ -1,4 +1,4 @@
-"""What callbacks of a training run are asked for: what happens beside training, and changes no weights."""
+"""The interface of callbacks of a training run. Callbacks do not change the weights."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -14,43 +14,43 @@ from llm_core.runtime_only import runtime_only
 
 
 class Phase(IntEnum):
-    """When a callback has its turn at each moment of a run. Within a phase, the callbacks that every run has come
-    first, then those of ``tracking.callbacks`` in their order there."""
+    """The order of callbacks at each event of a run. Within a phase, built-in callbacks come first, then those of
+    ``tracking.callbacks`` in their order there."""
 
     FIRST = auto()
-    """Before all others: what measures all that follows."""
+    """Before all others: measures everything that follows."""
     ADDS_METRICS = auto()
-    """Adds metrics to those of the step."""
+    """Adds metrics to the step."""
     RECORDS = auto()
-    """Writes down or passes on what it sees, the metrics among it."""
+    """Writes or forwards metrics and other events."""
     MAY_STOP = auto()
-    """May stop the run, or send it back. All metrics of the step are recorded by then."""
+    """May stop the run or roll it back. All metrics of the step are recorded before."""
     LAST = auto()
     """After all others: checkpoints."""
 
 
 class CallbackSpec(Component):
-    """Something that happens at certain moments of a run beside training. A kind has ``build``.
+    """An action at certain events of a run. A kind defines ``build``.
 
-    A callback must not change the weights: so no identity knows which callbacks a run has, nor with which settings.
+    Callbacks must not change the weights, so callbacks and their settings are not part of any identity.
     """
 
     phase: ClassVar[Phase] = Phase.RECORDS
     leaves: ClassVar[tuple[str, ...]] = ()
-    """The files that it leaves for the artifact, as patterns (``profile/*``) relative to the work folder; the part
-    before the first ``/`` is a name. All of them are volatile: they are no part of the artifact's content."""
+    """The files that it writes for the artifact, as patterns (``profile/*``) relative to the work folder. The part
+    before the first ``/`` is a literal name. All are volatile: they are not part of the artifact's content."""
     packages: ClassVar[tuple[str, ...]] = ()
-    """Packages that it imports, beside those of every trainer."""
+    """Packages that it imports, in addition to those of every trainer."""
     switch: ClassVar[str] = ""
-    """What turns it on, where that is not its place in ``tracking.callbacks``."""
+    """The setting that turns it on, if that is not its entry in ``tracking.callbacks``."""
 
     @abstractmethod
     def build(self) -> Any:
-        """The ``llm_core.train.callbacks.base.Callback`` with these settings. Its module is imported here and no
-        earlier: an experiment is read without torch."""
+        """The ``llm_core.train.callbacks.base.Callback`` with these settings. Imports its module only here, so that an
+        experiment is read without torch."""
 
     def check(self, model: ModelSpec) -> None:
-        """``ValueError`` where a run of ``model`` can't have it."""
+        """Raise ``ValueError`` when a run of ``model`` can't have it."""
 
 
 def _chosen(value: Any) -> dict[str, CallbackSpec]:
@@ -58,7 +58,7 @@ def _chosen(value: Any) -> dict[str, CallbackSpec]:
         raise ValueError("give a mapping from callbacks to their settings, such as {samples: {every: 500}}")
     found = {}
     for kind, settings in value.items():
-        if settings is None:  # taken away by a file above
+        if settings is None:  # removed by a file that extends another
             continue
         if isinstance(settings, Mapping):
             settings = {**settings, "kind": kind}
@@ -81,7 +81,7 @@ ChosenCallbacks = Annotated[Mapping[str, CallbackSpec], PlainValidator(_chosen),
 
 
 def check_callbacks(models: Iterable[ModelSpec], callbacks: Mapping[str, CallbackSpec]) -> None:
-    """``ValueError`` where a run of one of ``models`` can't have one of ``callbacks``."""
+    """Raise ``ValueError`` when a run of one of ``models`` can't have one of ``callbacks``."""
     for model in models:
         for kind, component in callbacks.items():
             try:
@@ -92,5 +92,5 @@ def check_callbacks(models: Iterable[ModelSpec], callbacks: Mapping[str, Callbac
 
 @runtime_only("what callbacks leave is volatile")
 def all_leaves() -> tuple[str, ...]:
-    """The patterns of the files that callbacks leave, whichever of them a run has."""
+    """The patterns of the files of all callbacks, whichever of them a run has."""
     return tuple(sorted({pattern for kind in CALLBACKS for pattern in CALLBACKS.load(kind).leaves}))

@@ -1,4 +1,4 @@
-"""The section that says what becomes of a text: normalising, language, redaction, block lists and quality rules."""
+"""The section about cleaning: normalising, language, redaction, block lists and quality rules."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -17,7 +17,7 @@ Kind = Literal["letters", "digits", "punctuation", "symbols", "emoji"]
 
 
 class RuleSpec(Spec):
-    """Bounds of one rule's value, both inclusive; what lies outside them is dropped: a document, or a line."""
+    """Bounds of one rule's value, both inclusive. A document (or line) outside them is dropped."""
 
     min: float | None = None
     max: float | None = None
@@ -40,23 +40,24 @@ class LanguageSpec(Spec):
 
 
 class BlockListSpec(Spec):
-    """A UTF-8 file with an entry a line; a line that starts with ``#`` is a comment."""
+    """A UTF-8 file with one entry per line. A line that starts with ``#`` is a comment."""
 
     path: Annotated[YamlPath, outside_identity()]
-    """Relative ones start at the folder of the experiment's file. Where it lies does not count; what it holds does."""
+    """A relative path starts at the folder of the experiment's file. The content counts in identities, the path does
+    not."""
 
 
 class RedactionSpec(Component):
-    """What is taken out of texts. A kind has ``redacted``."""
+    """Something to remove from texts. A kind defines ``redacted``."""
 
     @abstractmethod
     def redacted(self, column: Any) -> Any:
-        """(the column of texts without it, how many pieces were taken out of each text): two ``polars.Series``."""
+        """(the column of texts without it, the number of pieces removed from each text): two ``polars.Series``."""
 
     def knowledge(self) -> Path | None:
-        """A file whose content stands for what a package knows, and so is part of the identity.
+        """A data file of a package that affects the result. Its content is part of the identity.
 
-        Raises ``PedigreeError`` where the package is missing.
+        Raises ``PedigreeError`` when the package is missing.
         """
         return None
 
@@ -68,38 +69,38 @@ def _known_rule(name: str) -> str:
 
 
 class TextForm(Spec):
-    """The form of text that a model reads: what normalising does to its characters."""
+    """The form of the text that a model reads: how normalising changes its characters."""
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
     plain_quotes: Annotated[bool | Literal["curly"], either("give true, false or curly")] = True
-    """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin; ``curly``: only the four
-    quotation marks ‘ ’ “ ”, and nothing else."""
+    """Typographic quotation marks, dashes and ellipses become ASCII; ``curly``: only the four quotation marks
+    ‘ ’ “ ”."""
     uncased: bool = False
     keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
-    """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation. Others
-    become a space where they stood between two that stay: ``house—and`` is two words then, too."""
+    """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation. A removed
+    character between two kept ones becomes a space, so that ``house—and`` stays two words."""
 
 
 class CleaningSpec(TextForm):
-    """Normalising, block lists, language, redaction, then rules in the order in which they stand.
+    """Normalising, block lists, language, redaction, and then the rules in their order in the file.
 
-    The first thing that a document fails names its drop. ``preset`` (``presets.PRESETS``) is written out while loading:
-    what it stands for counts in identities, its name does not. A rule that is null is taken out.
+    A drop is recorded under the first check that the document fails. ``preset`` (``presets.PRESETS``) is expanded while
+    loading: its settings count in identities, its name does not. A null removes a rule.
     """
 
     repair: bool = False
-    """Whether mojibake (``cafÃ©`` for ``café``) is repaired first, by ftfy. It is counted in any case."""
+    """Whether ftfy repairs mojibake (``cafÃ©`` for ``café``) first. Mojibake is counted in any case."""
     blocked_urls: BlockListSpec | None = None
-    """Hosts (with what lies below them) and addresses (likewise) whose documents are dropped."""
+    """Hosts and addresses whose documents are dropped, with everything below them."""
     language: LanguageSpec | None = None
     blocked_words: BlockListSpec | None = None
-    """Words and phrases, in any case, of which one drops a document."""
+    """Words and phrases, ignoring case. A document that contains one is dropped."""
     redactions: tuple[Annotated[RedactionSpec, KindOf(REDACTIONS)], ...] = ()
     words: WordUnit = "spaces"
-    """What rules count as a word: ``spaces``, a run without white space (Rae et al., 2021); ``english``, a word or sign
-    as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
+    """What the rules count as a word. ``spaces``: a run without white space (Rae et al., 2021). ``english``: a token of
+    spaCy's English tokenizer, as datatrove counted for FineWeb (Penedo et al., 2024)."""
     rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
-    """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
+    """Line rules (``line_…``) remove lines; the rules after them judge the remaining text."""
 
     @field_validator("redactions")
     @classmethod
@@ -110,7 +111,7 @@ class CleaningSpec(TextForm):
         return redactions
 
     def form(self) -> TextForm:
-        """The form of text alone."""
+        """Only the settings for the form of text."""
         return TextForm(**{name: getattr(self, name) for name in TextForm.model_fields})
 
     @model_validator(mode="before")

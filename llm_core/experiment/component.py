@@ -1,7 +1,7 @@
-"""Parts of an experiment of which there are several kinds: each kind brings its settings, its checks and what it costs.
+"""Components: parts of an experiment with several kinds. Each kind defines its own settings, checks and costs.
 
-``feed_forward: {kind: swiglu, d_ff: 704}`` is the class that the registry has under ``swiglu``, with its field
-``d_ff``; ``norm: rmsnorm`` is a kind with its defaults. No other place knows the kinds by name.
+``feed_forward: {kind: swiglu, d_ff: 704}`` is the class ``swiglu`` of the registry, with its field ``d_ff``. ``norm:
+rmsnorm`` is a kind with its defaults. No other code knows the kinds by name.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from llm_core.registry import Registry
 
 
 class Component(Spec):
-    """One kind. A subclass says its name: ``kind: Literal["swiglu"] = "swiglu"``."""
+    """One kind. A subclass gives its name: ``kind: Literal["swiglu"] = "swiglu"``."""
 
     kind: str
 
 
 @dataclass(frozen=True, eq=False)
 class KindOf:
-    """Marks a field that holds a component of ``registry``: ``Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)]``.
+    """Marks a field for a component of ``registry``: ``Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)]``.
 
-    Given as the name of a kind, as a mapping with ``kind`` and settings, or as the component itself. ``default``: the
-    kind of a mapping that names none.
+    Its value is the name of a kind, a mapping with ``kind`` and settings, or a component. ``default``: the kind of a
+    mapping without ``kind``.
     """
 
     registry: Registry
@@ -42,9 +42,9 @@ class KindOf:
         )
 
     def made(self, value: Any, base: type[Component] = Component) -> Component:
-        """The component that ``value`` describes; ``ValueError`` for a kind that is not known, and for its settings.
+        """The component that ``value`` describes. Raises ``ValueError`` for an unknown kind and for invalid settings.
 
-        Raises ``PedigreeError`` for a kind that is no whole ``base``: a mistake in code, and none in an experiment.
+        Raises ``PedigreeError`` for a kind that does not implement ``base``: a mistake in code, not in an experiment.
         """
         if isinstance(value, Component):
             self.registry.check(value.kind)
@@ -56,7 +56,7 @@ class KindOf:
             settings = {"kind": self.default, **settings}
         if "kind" not in settings:
             known = ", ".join(sorted(self.registry))
-            raise ValueError(f"there is no kind; say which {self.registry.what}: {known}")
+            raise ValueError(f"kind is missing; choose one of: {known}")
         kind = self.registry.check(str(settings["kind"]))
         try:
             component = from_plain(_whole(self.registry, kind, base), settings)
@@ -66,14 +66,14 @@ class KindOf:
 
 
 def _whole(registry: Registry, kind: str, base: type[Component]) -> type[Component]:
-    """The class that ``registry`` has under ``kind``, if it has all that a ``base`` is asked for."""
+    """The class ``kind`` of ``registry``, after a check that it implements ``base``."""
     found, where = registry.load(kind), f"{registry[kind]} (the {registry.what} {kind!r})"
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise PedigreeError(f"{where}: is no {base.__name__}; derive it from that class")
+        raise PedigreeError(f"{where}: is not a subclass of {base.__name__}; derive it from that class")
     if missing := sorted(found.__abstractmethods__):
-        raise PedigreeError(f"{where}: has no {' and no '.join(missing)}; {base.__name__} says what they are asked for")
+        raise PedigreeError(f"{where}: has no {' and no '.join(missing)}; {base.__name__} documents them")
     if found.model_fields["kind"].default != kind:
-        raise PedigreeError(f'{where}: its field kind does not say so; write kind: Literal["{kind}"] = "{kind}"')
+        raise PedigreeError(f'{where}: its field kind has another name; write kind: Literal["{kind}"] = "{kind}"')
     return found
 
 
@@ -82,8 +82,8 @@ def _plain(component: Component, info: SerializationInfo) -> dict[str, Any]:
 
 
 def over(below: Any, above: Any) -> Any:
-    """``above`` over ``below``, both as they stand in an experiment: settings of the same kind are merged, and another
-    kind stands alone. A mapping without ``kind`` is of the kind below."""
+    """``above`` merged over ``below``, both as written in an experiment. Settings of the same kind are merged; another
+    kind replaces all. A mapping without ``kind`` has the kind of ``below``."""
     if isinstance(below, Component):
         below = below.model_dump(mode="json")
     if isinstance(below, str) and isinstance(above, Mapping):

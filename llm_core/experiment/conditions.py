@@ -5,7 +5,7 @@ import re
 from typing import Any, Literal, NamedTuple, NoReturn
 
 Kind = Literal["number", "text", "truth"]
-"""What a condition compares with: JSON numbers, strings, or true and false."""
+"""The type of a condition's value: JSON number, string or boolean."""
 
 OPERATORS = ("==", "!=", ">=", "<=", ">", "<", "in")
 
@@ -18,7 +18,7 @@ _LARGEST = 1 << 63
 
 
 class Condition(NamedTuple):
-    """``field operator value``. ``value`` is a tuple for ``in``; all its items are of ``kind``."""
+    """``field operator value``. For ``in``, ``value`` is a tuple whose items all have type ``kind``."""
 
     text: str
     field: str
@@ -28,21 +28,21 @@ class Condition(NamedTuple):
 
 
 def parsed_condition(text: str) -> Condition:
-    """The condition that ``text`` says; raises ``ValueError`` that says what is wrong, and how to write it.
+    """Parse a condition. Raises ``ValueError`` that says what is wrong, and how to write it.
 
-    A field's name with spaces or operators in it is written as a JSON string.
+    A field's name that contains spaces or operators is written as a JSON string.
     """
     shape = _SHAPE.fullmatch(text)
     if shape is None:
         raise ValueError(
-            f"{text!r} is no condition; write a field, one of {', '.join(OPERATORS)}, and a JSON value, "
+            f"{text!r} is not a condition; write a field, one of {', '.join(OPERATORS)}, and a JSON value, "
             f"as in: {_EXAMPLES}"
         )
     field, operator = shape["field"], shape["operator"]
     value = _literal(text, shape["value"])
     if operator == "in":
         if not isinstance(value, list) or not value:
-            raise ValueError(f"{text!r}: after 'in' stands a JSON list of at least one value")
+            raise ValueError(f"{text!r}: after 'in', write a JSON list of at least one value")
         kinds = {_kind(text, item) for item in value}
         if len(kinds) > 1:
             raise ValueError(f"{text!r}: the values of the list are of several types; write values of one type")
@@ -63,7 +63,7 @@ def _literal(text: str, content: str) -> Any:
         return json.loads(content, parse_constant=refuse)
     except (ValueError, RecursionError):
         raise ValueError(
-            f"{text!r}: {content!r} is no JSON value; write a number, true, false, a text in double quotes, "
+            f"{text!r}: {content!r} is not a JSON value; write a number, true, false, a text in double quotes, "
             "or (after 'in') a list of them"
         ) from None
 

@@ -1,4 +1,4 @@
-"""The sections that describe what goes on from the full run: cooldown branches, and longer contexts."""
+"""The sections about runs that continue the full run: cooldown branches, and longer contexts."""
 
 import json
 from collections.abc import Collection
@@ -23,10 +23,10 @@ class BranchSpec(Spec):
     steps: Count
     """Steps of the cooldown."""
     final_share: Share = 0.0
-    """What the rate would reach one step after the last one, as in ``schedule``."""
+    """The schedule's value one step after the end, as in ``schedule``."""
 
     def training(self, trunk: TrainingSpec) -> TrainingSpec:
-        """The run that this is the end of: as the trunk, but for where it ends."""
+        """The training of the whole branch from step 0: equal to the trunk except for its end."""
         schedule = {
             "kind": "wsd",
             "warmup_steps": trunk.schedule.warmup_steps,
@@ -42,12 +42,12 @@ class BranchSpec(Spec):
 
 
 class LongContextSpec(Spec):
-    """Training of the pretrained model on longer sequences, with positions stretched to fit."""
+    """Training of the pretrained model on longer sequences, with stretched positions."""
 
     training: TrainingSpec
     position: dict[str, Any] | None = None
-    """Settings that stand over those of the mixers' positions: ``{theta: 5e6}``. Kinds without settings stay as they
-    are, and so do settings that an entry of the model's ``pattern`` changes in the model's own mixer."""
+    """Settings that override those of the mixers' positions: ``{theta: 5e6}``. Kinds without settings do not change.
+    Neither do settings that an entry of the model's ``pattern`` changes in the model's own mixer."""
 
     def model(self, pretrained: ModelSpec) -> ModelSpec:
         """The pretrained model with these positions."""
@@ -59,7 +59,7 @@ class LongContextSpec(Spec):
             if "mixer" in entry:
                 mixer = entry["mixer"]
                 own = over(base, {"kind": mixer} if isinstance(mixer, str) else mixer)
-                if _kinds(own) != _kinds(base):  # or else it gets them from the model's mixer
+                if _kinds(own) != _kinds(base):  # equal kinds inherit them from the model's mixer
                     entry["mixer"] = self._stretched(own)
         return ModelSpec.model_validate_json(json.dumps({**plain, "mixer": self._stretched(base)}))
 
@@ -88,7 +88,7 @@ Branches = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], BranchSpec]
 
 
 def check_branches(training: TrainingSpec, branches: Branches) -> None:
-    """``ValueError`` for a branch that the full run has no state for."""
+    """Raise ``ValueError`` for a branch that starts from a step without a saved state."""
     for name, branch in branches.items():
         if branch.from_step not in training.branch_points:
             raise ValueError(
@@ -102,7 +102,7 @@ def check_branches(training: TrainingSpec, branches: Branches) -> None:
 
 
 def check_long_context(model: ModelSpec, training: TrainingSpec, longer: LongContextSpec) -> None:
-    """``ValueError`` for an extension that extends nothing."""
+    """Raise ``ValueError`` for sequences that are not longer, and positions that can't reach them."""
     length, before = longer.training.sequence_length, training.sequence_length
     if length <= before:
         raise ValueError(f"long_context.training: sequence_length {length} is not above the full run's {before}")
@@ -131,8 +131,8 @@ def _positions(model: ModelSpec) -> list[PositionSpec]:
 
 
 def _check_reach(model: ModelSpec, stretched: ModelSpec, settings: Collection[str]) -> None:
-    """``ValueError`` where ``settings`` of positions stretch no layer, or leave one that sees all tokens as it was. One
-    with a window sees no further than before, and may keep what its entry of ``pattern`` says."""
+    """Raise ``ValueError`` when position ``settings`` stretch no layer, or miss a layer with full attention. A layer
+    with a window sees no further than before, so it may keep the settings of its ``pattern`` entry."""
     pairs = [
         (layer.index, layer.mixer, stretched.layers[layer.index].mixer)
         for layer in model.layers

@@ -1,17 +1,22 @@
-"""What a part of a layer costs. Each component says it by formula, without torch; a test holds it to the module."""
+"""The costs of a component, by formula and without torch. A test compares the formulas with the modules."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Cost:
-    """``matrices``: parameters that multiply every token. ``idle``: parameters of matrices that a token does not pass
-    (experts that are not chosen). ``vectors``: all other parameters. ``mixing``: FLOPs of the forward pass for a token
-    beside the products with matrices. ``cached``: numbers that a token adds to the decoding state; ``state``: numbers
-    that it holds whatever its length, and ``wide_state`` those that are fp32 in any model. ``kept``: numbers, in the
-    type that products are done in, that the forward pass keeps for the backward pass, a token; ``wide_kept``: the same,
-    fp32 in any precision; ``widened``: the same in fp32, which autocast keeps twice. ``products``: numbers that
-    products with matrices and attention's kernel yield.
+    """The costs of a component.
+
+    Parameters: ``matrices``, in matrices that multiply every token; ``idle``, in matrices that a token does not use
+    (inactive experts); ``vectors``, all others. ``mixing``: FLOPs of the forward pass per token, without the products
+    with matrices.
+
+    Decoding state, in numbers: ``cached``, per token; ``state``, of constant size; ``wide_state``, of constant size
+    and always fp32.
+
+    Activations that the forward pass saves for the backward pass, in numbers per token: ``kept``, in the compute type;
+    ``wide_kept``, always fp32; ``widened``, in fp32, which autocast saves twice. ``products``: the outputs of matrix
+    products and of attention's kernel, in numbers per token.
     """
 
     matrices: int = 0

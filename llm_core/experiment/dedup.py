@@ -1,4 +1,4 @@
-"""The sections that say which documents stay, and on which side: deduplication, decontamination and split."""
+"""The sections about deduplication, decontamination and the held-out split."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from llm_core.experiment.base import Count, Share, Spec
 
 
 class MinHashSpec(Spec):
-    """When two documents are near duplicates (Broder, 1997; the parameters of Lee et al., 2022, and FineWeb).
+    """MinHash settings for near duplicates (Broder, 1997; the parameters of Lee et al., 2022, and FineWeb).
 
     Two documents of Jaccard similarity J share one of the ``bands`` of ``rows`` permutations each with probability
     1 - (1 - J^rows)^bands: 0.05 at J = 0.5, 0.56 at 0.7, 0.92 at 0.8 for 14 bands of 8.
@@ -18,7 +18,7 @@ class MinHashSpec(Spec):
     bands: Count = 14
     rows: Count = 8
     min_similarity: Share = 0.65
-    """What the estimated similarity of two documents must be at least, beside a band that they share."""
+    """The minimum estimated similarity of near duplicates. They must also share a band."""
 
     @property
     def permutations(self) -> int:
@@ -33,25 +33,25 @@ class MinHashSpec(Spec):
 
 
 class RepeatedUnitsSpec(Spec):
-    """Lines or paragraphs that repeat across the corpus: the first one stays, the others go from their texts."""
+    """Lines or paragraphs that repeat across the corpus: the first one stays, the others are removed."""
 
     unit: Literal["line", "paragraph"] = "paragraph"
-    """A paragraph ends at an empty line. Units are compared as they are, but for white space at their ends."""
+    """A paragraph ends at an empty line. Units are compared exactly, except for white space at their ends."""
     min_bytes: Count = 40
-    """Shorter units stay: they are headings and formulas as often as they are repeats."""
+    """Shorter units stay: they are as often headings and formulas as repeats."""
 
 
 class DedupSpec(Spec):
     """Which documents count as the same, and which of them stays."""
 
     method: Literal["minhash", "exact", "none"] = "minhash"
-    """``exact``: equal folded texts; ``minhash``: near duplicates too. Signatures are made in any case: the split's
-    check for leakage needs them."""
+    """``exact``: equal folded texts; ``minhash``: near duplicates too. Signatures are computed in any case, because
+    the split's leakage check needs them."""
     minhash: MinHashSpec = MinHashSpec()
     keep: Literal["first", "longest"] = "first"
     """The document of a cluster that stays: first by source, origin and row; or the longest, in bytes."""
     prefer: tuple[str, ...] = ()
-    """Sources whose documents stay before those of others, the best first; above ``keep``."""
+    """Sources whose documents are preferred, the best first. Takes precedence over ``keep``."""
     repeated_units: RepeatedUnitsSpec | None = None
     """Lines or paragraphs to be removed from the documents that stay; ``null``: none."""
 
@@ -63,16 +63,16 @@ class DedupSpec(Spec):
 
 
 class DecontaminationSpec(Spec):
-    """When a document holds an eval item (n-gram overlap: Brown et al., 2020). Without suites nothing is dropped."""
+    """When a document contains an eval item (n-gram overlap: Brown et al., 2020). Without suites, none is dropped."""
 
     ngram_words: Annotated[int, Field(ge=5, le=50)] = 13
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """The share of an item's n-grams that must stand in a document; at least one must."""
+    """The minimum share of an item's n-grams that a contaminated document contains (at least one n-gram)."""
     long_item: Count = 100
-    """An item of more n-grams than this counts as if it had so many: part of a long text is contamination too."""
+    """An item with more n-grams counts as if it had only this many: part of a long text is contamination too."""
     min_words: Count = 8
-    """Texts of fewer words than an n-gram must stand in a document whole; those of fewer words than this are not looked
-    for, since such sentences occur by chance. Words are counted as white space separates them."""
+    """Items with fewer words than an n-gram must occur as a whole. Items with fewer words than this are ignored,
+    because such sentences occur by chance. Words are separated by white space."""
 
     @model_validator(mode="after")
     def _short_is_shorter(self) -> "DecontaminationSpec":
@@ -82,7 +82,7 @@ class DecontaminationSpec(Spec):
 
 
 class SplitSpec(Spec):
-    """The held-out split, chosen by document hash: it stays as it is when the corpus grows."""
+    """The held-out split, chosen by document hash: a document keeps its side when the corpus grows."""
 
     heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
     salt: str = "pedigree"

@@ -1,4 +1,4 @@
-"""GPUs by name: what they hold, how fast they multiply, and what they can do."""
+"""GPUs by name: memory, speed and capability."""
 
 import re
 from typing import Annotated, Any
@@ -11,18 +11,18 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class DeviceSpec(Spec):
-    """One kind of GPU, by its maker's data sheet."""
+    """One type of GPU, from its data sheet."""
 
     name: Annotated[str, Field(min_length=1)]
-    """As CUDA names it, or a part of that: a run looks for it on the machine that it is started on."""
+    """CUDA's name of the device, or a part of it. A run looks for it on the machine where it starts."""
     memory_gb: Positive
-    """10⁹ bytes. CUDA reports a little more of most devices."""
+    """10⁹ bytes. CUDA reports a little more for most devices."""
     tflops_bf16: Positive
-    """Dense products of bf16 matrices, summed in fp32: half of what data sheets give with sparsity."""
+    """Dense bf16 matrix products with fp32 accumulation: half of the data sheets' numbers with sparsity."""
     tflops_fp32: Positive | None = None
-    """Products of fp32 matrices without TF32."""
+    """fp32 matrix products without TF32."""
     compute_capability: Annotated[float, Field(ge=1)] = 8.0
-    """CUDA's number of the architecture; by default Ampere's, which has bf16 and no fp8."""
+    """CUDA's compute capability. The default is Ampere, which has bf16 and no fp8."""
 
 
 DEVICES = {
@@ -36,7 +36,8 @@ DEVICES = {
             ("L40S", 48, 362, 91.6, 8.9),
             ("RTX 4090", 24, 165, 82.6, 8.9),
             ("RTX 5090", 32, 209.5, 104.8, 12.0),
-            # An eighth of the fp4 rate in its data sheet: unlike GeForce cards, it does not halve it for sums in fp32.
+            # An eighth of the fp4 rate in its data sheet. Unlike GeForce cards, it does not halve the rate for fp32
+            # accumulation.
             ("RTX PRO 4500", 32, 219.7, 54.9, 12.0),
             ("H100", 80, 989, 67, 9.0),
             ("H100 NVL", 94, 835, 60, 9.0),
@@ -47,14 +48,14 @@ DEVICES = {
         )
     )
 }
-"""Name → device. H100, H200 and B200 are the SXM kinds."""
+"""Name → device. H100, H200 and B200 are the SXM versions."""
 
 _CUT_DOWN = re.compile(r"\b(Laptop|Max-Q|MIG)\b|\b(RTX 4090|RTX 5090) D\b")
-"""Marks of devices that are slower than those whose name they bear."""
+"""Marks in the names of slower versions of a device."""
 
 
 def device_named(name: str) -> DeviceSpec:
-    """The device of the table; upper case, blanks and dashes don't matter. ``ValueError`` with the table for others."""
+    """The device of the table, ignoring case, spaces and dashes. Raises ``ValueError`` with the known names."""
     found = [device for known, device in DEVICES.items() if _plain(known) == _plain(name)]
     if not found:
         raise ValueError(
@@ -65,7 +66,7 @@ def device_named(name: str) -> DeviceSpec:
 
 
 def known_device(cuda_name: str, memory: int | None = None) -> DeviceSpec | None:
-    """The device of the table that CUDA calls ``cuda_name``; of several, the one nearest to ``memory`` bytes."""
+    """The device of the table for ``cuda_name``. If several fit, the one nearest to ``memory`` bytes."""
     if _CUT_DOWN.search(cuda_name):
         return None
     sizes = {device: device.name.removesuffix(f" {device.memory_gb:.0f}GB") for device in DEVICES.values()}
@@ -76,7 +77,7 @@ def known_device(cuda_name: str, memory: int | None = None) -> DeviceSpec | None
 
 
 def is_device(wanted: DeviceSpec, cuda_name: str, memory: int) -> bool:
-    """Whether the device of this machine that CUDA calls ``cuda_name`` is a ``wanted`` one."""
+    """Whether this machine's device with this ``cuda_name`` and ``memory`` (bytes) is a ``wanted`` one."""
     known = known_device(cuda_name, memory)
     if known is not None and known.name == wanted.name:
         return True
@@ -92,4 +93,4 @@ def _from_table(value: Any) -> Any:
 
 
 Device = Annotated[DeviceSpec, BeforeValidator(_from_table)]
-"""A device by name, or described."""
+"""A device, given by name or as a description."""

@@ -1,4 +1,4 @@
-"""The sections that describe how a model is judged, and what the stages' checks demand."""
+"""The sections about evaluation, samples, and the bounds of the stages' checks."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from llm_core.experiment.suites import SuiteSpec
 
 
 class EvaluationSpec(Spec):
-    """lm-eval on local tasks: those that are made from the held-out split, and suites of files."""
+    """lm-eval on local tasks: tasks built from the held-out split, and suites from files."""
 
     heldout_documents: Count = 100
     """Documents scored for bits per byte."""
@@ -20,11 +20,11 @@ class EvaluationSpec(Spec):
     continuation_characters: Count = 120
     batch_size: Count = 16
     suites: tuple[SuiteSpec, ...] = later(default=(), absent=[])
-    """Published evals from files; what a document must not contain is decided by them as well (decontamination)."""
+    """Published evals from files. Decontamination removes documents that contain their items."""
 
     @property
     def question_characters(self) -> int:
-        """Documents of this length or more are long enough for a question: both cuts, and a word after a space."""
+        """The minimum length of a document for a question: context and continuation, and a word after a space."""
         return self.context_characters + self.continuation_characters + 2
 
     @model_validator(mode="after")
@@ -45,7 +45,7 @@ class EvaluationSpec(Spec):
 
 
 class SamplingSpec(Spec):
-    """Generations that people read."""
+    """Generations for people to read."""
 
     prompts: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "Return a new list that",
@@ -57,23 +57,23 @@ class SamplingSpec(Spec):
     top_k: Count | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0)] = later(default=1.0, absent=1.0)
-    """What the logits of tokens that are there already are divided by (Keskar et al., 2019)."""
+    """Divides the logits of tokens that already occur (Keskar et al., 2019)."""
 
 
 class ChecksSpec(Spec):
-    """Bounds of the asset checks. They judge an artifact's statistics, and are no part of any identity."""
+    """Bounds of the asset checks. They judge an artifact's statistics, and are not part of any identity."""
 
     max_drop_share: Share = 0.6
     max_duplicate_share: Share = 0.6
     max_cluster_share: Share = 0.05
-    """Of the documents, those that stand in the largest cluster of duplicates."""
+    """Share of the documents in the largest cluster of duplicates."""
     max_contaminated_share: Share = 0.05
     min_quality_examples: Count = 200
-    """Examples that each class of the quality classifier must have."""
+    """The minimum number of examples of each class of the quality classifier."""
     max_unk_rate: Share = 0.001
     max_unused_vocabulary: Share = 0.2
     min_loss_drop: Annotated[float, Field(ge=0)] = 0.1
-    """Nats by which the loss at the end must lie below the loss at the start."""
+    """Nats by which the final loss must be below the first loss."""
     max_bad_step_share: Share = 0.01
     chance_margin: Annotated[float, Field(ge=0)] = 0.0
-    """By how much accuracy must exceed chance; by two of its standard errors in any case."""
+    """The minimum margin of accuracy over chance. It must also be at least two standard errors."""

@@ -1,4 +1,4 @@
-"""The experiment: every section in one object, and the contradictions between sections."""
+"""The experiment: all sections in one object, and the checks between sections."""
 
 from typing import Annotated
 
@@ -29,22 +29,22 @@ LONG_CONTEXT = "long_context."
 
 
 def _of_variant(name: str) -> str:
-    """What stands before the fields of a variant in messages."""
+    """The prefix for the fields of a variant in messages."""
     return f"proxies.variants.{name}: proxies."
 
 
 class Experiment(Spec):
-    """One YAML file, checked. ``compute`` and ``tracking`` are run-time only; the rest describes results."""
+    """One checked YAML file. ``compute`` and ``tracking`` are run-time only; all other sections describe results."""
 
     plugins: tuple[str, ...] = ()
-    """Modules with components of one's own (``llm_core.plugins``)."""
+    """Modules with the user's own components (``llm_core.plugins``)."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1337
     raw: RawSpec = RawSpec()
     cleaning: CleaningSpec = CleaningSpec()
     quality: QualitySpec | None = None
-    """null: documents are judged by the rules of ``cleaning`` alone."""
+    """null: only the rules of ``cleaning`` judge documents."""
     dedup: DedupSpec = DedupSpec()
     decontamination: DecontaminationSpec = DecontaminationSpec()
     split: SplitSpec = SplitSpec()
@@ -77,9 +77,9 @@ class Experiment(Spec):
             check_lengths(model, training, place)
             check_phases(training, place)
             check_compiled(training, self.compute, place)
-            if place != LONG_CONTEXT:  # which begins with a trained model
+            if place != LONG_CONTEXT:  # it starts from a trained model
                 check_clamp(training, self.tokenizer.vocab_size, place)
-        # Of a prompt nobody knows the length before there is a tokenizer: it is end of text, and at least one more.
+        # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
         check_callbacks([model for model, _ in runs.values()], self.tracking.callbacks)
         named = {source.name for source in self.raw.sources}
@@ -106,7 +106,7 @@ class Experiment(Spec):
         return self
 
     def _variants_compute(self) -> dict[str, ComputeSpec]:
-        """What stands before the fields of a variant's ``training`` in messages → its ``compute``."""
+        """The prefix for a variant's ``training`` in messages → its ``compute``."""
         found = {}
         for name in self.proxies.variants if self.proxies else ():
             assert self.proxies is not None
@@ -117,7 +117,7 @@ class Experiment(Spec):
         return found
 
     def _runs(self) -> dict[str, tuple[ModelSpec, TrainingSpec]]:
-        """What stands before ``model`` and ``training`` in messages → both, of every run but the branches."""
+        """The prefix for ``model`` and ``training`` in messages → both, for every run except the branches."""
         runs = {"": (self.model, self.training)}
         if self.proxies:
             runs["proxies."] = self.proxies.model, self.proxies.training

@@ -1,4 +1,4 @@
-"""The section that describes the guards of a run: what a bad step is, and what stops a run that is too good."""
+"""The section about the guards of a run: bad steps, and losses that are too good to be true."""
 
 from typing import Annotated, Literal
 
@@ -15,36 +15,36 @@ NO_GUARDS = {
     "spike_action": "skip",
     "rollback_steps": 16,
 }
-"""What runs had before this section was there."""
+"""The behaviour of runs before this section existed."""
 
 
 class GuardsSpec(Spec):
-    """Steps with a loss or a gradient that is not finite are skipped always; the rest is set here.
+    """Steps with a loss or gradient that is not finite are always skipped. These settings control the other guards.
 
-    Probe, floor and ``max_rollbacks`` can only stop a run, so they are no part of any identity: a run that was stopped
-    goes on from its checkpoint when they are changed.
+    ``leak_probe``, ``loss_floor``, ``floor_steps`` and ``max_rollbacks`` can only stop a run, so they are not part of
+    any identity: after a change of them, a stopped run continues from its checkpoint.
     """
 
     spike_sigma: Positive | None = None
-    """A step is a spike when its loss or its gradient norm lies more than so many standard deviations above the mean of
-    the last good steps. Without it, nothing is."""
+    """A step is a spike when its loss or gradient norm is more than this many standard deviations above the mean of the
+    last good steps. Without it, no step is a spike."""
     spike_window: Annotated[int, Field(ge=8)] = 128
-    """Good steps that mean and deviation are taken over; nothing is a spike before half as many were made."""
+    """The number of good steps for mean and deviation. No step is a spike before half as many good steps."""
     spike_action: Literal["skip", "rollback"] = "skip"
-    """``skip``: the spike's batch changes nothing. ``rollback``: the run goes back to before it, and on without the
-    batches that led there (Chowdhery et al., 2022, section 5.1)."""
+    """``skip``: ignore the spike's batch. ``rollback``: go back to a checkpoint before the spike, and continue without
+    the batches that led to it (Chowdhery et al., 2022, section 5.1)."""
     rollback_steps: Count = 16
-    """The last so many steps, the spike's among them, are left out after a rollback."""
+    """How many steps, up to and including the spike, are left out after a rollback."""
     max_rollbacks: Count = outside_identity(default=5)
-    """A run that would have to go back more often is stopped."""
+    """A run that needs more rollbacks is stopped."""
     leak_probe: bool = outside_identity(default=True)
-    """Before the first step, and before the first one of another length: what later tokens and other documents hold
-    must not change what a position sees."""
+    """Checks before the first step, and before the first step with another sequence length, that no position sees
+    later tokens or other documents."""
     loss_floor: Annotated[float, Field(gt=0, lt=1)] | None = outside_identity(default=0.2)
-    """A loss below this share of what ``lzma`` makes of the same tokens is too good to be true, and stops the run. (The
-    tiny experiment ends at 0.9 of it.)"""
+    """A loss below this share of ``lzma``'s compressed size of the same tokens is too good to be true, and stops the
+    run. (The tiny experiment ends at 0.9 of that size.)"""
     floor_steps: Count = outside_identity(default=20)
-    """It is the median loss of so many steps that counts."""
+    """The number of steps whose median loss is compared with the floor."""
 
     @model_validator(mode="after")
     def _rollback_needs_spikes(self) -> "GuardsSpec":

@@ -1,4 +1,4 @@
-"""The components of a model, by what they are asked for, and one layer with everything resolved."""
+"""The interfaces of a model's components, and one layer with all defaults resolved."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -21,14 +21,14 @@ NormPlacement = Literal["pre", "post", "sandwich", "reordered"]
 
 
 class NormSpec(Component):
-    """Normalisation of the last dimension. A kind has ``module`` and ``parameters``."""
+    """Normalisation of the last dimension. A kind defines ``module`` and ``parameters``."""
 
     eps: Positive = 1e-5
-    """What keeps the root or variance that is divided by from being 0."""
+    """Added to the variance or mean square, so that the divisor is not 0."""
 
     @abstractmethod
     def module(self, dim: int, bias: bool) -> Any:
-        """The ``nn.Module`` from (…, ``dim``) to the same. ``bias``: whether the model's parts have biases."""
+        """The ``nn.Module`` from (…, ``dim``) to the same shape. ``bias``: whether the model has biases."""
 
     @abstractmethod
     @runtime_only("a formula, held to the module by a test")
@@ -37,27 +37,27 @@ class NormSpec(Component):
 
 
 class PositionSpec(Component):
-    """What attention knows of where a token stands. A kind has ``module``."""
+    """How attention encodes the positions of tokens. A kind defines ``module``."""
 
     biases: ClassVar[bool] = False
-    """Whether it adds to the scores, a number for every head, query and key."""
+    """Whether it adds a bias to the attention scores, one number per head, query and key."""
 
     def check(self, channels: int) -> None:
-        """``ValueError`` for heads of so many ``channels`` that it can't turn."""
+        """Raise ``ValueError`` when it can't rotate heads with this many ``channels``."""
 
     def check_stretched(self, before: "PositionSpec", trained: int, length: int) -> None:
-        """``ValueError`` where it, in the place of ``before``, does not stretch ``trained`` tokens to ``length``."""
+        """Raise ``ValueError`` when it can't replace ``before`` and stretch ``trained`` tokens to ``length``."""
 
     @abstractmethod
     def module(self, n_heads: int, channels: int) -> Any:
-        """The ``Position`` for ``n_heads`` heads of queries, of whose ``channels`` it may turn."""
+        """The ``Position`` for ``n_heads`` query heads. It may rotate ``channels`` channels of each."""
 
     def reach(self, trained: int) -> int:
-        """Tokens of the longest sequence that it is for, where training had ``trained``."""
+        """Tokens of the longest sequence that it supports after training on ``trained`` tokens."""
         return trained
 
     def facts(self, channels: int) -> dict[str, Any]:
-        """What decides its results."""
+        """The settings that decide its results."""
         del channels
         return {"position": self.kind, **self.model_dump(exclude={"kind"})}
 
@@ -66,7 +66,7 @@ class AbsolutePositionSpec(Component):
     """Positions that are added to the embedding. A kind has ``module``."""
 
     def longest(self) -> int | None:
-        """Tokens of the longest sequence that it knows; None: any."""
+        """Tokens of the longest sequence that it supports; None: any."""
         return None
 
     @runtime_only("a formula, held to the module by a test")
@@ -77,22 +77,22 @@ class AbsolutePositionSpec(Component):
 
     @abstractmethod
     def module(self, d_model: int, size: float) -> Any:
-        """The ``nn.Module`` from positions (…) to (…, ``d_model``). ``size``: root mean square of fresh embeddings."""
+        """The ``nn.Module`` from positions (…) to (…, ``d_model``). ``size``: RMS of the initial embeddings."""
 
 
 class MixerSpec(Component):
-    """What lets tokens see each other. A kind has ``module`` and ``cost``."""
+    """Mixes information between tokens. A kind defines ``module`` and ``cost``."""
 
     attends: ClassVar[bool] = False
     """Whether it is an ``llm_core.model.mixers.attending.AttendingSpec``."""
 
     def resolved(self, d_model: int) -> Self:
-        """The same with every default filled in; ``ValueError`` for settings that do not fit the model."""
+        """The same with all defaults filled in. Raises ``ValueError`` for settings that do not fit the model."""
         del d_model
         return self
 
     def position_of(self) -> PositionSpec | None:
-        """What it knows of where tokens stand, if it has such a setting."""
+        """Its position encoding, if it has that setting."""
         return None
 
     def wants_kv(self) -> bool:
@@ -105,11 +105,11 @@ class MixerSpec(Component):
         return False
 
     def on_its_own(self) -> Self:
-        """The same without use of another layer's keys and values."""
+        """The same with its own keys and values instead of another layer's."""
         return self
 
     def first_of_its_kind(self) -> Self:
-        """What stands for it where no earlier layer has keys and values for it; ``ValueError`` if nothing can."""
+        """Its replacement when no earlier layer has keys and values for it. Raises ``ValueError`` if there is none."""
         raise ValueError(
             "share_kv: no layer before it has keys and values of its own with the same mixer, n_kv_heads, head_dim, "
             "window and position; the first of a kind can't share"
@@ -125,28 +125,28 @@ class MixerSpec(Component):
     @abstractmethod
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: "LayerSpec", length: int) -> Cost:
-        """What the module costs in a sequence of ``length`` tokens."""
+        """The costs of the module in a sequence of ``length`` tokens."""
 
     def longest(self) -> int | None:
         """Tokens of the longest sequence that it can read; None: any."""
         return None
 
     def facts(self) -> dict[str, Any]:
-        """What decides its results: all settings but those of training alone."""
+        """The settings that decide its results: all except those for training only."""
         return self.model_dump()
 
     @runtime_only("told to people")
     def told(self, d_model: int) -> str:
-        """Its heads, in a few words."""
+        """A short description of its heads."""
         del d_model
         return ""
 
 
 class FeedForwardSpec(Component):
-    """What follows the mixer in a block. A kind has ``module`` and ``cost``."""
+    """The part of a block after the mixer. A kind defines ``module`` and ``cost``."""
 
     routes: ClassVar[bool] = False
-    """Whether tokens pass different parts of it; its module has then what ``Decoder`` asks of mixtures."""
+    """Whether tokens use different parts of it. Its module then has the interface of mixtures for ``Decoder``."""
 
     looks_back: ClassVar[bool] = False
     """Whether a token sees tokens before it. The module's ``forward`` is then given the ``Context``, too, and the
@@ -162,45 +162,45 @@ class FeedForwardSpec(Component):
     @abstractmethod
     @runtime_only("a formula, held to the module by a test")
     def cost(self, d_model: int, bias: bool) -> Cost:
-        """What the module costs."""
+        """The costs of the module."""
 
     @runtime_only("told to people")
     def has_own_loss(self) -> bool:
-        """Whether it adds to the objective what depends on how a batch is cut into micro-batches."""
+        """Whether it adds a loss that depends on how a batch is split into micro-batches."""
         return False
 
     @runtime_only("refuses a run before it starts")
     def check_trained(self) -> None:
-        """``ValueError`` for settings that a model of others may have, but that training makes nothing of."""
+        """Raise ``ValueError`` for settings that an imported model may have but training does not support."""
 
     @runtime_only("refuses a run before it starts")
     def half_precision_errors(self, d_model: int) -> list[str]:
-        """Why a GPU can't do it in half precision."""
+        """The reasons why a GPU can't run it in half precision."""
         del d_model
         return []
 
     def facts(self) -> dict[str, Any]:
-        """What decides its results: all settings but those of training alone."""
+        """The settings that decide its results: all except those for training only."""
         return self.model_dump()
 
     @runtime_only("told to people")
     def told(self) -> str:
-        """In a few words."""
+        """A short description."""
         settings = self.model_dump(exclude={"kind"}).values()
         return " ".join([self.kind, *(f"{value:,}" if isinstance(value, int) else str(value) for value in settings)])
 
 
 class MultiTokenSpec(Spec):
-    """Multi-token prediction (DeepSeek-AI, 2024): further modules predict the tokens after the next one."""
+    """Multi-token prediction (DeepSeek-AI, 2024): additional modules predict the tokens after the next one."""
 
     depth: Width = 1
     """How many tokens after the next one."""
     weight: Annotated[float, Field(gt=0)] = 0.3
-    """What the mean of their losses counts beside the main loss."""
+    """The weight of the mean of their losses relative to the main loss."""
 
 
 class LayerSpec(Spec):
-    """One layer: what ``pattern`` may change of it, with every default filled in."""
+    """One layer: the fields that ``pattern`` may change, with all defaults filled in."""
 
     mixer: Annotated[MixerSpec, KindOf(MIXERS)]
     feed_forward: Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)] | None

@@ -1,4 +1,4 @@
-"""What a model, its vocabulary, the steps and sequences that it is trained on, and the machine must agree about."""
+"""Checks that model, vocabulary, training steps, sequence lengths and machine fit together."""
 
 import math
 
@@ -8,10 +8,10 @@ from llm_core.experiment.training import TrainingSpec
 
 
 def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> None:
-    """``ValueError`` for windows and learned positions that do not go with ``training.sequence_length``, and for bags
-    of tokens where the model predicts single ones.
+    """Raise ``ValueError`` for windows and model limits that do not fit ``training.sequence_length``, and for bags of
+    tokens with a model that predicts single tokens.
 
-    ``place`` stands before the names of both sections in the message.
+    ``place``: the prefix for the names of both sections in the message.
     """
     length = training.sequence_length
     for layer in model.layers:
@@ -25,7 +25,7 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
     longest = model.longest()
     if longest is not None and longest < length:
         raise ValueError(
-            f"{place}model: can read {longest} tokens (by absolute_position, or a mixer's max_length), and a sequence "
+            f"{place}model: can read {longest} tokens (by absolute_position, or a mixer's max_length), but a sequence "
             f"has {length} ({place}training.sequence_length)"
         )
     if model.multi_token is not None and training.superposition is not None:
@@ -41,16 +41,16 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
     if model.multi_token is not None and model.multi_token.depth >= length:
         raise ValueError(
             f"{place}model.multi_token.depth {model.multi_token.depth}: a sequence has {length} tokens "
-            f"({place}training.sequence_length), and none so far ahead: make it {length - 1} or less"
+            f"({place}training.sequence_length), which is too short: make it {length - 1} or less"
         )
 
 
 CLAMP_MARGIN = 0.5
-"""Nats by which ``loss_clamp`` must lie above the loss of a model that knows nothing."""
+"""Nats by which ``loss_clamp`` must exceed the loss of an untrained model."""
 
 
 def check_clamp(training: TrainingSpec, vocab_size: int, place: str = "") -> None:
-    """``ValueError`` for a ``loss_clamp`` that leaves fresh weights without any gradient."""
+    """Raise ``ValueError`` for a ``loss_clamp`` that leaves initial weights without any gradient."""
     least = math.log(vocab_size) + CLAMP_MARGIN
     if training.loss_clamp is not None and training.loss_clamp <= least:
         raise ValueError(
@@ -61,10 +61,10 @@ def check_clamp(training: TrainingSpec, vocab_size: int, place: str = "") -> Non
 
 
 def check_compiled(training: TrainingSpec, compute: SpreadSpec, place: str = "", where: str = "compute.") -> None:
-    """``ValueError`` for fp8 without a compiler: what scales and casts every tensor then costs more than its products
-    save, and bf16 is faster.
+    """Raise ``ValueError`` for fp8 without a compiler: scaling and casting every tensor then costs more time than its
+    products save, and bf16 is faster.
 
-    ``where`` stands before the field that says whether blocks are compiled.
+    ``where``: the prefix for the field ``compile`` in the message.
     """
     if training.precision == "fp8" and not compute.compile:
         raise ValueError(
@@ -74,7 +74,7 @@ def check_compiled(training: TrainingSpec, compute: SpreadSpec, place: str = "",
 
 
 def check_phases(training: TrainingSpec, place: str = "") -> None:
-    """``ValueError`` for a phase that the run never reaches. (A branch may end before phases of its trunk.)"""
+    """Raise ``ValueError`` for a phase that the run never reaches. (A branch may end before phases of its trunk.)"""
     for name in ("sequence_schedule", "batch_schedule"):
         for phase in getattr(training, name):
             if phase.from_step >= training.steps:
@@ -85,7 +85,7 @@ def check_phases(training: TrainingSpec, place: str = "") -> None:
 
 
 def check_generated(model: ModelSpec, tokens: int, field: str) -> None:
-    """``ValueError`` where ``field`` makes a model generate more ``tokens``, with the prompt, than it can read."""
+    """Raise ``ValueError`` when ``field`` makes a model generate more ``tokens``, with the prompt, than it can read."""
     longest = model.longest()
     if longest is not None and tokens > longest:
-        raise ValueError(f"{field}: the model can read {longest} tokens, and these are {tokens}: ask for fewer")
+        raise ValueError(f"{field}: the model can read {longest} tokens, but these are {tokens}: ask for fewer")

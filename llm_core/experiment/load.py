@@ -1,4 +1,4 @@
-"""YAML with ``extends`` → one checked ``Experiment``; every error names file and field."""
+"""YAML with ``extends`` → one checked ``Experiment``. Every error names file and field."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is not text", key_node.start_mark)
             if key in seen:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is repeated", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -39,10 +39,10 @@ _Loader.add_implicit_resolver(
 
 
 def load_experiment(path: Path, library: Path | None = None) -> Experiment:
-    """Read ``path`` and what it extends: a file beside it, or else one of the folder ``library``.
+    """Read ``path`` and the file that it extends, from the same folder or else from the folder ``library``.
 
-    Mappings are merged key by key, everything else is replaced; ``null`` over a mapping removes it (a rule, a variant).
-    A component of another ``kind`` has nothing of the one below it, nor has a model that names a ``preset``.
+    Mappings are merged key by key, other values are replaced. ``null`` over a mapping removes it (a rule, a variant).
+    A component of another ``kind``, and a model with a ``preset``, replace the inherited one completely.
     Raises ``PedigreeError`` with file and field for anything that is not a valid experiment.
     """
     data = _merged(path, library, ())
@@ -56,7 +56,7 @@ def load_experiment(path: Path, library: Path | None = None) -> Experiment:
 
 
 def _load_plugins(path: Path, modules: Any) -> None:
-    """Before anything else is read, so that their components are known."""
+    """Load the plug-ins first, so that their components are known."""
     load_installed()
     if _are_names(modules):
         try:
@@ -76,7 +76,7 @@ def _place(location: tuple[str | int, ...]) -> str:
 def _merged(path: Path, library: Path | None, chain: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in chain:
-        raise PedigreeError(f"{path}: 'extends' goes in a circle: {' → '.join(p.name for p in (*chain, path))}")
+        raise PedigreeError(f"{path}: 'extends' forms a cycle: {' → '.join(p.name for p in (*chain, path))}")
     data = _read(path)
     if _are_names(data.get("plugins")):
         look_beside(path.parent, [str(name) for name in data["plugins"]])
@@ -91,7 +91,7 @@ def _merged(path: Path, library: Path | None, chain: tuple[Path, ...]) -> dict[s
         names = sorted(found.stem for found in library.glob("*.yaml")) if library else []
         known = f", and none of Pedigree's experiments ({', '.join(names)})" if names else ""
         raise PedigreeError(f"{path}: extends: there is no {path.parent / file}{known}")
-    others = [found for found in bases if found.resolve() != path]  # my own tiny.yaml may extend Pedigree's
+    others = [found for found in bases if found.resolve() != path]  # a user's tiny.yaml may extend Pedigree's
     below = _merged((others or bases)[0], library, (*chain, path))
     below.pop("name", None)
     return _merge(below, data)
@@ -120,17 +120,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 _NULL_IS_A_VALUE = ("feed_forward",)
-"""Fields of which ``null`` says that there is none; over a mapping, it removes any other."""
+"""Fields for which ``null`` is a value. For other fields, ``null`` over a mapping removes it."""
 
 
 def _stands_alone(key: str, below: dict[str, Any], above: dict[str, Any]) -> bool:
-    """Whether nothing of ``below`` is left: it is another kind of component, or a model besides a preset."""
+    """Whether ``above`` replaces ``below`` completely: a component of another kind, or a model with a preset."""
     kinds = below.get("kind"), above.get("kind")
     return (key == "model" and "preset" in above) or (None not in kinds and kinds[0] != kinds[1])
 
 
 def _with_kinds(settings: Any, below: Any) -> Any:
-    """``settings`` that stand over ``below``, each component with its kind: so that another kind can stand over it."""
+    """``settings`` over ``below``, with the kind of each component, so that another kind can override it later."""
     below = {"kind": below} if isinstance(below, str) else below
     if not isinstance(settings, dict) or not isinstance(below, dict):
         return settings
@@ -145,7 +145,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     for key, value in above.items():
         inherited = merged.get(key)
         if key == "plugins" and isinstance(value, list) and isinstance(inherited, list):
-            value = list(dict.fromkeys([*inherited, *value]))  # what is inherited needs its own
+            value = list(dict.fromkeys([*inherited, *value]))  # inherited components need their plug-ins
         if key == "model" and isinstance(inherited, dict):
             inherited = _with_kinds(inherited, MODELS.get(str(inherited.get("preset"))))
         if value is None and isinstance(inherited, dict) and key not in _NULL_IS_A_VALUE:

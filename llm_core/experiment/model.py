@@ -1,4 +1,4 @@
-"""The section that describes a model: what holds for every layer, and a pattern of layers that differ."""
+"""The section about the model: settings for all layers, and a pattern of layers that differ."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -23,47 +23,47 @@ from llm_core.experiment.model_presets import MODELS
 from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS
 
 _CHANGEABLE = tuple(name for name in LayerSpec.model_fields if name not in ("index", "kv_from"))
-"""What an entry of ``pattern`` may hold."""
+"""The fields that an entry of ``pattern`` may have."""
 
 
 class ModelSpec(Spec):
     """A decoder-only language model, layer by layer.
 
-    ``preset`` (in YAML) names a model of ``llm_core.experiment.model_presets``; other fields stand over its fields.
+    ``preset`` (in YAML) names a model of ``llm_core.experiment.model_presets``; other fields override its fields.
     """
 
     d_model: Width
     n_layers: Annotated[int, Field(ge=1, le=1000)]
     mixer: Annotated[MixerSpec, KindOf(MIXERS)]
-    """What lets tokens see each other."""
+    """Mixes information between tokens."""
     feed_forward: Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)] | None
-    """What follows the mixer in a block; None: nothing, as in Mamba models."""
+    """The part of a block after the mixer; None: nothing, as in Mamba models."""
     norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")] = "rmsnorm"  # type: ignore[assignment]
     norm_placement: NormPlacement = "pre"
     """``pre``: x + f(norm(x)). ``post``: norm(x + f(x)) (Vaswani et al., 2017). ``sandwich``: x + norm(f(norm(x)))
     (Gemma 2). ``reordered``: x + norm(f(x)) (OLMo 2)."""
     absolute_position: Annotated[AbsolutePositionSpec, KindOf(ABSOLUTE_POSITIONS)] | None = None
-    """What is added to the embedding; say then ``position: nope`` in the mixer, unless both are meant."""
+    """Positions that are added to the embedding. Set ``position: nope`` in the mixer too, unless you want both."""
     bias: bool = False
-    """Whether products of attention and feed-forward, and LayerNorm, add a bias."""
+    """Whether the projections of attention and feed-forward, and LayerNorm, have biases."""
     logit_softcap: Positive | None = None
     """Logits become c · tanh(logit / c) (Gemma 2 has 30)."""
     embedding_scale: Positive = 1.0
-    """What embeddings are multiplied by (Gemma: sqrt(d_model))."""
+    """Factor of the embeddings (Gemma: sqrt(d_model))."""
     embedding_norm: bool = later(default=False, absent=False)
     """Whether a norm of the model's kind follows the embedding (RWKV). The embedding then begins small."""
     dropout: DropoutShare = 0.0
-    """Share of the channels left out, in training, of the embedding and of what each branch adds to the stream."""
+    """Dropout rate in training, for the embedding and for the output of each branch."""
     tie_embeddings: bool = True
     document_mask: bool = False
-    """What one document says reaches no other one, in any mixer."""
+    """No mixer passes information from one document to another."""
     init_std: Positive = 0.02
-    """The scale of all weights at the start, and of ``sinusoidal`` positions for good."""
+    """The scale of all initial weights, and of the constant ``sinusoidal`` positions."""
     multi_token: MultiTokenSpec | None = None
-    # Not strict: behind a validator that runs before, JSON's lists are no longer known as JSON.
+    # Not strict: after a "before" validator, pydantic no longer knows that a list came from JSON.
     pattern: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
-    """Layers that differ: what stands over the model's mixer, feed_forward, norm, norm_placement and dropout, or
-    nothing, for each layer of a period that is repeated over the depth. ``times: n`` stands for n such layers."""
+    """The layers of one period, which repeats over the depth. Each entry overrides the model's mixer, feed_forward,
+    norm, norm_placement and dropout, or nothing. ``times: n`` means n such layers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -85,7 +85,7 @@ class ModelSpec(Spec):
 
     @property
     def layers(self) -> tuple[LayerSpec, ...]:
-        """All layers from the first to the last, resolved."""
+        """All layers in order, resolved."""
         period = [
             (f"pattern[{number}]", {key: value for key, value in entry.items() if key != "times"})
             for number, entry in enumerate(self.pattern or ({},))
@@ -126,7 +126,7 @@ class ModelSpec(Spec):
         period = sum(_times(entry) for entry in self.pattern)
         if period and self.n_layers % period:
             raise ValueError(f"pattern: its {period} layers do not divide n_layers {self.n_layers}")
-        _ = self.layers  # raises for a layer that can't be
+        _ = self.layers  # raises for an invalid layer
         return self
 
 

@@ -1,14 +1,14 @@
-"""Models by name: fields of ``ModelSpec``. Sizes count without the vocabulary, which is the tokenizer's.
+"""Models by name: fields of ``ModelSpec``. Sizes do not include the vocabulary, which depends on the tokenizer.
 
-``pedigree model NAME`` prints what a model has and costs.
+``pedigree model NAME`` prints the layers and costs of a model.
 """
 
 from typing import Any
 
 _LOCAL = {"mixer": {"window": 512}}
 
-# Local to global 3:1, and every second local and every second global layer shares keys and values with the one before
-# it of its kind (MixAttention: Rajput et al., 2024, arXiv:2409.15012).
+# Local to global 3:1. Every second local and every second global layer shares the keys and values of the layer of its
+# kind before it (MixAttention: Rajput et al., 2024, arXiv:2409.15012).
 _MIXATTENTION: list[dict[str, Any]] = [
     _LOCAL,
     {"mixer": {"window": 512, "share_kv": True}},
@@ -81,8 +81,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "pattern": _MIXATTENTION,
     },
     # 1,010,300,928 parameters with a vocabulary of 10,001. ALiBi, with a layer without positions after every three, and
-    # two ALiBi layers at the end: 22 is no multiple of four, so the pattern says all layers. No layout of positions
-    # changes the count.
+    # two ALiBi layers at the end. 22 is not a multiple of four, so the pattern lists all layers. The count does not
+    # depend on the layout of positions.
     "qt_1b": {
         **_QT,
         "d_model": 2048,

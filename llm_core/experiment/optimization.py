@@ -1,4 +1,4 @@
-"""What optimisers and schedules are asked for: the components of ``training`` that move the weights."""
+"""The interfaces of optimisers and learning-rate schedules, the components of ``training``."""
 
 from abc import abstractmethod
 from typing import Annotated, Any
@@ -10,9 +10,9 @@ from llm_core.runtime_only import runtime_only
 
 
 class OptimizerSpec(Component):
-    """What a step does with the gradients. A kind has ``build``.
+    """Updates the weights from the gradients. A kind defines ``build``.
 
-    Decay is decoupled. Matrices, embeddings and head decay; gains, biases and convolution kernels do not.
+    Weight decay is decoupled. It applies to matrices, embeddings and head, not to gains, biases and convolutions.
     """
 
     lr: Annotated[float, Field(gt=0)]
@@ -21,7 +21,7 @@ class OptimizerSpec(Component):
 
     @abstractmethod
     def build(self, model: Any, device: Any, precision: str) -> Any:
-        """The ``torch.optim.Optimizer`` of ``model``. ``precision``: the run's, for optimisers that multiply matrices.
+        """The ``torch.optim.Optimizer`` of ``model``. ``precision``: of the run, for optimisers that multiply matrices.
 
         Its groups come from ``llm_core.train.groups.parameter_groups``. It skips a step whose ``found_inf`` is set, and
         multiplies a group's ``lr`` by ``lr_ratio``.
@@ -30,13 +30,14 @@ class OptimizerSpec(Component):
     @abstractmethod
     @runtime_only("a formula, held to the optimiser by a test")
     def moments(self, parameters: int, matrices: int) -> int:
-        """Numbers that it keeps for a model of so many ``parameters``, of which ``matrices`` in blocks."""
+        """How many numbers its state has for a model with this many ``parameters`` (``matrices``: those in matrices of
+        blocks)."""
 
 
 class ScheduleSpec(Component):
-    """The learning rate as a share of the optimiser's ``lr`` at every step. A kind has ``share``.
+    """The learning rate of every step, as a share of the optimiser's ``lr``. A kind defines ``share``.
 
-    All warm up linearly, so that the last warm-up step has the full rate.
+    All kinds warm up linearly; the last warm-up step has the full rate.
     """
 
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -46,12 +47,12 @@ class ScheduleSpec(Component):
         """The share, from 0 to 1, at ``step`` (from 0) of a run of ``steps``."""
 
     def warmup(self, step: int) -> float:
-        """The share at ``step`` where nothing falls."""
+        """The share at ``step`` without any decay."""
         return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
 
     @runtime_only("refuses a run before it starts")
     def falling_steps(self) -> int:
-        """Steps at the end that are sure to have a falling rate."""
+        """The number of steps at the end in which the rate falls."""
         return 0
 
     @runtime_only("refuses a run before it starts")
@@ -61,7 +62,8 @@ class ScheduleSpec(Component):
 
 
 class FallingSpec(ScheduleSpec):
-    """A schedule that falls."""
+    """A schedule whose rate falls."""
 
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """The share that the step after the last one would have; so the last step has a rate even where this is 0."""
+    """The schedule's share one step after the end. It is never reached, so the last step's rate is above zero even when
+    this is 0."""

@@ -1,7 +1,7 @@
-"""Paths in an experiment: relative ones start at the folder of the YAML file in which they stand.
+"""Paths in an experiment. A relative path starts at the folder of the YAML file that contains it.
 
-Every text of a YAML file remembers the file's folder (``placed``) until it is checked, also through ``extends``. So a
-field says by its type alone that it holds a path, wherever it is: in a section, or in a component of a plug-in.
+Every text of a YAML file remembers the file's folder (``placed``) until it is checked, also through ``extends``. So the
+type of a field is enough to make it a path, in a section and in a component of a plug-in.
 """
 
 import glob
@@ -35,7 +35,7 @@ def placed(data: Any, folder: Path) -> Any:
         return text
     if data is None or isinstance(data, bool | int | float):
         return data
-    raise ValueError(f"{data} is no number, text, list or mapping; for a text, put it in quotation marks")
+    raise ValueError(f"{data} is not a number, text, list or mapping; for a text, put it in quotation marks")
 
 
 def _path(value: Any) -> Any:
@@ -48,7 +48,7 @@ def _path(value: Any) -> Any:
 
 
 def _pattern(value: Any) -> Any:
-    """The folder's own name holds no wildcards. A home folder (``~``) is written out when the files are looked for."""
+    """Escapes the folder's own name. A home folder (``~``) is expanded when the files are searched."""
     if not isinstance(value, _Placed) or not value or value.startswith("~") or Path(value).is_absolute():
         return value
     return f"{glob.escape(str(value.folder))}/{value}"
@@ -58,4 +58,4 @@ YamlPath = Annotated[str, Field(min_length=1), BeforeValidator(_path)]
 """A file or a folder."""
 
 YamlPattern = Annotated[str, Field(min_length=1), BeforeValidator(_pattern)]
-"""A glob pattern, or a folder that stands for all files in it."""
+"""A glob pattern, or a folder, which means all files in it."""

@@ -1,4 +1,4 @@
-"""Named sets of cleaning settings, as published. An experiment holds what stands here by value, not by name."""
+"""Published sets of cleaning settings. An experiment contains their values, not their names."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _GOPHER_QUALITY = {
     "stop_words": {"min": 2},
 }
 
-# Raffel et al., 2020, section 2.2, with what stands in its code only: long words, policies, citations.
+# Raffel et al., 2020, section 2.2, and rules that are only in its code: long words, policies, citations.
 _C4_LINES = {
     "line_longest_word": {"max": 1000},
     "line_sentence_end": {"min": 1},
@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "gopher": {"words": "spaces", "rules": _GOPHER_QUALITY | _GOPHER_REPETITION},
     "c4": {"redactions": ("citations",), "rules": _C4_LINES | _C4_DOCUMENTS},
-    # C4's rules but for the end of lines; repeated lines are judged once, by the narrower of the two bounds.
+    # C4's rules except for line ends. Repeated lines are judged once, with the narrower of the two bounds.
     "fineweb": {
         "language": {"keep": ("en",), "min_score": 0.65},
         "redactions": ("citations", "emails", "public_ips"),
@@ -70,10 +70,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def expanded(cleaning: dict[str, Any]) -> dict[str, Any]:
-    """``cleaning`` with its preset written out: own settings replace the preset's, own rules those of the same name;
-    other rules follow the preset's.
+    """``cleaning`` with its preset expanded. Its own settings override the preset's, and its own rules override rules
+    with the same name. Its other rules come after the preset's.
 
-    ``ValueError`` for a preset that there is none of.
+    Raises ``ValueError`` for an unknown preset.
     """
     settings = dict(cleaning)
     name = settings.pop("preset", None)
@@ -85,5 +85,5 @@ def expanded(cleaning: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(sorted(PRESETS))}")
     own = settings.get("rules", {})
     if not isinstance(own, dict):
-        return settings  # not a mapping: the field's own check says so
+        return settings  # not a mapping: the field's validator raises the error
     return {**preset, **settings, "rules": {**preset.get("rules", {}), **own}}

@@ -1,4 +1,4 @@
-"""The section that has documents judged by a classifier, which is trained in the graph."""
+"""The section about the quality classifier, which is trained in the graph."""
 
 from typing import Annotated
 
@@ -15,19 +15,19 @@ Examples = Annotated[SourceSpec, KindOf(SOURCES, default="files")]
 
 
 class LabelledSpec(Spec):
-    """A file of examples that were judged before, one JSON object per line, with a text and a label."""
+    """A file of labelled examples: one JSON object per line, with a text and a label."""
 
     path: Annotated[YamlPath, outside_identity()]
-    """A .jsonl file, plain or with .gz or .zst; a relative path starts at the folder of the experiment's file. Its
-    content is part of the identity, its place is not."""
+    """A .jsonl file, plain or with .gz or .zst. A relative path starts at the folder of the experiment's file. Its
+    content is part of the identity, its path is not."""
     text_field: str = "text"
-    """The key that holds the text."""
+    """The key of the text."""
     label_field: str = "label"
-    """The key that holds the label: a string for ``good_labels``, a number for ``min_label``."""
+    """The key of the label: a string for ``good_labels``, a number for ``min_label``."""
     good_labels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """The labels of good texts; all others are of the other class. Give this or ``min_label``."""
+    """The labels of good texts; all others are the other class. Give this or ``min_label``."""
     min_label: float | None = None
-    """Texts with at least this number are good; all others are of the other class."""
+    """Texts with at least this number are good; all others are the other class."""
 
     @model_validator(mode="after")
     def _one_kind_of_label(self) -> "LabelledSpec":
@@ -39,20 +39,21 @@ class LabelledSpec(Spec):
 
 
 class ClassifierSpec(Spec):
-    """Logistic regression over the hashed words and pairs of words of a text, trained by gradient descent."""
+    """Logistic regression on the hashed words and word pairs of a text, trained by gradient descent."""
 
     bits: Annotated[int, Field(ge=10, le=24)] = 20
-    """There are 2^bits weights of 4 bytes. Words share a weight where their hashes meet."""
+    """There are 2^bits weights of 4 bytes. Words with the same hash share a weight."""
     epochs: Count = 5
-    """How often training goes over all examples."""
+    """The number of training passes over all examples."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.5
-    """At the first example. It falls linearly to 0. Far above 1, scores are 0 or 1, and no bound lies between them."""
+    """The rate at the first example. It falls linearly to 0. Far above 1, all scores are 0 or 1, and no bound separates
+    them."""
     max_examples: Annotated[int, Field(ge=100)] = 20_000
-    """Documents of each class, at most: those with the lowest hashes of their texts. A tenth of them is held out."""
+    """Maximum number of documents per class: those whose texts have the lowest hashes. A tenth of them is held out."""
 
 
 class QualitySpec(Spec):
-    """A classifier learns good texts from other texts, and documents with a low score are dropped.
+    """A classifier learns to separate good texts from other texts. Documents with a low score are dropped.
 
     Examples come from ``good`` and ``any``, or from ``labelled``. The bound is ``keep_share`` or ``min_score``.
     """
@@ -66,17 +67,17 @@ class QualitySpec(Spec):
     labelled: LabelledSpec | None = None
     """Examples of both classes in one file."""
     keep_share: OpenShare | None = None
-    """The share of documents to keep, more than 0 and less than 1. The bound that keeps this share is set once, on
-    examples that the classifier was not trained on: the held-out texts of ``any``; beside ``labelled``, a sample of the
-    experiment's own cleaned documents. Give this or ``min_score``."""
+    """The share of documents to keep, more than 0 and less than 1. The bound for this share is set once, on texts that
+    the classifier was not trained on: the held-out texts of ``any``; with ``labelled``, a sample of the experiment's
+    own cleaned documents. Give this or ``min_score``."""
     min_score: OpenShare | None = None
     """Documents with a lower score are dropped. A score is the classifier's probability (0 to 1) that a text is good,
-    where both classes are equally frequent."""
+    if both classes are equally frequent."""
     classifier: ClassifierSpec = ClassifierSpec()
 
     @property
     def samples_documents(self) -> bool:
-        """Whether the experiment's own documents are sampled: a change of them trains the classifier again."""
+        """Whether the experiment's own documents are sampled. Then a change of them trains the classifier again."""
         if self.labelled is not None:
             return self.keep_share is not None
         return self.any is None
@@ -86,7 +87,7 @@ class QualitySpec(Spec):
         if (self.good is None) == (self.labelled is None):
             raise ValueError("give 'good' (files of good texts) or 'labelled' (a file with labels), and not both")
         if self.labelled is not None and self.any is not None:
-            raise ValueError("'labelled' holds both classes; take out 'any'")
+            raise ValueError("'labelled' contains both classes; remove 'any'")
         if (self.keep_share is None) == (self.min_score is None):
             raise ValueError("give 'keep_share' or 'min_score', and not both")
         return self

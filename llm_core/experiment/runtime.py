@@ -1,8 +1,8 @@
-"""The sections that say where and how a run happens. They change no result and are no part of any identity.
+"""The sections about where and how a run happens. They do not change results and are not part of any identity.
 
-No result, that is, but for rounding, and for two things that depend on how a batch is cut into micro-batches and shared
-among ranks: what ``dropout`` of the model and of its mixers leaves out (the latter by ``attention_backend``, too), and
-the experts' ``balance_loss``, whose shares are those of a micro-batch.
+There are three exceptions. Rounding may differ. The choices of ``dropout`` in the model and its mixers depend on how a
+batch is split into micro-batches and over ranks (in mixers, also on ``attention_backend``). The experts'
+``balance_loss`` is computed per micro-batch.
 """
 
 import json
@@ -31,36 +31,36 @@ Recomputation = Annotated[Literal["none", "full", "every_nth", "selective"], Bef
 
 
 class KeepSpec(Spec):
-    """Which checkpoints of a run stay; the others are removed once a newer one is whole."""
+    """Which checkpoints of a run are kept. The others are removed when a newer one is complete."""
 
     last: Count = 2
-    """So many of the newest, which a killed run goes on from."""
+    """The number of newest checkpoints to keep. A killed run resumes from them."""
     best: Annotated[int, Field(ge=0)] = 0
-    """So many with the lowest validation loss, among those of steps that were validated."""
+    """The number of checkpoints with the lowest validation loss to keep, among validated steps."""
     every: Count | None = None
-    """Those of all steps that are multiples of this."""
+    """Keep the checkpoints of all steps that are multiples of this."""
 
 
 class SpreadSpec(Spec):
-    """How a model is spread over devices, and what a run keeps: what a trainer is told of ``compute``."""
+    """The part of ``compute`` for the trainer: how the model is spread over devices, and which checkpoints to keep."""
 
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     micro_batch: Count = 8
-    """Sequences a rank holds at once; the rest of a batch is accumulated."""
+    """Sequences per rank and forward pass. Gradients are accumulated over the rest of a batch."""
     compile: bool = False
     attention_backend: Literal["auto", "sdpa", "flex", "varlen", "explicit"] = "auto"
-    """The kernel of attention: see ``llm_core.model.backends``. All compute the same, up to rounding."""
+    """The attention kernel, see ``llm_core.model.backends``. All compute the same, except for rounding."""
     expert_products: Literal["grouped", "looped"] = "grouped"
-    """How a GPU multiplies the rows of a mixture's experts: all in one kernel, or expert by expert, which is slower and
-    waits for the device in every layer, but needs the plainest of kernels only. A CPU always does the latter."""
+    """How a GPU computes the products of experts. ``grouped``: all in one kernel. ``looped``: expert by expert; this is
+    slower and waits for the device in every layer, but needs only standard kernels. A CPU always uses ``looped``."""
     activation_checkpointing: Recomputation = "none"
-    """What the backward pass makes again, to hold less: nothing, all of every block, all of one block in
-    ``activation_checkpointing_every``, or of every block all but the results of large products and of attention."""
+    """What the backward pass recomputes to save memory: nothing; every block; one block in
+    ``activation_checkpointing_every``; or every block except the results of large products and of attention."""
     activation_checkpointing_every: Count | None = None
     """Only ``every_nth``."""
     reshard_after_forward: Literal["auto", "always", "never"] = "auto"
-    """Only ``fsdp2``: whether a block's gathered parameters are given back between its forward and backward pass;
-    ``auto`` decides by how much of a device they would take."""
+    """Only ``fsdp2``: whether a block's gathered parameters are freed between its forward and backward pass. ``auto``
+    decides by the share of device memory that they would take."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints."""
     keep: KeepSpec = KeepSpec()
@@ -83,34 +83,34 @@ class SpreadSpec(Spec):
 
 
 class AskSpec(Spec):
-    """What a training run may cost that is made again for nothing but changed code; one that costs more waits for a yes
-    (``pedigree run --yes``). ``null``: that is never asked about."""
+    """The maximum cost of retraining for changed code only. A run that costs more waits for consent
+    (``pedigree run --yes``). ``null``: no limit."""
 
     hours: Positive | None = 1.0
-    """Of wall time."""
+    """Hours of wall time."""
     dollars: Positive | None = 20.0
 
 
 class ComputeSpec(SpreadSpec):
-    """The machines that make data parts and that train, and how the model is spread over them."""
+    """The machines that build data parts and train, and how the model is spread over them."""
 
     workers: Count | None = None
-    """Processes that make the parts of data stages; by default one per core."""
+    """Processes that build the parts of data stages; by default one per core."""
     map: Literal["local", "ray"] = "local"
-    """Who makes parts: processes of this machine, or a Ray cluster whose nodes all see the store and the sources."""
+    """Where parts are built: in processes of this machine, or on a Ray cluster that sees store and sources."""
     ray_address: str | None = None
-    """Where the Ray cluster is (``auto``, ``ip:port``); by default a Ray of this machine alone."""
+    """The address of the Ray cluster (``auto``, ``ip:port``); by default, Ray is started on this machine only."""
     target: Annotated[LauncherSpec, KindOf(LAUNCHERS)] = "local"  # type: ignore[assignment]
     """Where runs train. ``local``: this machine's GPUs, or its CPU. ``h100x8``: one node with eight H100."""
     device: Device | None = None
-    """The GPU to plan for, wherever the plan is made: a name of ``llm_core.experiment.devices``, or ``{name, memory_gb,
-    tflops_bf16}``. Only a machine that has it starts a run."""
+    """The GPU to plan for, on any machine: a name of ``llm_core.experiment.devices``, or ``{name, memory_gb,
+    tflops_bf16}``. A run starts only on a machine that has it."""
     devices: Count | None = None
-    """How many of ``device``; by default one."""
+    """The number of GPUs of type ``device``; by default one."""
     ranks: Count | None = None
     """Processes; by default one per GPU, and one on a CPU."""
     watchdog_seconds: Positive = 900.0
-    """A run that finishes no step for so long is ended."""
+    """Seconds. A run that finishes no step for this long is ended."""
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
@@ -122,7 +122,7 @@ class ComputeSpec(SpreadSpec):
         return self.target.machine() is None and self.device is None
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
-        """This with other values of some fields; those of ``keep`` one by one. Raises ``ValidationError``."""
+        """A copy with ``changes``; fields of ``keep`` are changed one by one. Raises ``ValidationError``."""
         fields = self.model_dump(mode="json")
         for name, value in changes.items():
             below = fields.get(name)
@@ -150,19 +150,19 @@ class ComputeSpec(SpreadSpec):
 
 
 def _off(value: Any) -> Any:
-    # YAML reads ``off`` as false.
+    # YAML parses ``off`` as false.
     return "off" if value is False else value
 
 
 class TrackingSpec(Spec):
-    """What is told of a run while it goes on, beside its metrics. W&B's key comes from the environment only."""
+    """What is reported about a live run, beside its metrics. W&B's key comes from the environment only."""
 
     wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_off)] = "off"
     project: str = "pedigree"
     callbacks: ChosenCallbacks = Field(default_factory=dict)
-    """What happens beside training, more than every run has: kind → settings."""
+    """Kind → settings of optional callbacks, beside those of every run."""
 
     @property
     def plugins(self) -> tuple[str, ...]:
-        """The plug-ins that bring the callbacks; no code digest names them."""
+        """The plug-ins of the callbacks, which no code digest names."""
         return tuple(sorted({plugin for kind in self.callbacks if (plugin := CALLBACKS.plugin(kind))}))

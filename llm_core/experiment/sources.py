@@ -12,38 +12,38 @@ from llm_core.experiment.templates import parsed_template
 from llm_core.registries import SOURCES
 
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""A name that can stand in the names of files."""
+"""A name that is valid as a part of file names."""
 
 
 class SourceSpec(Component):
-    """A source of documents. A kind has ``reader``, and a default of its ``name``."""
+    """A source of documents. A kind defines ``reader``, and a default for ``name``."""
 
     name: SourceName
 
     @abstractmethod
     def reader(self) -> Any:
-        """What reads it: a ``llm_core.data.sources.reader.SourceReader``."""
+        """Its reader, a ``llm_core.data.sources.reader.SourceReader``."""
 
 
 class ReadingSpec(Spec):
-    """How the records of a file become documents: what one file's documents depend on, beside its content."""
+    """How the records of a file become documents. A file's documents depend on this and its content only."""
 
     name: SourceName
     text_field: str = "text"
-    """The key or the column that holds the text, in jsonl, csv and parquet. ``data.text`` is ``text`` inside ``data``,
-    unless there is a key ``data.text``."""
+    """The key or column of the text, in jsonl, csv and parquet. ``data.text`` is ``text`` inside ``data``, unless there
+    is a key ``data.text``."""
     url_field: str | None = None
-    """The key or the column that holds the document's address, likewise. Web archives bring theirs."""
+    """The key or column of the document's address, in the same form. Web archives contain it."""
     template: str | None = later(None, None)
-    """The text as several fields together, in place of ``text_field``: ``{title}\\n\\n{data.text}``. ``{{`` and ``}}``
-    stand for braces; a number is written as it is in the file."""
+    """Joins several fields into the text, instead of ``text_field``: ``{title}\\n\\n{data.text}``. ``{{`` and ``}}``
+    are literal braces. A number is written as it is in the file."""
     where: Annotated[tuple[str, ...], Field(max_length=100)] = later((), [])
-    """Conditions that a record must all meet: ``int_score >= 3``, ``language == "en"``, ``lang in ["en", "de"]``.
-    Values are JSON; a record that does not meet one is skipped and counted."""
+    """Conditions that a record must meet: ``int_score >= 3``, ``language == "en"``, ``lang in ["en", "de"]``. Values
+    are JSON. A record that fails one is skipped and counted."""
     max_record_bytes: Count = 16_000_000
-    """A longer record is set aside as bad, and never held in memory whole."""
+    """A longer record counts as bad. It is never in memory as a whole."""
     max_expansion: Count = 100
-    """Beyond 64 MiB, a file that unpacks to more than so many times its size is an error: text never does."""
+    """Above 64 MiB, a file that decompresses to more than this multiple of its size is an error: text never does."""
 
     @field_validator("template")
     @classmethod
@@ -66,7 +66,7 @@ class ReadingSpec(Spec):
         return self
 
     def reading(self) -> "ReadingSpec":
-        """What the parts of the files depend on, without the rest of a source."""
+        """Only the reading settings of a source: the parts of its files depend on these."""
         given = {"name", *self.model_fields_set} & set(ReadingSpec.model_fields)
         return ReadingSpec(**{name: getattr(self, name) for name in given})
 
@@ -77,7 +77,7 @@ class RawSpec(Spec):
     sources: Annotated[tuple[Annotated[SourceSpec, KindOf(SOURCES)], ...], Field(min_length=1)] = ("python_docs",)  # type: ignore[assignment]
     documents_per_part: Count = 10_000
     max_bad_share: Share = 0.01
-    """More bad records than this share of all stop the stage."""
+    """The stage fails when a larger share of the records is bad."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "RawSpec":

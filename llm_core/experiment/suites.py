@@ -1,4 +1,4 @@
-"""The section that names eval suites: published tasks that lie in files, one JSON object a line."""
+"""The section about eval suites: published tasks in files, one JSON object per line."""
 
 from typing import Annotated, Literal
 
@@ -8,17 +8,17 @@ from llm_core.experiment.base import Count, Spec, either, outside_identity
 from llm_core.experiment.paths import YamlPath
 
 RESERVED = ("heldout", "continuation", "baseline_unigram", "baseline_xz", "baseline_overlap")
-"""Tasks of the held-out split, which stand in the same table."""
+"""Tasks of the held-out split, which are in the same table."""
 
 
 class _Suite(Spec):
-    """What all suites have. ``name``: the task's name in ``evals.jsonl``."""
+    """The base of all suites. ``name``: the task's name in ``evals.jsonl``."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     path: Annotated[YamlPath, outside_identity()]
-    """A .jsonl file, plain or with .gz or .zst; a relative one starts at the folder of the experiment's file."""
+    """A .jsonl file, plain or with .gz or .zst. A relative path starts at the folder of the experiment's file."""
     max_items: Count | None = 2000
-    """Items scored: a sample by hash that stays nearly the same when the file grows; ``null``: all of them."""
+    """The number of items to score: a sample by hash, nearly the same when the file grows. ``null``: all."""
 
     @model_validator(mode="after")
     def _name_is_free(self) -> "_Suite":
@@ -34,11 +34,11 @@ class MinimalPairsSuite(_Suite):
     good: str = "sentence_good"
     bad: str = "sentence_bad"
     group: str | None = "paradigm"
-    """The field whose values are scored apart as well, and sampled evenly; ``null``: there is none."""
+    """A field whose values are also scored separately, and sampled evenly; ``null``: none."""
 
 
 class MultipleChoiceSuite(_Suite):
-    """Questions with choices. The model reads ``prefix``, the query, ``suffix``; and ``delimiter`` before a choice."""
+    """Questions with choices. The model reads ``prefix``, the query, ``suffix``, ``delimiter`` and a choice."""
 
     kind: Literal["multiple_choice"] = "multiple_choice"
     query: str = "query"
@@ -46,9 +46,9 @@ class MultipleChoiceSuite(_Suite):
         str | Annotated[tuple[str, ...], Field(min_length=2)],
         either("name the field that holds the list of choices, or two fields or more that hold one each"),
     ] = "choices"
-    """The field that holds the list of choices; or several fields that hold one each."""
+    """The field with the list of choices, or several fields with one choice each."""
     gold: str = "gold"
-    """The field that holds the right choice's place, from 0; or the one of several ``choices`` that is right."""
+    """The field with the index (from 0) of the right choice; or the right one of several ``choices`` fields."""
     prefix: str = ""
     suffix: str = ""
     delimiter: str = " "

@@ -1,4 +1,4 @@
-"""Templates that make one text of several fields: ``{title}\\n\\n{data.text}``."""
+"""Templates that join several fields into one text: ``{title}\\n\\n{data.text}``."""
 
 import re
 from typing import NamedTuple
@@ -7,13 +7,13 @@ _PIECES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class Template(NamedTuple):
-    """``texts`` stand around ``fields``: there is one text more than there are fields."""
+    """``texts`` surround ``fields``: there is one more text than fields."""
 
     texts: tuple[str, ...]
     fields: tuple[str, ...]
 
     def filled(self, values: list[str]) -> str:
-        """The text with the values of the fields, in their order; empty where none of them holds anything."""
+        """The text with the ``values`` of the fields, in their order. Empty when all values are empty."""
         if not any(value.strip() for value in values):
             return ""
         pieces = [self.texts[0]]
@@ -23,9 +23,9 @@ class Template(NamedTuple):
 
 
 def parsed_template(text: str) -> Template:
-    """The template that ``text`` says; raises ``ValueError`` for a syntax error, with its position.
+    """Parse a template. Raises ``ValueError`` for a syntax error, with its position.
 
-    ``{{`` and ``}}`` stand for braces.
+    ``{{`` and ``}}`` are literal braces.
     """
     texts, fields, end = [""], [], 0
     for piece in _PIECES.finditer(text):
@@ -39,7 +39,7 @@ def parsed_template(text: str) -> Template:
                 "for a brace"
             )
         elif not piece[1].strip():
-            raise ValueError(f"template: the braces at character {piece.start()} hold no field's name")
+            raise ValueError(f"template: the braces at character {piece.start()} contain no field's name")
         else:
             fields.append(piece[1].strip())
             texts.append("")

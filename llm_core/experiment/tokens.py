@@ -1,4 +1,4 @@
-"""The sections that say how text becomes token ids: tokenizer and shards."""
+"""The sections about token ids: tokenizer and shards."""
 
 from typing import Annotated, Literal
 
@@ -11,12 +11,12 @@ PatternName = Literal["llama3", "gpt2", "nanochat", "cl100k"]
 
 
 class VocabularyFile(Spec):
-    """A vocabulary that someone else made: a ``tokenizer.json``, or a file of ranks as tiktoken has them."""
+    """An existing vocabulary: a ``tokenizer.json``, or a file of ranks in tiktoken's format."""
 
     file: Annotated[YamlPath, outside_identity()]
-    """Relative ones start at the folder of the experiment's file. What counts is the content."""
+    """A relative path starts at the folder of the experiment's file. Only the content counts in identities."""
     pattern: PatternName | None = None
-    """The regular expression that cuts text. A file of ranks does not say it; a ``tokenizer.json`` does."""
+    """The regular expression that splits text. A file of ranks does not contain it; a ``tokenizer.json`` does."""
 
 
 class TokenizerSpec(Spec):
@@ -24,19 +24,19 @@ class TokenizerSpec(Spec):
 
     kind: Literal["trained", "imported"] = "trained"
     imported: VocabularyFile | None = None
-    """What is imported; with ``kind: imported`` alone. ``pattern``, ``byte_fallback``, ``unk_token``,
-    ``sample_bytes`` and ``min_frequency`` then say nothing."""
+    """The vocabulary to import; only with ``kind: imported``. ``pattern``, ``byte_fallback``, ``unk_token``,
+    ``sample_bytes`` and ``min_frequency`` then have no effect."""
     vocab_size: Annotated[int, Field(ge=260, le=1_000_000)] = 4096
     """The number of ids that the model knows. An imported vocabulary may have fewer."""
     pattern: PatternName = "llama3"
-    """The regular expression that cuts text before merging."""
+    """The regular expression that splits text before merging."""
     special_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = ("<|endoftext|>",)
     """The first one ends every document."""
     byte_fallback: bool = True
-    """All 256 bytes are in the vocabulary, so that nothing is unknown; otherwise only those that occur in the sample,
-    and ``unk_token`` for each other byte."""
+    """Whether all 256 bytes are in the vocabulary, so that nothing is unknown. Otherwise only bytes of the sample are,
+    and ``unk_token`` replaces each other byte."""
     unk_token: Annotated[str, Field(min_length=1)] = later(default="<|unk|>", absent="<|unk|>")
-    """Its name (``[UNK]``, say). Counts among ``vocab_size``, and stands after the ``special_tokens``."""
+    """Its name (for example ``[UNK]``). It is included in ``vocab_size``, and comes after the ``special_tokens``."""
     sample_bytes: Count = 32_000_000
     min_frequency: Count = 2
     freeze: Annotated[
@@ -45,10 +45,10 @@ class TokenizerSpec(Spec):
             "give true, false, or in quotation marks the identity of an artifact, which has 32 of the characters 0-9a-f"
         ),
     ] = outside_identity(default=False)
-    """Whether documents that are added later leave the tokenizer as it is: true keeps the one that this experiment had
-    last in this store, while settings and code are the same; an identity keeps that one, in whatever store."""
+    """Whether the tokenizer stays when documents are added later. true keeps this experiment's last one in this store,
+    while settings and code stay the same. An identity keeps that tokenizer, in any store."""
     compare: dict[str, VocabularyFile] = Field(default_factory=dict)
-    """More vocabularies, by the names under which the report measures them beside this one."""
+    """Name → another vocabulary that the report compares with this one."""
 
     @model_validator(mode="after")
     def _special_tokens(self) -> "TokenizerSpec":
@@ -72,13 +72,13 @@ class TokenizerSpec(Spec):
     @model_validator(mode="after")
     def _imported_or_trained(self) -> "TokenizerSpec":
         if self.kind == "imported" and self.imported is None:
-            raise ValueError("imported: say which file, or leave kind: imported away to train a tokenizer")
+            raise ValueError("imported: say which file, or remove kind: imported to train a tokenizer")
         if self.kind == "trained" and self.imported is not None:
-            raise ValueError("kind: a file is given to be imported; say kind: imported, or leave the file away")
+            raise ValueError("kind: there is a file to import; say kind: imported, or remove the file")
         return self
 
 
 class ShardsSpec(Spec):
-    """Token files, one for every part of the documents."""
+    """Token files, one per part of the documents."""
 
     dtype: Literal["uint16", "uint32"] = "uint16"

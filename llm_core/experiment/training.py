@@ -1,4 +1,4 @@
-"""The sections that describe training: optimiser, schedule, batches, and the proxy runs that vary them."""
+"""The sections about training: optimiser, schedule, batches, and the proxy runs that vary them."""
 
 import re
 from itertools import pairwise
@@ -20,80 +20,80 @@ Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class MixtureSpec(Spec):
-    """Several sources of the shards in given shares."""
+    """A mixture of the shards' sources in given shares."""
 
     weights: Annotated[dict[str, Positive], Field(min_length=1)]
-    """Source → weight; only their ratios count. A source that is not named is not read."""
+    """Source → weight. Only the ratios of weights count. Other sources are not read."""
     max_epochs: Positive = 4.0
-    """How often a run may read a source; one that would read it more often is refused before it starts."""
+    """Maximum number of passes of a run over a source. A run that needs more is an error before it starts."""
 
 
 class SequencePhase(Spec):
-    """From which step on (the first is 0) sequences have which length."""
+    """From step ``from_step`` on (the first is 0), sequences have this length."""
 
     from_step: Annotated[int, Field(ge=0)]
     sequence_length: Annotated[int, Field(ge=2)]
 
 
 class BatchPhase(Spec):
-    """From which step on (the first is 0) batches have how many tokens."""
+    """From step ``from_step`` on (the first is 0), batches have this many tokens."""
 
     from_step: Annotated[int, Field(ge=0)]
     batch_tokens: Count
 
 
 class SuperpositionSpec(Spec):
-    """Token superposition (Peng, Gigant and Quesnelle, 2026): the run begins with bags of tokens as positions."""
+    """Token superposition (Peng, Gigant and Quesnelle, 2026): in the first steps, a position is a bag of tokens."""
 
     tokens: Annotated[int, Field(ge=2)]
-    """Tokens of a bag. A batch has as many tokens as ever, in so many fewer positions."""
+    """Tokens per bag. A batch has the same number of tokens, in this many times fewer positions."""
     steps: Count
-    """Steps with bags (the paper has 20% to 40% of the run); the others are ordinary ones."""
+    """The number of first steps with bags (20% to 40% of the run in the paper). The other steps are ordinary."""
 
 
 class TrainingSpec(Spec):
-    """What a run does to the weights. Where and how it runs (ranks, micro-batch, compile) is ``compute``."""
+    """The settings that decide the weights. Where and how a run happens (ranks, micro-batch) is ``compute``."""
 
     sequence_length: Annotated[int, Field(ge=2)] = 256
-    """Tokens of a sequence; with a ``sequence_schedule``, of the longest ones."""
+    """Tokens per sequence; with a ``sequence_schedule``, of the longest ones."""
     sequence_schedule: tuple[SequencePhase, ...] = later(default=(), absent=[])
-    """Phases with shorter sequences; a batch has ``batch_tokens`` in all of them."""
+    """Phases with shorter sequences. A batch has ``batch_tokens`` tokens in all of them."""
     packing: Annotated[str, one_of(PACKINGS)] = later(default="concat", absent="concat")
-    """How documents become sequences: ``concat`` (cut wherever it falls), ``best_fit`` (whole documents), ``pad``."""
+    """How documents become sequences: ``concat`` (cut at any token), ``best_fit`` (whole documents), ``pad``."""
     mixture: MixtureSpec | None = later(default=None, absent=None)
-    """Without it, all sources are one stream, and count by their size."""
+    """Without it, all sources are one stream, weighted by their size."""
     batch_tokens: Count
-    """Tokens of one optimiser step, over all ranks; with a ``batch_schedule``, of the largest ones."""
+    """Tokens per optimiser step, over all ranks; with a ``batch_schedule``, of the largest batches."""
     batch_schedule: tuple[BatchPhase, ...] = later(default=(), absent=[])
-    """Phases with smaller batches (Smith et al., 2018): the rate of the schedule stays a function of the step."""
+    """Phases with smaller batches (Smith et al., 2018). The learning rate remains a function of the step."""
     tokens: Count
-    """Training stops after the last whole batch within this budget."""
+    """The token budget. Training stops after the last whole batch within it."""
     optimizer: Annotated[OptimizerSpec, KindOf(OPTIMIZERS, default="adamw")] = "adamw"  # type: ignore[assignment]
     schedule: Annotated[ScheduleSpec, KindOf(SCHEDULES, default="cosine")] = "cosine"  # type: ignore[assignment]
     superposition: SuperpositionSpec | None = later(default=None, absent=None)
     z_loss: Annotated[float, Field(ge=0)] = later(default=0.0, absent=0.0)
-    """What the square of a token's logsumexp counts beside its loss (Chowdhery et al., 2022: 1e-4)."""
+    """The weight of the squared logsumexp of each token in the loss (Chowdhery et al., 2022: 1e-4)."""
     loss_clamp: Positive | None = later(default=None, absent=None)
-    """Nats; a token with a larger loss has no gradient. It must lie above what a model without training has."""
+    """Nats. A token with a larger loss has no gradient. It must be above the loss of an untrained model."""
     grad_clip: Positive | None = 1.0
     precision: Literal["fp32", "bf16", "fp8"] = "bf16"
-    """``bf16`` is autocast; ``fp8`` is that with the products of the blocks in 8 bits, on GPUs that have them. Weights,
-    gradients and moments are fp32 in any case."""
+    """``bf16``: autocast. ``fp8``: bf16 autocast, with the matrix products of the blocks in 8 bits, on GPUs that can do
+    it. Weights, gradients and moments are always fp32."""
     max_bad_steps: Count = outside_identity(default=20)
-    """So many skipped steps (a loss or gradient that is not finite, or a spike) in a row end the run. It can only stop
-    one, which goes on from its checkpoint when this is raised."""
+    """The run ends after this many skipped steps in a row (not finite, or a spike). It can only stop a run, which
+    continues from its checkpoint when this is raised."""
     guards: GuardsSpec = later(default=GuardsSpec(), absent=NO_GUARDS)
     validate_every: Count = outside_identity(default=50)
-    """Steps between two looks at the loss on held-out text. Looking changes no weights: it draws no random number, and
-    what follows from it can only stop a run or keep more of its checkpoints."""
+    """Steps between two validations on held-out text. Validation does not change the weights: it draws no random
+    numbers, and it can only stop a run or keep more of its checkpoints."""
     validation_tokens: Count = outside_identity(default=65_536)
-    """Held-out tokens of one look."""
+    """Held-out tokens per validation."""
     branch_points: tuple[Count, ...] = later(default=(), absent=[])
-    """Steps after which the whole state is kept in the artifact, for branches to begin with."""
+    """Steps after which the artifact keeps the full training state, for branches to start from."""
 
     @property
     def batch_size(self) -> int:
-        """Sequences of one optimiser step (of the largest)."""
+        """Sequences per optimiser step (of the largest)."""
         return self.batch_tokens // self.sequence_length
 
     @property
@@ -109,7 +109,7 @@ class TrainingSpec(Spec):
         return steps + left // (phases[-1].batch_tokens if phases else self.batch_tokens)
 
     def tokens_of(self, steps: int) -> int:
-        """Tokens of the first ``steps`` steps."""
+        """Tokens in the first ``steps`` steps."""
         phases = [(phase.from_step, phase.batch_tokens) for phase in self.batch_schedule] or [(0, self.batch_tokens)]
         ends = [*(start for start, _ in phases[1:]), steps]
         return sum(max(0, min(end, steps) - start) * size for (start, size), end in zip(phases, ends, strict=True))
@@ -212,17 +212,17 @@ class TrainingSpec(Spec):
 
 
 _BESIDE_MODEL = ("training", "compute", "seed")
-"""Of a variant: what is no field of its model."""
+"""The keys of a variant that are not fields of its model."""
 
 
 class ProxySpec(Spec):
-    """The proxy runs: variants of the model, and learning rates, each trained on a small budget."""
+    """The proxy runs: variants of the model, and learning rates, each trained with a small budget."""
 
     model: ModelSpec
     training: TrainingSpec
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Name → fields of ``model`` that differ, under ``training`` those of that, under ``compute`` how it is spread over
-    devices (no part of a result: see ``SpreadSpec``), and a ``seed``; one is empty, the baseline."""
+    """Name → overrides of ``model``; under ``training``, overrides of that section; under ``compute``, how it is spread
+    over devices (see ``SpreadSpec``; does not change results); and a ``seed``. The empty variant is the baseline."""
     learning_rates: tuple[Positive, ...] = ()
 
     @model_validator(mode="after")
@@ -257,11 +257,11 @@ class ProxySpec(Spec):
 
     @property
     def baseline(self) -> str | None:
-        """The name of the variant without differences."""
+        """The name of the variant without overrides."""
         return next((name for name, changes in self.variants.items() if not changes), None)
 
     def variant(self, name: str) -> ModelSpec:
-        """The model of one variant; an unknown field or an impossible shape is a ``ValueError``."""
+        """The model of one variant. Raises ``ValueError`` for an unknown field or an impossible shape."""
         changes = {field: value for field, value in self.variants[name].items() if field not in _BESIDE_MODEL}
         fields = {} if "preset" in changes else self.model.model_dump(mode="json")
         changed = {field: over(fields.get(field), value) for field, value in changes.items()}
@@ -275,7 +275,7 @@ class ProxySpec(Spec):
         return from_plain(TrainingSpec, over(self.training.model_dump(mode="json"), changes))
 
     def compute_changes(self, name: str) -> dict[str, Any]:
-        """The fields of ``compute`` that are others for one variant."""
+        """The overrides of ``compute`` for one variant."""
         changes = self.variants[name].get("compute", {})
         if not isinstance(changes, dict):
             raise ValueError(f"variants.{name}: compute: give fields of the compute section (it is {changes!r})")
@@ -291,7 +291,7 @@ class ProxySpec(Spec):
         return compute.changed(self.compute_changes(name))
 
     def variant_seed(self, name: str, seed: int) -> int:
-        """The seed of one variant; by default ``seed``, that of the experiment."""
+        """The seed of one variant; by default ``seed``, the experiment's."""
         found = self.variants[name].get("seed", seed)
         if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 1 << 63:
             raise ValueError(f"variants.{name}: seed must be a whole number from 0 to 2^63 - 1 (it is {found!r})")

@@ -1,4 +1,4 @@
-"""Accepting: a recorded decision that changed code can't have changed a result."""
+"""Accepting: the recorded decision that a code change did not change a result."""
 
 import getpass
 import os
@@ -12,9 +12,9 @@ from llm_core.store.store import Alias
 
 
 def accept(planner: Planner, name: str, why: str) -> Alias:
-    """Let the previous artifact of stage ``name`` serve its new identity, and record who decided so, when and why.
+    """Let the previous artifact of stage ``name`` serve its new identity, and record who decided this, when and why.
 
-    Raises ``PedigreeError`` unless the code is all that changed, and a whole previous artifact is there.
+    Raises ``PedigreeError`` unless only the code changed, and the previous artifact is undamaged.
     """
     if not why.strip():
         raise PedigreeError("an acceptance needs its reason: --why '…'")
@@ -28,10 +28,10 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
         )
     previous = planner.previous(stage)
     if previous is None:
-        raise PedigreeError(f"{name} was never made; there is nothing that could stand in for it")
+        raise PedigreeError(f"{name} was never built; there is no artifact to accept")
     if not item.only_code:
         others = [reason for reason in item.reasons if not reason.startswith("code ")]
-        raise PedigreeError(f"{name} changed in more than its code, so it must be made again: {'; '.join(others)}")
+        raise PedigreeError(f"{name} changed in more than its code, so it must be built again: {'; '.join(others)}")
     artifact, damage = planner.store.find(previous.kind, previous.identity)
     if artifact is None:
         raise PedigreeError(f"{name}: the previous artifact can't stand in: {damage or 'it is gone'}")
@@ -52,12 +52,11 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
 def accept_several(
     planner: Callable[[], Planner], names: Collection[str] | None, why: str
 ) -> Iterator[tuple[str, Alias | None]]:
-    """Accept the stages ``names`` one after the other, in the order of the graph: one that is accepted lets those that
-    it feeds be looked at, and may make them hits (then there is no alias). None: all of which nothing but code has
-    changed.
+    """Accept the stages ``names`` one by one, in the order of the graph. Accepting one makes the stages after it
+    plannable, and may make them hits, which need no alias. ``names`` None: all stages for which only code has changed.
 
-    ``planner()``: a fresh view of the store. Raises ``PedigreeError`` at the first that can't be accepted; those before
-    it are.
+    ``planner()`` returns a fresh view of the store. Raises ``PedigreeError`` at the first stage that can't be accepted;
+    the earlier ones stay accepted.
     """
     for stage in planner().graph:
         if names is None:
@@ -71,5 +70,5 @@ def accept_several(
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under an id that has no name
+    except (KeyError, OSError):  # a container may run under a user id without a name
         return f"user {os.getuid()}"

@@ -1,4 +1,4 @@
-"""Whether artifacts came out otherwise for nothing but code: their own, or that of what is above them."""
+"""Whether a code change alone explains why artifacts differ: their own code, or code of earlier stages."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ from llm_core.store.store import Store
 def only_code_changed(
     store: Store, stage: Stage, changed: list[str], inputs: Mapping[str, Artifact | None], previous: Manifest | None
 ) -> bool:
-    """Whether ``changed``, the differences of a stage from ``previous``, all come from code.
+    """Whether all differences ``changed`` of a stage from ``previous`` come from code.
 
-    Where the store no longer has what an input was before, nobody knows, and it counts as no.
+    False when the store no longer has the earlier artifact of an input, because the cause is then unknown.
     """
     if previous is None or not changed:
         return False
@@ -27,7 +27,7 @@ def only_code_changed(
 
 
 def _by_code(store: Store, before: InputRecord, now: Artifact | None) -> bool:
-    """Whether an input differs from what it was for nothing but code, its own or that of what is above it."""
+    """Whether an input differs from its earlier artifact only because of code, its own or that of earlier stages."""
     earlier = _artifact(store, before.identity)
     if now is None or earlier is None:
         return False
@@ -48,6 +48,6 @@ def _artifact(store: Store, identity: str) -> Artifact | None:
     folder = store.folder(kind, identity)
     try:
         manifest = read_manifest(folder)
-    except PedigreeError:  # damaged: nobody knows what it was made from
+    except PedigreeError:  # damaged: its inputs are unknown
         return None
     return None if manifest is None else Artifact(folder, manifest)

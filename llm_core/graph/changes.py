@@ -1,18 +1,18 @@
-"""What differs between two recipes, one line for each code, field and file."""
+"""The differences between two recipes, one line per definition, field and file."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def changed_names(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The entries of a mapping from names to digests that are others, new or gone, one line each."""
+    """The changed, new and removed entries of a mapping from names to digests, one line each."""
     lines = [f"{what} {name} changed" for name in now if name in before and now[name] != before[name]]
     added = [f"{what} {name} is new" for name in now if name not in before]
     return lines + added + [f"{what} {name} is gone" for name in before if name not in now]
 
 
 def changed_fields(path: str, before: Any, now: Any) -> list[str]:
-    """The settings below ``path`` that differ, with both values, one line each."""
+    """The settings below ``path`` that differ, one line each with both values."""
     if isinstance(before, dict) and isinstance(now, dict):
         lines = []
         for key in dict.fromkeys([*before, *now]):
@@ -38,7 +38,7 @@ def _are_entries(value: Any) -> bool:
 
 
 def _entries(path: str, before: list[Any], now: list[Any]) -> list[str]:
-    """The first entry that differs, and how many do: written out, the layers of a model would hide all else."""
+    """The first entry that differs, and how many do. A full list of a model's layers would hide all other changes."""
     if len(before) != len(now):
         return [f"{path}: {len(before)} entries → {len(now)}"]
     others = [number for number, pair in enumerate(zip(before, now, strict=True)) if pair[0] != pair[1]]

@@ -1,4 +1,4 @@
-"""The modules of a project, and what names in them stand for."""
+"""The modules of a project, and what the names in them refer to."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,10 @@ from llm_core.loaded_code import Source, module_path, read_source, top
 from llm_core.plugins import tables
 
 SIDE_EFFECTS = "<module>"
-"""What importing a module does, as if it were a definition."""
+"""Stands for the import effects of a module, as if they were a definition."""
 
 Reference = tuple[str, str]
-"""A module and a definition in it."""
+"""A module, and a definition in it."""
 
 _SPEC = ("experiment.base", "Spec")
 _COMPONENT = ("experiment.component", "Component")
@@ -24,10 +24,10 @@ _BY_VALUE = {"model_validator", "field_validator", "property", "cached_property"
 
 
 class CodeBase:
-    """The source files of some packages, read once each.
+    """The source files of some packages. Each is read once.
 
-    ``folders``: package → the folder that holds it. ``plugins``: modules with more entries for the registries
-    (``llm_core.plugins``). ``loaded``: module → the text that counts, not the file's.
+    ``folders``: package → the folder that contains it. ``plugins``: modules with more entries for the registries
+    (``llm_core.plugins``). ``loaded``: module → the text to use instead of the file's.
     """
 
     def __init__(self, folders: Mapping[str, Path], plugins: tuple[str, ...], loaded: Mapping[str, Source]) -> None:
@@ -60,7 +60,7 @@ class CodeBase:
         return self._modules[name]
 
     def file(self, name: str) -> Source:
-        """A data file, named by its path from the folder that holds its package."""
+        """A data file, named by its path relative to the folder that contains its package."""
         if name not in self._files:
             self._files[name] = read_source(self.path(name))
         return self._files[name]
@@ -71,14 +71,14 @@ class CodeBase:
         return folder / module_path(folder, name)
 
     def source(self, name: str) -> Source:
-        """The source of a module or data file that was read."""
+        """The source of a module or data file that was read before."""
         module = self._modules.get(name)
         return self._files[name] if module is None else module.source
 
     # --- names -------------------------------------------------------------------------------------------------------
 
     def resolve(self, module: SourceModule, chain: list[str]) -> Iterator[Reference]:
-        """What ``a.b.c`` (as a list) may stand for in ``module``."""
+        """The definitions that ``a.b.c`` (as a list) may refer to in ``module``."""
         if not chain:
             return
         head, rest = chain[0], chain[1:]
@@ -93,7 +93,7 @@ class CodeBase:
                     yield base, head
 
     def follow(self, base: str, path: list[str]) -> Iterator[Reference]:
-        """What ``base.path[0].path[1]…`` reaches: walk down modules, then take the definition."""
+        """The definitions that ``base.path[0].path[1]…`` refers to: walk down the modules, then take the definition."""
         if top(base) not in self.folders:
             return
         while path and self.module(f"{base}.{path[0]}") is not None:
@@ -106,7 +106,7 @@ class CodeBase:
             yield from self.whole(base)
 
     def whole(self, name: str) -> Iterator[Reference]:
-        """A module that is handed on: anything in it may be used."""
+        """All definitions of a module that is passed on as a value: any of them may be used."""
         module = self.module(name)
         if module is not None:
             yield name, SIDE_EFFECTS
@@ -115,14 +115,14 @@ class CodeBase:
                 yield from ((name, imported) for imported in module.imports)
 
     def found(self, module: SourceModule, chain: list[str]) -> Iterator[tuple[SourceModule, ast.stmt]]:
-        """The statements behind a name, with their modules."""
+        """The statements that define a name, with their modules."""
         for where, name in self.resolve(module, chain):
             other = self.module(where)
             if other is not None:
                 yield from ((other, statement) for statement in other.definitions.get(name, []))
 
     def registry(self, module: SourceModule, name: str) -> dict[str, str] | None:
-        """The table of a ``Registry`` that is bound to ``name``, with what plug-ins add to it."""
+        """The table of the ``Registry`` that is bound to ``name``, with the entries of plug-ins."""
         statements = module.definitions.get(name, [])
         table = registry_table(statements[0]) if len(statements) == 1 else None
         if table is not None and module.name == _REGISTRIES:
@@ -148,7 +148,7 @@ class CodeBase:
     def _derives(self, module: SourceModule, cls: ast.ClassDef, base: Reference) -> bool:
         question = (module.name, cls.name), base
         if question not in self._derived:
-            self._derived[question] = False  # for a class that is its own base, by mistake
+            self._derived[question] = False  # ends the recursion for a class that is its own base by mistake
             self._derived[question] = any(
                 any(where.endswith(base[0]) and name == base[1] for where, name in self._named(module, named))
                 or any(
@@ -165,10 +165,10 @@ class CodeBase:
     # --- what counts -------------------------------------------------------------------------------------------------
 
     def counted(self, module: SourceModule, statement: ast.stmt) -> ast.stmt:
-        """The statement as it counts: bare, and of a specification only its methods.
+        """The statement as the digest counts it: bare, and reduced to methods for a specification.
 
-        Of a section of the experiment, only the methods that others call: its values are in the configuration. What is
-        specified elsewhere (what a process is told) is made by code, so what checks and derives its values counts too.
+        For a section of the experiment, only methods that others call count: its values are in the configuration. Other
+        specifications (the spec file of a process) are created by code, so their validators and properties count too.
         """
         if id(statement) not in self._counted:
             self._counted.add(id(statement))
@@ -187,7 +187,7 @@ class CodeBase:
         return self._fields.get(id(statement), [])
 
     def _carries(self, module: SourceModule, name: str) -> bool:
-        """Whether an exception of the project hands more than a text to whoever catches it."""
+        """Whether an exception of the project gives more than a text to the code that catches it."""
         return any(
             isinstance(item, ast.FunctionDef)
             for _, found in self.found(module, [name])
@@ -196,7 +196,8 @@ class CodeBase:
 
 
 def _keep_methods(cls: ast.ClassDef, by_value: set[str]) -> None:
-    """Leave what others call: not the fields, nor what is marked as one of ``by_value``, or only called by these."""
+    """Keep the methods that others call. Remove fields, methods with a decorator in ``by_value``, and methods that only
+    these call."""
     methods = [
         node
         for node in cls.body

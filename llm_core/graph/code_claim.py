@@ -1,7 +1,8 @@
-"""What code a process is to run, and the check that it does.
+"""Which code a process must run, and the check that it does.
 
-A plan reads code at one moment, and others run it later: the trainer, an evaluation, a worker, a build in this process.
-Each is handed the claim, and compares it with what it has imported, when it starts and before its result is committed.
+A plan reads the code once. Others run it later: the trainer, an evaluation, a worker, a build in this process. Each of
+them gets the claim, and compares it with the code that it has imported, at its start and before its result is
+committed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,16 +22,16 @@ from llm_core.runtime_only import runtime_only
 from llm_core.store.home import PROJECT
 
 _NAMED = 5
-"""Files that a message names."""
+"""How many files a message names."""
 
 
 @runtime_only("compares code, and makes nothing")
 class CodeClaim(Spec):
-    """The digest of all code behind a result, and how to compute it again.
+    """The digest of all code behind a result, and the arguments to compute it again.
 
-    ``targets`` and ``names`` are the arguments of ``CodeReader.digests``. ``sources``: module or data file (relative to
-    the project) → the stamp of its file when it was read, for a quick look. ``plugins``: those whose code is among it,
-    which whoever reads a claim loads.
+    ``targets`` and ``names``: the arguments of ``CodeReader.digests``. ``sources``: module or data file (relative to
+    the project) → the stamp of its file when it was read, for a fast first comparison. ``plugins``: the plug-ins whose
+    code is included; a process that reads the claim loads them.
     """
 
     plugins: Annotated[tuple[str, ...], AfterValidator(load_plugins)] = ()
@@ -41,17 +42,18 @@ class CodeClaim(Spec):
     sources: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def load(self) -> None:
-        """Import all modules of the claim that can be imported here, so that none is imported after a check."""
+        """Import all modules of the claim that are importable here, so that none is imported after a check."""
         for name, _ in self.sources:
             if "/" not in name and not name.endswith("__main__"):
-                with suppress(ImportError):  # a bare machine lacks libraries of stages that it does not run
+                with suppress(ImportError):  # a training machine lacks the libraries of stages that it does not run
                     import_module(name)
 
     def check(self, what: str, root: Path = PROJECT, on_disk: bool = False) -> None:
-        """Raise ``PedigreeError`` when this process runs other code than the claim says.
+        """Raise ``PedigreeError`` when this process runs different code from the claim.
 
-        What it has imported counts, and for the rest the files of now. With ``on_disk`` the files count everywhere:
-        code that was edited after its import is refused too. ``what`` begins the message: what was being made.
+        Compares the imported code, and the current files for modules that are not imported. With ``on_disk``, always
+        compares the files, so code that was edited after its import is an error too. ``what``: the start of the
+        message, which names the artifact being built.
         """
         folders = folders_of(root, self.packages, self.plugins)
         loaded = LOADED if root == PROJECT else {}
@@ -65,13 +67,13 @@ class CodeClaim(Spec):
             more = [f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
             named = ", ".join(changed[:_NAMED] + more)
             raise PedigreeError(
-                f"{what}: the code is not what it was when the run began ({named}); nothing was committed. Run again: "
-                "the code of now makes another artifact; with the edit undone, finished parts and checkpoints are found"
+                f"{what}: the code has changed since the run began ({named}); nothing was committed. Run again: the "
+                "current code gives another artifact; if you undo the edit, finished parts and checkpoints are found"
             )
 
 
 def claim(reader: CodeReader, targets: Iterable[str], names: frozenset[str]) -> CodeClaim:
-    """The claim that what is made is made by the code that ``reader`` read."""
+    """The claim for ``targets`` and ``names`` with the code that ``reader`` read."""
     asked = tuple(targets)
     digests = reader.digests(asked, names)
     return CodeClaim(

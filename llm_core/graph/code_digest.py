@@ -1,20 +1,21 @@
-"""Which code a stage's result depends on, read from syntax trees.
+"""Finds the code on which a stage's result depends, by reading syntax trees.
 
-From a stage's build function the digest follows names through the project's modules, definition by definition, and
-hashes each one without comments, docstrings, formatting, and the words of messages. So a comment changes nothing, and a
-changed function changes exactly the stages that reach it. What counts beside definitions: all that happens when a
-module on the way is imported (registrations by decorators, tables that a loop fills, patches), data files beside a
-module that it names, and code that is named by its address in a text.
+From a stage's build function, the digest follows names through the project's modules, definition by definition. It
+hashes each definition without comments, docstrings, formatting and message texts. So a comment changes nothing, and a
+changed function changes exactly the stages that reach it. Three more things count: the effects of importing a reached
+module (registrations by decorators, tables that a loop fills, patches), data files beside a module that it names, and
+code whose address (``module:name``) is in a string.
 
 The digest does not follow
 
-- what is marked ``runtime_only``: it can't change a result (of methods, only those of sections and components);
+- definitions marked ``runtime_only``: they can't change a result (among methods, only those of sections and
+  components);
 - entries of a ``Registry`` that neither the configuration nor a literal names;
-- fields, properties and validators of the experiment's sections, and of their components (``KindOf``): they count by
-  value, in the configuration;
+- fields, properties and validators of the experiment's sections and of their components (``KindOf``): their values
+  are in the configuration;
 - code outside the project: library versions are recorded in the manifest instead.
 
-What it can't follow it refuses, with file and line: names that are put together when the program runs.
+Code that it can't follow is an error with file and line: names that are computed at run time.
 """
 
 import ast
@@ -34,7 +35,7 @@ from llm_core.plugins import package_folders
 
 
 def text_digest(content: bytes) -> str:
-    """32 hexadecimal digits. Of the standard library: the trainer of a bare machine computes them as well."""
+    """32 hexadecimal digits. Uses only the standard library, because the trainer on a bare machine computes it too."""
     return blake2b(content, digest_size=16).hexdigest()
 
 
@@ -44,15 +45,15 @@ def digest_of(digests: Mapping[str, str]) -> str:
 
 
 def folders_of(root: Path, packages: tuple[str, ...], plugins: tuple[str, ...]) -> dict[str, Path]:
-    """Package → the folder that holds it: those below ``root``, and those of plug-ins."""
+    """Package → the folder that contains it, for packages below ``root`` and those of plug-ins."""
     return {**package_folders(plugins), **dict.fromkeys(packages, root)}
 
 
 class CodeReader:
-    """Digests over the project below ``root`` (the folder that holds the packages), and over its plug-ins.
+    """Computes digests over the project below ``root`` (the folder that contains the packages) and over its plug-ins.
 
-    ``loaded``: modules whose text is not that of the file, but the one given: what a process has imported. Files are
-    read once in the life of a reader.
+    ``loaded``: module → the text to use instead of its file (the text that a process has imported). A reader reads
+    each file once.
     """
 
     def __init__(
@@ -70,10 +71,10 @@ class CodeReader:
         self._known: dict[tuple[tuple[str, ...], frozenset[str]], dict[str, str]] = {}
 
     def digests(self, targets: Iterable[str], names: frozenset[str]) -> dict[str, str]:
-        """``module:definition`` → digest, for everything that ``targets`` reach.
+        """``module:definition`` → digest, for all code that ``targets`` reach.
 
-        A target is ``module:name``, or a glob pattern of data files relative to ``root``. ``names`` are the strings of
-        the configuration: the registry entries to follow. Raises ``PedigreeError`` for a target that is not there, and
+        A target is ``module:name``, or a glob pattern of data files relative to ``root``. ``names``: the strings of the
+        configuration, which select the registry entries to follow. Raises ``PedigreeError`` for a missing target, and
         for code that can't be followed.
         """
         question = (tuple(targets), names)
@@ -82,13 +83,13 @@ class CodeReader:
         return self._known[question]
 
     def paths(self, digests: Iterable[str]) -> dict[str, Path]:
-        """Module or data file → its path, for all that ``digests`` names a definition of."""
+        """Module or data file → its path, for all keys in ``digests``."""
         named = {name.partition(":") for name in digests}
         files = {what.removeprefix(FILE) for _, _, what in named if what.startswith(FILE)}
         return {name: self._code.path(name) for name in sorted({module for module, _, _ in named} | files)}
 
     def stamps(self, digests: Iterable[str]) -> dict[str, tuple[int, ...]]:
-        """The same names → the stamps of the files when they were read."""
+        """Module or data file → the stamp of its file when it was read, for all keys in ``digests``."""
         return {name: self._code.source(name).stamp for name in self.paths(digests)}
 
     def _digests(self, targets: tuple[str, ...], names: frozenset[str]) -> dict[str, str]:
@@ -126,13 +127,13 @@ class CodeReader:
             raise PedigreeError(f"{target}: {module_name} defines no {name}")
 
     def _check_declared(self, seen: set[Reference], declared: list[Path]) -> None:
-        """Raise unless the stage lists data files of the folders of which code reads files that can't be seen."""
+        """Raise when code reads unknown data files of a folder, and the stage lists no data files of that folder."""
         for reached in seen & self._references.undeclared.keys():
             folder, line = self._references.undeclared[reached]
             if not any(path.is_relative_to(folder) for path in declared):
                 raise PedigreeError(
-                    f"{line}: which data files are read here can't be followed; name them in this function, list them "
-                    "in the stage's code, or mark the function runtime_only"
+                    f"{line}: the code digest can't see which data files are read here; name them in this function, "
+                    "list them in the stage's code, or mark the function runtime_only"
                 )
 
     def _data_files(self, pattern: str) -> list[Path]:
@@ -204,7 +205,8 @@ class CodeReader:
         return "\n".join(written(self._code.counted(module, item)) for item in statements), references
 
     def _read_docstrings(self, module: SourceModule, name: str) -> str:
-        """The docstrings of a definition, for code that reads them: as written, since the trees may have lost them."""
+        """The docstrings of a definition, for code that reads them. Taken from the source, because the trees may have
+        lost them."""
         fresh = SourceModule(module.name, module.source)
         documented = [
             ast.get_docstring(node, clean=False) or ""

@@ -1,4 +1,4 @@
-"""Digests of code, remembered between processes while no source file changes: plans ask for them every time."""
+"""A cache of code digests between processes, valid while no source file changes. Every plan needs them."""
 
 import json
 import os
@@ -14,10 +14,10 @@ Stamp = tuple[int, ...]
 
 
 class RememberingReader(CodeReader):
-    """A ``CodeReader`` that keeps its answers in the file ``memory``.
+    """A ``CodeReader`` that caches its answers in the file ``memory``.
 
-    An answer holds for one state of all files of the packages (by size, times and inode), and for nothing else. Where
-    a file is no longer what this process has imported, nothing is remembered.
+    An answer is valid for one state of all files of the packages (sizes, times and inodes). Nothing is cached when a
+    file differs from the code that this process has imported.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class RememberingReader(CodeReader):
     ) -> None:
         super().__init__(root, packages, loaded, plugins)
         self._memory = memory
-        # Before anything is read: what changes later has another stamp.
+        # Before any file is read, so that a later change has another stamp.
         self._stamps = dict(_stamps(folders_of(root, packages, plugins)))
         as_loaded = all(self._stamps.get(str(source.path)) == source.stamp for source in loaded.values())
         state = json.dumps([plugins, sorted(self._stamps.items())])
@@ -46,8 +46,8 @@ class RememberingReader(CodeReader):
         answers = self._known_answers()
         if question not in answers:
             found = super().digests(asked, names)
-            self._answers = {**self._recalled(), **answers, question: found}  # other processes add theirs
-            with suppress(OSError):  # a memory only: where it can't be written, code is read again next time
+            self._answers = {**self._recalled(), **answers, question: found}  # other processes add their answers
+            with suppress(OSError):  # only a cache: on a read-only disk, code is read again next time
                 write_atomically(self._memory, json.dumps({"state": self._state, "answers": self._answers}).encode())
             return found
         return answers[question]

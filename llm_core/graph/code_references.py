@@ -1,4 +1,4 @@
-"""What a statement may run or read: the names in it, code and data files that its texts name, and imports inside it."""
+"""The code and data that a statement may use: its names, code and files that its strings name, and its imports."""
 
 import ast
 import re
@@ -12,31 +12,31 @@ from llm_core.graph.syntax import bound_names, dotted, last_name, walk
 from llm_core.loaded_code import top
 
 DOCSTRINGS = "<docstrings>"
-"""After a definition's name: its docstrings, for code that reads them."""
+"""Suffix of a definition's name: refers to its docstrings, for code that reads them."""
 CLASSES = "<classes>"
-"""As if it were a definition: every class of every module on the way."""
+"""Stands for every class of every reached module, as if it were a definition."""
 FILE = "file/"
-"""Before the path of a data file, relative to the project."""
+"""Prefix of a data file's path, relative to the project."""
 
 _ADDRESS = re.compile(r"([A-Za-z_]\w*(?:\.\w+)+):([A-Za-z_]\w*)")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _LOADERS = {"import_module", "__import__", "load_object", "run_module", "run_path"}
 _UNDERSTOOD = {"Registry", "load_object"}
-"""Definitions that load by name themselves: whoever uses them says which names."""
+"""Definitions that load code by name. Their callers give the names."""
 _ALIASES = 5
-"""Aliases of aliases that are followed in the type of a field."""
+"""Depth to which aliases of aliases are followed in the type of a field."""
 
 
 class References:
-    """References of statements in ``code``. ``declared``: glob patterns of the data files that a stage lists."""
+    """Finds the references of statements in ``code``."""
 
     def __init__(self, code: CodeBase) -> None:
         self._code = code
         self.undeclared: dict[Reference, tuple[Path, str]] = {}
-        """Definition → a folder of which it reads data files that can't be seen, and the line."""
+        """Definition → a folder from which it reads unknown data files, and the line."""
 
     def of(self, module: SourceModule, statement: ast.stmt, name: str) -> list[Reference]:
-        """All references of a statement that binds ``name``. ``PedigreeError`` for code that can't be followed."""
+        """All references of a statement that binds ``name``; ``PedigreeError`` for code that can't be followed."""
         self._code.counted(module, statement)
         found: list[Reference] = []
         for field in self._code.field_types(statement):
@@ -88,13 +88,13 @@ class References:
         if function in _LOADERS and literal is None and getattr(statement, "name", "") not in _UNDERSTOOD:
             if not any(word.arg == "followed" for word in call.keywords):
                 raise PedigreeError(
-                    f"{module.line(call)}: {function} loads code by a name that is put together when the program runs, "
-                    "and the code digest can't follow it; write the name out, use a Registry, or mark the function "
+                    f"{module.line(call)}: {function} loads code by a name that is computed at run time, which the "
+                    "code digest can't follow; write the name out, use a Registry, or mark the function "
                     "runtime_only"
                 )
         elif isinstance(call.func, ast.Name) and function in ("exec", "eval"):
             raise PedigreeError(
-                f"{module.line(call)}: {function} runs code from a text, and the code digest can't follow it; write a "
+                f"{module.line(call)}: {function} runs code from a string, which the code digest can't follow; write a "
                 "function, or mark this one runtime_only"
             )
         elif isinstance(call.func, ast.Name) and function == "globals":
@@ -114,7 +114,7 @@ class References:
         ]
 
     def _named_in_text(self, text: str) -> Iterator[Reference]:
-        """Code that a text names: ``package.module:name``, or a whole module (what ``python -m`` runs, too)."""
+        """Code that a string names: ``package.module:name``, or a whole module (as for ``python -m``)."""
         if text.partition(".")[0] not in self._code.folders:
             return
         address = _ADDRESS.fullmatch(text)
@@ -125,7 +125,7 @@ class References:
             yield from self._code.whole(f"{text}.__main__")
 
     def _classes_in(self, module: SourceModule, annotation: ast.AST, depth: int = _ALIASES) -> list[Reference]:
-        """The classes that the type of a field names, also behind aliases, and the registries of its components."""
+        """The classes in the type of a field, also behind aliases, and the registries of its components."""
         found: list[Reference] = []
         for node in walk(annotation):
             for where, name in self._code.resolve(module, [node.id]) if isinstance(node, ast.Name) else ():
@@ -140,7 +140,7 @@ class References:
         return found
 
     def _in_annotation(self, module: SourceModule, annotation: ast.expr | None) -> Iterator[Reference]:
-        """Names in annotations that are written as texts."""
+        """Names in annotations that are written as strings."""
         for node in walk(annotation) if annotation is not None else ():
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 try:
@@ -152,7 +152,7 @@ class References:
                         yield from self._code.resolve(module, [inner.id])
 
     def _files_beside(self, module: SourceModule, statement: ast.stmt, name: str, node: ast.AST) -> Iterator[Reference]:
-        """Data files that code names beside ``__file__``: in the same statement, or where what it binds is used."""
+        """Data files that code names together with ``__file__``: in the same statement, or where its name is used."""
         bound = bound_names(statement) if isinstance(statement, ast.Assign | ast.AnnAssign) else set()
         users = [statement]
         for other in module.statements() if bound else ():
@@ -172,17 +172,17 @@ class References:
 
 
 def _matching(folder: Path, text: object) -> list[Path]:
-    """The data files in ``folder`` that a text names, as it is or as a pattern."""
+    """The data files in ``folder`` that a string names, literally or as a pattern."""
     if not isinstance(text, str) or not text or text.startswith("/") or ".." in text or "\0" in text:
         return []
     try:
         return sorted(path for path in folder.glob(text) if path.is_file() and path.suffix not in (".pyc", ".py"))
     except (ValueError, NotImplementedError, OSError):
-        return []  # no pattern
+        return []  # not a pattern
 
 
 def import_effects(code: CodeBase, imported: Imported) -> list[Reference]:
-    """What an import runs: the module's own statements, and those of a module that is imported from it."""
+    """The code that an import runs: the module's statements, and those of a submodule that is imported from it."""
     base, name = imported
     names = [base] if name is None else [base, f"{base}.{name}"]
     return [(module, SIDE_EFFECTS) for module in names if code.module(module) is not None]

@@ -1,4 +1,4 @@
-"""What of a definition counts: its syntax tree without docstrings, and without the texts that only people read."""
+"""The part of a definition that counts: its syntax tree without docstrings and message texts."""
 
 import ast
 import builtins
@@ -9,20 +9,20 @@ from llm_core.graph.syntax import is_text, last_name, walk
 _LOGGING = {"log", "_log", "print", "debug", "info", "warn", "warning", "error", "exception", "critical"}
 
 _CARRIERS = {"StopIteration", "StopAsyncIteration", "SystemExit"}
-"""Exceptions whose argument is a value, and no text."""
+"""Exceptions whose argument is a value, not a text."""
 
 _NO_CODE = {"ctx", "kind", "type_comment"}
-"""Fields of syntax trees that follow from the others, or say how something was spelled."""
+"""Fields of syntax trees that follow from other fields, or only describe the spelling."""
 
 _CHANGING = {"next", "pop", "popleft", "append", "extend", "add", "update", "write", "send", "read", "setdefault"}
-"""Methods and functions that do more than give a value."""
+"""Methods and functions that have side effects."""
 
 
 def bare(statement: ast.stmt, carries: Callable[[str], bool]) -> ast.stmt:
-    """``statement`` as it counts; changes the tree in place, as trees are private to their module.
+    """``statement`` as the digest counts it. Changes the tree in place, since each module has its own trees.
 
-    Docstrings leave it. Arguments of exceptions and of logging calls leave it, but for calls in them that do more than
-    give a value. Of an exception that ``carries`` a value to whoever catches it, only the words leave.
+    Removes docstrings, and the arguments of exceptions and logging calls, except calls in them that have side effects.
+    For an exception that ``carries`` a value to the code that catches it, removes only the texts.
     """
     messages = _Messages(carries)
     messages.visit(statement)
@@ -34,9 +34,9 @@ def bare(statement: ast.stmt, carries: Callable[[str], bool]) -> ast.stmt:
 
 
 def written(tree: ast.AST) -> str:
-    """The tree as a text, the same in every version of Python: identities are made of it.
+    """The tree as a text that is the same in every version of Python, because identities are computed from it.
 
-    ``ast.unparse`` and ``ast.dump`` are not: they write f-strings, tuples and empty fields as each version sees fit.
+    ``ast.unparse`` and ``ast.dump`` write f-strings, tuples and empty fields differently in each version.
     """
     parts: list[str] = []
     _write(tree, parts)
@@ -48,7 +48,7 @@ def _write(value: object, parts: list[str]) -> None:
         parts.append(f"{type(value).__name__}(")
         for field in value._fields:
             inner = getattr(value, field, None)
-            if inner is None or inner == [] or field in _NO_CODE:  # a field that is new in some version is empty
+            if inner is None or inner == [] or field in _NO_CODE:  # fields that a newer version adds are empty
                 continue
             parts.append(f"{field}=")
             _write(_joined(inner) if isinstance(value, ast.JoinedStr) else inner, parts)
@@ -61,11 +61,11 @@ def _write(value: object, parts: list[str]) -> None:
             parts.append(",")
         parts.append("]")
     else:
-        parts.append(ascii(value))  # what repr escapes depends on the version's Unicode tables
+        parts.append(ascii(value))  # repr depends on the Unicode tables of the Python version
 
 
 def _joined(values: list[ast.expr]) -> list[ast.expr]:
-    """The pieces of an f-string without empty ones, and words that stand together as one."""
+    """The pieces of an f-string, without empty ones, and with adjacent texts joined."""
     found: list[ast.expr] = []
     for value in values:
         last = found[-1] if found else None
@@ -77,7 +77,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
 
 
 class _Messages(ast.NodeTransformer):
-    """Drops bare texts and messages. ``dropped``: the names that messages read."""
+    """Removes bare strings and messages. ``dropped``: the names that messages read."""
 
     def __init__(self, carries: Callable[[str], bool]) -> None:
         self._carries = carries
@@ -120,7 +120,7 @@ class _Messages(ast.NodeTransformer):
         call.args, call.keywords = [part for argument in given for part in self._doing(argument)], []
 
     def _doing(self, argument: ast.expr) -> list[ast.expr]:
-        """The parts of an argument that do more than give a value."""
+        """The parts of an argument that have side effects."""
         found: list[ast.expr] = []
         for node in walk(argument):
             if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
@@ -148,7 +148,7 @@ def _without_words(argument: ast.expr) -> ast.expr:
 
 
 def _blank_what_only_messages_read(function: ast.FunctionDef | ast.AsyncFunctionDef, dropped: set[str]) -> None:
-    """Blank the words in variables that were put together for a message, and that nothing else reads."""
+    """Blank the texts in variables that only messages read."""
     kept: set[str] = set()
     assigned: list[ast.Assign] = []
     for node in walk(function):

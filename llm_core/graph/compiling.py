@@ -1,4 +1,4 @@
-"""Tells when numba compiles kernels: the first run on a machine waits for that, and should say so."""
+"""Reports when numba compiles kernels: the first run on a machine waits for that, and should say so."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ COMPILING = "compiling kernels (once on this machine)"
 @runtime_only("tells what this process waits for")
 @contextmanager
 def telling(status: Callable[[str], None]) -> Iterator[None]:
-    """While kernels are compiled in this process, ``status`` hears ``COMPILING``, and then an empty text.
+    """Call ``status(COMPILING)`` while this process compiles kernels, and ``status("")`` afterwards.
 
-    Kernels that are found on disk are not compiled. Where numba is not loaded, there are no kernels.
+    Kernels in the cache on disk are not compiled. Without numba loaded, there are no kernels.
     """
     if "numba" not in sys.modules:
         yield

@@ -1,4 +1,4 @@
-"""Money is asked for: what is dear, and has nothing but changed code for a reason, waits for a yes."""
+"""Expensive stages that only changed code would rebuild wait for the user's consent."""
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import AskSpec, ComputeSpec
@@ -10,9 +10,9 @@ _CHANGES_SHOWN = 5
 
 
 def needs_yes(planner: Planner, item: PlanItem, compute: ComputeSpec) -> Price | None:
-    """What the stage of ``item`` costs, if it is not made without a yes; None where it may be made.
+    """The price of the stage of ``item`` if it needs consent. None when it may be built.
 
-    A yes counts for all attempts: one that has begun goes on without being asked about again.
+    Consent holds for all attempts: an attempt that has begun continues without asking again.
     """
     stage, bound = planner.graph[item.stage], compute.ask_above
     if item.verdict != "run" or not (stage.trains and item.from_code) or bound is None:
@@ -23,27 +23,27 @@ def needs_yes(planner: Planner, item: PlanItem, compute: ComputeSpec) -> Price |
 
 
 def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
-    """``PedigreeError`` unless the stage of ``item`` may be made, or somebody agrees."""
+    """Raise ``PedigreeError`` unless the stage of ``item`` may be built, or the user agrees."""
     cost, bound = needs_yes(planner, item, runtime.compute), runtime.compute.ask_above
     if cost is None or bound is None:
         return
     changes = [reason.removesuffix(" changed") for reason in item.reasons]
     more = f" and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
     facts = (
-        f"nothing but code has changed since {item.stage} was trained ({', '.join(changes[:_CHANGES_SHOWN])}{more}), "
-        f"and to train it again takes about {cost} (by the {cost.source}), more than compute.ask_above ({told(bound)})"
+        f"only code has changed since {item.stage} was trained ({', '.join(changes[:_CHANGES_SHOWN])}{more}), and "
+        f"training it again takes about {cost} (by the {cost.source}), more than compute.ask_above ({told(bound)})"
     )
     if runtime.agree(f"{facts[0].upper()}{facts[1:]}."):
         return
-    accept = f"If the change can't have changed the result: pedigree accept {item.stage} --why '…'. "
+    accept = f"If the change does not affect the result: pedigree accept {item.stage} --why '…'. "
     raise PedigreeError(
-        f"{item.stage} is not trained without a yes: {facts}. What was trained before is kept, and nothing that "
-        f"follows is made. {accept if item.only_code else ''}To train it again: pedigree run --yes, pedigree launch "
+        f"{item.stage} is not trained without a yes: {facts}. The earlier artifact is kept, and no later stage is "
+        f"built. {accept if item.only_code else ''}To train it again: pedigree run --yes, pedigree launch "
         "--yes, or make run YES=1 (in Dagster: resources.consent.config.agreed: true)"
     )
 
 
 def told(bound: AskSpec) -> str:
-    """The bound as people read it."""
+    """The bound as text for people."""
     hours = [] if bound.hours is None else [duration(3600 * bound.hours)]
     return ", ".join([*hours, *([] if bound.dollars is None else [f"${bound.dollars:,.2f}"])])

@@ -1,4 +1,4 @@
-"""Makes one stage's artifact, or finds it made."""
+"""Builds one stage's artifact, or finds it in the store."""
 
 import platform
 import shutil
@@ -26,16 +26,16 @@ from llm_core.store.store import Store, content_digest
 from llm_core.store.verify import foreign_file
 
 PART_COUNTS = ("parts_found", "parts_made")
-"""Statistics of every stage that works part by part: how much of the work was there already. No part of the content."""
+"""Statistics of every stage that works in parts: how many parts were found and built. Not part of the content."""
 
 
 ADOPTED = "adopted"
-"""The statistic of an artifact that was made elsewhere: when it was taken in, and from which folder. No content."""
+"""Statistic of an artifact that was built elsewhere: when it was imported, and from which folder. Not content."""
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """When, how long, where and with what an artifact was made; fields as in ``Manifest``. No part of the content."""
+    """When, how long, where and with what an artifact was built; fields as in ``Manifest``. Not part of the content."""
 
     started: str
     seconds: float
@@ -47,10 +47,10 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What another machine made of a stage, for ``materialize`` to take in where it would else build.
+    """The result of a stage on another machine: ``materialize`` imports it instead of building the stage.
 
-    ``take``: called as a build function is, but for the configuration; it checks, and puts files into ``job.out``.
-    ``circumstances`` is called after it. ``folder``: where it lies.
+    ``take``: called like a build function, without the configuration; it checks the files and puts them into
+    ``job.out``. ``circumstances``: called after it. ``folder``: the folder of the result.
     """
 
     folder: Path
@@ -60,25 +60,26 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a stage: its artifact, whether it was there already, and its checks by the bounds of now."""
+    """The outcome of a stage: its artifact, whether it was a hit, and its checks with the current bounds."""
 
     artifact: Artifact
     cache: Literal["hit", "made"]
     checks: list[Check]
     finding: str | None = None
-    """What a person must know: that a stage made again came out otherwise."""
+    """A warning for the user: the rebuilt stage has a different result."""
 
 
 def materialize(
     planner: Planner, name: str, runtime: Runtime, *, again: bool = False, elsewhere: Elsewhere | None = None
 ) -> Outcome:
-    """Find or make the artifact of stage ``name``; its inputs must be in the store, and their gates open.
+    """Find or build the artifact of stage ``name``. Its inputs must be in the store, and their blocking checks must
+    pass.
 
-    With ``again``, it is made though it is there; the one of before stays until the new one is whole, and is put aside
-    then. With ``elsewhere``, what is not found is not made but taken from there.
+    With ``again``, builds it although it exists. The earlier artifact stays until the new one is complete, and then
+    moves to quarantine. With ``elsewhere``, imports a missing artifact from there instead of building it.
 
-    Raises ``PedigreeError`` when an input is missing, outdated or blocked, when the build finds its input wanting, and
-    when it costs more than anybody has agreed to.
+    Raises ``PedigreeError`` when an input is missing, outdated or blocked, when the build rejects its input, and when
+    the stage costs more than the user has agreed to.
     """
     stage = planner.graph[name]
     kind = stage.kind
@@ -89,13 +90,13 @@ def materialize(
     identity = item.identity
     if again and item.outlived:
         raise PedigreeError(
-            f"{name} is frozen: what it was made from ({' and '.join(item.outlived)}) is another now, so the same "
-            "can't be made again. Take freeze out to make one from what is there now"
+            f"{name} is frozen, and its inputs ({' and '.join(item.outlived)}) have changed since, so the same "
+            "artifact can't be built again. Remove freeze to build one from the current inputs"
         )
     before, made = item.artifact, item.artifact if not again else None
     if made is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
-            item = ready(planner, name)  # while we waited, another process may have made it
+            item = ready(planner, name)  # while we waited, another process may have built it
             made = item.artifact if not again else None
             if made is None:
                 if not again and elsewhere is None:
@@ -115,13 +116,13 @@ def materialize(
 
 def _leave_out(store: Store, artifact: Artifact, problems: Mapping[str, str], runtime: Runtime) -> None:
     for path in store.leave_out(artifact, problems):
-        runtime.log(f"warning: {artifact.manifest.stage}: {problems[path]}; put aside, and gone on without it")
+        runtime.log(f"warning: {artifact.manifest.stage}: {problems[path]}; put aside, and continued without it")
 
 
 def _compared(name: str, before: Manifest, now: Manifest, runtime: Runtime) -> str | None:
-    """What differs between an artifact and the same made again, if anything does."""
+    """What differs between an artifact and its rebuild. None when they are equal."""
     if before.content == now.content:
-        runtime.log(f"{name}: made again, and its content is the same")
+        runtime.log(f"{name}: built again, and its content is the same")
         return None
     files = [
         {record.path: record.xxh3 for record in manifest.files if not record.volatile} for manifest in (before, now)
@@ -131,31 +132,31 @@ def _compared(name: str, before: Manifest, now: Manifest, runtime: Runtime) -> s
     why = (
         "the code that was accepted has changed the result"
         if before.identity != now.identity
-        else "something that no identity covers decides its result (a thread, a clock, a library, a device)"
+        else "its result depends on something outside its identity (a thread, a clock, a library, a device)"
     )
     return (
-        f"{name}: made again, and its content is another ({before.content[:12]} → {now.content[:12]}; "
-        f"{what if differ else 'it differs in its statistics'}): {why}. What follows is made again, too; the earlier "
-        "artifact is kept in the store"
+        f"{name}: built again, and its content has changed ({before.content[:12]} → {now.content[:12]}; "
+        f"{what if differ else 'it differs in its statistics'}): {why}. Later stages are built again, too; the store "
+        "keeps the earlier artifact"
     )
 
 
 def look_up(stage: Stage) -> None:
-    """Ask the network for what the stage's ``externals`` needs to know, where it has not been asked before."""
+    """Ask the network for the facts that the stage's ``externals`` needs, unless they are known."""
     if stage.look_up:
         load_object(stage.look_up)(**stage.config)
 
 
 def ready(planner: Planner, name: str) -> PlanItem:
-    """The plan's item for a stage that can be made now; ``PedigreeError`` for another."""
+    """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't."""
     *above, item = planner.plan({name})
     if item.verdict == "blocked":
-        raise PedigreeError(f"{name} does not start, because a gate is closed:\n" + "\n".join(item.reasons))
+        raise PedigreeError(f"{name} does not start, because a blocking check fails:\n" + "\n".join(item.reasons))
     if item.identity is None:
         missing = [f"{other.stage}: {'; '.join(other.reasons)}" for other in above if other.verdict != "hit"]
         raise PedigreeError(
-            f"{name} needs inputs that are not in the store as they would be made now. Select them too "
-            f"(`pedigree run` does by itself; in Dagster: --select '+key:\"{planner.graph.experiment}/{name}\"'):\n"
+            f"{name} needs inputs that are missing from the store or outdated. Select them too "
+            f"(`pedigree run` does so by itself; in Dagster: --select '+key:\"{planner.graph.experiment}/{name}\"'):\n"
             + "\n".join(missing)
         )
     return item
@@ -171,7 +172,7 @@ def _make(
     over: bool,
     elsewhere: Elsewhere | None,
 ) -> Artifact:
-    """``over``: there is such an artifact already."""
+    """Build and commit the artifact. ``over``: it exists already."""
     store = planner.store
     inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))} if stage.inputs else {}
     by_role: dict[str, Artifact] = {}
@@ -183,11 +184,11 @@ def _make(
         if missed and planner.graph[name].redone:
             damage = damage or next(iter(missed.values()))
         if damage:
-            raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is made anew.")
+            raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is then rebuilt.")
         stranger = foreign_file(artifact)
         if stranger is not None:
             raise PedigreeError(
-                f"{stage.name}: {stranger} is no file of its input {name}, and would be read with it; move it away"
+                f"{stage.name}: {stranger} is not a file of its input {name}, but would be read with it; move it away"
             )
         _leave_out(store, artifact, missed, runtime)
         by_role[role], left_out[role] = artifact, missed
@@ -209,7 +210,7 @@ def _make(
         work,
         out,
         runtime,
-        parts=None if over else store.parts(stage.kind),  # what is made again is made from the start
+        parts=None if over else store.parts(stage.kind),  # a rebuild starts from the beginning
         claim=claim,
         part_claim=planner.part_claim,
         left_out=left_out,
@@ -223,7 +224,7 @@ def _make(
     }
     if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
-    # A trainer looks at its own code; its long run need not fail for an edit that it never saw.
+    # A trainer checks its own code. Its long run must not fail because of an edit that it never imported.
     claim.check(stage.name, on_disk=not stage.trains)
     made = elsewhere.circumstances(results) if elsewhere else _here(started, time.monotonic() - clock)
     if elsewhere:
@@ -259,7 +260,7 @@ def _make(
 
     artifact = store.commit(work, held, stage.volatile, manifest)
     if work.exists():
-        runtime.log(f"{work}: holds files that were not made here; they stay")
+        runtime.log(f"{work}: contains files that were not made here; they stay")
     return artifact
 
 
@@ -270,7 +271,7 @@ def _here(started: datetime, seconds: float) -> Circumstances:
 
 
 def _about(planner: Planner, stage: Stage, inputs: dict[str, Artifact]) -> dict[str, Any]:
-    """What the note in the work folder says of the stage, for people, lineage and the live views."""
+    """The facts in the work folder's note, for people, lineage and the live views."""
     return {
         "stage": stage.name,
         "experiment": planner.graph.experiment,

@@ -1,8 +1,7 @@
-"""Frozen stages: they keep an artifact though what it was made from has changed since.
+"""Frozen stages: they keep their artifact although its inputs have changed since.
 
-``Stage.frozen`` says which one: True, what the stage was last in this experiment and this store, as long as settings
-and code are the same; an identity, that artifact. Identity and lineage stay what they were: those of what it was really
-made from.
+``Stage.frozen`` says which artifact. True: the last one of this experiment in this store, while settings and code stay
+the same. An identity: that artifact. Identity and lineage do not change: they name the inputs that were really used.
 """
 
 from collections.abc import Mapping
@@ -19,13 +18,13 @@ from llm_core.store.store import Store
 
 @dataclass(frozen=True)
 class Kept:
-    """An artifact that stands, and the identity that it is found by (another one where changed code was accepted)."""
+    """A kept artifact, and the identity by which it is found (a different one when changed code was accepted)."""
 
     identity: str
     artifact: Artifact
 
     def others(self, contents: Mapping[str, str]) -> list[str]:
-        """The stages whose content is another now than when it was made, as far as ``contents`` (by role) tells."""
+        """The input stages whose content has changed since, as far as ``contents`` (by role) shows."""
         records = self.artifact.manifest.inputs
         return [record.stage for record in records if contents.get(record.role, record.content) != record.content]
 
@@ -33,21 +32,21 @@ class Kept:
         """A note for the plan."""
         manifest = self.artifact.manifest
         origins = " and ".join(f"{record.stage} {record.identity[:12]}" for record in manifest.inputs)
-        return f"frozen: trained on {origins} ({manifest.started[:10]}), whatever that is now"
+        return f"frozen: trained on {origins} ({manifest.started[:10]}), even if they change"
 
 
 def identity_then(own: Recipe, manifest: Manifest) -> str:
-    """The identity with today's settings and code, and the inputs of then."""
+    """The identity with the current settings and code, and the inputs of ``manifest``."""
     return own.identity({record.role: record.content for record in manifest.inputs})
 
 
 def find_kept(
     store: Store, experiment: str, stage: Stage, own: Recipe, contents: Mapping[str, str]
 ) -> tuple[Kept | None, str | None]:
-    """(what a frozen stage keeps, None); (None, what is wrong) for a damaged one; (None, None): there is none yet.
+    """(the kept artifact, None); (None, the problem) when it is damaged; (None, None) when there is none yet.
 
-    Raises ``PedigreeError`` for an identity that is not in the store, or was made with other settings; and for a
-    damaged one that can't be made again as it was.
+    Raises ``PedigreeError`` for an identity that is not in the store or was built with other settings, and for a
+    damaged artifact that can't be rebuilt from the same inputs.
     """
     if isinstance(stage.frozen, str):
         return _named(store, stage, stage.frozen, own, contents), None
@@ -61,15 +60,15 @@ def find_kept(
         artifact, problem = store.find(stage.kind, identity)
     if problem and not _would_be_made(identity, stage, own, contents):
         raise PedigreeError(
-            f"{stage.name} is frozen, and the one that it keeps is damaged: {problem}. What it was made from is "
-            "another now, or not there yet, so the same can't be made again. Copy its files back from where they are "
-            "whole, or take freeze out to make another"
+            f"{stage.name} is frozen, and its artifact is damaged: {problem}. Its inputs have changed or are missing, "
+            "so the same artifact can't be built again. Restore its files from an undamaged copy, or remove freeze to "
+            "build another one"
         )
     return Kept(identity, artifact) if identity and artifact else None, problem
 
 
 def _would_be_made(identity: str | None, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> bool:
-    """Whether all inputs are there, and lead to this identity."""
+    """Whether all inputs exist and give this identity."""
     return contents.keys() == stage.inputs.keys() and own.identity(contents) == identity
 
 
@@ -77,11 +76,11 @@ def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Map
     artifact, problem = store.find(stage.kind, identity)
     if artifact is None:
         if problem is None and _would_be_made(identity, stage, own, contents):
-            return None  # it is what would be made now
+            return None  # a build would give this identity now
         raise PedigreeError(
-            f"{stage.name}: freeze names {identity}, and {problem or f'{store.root} has no such artifact'}; copy "
+            f"{stage.name}: freeze names {identity}, but {problem or f'{store.root} has no such artifact'}; copy "
             f"{store.folder(stage.kind, identity).relative_to(store.root)} from the store that has it, or write "
-            "freeze: true to keep the one that is made here"
+            "freeze: true to keep the artifact that is built here"
         )
     manifest = artifact.manifest
     then = without_outsiders(manifest.config, stage.config)
@@ -89,6 +88,6 @@ def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Map
         others = [*changed_fields("", then, own.config), *changed_names("source", manifest.externals, own.externals)]
         raise PedigreeError(
             f"{stage.name}: freeze names {identity}, which was made with other settings (then → now): "
-            f"{'; '.join(others)}. Give the experiment the same, or take freeze out to make another"
+            f"{'; '.join(others)}. Use these settings in the experiment, or remove freeze to build another one"
         )
     return Kept(identity, artifact)

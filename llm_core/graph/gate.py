@@ -1,4 +1,4 @@
-"""Checks judge an artifact's results; what depends on the artifact waits until the blocking ones pass."""
+"""Checks judge an artifact's results. Stages after it wait until the blocking checks pass."""
 
 from llm_core.graph.results import Results
 from llm_core.graph.stage import Check, Stage
@@ -7,10 +7,9 @@ from llm_core.store.manifest import Artifact
 
 
 def evaluate(stage: Stage, artifact: Artifact) -> list[Check]:
-    """The checks of ``stage`` on its artifact, by the bounds that the experiment sets now.
+    """The checks of ``stage`` on its artifact, with the current bounds of the experiment.
 
-    They are evaluated again at every use: a wider bound opens the gate without making anything again, and a narrower
-    one closes it.
+    They are evaluated at every use: a wider bound opens the gate without a rebuild, and a narrower one closes it.
     """
     return judged(stage, artifact.results(load_object(stage.results)))
 

@@ -1,4 +1,4 @@
-"""Stages joined to a graph: checked, in order."""
+"""The graph of stages, checked and in order."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,9 +7,9 @@ from llm_core.graph.targets import check_targets
 
 
 class Graph:
-    """Stages by name, in an order in which every stage comes after its inputs (declaration order where free).
+    """Stages by name, in topological order (in declaration order where that leaves a choice).
 
-    ``ValueError`` for a name that is taken, an input that is no stage, a circle, and code that is not there.
+    Raises ``ValueError`` for a repeated name, an input that is not a stage, a cycle, and missing code.
     """
 
     def __init__(self, experiment: str, stages: Iterable[Stage]) -> None:
@@ -23,12 +23,12 @@ class Graph:
             check_targets(stage)
             for role, name in stage.inputs.items():
                 if name not in names:
-                    raise ValueError(f"stage {stage.name}: its input {role!r} is {name!r}, and there is no such stage")
+                    raise ValueError(f"stage {stage.name}: its input {role!r} is {name!r}, but there is no such stage")
         waiting = declared
         while waiting:
             ready = [stage for stage in waiting if all(name in self._stages for name in stage.inputs.values())]
             if not ready:
-                raise ValueError(f"stages need each other in a circle: {', '.join(stage.name for stage in waiting)}")
+                raise ValueError(f"stages form a cycle: {', '.join(stage.name for stage in waiting)}")
             self._stages[ready[0].name] = ready[0]
             waiting = [stage for stage in waiting if stage.name != ready[0].name]
 
@@ -42,7 +42,7 @@ class Graph:
         return self._stages[name]
 
     def upstream(self, name: str) -> list[str]:
-        """All stages that ``name`` is made from, directly or not, in order."""
+        """All stages before ``name`` from which it is built, directly or indirectly, in order."""
         above: set[str] = set()
         pending = list(self[name].inputs.values())
         while pending:

@@ -1,4 +1,4 @@
-"""What makes a stage's artifact the one that it is."""
+"""Computes a stage's identity: from its code, configuration, external sources and inputs."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from llm_core.registry import load_object
 
 @dataclass(frozen=True)
 class Recipe:
-    """A stage's identity without its inputs: code, configuration and what it reads from outside the store."""
+    """A stage's identity without its inputs: code, configuration, and digests of sources outside the store."""
 
     kind: str
     code: dict[str, str]
@@ -42,7 +42,7 @@ class Recipe:
 
 
 def recipe(stage: Stage, reader: CodeReader) -> Recipe:
-    """The recipe of ``stage``; raises ``PedigreeError`` when a source is missing."""
+    """The recipe of ``stage``. Raises ``PedigreeError`` when a source is missing."""
     externals = load_object(stage.externals)(**stage.config) if stage.externals else {}
     return Recipe(stage.kind, code(stage, reader), config(stage), externals)
 
@@ -58,16 +58,16 @@ def code(stage: Stage, reader: CodeReader) -> dict[str, str]:
 
 
 def stage_claim(stage: Stage, reader: CodeReader) -> CodeClaim:
-    """What code makes the stage."""
+    """The claim of the code that builds the stage."""
     return claim(reader, _targets(stage), _named(stage.config))
 
 
 MAKER = "llm_core.graph.mapping:make_part"
-"""What calls the function of a part, and records what it made."""
+"""The code that calls the function of a part and records its result."""
 
 
 def part_claim(task: PartTask, reader: CodeReader) -> CodeClaim:
-    """What code makes the part."""
+    """The claim of the code that builds the part."""
     return claim(reader, [task.target, MAKER], _named(task.config))
 
 
@@ -76,7 +76,7 @@ def _targets(stage: Stage) -> tuple[str, ...]:
 
 
 def _named(config: Mapping[str, Any]) -> frozenset[str]:
-    """The strings of a configuration: among them the registry entries that it names."""
+    """The strings of a configuration, which include the registry entries that it names."""
     return frozenset(_texts(list(config.values())))
 
 
@@ -84,7 +84,7 @@ def _texts(value: Any) -> set[str]:
     if isinstance(value, str):
         return {value}
     if isinstance(value, Spec):
-        # What its fields are called names nothing.
+        # Only values name entries, not the names of fields.
         derived = [name for name, member in vars(type(value)).items() if isinstance(member, property)]
         return set().union(*(_texts(getattr(value, name)) for name in (*type(value).model_fields, *derived)))
     if isinstance(value, Mapping):

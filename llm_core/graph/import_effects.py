@@ -1,4 +1,4 @@
-"""What happens when a module is imported, beside binding its names: registrations, patches, tables that are filled."""
+"""Side effects of importing a module: registrations, patches, tables that are filled."""
 
 import ast
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from llm_core.graph.syntax import called, dotted, walk, walk_at_import
 
 _MADE_BY = {"__init__", "__new__", "__call__", "__post_init__"}
 _DEPTH = 3
-"""Calls that are followed from a call at import."""
+"""Depth to which calls are followed from a call at import."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def effects(code: CodeBase, module: SourceModule) -> Iterator[ast.stmt]:
-    """The top-level statements of ``module`` that may change something else than its own names."""
+    """The top-level statements of ``module`` that may change more than its own names."""
     yield from module.effects
     for statement in module.statements():
         if any(statement is other for other in module.effects) or code.is_marked(module, statement):
@@ -31,7 +31,7 @@ def effects(code: CodeBase, module: SourceModule) -> Iterator[ast.stmt]:
 
 
 def _registers_itself(code: CodeBase, module: SourceModule, cls: ast.ClassDef) -> bool:
-    """Whether making the class runs code of the project: a metaclass, or ``__init_subclass__`` of a base."""
+    """Whether creating the class runs code of the project: a metaclass, or ``__init_subclass__`` of a base."""
     if any(word.arg == "metaclass" and list(code.resolve(module, dotted(word.value))) for word in cls.keywords):
         return True
     for base in cls.bases:
@@ -45,10 +45,10 @@ def _registers_itself(code: CodeBase, module: SourceModule, cls: ast.ClassDef) -
 
 
 def _may_change(code: CodeBase, module: SourceModule, function: ast.expr, depth: int = _DEPTH) -> bool:
-    """Whether a call of ``function`` at import may change something that outlives it.
+    """Whether a call of ``function`` at import may have a lasting side effect.
 
     A method of an object of the project may. A function of the project may when it writes to an element, an attribute
-    or a global that it did not make, or calls something that may.
+    or a global that it did not create, or calls something that may.
     """
     chain = dotted(function)
     if len(chain) > 1 and chain[0] in module.definitions:
@@ -63,7 +63,7 @@ def _may_change(code: CodeBase, module: SourceModule, function: ast.expr, depth:
             makers = [item for item in found.body if isinstance(item, Function) and item.name in _MADE_BY]
             if any(_writes(code, other, item, depth, own="self") for item in makers):
                 return True
-        elif len(chain) > 1:  # a method of an object that another module made
+        elif len(chain) > 1:  # a method of an object that another module created
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""What a build function gets: input artifacts, folders, and the run-time world that changes no result."""
+"""The arguments of a build function: input artifacts, folders, and a run-time environment that changes no result."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -34,13 +34,13 @@ def _no_code(_: PartTask) -> CodeClaim:
 @runtime_only("where a stage runs, and who watches")
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a stage runs, and who watches. Nothing here may change a result.
+    """Where and how a stage runs, and who watches it. Nothing here may change a result.
 
-    ``progress(done, total, unit)``: a step of long work. ``status(what)``: what goes on while nothing can be counted
-    ("compiling kernels"); it may come again and again. ``observe(figures)``: live figures of a training run (a ``step``
-    among them). ``log(line)``: a line for people. ``environment``: more variables for launched processes.
-    ``trainer_module``: what ``python -m`` or ``torchrun -m`` starts, which ends in ``llm_core.train.main.main``.
-    ``agree(question)``: whether somebody says yes to what costs more than ``compute.ask_above``.
+    ``progress(done, total, unit)``: progress of long work. ``status(what)``: the current activity while nothing can be
+    counted ("compiling kernels"); the same text may repeat. ``observe(figures)``: live metrics of a training run,
+    including ``step``. ``log(line)``: a line for people. ``environment``: more variables for launched processes.
+    ``trainer_module``: the module for ``python -m`` or ``torchrun -m``; it must call ``llm_core.train.main.main``.
+    ``agree(question)``: whether the user agrees to a cost above ``compute.ask_above``.
     """
 
     compute: ComputeSpec = field(default_factory=ComputeSpec)
@@ -58,11 +58,11 @@ class Runtime:
 class Job:
     """One execution of a stage.
 
-    ``work`` survives a killed attempt and is private to the identity; ``out`` (inside it) becomes the artifact, and is
+    ``work`` survives a killed attempt and is private to the identity. ``out`` (inside it) becomes the artifact, and is
     empty at the start. ``parts``: the folder of the part store; by default one inside ``work``. ``claim``: the code
-    that makes the stage, for processes that work for it; ``part_claim``: the code that makes a part. ``part_counts``
-    counts the parts ``found`` and ``made``, each once, by ``own_parts``: what was asked for so far. ``left_out``: role
-    → path → what is wrong, of the files of an input that were found damaged, and that it can do without.
+    that builds the stage, for its other processes. ``part_claim``: the code that builds a part. ``part_counts``: the
+    numbers of parts ``found`` and ``made``; each part counts once (``own_parts`` contains the parts requested so far).
+    ``left_out``: role → path → problem, for damaged volatile files of an input.
     """
 
     stage: str
@@ -79,9 +79,9 @@ class Job:
     left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def path(self, role: str, *parts: str) -> Path:
-        """A file or folder of the input that fills ``role``; ``PedigreeError`` where it is damaged.
+        """A file or folder of the input with this ``role``. Raises ``PedigreeError`` when it is damaged.
 
-        Without ``parts``, the folder of the input, which is whole but for what is ``left_out``.
+        Without ``parts``, the folder of the input. All its files are valid except those in ``left_out``.
         """
         wanted = "/".join(parts)
         for path, problem in self.left_out.get(role, {}).items():
@@ -94,14 +94,14 @@ class Job:
         return self.inputs[role].path.joinpath(*parts)
 
     def files(self) -> dict[str, list[InputFile]]:
-        """Role → all files of that input, by name."""
+        """Role → all files of that input, sorted by name."""
         return {role: artifact_files(artifact) for role, artifact in self.inputs.items()}
 
     def map(self, tasks: Sequence[PartTask], link: bool = True) -> list[Part]:
-        """The part of every task, in order: found where it was made before, else made, by several workers at once.
+        """The part of every task, in order. Finds existing parts, and builds the others with several workers.
 
-        With ``link``, the files of all parts are put into ``out``, where each part left them. Raises what a task's
-        function raises; parts that are finished by then are found by the next attempt.
+        With ``link``, links the files of all parts into ``out``, under the same relative paths. Raises the errors of
+        the tasks' functions. The next attempt finds the parts that are finished by then.
         """
         found, pending = find_parts(tasks, self.part_claim, self.parts or self.work / "parts")
         known = {part.folder for part in found if part is not None} - self.own_parts
@@ -125,6 +125,6 @@ class Job:
 
 
 def artifact_files(artifact: Artifact) -> list[InputFile]:
-    """The files of an artifact with the digests of its manifest, by name."""
+    """The files of an artifact with the digests in its manifest, sorted by name."""
     records = sorted(artifact.manifest.files, key=lambda record: record.path)
     return [InputFile(record.path, artifact.path / record.path, record.xxh3) for record in records]

@@ -1,4 +1,4 @@
-"""What an artifact was made from, down to the sources: a walk over manifests."""
+"""The lineage of an artifact down to its sources, read from manifests."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ RUN, SHARDS = "training_run", "token_shards"
 
 @dataclass(frozen=True)
 class Ancestor:
-    """An artifact in the lineage of another; ``role`` is what it was to the one above it."""
+    """An artifact in the lineage of another. ``role``: its role as an input of the later one."""
 
     role: str
     artifact: Artifact
@@ -24,10 +24,10 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run: its configuration, the shards that it reads, and where its metrics are.
+    """A training run: its configuration, the shards that it reads, and the place of its metrics.
 
-    ``unfinished``: it trains now, or was stopped. ``start``: the run that it goes on from.
-    ``left_out``: path → what is wrong, of the files of a finished one that nobody may read.
+    ``unfinished``: it is training now, or was stopped. ``start``: the run that it continues.
+    ``left_out``: path → problem, for damaged files of a finished run, which must not be read.
     """
 
     experiment: str
@@ -42,19 +42,19 @@ class TrainingRun:
 
     @property
     def first_step(self) -> int:
-        """Its first own step: a branch goes on counting where it leaves the run that it starts from."""
+        """Its own first step. A branch continues the step count of the run from which it starts."""
         return int(self.config.get("from_step", 0)) + 1
 
 
 def by_name(store: Store, experiment: str, name: str) -> Artifact:
-    """The artifact that ``name`` means: a stage of the experiment (its last one), or the start of an identity."""
+    """The artifact for ``name``: a stage of the experiment (its last artifact), or the beginning of an identity."""
     head = store.head(experiment, name)
     found = []
     for kind in store.kinds():
         for path in (store.root / "artifacts" / kind).iterdir():
             if path.name == head or (len(name) >= 4 and path.name.startswith(name)):
                 manifest = read_manifest(path)
-                if manifest is not None and manifest.identity == path.name:  # no copy by hand
+                if manifest is not None and manifest.identity == path.name:  # not a manual copy
                     found.append(Artifact(path, manifest))
     if len(found) != 1:
         many = f"{len(found)} artifacts" if found else "no artifact"
@@ -66,7 +66,7 @@ def by_name(store: Store, experiment: str, name: str) -> Artifact:
 
 
 def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
-    """The tree of artifacts below ``artifact``; ``PedigreeError`` where one is gone."""
+    """The tree of inputs of ``artifact``. Raises ``PedigreeError`` when one is no longer in the store."""
     inputs = []
     for record in artifact.manifest.inputs:
         kind = kind_of(store, record.identity)
@@ -79,18 +79,18 @@ def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
 
 
 def training_run(store: Store, experiment: str, name: str) -> TrainingRun:
-    """The training run that ``name`` means; a live one is found in the work folders."""
+    """The training run for ``name``. Finds a live run in the work folders."""
     for run in _unfinished(store):
         if (run.experiment, run.stage) == (experiment, name) or run.identity.startswith(name):
             return run
     artifact = by_name(store, experiment, name)
     if artifact.manifest.kind != RUN:
-        raise PedigreeError(f"{name} is no training run, but {artifact.manifest.kind}: it has no steps")
+        raise PedigreeError(f"{name} is not a training run but {artifact.manifest.kind}: it has no steps")
     return _finished(store, artifact)
 
 
 def training_runs(store: Store) -> list[TrainingRun]:
-    """All runs of all experiments in the store, by experiment and stage: finished ones, and those that are not."""
+    """All runs of all experiments in the store, sorted by experiment and stage, finished and unfinished."""
     finished = [_finished(store, artifact) for artifact in store.artifacts(RUN)]
     made = {run.identity for run in finished}
     runs = [*finished, *(run for run in _unfinished(store) if run.identity not in made)]
@@ -123,5 +123,5 @@ def _unfinished(store: Store) -> Iterator[TrainingRun]:
 
 
 def kind_of(store: Store, identity: str) -> str | None:
-    """The kind of the artifact with this identity; None where the store has none."""
+    """The kind of the artifact with this identity. None when the store has no such artifact."""
     return next((kind for kind in store.kinds() if store.folder(kind, identity).is_dir()), None)

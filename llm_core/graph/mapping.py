@@ -1,4 +1,4 @@
-"""Makes the parts of a stage: finds those that are made, and has the others made by workers."""
+"""Builds the parts of a stage: finds existing parts, and lets workers build the others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from llm_core.store.parts import Part, PartStore, recorded
 
 @dataclass(frozen=True)
 class KeyedTask:
-    """A task with its key, the claim that the key counts, and the folder of its part store: all that a worker needs."""
+    """A task with its key, the code claim in the key, and the folder of its part store: all that a worker needs."""
 
     task: PartTask
     key: str
@@ -25,7 +25,7 @@ class KeyedTask:
 def find_parts(
     tasks: Sequence[PartTask], claim: Callable[[PartTask], CodeClaim], root: Path
 ) -> tuple[list[Part | None], list[KeyedTask]]:
-    """(the part of every task in order, or None; the tasks whose parts are yet to be made)."""
+    """(the part of every task in order, or None; the tasks whose parts must be built)."""
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
         raise ValueError(f"two parts share a name: {next(name for name in names if names.count(name) > 1)}")
@@ -38,7 +38,7 @@ def find_parts(
 
 
 def make_part(item: KeyedTask) -> Part:
-    """Run the task's function and commit what it wrote; another process may have been first, with the same result."""
+    """Run the task's function and commit its files. If another process was first, its equal part is used."""
     load_plugins(item.claim.plugins)
     store = PartStore(item.root)
     made = store.find(item.task.name, item.key)
@@ -53,8 +53,8 @@ def make_part(item: KeyedTask) -> Part:
             if file.stamp is not None and tuple(stamp(file.path.resolve())) != file.stamp:
                 raise PedigreeError(f"{file.path}: changed while it was read; nothing of it was kept; run again")
         item.claim.check(item.task.name, on_disk=True)
-        if task.key(item.claim.digest) != item.key:  # what a specification derives from its fields
-            raise PedigreeError(f"{task.name}: its settings mean something else to this process; run again")
+        if task.key(item.claim.digest) != item.key:  # properties of a specification differ here
+            raise PedigreeError(f"{task.name}: this process derives other settings from the same fields; run again")
         files, stats = recorded(scratch, stats)
         return store.commit(task.name, item.key, scratch, files, stats)
     except BaseException:
@@ -65,7 +65,7 @@ def make_part(item: KeyedTask) -> Part:
 def make_parts(
     pending: Sequence[KeyedTask], run: Callable[[Sequence[KeyedTask]], Iterator[Part]], progress: Callable[[int], None]
 ) -> dict[str, Part]:
-    """All pending parts by name, made by ``run`` in any order; ``progress`` hears how many are done."""
+    """All pending parts by name, built by ``run`` in any order. ``progress`` gets the number of finished parts."""
     made: dict[str, Part] = {}
     for part in run(pending):
         made[part.name] = part

@@ -1,8 +1,8 @@
-"""Parts: the pieces of a stage's work that are made, kept and found again one by one.
+"""Parts: the pieces of a stage's work that are built, stored and found again one by one.
 
-A part is a pure function of its input files and settings. Its key is a hash of those and of the code that makes it: so
-a part is made once, whatever becomes of the stage around it (killed half-way, run again with one more source file), by
-any number of workers, on any machine.
+A part is a pure function of its input files and settings. Its key is a hash of these and of its code. So a part is
+built once, even when its stage is killed or runs again with one more source file, with any number of workers, on any
+machine.
 """
 
 import json
@@ -20,9 +20,9 @@ from llm_core.store.digests import source_digest, stamp
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file and the digest of its content. ``name``: where it stands in its artifact (``parts/web-000.parquet``).
+    """A file and the digest of its content. ``name``: its path in its artifact (``parts/web-000.parquet``).
 
-    ``stamp`` is given for files outside the store: one that changes while it is read makes the part fail.
+    ``stamp`` is set for files outside the store: the part fails when such a file changes while it is read.
     """
 
     name: str
@@ -32,19 +32,19 @@ class InputFile:
 
     @property
     def stem(self) -> str:
-        """The part's name: what stands between folder and suffix."""
+        """The part's name: the file name without folder and suffix."""
         return self.path.stem
 
     @classmethod
     def outside(cls, name: str, path: Path) -> "InputFile":
         """A file outside the store, as it is now."""
-        now = tuple(stamp(path.resolve()))  # before the digest: what changes in between is noticed
+        now = tuple(stamp(path.resolve()))  # before the digest, to detect a change in between
         return cls(name, path, source_digest(path), now)
 
 
 @dataclass(frozen=True)
 class PartWork:
-    """What the function of a part gets. ``out``: an empty folder, to be filled with files as the artifact has them."""
+    """The input of a part's function. ``out``: an empty folder for its files, at their paths in the artifact."""
 
     name: str
     inputs: Mapping[str, Path]
@@ -55,10 +55,10 @@ class PartWork:
 @runtime_only("says what is to be made, and by which key it is found")
 @dataclass(frozen=True)
 class PartTask:
-    """One part to be made: ``function(work: PartWork, **config) -> stats``, a top-level function of the project.
+    """A part to build: ``function(work: PartWork, **config) -> stats``, a top-level function of the project.
 
-    ``name`` is unique in the stage, and names the files of the part (so it counts in the key). ``settings`` is plain
-    JSON data that goes into the content beside ``inputs`` and ``config``.
+    ``name`` is unique in the stage, and names the files of the part, so it is in the key. ``settings``: plain JSON data
+    that affects the content, beside ``inputs`` and ``config``.
     """
 
     name: str
@@ -73,7 +73,7 @@ class PartTask:
         return f"{self.function.__module__}:{self.function.__qualname__}"
 
     def key(self, code: str) -> str:
-        """The part's identity, 32 hexadecimal digits; ``code`` is the digest of the code behind ``function``."""
+        """The part's identity, 32 hexadecimal digits. ``code``: the digest of the code behind ``function``."""
         payload = {
             "function": self.target,
             "code": code,

@@ -1,8 +1,8 @@
-"""What would run, and why, without running anything.
+"""Plans which stages would run, and why, without running anything.
 
-Verdicts: ``hit``, the artifact is there and whole; ``run``, it will be made; ``maybe``, an input will be made again,
-and the store holds an artifact that fits if that input comes out as it was (early cut-off); ``blocked``, an input's
-gate is closed.
+Verdicts: ``hit``, the artifact exists and is undamaged; ``run``, it will be built; ``maybe``, an input will be rebuilt,
+and the store has an artifact that fits if the rebuilt input is equal (early cut-off); ``blocked``, a blocking check of
+an input fails.
 """
 
 from collections.abc import Mapping
@@ -35,12 +35,13 @@ Verdict = Literal["hit", "run", "maybe", "blocked"]
 class PlanItem:
     """One stage of a plan.
 
-    ``identity`` is None while it depends on an input that is yet to be made. ``seconds`` is what it took last.
-    ``notes`` tell what is no reason to run: an accepted alias, library versions that drifted. ``files`` are those that
-    the artifact has or will have, as far as they are known. ``parts``: for a stage that works part by part and is not
-    there, how many parts are found and how many are to be made. ``only_code``: nothing but code has changed since what
-    it was last, which is ``previous``; ``from_code``: or the code of what made its inputs. ``left_out``: files of a hit
-    that are damaged, and that it can do without. ``outlived``: the inputs of a frozen hit that have other content now.
+    ``identity``: None while it depends on an input that must be built first. ``seconds``: wall time of the last build.
+    ``notes``: facts that are no reason to run (an accepted alias, changed library versions). ``files``: the files that
+    the artifact has or will have, as far as they are known. ``parts``: for a missing artifact of a stage that works in
+    parts, how many parts are found and how many must be built. ``previous``: the last artifact of this stage.
+    ``only_code``: only the stage's code has changed since then. ``from_code``: only its code, or the code of earlier
+    stages. ``left_out``: damaged volatile files of a hit. ``outlived``: the inputs of a frozen hit whose content has
+    changed.
     """
 
     stage: str
@@ -61,7 +62,7 @@ class PlanItem:
 
 @runtime_only("says what is to be made, and by which code")
 class Planner:
-    """Walks one graph over one store. Recipes are read once, so that a plan is one moment's view."""
+    """Plans one graph over one store. Reads each recipe once, so that a plan is a consistent snapshot."""
 
     def __init__(self, graph: Graph, store: Store, reader: CodeReader, versions: Mapping[str, str]) -> None:
         self.graph = graph
@@ -77,11 +78,11 @@ class Planner:
         return self._recipes[name]
 
     def code(self, name: str) -> dict[str, str]:
-        """The code of a stage, without looking at its sources."""
+        """The code of a stage, without reading its sources."""
         return code(self.graph[name], self._reader)
 
     def plan(self, only: set[str] | None = None) -> list[PlanItem]:
-        """An item for every stage in order; with ``only``, for these and what they are made from."""
+        """An item for every stage in order. With ``only``, for these stages and all stages before them."""
         wanted = {stage.name for stage in self.graph}
         if only is not None:
             wanted = only.union(*(self.graph.upstream(name) for name in only))
@@ -97,21 +98,21 @@ class Planner:
         return list(items.values())
 
     def claim(self, name: str) -> CodeClaim:
-        """What code makes a stage."""
+        """The claim of the code that builds a stage."""
         return stage_claim(self.graph[name], self._reader)
 
     def part_claim(self, task: PartTask) -> CodeClaim:
-        """What code makes a part."""
+        """The claim of the code that builds a part."""
         return part_claim(task, self._reader)
 
     def _with_parts(self, stage: Stage, item: PlanItem, items: dict[str, PlanItem]) -> PlanItem:
-        """``item`` with the parts that are known: of an input that is yet to be made, what it will surely hold."""
+        """``item`` with its known parts. For an input that must be built first, the files that it is sure to have."""
         assert stage.parts is not None
         inputs = {role: items[name].files for role, name in stage.inputs.items()}
         store = PartStore(self.store.parts(stage.kind))
         found, missing = 0, 0
         files: list[InputFile] = []
-        # Without a recipe, nobody knows yet what the sources hold.
+        # Without a recipe, the content of the sources is not known yet.
         tasks = load_object(stage.parts)(inputs, **stage.config) if stage.name in self._recipes else []
         for task in tasks:
             key = task.key(self.part_claim(task).digest)
@@ -159,7 +160,7 @@ class Planner:
                 took = artifact.manifest.seconds
                 return PlanItem(stage.name, "hit", [], identity, artifact, took, notes, left_out=left_out)
             damage = damage or lost
-            known = {} if stage.frozen else contents  # other inputs alone would not make a frozen one again
+            known = {} if stage.frozen else contents  # changed inputs alone do not rebuild a frozen stage
             changed = [damage] if damage else self._differences(stage, own, known, previous)
             reasons = changed or ["the artifact is no longer in the store"]
             only_code = bool(changed) and all(line.startswith("code ") for line in changed)
@@ -203,7 +204,7 @@ class Planner:
         )
 
     def _twin(self, stage: Stage, items: dict[str, PlanItem]) -> str | None:
-        """An earlier stage of the plan that is yet to make the same artifact under another name."""
+        """An earlier stage of the plan that will build the same artifact under another name."""
         for name, item in items.items():
             other = self.graph[name]
             if (
@@ -226,9 +227,9 @@ class Planner:
         return reasons
 
     def previous(self, stage: Stage) -> Manifest | None:
-        """What this stage was last in this experiment; failing that, the newest that the experiment made of it.
+        """The last manifest of this stage in this experiment; without one, the newest that the experiment built of it.
 
-        None for a stage that another experiment alone has made: what that one wants is no state of before.
+        None for a stage that only other experiments have built, because their settings are not an earlier state.
         """
         head, mine = self.store.head(self.graph.experiment, stage.name), (self.graph.experiment, stage.name)
         newest = None
@@ -247,7 +248,7 @@ class Planner:
         return differences(stage, own, contents, previous)
 
     def _could_hit(self, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> bool:
-        """Whether some artifact or alias fits all that is known of the identity."""
+        """Whether an artifact or alias fits the known components of the identity."""
 
         def fits(code_digest: str, manifest: Manifest) -> bool:
             return (
@@ -272,12 +273,12 @@ class Planner:
             if now is not None and now != version:
                 notes.append(f"made with {name} {version}; here is {now}")
         if self.store.is_redoing(stage.kind, identity):
-            notes.append(f"begun again and not finished: pedigree run --force {stage.name} goes on with it")
+            notes.append(f"an unfinished rebuild exists: pedigree run --force {stage.name} continues it")
         return notes
 
 
 def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None) -> list[str]:
-    """The functions, fields, files and inputs in which a stage differs from what it was, one line each."""
+    """The functions, fields, files and inputs in which a stage differs from ``previous``, one line each."""
     if previous is None:
         return ["never made before"]
     lines = [
@@ -293,15 +294,15 @@ def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous
             lines.append(f"input {name} has other content")
     lines.extend(f"input {record.stage} is gone" for record in previous.inputs if record.role not in stage.inputs)
     if not lines and previous.config != own.config:
-        lines.append("code of the experiment changed: some settings have left identities")
+        lines.append("code of the experiment changed: some settings left identities")
     return lines
 
 
 def _lasting(stage: Stage, manifest: Manifest) -> dict[str, Any]:
-    """The configuration of an artifact, without fields that have left identities since."""
+    """The configuration of an artifact, without fields that are no longer part of identities."""
     lasting: dict[str, Any] = without_outsiders(manifest.config, stage.config)
     return lasting
 
 
 def _told_left_out(problem: str) -> str:
-    return f"{problem}; the rest is whole, and goes on without it"
+    return f"{problem}; the artifact is used without it"

@@ -1,4 +1,4 @@
-"""What it costs to make a stage: time, and money where GPUs work; from the last time, or by the stage's estimate."""
+"""The cost of building a stage: time, and money for GPUs; from the last build, or from the stage's estimate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from llm_core.store.manifest import Manifest
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage will take by its own account.
+    """A stage's own estimate of its cost.
 
-    ``ratio``: how much more there is to do than the last time; None where that is not known. ``hours`` on ``gpus``
-    GPUs, by formula; None where no formula knows (on a CPU).
+    ``ratio``: the amount of work relative to the last build; None when it is not known. ``hours`` on ``gpus`` GPUs, by
+    formula; None when there is no formula (on a CPU).
     """
 
     ratio: float | None
@@ -27,7 +27,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Price:
-    """``hours`` of wall time and US ``dollars``; None: not known. ``dollars`` are of GPUs alone, at
+    """``hours`` of wall time and US ``dollars``; None: not known. ``dollars`` is the cost of the GPUs only, at
     ``compute.price_per_gpu_hour``."""
 
     hours: float | None = None
@@ -35,7 +35,7 @@ class Price:
     source: Literal["last time", "preflight"] | None = None
 
     def above(self, bound: AskSpec | None) -> bool:
-        """Whether it is more than may be spent without asking."""
+        """Whether it exceeds the bound for spending without consent."""
         pairs = [] if bound is None else [(self.hours, bound.hours), (self.dollars, bound.dollars)]
         return any(mine is not None and most is not None and mine > most for mine, most in pairs)
 
@@ -46,14 +46,14 @@ class Price:
 
 
 def price(stage: Stage, previous: Manifest | None, compute: ComputeSpec) -> Price:
-    """What making ``stage`` will cost; ``previous`` is what it was made as last."""
+    """The expected cost of building ``stage``. ``previous``: the manifest of its last artifact."""
     compute = compute.changed(stage.compute) if stage.compute else compute
     if previous is not None:
         gpus = 0 if str(previous.stats.get("device", "CPU")).startswith("CPU") else int(previous.stats.get("ranks", 1))
         ratio = _ratio(stage, previous, compute)
         elsewhere = stage.trains and not compute.planned_here and not gpus
         if ratio is not None and not elsewhere:
-            # A run that was killed and went on has the time of all its steps in its statistics.
+            # The statistics of a resumed run include the time of all its steps.
             seconds = max(previous.seconds, float(previous.stats.get("seconds_training", 0.0)))
             return _priced(seconds / 3600 * ratio, gpus, compute, "last time")
     if stage.cost is None:
@@ -63,7 +63,7 @@ def price(stage: Stage, previous: Manifest | None, compute: ComputeSpec) -> Pric
 
 
 def total(prices: Iterable[Price]) -> tuple[Price, int]:
-    """(the sum of what is known, how many are not known)."""
+    """(the sum of the known prices, the number of unknown ones)."""
     found = list(prices)
     dollars = [item.dollars for item in found if item.dollars is not None]
     known = [item.hours for item in found if item.hours is not None]
@@ -81,7 +81,7 @@ def duration(seconds: float) -> str:
 
 
 def _ratio(stage: Stage, previous: Manifest, compute: ComputeSpec) -> float | None:
-    """How much more there is to do than the last time; stages that say nothing of it have as much as ever."""
+    """The amount of work relative to the last build. 1 for equal settings, and for stages without an estimate."""
     if stage.cost is None or without_outsiders(previous.config, stage.config) == config(stage):
         return 1.0
     estimate: Estimate = load_object(stage.cost)(compute, previous.config, **stage.config)

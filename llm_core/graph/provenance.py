@@ -1,4 +1,4 @@
-"""What a manifest records of the circumstances: library versions, commit, host, device."""
+"""The circumstances that a manifest records: library versions, commit, host, device."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on; those that are installed."""
+    """Versions of Python and of the installed libraries that results depend on."""
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:
@@ -25,7 +25,7 @@ def library_versions() -> dict[str, str]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether tracked files differ from it) of the checkout; (None, None) outside of one."""
+    """(commit, whether tracked files differ from it) of the checkout; (None, None) outside a checkout."""
     if not (PROJECT / ".git").exists():
         return None, None
     try:
@@ -40,5 +40,5 @@ def _git(*arguments: str) -> str:
 
 
 def device_name() -> str:
-    """The processor of this host; a training run's own statistics name its accelerator."""
+    """The processor of this host. The statistics of a training run name its accelerator."""
     return f"{platform.machine()}, {os.cpu_count()} cores"

@@ -1,4 +1,4 @@
-"""Parts made by a Ray cluster, whose nodes must all see store and sources under the same paths (a shared disk)."""
+"""Builds parts on a Ray cluster. All its nodes must see store and sources under the same paths (a shared disk)."""
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +11,15 @@ from llm_core.graph.one_thread import ONE_THREAD
 from llm_core.store.parts import Part
 
 _SECONDS = 10.0
-_AT_ONCE = 4  # tasks handed over per core: enough to keep it busy, few enough to stop soon after an error
+_AT_ONCE = 4  # tasks in flight per core: enough to keep it busy, few enough to stop soon after an error
 
 
 def run_on_ray(make: Callable[[KeyedTask], Part], tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Part]:
-    """The part of every task, by ``make``, in any order: on the cluster at ``compute.ray_address``, one core a task.
+    """Build the part of every task with ``make``, in any order, on the cluster at ``compute.ray_address``, with one
+    core per task.
 
-    Without an address, a Ray of this machine alone is started. Raises ``PedigreeError`` when Ray is not installed or
-    the cluster does not answer.
+    Without an address, starts Ray on this machine only. Raises ``PedigreeError`` when Ray is not installed or the
+    cluster does not answer.
     """
     try:
         import ray
@@ -61,12 +62,12 @@ def run_on_ray(make: Callable[[KeyedTask], Part], tasks: Sequence[KeyedTask], co
 
 
 def _check_reachable(address: str | None) -> None:
-    """An error at once, where Ray itself would try for minutes."""
+    """Raise at once when nothing answers; Ray itself would retry for minutes."""
     host, colon, port = (address or "").rpartition(":")
     if colon and port.isdecimal():
         try:
             socket.create_connection((host, int(port)), timeout=_SECONDS).close()
         except OSError as error:
             raise PedigreeError(
-                f"compute.ray_address {address}: nothing answers there ({error}); start Ray, or mend it"
+                f"compute.ray_address {address}: nothing answers there ({error}); start Ray, or correct the address"
             ) from None

@@ -1,4 +1,4 @@
-"""Whether the stages of a run may and can begin: asked once, before the first of them is made."""
+"""Checks once, before the first stage of a run is built, that all its stages can begin and have consent."""
 
 from collections.abc import Collection
 
@@ -10,13 +10,13 @@ from llm_core.registry import load_object
 
 
 def check_ready(planner: Planner, items: Collection[PlanItem], runtime: Runtime) -> None:
-    """``PedigreeError`` where a stage of ``items`` is to be made and lacks what it needs on this machine, or a yes."""
+    """Raise ``PedigreeError`` when a stage to be built can't begin on this machine, or lacks the user's consent."""
     for item in items:
         ready = planner.graph[item.stage].ready
         if ready is not None and item.verdict in ("run", "maybe"):
             try:
                 load_object(ready)(runtime)
             except PedigreeError as error:
-                raise PedigreeError(f"{item.stage} could not begin, so nothing was begun: {error}") from None
+                raise PedigreeError(f"{item.stage} could not begin, so nothing was started: {error}") from None
     for item in items:
         require_yes(planner, item, runtime)

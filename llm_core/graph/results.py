@@ -1,4 +1,4 @@
-"""What a stage measured, as an object with typed fields: checks, reports and the command line read its attributes."""
+"""The results of a stage, as an object with typed fields for checks, reports and the command line."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Results(BaseModel):
-    """The results of a stage. A subclass has a field for each figure, with its unit and meaning.
+    """The results of a stage. A subclass has a field for each statistic, with its unit and meaning.
 
-    They are kept in the manifest, as JSON. A figure that is ``volatile`` is not part of the artifact's content.
+    The manifest stores them as JSON. A ``volatile`` field is not part of the artifact's content.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -21,6 +21,6 @@ class Results(BaseModel):
 
 
 def volatile(**options: Any) -> Any:
-    """A field that may differ when the same is made again (a clock time, a device), or that says nothing about what
-    later stages read."""
+    """A field that may differ in a rebuild (a clock time, a device), or that says nothing about the files that later
+    stages read."""
     return Field(json_schema_extra={"volatile": True}, **options)

@@ -1,4 +1,4 @@
-"""One source file as the code digest sees it: what its names are bound to, and what happens when it is imported."""
+"""One source file as the code digest sees it: the bindings of its names, and the effects of its import."""
 
 import ast
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from llm_core.graph.syntax import bound_names, inner_statements, is_text, only_b
 from llm_core.loaded_code import Source
 
 Imported = tuple[str, str | None]
-"""A module, and the name in it; None for the module itself."""
+"""(module, name in it). The name is None for the module itself."""
 
 
 class SourceModule:
     """The top-level statements of a module, sorted.
 
-    ``definitions``: name → the statements that bind it, in order. ``effects``: statements that do something else than
-    bind names. ``imports``: name → what it stands for, wherever in the file the import stands. ``stars``: modules of
-    which all names are imported. ``at_import``: the imports that run when the module is imported.
+    ``definitions``: name → the statements that bind it, in order. ``effects``: statements that do more than bind names.
+    ``imports``: name → its target, for imports anywhere in the file. ``stars``: modules whose names are all imported.
+    ``at_import``: the imports that run when the module is imported.
     """
 
     def __init__(self, name: str, source: Source) -> None:
@@ -42,7 +42,7 @@ class SourceModule:
                 self._note_import(node)
 
     def line(self, node: ast.AST) -> str:
-        """Where ``node`` stands, for a message."""
+        """The file and line of ``node``, for a message."""
         return f"{self.source.path}, line {getattr(node, 'lineno', '?')}"
 
     def statements(self) -> Iterator[ast.stmt]:
@@ -55,7 +55,7 @@ class SourceModule:
                     yield statement
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> Iterator[Imported]:
-        """What an import statement imports: modules, and names in modules."""
+        """The modules, and names in modules, that an import statement imports."""
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         else:
@@ -94,7 +94,7 @@ class SourceModule:
 
 
 def _is_guard(statement: ast.stmt) -> bool:
-    """``if __name__ == "__main__":`` and ``if TYPE_CHECKING:`` run nothing in an import."""
+    """Whether it is ``if __name__ == "__main__":`` or ``if TYPE_CHECKING:``, which run nothing in an import."""
     if not isinstance(statement, ast.If) or statement.orelse:
         return False
     test = ast.unparse(statement.test)

@@ -1,4 +1,4 @@
-"""A stage: what it makes, from what, by which function, checked how. Declared, not run, here."""
+"""The declaration of a stage: its inputs, settings, build function, results and checks. Nothing runs here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,36 +10,36 @@ class Stage:
     """One node of the graph.
 
     ``name``: its asset key without the experiment (``proxy_runs/baseline``).
-    ``kind``: what it is as an artifact. Two stages of one kind with equal inputs and configuration are one artifact.
+    ``kind``: the kind of its artifact. Two stages of one kind with equal inputs and configuration share one artifact.
     ``build``: ``module:function``, called as ``function(job, **config)``; it returns the artifact's results. Where
     another field names code of the same module, ``:function`` is enough.
-    ``results``: ``module:class``, the type of these results, a ``Results``.
-    ``inputs``: role → name of the stage that fills it.
-    ``config``: the slice of the experiment, by parameter name; all that ``build`` gets to see of it.
-    ``bounds``: the limits that checks judge by; outside identity.
+    ``results``: ``module:class``, the type of these results, a subclass of ``Results``.
+    ``inputs``: role → name of the stage that provides it.
+    ``config``: the slice of the experiment, by parameter name. ``build`` sees no other setting.
+    ``bounds``: the limits for checks; outside identity.
     ``blocking``, ``non_blocking``: checks of the results, each a ``module:function``, called as ``function(results,
-    bounds)``, that returns a ``Verdict``; the check has the name of the function. While a blocking one fails, what
-    depends on the stage does not start; a non-blocking one is only reported.
-    ``externals``: ``module:function``, called as ``function(**config)``; it returns name → digest of what the stage
-    reads from outside the store.
-    ``look_up``: ``module:function``, called as ``function(**config)`` before the stage is made, never for a plan: asks
-    the network for what ``externals`` needs to know, and remembers it. Until then, ``externals`` raises
+    bounds)``, that returns a ``Verdict``. The check has the name of the function. While a blocking check fails, later
+    stages do not start. A failed non-blocking check is only reported.
+    ``externals``: ``module:function``, called as ``function(**config)``. Returns name → digest of the data that the
+    stage reads from outside the store.
+    ``look_up``: ``module:function``, called as ``function(**config)`` before the stage is built, never for a plan. Asks
+    the network for facts that ``externals`` needs, and remembers them. Until then, ``externals`` raises
     ``UnknownYetError``.
-    ``parts``: ``module:function`` of a stage that works part by part, called as ``function(inputs, **config)`` with
-    role → files; it returns the tasks of the stage's first map. A plan counts by them what would be made.
-    ``compute``: fields of the experiment's ``compute`` that are others while this stage is made; outside identity.
-    ``code``: more ``module:name`` that ``build`` runs without importing (in a process of its own, say).
-    ``volatile``: glob patterns of files that hold clock times and the like: kept whole, but not part of the content
-    digest that later stages see.
-    ``ready``: ``module:function``, called as ``function(runtime)`` before anything of a run is made; it raises
-    ``PedigreeError`` where the stage could not begin (a key that is missing).
-    ``redone``: whether a damaged volatile file is reason enough to make all again (a page). Otherwise it is put aside,
-    and the artifact goes on without it (the weights of a run that lost a line of its metrics).
-    ``cost``: ``module:function``, called as ``function(compute, before, **config)``; it returns what the stage will
-    take (``llm_core.graph.price.Estimate``). ``before``: the configuration of the last time, or None.
-    ``frozen``: whether it keeps what it was while its inputs change, or the identity that it keeps
+    ``parts``: ``module:function`` of a stage that works in parts, called as ``function(inputs, **config)`` with role →
+    files. Returns the tasks of the stage's first map. A plan counts with them the parts that would be built.
+    ``compute``: overrides of the experiment's ``compute`` while this stage is built; outside identity.
+    ``code``: more ``module:name`` that ``build`` runs without importing (for example in another process).
+    ``volatile``: glob patterns of files with clock times and the like. They are stored and verified, but not part of
+    the content digest that later stages see.
+    ``ready``: ``module:function``, called as ``function(runtime)`` before any stage of a run is built. Raises
+    ``PedigreeError`` when the stage could not begin (a missing key).
+    ``redone``: whether a damaged volatile file causes a rebuild (a page). Otherwise it is moved to quarantine, and the
+    artifact is used without it (the weights of a run whose metrics are damaged).
+    ``cost``: ``module:function``, called as ``function(compute, before, **config)``. Returns the expected cost
+    (``llm_core.graph.price.Estimate``). ``before``: the configuration of the last build, or None.
+    ``frozen``: whether it keeps its artifact while its inputs change, or the identity that it keeps
     (``llm_core.graph.frozen``); outside identity.
-    ``trains``: whether it occupies the accelerators, in a process of its own.
+    ``trains``: whether it occupies the accelerators, in its own process.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Stage:
 
     @property
     def checks(self) -> list[str]:
-        """The names of all checks: first the blocking ones."""
+        """The names of all checks, the blocking ones first."""
         return [target.partition(":")[2] for target in (*self.blocking, *self.non_blocking)]
 
     @property
@@ -97,7 +97,7 @@ def _whole(target: str, module: str) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says of an artifact's results. ``value`` and ``bound``: the numbers that it compared."""
+    """The outcome of a check of an artifact's results. ``value`` and ``bound``: the numbers that it compared."""
 
     passed: bool
     message: str
@@ -107,8 +107,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Check(Verdict):
-    """The verdict of a check of a stage. ``blocking``: whether its failure keeps what depends on the stage from
-    starting."""
+    """The verdict of a check of a stage. ``blocking``: whether later stages can't start after its failure."""
 
     name: str = ""
     blocking: bool = False

@@ -1,11 +1,11 @@
-"""Small questions about syntax trees."""
+"""Helper functions for syntax trees."""
 
 import ast
 from collections.abc import Iterator
 
 
 def walk(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree, outer ones before inner ones; a few times faster than ``ast.walk``."""
+    """All nodes of a tree, parents before children; a few times faster than ``ast.walk``."""
     pending = [tree]
     while pending:
         node = pending.pop()
@@ -18,7 +18,7 @@ def walk(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def walk_at_import(statement: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that run when the statement does: without the bodies of functions."""
+    """The nodes that run when the statement runs: all except the bodies of functions."""
     pending = [statement]
     while pending:
         node = pending.pop()
@@ -28,7 +28,7 @@ def walk_at_import(statement: ast.AST) -> Iterator[ast.AST]:
 
 
 def last_name(node: ast.expr) -> str:
-    """``c`` of ``a.b.c``; an empty text for what is no name."""
+    """``c`` of ``a.b.c``; an empty string for a node that is not a name."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
@@ -49,7 +49,7 @@ def called(mark: ast.expr) -> ast.expr:
 
 
 def is_text(statement: ast.stmt) -> bool:
-    """Whether a statement is a bare text: a docstring, or one that explains the line before it."""
+    """Whether a statement is a bare string: a docstring, or a string that documents the line before it."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)
@@ -58,7 +58,7 @@ def is_text(statement: ast.stmt) -> bool:
 
 
 def bound_names(statement: ast.stmt) -> set[str]:
-    """Names that a top-level statement binds; a whole block counts as one definition of each of its names."""
+    """The names that a top-level statement binds. A whole block counts as one definition of each of its names."""
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return set()
     bound: set[str] = set()
@@ -89,7 +89,7 @@ def inner_statements(statement: ast.stmt) -> list[ast.stmt]:
 
 
 def only_binds(statement: ast.stmt) -> bool:
-    """Whether a top-level statement does no more than bind names, calls in it apart."""
+    """Whether a top-level statement only binds names, apart from calls in it."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
         return True
     if isinstance(statement, ast.Assign):
@@ -128,9 +128,9 @@ def _arguments(call: ast.expr) -> list[ast.expr]:
 
 
 def unannotated(annotation: ast.expr) -> ast.expr:
-    """``T`` of ``Annotated[T, …]``: what checks a value is no part of what is made with it.
+    """``T`` of ``Annotated[T, …]``: the validators of a value do not affect its use.
 
-    Where the value is a component (``KindOf(REGISTRY)``), the registry is kept beside ``T``: what it names makes it.
+    For a component (``KindOf(REGISTRY)``), the registry is kept beside ``T``, because its entries define the component.
     """
     plain: ast.expr = _Unannotated().visit(annotation)
     return plain

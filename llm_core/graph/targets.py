@@ -1,4 +1,4 @@
-"""Checks that the code is there that a stage names: when the graph is built, before any work, without an import."""
+"""Checks that the code that a stage names exists. Runs when the graph is built, before any work, without imports."""
 
 import re
 from functools import cache
@@ -11,19 +11,19 @@ _DEFINED = re.compile(rb"^(?:def|async def|class) (\w+)", re.MULTILINE)
 
 
 def check_targets(stage: Stage) -> None:
-    """``ValueError`` for a target whose module, or whose function in it, does not exist."""
+    """Raise ``ValueError`` for a target whose module does not exist, or does not define the function."""
     for target in stage.targets:
         module, _, name = target.partition(":")
         defined = _defined(module)
         if defined is None:
-            raise ValueError(f"stage {stage.name} names {target}, and there is no module {module}")
+            raise ValueError(f"stage {stage.name} names {target}, but there is no module {module}")
         if name not in defined:
-            raise ValueError(f"stage {stage.name} names {target}, and {module} defines no {name}")
+            raise ValueError(f"stage {stage.name} names {target}, but {module} defines no {name}")
 
 
 @cache
 def _defined(module: str) -> frozenset[str] | None:
-    """The functions and classes of a module; None where there is none."""
+    """The functions and classes of a module. None when the module does not exist."""
     try:
         spec = find_spec(module)
     except ModuleNotFoundError:

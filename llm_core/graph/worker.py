@@ -1,8 +1,8 @@
-"""A worker process: reads tasks from its standard input, makes their parts, and answers on its standard output.
+"""A worker process: reads tasks from its standard input, builds their parts, and answers on its standard output.
 
-``python -m llm_core.graph.worker``; started by ``llm_core.graph.workers``. An answer is (whether it worked, the part or
-the error); before it may come (None, what goes on). When the other side goes away, it ends at
-once, in the middle of a part if need be.
+``python -m llm_core.graph.worker``, started by ``llm_core.graph.workers``. An answer is (success, the part or the
+error). Any number of (None, status) may come before it. When the parent process goes away, the worker ends at once,
+even in the middle of a part.
 """
 
 import os
@@ -17,14 +17,14 @@ from llm_core.graph.workers import read_message, write_message
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Process tasks until the input ends."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a part prints must not get between the answers
+    os.dup2(2, 1)  # the output of a part must not mix with the answers
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
     while True:
         message = tasks.get()
-        try:  # importing what makes the part may fail like the part itself
+        try:  # importing the part's code may fail too
             make, item = pickle.loads(message)  # noqa: S301 (from our own process)
             _ = item.task.function
             with telling(lambda what: write_message(answers, (None, what))):
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _read(tasks: "queue.SimpleQueue[bytes]") -> None:
-    """In a thread of its own, so that the end of the input is noticed while a part is being made."""
+    """Read messages in a separate thread, so that the end of the input is noticed while a part is being built."""
     try:
         while True:
             tasks.put(read_message(sys.stdin.buffer))
@@ -44,7 +44,7 @@ def _read(tasks: "queue.SimpleQueue[bytes]") -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself with its traceback as a note, if it can travel; else one that says the same."""
+    """The error with its traceback as a note, if it can be pickled; otherwise an error with the same text."""
     import traceback
 
     trace = "".join(traceback.format_exception(error))

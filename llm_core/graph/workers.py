@@ -1,7 +1,7 @@
-"""Who makes parts: this process, worker processes of this machine, or a Ray cluster. The result is the same.
+"""Builds parts in this process, in worker processes of this machine, or on a Ray cluster. The result is the same.
 
-A worker is a Python process that reads tasks and writes parts (``llm_core.graph.worker``), with one thread for polars
-and tokenizers each. Workers are kept for the next map of this process, and end with it, however it ends.
+A worker is a Python process that reads tasks and writes parts (``llm_core.graph.worker``), with one thread each for
+polars and tokenizers. Workers stay for the next map of this process, and end with it, however it ends.
 """
 
 import os
@@ -32,11 +32,11 @@ def run_tasks(
     compute: ComputeSpec,
     status: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Part]:
-    """The part of every task, by ``make``, in any order; raises the first error, and lets parts at work come to their
-    end.
+    """Build the part of every task with ``make``, in any order. Raises the first error, after running parts have
+    finished.
 
-    ``make`` is an argument so that whoever asks for parts counts it as their code. ``status`` hears, from several
-    threads, what workers do beside making parts.
+    ``make`` is an argument so that it is in the code digest of the caller. ``status`` is called, from several threads,
+    with other activities of the workers.
     """
     if compute.map == "ray":
         from llm_core.graph.ray_workers import run_on_ray
@@ -68,7 +68,7 @@ def _run_locally(
 
 
 def _hand_over(make: Callable[[KeyedTask], Part], task: KeyedTask, status: Callable[[str], None]) -> Part:
-    """Have an idle worker (or a new one) make the part; wait for it."""
+    """Let an idle or new worker build the part, and wait for it."""
     try:
         worker = _IDLE.get_nowait()
     except queue.Empty:
@@ -94,7 +94,7 @@ class _WorkerDiedError(Exception):
 
 
 class _Worker:
-    """One worker process, and the pipes to it. Its standard error goes to a file, of which an error shows the end."""
+    """One worker process, and the pipes to it. Its standard error goes to a file; an error shows the end of it."""
 
     def __init__(self) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
@@ -108,9 +108,9 @@ class _Worker:
         )
 
     def make(self, make: Callable[[KeyedTask], Part], task: KeyedTask, status: Callable[[str], None]) -> Part:
-        """The part of ``task``, by the function ``make``; ``status`` hears what the worker does before it.
+        """Build the part of ``task`` with the function ``make``. Calls ``status`` with the worker's activity.
 
-        Raises what the task's function raised, or ``_WorkerDiedError``.
+        Raises the error of the task's function, or ``_WorkerDiedError``.
         """
         assert self._process.stdin is not None
         try:
@@ -138,14 +138,14 @@ _IDLE: "queue.SimpleQueue[_Worker]" = queue.SimpleQueue()
 
 
 def write_message(stream: IO[bytes], message: Any) -> None:
-    """A pickled object with its length before it, between processes of one run."""
+    """Write a pickled object after its length. For processes of one run."""
     data = pickle.dumps(message)
     stream.write(len(data).to_bytes(_FRAME, "little") + data)
     stream.flush()
 
 
 def read_message(stream: IO[bytes]) -> bytes:
-    """The next object, still pickled; ``EOFError`` when the other side is gone."""
+    """The next object, still pickled. Raises ``EOFError`` when the other side is gone."""
     head = stream.read(_FRAME)
     if len(head) < _FRAME:
         raise EOFError

@@ -20,10 +20,10 @@ TIMING = "timing.json"
 
 
 def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rates: Sequence[float]) -> AblationReport:
-    """Compare the runs that fill the roles ``variant/<name>`` and ``lr/<rate>``.
+    """Compare the runs with the roles ``variant/<name>`` and ``lr/<rate>``.
 
-    ``ablation.json`` holds what follows from the weights; ``timing.json`` and the figures in ``timing/`` hold clock
-    times.
+    ``ablation.json`` contains results that depend on the weights only. ``timing.json`` and the figures in ``timing/``
+    contain clock times.
     """
     runs = {name: job.inputs[f"variant/{name}"] for name in variants}
     sweep = {rate: job.inputs[f"lr/{rate:g}"] for rate in learning_rates}
@@ -53,7 +53,7 @@ def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rate
 
 
 def losses_finite(results: AblationReport, bounds: ChecksSpec) -> Verdict:
-    """Every run ended with a loss. A run that diverged is a result, too, so this does not block."""
+    """Every run ended with a finite loss. Not blocking, because a diverged run is a result too."""
     del bounds
     finite, runs = results.finite_runs, results.runs
     message = f"{finite} of {runs} runs ended with a finite validation loss"
@@ -61,13 +61,13 @@ def losses_finite(results: AblationReport, bounds: ChecksSpec) -> Verdict:
 
 
 def best_learning_rate(results: Mapping[str, Any]) -> float | None:
-    """The rate of the lowest validation loss; None without a finite one."""
+    """The rate with the lowest validation loss; None without a finite loss."""
     finite = [line for line in results["learning_rates"] if line["validation_loss"] is not None]
     return min(finite, key=lambda line: line["validation_loss"])["learning_rate"] if finite else None
 
 
 def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> list[Picture]:
-    """Loss, difference, wall time, speed, memory and size of the variants, and the sweep; what there is of it."""
+    """Loss, difference, wall time, speed, memory and size of the variants, and the sweep, as far as there are data."""
     baseline = results["baseline"]
     pictures = []
     finished = [line for line in results["variants"] if line["validation_loss"] is not None]
@@ -117,8 +117,8 @@ def _variant(name: str, run: Artifact, reference: Artifact | None) -> dict[str, 
 
 
 def _differences(own: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """Field → value, where it is another. What one of them does not tell is as it was before there was such a setting;
-    but settings that a component of another kind does not have are left out."""
+    """Field → value, for different values. A missing field has the value from before the field existed. Settings that a
+    component of another kind does not have are left out."""
 
     def replaced(field: str) -> bool:
         places = field.split(".")
@@ -133,14 +133,14 @@ def _differences(own: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, 
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Field → value of what a variant may change of its result, without figures that follow from other fields."""
+    """Field → value of the settings that affect results, without values that follow from other fields."""
     model = {name: value for name, value in config["model"].items() if name in ModelSpec.model_fields}
     training = {name: value for name, value in config["training"].items() if name in TrainingSpec.model_fields}
     return {**flat(model), **flat(training, "training."), "seed": config.get("seed")}
 
 
 def flat(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """``section.field`` → value, of sections in one another."""
+    """``section.field`` → value, of nested sections."""
     found: dict[str, Any] = {}
     for name, value in section.items():
         found |= flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
@@ -162,7 +162,7 @@ def _outcome(run: Artifact) -> dict[str, Any]:
 def _timing(run: Artifact) -> dict[str, Any]:
     return {
         "identity": run.manifest.identity,
-        # As long as other stages count: start, validation and checkpoints with the steps.
+        # Wall time as for other stages: with start, validation and checkpoints.
         "seconds": run.manifest.seconds,
         "tokens_per_second": read.run(run).tokens_per_second,
         "peak_memory_bytes": read.run(run).peak_memory_bytes,
@@ -170,10 +170,10 @@ def _timing(run: Artifact) -> dict[str, Any]:
 
 
 def _same(name: str, runs: Mapping[str, Artifact], reference: Artifact | None) -> dict[str, Any]:
-    """How a variant ran, where it ran otherwise than the baseline; and the variant before it that is the same run.
+    """How the ``compute`` of a variant differs from the baseline's; and the earlier variant that is the same run.
 
-    What a variant changes of ``compute`` changes no result, so variants that differ in nothing else are one artifact:
-    its time and memory are those of whichever was made.
+    ``compute`` does not change results, so variants that differ only in it are one artifact. Its time and memory are
+    those of the variant that was really trained.
     """
     own, usual = (read.run(run).compute for run in (runs[name], reference or runs[name]))
     before = list(runs)[: list(runs).index(name)]

@@ -1,4 +1,4 @@
-"""The check that reports share."""
+"""The check that all reports share."""
 
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.stage import Verdict

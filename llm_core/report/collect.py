@@ -1,4 +1,4 @@
-"""From artifacts to what the page says: every figure of the report, already in words where people read it."""
+"""Collects the report's numbers from artifacts, formatted where people read them."""
 
 import json
 from collections.abc import Mapping
@@ -50,12 +50,12 @@ METRICS = {
 
 def json_lines(artifact: Artifact, name: str) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file."""
-    # Not splitlines: JSON leaves U+2028 and its kin as they are.
+    # Not splitlines: it also splits at U+2028 and the like, which JSON does not escape.
     return [json.loads(line) for line in (artifact.path / name).read_bytes().split(b"\n") if line]
 
 
 def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
-    """The figures that stand on top, as plain numbers. ``gpu_hours`` is None where no GPU trained."""
+    """The headline numbers. ``gpu_hours`` is None when no GPU was used."""
     run, scores = read.trained(inputs), read.evaluated(inputs)
     on_gpu = not str(run.device).startswith("CPU")
     gpu_hours = run.ranks * run.seconds_training / 3600 if on_gpu else None
@@ -81,13 +81,13 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
 
 
 def device(inputs: Inputs) -> str:
-    """What trained the model."""
+    """The device that trained the model."""
     run = read.trained(inputs)
     return str(run.device) if run.ranks == 1 else f"{run.ranks} × {run.device}"
 
 
 def tiles(figures: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The headline figures as what, value and more."""
+    """The headline numbers as ``what``, ``value`` and ``more``."""
     error = f"± {figures['bits_per_byte_stderr']:.3f}, " if figures["bits_per_byte_stderr"] else ""
     share = figures["below_unigram"]
     beside = f"{percent(abs(share))} {'below' if share >= 0 else 'above'} unigram tokens"
@@ -107,7 +107,7 @@ def tiles(figures: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def clock_tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, str]]:
-    """Time and cost likewise."""
+    """Time and cost in the same form."""
     run = read.trained(inputs)
     gpu_hours, cost = figures["gpu_hours"], figures["cost_dollars"]
     if gpu_hours is None:
@@ -127,7 +127,7 @@ def clock_tiles(figures: Mapping[str, Any], inputs: Inputs) -> list[dict[str, st
 
 
 def funnel_rows(inputs: Inputs) -> list[tuple[str, int, int]]:
-    """(stage, documents, bytes) on the way to the training split."""
+    """(stage, documents, bytes) for each stage up to the training split."""
     split = read.split(inputs)
     rows = [
         (name, left.documents, left.bytes)
@@ -139,7 +139,7 @@ def funnel_rows(inputs: Inputs) -> list[tuple[str, int, int]]:
 
 
 def drop_rows(inputs: Inputs) -> list[tuple[str, int]]:
-    """(rule, documents that it dropped), the busiest first; the held-out split not."""
+    """(rule, documents that it dropped), most drops first, without the held-out split."""
     drops = [
         (rule.replace("_", " "), count)
         for role in (*FUNNEL, "pretraining_documents")
@@ -158,7 +158,7 @@ def data(inputs: Inputs) -> dict[str, Any]:
         (SPLITS["train"], split.train_documents, split.train_bytes),
         (SPLITS["heldout"], split.heldout_documents, split.heldout_bytes),
     ]
-    # Both splits come from what stands last before them.
+    # Both splits come from the last stage before them.
     before = [0, *(documents for _, documents, _ in to_split), to_split[-1][1]]
     rows = [
         {
@@ -178,7 +178,7 @@ def data(inputs: Inputs) -> dict[str, Any]:
 
 
 def tokenizer(inputs: Inputs) -> Facts:
-    """What the tokenizer section says."""
+    """The tokenizer section."""
     fitted, shards = read.tokenizer(inputs), read.shards(inputs)
     return [
         ("Vocabulary", exact(fitted.vocab_size)),
@@ -193,7 +193,7 @@ def tokenizer(inputs: Inputs) -> Facts:
 
 
 def training(inputs: Inputs) -> Facts:
-    """What the training section says about the run."""
+    """The training section: settings and results of the run."""
     model = inputs["pretrained_model"]
     run, config = read.trained(inputs), model.manifest.config["training"]
     optimizer, schedule = config["optimizer"], config["schedule"]
@@ -219,7 +219,7 @@ def training(inputs: Inputs) -> Facts:
 
 
 def machine(inputs: Inputs) -> Facts:
-    """What the run had of the machine."""
+    """How the run used the machine."""
     run = read.trained(inputs)
     return [
         ("Device", device(inputs)),
@@ -229,9 +229,9 @@ def machine(inputs: Inputs) -> Facts:
 
 
 def _read(run: TrainingResults) -> Facts:
-    """What a run read: how often, of which source in which share, and how much of its batches was padding."""
+    """The data of a run: passes and share per source, and the share of padding in its batches."""
     sources = run.sources
-    mixed = list(sources) != ["train"]  # a mixture names its sources; without one, the split is read whole
+    mixed = list(sources) != ["train"]  # a mixture names its sources; without a mixture, the whole split is one source
     return [
         (
             f"Passes over {name}" if mixed else "Passes over the data",
@@ -246,7 +246,7 @@ def _read(run: TrainingResults) -> Facts:
 
 
 def continued(inputs: Inputs) -> list[dict[str, str]]:
-    """The table of the runs that began with what the full run left: cooldown branches, and longer contexts."""
+    """The table of runs that continue the full run: cooldown branches, and longer contexts."""
     return [
         {
             "name": role,
@@ -261,13 +261,13 @@ def continued(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def _bags(config: Mapping[str, Any]) -> Facts:
-    """The phase in which positions are bags of tokens, where there is one."""
+    """The phase in which positions are bags of tokens, if there is one."""
     bags = config.get("superposition")
     return [("Superposition", f"bags of {bags['tokens']} tokens to step {exact(bags['steps'])}")] if bags else []
 
 
 def _phases(config: Mapping[str, Any], schedule: str, field: str) -> str:
-    """A figure that may change with the steps."""
+    """A setting that may change with the steps."""
     phases = config.get(schedule) or [{"from_step": 0, field: config[field]}]
     return ", ".join(
         exact(phase[field]) + (f" from step {exact(phase['from_step'] + 1)}" if phase["from_step"] else "")
@@ -276,7 +276,7 @@ def _phases(config: Mapping[str, Any], schedule: str, field: str) -> str:
 
 
 def model(inputs: Inputs) -> Facts:
-    """The architecture as its configuration has it; what is not set, and what follows from the rest, is left out."""
+    """The architecture from its configuration, without unset and derived fields."""
     config = inputs["pretrained_model"].manifest.config["model"]
     fields = {name: value for name, value in config.items() if name in ModelSpec.model_fields}
     given = {name: value for name, value in flat(fields).items() if value not in (None, [])}
@@ -325,7 +325,7 @@ def ablation(inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _changes(line: Mapping[str, Any], clock: Mapping[str, Any]) -> str:
-    """What a variant changes, of the result and of how it ran; or whose run it is."""
+    """A variant's overrides of results and ``compute``; or the variant that is the same run."""
     if clock["same_run_as"] is not None:
         return f"the same run as {clock['same_run_as']}"
     changed = [*line["changes"].items(), *((f"compute.{field}", value) for field, value in clock["compute"].items())]
@@ -378,7 +378,7 @@ def samples(inputs: Inputs) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def lineage(inputs: Inputs) -> list[dict[str, str]]:
-    """One row per artifact: its content, and what it was made from."""
+    """One row per artifact: its content and its inputs."""
     return [
         {
             "name": artifact.manifest.stage,
@@ -390,7 +390,7 @@ def lineage(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def made(inputs: Inputs) -> list[dict[str, str]]:
-    """One row per artifact: when and where it was made."""
+    """One row per artifact: when and where it was built."""
     rows = []
     for artifact in inputs.values():
         manifest = artifact.manifest
@@ -409,7 +409,7 @@ def made(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def check_rows(inputs: Inputs) -> list[dict[str, Any]]:
-    """Every check of every artifact, the failed ones first."""
+    """Every check of every artifact, failed ones first."""
     rows = [
         {"asset": artifact.manifest.stage, **check.model_dump(include={"name", "passed", "blocking", "message"})}
         for artifact in inputs.values()
@@ -419,12 +419,12 @@ def check_rows(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
-    """(stage, seconds of its build), in the order of the graph; all proxy runs as one."""
+    """(stage, seconds of its build), in the order of the graph, with all proxy runs as one row."""
     rows = [(artifact.manifest.stage, artifact.manifest.seconds) for artifact in inputs.values()]
     found = ablation(inputs)
     if found:
         clocks = [*found["timing"]["variants"].values(), *found["timing"]["learning_rates"].values()]
-        # A variant and a rate may be one artifact: it was trained once.
+        # A variant and a learning rate may be one artifact, which was trained once.
         rows.append(("proxy runs", sum({clock["identity"]: clock["seconds"] for clock in clocks}.values())))
     return rows
 

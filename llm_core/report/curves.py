@@ -1,4 +1,4 @@
-"""Columns of a run's metrics, ready to be drawn."""
+"""Columns of a run's metrics for plots."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Steps = list[dict[str, Any]]
 
 
 def column(steps: Steps, name: str) -> np.ndarray:
-    """One figure of every step as float64; NaN where a step has none."""
+    """One metric of every step as float64; NaN for steps without it."""
     return np.array([np.nan if step.get(name) is None else float(step[name]) for step in steps])
 
 
@@ -20,7 +20,7 @@ def validation(steps: Steps) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smooth(values: np.ndarray, reach: int) -> np.ndarray:
-    """The mean over ``reach`` steps before and after each one; fewer at both ends, and without NaN."""
+    """The mean over ``reach`` steps before and after each step; fewer at both ends. Ignores NaN."""
     window = np.ones(2 * max(reach, 1) + 1)
     known = ~np.isnan(values)
     totals = np.convolve(np.where(known, values, 0.0), window)
@@ -30,5 +30,5 @@ def smooth(values: np.ndarray, reach: int) -> np.ndarray:
 
 
 def thin(count: int, most: int = 500) -> np.ndarray:
-    """At most ``most`` indices spread evenly over ``count`` values, first and last among them."""
+    """At most ``most`` indices spread evenly over ``count`` values, including the first and the last."""
     return np.arange(count) if count <= most else np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))

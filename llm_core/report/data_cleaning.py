@@ -1,4 +1,4 @@
-"""What the data report shows beside drops: near misses of every rule, and places that each kind of edit changed."""
+"""Near misses of every rule, and samples of every kind of edit, for the data report."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ STAGE, JUDGED, UNIQUE = "clean_documents", "judged_documents", "unique_documents
 
 
 def bounds(stage: str, artifact: Artifact, cleaning: CleaningSpec) -> dict[str, RuleSpec]:
-    """The bounds of every rule of a stage that has any, in the order in which the rules judge."""
+    """The bounds of a stage's rules that have bounds, in the order of the rules."""
     if stage == JUDGED:
         return {QUALITY: RuleSpec(min=artifact.results(JudgedDocuments).bound)}
     if stage != STAGE:
@@ -38,7 +38,7 @@ def told_bounds(rule: RuleSpec) -> str:
 def near_misses(artifact: Artifact, known: Mapping[str, RuleSpec]) -> dict[str, list[dict[str, Any]]]:
     """Rule of ``known`` → the kept documents whose values are nearest to its bounds, the nearest first.
 
-    A value of 0 under a bound of 0 is as far from a drop as it can be, so that it is left out.
+    A value of 0 with an upper bound of 0 is left out: it is as far from a drop as possible.
     """
     found: dict[str, list[tuple[float, str, dict[str, Any]]]] = {}
     for row in _lines(artifact.path / NEAR_MISSES):
@@ -51,7 +51,7 @@ def near_misses(artifact: Artifact, known: Mapping[str, RuleSpec]) -> dict[str, 
 
 
 def edit_samples(inputs: Inputs) -> list[dict[str, Any]]:
-    """By kind of edit: how often it changed something, and some places, in pieces."""
+    """Per kind of edit: how often it changed something, and some samples, in pieces."""
     samples: dict[str, list[dict[str, Any]]] = {}
     for artifact in (inputs[stage] for stage in (STAGE, UNIQUE) if stage in inputs):
         for row in _lines(artifact.path / EDITS):
@@ -82,14 +82,14 @@ def _edit_counts(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def visible(text: str) -> str:
-    """``text`` with the code points of the characters that nobody would see."""
+    """``text`` with invisible characters replaced by their code points."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else f"⟨U+{ord(char):04X}⟩" for char in text)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    # Not splitlines: texts hold line separators of other kinds.
-    if not path.exists():  # of this kind the stage has none
+    # Not splitlines: texts contain other line separators.
+    if not path.exists():  # the stage has no edits of this kind
         return []
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]

@@ -1,4 +1,4 @@
-"""From the artifacts of the data stages to what the data report says."""
+"""Collects the data report's numbers from the artifacts of the data stages."""
 
 import json
 from collections import Counter
@@ -26,27 +26,27 @@ STAGES = {
 """The stages that drop documents, in order."""
 LARGEST, PAIRS = 10, 6
 SOURCES = 12
-"""Columns of tables by source. Where there are more sources, the others share one."""
+"""Columns of tables by source. Further sources share one column."""
 SOURCE_ROWS = 25
 POOL = 1000
-"""Near duplicates that pairs are picked from, those of the lowest identities."""
+"""Near duplicates from which pairs are picked: those with the lowest identities."""
 NONE = "\N{EN DASH}"
 
 
 def dropping(inputs: Inputs) -> dict[str, Artifact]:
-    """Those of the stages that drop documents which are among the inputs."""
+    """The stages that drop documents, as far as they are among the inputs."""
     return {stage: inputs[stage] for stage in STAGES if stage in inputs}
 
 
 def flow(artifact: Artifact) -> dict[str, Any]:
-    """A stage's funnel (see ``llm_core.data.funnel``): source → what came, stayed, and was dropped by which rule."""
+    """A stage's funnel (see ``llm_core.data.funnel``): source → documents that came, stayed, were dropped by rule."""
     return dict(read.funnel(artifact).funnel)
 
 
 def unaccounted(inputs: Inputs) -> list[str]:
-    """Where a stage's documents are not, source by source, those that the stage before it left. Should be empty.
+    """Differences, source by source, between a stage's input and the output of the stage before. Should be empty.
 
-    The shards are held against the splits as wholes, of which sources are not told apart.
+    The shards are compared with the whole splits, without sources.
     """
     before = dict(read.raw(inputs).documents_by_source)
     found = []
@@ -71,7 +71,7 @@ def unaccounted(inputs: Inputs) -> list[str]:
 
 
 def _shards(inputs: Inputs) -> dict[str, Any]:
-    """The table of contents of the shards."""
+    """The shards' index."""
     index: dict[str, Any] = json.loads((inputs["token_shards"].path / "shards.json").read_bytes())
     return index
 
@@ -85,7 +85,7 @@ def text_by_stage(inputs: Inputs) -> list[tuple[str, dict[str, int]]]:
 
 
 def funnel(inputs: Inputs) -> list[dict[str, str]]:
-    """The rows of the funnel: every stage, every rule that dropped something, with documents and bytes."""
+    """The rows of the funnel: every stage, and every rule that dropped something, with documents and bytes."""
     raw, split = read.raw(inputs), read.split(inputs)
     documents, size = raw.documents, raw.bytes
     rows = [_level("raw documents", documents, size, documents, size)]
@@ -138,7 +138,7 @@ def _level(name: str, documents: int, size: int, of_documents: int, of_bytes: in
 
 
 def drops_by_rule(artifact: Artifact) -> list[tuple[str, dict[str, int]]]:
-    """(rule, documents and bytes over all sources), the busiest first."""
+    """(rule, documents and bytes over all sources), most drops first."""
     found: dict[str, Counter[str]] = {}
     for counts in flow(artifact).values():
         for rule, dropped in counts["dropped"].items():
@@ -148,11 +148,11 @@ def drops_by_rule(artifact: Artifact) -> list[tuple[str, dict[str, int]]]:
 
 
 def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
-    """A table: what each rule dropped of every source, and after each stage what stayed; None if nothing was dropped.
+    """A table of drops per rule and source, and of the rest after each stage. None if nothing was dropped.
 
-    Shares are of the documents of that source that came to the stage. ``notable``: what the check ``drops_by_rule`` of
-    cleaning tells. Of many sources, some have a column of their own: the largest, and those of which one rule of
-    cleaning drops the most documents.
+    Shares are relative to the documents of the source that came to the stage. ``notable``: the findings of cleaning's
+    check ``drops_by_rule``. With many sources, two groups have their own columns: the largest sources, and those from
+    which one rule of cleaning drops the most documents.
     """
     columns = _columns(inputs)
     rows: list[dict[str, Any]] = []
@@ -187,7 +187,7 @@ def rules_by_source(inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _columns(inputs: Inputs) -> list[tuple[str, list[str]]]:
-    """(title, sources) of the table's columns, in the order of the sources; the last one may be all the others."""
+    """(title, sources) of the table's columns, in the order of the sources. The last one may contain all others."""
     raw = read.raw(inputs)
     sources = [source for source, count in raw.documents_by_source.items() if count]
     own = sources
@@ -218,10 +218,10 @@ def _cell(
 
 
 def drop_samples(inputs: Inputs, cleaning: CleaningSpec) -> list[dict[str, Any]]:
-    """By stage and rule: how many were dropped, and excerpts of some, each with what the rule found.
+    """Per stage and rule: the number of drops, and excerpts of some, each with the rule's finding.
 
-    Rules of cleaning, and the score of quality, have their bounds and near misses; rules that dropped nothing come last
-    of their stage.
+    Rules of cleaning and the quality score also have bounds and near misses. Rules without drops come last in their
+    stage.
     """
     found = []
     for stage, artifact in dropping(inputs).items():
@@ -252,14 +252,14 @@ def _facts(more: Mapping[str, Any]) -> str:
 
 
 def kept(inputs: Inputs) -> list[Excerpt]:
-    """Some of the documents that a model is trained on."""
+    """A sample of the training documents."""
     return kept_samples(inputs[SPLIT].path / "train")
 
 
 def clusters(inputs: Inputs) -> dict[str, Any] | None:
-    """Sizes of clusters, the largest ones, and pairs side by side; None where no documents were alike.
+    """Sizes of clusters, the largest clusters, and pairs side by side. None without near duplicates.
 
-    Holds some of the clusters in memory, however many there are.
+    Memory is bounded: only some of the clusters are loaded.
     """
     if read.UNIQUE not in inputs or not read.unique(inputs).clusters:
         return None
@@ -305,7 +305,7 @@ def _largest(artifact: Artifact, members: pl.LazyFrame) -> list[dict[str, Any]]:
 
 
 def _pairs(artifact: Artifact, members: pl.LazyFrame) -> list[dict[str, Any]]:
-    """Near duplicates, from the least alike to the most, each beside the document that stays for it."""
+    """Near duplicates, the least similar first, each beside the document that was kept instead."""
     near = members.filter(pl.col("rule") == "near_duplicate").bottom_k(POOL, by="doc_id").collect(engine="streaming")
     if not near.height:
         return []
@@ -351,7 +351,7 @@ def tokens_by_source(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def token_rows(inputs: Inputs) -> list[dict[str, str]]:
-    """The same in words; of many sources, the smallest are one row."""
+    """The same as texts. With many sources, the smallest share one row."""
     rows = tokens_by_source(inputs)
     if len(rows) > SOURCE_ROWS + 1:
         others = rows[SOURCE_ROWS:]
@@ -371,5 +371,5 @@ def token_rows(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def words(name: str) -> str:
-    """A name of the code as people read it."""
+    """A name from the code as words for people."""
     return name.replace("_", " ")

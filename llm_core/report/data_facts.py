@@ -1,4 +1,4 @@
-"""The smaller facts of the data report. What a stage did not do (no suites, no language id) is left out."""
+"""The smaller facts of the data report. Facts about unused features (no suites, no language id) are left out."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ LANGUAGES = 7
 
 
 def tiles(inputs: Inputs) -> list[dict[str, str]]:
-    """The figures on top as what, value and more."""
+    """The headline numbers as ``what``, ``value`` and ``more``."""
     raw, split = read.raw(inputs), read.split(inputs)
     tokens = sum(row["tokens"] for row in tokens_by_source(inputs))
     found = [
@@ -53,14 +53,14 @@ def tiles(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def bad_records(inputs: Inputs) -> str:
-    """What the sources held that can't be documents."""
+    """The records that could not become documents."""
     raw = read.raw(inputs)
     reasons = ", ".join(f"{reason} ({exact(count)})" for reason, count in raw.bad_records_by_reason.items())
     return f"{exact(raw.bad_records)} bad records were set aside: {reasons}." if raw.bad_records else ""
 
 
 def edits(inputs: Inputs) -> Facts:
-    """How often cleaning changed a text that it then judged, what it took out, and what repeats across documents."""
+    """Documents that cleaning changed, the text that it removed, and units that repeat across documents."""
     clean = read.clean(inputs)
     found = [("Documents that normalising changed", exact(clean.normalising_changed))]
     if clean.repaired:
@@ -82,7 +82,7 @@ def edits(inputs: Inputs) -> Facts:
 
 
 def quality(inputs: Inputs) -> Facts:
-    """What the quality classifier was trained on, and how well it tells texts apart that it has not seen."""
+    """The training data of the quality classifier, and its accuracy on held-out texts."""
     if "quality_classifier" not in inputs:
         return []
     learned = read.quality(inputs)
@@ -95,13 +95,13 @@ def quality(inputs: Inputs) -> Facts:
 
 
 def lengths(inputs: Inputs) -> list[tuple[str, Mapping[str, int]]]:
-    """(what, log2 of bytes → documents) after cleaning."""
+    """(stage, log2 of bytes → documents) after cleaning."""
     found = read.clean(inputs).lengths
     return [("clean documents", found)] if found else []
 
 
 def languages(inputs: Inputs) -> list[tuple[str, int]]:
-    """(language, documents), the most frequent first, the others as one."""
+    """(language, documents), the most frequent first, rare ones as one row."""
     found = read.clean(inputs).languages
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     rest = sum(count for _, count in ordered[LANGUAGES:])
@@ -109,7 +109,7 @@ def languages(inputs: Inputs) -> list[tuple[str, int]]:
 
 
 def suites(inputs: Inputs) -> list[dict[str, str]]:
-    """What decontamination found, suite by suite."""
+    """The findings of decontamination per suite."""
     found = read.decontaminated(inputs).suites if "decontaminated_documents" in inputs else {}
     return [
         {
@@ -129,7 +129,7 @@ def suites(inputs: Inputs) -> list[dict[str, str]]:
 
 
 def tokenizer(inputs: Inputs) -> Facts:
-    """What the tokens are."""
+    """The tokenizer section."""
     fitted, index = read.tokenizer(inputs), json.loads((inputs["token_shards"].path / "shards.json").read_bytes())
     splits = index["splits"]
     return [
@@ -142,9 +142,9 @@ def tokenizer(inputs: Inputs) -> Facts:
 
 
 def vocabularies(inputs: Inputs) -> list[dict[str, Any]]:
-    """Every compared vocabulary with its bytes per token, over all and by source; ours first.
+    """Every compared vocabulary with its bytes per token, overall and by source; ours first.
 
-    ``columns``: (source, bytes per token) of the sources that the page has room for, those of the most tokens.
+    ``columns``: (source, bytes per token) of the largest sources, as many as fit on the page.
     """
     largest = {row["source"] for row in tokens_by_source(inputs)[:SOURCES]}
     report = json.loads((inputs["tokenizer"].path / "report.json").read_bytes())

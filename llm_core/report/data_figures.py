@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SERIES = (BLUE, TEAL, AMBER, PALE, ROSE)
-"""Colours of sources, the largest first; what is beyond them is one more, muted."""
+"""Colours of sources, the largest first. Further sources share one muted colour."""
 
 Histogram = Mapping[str, int]
-"""Bin → count; bin k holds the sizes from 2^k to 2^(k+1) - 1."""
+"""Bin → count. Bin k contains the sizes from 2^k to 2^(k+1) - 1."""
 
 
 def by_source(rows: Sequence[tuple[str, Mapping[str, int]]]) -> Picture:
-    """Stage by stage, the bytes of text that are left, cut by source."""
+    """The bytes of text that remain after each stage, by source."""
     totals: dict[str, int] = dict(rows[0][1])
     largest = sorted(totals, key=lambda name: (-totals[name], name))
     named = largest[: len(SERIES)]
@@ -56,14 +56,14 @@ def by_source(rows: Sequence[tuple[str, Mapping[str, int]]]) -> Picture:
                 handlelength=1.0, labelcolor=INK,
             )  # fmt: skip
 
-    # Six labels of 12 characters are as wide as the page, or three of the longest.
+    # Six labels of 12 characters, or three of the longest, are as wide as the page.
     columns = min(len(labels), 6 if all(len(label) <= 12 for label in labels) else 3)
     height = 0.55 + 0.2 * math.ceil(len(labels) / columns) + 0.42 * len(rows)
     return draw("text_by_stage", "Text that remains after every stage, by source", (FULL, height), paint)
 
 
 def counts(name: str, caption: str, rows: Sequence[tuple[str, int]], total: int, half: bool = False) -> Picture:
-    """How many of ``total`` documents fall to each name."""
+    """The number of documents per name, out of ``total``."""
 
     def paint(axes: "Axes") -> None:
         amounts = [count for _, count in rows]
@@ -82,7 +82,7 @@ def counts(name: str, caption: str, rows: Sequence[tuple[str, int]], total: int,
 def histogram(
     name: str, caption: str, series: Sequence[tuple[str, Histogram]], unit: str, text: str, half: bool = False
 ) -> Picture:
-    """Counts over sizes that double from bin to bin; ``text`` says what is counted."""
+    """Counts over sizes that double from bin to bin. ``text``: what is counted."""
     bins = [int(key) for _, found in series for key, count in found.items() if count]
     low, high = min(bins, default=0), max(bins, default=0)
     places = np.arange(low, high + 1)
@@ -110,7 +110,7 @@ def histogram(
 
 
 def scores(found: Sequence[int], bound: float) -> Picture:
-    """Documents by their score of quality, in equal widths from 0 to 1, and the bound that they must reach."""
+    """A histogram of documents over the quality score from 0 to 1, with the bound for keeping them."""
 
     def paint(axes: "Axes") -> None:
         from matplotlib.ticker import MaxNLocator
@@ -133,7 +133,7 @@ def scores(found: Sequence[int], bound: float) -> Picture:
 
 
 def vocabularies(rows: Sequence[tuple[str, Mapping[str, float]]]) -> Picture:
-    """Bytes per token of every vocabulary, one point for every source; the first vocabulary is ours."""
+    """Bytes per token of every vocabulary, one point per source. The first vocabulary is ours."""
 
     def paint(axes: "Axes") -> None:
         for place, (_, found) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""The stage ``data_report``: one page that tells what became of every document, and shows some of them."""
+"""The stage ``data_report``: one page that accounts for every document, and shows samples."""
 
 from typing import Any
 
@@ -31,10 +31,10 @@ SECTIONS = {
 
 
 def build(job: Job, title: str, cleaning: CleaningSpec) -> DataReport:
-    """Write ``data_report.html`` (one file that loads nothing), ``figures/*.png``, and ``made.html`` with clock times.
+    """Write ``data_report.html`` (one self-contained file), ``figures/*.png``, and ``made.html`` with clock times.
 
-    ``cleaning`` has the bounds that rules are shown with: the documents may be the same ones under another bound.
-    Sections without content are left out: clusters where none were found, decontamination where no suite is named.
+    ``cleaning``: the bounds to show beside the rules; another bound may give the same documents. Sections without
+    content are left out (clusters without duplicates, decontamination without suites).
     """
     inputs = job.inputs
     clusters = data_collect.clusters(inputs)
@@ -101,7 +101,7 @@ def build(job: Job, title: str, cleaning: CleaningSpec) -> DataReport:
 
 
 def all_accounted_for(results: DataReport, bounds: ChecksSpec) -> Verdict:
-    """Every document that came in stayed, or was dropped by a rule."""
+    """Every document from the sources stayed, or was dropped by a rule."""
     del bounds
     lost = results.unaccounted
     message = "; ".join(lost) or f"each of {results.raw_documents} documents stayed, or was dropped by a rule"
@@ -142,7 +142,7 @@ def pictures_of(inputs: data_collect.Inputs, clusters: dict[str, Any] | None) ->
         if every:
             pictures.append(data_figures.scores(every, judged.bound))
     lengths, languages = data_facts.lengths(inputs), data_facts.languages(inputs)
-    half = bool(lengths and languages)  # they stand side by side
+    half = bool(lengths and languages)  # they are side by side
     if lengths:
         pictures.append(
             data_figures.histogram("lengths", "Length of documents", lengths, "bytes", "documents", half=half)

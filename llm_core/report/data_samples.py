@@ -1,6 +1,6 @@
-"""What the data report shows of the documents themselves: short excerpts, the same ones on every run.
+"""Samples of documents for the data report: short excerpts, the same in every run.
 
-A document's identity is a hash, so the documents of the lowest identities are a fair sample of any set of them. Large
+A document's identity is a hash, so the documents with the lowest identities are an unbiased sample of any set. Large
 artifacts are sampled from some of their parts, chosen by a hash of their names.
 """
 
@@ -17,21 +17,21 @@ import polars as pl
 from xxhash import xxh3_64_intdigest
 
 PARTS = 32
-"""Parts that samples are drawn from."""
+"""Number of parts from which samples are drawn."""
 PER_RULE = 10
-"""Dropped documents by rule and source."""
+"""Number of dropped documents per rule and source."""
 PER_RULE_IN_ALL = 40
-"""Of a rule, when there are many sources: from each of them as many as there is room for."""
+"""Maximum per rule: with many sources, each gets an equal share."""
 KEPT = 6
 EXCERPT, DROPPED_EXCERPT = 500, 300
 """Characters."""
 BEFORE, COMPARED = 10, 90
-"""Words shown before the first difference of two documents, and words compared from there on."""
+"""Words shown before the first difference of two documents, and words compared after it."""
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The beginning of a document and where it stands; ``more``: characters that are not shown."""
+    """The beginning of a document, and its origin. ``more``: number of characters that are not shown."""
 
     doc_id: str
     source: str
@@ -42,16 +42,16 @@ class Excerpt:
 
 
 Side = list[tuple[str, bool]]
-"""Text in pieces, and whether the other document has another piece there."""
+"""Pieces of text, and whether each differs from the other document."""
 
 
 def some_parts(folder: Path) -> list[Path]:
-    """The parts of ``folder`` that samples are drawn from."""
+    """The parts of ``folder`` from which samples are drawn."""
     return sorted(sorted(folder.glob("*.parquet"), key=lambda path: xxh3_64_intdigest(path.name.encode()))[:PARTS])
 
 
 def kept_samples(folder: Path) -> list[Excerpt]:
-    """Documents that stayed."""
+    """A sample of the kept documents."""
     paths = some_parts(folder)
     if not paths:
         return []
@@ -60,7 +60,7 @@ def kept_samples(folder: Path) -> list[Excerpt]:
 
 
 def dropped_samples(folder: Path) -> dict[str, list[tuple[Excerpt, dict[str, Any]]]]:
-    """Rule → documents that it dropped, by source, each with what its row says beside the text."""
+    """Rule → documents that it dropped, by source, each with the other columns of its row."""
     paths = some_parts(folder)
     if not paths:
         return {}
@@ -75,15 +75,15 @@ def dropped_samples(folder: Path) -> dict[str, list[tuple[Excerpt, dict[str, Any
 
 
 def texts_of(folder: Path, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``doc_id`` → row, of those that stand in ``folder``."""
+    """``doc_id`` → row, for the documents in ``folder``."""
     rows = _rows(sorted(folder.glob("*.parquet")), pl.Series(doc_ids, dtype=pl.String)) if doc_ids else []
     return {row["doc_id"]: row for row in rows}
 
 
 def side_by_side(left: str, right: str) -> tuple[Side, Side]:
-    """Both texts from a little before their first other word, cut into what is equal and what differs.
+    """Both texts from shortly before their first different word, split into equal and different pieces.
 
-    White space makes no difference. Words are read one by one, so that long texts take no more memory.
+    White space does not count. Words are read one by one, so that long texts need no more memory.
     """
     both = zip_longest(_pieces(left), _pieces(right), fillvalue="")
     shown: deque[tuple[str, str]] = deque(maxlen=BEFORE + 1)
@@ -104,12 +104,12 @@ def side_by_side(left: str, right: str) -> tuple[Side, Side]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Every word with the white space behind it."""
+    """Every word with the white space after it."""
     return (found.group() for found in re.finditer(r"\S+\s*", text))
 
 
 def _rows(paths: Sequence[Path], doc_ids: pl.Series) -> list[dict[str, Any]]:
-    """The rows of ``doc_ids`` in the order of their identities; one part at a time is in memory."""
+    """The rows of ``doc_ids``, sorted by identity. Only one part at a time is in memory."""
     wanted = pl.col("doc_id").is_in(doc_ids.to_list())
     found = [pl.scan_parquet(path, glob=False).filter(wanted).collect().to_dicts() for path in paths]
     return sorted((row for rows in found for row in rows), key=lambda row: str(row["doc_id"]))

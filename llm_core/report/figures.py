@@ -1,4 +1,4 @@
-"""The figures of a training report, each from plain numbers."""
+"""The figures of a training report, drawn from plain numbers."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FULL = 9.4
 HALF = 4.6
 LONGEST_NAME = 22
-"""Characters of a name beside or below a figure."""
+"""Maximum characters of a name beside or below a figure."""
 
 
 def bits_per_byte(rows: Sequence[tuple[str, float, float | None]]) -> Picture:
@@ -41,7 +41,7 @@ def bits_per_byte(rows: Sequence[tuple[str, float, float | None]]) -> Picture:
 
 
 def funnel(rows: Sequence[tuple[str, int, int]]) -> Picture:
-    """Stage by stage: (name, documents, bytes); the last one is what a split leaves."""
+    """One bar per stage: (name, documents, bytes). The last one is the training split."""
 
     def paint(axes: "Axes") -> None:
         documents = [count for _, count, _ in rows]
@@ -64,7 +64,7 @@ def funnel(rows: Sequence[tuple[str, int, int]]) -> Picture:
 
 
 def drops(rows: Sequence[tuple[str, int]], total: int) -> Picture:
-    """Documents dropped by each rule, of ``total`` that came in."""
+    """Documents dropped by each rule, out of ``total``."""
 
     def paint(axes: "Axes") -> None:
         counts = [count for _, count in rows]
@@ -95,7 +95,7 @@ def loss(steps: Steps) -> Picture:
         if at.size:
             seen = np.interp(at, column(steps, "step"), tokens)
             axes.plot(seen, measured, color=AMBER, marker="o", markersize=3.2, linewidth=1.2)
-        # The first steps fall from ln(vocabulary); the eye needs the rest.
+        # The first steps fall from ln(vocabulary). The scale fits the later ones.
         finite = values[np.isfinite(values)]
         if finite.size > 20:
             low = min(float(finite.min()), float(measured.min()) if measured.size else np.inf)
@@ -159,7 +159,7 @@ def throughput(steps: Steps) -> Picture:
         middle = float(np.nanmedian(speed))
         axes.plot(at[shown], speed[shown], color=PALE, linewidth=0.8)
         axes.axhline(middle, color=BLUE, linewidth=1.4)
-        # A single step that is far faster than all others would flatten the rest.
+        # A single very fast step would flatten all others.
         axes.set_ylim(0, max(1.6 * middle, 1.08 * min(float(np.nanmax(speed)), 4 * middle)))
         axes.annotate(
             f"median {short(middle)}", (float(at[-1]), middle), (0, 5), textcoords="offset points", ha="right",
@@ -173,7 +173,7 @@ def throughput(steps: Steps) -> Picture:
 
 
 def dots(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, ours: str | None) -> Picture:
-    """As ``bars``, for values that differ by little: points on an axis that does not start at zero."""
+    """Like ``bars``, for values that differ little: points on an axis that does not start at zero."""
 
     def paint(axes: "Axes") -> None:
         values = [value for _, value in rows]
@@ -193,7 +193,7 @@ def dots(name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, 
 def bars(
     name: str, caption: str, rows: Sequence[tuple[str, float]], unit: str, ours: str | None, clock: bool = False
 ) -> Picture:
-    """One figure of several runs as horizontal bars; ``ours`` (the baseline) stands out."""
+    """One value per run as horizontal bars. ``ours`` (the baseline) is highlighted."""
 
     def paint(axes: "Axes") -> None:
         values = [value for _, value in rows]
@@ -214,7 +214,7 @@ def bars(
 
 
 def differences(rows: Sequence[tuple[str, float]], baseline: str) -> Picture:
-    """Validation loss of every variant less that of the baseline: left of zero is better."""
+    """Validation loss of every variant minus the baseline's: left of zero is better."""
 
     def paint(axes: "Axes") -> None:
         values = [value for _, value in rows]
@@ -307,12 +307,12 @@ def times(rows: Sequence[tuple[str, float]]) -> Picture:
 
 
 def fitted(name: str) -> str:
-    """``name`` without its middle, where it has no room beside a figure."""
+    """``name``, with its middle removed when it is too long for a figure."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2 - 1]}…{name[-LONGEST_NAME // 2 :]}"
 
 
 def name_rows(axes: "Axes", names: Sequence[str]) -> None:
-    """First row on top, names in ink, no ticks beside them."""
+    """Label the rows: the first on top, in the text colour, without ticks."""
     axes.set_yticks(range(len(names)), [fitted(name) for name in names], color=INK)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=RULE)
@@ -327,7 +327,7 @@ def _over_tokens(axes: "Axes", tokens: np.ndarray) -> None:
 
 
 def _end_labels(axes: "Axes", lines: Sequence[tuple[str, np.ndarray, str]], right: float) -> None:
-    """Name each line at its end instead of in a legend, kept apart from one another."""
+    """Label each line at its end instead of in a legend, without overlaps."""
     known = ((values[np.isfinite(values)], name, colour) for name, values, colour in lines)
     ends = [(float(values[-1]), name, colour) for values, name, colour in known if values.size]
     low, high = axes.get_ylim()

@@ -1,6 +1,6 @@
 """``made.html`` beside a report: clock times, machines, versions, costs.
 
-They differ whenever the same is made again; so they have a page of their own, and the report is the same bytes.
+They differ in every rebuild. So they have their own page, and the report keeps the same bytes.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ PAGE = "made.html"
 
 
 def write_made(job: Job, kind: str, title: str, pictures: Mapping[str, Picture], training: Mapping[str, Any]) -> None:
-    """Write the page. ``training``: tiles, cost, machine and ablation of a training report; empty for one of data."""
+    """Write the page. ``training``: tiles, cost, machine and ablation of a training report; empty for a data report."""
     sections = [("cost", "Time and cost"), ("speed", "Speed")] if training else []
     sections += [("ablations", "Ablations")] if training.get("ablation") else []
     page = render(

@@ -1,15 +1,15 @@
-"""Pages from templates: one HTML file each, which loads nothing."""
+"""Renders templates to self-contained HTML pages."""
 
 from importlib.resources import files
 from typing import Any
 
 
 def render(template: str, **fields: Any) -> str:
-    """The page that ``template`` (a file beside this module) makes of ``fields``; every text is escaped.
+    """Render ``template`` (a file beside this module) with ``fields``. All texts are escaped.
 
-    Figures are ``pictures``: name → ``Picture``.
+    Figures are in ``pictures``: name → ``Picture``.
     """
-    # Imported late: who only looks at a stage's checks need not wait for it.
+    # Imported here, so that evaluating a stage's checks does not load it.
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(

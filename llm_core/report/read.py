@@ -1,4 +1,4 @@
-"""What reports read: artifacts by role, and their results with types."""
+"""The inputs of reports: artifacts by role, and their typed results."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
 Inputs = Mapping[str, Artifact]
-"""Role → artifact. Roles that a report may lack are asked for by ``in``."""
+"""Role → artifact. Test optional roles with ``in``."""
 
 RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_classifier", "judged_documents"
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
@@ -27,32 +27,32 @@ TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained
 
 
 def raw(inputs: Inputs) -> RawDocuments:
-    """What was read from the sources."""
+    """The results of reading the sources."""
     return inputs[RAW].results(RawDocuments)
 
 
 def clean(inputs: Inputs) -> CleanDocuments:
-    """What cleaning did."""
+    """The results of cleaning."""
     return inputs[CLEAN].results(CleanDocuments)
 
 
 def quality(inputs: Inputs) -> QualityClassifier:
-    """What the quality classifier learned."""
+    """The results of training the quality classifier."""
     return inputs[QUALITY].results(QualityClassifier)
 
 
 def judged(inputs: Inputs) -> JudgedDocuments:
-    """What the quality classifier dropped."""
+    """The results of judging by the quality classifier."""
     return inputs[JUDGED].results(JudgedDocuments)
 
 
 def unique(inputs: Inputs) -> UniqueDocuments:
-    """What deduplication did."""
+    """The results of deduplication."""
     return inputs[UNIQUE].results(UniqueDocuments)
 
 
 def decontaminated(inputs: Inputs) -> DecontaminatedDocuments:
-    """What was found of eval suites."""
+    """The results of decontamination."""
     return inputs[DECONTAMINATED].results(DecontaminatedDocuments)
 
 
@@ -82,12 +82,12 @@ def evaluated(inputs: Inputs) -> EvalResults:
 
 
 def left(artifact: Artifact) -> DocumentsResults:
-    """What documents a stage left."""
+    """The results of a stage that returns documents."""
     return artifact.results(DocumentsResults)
 
 
 def funnel(artifact: Artifact) -> FunnelResults:
-    """What a stage that drops documents left of them."""
+    """The results of a stage that drops documents."""
     return artifact.results(FunnelResults)
 
 

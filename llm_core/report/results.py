@@ -1,4 +1,4 @@
-"""What the reports say in figures."""
+"""The results of the reports."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ class DataReport(Page):
     train_documents: int
     train_bytes: int
     unaccounted: list[str]
-    """Where documents are missing between two stages, in words."""
+    """Messages about documents that are missing between two stages."""
     drops: dict[str, Any]
-    """Stage → rule → documents."""
+    """Stage → rule → dropped documents."""
     train_tokens_by_source: dict[str, int]
 
 
 class TrainingReport(Page):
-    """The figures on top of the training report; see ``EvalResults`` and ``TrainingRun``."""
+    """The headline numbers of the training report; see ``EvalResults`` and ``TrainingResults``."""
 
     bits_per_byte: float
     bits_per_byte_stderr: float | None
@@ -46,9 +46,9 @@ class TrainingReport(Page):
     final_validation_loss: float | None = volatile()
     seconds_training: float = volatile()
     seconds_total: float = volatile()
-    """Of all stages."""
+    """Seconds of all stages."""
     gpu_hours: float | None = volatile()
-    """None where no GPU trained."""
+    """None when no GPU was used."""
     cost_dollars: float | None = volatile()
 
 
@@ -62,7 +62,7 @@ class AblationReport(Results):
     losses: dict[str, float | None]
     """Variant → loss."""
     differences: dict[str, float | None]
-    """Variant → loss beyond that of the baseline."""
+    """Variant → loss minus the baseline's loss."""
     sweep_losses: dict[str, float | None]
     """Learning rate → loss."""
     best_learning_rate: float | None

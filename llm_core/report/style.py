@@ -1,4 +1,4 @@
-"""One look for every figure: the same drawing serves as a small PNG and as SVG that follows the page's colours."""
+"""One style for all figures. The same drawing is a small PNG, and an SVG with the colours of the page."""
 
 import io
 import re
@@ -23,7 +23,7 @@ AMBER = "#c47f17"
 ROSE = "#c2503f"
 PALE = "#a9c3df"
 
-# In the SVG each colour becomes a variable of the page's style sheet, so that one drawing suits light and dark.
+# In the SVG, each colour becomes a variable of the page's style sheet, so that one drawing fits light and dark mode.
 VARIABLES = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -73,9 +73,9 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: ``png`` for a file, ``svg`` to stand inside a page. ``width`` in inches.
+    """A drawn figure: ``png`` for a file, ``svg`` for a page. ``width`` in inches.
 
-    ``clock``: it shows times or speeds, which differ when the same is made again.
+    ``clock``: it shows times or speeds, which differ in a rebuild.
     """
 
     name: str
@@ -96,14 +96,14 @@ class Picture:
 def draw(
     name: str, caption: str, size: tuple[float, float], paint: Callable[["Axes"], None], clock: bool = False
 ) -> Picture:
-    """Let ``paint`` fill the axes of a new figure of ``size`` inches, in this style and no other."""
-    # Imported late here and below: who only looks at a stage's checks need not wait for matplotlib.
+    """Call ``paint`` with the axes of a new figure of ``size`` inches, in this style only."""
+    # Imported here and below, so that evaluating a stage's checks does not load matplotlib.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # The state of pyplot is never touched: figures made in one process do not know of each other.
+    # Does not use pyplot's global state, so that figures in one process are independent.
     with mpl.rc_context():
-        mpl.rcdefaults()  # whatever a matplotlibrc of this machine says
+        mpl.rcdefaults()  # ignore this machine's matplotlibrc
         mpl.rcParams.update({**SETTINGS, "svg.hashsalt": name})
         figure = Figure(figsize=size)
         paint(figure.add_subplot())
@@ -123,16 +123,16 @@ def label_ticks(axis: "Axis", text: Callable[[float], str] = tick, most: int | N
 
 
 def _inline(svg: str, name: str, caption: str) -> str:
-    """The ``<svg>`` element alone, with the page's colours and font, scaling with its column."""
+    """Only the ``<svg>`` element, with the page's colours and font, scaled to its column."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
-    # The page chooses the font. Matplotlib has written it in both ways.
+    # The page sets the font. Versions of matplotlib write it in two forms.
     svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
     svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
     svg = re.sub(r" xmlns(:xlink)?=\"[^\"]*\"", "", svg)
-    # Matplotlib numbers its groups (axes_1, text_3) from one in every drawing; in one page they must differ.
+    # Matplotlib numbers its groups (axes_1, text_3) from one in every drawing, but ids must be unique in a page.
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", svg, count=1)
     label = caption.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

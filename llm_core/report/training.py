@@ -1,4 +1,4 @@
-"""The stage ``training_report``: one page that tells how a model came about and what it is worth."""
+"""The stage ``training_report``: one page about how a model was trained and how good it is."""
 
 import json
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ SECTIONS = (
 
 
 def build(job: Job, title: str, price_per_gpu_hour: float) -> TrainingReport:
-    """Write ``report.html`` (one file that loads nothing), ``figures/*.png`` and ``summary.json``.
+    """Write ``report.html`` (one self-contained file), ``figures/*.png`` and ``summary.json``.
 
-    They hold only what follows from the contents of the inputs. Clock times, hosts, versions and prices stand in
-    ``made.html`` and ``timing/*.png``. The input ``ablation_report`` may be missing.
+    They depend only on the contents of the inputs. Clock times, hosts, versions and prices are in ``made.html`` and
+    ``timing/*.png``. The input ``ablation_report`` is optional.
     """
     headline = collect.headline(job.inputs, price_per_gpu_hour)
     ablation = collect.ablation(job.inputs)
@@ -88,18 +88,18 @@ def _pictures(job: Job, headline: Mapping[str, Any], ablation: dict[str, Any] | 
 
 
 def _steps(job: Job) -> list[dict[str, Any]]:
-    """The lines of the full run's metrics; none where they are damaged, and the page says so."""
+    """The lines of the full run's metrics. Empty when they are damaged; the page then says so."""
     if _without_curves(job):
         return []
     path = job.path("pretrained_model", METRICS)
     steps = read_metrics(path)
     if not steps:
-        raise PedigreeError(f"{path}: holds no step; make pretrained_model again")
+        raise PedigreeError(f"{path}: contains no step; make pretrained_model again")
     return steps
 
 
 def _without_curves(job: Job) -> str | None:
-    """Why the page has no curves."""
+    """The reason why the page has no curves; None when it has them."""
     problem = job.left_out.get("pretrained_model", {}).get(METRICS)
     return problem and f"There are no curves: {METRICS} was found damaged, and nothing of it is shown."
 

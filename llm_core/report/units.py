@@ -1,4 +1,4 @@
-"""Numbers as people read them: units, thousands, and no more digits than mean something."""
+"""Formats numbers for people: units, thousands separators, and only significant digits."""
 
 from datetime import datetime
 
@@ -21,7 +21,7 @@ def short(value: float) -> str:
 
 
 def tick(value: float) -> str:
-    """A value beside an axis, as short as it can be: 1500000 → ``1.5M``, 0.003 → ``0.003``."""
+    """The shortest form of a value beside an axis: 1500000 → ``1.5M``, 0.003 → ``0.003``."""
     for scale, unit in _SCALES:
         if abs(value) >= scale:
             return _true_minus(f"{value / scale:g}{unit}")
@@ -70,7 +70,7 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 def moment(text: str) -> str:
-    """An ISO time → ``2026-01-31 14:05 UTC``; the offset stays as it was recorded."""
+    """An ISO time → ``2026-01-31 14:05 UTC``, with the recorded offset."""
     when = datetime.fromisoformat(text)
     return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".strip()
 

@@ -16,10 +16,10 @@ from llm_core.store.home import pedigree_home
 _CHUNK = 1 << 22
 
 _TICK = 20_000_000
-"""Longest tick of the clock of file systems, in ns: kernels advance it 100 to 1000 times a second."""
+"""Longest tick of a file system's clock, in ns: kernels advance it 100 to 1000 times per second."""
 
 _COARSE_TICK = 2_000_000_000
-"""Of file systems whose times are whole seconds."""
+"""The same (ns) for file systems whose times are whole seconds."""
 
 
 @runtime_only("a published hash of a file")
@@ -34,19 +34,19 @@ def file_digest(path: Path) -> str:
 
 @runtime_only("a published hash of a file")
 def sha256_digest(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits: what the Hugging Face Hub calls large files by."""
+    """SHA-256 of a file's content, as 64 hexadecimal digits. The Hugging Face Hub identifies large files by it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @runtime_only("what the file system says of a file")
 def stamp(path: Path) -> list[int]:
-    """What changes whenever a file is written: size, time of change, inode, time of any change of the inode (ns).
+    """Size, mtime, inode and ctime (ns) of a file: they change whenever the file is written.
 
-    The last one can't be set by programs, so an edit whose time was put back shows. It also changes when a hard link
-    is made or the mode is changed: then the file is read once more. No device number: hosts that share a file system
-    number it differently. A file that was changed within the last tick of its file system's clock could be changed
-    again under the same stamp, so the tick is waited for: 20 ms, or 2 s where times are whole seconds.
+    Programs can't set the ctime, so it reveals an edit whose mtime was set back. It also changes with a new hard link
+    or mode: then the file is read once more. The device number is left out, because hosts that share a file system
+    number it differently. A file could change twice within one tick of its file system's clock and keep its stamp. So
+    this function waits until a tick has passed since the last change: 20 ms, or 2 s where times are whole seconds.
     """
     status = path.stat()
     tick = _COARSE_TICK if status.st_ctime_ns % 1_000_000_000 == 0 else _TICK
@@ -59,13 +59,13 @@ def stamp(path: Path) -> list[int]:
 
 @runtime_only("a published hash of a file")
 def source_digest(path: Path) -> str:
-    """``file_digest`` of a file outside the store, read only when its stamp is new: plans ask for it every time."""
+    """``file_digest`` of a file outside the store. Read only when its stamp is new, because every plan needs it."""
     return _remembered(path, "sources", file_digest)
 
 
 @runtime_only("a published hash of a file")
 def source_sha256(path: Path) -> str:
-    """``sha256_digest`` of a file outside the store, likewise."""
+    """``sha256_digest`` of a file outside the store. Read only when its stamp is new."""
     return _remembered(path, "sources_sha256", sha256_digest)
 
 
@@ -78,8 +78,8 @@ def _remembered(path: Path, what: str, compute: Callable[[Path], str]) -> str:
         if known["file"] == now:
             return str(known["digest"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # never read before, or what was remembered is not whole: reading the file answers
+        pass  # never read before, or the cache entry is damaged: read the file
     digest = compute(path)
-    with suppress(OSError):  # a memory only: on a disk that can't be written, the file is read again next time
+    with suppress(OSError):  # only a cache: on a read-only disk, the file is read again next time
         write_atomically(memory, json.dumps({"file": now, "digest": digest}).encode(), flush=False)
     return digest

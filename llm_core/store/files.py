@@ -1,4 +1,4 @@
-"""Writing so that a file is either whole or not there."""
+"""Atomic writes: a file is either complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from llm_core.runtime_only import runtime_only
 @runtime_only("words errors")
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk, a forbidden write and their like into an error that says where, why, and what to do.
+    """Turn a full disk, a denied write and the like into an error that says where, why, and what to do.
 
-    Also where a library has made an error of its own of it. What has no known reason is raised as it is.
+    This includes libraries' own errors for them. An error without a known reason passes unchanged.
     """
     try:
         yield
@@ -27,10 +27,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 @runtime_only("puts given bytes into a file")
 def write_atomically(path: Path, data: bytes, flush: bool = True) -> None:
-    """Write ``data`` to ``path`` through a temporary file beside it, flushed to the disk before the rename.
+    """Write ``data`` to a temporary file beside ``path``, flush it to the disk, and rename it to ``path``.
 
-    Without ``flush``, a machine that loses power may leave a broken file: for what is only remembered, and checked when
-    it is read. A flush takes milliseconds.
+    Without ``flush``, a power failure may leave a broken file. Use that only for caches that are checked when they are
+    read. A flush takes milliseconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

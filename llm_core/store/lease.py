@@ -1,4 +1,4 @@
-"""One maker per artifact: an operating-system lock, and a token that a commit must still hold."""
+"""One builder per artifact: an operating-system lock, and a token that must still be valid at the commit."""
 
 import json
 import os
@@ -18,14 +18,14 @@ POLL_SECONDS = 0.5
 
 
 class Lease:
-    """The right to make one artifact; ``check`` before every irrevocable step."""
+    """The right to build one artifact. Call ``check`` before every irrevocable step."""
 
     def __init__(self, owner_file: Path, token: str) -> None:
         self._owner_file = owner_file
         self._token = token
 
     def check(self) -> None:
-        """Raise ``PedigreeError`` when another process has taken the lease over."""
+        """Raise ``PedigreeError`` when another process has taken over the lease."""
         owner = _owner(self._owner_file)
         if owner.get("token") != self._token:
             raise PedigreeError(
@@ -35,10 +35,10 @@ class Lease:
 
 @contextmanager
 def lease(folder: Path, name: str, waiting: Callable[[str], None] = lambda _: None) -> Iterator[Lease]:
-    """Hold the lease ``name``; wait for a living owner, and take over a dead one's.
+    """Hold the lease ``name``. Waits for a living owner, and takes over from a dead one.
 
-    The kernel frees the lock of a process that dies, however it dies, so there is no time-out to guess. ``waiting``
-    is told once who holds the lease.
+    The kernel frees the lock when a process dies, however it dies, so no time-out is needed. ``waiting`` is called
+    once with a text that names the owner.
     """
     folder.mkdir(parents=True, exist_ok=True)
     owner_file = folder / f"{name}.json"

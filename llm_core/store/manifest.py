@@ -29,7 +29,7 @@ class FileRecord(_Record):
 
 
 class InputRecord(_Record):
-    """An input: the stage that made it, and which artifact it was."""
+    """An input: the stage that built it, and its artifact."""
 
     role: str
     stage: str
@@ -38,7 +38,7 @@ class InputRecord(_Record):
 
 
 class CheckRecord(_Record):
-    """A check's verdict when the artifact was made."""
+    """A check's verdict when the artifact was built."""
 
     name: str
     passed: bool
@@ -49,11 +49,11 @@ class CheckRecord(_Record):
 
 
 class Manifest(_Record):
-    """Written last into an artifact's folder; what has no manifest does not exist.
+    """Written last into an artifact's folder. A folder without a manifest is not an artifact.
 
     ``code`` and ``externals``: name → digest, so that a plan can name the function or file that changed.
-    ``content``: digest over the files that are not volatile; later stages count an input by it.
-    ``stats``: figures that the build returned. ``seconds``: wall time of the build.
+    ``content``: digest over the files that are not volatile. It enters the identities of later stages.
+    ``stats``: the results that the build returned. ``seconds``: wall time of the build.
     """
 
     format: int = 1
@@ -78,10 +78,10 @@ class Manifest(_Record):
     host: str
     device: str
     seal: str = ""
-    """Digest of the rest, so that a damaged manifest is noticed like any damaged file."""
+    """Digest of the other fields: it detects a damaged manifest."""
 
     def sealed(self) -> "Manifest":
-        """The same manifest with its seal."""
+        """The manifest with its seal."""
         bare = self.model_copy(update={"seal": ""})
         return bare.model_copy(update={"seal": xxh3_128_hexdigest(bare.model_dump_json().encode())})
 

@@ -1,7 +1,9 @@
-"""Parts in the store: ``parts/<kind>/<xx>/<key>/`` holds the files of one part and ``part.json``, whole or not at all.
+"""Parts in the store. ``parts/<kind>/<xx>/<key>/`` contains the files of one part and ``part.json``; it appears
+atomically.
 
-Artifacts hold the same files by hard links: a part takes no room of its own while an artifact has it. ``making/`` holds
-parts that are being made, each with a note of its maker; ``quarantine/`` what was found in a part's place and is none.
+Artifacts share these files by hard links, so a part takes no extra disk space while an artifact has it. ``making/``
+contains parts that are being built, each with a note that names its process. ``quarantine/`` contains damaged parts
+and foreign files that were found in the place of a part.
 """
 
 import json
@@ -31,7 +33,7 @@ _LEFT_BEHIND = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Part:
-    """A part that is made: its files (paths relative to ``folder``, and so to the artifact), and its statistics."""
+    """A finished part: its files (paths relative to ``folder``, and to the artifact), and its statistics."""
 
     name: str
     folder: Path
@@ -39,7 +41,7 @@ class Part:
     stats: dict[str, Any]
 
     def link(self, out: Path) -> None:
-        """Put all files into the artifact's folder ``out``: as hard links, or as copies where there are none."""
+        """Put all files into the artifact's folder ``out``: as hard links, or as copies where links can't be made."""
         for record in self.files:
             target = out / record.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ class Part:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """One more name for a file; its copy where the file system has no hard links, or not across here."""
+    """Hard-link ``source`` to ``target``, or copy it where the file system can't link them."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -57,7 +59,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def recorded(folder: Path, stats: dict[str, Any]) -> tuple[list[FileRecord], dict[str, Any]]:
-    """(all files of ``folder``, by path; ``stats`` as they come back from a file): what a part is."""
+    """The record of a part: (all files of ``folder``, by path; ``stats`` after a round trip through JSON)."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [
         FileRecord(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, xxh3=file_digest(path))
@@ -74,13 +76,13 @@ class PartStore:
         self.root = root
 
     def folder(self, key: str) -> Path:
-        """Where the part lies once it is made."""
+        """The folder of the finished part."""
         return self.root / key[:2] / key
 
     def known(self, key: str) -> list[FileRecord] | None:
-        """The files of a part; None when there is no such part, or when it is damaged as far as sizes and times tell.
+        """The files of a part. None when the part is missing, or damaged as far as sizes and times show.
 
-        Only what was written after the part was made is hashed: a plan asks for all parts every time.
+        Hashes only files that were written after the part was built, because every plan asks for all parts.
         """
         record, folder = self._record(key), self.folder(key)
         if record is None:
@@ -97,9 +99,10 @@ class PartStore:
         return files
 
     def find(self, name: str, key: str) -> Part | None:
-        """The part, its files hashed; a damaged one, or what else lies there, is put aside, and the part made again."""
+        """The part, after hashing its files; None when there is none. A damaged part, or anything else in its place, is
+        moved to quarantine, so that the part is built again."""
         folder = self.folder(key)
-        if not folder.exists():  # asked first: what is committed a moment later is no damaged part
+        if not folder.exists():  # asked first: a part that is committed a moment later is not a damaged one
             return None
         record = self._record(key)
         if record is not None:
@@ -108,21 +111,21 @@ class PartStore:
                 return Part(name, folder, files, record["stats"])
         aside = self.root / "quarantine" / f"{key}-{time.time_ns()}"
         aside.parent.mkdir(exist_ok=True)
-        with suppress(FileNotFoundError):  # another process may be at it too
+        with suppress(FileNotFoundError):  # another process may do the same
             folder.rename(aside)
         return None
 
     def scratch(self, key: str) -> Path:
-        """An empty folder of this process, to be filled and handed to ``commit``."""
+        """A new empty folder of this process. Fill it, and pass it to ``commit``."""
         folder = self.root / "making" / f"{key}-{uuid.uuid4().hex[:8]}"
         maker = {"making": folder.name, "host": platform.node(), "pid": os.getpid()}
-        write_atomically(_maker(folder), json.dumps(maker).encode())  # first: what has no such note is not ours
+        write_atomically(_maker(folder), json.dumps(maker).encode())  # first: a folder without this note is not ours
         folder.mkdir()
         return folder
 
     def commit(self, name: str, key: str, scratch: Path, files: list[FileRecord], stats: dict[str, Any]) -> Part:
-        """Put ``scratch``, which holds ``files``, in place as the part; where another process was first, its equal part
-        stays."""
+        """Move ``scratch``, which contains ``files``, into place as the part. If another process was first, its equal
+        part stays."""
         record = {"name": name, "files": [file.model_dump() for file in files], "stats": stats}
         for file in files:
             (scratch / file.path).chmod(0o444)
@@ -139,12 +142,13 @@ class PartStore:
         return Part(name, folder, files, stats)
 
     def discard(self, scratch: Path) -> None:
-        """Remove what was not finished."""
+        """Remove an unfinished part."""
         shutil.rmtree(scratch, ignore_errors=True)
         _maker(scratch).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what killed workers left half-made a day ago; what is younger may be at work on another machine."""
+        """Remove unfinished parts of killed workers that are older than a day. A worker on another machine may still
+        build a younger one."""
         for note in (self.root / "making").glob(f"*{_MAKER}"):
             try:
                 maker = json.loads(note.read_bytes())
@@ -153,7 +157,7 @@ class PartStore:
                 if old and _maker(scratch) == note and not _lives(maker["host"], maker["pid"]):
                     self.discard(scratch)
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # its part was committed meanwhile, or it is no note of ours
+                continue  # its part was committed meanwhile, or the note is not ours
 
     def _record(self, key: str) -> dict[str, Any] | None:
         try:
@@ -166,12 +170,12 @@ class PartStore:
 
 
 def _maker(scratch: Path) -> Path:
-    """The note beside a scratch folder that says who fills it."""
+    """The note beside a scratch folder that names the process that fills it."""
     return scratch.with_name(f"{scratch.name}{_MAKER}")
 
 
 def _lives(host: str, pid: int) -> bool:
-    """Whether that process is known to be at work: on this machine, and not ended."""
+    """Whether the process is known to run: it is on this machine, and has not ended."""
     if host != platform.node():
         return False
     try:
@@ -179,12 +183,12 @@ def _lives(host: str, pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # another user's
+        pass  # the process of another user
     return True
 
 
 def _seal(record: dict[str, Any]) -> str:
-    """A digest of the record, so that damaged statistics are noticed like damaged files."""
+    """A digest of the record: it detects damaged statistics."""
     return xxh3_128_hexdigest(json.dumps(record).encode())
 
 

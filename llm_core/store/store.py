@@ -1,17 +1,17 @@
-"""The store: artifacts by kind and identity, committed whole or not at all.
+"""The store: artifacts by kind and identity, committed atomically.
 
 ::
 
     artifacts/<kind>/<identity>/   the files and manifest.json
-    parts/<kind>/<xx>/<key>/       pieces of artifacts, made and found one by one; artifacts hold them by hard links
-    work/<kind>/<identity>/        what an unfinished attempt has made so far; ``out`` becomes the artifact, and is ours
-    aliases/<kind>/<identity>.json an accepted stand-in: this identity is served by another one's artifact
-    heads/<experiment>/<stage>.json the identity that an experiment's stage had last
-    leases/, stamps/               who makes what; which files were hashed
-    quarantine/                    damaged artifacts, parts and files, put aside
-    left_out/<kind>/<identity>.json which files of an artifact were put aside, when and why
+    parts/<kind>/<xx>/<key>/       pieces of artifacts, built and found one by one; artifacts hard-link their files
+    work/<kind>/<identity>/        the files of an unfinished attempt; its ``out`` becomes the artifact
+    aliases/<kind>/<identity>.json an accepted alias: another identity's artifact serves this identity
+    heads/<experiment>/<stage>.json the last identity of an experiment's stage
+    leases/, stamps/               which process builds what; which files were hashed
+    quarantine/                    damaged artifacts, parts and files
+    left_out/<kind>/<identity>.json which files of an artifact were quarantined, when and why
 
-What is there beside, a user's notes or a copy by hand, is neither read nor removed.
+Other files there, such as a user's notes or manual copies, are neither read nor removed.
 """
 
 import json
@@ -42,7 +42,7 @@ _IDENTITY = re.compile("[0-9a-f]{32}")
 
 
 class Alias(BaseModel):
-    """The decision that ``identity`` is served by the artifact ``target``: changed code, same result."""
+    """The decision that the artifact ``target`` serves ``identity``: changed code, same result."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,7 +57,7 @@ class Alias(BaseModel):
 
 
 class Store:
-    """Artifacts below ``root``."""
+    """The artifacts below ``root``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -66,11 +66,11 @@ class Store:
     # --- finding -----------------------------------------------------------------------------------------------------
 
     def folder(self, kind: str, identity: str) -> Path:
-        """Where the artifact lies once it is committed."""
+        """The folder of the committed artifact."""
         return self.root / "artifacts" / kind / identity
 
     def find(self, kind: str, identity: str) -> tuple[Artifact | None, str | None]:
-        """(artifact, None) on a hit; (None, what is wrong) for a damaged one; (None, None) when there is none."""
+        """(artifact, None) on a hit; (None, the problem) when it is damaged; (None, None) when there is none."""
         folder = self.folder(kind, identity)
         alias = None if folder.exists() else self.alias(kind, identity)
         if alias:
@@ -82,28 +82,28 @@ class Store:
         if manifest is None:
             return None, None
         if not _in_place(folder, manifest):
-            return None, f"{folder} holds {manifest.kind} {manifest.identity}: it was copied there by hand"
+            return None, f"{folder} contains {manifest.kind} {manifest.identity}: it was copied there by hand"
         artifact = Artifact(folder, manifest)
         damage = self.verifier.damage(artifact)
         return (None, damage) if damage else (artifact, None)
 
     def left_out(self, artifact: Artifact, full: bool = False) -> dict[str, str]:
-        """Path → what is wrong, of the volatile files of an artifact that nobody may read. The artifact is whole
-        without them: its content does not cover them."""
+        """Path → problem, for the damaged volatile files of an artifact, which nothing may read. The artifact is valid
+        without them: they are not part of its content."""
         told = self._left_out(artifact.manifest)
         return {
             path: told.get(path, problem) for path, problem in self.verifier.volatile_damage(artifact, full).items()
         }
 
     def leave_out(self, artifact: Artifact, problems: Mapping[str, str]) -> list[str]:
-        """Put damaged volatile files aside, so that no reader takes them for whole, and record it. Returns the paths of
-        which that was not known."""
+        """Move damaged volatile files to quarantine, so that no reader takes them for valid, and record it. Returns the
+        paths that were not recorded before."""
         told = self._left_out(artifact.manifest)
         there = {path for path in problems if (artifact.path / path).exists()}
         new = {path: problem for path, problem in problems.items() if path in there or path not in told}
-        if not new or read_manifest(artifact.path) != artifact.manifest:  # or it was made again a moment ago
+        if not new or read_manifest(artifact.path) != artifact.manifest:  # or it was rebuilt a moment ago
             return []
-        with suppress(OSError):  # on a disk that can't be written it stays where it is, and is told of again
+        with suppress(OSError):  # on a read-only disk the file stays, and is reported again
             aside = self._aside(artifact.path)
             for path in there:
                 (aside / path).parent.mkdir(parents=True, exist_ok=True)
@@ -124,13 +124,13 @@ class Store:
         return self.root / "left_out" / manifest.kind / f"{manifest.identity}.json"
 
     def artifacts(self, kind: str) -> Iterator[Artifact]:
-        """All readable artifacts of a kind, newest first; files not verified. Copies by hand are left out."""
+        """All readable artifacts of a kind, newest first, without manual copies. Files are not verified."""
         found = []
         for path in (self.root / "artifacts" / kind).glob(f"*/{MANIFEST}"):
             try:
                 manifest = read_manifest(path.parent)
             except PedigreeError:
-                continue  # ``find`` reports it to whoever needs it
+                continue  # ``find`` reports it when it is needed
             if manifest is not None and _in_place(path.parent, manifest):
                 found.append(Artifact(path.parent, manifest))
         yield from sorted(found, key=lambda artifact: artifact.manifest.started, reverse=True)
@@ -140,19 +140,19 @@ class Store:
         return self.root / "parts" / kind
 
     def kinds(self) -> list[str]:
-        """The kinds of which there are artifacts."""
+        """The kinds that have artifacts."""
         return sorted(path.name for path in (self.root / "artifacts").glob("*") if path.is_dir())
 
-    # --- making ------------------------------------------------------------------------------------------------------
+    # --- building ----------------------------------------------------------------------------------------------------
 
     def lease(
         self, kind: str, identity: str, waiting: Callable[[str], None] = lambda _: None
     ) -> AbstractContextManager[Lease]:
-        """The right to make this artifact."""
+        """The right to build this artifact."""
         return lease(self.root / "leases", f"{kind}-{identity}", waiting)
 
     def work(self, kind: str, identity: str, about: dict[str, Any]) -> Path:
-        """The work folder of an identity, made if need be. ``about``: what more is told there of what is made."""
+        """The work folder of an identity, created if needed. ``about``: more facts for its ``stage.json``."""
         folder = self.root / "work" / kind / identity
         with disk_errors(folder):
             work.begin(folder, {"kind": kind, "identity": identity, **about})
@@ -161,11 +161,11 @@ class Store:
     def commit(
         self, place: Path, held: Lease, volatile: tuple[str, ...], manifest: Callable[[list[FileRecord]], Manifest]
     ) -> Artifact:
-        """Put ``out`` of the work folder ``place`` in place as an artifact: hash and flush its files, write the
-        manifest, rename, clear up.
+        """Commit ``out`` of the work folder ``place`` as an artifact: hash and flush its files, write the manifest,
+        rename, clean up.
 
-        ``manifest`` is given the file records. Raises ``PedigreeError`` when the lease is lost, when the disk is full,
-        or when ``out`` holds something else than files and folders.
+        ``manifest`` is called with the file records. Raises ``PedigreeError`` when the lease is lost, when the disk is
+        full, or when ``out`` contains anything but files and folders.
         """
         out = place / "out"
         with disk_errors(out):
@@ -184,7 +184,7 @@ class Store:
             self._left_out_record(written).unlink(missing_ok=True)
         for record in files:
             path = folder / record.path
-            if path.stat().st_mode & 0o777 != 0o444:  # parts are so already; to set it again would renew their stamps
+            if path.stat().st_mode & 0o777 != 0o444:  # already set for parts; chmod would change their stamps
                 path.chmod(0o444)
         work.clear(place)
         artifact = Artifact(folder, written)
@@ -194,18 +194,18 @@ class Store:
         return artifact
 
     def has_begun(self, kind: str, identity: str) -> bool:
-        """Whether an attempt at this artifact has begun, and was not finished."""
+        """Whether there is an unfinished attempt at this artifact."""
         return work.read(self.root / "work" / kind / identity) is not None
 
     def is_redoing(self, kind: str, identity: str) -> bool:
-        """Whether an attempt to make this artifact again, though it is there, was not finished."""
+        """Whether there is an unfinished attempt to rebuild this existing artifact."""
         place = self.root / "work" / kind / identity
         return work.read(place) is not None and (place / work.AGAIN).exists()
 
     def start_over(self, kind: str, identity: str, about: dict[str, Any]) -> Path:
-        """The work folder of an artifact that is made again though it is there; empty, or what such an attempt left."""
+        """The work folder for rebuilding an existing artifact: empty, or with the files of an earlier such attempt."""
         place = self.work(kind, identity, about)
-        if not (place / work.AGAIN).exists():  # what else lies there led to the artifact that is there
+        if not (place / work.AGAIN).exists():  # other files there come from the attempt that built the artifact
             with disk_errors(place):
                 work.clear(place)
                 self.work(kind, identity, about)
@@ -213,9 +213,9 @@ class Store:
         return place
 
     def clear_work(self, kind: str, identity: str) -> None:
-        """Clear the work folder of an identity that has its artifact: of an attempt killed after its commit.
+        """Clear the work folder of an identity whose artifact exists (an attempt was killed after its commit).
 
-        What was begun to make the artifact again stays, for those who go on with it.
+        An unfinished attempt to rebuild the artifact stays, so that it can be continued.
         """
         place = self.root / "work" / kind / identity
         if self.has_begun(kind, identity) and not self.is_redoing(kind, identity):
@@ -223,7 +223,7 @@ class Store:
                 work.clear(place)
 
     def _quarantine(self, folder: Path) -> None:
-        """Put a damaged artifact aside: people may want to look at it, and nothing may take it for whole."""
+        """Move a damaged artifact to quarantine: people can look at it, and nothing takes it for valid."""
         aside = self._aside(folder)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
@@ -234,7 +234,7 @@ class Store:
     # --- remembering -------------------------------------------------------------------------------------------------
 
     def head(self, experiment: str, stage: str) -> str | None:
-        """The identity that this stage of this experiment had when it was last made or hit."""
+        """The identity of the experiment's stage when it was last built or hit."""
         try:
             head = json.loads(self._head(experiment, stage).read_bytes())
         except (OSError, ValueError):
@@ -242,8 +242,8 @@ class Store:
         return str(head["identity"]) if isinstance(head, dict) and "identity" in head else None
 
     def last(self, experiment: str, kind: str, stage: str) -> tuple[Artifact | None, str | None]:
-        """What this stage of this experiment was when it was last made or hit, and None; its files are not verified. Or
-        None, and why its manifest can't be read; None twice where it was never made, or is no longer in the store."""
+        """(artifact, None): the last one that this experiment built or hit for this stage; its files are not verified.
+        (None, the reason) when its manifest can't be read. (None, None) when it was never built, or is gone."""
         head = self.head(experiment, stage)
         try:
             manifest = None if head is None else read_manifest(self.folder(kind, head))
@@ -252,11 +252,11 @@ class Store:
         return (Artifact(self.folder(kind, manifest.identity), manifest), None) if manifest else (None, None)
 
     def has_heads(self, experiment: str) -> bool:
-        """Whether any stage of this experiment was ever made or hit."""
+        """Whether any stage of this experiment was ever built or hit."""
         return any((self.root / "heads" / experiment).rglob("*.json"))
 
     def set_head(self, experiment: str, stage: str, identity: str) -> None:
-        """Remember it, so that a plan can say what has changed since."""
+        """Remember the identity, so that a plan can say what has changed since."""
         if self.head(experiment, stage) != identity:
             write_atomically(self._head(experiment, stage), json.dumps({"identity": identity}).encode())
 
@@ -264,7 +264,7 @@ class Store:
         return self.root / "heads" / experiment / f"{stage}.json"
 
     def alias(self, kind: str, identity: str) -> Alias | None:
-        """The accepted stand-in for an identity. A copy of another one's under this name counts as none."""
+        """The accepted alias of an identity. None for a file that was copied from another identity."""
         path = self.root / "aliases" / kind / f"{identity}.json"
         try:
             found = Alias.model_validate_json(path.read_bytes())
@@ -277,24 +277,24 @@ class Store:
         return found if (found.kind, found.identity) == (kind, identity) else None
 
     def aliases(self, kind: str) -> list[Alias]:
-        """All accepted stand-ins of a kind."""
+        """All accepted aliases of a kind."""
         paths = sorted((self.root / "aliases" / kind).glob("*.json"))
         return [alias for path in paths if _IDENTITY.fullmatch(path.stem) and (alias := self.alias(kind, path.stem))]
 
     def accept(self, alias: Alias) -> None:
-        """Record the decision."""
+        """Record the alias."""
         path = self.root / "aliases" / alias.kind / f"{alias.identity}.json"
         with disk_errors(path):
             write_atomically(path, alias.model_dump_json(indent=1).encode())
 
 
 def _in_place(folder: Path, manifest: Manifest) -> bool:
-    """Whether the folder is where the artifact was committed, and no copy of it."""
+    """Whether the artifact was committed to this folder, and not copied there."""
     return folder.as_posix().endswith(f"/{manifest.kind}/{manifest.identity}")
 
 
 def content_digest(files: list[FileRecord], stats: dict[str, Any], volatile_stats: tuple[str, ...]) -> str:
-    """One digest over what later stages may read: files and statistics, without the volatile ones."""
+    """One digest over everything that later stages may read: files and statistics, without the volatile ones."""
     lines = [f"{record.xxh3} {record.size} {record.path}" for record in files if not record.volatile]
     lasting = {name: value for name, value in stats.items() if name not in volatile_stats}
     return xxh3_128_hexdigest("\n".join([*sorted(lines), json.dumps(lasting, sort_keys=True)]).encode())
@@ -307,7 +307,7 @@ def _files(out: Path) -> list[Path]:
         if stat.S_ISREG(mode):
             found.append(path)
         elif not stat.S_ISDIR(mode):
-            raise PedigreeError(f"{path}: an artifact holds files and folders only, no links or devices")
+            raise PedigreeError(f"{path}: an artifact contains files and folders only, no links or devices")
     return found
 
 

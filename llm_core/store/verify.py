@@ -1,4 +1,4 @@
-"""Whether an artifact's files are still what its manifest says."""
+"""Verifies an artifact's files against its manifest."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from llm_core.store.manifest import MANIFEST, Artifact, FileRecord
 
 
 def foreign_file(artifact: Artifact) -> Path | None:
-    """A file in the artifact's folder that its manifest does not name, beside files of the same sort that it does."""
+    """A file that the manifest does not name, in a folder where it names files with the same suffix."""
     own = {artifact.path / record.path for record in artifact.manifest.files}
     places = {(path.parent, path.suffix) for path in own}
     for folder in sorted({folder for folder, _ in places}):
@@ -23,26 +23,26 @@ def foreign_file(artifact: Artifact) -> Path | None:
 
 
 class Verifier:
-    """Compares files to manifests, and remembers in ``folder`` which ones it has hashed, by their stamps."""
+    """Compares files to manifests, and remembers the stamps of hashed files in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def damage(self, artifact: Artifact, full: bool = False) -> str | None:
-        """What is wrong with the first damaged file that the artifact can't do without; None when those are whole.
+        """The problem of the first damaged file that is not volatile. None when there is none.
 
-        Sizes and stamps are looked at always; content is hashed where a stamp is new, and everywhere when ``full``.
+        Always compares sizes and stamps. Hashes a file when its stamp is new, and every file when ``full``.
         """
         lasting = [record for record in artifact.manifest.files if not record.volatile]
         return next((problem for _, problem in self._problems(artifact, lasting, full)), None)
 
     def volatile_damage(self, artifact: Artifact, full: bool = False) -> dict[str, str]:
-        """Path → what is wrong, of all damaged files that are no part of the artifact's content."""
+        """Path → problem, for all damaged files that are not part of the artifact's content."""
         volatile = [record for record in artifact.manifest.files if record.volatile]
         return dict(self._problems(artifact, volatile, full)) if volatile else {}
 
     def _problems(self, artifact: Artifact, records: list[FileRecord], full: bool) -> Iterator[tuple[str, str]]:
-        """(path in the artifact, what is wrong with it). What was found whole is remembered when all were looked at."""
+        """(path in the artifact, problem). Remembers the valid files when all are checked."""
         known = self._known(artifact)
         seen = dict(known)
         for record in records:
@@ -54,7 +54,7 @@ class Verifier:
             if now[0] != record.size:
                 yield record.path, f"{path} has {now[0]:,} bytes, and was written with {record.size:,}"
             elif (full or known.get(record.path) != now) and file_digest(path) != record.xxh3:
-                if seen.pop(record.path, None):  # a plan must see what was found here
+                if seen.pop(record.path, None):  # a later plan must see this damage too
                     self._remember(artifact, seen)
                 yield record.path, f"{path} is damaged: its content is not what was written"
             else:
@@ -63,7 +63,7 @@ class Verifier:
             self._remember(artifact, seen)
 
     def _remember(self, artifact: Artifact, seen: dict[str, list[int]]) -> None:
-        with suppress(OSError):  # a memory only: on a disk that can't be written, files are hashed again next time
+        with suppress(OSError):  # only a cache: on a read-only disk, files are hashed again next time
             write_atomically(self._stamps(artifact), json.dumps(seen).encode())
 
     def _stamps(self, artifact: Artifact) -> Path:

@@ -1,10 +1,10 @@
-"""DuckDB views over the files of the store: no data is copied, no reader blocks a run, and runs that train are seen.
+"""DuckDB views over the files of the store. No data is copied, no reader blocks a run, and live runs are visible.
 
 ======== ===========================================================================================================
 artifacts one row per committed artifact
 inputs    one row per artifact and input
-checks    one row per artifact and check, as judged when the artifact was made
-runs      one row per training run; ``unfinished``: it trains now, or was stopped
+checks    one row per artifact and check, with the verdict when the artifact was built
+runs      one row per training run; ``unfinished``: it is training now, or was stopped
 steps     one row per run and optimiser step
 evals     one row per artifact, task and metric
 samples   one row per generation
@@ -22,7 +22,7 @@ import duckdb
 from llm_core.store.store import Store
 
 HOME = "pedigree_home"
-"""The variable (``SET VARIABLE pedigree_home = '/where/.pedigree'``) that says where the database file lies."""
+"""The variable with the folder of the database file (``SET VARIABLE pedigree_home = '/where/.pedigree'``)."""
 
 METRICS = "metrics.jsonl"
 
@@ -108,7 +108,7 @@ def _escaped(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Place:
-    """The store, and what it is called in SQL: an expression that is constant when a query is bound."""
+    """The store, and its path in SQL: an expression that is constant when a query is bound."""
 
     root: Path
     sql: str
@@ -119,10 +119,10 @@ class _Place:
 
     @classmethod
     def beside(cls, root: Path, database: Path) -> "_Place":
-        """As it lies from ``database``, wherever both are moved.
+        """The store relative to ``database``, so that both can be moved together.
 
-        Views can't ask for the file that they are in, but the setting ``temp_directory`` is that file's name with
-        ``.tmp``. Where a program sets it, or attaches the database to another one, ``pedigree_home`` must be given.
+        A view can't ask for the name of its own database file, but the setting ``temp_directory`` is that name with
+        ``.tmp``. A program that sets it, or attaches the database to another one, must set ``pedigree_home``.
         """
         way = _literal(f"/{_escaped(Path(os.path.relpath(root, database.parent)))}")
         beside = "nullif(parse_dirpath(current_setting('temp_directory')), '')"
@@ -131,7 +131,7 @@ class _Place:
 
 
 def _files(place: _Place, patterns: list[str], columns: dict[str, str], reader: str) -> str:
-    """A table expression over the files that match; an empty one with the same columns when none does."""
+    """A table expression over the matching files. Without any, an empty table with the same columns."""
     root = place.root
     matching = [pattern for pattern in patterns if next(iter(root.glob(pattern)), None) is not None]
     if not matching:
@@ -143,31 +143,31 @@ def _files(place: _Place, patterns: list[str], columns: dict[str, str], reader: 
         empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns.items())
         return f"(SELECT * FROM {present} UNION ALL BY NAME SELECT {empty} WHERE false)"
     kinds = ", ".join(f"{name}: {_literal(kind)}" for name, kind in columns.items() if name != "filename")
-    whole = next(iter(columns))  # a line that is torn, or is being written, comes out as nulls
+    whole = next(iter(columns))  # an incomplete line, or one that is being written, is read as nulls
     return (
         f"(SELECT * FROM read_json([{globs}], format = 'newline_delimited', columns = {{{kinds}}}, filename = true, "
         f"maximum_object_size = 268435456, ignore_errors = true) WHERE {whole} IS NOT NULL)"
     )
 
 
-# The folder of a file's artifact is its identity.
+# The name of an artifact's folder is its identity.
 _IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32})/', 1)"
 
 
 def damaged_metrics(root: Path) -> dict[str, str]:
-    """Identity → what is wrong, of finished runs whose metrics are damaged: ``steps`` and ``runs`` leave them out."""
+    """Identity → problem, for finished runs with damaged metrics. ``steps`` and ``runs`` leave them out."""
     store = Store(root)
     found = {run.manifest.identity: store.left_out(run).get(METRICS) for run in store.artifacts("training_run")}
     return {identity: problem for identity, problem in found.items() if problem}
 
 
 def _in_place(notes: str) -> str:
-    """Manifests, or notes of work, that lie where they were written: not copies by hand, and not foreign files."""
+    """Manifests or work notes that are where they were written: no manual copies, and no foreign files."""
     return f"(SELECT * FROM {notes} WHERE contains(filename, '/' || kind || '/' || identity || '/'))"
 
 
 def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]:
-    """View name → SELECT, over the store at ``root`` as it is now; relative to ``database`` where it is given."""
+    """View name → SELECT, over the store at ``root`` as it is now. Paths are relative to ``database`` if given."""
     place = _Place.absolute(root) if database is None else _Place.beside(root, database)
     manifests = _in_place(_files(place, ["artifacts/*/*/manifest.json"], _MANIFEST, "lines"))
     unfinished = _in_place(_files(place, ["work/*/*/stage.json"], _UNFINISHED, "lines"))
@@ -178,7 +178,7 @@ def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]
     samples = _files(place, ["artifacts/generation_samples/*/samples.jsonl"], _SAMPLE, "lines")
     drops = _files(place, ["artifacts/*/*/dropped/*.parquet"], _DROP, "parquet")
     named = {
-        # Work that a kill left beside its artifact is not told twice.
+        # A kill can leave work beside its artifact: its steps must not be counted twice.
         "steps": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename), "
         f"regexp_matches(filename, '/work/[^/]+/[^/]+/metrics.jsonl$') AS unfinished FROM {steps} "
         f"WHERE if(unfinished, identity NOT IN (SELECT identity FROM {manifests}), "
@@ -212,16 +212,16 @@ def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]
 
 
 def open_views(root: Path) -> duckdb.DuckDBPyConnection:
-    """A connection in memory with all views; it locks nothing."""
+    """An in-memory connection with all views. It locks nothing."""
     connection = duckdb.connect()
     _create(connection, root)
     return connection
 
 
 def write_views(root: Path, database: Path) -> None:
-    """Put a database with the views at ``database``, for other programs; replaced as a whole.
+    """Write a database with the views to ``database``, for other programs. The file is replaced atomically.
 
-    It may be moved and copied with the store.
+    It can be moved and copied together with the store.
     """
     database.parent.mkdir(parents=True, exist_ok=True)
     temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
@@ -237,5 +237,5 @@ def _create(connection: duckdb.DuckDBPyConnection, root: Path, database: Path | 
     for name, select in view_definitions(root, database).items():
         try:
             connection.execute(f"CREATE VIEW {name} AS {select}")
-        except duckdb.Error as error:  # a damaged file: who asks for this view is told, and the others work
+        except duckdb.Error as error:  # a damaged file: this view raises the error, and the others work
             connection.execute(f"CREATE VIEW {name} AS SELECT error({_literal(str(error))}) AS damaged")

@@ -1,8 +1,8 @@
-"""Work folders: ``work/<kind>/<identity>/`` holds what an unfinished attempt has made so far.
+"""Work folders: ``work/<kind>/<identity>/`` contains the files of an unfinished attempt.
 
-``stage.json`` is written first, and says which stage is being made. A folder where it is missing, or tells of another
-identity (a copy by hand), is not ours: it is neither read nor removed. Inside, what our code makes is known by name;
-all else is the user's, and stays. A stage that needs other room uses ``scratch/``, or lists its files in ``own.json``.
+``stage.json`` is written first, and says which stage is being built. A folder without it, or with the one of another
+identity (a manual copy), is not ours: it is neither read nor removed. In our folders, we know our files by name; all
+other files are the user's, and stay. A stage that needs other files uses ``scratch/``, or lists them in ``own.json``.
 """
 
 import json
@@ -18,7 +18,7 @@ from llm_core.store.files import write_atomically
 
 ABOUT = "stage.json"
 AGAIN = "again"
-"""The file that says that the artifact is there, and is being made once more."""
+"""This file marks that the artifact exists and is being rebuilt."""
 
 _OURS = re.compile(
     r"""
@@ -36,17 +36,17 @@ _OURS_INSIDE = {
         r"(offline-)?run-\d{8}_\d{6}-\w+ | latest-run | debug.*\.log | settings | artifacts | logs", re.VERBOSE
     ),
 }
-"""Folders in which people keep copies: what of them is ours."""
+"""Folders in which users may keep copies → the names in them that are ours."""
 
 OWN = "own.json"
-"""A list of more files and folders that are ours, by their paths in the work folder: a stage that can tell its own from
-copies of them writes it when it is done. A folder goes when nothing else is in it."""
+"""A list of more files and folders of ours, as paths in the work folder. A stage that can distinguish its own files
+from copies writes it at its end. A folder is removed only when nothing else is in it."""
 
 
 def begin(folder: Path, about: dict[str, Any]) -> None:
-    """Make the work folder ours, if it is not yet. ``about``: kind, stage, identity and more, as ``read`` returns it.
+    """Mark the work folder as ours. ``about``: kind, stage, identity and more, as ``read`` returns it.
 
-    Raises ``PedigreeError`` where somebody else's files have the names that the work needs.
+    Raises ``PedigreeError`` when somebody else's files have names that the work needs.
     """
     if read(folder) is None:
         taken = next((path for path in _ours(folder) if not (path.is_dir() and not any(path.iterdir()))), None)
@@ -61,7 +61,7 @@ def begin(folder: Path, about: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What is being made there; None where the folder is not ours."""
+    """What is being built there. None when the folder is not ours."""
     try:
         about = json.loads((folder / ABOUT).read_bytes())
     except (OSError, ValueError):
@@ -72,7 +72,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what is ours of a work folder of ours, and the folder when nothing else is in it."""
+    """Remove our files from a work folder of ours, and the folder when nothing else is in it."""
     if read(folder) is None:
         return
     listed = _listed(folder)
@@ -85,15 +85,15 @@ def clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
     for path in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         if folder in path.parents:
-            with suppress(OSError):  # not there, or something of the user's is in it
+            with suppress(OSError):  # missing, or it contains files of the user
                 path.rmdir()
-    (folder / ABOUT).unlink()  # last: what a kill leaves on the way is still ours
+    (folder / ABOUT).unlink()  # last: after a kill half-way, the folder is still ours
     with suppress(OSError):
         folder.rmdir()
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What ``OWN`` lists; nothing outside the folder, whatever stands there."""
+    """The paths that ``OWN`` lists, without any outside the folder."""
     try:
         names = json.loads((folder / OWN).read_bytes())
         paths = [folder / name for name in names]

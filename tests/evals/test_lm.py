@@ -232,11 +232,11 @@ def test_a_generating_task_runs(world: World, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"until": ["."]}, "max_gen_toks"),
-        ({"until": ["."], "max_gen_toks": 4, "temperature": 0.7}, "wants draws"),
-        ({"until": ["."], "max_gen_toks": 4, "do_sample": True}, "wants draws"),
+        ({"until": ["."], "max_gen_toks": 4, "temperature": 0.7}, "asks for sampling"),
+        ({"until": ["."], "max_gen_toks": 4, "do_sample": True}, "asks for sampling"),
         ({"until": [".", ""], "max_gen_toks": 4}, "ends its answers at an empty string"),
         ({"until": ["."], "max_gen_toks": 0}, "max_gen_toks is 0; it must be a whole number from 1 on"),
-        ({"until": ["."], "max_gen_toks": WINDOW}, "16 new tokens, and the model reads 16"),
+        ({"until": ["."], "max_gen_toks": WINDOW}, "16 new tokens, but the model reads 16"),
     ],
 )
 def test_continuations_that_cannot_be_are_refused(world: World, options: dict, message: str) -> None:

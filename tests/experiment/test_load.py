@@ -148,7 +148,7 @@ def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp
     [
         ("model: [", r"small\.yaml: line 1, column 9: "),
         ("- a\n", "an experiment is a mapping of sections, not list"),
-        ("seed: 1\nseed: 2\n", "line 2, column 1: the key 'seed' stands twice"),
+        ("seed: 1\nseed: 2\n", "line 2, column 1: the key 'seed' is repeated"),
         ("1: 2\n", "the key 1 is not text"),
         (MINIMAL + "modle: {}\n", "modle: there is no such key"),
         (MINIMAL.replace("d_model", "d_modell"), r"model\.d_model: Field required"),
@@ -169,7 +169,7 @@ def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp
         (MINIMAL + "raw: {sources: [{kind: webs}]}\n", r"raw\.sources\.0: "),
         (MINIMAL + "extends: nowhere\n", "extends: there is no "),
         (MINIMAL + "extends: small\n", "'extends' goes in a circle: small.yaml → small.yaml"),
-        (MINIMAL + "description: 2026-01-01\n", r"small\.yaml: 2026-01-01 is no number, text, list or mapping; "),
+        (MINIMAL + "description: 2026-01-01\n", r"small\.yaml: 2026-01-01 is not a number, text, list or mapping; "),
         (MINIMAL + "name: Bad Name\n", "name: "),
         *(
             (

@@ -44,7 +44,7 @@ def attention(**settings: Any) -> dict[str, Any]:
         ({"pattern": ({"n_heads": 4}, {})}, r"pattern\[0\]: n_heads: no layer has such a field; known: mixer, feed_f"),
         (
             {"feed_forward": None, "pattern": ({}, {"feed_forward": {"d_ff": 8}})},
-            r"pattern\[1\]\.feed_forward: there is no kind; say which feed-forward: geglu",
+            r"pattern\[1\]\.feed_forward: kind is missing; choose one of: geglu",
         ),
         ({"n_layers": 10**7}, "n_layers\n.*less than or equal to 1000"),
         (

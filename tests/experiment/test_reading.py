@@ -29,14 +29,14 @@ def test_conditions(text, expected):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no condition; write a field"),
-        ("score", "is no condition"),
-        ("score = 3", "is no condition"),
-        ("score ~ 3", "is no condition"),
-        ("score >=", "is no JSON value"),
-        ("lang == en", "is no JSON value"),
-        ("lang == 'en'", "is no JSON value"),
-        ("score > NaN", "is no JSON value"),
+        ("", "is not a condition; write a field"),
+        ("score", "is not a condition"),
+        ("score = 3", "is not a condition"),
+        ("score ~ 3", "is not a condition"),
+        ("score >=", "is not a JSON value"),
+        ("lang == en", "is not a JSON value"),
+        ("lang == 'en'", "is not a JSON value"),
+        ("score > NaN", "is not a JSON value"),
         ("score > 1e999", "more than 64 bits"),
         ("score > 99999999999999999999", "more than 64 bits"),
         ("lang == null", "compare with a number"),
@@ -63,7 +63,7 @@ def test_templates():
         ("{a", "'{' at character 0 has no partner"),
         ("{a}}", "'}' at character 3 has no partner"),
         ("{a{b}}", "'{' at character 0 has no partner"),
-        ("x {} {a}", "the braces at character 2 hold no field's name"),
+        ("x {} {a}", "the braces at character 2 contain no field's name"),
     ):
         with pytest.raises(ValueError, match=told):
             parsed_template(text)
@@ -72,7 +72,7 @@ def test_templates():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("where: ['score = 3']", "raw.sources.0: files: where: 'score = 3' is no condition"),
+        ("where: ['score = 3']", "raw.sources.0: files: where: 'score = 3' is not a condition"),
         ("template: '{title'", "raw.sources.0: files: template: template: the '{' at character 0"),
         ("{template: '{a}', text_field: text}", "text_field and template both say what the text is"),
     ],

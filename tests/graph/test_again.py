@@ -53,7 +53,7 @@ def test_the_new_one_replaces_the_old_one_which_is_put_aside(tmp_path: Path) -> 
     found = run(chain(), tmp_path, again="b", log=lines.append)
     assert toy.BUILDS == ["a", "b", "c", "b"]
     assert {name: outcome.cache for name, outcome in found.items()} == {"a": "hit", "b": "made", "c": "hit"}
-    assert (found["b"].finding, lines) == (None, ["b: made again, and its content is the same"])
+    assert (found["b"].finding, lines) == (None, ["b: built again, and its content is the same"])
     (aside,) = (tmp_path / "quarantine" / "b").iterdir()
     assert (aside / "clock").read_text() == "2"
     assert (found["b"].artifact.path / "clock").read_text() == "4"
@@ -64,8 +64,8 @@ def test_a_result_that_came_out_otherwise_is_a_finding(tmp_path: Path) -> None:
     stages = chain(build="tests.graph.test_again:chaotic")
     run(stages, tmp_path)
     found = run(stages, tmp_path, again="b")
-    assert "b: made again, and its content is another" in (found["b"].finding or "")
-    assert "differs in value): something that no identity covers" in (found["b"].finding or "")
+    assert "b: built again, and its content has changed" in (found["b"].finding or "")
+    assert "differs in value): its result depends on something outside its identity" in (found["b"].finding or "")
     assert found["c"].cache == "made"
 
 

@@ -72,7 +72,7 @@ def test_changed_code_alone_waits_for_a_yes_and_what_was_made_is_kept(tmp_path: 
         assert told in str(refused.value)
     assert "pedigree accept b --why" in str(refused.value)
     assert "--yes" in str(refused.value)
-    assert questions[0].startswith("Nothing but code has changed since b was trained (code toy:b)")
+    assert questions[0].startswith("Only code has changed since b was trained (code toy:b)")
     with pytest.raises(PedigreeError, match="b: code toy:b changed"):
         made(chain(), tmp_path, "c")
     assert (toy.BUILDS, Store(tmp_path).head("toy", "b")) == (["a", "b", "c"], kept)

@@ -42,7 +42,7 @@ def test_it_is_made_once_and_stays(tmp_path: Path) -> None:
     assert [(item.verdict, item.stage) for item in planned.values()] == [("run", "a"), ("hit", "b"), ("maybe", "c")]
     then = first["a"].artifact.manifest
     assert planned["b"].notes == [
-        f"frozen: trained on a {then.identity[:12]} ({then.started[:10]}), whatever that is now"
+        f"frozen: trained on a {then.identity[:12]} ({then.started[:10]}), even if they change"
     ]
     second = run(chain(salt=2), tmp_path)
     assert [outcome.cache for outcome in second.values()] == ["made", "hit", "made"]
@@ -109,7 +109,7 @@ def test_a_damaged_one_is_made_anew_as_it_was_or_not_at_all(tmp_path: Path, name
     assert (item.verdict, item.identity) == ("run", first.manifest.identity)
     assert str(file) in item.reasons[0]
     for _ in ("before the input is made", "after it"):
-        with pytest.raises(PedigreeError, match=rf"b is frozen, and the one that it keeps is damaged: {file}.*Copy"):
+        with pytest.raises(PedigreeError, match=rf"b is frozen, and its artifact is damaged: {file}.*Restore"):
             plan(chain(salt=2), tmp_path)
         run([toy.stage("a", salt=2)], tmp_path)
     file.write_bytes(whole)
@@ -123,7 +123,7 @@ def test_it_is_not_made_again_by_force_from_other_inputs(tmp_path: Path) -> None
     run(chain(), tmp_path)
     assert materialize(toy.planner(chain(), tmp_path), "b", Runtime(), again=True).cache == "made"
     run(chain(salt=2), tmp_path)
-    with pytest.raises(PedigreeError, match=r"b is frozen: what it was made from \(a\) is another now"):
+    with pytest.raises(PedigreeError, match=r"b is frozen, and its inputs \(a\) have changed since"):
         materialize(toy.planner(chain(salt=2), tmp_path), "b", Runtime(), again=True)
 
 
@@ -136,7 +136,7 @@ def test_by_its_identity(tmp_path: Path) -> None:
     assert run(stages, tmp_path)["b"].artifact.manifest.identity == named
     toy.CODE["b"] = 0
     with pytest.raises(
-        PedigreeError, match=rf"b: freeze names {named}, and .* has no such artifact; copy artifacts/b/"
+        PedigreeError, match=rf"b: freeze names {named}, but .* has no such artifact; copy artifacts/b/"
     ):
         plan(stages, tmp_path / "other")
     with pytest.raises(PedigreeError, match=r"which was made with other settings \(then → now\): salt: 0 → 8\. "):

@@ -14,12 +14,12 @@ def declared(**fields: object) -> Stage:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"build": "tests.graph.toy:bild"}, "stage a names tests.graph.toy:bild, and tests.graph.toy defines no bild"),
-        ({"build": "tests.grapf.toy:build"}, "stage a names tests.grapf.toy:build, and there is no module tests.grapf"),
+        ({"build": "tests.graph.toy:bild"}, "stage a names tests.graph.toy:bild, but tests.graph.toy defines no bild"),
+        ({"build": "tests.grapf.toy:build"}, "stage a names tests.grapf.toy:build, but there is no module tests.grapf"),
         ({"blocking": (":remaindr",)}, "tests.graph.toy defines no remaindr"),
         ({"non_blocking": ("tests.graph.toy:remaindr",)}, "tests.graph.toy defines no remaindr"),
         ({"externals": ":nothing"}, "tests.graph.toy defines no nothing"),
-        ({"inputs": {"documents": "nowhere"}}, "its input 'documents' is 'nowhere', and there is no such stage"),
+        ({"inputs": {"documents": "nowhere"}}, "its input 'documents' is 'nowhere', but there is no such stage"),
     ],
 )
 def test_code_and_inputs_that_are_not_there(fields: dict[str, object], told: str) -> None:
@@ -35,7 +35,7 @@ def test_two_checks_of_one_name() -> None:
 def test_circles_and_names_that_are_taken() -> None:
     with pytest.raises(ValueError, match="two stages share a name: a"):
         Graph("toy", [stage("a"), stage("a")])
-    with pytest.raises(ValueError, match="stages need each other in a circle: a, b"):
+    with pytest.raises(ValueError, match="stages form a cycle: a, b"):
         Graph("toy", [stage("a", ("b",)), stage("b", ("a",))])
 
 

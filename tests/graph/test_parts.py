@@ -380,6 +380,6 @@ def test_a_part_is_not_kept_under_the_name_of_code_that_is_gone(tmp_path: Path) 
     assert as_read.sources
     assert len(job(tmp_path / "first", part_claim=lambda _: touched).map([task])) == 1  # saved again, and the same
     other = touched.model_copy(update={"digest": "0" * 32})
-    with pytest.raises(PedigreeError, match="a: the code is not what it was"):
+    with pytest.raises(PedigreeError, match="a: the code has changed since"):
         job(tmp_path / "second", part_claim=lambda _: other).map([task])
     assert not list((tmp_path / "parts/making").iterdir())

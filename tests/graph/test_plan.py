@@ -93,7 +93,7 @@ def test_a_new_experiment_is_not_compared_with_another(tmp_path: Path) -> None:
     items = {item.stage: item for item in other.plan()}
     assert items["a"].reasons == ["never made before: the experiment other is new"]
     assert (items["a"].seconds, items["a"].previous) == (None, None)
-    with pytest.raises(PedigreeError, match="never made"):
+    with pytest.raises(PedigreeError, match="never built"):
         accept(other, "a", "because")
     same = Planner(Graph("other", chain()), Store(tmp_path), toy.Reader(), {})
     assert {item.verdict for item in same.plan()} == {"hit"}  # what another made serves it all the same
@@ -117,7 +117,7 @@ def test_a_setting_that_left_identities_is_no_change_of_the_experiment(tmp_path:
     manifest = manifest.model_copy(update={"externals": {}})
     former = manifest.model_copy(update={"config": {**manifest.config, "section": canonical(Before())}})
     own = toy.planner([stage], tmp_path).recipe("a")
-    assert differences(stage, own, {}, former) == ["code of the experiment changed: some settings have left identities"]
+    assert differences(stage, own, {}, former) == ["code of the experiment changed: some settings left identities"]
     changed = former.model_copy(update={"config": {**manifest.config, "section": canonical(Before(kept=2))}})
     assert differences(stage, own, {}, changed) == ["section.kept: 2 → 1"]
 
@@ -183,7 +183,7 @@ def test_accepting_is_recorded_and_shown(tmp_path: Path) -> None:
 
 def test_accepting_needs_a_reason_and_nothing_but_changed_code(tmp_path: Path) -> None:
     stages = chain()
-    with pytest.raises(PedigreeError, match="never made"):
+    with pytest.raises(PedigreeError, match="never built"):
         accept(toy.planner(stages, tmp_path), "a", "because")
     run(stages, tmp_path)
     with pytest.raises(PedigreeError, match="hit already"):
@@ -207,7 +207,7 @@ def test_a_graph_that_does_not_fit_together_is_an_error() -> None:
         Graph("x", [toy.stage("b", ("a",))])
     with pytest.raises(ValueError, match="share a name"):
         Graph("x", [toy.stage("a"), toy.stage("a")])
-    with pytest.raises(ValueError, match="in a circle: a, b"):
+    with pytest.raises(ValueError, match="form a cycle: a, b"):
         Graph("x", [toy.stage("a", ("b",)), toy.stage("b", ("a",))])
     assert [stage.name for stage in Graph("x", [toy.stage("b", ("a",)), toy.stage("a")])] == ["a", "b"]
 

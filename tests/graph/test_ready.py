@@ -19,7 +19,7 @@ def lacks_a_key(runtime: Runtime) -> None:
 def test_what_a_stage_lacks_is_told_before_anything_is_made_and_only_where_it_is_to_be_made(tmp_path: Path) -> None:
     stages = [toy.stage("a"), toy.stage("b", ("a",), ready=f"{__name__}:lacks_a_key"), toy.stage("c", ("a",))]
     planner = toy.planner(stages, tmp_path)
-    with pytest.raises(PedigreeError, match=r"^b could not begin, so nothing was begun: there is no key$"):
+    with pytest.raises(PedigreeError, match=r"^b could not begin, so nothing was started: there is no key$"):
         check_ready(planner, planner.plan(), Runtime())
     assert ASKED == ["pedigree"]
     check_ready(planner, planner.plan({"a", "c"}), Runtime())

@@ -124,7 +124,7 @@ def test_what_an_edit_may_have_changed_is_not_kept(
         file.write_text(source)
     assert done.returncode != 0
     module = name.removesuffix(".py").replace("/", ".")
-    message = f"{case.stage}: the code is not what it was when the run began ({module}); nothing was committed"
+    message = f"{case.stage}: the code has changed since the run began ({module}); nothing was committed"
     assert message in done.stderr
     assert not [path for path in artifacts(world) - before if path.parent.name in (case.stage, "training_run")]
     planned = run("pipelines.cli", "plan", str(world.experiment), "--json")

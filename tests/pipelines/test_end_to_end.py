@@ -138,7 +138,7 @@ def test_a_score_leads_back_to_the_sources(finished: World) -> None:
 def test_errors_are_for_people(finished: World) -> None:
     for arguments, message in (
         (("why", "nonsense", "-e", str(finished.experiment)), "known scores: "),
-        (("why", "tokenizer", "1", "-e", str(finished.experiment)), "is no training run"),
+        (("why", "tokenizer", "1", "-e", str(finished.experiment)), "is not a training run"),
         (("why", "pretrained_model", "99", "-e", str(finished.experiment)), "has the steps 1 to 20"),
         (("query", "SELEC 1"), "DuckDB: "),
         (("funnel", str(finished.experiment), "--source", "x"), "micro has no source 'x'; known: files"),
@@ -207,7 +207,7 @@ def test_a_gate_that_failed_blocks_in_a_later_run_of_a_part(finished: World, tmp
     assert "drop_share" in first.stderr
     later = world.materialize("micro/unique_documents")
     assert later.returncode != 0
-    assert "a gate is closed" in later.stderr
+    assert "a blocking check fails" in later.stderr
     assert world.plan()["training_report"]["verdict"] == "blocked"
 
 

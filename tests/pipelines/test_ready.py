@@ -16,7 +16,7 @@ def test_a_missing_key_is_told_before_the_data_stages(tmp_path, monkeypatch):
     ):
         done = world.run(*command)
         assert done.returncode == 1
-        assert "so nothing was begun: tracking.wandb is 'online', but there is no" in done.stderr + done.stdout
+        assert "so nothing was started: tracking.wandb is 'online', but there is no" in done.stderr + done.stdout
         assert not artifacts.exists()
     world.pedigree("run", str(world.experiment), "--select", "raw_documents")
     done = world.run("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", "micro/raw_documents")

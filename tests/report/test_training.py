@@ -239,7 +239,7 @@ def test_a_run_without_steps_is_an_error(report_job: MakeJob, told: dict[str, Ar
     config = told["pretrained_model"].manifest.config
     run = artifact(tmp_path / "empty", "pretrained_model", run_stats(), config=config)
     (run.path / "metrics.jsonl").write_text("")
-    with pytest.raises(PedigreeError, match="holds no step"):
+    with pytest.raises(PedigreeError, match="contains no step"):
         build(report_job(pretrained_model=run), "tiny", 0.0)
 
 

@@ -341,7 +341,7 @@ def test_a_file_that_would_be_read_with_an_input_is_an_error(tmp_path: Path) -> 
     artifact = materialize(toy.planner(stages, tmp_path), "a", Runtime()).artifact
     (artifact.path / "notes.txt").write_text("no harm: no file of the artifact has this suffix")
     (artifact.path / "value copy").write_text("00001")
-    with pytest.raises(PedigreeError, match=r"value copy is no file of its input a, and would be read with it"):
+    with pytest.raises(PedigreeError, match=r"value copy is not a file of its input a, but would be read with it"):
         materialize(toy.planner(stages, tmp_path), "b", Runtime())
     (artifact.path / "value copy").unlink()
     assert materialize(toy.planner(stages, tmp_path), "b", Runtime()).cache == "made"
