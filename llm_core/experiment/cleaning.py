@@ -4,9 +4,9 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from llm_core.experiment.base import Share, Spec, either, frozen, outside_identity
+from llm_core.experiment.base import Name, Share, Spec, either, frozen, one_of, outside_identity
 from llm_core.experiment.component import Component, KindOf
 from llm_core.experiment.paths import YamlPath
 from llm_core.experiment.presets import expanded
@@ -20,7 +20,9 @@ class RuleSpec(Spec):
     """Bounds of one rule's value, both inclusive; what lies outside them is dropped: a document, or a line."""
 
     min: float | None = None
+    """The smallest value that stays."""
     max: float | None = None
+    """The largest value that stays."""
 
     @model_validator(mode="after")
     def _bounds(self) -> "RuleSpec":
@@ -37,6 +39,7 @@ class LanguageSpec(Spec):
     keep: Annotated[tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...], Field(min_length=1)]
     """ISO 639 codes as lid.176 writes them."""
     min_score: Share = 0.65
+    """The smallest probability of the language with which a document stays."""
 
 
 class BlockListSpec(Spec):
@@ -61,20 +64,19 @@ class RedactionSpec(Component):
         return None
 
 
-def _known_rule(name: str) -> str:
-    if name not in RULES and name not in LINE_RULES:
-        raise ValueError(f"unknown {RULES.what} {name!r}; known: {', '.join(sorted([*LINE_RULES, *RULES]))}")
-    return name
+_known_rule = Name((LINE_RULES, RULES))
 
 
 class TextForm(Spec):
     """The form of text that a model reads: what normalising does to its characters."""
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
+    """The Unicode normal form of the text; ``none``: as it is."""
     plain_quotes: Annotated[bool | Literal["curly"], either("give true, false or curly")] = True
     """Typographic quotation marks, dashes of that family and ellipses become their ASCII kin; ``curly``: only the four
     quotation marks ‘ ’ “ ”, and nothing else."""
     uncased: bool = False
+    """Whether all letters become lower case."""
     keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
     """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation. Others
     become a space where they stood between two that stay: ``house—and`` is two words then, too."""
@@ -95,10 +97,11 @@ class CleaningSpec(TextForm):
     blocked_words: BlockListSpec | None = None
     """Words and phrases, in any case, of which one drops a document."""
     redactions: tuple[Annotated[RedactionSpec, KindOf(REDACTIONS)], ...] = ()
+    """What is replaced or removed in the text, in this order: addresses, telephone numbers, citations."""
     words: WordUnit = "spaces"
     """What rules count as a word: ``spaces``, a run without white space (Rae et al., 2021); ``english``, a word or sign
     as spaCy's English tokenizer cuts them, which datatrove counted for FineWeb (Penedo et al., 2024)."""
-    rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
+    rules: dict[Annotated[str, one_of(LINE_RULES, RULES)], RuleSpec] = Field(default_factory=dict)
     """A run of line rules (``line_…``) takes lines out of the text that the rules after it judge."""
 
     @field_validator("redactions")

@@ -15,8 +15,11 @@ class MinHashSpec(Spec):
     """
 
     shingle_words: Count = 5
+    """Consecutive words that are compared as one."""
     bands: Count = 14
+    """Groups of permutations; two documents that agree in one are compared."""
     rows: Count = 8
+    """Permutations of a band."""
     min_similarity: Share = 0.65
     """What the estimated similarity of two documents must be at least, beside a band that they share."""
 
@@ -66,6 +69,7 @@ class DecontaminationSpec(Spec):
     """When a document holds an eval item (n-gram overlap: Brown et al., 2020). Without suites nothing is dropped."""
 
     ngram_words: Annotated[int, Field(ge=5, le=50)] = 13
+    """Consecutive words that are looked for in documents."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The share of an item's n-grams that must stand in a document; at least one must."""
     long_item: Count = 100
@@ -85,4 +89,6 @@ class SplitSpec(Spec):
     """The held-out split, chosen by document hash: it stays as it is when the corpus grows."""
 
     heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
+    """The share of the documents that no model is trained on."""
     salt: str = "pedigree"
+    """Any text; another one chooses other documents."""

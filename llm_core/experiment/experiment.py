@@ -39,8 +39,11 @@ class Experiment(Spec):
     plugins: tuple[str, ...] = ()
     """Modules with components of one's own (``llm_core.plugins``)."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """Small letters, digits and ``_``; the prefix of the assets in Dagster. By default the name of the file."""
     description: str = ""
+    """What the experiment is, in a sentence."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1337
+    """Of the weights at the start, of the order of the data, and of all else that is drawn by chance."""
     raw: RawSpec = RawSpec()
     cleaning: CleaningSpec = CleaningSpec()
     quality: QualitySpec | None = None

@@ -45,9 +45,11 @@ class SpreadSpec(Spec):
     """How a model is spread over devices, and what a run keeps: what a trainer is told of ``compute``."""
 
     parallel: Literal["ddp", "fsdp2"] = "ddp"
+    """``ddp``: every rank holds the whole model. ``fsdp2``: the ranks share its weights, gradients and moments."""
     micro_batch: Count = 8
     """Sequences a rank holds at once; the rest of a batch is accumulated."""
     compile: bool = False
+    """Whether ``torch.compile`` makes kernels of the blocks."""
     attention_backend: Literal["auto", "sdpa", "flex", "varlen", "explicit"] = "auto"
     """The kernel of attention: see ``llm_core.model.backends``. All compute the same, up to rounding."""
     expert_products: Literal["grouped", "looped"] = "grouped"
@@ -57,7 +59,7 @@ class SpreadSpec(Spec):
     """What the backward pass makes again, to hold less: nothing, all of every block, all of one block in
     ``activation_checkpointing_every``, or of every block all but the results of large products and of attention."""
     activation_checkpointing_every: Count | None = None
-    """Only ``every_nth``."""
+    """Only ``every_nth``: a number of blocks."""
     reshard_after_forward: Literal["auto", "always", "never"] = "auto"
     """Only ``fsdp2``: whether a block's gathered parameters are given back between its forward and backward pass;
     ``auto`` decides by how much of a device they would take."""
@@ -89,6 +91,7 @@ class AskSpec(Spec):
     hours: Positive | None = 1.0
     """Of wall time."""
     dollars: Positive | None = 20.0
+    """By ``price_per_gpu_hour``."""
 
 
 class ComputeSpec(SpreadSpec):
@@ -114,6 +117,7 @@ class ComputeSpec(SpreadSpec):
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """The share of the GPUs' peak FLOPs that plans reckon with."""
     ask_above: AskSpec | None = AskSpec()
 
     @property
@@ -157,8 +161,13 @@ def _off(value: Any) -> Any:
 class TrackingSpec(Spec):
     """What is told of a run while it goes on, beside its metrics. W&B's key comes from the environment only."""
 
-    wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_off)] = "off"
+    wandb: Annotated[
+        Literal["off", "offline", "online"],
+        BeforeValidator(_off, json_schema_input_type=Literal["off", "offline", "online", False]),
+    ] = "off"
+    """Weights & Biases: not at all, into files of this machine, or to its server."""
     project: str = "pedigree"
+    """The project in Weights & Biases."""
     callbacks: ChosenCallbacks = Field(default_factory=dict)
     """What happens beside training, more than every run has: kind → settings."""
 

@@ -19,6 +19,7 @@ class SourceSpec(Component):
     """A source of documents. A kind has ``reader``, and a default of its ``name``."""
 
     name: SourceName
+    """What the source is called in reports, mixtures and ``dedup.prefer``."""
 
     @abstractmethod
     def reader(self) -> Any:
@@ -29,6 +30,7 @@ class ReadingSpec(Spec):
     """How the records of a file become documents: what one file's documents depend on, beside its content."""
 
     name: SourceName
+    """What the source is called in reports, mixtures and ``dedup.prefer``."""
     text_field: str = "text"
     """The key or the column that holds the text, in jsonl, csv and parquet. ``data.text`` is ``text`` inside ``data``,
     unless there is a key ``data.text``."""
@@ -75,7 +77,9 @@ class RawSpec(Spec):
     """Where documents come from."""
 
     sources: Annotated[tuple[Annotated[SourceSpec, KindOf(SOURCES)], ...], Field(min_length=1)] = ("python_docs",)  # type: ignore[assignment]
+    """One or several; each has a ``name`` of its own."""
     documents_per_part: Count = 10_000
+    """So many documents are one part: what a worker makes at a time, and what is made again when it changes."""
     max_bad_share: Share = 0.01
     """More bad records than this share of all stop the stage."""
 

@@ -32,14 +32,18 @@ class SequencePhase(Spec):
     """From which step on (the first is 0) sequences have which length."""
 
     from_step: Annotated[int, Field(ge=0)]
+    """The first step of the phase."""
     sequence_length: Annotated[int, Field(ge=2)]
+    """Tokens of a sequence in it."""
 
 
 class BatchPhase(Spec):
     """From which step on (the first is 0) batches have how many tokens."""
 
     from_step: Annotated[int, Field(ge=0)]
+    """The first step of the phase."""
     batch_tokens: Count
+    """Tokens of an optimiser step in it."""
 
 
 class SuperpositionSpec(Spec):
@@ -69,13 +73,16 @@ class TrainingSpec(Spec):
     tokens: Count
     """Training stops after the last whole batch within this budget."""
     optimizer: Annotated[OptimizerSpec, KindOf(OPTIMIZERS, default="adamw")] = "adamw"  # type: ignore[assignment]
+    """What a step does with the gradients."""
     schedule: Annotated[ScheduleSpec, KindOf(SCHEDULES, default="cosine")] = "cosine"  # type: ignore[assignment]
+    """How the learning rate goes over the run."""
     superposition: SuperpositionSpec | None = later(default=None, absent=None)
     z_loss: Annotated[float, Field(ge=0)] = later(default=0.0, absent=0.0)
     """What the square of a token's logsumexp counts beside its loss (Chowdhery et al., 2022: 1e-4)."""
     loss_clamp: Positive | None = later(default=None, absent=None)
     """Nats; a token with a larger loss has no gradient. It must lie above what a model without training has."""
     grad_clip: Positive | None = 1.0
+    """The largest norm of the gradient; a longer one is scaled down to it. null: never."""
     precision: Literal["fp32", "bf16", "fp8"] = "bf16"
     """``bf16`` is autocast; ``fp8`` is that with the products of the blocks in 8 bits, on GPUs that have them. Weights,
     gradients and moments are fp32 in any case."""
@@ -224,6 +231,7 @@ class ProxySpec(Spec):
     """Name → fields of ``model`` that differ, under ``training`` those of that, under ``compute`` how it is spread over
     devices (no part of a result: see ``SpreadSpec``), and a ``seed``; one is empty, the baseline."""
     learning_rates: tuple[Positive, ...] = ()
+    """Rates that the model is trained with, beside or instead of ``variants``."""
 
     @model_validator(mode="after")
     def _variants(self) -> "ProxySpec":

@@ -18,6 +18,7 @@ class RopeScaling(Spec):
     ``llama3``: slow channels divided, fast ones left (Llama team, 2024). ``yarn``: the same with a ramp over rotations,
     and a temperature on the scores (Peng et al., 2023)."""
     factor: Annotated[float, Field(ge=1)]
+    """How many times longer texts may become."""
     original_length: Width
     """Tokens of a sequence before the extension."""
     low_frequency: Positive = 1.0
