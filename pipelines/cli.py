@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from assets.release import PAGES
 from llm_core.errors import PedigreeError
 from llm_core.graph.plan import PlanItem
 from llm_core.store.home import pedigree_home
@@ -24,9 +25,6 @@ WIDTH = 160
 """Columns of what goes to a file or a pipe."""
 
 FULL_RUN = "pretrained_model"
-PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
-"""Stage → the page that it makes."""
-
 _CHUNK = 1000
 """Rows of a query that are in memory at once."""
 

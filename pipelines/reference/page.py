@@ -10,7 +10,7 @@ from llm_core.registry import Registry
 from pipelines.reference.docstrings import class_doc
 from pipelines.reference.models import ROOT, schema
 
-OUTSIDE = ("extends", "plugins", "name", "description", "checks", "compute", "tracking")
+OUTSIDE = ("extends", "plugins", "name", "description", "owners", "tags", "checks", "compute", "tracking")
 """Keys of an experiment that no stage gets to see as settings of its result (``assets``)."""
 
 UNITS = {
