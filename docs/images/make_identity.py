@@ -18,9 +18,7 @@ def text(x: float, y: float, words: str, size: int = 15, weight: int = 400, colo
 
 
 def box(x: float, y: float, width: float, height: float, colour: str, title: str, *lines: str) -> None:
-    parts.append(
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="9" fill="{colour}" stroke="{RULE}"/>'
-    )
+    parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="9" fill="{colour}" stroke="{RULE}"/>')
     text(x + width / 2, y + 24, title, 16, 650)
     for number, line in enumerate(lines):
         text(x + width / 2, y + 45 + 19 * number, line, 14, colour=MUTED)
