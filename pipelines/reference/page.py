@@ -55,7 +55,7 @@ page again, and trains nothing.
 LONGEST_DEFAULT = 60
 """Characters of a default that are shown."""
 
-COLUMNS = "| setting | type | default | in identity | meaning |\n|---|---|---|---|---|"
+COLUMNS = "| setting | meaning | type | default | in identity |\n|---|---|---|---|---|"
 
 Schema = Mapping[str, Any]
 
@@ -116,7 +116,7 @@ class _Page:
         meaning = plain.get("description") or self._meaning(plain)
         kind = self._type(plain)
         unit = UNITS.get(field.split("_")[-1]) if "number" in kind else None
-        cells = [f"`{field}`", f"{kind}, {unit}" if unit else kind, default, identity, _text(meaning)]
+        cells = [f"`{field}`", _text(meaning), f"{kind}, {unit}" if unit else kind, default, identity]
         return f"| {' | '.join(map(_cell, cells))} |"
 
     def _meaning(self, plain: Schema) -> str:
