@@ -25,6 +25,7 @@ SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "
 PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
 """Stage → the page that it makes."""
 
+
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the model for others."""
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]

@@ -101,7 +101,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
             raise dg.Failure(description=str(error), allow_retries=False) from error
         going.progress.end()
         _tell(context, stage.name, outcome, going.progress)
-        return _result(outcome)
+        return _result(stage, outcome)
 
     return run
 
