@@ -41,6 +41,7 @@ class Rope(PositionSpec):
     theta: Positive = 10_000.0
     """The base of the angles: a larger one turns slow channels more slowly."""
     scaling: RopeScaling | None = None
+    """How the angles shrink for texts that are longer than those of training; null: they stay."""
 
     def check(self, channels: int) -> None:
         """See ``PositionSpec``."""
