@@ -14,7 +14,7 @@ ifneq ($(words $(CURDIR) $(PEDIGREE_HOME)),2)
 $(error The path of this checkout or PEDIGREE_HOME holds a space, which make can't handle; move it)
 endif
 
-.PHONY: run test ui lint install
+.PHONY: run test ui lint docs install
 
 # The plan, `dg launch`, and where the reports are, all in one process. YES=1 agrees to what it would ask about.
 run: install
@@ -35,6 +35,11 @@ lint: install
 	$(VENV)/bin/mypy
 	# `dg check defs` knows no workspace.yaml; this prints that it is superseded, as a FutureWarning.
 	PYTHONWARNINGS=ignore::FutureWarning $(VENV)/bin/dagster definitions validate -w workspace.yaml
+
+# The documentation as a site, in build/docs. A broken link fails.
+docs: install
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 
 install: $(VENV)/installed $(DAGSTER_HOME)/dagster.yaml
 

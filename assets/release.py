@@ -22,6 +22,9 @@ TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "macros.html", "made.html"))
 """The files that all pages use, beside their own templates."""
 
+PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
+"""Stage → the page that it makes."""
+
 
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the exported model."""
@@ -32,7 +35,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     return [
         Stage(
             name="data_report",
-            group="data",
+            group="release",
             description="One self-contained HTML page: the funnel by rule and source, samples, duplicates, tokens.",
             build="llm_core.report.data_report:build",
             results="llm_core.report.results:DataReport",

@@ -4,7 +4,6 @@ Dagster never skips a selected step, so the asset looks into the store itself: o
 again, marked ``cache: hit``, and what follows finds its own hit.
 """
 
-import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import dagster as dg
 from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.experiment import Experiment
 from llm_core.graph.code_digest import digest_of
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
@@ -25,6 +25,7 @@ from llm_core.graph.price import duration
 from llm_core.graph.ready import check_ready
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
+from pipelines.asset_page import kinds, metadata
 from pipelines.planner import open_planner
 from pipelines.progress import Lines, RunProgress
 from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
@@ -36,8 +37,8 @@ OBSERVED = (
 )
 OBSERVE_SECONDS = 5.0
 REASONS_SHOWN = 3
-LARGEST_FIGURE = 100_000
-"""Bytes. Figures in metadata live in Dagster's event log, which is no place for large ones."""
+EXPERIMENT_TAG = "pedigree/experiment"
+"""Tag of every run."""
 
 
 def asset_key(experiment: str, stage: str) -> dg.AssetKey:
@@ -45,14 +46,17 @@ def asset_key(experiment: str, stage: str) -> dg.AssetKey:
     return dg.AssetKey([experiment, *stage.split("/")])
 
 
-def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinition:
-    """The Dagster asset of one stage."""
+def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experiment) -> dg.AssetsDefinition:
+    """The Dagster asset of one stage. ``experiment``: for what people add in Dagster, its owners and tags."""
     key = asset_key(graph.experiment, stage.name)
 
     @dg.asset(
         key=key,
         deps=[asset_key(graph.experiment, name) for name in dict.fromkeys(stage.inputs.values())],
         group_name=stage.group,
+        kinds=kinds(stage),
+        owners=list(experiment.owners),
+        tags=experiment.tags,
         description=stage.description,
         code_version=digest_of(planner.code(stage.name))[:12],
         check_specs=[
@@ -69,7 +73,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
     ) -> dg.MaterializeResult:  # bare: Dagster does not know the generic form when checks are outputs too
         try:
             given = Runtime(compute=compute.spec(), tracking=tracking.spec(), agree=lambda _: consent.agreed)
-            going = _going(context, graph, store.open(), given)
+            going = _going(context, graph, store.open(), given, experiment.tags)
             heading = going.progress.begin(stage.name)
             item = going.planner.plan({stage.name})[-1]
             if item.verdict == "run":
@@ -97,7 +101,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner) -> dg.AssetsDefinitio
             raise dg.Failure(description=str(error), allow_retries=False) from error
         going.progress.end()
         _tell(context, stage.name, outcome, going.progress)
-        return _result(outcome)
+        return _result(stage, outcome)
 
     return run
 
@@ -114,8 +118,10 @@ _GOING: dict[tuple[str, Path], _Going] = {}
 """The run that goes on in this process, by run and store."""
 
 
-def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store, runtime: Runtime) -> _Going:
-    """What the last stage of the run lacks is told before the first one works."""
+def _going(
+    context: dg.AssetExecutionContext, graph: Graph, store: Store, runtime: Runtime, tags: Mapping[str, str]
+) -> _Going:
+    """What the last stage of the run lacks is told before the first one works. The run gets its tags."""
     question = (context.run_id, store.root)
     if question not in _GOING:
         steps = context.run.step_keys_to_execute
@@ -129,6 +135,7 @@ def _going(context: dg.AssetExecutionContext, graph: Graph, store: Store, runtim
         to_make = sum(item.verdict in ("run", "maybe") for item in items)
         context.log.info(f"{len(items)} stages, {to_make} to make; {progress.left()}")
         forget(graph, store)
+        context.instance.add_run_tags(context.run_id, {EXPERIMENT_TAG: graph.experiment, **tags})
         _GOING.clear()
         _GOING[question] = _Going(planner, progress)
     return _GOING[question]
@@ -173,19 +180,10 @@ def _tell(context: dg.AssetExecutionContext, name: str, outcome: Outcome, progre
             context.log.warning(f"{progress.place} {name}: check {check.name} failed: {check.message}")
 
 
-def _result(outcome: Outcome) -> dg.MaterializeResult[Any]:
-    manifest = outcome.artifact.manifest
+def _result(stage: Stage, outcome: Outcome) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest.content),
-        metadata={
-            "cache": outcome.cache,
-            "path": dg.MetadataValue.path(str(outcome.artifact.path)),
-            "identity": manifest.identity,
-            "seconds": manifest.seconds,
-            "bytes": sum(record.size for record in manifest.files),
-            **_figures(outcome),
-            **_stats(outcome.artifact.stats),
-        },
+        data_version=dg.DataVersion(outcome.artifact.manifest.content),
+        metadata=metadata(stage, outcome),
         check_results=[
             dg.AssetCheckResult(
                 check_name=check.name,
@@ -201,21 +199,3 @@ def _result(outcome: Outcome) -> dg.MaterializeResult[Any]:
             for check in outcome.checks
         ],
     )
-
-
-def _stats(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics as metadata: plain figures as they are, tables as JSON."""
-    plain = {name: value for name, value in stats.items() if isinstance(value, int | float | str | bool)}
-    tables = {name: value for name, value in stats.items() if isinstance(value, dict | list) and name != "figures"}
-    return {**plain, **{name: dg.MetadataValue.json(value) for name, value in tables.items()}}
-
-
-def _figures(outcome: Outcome) -> dict[str, dg.MetadataValue[Any]]:
-    """The small pictures among the artifact's files, which the UI shows as Markdown."""
-    shown: dict[str, dg.MetadataValue[Any]] = {}
-    for name, path in outcome.artifact.stats.get("figures", {}).items():
-        data = (outcome.artifact.path / path).read_bytes()
-        if len(data) <= LARGEST_FIGURE:
-            encoded = base64.b64encode(data).decode()
-            shown[name] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})")
-    return shown

@@ -15,9 +15,11 @@ from llm_core.graph.identity import digest_of
 from llm_core.registry import load_object
 from llm_core.store.home import pedigree_home
 from llm_core.store.store import Store
+from pipelines.as_asset import asset_key
 from pipelines.planner import open_planner
 
-DATA_GROUPS = ("data", "tokens")
+DATA_GROUPS, DATA_REPORT = ("data", "tokens"), "data_report"
+"""The data job: these groups, and the report of them."""
 
 SOURCES_TAG = "pedigree/sources"
 """Tag of a run that the sensor started: the state of the sources, and since when they are so."""
@@ -32,11 +34,14 @@ def _job_name(graph: Graph, what: str) -> str:
 
 def jobs(graph: Graph) -> list[Any]:
     """All of the graph; the data up to the shards; the evaluation with the report."""
-    groups = dg.AssetSelection.groups
+    groups, report = dg.AssetSelection.groups, dg.AssetSelection.assets(asset_key(graph.experiment, DATA_REPORT))
     described = {
         "everything": (dg.AssetSelection.all(), "From raw documents to the training report."),
-        "data": (groups(*DATA_GROUPS), "From raw documents to token shards and the data report."),
-        "evals": (groups("evaluation", "release"), "Scores, samples, report and export of a model that is up to date."),
+        "data": (groups(*DATA_GROUPS) | report, "From raw documents to token shards and the data report."),
+        "evals": (
+            groups("evaluation", "release") - report,
+            "Scores, samples, report and export of a model that is up to date.",
+        ),
     }
     return [
         dg.define_asset_job(_job_name(graph, what), selection=selection, description=description)
@@ -72,6 +77,7 @@ def source_sensor(graph: Graph) -> dg.SensorDefinition:
     ``run_key``: Dagster remembers one for ever, so a state that comes back, or failed, would never be made.
     """
     job, data = _job_name(graph, "data"), {stage.name for stage in graph if stage.group in DATA_GROUPS}
+    data.add(DATA_REPORT)
     stage = graph["raw_documents"]
 
     @dg.sensor(name=_job_name(graph, "new_sources"), job_name=job, minimum_interval_seconds=300)

@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from assets.release import PAGES
 from llm_core.errors import PedigreeError
 from llm_core.graph.plan import PlanItem
 from llm_core.store.home import pedigree_home
 from pipelines import machine, show
+from pipelines.experiments import open_experiment
 from pipelines.requirements import check_requirements
 from pipelines.session import Session, open_session
 
@@ -23,9 +25,6 @@ WIDTH = 160
 """Columns of what goes to a file or a pipe."""
 
 FULL_RUN = "pretrained_model"
-PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
-"""Stage → the page that it makes."""
-
 _CHUNK = 1000
 """Rows of a query that are in memory at once."""
 
@@ -242,10 +241,30 @@ def adopt(
 def init(folder: Annotated[Path, typer.Argument(help="A new folder; its name becomes that of the project.")]) -> None:
     """Begin a project of your own: an experiment, a data folder, a cleaning rule as a plug-in with its test."""
     from pipelines.new_project import make_project
+    from pipelines.reference import editor
 
-    for path in make_project(folder):
-        print(path)
+    made = make_project(folder)
+    open_experiment(str(folder / "experiment.yaml"))  # so that its plug-in is loaded
+    editor.write(folder / "schema.json")
+    print(*made, folder / "schema.json", sep="\n")
     console.print(f"now: cd {folder}, then `make run` and `make test`", markup=False)
+
+
+@command
+def schema(
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; by default it is printed.")] = None,
+    experiment: Annotated[
+        str, typer.Option("--experiment", "-e", help="Whose plug-ins are part of it, by name or path.")
+    ] = "tiny",
+) -> None:
+    """The JSON schema of experiments, for editors: they complete keys with it, show their meaning and mark errors."""
+    from pipelines.reference import editor
+
+    open_experiment(experiment)
+    if file is None:
+        print(editor.text(), end="")
+    else:
+        editor.write(file)
 
 
 @command

@@ -20,7 +20,7 @@ def definitions(name: str) -> dg.Definitions:
     session = open_session(name)
     experiment, graph, planner = session.experiment, session.graph, session.planner()
     return dg.Definitions(
-        assets=[as_asset(graph, stage, planner) for stage in graph],
+        assets=[as_asset(graph, stage, planner, experiment) for stage in graph],
         resources={
             "store": StoreResource(),
             "compute": ComputeResource.of(experiment.compute),

@@ -1,6 +1,7 @@
 """The base of every section of an experiment: strict, frozen, and with a canonical form for identities."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
@@ -45,9 +46,23 @@ def told(error: ValidationError, section: str = "") -> str:
     return "; ".join(f"{place}: {text}" if place else text for place, text in zip(places, texts, strict=True))
 
 
-def one_of(registry: Registry) -> AfterValidator:
-    """Marks a string that must be a name in ``registry``."""
-    return AfterValidator(registry.check)
+@dataclass(frozen=True, eq=False)
+class Name:
+    """Checks that a string is a name of one of ``registries``."""
+
+    registries: tuple[Registry, ...]
+
+    def __call__(self, name: str) -> str:
+        """``name``; ``ValueError`` with all names for one that is in none."""
+        if all(name not in registry for registry in self.registries):
+            known = sorted(known for registry in self.registries for known in registry)
+            raise ValueError(f"unknown {self.registries[-1].what} {name!r}; known: {', '.join(known)}")
+        return name
+
+
+def one_of(*registries: Registry) -> AfterValidator:
+    """Marks a string that must be a name in one of ``registries``."""
+    return AfterValidator(Name(registries))
 
 
 def frozen(value: Any) -> Any:

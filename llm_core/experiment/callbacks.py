@@ -53,7 +53,8 @@ class CallbackSpec(Component):
         """Raise ``ValueError`` when a run of ``model`` can't have it."""
 
 
-def _chosen(value: Any) -> dict[str, CallbackSpec]:
+def chosen(value: Any) -> dict[str, CallbackSpec]:
+    """The callbacks of ``tracking.callbacks``; ``ValueError`` for one that can't be chosen there."""
     if not isinstance(value, Mapping):
         raise ValueError("give a mapping from callbacks to their settings, such as {samples: {every: 500}}")
     found = {}
@@ -76,7 +77,7 @@ def _plain(callbacks: Mapping[str, CallbackSpec], info: SerializationInfo) -> di
     return {kind: component.model_dump(mode=info.mode, exclude={"kind"}) for kind, component in callbacks.items()}
 
 
-ChosenCallbacks = Annotated[Mapping[str, CallbackSpec], PlainValidator(_chosen), PlainSerializer(_plain)]
+ChosenCallbacks = Annotated[Mapping[str, CallbackSpec], PlainValidator(chosen), PlainSerializer(_plain)]
 """Kind → the callback of that kind: mappings merge where one experiment extends another."""
 
 

@@ -4,9 +4,9 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from llm_core.experiment.base import Share, Spec, either, frozen, outside_identity
+from llm_core.experiment.base import Name, Share, Spec, either, frozen, one_of, outside_identity
 from llm_core.experiment.component import Component, KindOf
 from llm_core.experiment.paths import YamlPath
 from llm_core.experiment.presets import expanded
@@ -20,7 +20,9 @@ class RuleSpec(Spec):
     """Bounds of one rule's value, both inclusive. A document (or line) outside them is dropped."""
 
     min: float | None = None
+    """The smallest value that stays."""
     max: float | None = None
+    """The largest value that stays."""
 
     @model_validator(mode="after")
     def _bounds(self) -> "RuleSpec":
@@ -37,6 +39,7 @@ class LanguageSpec(Spec):
     keep: Annotated[tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...], Field(min_length=1)]
     """ISO 639 codes as lid.176 writes them."""
     min_score: Share = 0.65
+    """The smallest probability of the language with which a document stays."""
 
 
 class BlockListSpec(Spec):
@@ -62,20 +65,19 @@ class RedactionSpec(Component):
         return None
 
 
-def _known_rule(name: str) -> str:
-    if name not in RULES and name not in LINE_RULES:
-        raise ValueError(f"unknown {RULES.what} {name!r}; known: {', '.join(sorted([*LINE_RULES, *RULES]))}")
-    return name
+_known_rule = Name((LINE_RULES, RULES))
 
 
 class TextForm(Spec):
     """The form of the text that a model reads: how normalising changes its characters."""
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
+    """The Unicode normal form of the text; ``none``: as it is."""
     plain_quotes: Annotated[bool | Literal["curly"], either("give true, false or curly")] = True
     """Typographic quotation marks, dashes and ellipses become ASCII; ``curly``: only the four quotation marks
     ‘ ’ “ ”."""
     uncased: bool = False
+    """Whether all letters become lower case."""
     keep: Annotated[tuple[Kind, ...], Field(min_length=1)] | None = None
     """Kinds of characters to keep, beside white space; null keeps all. ASCII symbols count as punctuation. A removed
     character between two kept ones becomes a space, so that ``house—and`` stays two words."""
@@ -96,10 +98,11 @@ class CleaningSpec(TextForm):
     blocked_words: BlockListSpec | None = None
     """Words and phrases, ignoring case. A document that contains one is dropped."""
     redactions: tuple[Annotated[RedactionSpec, KindOf(REDACTIONS)], ...] = ()
+    """What is replaced or removed in the text, in this order: addresses, telephone numbers, citations."""
     words: WordUnit = "spaces"
     """What the rules count as a word. ``spaces``: a run without white space (Rae et al., 2021). ``english``: a token of
     spaCy's English tokenizer, as datatrove counted for FineWeb (Penedo et al., 2024)."""
-    rules: dict[Annotated[str, AfterValidator(_known_rule)], RuleSpec] = Field(default_factory=dict)
+    rules: dict[Annotated[str, one_of(LINE_RULES, RULES)], RuleSpec] = Field(default_factory=dict)
     """Line rules (``line_…``) remove lines; the rules after them judge the remaining text."""
 
     @field_validator("redactions")

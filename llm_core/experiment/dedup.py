@@ -15,8 +15,11 @@ class MinHashSpec(Spec):
     """
 
     shingle_words: Count = 5
+    """Consecutive words that are compared as one."""
     bands: Count = 14
+    """Groups of permutations; two documents that agree in one are compared."""
     rows: Count = 8
+    """Permutations of a band."""
     min_similarity: Share = 0.65
     """The minimum estimated similarity of near duplicates. They must also share a band."""
 
@@ -66,6 +69,7 @@ class DecontaminationSpec(Spec):
     """When a document contains an eval item (n-gram overlap: Brown et al., 2020). Without suites, none is dropped."""
 
     ngram_words: Annotated[int, Field(ge=5, le=50)] = 13
+    """Consecutive words that are looked for in documents."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     """The minimum share of an item's n-grams that a contaminated document contains (at least one n-gram)."""
     long_item: Count = 100
@@ -85,4 +89,6 @@ class SplitSpec(Spec):
     """The held-out split, chosen by document hash: a document keeps its side when the corpus grows."""
 
     heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
+    """The share of the documents that no model is trained on."""
     salt: str = "pedigree"
+    """Any text; another one chooses other documents."""

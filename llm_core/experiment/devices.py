@@ -92,5 +92,5 @@ def _from_table(value: Any) -> Any:
     return device_named(value) if isinstance(value, str) else value
 
 
-Device = Annotated[DeviceSpec, BeforeValidator(_from_table)]
+Device = Annotated[DeviceSpec, BeforeValidator(_from_table, json_schema_input_type=str | DeviceSpec)]
 """A device, given by name or as a description."""

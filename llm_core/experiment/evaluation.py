@@ -16,9 +16,13 @@ class EvaluationSpec(Spec):
     choice_questions: Count = 200
     """Questions 'which of four continuations is the real one'."""
     choices: Annotated[int, Field(ge=2, le=10)] = 4
+    """Continuations of a question, of which one is real."""
     context_characters: Count = 400
+    """Length of the text before the continuations."""
     continuation_characters: Count = 120
+    """Length of a continuation."""
     batch_size: Count = 16
+    """Texts that are scored at once."""
     suites: tuple[SuiteSpec, ...] = later(default=(), absent=[])
     """Published evals from files. Decontamination removes documents that contain their items."""
 
@@ -52,10 +56,15 @@ class SamplingSpec(Spec):
         "This module provides",
         "The function raises an error if",
     )
+    """Beginnings of texts; each is continued at every temperature."""
     temperatures: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.3, 0.7, 1.0, 1.5)
+    """What logits are divided by before a token is drawn; 0: the most likely token."""
     max_new_tokens: Count = 80
+    """At most so many tokens of a continuation."""
     top_k: Count | None = None
+    """Only so many of the most likely tokens may be drawn; null: any."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Only the most likely tokens that together have this probability may be drawn; null: any."""
     repetition_penalty: Annotated[float, Field(gt=0)] = later(default=1.0, absent=1.0)
     """Divides the logits of tokens that already occur (Keskar et al., 2019)."""
 
@@ -64,16 +73,22 @@ class ChecksSpec(Spec):
     """Bounds of the asset checks. They judge an artifact's statistics, and are not part of any identity."""
 
     max_drop_share: Share = 0.6
+    """Of the documents, those that cleaning drops."""
     max_duplicate_share: Share = 0.6
+    """Of the documents, those that are dropped as duplicates."""
     max_cluster_share: Share = 0.05
     """Share of the documents in the largest cluster of duplicates."""
     max_contaminated_share: Share = 0.05
+    """Of the documents, those that hold eval items."""
     min_quality_examples: Count = 200
     """The minimum number of examples of each class of the quality classifier."""
     max_unk_rate: Share = 0.001
+    """Of the tokens, those that stand for unknown bytes."""
     max_unused_vocabulary: Share = 0.2
+    """Of the vocabulary, entries that no text uses."""
     min_loss_drop: Annotated[float, Field(ge=0)] = 0.1
     """Nats by which the final loss must be below the first loss."""
     max_bad_step_share: Share = 0.01
+    """Of the steps, those that were skipped."""
     chance_margin: Annotated[float, Field(ge=0)] = 0.0
     """The minimum margin of accuracy over chance. It must also be at least two standard errors."""

@@ -24,6 +24,11 @@ from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import ProxySpec, TrainingSpec
 
+Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[A-Za-z0-9_]+)$")]
+TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
+TagValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,63}$")]
+"""What Dagster takes for an owner, a tag and its value."""
+
 DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 LONG_CONTEXT = "long_context."
 
@@ -34,13 +39,21 @@ def _of_variant(name: str) -> str:
 
 
 class Experiment(Spec):
-    """One checked YAML file. ``compute`` and ``tracking`` are run-time only; all other sections describe results."""
+    """One YAML file, checked. ``compute`` and ``tracking`` are run-time only, ``owners`` and ``tags`` for people; the
+    rest describes results."""
 
     plugins: tuple[str, ...] = ()
     """Modules with the user's own components (``llm_core.plugins``)."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """Small letters, digits and ``_``; the prefix of the assets in Dagster. By default the name of the file."""
     description: str = ""
+    """What the experiment is, in a sentence."""
+    owners: tuple[Owner, ...] = ()
+    """Who answers for it, as Dagster shows it: addresses (``team@example.org``) and teams (``team:data``)."""
+    tags: dict[TagKey, TagValue] = Field(default_factory=dict)
+    """Name → value, as Dagster shows them on the assets and the runs: ``{project: rivers}``."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1337
+    """Of the weights at the start, of the order of the data, and of all else that is drawn by chance."""
     raw: RawSpec = RawSpec()
     cleaning: CleaningSpec = CleaningSpec()
     quality: QualitySpec | None = None

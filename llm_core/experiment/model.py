@@ -22,7 +22,7 @@ from llm_core.experiment.layers import (
 from llm_core.experiment.model_presets import MODELS
 from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS
 
-_CHANGEABLE = tuple(name for name in LayerSpec.model_fields if name not in ("index", "kv_from"))
+CHANGEABLE = tuple(name for name in LayerSpec.model_fields if name not in ("index", "kv_from"))
 """The fields that an entry of ``pattern`` may have."""
 
 
@@ -33,12 +33,15 @@ class ModelSpec(Spec):
     """
 
     d_model: Width
+    """Channels of the residual stream."""
     n_layers: Annotated[int, Field(ge=1, le=1000)]
+    """Blocks, each with a mixer and a feed-forward."""
     mixer: Annotated[MixerSpec, KindOf(MIXERS)]
     """Mixes information between tokens."""
     feed_forward: Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)] | None
     """The part of a block after the mixer; None: nothing, as in Mamba models."""
     norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")] = "rmsnorm"  # type: ignore[assignment]
+    """What normalises the stream before, after or between branches."""
     norm_placement: NormPlacement = "pre"
     """``pre``: x + f(norm(x)). ``post``: norm(x + f(x)) (Vaswani et al., 2017). ``sandwich``: x + norm(f(norm(x)))
     (Gemma 2). ``reordered``: x + norm(f(x)) (OLMo 2)."""
@@ -55,6 +58,7 @@ class ModelSpec(Spec):
     dropout: DropoutShare = 0.0
     """Dropout rate in training, for the embedding and for the output of each branch."""
     tie_embeddings: bool = True
+    """Whether the embedding is the head, too."""
     document_mask: bool = False
     """No mixer passes information from one document to another."""
     init_std: Positive = 0.02
@@ -91,7 +95,7 @@ class ModelSpec(Spec):
             for number, entry in enumerate(self.pattern or ({},))
             for _ in range(_times(entry))
         ]
-        shared = {name: getattr(self, name) for name in _CHANGEABLE}
+        shared = {name: getattr(self, name) for name in CHANGEABLE}
         layers: list[LayerSpec] = []
         for index in range(self.n_layers):
             place, entry = period[index % len(period)]
@@ -114,11 +118,11 @@ class ModelSpec(Spec):
     @model_validator(mode="after")
     def _agrees(self) -> "ModelSpec":
         for number, entry in enumerate(self.pattern):
-            unknown = sorted(entry.keys() - {*_CHANGEABLE, "times"})
+            unknown = sorted(entry.keys() - {*CHANGEABLE, "times"})
             if unknown:
                 raise ValueError(
                     f"pattern[{number}]: {', '.join(unknown)}: no layer has such a field; "
-                    f"known: {', '.join(_CHANGEABLE)}"
+                    f"known: {', '.join(CHANGEABLE)}"
                 )
             times = entry.get("times", 1)
             if not isinstance(times, int) or isinstance(times, bool) or times < 1:

@@ -18,6 +18,7 @@ class OptimizerSpec(Component):
     lr: Annotated[float, Field(gt=0)]
     """The peak of the learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """How fast weights shrink: each step takes this times the learning rate of them."""
 
     @abstractmethod
     def build(self, model: Any, device: Any, precision: str) -> Any:
@@ -41,6 +42,7 @@ class ScheduleSpec(Component):
     """
 
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the rate rises to its peak."""
 
     @abstractmethod
     def share(self, step: int, steps: int) -> float:

@@ -45,9 +45,11 @@ class SpreadSpec(Spec):
     """The part of ``compute`` for the trainer: how the model is spread over devices, and which checkpoints to keep."""
 
     parallel: Literal["ddp", "fsdp2"] = "ddp"
+    """``ddp``: every rank holds the whole model. ``fsdp2``: the ranks share its weights, gradients and moments."""
     micro_batch: Count = 8
     """Sequences per rank and forward pass. Gradients are accumulated over the rest of a batch."""
     compile: bool = False
+    """Whether ``torch.compile`` makes kernels of the blocks."""
     attention_backend: Literal["auto", "sdpa", "flex", "varlen", "explicit"] = "auto"
     """The attention kernel, see ``llm_core.model.backends``. All compute the same, except for rounding."""
     expert_products: Literal["grouped", "looped"] = "grouped"
@@ -57,7 +59,7 @@ class SpreadSpec(Spec):
     """What the backward pass recomputes to save memory: nothing; every block; one block in
     ``activation_checkpointing_every``; or every block except the results of large products and of attention."""
     activation_checkpointing_every: Count | None = None
-    """Only ``every_nth``."""
+    """Only ``every_nth``: a number of blocks."""
     reshard_after_forward: Literal["auto", "always", "never"] = "auto"
     """Only ``fsdp2``: whether a block's gathered parameters are freed between its forward and backward pass. ``auto``
     decides by the share of device memory that they would take."""
@@ -89,6 +91,7 @@ class AskSpec(Spec):
     hours: Positive | None = 1.0
     """Hours of wall time."""
     dollars: Positive | None = 20.0
+    """By ``price_per_gpu_hour``."""
 
 
 class ComputeSpec(SpreadSpec):
@@ -114,6 +117,7 @@ class ComputeSpec(SpreadSpec):
     price_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
     """US dollars."""
     expected_mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """The share of the GPUs' peak FLOPs that plans reckon with."""
     ask_above: AskSpec | None = AskSpec()
 
     @property
@@ -157,8 +161,13 @@ def _off(value: Any) -> Any:
 class TrackingSpec(Spec):
     """What is reported about a live run, beside its metrics. W&B's key comes from the environment only."""
 
-    wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_off)] = "off"
+    wandb: Annotated[
+        Literal["off", "offline", "online"],
+        BeforeValidator(_off, json_schema_input_type=Literal["off", "offline", "online", False]),
+    ] = "off"
+    """Weights & Biases: not at all, into files of this machine, or to its server."""
     project: str = "pedigree"
+    """The project in Weights & Biases."""
     callbacks: ChosenCallbacks = Field(default_factory=dict)
     """Kind → settings of optional callbacks, beside those of every run."""
 

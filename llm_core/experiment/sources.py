@@ -19,6 +19,7 @@ class SourceSpec(Component):
     """A source of documents. A kind defines ``reader``, and a default for ``name``."""
 
     name: SourceName
+    """What the source is called in reports, mixtures and ``dedup.prefer``."""
 
     @abstractmethod
     def reader(self) -> Any:
@@ -29,6 +30,7 @@ class ReadingSpec(Spec):
     """How the records of a file become documents. A file's documents depend on this and its content only."""
 
     name: SourceName
+    """What the source is called in reports, mixtures and ``dedup.prefer``."""
     text_field: str = "text"
     """The key or column of the text, in jsonl, csv and parquet. ``data.text`` is ``text`` inside ``data``, unless there
     is a key ``data.text``."""
@@ -75,7 +77,9 @@ class RawSpec(Spec):
     """Where documents come from."""
 
     sources: Annotated[tuple[Annotated[SourceSpec, KindOf(SOURCES)], ...], Field(min_length=1)] = ("python_docs",)  # type: ignore[assignment]
+    """One or several; each has a ``name`` of its own."""
     documents_per_part: Count = 10_000
+    """So many documents are one part: what a worker makes at a time, and what is made again when it changes."""
     max_bad_share: Share = 0.01
     """The stage fails when a larger share of the records is bad."""
 

@@ -15,6 +15,7 @@ class _Suite(Spec):
     """The base of all suites. ``name``: the task's name in ``evals.jsonl``."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """The task's name in reports and in ``evals.jsonl``."""
     path: Annotated[YamlPath, outside_identity()]
     """A .jsonl file, plain or with .gz or .zst. A relative path starts at the folder of the experiment's file."""
     max_items: Count | None = 2000
@@ -32,7 +33,9 @@ class MinimalPairsSuite(_Suite):
 
     kind: Literal["minimal_pairs"] = "minimal_pairs"
     good: str = "sentence_good"
+    """The field that holds the grammatical sentence."""
     bad: str = "sentence_bad"
+    """The field that holds the other one."""
     group: str | None = "paradigm"
     """A field whose values are also scored separately, and sampled evenly; ``null``: none."""
 
@@ -42,6 +45,7 @@ class MultipleChoiceSuite(_Suite):
 
     kind: Literal["multiple_choice"] = "multiple_choice"
     query: str = "query"
+    """The field that holds the question."""
     choices: Annotated[
         str | Annotated[tuple[str, ...], Field(min_length=2)],
         either("name the field that holds the list of choices, or two fields or more that hold one each"),
@@ -50,8 +54,11 @@ class MultipleChoiceSuite(_Suite):
     gold: str = "gold"
     """The field with the index (from 0) of the right choice; or the right one of several ``choices`` fields."""
     prefix: str = ""
+    """Text before every question."""
     suffix: str = ""
+    """Text after every question."""
     delimiter: str = " "
+    """Text between a question and a choice."""
 
     @model_validator(mode="after")
     def _gold_is_a_choice(self) -> "MultipleChoiceSuite":
@@ -65,8 +72,11 @@ class LastWordSuite(_Suite):
 
     kind: Literal["last_word"] = "last_word"
     context: str = "context"
+    """The field that holds the passage without its last word."""
     continuation: str = "continuation"
+    """The field that holds the last word."""
     delimiter: str = " "
+    """Text between the two."""
 
 
 class PerplexitySuite(_Suite):
@@ -74,6 +84,7 @@ class PerplexitySuite(_Suite):
 
     kind: Literal["perplexity"] = "perplexity"
     text: str = "text"
+    """The field that holds the document."""
 
 
 SuiteSpec = Annotated[

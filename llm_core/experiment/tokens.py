@@ -23,6 +23,7 @@ class TokenizerSpec(Spec):
     """Byte-level BPE: trained on a deterministic sample of the training split, or imported."""
 
     kind: Literal["trained", "imported"] = "trained"
+    """Whether the vocabulary is learnt from this experiment's text, or taken from a file."""
     imported: VocabularyFile | None = None
     """The vocabulary to import; only with ``kind: imported``. ``pattern``, ``byte_fallback``, ``unk_token``,
     ``sample_bytes`` and ``min_frequency`` then have no effect."""
@@ -38,7 +39,9 @@ class TokenizerSpec(Spec):
     unk_token: Annotated[str, Field(min_length=1)] = later(default="<|unk|>", absent="<|unk|>")
     """Its name (for example ``[UNK]``). It is included in ``vocab_size``, and comes after the ``special_tokens``."""
     sample_bytes: Count = 32_000_000
+    """At most so many bytes of text to learn from."""
     min_frequency: Count = 2
+    """A pair that occurs less often is not merged."""
     freeze: Annotated[
         bool | Annotated[str, Field(pattern="^[0-9a-f]{32}$")],
         either(
@@ -82,3 +85,4 @@ class ShardsSpec(Spec):
     """Token files, one per part of the documents."""
 
     dtype: Literal["uint16", "uint32"] = "uint16"
+    """The type of a token id; ``uint16`` has room for 65,536 of them."""

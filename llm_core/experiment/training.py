@@ -32,14 +32,18 @@ class SequencePhase(Spec):
     """From step ``from_step`` on (the first is 0), sequences have this length."""
 
     from_step: Annotated[int, Field(ge=0)]
+    """The first step of the phase."""
     sequence_length: Annotated[int, Field(ge=2)]
+    """Tokens of a sequence in it."""
 
 
 class BatchPhase(Spec):
     """From step ``from_step`` on (the first is 0), batches have this many tokens."""
 
     from_step: Annotated[int, Field(ge=0)]
+    """The first step of the phase."""
     batch_tokens: Count
+    """Tokens of an optimiser step in it."""
 
 
 class SuperpositionSpec(Spec):
@@ -69,13 +73,16 @@ class TrainingSpec(Spec):
     tokens: Count
     """The token budget. Training stops after the last whole batch within it."""
     optimizer: Annotated[OptimizerSpec, KindOf(OPTIMIZERS, default="adamw")] = "adamw"  # type: ignore[assignment]
+    """What a step does with the gradients."""
     schedule: Annotated[ScheduleSpec, KindOf(SCHEDULES, default="cosine")] = "cosine"  # type: ignore[assignment]
+    """How the learning rate goes over the run."""
     superposition: SuperpositionSpec | None = later(default=None, absent=None)
     z_loss: Annotated[float, Field(ge=0)] = later(default=0.0, absent=0.0)
     """The weight of the squared logsumexp of each token in the loss (Chowdhery et al., 2022: 1e-4)."""
     loss_clamp: Positive | None = later(default=None, absent=None)
     """Nats. A token with a larger loss has no gradient. It must be above the loss of an untrained model."""
     grad_clip: Positive | None = 1.0
+    """The largest norm of the gradient; a longer one is scaled down to it. null: never."""
     precision: Literal["fp32", "bf16", "fp8"] = "bf16"
     """``bf16``: autocast. ``fp8``: bf16 autocast, with the matrix products of the blocks in 8 bits, on GPUs that can do
     it. Weights, gradients and moments are always fp32."""
@@ -224,6 +231,7 @@ class ProxySpec(Spec):
     """Name → overrides of ``model``; under ``training``, overrides of that section; under ``compute``, how it is spread
     over devices (see ``SpreadSpec``; does not change results); and a ``seed``. The empty variant is the baseline."""
     learning_rates: tuple[Positive, ...] = ()
+    """Rates that the model is trained with, beside or instead of ``variants``."""
 
     @model_validator(mode="after")
     def _variants(self) -> "ProxySpec":

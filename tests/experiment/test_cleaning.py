@@ -11,6 +11,7 @@ from llm_core.experiment.load import load_experiment
 from llm_core.experiment.presets import PRESETS
 from llm_core.registries import LINE_RULES
 from llm_core.store.home import PROJECT
+from pipelines.experiments import open_experiment
 
 MINIMAL = """
 model: {d_model: 32, n_layers: 1, mixer: {kind: attention, n_heads: 2}, feed_forward: {kind: swiglu, d_ff: 64}}
@@ -88,7 +89,7 @@ def test_what_is_wrong_is_said(settings, message):
 def test_the_readmes_experiment_has_the_presets_own_bounds(tmp_path):
     (block,) = re.findall(r"```yaml\n(# mine\.yaml\n.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
     path = tmp_path / "mine.yaml"
-    path.write_text(block.replace("extends: ", f"extends: {PROJECT}/"))
-    cleaning = load_experiment(path).cleaning
+    path.write_text(block)
+    cleaning = open_experiment(str(path)).cleaning
     assert cleaning.rules == CleaningSpec(preset="fineweb").rules
     assert [redaction.kind for redaction in cleaning.redactions] == ["emails", "ips", "phones"]

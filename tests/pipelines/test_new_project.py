@@ -1,5 +1,6 @@
 """``pedigree init``: a folder of one's own in which everything works."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft7Validator
 
 from llm_core.errors import PedigreeError
 from llm_core.store.home import PROJECT
@@ -21,10 +24,13 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("projects") / "river-words"
-    made = make_project(folder)
-    assert len(made) == len([path for path in TEMPLATE.rglob("*") if path.is_file() and path.suffix != ".pyc"])
-    return folder
+    projects = tmp_path_factory.mktemp("projects")
+    done = run(projects, "-m", "pipelines.cli", "init", "river-words")
+    assert done.returncode == 0, done.stderr
+    template = [path for path in TEMPLATE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    told = [line for line in done.stdout.splitlines() if line.startswith("river-words")]
+    assert len(told) == len(template) + 1  # schema.json
+    return projects / "river-words"
 
 
 def test_nothing_is_named_as_in_the_template(project: Path) -> None:
@@ -34,6 +40,15 @@ def test_nothing_is_named_as_in_the_template(project: Path) -> None:
             assert "my_model" not in path.read_text()
             assert "my-model" not in path.read_text()
     assert (project / ".gitignore").is_file()
+
+
+def test_its_schema_knows_its_component(project: Path) -> None:
+    text = (project / "experiment.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=schema.json\n")
+    assert "schema.json" in (project / ".gitignore").read_text()
+    validator = Draft7Validator(json.loads((project / "schema.json").read_text()))
+    validator.validate(yaml.safe_load(text))
+    assert not validator.is_valid(yaml.safe_load(text.replace("advert_lines", "advert_line")))
 
 
 def test_its_component_is_tested(project: Path) -> None:

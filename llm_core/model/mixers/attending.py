@@ -14,6 +14,7 @@ class AttendingSpec(MixerSpec):
     attends: ClassVar[bool] = True
 
     n_heads: Width
+    """Heads of queries."""
     window: Width | None = None
     """A token sees itself and the ``window`` − 1 tokens before it; None: all before it."""
     position: Annotated[PositionSpec, KindOf(POSITIONS, default="rope")] = "rope"  # type: ignore[assignment]

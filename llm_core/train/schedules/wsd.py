@@ -19,6 +19,7 @@ class WarmupStableDecay(FallingSpec):
     kind: Literal["wsd"] = "wsd"
 
     cooldown_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps at the end in which the rate falls."""
 
     def share(self, step: int, steps: int) -> float:
         """See ``ScheduleSpec``."""

@@ -12,8 +12,11 @@ class PythonDocsSource(SourceSpec):
 
     kind: Literal["python_docs"] = "python_docs"
     name: SourceName = "python_docs"
+    """What the source is called in reports, mixtures and ``dedup.prefer``."""
     max_bytes: Count = 16_000_000
+    """At most so many bytes of text."""
     min_characters: Count = 200
+    """Shorter docstrings and descriptions are left out."""
 
     def reader(self) -> Any:
         """See ``SourceSpec``."""

@@ -20,12 +20,15 @@ class MixtureOfExperts(FeedForwardSpec):
     routes = True
 
     experts: Annotated[int, Field(ge=2)]
+    """How many there are."""
     top_k: Width
+    """Experts that a token passes."""
     d_ff: Width
     """Hidden channels of one expert."""
     shared: Annotated[int, Field(ge=0)] = 0
     """Experts' widths that every token passes, beside the chosen ones."""
     score: Literal["softmax", "sigmoid"] = "softmax"
+    """What makes weights of the router's scores."""
     normalise: bool = True
     """Whether the weights of a token's experts are scaled to sum to 1."""
     scale: Positive = 1.0

@@ -21,6 +21,7 @@ class Mamba2(MixerSpec):
     state: Width = 64
     """Numbers of state for every channel."""
     head_dim: Width = 64
+    """Channels of a head."""
     expand: Width = 2
     """Inner channels for every channel of the model."""
     groups: Width = 1

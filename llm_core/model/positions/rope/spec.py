@@ -18,6 +18,7 @@ class RopeScaling(Spec):
     ``llama3``: slow channels divided, fast ones left (Llama team, 2024). ``yarn``: the same with a ramp over rotations,
     and a temperature on the scores (Peng et al., 2023)."""
     factor: Annotated[float, Field(ge=1)]
+    """How many times longer texts may become."""
     original_length: Width
     """Tokens of a sequence before the extension."""
     low_frequency: Positive = 1.0
@@ -40,6 +41,7 @@ class Rope(PositionSpec):
     theta: Positive = 10_000.0
     """The base of the angles: a larger one turns slow channels more slowly."""
     scaling: RopeScaling | None = None
+    """How the angles shrink for texts that are longer than those of training; null: they stay."""
 
     def check(self, channels: int) -> None:
         """See ``PositionSpec``."""

@@ -17,8 +17,11 @@ class AdamW(OptimizerSpec):
     kind: Literal["adamw"] = "adamw"
 
     lr: Annotated[float, Field(gt=0)] = 3e-3
+    """The peak of the learning rate."""
     betas: tuple[Below1, Below1] = (0.9, 0.95)
+    """How much of the two running means stays at each step."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    """What is added to the root that is divided by."""
 
     def build(self, model: Any, device: Any, precision: str) -> Any:
         """See ``OptimizerSpec``."""

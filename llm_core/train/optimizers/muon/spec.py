@@ -17,9 +17,13 @@ class Muon(OptimizerSpec):
     kind: Literal["muon"] = "muon"
 
     betas: tuple[Below1, Below1] = (0.9, 0.95)
+    """Of AdamW: how much of its two running means stays at each step."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Of AdamW: what is added to the root that is divided by."""
     momentum: Below1 = 0.95
+    """How much of a matrix's running mean stays at each step."""
     nesterov: bool = True
+    """Whether it looks a step ahead."""
     steps: Annotated[int, Field(ge=1, le=20)] = 5
     """Rounds of Newton and Schulz's iteration."""
     adjust: Literal["match_rms_adamw", "original"] = "match_rms_adamw"

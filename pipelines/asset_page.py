@@ -1,0 +1,71 @@
+"""What Dagster's page of an asset shows beside its name: badges, tables, pictures, and where its report is."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.release import PAGES
+from llm_core.graph.execute import Outcome
+from llm_core.graph.stage import Stage
+
+LARGEST_FIGURE = 100_000
+"""Bytes. Figures in metadata live in Dagster's event log, which is no place for large ones."""
+
+_KINDS = {
+    "data": {"polars", "parquet"},
+    "tokens": {"tokenizers"},
+    "evaluation": {"pytorch"},
+    "release": {"huggingface"},
+}
+"""Group → what its stages work with."""
+
+
+def kinds(stage: Stage) -> set[str]:
+    """The badges of an asset: what it is made with."""
+    if stage.trains:
+        return {"pytorch"}
+    return {"report"} if stage.redone else _KINDS.get(stage.group, set())
+
+
+def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:
+    """What a materialization tells: where the artifact is, its statistics, its pictures."""
+    manifest, path = outcome.artifact.manifest, outcome.artifact.path
+    page = {"report": dg.MetadataValue.path(str(path / PAGES[stage.name]))} if stage.name in PAGES else {}
+    return {
+        **page,
+        "cache": outcome.cache,
+        "path": dg.MetadataValue.path(str(path)),
+        "identity": manifest.identity,
+        "seconds": manifest.seconds,
+        "bytes": sum(record.size for record in manifest.files),
+        **{name: _picture(name, data) for name, data in _pictures(stage, outcome) if len(data) <= LARGEST_FIGURE},
+        **_stats(outcome.artifact.stats),
+    }
+
+
+def _stats(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Statistics as metadata: plain figures as they are, tables as JSON."""
+    plain = {name: value for name, value in stats.items() if isinstance(value, int | float | str | bool)}
+    tables = {name: value for name, value in stats.items() if isinstance(value, dict | list) and name != "figures"}
+    return {**plain, **{name: dg.MetadataValue.json(value) for name, value in tables.items()}}
+
+
+def _pictures(stage: Stage, outcome: Outcome) -> Iterator[tuple[str, bytes]]:
+    """Name and PNG of the pictures among an artifact's files, and of a training run's loss."""
+    for name, file in outcome.artifact.stats.get("figures", {}).items():
+        yield name, (outcome.artifact.path / file).read_bytes()
+    if stage.trains:
+        # Imported late: a code location loads faster without what draws.
+        from llm_core.report import figures
+        from llm_core.train.metrics import METRICS, read_metrics
+
+        metrics = outcome.artifact.path / METRICS
+        if metrics.is_file():  # or else it was damaged, and put aside
+            yield "loss_curve", figures.loss(read_metrics(metrics)).png
+
+
+def _picture(name: str, data: bytes) -> dg.MetadataValue[Any]:
+    """A picture that the UI shows as Markdown."""
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(data).decode()})")

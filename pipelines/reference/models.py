@@ -1,0 +1,120 @@
+"""The models of an experiment as one JSON schema: what can be set, exactly, with every kind of component."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+
+from llm_core.experiment.base import Name
+from llm_core.experiment.callbacks import chosen
+from llm_core.experiment.cleaning import CleaningSpec
+from llm_core.experiment.component import Component, KindOf
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import CHANGEABLE, ModelSpec
+from llm_core.experiment.model_presets import MODELS
+from llm_core.experiment.presets import PRESETS
+from llm_core.experiment.runtime import SpreadSpec
+from llm_core.experiment.training import TrainingSpec
+from llm_core.registries import CALLBACKS, POSITIONS
+from pipelines.reference.docstrings import class_doc, field_docs
+
+WRITTEN_OUT: dict[type[BaseModel], dict[str, Any]] = {
+    Experiment: {
+        "extends": {
+            "type": "string",
+            "description": "Another experiment that this one builds on: a file beside it, or one of Pedigree's.",
+        }
+    },
+    ModelSpec: {
+        "preset": {
+            "enum": sorted(MODELS),
+            "description": "A model by name (``pedigree model NAME`` shows it); other fields stand over its fields.",
+        }
+    },
+    CleaningSpec: {
+        "preset": {
+            "enum": sorted(PRESETS),
+            "description": "A published set of rules; own settings replace its settings, own rules those of that name.",
+        }
+    },
+}
+"""Keys of the YAML that are no fields: they stand for others while the file is loaded."""
+
+ROOT = Experiment.__name__
+
+
+def schema() -> dict[str, Any]:
+    """Definitions by class name, ``Experiment`` among them. Plug-ins that were loaded before are there, too."""
+    roots = (Experiment, LayerSpec, SpreadSpec)
+    _, found = models_json_schema([(root, "validation") for root in roots], schema_generator=_Described)
+    definitions: dict[str, Any] = found["$defs"]
+    definitions[ROOT]["required"].remove("name")  # by default that of the file
+    _open_mappings(definitions)
+    return definitions
+
+
+class _Described(GenerateJsonSchema):
+    """pydantic's generator, with the texts under fields, names of registries, and keys that are no fields."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        cls, docs = schema["cls"], field_docs(schema["cls"])
+        made["description"] = class_doc(cls)
+        for name, field in made.get("properties", {}).items():
+            field.pop("title", None)
+            if name in docs:
+                field["description"] = docs[name]
+        made["properties"] = {**WRITTEN_OUT.get(cls, {}), **made.get("properties", {})}
+        return made
+
+    def function_plain_schema(self, schema: core_schema.PlainValidatorFunctionSchema) -> JsonSchemaValue:
+        made: Any = schema["function"]["function"]
+        if made is chosen:
+            classes = {kind: CALLBACKS.load(kind) for kind in sorted(CALLBACKS)}
+            kinds = {kind: self._kind(cls) for kind, cls in classes.items() if not cls.switch}
+            return {"component": CALLBACKS.what, "anyOf": [_mapping(kinds)]}
+        field: KindOf = made.func.__self__  # no other field has a validator of that sort
+        names = sorted(field.registry)
+        return {
+            "component": field.registry.what,
+            "anyOf": [{"enum": names}, *map(self._kind, map(field.registry.load, names))],
+        }
+
+    def _kind(self, cls: type[Component]) -> JsonSchemaValue:
+        # With a reference, a class is one definition, however many fields may hold it.
+        reference = {"ref": f"{cls.__module__}.{cls.__name__}:0"}
+        return self.generate_inner({**cls.__pydantic_core_schema__, **reference})
+
+    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> JsonSchemaValue:
+        check: Callable[..., Any] = schema["function"]["function"]
+        if isinstance(check, Name):
+            return {"type": "string", "enum": [name for registry in check.registries for name in sorted(registry)]}
+        return super().function_after_schema(schema)
+
+
+def _open_mappings(definitions: dict[str, Any]) -> None:
+    """Say what the mappings hold that are read field by field only after merging."""
+
+    def fields(cls: type[BaseModel]) -> dict[str, Any]:
+        return dict(definitions[cls.__name__]["properties"])
+
+    layer = {name: field for name, field in fields(LayerSpec).items() if name in CHANGEABLE}
+    times = {"type": "integer", "minimum": 1, "description": "So many such layers."}
+    definitions[ModelSpec.__name__]["properties"]["pattern"]["items"] = _mapping({**layer, "times": times})
+    variant = {
+        **fields(ModelSpec),
+        "training": {"$ref": f"#/$defs/{TrainingSpec.__name__}"},
+        "compute": {"$ref": f"#/$defs/{SpreadSpec.__name__}"},
+        "seed": fields(Experiment)["seed"],
+    }
+    definitions["ProxySpec"]["properties"]["variants"]["additionalProperties"] = _mapping(variant)
+    position = {name: field for kind in POSITIONS for name, field in fields(POSITIONS.load(kind)).items()}
+    longer = definitions["LongContextSpec"]["properties"]["position"]
+    longer["anyOf"] = [_mapping({**position, "kind": {"enum": sorted(POSITIONS)}}), {"type": "null"}]
+
+
+def _mapping(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
