@@ -291,7 +291,7 @@ LABELLED = {"path": "a.jsonl", "good_labels": ["x"]}
         ({"good": FILES, "min_score": 1.5}, "less than 1"),
         ({"keep_share": 0.3}, "give 'good' .* or 'labelled'"),
         ({"good": FILES, "labelled": LABELLED, "keep_share": 0.3}, "and not both"),
-        ({"labelled": LABELLED, "any": FILES, "keep_share": 0.3}, "take out 'any'"),
+        ({"labelled": LABELLED, "any": FILES, "keep_share": 0.3}, "remove 'any'"),
         ({"good": "a.jsonl", "keep_share": 0.3}, "unknown source 'a.jsonl'; known: files, "),
         ({"good": FILES, "any": ["a.jsonl"], "keep_share": 0.3}, "give the name of a source, or a mapping"),
         (

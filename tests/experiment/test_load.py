@@ -164,7 +164,7 @@ def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp
         (MINIMAL + "decontamination: {min_words: 14}\n", r"decontamination: min_words 14 is more than ngram_words 13"),
         (MINIMAL + "raw: {sources: [{kind: webs}]}\n", r"raw\.sources\.0: "),
         (MINIMAL + "extends: nowhere\n", "extends: there is no "),
-        (MINIMAL + "extends: small\n", "'extends' goes in a circle: small.yaml → small.yaml"),
+        (MINIMAL + "extends: small\n", "'extends' forms a cycle: small.yaml → small.yaml"),
         (MINIMAL + "description: 2026-01-01\n", r"small\.yaml: 2026-01-01 is not a number, text, list or mapping; "),
         (MINIMAL + "name: Bad Name\n", "name: "),
         *(

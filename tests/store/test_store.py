@@ -297,7 +297,7 @@ def test_what_a_user_put_into_a_work_folder_is_still_there_after_the_commit(tmp_
     kept = {f"checkpoints/step_{name}" for name in ("00000008", "00000008.bak", "00000009", "keep")}
     assert left == {"mine", "notes.txt", "checkpoints", *kept}
     assert (copies / "step_00000008" / "checkpoint.json").exists()  # no stage has said that it is of it
-    assert told == [f"{work}: holds files that were not made here; they stay"]
+    assert told == [f"{work}: contains files that were not made here; they stay"]
     materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
     assert (work / "notes.txt").read_text() == "mine"
 
