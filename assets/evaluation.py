@@ -11,9 +11,9 @@ def stages(experiment: Experiment) -> list[Stage]:
             name="eval_results",
             group="evaluation",
             description="lm-eval on held-out documents, beside a unigram token model and xz, and on suites from files.",
-            build="llm_core.evals.stage:build",
+            build="llm_core.evals.evaluation:build",
             results="llm_core.evals.results:EvalResults",
-            externals=":externals",
+            source_digests=":source_digests",
             non_blocking=(":below_unigram", ":above_chance", ":text_restored", ":suites_readable", ":as_many_as_asked"),
             code=("llm_core.evals.run:main",),
             inputs={

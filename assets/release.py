@@ -51,7 +51,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             name="hf_export",
             group="release",
             description="The model and its tokenizer as a folder for transformers, if it supports the architecture.",
-            build="llm_core.model.hf.stage:build",
+            build="llm_core.model.hf.export_stage:build",
             results="llm_core.model.hf.results:HFExport",
             blocking=(":same_weights",),
             non_blocking=(":loads_in_transformers",),

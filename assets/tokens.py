@@ -14,7 +14,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             build="llm_core.tokens.train:build",
             results="llm_core.tokens.results:TrainedTokenizer",
             parts=":parts",
-            externals="llm_core.tokens.importing:externals",
+            source_digests="llm_core.tokens.importing:source_digests",
             blocking=(":unk_rate",),
             non_blocking=(":vocabulary_reached",),
             inputs={"documents": "pretraining_documents"},

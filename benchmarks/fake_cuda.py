@@ -42,7 +42,7 @@ from llm_core.model.state import new_state
 from llm_core.train.fp8 import in_float8
 from llm_core.train.precision import autocast
 
-BACKENDS = ("sdpa", "flex", "varlen", "explicit")
+BACKENDS = ("sdpa", "flex", "varlen", "eager")
 PRECISIONS = ("bf16", "fp8", "fp32")
 VOCABULARY = 512
 LENGTH = 1008

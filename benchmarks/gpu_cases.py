@@ -110,7 +110,7 @@ STEPS: dict[str, Setting] = {
     "document mask: flex": replace(MASKED, attention="flex"),
     "document mask: sdpa": replace(MASKED, attention="sdpa"),
     "lfm2_1b": Setting("lfm2_1b"),
-    "document mask: explicit, not compiled": replace(MASKED, attention="explicit", sequences=4, compiled=False),
+    "document mask: explicit, not compiled": replace(MASKED, attention="eager", sequences=4, compiled=False),
     "mixattention_1b in fp8": Setting("mixattention_1b", precision="fp8"),
     "recompute every second block": Setting(recompute="every_nth"),
     "not compiled": Setting(compiled=False),
@@ -164,7 +164,7 @@ def roofline_seconds(setting: Setting, peak: float, bandwidth: float) -> float:
 
     Products: 6 FLOPs per token and number of a matrix, 2 more where blocks are made again; in fp8, those of the blocks
     run at twice ``peak`` (FLOP/s in bf16). Attention: 3.5 times its forward pass (its backward pass makes the scores
-    again), of the keys that causality and windows leave; sdpa with a mask and ``explicit`` make all of them. Documents
+    again), of the keys that causality and windows leave; sdpa with a mask and ``eager`` make all of them. Documents
     narrow it further, which is not counted. Bytes: ``UPDATE_BYTES``; what is kept for the backward pass written and
     read, and its gradients; the logits in bf16 and twice in fp32.
     """
@@ -176,7 +176,7 @@ def roofline_seconds(setting: Setting, peak: float, bandwidth: float) -> float:
     products = (6 + 2 * again) * blocks / (2 * peak if setting.precision == "fp8" else peak)
     masked = spec.document_mask or any(_window(layer) or _biases(layer) for layer in spec.layers)
     backend = choose_backend(spec, "cuda", setting.attention, half=setting.precision != "fp32")
-    whole = backend == "explicit" or (backend == "sdpa" and masked)
+    whole = backend == "eager" or (backend == "sdpa" and masked)
     mixing = 0.0
     for layer, cost in zip(spec.layers, costs, strict=True):
         seen = min(_window(layer) or setting.length, setting.length)

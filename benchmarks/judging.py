@@ -30,7 +30,7 @@ from xxhash import xxh3_64_intdigest
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.data.kernels.words import mix, pieces
 from llm_core.data.normalise import normalised
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.quality.model import HELD_OUT, Classifier, area_under_curve, bound_of_share, train_part
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.quality import ClassifierSpec

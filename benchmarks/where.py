@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from llm_core.data.sources.parquet import parquet_records
-from llm_core.data.sources.units import write_unit
+from llm_core.data.sources.unit_parts import write_unit
 from llm_core.experiment.sources import ReadingSpec
 
 CONDITIONS = ((), ("int_score >= 0",), ("int_score >= 1",), ("int_score >= 3",), ("int_score >= 5",))

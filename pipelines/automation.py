@@ -84,9 +84,9 @@ def source_sensor(graph: Graph) -> dg.SensorDefinition:
     def new_sources(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         seen = _Seen.read(context.cursor)
         try:
-            assert stage.externals is not None
+            assert stage.source_digests is not None
             look_up(stage)
-            state = digest_of(load_object(stage.externals)(**stage.config))
+            state = digest_of(load_object(stage.source_digests)(**stage.config))
             if state != seen.state:
                 seen = _Seen(state, time.time_ns())
             elif seen.made:

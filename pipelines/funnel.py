@@ -10,7 +10,7 @@ from rich.table import Table
 from llm_core.errors import PedigreeError
 from llm_core.report import read
 from llm_core.report.data_collect import RAW, STAGES, words
-from llm_core.report.units import exact, in_bytes, percent
+from llm_core.report.formatting import exact, in_bytes, percent
 from llm_core.store.manifest import Artifact
 from pipelines.session import Session
 

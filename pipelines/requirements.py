@@ -9,10 +9,10 @@ from llm_core.graph.graph import Graph
 from llm_core.graph.plan import PlanItem
 
 PACKAGES = {
-    "llm_core.train.stage": {"torch": "train", "safetensors": "train"},
-    "llm_core.evals.stage": {"torch": "train", "safetensors": "train", "lm_eval": "eval"},
+    "llm_core.train.training_run": {"torch": "train", "safetensors": "train"},
+    "llm_core.evals.evaluation": {"torch": "train", "safetensors": "train", "lm_eval": "eval"},
     "llm_core.evals.samples": {"torch": "train", "safetensors": "train"},
-    "llm_core.model.hf.stage": {"torch": "train", "safetensors": "train"},
+    "llm_core.model.hf.export_stage": {"torch": "train", "safetensors": "train"},
 }
 """Module of a build function → the packages that it needs → our extra that installs them."""
 

@@ -58,7 +58,7 @@ class ComputeResource(dg.ConfigurableResource):
     parallel: Literal["ddp", "fsdp2"]
     micro_batch: int
     compile: bool
-    attention_backend: Literal["auto", "sdpa", "flex", "varlen", "explicit"]
+    attention_backend: Literal["auto", "sdpa", "flex", "varlen", "eager"]
     activation_checkpointing: Literal["none", "full", "every_nth", "selective"]
     activation_checkpointing_every: int | None
     reshard_after_forward: Literal["auto", "always", "never"]

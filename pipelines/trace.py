@@ -84,10 +84,10 @@ def tree(scores: list[dict[str, Any]], ancestor: Ancestor) -> Tree:
                 continue
             seen.add(identity)
             grow(branch.add(_line(below)), below)
-        externals = item.artifact.manifest.externals
-        if externals:
-            names = ", ".join(f"{name} {digest[:12]}" for name, digest in list(externals.items())[:4])
-            more = f" and {len(externals) - 4} more" if len(externals) > 4 else ""
+        source_digests = item.artifact.manifest.source_digests
+        if source_digests:
+            names = ", ".join(f"{name} {digest[:12]}" for name, digest in list(source_digests.items())[:4])
+            more = f" and {len(source_digests) - 4} more" if len(source_digests) > 4 else ""
             branch.add(f"[dim]sources: {escape(names)}{more}[/]")
 
     grow(root, ancestor)
@@ -108,7 +108,7 @@ def tree_record(scores: list[dict[str, Any]], ancestor: Ancestor) -> dict[str, A
             "path": str(item.artifact.path),
             "started": manifest.started,
             "git_commit": manifest.git_commit,
-            "externals": manifest.externals,
+            "source_digests": manifest.source_digests,
             "inputs": [record(below) for below in item.inputs],
         }
 

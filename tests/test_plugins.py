@@ -18,7 +18,7 @@ from llm_core.store.home import PROJECT
 
 JUDGE = "llm_core.data.rules.judge:document_values"
 RULE = """
-from llm_core.data.rules.units import text
+from llm_core.data.rules.measures import text
 from {package}.words import WORD
 
 def adverts():

@@ -19,8 +19,8 @@ from llm_core.errors import PedigreeError
 from llm_core.evals.scores import ratio
 from llm_core.evals.suite_rows import asked
 from llm_core.experiment.suites import SuiteSpec
+from llm_core.report.formatting import exact, in_bytes, percent, short, signed
 from llm_core.report.style import BLUE, ROSE, draw
-from llm_core.report.units import exact, in_bytes, percent, short, signed
 from llm_core.store.manifest import Artifact
 from llm_core.train.metrics import METRICS, read_metrics
 from pipelines import show

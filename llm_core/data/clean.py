@@ -19,7 +19,7 @@ from llm_core.data.cleaning_samples import (
 from llm_core.data.funnel import Funnel, funnel_between, joined, totals
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake, repaired
 from llm_core.data.normalise import normalised
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.results import CleanDocuments
 from llm_core.data.rules.blocked import addresses, blocked_urls, blocked_words, entries
 from llm_core.data.rules.judge import counts_words, document_values, judged_lines, verdicts, without_lines
@@ -59,7 +59,7 @@ NOTABLE_OTHER_LANGUAGES = 0.5
 """More documents than this in other languages than the ones to keep: a source of another kind than was thought."""
 
 
-def externals(cleaning: CleaningSpec) -> dict[str, str]:
+def source_digests(cleaning: CleaningSpec) -> dict[str, str]:
     """Digests of the block lists, of the language model and of what redactions know.
 
     Raises ``PedigreeError`` when one is missing or no list, and for a language that the model does not know.

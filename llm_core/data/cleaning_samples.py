@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.experiment.cleaning import RuleSpec
 
 SHOWN = 10

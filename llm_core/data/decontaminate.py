@@ -15,9 +15,9 @@ from llm_core.data.eval_index import FILES as INDEX_FILES
 from llm_core.data.eval_index import EvalIndex, recall
 from llm_core.data.funnel import funnel_of, joined, totals
 from llm_core.data.kernels.folding import fold
-from llm_core.data.parts import DOCUMENT, read_part, write_part
+from llm_core.data.parquet_parts import DOCUMENT, read_part, write_part
 from llm_core.data.results import DecontaminatedDocuments
-from llm_core.data.suites import read_suite, suite_externals
+from llm_core.data.suites import read_suite, suite_digests
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.suites import SuiteSpec
@@ -35,9 +35,9 @@ NOTABLE_TOO_SHORT = 0.5
 _DROPPED = {**DOCUMENT, "rule": pl.String, "value": pl.Float64, "suite": pl.String, "item": pl.String}
 
 
-def externals(decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, str]:  # noqa: ARG001
+def source_digests(decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, str]:  # noqa: ARG001
     """The files of the suites; raises ``PedigreeError`` for one that is missing or of another kind."""
-    return suite_externals(suites)
+    return suite_digests(suites)
 
 
 def parts(
@@ -132,7 +132,7 @@ def _tasks(
         return [PartTask(name, pass_part, roles) for name, roles in own]
     # What the index is made from stands for it: suites by content here, settings in the config, and its code is code
     # that the part's function reaches too.
-    digest = xxh3_128_hexdigest(json.dumps(suite_externals(suites)).encode())
+    digest = xxh3_128_hexdigest(json.dumps(suite_digests(suites)).encode())
     shared = {name: InputFile(file, index / file, digest) for name, file in INDEX_FILES.items()}
     config = {"decontamination": decontamination, "suites": suites}
     return [PartTask(name, decontaminate_part, {**roles, **shared}, config) for name, roles in own]

@@ -12,7 +12,7 @@ from llm_core.data.kernels.folding import fold
 from llm_core.data.kernels.ngrams import filter_shift, find_items, run_hashes, sparse_filter, word_counts
 from llm_core.data.kernels.word_counts import run_lengths
 from llm_core.data.mojibake import REPLACEMENT, has_mojibake
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.suites import Item, read_suite, renderings, suite_texts
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.suites import SuiteSpec

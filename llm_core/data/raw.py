@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_core.data.results import RawDocuments
 from llm_core.data.sources.left_out import NAMED, summary, told
-from llm_core.data.sources.units import OFFENDERS_NAMED
+from llm_core.data.sources.unit_parts import OFFENDERS_NAMED
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.sources import RawSpec
@@ -18,7 +18,7 @@ NOTABLE_BAD_SHARE = 0.001
 """Above it a check warns; ``RawSpec.max_bad_share`` is where the stage stops."""
 
 
-def externals(raw: RawSpec) -> dict[str, str]:
+def source_digests(raw: RawSpec) -> dict[str, str]:
     """What the sources read from outside the store, by name.
 
     Raises ``PedigreeError`` when something is missing, and ``UnknownYetError`` for what nobody asked for yet
@@ -27,12 +27,12 @@ def externals(raw: RawSpec) -> dict[str, str]:
     return {
         f"{source.name}/{name}": digest
         for source in raw.sources
-        for name, digest in source.reader().externals().items()
+        for name, digest in source.reader().source_digests().items()
     }
 
 
 def look_up(raw: RawSpec) -> None:
-    """Ask the network for what ``externals`` needs to know."""
+    """Ask the network for what ``source_digests`` needs to know."""
     for source in raw.sources:
         source.reader().look_up()
 

@@ -19,7 +19,7 @@ from llm_core.data.dedup.signatures import (
     write_signatures,
 )
 from llm_core.data.funnel import funnel_of, joined, totals
-from llm_core.data.parts import read_part, read_parts, write_part
+from llm_core.data.parquet_parts import read_part, read_parts, write_part
 from llm_core.data.results import PretrainingDocuments
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import MinHashSpec, SplitSpec

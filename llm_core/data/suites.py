@@ -36,7 +36,7 @@ class Item:
     gold: int
 
 
-def suite_externals(suites: Sequence[SuiteSpec]) -> dict[str, str]:
+def suite_digests(suites: Sequence[SuiteSpec]) -> dict[str, str]:
     """``suite <name>`` → digest of its file.
 
     A plan asks for it: so it is here that a file which is missing, or holds something else than items, is an error, and

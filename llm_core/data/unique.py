@@ -9,9 +9,9 @@ from llm_core.data.cleaning_samples import join_samples
 from llm_core.data.dedup.cluster_table import write_clusters
 from llm_core.data.dedup.clusters import find_clusters, first_of_equals, read_field
 from llm_core.data.dedup.ranking import ranked
+from llm_core.data.dedup.repeated_units import find_repeats, units_part
 from llm_core.data.dedup.selection import select_and_cut_part, select_part
 from llm_core.data.dedup.signatures import PAIR, read_signatures, sign_part
-from llm_core.data.dedup.units import find_repeats, units_part
 from llm_core.data.dedup.verdicts import RULES, write_verdicts
 from llm_core.data.funnel import joined, totals
 from llm_core.data.results import UniqueDocuments

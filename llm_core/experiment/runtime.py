@@ -50,7 +50,7 @@ class SpreadSpec(Spec):
     """Sequences per rank and forward pass. Gradients are accumulated over the rest of a batch."""
     compile: bool = False
     """Whether ``torch.compile`` makes kernels of the blocks."""
-    attention_backend: Literal["auto", "sdpa", "flex", "varlen", "explicit"] = "auto"
+    attention_backend: Literal["auto", "sdpa", "flex", "varlen", "eager"] = "auto"
     """The attention kernel, see ``llm_core.model.backends``. All compute the same, except for rounding."""
     expert_products: Literal["grouped", "looped"] = "grouped"
     """How a GPU computes the products of experts. ``grouped``: all in one kernel. ``looped``: expert by expert; this is

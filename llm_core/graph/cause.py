@@ -32,7 +32,7 @@ def _by_code(store: Store, before: InputRecord, now: Artifact | None) -> bool:
     if now is None or earlier is None:
         return False
     then, since = earlier.manifest, now.manifest
-    if (then.config, then.externals) != (since.config, since.externals):
+    if (then.config, then.source_digests) != (since.config, since.source_digests):
         return False
     above = {record.role: record for record in since.inputs}
     if {record.role for record in then.inputs} != above.keys():

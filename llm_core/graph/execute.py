@@ -142,7 +142,7 @@ def _compared(name: str, before: Manifest, now: Manifest, runtime: Runtime) -> s
 
 
 def look_up(stage: Stage) -> None:
-    """Ask the network for the facts that the stage's ``externals`` needs, unless they are known."""
+    """Ask the network for the facts that the stage's ``source_digests`` needs, unless they are known."""
     if stage.look_up:
         load_object(stage.look_up)(**stage.config)
 
@@ -222,7 +222,10 @@ def _make(
         **results.model_dump(mode="json"),
         **{f"parts_{name}": count for name, count in job.part_counts.items()},
     }
-    if stage.externals and load_object(stage.externals)(**stage.config) != planner.recipe(stage.name).externals:
+    if (
+        stage.source_digests
+        and load_object(stage.source_digests)(**stage.config) != planner.recipe(stage.name).source_digests
+    ):
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
     # A trainer checks its own code. Its long run must not fail because of an edit that it never imported.
     claim.check(stage.name, on_disk=not stage.trains)
@@ -241,7 +244,7 @@ def _make(
             code_digest=recipe.code_digest,
             code=recipe.code,
             config=recipe.config,
-            externals=recipe.externals,
+            source_digests=recipe.source_digests,
             inputs=[
                 InputRecord(
                     role=role,

@@ -84,8 +84,11 @@ def _named(store: Store, stage: Stage, identity: str, own: Recipe, contents: Map
         )
     manifest = artifact.manifest
     then = without_outsiders(manifest.config, stage.config)
-    if (then, manifest.externals) != (own.config, own.externals):
-        others = [*changed_fields("", then, own.config), *changed_names("source", manifest.externals, own.externals)]
+    if (then, manifest.source_digests) != (own.config, own.source_digests):
+        others = [
+            *changed_fields("", then, own.config),
+            *changed_names("source", manifest.source_digests, own.source_digests),
+        ]
         raise PedigreeError(
             f"{stage.name}: freeze names {identity}, which was made with other settings (then → now): "
             f"{'; '.join(others)}. Use these settings in the experiment, or remove freeze to build another one"

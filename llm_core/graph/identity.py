@@ -22,7 +22,7 @@ class Recipe:
     kind: str
     code: dict[str, str]
     config: dict[str, Any]
-    externals: dict[str, str]
+    source_digests: dict[str, str]
 
     @property
     def code_digest(self) -> str:
@@ -35,7 +35,7 @@ class Recipe:
             "kind": self.kind,
             "code": self.code_digest,
             "config": self.config,
-            "externals": sorted(self.externals.items()),
+            "source_digests": sorted(self.source_digests.items()),
             "inputs": sorted(contents.items()),
         }
         return xxh3_128_hexdigest(json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode())
@@ -43,8 +43,8 @@ class Recipe:
 
 def recipe(stage: Stage, reader: CodeReader) -> Recipe:
     """The recipe of ``stage``. Raises ``PedigreeError`` when a source is missing."""
-    externals = load_object(stage.externals)(**stage.config) if stage.externals else {}
-    return Recipe(stage.kind, code(stage, reader), config(stage), externals)
+    source_digests = load_object(stage.source_digests)(**stage.config) if stage.source_digests else {}
+    return Recipe(stage.kind, code(stage, reader), config(stage), source_digests)
 
 
 def config(stage: Stage) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def part_claim(task: PartTask, reader: CodeReader) -> CodeClaim:
 
 
 def _targets(stage: Stage) -> tuple[str, ...]:
-    return (stage.build, *stage.code, *([stage.externals] if stage.externals else []))
+    return (stage.build, *stage.code, *([stage.source_digests] if stage.source_digests else []))
 
 
 def _named(config: Mapping[str, Any]) -> frozenset[str]:

@@ -253,7 +253,7 @@ class Planner:
         def fits(code_digest: str, manifest: Manifest) -> bool:
             return (
                 (code_digest, _lasting(stage, manifest)) == (own.code_digest, own.config)
-                and manifest.externals == own.externals
+                and manifest.source_digests == own.source_digests
                 and {record.role for record in manifest.inputs} == stage.inputs.keys()
                 and all(contents.get(record.role, record.content) == record.content for record in manifest.inputs)
             )
@@ -284,7 +284,7 @@ def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous
     lines = [
         *changed_names("code", previous.code, own.code),
         *changed_fields("", _lasting(stage, previous), own.config),
-        *changed_names("source", previous.externals, own.externals),
+        *changed_names("source", previous.source_digests, own.source_digests),
     ]
     before = {record.role: record.content for record in previous.inputs}
     for role, name in stage.inputs.items():

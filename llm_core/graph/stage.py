@@ -20,10 +20,10 @@ class Stage:
     ``blocking``, ``non_blocking``: checks of the results, each a ``module:function``, called as ``function(results,
     bounds)``, that returns a ``Verdict``. The check has the name of the function. While a blocking check fails, later
     stages do not start. A failed non-blocking check is only reported.
-    ``externals``: ``module:function``, called as ``function(**config)``. Returns name → digest of the data that the
-    stage reads from outside the store.
+    ``source_digests``: ``module:function``, called as ``function(**config)``. Returns name → digest of the
+    data that the stage reads from outside the store.
     ``look_up``: ``module:function``, called as ``function(**config)`` before the stage is built, never for a plan. Asks
-    the network for facts that ``externals`` needs, and remembers them. Until then, ``externals`` raises
+    the network for facts that ``source_digests`` needs, and remembers them. Until then, ``source_digests`` raises
     ``UnknownYetError``.
     ``parts``: ``module:function`` of a stage that works in parts, called as ``function(inputs, **config)`` with role →
     files. Returns the tasks of the stage's first map. A plan counts with them the parts that would be built.
@@ -52,7 +52,7 @@ class Stage:
     bounds: Any = None
     blocking: tuple[str, ...] = ()
     non_blocking: tuple[str, ...] = ()
-    externals: str | None = None
+    source_digests: str | None = None
     look_up: str | None = None
     parts: str | None = None
     compute: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Stage:
         if not self.kind:
             object.__setattr__(self, "kind", self.name)
         module = self.build.partition(":")[0]
-        for name in ("results", "externals", "look_up", "parts", "ready", "cost"):
+        for name in ("results", "source_digests", "look_up", "parts", "ready", "cost"):
             target = getattr(self, name)
             object.__setattr__(self, name, target and _whole(target, module))
         for name in ("blocking", "non_blocking"):
@@ -86,7 +86,7 @@ class Stage:
     @property
     def targets(self) -> list[str]:
         """All code that the stage names."""
-        single = (self.build, self.results, self.externals, self.look_up, self.parts, self.ready, self.cost)
+        single = (self.build, self.results, self.source_digests, self.look_up, self.parts, self.ready, self.cost)
         named = [target for target in (*single, *self.code, *self.blocking, *self.non_blocking) if target is not None]
         return [target for target in named if ":" in target]
 

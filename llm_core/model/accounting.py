@@ -158,9 +158,9 @@ def activation_bytes_per_token(
 
     Without checkpointing, a block keeps the residual stream in fp32 before each norm (8·d), and what its parts keep
     (``Cost.kept``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
-    With ``checkpointing`` (see ``llm_core.train.recompute``), blocks that are made again keep their fp32 input, with
-    "selective" also what products yield; and one of them at a time keeps the above. ``backend``: what does the
-    attention. ``explicit`` keeps its probabilities; it and ``sdpa`` hold masks with a number for every key. A mask that
+    With ``checkpointing`` (``llm_core.train.activation_checkpointing``), blocks that are made again keep their fp32
+    input, with "selective" also what products yield; and one of them at a time keeps the above. ``backend``: that of
+    attention. ``eager`` keeps its probabilities; it and ``sdpa`` hold masks with a number for every key. A mask that
     all sequences share (windows or ALiBi without documents) is not counted.
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
@@ -211,7 +211,7 @@ def _kept_by_backend(
         own = n_kv_heads if own_kv else 0
         read = n_heads + 2 * own if mixer.qk_norm else 0
         return element * head_dim * (n_heads - 3 * own + read)
-    if backend != "explicit":
+    if backend != "eager":
         return 0
     # The softmax's results in fp32, and what the product takes: the same, or with dropout (which also keeps a byte for
     # each, whether it was left out) and under autocast another number.
@@ -228,12 +228,12 @@ def _masks(spec: ModelSpec, length: int, element: int, backend: str) -> int:
     if not spec.document_mask:
         return 0
     kinds = {(mixer.window, mixer.position.biases, mixer.n_heads) for mixer in attending}
-    biased = {"sdpa": element, "explicit": 4}.get(backend, 0)  # ALiBi's has a number for every head
+    biased = {"sdpa": element, "eager": 4}.get(backend, 0)  # ALiBi's has a number for every head
     return length * sum(biased * heads if biases and biased else element for _, biases, heads in kinds)
 
 
 QUERIES = 128
-"""Queries whose scores ``explicit`` makes at once."""
+"""Queries whose scores ``eager`` makes at once."""
 
 
 def _seen_by_blocks(length: int, window: int | None) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llm_core.model.explicit import explicit_attention
+from llm_core.model.eager import eager_attention
 from llm_core.model.flex import block_mask, flexible_attention
 from llm_core.model.masks import Mask, dense_mask
 from llm_core.model.varlen import document_offsets, variable_length_attention
@@ -27,9 +27,9 @@ def prepare_mask(mask: Mask, backend: str, device: torch.device, dtype: torch.dt
     is nothing left that a kernel could save.
     """
     if not mask.square and backend in ("flex", "varlen"):
-        backend = "explicit"
+        backend = "eager"
     if mask.length == 1:
-        backend = "explicit"
+        backend = "eager"
     mask = dataclasses.replace(mask, backend=backend)
     if backend == "flex":
         return dataclasses.replace(mask, block_mask=block_mask(mask, device))
@@ -59,8 +59,8 @@ def attend(
     K key heads serve H query heads in equal groups. With ``softcap`` c, scores become c · tanh(score / c). With
     ``dropout``, so many of the weights are left out, by chance, and the others grow to make up for it.
     """
-    if mask.backend == "explicit":
-        return explicit_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap, dropout)
+    if mask.backend == "eager":
+        return eager_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap, dropout)
     assert not dropout or mask.backend == "sdpa", "choose_backend"
     if mask.backend == "flex":
         return flexible_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap)

@@ -29,7 +29,7 @@ def choose_backend(
     ``layers``: those of ``spec``, where they are known already. ``decoding``: with a state, whatever is wanted, one
     that needs no compilation for every length of a prompt and no half precision. ``half``: queries are bf16 or fp16.
 
-    - ``explicit``: matrix products and a softmax, a block of queries at a time, without the keys that no query of the
+    - ``eager``: matrix products and a softmax, a block of queries at a time, without the keys that no query of the
       block sees. Does everything, everywhere. It keeps all probabilities for the backward pass.
     - ``sdpa``: torch's fused kernels (``scaled_dot_product_attention``), which keep no probabilities. Plain causal
       attention skips the keys after a query; with a mask (documents, windows, ALiBi) hidden keys cost as much as the
@@ -41,7 +41,7 @@ def choose_backend(
       ALiBi, no dropout, heads of at most 256 channels.
 
     ``auto`` on CUDA is ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the
-    number of documents. Where ``flex`` can't do it, and on other devices, ``auto`` is ``sdpa``; ``explicit`` for a
+    number of documents. Where ``flex`` can't do it, and on other devices, ``auto`` is ``sdpa``; ``eager`` for a
     softcap, and on a CPU for dropout. Raises ``PedigreeError`` for a backend that can't do what ``spec``
     asks.
     """
@@ -53,13 +53,13 @@ def choose_backend(
     widths = [width for mixer in attending for width in mixer.head_widths()] or [_SMALLEST_FLEX_WIDTH]
     width = min(widths)
     if decoding:
-        return "explicit" if softcap else "sdpa"
+        return "eager" if softcap else "sdpa"
     if wanted == "auto":
         if device != "cuda" or width < _SMALLEST_FLEX_WIDTH or dropout:
-            return "explicit" if softcap or (dropout and device == "cpu") else "sdpa"
+            return "eager" if softcap or (dropout and device == "cpu") else "sdpa"
         return "flex" if softcap or biased or narrow else "sdpa"
     reasons = {
-        "explicit": [],
+        "eager": [],
         "sdpa": [("softcap of attention", softcap)],
         "flex": [
             ("device of type cpu", device == "cpu"),

@@ -15,7 +15,7 @@ from llm_core.model.context import Context, positions_in_documents
 from llm_core.model.cross_entropy import linear_cross_entropy
 from llm_core.model.masks import Mask
 from llm_core.model.mixers.attending import AttendingSpec
-from llm_core.model.multi_token import FurtherToken, further_objective
+from llm_core.model.multi_token import MTPHead, mtp_objective
 from llm_core.model.state import DecodingState
 from llm_core.model.superposition import mean_embedding
 
@@ -55,7 +55,7 @@ class Decoder(nn.Module):
         # A tied head is no second parameter, so there is nothing that a copy, a cast or a file could tear apart.
         self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
         depth = 0 if spec.multi_token is None else spec.multi_token.depth
-        self.further = nn.ModuleList(FurtherToken(spec) for _ in range(depth))
+        self.further = nn.ModuleList(MTPHead(spec) for _ in range(depth))
 
     @property
     def head_weight(self) -> Tensor:
@@ -114,7 +114,7 @@ class Decoder(nn.Module):
         if self.spec.multi_token is not None:
             if targets_BT.ndim != 2:
                 raise ValueError("multi_token predicts tokens one by one: it does not go with bags of tokens")
-            further = further_objective(
+            further = mtp_objective(
                 self.further,
                 x_BTD,
                 targets_BT,

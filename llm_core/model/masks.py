@@ -24,9 +24,9 @@ class Mask:
     documents_BS: Tensor | None  # noqa: N815
     slopes_H: Tensor | None  # noqa: N815
     """ALiBi: what a key loses in score for every token of distance."""
-    backend: str = "explicit"
+    backend: str = "eager"
     dense: Tensor | None = None
-    """``sdpa``, ``explicit``: (B or 1, 1, T, S) bool, or (B or 1, 1 or H, T, S) to be added to the scores; None where
+    """``sdpa``, ``eager``: (B or 1, 1, T, S) bool, or (B or 1, 1 or H, T, S) to be added to the scores; None where
     causality is all there is."""
     block_mask: BlockMask | None = None
     """``flex``."""

@@ -17,7 +17,7 @@ from llm_core.model.context import Context
 from llm_core.tokens.loader import IGNORED
 
 
-class FurtherToken(nn.Module):
+class MTPHead(nn.Module):
     """Joins a hidden state and a token, each normalised, by a product, and sends them through a block."""
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -35,7 +35,7 @@ class FurtherToken(nn.Module):
         return x_BTD, self.norm(x_BTD)
 
 
-def further_objective(
+def mtp_objective(
     modules: nn.ModuleList,
     x_BTD: Tensor,
     targets_BT: Tensor,

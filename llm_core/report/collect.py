@@ -7,8 +7,7 @@ from typing import Any
 from llm_core.experiment.model import ModelSpec
 from llm_core.report import read
 from llm_core.report.ablation import RESULTS, TIMING, best_learning_rate, flat
-from llm_core.report.read import Inputs
-from llm_core.report.units import (
+from llm_core.report.formatting import (
     dollars,
     duration,
     exact,
@@ -18,6 +17,7 @@ from llm_core.report.units import (
     short,
     signed,
 )
+from llm_core.report.read import Inputs
 from llm_core.store.manifest import Artifact
 from llm_core.train.results import TrainingResults
 

@@ -11,8 +11,8 @@ from llm_core.data.quality.judged import RULE as QUALITY
 from llm_core.data.results import JudgedDocuments
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.report import read
+from llm_core.report.formatting import exact, in_bytes
 from llm_core.report.read import Inputs
-from llm_core.report.units import exact, in_bytes
 from llm_core.store.manifest import Artifact
 
 STAGE, JUDGED, UNIQUE = "clean_documents", "judged_documents", "unique_documents"

@@ -11,8 +11,8 @@ from llm_core.data.clean import NOTABLE_DROPS
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.report import data_cleaning, read
 from llm_core.report.data_samples import Excerpt, dropped_samples, kept_samples, side_by_side, texts_of
+from llm_core.report.formatting import exact, in_bytes, percent, short
 from llm_core.report.read import Inputs
-from llm_core.report.units import exact, in_bytes, percent, short
 from llm_core.store.manifest import Artifact
 
 RAW, SPLIT = read.RAW, read.SPLIT

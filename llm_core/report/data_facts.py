@@ -6,8 +6,8 @@ from typing import Any
 
 from llm_core.report import read
 from llm_core.report.data_collect import SOURCES, dropping, tokens_by_source, words
+from llm_core.report.formatting import exact, in_bytes, percent, short
 from llm_core.report.read import Inputs
-from llm_core.report.units import exact, in_bytes, percent, short
 
 Facts = list[tuple[str, str]]
 

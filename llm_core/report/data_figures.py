@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm_core.report.figures import FULL, HALF, fitted, name_rows
+from llm_core.report.formatting import in_bytes, percent, short
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, TEAL, Picture, draw, label_ticks
-from llm_core.report.units import in_bytes, percent, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,11 +8,11 @@ from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.report import collect, data_cleaning, data_collect, data_facts, data_figures, read
+from llm_core.report.formatting import in_bytes, percent, short
 from llm_core.report.made import write_made
 from llm_core.report.page import render
 from llm_core.report.results import DataReport
 from llm_core.report.style import Picture
-from llm_core.report.units import in_bytes, percent, short
 
 PAGE = "data_report.html"
 RULES_DRAWN = 14

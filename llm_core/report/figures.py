@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm_core.report.curves import Steps, column, smooth, thin, validation
+from llm_core.report.formatting import in_bytes, percent, short, signed
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, RULE, TEAL, Picture, draw, label_ticks
-from llm_core.report.units import in_bytes, percent, short, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

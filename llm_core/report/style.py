@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_core.report.units import tick
+from llm_core.report.formatting import tick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,11 +8,11 @@ from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
 from llm_core.report import collect, figures, read
 from llm_core.report.ablation import ablation_pictures
+from llm_core.report.formatting import short
 from llm_core.report.made import write_made
 from llm_core.report.page import render
 from llm_core.report.results import TrainingReport
 from llm_core.report.style import Picture
-from llm_core.report.units import short
 from llm_core.train.metrics import METRICS, read_metrics
 
 PAGE = "report.html"

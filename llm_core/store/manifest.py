@@ -51,7 +51,7 @@ class CheckRecord(_Record):
 class Manifest(_Record):
     """Written last into an artifact's folder. A folder without a manifest is not an artifact.
 
-    ``code`` and ``externals``: name → digest, so that a plan can name the function or file that changed.
+    ``code`` and ``source_digests``: name → digest, so that a plan can name the function or file that changed.
     ``content``: digest over the files that are not volatile. It enters the identities of later stages.
     ``stats``: the results that the build returned. ``seconds``: wall time of the build.
     """
@@ -65,7 +65,7 @@ class Manifest(_Record):
     code_digest: str
     code: dict[str, str]
     config: dict[str, Any]
-    externals: dict[str, str]
+    source_digests: dict[str, str]
     inputs: list[InputRecord]
     files: list[FileRecord]
     checks: list[CheckRecord]

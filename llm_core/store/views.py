@@ -34,7 +34,7 @@ _MANIFEST = {
     "content": "VARCHAR",
     "code_digest": "VARCHAR",
     "config": "JSON",
-    "externals": "JSON",
+    "source_digests": "JSON",
     "inputs": "STRUCT(role VARCHAR, stage VARCHAR, identity VARCHAR, content VARCHAR)[]",
     "files": "STRUCT(path VARCHAR, size BIGINT, xxh3 VARCHAR, volatile BOOLEAN)[]",
     "checks": "STRUCT(name VARCHAR, passed BOOLEAN, blocking BOOLEAN, message VARCHAR, value DOUBLE, bound DOUBLE)[]",

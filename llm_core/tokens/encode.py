@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer
 
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.experiment.tokens import ShardsSpec
 from llm_core.graph.part import PartWork
 from llm_core.store.digests import file_digest

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from llm_core.data.parts import part_paths, read_part
+from llm_core.data.parquet_parts import part_paths, read_part
 from llm_core.data.records import document_id
 from llm_core.data.split import SPLITS
 from llm_core.errors import PedigreeError

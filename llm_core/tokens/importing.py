@@ -40,7 +40,7 @@ _PUBLISHED = {
 }
 
 
-def externals(tokenizer: TokenizerSpec, form: TextForm | None = None) -> dict[str, str]:  # noqa: ARG001
+def source_digests(tokenizer: TokenizerSpec, form: TextForm | None = None) -> dict[str, str]:  # noqa: ARG001
     """The digests of the files that the tokenizer stage reads from outside the store, by their field in the experiment.
 
     The plan calls this. So a file that is no vocabulary, or that lacks a token which the experiment names, is an error

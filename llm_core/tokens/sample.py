@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_64_digest
 
-from llm_core.data.parts import read_part
+from llm_core.data.parquet_parts import read_part
 from llm_core.graph.part import InputFile, PartTask, PartWork
 
 _KEYS = np.dtype([("hash", "<u8"), ("bytes", "<u8")])

@@ -21,7 +21,7 @@ from llm_core.train.origin import Origin, other_input, sha256_of, sources_digest
 from llm_core.train.results import TrainingResults
 from llm_core.train.run_record import RECORD, RunRecord, input_folders, read_record
 from llm_core.train.spec import FAILURE, FINAL, SUMMARY
-from llm_core.train.stage import collect, start_parts
+from llm_core.train.training_run import collect, start_parts
 
 
 def origin_of(folder: Path, log: Callable[[str], None] = lambda _: None) -> tuple[RunRecord, Origin]:
@@ -139,7 +139,7 @@ def _as_manifest(stage: Stage, origin: Origin) -> Manifest:
         InputRecord(role=role, stage=stage.inputs.get(role, role), identity="", content=content)
         for role, content in origin.contents.items()
     ]
-    fields: dict[str, Any] = {"code": origin.code, "config": origin.config, "externals": {}, "inputs": inputs}
+    fields: dict[str, Any] = {"code": origin.code, "config": origin.config, "source_digests": {}, "inputs": inputs}
     return Manifest.model_construct(**fields)
 
 

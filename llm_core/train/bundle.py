@@ -29,7 +29,7 @@ from llm_core.train.data import open_data
 from llm_core.train.origin import KnownFile, Origin, known, sha256_of, source_files
 from llm_core.train.preflight import SHUTDOWN_SECONDS, Preflight, preflight
 from llm_core.train.spec import TrainerSpec, derived_digest
-from llm_core.train.stage import start_parts
+from llm_core.train.training_run import start_parts
 
 LARGE = {"shards", "start"}
 """Roles whose files are copied into a bundle only when that is asked for."""

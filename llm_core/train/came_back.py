@@ -18,7 +18,7 @@ from llm_core.tokens.reader import ShardReader
 from llm_core.train.distribution import World
 from llm_core.train.metrics import METRICS, read_metrics
 from llm_core.train.origin import KnownFile, known
-from llm_core.train.parts import StoredParts, damage
+from llm_core.train.rank_files import StoredParts, damage
 from llm_core.train.run_record import RECORD, results
 from llm_core.train.seal import SEAL, DamagedSealError, read_seal
 from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, result_fields

@@ -164,7 +164,7 @@ def _kernel_errors(backend: str, compute: ComputeSpec, hardware: Hardware) -> li
     if backend == "flex" and not hardware.can(TRITON_CAPABILITY):
         errors.append(
             f"compute.attention_backend {compute.attention_backend}: {hardware.name} can't run flex, which is compiled "
-            f"({_has(hardware, TRITON_CAPABILITY)}); write explicit"
+            f"({_has(hardware, TRITON_CAPABILITY)}); write eager"
         )
     if backend == "varlen" and not hardware.can(BF16_CAPABILITY):
         errors.append(

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from llm_core.errors import PedigreeError
-from llm_core.train.parts import damage
+from llm_core.train.rank_files import damage
 from llm_core.train.seal import SEAL, DamagedSealError, marked_step, read_seal
 
 _NAME = re.compile(r"step_(\d{8,})")

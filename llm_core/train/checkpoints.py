@@ -1,8 +1,8 @@
 """Checkpoints: sharded, asynchronous, whole or not there, for any number of ranks, and only for the run they are of.
 
-``checkpoints/step_00000100/`` holds one part for each rank (``llm_core.train.parts``) and ``checkpoint.json``: what run
-it belongs to, how far that is, and the digests of the parts. Parts are written and synced in a folder of another name;
-the main rank adds ``checkpoint.json`` when all are there, and one rename puts the folder in place. Which folders are
+``checkpoints/step_00000100/`` holds one part for each rank (``llm_core.train.rank_files``) and ``checkpoint.json``: the
+run that it belongs to, its step, and the digests of the parts. Parts are written and synced in another folder; the
+main rank adds ``checkpoint.json`` when all are there, and one rename puts the folder in place. Which folders are
 the run's own: ``llm_core.train.checkpoint_folder``.
 
 Why not ``torch.distributed.checkpoint``: it holds training up longer, has no digests, and reads its ``.metadata`` with
@@ -29,7 +29,7 @@ from llm_core.experiment.runtime import KeepSpec
 from llm_core.reasons import explained
 from llm_core.train.checkpoint_folder import CheckpointFolder, random_part
 from llm_core.train.distribution import World
-from llm_core.train.parts import StoredParts, damage, index_name, sync, sync_folder, write_part
+from llm_core.train.rank_files import StoredParts, damage, index_name, sync, sync_folder, write_part
 from llm_core.train.saving import MissingPartError, Saving, give_up_part, wait_for_part
 from llm_core.train.seal import DamagedSealError, read_seal, write_mark, write_seal
 from llm_core.train.snapshot import Snapshot

@@ -16,11 +16,11 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from llm_core.errors import PedigreeError
+from llm_core.train.activation_checkpointing import checkpoint_activations
 from llm_core.train.compiling import compile_blocks
 from llm_core.train.fp8 import MULTIPLE, in_float8, require_float8
 from llm_core.train.groups import parameters_by_kind
 from llm_core.train.hardware import reshards, this_machine
-from llm_core.train.recompute import recompute
 from llm_core.train.spec import TrainerSpec
 from llm_core.train.threads import threads_per_rank
 
@@ -113,7 +113,7 @@ def spread(
         require_float8(world.device)
         fitting, layers = in_float8(blocks)
         log(f"fp8: {fitting} of {layers} linear layers of the blocks (sides that are multiples of {MULTIPLE})")
-    recompute(blocks, spec.activation_checkpointing, spec.activation_checkpointing_every)
+    checkpoint_activations(blocks, spec.activation_checkpointing, spec.activation_checkpointing_every)
     if spec.compile:
         compile_blocks(blocks, log)
     if world.size == 1:

@@ -20,7 +20,7 @@ from llm_core.graph.provenance import library_versions
 from llm_core.runtime_only import runtime_only
 from llm_core.train.distribution import World
 from llm_core.train.origin import KnownFile, check_sources, known, other_input, sources_digest
-from llm_core.train.parts import write_whole
+from llm_core.train.rank_files import write_whole
 from llm_core.train.seal import SEAL
 from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec
 from llm_core.train.work_folder import WORK, left

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from llm_core.train.parts import index_name, part_name
+from llm_core.train.rank_files import index_name, part_name
 
 _POLL_SECONDS = 0.02
 _PATIENCE_SECONDS = 30.0

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.reasons import explained
-from llm_core.train.parts import write_whole
+from llm_core.train.rank_files import write_whole
 
 SEAL = "checkpoint.json"
 FORMAT = 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from llm_core.train.parts import write_whole
+from llm_core.train.rank_files import write_whole
 from llm_core.train.ready import check_tracking
 from llm_core.train.spec import TrainerSpec
 from llm_core.train.work_folder import WANDB, WANDB_RUN_ID, leave_growing

@@ -140,7 +140,7 @@ def profile(experiment: str) -> dict[str, dict[str, str]]:
     with (
         patch.object(execute, "load_object", profiled),
         patch("llm_core.train.launching.launch", launched),
-        patch("llm_core.evals.stage.run_group", evaluated),
+        patch("llm_core.evals.evaluation.run_group", evaluated),
     ):
         for stage in session.graph:
             planner = session.planner()

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from xxhash import xxh3_128_hexdigest
 
-from llm_core.data.parts import DOCUMENT
+from llm_core.data.parquet_parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.job import Job, Runtime

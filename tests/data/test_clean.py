@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.data import clean
-from llm_core.data.parts import DOCUMENT
+from llm_core.data.parquet_parts import DOCUMENT
 from llm_core.data.rules.blocked import blocked_urls
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import BlockListSpec, CleaningSpec, LanguageSpec, RuleSpec
@@ -174,11 +174,11 @@ def test_telephone_numbers_by_the_regions_of_the_experiment(tmp_path):
 
 
 def test_what_the_telephone_numbers_are_judged_by_is_part_of_the_identity(monkeypatch):
-    assert clean.externals(CleaningSpec(redactions=("emails",))) == {}
-    assert list(clean.externals(CleaningSpec(redactions=("phones",)))) == ["phones"]
+    assert clean.source_digests(CleaningSpec(redactions=("emails",))) == {}
+    assert list(clean.source_digests(CleaningSpec(redactions=("phones",)))) == ["phones"]
     monkeypatch.setattr("llm_core.data.redactions.phones.spec.find_spec", lambda _: None)
     with pytest.raises(PedigreeError, match=r"phones needs phonenumbers, which is not installed: .*\[web\]"):
-        clean.externals(CleaningSpec(redactions=("phones",)))
+        clean.source_digests(CleaningSpec(redactions=("phones",)))
 
 
 def test_languages(tmp_path):
@@ -197,12 +197,12 @@ def test_languages(tmp_path):
 def test_without_the_package_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr("llm_core.data.rules.languages.find_spec", lambda _: None)
     with pytest.raises(PedigreeError, match=r"pip install .*-e '\.\[web\]'` in the checkout"):
-        clean.externals(CleaningSpec(language=LanguageSpec(keep=("en",))))
+        clean.source_digests(CleaningSpec(language=LanguageSpec(keep=("en",))))
 
 
 def test_a_language_that_the_model_does_not_know_is_told_before_any_work():
     with pytest.raises(PedigreeError, match=r"language\.keep: eng, jp: lid\.176 knows no such language; it knows af, "):
-        clean.externals(CleaningSpec(language=LanguageSpec(keep=("jp", "en", "eng"))))
+        clean.source_digests(CleaningSpec(language=LanguageSpec(keep=("jp", "en", "eng"))))
 
 
 def test_block_lists(tmp_path):
@@ -230,10 +230,10 @@ def test_block_lists(tmp_path):
         ("blocked_words", 1.0),
     ]
     cleaning = CleaningSpec(**lists)
-    before = clean.externals(cleaning)
+    before = clean.source_digests(cleaning)
     assert set(before) == {"blocked_urls", "blocked_words"}
     (tmp_path / "words.txt").write_text("quux\n")
-    assert clean.externals(cleaning)["blocked_words"] != before["blocked_words"]
+    assert clean.source_digests(cleaning)["blocked_words"] != before["blocked_words"]
     _, kept, _ = cleaned(tmp_path / "again", *texts, urls=urls, **lists)
     assert kept.height == 4
 
@@ -244,7 +244,7 @@ def test_a_file_that_is_no_block_list(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(PedigreeError, match=r"list\.txt"):
-        clean.externals(CleaningSpec(blocked_words=BlockListSpec(path=str(path))))
+        clean.source_digests(CleaningSpec(blocked_words=BlockListSpec(path=str(path))))
 
 
 def blocked(tmp_path, listed, urls):
@@ -276,7 +276,7 @@ def test_an_address_of_any_length_is_looked_up_at_once(tmp_path):
 def test_an_entry_that_can_match_no_address_is_told(tmp_path, entry):
     (tmp_path / "urls.txt").write_text(f"good.example\n{entry}\n")
     with pytest.raises(PedigreeError, match=rf"urls\.txt: '{re.escape(entry)}' is no entry of a list of addresses"):
-        clean.externals(CleaningSpec(blocked_urls=BlockListSpec(path=str(tmp_path / "urls.txt"))))
+        clean.source_digests(CleaningSpec(blocked_urls=BlockListSpec(path=str(tmp_path / "urls.txt"))))
 
 
 def test_blocked_words_have_the_form_of_the_texts(tmp_path):

@@ -227,7 +227,7 @@ def test_many_equal_items_are_all_held(tmp_path):
 def test_a_missing_suite_is_told_before_any_work(tmp_path):
     suite = PerplexitySuite(name="gone", path=str(tmp_path / "gone.jsonl"))
     with pytest.raises(PedigreeError, match=r"there is no file .*gone\.jsonl"):
-        decontaminate.externals(SPEC, (suite,))
+        decontaminate.source_digests(SPEC, (suite,))
 
 
 def test_hostile_documents(tmp_path):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from assets.graph import experiment_graph
 from llm_core.data.cleaning_samples import NEAR_MISSES, SHOWN
-from llm_core.data.parts import DOCUMENT
+from llm_core.data.parquet_parts import DOCUMENT
 from llm_core.data.quality import classifier, judged
 from llm_core.data.quality.labelled import labelled_file
 from llm_core.data.quality.model import Classifier, area_under_curve, bound_of_share
@@ -228,14 +228,14 @@ def test_a_record_that_is_no_example_is_told_before_any_work(tmp_path, row, prob
     path = jsonl(tmp_path / "labelled.jsonl", [row])
     quality = spec(labelled={"path": path, "good_labels": ["x"]}, min_score=0.5)
     with pytest.raises(PedigreeError, match=problem):
-        classifier.externals(quality, CleaningSpec())
+        classifier.source_digests(quality, CleaningSpec())
 
 
 def test_a_number_that_is_none(tmp_path):
     path = jsonl(tmp_path / "labelled.jsonl", [{"text": "a", "label": True}])
     quality = spec(labelled={"path": path, "min_label": 1}, min_score=0.5)
     with pytest.raises(PedigreeError, match=r"should be a number, .*\(it is True\)"):
-        classifier.externals(quality, CleaningSpec())
+        classifier.source_digests(quality, CleaningSpec())
 
 
 @pytest.mark.parametrize(
@@ -264,15 +264,15 @@ def test_a_file_that_holds_no_examples(tmp_path, name, content, problem):
 def test_a_corpus_that_is_missing(tmp_path):
     quality = spec(good={"paths": [str(tmp_path / "gone.jsonl")]}, keep_share=0.3)
     with pytest.raises(PedigreeError, match=r"quality\.good: .*no file matches .*gone\.jsonl"):
-        classifier.externals(quality, CleaningSpec())
+        classifier.source_digests(quality, CleaningSpec())
 
 
 def test_examples_from_a_source_of_another_kind():
     quality = spec(good={"kind": "python_docs", "max_bytes": 1000}, keep_share=0.3)
-    assert "good/python" in classifier.externals(quality, CleaningSpec())
+    assert "good/python" in classifier.source_digests(quality, CleaningSpec())
     hub = {"kind": "hugging_face", "repo": "a/b", "revision": "main", "files": ["*"], "local_folder": "/nowhere"}
     with pytest.raises(PedigreeError, match=r"quality\.any: source 'hugging_face': revision 'main' is no commit"):
-        classifier.externals(
+        classifier.source_digests(
             spec(good=FILES, any=hub, keep_share=0.3).model_copy(update={"good": None}), CleaningSpec()
         )
 
@@ -395,7 +395,7 @@ def test_the_stages_are_there_only_where_they_are_asked_for(tmp_path, good, rest
 
 
 def test_the_plan_names_the_files_by_the_fields_of_the_experiment(good, rest):
-    found = classifier.externals(spec(good=good, any=rest, keep_share=0.3), CleaningSpec())
+    found = classifier.source_digests(spec(good=good, any=rest, keep_share=0.3), CleaningSpec())
     assert sorted(found) == ["any/any.jsonl", "good/good.jsonl.gz"]
 
 

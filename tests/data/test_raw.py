@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 
 from llm_core.data import raw
-from llm_core.data.parts import DOCUMENT
+from llm_core.data.parquet_parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.data.sources.files.reader import Files
 from llm_core.data.sources.files.spec import FilesSource
-from llm_core.data.sources.units import unit_name
+from llm_core.data.sources.unit_parts import unit_name
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.sources import RawSpec
@@ -143,7 +143,7 @@ def test_a_changed_or_added_file_makes_its_own_unit_only(tmp_path):
 
 
 def test_a_part_holds_at_most_its_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("llm_core.data.sources.units.PART_BYTES", 100)
+    monkeypatch.setattr("llm_core.data.sources.unit_parts.PART_BYTES", 100)
     lines = [json.dumps({"text": "ä" * count}) for count in (20, 20, 20, 90, 1, 1)]
     run(raw.build, tmp_path / "job", {}, raw=RawSpec(sources=(source(tmp_path / "in", "web", lines),)))
     parts = sorted((tmp_path / "job" / "out" / "parts").iterdir())
@@ -212,7 +212,7 @@ def test_externals_carry_the_name_of_their_source(tmp_path):
     spec = RawSpec(
         sources=(source(tmp_path / "in", "one", texts(1, "x")), source(tmp_path / "in", "two", texts(1, "x")))
     )
-    found = raw.externals(spec)
+    found = raw.source_digests(spec)
     assert list(found) == ["one/one.jsonl", "two/two.jsonl"]
     assert len(set(found.values())) == 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from llm_core.data.suites import Item, read_suite, sample_suite, suite_externals, suite_texts
+from llm_core.data.suites import Item, read_suite, sample_suite, suite_digests, suite_texts
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, PerplexitySuite, SuiteSpec
@@ -119,7 +119,7 @@ def test_a_sample_is_even_and_stays_when_the_file_grows(tmp_path: Path) -> None:
 def test_bad_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "q.jsonl").write_text('{"query": "Q", "choices": ["a", "b"], "gold": 0}\n' + line + "\n")
     suite = MultipleChoiceSuite(name="q", path=str(tmp_path / "q.jsonl"))
-    for read in (read_suite, lambda one: suite_externals([one])):  # the latter is what a plan asks, before any work
+    for read in (read_suite, lambda one: suite_digests([one])):  # the latter is what a plan asks, before any work
         with pytest.raises(PedigreeError, match=r"q\.jsonl: " + f".*{message}"):
             read(suite)
 
@@ -138,9 +138,9 @@ def test_a_plan_tells_of_files_without_items(tmp_path: Path, content: bytes, mes
     (tmp_path / "p.jsonl").write_bytes(content)
     suite = PerplexitySuite(name="p", path=str(tmp_path / "p.jsonl"))
     with pytest.raises(PedigreeError, match=rf"p\.jsonl: {message}"):
-        suite_externals([suite])
+        suite_digests([suite])
     (tmp_path / "p.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "mended"}\n')
-    assert list(suite_externals([suite])) == ["suite p"]
+    assert list(suite_digests([suite])) == ["suite p"]
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
@@ -151,17 +151,17 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     ):
         (tmp_path / "d.jsonl").mkdir(exist_ok=True)
         with pytest.raises(PedigreeError, match=message):
-            suite_externals([PerplexitySuite(name="p", path=str(tmp_path / name))])
+            suite_digests([PerplexitySuite(name="p", path=str(tmp_path / name))])
 
 
 def test_externals_follow_the_content_and_not_the_place(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     here, there = (written(folder / "p.jsonl", {"text": "one"}) for folder in (tmp_path, tmp_path / "there"))
-    one, other = (suite_externals([PerplexitySuite(name="p", path=path)]) for path in (here, there))
+    one, other = (suite_digests([PerplexitySuite(name="p", path=path)]) for path in (here, there))
     assert one == other
     assert list(one) == ["suite p"]
     written(Path(there), {"text": "two"})
-    assert suite_externals([PerplexitySuite(name="p", path=there)]) != one
+    assert suite_digests([PerplexitySuite(name="p", path=there)]) != one
 
 
 EXPERIMENT = """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm_core.data import unique
 from llm_core.data.dedup.signatures import doc_id_texts, read_signatures
-from llm_core.data.parts import DOCUMENT
+from llm_core.data.parquet_parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.experiment.dedup import DedupSpec, MinHashSpec
 from llm_core.experiment.runtime import ComputeSpec

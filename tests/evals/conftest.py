@@ -36,7 +36,7 @@ def text(seed: int, words: int) -> str:
 def manifest(stage: str) -> Manifest:
     return Manifest(
         kind=stage, stage=stage, experiment="test", identity="0" * 32, content="1" * 32, code_digest="", code={},
-        config={}, externals={}, inputs=[], files=[], checks=[], stats={}, started="2026-01-01T00:00:00+00:00",
+        config={}, source_digests={}, inputs=[], files=[], checks=[], stats={}, started="2026-01-01T00:00:00+00:00",
         seconds=1.0, versions={}, git_commit=None, git_dirty=None, host="here", device="cpu",
     )  # fmt: skip
 

@@ -51,7 +51,7 @@ def source_build(job: Job, folder: str, mark: str) -> Characters:
     return Characters(characters=sum(part.stats["characters"] for part in parts))
 
 
-def source_externals(folder: str, mark: str) -> dict[str, str]:
+def digests_of_sources(folder: str, mark: str) -> dict[str, str]:
     return {path.name: file_digest(path) for path in sorted(Path(folder).glob("*.txt"))}
 
 

@@ -18,7 +18,7 @@ def declared(**fields: object) -> Stage:
         ({"build": "tests.grapf.toy:build"}, "stage a names tests.grapf.toy:build, but there is no module tests.grapf"),
         ({"blocking": (":remaindr",)}, "tests.graph.toy defines no remaindr"),
         ({"non_blocking": ("tests.graph.toy:remaindr",)}, "tests.graph.toy defines no remaindr"),
-        ({"externals": ":nothing"}, "tests.graph.toy defines no nothing"),
+        ({"source_digests": ":nothing"}, "tests.graph.toy defines no nothing"),
         ({"inputs": {"documents": "nowhere"}}, "its input 'documents' is 'nowhere', but there is no such stage"),
     ],
 )

@@ -176,7 +176,7 @@ def planner(source: Path, root: Path, mark: str = "!") -> Planner:
             description="",
             build="tests.graph.part_functions:source_build",
             results=":Characters",
-            externals="tests.graph.part_functions:source_externals",
+            source_digests="tests.graph.part_functions:digests_of_sources",
             parts="tests.graph.part_functions:source_parts",
             config={"folder": str(source), "mark": "!"},
         ),

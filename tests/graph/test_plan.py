@@ -113,8 +113,8 @@ def test_a_setting_that_left_identities_is_no_change_of_the_experiment(tmp_path:
     assert without_outsiders(before, now) == {name: canonical(value) for name, value in now.items()}
     manifest = run([toy.stage("a")], tmp_path)["a"].artifact.manifest
     config = {"name": "a", "salt": 0, "section": Now()}
-    stage = Stage(**{**vars(toy.stage("a")), "externals": None, "config": config})
-    manifest = manifest.model_copy(update={"externals": {}})
+    stage = Stage(**{**vars(toy.stage("a")), "source_digests": None, "config": config})
+    manifest = manifest.model_copy(update={"source_digests": {}})
     former = manifest.model_copy(update={"config": {**manifest.config, "section": canonical(Before())}})
     own = toy.planner([stage], tmp_path).recipe("a")
     assert differences(stage, own, {}, former) == ["code of the experiment changed: some settings left identities"]

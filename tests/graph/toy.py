@@ -39,7 +39,7 @@ def build(job: Job, name: str, salt: int) -> Value:
     return Value(value=value)
 
 
-def externals(name: str, salt: int) -> dict[str, str]:
+def source_digests(name: str, salt: int) -> dict[str, str]:
     if EXTERNALS.get(name) == UNKNOWN:
         raise UnknownYetError("file: not known yet")
     return {"file": EXTERNALS.get(name, "0")}
@@ -77,7 +77,7 @@ def stage(name: str, inputs: tuple[str, ...] = (), salt: int = 0, forbidden: int
         results=":Value",
         code=(f"toy/{name}",),
         blocking=(":remainder",),
-        externals=":externals",
+        source_digests=":source_digests",
         inputs={f"from_{above}": above for above in inputs},
         config={"name": name, "salt": salt},
         bounds={"forbidden": forbidden},

@@ -13,7 +13,7 @@ import llm_core.model.feed_forwards.moe.grouped  # (it defines an operator, and 
 import llm_core.model.mixers.hyena.convolution  # noqa: F401
 from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
-from llm_core.model import accounting, attending, explicit
+from llm_core.model import accounting, attending, eager
 from llm_core.model.accounting import (
     activation_bytes_per_token,
     block_parameters,
@@ -45,7 +45,7 @@ def test_flops_are_those_of_the_products(name: str) -> None:
     shape = named(name)
     built, counted = build_model(shape, VOCAB), []
     softcap = any(isinstance(layer.mixer, AttendingSpec) and layer.mixer.softcap for layer in shape.layers)
-    built.attention_backend = "explicit" if softcap else "sdpa"
+    built.attention_backend = "eager" if softcap else "sdpa"
     for rows in (1, 3):
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             built(torch.zeros(rows, 16, dtype=torch.long))
@@ -268,9 +268,9 @@ def test_activations_of_modules_for_further_tokens(precision: str) -> None:
 )
 @pytest.mark.parametrize("length", [88, 384])
 def test_probabilities_that_explicit_keeps(length: int, changes: dict, precision: str) -> None:
-    assert accounting.QUERIES == explicit.QUERIES
+    assert accounting.QUERIES == eager.QUERIES
     shapes = [wider(layers, **changes) for layers in (1, 3)]
-    one, three = (saved_bytes(shape, precision, 2, length, backend="explicit") for shape in shapes)
-    formula = [activation_bytes_per_token(shape, length, precision=precision, backend="explicit") for shape in shapes]
+    one, three = (saved_bytes(shape, precision, 2, length, backend="eager") for shape in shapes)
+    formula = [activation_bytes_per_token(shape, length, precision=precision, backend="eager") for shape in shapes]
     # The rest is counted as of kernels, which also keep their results and the projections.
     assert (three - one) / (2 * length) == pytest.approx(formula[1] - formula[0], rel=0.13)

@@ -11,7 +11,7 @@ from torch.nn.attention import flex_attention as flex_module
 from torch.nn.attention import varlen as varlen_module
 
 from llm_core.errors import PedigreeError
-from llm_core.model import decoder, explicit, flex, varlen
+from llm_core.model import decoder, eager, flex, varlen
 from llm_core.model.attending import attend, prepare_mask
 from llm_core.model.backends import choose_backend
 from llm_core.model.masks import Mask, distances, visible
@@ -36,7 +36,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 def backends(name: str, device: str) -> list[str]:
     """Those that can do what a model asks."""
     possible = []
-    for backend in ("explicit", "sdpa", "flex", "varlen"):
+    for backend in ("eager", "sdpa", "flex", "varlen"):
         try:
             possible.append(choose_backend(named(name), device, backend))
         except PedigreeError:
@@ -49,8 +49,8 @@ def backends(name: str, device: str) -> list[str]:
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_backends_agree(name: str, document_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits of FlexAttention and SDPA against those of explicit products by blocks of eight queries."""
-    monkeypatch.setattr(explicit, "QUERIES", 8)
+    """Logits of FlexAttention and SDPA against those of eager products by blocks of eight queries."""
+    monkeypatch.setattr(eager, "QUERIES", 8)
     built, x, found = model(named(name, document_mask=document_mask)), tokens(2, T), {}
     documents = DOCUMENTS if document_mask else None
     for backend in [*backends(name, "cpu"), "flex"]:
@@ -58,18 +58,18 @@ def test_backends_agree(name: str, document_mask: bool, monkeypatch: pytest.Monk
         with torch.no_grad():
             found[backend] = built(x, document_ids_BT=documents)
     for backend, logits in found.items():
-        torch.testing.assert_close(logits, found["explicit"], atol=1e-4, rtol=1e-4, msg=backend)
+        torch.testing.assert_close(logits, found["eager"], atol=1e-4, rtol=1e-4, msg=backend)
 
 
 @pytest.mark.parametrize(
     "fields", [{}, {"window": 5}, {"documents_BS": DOCUMENTS}], ids=["plain", "window", "documents"]
 )
-@pytest.mark.parametrize("backend", ["explicit", "sdpa"])
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
 def test_dropout_of_attention_leaves_out_weights_by_chance(
     backend: str, fields: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the weights are gone, the others doubled, and the mean over many draws is what it is without."""
-    monkeypatch.setattr(explicit, "QUERIES", 8)
+    monkeypatch.setattr(eager, "QUERIES", 8)
     q, k, v = heads(2)
     mask = prepare_mask(Mask(T, T, **{"window": None, "documents_BS": None, "slopes_H": None, **fields}), backend, CPU)
     exact = attend(q, k, v, mask, scale=0.3, softcap=None)
@@ -84,7 +84,7 @@ def test_dropout_of_attention_leaves_out_weights_by_chance(
 
 
 @pytest.mark.parametrize("mixer", [{}, MLA], ids=["attention", "mla"])
-@pytest.mark.parametrize("backend", ["explicit", "sdpa"])
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
 def test_dropout_of_attention_is_for_training_alone(backend: str, mixer: dict) -> None:
     plain, built = (model(spec(mixer={**mixer, "dropout": share})) for share in (0.0, 0.5))
     plain.attention_backend = built.attention_backend = backend
@@ -100,15 +100,15 @@ def test_which_backend_draws() -> None:
 
     assert chosen("cuda") == "sdpa"
     assert chosen("cuda", document_mask=True, position="alibi") == "sdpa"
-    assert chosen("cuda", softcap=5.0) == "explicit"
-    assert chosen("cpu") == "explicit"
+    assert chosen("cuda", softcap=5.0) == "eager"
+    assert chosen("cpu") == "eager"
     assert chosen("mps") == "sdpa"
 
 
 @every_model
 @masked
 def test_gradients_agree(name: str, document_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explicit, "QUERIES", 8)
+    monkeypatch.setattr(eager, "QUERIES", 8)
     documents, gradients = DOCUMENTS if document_mask else None, []
     for backend in backends(name, "cpu"):
         built = model(named(name, document_mask=document_mask))
@@ -144,7 +144,7 @@ def test_backends_agree_on_cuda(name: str, document_mask: bool, dtype: torch.dty
         found[backend] = [loss, *(parameter.grad for parameter in built.parameters())]
     tolerance = 1e-3 if dtype == torch.float32 else 5e-2
     for values in found.values():
-        for a, b in zip(values, found["explicit"], strict=True):
+        for a, b in zip(values, found["eager"], strict=True):
             assert (a - b).norm() <= tolerance * b.norm() + 1e-6
 
 
@@ -195,7 +195,7 @@ def test_variable_lengths_get_what_they_need(fields: dict, channels: int, monkey
     mask = Mask(T, T, **{"window": None, "documents_BS": None, "slopes_H": None, **fields})
     expected, found = (
         attend(x, y, z, prepare_mask(mask, backend, CPU, x.dtype), scale=0.3, softcap=None)
-        for backend, x, y, z in (("explicit", q.float(), k.float(), v.float()), ("varlen", q, k, v))
+        for backend, x, y, z in (("eager", q.float(), k.float(), v.float()), ("varlen", q, k, v))
     )
     assert found.shape == (2, 4, T, min(channels, 6))
     torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.02)
@@ -213,7 +213,7 @@ def test_passes_in_fp32_of_a_run_with_variable_lengths(monkeypatch: pytest.Monke
 
     def chosen(_spec: object, _device: str, wanted: str, *, half: bool, **_: object) -> str:
         asked.append((wanted, half))
-        return "explicit"
+        return "eager"
 
     monkeypatch.setattr(decoder, "choose_backend", chosen)
     for training in (True, False):
@@ -234,7 +234,7 @@ def test_offsets_are_where_documents_begin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "softcap"), [("sdpa", None), ("explicit", None), ("explicit", 4.0), ("flex", 4.0), ("varlen", None)]
+    ("backend", "softcap"), [("sdpa", None), ("eager", None), ("eager", 4.0), ("flex", 4.0), ("varlen", None)]
 )
 def test_new_tokens_see_those_of_the_state(backend: str, softcap: float | None) -> None:
     """With more keys than queries, whatever the backend: the last rows of what a whole pass gives."""
@@ -242,7 +242,7 @@ def test_new_tokens_see_those_of_the_state(backend: str, softcap: float | None) 
     slopes = alibi_slopes(4)
     for fields in [*MASKS, {"documents_BS": DOCUMENTS, "slopes_H": slopes}, {"slopes_H": slopes, "window": 4}]:
         fields = {"window": None, "documents_BS": None, "slopes_H": None, **fields}
-        whole = attend(q, k, v, prepare_mask(Mask(T, T, **fields), "explicit", CPU), scale=0.3, softcap=softcap)
+        whole = attend(q, k, v, prepare_mask(Mask(T, T, **fields), "eager", CPU), scale=0.3, softcap=softcap)
         for length in (1, 7):
             new = prepare_mask(Mask(length, T, **fields), backend, CPU)
             found = attend(q[:, :, -length:], k, v, new, scale=0.3, softcap=softcap)
@@ -261,7 +261,7 @@ def test_a_mask_is_made_once_for_layers_of_a_kind() -> None:
         ({"document_mask": True, "mixer": {"qk_norm": True}}, "cpu", "sdpa"),
         ({"pattern": ({"mixer": {"window": 3}}, {})}, "cpu", "sdpa"),
         ({"mixer": {"position": "alibi"}}, "cpu", "sdpa"),
-        ({"mixer": {"softcap": 9.0}}, "cpu", "explicit"),
+        ({"mixer": {"softcap": 9.0}}, "cpu", "eager"),
         ({"mixer": {**MLA, "kv_rank": 16, "nope_dim": 8, "rope_dim": 8, "value_dim": 8}}, "cpu", "sdpa"),
         ({}, "cuda", "sdpa"),
         ({"document_mask": True}, "cuda", "flex"),
@@ -269,8 +269,8 @@ def test_a_mask_is_made_once_for_layers_of_a_kind() -> None:
         ({"mixer": {"softcap": 9.0}}, "cuda", "flex"),
         ({"mixer": {"position": "alibi"}}, "cuda", "flex"),
         ({"mixer": {"position": "alibi", "head_dim": 8}}, "cuda", "sdpa"),
-        ({"mixer": {"softcap": 9.0, "head_dim": 8}}, "cuda", "explicit"),
-        ({"mixer": {"softcap": 9.0}}, "mps", "explicit"),
+        ({"mixer": {"softcap": 9.0, "head_dim": 8}}, "cuda", "eager"),
+        ({"mixer": {"softcap": 9.0}}, "mps", "eager"),
         ({"document_mask": True}, "mps", "sdpa"),
     ],
 )
@@ -328,7 +328,7 @@ def test_cpus_attend_by_the_definition(slopes: Tensor | None, dtype: torch.dtype
 def test_what_decoding_takes(wanted: str) -> None:
     shape, capped = (spec(d_model=64, document_mask=True, mixer={"softcap": softcap}) for softcap in (None, 5.0))
     assert choose_backend(shape, "cuda", wanted, decoding=True) == "sdpa"
-    assert choose_backend(capped, "cuda", wanted, decoding=True) == "explicit"
+    assert choose_backend(capped, "cuda", wanted, decoding=True) == "eager"
     assert choose_backend(shape, "cpu", wanted, decoding=True) == "sdpa"
 
 
@@ -356,7 +356,7 @@ def test_what_decoding_takes(wanted: str) -> None:
             {"dropout": 0.1, "softcap": 9.0},
             "cuda",
             "flex",
-            "flex has no dropout of attention; write auto, which takes explicit here",
+            "flex has no dropout of attention; write auto, which takes eager here",
         ),
         ({"head_dim": 264}, "cuda", "varlen", "varlen has no heads of more than 256 channels; write auto"),
     ],

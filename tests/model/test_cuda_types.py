@@ -19,7 +19,7 @@ from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS, POSITIONS
 from llm_core.store.home import PROJECT
 from tests.model.shapes import MODELS, wide
 
-BACKENDS = ("sdpa", "flex", "varlen", "explicit")
+BACKENDS = ("sdpa", "flex", "varlen", "eager")
 WIDENED = "widened"
 NARROW_HEADS = {"n_heads": 4, "n_kv_heads": 2}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from llm_core.experiment.component import over
 from llm_core.model.decoder import Losses
 from llm_core.model.files import load_model, save_model
-from llm_core.train.recompute import recompute
+from llm_core.train.activation_checkpointing import checkpoint_activations
 from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
 
 T = 24
@@ -168,7 +168,7 @@ def test_activations_made_again_change_no_gradient(name: str) -> None:
     x, y, gradients = tokens(2, T), tokens(2, T, seed=1), []
     for mode in ("none", "full"):
         built = model(named(name, document_mask=True))
-        recompute(list(built.blocks), mode, None)
+        checkpoint_activations(list(built.blocks), mode, None)
         built(x, y, DOCUMENTS).objective.backward()
         gradients.append([parameter.grad for parameter in built.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import polars as pl
 
-from llm_core.data.rules.units import text
+from llm_core.data.rules.measures import text
 from llm_core.experiment.callbacks import CallbackSpec
 from llm_core.experiment.optimization import ScheduleSpec
 from llm_core.train.callbacks.lines import WritesLines

@@ -131,7 +131,7 @@ def test_a_score_leads_back_to_the_sources(finished: World) -> None:
         kinds[item["kind"]] = item
         pending.extend(item["inputs"])
     assert {"eval_results", "training_run", "token_shards", "tokenizer", "raw_documents"} <= kinds.keys()
-    assert set(kinds["raw_documents"]["externals"]) == {"files/0.jsonl", "files/1.jsonl"}
+    assert set(kinds["raw_documents"]["source_digests"]) == {"files/0.jsonl", "files/1.jsonl"}
     assert "raw_documents" in finished.pedigree("why", "heldout/bits_per_byte", "-e", str(finished.experiment))
 
 

@@ -52,7 +52,14 @@ def made(store: Store, stage: str, experiment: str, **inputs: str) -> str:
     def manifest(files: Any) -> Manifest:
         fields = dict.fromkeys(("content", "code_digest", "started", "host", "device"), "")
         records = [InputRecord(role=role, stage="", identity=name, content="") for role, name in inputs.items()]
-        empty: dict[str, Any] = {"code": {}, "externals": {}, "checks": [], "stats": {}, "versions": {}, "seconds": 0}
+        empty: dict[str, Any] = {
+            "code": {},
+            "source_digests": {},
+            "checks": [],
+            "stats": {},
+            "versions": {},
+            "seconds": 0,
+        }
         return Manifest(
             **{**about, **fields, **empty}, kind=kind, identity=identity, config=config, inputs=records, files=files,
             git_commit=None, git_dirty=None,

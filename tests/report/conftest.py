@@ -42,7 +42,7 @@ def artifact(folder: Path, stage: str, stats: dict[str, Any], **fields: Any) -> 
     manifest = Manifest(
         **{
             "kind": stage, "stage": stage, "experiment": "tiny", "identity": name_digest(stage),
-            "content": "c" * 32, "code_digest": "c", "code": {}, "config": {}, "externals": {}, "inputs": [],
+            "content": "c" * 32, "code_digest": "c", "code": {}, "config": {}, "source_digests": {}, "inputs": [],
             "files": [], "checks": [CheckRecord(name="not_empty", passed=True, blocking=True, message="all is well")],
             "stats": whole(stage, stats), "started": "2026-01-31T14:05:09+00:00", "seconds": 12.5,
             "versions": {"python": "3.11.9", "torch": "2.13.0"}, "git_commit": "0123456789abcdef", "git_dirty": False,

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from llm_core.data.cleaning_samples import EDITS, NEAR_MISSES
-from llm_core.data.parts import DOCUMENT, write_part
+from llm_core.data.parquet_parts import DOCUMENT, write_part
 from llm_core.experiment.cleaning import CleaningSpec, RuleSpec
 from llm_core.store.manifest import Artifact
 from tests.report.conftest import HOSTILE, artifact

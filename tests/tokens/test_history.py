@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llm_core.data.parts import DOCUMENT
+from llm_core.data.parquet_parts import DOCUMENT
 from llm_core.data.records import document_id
 from llm_core.errors import PedigreeError
 from llm_core.tokens.history import by_row, history

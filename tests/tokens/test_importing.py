@@ -12,7 +12,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.tokens import importing
 from llm_core.tokens.byte_level import ByteLevelBPE, entry_bytes
-from llm_core.tokens.importing import externals, import_tokenizer, read_vocabulary
+from llm_core.tokens.importing import import_tokenizer, read_vocabulary, source_digests
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.parity import why_not_by_rank
 from llm_core.tokens.patterns import PATTERNS
@@ -207,7 +207,7 @@ def test_a_tokenizer_that_is_no_byte_level_bpe_is_named(tmp_path, change, messag
     trained = train_tokenizer(["some words"] * 9, TokenizerSpec(vocab_size=265))
     path = tmp_path / "given.json"
     path.write_text(json.dumps(change(json.loads(trained.to_str()))))
-    for read in (import_tokenizer, externals):  # the latter is what a plan asks, before any work
+    for read in (import_tokenizer, source_digests):  # the latter is what a plan asks, before any work
         with pytest.raises(PedigreeError, match=rf"given\.json: .*{message}"):
             read(spec(path))
 
@@ -232,8 +232,8 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path, content, message):
     compared = TokenizerSpec(compare={"other": VocabularyFile(file=str(path), pattern="cl100k")})
     for read, asked in (
         (import_tokenizer, spec(path, "cl100k")),
-        (externals, spec(path, "cl100k")),
-        (externals, compared),
+        (source_digests, spec(path, "cl100k")),
+        (source_digests, compared),
     ):
         with pytest.raises(PedigreeError, match=rf"given: .*{message}"):
             read(asked)
@@ -241,14 +241,14 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path, content, message):
 
 def test_what_the_experiment_asks_of_a_vocabulary_is_looked_at_before_any_work(tmp_path):
     path = write_ranks(tmp_path / "given", [*BYTES, b"ab"])
-    assert list(externals(spec(path, "cl100k"))) == ["imported"]
+    assert list(source_digests(spec(path, "cl100k"))) == ["imported"]
     with pytest.raises(PedigreeError, match="add 'pattern'"):
-        externals(spec(path))
+        source_digests(spec(path))
     for taken in ("ab", "é"):  # the latter is how the byte 0xE9 is written
         with pytest.raises(PedigreeError, match=f"'{taken}' is an ordinary entry"):
-            externals(spec(path, "cl100k", special_tokens=(taken,)))
+            source_digests(spec(path, "cl100k", special_tokens=(taken,)))
     with pytest.raises(PedigreeError, match=r"vocab_size: 260, but the ids in .* go up to 267"):
-        externals(spec(path, "cl100k", vocab_size=260, special_tokens=tuple(f"<|{n}|>" for n in range(11))))
+        source_digests(spec(path, "cl100k", vocab_size=260, special_tokens=tuple(f"<|{n}|>" for n in range(11))))
 
 
 def test_two_entries_of_one_rank(tmp_path):
@@ -271,19 +271,19 @@ def test_files_that_are_not_there_or_not_files(tmp_path):
         with pytest.raises(PedigreeError, match="can't be read"):
             import_tokenizer(spec(path))
         with pytest.raises(PedigreeError, match="can't be read"):
-            externals(spec(path))
+            source_digests(spec(path))
 
 
 def test_files_count_by_content(tmp_path, monkeypatch):
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
     one, other = write_ranks(tmp_path / "one", BYTES), write_ranks(tmp_path / "other", BYTES)
     compared = {"gpt4": VocabularyFile(file=str(other), pattern="cl100k")}
-    found = externals(spec(one, "cl100k", compare=compared))
+    found = source_digests(spec(one, "cl100k", compare=compared))
     assert sorted(found) == ["compare.gpt4", "imported"]
     assert found["imported"] == found["compare.gpt4"]
     write_ranks(one, [*BYTES, b"ab"])
-    assert externals(spec(one, "cl100k", compare=compared))["imported"] != found["imported"]
-    assert externals(TokenizerSpec()) == {}
+    assert source_digests(spec(one, "cl100k", compare=compared))["imported"] != found["imported"]
+    assert source_digests(TokenizerSpec()) == {}
 
 
 def test_tokenizers_of_other_kinds_are_not_imported(tmp_path):

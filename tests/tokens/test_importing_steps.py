@@ -17,7 +17,7 @@ from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.tokens.byte_lengths import byte_lengths
 from llm_core.tokens.byte_level import ByteLevelBPE
 from llm_core.tokens.encoders import fastest_encoder
-from llm_core.tokens.importing import externals, import_tokenizer
+from llm_core.tokens.importing import import_tokenizer, source_digests
 from llm_core.tokens.learn import train_tokenizer
 from llm_core.tokens.patterns import O200K, PATTERNS
 from llm_core.tokens.tokenizer import came_back, end_of_text, learned_entries, load_tokenizer
@@ -102,7 +102,7 @@ def opened(tmp_path_factory, trained):
     for name, changes in FILES.items():
         folder = tmp_path_factory.mktemp("file")
         path = write(folder / "given.json", trained, **changes)
-        assert list(externals(spec(path))) == ["imported"]
+        assert list(source_digests(spec(path))) == ["imported"]
         import_tokenizer(spec(path)).tokenizer().save(str(folder / "tokenizer.json"))
         found[name] = (their_own(path), fastest_encoder(folder / "tokenizer.json"), folder / "tokenizer.json")
     return found
@@ -161,7 +161,7 @@ def test_added_tokens_that_are_not_special_stand_for_their_text(opened):
     read = ByteLevelBPE.read(path)
     assert read == import_tokenizer(spec(path))  # what we write is what we read
     with pytest.raises(PedigreeError, match=r"vocab_size: 601, but the ids in .* go up to 601"):
-        externals(spec(path, vocab_size=601))
+        source_digests(spec(path, vocab_size=601))
 
 
 def test_a_special_token_that_hides_an_added_one_must_be_named(tmp_path, trained):
@@ -169,7 +169,7 @@ def test_a_special_token_that_hides_an_added_one_must_be_named(tmp_path, trained
     hiding = f"<|a{THINK}b|>"
     path = write(tmp_path / "given.json", trained, more_tokens=[added(hiding, 600, special=True), added(THINK, 601)])
     with pytest.raises(PedigreeError, match=r"'<think>' can begin inside of its special token .*special_tokens"):
-        externals(spec(path))
+        source_digests(spec(path))
     named = import_tokenizer(spec(path, special_tokens=(END, hiding))).tokenizer()
     text = f"{hiding}x{THINK}"
     assert named.encode(text).ids == their_own(path).encode(text).ids
@@ -181,7 +181,7 @@ def test_a_special_token_that_is_a_word(tmp_path, trained):
     written["model"]["ignore_merges"] = True
     path = write(tmp_path / "given.json", written, more_tokens=[added("pad", 600, special=True)])
     with pytest.raises(PedigreeError, match="special token 'pad' is an ordinary word"):
-        externals(spec(path, special_tokens=(END, "pad")))
+        source_digests(spec(path, special_tokens=(END, "pad")))
 
 
 @pytest.mark.parametrize("merged", [0, -1])
@@ -192,13 +192,13 @@ def test_a_special_token_that_merges_lead_to(tmp_path, trained, merged):
     path = write(tmp_path / "given.json", trained, more_tokens=[own])
     for names in ((END,), (END, name)):
         with pytest.raises(PedigreeError, match=rf"its merges lead to its special token \S{name}\S"):
-            externals(spec(path, special_tokens=names))
+            source_digests(spec(path, special_tokens=names))
 
 
 def test_ids_that_the_library_would_not_give(tmp_path, trained):
     path = write(tmp_path / "given.json", trained, more_tokens=[added(THINK, 700)])
     with pytest.raises(PedigreeError, match="'<think>' the id 700, and HF tokenizers reads 600"):
-        externals(spec(path))
+        source_digests(spec(path))
 
 
 def test_an_unknown_token_comes_back(tmp_path):
@@ -231,11 +231,11 @@ def test_an_unknown_token_that_can_not_be_kept(tmp_path, changes, message):
         written["model"][place.removeprefix("model__")] = value
     (tmp_path / "given.json").write_text(json.dumps(written))
     with pytest.raises(PedigreeError, match=message):
-        externals(spec(tmp_path / "given.json"))
+        source_digests(spec(tmp_path / "given.json"))
 
 
 def test_an_unknown_token_that_stands_before_the_end_of_text(tmp_path):
     own = TokenizerSpec(vocab_size=300, byte_fallback=False, special_tokens=("<|a|>", "<|unk|>", END))
     train_tokenizer(["some words"] * 9, own).save(str(tmp_path / "given.json"))
     with pytest.raises(PedigreeError, match=r"the unknown token '<\|unk\|>' has a lower one, 1"):
-        externals(spec(tmp_path / "given.json"))
+        source_digests(spec(tmp_path / "given.json"))

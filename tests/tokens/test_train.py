@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from llm_core.data.parts import read_parts
+from llm_core.data.parquet_parts import read_parts
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile

@@ -14,7 +14,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.reasons import explained
 from llm_core.train import checkpoints as module
-from llm_core.train import parts
+from llm_core.train import rank_files
 from llm_core.train.checkpoints import Checkpoints, Progress, kept, load_from
 from llm_core.train.seal import FORMAT, SEAL, read_seal, write_mark, write_seal
 from tests.train.runs import ALONE
@@ -286,7 +286,7 @@ def test_every_flipped_byte_is_noticed(tmp_path, file):
 
     def damaged():
         (part,) = read_seal(folder)["parts"]
-        return parts.damage(folder, part["index"], part["sha256"])
+        return rank_files.damage(folder, part["index"], part["sha256"])
 
     assert damaged() is None
     path = folder / file
@@ -434,7 +434,7 @@ def test_a_sync_that_fails_is_a_failed_write(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(parts, "sync", full)
+    monkeypatch.setattr(rank_files, "sync", full)
     with pytest.raises(
         PedigreeError, match=r"step 2 can't be written: the disk is full: make room there\. Then run again"
     ):

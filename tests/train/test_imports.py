@@ -14,4 +14,4 @@ def test_the_training_path_imports_torch_numpy_and_pydantic_only():
 
 
 def test_judging_a_finished_run_needs_no_torch():
-    assert "torch" not in loaded("llm_core.train.stage")
+    assert "torch" not in loaded("llm_core.train.training_run")

@@ -13,10 +13,10 @@ from llm_core.registries import LAUNCHERS
 from llm_core.store.home import PROJECT
 from llm_core.train.hardware import hardware_of
 from llm_core.train.launching import rank_count
-from llm_core.train.stage import build
+from llm_core.train.training_run import build
 from tests.component_contract import torch_after_loading, unexplained
 from tests.experiment.test_load import MINIMAL
-from tests.train.test_stage import job_in, sections
+from tests.train.test_training_run import job_in, sections
 
 every_kind = pytest.mark.parametrize("kind", LAUNCHERS)
 

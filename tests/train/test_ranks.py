@@ -199,7 +199,7 @@ def test_numbers_that_are_not_finite_stop_all_ranks_whoever_reads_them(spec, par
 
 def spoil_and_load(world, spec):
     """The last row, which is the second rank's alone under FSDP2, is NaN when it is read."""
-    from llm_core.train.parts import StoredParts
+    from llm_core.train.rank_files import StoredParts
 
     rows = StoredParts.rows
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from llm_core.train import state as module
-from llm_core.train.parts import StoredParts, index_name, write_part
+from llm_core.train.rank_files import StoredParts, index_name, write_part
 from llm_core.train.state import load_optimizer, load_weights, pieces, rows_of
 
 

@@ -11,7 +11,7 @@ from llm_core.store.store import content_digest
 from llm_core.tokens.reader import ShardReader
 from llm_core.train.results import TrainingResults
 from llm_core.train.spec import result_fields
-from llm_core.train.stage import training_stats
+from llm_core.train.training_run import training_stats
 from llm_core.train.validation import measure
 from tests.train.runs import ALONE, model_spec, records, run, trainer_spec, training_spec, weights
 from tests.train.test_loop import StopAfter

@@ -10,7 +10,7 @@ import polars as pl
 from llm_core.data.dedup.clusters import Clusters
 from llm_core.data.dedup.signatures import doc_id_texts
 from llm_core.data.dedup.verdicts import RULES
-from llm_core.data.parts import write_part
+from llm_core.data.parquet_parts import write_part
 
 CLUSTER = {
     "cluster": pl.Int64,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_core.data.parts import read_part
+from llm_core.data.parquet_parts import read_part
 from llm_core.experiment.dedup import DedupSpec
 
 

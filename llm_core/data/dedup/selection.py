@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 
 from llm_core.data.cleaning_samples import SHOWN, taken_lines, write_edits
+from llm_core.data.dedup.repeated_units import SEPARATORS, without_repeats
 from llm_core.data.dedup.signatures import doc_id_texts, read_signatures, sign, write_signatures
-from llm_core.data.dedup.units import SEPARATORS, without_repeats
 from llm_core.data.dedup.verdicts import RULES, VERDICT
 from llm_core.data.funnel import funnel_of
-from llm_core.data.parts import DOCUMENT, read_part, write_part
+from llm_core.data.parquet_parts import DOCUMENT, read_part, write_part
 from llm_core.experiment.dedup import MinHashSpec, RepeatedUnitsSpec
 from llm_core.graph.part import PartWork
 from llm_core.store.parts import link_or_copy

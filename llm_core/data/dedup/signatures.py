@@ -11,7 +11,7 @@ from xxhash import xxh3_128_digest
 from llm_core.data.kernels.buffers import Texts
 from llm_core.data.kernels.folding import fold
 from llm_core.data.kernels.minhash import signatures
-from llm_core.data.parts import read_part
+from llm_core.data.parquet_parts import read_part
 from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import MinHashSpec
 from llm_core.graph.part import PartWork

@@ -10,7 +10,7 @@ import polars as pl
 
 from llm_core.data import clean
 from llm_core.data.dedup.signatures import doc_id_numbers
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.quality.labelled import GOOD, REST, labelled_file, labelled_part
 from llm_core.data.quality.model import SAMPLE, area_under_curve, bound_of_share, train_part
 from llm_core.data.results import QualityClassifier
@@ -33,13 +33,13 @@ _DOCUMENTS_PER_PART = 10_000
 _FIELDS = {GOOD: "good", REST: "any"}
 
 
-def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
+def source_digests(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
     """The files of examples, and what cleaning reads. Raises ``PedigreeError`` for a file that is missing or no list
     of examples."""
-    files = {f"cleaning/{name}": digest for name, digest in clean.externals(cleaning).items()}
+    files = {f"cleaning/{name}": digest for name, digest in clean.source_digests(cleaning).items()}
     for side, source in _corpora(quality).items():
         try:
-            found = source.reader().externals()
+            found = source.reader().source_digests()
         except PedigreeError as error:
             raise PedigreeError(f"quality.{_FIELDS[side]}: {error}") from None
         files |= {f"{_FIELDS[side]}/{name}": digest for name, digest in found.items()}
@@ -50,7 +50,7 @@ def externals(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
 
 
 def look_up(quality: QualitySpec, cleaning: CleaningSpec) -> None:  # noqa: ARG001
-    """Ask the network for what ``externals`` needs to know."""
+    """Ask the network for what ``source_digests`` needs to know."""
     for source in _corpora(quality).values():
         source.reader().look_up()
 

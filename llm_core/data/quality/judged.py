@@ -9,7 +9,7 @@ import polars as pl
 
 from llm_core.data.cleaning_samples import Judged, join_samples, write_near_misses
 from llm_core.data.funnel import funnel_of, joined, totals
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.quality.model import Classifier, read_quality
 from llm_core.data.results import JudgedDocuments
 from llm_core.experiment.cleaning import RuleSpec

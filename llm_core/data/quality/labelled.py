@@ -8,7 +8,7 @@ from typing import Any
 from llm_core.data.records import Document, checked
 from llm_core.data.sources.paths import shown, unreadable
 from llm_core.data.sources.streams import open_stream, read_lines
-from llm_core.data.sources.units import write_unit
+from llm_core.data.sources.unit_parts import write_unit
 from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.quality import LabelledSpec

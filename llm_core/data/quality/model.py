@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 from llm_core.data.kernels.buffers import to_texts
 from llm_core.data.kernels.linear import features, scores, train
 from llm_core.data.kernels.words import pieces
-from llm_core.data.parts import read_part, write_part
+from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.quality.labelled import GOOD, REST
 from llm_core.errors import PedigreeError
 from llm_core.experiment.quality import ClassifierSpec

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from llm_core.data.rules.units import of_lines, of_words, share, statistic
+from llm_core.data.rules.measures import of_lines, of_words, share, statistic
 
 
 def alphabetic_words() -> pl.Expr:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from llm_core.data.rules.units import Batch, of_repeats, of_runs, of_words
+from llm_core.data.rules.measures import Batch, of_repeats, of_runs, of_words
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec, WordUnit
 from llm_core.registries import LINE_RULES, RULES

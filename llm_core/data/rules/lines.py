@@ -6,7 +6,7 @@ do not count.
 
 import polars as pl
 
-from llm_core.data.rules.units import of_lines, share, statistic
+from llm_core.data.rules.measures import of_lines, share, statistic
 
 
 def bullet_lines() -> pl.Expr:

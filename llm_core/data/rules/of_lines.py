@@ -5,7 +5,7 @@ Like other rules, but ``text`` is a line. Words are runs without white space her
 
 import polars as pl
 
-from llm_core.data.rules.units import of_runs, statistic, text
+from llm_core.data.rules.measures import of_runs, statistic, text
 
 _POLICIES = ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"]
 

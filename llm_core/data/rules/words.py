@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from llm_core.data.rules.units import of_words, statistic, text
+from llm_core.data.rules.measures import of_words, statistic, text
 
 
 def stop_words() -> pl.Expr:

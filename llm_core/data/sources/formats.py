@@ -16,7 +16,7 @@ from llm_core.data.sources.parquet import parquet_records
 from llm_core.data.sources.paths import shown, unreadable
 from llm_core.data.sources.plain import plain_records
 from llm_core.data.sources.streams import COMPRESSED
-from llm_core.data.sources.units import Limits, write_unit
+from llm_core.data.sources.unit_parts import Limits, write_unit
 from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import ReadingSpec

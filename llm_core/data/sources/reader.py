@@ -14,7 +14,7 @@ class SourceReader(ABC):
     """Reads the documents of a source. A task reads a unit, and its function ends in ``units.write_unit``."""
 
     @abstractmethod
-    def externals(self) -> dict[str, str]:
+    def source_digests(self) -> dict[str, str]:
         """Name → digest of what is read from outside the store.
 
         Raises ``PedigreeError`` for what is missing, ``UnknownYetError`` for what ``look_up`` has not asked for yet.

@@ -1,7 +1,7 @@
 """A cleaning rule of this project's own."""
 
 import polars as pl
-from llm_core.data.rules.units import share, text
+from llm_core.data.rules.measures import share, text
 
 _ADVERT = r"(?im)^.*\b(?:buy now|click here|add to (?:cart|basket)|free shipping)\b"
 _LINE = r"(?m)^.*\S"

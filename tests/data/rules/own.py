@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from llm_core.data.rules.units import of_words, share, statistic, text
+from llm_core.data.rules.measures import of_words, share, statistic, text
 
 
 def question_marks() -> pl.Expr:

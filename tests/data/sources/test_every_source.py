@@ -64,5 +64,5 @@ def test_it_reads_hostile_texts(tmp_path, monkeypatch, kind):
     tasks = reader.chosen(10, lambda wave: [])
     texts = {record.text for record in made(tasks) if hasattr(record, "text")}
     assert texts == set(TEXTS)
-    assert all(isinstance(digest, str) for digest in reader.externals().values())
+    assert all(isinstance(digest, str) for digest in reader.source_digests().values())
     assert isinstance(reader.left_out(), list)

@@ -188,29 +188,29 @@ def test_unknown_formats_are_named(tmp_path, name):
 
 
 def test_identity_is_content_and_name_but_not_place(tmp_path):
-    def externals(folder):
-        return Files(FilesSource(paths=(str(folder / "*.jsonl"),))).externals()
+    def source_digests(folder):
+        return Files(FilesSource(paths=(str(folder / "*.jsonl"),))).source_digests()
 
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "a.jsonl").write_bytes(jsonl())
-    first = externals(tmp_path / "here")
+    first = source_digests(tmp_path / "here")
     assert list(first) == ["a.jsonl"]
-    assert externals(tmp_path / "there") == first
+    assert source_digests(tmp_path / "there") == first
     (tmp_path / "there" / "b.jsonl").write_bytes(jsonl())
-    assert {**first, "b.jsonl": first["a.jsonl"]} == externals(tmp_path / "there")
+    assert {**first, "b.jsonl": first["a.jsonl"]} == source_digests(tmp_path / "there")
     (tmp_path / "here" / "a.jsonl").write_bytes(jsonl(["other"]))
-    assert externals(tmp_path / "here") != first
+    assert source_digests(tmp_path / "here") != first
 
 
 def test_digests_are_remembered_outside_the_checkout(tmp_path, monkeypatch):
     path = tmp_path / "a.jsonl"
     path.write_bytes(jsonl())
     source = Files(FilesSource(paths=(str(path),)))
-    first = source.externals()
+    first = source.source_digests()
     assert list((tmp_path / "pedigree").rglob("*.json"))
     monkeypatch.setattr("llm_core.store.digests.file_digest", lambda path: pytest.fail("read again"))
-    assert source.externals() == first
+    assert source.source_digests() == first
 
 
 def test_what_is_remembered_of_files_waits_for_no_disk_and_is_not_believed_when_broken(tmp_path, monkeypatch):
@@ -220,12 +220,12 @@ def test_what_is_remembered_of_files_waits_for_no_disk_and_is_not_believed_when_
     source = Files(FilesSource(paths=(str(tmp_path / "*.txt"),)))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: pytest.fail("waits for the disk"))
-        first = source.externals()
+        first = source.source_digests()
     memories = sorted((tmp_path / "pedigree").rglob("stamps/sources/*.json"))
     assert len(memories) == 3
     for memory, broken in zip(memories, (b"", bytes(200), memories[2].read_bytes()[:40]), strict=True):
         memory.write_bytes(broken)
-    assert source.externals() == first
+    assert source.source_digests() == first
 
 
 def test_links_that_lead_nowhere_are_named(tmp_path):
@@ -265,7 +265,7 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("llm_core.store.digests.file_digest", refuse)
         with pytest.raises(PedigreeError, match=r"a\.jsonl: can't be read: Permission denied"):
-            Files(FilesSource(paths=(str(path),))).externals()
+            Files(FilesSource(paths=(str(path),))).source_digests()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "is_file", refuse)
         with pytest.raises(PedigreeError, match=r"a\.jsonl: can't be read: Permission denied"):

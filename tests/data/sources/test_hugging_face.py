@@ -100,10 +100,10 @@ def test_a_login_is_used(server, tmp_path):
 def test_a_plan_fetches_nothing(server):
     source = RawSpec(sources=(spec(),))
     with pytest.raises(UnknownYetError, match="comes from the Hub when this runs"):
-        raw.externals(source)
+        raw.source_digests(source)
     assert not server.asked
     raw.look_up(source)
-    raw.externals(source)
+    raw.source_digests(source)
     raw.parts({}, source)
     assert set(server.asked) == {TREE}
 
@@ -117,13 +117,13 @@ def test_a_local_folder_needs_no_hub_and_is_the_same(server, tmp_path):
     asked = server.asked.total()
     offline = HuggingFace(spec(files=("*.parquet",), local_folder=str(tmp_path / "copy")))
     assert [task.key("code") for task in offline.tasks(100)] == keys
-    assert offline.externals() == online.externals()
+    assert offline.source_digests() == online.source_digests()
     assert [record.text for record in made(offline.tasks(100))] == ["a 0", "a 1", "a 2"]
     assert server.asked.total() == asked
     (tmp_path / "copy" / "data/a.parquet").write_bytes(parquet(["other"]))
-    assert offline.externals() != online.externals()
+    assert offline.source_digests() != online.source_digests()
     with pytest.raises(PedigreeError, match="local_folder: there is no folder"):
-        HuggingFace(spec(local_folder=str(tmp_path / "nowhere"))).externals()
+        HuggingFace(spec(local_folder=str(tmp_path / "nowhere"))).source_digests()
 
 
 def test_a_local_folder_is_relative_to_the_experiment(tmp_path):

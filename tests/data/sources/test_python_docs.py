@@ -71,9 +71,9 @@ def test_only_what_distributions_brought(python):
     )
     assert {record.origin.split("/")[0] for record in records(min_characters=30)} == {"json", "pip"}
     assert {record.origin for record in records(min_characters=30)} >= {"pip/ok.py"}
-    externals = PythonDocs(PythonDocsSource()).externals()
-    assert {name: version for name, version in externals.items() if name != "python"} == {"pip": "9"}
-    assert externals["python"].count(".") >= 2
+    source_digests = PythonDocs(PythonDocsSource()).source_digests()
+    assert {name: version for name, version in source_digests.items() if name != "python"} == {"pip": "9"}
+    assert source_digests["python"].count(".") >= 2
 
 
 def test_deep_chains_are_read_in_the_order_of_the_source(python):

@@ -26,7 +26,7 @@ def made(**changes: object) -> Attention:
 
 
 def context(attention: Attention, length: int, documents: Tensor | None = None) -> Context:
-    mask = prepare_mask(Mask(length, length, attention.window, documents, None), "explicit", CPU)
+    mask = prepare_mask(Mask(length, length, attention.window, documents, None), "eager", CPU)
     tables = {attention.position.key: attention.position.tables(0, length, CPU)}
     return Context(0, length, documents, {attention.mask_key: mask}, tables)
 

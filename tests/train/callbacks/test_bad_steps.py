@@ -8,7 +8,7 @@ from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.tokens.loader import open_loader
 from llm_core.train.callbacks.spec import BAD_BATCHES
-from llm_core.train.stage import training_stats
+from llm_core.train.training_run import training_stats
 from tests.judged import judged
 from tests.train.planted import plant
 from tests.train.runs import checkpoint_steps, records, run, trainer_spec, weights, write_shards

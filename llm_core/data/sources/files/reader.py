@@ -9,7 +9,7 @@ from llm_core.data.sources.files.spec import FilesSource
 from llm_core.data.sources.formats import FORMATS, ONE_DOCUMENT, WITH_FIELDS, format_of, known_format
 from llm_core.data.sources.paths import Found, find, readable, shown
 from llm_core.data.sources.reader import SourceReader
-from llm_core.data.sources.units import check_distinct, unit_name
+from llm_core.data.sources.unit_parts import check_distinct, unit_name
 from llm_core.errors import PedigreeError
 from llm_core.graph.part import InputFile, PartTask
 from llm_core.store.digests import source_digest
@@ -26,7 +26,7 @@ class Files(SourceReader):
     def __init__(self, source: FilesSource) -> None:
         self._source = source
 
-    def externals(self) -> dict[str, str]:
+    def source_digests(self) -> dict[str, str]:
         """File name, relative to the fixed folder of its pattern → digest of its content."""
         return {origin: readable(source_digest, path) for origin, path in self._files().items()}
 

@@ -13,7 +13,7 @@ from llm_core.data.sources.hugging_face.hub import HubDataset, HubFile
 from llm_core.data.sources.hugging_face.spec import HuggingFaceSource
 from llm_core.data.sources.paths import files_below, readable
 from llm_core.data.sources.reader import Make, SourceReader
-from llm_core.data.sources.units import Limits, check_distinct, unit_name
+from llm_core.data.sources.unit_parts import Limits, check_distinct, unit_name
 from llm_core.errors import PedigreeError, UnknownYetError
 from llm_core.experiment.sources import ReadingSpec
 from llm_core.graph.part import InputFile, PartTask, PartWork
@@ -79,7 +79,7 @@ class HuggingFace(SourceReader):
         self._source = source
         self._budget = Limits(source.byte_budget, source.max_documents)
 
-    def externals(self) -> dict[str, str]:
+    def source_digests(self) -> dict[str, str]:
         """One digest over the names and contents of all files that match, whether the budget reaches them or not.
 
         Raises ``UnknownYetError`` where the Hub was not asked yet which files there are.

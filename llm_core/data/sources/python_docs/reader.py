@@ -25,7 +25,7 @@ from xxhash import xxh3_64_intdigest
 from llm_core.data.records import BadRecord, Document, checked, excerpt
 from llm_core.data.sources.python_docs.spec import PythonDocsSource
 from llm_core.data.sources.reader import SourceReader
-from llm_core.data.sources.units import unit_name, write_unit
+from llm_core.data.sources.unit_parts import unit_name, write_unit
 from llm_core.graph.part import PartTask, PartWork
 
 OWN_DISTRIBUTION = "pedigree_llm"
@@ -47,7 +47,7 @@ class PythonDocs(SourceReader):
     def __init__(self, source: PythonDocsSource) -> None:
         self._source = source
 
-    def externals(self) -> dict[str, str]:
+    def source_digests(self) -> dict[str, str]:
         """The versions of Python and of every distribution that is read."""
         versions = {"python": platform.python_version()}
         for folder in _distributions():
@@ -59,7 +59,7 @@ class PythonDocs(SourceReader):
         """One task, which keeps to the limit by itself: it ties all files together."""
         config = {"source": self._source, "documents_per_part": documents_per_part}
         name = unit_name(self._source.name, "the installation")
-        return [PartTask(name, installation_part, {}, config, {"versions": self.externals()})]
+        return [PartTask(name, installation_part, {}, config, {"versions": self.source_digests()})]
 
     def records(self) -> Iterator[Document | BadRecord]:
         """Documents until the next one would exceed ``max_bytes`` of text."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from xxhash import xxh3_64_hexdigest
 
-from llm_core.data.parts import DOCUMENT, PART_BYTES, write_part
+from llm_core.data.parquet_parts import DOCUMENT, PART_BYTES, write_part
 from llm_core.data.records import BadRecord, Document, Record, Skipped, document_id
 from llm_core.errors import PedigreeError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers.normalizers import Normalizer
 
-from llm_core.data.suites import Item, sample_suite, suite_externals
+from llm_core.data.suites import Item, sample_suite, suite_digests
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
 from llm_core.evals.choices import Question, make_questions
@@ -40,9 +40,9 @@ OVERLAP = "baseline_overlap"
 Suites = Sequence[tuple[SuiteSpec, Sequence[Item]]]
 
 
-def externals(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
+def source_digests(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
     """Digests of the suites' files."""
-    return suite_externals(evaluation.suites)
+    return suite_digests(evaluation.suites)
 
 
 def build(

@@ -29,7 +29,7 @@ attention is made again: a kernel that is not called a second time draws no rand
 would leave out other channels than in the forward pass."""
 
 
-def recompute(blocks: Sequence[nn.Module], mode: str, every: int | None) -> None:
+def checkpoint_activations(blocks: Sequence[nn.Module], mode: str, every: int | None) -> None:
     """Have blocks make their activations again in the backward pass.
 
     ``mode``: "none", "full" (all blocks, which keep their input alone), "every_nth" (one block in ``every``, from the

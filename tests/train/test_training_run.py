@@ -22,7 +22,7 @@ from llm_core.store.manifest import Artifact
 from llm_core.train.launching import rank_count
 from llm_core.train.locks import is_held
 from llm_core.train.spec import FAILURE
-from llm_core.train.stage import (
+from llm_core.train.training_run import (
     BRANCH_POINTS,
     build,
     build_branch,
@@ -124,8 +124,8 @@ def launched(tmp_path):
         import signal
         from pathlib import Path
         signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
-        from tests.train.test_stage import job_in, sections
-        from llm_core.train.stage import build
+        from tests.train.test_training_run import job_in, sections
+        from llm_core.train.training_run import build
         build(job_in(Path({str(tmp_path)!r})), **sections(100_000))
     """
     spec = trainer_spec(tmp_path)

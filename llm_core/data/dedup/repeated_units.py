@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from llm_core.data.kernels.buffers import to_texts
-from llm_core.data.kernels.units import unit_hashes
-from llm_core.data.parts import read_part
+from llm_core.data.kernels.unit_hashes import unit_hashes
+from llm_core.data.parquet_parts import read_part
 from llm_core.experiment.dedup import RepeatedUnitsSpec
 from llm_core.graph.part import InputFile, PartWork
 from llm_core.store.digests import file_digest

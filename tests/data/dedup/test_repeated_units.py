@@ -10,7 +10,7 @@ from llm_core.data import unique
 from llm_core.data.cleaning_samples import EDITS, SHOWN
 from llm_core.data.dedup.signatures import read_signatures, sign
 from llm_core.data.kernels.buffers import to_texts
-from llm_core.data.kernels.units import unit_hashes
+from llm_core.data.kernels.unit_hashes import unit_hashes
 from llm_core.experiment.dedup import DedupSpec, MinHashSpec, RepeatedUnitsSpec
 from tests.data.stages import documents, read, run, write
 

@@ -11,7 +11,7 @@ import torch
 from llm_core.data.suites import Item, read_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick
-from llm_core.evals.stage import _readable, build, externals
+from llm_core.evals.evaluation import _readable, build, source_digests
 from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.evaluation import EvaluationSpec
 from llm_core.experiment.suites import PerplexitySuite
@@ -149,7 +149,7 @@ def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, ev
 
 
 def test_externals_name_the_suites(evaluation: EvaluationSpec) -> None:
-    found = externals(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5).model_dump()
+    found = source_digests(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5).model_dump()
     assert list(found) == ["suite pairs", "suite quiz", "suite words", "suite texts"]
 
 

@@ -10,7 +10,7 @@ QUERIES = 128
 """Queries whose scores are written out at once: what no query of such a block sees is not computed."""
 
 
-def explicit_attention(
+def eager_attention(
     q_BHTC: Tensor,
     k_BKSC: Tensor,
     v_BKSE: Tensor,

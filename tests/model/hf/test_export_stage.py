@@ -7,8 +7,8 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.model.files import save_model
+from llm_core.model.hf.export_stage import build
 from llm_core.model.hf.importing import import_folder
-from llm_core.model.hf.stage import build
 from llm_core.registries import HF_FAMILIES
 from llm_core.store.manifest import Artifact, Manifest
 from tests.judged import judged
