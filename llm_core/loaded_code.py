@@ -31,12 +31,14 @@ LOADED: dict[str, Source] = {}
 """Module → the source from which it was imported."""
 
 
+@runtime_only("notes which sources a process runs, and changes none of them")
 def code_stamp(path: Path) -> tuple[int, ...]:
     """Size, times (ns) and inode: they change whenever the file changes, also when its time is set back."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+@runtime_only("notes which sources a process runs, and changes none of them")
 def read_source(path: Path) -> Source:
     """Read the file as it is now."""
     return Source(path, code_stamp(path), path.read_bytes())
@@ -55,6 +57,7 @@ def top(name: str) -> str:
     return name.partition(":")[0].partition("/")[0].partition(".")[0]
 
 
+@runtime_only("notes which sources a process runs, and changes none of them")
 class _Notes:
     """An import finder that works like Python's own, and records the source before the module runs."""
 

@@ -32,7 +32,7 @@ def problems(error: ValidationError) -> list[ErrorDetails]:
 def message(problem: ErrorDetails) -> str:
     """The text of one of pydantic's errors, without its location."""
     if problem["type"] == "extra_forbidden":
-        return "there is no such key; look for a typing error"
+        return "there is no such key; look for a typo"
     text = problem["msg"].removeprefix("Value error, ")
     whole = isinstance(problem["input"], dict) or problem["type"] == "json_invalid"
     return text if whole else f"{text} (it is {problem['input']!r})"

@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 
 from llm_core.experiment.component import Component
 from llm_core.experiment.devices import DeviceSpec
+from llm_core.runtime_only import runtime_only
 
 
+@runtime_only("compute is no part of an identity")
 class LauncherSpec(Component):
     """Where a run trains. A kind defines ``launch``. It does not change results and is not part of any identity."""
 

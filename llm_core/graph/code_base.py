@@ -134,11 +134,19 @@ class CodeBase:
     # --- kinds of definitions ----------------------------------------------------------------------------------------
 
     def is_marked(self, module: SourceModule, statement: ast.stmt) -> bool:
-        """Whether a definition is marked ``runtime_only``."""
-        return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and any(
+        """Whether a definition is marked ``runtime_only``; a class also by a class that it derives from."""
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return False
+        if any(
             base.endswith("runtime_only") and name == "runtime_only"
             for mark in statement.decorator_list
             for base, name in module.imports.get(last_name(called(mark)), ())
+        ):
+            return True
+        return isinstance(statement, ast.ClassDef) and any(
+            isinstance(found, ast.ClassDef) and found is not statement and self.is_marked(other, found)
+            for base in statement.bases
+            for other, found in self.found(module, dotted(base))
         )
 
     def is_spec(self, module: SourceModule, cls: ast.ClassDef) -> bool:

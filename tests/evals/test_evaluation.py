@@ -148,8 +148,8 @@ def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, ev
     assert row["value"] == pytest.approx(sum(bits) / (2 * len(text.encode())), abs=1e-6)
 
 
-def test_externals_name_the_suites(evaluation: EvaluationSpec) -> None:
-    found = source_digests(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5).model_dump()
+def test_source_digests_name_the_suites(evaluation: EvaluationSpec) -> None:
+    found = source_digests(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5)
     assert list(found) == ["suite pairs", "suite quiz", "suite words", "suite texts"]
 
 

@@ -12,6 +12,7 @@ from llm_core.experiment.callbacks import CallbackSpec, Phase
 from llm_core.experiment.lengths import check_generated
 from llm_core.experiment.model import ModelSpec
 from llm_core.registry import load_object
+from llm_core.runtime_only import runtime_only
 from llm_core.train.metrics import METRICS
 
 BAD_BATCHES = "bad_batches.jsonl"
@@ -21,6 +22,7 @@ PROFILE = "profile"
 _EVERY_RUN = "every run has it"
 
 
+@runtime_only("watches a run")
 class Profile(CallbackSpec):
     """A trace of the time of some steps, for chrome://tracing or Perfetto."""
 
@@ -98,6 +100,7 @@ class BadBatches(CallbackSpec):
         return load_object("llm_core.train.callbacks.bad_steps:BadBatches")()
 
 
+@runtime_only("watches a run")
 class Samples(CallbackSpec):
     """How the model continues held-out documents."""
 

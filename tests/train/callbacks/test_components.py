@@ -80,7 +80,7 @@ def test_an_experiment_names_those_that_it_may_choose(kind, tmp_path):
     ("callbacks", "told"),
     [
         ("{sample: {}}", r"unknown callback 'sample'; known: bad_batches, .*, samples"),
-        ("{samples: {evry: 1}}", r"samples: evry: there is no such key; look for a typing error"),
+        ("{samples: {evry: 1}}", r"samples: evry: there is no such key; look for a typo"),
         ("{samples: {every: 0}}", r"samples: every: .*greater than or equal to 1 \(it is 0\)"),
         ("{samples: 3}", r"samples: give its settings as a mapping; \{\} for the defaults"),
         ("[samples]", r"give a mapping from callbacks to their settings"),
