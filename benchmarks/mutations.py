@@ -37,6 +37,7 @@ from llm_core.graph.code_digest import CodeReader, text_digest
 from llm_core.graph.code_text import written
 from llm_core.graph.identity import code
 from llm_core.loaded_code import PACKAGES, module_path
+from llm_core.plugins import loaded_plugins
 from llm_core.store.home import PROJECT
 from tests.assets.executed_code import BY_VALUE, COUNTED, MARKED, UNDER
 from tests.assets.executed_code import UNSEEN as NOWHERE
@@ -83,8 +84,9 @@ from assets.graph import experiment_graph
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.identity import code, config
+from llm_core.plugins import loaded_plugins
 from llm_core.store.home import PROJECT
-reader = CodeReader(PROJECT)
+reader = CodeReader(PROJECT, plugins=loaded_plugins())
 print(json.dumps({s.name: [code(s, reader), config(s)] for s in experiment_graph(load_experiment(Path(sys.argv[1])))}))
 """
 
@@ -436,7 +438,7 @@ class Judge:
         return UNSEEN, missing
 
     def _codes(self, names: list[str]) -> dict[str, dict[str, str]]:
-        reader = CodeReader(self._root)
+        reader = CodeReader(self._root, plugins=loaded_plugins())
         return {name: code(self._graph[name], reader) for name in names}
 
     def _fresh_recipes(self) -> dict[str, Any]:
@@ -444,7 +446,7 @@ class Judge:
         done = subprocess.run(
             [sys.executable, "-c", _RECIPES, str(self._experiment)],
             cwd=self._root,
-            env={**os.environ, "PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONPATH": f"{self._root}{os.pathsep}{PROJECT}", "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             check=True,
             timeout=_SECONDS,

@@ -280,7 +280,7 @@ def test_what_auto_takes(changes: dict, device: str, chosen: str) -> None:
 
 
 @pytest.mark.parametrize("half", [True, False], ids=["bf16", "fp32"])
-@pytest.mark.parametrize("name", [name for name in MODELS if not MODELS[name].get("mixer", {}).get("softcap")])
+@pytest.mark.parametrize("name", [name for name in MODELS if not getattr(named(name).layers[0].mixer, "softcap", None)])
 def test_cpus_attend_with_a_fused_kernel(name: str, half: bool) -> None:
     """Whatever the mask and the groups of heads, of the mask's own type: with another, torch would write out all
     scores. Its results are the same each time: gradients of a group's keys are summed in one order."""

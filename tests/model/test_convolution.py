@@ -55,7 +55,7 @@ def read(x: torch.Tensor, pieces: tuple[int, ...], ids: torch.Tensor | None) -> 
     state, start, parts = ConvolutionState(len(x), 4, CHANNELS, "cpu", torch.float32), 0, []
     for length in pieces:
         seen = None if ids is None else ids[:, : start + length]
-        context = Context(start, length, seen, state=DecodingState([state], seen))
+        context = Context(start, length, seen, state=DecodingState([state], documents_BS=seen))
         parts.append(convolution(x[:, start : start + length], context, state))
         start += length
     return torch.cat(parts, dim=1)

@@ -11,6 +11,7 @@ from llm_core.data.rules.judge import document_values, document_verdicts, judged
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.registries import LINE_RULES, RULES
+from tests.registered import built_in
 
 # Words are runs without white space here: one, two -- three four, of which -- is not plain.
 CASES = [
@@ -75,8 +76,8 @@ def test_values_of_lines(name, text, expected):
 
 
 def test_every_rule_has_a_case():
-    assert {name for name, _, _ in CASES} == set(RULES)
-    assert {name for name, _, _ in LINE_CASES} == set(LINE_RULES)
+    assert {name for name, _, _ in CASES} == set(built_in(RULES))
+    assert {name for name, _, _ in LINE_CASES} == set(built_in(LINE_RULES))
 
 
 @settings(max_examples=200, deadline=None)

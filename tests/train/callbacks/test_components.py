@@ -24,6 +24,7 @@ from llm_core.train.spec import FAILURE, TrainerSpec
 from llm_core.train.work_folder import left
 from tests.component_contract import torch_after_loading, unexplained
 from tests.experiment.test_load import MINIMAL
+from tests.registered import built_in
 from tests.train.runs import records, run, trainer_spec, weights
 from tests.train.test_loop import StopAfter
 
@@ -106,7 +107,7 @@ def test_the_order_is_that_of_the_phases_whatever_the_experiments(tmp_path):
     names = [
         callback.name for callback in chosen_callbacks(trainer_spec(tmp_path, tracking=TrackingSpec(callbacks=choices)))
     ]
-    assert names == list(CALLBACKS)
+    assert names == built_in(CALLBACKS)
     assert [CALLBACKS.load(name).phase for name in names] == sorted(CALLBACKS.load(name).phase for name in names)
 
 

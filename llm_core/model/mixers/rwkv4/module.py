@@ -23,8 +23,9 @@ class Rwkv4State(ShiftState):
 
 def empty_sums(batch_size: int, channels: int, device: torch.device | str) -> Tensor:
     """``Sums`` over nothing, (3, B, C)."""
-    nothing = torch.tensor([0.0, 0.0, NOTHING], device=device, dtype=torch.float32)
-    return nothing[:, None, None].repeat(1, batch_size, channels)
+    sums_3BC = torch.zeros((3, batch_size, channels), device=device, dtype=torch.float32)
+    sums_3BC[2] = NOTHING
+    return sums_3BC
 
 
 class Rwkv4(nn.Module):
