@@ -127,12 +127,18 @@ def _load(module: str) -> None:
     spec = _spec(module)
     watch(package)
     try:
-        import_module(module)
+        imported = import_module(module)
     except Exception as error:
         raise PedigreeError(f"plug-in {module}: raises when it is imported, {place_of(error)}: {error!r}") from None
     path = Path(str(spec.origin))
     found = tables(path.read_bytes())
     known = {name: value for name, value in vars(registries).items() if isinstance(value, Registry)}
+    tables_there = {name for name in known if not isinstance(getattr(imported, name, known[name]), Registry)}
+    if unread := sorted(tables_there - set(found)):
+        raise PedigreeError(
+            f"{path}: {unread[0]} can't be read: write the table out, as {{name: 'module:object'}} of plain strings, "
+            "because the code digest reads it without running it"
+        )
     if not found:
         raise PedigreeError(
             f"{path}: plug-in {module} adds nothing; write a table in it, such as "

@@ -119,6 +119,16 @@ def test_a_plugin_that_changes_while_a_run_is_on_is_noticed(package: Package) ->
         ("broken", "RULES = {\n", r"raises when it is imported, .*broken/components\.py, line 1: SyntaxError"),
         ("lacking", "import nowhere_at_all\n", r"raises when it is imported, .*line 1: ModuleNotFoundError"),
         ("empty", "", r"empty/components\.py: plug-in empty\.components adds nothing; write a table in it"),
+        (
+            "computed",
+            'RULES = dict(mine="computed.rules:mine")\nSCHEDULES = {"late": "computed.components:late"}',
+            r"computed/components\.py: RULES can't be read: write the table out",
+        ),
+        (
+            "listed",
+            'RULES = {"mine": ["listed.rules"]}',
+            r"listed/components\.py: RULES can't be read: write the table out",
+        ),
         ("misspelt", 'RULE = {"a": "b:c"}', r"misspelt/components\.py: there is no registry RULE; known: .*RULES"),
         (
             "taken",
