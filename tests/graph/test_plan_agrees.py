@@ -75,7 +75,7 @@ def _agree(stages: list[Stage], root: Path) -> None:
         try:
             cache: str = materialize(toy.planner(stages, root), item.stage, Runtime()).cache
         except PedigreeError as error:
-            assert "gate is closed" in str(error) or "not in the store" in str(error)
+            assert "a blocking check fails" in str(error) or "not in the store" in str(error)
             cache = "blocked"
         assert (cache == "made") == (len(toy.BUILDS) == built + 1)
         # What a plan calls hit, run or blocked is so; the first gate to close behind a run can only be seen by running.
