@@ -192,18 +192,15 @@ class Decoder(nn.Module):
             self.spec, device.type, wanted, decoding=state is not None, layers=self.layers, half=half
         )
         for layer, block in zip(self.layers, self.blocks, strict=True):
-            if not isinstance(layer.mixer, AttendingSpec):
-                continue
             mixer: Any = block.mixer
-            position, key = mixer.position, mixer.mask_key
-            if position.key not in context.tables:
-                context.tables[position.key] = position.tables(start, T, device)
-            if key not in context.masks:
+            if layer.mixer.position_of() is not None and mixer.position.key not in context.tables:
+                context.tables[mixer.position.key] = mixer.position.tables(start, T, device)
+            if isinstance(layer.mixer, AttendingSpec) and mixer.mask_key not in context.masks:
                 window = layer.mixer.window
                 keys = start + T if window is None else min(start, window - 1) + T
                 documents = None if documents_BS is None else documents_BS[:, start + T - keys :]
-                mask = Mask(T, keys, window, documents, position.slopes(device))
-                context.masks[key] = prepare_mask(mask, backend, device, dtype)
+                mask = Mask(T, keys, window, documents, mixer.position.slopes(device))
+                context.masks[mixer.mask_key] = prepare_mask(mask, backend, device, dtype)
         return context
 
     def _embedded(self, tokens_BT: Tensor, context: Context) -> Tensor:

@@ -12,61 +12,46 @@ Dimensions here: B batch, T tokens, H heads, P channels of a head, G groups of h
 the state, Z chunks, L tokens of a chunk (R: as rows), E channels of all heads of a group (H/G · P).
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from llm_core.model.chunks import chunk_documents, padded, running_sums
 
 
+class Inputs(NamedTuple):
+    """What the scan reads. ``dt_BTH``: steps, not negative; ``A_H``: negative."""
+
+    x_BTHP: Tensor  # noqa: N815
+    dt_BTH: Tensor  # noqa: N815
+    A_H: Tensor
+    B_BTGN: Tensor
+    C_BTGN: Tensor
+    D_H: Tensor
+
+
 def scan(
-    x_BTHP: Tensor,
-    dt_BTH: Tensor,
-    A_H: Tensor,
-    B_BTGN: Tensor,
-    C_BTGN: Tensor,
-    D_H: Tensor,
-    *,
-    chunk: int,
-    document_ids_BT: Tensor | None = None,
-    state_BHPN: Tensor | None = None,
+    inputs: Inputs, *, chunk: int, document_ids_BT: Tensor | None = None, state_BHPN: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """``chunked_scan``; for one token after a given state ``recurrent_step``, which is faster there."""
-    if state_BHPN is None or x_BTHP.shape[1] > 1:
-        return chunked_scan(
-            x_BTHP,
-            dt_BTH,
-            A_H,
-            B_BTGN,
-            C_BTGN,
-            D_H,
-            chunk=chunk,
-            document_ids_BT=document_ids_BT,
-            state_BHPN=state_BHPN,
-        )
-    y_BHP, last_BHPN = recurrent_step(x_BTHP[:, 0], dt_BTH[:, 0], A_H, B_BTGN[:, 0], C_BTGN[:, 0], D_H, state_BHPN)
-    return y_BHP[:, None], last_BHPN
+    if state_BHPN is not None and inputs.x_BTHP.shape[1] == 1:
+        return recurrent_step(inputs, state_BHPN)
+    return chunked_scan(inputs, chunk=chunk, document_ids_BT=document_ids_BT, state_BHPN=state_BHPN)
 
 
 def chunked_scan(
-    x_BTHP: Tensor,
-    dt_BTH: Tensor,
-    A_H: Tensor,
-    B_BTGN: Tensor,
-    C_BTGN: Tensor,
-    D_H: Tensor,
-    *,
-    chunk: int,
-    document_ids_BT: Tensor | None = None,
-    state_BHPN: Tensor | None = None,
+    inputs: Inputs, *, chunk: int, document_ids_BT: Tensor | None = None, state_BHPN: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The recurrence above for all tokens: y (B, T, H, P) in the type of x, and the last state (B, H, P, N) in fp32.
 
-    ``dt_BTH``: steps, not negative; ``A_H``: negative. Where ``document_ids_BT`` changes along a row, the state begins
-    anew with zero. A given state is of the first token's document. ``chunk``: L, which changes the rounding only.
+    Where ``document_ids_BT`` changes along a row, the state begins anew with zero. A given state is of the first
+    token's document. ``chunk``: L, which changes the rounding only.
 
     Steps, decays and states are fp32; what the large products multiply has the type of ``x_BTHP``. Differentiable in
     all tensors but the ids.
     """
+    x_BTHP, dt_BTH, A_H, B_BTGN, C_BTGN, D_H = inputs
     # What may be rounded is decided here, line by line: autocast would round the states, too.
     with torch.autocast(x_BTHP.device.type, enabled=False):
         dtype, (batch, T, H, P), (G, N) = x_BTHP.dtype, x_BTHP.shape, B_BTGN.shape[2:]
@@ -94,18 +79,16 @@ def chunked_scan(
         return y_BTHP.to(dtype), last_BHPN
 
 
-def recurrent_step(
-    x_BHP: Tensor, dt_BH: Tensor, A_H: Tensor, B_BGN: Tensor, C_BGN: Tensor, D_H: Tensor, state_BHPN: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The recurrence for one token more: y (B, H, P) in the type of x, and the state after it, in fp32."""
-    heads = x_BHP.shape[1] // B_BGN.shape[1]
-    B_BHN, C_BHN = (y_BGN.float().repeat_interleave(heads, dim=1) for y_BGN in (B_BGN, C_BGN))
-    dt_BH = dt_BH.float()
-    decay_BH = (dt_BH * A_H.float()).exp()
+def recurrent_step(inputs: Inputs, state_BHPN: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence for one more token, T = 1: y (B, 1, H, P) in the type of x, and the state after it, in fp32."""
+    x_BHP, dt_BH = inputs.x_BTHP[:, 0], inputs.dt_BTH[:, 0].float()
+    heads = x_BHP.shape[1] // inputs.B_BTGN.shape[2]
+    B_BHN, C_BHN = (y[:, 0].float().repeat_interleave(heads, dim=1) for y in (inputs.B_BTGN, inputs.C_BTGN))
+    decay_BH = (dt_BH * inputs.A_H.float()).exp()
     u_BHP = x_BHP * dt_BH[..., None]
     state_BHPN = state_BHPN.float() * decay_BH[..., None, None] + u_BHP[..., None] * B_BHN[:, :, None]
-    y_BHP = (state_BHPN * C_BHN[:, :, None]).sum(-1) + x_BHP * D_H.float()[:, None]
-    return y_BHP.to(x_BHP.dtype), state_BHPN
+    y_BHP = (state_BHPN * C_BHN[:, :, None]).sum(-1) + x_BHP * inputs.D_H.float()[:, None]
+    return y_BHP[:, None].to(x_BHP.dtype), state_BHPN
 
 
 def _within_chunks(u_BZLHP: Tensor, B_BZGLN: Tensor, C_BZGLN: Tensor, sums_BZHL: Tensor, number_BZL: Tensor) -> Tensor:

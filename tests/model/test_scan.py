@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from llm_core.model.scan import chunked_scan, recurrent_step
+from llm_core.model.scan import Inputs, chunked_scan, recurrent_step
 
 BATCH, HEADS, WIDTH, GROUPS, STATE = 2, 4, 3, 2, 5
 
@@ -71,7 +71,7 @@ def documents(length: int) -> Tensor:
 def test_matches_the_recurrence(length: int, separate: bool, continues: bool) -> None:
     given = inputs(length)
     ids, state = documents(length) if separate else None, given_state() if continues else None
-    y, last = chunked_scan(**given, chunk=4, document_ids_BT=ids, state_BHPN=state)
+    y, last = chunked_scan(Inputs(**given), chunk=4, document_ids_BT=ids, state_BHPN=state)
     expected_y, expected_last = naive(**given, documents_BT=ids, state_BHPN=state)
     torch.testing.assert_close(y.double(), expected_y, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(last.double(), expected_last, atol=1e-5, rtol=1e-4)
@@ -81,11 +81,13 @@ def test_matches_the_recurrence(length: int, separate: bool, continues: bool) ->
 def test_gradients_match_those_of_the_recurrence(separate: bool) -> None:
     ids = documents(11) if separate else None
     gradients = []
-    for scan in (lambda **given: chunked_scan(**given, chunk=4, document_ids_BT=ids), naive):
+    for scan in (chunked_scan, naive):
         given = {name: tensor.requires_grad_() for name, tensor in inputs(11).items()}
         state = given_state().requires_grad_()
-        extra = {"documents_BT": ids} if scan is naive else {}
-        y, last = scan(**given, state_BHPN=state, **extra)
+        if scan is naive:
+            y, last = naive(**given, documents_BT=ids, state_BHPN=state)
+        else:
+            y, last = chunked_scan(Inputs(**given), chunk=4, document_ids_BT=ids, state_BHPN=state)
         weights_y, weights_last = inputs(11, seed=1)["x_BTHP"], given_state().flip(0)
         ((y * weights_y).sum() + (last * weights_last).sum()).backward()
         gradients.append({name: tensor.grad for name, tensor in {**given, "state": state}.items()})
@@ -102,8 +104,8 @@ def test_nothing_crosses_a_border(border: int) -> None:
     for name in ("x_BTHP", "dt_BTH", "B_BTGN", "C_BTGN"):
         other[name] = torch.cat((1e3 * other[name][:, :border], given[name][:, border:]), dim=1)
     other["A_H"], other["D_H"] = given["A_H"], given["D_H"]
-    y, last = chunked_scan(**given, chunk=4, document_ids_BT=ids, state_BHPN=given_state())
-    other_y, other_last = chunked_scan(**other, chunk=4, document_ids_BT=ids, state_BHPN=None)
+    y, last = chunked_scan(Inputs(**given), chunk=4, document_ids_BT=ids, state_BHPN=given_state())
+    other_y, other_last = chunked_scan(Inputs(**other), chunk=4, document_ids_BT=ids, state_BHPN=None)
     assert torch.equal(y[:, border:], other_y[:, border:])
     assert torch.equal(last, other_last)
 
@@ -111,7 +113,7 @@ def test_nothing_crosses_a_border(border: int) -> None:
 def test_gradients_stay_in_the_document_and_in_the_past() -> None:
     given = {name: tensor.requires_grad_() for name, tensor in inputs(12).items()}
     ids = torch.tensor([[0] * 5 + [1] * 7, [0] * 4 + [1] * 8])
-    y, _ = chunked_scan(**given, chunk=4, document_ids_BT=ids)
+    y, _ = chunked_scan(Inputs(**given), chunk=4, document_ids_BT=ids)
     y[:, 9].square().sum().backward()
     for name in ("x_BTHP", "dt_BTH", "B_BTGN"):
         size = given[name].grad.abs().flatten(2).sum(-1)
@@ -125,7 +127,7 @@ def test_decays_beyond_the_range_of_exp_are_no_nan() -> None:
     given = inputs(12)
     given["A_H"], given["dt_BTH"] = torch.full((HEADS,), -300.0), given["dt_BTH"] + 5
     given = {name: tensor.requires_grad_() for name, tensor in given.items()}
-    y, last = chunked_scan(**given, chunk=4, document_ids_BT=documents(12), state_BHPN=given_state())
+    y, last = chunked_scan(Inputs(**given), chunk=4, document_ids_BT=documents(12), state_BHPN=given_state())
     (y.sum() + last.sum()).backward()
     torch.testing.assert_close(y.double(), naive(**given, documents_BT=documents(12))[0], atol=1e-4, rtol=1e-4)
     assert all(tensor.grad.isfinite().all() for tensor in given.values())
@@ -133,32 +135,32 @@ def test_decays_beyond_the_range_of_exp_are_no_nan() -> None:
 
 def test_chunks_change_the_rounding_only() -> None:
     given = inputs(30)
-    whole, _ = chunked_scan(**given, chunk=64)
+    whole, _ = chunked_scan(Inputs(**given), chunk=64)
     for chunk in (1, 7, 30):
-        torch.testing.assert_close(chunked_scan(**given, chunk=chunk)[0], whole, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(chunked_scan(Inputs(**given), chunk=chunk)[0], whole, atol=1e-4, rtol=1e-4)
 
 
 def test_pieces_and_single_tokens_go_on_from_the_state() -> None:
     given = inputs(13)
-    whole, last = chunked_scan(**given, chunk=4)
+    whole, last = chunked_scan(Inputs(**given), chunk=4)
     parts, state = [], None
     for start, end in ((0, 6), (6, 7), (7, 10)):
         piece = {name: tensor if tensor.ndim == 1 else tensor[:, start:end] for name, tensor in given.items()}
-        y, state = chunked_scan(**piece, chunk=4, state_BHPN=state)
+        y, state = chunked_scan(Inputs(**piece), chunk=4, state_BHPN=state)
         parts.append(y)
     for t in range(10, 13):
-        at = [tensor if tensor.ndim == 1 else tensor[:, t] for tensor in given.values()]
-        y, state = recurrent_step(*at, state)
-        parts.append(y[:, None])
+        at = {name: tensor if tensor.ndim == 1 else tensor[:, t : t + 1] for name, tensor in given.items()}
+        y, state = recurrent_step(Inputs(**at), state)
+        parts.append(y)
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(state, last, atol=1e-5, rtol=1e-4)
 
 
 def test_autocast_rounds_nothing() -> None:
     given = inputs(12)
-    plain = chunked_scan(**given, chunk=4)
+    plain = chunked_scan(Inputs(**given), chunk=4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = chunked_scan(**given, chunk=4)
+        cast = chunked_scan(Inputs(**given), chunk=4)
     assert torch.equal(plain[0], cast[0])
     assert torch.equal(plain[1], cast[1])
 
@@ -168,7 +170,7 @@ def test_bf16_rounds_products_and_keeps_the_state() -> None:
     expected, expected_last = naive(**given)
     for name in ("x_BTHP", "B_BTGN", "C_BTGN"):
         given[name] = given[name].bfloat16()
-    y, last = chunked_scan(**given, chunk=8)
+    y, last = chunked_scan(Inputs(**given), chunk=8)
     assert y.dtype == torch.bfloat16
     assert last.dtype == torch.float32
     assert (y.double() - expected).norm() < 0.01 * expected.norm()

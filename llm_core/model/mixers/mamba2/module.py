@@ -14,7 +14,7 @@ from llm_core.model.convolution import CausalConvolution, ConvolutionState, cont
 from llm_core.model.fused import FusedLinear
 from llm_core.model.init import Draws, ones
 from llm_core.model.mixers.mamba2.spec import Mamba2 as Mamba2Spec
-from llm_core.model.scan import scan
+from llm_core.model.scan import Inputs, scan
 
 
 class Mamba2State(ConvolutionState):
@@ -92,17 +92,8 @@ class Mamba2(nn.Module):
         dt_BTH = functional.softplus(dt_BTH.float() + self.dt_bias.float())
         A_H = -self.A_log.float().exp()
         before_BHPN = None if state is None else continued(state.scan_BHPN, context)
-        y_BTHP, last_BHPN = scan(
-            x_BTHP,
-            dt_BTH,
-            A_H,
-            B_BTGN,
-            C_BTGN,
-            self.D,
-            chunk=self.chunk,
-            document_ids_BT=context.documents_BT,
-            state_BHPN=before_BHPN,
-        )
+        inputs = Inputs(x_BTHP, dt_BTH, A_H, B_BTGN, C_BTGN, self.D)
+        y_BTHP, last_BHPN = scan(inputs, chunk=self.chunk, document_ids_BT=context.documents_BT, state_BHPN=before_BHPN)
         if state is not None:
             state.scan_BHPN = last_BHPN
         return self.output(self.norm(y_BTHP.flatten(2), gate_BTI)), None

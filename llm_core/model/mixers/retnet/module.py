@@ -10,7 +10,7 @@ from llm_core.model.context import Context
 from llm_core.model.convolution import continued
 from llm_core.model.fused import FusedLinear
 from llm_core.model.mixers.retnet.spec import Retention as RetentionSpec
-from llm_core.model.scan import scan
+from llm_core.model.scan import Inputs, scan
 
 
 class RetentionState:
@@ -60,7 +60,7 @@ class Retention(nn.Module):
         B, T, _ = x_BTD.shape
         H = self.state_shape[0]
         q_BTI, k_BTI, v_BTI, gate_BTI = self.input(x_BTD).split(self.input.parts, dim=-1)
-        tables = self.position.tables(context.start, T, x_BTD.device)
+        tables = context.tables.get(self.position.key)
         q_BTHN, k_BTHN = (
             self.position.rotate(y_BTI.view(B, T, H, -1).transpose(1, 2), tables).transpose(1, 2)
             for y_BTI in (q_BTI, k_BTI * self.scale)
@@ -76,17 +76,8 @@ class Retention(nn.Module):
         before_BHPN = None if state is None else continued(state.sums_BHPN, context)
         steps_BTH = torch.ones(v_BTHP.shape[:3], device=device)
         decays_H, skips_H = log_decays(self.state_shape[0], device), torch.zeros(self.state_shape[0], device=device)
-        y_BTHP, last_BHPN = scan(
-            v_BTHP,
-            steps_BTH,
-            decays_H,
-            k_BTHN,
-            q_BTHN,
-            skips_H,
-            chunk=self.chunk,
-            document_ids_BT=context.documents_BT,
-            state_BHPN=before_BHPN,
-        )
+        inputs = Inputs(v_BTHP, steps_BTH, decays_H, k_BTHN, q_BTHN, skips_H)
+        y_BTHP, last_BHPN = scan(inputs, chunk=self.chunk, document_ids_BT=context.documents_BT, state_BHPN=before_BHPN)
         if state is not None:
             state.sums_BHPN = last_BHPN
         return y_BTHP
