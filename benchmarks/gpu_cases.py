@@ -171,7 +171,7 @@ def roofline_seconds(setting: Setting, peak: float, bandwidth: float) -> float:
     spec, tokens = setting.model, setting.length * setting.sequences
     again = {"full": 1.0, "every_nth": 0.5}.get(setting.recompute, 0.0)
     costs = layer_costs(spec, setting.length)
-    blocks = sum(cost.mixer.matrices + cost.feed_forward.matrices for cost in costs)
+    blocks = sum(cost.mixer.matmul_parameters + cost.feed_forward.matmul_parameters for cost in costs)
     head = 6 * setting.vocabulary * spec.d_model / peak
     products = (6 + 2 * again) * blocks / (2 * peak if setting.precision == "fp8" else peak)
     masked = spec.document_mask or any(_window(layer) or _biases(layer) for layer in spec.layers)
@@ -181,7 +181,7 @@ def roofline_seconds(setting: Setting, peak: float, bandwidth: float) -> float:
     for layer, cost in zip(spec.layers, costs, strict=True):
         seen = min(_window(layer) or setting.length, setting.length)
         share = setting.length / seen if whole else 1 - seen / (2 * setting.length)
-        mixing += cost.mixer.mixing * (share if layer.mixer.attends else 1.0)
+        mixing += cost.mixer.mixing_flops * (share if layer.mixer.attends else 1.0)
     kept = activation_bytes_per_token(spec, setting.length, precision=setting.precision)
     moved = UPDATE_BYTES * parameter_count(spec, setting.vocabulary).total
     moved += tokens * (kept * (4 + again) + 2 * 10 * setting.vocabulary)

@@ -14,10 +14,10 @@ from llm_core.experiment.model_presets import MODELS
 from llm_core.model.accounting import (
     LayerCost,
     flops_per_token,
-    further_layer,
-    further_parameters,
     kv_cache_bytes_per_token,
     layer_costs,
+    mtp_layer,
+    mtp_parameters,
     parameter_count,
     state_bytes,
 )
@@ -92,17 +92,17 @@ def table(model: Described) -> Table:
         numbers = [index for _, index in group]
         shown.add_row(f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}", *cells)
     if model.spec.multi_token is not None:
-        shown.add_row(*_further_cells(model.spec, model.spec.multi_token.depth))
+        shown.add_row(*_mtp_cells(model.spec, model.spec.multi_token.depth))
     return shown
 
 
-def _further_cells(spec: ModelSpec, depth: int) -> tuple[str, ...]:
+def _mtp_cells(spec: ModelSpec, depth: int) -> tuple[str, ...]:
     """The modules for multi-token prediction, which are all alike, and hold nothing when text is generated."""
-    layer = further_layer(spec)
+    layer = mtp_layer(spec)
     module = layer_costs(spec)[-1]
     *cells, _, _ = _cells(spec, layer, module)
     name = "multi_token" if depth == 1 else f"multi_token 1–{depth}"
-    return name, *cells, f"{further_parameters(spec) // depth:,}", ""
+    return name, *cells, f"{mtp_parameters(spec) // depth:,}", ""
 
 
 def _cells(spec: ModelSpec, layer: LayerSpec, cost: LayerCost) -> tuple[str, ...]:
@@ -116,14 +116,14 @@ def _cells(spec: ModelSpec, layer: LayerSpec, cost: LayerCost) -> tuple[str, ...
         "" if layer.kv_from is None else f"layer {layer.kv_from}",
         "" if layer.feed_forward is None else layer.feed_forward.told(),
         f"{cost.parameters:,}",
-        f"{2 * cost.mixer.cached:,} B" if cost.mixer.cached else "",
+        f"{2 * cost.mixer.cache_per_token:,} B" if cost.mixer.cache_per_token else "",
     )
 
 
 def sums(model: Described) -> list[str]:
     """Parameters, FLOPs and decoding state, a line each."""
     spec, count = model.spec, parameter_count(model.spec, model.vocab_size)
-    active = f", {count.active:,} for one token" if count.idle else ""
+    active = f", {count.active:,} for one token" if count.inactive else ""
     cached = kv_cache_bytes_per_token(spec)
     lengths = [length for length in LENGTHS if _reads(spec, length)]
     states = "; ".join(f"{state_bytes(spec, length) / 1e6:,.1f} MB after {length:,}" for length in lengths)

@@ -92,7 +92,7 @@ class MixerSpec(Component):
         return self
 
     def position_of(self) -> PositionSpec | None:
-        """Its position encoding, if it has that setting."""
+        """Its position encoding, if it has that setting. Its module then has the position's module as ``position``."""
         return None
 
     def wants_kv(self) -> bool:
@@ -161,8 +161,8 @@ class FeedForwardSpec(Component):
 
     @abstractmethod
     @runtime_only("a formula, held to the module by a test")
-    def cost(self, d_model: int, bias: bool) -> Cost:
-        """The costs of the module."""
+    def cost(self, model: "ModelSpec", layer: "LayerSpec", length: int) -> Cost:
+        """The costs of the module in a sequence of ``length`` tokens."""
 
     @runtime_only("told to people")
     def has_own_loss(self) -> bool:

@@ -18,8 +18,8 @@ FLOPS_CONVENTION = (
 class ParameterCount:
     """Numbers of parameters by part. A tied head is counted once, as ``embedding``; so are learned positions.
 
-    ``idle``: those of ``feed_forward`` that one token does not pass (experts that are not chosen).
-    ``further``: modules for multi-token prediction, which generation leaves out.
+    ``mtp_heads``: modules for multi-token prediction, which generation does not use. ``inactive``: parameters of
+    ``feed_forward`` that one token does not use (experts that are not chosen).
     """
 
     embedding: int
@@ -27,23 +27,23 @@ class ParameterCount:
     mixers: int
     feed_forward: int
     norms: int
-    further: int = 0
-    idle: int = 0
+    mtp_heads: int = 0
+    inactive: int = 0
 
     @property
     def total(self) -> int:
         """All parameters, with the embedding."""
-        return self.embedding + self.head + self.mixers + self.feed_forward + self.norms + self.further
+        return self.embedding + self.head + self.mixers + self.feed_forward + self.norms + self.mtp_heads
 
     @property
     def without_embeddings(self) -> int:
         """All but embedding and head (the N of Kaplan et al., 2020)."""
-        return self.mixers + self.feed_forward + self.norms + self.further
+        return self.mixers + self.feed_forward + self.norms + self.mtp_heads
 
     @property
     def active(self) -> int:
-        """Those that one token passes."""
-        return self.total - self.idle
+        """Those that one token uses."""
+        return self.total - self.inactive
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _layer_cost(spec: ModelSpec, layer: LayerSpec, sequence_length: int) -> Laye
     norms = placements[layer.norm_placement] * (1 if feed_forward is None else 2)
     return LayerCost(
         mixer=layer.mixer.cost(spec, layer, sequence_length),
-        feed_forward=Cost() if feed_forward is None else feed_forward.cost(spec.d_model, spec.bias),
+        feed_forward=Cost() if feed_forward is None else feed_forward.cost(spec, layer, sequence_length),
         norms=norms * layer.norm.parameters(spec.d_model, spec.bias),
     )
 
@@ -86,24 +86,24 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
         mixers=sum(layer.mixer.parameters for layer in layers),
         feed_forward=sum(layer.feed_forward.parameters for layer in layers),
         norms=sum(layer.norms for layer in layers) + (1 + spec.embedding_norm) * spec.norm.parameters(d, spec.bias),
-        further=further_parameters(spec),
-        idle=sum(layer.feed_forward.idle for layer in layers),
+        mtp_heads=mtp_parameters(spec),
+        inactive=sum(layer.feed_forward.inactive_parameters for layer in layers),
     )
 
 
-def further_layer(spec: ModelSpec) -> LayerSpec:
+def mtp_layer(spec: ModelSpec) -> LayerSpec:
     """The layer of a module for multi-token prediction: the model's last, with keys and values of its own."""
     last = spec.layers[-1]
     return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None})
 
 
-def further_parameters(spec: ModelSpec) -> int:
+def mtp_parameters(spec: ModelSpec) -> int:
     """Parameters of the modules for multi-token prediction: none without ``multi_token``."""
     if spec.multi_token is None:
         return 0
     d = spec.d_model
     norm = spec.norm.parameters(d, spec.bias)
-    block = _layer_cost(spec, further_layer(spec), 1).parameters
+    block = _layer_cost(spec, mtp_layer(spec), 1).parameters
     return spec.multi_token.depth * (2 * d * d + 3 * norm + block)
 
 
@@ -121,26 +121,26 @@ def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> i
     FLOPs.
     """
     layers = layer_costs(spec, sequence_length)
-    blocks = sum(layer.mixer.matrices + layer.feed_forward.matrices for layer in layers)
-    mixing = sum(layer.mixer.mixing for layer in layers)
+    blocks = sum(layer.mixer.matmul_parameters + layer.feed_forward.matmul_parameters for layer in layers)
+    mixing = sum(layer.mixer.mixing_flops for layer in layers)
     heads = vocab_size * spec.d_model
     if spec.multi_token is not None:
-        last = _layer_cost(spec, further_layer(spec), sequence_length)
-        module = 2 * spec.d_model**2 + last.mixer.matrices + last.feed_forward.matrices + heads
+        last = _layer_cost(spec, mtp_layer(spec), sequence_length)
+        module = 2 * spec.d_model**2 + last.mixer.matmul_parameters + last.feed_forward.matmul_parameters + heads
         blocks += spec.multi_token.depth * module
-        mixing += spec.multi_token.depth * last.mixer.mixing
+        mixing += spec.multi_token.depth * last.mixer.mixing_flops
     return 6 * (blocks + heads) + 3 * mixing
 
 
 def kv_cache_bytes_per_token(spec: ModelSpec, element_bytes: int = 2) -> int:
     """Bytes that one more token of one sequence takes in the decoding state (bf16 by default); windows take none."""
-    return sum(layer.mixer.cached for layer in layer_costs(spec)) * element_bytes
+    return sum(layer.mixer.cache_per_token for layer in layer_costs(spec)) * element_bytes
 
 
 def state_bytes(spec: ModelSpec, length: int, element_bytes: int = 2) -> int:
     """Bytes of the decoding state of one sequence of ``length`` tokens: caches, full windows, recurrent states."""
     costs = [cost for layer in layer_costs(spec) for cost in (layer.mixer, layer.feed_forward)]
-    fixed = sum(element_bytes * cost.state + 4 * cost.wide_state for cost in costs)
+    fixed = sum(element_bytes * cost.state + 4 * cost.state_fp32 for cost in costs)
     return kv_cache_bytes_per_token(spec, element_bytes) * length + fixed
 
 
@@ -157,7 +157,7 @@ def activation_bytes_per_token(
     """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
 
     Without checkpointing, a block keeps the residual stream in fp32 before each norm (8·d), and what its parts keep
-    (``Cost.kept``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
+    (``Cost.saved``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
     With ``checkpointing`` (``llm_core.train.activation_checkpointing``), blocks that are made again keep their fp32
     input, with "selective" also what products yield; and one of them at a time keeps the above. ``backend``: that of
     attention. ``eager`` keeps its probabilities; it and ``sdpa`` hold masks with a number for every key. A mask that
@@ -165,18 +165,18 @@ def activation_bytes_per_token(
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     depth = 0 if spec.multi_token is None else spec.multi_token.depth
-    layers = [*spec.layers, *[further_layer(spec)] * depth]
+    layers = [*spec.layers, *[mtp_layer(spec)] * depth]
     costs = [_layer_cost(spec, layer, sequence_length) for layer in layers]
     blocks = []
     for layer, cost in zip(layers, costs, strict=True):
-        widened = (8 if element < 4 else 4) * cost.feed_forward.widened
-        wide = 4 * (cost.mixer.wide_kept + cost.feed_forward.wide_kept)
-        block = (4 * d if layer.feed_forward is None else 8 * d) + wide + widened
+        fp32 = 4 * (cost.mixer.saved_fp32 + cost.feed_forward.saved_fp32)
+        fp32 += (8 if element < 4 else 4) * cost.feed_forward.saved_fp32_twice
+        block = (4 * d if layer.feed_forward is None else 8 * d) + fp32
         if isinstance(layer.mixer, AttendingSpec):
             own_kv = layer.kv_from is None
             documents = spec.document_mask
             block += _kept_by_backend(layer.mixer, own_kv, documents, sequence_length, element, backend, on_cpu)
-        blocks.append(block + element * (cost.mixer.kept + cost.feed_forward.kept))
+        blocks.append(block + element * (cost.mixer.saved + cost.feed_forward.saved))
     around = (8 + element) * d + _masks(spec, sequence_length, element, backend)  # with the final norm
     around += spec.embedding_norm and 4 * d
     # Of a module for a further token: the embedding that its norm reads, both norms' results side by side, and what its
@@ -189,8 +189,8 @@ def activation_bytes_per_token(
         if every is not None and number % every:
             kept.append(block)
             continue
-        products = cost.mixer.products + cost.feed_forward.products if checkpointing == "selective" else 0
-        kept.append(4 * d + element * products)
+        outputs = cost.mixer.matmul_outputs + cost.feed_forward.matmul_outputs if checkpointing == "selective" else 0
+        kept.append(4 * d + element * outputs)
         made_again.append(block)
     return sum(kept) + max(made_again) + around
 

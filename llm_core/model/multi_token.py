@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.accounting import further_layer
+from llm_core.model.accounting import mtp_layer
 from llm_core.model.block import Block
 from llm_core.model.context import Context
 from llm_core.tokens.loader import IGNORED
@@ -25,7 +25,7 @@ class MTPHead(nn.Module):
         self.hidden_norm = spec.norm.module(spec.d_model, spec.bias)
         self.token_norm = spec.norm.module(spec.d_model, spec.bias)
         self.join = nn.Linear(2 * spec.d_model, spec.d_model, bias=False)
-        self.block = Block(spec, further_layer(spec))
+        self.block = Block(spec, mtp_layer(spec))
         self.norm = spec.norm.module(spec.d_model, spec.bias)
 
     def forward(self, x_BTD: Tensor, tokens_BTD: Tensor, context: Context) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def state_bytes(experiment: Experiment) -> int:
     spec = experiment.model
     parameters = parameter_count(spec, experiment.tokenizer.vocab_size).total
     parts = [part for cost in layer_costs(spec) for part in (cost.mixer, cost.feed_forward)]
-    matrices = sum(part.matrices + part.idle for part in parts)
+    matrices = sum(part.matmul_parameters + part.inactive_parameters for part in parts)
     return (parameters + experiment.training.optimizer.moments(parameters, matrices)) * FP32
 
 

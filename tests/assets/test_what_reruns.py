@@ -38,8 +38,8 @@ NO_CHANGE = [
     ("llm_core/model/mixers/liv/module.py", "class ShortConvolution(", "class ShortConvolution(object, "),
     ("llm_core/model/feed_forwards/plain/module.py", "class ReLU2(", "class ReLU2(object, "),
     # Of what it does name: settings, which count by value; what costs are, and what is told to people.
-    ("llm_core/model/feed_forwards/gated/spec.py", "matrices=3 * d * f", "matrices=2 * d * f"),
-    ("llm_core/model/mixers/attention/spec.py", "cached=2 * kv", "cached=3 * kv"),
+    ("llm_core/model/feed_forwards/gated/spec.py", "matmul_parameters=3 * d * f", "matmul_parameters=2 * d * f"),
+    ("llm_core/model/mixers/attention/spec.py", "cache_per_token=2 * kv", "cache_per_token=3 * kv"),
     ("llm_core/model/mixers/attention/spec.py", "qk_norm: bool = False", "qk_norm: bool = True"),
     ("llm_core/model/mixers/attention/spec.py", "{n_kv_heads} of", "{n_kv_heads} times"),
     ("llm_core/model/positions/rope/spec.py", "theta: Positive = 10_000.0", "theta: Positive = 9.0"),

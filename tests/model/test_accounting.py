@@ -1,5 +1,6 @@
 """Formulas against what torch counts. (Parameter counts are compared in test_build.)"""
 
+import math
 from typing import Any
 
 import pytest
@@ -38,6 +39,12 @@ def transform_flops(x_shape: tuple[int, int, int], *_: Any, **__: Any) -> int:
     rows, length, channels = x_shape
     assert length == 16
     return rows * channels * (2 * 5 * 16 * 4 // 2 + 6 * 9)
+
+
+@register_flop_formula(torch.ops.aten.linalg_solve_triangular)
+def triangular_flops(_: tuple[int, ...], right_shape: tuple[int, ...], *__: Any, **___: Any) -> int:
+    *systems, unknowns, sides = right_shape
+    return math.prod(systems) * sides * unknowns**2
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -237,7 +244,7 @@ def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
     built.blocks[0].register_forward_hook(lambda *_: hooks[0].__exit__(None, None, None))
     built(tokens(1, 44))
     (cost,) = layer_costs(shape, 44)
-    assert hooks[0].yielded == 44 * (cost.mixer.products + cost.feed_forward.products - attended)
+    assert hooks[0].yielded == 44 * (cost.mixer.matmul_outputs + cost.feed_forward.matmul_outputs - attended)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])

@@ -3,10 +3,15 @@ import torch
 from torch.nn import functional
 
 from llm_core.model.norms.module import RMSNorm
+from llm_core.model.norms.spec import RMSNorm as RMSNormSpec
+
+
+def rms_norm(dim: int, eps: float) -> RMSNorm:
+    return RMSNorm(RMSNormSpec(eps=eps), dim, False)
 
 
 def test_matches_the_formula() -> None:
-    norm = RMSNorm(8, eps=1e-3)
+    norm = rms_norm(8, eps=1e-3)
     torch.nn.init.uniform_(norm.weight)
     x = torch.randn(3, 5, 8)
     expected = x / (x.square().mean(-1, keepdim=True) + 1e-3).sqrt() * norm.weight
@@ -14,7 +19,7 @@ def test_matches_the_formula() -> None:
 
 
 def test_keeps_the_type_of_its_input() -> None:
-    norm = RMSNorm(64, eps=1e-5)
+    norm = rms_norm(64, eps=1e-5)
     torch.nn.init.ones_(norm.weight)
     x = torch.randn(4, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -26,7 +31,7 @@ def test_keeps_the_type_of_its_input() -> None:
 
 @pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 5, 8)])
 def test_gradients_are_those_of_the_formula(shape: tuple[int, ...]) -> None:
-    norm = RMSNorm(8, eps=1e-3).double()
+    norm = rms_norm(8, eps=1e-3).double()
     torch.nn.init.uniform_(norm.weight)
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(norm, x)
@@ -36,7 +41,7 @@ def test_gradients_are_those_of_the_formula(shape: tuple[int, ...]) -> None:
 
 
 def test_gradients_of_strided_heads_in_bf16_are_as_good_as_torchs() -> None:
-    norm, exact = RMSNorm(16, eps=1e-5), RMSNorm(16, eps=1e-5).double()
+    norm, exact = rms_norm(16, eps=1e-5), rms_norm(16, eps=1e-5).double()
     torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
     exact.load_state_dict(norm.state_dict())
     wide = torch.randn(2, 7, 5, 16).bfloat16()

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from llm_core.experiment.layers import NormSpec
+
 
 class RMSNorm(nn.Module):
     """Scale the last dimension to a root mean square of 1, times a learned weight (Zhang and Sennrich, 2019).
@@ -18,10 +20,9 @@ class RMSNorm(nn.Module):
     The result has the input's type, also under autocast: the kernel sums in fp32 either way.
     """
 
-    def __init__(self, dim: int, eps: float) -> None:
+    def __init__(self, spec: NormSpec, dim: int, _bias: bool) -> None:
         super().__init__()
-        self.dim = dim
-        self.eps = eps
+        self.dim, self.eps = dim, spec.eps
         self.weight = nn.Parameter(torch.empty(dim))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,10 +67,9 @@ class LayerNorm(nn.Module):
     The result has the input's type, as with ``RMSNorm``.
     """
 
-    def __init__(self, dim: int, eps: float, bias: bool) -> None:
+    def __init__(self, spec: NormSpec, dim: int, bias: bool) -> None:
         super().__init__()
-        self.dim = dim
-        self.eps = eps
+        self.dim, self.eps = dim, spec.eps
         self.weight = nn.Parameter(torch.empty(dim))
         self.bias = nn.Parameter(torch.empty(dim)) if bias else None
 

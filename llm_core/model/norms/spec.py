@@ -14,8 +14,7 @@ class RMSNorm(NormSpec):
 
     def module(self, dim: int, bias: bool) -> Any:
         """See ``NormSpec``."""
-        del bias
-        return load_object("llm_core.model.norms.module:RMSNorm")(dim, self.eps)
+        return load_object("llm_core.model.norms.module:RMSNorm")(self, dim, bias)
 
     @runtime_only("a formula, held to the module by a test")
     def parameters(self, dim: int, bias: bool) -> int:
@@ -31,7 +30,7 @@ class LayerNorm(NormSpec):
 
     def module(self, dim: int, bias: bool) -> Any:
         """See ``NormSpec``."""
-        return load_object("llm_core.model.norms.module:LayerNorm")(dim, self.eps, bias)
+        return load_object("llm_core.model.norms.module:LayerNorm")(self, dim, bias)
 
     @runtime_only("a formula, held to the module by a test")
     def parameters(self, dim: int, bias: bool) -> int:

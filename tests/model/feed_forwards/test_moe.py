@@ -33,7 +33,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def made(name: str) -> MixtureOfExperts:
     torch.manual_seed(0)
-    mixture = MixtureOfExperts(MixtureOfExpertsSpec(**SETTINGS[name]), d_model=8, bias=False).double()
+    shape = spec(d_model=8)
+    mixture = MixtureOfExperts(MixtureOfExpertsSpec(**SETTINGS[name]), shape, shape.layers[0]).double()
     for parameter in mixture.parameters():
         nn.init.normal_(parameter, std=0.5)
     if mixture.moe.bias_rate:

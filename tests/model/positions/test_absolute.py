@@ -4,11 +4,12 @@ import torch
 from llm_core.model.build import build_model
 from llm_core.model.context import positions_in_documents
 from llm_core.model.positions.absolute.module import Sinusoidal
+from llm_core.model.positions.absolute.spec import Sinusoidal as SinusoidalSpec
 from tests.model.shapes import model, named, tokens
 
 
 def test_sines_and_cosines() -> None:
-    found = Sinusoidal(32, 0.5**0.5)(torch.tensor([[0, 3]]))
+    found = Sinusoidal(SinusoidalSpec(), 32, 0.5**0.5)(torch.tensor([[0, 3]]))
     assert found.shape == (1, 2, 32)
     for i in range(16):
         angle = torch.tensor(3.0) * 10_000.0 ** (-2 * i / 32)

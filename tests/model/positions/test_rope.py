@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 
 
 def rope(head_dim: int, theta: float) -> Rope:
-    return Rope(RopeSpec(theta=theta), head_dim)
+    return Rope(RopeSpec(theta=theta), 1, head_dim)
 
 
 def test_turns_each_pair_as_a_complex_number() -> None:

@@ -10,6 +10,8 @@ from torch.nn import functional
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.context import Context
+from llm_core.model.feed_forwards.channel_mix.spec import Rwkv4ChannelMix as Rwkv4Spec
+from llm_core.model.feed_forwards.channel_mix.spec import Rwkv7ChannelMix as Rwkv7Spec
 from llm_core.model.init import Draws, zeros
 from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left
 
@@ -17,12 +19,12 @@ from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left
 class _ChannelMix(nn.Module):
     residual_writers = ("down.weight",)
 
-    def __init__(self, d_ff: int, model: ModelSpec, layer: LayerSpec, ramps: Sequence[Ramp]) -> None:
+    def __init__(self, spec: Rwkv4Spec | Rwkv7Spec, model: ModelSpec, layer: LayerSpec, ramps: Sequence[Ramp]) -> None:
         super().__init__()
         self.index, self.width = layer.index, model.d_model
         self.shift = TokenShift(model.d_model, ramps)
-        self.up = nn.Linear(model.d_model, d_ff, bias=False)
-        self.down = nn.Linear(d_ff, model.d_model, bias=False)
+        self.up = nn.Linear(model.d_model, spec.d_ff, bias=False)
+        self.down = nn.Linear(spec.d_ff, model.d_model, bias=False)
 
     def new_state(
         self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
@@ -36,8 +38,8 @@ class Rwkv7ChannelMix(_ChannelMix):
 
     draws: ClassVar[Draws] = {"down.weight": zeros}
 
-    def __init__(self, d_ff: int, model: ModelSpec, layer: LayerSpec) -> None:
-        super().__init__(d_ff, model, layer, [Ramp(depth_left(model, layer) ** 4)])
+    def __init__(self, spec: Rwkv7Spec, model: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__(spec, model, layer, [Ramp(depth_left(model, layer) ** 4)])
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         """(B, T, D) → (B, T, D)."""
@@ -51,8 +53,8 @@ class Rwkv4ChannelMix(_ChannelMix):
 
     draws: ClassVar[Draws] = {"gate.weight": zeros, "down.weight": zeros}
 
-    def __init__(self, d_ff: int, model: ModelSpec, layer: LayerSpec) -> None:
-        super().__init__(d_ff, model, layer, [Ramp(depth_left(model, layer))] * 2)
+    def __init__(self, spec: Rwkv4Spec, model: ModelSpec, layer: LayerSpec) -> None:
+        super().__init__(spec, model, layer, [Ramp(depth_left(model, layer))] * 2)
         self.gate = nn.Linear(model.d_model, model.d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:

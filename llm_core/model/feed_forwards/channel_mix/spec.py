@@ -22,15 +22,22 @@ class Rwkv7ChannelMix(FeedForwardSpec):
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.channel_mix.module:Rwkv7ChannelMix")(self.d_ff, model, layer)
+        return load_object("llm_core.model.feed_forwards.channel_mix.module:Rwkv7ChannelMix")(self, model, layer)
 
     @runtime_only("a formula, held to the module by a test")
-    def cost(self, d_model: int, bias: bool) -> Cost:
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
         """See ``FeedForwardSpec``."""
-        del bias
-        d, f = d_model, self.d_ff
+        del layer, length
+        d, f = model.d_model, self.d_ff
         # Kept beside what ReLU² keeps: how far a token is from the one before it.
-        return Cost(matrices=2 * d * f, vectors=d, state=d, kept=d + 2 * f, wide_kept=d, products=f + d)
+        return Cost(
+            matmul_parameters=2 * d * f,
+            other_parameters=d,
+            state=d,
+            saved=d + 2 * f,
+            saved_fp32=d,
+            matmul_outputs=f + d,
+        )
 
 
 class Rwkv4ChannelMix(FeedForwardSpec):
@@ -44,13 +51,18 @@ class Rwkv4ChannelMix(FeedForwardSpec):
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        return load_object("llm_core.model.feed_forwards.channel_mix.module:Rwkv4ChannelMix")(self.d_ff, model, layer)
+        return load_object("llm_core.model.feed_forwards.channel_mix.module:Rwkv4ChannelMix")(self, model, layer)
 
     @runtime_only("a formula, held to the module by a test")
-    def cost(self, d_model: int, bias: bool) -> Cost:
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
         """See ``FeedForwardSpec``."""
-        del bias
-        d, f = d_model, self.d_ff
+        del layer, length
+        d, f = model.d_model, self.d_ff
         return Cost(
-            matrices=2 * d * f + d * d, vectors=2 * d, state=d, kept=4 * d + 2 * f, wide_kept=d, products=f + 2 * d
+            matmul_parameters=2 * d * f + d * d,
+            other_parameters=2 * d,
+            state=d,
+            saved=4 * d + 2 * f,
+            saved_fp32=d,
+            matmul_outputs=f + 2 * d,
         )

@@ -11,35 +11,38 @@ if TYPE_CHECKING:
     from llm_core.experiment.model import ModelSpec
 
 
-class _Gated(FeedForwardSpec):
+class GatedSpec(FeedForwardSpec):
+    """What they have in common."""
+
     d_ff: Width
     """Hidden channels."""
 
     @runtime_only("a formula, held to the module by a test")
-    def cost(self, d_model: int, bias: bool) -> Cost:
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
         """See ``FeedForwardSpec``."""
-        d, f = d_model, self.d_ff
+        del layer, length
+        d, f, bias = model.d_model, self.d_ff, model.bias
         # Its input, gate, up, f(gate) and the product.
-        return Cost(matrices=3 * d * f, vectors=bias and 2 * f + d, kept=d + 4 * f, products=2 * f + d)
+        return Cost(
+            matmul_parameters=3 * d * f, other_parameters=bias and 2 * f + d, saved=d + 4 * f, matmul_outputs=2 * f + d
+        )
 
 
-class SwiGLU(_Gated):
+class SwiGLU(GatedSpec):
     """The gate is silu."""
 
     kind: Literal["swiglu"] = "swiglu"
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        del layer
-        return load_object("llm_core.model.feed_forwards.gated.module:SwiGLU")(model.d_model, self.d_ff, model.bias)
+        return load_object("llm_core.model.feed_forwards.gated.module:SwiGLU")(self, model, layer)
 
 
-class GeGLU(_Gated):
+class GeGLU(GatedSpec):
     """The gate is GELU's tanh form, as in Gemma."""
 
     kind: Literal["geglu"] = "geglu"
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        del layer
-        return load_object("llm_core.model.feed_forwards.gated.module:GeGLU")(model.d_model, self.d_ff, model.bias)
+        return load_object("llm_core.model.feed_forwards.gated.module:GeGLU")(self, model, layer)

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
 from llm_core.model.feed_forwards.gated.module import SwiGLU
+from llm_core.model.feed_forwards.gated.spec import SwiGLU as SwiGLUSpec
 from llm_core.model.feed_forwards.moe.grouped import grouped_product, has_kernel, laid_out
 from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts as MixtureOfExpertsSpec
 from llm_core.model.fused import Fused
@@ -50,14 +53,14 @@ class MixtureOfExperts(nn.Module, Fused):
 
     residual_writers = ("down",)  # of all experts
 
-    def __init__(self, moe: MixtureOfExpertsSpec, d_model: int, bias: bool) -> None:
+    def __init__(self, moe: MixtureOfExpertsSpec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
-        self.moe = moe
+        self.moe, d_model = moe, model.d_model
         self.router = nn.Linear(d_model, moe.experts, bias=False)
         self.gate_up = nn.Parameter(torch.empty(moe.experts, d_model, 2 * moe.d_ff))
         self.fused = {"gate_up": (moe.d_ff, moe.d_ff)}
         self.down = nn.Parameter(torch.empty(moe.experts, moe.d_ff, d_model))
-        self.shared = SwiGLU(d_model, moe.shared * moe.d_ff, bias) if moe.shared else None
+        self.shared = SwiGLU(SwiGLUSpec(d_ff=moe.shared * moe.d_ff), model, layer) if moe.shared else None
         if moe.bias_rate:
             self.register_buffer("selection_bias", torch.zeros(moe.experts))
         self.routing: Routing | None = None

@@ -52,8 +52,7 @@ class MixtureOfExperts(FeedForwardSpec):
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        del layer
-        return load_object("llm_core.model.feed_forwards.moe.module:MixtureOfExperts")(self, model.d_model, model.bias)
+        return load_object("llm_core.model.feed_forwards.moe.module:MixtureOfExperts")(self, model, layer)
 
     @runtime_only("refuses a run before it starts")
     def check_trained(self) -> None:
@@ -65,18 +64,19 @@ class MixtureOfExperts(FeedForwardSpec):
             )
 
     @runtime_only("a formula, held to the module by a test")
-    def cost(self, d_model: int, bias: bool) -> Cost:
-        """``top_k`` experts and the shared ones work on a token; the matrices of the others are idle."""
-        d, f, shared = d_model, self.d_ff, self.shared * self.d_ff
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
+        """A token uses ``top_k`` experts and the shared ones."""
+        del layer, length
+        d, f, shared = model.d_model, self.d_ff, self.shared * self.d_ff
         return Cost(
-            matrices=d * self.experts + 3 * d * (self.top_k * f + shared),
-            idle=3 * d * f * (self.experts - self.top_k),
-            vectors=(bias and shared) and 2 * shared + d,
+            matmul_parameters=d * self.experts + 3 * d * (self.top_k * f + shared),
+            inactive_parameters=3 * d * f * (self.experts - self.top_k),
+            other_parameters=(model.bias and shared) and 2 * shared + d,
             # Its input, and for each of its experts the same again, gate, up, silu(gate), the product, the result.
-            kept=d + self.top_k * (2 * d + 4 * f) + (shared and d + 4 * shared),
+            saved=d + self.top_k * (2 * d + 4 * f) + (shared and d + 4 * shared),
             # What the router reads and scores, and results in the order of tokens.
-            widened=d + 2 * self.experts + self.top_k * d,
-            products=self.experts + self.top_k * (2 * f + d) + (shared and 2 * shared + d),
+            saved_fp32_twice=d + 2 * self.experts + self.top_k * d,
+            matmul_outputs=self.experts + self.top_k * (2 * f + d) + (shared and 2 * shared + d),
         )
 
     @runtime_only("refuses a run before it starts")

@@ -1,46 +1,55 @@
 """Two matrices with a function between them: down(f(up(x)))."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.feed_forwards.plain.spec import PlainSpec
 
 
 class _Plain(nn.Module):
     residual_writers = ("down.weight",)
+    function: Callable[[Tensor], Tensor]
 
-    def __init__(self, d_model: int, d_ff: int, bias: bool) -> None:
+    def __init__(self, spec: PlainSpec, model: ModelSpec, _layer: LayerSpec) -> None:
         super().__init__()
-        self.up = nn.Linear(d_model, d_ff, bias=bias)
-        self.down = nn.Linear(d_ff, d_model, bias=bias)
+        self.up = nn.Linear(model.d_model, spec.d_ff, bias=model.bias)
+        self.down = nn.Linear(spec.d_ff, model.d_model, bias=model.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        return self.down(self.function(self.up(x_BTD)))
 
 
 class GELU(_Plain):
     """x · Φ(x) (Hendrycks and Gimpel, 2016)."""
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, D)."""
-        return self.down(functional.gelu(self.up(x_BTD)))
+    function = staticmethod(functional.gelu)
 
 
 class GELUTanh(_Plain):
     """GELU by its tanh approximation, as in GPT-2."""
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, D)."""
-        return self.down(functional.gelu(self.up(x_BTD), approximate="tanh"))
+    @staticmethod
+    def function(x: Tensor) -> Tensor:
+        """The same shape."""
+        return functional.gelu(x, approximate="tanh")
 
 
 class ReLU(_Plain):
     """max(0, x)."""
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, D)."""
-        return self.down(functional.relu(self.up(x_BTD)))
+    function = staticmethod(functional.relu)
 
 
 class ReLU2(_Plain):
     """max(0, x)² (So et al., 2021, Primer)."""
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, D)."""
-        hidden_BTF = functional.relu(self.up(x_BTD))
-        return self.down(hidden_BTF * hidden_BTF)  # CUDA's autocast makes powers, squares among them, fp32
+    @staticmethod
+    def function(x: Tensor) -> Tensor:
+        """The same shape."""
+        x = functional.relu(x)
+        return x * x  # CUDA's autocast makes powers, squares among them, fp32

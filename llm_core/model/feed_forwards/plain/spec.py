@@ -11,56 +11,55 @@ if TYPE_CHECKING:
     from llm_core.experiment.model import ModelSpec
 
 
-class _Plain(FeedForwardSpec):
+class PlainSpec(FeedForwardSpec):
+    """What they have in common."""
+
     d_ff: Width
     """Hidden channels."""
 
     @runtime_only("a formula, held to the module by a test")
-    def cost(self, d_model: int, bias: bool) -> Cost:
+    def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
         """See ``FeedForwardSpec``."""
-        d, f = d_model, self.d_ff
-        return Cost(matrices=2 * d * f, vectors=bias and f + d, kept=d + 2 * f, products=f + d)
+        del layer, length
+        d, f, bias = model.d_model, self.d_ff, model.bias
+        return Cost(matmul_parameters=2 * d * f, other_parameters=bias and f + d, saved=d + 2 * f, matmul_outputs=f + d)
 
 
-class GELU(_Plain):
+class GELU(PlainSpec):
     """x · Φ(x) (Hendrycks and Gimpel, 2016)."""
 
     kind: Literal["gelu"] = "gelu"
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        del layer
-        return load_object("llm_core.model.feed_forwards.plain.module:GELU")(model.d_model, self.d_ff, model.bias)
+        return load_object("llm_core.model.feed_forwards.plain.module:GELU")(self, model, layer)
 
 
-class GELUTanh(_Plain):
+class GELUTanh(PlainSpec):
     """GELU by its tanh approximation, as in GPT-2."""
 
     kind: Literal["gelu_tanh"] = "gelu_tanh"
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        del layer
-        return load_object("llm_core.model.feed_forwards.plain.module:GELUTanh")(model.d_model, self.d_ff, model.bias)
+        return load_object("llm_core.model.feed_forwards.plain.module:GELUTanh")(self, model, layer)
 
 
-class ReLU(_Plain):
+class ReLU(PlainSpec):
     """max(0, x)."""
 
     kind: Literal["relu"] = "relu"
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        del layer
-        return load_object("llm_core.model.feed_forwards.plain.module:ReLU")(model.d_model, self.d_ff, model.bias)
+        return load_object("llm_core.model.feed_forwards.plain.module:ReLU")(self, model, layer)
 
 
-class ReLU2(_Plain):
+class ReLU2(PlainSpec):
     """max(0, x)² (So et al., 2021, Primer)."""
 
     kind: Literal["relu2"] = "relu2"
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``FeedForwardSpec``."""
-        del layer
-        return load_object("llm_core.model.feed_forwards.plain.module:ReLU2")(model.d_model, self.d_ff, model.bias)
+        return load_object("llm_core.model.feed_forwards.plain.module:ReLU2")(self, model, layer)

@@ -81,15 +81,15 @@ class Attention(AttendingSpec):
         d, (n_heads, n_kv_heads, head_dim), own = model.d_model, self.heads(), layer.kv_from is None
         queries, kv = n_heads * head_dim, n_kv_heads * head_dim if own else 0
         return Cost(
-            matrices=d * (2 * queries + 2 * kv),
-            vectors=((1 + own) * layer.norm.parameters(head_dim, model.bias) if self.qk_norm else 0)
+            matmul_parameters=d * (2 * queries + 2 * kv),
+            other_parameters=((1 + own) * layer.norm.parameters(head_dim, model.bias) if self.qk_norm else 0)
             + (model.bias and queries + 2 * kv + d),
-            mixing=4 * queries * self.seen(length),
-            cached=2 * kv if self.window is None else 0,
+            mixing_flops=4 * queries * self.seen(length),
+            cache_per_token=2 * kv if self.window is None else 0,
             state=0 if self.window is None else 2 * kv * (self.window - 1),
             # Its input, projections, queries and keys that are turned, its result in both orders.
-            kept=d + 4 * queries + 3 * kv,
-            products=2 * queries + 2 * kv + d,
+            saved=d + 4 * queries + 3 * kv,
+            matmul_outputs=2 * queries + 2 * kv + d,
         )
 
     def facts(self) -> dict[str, Any]:

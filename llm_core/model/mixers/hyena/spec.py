@@ -92,19 +92,24 @@ class Hyena(MixerSpec):
             pairs * (10 * size * int(math.log2(2 * size)) + 6 * (size + 1)) for size, pairs in pairs_of_blocks(length)
         )
         return Cost(
-            matrices=d * projected + d * d,
+            matmul_parameters=d * projected + d * d,
             # The last ones: the frequencies, the skip connections.
-            vectors=projected * self.kernel + (model.bias and 2 * projected + d) + hidden + long * width + width + long,
-            mixing=long * transformed // length,
+            other_parameters=projected * self.kernel
+            + (model.bias and 2 * projected + d)
+            + hidden
+            + long * width
+            + width
+            + long,
+            mixing_flops=long * transformed // length,
             # What goes into the long convolutions; and the taps of a lag, which all sequences share.
-            cached=2 * long,
+            cache_per_token=2 * long,
             state=projected * (self.kernel - 1),
             # Its input, all projections before and after the short convolution, what goes into the long ones and comes
             # out, and the product.
-            kept=d + 2 * projected + 2 * long + d,
+            saved=d + 2 * projected + 2 * long + d,
             # The taps, their window, and in the filter network what goes into it, products, sines and their arguments.
-            wide_kept=2 * long + self.encoding() + 3 * self.filter_layers * width,
-            products=projected + d + self.filter_layers * width + long,
+            saved_fp32=2 * long + self.encoding() + 3 * self.filter_layers * width,
+            matmul_outputs=projected + d + self.filter_layers * width + long,
         )
 
     @runtime_only("told to people")

@@ -31,10 +31,10 @@ class ShortConvolution(MixerSpec):
         del layer, length
         d = model.d_model
         return Cost(
-            matrices=4 * d * d,
-            vectors=d * self.kernel + (model.bias and 5 * d),
+            matmul_parameters=4 * d * d,
+            other_parameters=d * self.kernel + (model.bias and 5 * d),
             state=d * (self.kernel - 1),
             # Its input, the three gates, what goes into the convolution and comes out, and the product.
-            kept=7 * d,
-            products=4 * d,
+            saved=7 * d,
+            matmul_outputs=4 * d,
         )

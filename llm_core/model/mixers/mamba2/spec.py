@@ -56,17 +56,17 @@ class Mamba2(MixerSpec):
         heads, convolved, chunk = self.head_count(d), inner + 2 * both, min(self.chunk, length)
         projected = inner + convolved + heads
         return Cost(
-            matrices=d * projected + inner * d,
-            vectors=convolved * (self.kernel + 1) + 3 * heads + inner + (model.bias and projected + d),
-            mixing=2 * chunk * (both + inner) + 4 * inner * self.state,
+            matmul_parameters=d * projected + inner * d,
+            other_parameters=convolved * (self.kernel + 1) + 3 * heads + inner + (model.bias and projected + d),
+            mixing_flops=2 * chunk * (both + inner) + 4 * inner * self.state,
             state=convolved * (self.kernel - 1),
-            wide_state=inner * self.state,
+            state_fp32=inner * self.state,
             # Its input, all projections, the convolution's result and that of silu, inner channels on their way through
             # the scan and the norm, the states of chunks, and how much tokens see of each other.
-            kept=d + projected + 2 * convolved + 8 * inner + inner * self.state // chunk + heads * chunk,
+            saved=d + projected + 2 * convolved + 8 * inner + inner * self.state // chunk + heads * chunk,
             # What the norm gets, states and decays.
-            wide_kept=inner + inner * self.state // chunk + heads * chunk,
-            products=projected + d,
+            saved_fp32=inner + inner * self.state // chunk + heads * chunk,
+            matmul_outputs=projected + d,
         )
 
     def facts(self) -> dict[str, Any]:

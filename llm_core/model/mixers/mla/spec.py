@@ -64,15 +64,15 @@ class LatentAttention(AttendingSpec):
         # Attention gets queries, keys and values of one width.
         wide = self.n_heads * max(key_dim, self.value_dim)
         return Cost(
-            matrices=d * q_rank + (q_rank or d) * queries + d * narrow + self.kv_rank * expanded + values * d,
-            vectors=sum(norms) + (model.bias and q_rank + narrow + d),
-            mixing=2 * (queries + values) * self.seen(length),
-            cached=narrow if self.window is None else 0,
+            matmul_parameters=d * q_rank + (q_rank or d) * queries + d * narrow + self.kv_rank * expanded + values * d,
+            other_parameters=sum(norms) + (model.bias and q_rank + narrow + d),
+            mixing_flops=2 * (queries + values) * self.seen(length),
+            cache_per_token=narrow if self.window is None else 0,
             state=0 if self.window is None else narrow * (self.window - 1),
             # Its input, latents before and after their norms, the shared key, what attention gets and gives, its result
             # in the other order.
-            kept=d + 2 * q_rank + self.kv_rank + narrow + 4 * wide + values,
-            products=q_rank + queries + narrow + expanded + wide + d,
+            saved=d + 2 * q_rank + self.kv_rank + narrow + 4 * wide + values,
+            matmul_outputs=q_rank + queries + narrow + expanded + wide + d,
         )
 
     def facts(self) -> dict[str, Any]:

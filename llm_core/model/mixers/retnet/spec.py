@@ -52,15 +52,15 @@ class Retention(MixerSpec):
         keys, values, chunk = model.d_model, self.expand * model.d_model, min(self.chunk, length)
         projected, state = 2 * keys + 2 * values, keys * values // self.n_heads
         return Cost(
-            matrices=keys * (projected + values),
-            vectors=model.bias and projected + keys,
-            mixing=2 * chunk * (keys + values) + 4 * state,
-            wide_state=state,
+            matmul_parameters=keys * (projected + values),
+            other_parameters=model.bias and projected + keys,
+            mixing_flops=2 * chunk * (keys + values) + 4 * state,
+            state_fp32=state,
             # Its input, all projections; queries and keys for their chunk and for the state; values on their way
             # through the scan, the norm and the gate; the states of chunks, and how much tokens see of each other.
-            kept=keys + projected + 4 * keys + 6 * values + state // chunk + self.n_heads * chunk,
-            wide_kept=self.n_heads * chunk,  # decays
-            products=projected + keys,
+            saved=keys + projected + 4 * keys + 6 * values + state // chunk + self.n_heads * chunk,
+            saved_fp32=self.n_heads * chunk,  # decays
+            matmul_outputs=projected + keys,
         )
 
     def facts(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.context import Context
 from llm_core.model.init import Draws, zeros
 from llm_core.model.mixers.rwkv4.means import NOTHING, Sums, decaying_means
+from llm_core.model.mixers.rwkv4.spec import Rwkv4 as Rwkv4Spec
 from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left, depth_reached
 
 
@@ -36,7 +37,7 @@ class Rwkv4(nn.Module):
 
     residual_writers = ("output.weight",)
 
-    def __init__(self, model: ModelSpec, layer: LayerSpec) -> None:
+    def __init__(self, _spec: Rwkv4Spec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
         self.index, self.width = layer.index, model.d_model
         left, reached = depth_left(model, layer), depth_reached(model, layer)

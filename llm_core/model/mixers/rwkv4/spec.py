@@ -19,7 +19,7 @@ class Rwkv4(MixerSpec):
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``MixerSpec``."""
-        return load_object("llm_core.model.mixers.rwkv4.module:Rwkv4")(model, layer)
+        return load_object("llm_core.model.mixers.rwkv4.module:Rwkv4")(self, model, layer)
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
@@ -27,13 +27,13 @@ class Rwkv4(MixerSpec):
         del layer
         d = model.d_model
         return Cost(
-            matrices=4 * d * d,
-            vectors=5 * d,
+            matmul_parameters=4 * d * d,
+            other_parameters=5 * d,
             state=d,
-            wide_state=3 * d,
+            state_fp32=3 * d,
             # Inputs of products, and what the gate gets, makes and is made of.
-            kept=7 * d,
+            saved=7 * d,
             # What the means get and make, and of every doubling two factors and two sums.
-            wide_kept=5 * d + 4 * d * length.bit_length(),
-            products=4 * d,
+            saved_fp32=5 * d + 4 * d * length.bit_length(),
+            matmul_outputs=4 * d,
         )

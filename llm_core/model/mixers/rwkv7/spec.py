@@ -75,8 +75,8 @@ class Rwkv7(MixerSpec):
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
-        """A token is compared with its chunk, and reads, corrects and writes the state. The FLOPs of the triangular
-        systems, about 2 · d_model · chunk a token, are left out."""
+        """A token is compared with its chunk, and reads, corrects and writes the state. A triangular system of L
+        unknowns counts L² FLOPs per right-hand side."""
         del layer
         d, chunk = model.d_model, min(self.chunk, length)
         head_dim, decay, rate, value, gate = self.sizes()
@@ -84,18 +84,18 @@ class Rwkv7(MixerSpec):
         maps = 7 + self.value_residual
         in_chunks = 35 * d + 2 * d * head_dim // chunk + 5 * d // head_dim * chunk
         return Cost(
-            matrices=4 * d * d + 2 * d * ranks,
+            matmul_parameters=4 * d * d + 2 * d * ranks,
             # Shares of the shift, key's two factors, the bonus, the norm's weight and bias; biases of decay and rates.
-            vectors=6 * d + 5 * d + (2 + self.value_residual) * d,
-            mixing=14 * chunk * d + 8 * d * head_dim,
+            other_parameters=6 * d + 5 * d + (2 + self.value_residual) * d,
+            mixing_flops=16 * chunk * d + 8 * d * head_dim,
             state=d,
-            wide_state=d * head_dim,
+            state_fp32=d * head_dim,
             # Inputs of products, what they yield and gates make of it.
-            kept=(9 + 3 * self.value_residual) * d + ranks,
+            saved=(9 + 3 * self.value_residual) * d + ranks,
             # What the recurrence gets and makes of it, chunks' states (as they go on, and side by side), and how much
             # tokens see of each other; the last chunk is filled up.
-            wide_kept=in_chunks * (-(-length // chunk) * chunk) // length,
-            products=maps * d + ranks,
+            saved_fp32=in_chunks * (-(-length // chunk) * chunk) // length,
+            matmul_outputs=maps * d + ranks,
         )
 
     def facts(self) -> dict[str, Any]:

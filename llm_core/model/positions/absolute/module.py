@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from llm_core.experiment.layers import AbsolutePositionSpec
+from llm_core.model.positions.absolute.spec import Learned as LearnedSpec
+
 
 class Sinusoidal(nn.Module):
     """Sines and cosines of geometric wavelengths up to 10,000 · 2π (Vaswani et al., 2017): channel 2i is
@@ -13,7 +16,7 @@ class Sinusoidal(nn.Module):
     All are scaled to the size that embeddings begin with: several times as large, they would drown the tokens.
     """
 
-    def __init__(self, d_model: int, size: float) -> None:
+    def __init__(self, _spec: AbsolutePositionSpec, d_model: int, size: float) -> None:
         super().__init__()
         self.width = d_model
         self.amplitude = 2**0.5 * size  # a sine's root mean square is 1 / √2
@@ -28,9 +31,9 @@ class Sinusoidal(nn.Module):
 class Learned(nn.Module):
     """One vector for each of ``max_positions`` positions (Radford et al., 2018)."""
 
-    def __init__(self, d_model: int, max_positions: int) -> None:
+    def __init__(self, spec: LearnedSpec, d_model: int, _size: float) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(max_positions, d_model)
+        self.embedding = nn.Embedding(spec.max_positions, d_model)
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions of any shape (…) → (…, D)."""

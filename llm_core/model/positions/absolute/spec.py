@@ -14,7 +14,7 @@ class Sinusoidal(AbsolutePositionSpec):
 
     def module(self, d_model: int, size: float) -> Any:
         """See ``AbsolutePositionSpec``."""
-        return load_object("llm_core.model.positions.absolute.module:Sinusoidal")(d_model, size)
+        return load_object("llm_core.model.positions.absolute.module:Sinusoidal")(self, d_model, size)
 
 
 class Learned(AbsolutePositionSpec):
@@ -31,8 +31,7 @@ class Learned(AbsolutePositionSpec):
 
     def module(self, d_model: int, size: float) -> Any:
         """See ``AbsolutePositionSpec``."""
-        del size
-        return load_object("llm_core.model.positions.absolute.module:Learned")(d_model, self.max_positions)
+        return load_object("llm_core.model.positions.absolute.module:Learned")(self, d_model, size)
 
     @runtime_only("a formula, held to the module by a test")
     def parameters(self, d_model: int) -> int:

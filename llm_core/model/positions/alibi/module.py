@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from llm_core.experiment.layers import PositionSpec
 from llm_core.model.positions.position import Position
 
 
@@ -23,9 +24,8 @@ def alibi_slopes(n_heads: int, device: torch.device | str = "cpu") -> Tensor:
 class Alibi(Position):
     """A key loses ``slope`` of its score for every token of distance from the query."""
 
-    def __init__(self, n_heads: int) -> None:
-        super().__init__()
-        self.n_heads = n_heads
+    def __init__(self, spec: PositionSpec, n_heads: int, channels: int) -> None:
+        super().__init__(spec, n_heads, channels)
         self.key = f"alibi {self.n_heads}"
 
     def slopes(self, device: torch.device) -> Tensor:

@@ -14,5 +14,4 @@ class Alibi(PositionSpec):
 
     def module(self, n_heads: int, channels: int) -> Any:
         """See ``PositionSpec``."""
-        del channels
-        return load_object("llm_core.model.positions.alibi.module:Alibi")(n_heads)
+        return load_object("llm_core.model.positions.alibi.module:Alibi")(self, n_heads, channels)

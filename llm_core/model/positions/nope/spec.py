@@ -13,5 +13,4 @@ class Nope(PositionSpec):
 
     def module(self, n_heads: int, channels: int) -> Any:
         """See ``PositionSpec``."""
-        del n_heads, channels
-        return load_object("llm_core.model.positions.nope.module:Nope")()
+        return load_object("llm_core.model.positions.nope.module:Nope")(self, n_heads, channels)

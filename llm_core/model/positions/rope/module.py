@@ -17,15 +17,15 @@ class Rope(Position):
     would be lost on the meta device and blunted by a cast of the model.
     """
 
-    def __init__(self, spec: RopeSpec, head_dim: int) -> None:
-        super().__init__()
-        self.head_dim, self.theta, self.scaling = head_dim, spec.theta, spec.scaling
-        self.key = f"rope {head_dim} {self.theta} {self.scaling}"
+    def __init__(self, spec: RopeSpec, n_heads: int, channels: int) -> None:
+        super().__init__(spec, n_heads, channels)
+        self.theta, self.scaling = spec.theta, spec.scaling
+        self.key = f"rope {channels} {self.theta} {self.scaling}"
         self.score_scale = score_scale(self.scaling)
 
     def tables(self, start: int, length: int, device: torch.device) -> Tables:
         """Cosines and sines, each (T, C/2) in fp32."""
-        frequencies = rope_frequencies(self.head_dim, self.theta, self.scaling, device)
+        frequencies = rope_frequencies(self.channels, self.theta, self.scaling, device)
         positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
         angles_TC = torch.outer(positions, frequencies)
         return angles_TC.cos(), angles_TC.sin()

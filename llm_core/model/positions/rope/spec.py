@@ -77,8 +77,7 @@ class Rope(PositionSpec):
 
     def module(self, n_heads: int, channels: int) -> Any:
         """See ``PositionSpec``."""
-        del n_heads
-        return load_object("llm_core.model.positions.rope.module:Rope")(self, channels)
+        return load_object("llm_core.model.positions.rope.module:Rope")(self, n_heads, channels)
 
     def reach(self, trained: int) -> int:
         """See ``PositionSpec``."""
