@@ -1,6 +1,7 @@
 """The section about the model: settings for all layers, and a pattern of layers that differ."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -20,6 +21,7 @@ from llm_core.experiment.layers import (
     Width,
 )
 from llm_core.experiment.model_presets import MODELS
+from llm_core.experiment.paths import resolved
 from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS
 
 CHANGEABLE = tuple(name for name in LayerSpec.model_fields if name not in ("index", "kv_from"))
@@ -130,7 +132,10 @@ class ModelSpec(Spec):
         period = sum(_times(entry) for entry in self.pattern)
         if period and self.n_layers % period:
             raise ValueError(f"pattern: its {period} layers do not divide n_layers {self.n_layers}")
-        _ = self.layers  # raises for an invalid layer
+        layers = self.layers  # raises for an invalid layer
+        starts = accumulate(map(_times, self.pattern), initial=0)
+        pattern = tuple(resolved(entry, layers[start]) for entry, start in zip(self.pattern, starts, strict=False))
+        object.__setattr__(self, "pattern", pattern)  # the model is frozen for all others
         return self
 
 

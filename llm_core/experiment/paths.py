@@ -54,6 +54,17 @@ def _pattern(value: Any) -> Any:
     return f"{glob.escape(str(value.folder))}/{value}"
 
 
+def resolved(written: Any, checked: Any) -> Any:
+    """``written``, as read from a YAML file, with the paths of ``checked``, the specification that was made of it."""
+    if isinstance(written, _Placed):
+        return checked if isinstance(checked, str) else written
+    if isinstance(written, dict):
+        return {name: resolved(part, getattr(checked, name, None)) for name, part in written.items()}
+    if isinstance(written, list | tuple) and isinstance(checked, tuple) and len(written) == len(checked):
+        return type(written)(resolved(part, item) for part, item in zip(written, checked, strict=True))
+    return written
+
+
 YamlPath = Annotated[str, Field(min_length=1), BeforeValidator(_path)]
 """A file or a folder."""
 

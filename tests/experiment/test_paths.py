@@ -8,6 +8,7 @@ from pydantic import Field
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
+from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.paths import YamlPath
 from llm_core.model.norms.spec import RMSNorm
 from llm_core.registries import NORMS
@@ -90,8 +91,13 @@ class TableNorm(RMSNorm):
     more: tuple[YamlPath, ...] = Field(default=())
 
 
-def test_components_from_outside(tmp_path, monkeypatch):
+@pytest.fixture
+def _table_norm(monkeypatch):
     monkeypatch.setattr(NORMS, "_targets", {**NORMS._targets, "table": f"{__name__}:TableNorm"})
+
+
+@pytest.mark.usefixtures("_table_norm")
+def test_components_from_outside(tmp_path):
     model = f"model: {MODEL[:-1]}, norm: {{kind: table, table: a, more: [b]}}}}\n"
     write(tmp_path / "below" / "base.yaml", f"{model}training: {TRAINING}\n")
     variants = "variants: {plain: {}, other: {norm: {table: c}}}"
@@ -101,3 +107,15 @@ def test_components_from_outside(tmp_path, monkeypatch):
     assert (one.model.norm.table, one.model.norm.more) == (f"{tmp_path}/d", (f"{tmp_path}/below/b",))
     norm = one.proxies.variant("other").norm
     assert (norm.table, norm.more) == (f"{tmp_path}/c", (f"{tmp_path}/b",))
+
+
+@pytest.mark.usefixtures("_table_norm")
+def test_an_entry_of_the_pattern_of_layers(tmp_path):
+    entries = "[{times: 2}, {norm: {kind: table, table: a, more: [b, /c]}, mixer: {window: 4}}]"
+    text = f"model: {MODEL[:-1].replace('n_layers: 2', 'n_layers: 6')}, pattern: {entries}}}\ntraining: {TRAINING}\n"
+    model = load_experiment(write(tmp_path / "mine.yaml", text)).model
+    for found in (model, ModelSpec.model_validate_json(model.model_dump_json())):
+        norms = [layer.norm for layer in found.layers]
+        assert [norm.kind for norm in norms] == ["rmsnorm", "rmsnorm", "table"] * 2
+        assert (norms[2].table, norms[5].more) == (f"{tmp_path}/a", (f"{tmp_path}/b", "/c"))
+        assert found.layers[5].mixer.window == 4
