@@ -7,7 +7,7 @@ what that was.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from llm_core.experiment.component import over
 from llm_core.experiment.layers import LayerSpec
@@ -34,14 +34,14 @@ class Fields:
     layers: list[dict[str, Any]]
 
 
-class Part(Protocol):
-    """One setting of a ``config.json``, or a few that belong together."""
+class Part:
+    """One setting of a ``config.json``, or a few that belong together. By default it reads and writes nothing."""
 
     def read(self, config: Config, fields: Fields) -> None:
-        """Put what ``config`` says into ``fields``; raises ``UnsupportedError``."""
+        """Copy the setting from ``config`` to ``fields``; raises ``UnsupportedError``."""
 
     def write(self, spec: ModelSpec, config: Config) -> None:
-        """Say in ``config`` what ``spec`` says, as far as that can be said."""
+        """Copy the setting from ``spec`` to ``config``, as far as ``config`` can express it."""
 
 
 def look_up(config: Mapping[str, Any], key: str, absent: Any = None) -> Any:
@@ -77,7 +77,7 @@ def said(spec: ModelSpec, name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Key:
+class Key(Part):
     """A key of theirs that is a field of ours (``feed_forward.d_ff`` is of a component). ``absent``: what it means
     that the key is not there, which is another thing than ``null``."""
 
@@ -98,14 +98,11 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Part):
     """A key that is written for others, and that reading need not look at."""
 
     theirs: str
     value: Any
-
-    def read(self, config: Config, fields: Fields) -> None:
-        """See ``Part``."""
 
     def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
         """See ``Part``."""
@@ -126,7 +123,7 @@ class Fixed(Written):
 
 
 @dataclass(frozen=True)
-class Implied:
+class Implied(Part):
     """A field of ours that all models of a family have, and that no key of theirs says."""
 
     ours: str
@@ -136,18 +133,15 @@ class Implied:
         """See ``Part``."""
         put(fields.model, self.ours, self.value)
 
-    def write(self, spec: ModelSpec, config: Config) -> None:
-        """See ``Part``."""
-
 
 @dataclass(frozen=True)
-class Derived:
-    """A field of ours and a key of theirs that are functions of each other."""
+class Derived(Part):
+    """A field of ours that is a function of a key of theirs. ``to_theirs``: the key's value; by default the field's."""
 
     theirs: str
     ours: str
     to_ours: Callable[[Any, Config], Any]
-    to_theirs: Callable[[ModelSpec], Any]
+    to_theirs: Callable[[ModelSpec], Any] | None = None
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
@@ -155,25 +149,11 @@ class Derived:
 
     def write(self, spec: ModelSpec, config: Config) -> None:
         """See ``Part``."""
-        put(config, self.theirs, self.to_theirs(spec))
-
-
-def attention_dropout(theirs: str, absent: float = 0.0) -> Derived:
-    """The dropout of attention's weights; no value means ``absent``."""
-    return Derived(
-        theirs,
-        "mixer.dropout",
-        lambda share, _: absent if share is None else float(share),
-        lambda spec: said(spec, "mixer.dropout"),
-    )
-
-
-ATTENTION_DROPOUT = attention_dropout("attention_dropout")
-"""As nearly all families call it."""
+        put(config, self.theirs, self.to_theirs(spec) if self.to_theirs else said(spec, self.ours))
 
 
 @dataclass(frozen=True)
-class Bias:
+class Bias(Part):
     """One field of ours for the switches that a family has for each kind of product."""
 
     theirs: tuple[str, ...]
@@ -192,7 +172,7 @@ class Bias:
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(Part):
     """Sliding windows of one width: in all layers, or where ``layer_types`` says so.
 
     ``switch``: a key that must be true for windows to count. ``default``: for a config without ``layer_types``, whether
@@ -238,7 +218,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class PerLayer:
+class PerLayer(Part):
     """A list of theirs with one entry a layer: ``values`` maps its entries to fields of ours.
 
     ``default``: the list of a config that has none.

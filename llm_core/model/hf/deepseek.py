@@ -8,7 +8,6 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.feed_forwards.gated.spec import SwiGLU
 from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.model.hf.config import (
-    ATTENTION_DROPOUT,
     Config,
     Derived,
     Fields,
@@ -22,14 +21,15 @@ from llm_core.model.hf.config import (
 )
 from llm_core.model.hf.experts import experts, mixture_of, shared_experts
 from llm_core.model.hf.family import Family
-from llm_core.model.hf.llama import OUTER, UNTIED, whole_heads
+from llm_core.model.hf.keys import ATTENTION_DROPOUT, SIZES, UNTIED
+from llm_core.model.hf.llama import OUTER, whole_heads
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Ordered, Weight, gated, weight
 from llm_core.model.mixers.mla.spec import LatentAttention
 
 
 @dataclass(frozen=True)
-class _DenseFirst:
+class _DenseFirst(Part):
     """The first layers have a dense feed-forward, the others a mixture, whose settings ``parts`` are."""
 
     parts: tuple[Part, ...]
@@ -57,7 +57,7 @@ class _DenseFirst:
                 part.write(spec.model_copy(update=alike), config)
 
 
-class _Groups:
+class _Groups(Part):
     """Groups of experts, which choose nothing where all of them are chosen."""
 
     def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002
@@ -71,7 +71,7 @@ class _Groups:
         config |= {"n_group": 1, "topk_group": 1}
 
 
-class _Temperature:
+class _Temperature(Part):
     """How much YaRN sharpens the scores: (0.1 · m · ln(factor) + 1)², where the paper, and ours, has m = 1.
 
     Another m is another ``scale``. ``mscale`` tells by how much the turned channels differ from that, which
@@ -177,10 +177,9 @@ def _dense_width(spec: ModelSpec) -> int:
 
 
 _ATTENTION = (
-    Key("hidden_size", "d_model"),
-    # All heads have keys of their own, so both keys say the same.
+    # All heads have keys of their own, so this has the value of num_attention_heads, which is read after it.
     Key("num_key_value_heads", "mixer.n_heads", absent=None),
-    Key("num_attention_heads", "mixer.n_heads"),
+    *SIZES,
     Key("kv_lora_rank", "mixer.kv_rank", absent=512),
     Key("q_lora_rank", "mixer.q_rank", absent=1536),
     Key("qk_nope_head_dim", "mixer.nope_dim", absent=128),
@@ -188,7 +187,6 @@ _ATTENTION = (
     Key("v_head_dim", "mixer.value_dim", absent=128),
     Implied("feed_forward.kind", "swiglu"),
     Derived("intermediate_size", "feed_forward.d_ff", lambda width, _: width, _dense_width),
-    Key("initializer_range", "init_std", absent=0.02),
     UNTIED,
     # Norms of the latents have this in transformers whatever the key says.
     Fixed("rms_norm_eps", 1e-6),

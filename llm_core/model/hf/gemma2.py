@@ -4,8 +4,9 @@ from typing import Any
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import ATTENTION_DROPOUT, Config, Derived, Fixed, Key, Windows, said
+from llm_core.model.hf.config import Config, Derived, Fixed, Key, Windows, said
 from llm_core.model.hf.family import Family
+from llm_core.model.hf.keys import ATTENTION_DROPOUT, SIZES, TIED, kv_heads
 from llm_core.model.hf.llama import ALWAYS, whole_heads
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_MLP, OnePlus, Weight, attention, gated, weight
@@ -44,14 +45,12 @@ GEMMA2 = Family(
     name="gemma2",
     architecture="Gemma2ForCausalLM",
     parts=(
-        Key("hidden_size", "d_model"),
+        *SIZES,
         Key("intermediate_size", "feed_forward.d_ff"),
-        Key("num_attention_heads", "mixer.n_heads"),
-        Key("num_key_value_heads", "mixer.n_kv_heads", absent=4),
+        kv_heads(4),
         Key("head_dim", "mixer.head_dim", absent=256),
         Key("rms_norm_eps", "norm.eps", absent=1e-6),
-        Key("initializer_range", "init_std", absent=0.02),
-        Key("tie_word_embeddings", "tie_embeddings", absent=True),
+        TIED,
         Key("attn_logit_softcapping", "mixer.softcap", absent=50.0),
         Key("final_logit_softcapping", "logit_softcap", absent=30.0),
         Derived("query_pre_attn_scalar", "mixer.scale", _scale, _scalar),

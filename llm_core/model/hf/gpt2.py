@@ -5,8 +5,9 @@ from typing import Any
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Derived, Fixed, Key, attention_dropout, said
+from llm_core.model.hf.config import Config, Derived, Fixed, Key
 from llm_core.model.hf.family import Family
+from llm_core.model.hf.keys import TIED, attention_dropout
 from llm_core.model.hf.weights import Transposed, Weight, product, weight
 
 _PRODUCTS = {
@@ -38,9 +39,9 @@ GPT2 = Family(
         Key("n_positions", "absolute_position.max_positions", absent=1024),
         Key("layer_norm_epsilon", "norm.eps", absent=1e-5),
         Key("initializer_range", "init_std", absent=0.02),
-        Key("tie_word_embeddings", "tie_embeddings", absent=True),
+        TIED,
         attention_dropout("attn_pdrop", absent=0.1),
-        Derived("n_inner", "feed_forward.d_ff", four_times, lambda spec: said(spec, "feed_forward.d_ff")),
+        Derived("n_inner", "feed_forward.d_ff", four_times),
         Fixed("activation_function", "gelu_new"),
         Fixed("scale_attn_weights", True),
         Fixed("scale_attn_by_inverse_layer_idx", False),

@@ -11,6 +11,7 @@ from llm_core.model.hf.config import (
     Fixed,
     Implied,
     Key,
+    Part,
     PerLayer,
     Written,
     look_up,
@@ -18,6 +19,7 @@ from llm_core.model.hf.config import (
     said,
 )
 from llm_core.model.hf.family import Family
+from llm_core.model.hf.keys import SIZES, TIED, kv_heads
 from llm_core.model.hf.llama import whole_heads
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import Depthwise, Weight, attention, gated, weight
@@ -56,7 +58,7 @@ def _kinds(config: Config, count: int) -> list[str]:
     return ["full_attention" if index in kinds else "conv" for index in range(count)]
 
 
-class _Taps:
+class _Taps(Part):
     """Taps of the convolutions, after it is known which layers these are."""
 
     def read(self, config: Config, fields: Fields) -> None:
@@ -79,13 +81,11 @@ LFM2 = Family(
     name="lfm2",
     architecture="Lfm2ForCausalLM",
     parts=(
-        Key("hidden_size", "d_model"),
-        Key("num_attention_heads", "mixer.n_heads"),
-        Key("num_key_value_heads", "mixer.n_kv_heads", absent=8),
+        *SIZES,
+        kv_heads(8),
         Key("norm_eps", "norm.eps", absent=1e-5),
-        Key("initializer_range", "init_std", absent=0.02),
-        Key("tie_word_embeddings", "tie_embeddings", absent=True),
-        Derived("intermediate_size", "feed_forward.d_ff", _width, lambda spec: said(spec, "feed_forward.d_ff")),
+        TIED,
+        Derived("intermediate_size", "feed_forward.d_ff", _width),
         Written("block_auto_adjust_ff_dim", False),
         Fixed("conv_bias", False),
         Implied("mixer.kind", "attention"),

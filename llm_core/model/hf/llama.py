@@ -3,8 +3,9 @@ without positions)."""
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import ATTENTION_DROPOUT, Bias, Config, Fixed, Key, Part, PerLayer, Windows, said
+from llm_core.model.hf.config import Bias, Config, Fixed, Key, PerLayer, Windows, said
 from llm_core.model.hf.family import Family
+from llm_core.model.hf.keys import HEAD_DIM, TIED, UNTIED, kv_heads, llama_like
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Weight, attention, gated, weight
 from llm_core.model.mixers.attending import AttendingSpec
@@ -12,26 +13,7 @@ from llm_core.model.mixers.attending import AttendingSpec
 ALWAYS = {"mixer.kind": "attention", "norm.kind": "rmsnorm", "norm_placement": "pre", "feed_forward.kind": "swiglu"}
 
 
-def shape(norm_eps: float = 1e-6) -> tuple[Part, ...]:
-    """What nearly all families call alike. ``norm_eps``: what it means that the key is not there."""
-    return (
-        Key("hidden_size", "d_model"),
-        Key("num_attention_heads", "mixer.n_heads"),
-        Key("rms_norm_eps", "norm.eps", absent=norm_eps),
-        Key("initializer_range", "init_std", absent=0.02),
-        ATTENTION_DROPOUT,
-        Fixed("hidden_act", "silu"),
-    )
-
-
-def kv_heads(absent: int | None) -> Key:
-    """Heads of keys and values; what it means that the key is not there is different from family to family."""
-    return Key("num_key_value_heads", "mixer.n_kv_heads", absent)
-
-
-UNTIED = Key("tie_word_embeddings", "tie_embeddings", absent=False)
-
-DENSE = (*shape(), Key("intermediate_size", "feed_forward.d_ff"))
+DENSE = (*llama_like(), Key("intermediate_size", "feed_forward.d_ff"))
 
 OUTER = (weight("embedding", "model.embed_tokens"), weight("norm", "model.norm"))
 
@@ -55,14 +37,7 @@ def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
 LLAMA = Family(
     name="llama",
     architecture="LlamaForCausalLM",
-    parts=(
-        *DENSE,
-        kv_heads(None),
-        UNTIED,
-        Key("head_dim", "mixer.head_dim", absent=None),
-        Bias(("attention_bias", "mlp_bias")),
-        Rope(),
-    ),
+    parts=(*DENSE, kv_heads(None), UNTIED, HEAD_DIM, Bias(("attention_bias", "mlp_bias")), Rope()),
     always=ALWAYS,
     outer=OUTER,
     block=_block,
@@ -72,7 +47,7 @@ LLAMA = Family(
 MISTRAL = Family(
     name="mistral",
     architecture="MistralForCausalLM",
-    parts=(*DENSE, kv_heads(8), UNTIED, Key("head_dim", "mixer.head_dim", absent=None), Windows(), Rope()),
+    parts=(*DENSE, kv_heads(8), UNTIED, HEAD_DIM, Windows(), Rope()),
     always=ALWAYS,
     outer=OUTER,
     block=_block,
@@ -115,12 +90,7 @@ SMOLLM3 = Family(
     name="smollm3",
     architecture="SmolLM3ForCausalLM",
     parts=(
-        *(
-            *DENSE,
-            kv_heads(4),
-            Key("tie_word_embeddings", "tie_embeddings", absent=True),
-            Bias(("attention_bias", "mlp_bias")),
-        ),
+        *(*DENSE, kv_heads(4), TIED, Bias(("attention_bias", "mlp_bias"))),
         *(NO_ROPE, Windows(switch="use_sliding_window", default=_without_positions, absent=None), Rope(2_000_000.0)),
     ),
     always=ALWAYS,

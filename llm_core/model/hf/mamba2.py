@@ -2,8 +2,9 @@
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Bias, Config, Fields, Fixed, Key, UnsupportedError
+from llm_core.model.hf.config import Bias, Config, Fields, Fixed, Key, Part, UnsupportedError
 from llm_core.model.hf.family import Family
+from llm_core.model.hf.keys import UNTIED
 from llm_core.model.hf.weights import Depthwise, Weight, product, weight
 from llm_core.model.mixers.mamba2.spec import Mamba2
 
@@ -20,7 +21,7 @@ def _block(spec: ModelSpec, _: LayerSpec) -> list[Weight]:
     ]
 
 
-class _StepLimit:
+class _StepLimit(Part):
     """Bounds of the scan's steps, which must bound nothing. JSON has no infinity, so they are left out in writing."""
 
     def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002
@@ -29,11 +30,8 @@ class _StepLimit:
         if limits is not None and [float(limit) for limit in limits] != [0.0, float("inf")]:
             raise UnsupportedError(f"time_step_limit is {limits}; only no limit can be taken over")
 
-    def write(self, spec: ModelSpec, config: Config) -> None:
-        """See ``Part``."""
 
-
-class _Heads:
+class _Heads(Part):
     """Their number, which follows from the widths."""
 
     def read(self, config: Config, fields: Fields) -> None:
@@ -57,7 +55,7 @@ MAMBA2 = Family(
         Key("hidden_size", "d_model"),
         Key("layer_norm_epsilon", "norm.eps", absent=1e-5),
         Key("initializer_range", "init_std", absent=0.1),
-        Key("tie_word_embeddings", "tie_embeddings", absent=False),
+        UNTIED,
         Key("state_size", "mixer.state", absent=128),
         Key("head_dim", "mixer.head_dim", absent=64),
         Key("expand", "mixer.expand", absent=2),

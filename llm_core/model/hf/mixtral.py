@@ -5,7 +5,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.hf.config import Implied, Key, Windows
 from llm_core.model.hf.experts import experts, mixture_of
 from llm_core.model.hf.family import Family
-from llm_core.model.hf.llama import ALWAYS, OUTER, UNTIED, kv_heads, shape
+from llm_core.model.hf.keys import HEAD_DIM, UNTIED, kv_heads, llama_like
+from llm_core.model.hf.llama import ALWAYS, OUTER
 from llm_core.model.hf.rope import Rope
 from llm_core.model.hf.weights import LLAMA_NORMS, Weight, attention, weight
 
@@ -23,10 +24,10 @@ MIXTRAL = Family(
     name="mixtral",
     architecture="MixtralForCausalLM",
     parts=(
-        *shape(norm_eps=1e-5),
+        *llama_like(norm_eps=1e-5),
         kv_heads(8),
         UNTIED,
-        Key("head_dim", "mixer.head_dim", absent=None),
+        HEAD_DIM,
         Key("num_local_experts", "feed_forward.experts", absent=8),
         Key("num_experts_per_tok", "feed_forward.top_k", absent=2),
         Key("intermediate_size", "feed_forward.d_ff"),

@@ -4,6 +4,7 @@ from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.hf.config import Derived, Fixed, Key
 from llm_core.model.hf.family import Family
+from llm_core.model.hf.keys import TIED
 from llm_core.model.hf.weights import Weight, weight
 
 _NAMES = {
@@ -28,7 +29,7 @@ MPT = Family(
         Key("n_heads", "mixer.n_heads"),
         Key("layer_norm_epsilon", "norm.eps", absent=1e-5),
         Key("initializer_range", "init_std", absent=0.02),
-        Key("tie_word_embeddings", "tie_embeddings", absent=True),
+        TIED,
         Fixed("expansion_ratio", 4),
         Derived("d_model", "feed_forward.d_ff", lambda width, _: 4 * int(width), lambda spec: spec.d_model),
         # They take a whole number alone, so that only none can be written.

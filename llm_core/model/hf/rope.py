@@ -3,12 +3,12 @@
 from typing import Any
 
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Fields, UnsupportedError, put
+from llm_core.model.hf.config import Config, Fields, Part, UnsupportedError, put
 from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.positions.rope.spec import Rope as RopeSpec
 
 
-class Rope:
+class Rope(Part):
     """``rope_theta`` and ``rope_scaling``, and the newer ``rope_parameters`` that holds both.
 
     The older form is written, since every version reads it.

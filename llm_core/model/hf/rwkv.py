@@ -7,8 +7,9 @@ from torch import Tensor
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Config, Derived, Fields, Fixed, Key, UnsupportedError, Written, said
+from llm_core.model.hf.config import Config, Derived, Fields, Fixed, Key, Part, UnsupportedError, Written
 from llm_core.model.hf.family import Family
+from llm_core.model.hf.keys import UNTIED
 from llm_core.model.hf.weights import Weight, product, weight
 
 
@@ -24,7 +25,7 @@ class _Shares:
         return [shares[None, None] for shares in ours]
 
 
-class _Width:
+class _Width(Part):
     """Channels of the time mixing, which must be those of the model. In writing they are left out."""
 
     def read(self, config: Config, fields: Fields) -> None:
@@ -32,9 +33,6 @@ class _Width:
         found, wanted = config.get("attention_hidden_size"), fields.model["d_model"]
         if found not in (None, wanted):
             raise UnsupportedError(f"attention_hidden_size is {found}; only hidden_size, {wanted}, can be taken over")
-
-    def write(self, spec: ModelSpec, config: Config) -> None:
-        """See ``Part``."""
 
 
 def _mixes(ours: str, theirs: str, maps: Sequence[str]) -> Weight:
@@ -66,10 +64,9 @@ RWKV = Family(
             "intermediate_size",
             "feed_forward.d_ff",
             lambda width, config: 4 * config["hidden_size"] if width is None else width,
-            lambda spec: said(spec, "feed_forward.d_ff"),
         ),
         Fixed("layer_norm_epsilon", 1e-5),  # their last norm has it whatever the key says
-        Key("tie_word_embeddings", "tie_embeddings", absent=False),
+        UNTIED,
         # Halving the stream every few layers, for fp16, changes no logit but by the norms' eps.
         Written("rescale_every", 0),
     ),
