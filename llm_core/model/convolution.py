@@ -7,15 +7,14 @@ from torch import Generator, Tensor, nn
 
 from llm_core.model.context import Context
 from llm_core.model.init import Draws
+from llm_core.model.state import Room
 
 
 class ConvolutionState:
     """The last J = K − 1 inputs of a convolution, those of the last token's document; zeros where nothing was."""
 
-    def __init__(
-        self, batch_size: int, kernel: int, channels: int, device: torch.device | str, dtype: torch.dtype
-    ) -> None:
-        self.inputs_BJC = torch.zeros((batch_size, kernel - 1, channels), device=device, dtype=dtype)
+    def __init__(self, room: Room, kernel: int, channels: int) -> None:
+        self.inputs_BJC = room.zeros(kernel - 1, channels)
 
 
 def draw_taps(weight_CK: Tensor, generator: Generator | None) -> None:

@@ -1,10 +1,23 @@
 """What a model keeps of the tokens it has read, so that generating one more costs one token's work."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Room(NamedTuple):
+    """The size, device and type of the decoding state of one layer. ``max_length``: tokens of the longest row."""
+
+    batch_size: int
+    max_length: int
+    device: torch.device | str
+    dtype: torch.dtype
+
+    def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """(B, ``shape``), of the room's type by default."""
+        return torch.zeros((self.batch_size, *shape), device=self.device, dtype=dtype or self.dtype)
 
 
 class DecodingState:
@@ -29,24 +42,15 @@ class DecodingState:
 
 
 class KeyValueState:
-    """Room for the keys and values of ``max_length`` tokens; with a window, of the last ``window`` − 1 tokens only."""
+    """The keys and values of ``max_length`` tokens; with a window, of the last ``window`` − 1 tokens only."""
 
-    def __init__(
-        self,
-        batch_size: int,
-        heads: int,
-        widths: tuple[int, int],
-        max_length: int,
-        window: int | None,
-        device: torch.device | str,
-        dtype: torch.dtype,
-    ) -> None:
-        self.window = window
+    def __init__(self, room: Room, heads: int, widths: tuple[int, int], window: int | None) -> None:
+        self.window, self.max_length = window, room.max_length
         self.length = 0
-        self.max_length = max_length
-        room = max_length if window is None else 0
+        length = room.max_length if window is None else 0
         self.keys, self.values = (
-            torch.empty((batch_size, heads, room, width), device=device, dtype=dtype) for width in widths
+            torch.empty((room.batch_size, heads, length, width), device=room.device, dtype=room.dtype)
+            for width in widths
         )
 
     def extend(self, keys_BKTC: Tensor, values_BKTC: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,10 +83,7 @@ def new_state(model: nn.Module, batch_size: int, max_length: int, documents_BS: 
     if torch.is_autocast_enabled(device.type):
         dtype = torch.get_autocast_dtype(device.type)
     blocks: list[Any] = list(model.blocks)  # type: ignore[arg-type]
-
-    def empty(part: Any) -> Any:
-        return part.new_state(batch_size, max_length, device, dtype)
-
-    layers = [empty(block.mixer) for block in blocks]
-    feed_forwards = [empty(block.feed_forward) if block.looks_back else None for block in blocks]
+    room = Room(batch_size, max_length, device, dtype)
+    layers = [block.mixer.new_state(room) for block in blocks]
+    feed_forwards = [block.feed_forward.new_state(room) if block.looks_back else None for block in blocks]
     return DecodingState(layers, feed_forwards, documents_BS)

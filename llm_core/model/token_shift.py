@@ -11,13 +11,14 @@ from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.context import Context
 from llm_core.model.convolution import ConvolutionState, continued
+from llm_core.model.state import Room
 
 
 class ShiftState(ConvolutionState):
     """The last input: what a convolution of two taps keeps."""
 
-    def __init__(self, batch_size: int, channels: int, device: torch.device | str, dtype: torch.dtype) -> None:
-        super().__init__(batch_size, 2, channels, device, dtype)
+    def __init__(self, room: Room, channels: int) -> None:
+        super().__init__(room, 2, channels)
 
 
 class Ramp(NamedTuple):

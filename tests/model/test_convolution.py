@@ -4,7 +4,7 @@ from torch.nn import functional
 
 from llm_core.model.context import Context
 from llm_core.model.convolution import CausalConvolution, ConvolutionState, causal_convolution
-from llm_core.model.state import DecodingState
+from llm_core.model.state import DecodingState, Room
 
 CHANNELS = 5
 
@@ -52,7 +52,7 @@ def read(x: torch.Tensor, pieces: tuple[int, ...], ids: torch.Tensor | None) -> 
     convolution = CausalConvolution(CHANNELS, 4, bias=True)
     _, weight, bias = drawn(1, 4)
     convolution.load_state_dict({"weight": weight, "bias": bias})
-    state, start, parts = ConvolutionState(len(x), 4, CHANNELS, "cpu", torch.float32), 0, []
+    state, start, parts = ConvolutionState(Room(len(x), 9, "cpu", torch.float32), 4, CHANNELS), 0, []
     for length in pieces:
         seen = None if ids is None else ids[:, : start + length]
         context = Context(start, length, seen, state=DecodingState([state], documents_BS=seen))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,6 +12,7 @@ from llm_core.model.context import Context
 from llm_core.model.feed_forwards.channel_mix.spec import Rwkv4ChannelMix as Rwkv4Spec
 from llm_core.model.feed_forwards.channel_mix.spec import Rwkv7ChannelMix as Rwkv7Spec
 from llm_core.model.init import Draws, zeros
+from llm_core.model.state import Room
 from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left
 
 
@@ -26,11 +26,9 @@ class _ChannelMix(nn.Module):
         self.up = nn.Linear(model.d_model, spec.d_ff, bias=False)
         self.down = nn.Linear(spec.d_ff, model.d_model, bias=False)
 
-    def new_state(
-        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> ShiftState:
+    def new_state(self, room: Room) -> ShiftState:
         """The last token's input."""
-        return ShiftState(batch_size, self.width, device, dtype)
+        return ShiftState(room, self.width)
 
 
 class Rwkv7ChannelMix(_ChannelMix):

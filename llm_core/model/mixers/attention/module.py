@@ -1,7 +1,6 @@
 """Causal softmax attention: multi-head, grouped-query or multi-query, global or in a window, with keys and values of
 its own or of an earlier layer."""
 
-import torch
 from torch import Tensor, nn
 
 from llm_core.experiment.layers import LayerSpec
@@ -10,7 +9,7 @@ from llm_core.model.attending import attend
 from llm_core.model.context import Context
 from llm_core.model.fused import FusedLinear
 from llm_core.model.mixers.attention.spec import Attention as AttentionSpec
-from llm_core.model.state import KeyValueState
+from llm_core.model.state import KeyValueState, Room
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -66,14 +65,11 @@ class Attention(nn.Module):
         mixed_BHTC = attend(q_BHTC, *kv, mask, scale=self.scale, softcap=self.softcap, dropout=dropout)
         return self.output(mixed_BHTC.transpose(1, 2).reshape(B, T, self.n_heads * self.head_dim)), kv
 
-    def new_state(
-        self, batch_size: int, max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> KeyValueState | None:
+    def new_state(self, room: Room) -> KeyValueState | None:
         """Room for the keys and values of ``max_length`` tokens; None for a layer that has none of its own."""
         if not self.own_kv:
             return None
-        widths = self.head_dim, self.head_dim
-        return KeyValueState(batch_size, self.n_kv_heads, widths, max_length, self.window, device, dtype)
+        return KeyValueState(room, self.n_kv_heads, (self.head_dim, self.head_dim), self.window)
 
 
 def mask_key(window: int | None, slopes: str | None) -> str:

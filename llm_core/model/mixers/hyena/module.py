@@ -15,6 +15,7 @@ from llm_core.model.fused import FusedLinear
 from llm_core.model.init import Draws
 from llm_core.model.mixers.hyena.convolution import long_convolution, numbered_runs
 from llm_core.model.mixers.hyena.spec import Hyena as HyenaSpec
+from llm_core.model.state import Room
 
 
 class HyenaState(ConvolutionState):
@@ -24,17 +25,9 @@ class HyenaState(ConvolutionState):
     filters.
     """
 
-    def __init__(
-        self,
-        batch_size: int,
-        kernel: int,
-        channels: int,
-        room: tuple[int, int],
-        device: torch.device | str,
-        dtype: torch.dtype,
-    ) -> None:
-        super().__init__(batch_size, kernel, channels, device, dtype)
-        self.gated_BLF = torch.empty((batch_size, *room), device=device, dtype=dtype)
+    def __init__(self, room: Room, kernel: int, channels: int, gated: int) -> None:
+        super().__init__(room, kernel, channels)
+        self.gated_BLF = torch.empty((room.batch_size, room.max_length, gated), device=room.device, dtype=room.dtype)
         self.taps_LF: Tensor | None = None
 
     def taps(self, filters: "Filters") -> Tensor:
@@ -76,10 +69,9 @@ class Hyena(nn.Module):
                 z_BTD = continued_convolution(z_BTD, taps_LD, runs_BS, state.gated_BLF[..., channels], context.start)
         return self.output(z_BTD * gates[-1]), None
 
-    def new_state(self, batch_size: int, max_length: int, device: torch.device | str, dtype: torch.dtype) -> HyenaState:
+    def new_state(self, room: Room) -> HyenaState:
         """It has room for all tokens."""
-        room = max_length, len(self.filters.taps)
-        return HyenaState(batch_size, self.kernel, self.input.out_features, room, device, dtype)
+        return HyenaState(room, self.kernel, self.input.out_features, len(self.filters.taps))
 
 
 def continued_convolution(

@@ -1,6 +1,5 @@
 """Gated short convolution: the linear input-varying operator of LFM2 (Liquid AI, 2025)."""
 
-import torch
 from torch import Tensor, nn
 
 from llm_core.experiment.layers import LayerSpec
@@ -9,6 +8,7 @@ from llm_core.model.context import Context
 from llm_core.model.convolution import CausalConvolution, ConvolutionState
 from llm_core.model.fused import FusedLinear
 from llm_core.model.mixers.liv.spec import ShortConvolution as ShortConvolutionSpec
+from llm_core.model.state import Room
 
 
 class ShortConvolution(nn.Module):
@@ -33,8 +33,6 @@ class ShortConvolution(nn.Module):
         mixed_BTD = self.convolution(b_BTD * v_BTD, context, context.layer_state(self.index))
         return self.output(c_BTD * mixed_BTD), None
 
-    def new_state(
-        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> ConvolutionState:
+    def new_state(self, room: Room) -> ConvolutionState:
         """What the convolution needs of the tokens before, however many they are."""
-        return ConvolutionState(batch_size, self.kernel, self.width, device, dtype)
+        return ConvolutionState(room, self.kernel, self.width)

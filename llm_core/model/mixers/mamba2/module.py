@@ -15,22 +15,15 @@ from llm_core.model.fused import FusedLinear
 from llm_core.model.init import Draws, ones
 from llm_core.model.mixers.mamba2.spec import Mamba2 as Mamba2Spec
 from llm_core.model.scan import Inputs, scan
+from llm_core.model.state import Room
 
 
 class Mamba2State(ConvolutionState):
     """The convolution's last inputs, and the state of the scan in fp32: what it adds up would drown in bf16."""
 
-    def __init__(
-        self,
-        batch_size: int,
-        kernel: int,
-        channels: int,
-        scan: tuple[int, int, int],
-        device: torch.device | str,
-        dtype: torch.dtype,
-    ) -> None:
-        super().__init__(batch_size, kernel, channels, device, dtype)
-        self.scan_BHPN = torch.zeros((batch_size, *scan), device=device, dtype=torch.float32)
+    def __init__(self, room: Room, kernel: int, channels: int, scan: tuple[int, int, int]) -> None:
+        super().__init__(room, kernel, channels)
+        self.scan_BHPN = room.zeros(*scan, dtype=torch.float32)
 
 
 DECAY_RATES = 1.0, 16.0
@@ -98,11 +91,9 @@ class Mamba2(nn.Module):
             state.scan_BHPN = last_BHPN
         return self.output(self.norm(y_BTHP.flatten(2), gate_BTI)), None
 
-    def new_state(
-        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> Mamba2State:
+    def new_state(self, room: Room) -> Mamba2State:
         """All that is kept of the tokens before, however many they are."""
-        return Mamba2State(batch_size, self.kernel, sum(self.convolved), self.scan, device, dtype)
+        return Mamba2State(room, self.kernel, sum(self.convolved), self.scan)
 
 
 class GatedNorm(nn.Module):

@@ -11,7 +11,7 @@ from llm_core.model.fused import FusedLinear
 from llm_core.model.masks import Mask
 from llm_core.model.mixers.attention.module import mask_key
 from llm_core.model.mixers.mla.spec import LatentAttention as LatentAttentionSpec
-from llm_core.model.state import KeyValueState
+from llm_core.model.state import KeyValueState, Room
 
 
 class LatentAttention(nn.Module):
@@ -98,8 +98,6 @@ class LatentAttention(nn.Module):
         mixed_BH1R = attend(q_BH1C, both_B1SC, latent_B1SR, mask, scale=self.scale, softcap=self.softcap)
         return torch.einsum("bhtr,her->bhte", mixed_BH1R, up_HER)
 
-    def new_state(
-        self, batch_size: int, max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> KeyValueState:
+    def new_state(self, room: Room) -> KeyValueState:
         """Room for the latents and shared keys of ``max_length`` tokens."""
-        return KeyValueState(batch_size, 1, (self.rank + self.rope_dim, 0), max_length, self.window, device, dtype)
+        return KeyValueState(room, 1, (self.rank + self.rope_dim, 0), self.window)

@@ -11,13 +11,14 @@ from llm_core.model.convolution import continued
 from llm_core.model.fused import FusedLinear
 from llm_core.model.mixers.retnet.spec import Retention as RetentionSpec
 from llm_core.model.scan import Inputs, scan
+from llm_core.model.state import Room
 
 
 class RetentionState:
     """For every head the sum of value ⊗ key over the tokens read, with their decay; fp32, as it adds up many."""
 
-    def __init__(self, batch_size: int, shape: tuple[int, int, int], device: torch.device | str) -> None:
-        self.sums_BHPN = torch.zeros((batch_size, *shape), device=device, dtype=torch.float32)
+    def __init__(self, room: Room, shape: tuple[int, int, int]) -> None:
+        self.sums_BHPN = room.zeros(*shape, dtype=torch.float32)
 
 
 def log_decays(n_heads: int, device: torch.device) -> Tensor:
@@ -82,8 +83,6 @@ class Retention(nn.Module):
             state.sums_BHPN = last_BHPN
         return y_BTHP
 
-    def new_state(
-        self, batch_size: int, _max_length: int, device: torch.device | str, _dtype: torch.dtype
-    ) -> RetentionState:
+    def new_state(self, room: Room) -> RetentionState:
         """All that is kept of the tokens before, however many they are."""
-        return RetentionState(batch_size, self.state_shape, device)
+        return RetentionState(room, self.state_shape)

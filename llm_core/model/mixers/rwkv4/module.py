@@ -11,15 +11,16 @@ from llm_core.model.context import Context
 from llm_core.model.init import Draws, zeros
 from llm_core.model.mixers.rwkv4.means import NOTHING, Sums, decaying_means
 from llm_core.model.mixers.rwkv4.spec import Rwkv4 as Rwkv4Spec
+from llm_core.model.state import Room
 from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left, depth_reached
 
 
 class Rwkv4State(ShiftState):
     """The last input, and the sums of the means in fp32, over nothing at first."""
 
-    def __init__(self, batch_size: int, channels: int, device: torch.device | str, dtype: torch.dtype) -> None:
-        super().__init__(batch_size, channels, device, dtype)
-        self.sums_3BC = empty_sums(batch_size, channels, device)
+    def __init__(self, room: Room, channels: int) -> None:
+        super().__init__(room, channels)
+        self.sums_3BC = empty_sums(room.batch_size, channels, room.device)
 
 
 def empty_sums(batch_size: int, channels: int, device: torch.device | str) -> Tensor:
@@ -73,11 +74,9 @@ class Rwkv4(nn.Module):
             state.sums_3BC = torch.stack(sums)
         return self.output(r_BTD * y_BTD.to(r_BTD.dtype)), None
 
-    def new_state(
-        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> Rwkv4State:
+    def new_state(self, room: Room) -> Rwkv4State:
         """All that is kept of the tokens before, however many they are."""
-        return Rwkv4State(batch_size, self.width, device, dtype)
+        return Rwkv4State(room, self.width)
 
     def _draw_decay(self, decay_D: Tensor, _: Generator | None) -> None:
         """From −5 to 3: early channels hardly forget, late ones at once; in later layers more of them hardly do."""

@@ -14,6 +14,7 @@ from llm_core.model.convolution import continued
 from llm_core.model.init import Draws, zeros
 from llm_core.model.mixers.rwkv7.recurrence import Inputs, chunked_recurrence, recurrent_step
 from llm_core.model.mixers.rwkv7.spec import Rwkv7 as Rwkv7Spec
+from llm_core.model.state import Room
 from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left, depth_reached
 
 SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9, "gate": 0.2}
@@ -26,11 +27,9 @@ Ramps = Callable[[Tensor, Tensor], Tensor]
 class Rwkv7State(ShiftState):
     """The last input, and the state of the recurrence in fp32: what it adds up would drown in bf16."""
 
-    def __init__(
-        self, batch_size: int, heads: int, head_dim: int, device: torch.device | str, dtype: torch.dtype
-    ) -> None:
-        super().__init__(batch_size, heads * head_dim, device, dtype)
-        self.recurrence_BHNN = torch.zeros((batch_size, heads, head_dim, head_dim), device=device, dtype=torch.float32)
+    def __init__(self, room: Room, heads: int, head_dim: int) -> None:
+        super().__init__(room, heads * head_dim)
+        self.recurrence_BHNN = room.zeros(heads, head_dim, head_dim, dtype=torch.float32)
 
 
 class Rwkv7(nn.Module):
@@ -116,11 +115,9 @@ class Rwkv7(nn.Module):
             state.recurrence_BHNN = last
         return (self.norm(y) + (r * k * bonus).sum(-1, keepdim=True) * v).flatten(2)
 
-    def new_state(
-        self, batch_size: int, _max_length: int, device: torch.device | str, dtype: torch.dtype
-    ) -> Rwkv7State:
+    def new_state(self, room: Room) -> Rwkv7State:
         """All that is kept of the tokens before, however many they are."""
-        return Rwkv7State(batch_size, self.heads, self.head_dim, device, dtype)
+        return Rwkv7State(room, self.heads, self.head_dim)
 
 
 class LowRank(nn.Module):
