@@ -149,8 +149,8 @@ class FeedForwardSpec(Component):
     """Whether tokens use different parts of it. Its module then has the interface of mixtures for ``Decoder``."""
 
     looks_back: ClassVar[bool] = False
-    """Whether a token sees tokens before it. The module's ``forward`` is then given the ``Context``, too, and the
-    module has ``new_state``, as those of mixers have; ``Context.feed_forward_state`` finds that state again."""
+    """Whether a token sees earlier tokens. The module's ``forward`` then also takes the ``Context``, and the module has
+    ``new_state``, as a mixer has; ``Context.feed_forward_state`` returns that state."""
 
     @abstractmethod
     def module(self, model: "ModelSpec", layer: "LayerSpec") -> Any:

@@ -1,4 +1,4 @@
-"""The transformer, one idea a file: norms, positions, mixers, feed-forwards, and the decoder that joins them.
+"""The decoder and its components, one idea per file: norms, positions, mixers and feed-forwards.
 
 Dimensions in tensor names: B batch, T tokens, S tokens attended to, D model, H query heads, K key/value heads,
 C channels of a head, E channels of a value head, F feed-forward, V vocabulary.

@@ -1,4 +1,4 @@
-"""What a model costs, by formula: parameters, FLOPs, cache and activations. Needs no torch."""
+"""The costs of a model by formula: parameters, FLOPs, cache and activations. Needs no torch."""
 
 from dataclasses import dataclass
 
@@ -32,12 +32,12 @@ class ParameterCount:
 
     @property
     def total(self) -> int:
-        """All parameters, with the embedding."""
+        """All parameters, including the embedding."""
         return self.embedding + self.head + self.mixers + self.feed_forward + self.norms + self.mtp_heads
 
     @property
     def without_embeddings(self) -> int:
-        """All but embedding and head (the N of Kaplan et al., 2020)."""
+        """All parameters except embedding and head (N of Kaplan et al., 2020)."""
         return self.mixers + self.feed_forward + self.norms + self.mtp_heads
 
     @property
@@ -48,7 +48,7 @@ class ParameterCount:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs, by part."""
+    """The costs of one layer, by part."""
 
     mixer: Cost
     feed_forward: Cost
@@ -61,7 +61,7 @@ class LayerCost:
 
 
 def layer_costs(spec: ModelSpec, sequence_length: int = 1) -> list[LayerCost]:
-    """What each layer costs in a sequence of ``sequence_length`` tokens."""
+    """The costs of each layer in a sequence of ``sequence_length`` tokens."""
     return [_layer_cost(spec, layer, sequence_length) for layer in spec.layers]
 
 
@@ -92,13 +92,13 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
 
 
 def mtp_layer(spec: ModelSpec) -> LayerSpec:
-    """The layer of a module for multi-token prediction: the model's last, with keys and values of its own."""
+    """The layer of an MTP head: the model's last layer, with its own keys and values."""
     last = spec.layers[-1]
     return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None})
 
 
 def mtp_parameters(spec: ModelSpec) -> int:
-    """Parameters of the modules for multi-token prediction: none without ``multi_token``."""
+    """Parameters of the MTP heads; 0 without ``multi_token``."""
     if spec.multi_token is None:
         return 0
     d = spec.d_model
@@ -108,17 +108,17 @@ def mtp_parameters(spec: ModelSpec) -> int:
 
 
 def block_parameters(spec: ModelSpec) -> int:
-    """Parameters of the largest block: what FSDP2 gathers at a time."""
+    """Parameters of the largest block. FSDP2 gathers one block at a time."""
     return max(layer.parameters for layer in layer_costs(spec))
 
 
 def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> int:
-    """Training FLOPs of one token, forward and backward: 6·N + 3·mixing (after Chowdhery et al., 2022, appendix B).
+    """Training FLOPs per token, forward and backward: 6·N + 3·mixing (after Chowdhery et al., 2022, appendix B).
 
-    N counts the matrices that multiply a token, with a tied head. Attention counts the whole T × T square, or
-    T × window, as most published MFU figures do, though causal kernels do half of it: 4·H·C·T of mixing in a forward
-    pass is the usual 12·H·C·T in a step. Recomputation for activation checkpointing is not counted: MFU means useful
-    FLOPs.
+    N counts the parameters of matrices that multiply a token, including a tied head. Attention counts the whole T × T
+    square, or T × window, as most published MFU figures do, although causal kernels compute half of it: 4·H·C·T of
+    mixing in a forward pass is the usual 12·H·C·T in a step. Recomputation for activation checkpointing is not counted,
+    because MFU means useful FLOPs.
     """
     layers = layer_costs(spec, sequence_length)
     blocks = sum(layer.mixer.matmul_parameters + layer.feed_forward.matmul_parameters for layer in layers)
@@ -133,7 +133,7 @@ def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> i
 
 
 def kv_cache_bytes_per_token(spec: ModelSpec, element_bytes: int = 2) -> int:
-    """Bytes that one more token of one sequence takes in the decoding state (bf16 by default); windows take none."""
+    """Bytes by which each token of a sequence enlarges the decoding state (bf16 by default); windows do not grow."""
     return sum(layer.mixer.cache_per_token for layer in layer_costs(spec)) * element_bytes
 
 
@@ -154,14 +154,14 @@ def activation_bytes_per_token(
     backend: str = "sdpa",
     on_cpu: bool = False,
 ) -> int:
-    """Bytes that the forward pass of all blocks keeps for the backward pass, a token.
+    """Bytes per token that the forward pass of all blocks saves for the backward pass.
 
-    Without checkpointing, a block keeps the residual stream in fp32 before each norm (8·d), and what its parts keep
-    (``Cost.saved``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share its row.
-    With ``checkpointing`` (``llm_core.train.activation_checkpointing``), blocks that are made again keep their fp32
-    input, with "selective" also what products yield; and one of them at a time keeps the above. ``backend``: that of
-    attention. ``eager`` keeps its probabilities; it and ``sdpa`` hold masks with a number for every key. A mask that
-    all sequences share (windows or ALiBi without documents) is not counted.
+    Without checkpointing, a block saves the residual stream in fp32 before each norm (8·d) and the activations of its
+    parts (``Cost.saved``, 2 bytes each under bf16 autocast). With a document mask, all layers of one window share the
+    mask. With ``checkpointing`` (``llm_core.train.activation_checkpointing``), recomputed blocks save their fp32 input,
+    with "selective" also the outputs of matrix products; one of them at a time saves the above. ``backend``: that of
+    attention. ``eager`` saves its probabilities. The masks of ``eager`` and ``sdpa`` have a number for every key. A
+    mask that all sequences share (windows or ALiBi without documents) is not counted.
     """
     d, element = spec.d_model, 4 if precision == "fp32" else 2
     depth = 0 if spec.multi_token is None else spec.multi_token.depth
@@ -175,34 +175,34 @@ def activation_bytes_per_token(
         if isinstance(layer.mixer, AttendingSpec):
             own_kv = layer.kv_from is None
             documents = spec.document_mask
-            block += _kept_by_backend(layer.mixer, own_kv, documents, sequence_length, element, backend, on_cpu)
+            block += _saved_by_backend(layer.mixer, own_kv, documents, sequence_length, element, backend, on_cpu)
         blocks.append(block + element * (cost.mixer.saved + cost.feed_forward.saved))
     around = (8 + element) * d + _masks(spec, sequence_length, element, backend)  # with the final norm
     around += spec.embedding_norm and 4 * d
-    # Of a module for a further token: the embedding that its norm reads, both norms' results side by side, and what its
-    # last norm reads; its stream, which comes from a product, is no fp32 one (2 · element · d in the place of 8 · d).
+    # An MTP head saves the embedding that its norm reads, the concatenated results of both norms, and the input of its
+    # last norm. Its residual stream comes from a product, so it is not fp32 (2 · element · d instead of 8 · d).
     around += depth * (5 * element - 4) * d
     if checkpointing == "none":
         return sum(blocks) + around
-    kept, made_again = [], []
+    saved, recomputed = [], []
     for number, (block, cost) in enumerate(zip(blocks, costs, strict=True)):
         if every is not None and number % every:
-            kept.append(block)
+            saved.append(block)
             continue
         outputs = cost.mixer.matmul_outputs + cost.feed_forward.matmul_outputs if checkpointing == "selective" else 0
-        kept.append(4 * d + element * outputs)
-        made_again.append(block)
-    return sum(kept) + max(made_again) + around
+        saved.append(4 * d + element * outputs)
+        recomputed.append(block)
+    return sum(saved) + max(recomputed) + around
 
 
-def _kept_by_backend(
+def _saved_by_backend(
     mixer: AttendingSpec, own_kv: bool, documents: bool, length: int, element: int, backend: str, on_cpu: bool
 ) -> int:
-    """Bytes per token of a layer's attention that other backends do not keep."""
+    """Bytes per token that this backend saves for one layer and others do not."""
     seen = _seen_by_blocks(length, mixer.window)
     if backend in ("sdpa", "varlen"):
-        # With a mask, keys and values are repeated for all heads of a group (for varlen always, before torch 2.12), but
-        # for sdpa on CPUs. Then the projections are kept only for norms of queries and keys, which read them.
+        # With a mask, keys and values are repeated for all heads of a group, except by sdpa on CPUs; varlen repeats
+        # them always before torch 2.12. The projections are then saved only for the norms of queries and keys.
         masked = documents or mixer.position.biases or (mixer.window is not None and mixer.window < length)
         repeats = backend == "varlen" or (masked and not on_cpu)
         if not isinstance(mixer, Attention) or mixer.key_heads() == mixer.n_heads or not repeats:
@@ -213,42 +213,42 @@ def _kept_by_backend(
         return element * head_dim * (n_heads - 3 * own + read)
     if backend != "eager":
         return 0
-    # The softmax's results in fp32, and what the product takes: the same, or with dropout (which also keeps a byte for
-    # each, whether it was left out) and under autocast another number.
+    # The probabilities in fp32, and the operand of the product: the same tensor, or another one with dropout (which
+    # also saves a byte per probability) and under autocast.
     probability = 4 + (element + 1 if mixer.dropout else element % 4)
     if mixer.softcap is not None:
         probability += 4  # tanh's
-    hidden = seen if documents and not mixer.position.biases else 0  # which keys are hidden, a byte each
+    hidden = seen if documents and not mixer.position.biases else 0  # the boolean mask, one byte per key
     return probability * mixer.n_heads * seen + hidden
 
 
 def _masks(spec: ModelSpec, length: int, element: int, backend: str) -> int:
-    """Bytes per token of the masks that keep documents apart: one for all layers of a window, and of a kind of bias."""
+    """Bytes per token of the document masks: one mask for all layers with the same window and bias."""
     attending = [layer.mixer for layer in spec.layers if isinstance(layer.mixer, AttendingSpec)]
     if not spec.document_mask:
         return 0
     kinds = {(mixer.window, mixer.position.biases, mixer.n_heads) for mixer in attending}
-    biased = {"sdpa": element, "eager": 4}.get(backend, 0)  # ALiBi's has a number for every head
+    biased = {"sdpa": element, "eager": 4}.get(backend, 0)  # ALiBi's mask has a number for every head
     return length * sum(biased * heads if biases and biased else element for _, biases, heads in kinds)
 
 
 QUERIES = 128
-"""Queries whose scores ``eager`` makes at once."""
+"""Queries whose scores ``eager`` computes at once."""
 
 
 def _seen_by_blocks(length: int, window: int | None) -> int:
-    """Keys that a block of queries is compared with, on average (at most, where there is a window)."""
+    """Keys per block of queries: the mean without a window, an upper bound with one."""
     seen = min(length, (length + QUERIES) // 2)
     return seen if window is None else min(seen, window + QUERIES - 1)
 
 
 LOSS_CHUNK = 1024
-"""Tokens whose logits ``linear_cross_entropy`` holds at once."""
+"""Tokens whose logits ``linear_cross_entropy`` computes at once."""
 
 
 def loss_bytes(spec: ModelSpec, vocab_size: int, tokens: int, *, precision: str = "bf16") -> int:
-    """Bytes of the loss of a micro-batch of ``tokens``: logits of a chunk, once as products and twice in fp32; and,
-    until the backward pass, the gradients by the last hidden states and (in fp32) by the head."""
+    """Bytes of the loss of a micro-batch of ``tokens``: the logits of a chunk, once in the compute type and twice in
+    fp32; and, until the backward pass, the gradients of the last hidden states and (in fp32) of the head."""
     element = 4 if precision == "fp32" else 2
     chunk = min(tokens, LOSS_CHUNK) * vocab_size * (element + 8)
     losses = 1 + (0 if spec.multi_token is None else spec.multi_token.depth)

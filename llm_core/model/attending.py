@@ -1,7 +1,7 @@
-"""Softmax attention behind one function, whatever kernel does it.
+"""Softmax attention as one function over several kernels.
 
-A backend is chosen for a whole forward pass (``llm_core.model.backends``), so that its form of the mask is made once,
-and not in every layer.
+One backend serves a whole forward pass (``llm_core.model.backends``), so its form of the mask is built once and not in
+every layer.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ from llm_core.model.masks import Mask, dense_mask
 from llm_core.model.varlen import document_offsets, variable_length_attention
 
 GROUPS_WITH_MASK = ("cpu",)
-"""Devices whose fused kernels take a mask together with grouped heads. CUDA's take one or the other: with both, SDPA
-would write out all T × S scores, so keys and values are repeated for every head of a group."""
+"""Devices whose fused kernels support a mask together with grouped heads. CUDA's support only one of them: with both,
+SDPA would write out all T × S scores, so keys and values are repeated for every head of a group."""
 
 
 def prepare_mask(mask: Mask, backend: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Mask:
-    """``mask`` with the form that ``backend`` wants. ``dtype``: what queries will have.
+    """``mask`` with the form for ``backend``. ``dtype``: that of the queries.
 
-    With a decoding state, the backend is one that knows more keys than queries, and for one query the plainest: there
-    is nothing left that a kernel could save.
+    With a decoding state, ``flex`` and ``varlen`` are replaced, since they need as many queries as keys. A single query
+    always uses ``eager``: a kernel would save nothing.
     """
     if not mask.square and backend in ("flex", "varlen"):
         backend = "eager"
@@ -38,7 +38,7 @@ def prepare_mask(mask: Mask, backend: str, device: torch.device, dtype: torch.dt
         return dataclasses.replace(mask, offsets=offsets)
     dense = dense_mask(mask, device)
     if backend == "sdpa" and dense is not None:
-        # Its kernels add masks of their own type; others would be converted in every layer.
+        # Its kernels add masks of the queries' type. Another type would be converted in every layer.
         zeros = torch.zeros((), device=device, dtype=dtype)
         dense = zeros.masked_fill(~dense, -torch.inf) if dense.dtype == torch.bool else dense.to(dtype)
     return dataclasses.replace(mask, dense=dense)
@@ -54,10 +54,10 @@ def attend(
     softcap: float | None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """(B, H, T, E): for every query the mean of the values it may see, weighted by softmax(scale · q·k).
+    """(B, H, T, E): for every query the mean of the visible values, weighted by softmax(scale · q·k).
 
-    K key heads serve H query heads in equal groups. With ``softcap`` c, scores become c · tanh(score / c). With
-    ``dropout``, so many of the weights are left out, by chance, and the others grow to make up for it.
+    K key heads serve H query heads in equal groups. With ``softcap`` c, scores become c · tanh(score / c).
+    ``dropout``: the rate at which weights are dropped; the others are scaled up to compensate.
     """
     if mask.backend == "eager":
         return eager_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap, dropout)
@@ -65,10 +65,10 @@ def attend(
     if mask.backend == "flex":
         return flexible_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale, softcap)
     assert softcap is None, "choose_backend"
-    # The other kernels want one width; sdpa would write out all T × S scores instead. Zeros change no result.
+    # The other kernels need equal widths; otherwise sdpa would write out all T × S scores. Zeros change no result.
     width, widest = v_BKSE.shape[-1], max(q_BHTC.shape[-1], v_BKSE.shape[-1])
     if mask.backend == "varlen":
-        widest = -(-widest // 8) * 8  # FlashAttention knows multiples of 8, to which sdpa fills up by itself
+        widest = -(-widest // 8) * 8  # FlashAttention supports multiples of 8; sdpa pads by itself
     q_BHTC, k_BKSC, v_BKSE = (_widened(x, widest) for x in (q_BHTC, k_BKSC, v_BKSE))
     if mask.backend == "varlen":
         return variable_length_attention(q_BHTC, k_BKSC, v_BKSE, mask, scale)[..., :width]
@@ -76,7 +76,7 @@ def attend(
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
-    """``x`` with zeros behind its last dimension, up to ``width``."""
+    """``x`` with zeros appended to its last dimension, up to ``width``."""
     return x if x.shape[-1] == width else functional.pad(x, (0, width - x.shape[-1]))
 
 

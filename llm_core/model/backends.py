@@ -1,7 +1,7 @@
-"""Which kernel does a model's attention: what each can do, and which one is taken where nobody asks for one.
+"""The kernels for attention: what each supports, and the choice of one.
 
-All of them compute the same, up to rounding (``tests/model/test_attending.py``), so the choice is no part of a result;
-with dropout of attention, each leaves out other weights.
+Their results are equal up to rounding (``tests/model/test_attending.py``), so the choice is not part of an identity.
+With dropout of attention, each drops other weights.
 """
 
 from collections.abc import Sequence
@@ -24,26 +24,27 @@ def choose_backend(
     layers: Sequence[LayerSpec] | None = None,
     half: bool = True,
 ) -> str:
-    """The backend of attention over whole sequences on a ``device`` of this type; ``wanted`` if it can do the job.
+    """The backend of attention over whole sequences on a ``device`` of this type: ``wanted``, if it supports ``spec``.
 
-    ``layers``: those of ``spec``, where they are known already. ``decoding``: with a state, whatever is wanted, one
-    that needs no compilation for every length of a prompt and no half precision. ``half``: queries are bf16 or fp16.
+    ``layers``: those of ``spec``, if they are known already. ``decoding``: there is a decoding state; then ``wanted``
+    is ignored, and the backend compiles nothing for each prompt length and needs no half precision. ``half``: queries
+    are bf16 or fp16.
 
-    - ``eager``: matrix products and a softmax, a block of queries at a time, without the keys that no query of the
-      block sees. Does everything, everywhere. It keeps all probabilities for the backward pass.
-    - ``sdpa``: torch's fused kernels (``scaled_dot_product_attention``), which keep no probabilities. Plain causal
-      attention skips the keys after a query; with a mask (documents, windows, ALiBi) hidden keys cost as much as the
-      others. No softcap. With dropout, a CPU has no fused kernel, and torch writes out all scores.
-    - ``flex``: FlexAttention (Dong et al., 2024), compiled for this very mask, skips what is hidden, and knows softcaps
-      and ALiBi. Not for CPUs: it has no backward pass there, and compiled in one graph with what makes queries and keys
-      its results are wrong (torch 2.13). No dropout.
-    - ``varlen``: FlashAttention (Dao, 2023) over documents laid end to end. CUDA in bf16 or fp16 only, no softcap, no
+    - ``eager``: matrix products and a softmax per block of queries, without the keys that no query of the block sees.
+      It supports everything on every device. It saves all probabilities for the backward pass.
+    - ``sdpa``: torch's fused kernels (``scaled_dot_product_attention``), which save no probabilities. Plain causal
+      attention skips the keys after a query; with a mask (documents, windows, ALiBi), hidden keys cost as much as
+      visible ones. No softcap. CPUs have no fused kernel with dropout: torch then writes out all scores.
+    - ``flex``: FlexAttention (Dong et al., 2024), compiled for the mask, skips hidden blocks, and supports softcaps and
+      ALiBi. Not for CPUs: it has no backward pass there, and its results are wrong when it is compiled in one graph
+      with the projections of queries and keys (torch 2.13). No dropout.
+    - ``varlen``: FlashAttention (Dao, 2023) over concatenated documents. CUDA in bf16 or fp16 only, no softcap, no
       ALiBi, no dropout, heads of at most 256 channels.
 
     ``auto`` on CUDA is ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the
-    number of documents. Where ``flex`` can't do it, and on other devices, ``auto`` is ``sdpa``; ``eager`` for a
-    softcap, and on a CPU for dropout. Raises ``PedigreeError`` for a backend that can't do what ``spec``
-    asks.
+    number of documents. If ``flex`` does not support the model, and on other devices, ``auto`` is ``sdpa``; it is
+    ``eager`` for a softcap, and on a CPU for dropout. Raises ``PedigreeError`` for a backend that does not support
+    ``spec``.
     """
     attending = [layer.mixer for layer in layers or spec.layers if isinstance(layer.mixer, AttendingSpec)]
     softcap = any(mixer.softcap is not None for mixer in attending)

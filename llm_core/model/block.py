@@ -1,4 +1,4 @@
-"""One layer of the decoder: a mixer and a feed-forward, each a branch off the residual stream."""
+"""One layer of the decoder: a mixer and a feed-forward, each a branch of the residual stream."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,7 +11,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + feed_forward(norm(x)); for other places of the norms see ``ModelSpec``."""
+    """x + mixer(norm(x)), then x + feed_forward(norm(x)). ``ModelSpec`` explains the other placements of the norms."""
 
     def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class Block(nn.Module):
         self.looks_back = layer.feed_forward is not None and layer.feed_forward.looks_back
 
     def forward(self, x_BTD: Tensor, kv: KeyValue | None, context: Context) -> tuple[Tensor, KeyValue | None]:
-        """(B, T, D) → (B, T, D), and the mixer's keys and values for layers that share them. ``kv``: those of the layer
-        that this one shares."""
+        """(B, T, D) → (B, T, D), and the mixer's keys and values for later layers. ``kv``: the keys and values of the
+        earlier layer ``kv_from``."""
         branch_BTD = x_BTD if self.mixer_norm is None else self.mixer_norm(x_BTD)
         branch_BTD, kv = self.mixer(branch_BTD, kv, context)
         x_BTD = self._joined(x_BTD, branch_BTD, self.mixer_post_norm)

@@ -14,13 +14,13 @@ def build_model(
     device: torch.device | str | None = None,
     generator: torch.Generator | None = None,
 ) -> Decoder:
-    """The model of ``spec`` with fresh fp32 weights on ``device`` (default: torch's default device).
+    """The model of ``spec`` with new fp32 weights on ``device`` (default: torch's default device).
 
-    Draws come from ``generator``, or else from torch's global generator. On the meta device nothing is allocated or
-    drawn: after ``to_empty``, call ``llm_core.model.init.initialise``.
+    Random numbers come from ``generator``, by default torch's global one. On the meta device nothing is allocated or
+    drawn; after ``to_empty``, call ``llm_core.model.init.initialise``.
     """
     target = torch.get_default_device() if device is None else torch.device(device)
-    # Modules draw weights of their own when they are made; on meta that costs neither time nor random numbers.
+    # torch's modules initialise themselves when they are constructed. On meta that takes no time and no random numbers.
     with torch.device("meta"):
         model = Decoder(spec, vocab_size).float()
     if target.type != "meta":

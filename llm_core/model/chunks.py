@@ -1,4 +1,4 @@
-"""What scans that go chunk by chunk have in common: whole chunks, documents in them, sums that stay in a document.
+"""Shared parts of chunked scans: padding to whole chunks, documents within chunks, sums within documents.
 
 Dimensions: B batch, T tokens, Z chunks, L tokens of a chunk, U = Z · L.
 """
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 def padded(x: Tensor, length: int) -> Tensor:
-    """Zeros behind the last token (dimension 1) up to ``length``."""
+    """``x`` with zeros after the last token (dimension 1), up to ``length``."""
     missing = length - x.shape[1]
     return x if missing == 0 else functional.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
 
@@ -17,9 +17,10 @@ def padded(x: Tensor, length: int) -> Tensor:
 def chunk_documents(
     document_ids_BT: Tensor | None, batch: int, chunks: int, length: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Each token's document, counted in its row, (B, Z, L); and that of the state which a chunk begins with, (B, Z, 1).
+    """Each token's document as its number in the row, (B, Z, L), and the document of each chunk's initial state,
+    (B, Z, 1).
 
-    The state before the row is of the first document, number 0.
+    The state before the row belongs to the first document, number 0.
     """
     number_BU = torch.zeros((batch, chunks * length), dtype=torch.int32, device=device)
     if document_ids_BT is not None:
@@ -30,10 +31,10 @@ def chunk_documents(
 
 
 def running_sums(x_BZHL: Tensor, number_BZ1L: Tensor) -> Tensor:
-    """Sums over the tokens of the chunk and of the same document, up to each token, its own included.
+    """Cumulative sums within each chunk and document, including the token itself.
 
-    By doubling (Hillis and Steele, 1986). Differences of ``cumsum`` would be rounded by what stands before the
-    document, and so would their gradients.
+    By doubling (Hillis and Steele, 1986). With differences of ``cumsum``, the values before a document would affect the
+    rounding of sums and gradients within it.
     """
     distance = 1
     while distance < x_BZHL.shape[-1]:

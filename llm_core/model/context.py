@@ -1,4 +1,4 @@
-"""What a forward pass knows beside the residual stream: made once, shared by all layers."""
+"""The data of a forward pass beside the residual stream. It is built once and shared by all layers."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +15,8 @@ from llm_core.model.state import DecodingState
 class Context:
     """One forward pass over T new tokens of B rows, after ``start`` tokens that a decoding state has read.
 
-    ``documents_BS``: the document of every token, those of the state included (S = start + T); None where each row is
-    one document. Layers find their mask and their position tables by the key that layers of a kind share.
+    ``documents_BS``: the document of every token, including those of the state (S = start + T); None if each row is one
+    document. ``masks`` and ``tables`` (of positions): layers with equal keys share an entry.
     """
 
     start: int
@@ -29,20 +29,20 @@ class Context:
 
     @property
     def documents_BT(self) -> Tensor | None:  # noqa: N802
-        """The documents of the new tokens alone."""
+        """The documents of the new tokens only."""
         return None if self.documents_BS is None else self.documents_BS[:, self.start :]
 
     def layer_state(self, index: int) -> Any:
-        """What the mixer of layer ``index`` keeps of the tokens before; None without a decoding state."""
+        """The decoding state of the mixer of layer ``index``; None without one."""
         return None if self.state is None else self.state.layers[index]
 
     def feed_forward_state(self, index: int) -> Any:
-        """The same of its feed-forward, where that looks back."""
+        """The decoding state of its feed-forward, if that looks back."""
         return None if self.state is None else self.state.feed_forwards[index]
 
 
 def positions_in_documents(documents_BS: Tensor) -> Tensor:
-    """(B, S): how many tokens of its own document stand before each token, in its row."""
+    """(B, S): for each token, the number of earlier tokens of its document in the row."""
     S = documents_BS.shape[1]
     places_S = torch.arange(S, device=documents_BS.device)
     begins_BS = torch.ones_like(documents_BS, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The short causal convolution of the mixers that are no attention: a channel at a time, a document at a time."""
+"""The short causal convolution of several mixers. It is depthwise and does not cross documents."""
 
 from typing import Any, ClassVar
 
@@ -11,20 +11,20 @@ from llm_core.model.state import Room
 
 
 class ConvolutionState:
-    """The last J = K − 1 inputs of a convolution, those of the last token's document; zeros where nothing was."""
+    """The last J = K − 1 inputs of a convolution that belong to the last token's document; zeros for the others."""
 
     def __init__(self, room: Room, kernel: int, channels: int) -> None:
         self.inputs_BJC = room.zeros(kernel - 1, channels)
 
 
 def draw_taps(weight_CK: Tensor, generator: Generator | None) -> None:
-    """Uniform between ±1/sqrt(K), so that a channel passes with about the size it has."""
+    """Uniform between ±1/sqrt(K), which roughly keeps the scale of a channel."""
     bound = weight_CK.shape[1] ** -0.5
     weight_CK.uniform_(-bound, bound, generator=generator)
 
 
 class CausalConvolution(nn.Module):
-    """Every channel is a weighted sum of its own last ``kernel`` values."""
+    """Each output channel is a weighted sum of the last ``kernel`` values of the same input channel."""
 
     draws: ClassVar[Draws] = {"weight": draw_taps}
 
@@ -34,7 +34,7 @@ class CausalConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
 
     def forward(self, x_BTC: Tensor, context: Context, state: ConvolutionState | None) -> Tensor:
-        """(B, T, C) → (B, T, C) in the same type; ``state`` goes on to the end of ``x_BTC``."""
+        """(B, T, C) → (B, T, C) in the same type. ``state`` is advanced to the last token of ``x_BTC``."""
         documents_BT = context.documents_BT
         before_BJC = None if state is None else continued(state.inputs_BJC, context)
         y_BTC = causal_convolution(x_BTC, self.weight, self.bias, document_ids_BT=documents_BT, before_BJC=before_BJC)
@@ -53,8 +53,8 @@ def causal_convolution(
 ) -> Tensor:
     """y[t] = bias + Σ_j weight[:, K − 1 − j] · x[t − j] over the j < K with t − j in the document of t, (B, T, C).
 
-    ``before_BJC``: the J = K − 1 inputs before the first, of its document (zeros where nothing was). Sums are fp32; the
-    result has the type of ``x_BTC``.
+    ``before_BJC``: the J = K − 1 inputs before the first token, of its document; zeros if there are fewer. Sums are
+    fp32; the result has the type of ``x_BTC``.
     """
     if before_BJC is None:
         y_BTC: Tensor = _ShiftedProducts.apply(x_BTC, weight_CK, bias_C, document_ids_BT)
@@ -69,10 +69,10 @@ def causal_convolution(
 
 
 class _ShiftedProducts(torch.autograd.Function):
-    """The sum over taps and its gradients, written out: added up in place, where autograd pads and keeps every term.
+    """The sum over taps and its gradients, computed in place. Autograd would pad and save every term.
 
-    ``conv1d`` knows no documents. Eager, this takes a quarter (fp32) to two fifths (bf16) of autograd's time on a CPU,
-    and less than ``conv1d``; compiled, it is fused as any other code.
+    ``conv1d`` does not support documents. Without a compiler, this takes a quarter (fp32) to two fifths (bf16) of
+    autograd's time on a CPU, and less than ``conv1d``. A compiler fuses it like other code.
     """
 
     @staticmethod
@@ -105,7 +105,7 @@ class _ShiftedProducts(torch.autograd.Function):
 
 
 def _together(x_BUC: Tensor, document_ids_BT: Tensor | None, distance: int) -> Tensor:
-    """Of T − ``distance`` pairs of tokens so far apart: ``x_BUC``, or zeros where the two are of two documents."""
+    """``x_BUC``, one of the tokens of T − ``distance`` pairs, with zeros where a pair belongs to two documents."""
     if document_ids_BT is None:
         return x_BUC
     same_BU = document_ids_BT[:, distance:] == document_ids_BT[:, :-distance]
@@ -113,7 +113,7 @@ def _together(x_BUC: Tensor, document_ids_BT: Tensor | None, distance: int) -> T
 
 
 def last_inputs(x_BTC: Tensor, before_BJC: Tensor, document_ids_BT: Tensor | None) -> Tensor:
-    """What goes on as ``before_BJC``: the last J inputs up to now, zeros for those of documents that have ended."""
+    """The next ``before_BJC``: the last J inputs, with zeros for those of earlier documents."""
     T, J = x_BTC.shape[1], before_BJC.shape[1]
     last_BJC = torch.cat((before_BJC, x_BTC.to(before_BJC.dtype)), dim=1)[:, T:]
     if document_ids_BT is None:
@@ -123,7 +123,7 @@ def last_inputs(x_BTC: Tensor, before_BJC: Tensor, document_ids_BT: Tensor | Non
 
 
 def continued(state: Tensor, context: Context) -> Tensor:
-    """``state`` (B, …), with zeros for rows in which the first new token begins another document."""
+    """``state`` (B, …), with zeros for rows whose first new token begins another document."""
     if context.documents_BS is None or context.start == 0:
         return state
     goes_on_B = context.documents_BS[:, context.start] == context.documents_BS[:, context.start - 1]

@@ -1,4 +1,4 @@
-"""The loss from the last hidden states, without ever holding all logits.
+"""The loss of the last hidden states, without all logits in memory at once.
 
 Dimensions: N tokens of a micro-batch, n tokens of a chunk, D model, V vocabulary.
 """
@@ -12,10 +12,10 @@ from torch.autograd.function import once_differentiable
 from llm_core.tokens.loader import IGNORED
 
 CHUNK = 1024
-"""Tokens whose logits are held at once: enough for the products to run at full speed, and few beside a micro-batch."""
+"""Tokens whose logits are computed at once: enough for fast products, and few compared with a micro-batch."""
 
 CACHED_LOGITS = 2**18
-"""On a CPU, softmax goes by rows of so many fp32 logits together: what stays in a core's cache."""
+"""fp32 logits per softmax on a CPU, as many as fit in a core's cache."""
 
 
 class _Settings(NamedTuple):
@@ -37,27 +37,28 @@ def linear_cross_entropy(
     chunk: int = CHUNK,
     each: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over targets but −100.
+    """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over all targets but
+    −100.
 
-    With ``each``, ``cross_entropy`` is (N,): the summands.
+    With ``each``, ``cross_entropy`` is (N,), one value per token.
 
-    ``cross_entropy`` is what is reported and compared; no gradient flows through it. ``objective`` is what is
-    differentiated, once. Targets may be (N, S): several of one softmax, each of which counts; −100 for fewer. The two
-    sums are equal unless one of the options is on:
+    ``cross_entropy`` is reported and compared, and has no gradient. ``objective`` is differentiated, once. Targets may
+    be (N, S): S targets for one softmax, each of which counts, filled up with −100. The two sums are equal unless one
+    of these options is on:
 
-    - ``softcap``: logits become ``softcap · tanh(logits / softcap)`` (Gemma 2: Gemma Team, 2024). Changes both.
-    - ``z_loss``: adds ``z_loss · logsumexp²`` a token, which holds the softmax's denominator near 1 (PaLM: Chowdhery
+    - ``softcap``: logits become ``softcap · tanh(logits / softcap)`` (Gemma 2: Gemma Team, 2024). It changes both sums.
+    - ``z_loss``: adds ``z_loss · logsumexp²`` per token, which keeps the softmax's denominator near 1 (PaLM: Chowdhery
       et al., 2022).
-    - ``clamp``: a token whose cross-entropy is larger counts as ``clamp`` in the objective, without its z-loss: it has
-      no gradient at all. Not for several targets.
+    - ``clamp``: a token with a larger cross-entropy counts as ``clamp`` in the objective, without z-loss, and has no
+      gradient. Only for one target per token.
 
-    Logits are made ``chunk`` tokens at a time, and so is their gradient, in the forward pass (as by Hsu et al., 2024,
-    Liger): the backward pass only scales. Between the two, the gradients of ``x`` and of ``weight`` are held, the
-    latter in fp32: the sum over chunks. Products are of the type of autocast where that is on, else of the weight's;
-    softmax and sums are fp32 (fp64 for a weight of fp64).
+    The forward pass computes logits and their gradient for ``chunk`` tokens at a time (as Liger does: Hsu et al.,
+    2024); the backward pass only scales. In between, the gradients of ``x`` and ``weight`` stay in memory, the latter
+    in fp32 as the sum over chunks. Products have autocast's type if that is on, otherwise the weight's; softmax and
+    sums are fp32 (fp64 for a weight of fp64).
 
-    Raises ``IndexError`` or ``RuntimeError`` for a target that is no id (on CUDA, as a device assertion), and
-    ``RuntimeError`` when the backward pass is asked for twice.
+    Raises ``IndexError`` or ``RuntimeError`` for a target that is not an id (on CUDA a device assertion), and
+    ``RuntimeError`` for a second backward pass.
     """
     assert clamp is None or targets_N.ndim == 1
     settings = _Settings(softcap, z_loss, clamp, chunk, each)
@@ -95,7 +96,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def _by_chunks(
     x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, settings: _Settings, wanted: tuple[bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Objective, cross-entropy, and the objective's gradients by ``x`` and ``weight`` where they are ``wanted``."""
+    """Objective, cross-entropy, and the objective's gradients of ``x`` and ``weight`` if they are ``wanted``."""
     device = x_ND.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
     x_ND, weight_VD = x_ND.detach().to(dtype), weight_VD.detach().to(dtype)
@@ -121,7 +122,7 @@ def _by_chunks(
                 losses_N[part], lse_N[part] = _softmax(logits, ids_NS[part], kept_NS[part], settings, sums, any(wanted))
             if settings.clamp is not None:
                 live_N1[chunk] &= (losses_N[chunk] <= settings.clamp)[:, None] | losses_N[chunk].isnan()[:, None]
-            # Dead rows are left out here, where they are D wide, and not among the logits.
+            # Clamped rows become 0 here, where they have D numbers, and not among the logits.
             if x_grad_ND is not None:
                 x_grad_ND[chunk] = torch.where(live_N1[chunk], logits_nV @ weight_VD, 0)
             if weight_grad_VD is not None:
@@ -143,13 +144,13 @@ def _slices(start: int, stop: int, length: int) -> list[slice]:
 def _softmax(
     logits_nV: Tensor, ids_nS: Tensor, kept_nS: Tensor, settings: _Settings, sums: torch.dtype, gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropies and logsumexps (n,); where a ``gradient`` is wanted, it takes the logits' place."""
+    """Cross-entropies and logsumexps (n,). With ``gradient``, the gradient of the logits is written over the logits."""
     capped_nV = logits_nV
     if settings.softcap is not None:
         capped_nV = settings.softcap * torch.tanh(logits_nV.to(sums) / settings.softcap)
     p_nV = torch.softmax(capped_nV, dim=-1, dtype=sums)
     # The largest probability is exp(largest logit - logsumexp). So no exponential is computed twice (on CPUs, torch.exp
-    # is many times slower than what softmax does), and no probability that underflows is ever in a logarithm.
+    # is many times slower than softmax), and the logarithm of an underflowing probability is never taken.
     lse_n = capped_nV.amax(-1).to(sums) - p_nV.amax(-1).log()
     losses_nS = lse_n[:, None] - capped_nV.gather(1, ids_nS).to(sums)
     several = ids_nS.shape[1] > 1

@@ -1,4 +1,4 @@
-"""The decoder: blocks between an embedding and a head, as the specification says layer by layer."""
+"""The decoder: an embedding, the blocks of the specification, and a head."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,8 +23,8 @@ from llm_core.model.superposition import mean_embedding
 class Losses(NamedTuple):
     """Sums over the tokens of a micro-batch, fp32 scalars on the model's device.
 
-    ``objective`` is what is differentiated; ``cross_entropy`` are the nats of next-token prediction, to be logged and
-    compared. They are equal unless the model or the training asks for more.
+    ``objective`` is differentiated. ``cross_entropy``, in nats of next-token prediction, is logged and compared. They
+    are equal unless the model or the training adds other terms to the objective.
     """
 
     objective: Tensor
@@ -32,13 +32,13 @@ class Losses(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Decoder-only language model. Weights are left unset: see ``llm_core.model.init``."""
+    """Decoder-only language model. The constructor does not initialise weights: see ``llm_core.model.init``."""
 
     z_loss: float = 0.0
     loss_clamp: float | None = None
-    """What training asks of the loss: see ``linear_cross_entropy``."""
+    """Options of the loss in training: see ``linear_cross_entropy``."""
     attention_backend: str = "auto"
-    """What does the attention: see ``choose_backend``."""
+    """The kernel for attention: see ``choose_backend``."""
 
     def __init__(self, spec: ModelSpec, vocab_size: int) -> None:
         super().__init__()
@@ -52,19 +52,19 @@ class Decoder(nn.Module):
         self.position = None if spec.absolute_position is None else spec.absolute_position.module(spec.d_model, size)
         self.blocks = nn.ModuleList(Block(spec, layer) for layer in self.layers)
         self.norm = spec.norm.module(spec.d_model, spec.bias)
-        # A tied head is no second parameter, so there is nothing that a copy, a cast or a file could tear apart.
+        # A tied head is not a second parameter, so no copy, cast or file can separate the two.
         self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
         depth = 0 if spec.multi_token is None else spec.multi_token.depth
         self.further = nn.ModuleList(MTPHead(spec) for _ in range(depth))
 
     @property
     def head_weight(self) -> Tensor:
-        """The matrix (V, D) that turns the last hidden state into logits."""
+        """The matrix (V, D) from the last hidden state to logits."""
         return self.embedding.weight if self.head is None else self.head.weight
 
     @property
     def all_blocks(self) -> list[Any]:
-        """The blocks, and those of the modules for further tokens."""
+        """The blocks, including those of the MTP heads."""
         return [*self.blocks, *(module.block for module in self.further)]
 
     def forward(
@@ -76,13 +76,14 @@ class Decoder(nn.Module):
         only: int | None = None,
         each: bool = False,
     ) -> Tensor | Losses:
-        """Logits (B, T, V), ``only`` those of one token (B, 1, V; −1: the last), or with ``targets_BT`` their losses.
+        """Logits (B, T, V), or with ``targets_BT`` the losses.
 
-        With ``each``, ``cross_entropy`` is (B, T), that of every target.
-        Tokens and targets may be bags of tokens, (B, G, S), instead (``llm_core.model.superposition``).
+        ``only``: the index of one token whose logits (B, 1, V) are wanted; −1: the last. With ``each``,
+        ``cross_entropy`` is (B, T), one value per target. Tokens and targets may instead be bags of tokens, (B, G, S)
+        (``llm_core.model.superposition``).
 
-        ``document_ids_BT`` is needed when the specification says ``document_mask`` (``ValueError`` otherwise), except
-        with a ``state``, which knows of documents itself. A state is moved on by T tokens.
+        ``document_ids_BT`` is required if the specification has ``document_mask`` (otherwise ``ValueError``), except
+        with a ``state``, which has its own documents. A state advances by T tokens.
         """
         context = self.context(tokens_BT, document_ids_BT, state)
         x_BTD = self._embedded(tokens_BT, context)
@@ -96,7 +97,7 @@ class Decoder(nn.Module):
         if targets_BT is not None:
             losses = self._losses(x_BTD, targets_BT, document_ids_BT, context, each)
             return losses._replace(cross_entropy=losses.cross_entropy.view(targets_BT.shape[:2])) if each else losses
-        # Of one token, before the head: logits of all of them may be gigabytes.
+        # Select the token before the head: the logits of all tokens may be gigabytes.
         x_BTD = self.norm(x_BTD if only is None else x_BTD[:, only, None])
         logits_BTV = functional.linear(x_BTD, self.head_weight)
         if self.spec.logit_softcap is not None:
@@ -106,14 +107,14 @@ class Decoder(nn.Module):
     def _losses(
         self, x_BTD: Tensor, targets_BT: Tensor, document_ids_BT: Tensor | None, context: Context, each: bool
     ) -> Losses:
-        """``x_BTD`` is the residual stream after the last block."""
+        """``x_BTD``: the residual stream after the last block."""
         losses = self._head_losses(self.norm(x_BTD), targets_BT, each)
         if not self.training:
             return losses
         objective = losses.objective
         if self.spec.multi_token is not None:
             if targets_BT.ndim != 2:
-                raise ValueError("multi_token predicts tokens one by one: it does not go with bags of tokens")
+                raise ValueError("multi_token predicts single tokens: it can't be combined with bags of tokens")
             further = mtp_objective(
                 self.further,
                 x_BTD,
@@ -149,14 +150,14 @@ class Decoder(nn.Module):
         ]
 
     def loop_experts(self) -> None:
-        """Have GPUs multiply expert by expert, and not all of them in one kernel."""
+        """Make GPUs multiply one expert at a time instead of all experts in one kernel."""
         for mixture in self._mixtures():
             mixture.one_kernel = False
 
     def after_step(self, total: Callable[[Tensor], Tensor], skipped: Tensor) -> None:
-        """What changes after an optimiser step beside the weights: the experts' selection biases.
+        """Update the experts' selection biases after an optimiser step.
 
-        ``total`` sums a tensor over the ranks; ``skipped`` (0-d) is not 0 where the step was left out.
+        ``total`` sums a tensor over the ranks. ``skipped`` (0-d) is not 0 if the step was skipped.
         """
         mixtures = self._mixtures()
         if mixtures:
@@ -165,13 +166,13 @@ class Decoder(nn.Module):
                 mixture.move_bias(counts_X, skipped)
 
     def context(self, tokens_BT: Tensor, document_ids_BT: Tensor | None, state: DecodingState | None) -> Context:
-        """What all layers share in a pass over ``tokens_BT``."""
+        """The data that all layers share in a pass over ``tokens_BT``."""
         T = tokens_BT.shape[1]
         start = 0 if state is None else state.length
         documents_BS = None if state is None else state.documents_BS
         if documents_BS is not None:
             missing = start + T - documents_BS.shape[1]
-            if missing > 0:  # what is generated belongs to the document before it
+            if missing > 0:  # a generated token belongs to the document before it
                 assert state is not None
                 documents_BS = torch.cat((documents_BS, documents_BS[:, -1:].expand(-1, missing)), dim=1)
                 state.documents_BS = documents_BS
@@ -187,7 +188,7 @@ class Decoder(nn.Module):
             dtype = torch.get_autocast_dtype(device.type)
         half, wanted = dtype in (torch.bfloat16, torch.float16), self.attention_backend
         if wanted == "varlen" and not half and not self.training:
-            wanted = "auto"  # a run in half precision asks for some passes in fp32: see ``llm_core.train.probe``
+            wanted = "auto"  # a run in half precision has some passes in fp32: see ``llm_core.train.probe``
         backend = choose_backend(
             self.spec, device.type, wanted, decoding=state is not None, layers=self.layers, half=half
         )

@@ -1,4 +1,4 @@
-"""Attention by plain matrix products: runs everywhere, and does whatever can be asked for."""
+"""Attention by plain matrix products. It supports everything on every device."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch.nn import functional
 from llm_core.model.masks import Mask
 
 QUERIES = 128
-"""Queries whose scores are written out at once: what no query of such a block sees is not computed."""
+"""Queries per block. Keys that no query of a block sees are not computed."""
 
 
 def eager_attention(
@@ -19,7 +19,7 @@ def eager_attention(
     softcap: float | None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """See ``attend``. Scores are fp32. Keys and values of a group of heads are never copied for each of its heads."""
+    """See ``attend``. Scores are fp32. Keys and values of a group of heads are not copied for each head."""
     B, K = k_BKSC.shape[:2]
     q_BKGTC, k_NSC, v_NSE = q_BHTC.unflatten(1, (K, -1)), k_BKSC.flatten(0, 1), v_BKSE.flatten(0, 1)
     before = mask.keys - mask.length

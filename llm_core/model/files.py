@@ -18,10 +18,10 @@ INFO = "model.json"
 
 
 def save_model(model: nn.Module, spec: ModelSpec, vocab_size: int, folder: Path, **info: Any) -> None:
-    """Write weights and ``{"spec", "vocab_size", "weights_crc32", **info}`` into ``folder``, the description last.
+    """Write the weights, then ``{"spec", "vocab_size", "weights_crc32", **info}``, into ``folder``.
 
-    The files hold nothing but what the arguments say: equal weights give equal bytes. Raises ``OSError`` where they
-    can't be written (safetensors' own writer would hide the reason).
+    The files depend on the arguments only: equal weights give equal bytes. Raises ``OSError`` if they can't be written
+    (safetensors' own writer would hide the reason).
     """
     from safetensors.torch import save
 
@@ -39,7 +39,7 @@ def save_model(model: nn.Module, spec: ModelSpec, vocab_size: int, folder: Path,
 
 
 def read_info(folder: Path) -> tuple[ModelSpec, dict[str, Any]]:
-    """The specification in ``model.json``, and everything else that stands there (``vocab_size``, ``step``, …)."""
+    """The specification in ``model.json``, and its other entries (``vocab_size``, ``step``, …)."""
     path = folder / INFO
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
@@ -57,8 +57,8 @@ def read_info(folder: Path) -> tuple[ModelSpec, dict[str, Any]]:
 def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Decoder, dict[str, Any]]:
     """The model in ``folder`` on ``device``, and ``model.json`` without its specification.
 
-    Raises ``PedigreeError`` for files that are missing, cut short, altered by as much as a bit, or not of one model:
-    names, shapes and types must be those of the specification, and every value finite.
+    Raises ``PedigreeError`` for files that are missing, truncated, changed by a single bit, or of different models.
+    Names, shapes and types must match the specification, and all values must be finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -80,7 +80,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Decode
 
 
 def _crc32(path: Path) -> int:
-    # zlib and not xxhash: the training path needs nothing but torch, numpy and pydantic.
+    # zlib and not xxhash: the training path imports only torch, numpy and pydantic.
     value = 0
     with path.open("rb") as file:
         while chunk := file.read(1 << 24):

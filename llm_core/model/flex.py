@@ -1,4 +1,4 @@
-"""FlexAttention (Dong et al., 2024): a kernel compiled for the mask at hand, which skips the blocks that are hidden."""
+"""FlexAttention (Dong et al., 2024): a kernel compiled for the mask, which skips hidden blocks."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,11 +11,11 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from llm_core.model.masks import Mask
 
 _VARIANTS = 64
-"""Of a mask, and of attention with it, that may be compiled."""
+"""Compiled versions per function: kinds of masks and of attention."""
 
 
 def block_mask(mask: Mask, device: torch.device) -> BlockMask:
-    """Which blocks of 128 × 128 are seen in full, in part or not at all; one for all layers that share ``mask``."""
+    """Which blocks of 128 × 128 are visible in full, in part or not at all. Layers that share ``mask`` share it."""
     documents_BS, window = mask.documents_BS, mask.window
 
     def seen(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -57,7 +57,8 @@ def flexible_attention(
 
 
 def _ready(function: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """Compiled, unless a compiler is at work already; on a CPU as it is, with all T × S pairs, which is for tests."""
+    """``function`` compiled, unless a compiler already runs. On a CPU it is not compiled and computes all T × S pairs,
+    for tests only."""
     return function if device == "cpu" or torch.compiler.is_compiling() else _compiled(function)
 
 
@@ -65,7 +66,7 @@ def _ready(function: Callable[..., Any], device: str) -> Callable[..., Any]:
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     from torch._dynamo import config
 
-    # A mask of every kind, in training and in evaluation, for one length and for any: the compiler gives up after 8 by
-    # default, and what it gives up is run with all T × S pairs written out.
+    # Each kind of mask is compiled for training and evaluation, for one length and for any. By default the compiler
+    # gives up after 8, and the function then writes out all T × S pairs.
     config.recompile_limit = max(config.recompile_limit, _VARIANTS)
     return torch.compile(function)

@@ -1,4 +1,4 @@
-"""Several linear maps of one input as one product."""
+"""Several linear maps of one input as one matrix product."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ from torch import nn
 
 
 class Fused:
-    """Of a module: which of its parameters are several maps side by side, and the numbers of outputs of each.
+    """A module whose parameters contain several maps. ``fused``: parameter → the number of outputs of each map.
 
-    It only says what belongs together: an optimiser that looks at matrices (Muon) takes every map for itself.
+    An optimiser of matrices (Muon) treats every map as a matrix of its own.
     """
 
     fused: dict[str, tuple[int, ...]]
 
 
 class FusedLinear(nn.Linear, Fused):
-    """As ``nn.Linear``, with the maps one below the other; ``parts`` are their numbers of outputs."""
+    """``nn.Linear`` with the maps stacked row-wise; ``parts``: the number of outputs of each."""
 
     def __init__(self, inputs: int, parts: Sequence[int], bias: bool) -> None:
         super().__init__(inputs, sum(parts), bias=bias)
