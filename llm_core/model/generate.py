@@ -1,4 +1,4 @@
-"""Text from a model, one token at a time, for many prompts at once."""
+"""Generation: one token at a time, for many prompts at once."""
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ Prompts = Sequence[Sequence[int]] | Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen, and when to end. ``ValueError`` for what can't be meant.
+    """How tokens are chosen, and when a row ends. Raises ``ValueError`` for invalid values.
 
-    ``temperature``: what logits are divided by, for all rows or one for each; 0 takes the likeliest token always.
-    ``top_k``: among the k likeliest. ``top_p``: among the fewest likeliest whose probabilities, after temperature and
-    ``top_k``, sum to p or more (nucleus sampling: Holtzman et al., 2020). ``repetition_penalty``: logits of tokens that
-    are in the row already, prompt included, are divided by it where they are positive and multiplied where not (Keskar
-    et al., 2019); 1 changes nothing. ``stop``: sequences of tokens that end a row, and are no part of it.
+    ``temperature``: divides the logits, one value for all rows or one per row; 0 always takes the most likely token.
+    ``top_k``: only the k most likely tokens. ``top_p``: only the fewest most likely tokens whose probabilities, after
+    temperature and ``top_k``, sum to p or more (nucleus sampling: Holtzman et al., 2020). ``repetition_penalty``: for
+    tokens that are in the row already, including the prompt, positive logits are divided by it and negative ones
+    multiplied (Keskar et al., 2019); 1: no penalty. ``stop``: sequences of tokens that end a row and are not part of
+    it.
     """
 
     max_new_tokens: int
@@ -56,7 +57,7 @@ def generate(
 ) -> list[list[int]]:
     """The new tokens of every row. See ``stream``.
 
-    A row also ends where ``ended`` says so of its new tokens. ``advance`` is called after every token of the longest.
+    A row also ends when ``ended`` is true for its new tokens. ``advance`` is called after each step.
     """
     lines, temperatures = _checked(model, prompts, sampling, generators)
     rows: list[list[int]] = [[] for _ in lines]
@@ -72,11 +73,11 @@ def generate(
 def stream(
     model: nn.Module, prompts: Prompts, sampling: Sampling, *, generators: Sequence[torch.Generator] = ()
 ) -> Iterator[tuple[int, int]]:
-    """(row, token), as tokens are made, of B prompts of any lengths from 1 on.
+    """(row, token) for each new token of B prompts, which may have different lengths from 1 on.
 
-    ``generators``: one a row, on the CPU, unless all temperatures are 0. What is drawn for a row depends on its own
-    generator and temperature alone, so that a row more or less changes no other one, up to rounding. A token that may
-    be the beginning of a stop sequence comes when it is known that it is none.
+    ``generators``: one per row, on the CPU, unless all temperatures are 0. The tokens of a row depend on its own
+    generator and temperature only, so other rows change nothing, up to rounding. A token that may begin a stop sequence
+    is delayed until it is clear that it does not.
     """
     lines, temperatures = _checked(model, prompts, sampling, generators)
     steps = _steps(model, lines, temperatures, sampling, generators, finished=frozenset())
@@ -92,7 +93,7 @@ def _steps(
     generators: Sequence[torch.Generator],
     finished: Set[int],
 ) -> Iterator[list[tuple[int, list[int]]]]:
-    """For every step the unfinished rows, and what is new in each. The caller may add to ``finished`` in between."""
+    """For every step the unfinished rows with their new tokens. The caller may add rows to ``finished`` in between."""
     inputs_BT, documents_BT = _padded(lines, next(model.parameters()).device)
     if sampling.repetition_penalty != 1:
         seen_BV = torch.zeros(len(lines), model.vocab_size, dtype=torch.bool, device=inputs_BT.device)
@@ -108,7 +109,7 @@ def _steps(
             logits_BV = model(inputs_BT, state=state, only=-1)[:, 0]
             if sampling.repetition_penalty != 1:
                 logits_BV = _penalised(logits_BV, seen_BV, sampling.repetition_penalty)
-            chosen_B = logits_BV.argmax(dim=-1).cpu()  # a finished row goes on unseen
+            chosen_B = logits_BV.argmax(dim=-1).cpu()  # finished rows continue, and their tokens are ignored
             drawing = [row for row in unfinished if temperatures[row] > 0]
             if drawing:
                 logits_BV = logits_BV.float().cpu()
@@ -127,7 +128,7 @@ def _steps(
 
 
 class _End:
-    """Holds back what may be the beginning of a stop sequence."""
+    """Delays tokens that may begin a stop sequence."""
 
     def __init__(self, stop: Sequence[Sequence[int]]) -> None:
         self.stop = [list(sequence) for sequence in stop]
@@ -135,7 +136,7 @@ class _End:
         self.reached = False
 
     def take(self, token: int, last: bool) -> list[int]:
-        """What is sure to be part of the row, now that ``token`` came; ``last``: nothing will come after it."""
+        """The tokens that are certain to be part of the row after ``token``. ``last``: no token follows."""
         self.held.append(token)
         for sequence in self.stop:
             if self.held[-len(sequence) :] == sequence:
@@ -148,7 +149,7 @@ class _End:
 
 
 def _begun(tokens: list[int], sequence: list[int]) -> int:
-    """How many of the last ``tokens`` the sequence begins with."""
+    """The number of last ``tokens`` that are the beginning of ``sequence``."""
     for count in range(min(len(tokens), len(sequence) - 1), 0, -1):
         if tokens[-count:] == sequence[:count]:
             return count
@@ -158,12 +159,12 @@ def _begun(tokens: list[int], sequence: list[int]) -> int:
 def _checked(
     model: Any, prompts: Prompts, sampling: Sampling, generators: Sequence[torch.Generator]
 ) -> tuple[list[list[int]], Sequence[float]]:
-    """Prompts and temperatures, one for each row. ``ValueError`` for arguments that don't fit each other."""
+    """One prompt and one temperature per row. Raises ``ValueError`` for arguments that do not match."""
     lines = prompts.tolist() if isinstance(prompts, Tensor) else [list(prompt) for prompt in prompts]
     if not lines or not all(lines):
         raise ValueError("there is at least one prompt, and a prompt has at least one token")
     outside = [token for line in lines for token in line if not 0 <= token < model.vocab_size]
-    if outside:  # on a GPU it would be an assertion of the device, and the end of the process
+    if outside:  # on a GPU, a device assertion would end the process
         raise ValueError(f"token {outside[0]} of a prompt is no id: the model has {model.vocab_size}")
     temperature = sampling.temperature
     temperatures = [temperature] * len(lines) if isinstance(temperature, int | float) else temperature
@@ -177,7 +178,7 @@ def _checked(
 
 
 def _padded(lines: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """(B, T): prompts that end together; and where they differ in length −1 for the padding before them, 0 for them."""
+    """(B, T): prompts, padded on the left; and if their lengths differ, −1 for padding and 0 for tokens."""
     length = max(map(len, lines))
     inputs_BT = torch.tensor([[0] * (length - len(line)) + line for line in lines], device=device)
     if all(len(line) == length for line in lines):
@@ -192,12 +193,12 @@ def _penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
 
 
 def _draw(logits_V: Tensor, temperature: float, sampling: Sampling, generator: torch.Generator) -> int:
-    # From large to small; stable, so that equal logits keep the order of their ids everywhere.
+    # Descending and stable, so that equal logits keep the order of their ids on every machine.
     ordered_V, ids_V = logits_V.sort(descending=True, stable=True)
-    # Differences to the largest: divided by a temperature near 0, they end at minus infinity, and never at inf - inf.
+    # Subtract the largest first: divided by a temperature near 0, the rest becomes minus infinity, and never inf - inf.
     probabilities_V = torch.softmax((ordered_V[: sampling.top_k] - ordered_V[0]) / temperature, dim=-1)
     if sampling.top_p is not None:
         before_V = probabilities_V.cumsum(-1) - probabilities_V
-        # The first always stays: nothing lies before it.
+        # The first token always stays: the sum before it is 0.
         probabilities_V = probabilities_V[before_V < sampling.top_p]
     return int(ids_V[torch.multinomial(probabilities_V, 1, generator=generator)])

@@ -1,4 +1,4 @@
-"""All initialisation: the rule for matrices and vectors, and where parts have rules of their own."""
+"""All initialisation: the rules for matrices and vectors, and the exceptions that modules declare."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from llm_core.experiment.model import ModelSpec
 
 Draws = Mapping[str, Callable[[Tensor, Generator | None], None]]
-"""Parameter of a module → what sets it. A module says so as ``draws``."""
+"""Name of a parameter → the function that initialises it. A module declares them as ``draws``."""
 
 
 def ones(parameter: Tensor, _: Generator | None) -> None:
@@ -25,16 +25,17 @@ def zeros(parameter: Tensor, _: Generator | None) -> None:
 def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = None) -> None:
     """Set every weight of ``model``, in the order of its parameters.
 
-    - what a module has ``draws`` for: as these say
+    - parameters in the ``draws`` of their module: by these functions
     - norm weights: 1; biases: 0; buffers (the selection biases of experts): 0
     - matrices and embeddings: normal, mean 0, standard deviation ``init_std``
-    - an embedding that a norm follows: uniform between ±1e-4, so that the norm lets it move fast (Peng et al., 2023)
-    - the matrices that write into the residual stream (``residual_writers`` of a module): the same, divided by the
-      square root of how many branches write into it, so that the stream's variance does not grow with depth
-      (Radford et al., 2019, GPT-2)
+    - matrices that write into the residual stream (``residual_writers`` of a module): the same, divided by the square
+      root of the number of branches, so that the stream's variance does not grow with depth (Radford et al., 2019,
+      GPT-2)
+    - an embedding before a norm (``embedding_norm``): uniform between ±1e-4. The norm then lets it change fast (Peng et
+      al., 2023)
 
-    Draws come from ``generator`` (on the parameters' device), or else from torch's global generator. Raises
-    ``ValueError`` for a vector that has no rule: it would be left unset.
+    Random numbers come from ``generator`` (on the parameters' device), by default torch's global one. Raises
+    ``ValueError`` for a vector without a rule: it would stay uninitialised.
     """
     branches = sum(1 if layer.feed_forward is None else 2 for layer in spec.layers)
     residual_std = spec.init_std / branches**0.5

@@ -1,7 +1,7 @@
-"""Multi-token prediction: modules after the decoder predict tokens beyond the next one, for training alone.
+"""Multi-token prediction: MTP heads after the decoder predict tokens beyond the next one. Only training uses them.
 
-After DeepSeek-V3 (DeepSeek-AI, 2024): module k sees, at position i, what module k - 1 made there (the first one: the
-decoder's residual stream before its last norm) and the embedding of token i + k, and predicts token i + k + 1 by the
+After DeepSeek-V3 (DeepSeek-AI, 2024): at position i, head k reads the hidden state of head k - 1 (the first head: the
+decoder's residual stream before its last norm) and the embedding of token i + k. It predicts token i + k + 1 by the
 decoder's own head. Its attention is causal, as the decoder's is.
 """
 
@@ -18,7 +18,7 @@ from llm_core.tokens.loader import IGNORED
 
 
 class MTPHead(nn.Module):
-    """Joins a hidden state and a token, each normalised, by a product, and sends them through a block."""
+    """A matrix joins a normalised hidden state and a normalised embedding; then comes a block."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -29,14 +29,14 @@ class MTPHead(nn.Module):
         self.norm = spec.norm.module(spec.d_model, spec.bias)
 
     def forward(self, x_BTD: Tensor, tokens_BTD: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Hidden states and embedded tokens to the next hidden states, and the same normalised for the head."""
+        """Hidden states and embeddings → the next hidden states, and the same normalised for the decoder's head."""
         joined_BTD = self.join(torch.cat((self.hidden_norm(x_BTD), self.token_norm(tokens_BTD)), dim=-1))
         x_BTD, _ = self.block(joined_BTD, None, context)
         return x_BTD, self.norm(x_BTD)
 
 
 def mtp_objective(
-    modules: nn.ModuleList,
+    heads: nn.ModuleList,
     x_BTD: Tensor,
     targets_BT: Tensor,
     document_ids_BT: Tensor | None,
@@ -44,25 +44,25 @@ def mtp_objective(
     embed: Callable[[Tensor], Tensor],
     objective: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """The mean over the modules of their objectives, each a sum over tokens.
+    """The mean of the objectives of all MTP heads, each a sum over tokens.
 
-    ``embed``: ids (B, T) to embeddings. ``objective``: normalised hidden states and targets to a scalar. Targets beyond
-    the row are left out, and, where ``document_ids_BT`` are given, those of another document.
+    ``embed``: ids (B, T) → embeddings. ``objective``: normalised hidden states and targets → a scalar. Targets beyond
+    the row are ignored, and with ``document_ids_BT`` those of another document.
     """
     total = x_BTD.new_zeros(())
-    for k, module in enumerate(modules, start=1):
-        # Token i + k is target i + k - 1. Where there is none, what stands there reaches no position that counts.
+    for k, head in enumerate(heads, start=1):
+        # Token i + k is target i + k - 1. Past the end there is none, and no position that counts reads the filling.
         tokens_BT = _ahead(targets_BT, k - 1).clamp(min=0)
-        x_BTD, normed_BTD = module(x_BTD, embed(tokens_BT), context)
+        x_BTD, normed_BTD = head(x_BTD, embed(tokens_BT), context)
         further_BT = _ahead(targets_BT, k)
         if document_ids_BT is not None:
             same_BT = _ahead(document_ids_BT, k) == document_ids_BT
             further_BT = torch.where(same_BT, further_BT, IGNORED)
         total = total + objective(normed_BTD, further_BT)
-    return total / len(modules)
+    return total / len(heads)
 
 
 def _ahead(values_BT: Tensor, places: int) -> Tensor:
-    """Every value replaced by the one so many places after it, and at the end by ``IGNORED``."""
+    """The values shifted to the left by ``places``, with ``IGNORED`` at the end."""
     filling = values_BT.new_full((len(values_BT), min(places, values_BT.shape[1])), IGNORED)
     return torch.cat((values_BT[:, places:], filling), dim=1)

@@ -1,4 +1,4 @@
-"""What a model keeps of the tokens it has read, so that generating one more costs one token's work."""
+"""Decoding states: the memory of the tokens read, so that each new token costs the work of one token."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,11 +21,11 @@ class Room(NamedTuple):
 
 
 class DecodingState:
-    """The states of all layers for sequences that are being continued, all at the same position.
+    """The states of all layers for a batch of sequences, all at the same position.
 
-    ``layers``: those of the mixers; ``feed_forwards``: those of feed-forwards, None where one does not look back.
-    ``length`` counts the tokens read; the decoder moves it on once all layers have theirs. Where rows were padded on
-    the left, ``documents_BS`` holds −1 for padding and 0 for what counts. For use without gradients.
+    ``layers``: those of the mixers. ``feed_forwards``: those of the feed-forwards, None for one that does not look
+    back. ``length``: the number of tokens read; the decoder increases it after the last layer. If rows are padded on
+    the left, ``documents_BS`` is −1 for padding and 0 for tokens. For use without gradients.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class KeyValueState:
         )
 
     def extend(self, keys_BKTC: Tensor, values_BKTC: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values; returns those that the new tokens may look at, (B, K, S, C) each.
+        """Store new keys and values. Returns those that the new tokens may attend to, (B, K, S, C) each.
 
-        Raises ``ValueError`` when they do not fit.
+        Raises ``ValueError`` for more than ``max_length`` tokens.
         """
         end = self.length + keys_BKTC.shape[2]
         if end > self.max_length:
@@ -74,9 +74,9 @@ class KeyValueState:
 
 
 def new_state(model: nn.Module, batch_size: int, max_length: int, documents_BS: Tensor | None = None) -> DecodingState:
-    """An empty state of ``model`` (a ``Decoder``) for ``batch_size`` rows of at most ``max_length`` tokens.
+    """An empty state of ``model`` (a ``Decoder``) for ``batch_size`` rows of up to ``max_length`` tokens.
 
-    It has the type that keys and values will have: autocast's where that is on, else the weights'.
+    Its type is that of keys and values: autocast's if that is on, otherwise the weights'.
     """
     weight = next(model.parameters())
     device, dtype = weight.device, weight.dtype

@@ -1,4 +1,4 @@
-"""Token shift: maps that see a blend of each token and the one before it (Peng et al., 2023, RWKV)."""
+"""Token shift: the inputs of maps are mixtures of each token and the previous one (Peng et al., 2023, RWKV)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from llm_core.model.state import Room
 
 
 class ShiftState(ConvolutionState):
-    """The last input: what a convolution of two taps keeps."""
+    """The last input, which is the state of a convolution with two taps."""
 
     def __init__(self, room: Room, channels: int) -> None:
         super().__init__(room, 2, channels)
 
 
 class Ramp(NamedTuple):
-    """How the shares of one map begin: (channel / channels) ^ ``exponent`` + ``offset``."""
+    """The initial shares of one map: (channel / channels) ^ ``exponent`` + ``offset``."""
 
     exponent: float
     offset: float = 0.0
@@ -41,7 +41,8 @@ def depth_reached(model: ModelSpec, layer: LayerSpec) -> float:
 class TokenShift(nn.Module):
     """share · x[t] + (1 − share) · x[t − 1], with a share for each of M maps and each channel.
 
-    Early channels begin with the token before, late ones with the token itself; ``ramps`` say how, map by map.
+    ``ramps``: the initial shares of each map. They grow with the channel: the first channels see the previous token,
+    the last ones the token itself.
     """
 
     def __init__(self, channels: int, ramps: Sequence[Ramp]) -> None:
@@ -51,9 +52,9 @@ class TokenShift(nn.Module):
         self.draws = {"shares": self._draw}
 
     def forward(self, x_BTD: Tensor, context: Context, state: ShiftState | None) -> tuple[Tensor, ...]:
-        """(B, T, D) → M times the same; ``state`` goes on to the end of ``x_BTD``.
+        """(B, T, D) → M tensors of the same shape. ``state`` is advanced to the last token of ``x_BTD``.
 
-        Before the first token of a document there are zeros.
+        The token before the first one of a document is zero.
         """
         change_BTD = x_BTD - _earlier(x_BTD, context, state)
         return tuple(x_BTD - change_BTD * (1 - share_D).to(x_BTD.dtype) for share_D in self.shares)
@@ -66,7 +67,7 @@ class TokenShift(nn.Module):
 
 
 def _earlier(x_BTD: Tensor, context: Context, state: ShiftState | None) -> Tensor:
-    """The token before each; zeros where a document begins."""
+    """The previous token of each token; zeros at the beginning of a document."""
     if state is None:
         earlier_BTD = functional.pad(x_BTD[:, :-1], (0, 0, 1, 0))
     else:

@@ -1,4 +1,4 @@
-"""FlashAttention (Dao, 2023) over the documents of a batch, laid end to end, by torch's ``varlen_attn``. CUDA only."""
+"""FlashAttention (Dao, 2023) over the concatenated documents of a batch, by torch's ``varlen_attn``. CUDA only."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from torch import Tensor
 from llm_core.model.masks import Mask
 
 MEAN_DOCUMENT = 16
-"""Tokens that documents of a micro-batch must have on average. The number of documents is known on the device only, and
-the host never waits for it: so there is room for so many, and the kernel passes over what is empty."""
+"""The smallest mean length of the documents of a micro-batch, in tokens. Only the device knows the number of documents,
+and the host does not wait for it. So the offsets have room for this many documents, and the kernel skips empty ones."""
 
 _TAKES_GROUPS = torch.__version__ >= "2.12"
-"""Whether fewer heads of keys than of queries can be asked for."""
+"""Whether the kernel supports fewer heads of keys than of queries."""
 
 
 def document_offsets(documents_BT: Tensor) -> Tensor:
-    """``Mask.offsets``: a row's end is a document's end, and padding is a document. Ends the run where documents are
-    more than there is room for (``MEAN_DOCUMENT``)."""
+    """``Mask.offsets``. A document ends at the end of its row, and padding is a document. If there are more documents
+    than room for them (``MEAN_DOCUMENT``), a device assertion ends the run."""
     begins_BT = torch.ones_like(documents_BT, dtype=torch.bool)
     begins_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
     begins_N, tokens = begins_BT.flatten(), documents_BT.numel()
@@ -32,7 +32,7 @@ def document_offsets(documents_BT: Tensor) -> Tensor:
 
 def variable_length_attention(q_BHTC: Tensor, k_BKTC: Tensor, v_BKTC: Tensor, mask: Mask, scale: float) -> Tensor:
     """See ``attend``."""
-    from torch.nn.attention.varlen import varlen_attn  # takes two seconds, and most runs do without
+    from torch.nn.attention.varlen import varlen_attn  # the import takes two seconds, and most runs do not need it
 
     (B, H, T, C), K = q_BHTC.shape, k_BKTC.shape[1]
     if K != H and not _TAKES_GROUPS:
@@ -42,7 +42,7 @@ def variable_length_attention(q_BHTC: Tensor, k_BKTC: Tensor, v_BKTC: Tensor, ma
     if offsets is None:  # each row is one document
         offsets = torch.arange(0, B * T + 1, T, device=q_BHTC.device, dtype=torch.int32)
     q_NHC, k_NKC, v_NKC = (x.transpose(1, 2).flatten(0, 1) for x in (q_BHTC, k_BKTC, v_BKTC))
-    # Keys left of the query: −1 is without a bound.
+    # The number of keys left of the query; −1: no bound.
     left = -1 if mask.window is None or mask.window >= T else mask.window - 1
     mixed_NHC = varlen_attn(q_NHC, k_NKC, v_NKC, offsets, offsets, T, T, scale=scale, window_size=(left, 0), **grouped)
     assert isinstance(mixed_NHC, Tensor)
