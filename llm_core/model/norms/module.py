@@ -1,7 +1,8 @@
 """Normalisation.
 
-Types are the same on every device and in every version of torch: autocast is off inside. CUDA's would do norms in fp32
-(``layer_norm`` always, ``rms_norm`` from torch 2.12 on), so that a norm of bf16 gave fp32 and kept fp32 copies.
+Autocast is off inside, so types are the same on every device and in every version of torch. CUDA's autocast computes
+norms in fp32 (``layer_norm`` always, ``rms_norm`` since torch 2.12): a norm of bf16 would return fp32 and save fp32
+copies.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from llm_core.experiment.layers import NormSpec
 class RMSNorm(nn.Module):
     """Scale the last dimension to a root mean square of 1, times a learned weight (Zhang and Sennrich, 2019).
 
-    The result has the input's type, also under autocast: the kernel sums in fp32 either way.
+    The result has the input's type, also under autocast. The kernel sums in fp32 in any case.
     """
 
     def __init__(self, spec: NormSpec, dim: int, _bias: bool) -> None:
@@ -30,13 +31,13 @@ class RMSNorm(nn.Module):
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
             normed: Tensor = _RMSNormOnCPU.apply(x, self.weight, self.eps)
             return normed
-        # A weight of another type than the input would miss the fused kernel.
+        # The fused kernel needs a weight of the input's type.
         with torch.autocast(x.device.type, enabled=False):
             return functional.rms_norm(x, (self.dim,), self.weight.to(x.dtype), self.eps)
 
 
 class _RMSNormOnCPU(torch.autograd.Function):
-    """CPUs have no fused kernel for it, and autograd's steps of the formula take four times as long."""
+    """CPUs have no fused kernel, and autograd through the formula takes four times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:

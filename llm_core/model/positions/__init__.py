@@ -1,1 +1,1 @@
-"""How a model learns where a token stands: a folder for each way, with its settings (``spec``) and its module."""
+"""Position encodings: a folder for each kind, with its settings (``spec``) and its module."""

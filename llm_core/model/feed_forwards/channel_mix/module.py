@@ -1,4 +1,4 @@
-"""Channel mixing of RWKV: feed-forwards that see a blend of each token and the one before it."""
+"""Channel mixing of RWKV: feed-forwards whose input is a mixture of each token and the previous one."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -32,7 +32,7 @@ class _ChannelMix(nn.Module):
 
 
 class Rwkv7ChannelMix(_ChannelMix):
-    """down(max(0, up(blend))²) (Peng et al., 2025). It begins as nothing: ``down`` is zero."""
+    """down(max(0, up(shifted))²) (Peng et al., 2025). ``down`` is initialised to zero."""
 
     draws: ClassVar[Draws] = {"down.weight": zeros}
 
@@ -43,11 +43,12 @@ class Rwkv7ChannelMix(_ChannelMix):
         """(B, T, D) → (B, T, D)."""
         (x_BTD,) = self.shift(x_BTD, context, context.feed_forward_state(self.index))
         hidden_BTF = functional.relu(self.up(x_BTD))
-        return self.down(hidden_BTF * hidden_BTF)  # CUDA's autocast makes powers, squares among them, fp32
+        return self.down(hidden_BTF * hidden_BTF)  # CUDA's autocast computes powers in fp32, also squares
 
 
 class Rwkv4ChannelMix(_ChannelMix):
-    """sigmoid(gate(blend)) · down(max(0, up(another blend))²) (Peng et al., 2023). Both begin as zero."""
+    """sigmoid(gate(shifted)) · down(max(0, up(shifted))²) (Peng et al., 2023), each with its own token shift. ``gate``
+    and ``down`` are initialised to zero."""
 
     draws: ClassVar[Draws] = {"gate.weight": zeros, "down.weight": zeros}
 
@@ -57,6 +58,6 @@ class Rwkv4ChannelMix(_ChannelMix):
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         """(B, T, D) → (B, T, D)."""
-        of_up, of_gate = self.shift(x_BTD, context, context.feed_forward_state(self.index))
-        hidden_BTF = functional.relu(self.up(of_up))
-        return self.gate(of_gate).sigmoid() * self.down(hidden_BTF * hidden_BTF)
+        up_BTD, gate_BTD = self.shift(x_BTD, context, context.feed_forward_state(self.index))
+        hidden_BTF = functional.relu(self.up(up_BTD))
+        return self.gate(gate_BTD).sigmoid() * self.down(hidden_BTF * hidden_BTF)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Rwkv7ChannelMix(FeedForwardSpec):
-    """max(0, x)² of a blend of each token and the one before it (Peng et al., 2025). It never has biases."""
+    """max(0, x)² of a mixture of each token and the previous one (Peng et al., 2025). It never has biases."""
 
     kind: Literal["rwkv7_channel_mix"] = "rwkv7_channel_mix"
     looks_back = True
@@ -29,7 +29,7 @@ class Rwkv7ChannelMix(FeedForwardSpec):
         """See ``FeedForwardSpec``."""
         del layer, length
         d, f = model.d_model, self.d_ff
-        # Kept beside what ReLU² keeps: how far a token is from the one before it.
+        # Saved in addition to ReLU²: the difference between each token and the previous one.
         return Cost(
             matmul_parameters=2 * d * f,
             other_parameters=d,
@@ -41,7 +41,7 @@ class Rwkv7ChannelMix(FeedForwardSpec):
 
 
 class Rwkv4ChannelMix(FeedForwardSpec):
-    """The same behind a gate, a product of another blend (Peng et al., 2023). It never has biases."""
+    """The same, multiplied by a gate with its own token shift (Peng et al., 2023). It never has biases."""
 
     kind: Literal["rwkv4_channel_mix"] = "rwkv4_channel_mix"
     looks_back = True

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class GatedSpec(FeedForwardSpec):
-    """What they have in common."""
+    """A gated feed-forward; the kinds differ in the function of the gate."""
 
     d_ff: Width
     """Hidden channels."""
@@ -22,7 +22,7 @@ class GatedSpec(FeedForwardSpec):
         """See ``FeedForwardSpec``."""
         del layer, length
         d, f, bias = model.d_model, self.d_ff, model.bias
-        # Its input, gate, up, f(gate) and the product.
+        # Saved: its input, gate, up, f(gate) and the product.
         return Cost(
             matmul_parameters=3 * d * f, other_parameters=bias and 2 * f + d, saved=d + 4 * f, matmul_outputs=2 * f + d
         )

@@ -1,7 +1,7 @@
-"""Mixture of experts: many feed-forwards, of which every token passes a few.
+"""Mixture of experts: many feed-forwards, of which every token uses a few.
 
-Dimensions: N tokens of a micro-batch, X experts, A = N · top_k assignments of tokens to experts, R rows that hold them,
-F hidden width of an expert.
+Dimensions: N tokens of a micro-batch, X experts, k experts of a token, A = N · k assignments of tokens to experts, R
+rows of the tensor of assignments, F hidden width of an expert.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from llm_core.model.fused import Fused
 
 
 class Routing(NamedTuple):
-    """What a forward pass in training leaves behind, until the decoder takes it."""
+    """The routing statistics of a forward pass in training, which the decoder collects."""
 
     balance: Tensor
     """The load-balancing loss, as a sum over tokens; fp32 scalar."""
@@ -39,17 +39,17 @@ class MixtureOfExperts(nn.Module, Fused):
     Two ways to keep the experts equally busy:
 
     - ``balance_loss``: X · Σ over experts of (share of the assignments) · (mean probability), which is 1 at best, times
-      tokens and weight, is added to the objective (Fedus et al., 2021). Shares are those of a micro-batch on one rank:
-      this one loss depends on how a batch is cut into micro-batches.
-    - ``bias_rate``: a number for each expert is added to its score for the choice alone, and moves against its load
-      after every step by this much (Wang et al., 2024). Loads are those of the whole batch.
+      tokens and weight, is added to the objective (Fedus et al., 2021). The shares are those of a micro-batch on one
+      rank, so this loss, as the only one, depends on how a batch is split into micro-batches.
+    - ``bias_rate``: each expert has a bias, which is added to its score only for the choice of experts. After every
+      step, it changes by this amount against the expert's load (Wang et al., 2024). Loads are those of the whole batch.
     """
 
     selection_bias: Tensor
     one_kernel: bool = True
-    """Whether a GPU multiplies the rows of all experts in one kernel; else it does so expert by expert."""
+    """Whether a GPU multiplies the rows of all experts in one kernel, or one expert at a time."""
     wide = ("router.weight",)
-    """Matrices that are fp32 in any precision."""
+    """Matrices that are fp32 in every precision."""
 
     residual_writers = ("down",)  # of all experts
 
@@ -73,8 +73,8 @@ class MixtureOfExperts(nn.Module, Fused):
         experts_Nk, weights_Nk = self._choose(scores_NX)
         y_ND = self._experts(x_ND, experts_Nk, weights_Nk)
         if self.training:
-            # Made also where this pass is made again in the backward pass, which must be the same; but noted once: see
-            # ``collect``. What nobody collects would hold all that the pass has made.
+            # Activation checkpointing repeats this pass in the backward pass, and both must be the same. The statistics
+            # are kept only once: those that nobody collects would keep all tensors of the pass in memory.
             routing = self._routing(scores_NX, experts_Nk)
             if not _in_backward():
                 self.routing = routing
@@ -82,7 +82,7 @@ class MixtureOfExperts(nn.Module, Fused):
         return y_BTD if self.shared is None else y_BTD + self.shared(x_BTD)
 
     def collect(self) -> Tensor:
-        """The balancing loss of the forward pass that was just made; its counts are added to those of the step."""
+        """The balancing loss of the last forward pass. Adds its counts to those of the step."""
         assert self.routing is not None
         balance, counts_X = self.routing
         self.routing = None
@@ -90,14 +90,15 @@ class MixtureOfExperts(nn.Module, Fused):
         return balance
 
     def take_counts(self) -> Tensor:
-        """(X,) int64: the assignments since the last call, on this rank."""
+        """(X,) int64: the assignments on this rank since the last call."""
         assert self.counts_X is not None
         counts_X, self.counts_X = self.counts_X, None
         return counts_X
 
     @torch.no_grad()
     def move_bias(self, counts_X: Tensor, skipped: Tensor) -> None:
-        """After an optimiser step with these assignments over all ranks; not where ``skipped`` (0-d) is not 0."""
+        """Update the selection biases after an optimiser step with these assignments over all ranks, unless ``skipped``
+        (0-d) is not 0."""
         if not self.moe.bias_rate:
             return
         counts_X = counts_X.float()
@@ -110,7 +111,7 @@ class MixtureOfExperts(nn.Module, Fused):
         return logits_NX.softmax(dim=-1) if self.moe.score == "softmax" else logits_NX.sigmoid()
 
     def _choose(self, scores_NX: Tensor) -> tuple[Tensor, Tensor]:
-        """The experts of each token, and what their results are multiplied by; (N, top_k) each."""
+        """The experts of each token and their weights, (N, k) each."""
         ranked_NX = scores_NX.detach()
         if self.moe.bias_rate:
             ranked_NX = ranked_NX + self.selection_bias
@@ -132,7 +133,7 @@ class MixtureOfExperts(nn.Module, Fused):
             x_RD = x_RD.new_zeros(layout.rows, x_RD.shape[1]).index_copy(0, layout.places_A, x_RD)
         gate_RF, up_RF = grouped_product(x_RD, self.gate_up.to(dtype), layout.ends_X, kernel).chunk(2, dim=-1)
         y_RD = grouped_product(functional.silu(gate_RF) * up_RF, self.down.to(dtype), layout.ends_X, kernel)
-        # Back into the order of tokens, where a sum over each token's experts has one order of its own.
+        # Back to the order of tokens, so that the sum over a token's experts has a fixed order.
         places_A = torch.empty_like(order_A)
         places_A[order_A] = layout.places_A
         y_NkD = y_RD[places_A].view(*experts_Nk.shape, -1)
@@ -152,7 +153,8 @@ class MixtureOfExperts(nn.Module, Fused):
 
 
 def _in_backward() -> bool:
-    """Whether autograd is at work: a block is made again. (A compiler keeps such side effects out by a setting.)"""
+    """Whether autograd runs, so this pass is a recomputation. (A setting of the compiler excludes such side
+    effects.)"""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 

@@ -20,24 +20,24 @@ class MixtureOfExperts(FeedForwardSpec):
     routes = True
 
     experts: Annotated[int, Field(ge=2)]
-    """How many there are."""
+    """The number of experts."""
     top_k: Width
-    """Experts that a token passes."""
+    """Experts per token."""
     d_ff: Width
     """Hidden channels of one expert."""
     shared: Annotated[int, Field(ge=0)] = 0
-    """Experts' widths that every token passes, beside the chosen ones."""
+    """The width of the shared expert, which every token uses, as a multiple of ``d_ff``."""
     score: Literal["softmax", "sigmoid"] = "softmax"
-    """What makes weights of the router's scores."""
+    """The function from the router's outputs to weights."""
     normalise: bool = True
-    """Whether the weights of a token's experts are scaled to sum to 1."""
+    """Whether the weights of a token's experts are normalised to a sum of 1."""
     scale: Positive = 1.0
-    """What the weights are multiplied by after that."""
+    """A factor of the weights after normalisation."""
     balance_loss: Annotated[float, Field(ge=0)] = 0.01
-    """Weight of the load-balancing loss (Fedus et al., 2021). It may be 0 without ``bias_rate`` too: so it is in
-    some models of others."""
+    """Weight of the load-balancing loss (Fedus et al., 2021). It may be 0, also without ``bias_rate``, as in some
+    published models."""
     bias_rate: Annotated[float, Field(ge=0)] = 0.0
-    """Step of the selection bias that balances without a loss (Wang et al., 2024); 0: there is none."""
+    """Step of the selection bias, which balances without a loss (Wang et al., 2024); 0: no bias."""
 
     @model_validator(mode="after")
     def _fits(self) -> "MixtureOfExperts":
@@ -72,16 +72,16 @@ class MixtureOfExperts(FeedForwardSpec):
             matmul_parameters=d * self.experts + 3 * d * (self.top_k * f + shared),
             inactive_parameters=3 * d * f * (self.experts - self.top_k),
             other_parameters=(model.bias and shared) and 2 * shared + d,
-            # Its input, and for each of its experts the same again, gate, up, silu(gate), the product, the result.
+            # Its input; for each expert of a token its input, gate, up, silu(gate), the product and the result.
             saved=d + self.top_k * (2 * d + 4 * f) + (shared and d + 4 * shared),
-            # What the router reads and scores, and results in the order of tokens.
+            # The router's input and scores, and the results in the order of tokens.
             saved_fp32_twice=d + 2 * self.experts + self.top_k * d,
             matmul_outputs=self.experts + self.top_k * (2 * f + d) + (shared and 2 * shared + d),
         )
 
     @runtime_only("refuses a run before it starts")
     def half_precision_errors(self, d_model: int) -> list[str]:
-        """The kernel that multiplies all experts' rows at once wants rows of whole 16 bytes."""
+        """The kernel that multiplies the rows of all experts at once needs rows of a multiple of 16 bytes."""
         return [
             f"{name} {width}: products of experts in half precision want a multiple of 8 on a GPU; "
             f"{-(-width // 8) * 8} is one"

@@ -52,4 +52,4 @@ class ReLU2(_Plain):
     def function(x: Tensor) -> Tensor:
         """The same shape."""
         x = functional.relu(x)
-        return x * x  # CUDA's autocast makes powers, squares among them, fp32
+        return x * x  # CUDA's autocast computes powers in fp32, also squares

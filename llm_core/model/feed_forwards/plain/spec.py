@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PlainSpec(FeedForwardSpec):
-    """What they have in common."""
+    """A feed-forward of two matrices; the kinds differ in the function between them."""
 
     d_ff: Width
     """Hidden channels."""

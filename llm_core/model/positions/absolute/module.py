@@ -13,7 +13,7 @@ class Sinusoidal(nn.Module):
     """Sines and cosines of geometric wavelengths up to 10,000 · 2π (Vaswani et al., 2017): channel 2i is
     sin(position · 10000^(-2i/D)), channel 2i + 1 the cosine of the same. They have no weights.
 
-    All are scaled to the size that embeddings begin with: several times as large, they would drown the tokens.
+    They are scaled to the size of the initial embeddings. Otherwise they would be several times as large as these.
     """
 
     def __init__(self, _spec: AbsolutePositionSpec, d_model: int, size: float) -> None:

@@ -23,7 +23,7 @@ class Learned(AbsolutePositionSpec):
     kind: Literal["learned"] = "learned"
 
     max_positions: Width
-    """How many there are."""
+    """The number of positions."""
 
     def longest(self) -> int:
         """See ``AbsolutePositionSpec``."""

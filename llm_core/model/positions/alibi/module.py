@@ -10,10 +10,10 @@ from llm_core.model.positions.position import Position
 
 
 def alibi_slopes(n_heads: int, device: torch.device | str = "cpu") -> Tensor:
-    """Slope of each head, (H,) in fp32: 2^(-8/n), 2^(-16/n), …; for a number that is no power of two, every second of
-    the next one's fills up what the lower power of two has.
+    """The slope of each head, (H,) in fp32: 2^(-8/n), 2^(-16/n), …. If n is not a power of two, these are the slopes
+    for the power of two below n, followed by every second slope for the power of two above.
 
-    Computed on the ``device``: a list that is sent there in every pass would have the host wait.
+    Computed on the ``device``: if the host sent a list in every pass, it would wait.
     """
     lower = 2 ** math.floor(math.log2(n_heads))
     coarse = torch.arange(2, 2 * lower + 1, 2, device=device)
@@ -22,7 +22,7 @@ def alibi_slopes(n_heads: int, device: torch.device | str = "cpu") -> Tensor:
 
 
 class Alibi(Position):
-    """A key loses ``slope`` of its score for every token of distance from the query."""
+    """Subtracts ``slope`` from a score for every token of distance between query and key."""
 
     def __init__(self, spec: PositionSpec, n_heads: int, channels: int) -> None:
         super().__init__(spec, n_heads, channels)

@@ -7,7 +7,7 @@ from llm_core.registry import load_object
 
 
 class Alibi(PositionSpec):
-    """A key loses some of its score for every token of distance from the query."""
+    """Scores decrease linearly with the distance between query and key."""
 
     kind: Literal["alibi"] = "alibi"
     biases: ClassVar[bool] = True

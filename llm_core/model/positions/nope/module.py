@@ -1,7 +1,7 @@
-"""No positions at all: the causal mask alone tells first from last (Kazemnejad et al., 2023)."""
+"""No position encoding: only the causal mask orders the tokens (Kazemnejad et al., 2023)."""
 
 from llm_core.model.positions.position import Position
 
 
 class Nope(Position):
-    """Attention that knows of no positions."""
+    """Attention without position encoding."""

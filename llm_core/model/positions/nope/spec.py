@@ -1,4 +1,4 @@
-"""No positions in attention (Kazemnejad et al., 2023)."""
+"""No position encoding in attention (Kazemnejad et al., 2023)."""
 
 from typing import Any, Literal
 
@@ -7,7 +7,7 @@ from llm_core.registry import load_object
 
 
 class Nope(PositionSpec):
-    """The causal mask alone tells first from last."""
+    """Only the causal mask orders the tokens."""
 
     kind: Literal["nope"] = "nope"
 

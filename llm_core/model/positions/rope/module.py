@@ -1,4 +1,4 @@
-"""Rotary position embedding, and its ways to reach further than training did."""
+"""Rotary position embedding, and its scaling for texts longer than those of training."""
 
 import math
 
@@ -11,10 +11,11 @@ from llm_core.model.positions.rope.spec import RopeScaling
 
 
 class Rope(Position):
-    """Rotary position embedding (Su et al., 2021): channel pair i of a query or key turns by position · theta^(-2i/C).
+    """Rotary position embedding (Su et al., 2021) rotates channel pair i of queries and keys by position ·
+    theta^(-2i/C).
 
-    The pairs are (i, i + C/2), as in Llama's published weights. The angles are computed on the fly, in fp32: a buffer
-    would be lost on the meta device and blunted by a cast of the model.
+    The pairs are (i, i + C/2), as in Llama's published weights. Each pass computes the angles in fp32: a buffer would
+    be lost on the meta device and rounded by a cast of the model.
     """
 
     def __init__(self, spec: RopeSpec, n_heads: int, channels: int) -> None:
@@ -31,7 +32,7 @@ class Rope(Position):
         return angles_TC.cos(), angles_TC.sin()
 
     def rotate(self, x_BHTC: Tensor, tables: Tables | None) -> Tensor:
-        """Queries or keys (B, H, T, C), turned; the type stays."""
+        """Rotated queries or keys, (B, H, T, C) in the same type."""
         assert tables is not None
         cos_TC, sin_TC = (table.to(x_BHTC.dtype) for table in tables)
         left, right = x_BHTC.chunk(2, dim=-1)
@@ -39,7 +40,7 @@ class Rope(Position):
 
 
 def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None, device: torch.device) -> Tensor:
-    """Radians that each of the C/2 channel pairs turns by a token, in fp32."""
+    """(C/2,) in fp32: the rotation of each channel pair in radians per token."""
     pairs = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
     if scaling is None:
         return theta ** (-pairs / head_dim)
@@ -48,7 +49,7 @@ def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None, d
     frequencies = theta ** (-pairs / head_dim)
     if scaling.kind == "linear":
         return frequencies / scaling.factor
-    # How much of a channel is left as it is: 1 for fast ones, 0 for slow ones.
+    # The unscaled share of each frequency: 1 for fast channels, 0 for slow ones.
     kept = _ramp(frequencies, scaling, head_dim, theta)
     return frequencies * kept + frequencies / scaling.factor * (1 - kept)
 
@@ -59,7 +60,7 @@ def _ramp(frequencies: Tensor, scaling: RopeScaling, head_dim: int, theta: float
         turns = scaling.original_length * frequencies / (2 * math.pi)
         return ((turns - low) / (high - low)).clamp(0, 1)
 
-    # YaRN's ramp is linear in the number of the pair, between the pairs that turn ``high`` and ``low`` times.
+    # YaRN's ramp is linear in the index of the pair, between the pairs with ``high`` and ``low`` rotations.
     def pair_that_turns(times: float) -> float:
         return head_dim * math.log(scaling.original_length / (times * 2 * math.pi)) / (2 * math.log(theta))
 
@@ -70,7 +71,7 @@ def _ramp(frequencies: Tensor, scaling: RopeScaling, head_dim: int, theta: float
 
 
 def score_scale(scaling: RopeScaling | None) -> float:
-    """What scores are multiplied by: YaRN sharpens attention by (0.1 · ln(factor) + 1)², others leave it."""
+    """The factor of the scores: YaRN sharpens attention by (0.1 · ln(factor) + 1)²; 1 for the others."""
     if scaling is None or scaling.kind != "yarn":
         return 1.0
     return (0.1 * math.log(scaling.factor) + 1) ** 2

@@ -1,4 +1,4 @@
-"""Rotary positions (Su et al., 2021), and how they reach further than training did: their settings and checks."""
+"""Rotary positions (Su et al., 2021) and their scaling for longer texts: settings and checks."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -11,20 +11,20 @@ from llm_core.registry import load_object
 
 
 class RopeScaling(Spec):
-    """How the angles shrink, so that a model reads longer texts than it was trained on."""
+    """Scaling of the angles, so that a model reads longer texts than those of training."""
 
     kind: Literal["linear", "ntk", "llama3", "yarn"]
     """``linear``: positions divided by ``factor`` (Chen et al., 2023). ``ntk``: a larger base instead (bloc97, 2023).
     ``llama3``: slow channels divided, fast ones left (Llama team, 2024). ``yarn``: the same with a ramp over rotations,
     and a temperature on the scores (Peng et al., 2023)."""
     factor: Annotated[float, Field(ge=1)]
-    """How many times longer texts may become."""
+    """The factor by which texts may become longer."""
     original_length: Width
     """Tokens of a sequence before the extension."""
     low_frequency: Positive = 1.0
-    """``llama3``, ``yarn``: channels that turn fewer times than this within ``original_length`` are divided in full."""
+    """``llama3``, ``yarn``: channels with fewer rotations within ``original_length`` are divided in full."""
     high_frequency: Positive = 4.0
-    """``llama3``, ``yarn``: channels that turn more often are left (YaRN's paper has 32)."""
+    """``llama3``, ``yarn``: channels with more rotations are not divided (32 in YaRN's paper)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "RopeScaling":
@@ -34,14 +34,14 @@ class RopeScaling(Spec):
 
 
 class Rope(PositionSpec):
-    """Pairs of channels of queries and keys turn by angles that grow with the position."""
+    """Rotates pairs of channels of queries and keys by angles proportional to the position."""
 
     kind: Literal["rope"] = "rope"
 
     theta: Positive = 10_000.0
-    """The base of the angles: a larger one turns slow channels more slowly."""
+    """The base of the angles. A larger base makes slow channels slower."""
     scaling: RopeScaling | None = None
-    """How the angles shrink for texts that are longer than those of training; null: they stay."""
+    """Scaling of the angles for texts longer than those of training; null: none."""
 
     def check(self, channels: int) -> None:
         """See ``PositionSpec``."""
@@ -60,14 +60,14 @@ class Rope(PositionSpec):
         if scaling is None or not isinstance(before, Rope) or scaling == before.scaling:
             return
         original = scaling.original_length
-        if before.scaling is None:  # or else this takes its place, and begins where that began
+        if before.scaling is None:  # otherwise this scaling replaces it and has the same original length
             if scaling.kind in ("llama3", "yarn") and original != trained:
                 raise ValueError(
                     f"scaling.original_length {original}: the full run has sequences of {trained} tokens "
                     f"(training.sequence_length): make it {trained}"
                 )
             original = trained
-        # llama3's factor is not the ratio of lengths, and with another base as well the factor is only a part.
+        # llama3's factor is not the ratio of lengths, and with another base the factor is only a part of the change.
         if self.theta == before.theta and scaling.kind != "llama3" and scaling.factor * original < length:
             raise ValueError(
                 f"scaling.factor {scaling.factor}: {original} tokens become {scaling.factor * original:g}, and a "
@@ -86,7 +86,8 @@ class Rope(PositionSpec):
         )
 
     def facts(self, channels: int) -> dict[str, Any]:
-        """Settings with equal angles are equal: ``ntk`` is a larger base, and ``linear`` needs its factor only."""
+        """Settings with equal angles have equal facts: ``ntk`` is a larger base, and ``linear`` needs only its
+        factor."""
         theta, scaling = self.theta, self.scaling
         if scaling is None:
             return {"position": self.kind, "theta": theta, "scaling": None}
