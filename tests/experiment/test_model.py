@@ -77,7 +77,7 @@ def attention(**settings: Any) -> dict[str, Any]:
             {"mixer": LIV, "pattern": (attention(position="nope"),)},
             r"pattern\[0\]\.mixer: liv: position: there is no such key",
         ),
-        ({"mixer": {**MLA, "position": "alibi"}}, "mla takes a position that turns keys, or none, not 'alibi'"),
+        ({"mixer": {**MLA, "position": "alibi"}}, "mla supports positions that rotate keys, and nope, but not 'alibi'"),
         ({"pattern": (attention(share_kv=True), {})}, "layer 0: share_kv: no layer before it"),
         ({"preset": ["tiny_llama3"]}, r"unknown preset \['tiny_llama3'\]; known: hyena_1b, lfm2_1b"),
         ({"dropout": 1.0}, "dropout"),

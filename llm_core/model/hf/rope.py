@@ -67,8 +67,8 @@ class Rope(Part):
         mixer = next((mixer for mixer in attending if isinstance(mixer.position, RopeSpec)), None)
         if mixer is None:
             return
-        turning = mixer.position.facts(mixer.turned_channels())
-        config["rope_theta"], scaling = turning["theta"], turning["scaling"]
+        found = mixer.position.facts(mixer.rotated_channels())
+        config["rope_theta"], scaling = found["theta"], found["scaling"]
         if scaling is None:
             return
         written = {"rope_type": scaling["kind"], "factor": scaling["factor"]}

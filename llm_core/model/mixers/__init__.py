@@ -1,1 +1,1 @@
-"""What lets tokens see each other: a folder for each kind, with its settings (``spec``) and its module."""
+"""Mixers, which exchange information between tokens: a folder per kind, with its settings (``spec``) and its module."""

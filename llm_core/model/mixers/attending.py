@@ -1,4 +1,4 @@
-"""What all kinds of softmax attention have in common: their settings, without torch."""
+"""The settings that all kinds of softmax attention have in common, without torch."""
 
 from abc import abstractmethod
 from typing import Annotated, ClassVar
@@ -9,22 +9,22 @@ from llm_core.registries import POSITIONS
 
 
 class AttendingSpec(MixerSpec):
-    """A mixer that compares a token with those before it. Its module has a ``position`` and a ``mask_key``."""
+    """A mixer with softmax attention. Its module has a ``position`` and a ``mask_key``."""
 
     attends: ClassVar[bool] = True
 
     n_heads: Width
     """Heads of queries."""
     window: Width | None = None
-    """A token sees itself and the ``window`` − 1 tokens before it; None: all before it."""
+    """A token sees itself and the ``window`` − 1 previous tokens; null: all previous tokens."""
     position: Annotated[PositionSpec, KindOf(POSITIONS, default="rope")] = "rope"  # type: ignore[assignment]
-    """What it knows of where tokens stand."""
+    """The encoding of positions."""
     scale: Positive | None = None
-    """What scores are multiplied by; by default 1 / sqrt(channels of a key)."""
+    """The factor of the scores; by default 1 / sqrt(channels of a key)."""
     softcap: Positive | None = None
     """Scores become c · tanh(score / c) (Gemma 2 has 50)."""
     dropout: DropoutShare = 0.0
-    """Share of the weights, after the softmax, left out in training."""
+    """Dropout rate of the attention weights in training."""
 
     def position_of(self) -> PositionSpec:
         """See ``MixerSpec``."""
@@ -32,16 +32,16 @@ class AttendingSpec(MixerSpec):
 
     @abstractmethod
     def key_heads(self) -> int:
-        """Heads of keys that attention gets."""
+        """Heads of keys in attention."""
 
     @abstractmethod
     def head_widths(self) -> tuple[int, int]:
-        """Channels of a head's queries and keys, and of its values, as attention gets them."""
+        """Channels of a head's queries and keys, and of its values, in attention."""
 
-    def turned_channels(self) -> int:
-        """Channels of a head that the position may turn."""
+    def rotated_channels(self) -> int:
+        """Channels of a head that the position may rotate."""
         return self.head_widths()[0]
 
     def seen(self, length: int) -> int:
-        """Tokens that the last one of so many sees."""
+        """Tokens that the last one of ``length`` tokens sees."""
         return length if self.window is None else min(length, self.window)

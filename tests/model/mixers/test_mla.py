@@ -90,7 +90,7 @@ def test_the_window_bounds_the_cache() -> None:
     [
         ({"mixer": {"kv_rank": None}}, "mla: kv_rank: Input should be a valid integer"),
         ({"mixer": {"kind": "attention", "n_heads": 4, "kv_rank": 7}}, "attention: kv_rank: there is no such key"),
-        ({"mixer": {"position": "alibi"}}, "mla takes a position that turns keys, or none, not 'alibi'"),
+        ({"mixer": {"position": "alibi"}}, "mla supports positions that rotate keys, and nope, but not 'alibi'"),
         ({"mixer": {"qk_norm": True}}, "mla: qk_norm: there is no such key"),
         ({"mixer": {"qkv_clip": 8.0}}, "mla: qkv_clip: there is no such key"),
         ({"mixer": {"n_kv_heads": 2}}, "mla: n_kv_heads: there is no such key"),

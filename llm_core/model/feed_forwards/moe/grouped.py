@@ -1,7 +1,7 @@
-"""One matrix product for every group of rows, each with a matrix of its own.
+"""Grouped matrix products: each group of rows has its own matrix.
 
-Dimensions: A rows that groups have, R rows of the tensor that holds them, X groups, I and O numbers of a row before and
-after.
+Dimensions: A rows of all groups, R rows of the tensor that contains them (with padding), X groups, I and O channels of
+a row before and after.
 """
 
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 MULTIPLE = 8
-"""Rows of a group for the kernel of a GPU are a multiple of this: 16 bytes of bf16, by which it reads them in the
+"""The kernel of a GPU needs a multiple of this many rows per group: 16 bytes of bf16, which it reads at once for the
 gradient of the matrices."""
 
 
 class Layout(NamedTuple):
-    """Where the rows of groups are, in ascending order of groups; R is ``rows``."""
+    """The places of rows, in ascending order of groups; R is ``rows``."""
 
     places_A: Tensor  # noqa: N815
     ends_X: Tensor  # noqa: N815
@@ -25,17 +25,17 @@ class Layout(NamedTuple):
 
 
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether ``grouped_product`` is one kernel there."""
+    """Whether ``grouped_product`` has one kernel on ``device``."""
     return device.type == "cuda" and dtype == torch.bfloat16
 
 
 def laid_out(groups_A: Tensor, counts_X: Tensor, aligned: bool) -> Layout:
-    """Places for the rows of ``groups_A`` (the group of each, never falling), of which there are ``counts_X``.
+    """The layout of rows whose groups are ``groups_A`` (ascending), ``counts_X`` of each group.
 
-    ``aligned``: as the kernel wants them. Every group has a multiple of ``MULTIPLE`` rows, and at least one multiple:
-    for a group without rows, some versions of torch leave the gradient of its matrix as it was in memory, or fail
-    (pytorch #152668, #172439). Rows without a place must be 0. Behind the last group are rows that the kernel leaves
-    out, so that R does not depend on the counts, which only the device knows.
+    ``aligned``: for the kernel. Every group then has a multiple of ``MULTIPLE`` rows, at least ``MULTIPLE``: for a
+    group without rows, some versions of torch fail, or leave the gradient of its matrix uninitialised (pytorch #152668,
+    #172439). Rows of padding must be 0. After the last group come rows that the kernel ignores, so that R does not
+    depend on the counts, which only the device knows.
     """
     rows, places_A, ends_X = len(groups_A), torch.arange(len(groups_A), device=groups_A.device), counts_X.cumsum(0)
     if not aligned:
@@ -43,17 +43,17 @@ def laid_out(groups_A: Tensor, counts_X: Tensor, aligned: bool) -> Layout:
     wide_X = (counts_X + MULTIPLE - 1).div(MULTIPLE, rounding_mode="floor").clamp(min=1) * MULTIPLE
     wide_ends_X = wide_X.cumsum(0)
     moved_X = (wide_ends_X - wide_X) - (ends_X - counts_X)
-    # At most MULTIPLE more for each group; and one multiple that is no group's, since the last end must lie before R.
+    # At most MULTIPLE more rows per group, and MULTIPLE rows after the last group, since the last end must be below R.
     rows = (-(-rows // MULTIPLE) + len(counts_X) + 1) * MULTIPLE
     return Layout(places_A + moved_X[groups_A], wide_ends_X.to(torch.int32), rows)
 
 
 def grouped_product(x_RI: Tensor, weight_XIO: Tensor, ends_X: Tensor, kernel: bool = False) -> Tensor:
-    """(R, O): rows up to ``ends[0]`` times the first matrix, from there to ``ends[1]`` times the second, …
+    """(R, O): rows below ``ends[0]`` times the first matrix, rows from there to ``ends[1]`` times the second, …
 
-    ``ends_X``: int32, never falling. What stands in rows from the last end on is undefined. ``kernel``: one kernel
-    (``has_kernel``), which wants an ``aligned`` layout, and I and O to be multiples of 8. Else it is a loop, which
-    waits for ``ends_X`` on the host; a group may be empty there.
+    ``ends_X``: int32, ascending. Rows from the last end on are undefined. ``kernel``: use one kernel (``has_kernel``),
+    which needs an ``aligned`` layout, and I and O that are multiples of 8. Otherwise a loop, for which the host waits
+    for ``ends_X``; groups may then be empty.
     """
     if kernel:
         return functional.grouped_mm(x_RI, weight_XIO, offs=ends_X)
@@ -61,7 +61,7 @@ def grouped_product(x_RI: Tensor, weight_XIO: Tensor, ends_X: Tensor, kernel: bo
     return product_RO
 
 
-# An operator of torch's own kind: a compiler can't look through a loop whose bounds are data.
+# A custom operator, since a compiler can't trace a loop whose bounds are data.
 @torch.library.custom_op("pedigree::grouped_product", mutates_args=())
 def _looped(x_AI: Tensor, weight_XIO: Tensor, ends_X: Tensor) -> Tensor:
     product_AO = x_AI.new_empty(len(x_AI), weight_XIO.shape[2])

@@ -1,5 +1,5 @@
-"""Causal softmax attention: multi-head, grouped-query or multi-query, global or in a window, with keys and values of
-its own or of an earlier layer."""
+"""Causal softmax attention: multi-head, grouped-query or multi-query, global or in a window, with its own keys and
+values or those of an earlier layer."""
 
 from torch import Tensor, nn
 
@@ -15,10 +15,10 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class Attention(nn.Module):
-    """Queries in ``n_heads`` heads share ``n_kv_heads`` heads of keys and values (GQA: Ainslie et al., 2023).
+    """``n_heads`` heads of queries share ``n_kv_heads`` heads of keys and values (GQA: Ainslie et al., 2023).
 
-    A layer with ``kv_from`` projects queries only, and attends to keys and values that an earlier layer hands it
-    (Brandon et al., 2024; MixAttention: Rajput et al., 2024).
+    A layer with ``kv_from`` projects only queries, and attends to the keys and values of an earlier layer (Brandon et
+    al., 2024; MixAttention: Rajput et al., 2024).
     """
 
     residual_writers = ("output.weight",)
@@ -29,7 +29,7 @@ class Attention(nn.Module):
         self.index = layer.index
         self.own_kv = layer.kv_from is None
         self.window = spec.window
-        # One product for all three: rows are the query heads, then the key heads, then the value heads.
+        # One matrix for all three: the rows of the query heads, the key heads, then the value heads.
         heads = (self.n_heads, *((self.n_kv_heads, self.n_kv_heads) if self.own_kv else ()))
         self.qkv = FusedLinear(model.d_model, [number * self.head_dim for number in heads], bias=model.bias)
         self.output = nn.Linear(self.n_heads * self.head_dim, model.d_model, bias=model.bias)
@@ -44,7 +44,8 @@ class Attention(nn.Module):
         self.scale = scale * self.position.score_scale
 
     def forward(self, x_BTD: Tensor, kv: KeyValue | None, context: Context) -> tuple[Tensor, KeyValue | None]:
-        """(B, T, D) → (B, T, D), and the keys and values that later layers may share, (B, K, S, C) each."""
+        """(B, T, D) → (B, T, D), and keys and values for later layers, (B, K, S, C) each. ``kv``: those of
+        ``kv_from``."""
         B, T, _ = x_BTD.shape
         projected_BTHC = self.qkv(x_BTD).view(B, T, -1, self.head_dim)
         if self.clip is not None:
@@ -66,12 +67,12 @@ class Attention(nn.Module):
         return self.output(mixed_BHTC.transpose(1, 2).reshape(B, T, self.n_heads * self.head_dim)), kv
 
     def new_state(self, room: Room) -> KeyValueState | None:
-        """Room for the keys and values of ``max_length`` tokens; None for a layer that has none of its own."""
+        """The state for keys and values; None for a layer without its own."""
         if not self.own_kv:
             return None
         return KeyValueState(room, self.n_kv_heads, (self.head_dim, self.head_dim), self.window)
 
 
 def mask_key(window: int | None, slopes: str | None) -> str:
-    """What layers that see the same tokens with the same biases have in common."""
+    """The key of a mask. Layers that see the same tokens with the same biases share it."""
     return f"window {window} {slopes or ''}"

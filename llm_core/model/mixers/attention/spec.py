@@ -18,16 +18,16 @@ class Attention(AttendingSpec):
     kind: Literal["attention"] = "attention"
 
     n_kv_heads: Width | None = None
-    """Heads of keys and values; by default as many as of queries."""
+    """Heads of keys and values; by default ``n_heads``."""
     head_dim: Width | None = None
-    """Channels of a head; by default d_model / n_heads."""
+    """Channels per head; by default d_model / n_heads."""
     qk_norm: bool = False
-    """Whether queries and keys are normalised a head at a time before they are turned (Dehghani et al., 2023)."""
+    """Whether queries and keys are normalised per head, before their positions are encoded (Dehghani et al., 2023)."""
     qkv_clip: Positive | None = None
-    """Queries, keys and values are cut to ± this (MPT)."""
+    """Queries, keys and values are clipped to ± this (MPT)."""
     share_kv: bool = False
-    """Attention with the keys and values of the last layer before that has the same heads, window and position
-    (Brandon et al., 2024; MixAttention: Rajput et al., 2024)."""
+    """Whether it uses the keys and values of the last earlier layer with the same heads, window and position (Brandon
+    et al., 2024; MixAttention: Rajput et al., 2024)."""
 
     def resolved(self, d_model: int) -> "Attention":
         """See ``MixerSpec``."""
@@ -57,7 +57,7 @@ class Attention(AttendingSpec):
         return self.model_copy(update={"share_kv": False})
 
     def heads(self) -> tuple[int, int, int]:
-        """Query heads, key/value heads, and channels of a head; of a resolved one."""
+        """Query heads, key/value heads, and channels per head, if resolved."""
         assert self.n_kv_heads is not None
         assert self.head_dim is not None
         return self.n_heads, self.n_kv_heads, self.head_dim
@@ -77,7 +77,7 @@ class Attention(AttendingSpec):
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
-        """Scores and their sums count the whole window, as if it were full (see ``flops_per_token``)."""
+        """Scores and weighted sums count the whole window, as if it were full (see ``flops_per_token``)."""
         d, (n_heads, n_kv_heads, head_dim), own = model.d_model, self.heads(), layer.kv_from is None
         queries, kv = n_heads * head_dim, n_kv_heads * head_dim if own else 0
         return Cost(
@@ -87,7 +87,7 @@ class Attention(AttendingSpec):
             mixing_flops=4 * queries * self.seen(length),
             cache_per_token=2 * kv if self.window is None else 0,
             state=0 if self.window is None else 2 * kv * (self.window - 1),
-            # Its input, projections, queries and keys that are turned, its result in both orders.
+            # Its input, projections, rotated queries and keys, its result in both layouts.
             saved=d + 4 * queries + 3 * kv,
             matmul_outputs=2 * queries + 2 * kv + d,
         )

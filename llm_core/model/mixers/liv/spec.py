@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class ShortConvolution(MixerSpec):
-    """A convolution between two gates, all of them projections of the input."""
+    """A convolution between two gates. Its input and the gates are projections of the mixer's input."""
 
     kind: Literal["liv"] = "liv"
 
     kernel: Annotated[int, Field(ge=2)] = 3
-    """Tokens that a channel sees, its own included."""
+    """Tokens that a channel sees, including the current one."""
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
         """See ``MixerSpec``."""
@@ -27,14 +27,14 @@ class ShortConvolution(MixerSpec):
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
-        """The convolution's few FLOPs are left out, as those of norms are."""
+        """The few FLOPs of the convolution are not counted, like those of norms."""
         del layer, length
         d = model.d_model
         return Cost(
             matmul_parameters=4 * d * d,
             other_parameters=d * self.kernel + (model.bias and 5 * d),
             state=d * (self.kernel - 1),
-            # Its input, the three gates, what goes into the convolution and comes out, and the product.
+            # Its input, the three projections, the convolution's input and result, and the product.
             saved=7 * d,
             matmul_outputs=4 * d,
         )

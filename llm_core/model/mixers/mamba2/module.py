@@ -1,4 +1,4 @@
-"""Mamba-2: a state-space model whose state decays by a scalar a head (Dao and Gu, 2024)."""
+"""Mamba-2: a state-space model whose state decays by one scalar per head (Dao and Gu, 2024)."""
 
 import math
 from typing import ClassVar
@@ -19,7 +19,7 @@ from llm_core.model.state import Room
 
 
 class Mamba2State(ConvolutionState):
-    """The convolution's last inputs, and the state of the scan in fp32: what it adds up would drown in bf16."""
+    """The last inputs of the convolution, and the state of the scan in fp32: bf16 would lose small contributions."""
 
     def __init__(self, room: Room, kernel: int, channels: int, scan: tuple[int, int, int]) -> None:
         super().__init__(room, kernel, channels)
@@ -27,10 +27,10 @@ class Mamba2State(ConvolutionState):
 
 
 DECAY_RATES = 1.0, 16.0
-"""The range of −A at the start."""
+"""The initial range of −A."""
 
 TIME_STEPS = 0.001, 0.1
-"""The range of dt at the start, before tokens change it."""
+"""The initial range of dt, before tokens change it."""
 
 
 def draw_decay(A_log: Tensor, generator: Generator | None) -> None:
@@ -39,17 +39,17 @@ def draw_decay(A_log: Tensor, generator: Generator | None) -> None:
 
 
 def draw_step(dt_bias: Tensor, generator: Generator | None) -> None:
-    """dt, softplus of its bias, log-uniform in ``TIME_STEPS``."""
+    """The softplus of the bias log-uniform in ``TIME_STEPS``."""
     low, high = (math.log(step) for step in TIME_STEPS)
     dt_bias.uniform_(low, high, generator=generator).exp_()
     dt_bias.add_(torch.log(-torch.expm1(-dt_bias)))  # the inverse of softplus
 
 
 class Mamba2(nn.Module):
-    """output(norm(scan(silu(convolution(x, B, C)), dt) · silu(gate))), all five projections of the input.
+    """output(norm(scan(silu(convolution(x, B, C)), dt) · silu(gate))), where gate, x, B, C and dt are projections.
 
-    Names of parameters and order of rows are those of the published models: the gate z, then x, B, C, then dt.
-    Dimensions are those of ``llm_core.model.scan``; I are all inner channels (H · P).
+    The names of parameters and the order of rows are those of the published models: the gate z, then x, B, C, then dt.
+    Dimensions are those of ``llm_core.model.scan``; I inner channels (H · P), M channels of B or C (G · N).
     """
 
     residual_writers = ("output.weight",)
@@ -73,7 +73,7 @@ class Mamba2(nn.Module):
         self.output = nn.Linear(inner, model.d_model, bias=model.bias)
 
     def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
-        """(B, T, D) → (B, T, D); there are no keys and values."""
+        """(B, T, D) → (B, T, D), without keys and values for later layers."""
         B, T, _ = x_BTD.shape
         H, P, N = self.scan
         state = context.layer_state(self.index)
@@ -92,12 +92,12 @@ class Mamba2(nn.Module):
         return self.output(self.norm(y_BTHP.flatten(2), gate_BTI)), None
 
     def new_state(self, room: Room) -> Mamba2State:
-        """All that is kept of the tokens before, however many they are."""
+        """The states of convolution and scan. Their size is constant."""
         return Mamba2State(room, self.kernel, sum(self.convolved), self.scan)
 
 
 class GatedNorm(nn.Module):
-    """RMS norm of x · silu(gate), a group of channels at a time, times a learned weight."""
+    """RMS norm of x · silu(gate) within each group of channels, times a learned weight."""
 
     def __init__(self, dim: int, groups: int, eps: float) -> None:
         super().__init__()

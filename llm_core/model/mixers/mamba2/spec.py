@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Mamba2(MixerSpec):
-    """State-space duality: a state for every channel, which decays by a scalar per head."""
+    """State-space duality: every channel has a state, which decays by one scalar per head."""
 
     kind: Literal["mamba2"] = "mamba2"
 
     state: Width = 64
-    """Numbers of state for every channel."""
+    """Size of the state of a channel."""
     head_dim: Width = 64
-    """Channels of a head."""
+    """Channels per head."""
     expand: Width = 2
-    """Inner channels for every channel of the model."""
+    """Inner channels per channel of the model."""
     groups: Width = 1
-    """Heads of a group share what writes into and reads from their states."""
+    """Groups of heads. The heads of a group share B and C, which write to and read from their states."""
     kernel: Annotated[int, Field(ge=2)] = 4
     """Taps of the short convolution before the scan."""
     chunk: Width = 64
-    """Tokens that the scan does at once by matrix products; changes no result but for rounding."""
+    """Tokens per chunk of the scan. It changes results only by rounding."""
 
     def resolved(self, d_model: int) -> "Mamba2":
         """See ``MixerSpec``."""
@@ -41,7 +41,7 @@ class Mamba2(MixerSpec):
         return self
 
     def head_count(self, d_model: int) -> int:
-        """How many heads there are."""
+        """The number of heads."""
         return self.expand * d_model // self.head_dim
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
@@ -61,10 +61,10 @@ class Mamba2(MixerSpec):
             mixing_flops=2 * chunk * (both + inner) + 4 * inner * self.state,
             state=convolved * (self.kernel - 1),
             state_fp32=inner * self.state,
-            # Its input, all projections, the convolution's result and that of silu, inner channels on their way through
-            # the scan and the norm, the states of chunks, and how much tokens see of each other.
+            # Its input, all projections, the results of convolution and silu, inner channels in the scan and the norm,
+            # the states of chunks, and the weights between the tokens of a chunk.
             saved=d + projected + 2 * convolved + 8 * inner + inner * self.state // chunk + heads * chunk,
-            # What the norm gets, states and decays.
+            # The input of the norm, states and decays.
             saved_fp32=inner + inner * self.state // chunk + heads * chunk,
             matmul_outputs=projected + d,
         )

@@ -1,4 +1,4 @@
-"""Multi-head latent attention: keys and values of all heads from one narrow vector (DeepSeek-AI, 2024, DeepSeek-V2)."""
+"""Multi-head latent attention (DeepSeek-AI, 2024, DeepSeek-V2): one latent vector for keys and values of all heads."""
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ from llm_core.model.state import KeyValueState, Room
 
 
 class LatentAttention(nn.Module):
-    """Attention whose cache holds, of a token, a latent vector and one key with its position, for all heads together.
+    """Attention that caches, per token, one latent vector and one rotated key for all heads together.
 
-    A head's key is a part made from the latent and the shared turned key; its value is made from the latent. Queries
-    may have a latent of their own (``q_rank``). Dimensions: R the latent, N channels of a key without position, P those
-    with it, C = N + P, E channels of a value.
+    A head's key consists of a projection of the latent and the shared rotated key. Its value is a projection of the
+    latent. Queries may have their own latent (``q_rank``). Dimensions: R latent, N channels of a key without position,
+    P channels with position, C = N + P, E channels of a value.
     """
 
     residual_writers = ("output.weight",)
@@ -35,10 +35,11 @@ class LatentAttention(nn.Module):
         self.query_down = None if q_rank is None else nn.Linear(model.d_model, q_rank, bias=model.bias)
         self.query_norm = None if q_rank is None else layer.norm.module(q_rank, model.bias)
         self.query_up = nn.Linear(q_rank or model.d_model, self.n_heads * key_dim, bias=False)
-        # Rows are the latent, then the shared key. What comes from a latent has no bias, as in the published models.
+        # The rows of the latent, then of the shared key. Projections of a latent have no bias, as in the published
+        # models.
         self.kv_down = FusedLinear(model.d_model, (self.rank, self.rope_dim), model.bias)
         self.kv_norm = layer.norm.module(self.rank, model.bias)
-        # Rows are the keys without position of all heads, then the values of all heads.
+        # The rows of the keys without position of all heads, then of the values of all heads.
         self.expanded = self.n_heads * self.nope_dim, self.n_heads * self.value_dim
         self.kv_up = FusedLinear(self.rank, self.expanded, bias=False)
         self.output = nn.Linear(self.n_heads * self.value_dim, model.d_model, bias=model.bias)
@@ -50,7 +51,7 @@ class LatentAttention(nn.Module):
         self.scale = scale * self.position.score_scale
 
     def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
-        """(B, T, D) → (B, T, D); no other layer can use its keys and values."""
+        """(B, T, D) → (B, T, D), without keys and values for later layers."""
         B, T, _ = x_BTD.shape
         q_BTR = x_BTD
         if self.query_down is not None and self.query_norm is not None:
@@ -67,7 +68,7 @@ class LatentAttention(nn.Module):
         if state is None:
             mixed_BHTE = self._expanded(q_BHTN, q_BHTP, latent_B1SR, key_B1SP, mask)
         else:
-            # Side by side in one tensor, which is what one new token is compared with.
+            # One tensor for both, which serves as the keys for a single new token.
             both_B1SC = torch.cat((latent_B1SR, key_B1SP), dim=-1)
             both_B1SC, _ = state.extend(both_B1SC, both_B1SC[..., :0])
             if T == 1:
@@ -78,7 +79,7 @@ class LatentAttention(nn.Module):
         return self.output(mixed_BHTE.transpose(1, 2).reshape(B, T, -1)), None
 
     def _expanded(self, q_BHTN: Tensor, q_BHTP: Tensor, latent_B1SR: Tensor, key_B1SP: Tensor, mask: Mask) -> Tensor:
-        """Attention with keys and values of every head written out: the least work where there are many queries."""
+        """Attention with the keys and values of every head computed: the least work for many queries."""
         B, _, S, _ = latent_B1SR.shape
         k_BHSN, v_BHSE = (
             part.view(B, S, self.n_heads, -1).transpose(1, 2)
@@ -90,8 +91,8 @@ class LatentAttention(nn.Module):
         return attend(q_BHTC, k_BHSC, v_BHSE, mask, scale=self.scale, softcap=self.softcap, dropout=dropout)
 
     def _absorbed(self, q_BH1N: Tensor, q_BH1P: Tensor, both_B1SC: Tensor, mask: Mask) -> Tensor:
-        """The same for one query: q · (W k) = (Wᵀ q) · k, so all heads compare with the latents themselves, and the
-        cache is never expanded."""
+        """The same for one query: q · (W k) = (Wᵀ q) · k, so all heads attend to the latents, and the cache is never
+        expanded."""
         up_HNR, up_HER = (part.view(self.n_heads, -1, self.rank) for part in self.kv_up.weight.split(self.expanded))
         q_BH1C = torch.cat((torch.einsum("bhtn,hnr->bhtr", q_BH1N, up_HNR), q_BH1P), dim=-1)
         latent_B1SR = both_B1SC[..., : self.rank]
@@ -99,5 +100,5 @@ class LatentAttention(nn.Module):
         return torch.einsum("bhtr,her->bhte", mixed_BH1R, up_HER)
 
     def new_state(self, room: Room) -> KeyValueState:
-        """Room for the latents and shared keys of ``max_length`` tokens."""
+        """The state for latents and shared keys."""
         return KeyValueState(room, 1, (self.rank + self.rope_dim, 0), self.window)

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class LatentAttention(AttendingSpec):
-    """Keys and values of all heads from one narrow vector."""
+    """Attention in which one latent vector contains the keys and values of all heads."""
 
     kind: Literal["mla"] = "mla"
 
     kv_rank: Width
-    """Width of the vector that keys and values are made from, and that the cache holds."""
+    """Width of the latent vector of keys and values, which the cache stores."""
     q_rank: Width | None = None
-    """Width of the same for queries; None: queries straight from the residual stream."""
+    """Width of the latent vector of queries; null: queries come directly from the residual stream."""
     nope_dim: Width
     """Channels of a head's query and key without position."""
     rope_dim: Annotated[int, Field(ge=2, multiple_of=2)]
-    """Channels of a head's query, and of the one shared key, that the position turns."""
+    """Rotated channels of a head's query, and of the one shared key."""
     value_dim: Width
     """Channels of a head's value."""
 
@@ -34,7 +34,7 @@ class LatentAttention(AttendingSpec):
         """See ``MixerSpec``."""
         del d_model
         if self.position.biases:
-            raise ValueError(f"mla takes a position that turns keys, or none, not {self.position.kind!r}")
+            raise ValueError(f"mla supports positions that rotate keys, and nope, but not {self.position.kind!r}")
         self.position.check(self.rope_dim)
         return self
 
@@ -46,7 +46,7 @@ class LatentAttention(AttendingSpec):
         """See ``AttendingSpec``."""
         return self.nope_dim + self.rope_dim, self.value_dim
 
-    def turned_channels(self) -> int:
+    def rotated_channels(self) -> int:
         """See ``AttendingSpec``."""
         return self.rope_dim
 
@@ -56,12 +56,12 @@ class LatentAttention(AttendingSpec):
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
-        """As in training, where keys and values of all heads are written out."""
+        """As in training, where the keys and values of all heads are computed."""
         d, q_rank, key_dim = model.d_model, self.q_rank or 0, self.nope_dim + self.rope_dim
         queries, values = self.n_heads * key_dim, self.n_heads * self.value_dim
         expanded, narrow = self.n_heads * self.nope_dim + values, self.kv_rank + self.rope_dim
         norms = [layer.norm.parameters(rank, model.bias) for rank in (q_rank, self.kv_rank)]
-        # Attention gets queries, keys and values of one width.
+        # Attention has queries, keys and values of one width.
         wide = self.n_heads * max(key_dim, self.value_dim)
         return Cost(
             matmul_parameters=d * q_rank + (q_rank or d) * queries + d * narrow + self.kv_rank * expanded + values * d,
@@ -69,8 +69,8 @@ class LatentAttention(AttendingSpec):
             mixing_flops=2 * (queries + values) * self.seen(length),
             cache_per_token=narrow if self.window is None else 0,
             state=0 if self.window is None else narrow * (self.window - 1),
-            # Its input, latents before and after their norms, the shared key, what attention gets and gives, its result
-            # in the other order.
+            # Its input, latents before and after their norms, the shared key, attention's inputs and result, and the
+            # result in the other layout.
             saved=d + 2 * q_rank + self.kv_rank + narrow + 4 * wide + values,
             matmul_outputs=q_rank + queries + narrow + expanded + wide + d,
         )

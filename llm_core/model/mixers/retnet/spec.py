@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 class Retention(MixerSpec):
-    """Attention without softmax, whose weights decay with distance: it has a state that does not grow with the text."""
+    """Attention without softmax whose weights decay with the distance, so that its state has a constant size."""
 
     kind: Literal["retention"] = "retention"
 
     n_heads: Width
-    """A head has d_model / n_heads channels of queries and keys (256 in the paper's models)."""
+    """Heads. Each has d_model / n_heads channels of queries and keys (256 in the paper's models)."""
     expand: Width = 2
-    """Channels of values for every channel of keys."""
+    """Channels of values per channel of keys."""
     position: Annotated[PositionSpec, KindOf(POSITIONS, default="rope")] = "rope"  # type: ignore[assignment]
-    """What turns queries and keys. With ``rope`` and the decay, retention is a form of xPos (Sun et al., 2022)."""
+    """The rotation of queries and keys. With ``rope`` and the decay, retention is a form of xPos (Sun et al., 2022)."""
     chunk: Width = 256
-    """Tokens that are compared with each other directly. Tokens further apart see each other through the state. It
-    changes no result but for rounding."""
+    """Tokens per chunk. Tokens of a chunk see each other directly, and earlier chunks through the state. It changes
+    results only by rounding."""
 
     def resolved(self, d_model: int) -> "Retention":
         """See ``MixerSpec``."""
         if d_model % self.n_heads:
             raise ValueError(f"d_model {d_model} is not a multiple of n_heads {self.n_heads}")
         if self.position.biases:
-            raise ValueError(f"retention takes a position that turns keys, or none, not {self.position.kind!r}")
+            raise ValueError(f"retention supports positions that rotate keys, and nope, but not {self.position.kind!r}")
         self.position.check(d_model // self.n_heads)
         return self
 
@@ -56,8 +56,8 @@ class Retention(MixerSpec):
             other_parameters=model.bias and projected + keys,
             mixing_flops=2 * chunk * (keys + values) + 4 * state,
             state_fp32=state,
-            # Its input, all projections; queries and keys for their chunk and for the state; values on their way
-            # through the scan, the norm and the gate; the states of chunks, and how much tokens see of each other.
+            # Its input, all projections; queries and keys for their chunk and for the state; values in the scan, the
+            # norm and the gate; the states of chunks, and the weights between the tokens of a chunk.
             saved=keys + projected + 4 * keys + 6 * values + state // chunk + self.n_heads * chunk,
             saved_fp32=self.n_heads * chunk,  # decays
             matmul_outputs=projected + keys,
