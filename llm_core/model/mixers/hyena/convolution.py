@@ -1,18 +1,20 @@
-"""Causal convolutions as long as the sequence, by fast Fourier transforms that leak nothing.
+"""Causal convolutions as long as the sequence, by fast Fourier transforms that leak no information.
 
-One transform over a whole row would mix all of its tokens: rounding would carry the future into the past, and one
-document into another. So the sum is cut up by distance, and every transform reads only what all of its results may see:
+One transform over a whole row would mix all of its tokens: by rounding, the future would affect the past, and one
+document another. So the sum is split by distance, and every transform reads only tokens that all of its results may
+see:
 
 - Distances below ``NEAR`` are summed directly.
 - For s = ``NEAR``, 2 · ``NEAR``, 4 · ``NEAR``, … the row is cut into pairs of blocks of s tokens. One transform per
-  pair adds what the left block says to the right one, with zeros as taps of the distances below ``NEAR``. Any two
-  tokens that are farther apart meet in one pair, of one s (the relaxed multiplication of van der Hoeven, 2002).
+  pair adds the contribution of the left block to the right one, with zeros as taps of the distances below ``NEAR``.
+  Any two tokens with a larger distance are in exactly one pair, of one s (the relaxed multiplication of van der Hoeven,
+  2002).
 
-At most one document crosses the border of a pair. Both blocks are set to zero outside of it. So results and gradients
-do not change by a bit with what they must not depend on. The work grows with T · log² T. Measured in
+At most one document crosses the border of a pair. Both blocks are set to zero outside of it. So no bit of results and
+gradients changes with tokens on which they must not depend. The work grows with T · log² T. Measured in
 ``benchmarks/long_convolution.py``.
 
-Dimensions: B batch, T tokens, C channels, P pairs, S tokens of a block, L lags.
+Dimensions: B batch, T tokens, C channels, P pairs, S tokens of a block, W frequencies of a pair, L lags.
 """
 
 from typing import Any
@@ -46,17 +48,17 @@ def numbered_runs(documents_BT: Tensor) -> Tensor:
     return runs_BT.cumsum(1)
 
 
-# An operator of torch's own kind: compilers make no code for complex numbers, and of its steps nothing is kept.
+# A custom operator: compilers generate no code for complex numbers, and its intermediate results need not be saved.
 @torch.library.custom_op("pedigree::far_convolution", mutates_args=())
 def _far(x_BTC: Tensor, taps_TC: Tensor, runs_BT: Tensor | None) -> Tensor:
     """The sum over distances from ``NEAR`` on, (B, T, C) in fp32."""
     x_BCT, taps_CT = x_BTC.mT.float().contiguous(), _without_near(taps_TC).mT.contiguous()
     y_BCT = torch.zeros_like(x_BCT)
     for size, pairs in pairs_of_blocks(x_BCT.shape[-1]):
-        left, right = _crossing(runs_BT, size, pairs)
-        seen = torch.fft.rfft(_blocks(x_BCT, size, pairs, 0, left), n=2 * size)
-        seen *= torch.fft.rfft(taps_CT[:, : 2 * size], n=2 * size)[:, None]
-        _add(y_BCT, torch.fft.irfft(seen, n=2 * size)[..., size:], size, 1, right)
+        left_B1PS, right_B1PS = _crossing(runs_BT, size, pairs)
+        spectrum_BCPW = torch.fft.rfft(_blocks(x_BCT, size, pairs, 0, left_B1PS), n=2 * size)
+        spectrum_BCPW *= torch.fft.rfft(taps_CT[:, : 2 * size], n=2 * size)[:, None]
+        _add(y_BCT, torch.fft.irfft(spectrum_BCPW, n=2 * size)[..., size:], size, 1, right_B1PS)
     return y_BCT.mT.contiguous()
 
 
@@ -73,13 +75,15 @@ def _gradients(upstream_BTC: Tensor, x_BTC: Tensor, taps_TC: Tensor, runs_BT: Te
     of_x_BCT, of_taps_CT = torch.zeros_like(x_BCT), torch.zeros_like(taps_CT)
     T = taps_CT.shape[1]
     for size, pairs in pairs_of_blocks(T):
-        left, right = _crossing(runs_BT, size, pairs)
-        seen = torch.fft.rfft(functional.pad(_blocks(upstream_BCT, size, pairs, 1, right), (size, 0)), n=2 * size)
-        read = torch.fft.rfft(_blocks(x_BCT, size, pairs, 0, left), n=2 * size)
+        left_B1PS, right_B1PS = _crossing(runs_BT, size, pairs)
+        right_BCPS = functional.pad(_blocks(upstream_BCT, size, pairs, 1, right_B1PS), (size, 0))
+        spectrum_BCPW = torch.fft.rfft(right_BCPS, n=2 * size)
+        of_input_BCPW = torch.fft.rfft(_blocks(x_BCT, size, pairs, 0, left_B1PS), n=2 * size)
         lags = min(2 * size, T)
-        of_taps_CT[:, :lags] += torch.fft.irfft((seen * read.conj()).sum((0, 2)), n=2 * size)[:, :lags]
-        seen *= torch.fft.rfft(taps_CT[:, : 2 * size], n=2 * size)[:, None].conj()
-        _add(of_x_BCT, torch.fft.irfft(seen, n=2 * size)[..., :size], size, 0, left)
+        of_lags_CW = (spectrum_BCPW * of_input_BCPW.conj()).sum((0, 2))
+        of_taps_CT[:, :lags] += torch.fft.irfft(of_lags_CW, n=2 * size)[:, :lags]
+        spectrum_BCPW *= torch.fft.rfft(taps_CT[:, : 2 * size], n=2 * size)[:, None].conj()
+        _add(of_x_BCT, torch.fft.irfft(spectrum_BCPW, n=2 * size)[..., :size], size, 0, left_B1PS)
     return of_x_BCT.mT.to(x_BTC.dtype).contiguous(), _without_near(of_taps_CT.mT)
 
 
@@ -109,8 +113,8 @@ def _without_near(taps_TC: Tensor) -> Tensor:
 
 
 def _crossing(runs_BT: Tensor | None, size: int, pairs: int) -> tuple[Tensor | None, Tensor | None]:
-    """Which tokens of the left blocks, and which of the right ones, are of the document that crosses the border of
-    their pair: (B, 1, P, S) each, 1 or 0; None where all are."""
+    """For the left and the right blocks, (B, 1, P, S) each: 1 for tokens of the document that crosses the border of the
+    pair, otherwise 0. None if each row is one document."""
     if runs_BT is None:
         return None, None
     runs_B1PS, after_B1PS = (_blocks(runs_BT[:, None], size, pairs, side, None) for side in (0, 1))
@@ -118,17 +122,17 @@ def _crossing(runs_BT: Tensor | None, size: int, pairs: int) -> tuple[Tensor | N
     return (runs_B1PS == last_B1P1).float(), (after_B1PS == last_B1P1).float()
 
 
-def _blocks(x_BCT: Tensor, size: int, pairs: int, side: int, kept: Tensor | None) -> Tensor:
-    """The left (0) or right (1) blocks of the pairs, (B, C, P, S), times ``kept``; zeros behind the last token."""
-    missing = 2 * size * pairs - x_BCT.shape[-1]  # below 0: the last tokens are a left block without a right one
+def _blocks(x_BCT: Tensor, size: int, pairs: int, side: int, kept_B1PS: Tensor | None) -> Tensor:
+    """The left (0) or right (1) blocks of the pairs, (B, C, P, S), times ``kept``; zeros after the last token."""
+    missing = 2 * size * pairs - x_BCT.shape[-1]  # negative: the last tokens are a left block without a right one
     x_BCPS = functional.pad(x_BCT, (0, missing)).unflatten(-1, (pairs, 2, size))[..., side, :]
-    return x_BCPS if kept is None else x_BCPS * kept
+    return x_BCPS if kept_B1PS is None else x_BCPS * kept_B1PS
 
 
-def _add(sum_BCT: Tensor, blocks_BCPS: Tensor, size: int, side: int, kept: Tensor | None) -> None:
-    """Adds to the left (0) or right (1) blocks of the pairs, in place."""
-    if kept is not None:
-        blocks_BCPS = blocks_BCPS * kept
-    spread = functional.pad(blocks_BCPS, (0, size) if side == 0 else (size, 0)).flatten(-2)
-    T = min(sum_BCT.shape[-1], spread.shape[-1])
-    sum_BCT[..., :T] += spread[..., :T]
+def _add(sum_BCT: Tensor, blocks_BCPS: Tensor, size: int, side: int, kept_B1PS: Tensor | None) -> None:
+    """Add blocks to the left (0) or right (1) blocks of the pairs, in place."""
+    if kept_B1PS is not None:
+        blocks_BCPS = blocks_BCPS * kept_B1PS
+    spread_BCT = functional.pad(blocks_BCPS, (0, size) if side == 0 else (size, 0)).flatten(-2)
+    T = min(sum_BCT.shape[-1], spread_BCT.shape[-1])
+    sum_BCT[..., :T] += spread_BCT[..., :T]

@@ -1,4 +1,4 @@
-"""Hyena: long convolutions with implicit filters, between gates (Poli et al., 2023)."""
+"""Hyena: long convolutions with implicit filters, alternating with gates (Poli et al., 2023)."""
 
 import math
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from llm_core.model.state import Room
 
 
 class HyenaState(ConvolutionState):
-    """The short convolution's last inputs; room for those of the long ones, of L tokens at most; and their taps.
+    """The last inputs of the short convolution, the inputs of the long ones for up to L tokens, and their taps.
 
-    The first pass makes the taps: before it, the weights may lie on many devices (FSDP2). F: the channels of all long
+    The first pass computes the taps. Before it, the weights may be sharded (FSDP2). F: the channels of all long
     filters.
     """
 
@@ -31,17 +31,17 @@ class HyenaState(ConvolutionState):
         self.taps_LF: Tensor | None = None
 
     def taps(self, filters: "Filters") -> Tensor:
-        """(L, F), made once."""
+        """(L, F), computed once."""
         if self.taps_LF is None:
             self.taps_LF = filters(self.gated_BLF.shape[1]).to(self.gated_BLF.dtype)
         return self.taps_LF
 
 
 class Hyena(nn.Module):
-    """output(gate · z), where z begins as the values and becomes convolution(gate · z), once for every long filter.
+    """output(gate · z), where z is initially the values, and then convolution(gate · z) once for every long filter.
 
-    Values and gates are projections of the input, after a short convolution. Rows are those of the values, then those
-    of the gates in the order of their use.
+    Values and gates are projections of the input, followed by a short convolution. The rows of the projection are those
+    of the values, then of the gates in the order of their use.
     """
 
     residual_writers = ("output.weight",)
@@ -55,31 +55,32 @@ class Hyena(nn.Module):
         self.output = nn.Linear(model.d_model, model.d_model, bias=model.bias)
 
     def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
-        """(B, T, D) → (B, T, D); there are no keys and values."""
+        """(B, T, D) → (B, T, D), without keys and values for later layers."""
         state: HyenaState | None = context.layer_state(self.index)
         runs_BS = None if context.documents_BS is None else numbered_runs(context.documents_BS)
-        z_BTD, *gates = self.convolution(self.input(x_BTD), context, state).split(self.width, dim=-1)
+        z_BTD, *gates_BTD = self.convolution(self.input(x_BTD), context, state).split(self.width, dim=-1)
         taps_LF = self.filters(context.length) if state is None else state.taps(self.filters)
         for number, taps_LD in enumerate(taps_LF.split(self.width, dim=-1)):
-            z_BTD = z_BTD * gates[number]
+            z_BTD = z_BTD * gates_BTD[number]
             if state is None:
                 z_BTD = long_convolution(z_BTD, taps_LD, runs_BS)
             else:
                 channels = slice(number * self.width, (number + 1) * self.width)
                 z_BTD = continued_convolution(z_BTD, taps_LD, runs_BS, state.gated_BLF[..., channels], context.start)
-        return self.output(z_BTD * gates[-1]), None
+        return self.output(z_BTD * gates_BTD[-1]), None
 
     def new_state(self, room: Room) -> HyenaState:
-        """It has room for all tokens."""
+        """The state, which grows with every token up to ``max_length``."""
         return HyenaState(room, self.kernel, self.input.out_features, len(self.filters.taps))
 
 
 def continued_convolution(
     x_BTC: Tensor, taps_LC: Tensor, runs_BS: Tensor | None, before_BLC: Tensor, start: int
 ) -> Tensor:
-    """``long_convolution`` of T more tokens, the last of S; ``before_BLC`` has the first ``start``, and gets the rest.
+    """``long_convolution`` of T new tokens, the last of S. ``before_BLC`` contains the first ``start`` tokens; the new
+    ones are stored in it.
 
-    Raises ``ValueError`` when they do not fit.
+    Raises ``ValueError`` for more than L tokens.
     """
     T = x_BTC.shape[1]
     end = start + T
@@ -98,7 +99,8 @@ def continued_convolution(
 class Filters(nn.Module):
     """The taps of all long filters, from a network with sine activations (Sitzmann et al., 2020), times a window.
 
-    The network is fp32 in any precision. E numbers encode a lag, W are hidden channels, F all channels of all filters.
+    The network is fp32 in every precision. Dimensions: K bands, W the encoding of a lag and hidden channels, F channels
+    of all filters.
     """
 
     def __init__(self, spec: HyenaSpec, width: int) -> None:
@@ -114,7 +116,7 @@ class Filters(nn.Module):
         self.draws: Draws = {"frequency": self._draw_frequency, "taps": self._draw_taps, "skip": draw_skip}
 
     def forward(self, lags: int) -> Tensor:
-        """(L, F), fp32: the taps of lags 0 to L − 1, the skip connection among those of lag 0.
+        """(L, F), fp32: the taps of lags 0 to L − 1. The taps of lag 0 include the skip connection.
 
         Raises ``ValueError`` for more lags than ``max_length``.
         """
@@ -135,7 +137,7 @@ class Filters(nn.Module):
             return torch.cat((taps_LF[:1] + self.skip.float(), taps_LF[1:]))
 
     def _rates(self, device: torch.device) -> Tensor:
-        """(F,): the decay of each channel's window over ``max_length``, of every filter from slow to fast."""
+        """(F,): the decay rate of each channel's window over ``max_length``, from slow to fast within every filter."""
         slow, fast = (math.log(100) / share for share in (self.spec.slow_decay, self.spec.fast_decay))
         rates_D = torch.linspace(slow, fast, self.width, device=device)
         return rates_D.repeat(self.spec.order - 1)
@@ -144,7 +146,7 @@ class Filters(nn.Module):
         frequency_W.fill_(self.spec.frequency)
 
     def _draw_taps(self, taps_FW: Tensor, generator: Generator | None) -> None:
-        """So that the squares of a filter's taps sum to about 1, and channels pass with about the size they have."""
+        """The squares of a filter's taps sum to about 1, which roughly keeps the scale of a channel."""
         rates_F, floor = self._rates(taps_FW.device), self.spec.floor
         squares_F = (1 - torch.exp(-2 * rates_F)) / (2 * rates_F) + floor**2
         squares_F += 2 * floor * (1 - torch.exp(-rates_F)) / rates_F
@@ -158,8 +160,8 @@ def draw_skip(skip_F: Tensor, generator: Generator | None) -> None:
 
 
 class Affine(nn.Module):
-    """A product and a bias, in fp32. No ``nn.Linear``: it multiplies no tokens, so an optimiser of matrices, and weight
-    decay, leave it alone."""
+    """A product and a bias, in fp32. It is not an ``nn.Linear``, since it does not multiply tokens: optimisers of
+    matrices and weight decay skip it."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

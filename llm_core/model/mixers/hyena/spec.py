@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 NEAR = 8
-"""Distances, from 0 on, that the long convolution sums directly; a power of two."""
+"""The number of distances, from 0 on, that the long convolution sums directly; a power of two."""
 
 
 def pairs_of_blocks(length: int) -> list[tuple[int, int]]:
-    """(tokens of a block, how many pairs of blocks) for every pass of the long convolution over ``length`` tokens."""
+    """(tokens of a block, number of pairs of blocks) for every pass of the long convolution over ``length`` tokens."""
     found, size = [], NEAR
     while size < length:
         found.append((size, -(-(length - size) // (2 * size))))
@@ -28,10 +28,11 @@ def pairs_of_blocks(length: int) -> list[tuple[int, int]]:
 
 
 class Hyena(MixerSpec):
-    """Long convolutions between gates. A small network says the taps of their filters, lag by lag.
+    """Long convolutions that alternate with gates. A small network computes the taps of their filters as a function of
+    the lag.
 
-    As in the published code, order N has N gates and N − 1 long filters. No finite state holds what such a filter has
-    read: generation keeps the gated inputs of all tokens, and reads them all for every new one, as attention does.
+    As in the published code, order N has N gates and N − 1 long filters. Such a filter has no finite state: generation
+    stores the gated inputs of all tokens, and reads them all for every new token, as attention does.
     """
 
     kind: Literal["hyena"] = "hyena"
@@ -39,24 +40,24 @@ class Hyena(MixerSpec):
     max_length: Width
     """Tokens of the longest sequence. Filters are functions of lag / ``max_length``."""
     order: Annotated[int, Field(ge=2)] = 2
-    """How many gates there are; long filters are one fewer."""
+    """The number of gates, which is one more than the number of long filters."""
     kernel: Annotated[int, Field(ge=2)] = 3
     """Taps of the short convolution over values and gates."""
     bands: Width = 16
-    """The filter network knows a lag by lag / ``max_length``, and by the sine and cosine of 1 to ``bands`` turns over
-    ``max_length``."""
+    """The filter network encodes a lag as lag / ``max_length`` and as sines and cosines with 1 to ``bands`` periods
+    over ``max_length``."""
     filter_width: Width = 64
     """Hidden channels of the filter network."""
     filter_layers: Width = 3
     """Layers of the filter network with sine activations; a linear one follows."""
     frequency: Positive = 14.0
-    """What the sines' arguments are multiplied by at the start, before training changes it."""
+    """The initial factor of the sines' arguments, which is trained."""
     fast_decay: Positive = 0.3
-    """Share of ``max_length`` after which the window of the fastest channel has fallen to a hundredth."""
+    """The window of the fastest channel decays to 0.01 within this share of ``max_length``."""
     slow_decay: Positive = 1.5
-    """The same of the slowest channel; decay rates of the others are spaced evenly between."""
+    """The same for the slowest channel. The decay rates of the other channels are evenly spaced in between."""
     floor: Annotated[float, Field(ge=0)] = 0.05
-    """What is added to the windows, so that distant tokens can count."""
+    """A constant that is added to the windows, so that distant tokens can matter."""
 
     def resolved(self, d_model: int) -> "Hyena":
         """See ``MixerSpec``."""
@@ -70,7 +71,7 @@ class Hyena(MixerSpec):
         return self.max_length
 
     def encoding(self) -> int:
-        """Numbers by which the filter network knows a lag."""
+        """The numbers that encode a lag for the filter network."""
         return 1 + 2 * self.bands
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
@@ -79,21 +80,21 @@ class Hyena(MixerSpec):
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
-        """The work of the filter network is left out of ``mixing``: a pass does it once, whatever its rows. What it
-        keeps is counted as if a pass had one row. So are the direct sums left out, as those of short convolutions.
+        """``mixing_flops`` do not include the filter network, which runs once per pass for all rows, and the direct
+        sums. The saved activations of the network are counted as for a pass with one row.
         """
         del layer
         d, width, projected = model.d_model, self.filter_width, (self.order + 1) * model.d_model
         long = (self.order - 1) * d
         hidden = (self.encoding() + 1) * width + (self.filter_layers - 1) * (width + 1) * width
-        # A real transform of n points has 2.5 · n · log2(n) FLOPs. Each pair of blocks, n tokens, has one of what it
-        # reads and one of its results; n / 2 + 1 complex numbers are multiplied in between.
+        # A real transform of n points has 2.5 · n · log2(n) FLOPs. Each pair of blocks, n tokens, has one transform of
+        # its input and one of its result. In between, n / 2 + 1 complex numbers are multiplied.
         transformed = sum(
             pairs * (10 * size * int(math.log2(2 * size)) + 6 * (size + 1)) for size, pairs in pairs_of_blocks(length)
         )
         return Cost(
             matmul_parameters=d * projected + d * d,
-            # The last ones: the frequencies, the skip connections.
+            # The last two terms: the frequencies and the skip connections.
             other_parameters=projected * self.kernel
             + (model.bias and 2 * projected + d)
             + hidden
@@ -101,13 +102,13 @@ class Hyena(MixerSpec):
             + width
             + long,
             mixing_flops=long * transformed // length,
-            # What goes into the long convolutions; and the taps of a lag, which all sequences share.
+            # The inputs of the long convolutions, and the taps of a lag, which all sequences share.
             cache_per_token=2 * long,
             state=projected * (self.kernel - 1),
-            # Its input, all projections before and after the short convolution, what goes into the long ones and comes
-            # out, and the product.
+            # Its input, all projections before and after the short convolution, the inputs and results of the long
+            # ones, and the product.
             saved=d + 2 * projected + 2 * long + d,
-            # The taps, their window, and in the filter network what goes into it, products, sines and their arguments.
+            # The taps and their window; the filter network's encoding, products, sines and their arguments.
             saved_fp32=2 * long + self.encoding() + 3 * self.filter_layers * width,
             matmul_outputs=projected + d + self.filter_layers * width + long,
         )

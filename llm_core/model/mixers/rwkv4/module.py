@@ -1,4 +1,4 @@
-"""RWKV-4: time mixing by means whose weights decay with the distance (Peng et al., 2023)."""
+"""RWKV-4: time mixing by weighted means whose weights decay with the distance (Peng et al., 2023)."""
 
 import math
 
@@ -16,7 +16,7 @@ from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left,
 
 
 class Rwkv4State(ShiftState):
-    """The last input, and the sums of the means in fp32, over nothing at first."""
+    """The last input, and the sums of the means in fp32, which are empty at first."""
 
     def __init__(self, room: Room, channels: int) -> None:
         super().__init__(room, channels)
@@ -24,7 +24,7 @@ class Rwkv4State(ShiftState):
 
 
 def empty_sums(batch_size: int, channels: int, device: torch.device | str) -> Tensor:
-    """``Sums`` over nothing, (3, B, C)."""
+    """Empty ``Sums``, (3, B, C)."""
     sums_3BC = torch.zeros((3, batch_size, channels), device=device, dtype=torch.float32)
     sums_3BC[2] = NOTHING
     return sums_3BC
@@ -33,7 +33,7 @@ def empty_sums(batch_size: int, channels: int, device: torch.device | str) -> Te
 class Rwkv4(nn.Module):
     """output(sigmoid(receptance) · means(key, value)), all of them maps of token-shifted inputs.
 
-    ``decay`` and ``first`` are w (as its logarithm) and u of the paper. All matrices but ``value`` begin as zero.
+    ``decay`` is log w and ``first`` is u of the paper. All matrices except ``value`` are initialised to zero.
     """
 
     residual_writers = ("output.weight",)
@@ -55,14 +55,14 @@ class Rwkv4(nn.Module):
         }
 
     def forward(self, x_BTD: Tensor, _kv: None, context: Context) -> tuple[Tensor, None]:
-        """(B, T, D) → (B, T, D); there are no keys and values."""
+        """(B, T, D) → (B, T, D), without keys and values for later layers."""
         state = context.layer_state(self.index)
-        of_k, of_v, of_r = self.shift(x_BTD, context, state)
-        k_BTD, v_BTD, r_BTD = self.key(of_k), self.value(of_v), self.receptance(of_r).sigmoid()
+        for_k_BTD, for_v_BTD, for_r_BTD = self.shift(x_BTD, context, state)
+        k_BTD, v_BTD, r_BTD = self.key(for_k_BTD), self.value(for_v_BTD), self.receptance(for_r_BTD).sigmoid()
         before_3BC = empty_sums(len(x_BTD), self.width, x_BTD.device) if state is None else state.sums_3BC
         documents_BU = context.documents_BS
         if documents_BU is not None:
-            first = max(context.start - 1, 0)  # the document of the sums before; at the start that of the first token
+            first = max(context.start - 1, 0)  # the document of the sums; at the start, that of the first token
             documents_BU = documents_BU[:, first:]
             if context.start == 0:
                 documents_BU = torch.cat((documents_BU[:, :1], documents_BU), dim=1)
@@ -75,16 +75,17 @@ class Rwkv4(nn.Module):
         return self.output(r_BTD * y_BTD.to(r_BTD.dtype)), None
 
     def new_state(self, room: Room) -> Rwkv4State:
-        """All that is kept of the tokens before, however many they are."""
+        """The states of token shift and means. Their size is constant."""
         return Rwkv4State(room, self.width)
 
     def _draw_decay(self, decay_D: Tensor, _: Generator | None) -> None:
-        """From −5 to 3: early channels hardly forget, late ones at once; in later layers more of them hardly do."""
+        """From −5 to 3: the first channels hardly forget, the last ones forget at once. In later layers, more hardly
+        forget."""
         places_D = torch.linspace(0, 1, len(decay_D), device=decay_D.device, dtype=decay_D.dtype)
         decay_D.copy_(8 * places_D**self.decay_power - 5)
 
 
 def draw_first(first_D: Tensor, _: Generator | None) -> None:
-    """log(0.3), and by turns 0.5 less, the same and 0.5 more, so that neighbouring channels differ."""
+    """log(0.3) plus −0.5, 0 and 0.5 in turn, so that neighbouring channels differ."""
     numbers_D = torch.arange(len(first_D), device=first_D.device, dtype=first_D.dtype)
     first_D.copy_(math.log(0.3) + 0.5 * ((numbers_D + 1) % 3 - 1))

@@ -1,4 +1,4 @@
-"""RWKV-4 (Peng et al., 2023): its time mixing and what it costs."""
+"""The time mixing of RWKV-4 (Peng et al., 2023) and its costs."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Rwkv4(MixerSpec):
-    """A mean of the values before, channel by channel, by weights that decay with the distance. Its products never have
+    """Each channel is a mean of previous values, with weights that decay with the distance. The projections never have
     biases."""
 
     kind: Literal["rwkv4"] = "rwkv4"
@@ -23,7 +23,7 @@ class Rwkv4(MixerSpec):
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
-        """The FLOPs of the means, which are no products with matrices, are left out, as those of norms are."""
+        """The FLOPs of the means are not counted, like those of norms."""
         del layer
         d = model.d_model
         return Cost(
@@ -31,9 +31,9 @@ class Rwkv4(MixerSpec):
             other_parameters=5 * d,
             state=d,
             state_fp32=3 * d,
-            # Inputs of products, and what the gate gets, makes and is made of.
+            # The inputs of the products, and the gate with its input and result.
             saved=7 * d,
-            # What the means get and make, and of every doubling two factors and two sums.
+            # The inputs and results of the means; two factors and two sums of every doubling.
             saved_fp32=5 * d + 4 * d * length.bit_length(),
             matmul_outputs=4 * d,
         )

@@ -1,4 +1,5 @@
-"""RWKV-7: time mixing by a generalised delta rule, whose decays and rates depend on the tokens (Peng et al., 2025)."""
+"""RWKV-7: time mixing by a generalised delta rule with decays and rates that depend on the tokens (Peng et al.,
+2025)."""
 
 import math
 from collections.abc import Callable
@@ -18,14 +19,14 @@ from llm_core.model.state import Room
 from llm_core.model.token_shift import Ramp, ShiftState, TokenShift, depth_left, depth_reached
 
 SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9, "gate": 0.2}
-"""What sees a blend of each token and the one before it, and the exponents of the ramps in the first layer."""
+"""The maps with token shift, and the exponents of their ramps in the first layer."""
 
 Ramps = Callable[[Tensor, Tensor], Tensor]
-"""From each channel's place in the model and in its head, both from 0 to 1, to the value that it begins with."""
+"""The place of a channel in the model, from 0 to 1, and in its head, from −1 to 1 → its initial value."""
 
 
 class Rwkv7State(ShiftState):
-    """The last input, and the state of the recurrence in fp32: what it adds up would drown in bf16."""
+    """The last input, and the state of the recurrence in fp32: bf16 would lose small contributions."""
 
     def __init__(self, room: Room, heads: int, head_dim: int) -> None:
         super().__init__(room, heads * head_dim)
@@ -33,10 +34,10 @@ class Rwkv7State(ShiftState):
 
 
 class Rwkv7(nn.Module):
-    """output(norm(recurrence(r, w, k, v, q, rate)) + bonus) · gate), all of them maps of token-shifted inputs.
+    """output((norm(recurrence(r, w, k, v, q, rate)) + bonus) · gate), all of them maps of token-shifted inputs.
 
     In the paper, q is the removal key κ̂, rate the in-context learning rate a, ``removal`` is ξ, ``replacement`` α,
-    ``bonus`` ρ. A layer's keys and values, for layers that share them: only values are used, those of the first layer.
+    ``bonus`` ρ. Later layers use the values of the first layer, not its keys. Dimensions are those of ``recurrence``.
     """
 
     residual_writers = ("output.weight",)
@@ -79,51 +80,60 @@ class Rwkv7(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(B, T, D) → (B, T, D), and the layer's own keys and values. ``kv``: those of the first layer."""
         state = context.layer_state(self.index)
-        of_r, of_decay, of_k, of_v, of_rate, of_gate = self.shift(x_BTD, context, state)
-        r_BTD, k_BTD, own_BTD = self.receptance(of_r), self.key(of_k), self.value(of_v)
+        for_r_BTD, for_decay_BTD, for_k_BTD, for_v_BTD, for_rate_BTD, for_gate_BTD = self.shift(x_BTD, context, state)
+        r_BTD, k_BTD, own_BTD = self.receptance(for_r_BTD), self.key(for_k_BTD), self.value(for_v_BTD)
         v_BTD = own_BTD
         if self.value_share is not None:
             assert kv is not None
-            v_BTD = v_BTD + (kv[1] - v_BTD) * self.value_share(of_v).sigmoid().to(v_BTD.dtype)
-        decay_BTD, rate_BTD = self.decay(of_decay, torch.tanh), self.rate(of_rate)
+            v_BTD = v_BTD + (kv[1] - v_BTD) * self.value_share(for_v_BTD).sigmoid().to(v_BTD.dtype)
+        decay_BTD, rate_BTD = self.decay(for_decay_BTD, torch.tanh), self.rate(for_rate_BTD)
         with torch.autocast(x_BTD.device.type, enabled=False):
-            r, decay, k, v, rate = (
-                y.float().unflatten(-1, (self.heads, -1)) for y in (r_BTD, decay_BTD, k_BTD, v_BTD, rate_BTD)
+            heads = (
+                y_BTD.float().unflatten(-1, (self.heads, -1)) for y_BTD in (r_BTD, decay_BTD, k_BTD, v_BTD, rate_BTD)
             )
-            mixed_BTD = self._mixed(r, decay, k, v, rate, context, state)
-        gated_BTD = mixed_BTD.to(r_BTD.dtype) * self.gate(of_gate, torch.sigmoid)
+            mixed_BTD = self._mixed(*heads, context, state)
+        gated_BTD = mixed_BTD.to(r_BTD.dtype) * self.gate(for_gate_BTD, torch.sigmoid)
         return self.output(gated_BTD), (k_BTD, own_BTD)
 
     def _mixed(
-        self, r: Tensor, decay: Tensor, k: Tensor, v: Tensor, rate: Tensor, context: Context, state: Rwkv7State | None
+        self,
+        r_BTHN: Tensor,
+        decay_BTHN: Tensor,
+        k_BTHN: Tensor,
+        v_BTHN: Tensor,
+        rate_BTHN: Tensor,
+        context: Context,
+        state: Rwkv7State | None,
     ) -> Tensor:
-        """The recurrence with norm and bonus: (B, T, H, N) each → (B, T, D), all in fp32."""
-        removal, replacement, bonus = (
-            vector.float().view(self.heads, -1) for vector in (self.removal, self.replacement, self.bonus)
+        """The recurrence with norm and bonus: (B, T, D) in fp32."""
+        removal_HN, replacement_HN, bonus_HN = (
+            vector_D.float().view(self.heads, -1) for vector_D in (self.removal, self.replacement, self.bonus)
         )
-        rate = rate.sigmoid()
-        q = functional.normalize(k * removal, dim=-1)
-        k = k * (1 + (rate - 1) * replacement)
-        inputs = Inputs(r, -math.exp(-0.5) * decay.sigmoid(), k, v, q, rate)
-        before = None if state is None else continued(state.recurrence_BHNN, context)
-        if before is not None and r.shape[1] == 1:
-            y, last = recurrent_step(inputs, before)
+        rate_BTHN = rate_BTHN.sigmoid()
+        q_BTHN = functional.normalize(k_BTHN * removal_HN, dim=-1)
+        k_BTHN = k_BTHN * (1 + (rate_BTHN - 1) * replacement_HN)
+        log_w_BTHN = -math.exp(-0.5) * decay_BTHN.sigmoid()
+        inputs = Inputs(r_BTHN, log_w_BTHN, k_BTHN, v_BTHN, q_BTHN, rate_BTHN)
+        before_BHNN = None if state is None else continued(state.recurrence_BHNN, context)
+        if before_BHNN is not None and r_BTHN.shape[1] == 1:
+            y_BTHN, last_BHNN = recurrent_step(inputs, before_BHNN)
         else:
-            documents = context.documents_BT
-            y, last = chunked_recurrence(inputs, chunk=self.chunk, document_ids_BT=documents, state_BHNN=before)
+            y_BTHN, last_BHNN = chunked_recurrence(
+                inputs, chunk=self.chunk, document_ids_BT=context.documents_BT, state_BHNN=before_BHNN
+            )
         if state is not None:
-            state.recurrence_BHNN = last
-        return (self.norm(y) + (r * k * bonus).sum(-1, keepdim=True) * v).flatten(2)
+            state.recurrence_BHNN = last_BHNN
+        return (self.norm(y_BTHN) + (r_BTHN * k_BTHN * bonus_HN).sum(-1, keepdim=True) * v_BTHN).flatten(2)
 
     def new_state(self, room: Room) -> Rwkv7State:
-        """All that is kept of the tokens before, however many they are."""
+        """The states of token shift and recurrence. Their size is constant."""
         return Rwkv7State(room, self.heads, self.head_dim)
 
 
 class LowRank(nn.Module):
-    """second(f(first(x))) of few channels between, plus (in fp32) a bias for each channel unless ``ramps`` is None.
+    """second(f(first(x))) with ``rank`` hidden channels (R), plus a bias in fp32 unless ``ramps`` is None.
 
-    It begins as its bias: ``first`` is zero. ``second`` begins as a tenth of an orthogonal matrix.
+    ``first`` is initialised to zero, ``second`` to a tenth of an orthogonal matrix, the bias by ``ramps``.
     """
 
     def __init__(self, width: int, rank: int, head_dim: int, ramps: Ramps | None) -> None:
@@ -142,7 +152,7 @@ class LowRank(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """LayerNorm of each head, with a weight and a bias for each channel."""
+    """LayerNorm of each head, with a weight and a bias per channel."""
 
     def __init__(self, width: int, head_dim: int, eps: float) -> None:
         super().__init__()
@@ -156,7 +166,7 @@ class HeadNorm(nn.Module):
 
 
 def by_channel(head_dim: int, ramps: Ramps) -> Callable[[Tensor, Generator | None], None]:
-    """What sets a vector by the places of its channels: in the model from 0 to 1, in their head from −1 to 1."""
+    """The function that initialises a vector by ``ramps``."""
 
     def draw(vector_D: Tensor, _: Generator | None) -> None:
         numbers_D = torch.arange(len(vector_D), device=vector_D.device, dtype=vector_D.dtype)
@@ -167,6 +177,7 @@ def by_channel(head_dim: int, ramps: Ramps) -> Callable[[Tensor, Generator | Non
 
 
 def draw_orthogonal(matrix: Tensor, generator: Generator | None) -> None:
-    """A tenth of a random matrix with orthogonal rows or columns (Saxe et al., 2014), as large as a square one's."""
+    """A tenth of a random matrix with orthogonal rows or columns (Saxe et al., 2014), at the scale of a square
+    matrix."""
     gain = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
     nn.init.orthogonal_(matrix, 0.1 * gain, generator=generator)

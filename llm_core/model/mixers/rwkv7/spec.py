@@ -1,4 +1,4 @@
-"""RWKV-7 (Peng et al., 2025): the settings of its time mixing, checks and costs."""
+"""The time mixing of RWKV-7 (Peng et al., 2025): its settings, checks and costs."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 class Rwkv7(MixerSpec):
-    """A matrix of state for every head, which a generalised delta rule corrects token by token. Its products never have
-    biases."""
+    """Each head has a matrix as its state, which a generalised delta rule updates with every token. The projections
+    never have biases."""
 
     kind: Literal["rwkv7"] = "rwkv7"
 
     head_dim: Width | None = None
-    """Channels of a head, and the side of its state; left out: 64, or ``d_model`` where that is less."""
+    """Channels per head, and rows and columns of its state; by default 64, or ``d_model`` if that is less."""
     decay_rank: Width | None = None
-    """Width between the two matrices that make the decay; left out: about 1.8 · sqrt(d_model), as published."""
+    """Rank of the map to the decay; by default about 1.8 · sqrt(d_model), as published."""
     rate_rank: Width | None = None
-    """The same of the in-context learning rate; left out: about 1.8 · sqrt(d_model)."""
+    """Rank of the map to the in-context learning rate; by default about 1.8 · sqrt(d_model)."""
     value_rank: Width | None = None
-    """The same of the share of the first layer's values; left out: about 1.3 · sqrt(d_model)."""
+    """Rank of the map to the share of the first layer's values; by default about 1.3 · sqrt(d_model)."""
     gate_rank: Width | None = None
-    """The same of the output's gate; left out: about 0.6 · d_model ^ 0.8."""
+    """Rank of the map to the output gate; by default about 0.6 · d_model ^ 0.8."""
     value_residual: bool = True
-    """Whether values are blended with those of the first layer with this mixer, which has its own in any case."""
+    """Whether values are mixed with those of the first layer with this mixer. That layer has only its own."""
     chunk: Annotated[int, Field(ge=1, le=64)] = 32
-    """Tokens that the recurrence does at once by matrix products; changes no result but for rounding."""
+    """Tokens per chunk of the recurrence. It changes results only by rounding."""
 
     def resolved(self, d_model: int) -> "Rwkv7":
         """See ``MixerSpec``."""
@@ -49,7 +49,7 @@ class Rwkv7(MixerSpec):
         return self.model_copy(update={"head_dim": head_dim, **missing})
 
     def sizes(self) -> tuple[int, int, int, int, int]:
-        """Of a resolved one: channels of a head, and the ranks of decay, rate, values and gate."""
+        """Channels per head, and the ranks of decay, rate, values and gate, if resolved."""
         found = self.head_dim, self.decay_rank, self.rate_rank, self.value_rank, self.gate_rank
         return tuple(size for size in found if size is not None)  # type: ignore[return-value]
 
@@ -75,8 +75,8 @@ class Rwkv7(MixerSpec):
 
     @runtime_only("a formula, held to the module by a test")
     def cost(self, model: "ModelSpec", layer: LayerSpec, length: int) -> Cost:
-        """A token is compared with its chunk, and reads, corrects and writes the state. A triangular system of L
-        unknowns counts L² FLOPs per right-hand side."""
+        """A token sees its chunk, and reads, corrects and writes the state. A triangular system of L unknowns counts as
+        L² FLOPs per right-hand side."""
         del layer
         d, chunk = model.d_model, min(self.chunk, length)
         head_dim, decay, rate, value, gate = self.sizes()
@@ -85,15 +85,15 @@ class Rwkv7(MixerSpec):
         in_chunks = 35 * d + 2 * d * head_dim // chunk + 5 * d // head_dim * chunk
         return Cost(
             matmul_parameters=4 * d * d + 2 * d * ranks,
-            # Shares of the shift, key's two factors, the bonus, the norm's weight and bias; biases of decay and rates.
+            # Shares of the token shift; two factors of the key, bonus, the norm's weight and bias; biases of the maps.
             other_parameters=6 * d + 5 * d + (2 + self.value_residual) * d,
             mixing_flops=16 * chunk * d + 8 * d * head_dim,
             state=d,
             state_fp32=d * head_dim,
-            # Inputs of products, what they yield and gates make of it.
+            # The inputs and outputs of the products, and the results of the gates.
             saved=(9 + 3 * self.value_residual) * d + ranks,
-            # What the recurrence gets and makes of it, chunks' states (as they go on, and side by side), and how much
-            # tokens see of each other; the last chunk is filled up.
+            # The inputs and intermediate results of the recurrence, the states of chunks (in the loop, and stacked),
+            # and the weights between tokens; the last chunk is padded.
             saved_fp32=in_chunks * (-(-length // chunk) * chunk) // length,
             matmul_outputs=maps * d + ranks,
         )
