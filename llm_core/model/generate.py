@@ -43,7 +43,7 @@ class Sampling:
         }
         for name, is_wrong in wrong.items():
             if is_wrong:
-                raise ValueError(f"{name}: {getattr(self, name)!r} makes no sense")
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not valid")
 
 
 def generate(
@@ -162,10 +162,10 @@ def _checked(
     """One prompt and one temperature per row. Raises ``ValueError`` for arguments that do not match."""
     lines = prompts.tolist() if isinstance(prompts, Tensor) else [list(prompt) for prompt in prompts]
     if not lines or not all(lines):
-        raise ValueError("there is at least one prompt, and a prompt has at least one token")
+        raise ValueError("give at least one prompt, and at least one token per prompt")
     outside = [token for line in lines for token in line if not 0 <= token < model.vocab_size]
     if outside:  # on a GPU, a device assertion would end the process
-        raise ValueError(f"token {outside[0]} of a prompt is no id: the model has {model.vocab_size}")
+        raise ValueError(f"token {outside[0]} of a prompt is not an id of the model, which has {model.vocab_size}")
     temperature = sampling.temperature
     temperatures = [temperature] * len(lines) if isinstance(temperature, int | float) else temperature
     needed = len(lines) if any(temperatures) else len(generators)

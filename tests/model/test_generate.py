@@ -181,7 +181,7 @@ def test_misuse_is_refused() -> None:
         with pytest.raises(ValueError, match="at least one"):
             stream(built, prompts, Sampling(3))
     for wrong in (VOCAB, -1):
-        with pytest.raises(ValueError, match=f"token {wrong} of a prompt is no id: the model has {VOCAB}"):
+        with pytest.raises(ValueError, match=f"token {wrong} of a prompt is not an id of the model, which has {VOCAB}"):
             generate(built, [[1, 2], [wrong]], Sampling(3, repetition_penalty=1.1))
     with pytest.raises(ValueError, match="2 prompts, 1 temperatures, 2 generators"):
         generate(built, tokens(2, 3), Sampling(3, [1.0]), generators=generators(1, 2))

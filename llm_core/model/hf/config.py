@@ -1,8 +1,7 @@
-"""The parts that a ``config.json`` is made of, each read and written by one object.
+"""The parts of a ``config.json``. One object reads and writes each part.
 
-A family of models is a list of parts (``llm_core.model.hf.family``). Reading fills ``Fields``; writing asks a
-``ModelSpec``. What a part can't say is lost in writing, and comparing what is read back with the specification tells
-what that was.
+A family of models is a list of parts (``llm_core.model.hf.family``). Reading fills ``Fields``; writing reads a
+``ModelSpec``. Writing loses settings that no part can express. Reading the result back shows which ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,19 +15,19 @@ from llm_core.experiment.model import ModelSpec
 Config = dict[str, Any]
 
 REQUIRED = object()
-"""For ``Key``: there is no default, the key must be there."""
+"""For ``Key``: there is no default, so the key is required."""
 
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class UnsupportedError(ValueError):
-    """A ``config.json`` asks for what this project's models don't have."""
+    """A ``config.json`` has a setting that the models of this project don't support."""
 
 
 @dataclass
 class Fields:
-    """What is known of a model to be: fields of ``ModelSpec``, and of each layer what differs."""
+    """The fields of ``ModelSpec`` read so far, and for each layer the fields that differ."""
 
     model: dict[str, Any]
     layers: list[dict[str, Any]]
@@ -45,7 +44,7 @@ class Part:
 
 
 def look_up(config: Mapping[str, Any], key: str, absent: Any = None) -> Any:
-    """The value at a dotted key, ``absent`` where there is no such key."""
+    """The value at a dotted key, or ``absent`` if there is no such key."""
     value: Any = config
     for name in key.split("."):
         if not isinstance(value, Mapping) or name not in value:
@@ -63,14 +62,14 @@ def put(config: Config, key: str, value: Any) -> None:
 
 
 def setting(holder: Any, name: str) -> Any:
-    """The value of a dotted field of a specification; None where a component has no such field."""
+    """The value of a dotted field of a specification; None if a component has no such field."""
     for field in name.split("."):
         holder = getattr(holder, field, None)
     return holder
 
 
 def said(spec: ModelSpec, name: str) -> Any:
-    """The value of a field that a family has once: where layers may differ, that of the first layer that has it."""
+    """The value of a field that a family has once; for a field of layers, the value in the first layer that has it."""
     if name.partition(".")[0] not in LayerSpec.model_fields:
         return setting(spec, name)
     return next((value for layer in spec.layers if (value := setting(layer, name)) is not None), None)
@@ -78,8 +77,8 @@ def said(spec: ModelSpec, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Key(Part):
-    """A key of theirs that is a field of ours (``feed_forward.d_ff`` is of a component). ``absent``: what it means
-    that the key is not there, which is another thing than ``null``."""
+    """A key of theirs that is a field of ours, which may be a component's (``feed_forward.d_ff``). ``absent``: the
+    value without the key; ``null`` is a value of its own."""
 
     theirs: str
     ours: str
@@ -99,7 +98,7 @@ class Key(Part):
 
 @dataclass(frozen=True)
 class Written(Part):
-    """A key that is written for others, and that reading need not look at."""
+    """A key that is written for other programs and ignored in reading."""
 
     theirs: str
     value: Any
@@ -111,7 +110,8 @@ class Written(Part):
 
 @dataclass(frozen=True)
 class Fixed(Written):
-    """A key of theirs whose one value is what our models do. ``absent``: whether that is also what no value means."""
+    """A key of theirs of which our models support one value. ``absent``: whether a missing key means that value,
+    too."""
 
     absent: bool = True
 
@@ -119,12 +119,12 @@ class Fixed(Written):
         """See ``Part``."""
         value = look_up(config, self.theirs)
         if value != self.value and not (value is None and self.absent):
-            raise UnsupportedError(f"{self.theirs} is {value!r}; only {self.value!r} can be taken over")
+            raise UnsupportedError(f"{self.theirs} is {value!r}; only {self.value!r} can be imported")
 
 
 @dataclass(frozen=True)
 class Implied(Part):
-    """A field of ours that all models of a family have, and that no key of theirs says."""
+    """A field of ours that has the same value in all models of a family, without a key of theirs."""
 
     ours: str
     value: Any
@@ -154,7 +154,7 @@ class Derived(Part):
 
 @dataclass(frozen=True)
 class Bias(Part):
-    """One field of ours for the switches that a family has for each kind of product."""
+    """One field of ours for several keys of theirs, one for each kind of projection."""
 
     theirs: tuple[str, ...]
 
@@ -173,11 +173,11 @@ class Bias(Part):
 
 @dataclass(frozen=True)
 class Windows(Part):
-    """Sliding windows of one width: in all layers, or where ``layer_types`` says so.
+    """Sliding windows of one width, in all layers or in those that ``layer_types`` lists.
 
-    ``switch``: a key that must be true for windows to count. ``default``: for a config without ``layer_types``, whether
-    a layer has a window; None: the family has no such list, and all layers are alike. ``absent``: the width that it
-    means that the key is not there, which is another thing than ``null``.
+    ``switch``: a key that must be true for windows to be used. ``default``: for a config without ``layer_types``,
+    whether a layer has a window; None: the family has no such list, and all layers are alike. ``absent``: the width
+    without the key; ``null`` means no window.
     """
 
     switch: str | None = None
@@ -186,7 +186,7 @@ class Windows(Part):
 
     @property
     def listed_only(self) -> bool:
-        """Whether nothing but ``layer_types`` says who has a window."""
+        """Whether only ``layer_types`` decides which layers have a window."""
         return self.default is not None and self.switch is None
 
     def read(self, config: Config, fields: Fields) -> None:
@@ -209,7 +209,7 @@ class Windows(Part):
         """See ``Part``."""
         widths = [setting(layer, "mixer.window") for layer in spec.layers]
         width = next((width for width in widths if width is not None), None)
-        # Where a list alone says who has a window, they want a width even if nobody has one.
+        # If only the list decides, transformers requires a width even if no layer has a window.
         config["sliding_window"] = self.absent if width is None and self.listed_only else width
         if self.switch is not None:
             config[self.switch] = width is not None
@@ -219,10 +219,8 @@ class Windows(Part):
 
 @dataclass(frozen=True)
 class PerLayer(Part):
-    """A list of theirs with one entry a layer: ``values`` maps its entries to fields of ours.
-
-    ``default``: the list of a config that has none.
-    """
+    """A list of theirs with one entry per layer. ``values``: entry → fields of ours. ``default``: the list of a config
+    without one."""
 
     theirs: str
     values: Mapping[Any, Mapping[str, Any]]
@@ -254,7 +252,7 @@ class PerLayer(Part):
 
 
 def _entries(config: Config, key: str, n_layers: int) -> list[Any] | None:
-    """A list with an entry for each layer, or with more; None where there is none."""
+    """The list at ``key``, which has at least one entry per layer; None if there is no list."""
     entries = config.get(key)
     if entries is not None and len(entries) < n_layers:
         raise UnsupportedError(f"{key} has {len(entries)} entries for {n_layers} layers")
@@ -262,7 +260,7 @@ def _entries(config: Config, key: str, n_layers: int) -> list[Any] | None:
 
 
 def read_fields(parts: tuple[Part, ...], always: Mapping[str, Any], config: Config, depth: str) -> dict[str, Any]:
-    """Fields of ``ModelSpec`` from all ``parts``; ``depth`` is their key for the number of layers."""
+    """Fields of ``ModelSpec`` from all ``parts``. ``depth``: the key for the number of layers."""
     n_layers = look_up(config, depth)
     if not isinstance(n_layers, int) or n_layers < 1:
         raise UnsupportedError(f"{depth} is {n_layers!r}; it must be a whole number from 1 on")
@@ -276,7 +274,7 @@ def read_fields(parts: tuple[Part, ...], always: Mapping[str, Any], config: Conf
 
 
 def _folded(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Layers' fields as the shortest pattern; fields of the model itself where all are alike."""
+    """The fields of layers as the shortest pattern, or as fields of the model if all layers are alike."""
     count = len(layers)
     names = sorted({name for layer in layers for name in layer})
     period = next(p for p in range(1, count + 1) if count % p == 0 and layers == layers[:p] * (count // p))

@@ -30,11 +30,11 @@ from llm_core.model.mixers.mla.spec import LatentAttention
 
 @dataclass(frozen=True)
 class _DenseFirst(Part):
-    """The first layers have a dense feed-forward, the others a mixture, whose settings ``parts`` are."""
+    """The first layers have a dense feed-forward, the others a mixture of experts, which ``parts`` read and write."""
 
     parts: tuple[Part, ...]
     absent: int
-    """How many, where the key is not there."""
+    """The number of dense layers without the key."""
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
@@ -50,21 +50,21 @@ class _DenseFirst(Part):
         """See ``Part``."""
         first = next((layer for layer in spec.layers if _routes(layer)), None)
         config["first_k_dense_replace"] = spec.n_layers if first is None else first.index
-        if first is not None:  # where there are none, they take no null for the number of experts
-            # As if all layers were like it, since dense ones have settings of the same names.
+        if first is not None:  # without experts, transformers does not accept null for their number
+            # As if all layers were like it, since dense layers have settings of the same names.
             alike = {"mixer": first.mixer, "feed_forward": first.feed_forward, "pattern": ()}
             for part in self.parts:
                 part.write(spec.model_copy(update=alike), config)
 
 
 class _Groups(Part):
-    """Groups of experts, which choose nothing where all of them are chosen."""
+    """Groups of experts, of which all must be chosen."""
 
     def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002
         """See ``Part``."""
         groups, chosen = config.get("n_group", 8), config.get("topk_group", 4)
         if groups != chosen:
-            raise UnsupportedError(f"topk_group: {chosen} of {groups} groups of experts; only all can be taken over")
+            raise UnsupportedError(f"topk_group: {chosen} of {groups} groups of experts; only all can be imported")
 
     def write(self, spec: ModelSpec, config: Config) -> None:  # noqa: ARG002
         """See ``Part``."""
@@ -72,10 +72,9 @@ class _Groups(Part):
 
 
 class _Temperature(Part):
-    """How much YaRN sharpens the scores: (0.1 · m · ln(factor) + 1)², where the paper, and ours, has m = 1.
+    """YaRN's factor of the scores: (0.1 · m · ln(factor) + 1)². The paper and our models have m = 1.
 
-    Another m is another ``scale``. ``mscale`` tells by how much the turned channels differ from that, which
-    must be nothing.
+    Another m becomes another ``scale``. ``mscale`` is m for the rotated channels, and must be equal.
     """
 
     def read(self, config: Config, fields: Fields) -> None:
@@ -102,7 +101,7 @@ class _Temperature(Part):
         if mixer.scale is not None and scaling["factor"] > 1:  # a factor of 1 sharpens nothing
             ratio = mixer.scale * mixer.head_widths()[0] ** 0.5
             sharpened = ratio * _sharpened(1.0, scaling["factor"])
-            # Published figures are short ones; what is more than rounding comes back as another scale.
+            # Published values have few digits. A difference beyond rounding is read back as another scale.
             mscale = round((sharpened**0.5 - 1) / (0.1 * math.log(scaling["factor"])), 6)
         scaling |= {"mscale": mscale, "mscale_all_dim": mscale}
 
@@ -116,9 +115,9 @@ def _routes(layer: LayerSpec) -> bool:
 
 
 def _turned(before: int, nope: int, rope: int, heads: int) -> Ordered:
-    """Rows whose positions turn neighbours (2i, 2i + 1) there, and (i, i + P/2) here.
+    """Rows of which their models rotate the pairs (2i, 2i + 1), and ours the pairs (i, i + P/2).
 
-    ``before`` rows, then for each head ``nope`` rows and ``rope`` ones; only the last are in another order.
+    ``before`` rows, then ``nope`` and ``rope`` rows for each head. Only the order of the ``rope`` rows differs.
     """
     pairs = [*range(0, rope, 2), *range(1, rope, 2)]
     order = list(range(before))
@@ -129,7 +128,7 @@ def _turned(before: int, nope: int, rope: int, heads: int) -> Ordered:
 
 
 def _keys_first(nope: int, value: int, heads: int) -> Ordered:
-    """Rows that are there each head's key, then its value; and here the keys of all heads, then the values."""
+    """Rows with key and value of each head in theirs; in ours the keys of all heads, then the values of all heads."""
     starts = range(0, heads * (nope + value), nope + value)
     keys = [start + row for start in starts for row in range(nope)]
     values = [start + nope + row for start in starts for row in range(value)]
@@ -171,7 +170,7 @@ def _mixture(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
 
 
 def _dense_width(spec: ModelSpec) -> int:
-    """Of the first layers; some number, which they want to see, where all layers have experts."""
+    """The width of the dense layers; any number if all layers have experts, since the key is required."""
     dense = (layer.feed_forward for layer in spec.layers if not _routes(layer))
     return int(next((feed.d_ff for feed in dense if isinstance(feed, SwiGLU)), said(spec, "feed_forward.d_ff")))
 
@@ -188,7 +187,7 @@ _ATTENTION = (
     Implied("feed_forward.kind", "swiglu"),
     Derived("intermediate_size", "feed_forward.d_ff", lambda width, _: width, _dense_width),
     UNTIED,
-    # Norms of the latents have this in transformers whatever the key says.
+    # transformers uses this eps for the norms of latents, whatever the key.
     Fixed("rms_norm_eps", 1e-6),
     Implied("norm.eps", 1e-6),
     Fixed("hidden_act", "silu"),

@@ -1,4 +1,4 @@
-"""Mixtures of experts under the names of others."""
+"""Mixtures of experts with the names of other projects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from llm_core.model.hf.weights import Rows, Weight, product, weight
 
 @dataclass(frozen=True)
 class Stacked:
-    """All experts' matrices in one tensor (X, in, out); theirs are (out, in) each, expert by expert.
+    """The matrices of all experts in one tensor (X, in, out). Theirs are one matrix (out, in) per expert.
 
-    ``sizes``: the matrices of one expert that lie side by side in ours, by their numbers of outputs.
+    ``sizes``: the numbers of outputs of the matrices of one expert, which ours concatenates.
     """
 
     sizes: tuple[int, ...]
@@ -31,7 +31,7 @@ class Stacked:
 
 
 def experts(moe: MixtureOfExperts, d_model: int, theirs: str, names: Sequence[str]) -> list[Weight]:
-    """The chosen experts, numbered below ``theirs``; ``names``: gate, up and down of one."""
+    """The routed experts, numbered below ``theirs``. ``names``: gate, up and down of an expert."""
     gate, up, down = names
     first = [f"{theirs}.{expert}.{name}.weight" for expert in range(moe.experts) for name in (gate, up)]
     second = [f"{theirs}.{expert}.{down}.weight" for expert in range(moe.experts)]
@@ -42,7 +42,7 @@ def experts(moe: MixtureOfExperts, d_model: int, theirs: str, names: Sequence[st
 
 
 def shared_experts(moe: MixtureOfExperts, theirs: str, names: Sequence[str]) -> list[Weight]:
-    """The experts that every token passes, as one wide one."""
+    """The shared experts, which every token uses, as one wide expert."""
     gate, up, down = (f"{theirs}.{name}" for name in names)
     width = moe.shared * moe.d_ff
     return [
@@ -52,6 +52,6 @@ def shared_experts(moe: MixtureOfExperts, theirs: str, names: Sequence[str]) -> 
 
 
 def mixture_of(layer: LayerSpec) -> MixtureOfExperts:
-    """The experts of a layer that has some."""
+    """The mixture of experts of a layer."""
     assert isinstance(layer.feed_forward, MixtureOfExperts)
     return layer.feed_forward

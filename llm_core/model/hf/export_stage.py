@@ -1,6 +1,6 @@
 """The stage ``hf_export``: the trained model as a folder that ``transformers`` loads.
 
-Every plan asks the checks of what was made, so the module leaves torch to those who build.
+Every plan imports this module for its checks, so only ``build`` imports torch.
 """
 
 from llm_core.errors import PedigreeError
@@ -13,13 +13,13 @@ from llm_core.model.hf.results import HFExport
 WHY_NOT = "why_not.txt"
 
 ROUNDING = 2e-7
-"""What a weight near 1 may lose by being stored as its distance from 1."""
+"""The rounding of a weight near 1 that is stored as its difference from 1."""
 
 
 def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str, ...]) -> HFExport:
     """Write configuration, fp32 weights and tokenizer as the first of ``families`` that fits, and read them back.
 
-    For a model that is no architecture of ``transformers``: ``why_not.txt`` instead, with the reasons of each.
+    If ``transformers`` has no architecture for the model, write ``why_not.txt`` instead, with the reasons per family.
     """
     from llm_core.model.files import load_model, read_info
     from llm_core.model.hf.exporting import export_folder
@@ -53,5 +53,9 @@ def loads_in_transformers(results: HFExport, bounds: ChecksSpec) -> Verdict:
     """transformers has an architecture that is this model."""
     del bounds
     kind = results.model_type
-    found = f"transformers loads it as {kind}" if kind else f"it is none of theirs: {'; '.join(results.reasons)}"
+    found = (
+        f"transformers loads it as {kind}"
+        if kind
+        else f"transformers has no architecture for it: {'; '.join(results.reasons)}"
+    )
     return Verdict(kind is not None, found)

@@ -19,7 +19,7 @@ from llm_core.tokens.prompts import FORM, for_prompts
 from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, unknown_id, vocabulary_size
 
 FILE_BYTES = 5_000_000_000
-"""Weights beyond this go into several files."""
+"""The largest size of a file of weights."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -45,12 +45,11 @@ def export_folder(
     file_bytes: int = FILE_BYTES,
     families: Iterable[str] = HF_FAMILIES,
 ) -> Family:
-    """Write ``model`` so that ``transformers`` loads it, as the first of ``families`` that says all of it, which is
-    returned.
+    """Write ``model`` so that ``transformers`` loads it. Returns the first of ``families`` that can express it.
 
-    ``sequence_length``: tokens of a sequence in training, the configuration's longest. ``tokenizer``: our
-    ``tokenizer.json``; its end-of-text token becomes the one that ends generation. ``dtype``: ``fp32`` or ``bf16``.
-    Raises ``PedigreeError`` for a model that no family fits, telling each one's reasons, and for a tokenizer with more
+    ``sequence_length``: tokens per sequence in training, the longest that the configuration declares. ``tokenizer``:
+    our ``tokenizer.json``, whose end-of-text token will end generation. ``dtype``: ``fp32`` or ``bf16``. Raises
+    ``PedigreeError`` for a model that no family can express, with the reasons of each, and for a tokenizer with more
     ids than the model.
     """
     family = family_of(model.spec, families)
@@ -95,7 +94,7 @@ def export_folder(
 
 def _theirs(family: Family, model: Decoder, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     ours = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    exact = dict(model.named_buffers()).keys()  # what chooses experts moves in steps that bf16 doesn't know
+    exact = dict(model.named_buffers()).keys()  # bf16 would round the steps of selection biases
     for weight in family.weights(model.spec):
         parts = weight.form.split(ours.pop(weight.ours).float())
         for name, tensor in zip(weight.theirs, parts, strict=True):
@@ -105,8 +104,8 @@ def _theirs(family: Family, model: Decoder, dtype: torch.dtype) -> Iterator[tupl
 
 
 def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) -> None:
-    """One file, or an index and as many files as are needed, each with tensors of at most ``file_bytes``."""
-    from safetensors.torch import save  # its own writer of files hides why one can't be written
+    """Write one file, or an index and several files, each with tensors of at most ``file_bytes``."""
+    from safetensors.torch import save  # its function that writes files hides the reason of an error
 
     files: list[dict[str, Tensor]] = [{}]
     room = file_bytes
@@ -129,8 +128,8 @@ def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) ->
 
 
 def _special_tokens(tokenizer: Path, vocab_size: int) -> tuple[dict[str, str], int]:
-    """(role → token, the id of the end of text). What ends a document also begins what the model reads; where bytes
-    have no entry, the unknown token stands for them."""
+    """(role → token, the id of the end of text). The token that ends a document also begins a text. The unknown token
+    replaces bytes without an entry."""
     opened = load_tokenizer(tokenizer)
     if vocabulary_size(opened) > vocab_size:
         raise PedigreeError(f"{tokenizer}: has {vocabulary_size(opened)} ids, the model knows {vocab_size}")

@@ -1,4 +1,4 @@
-"""What of a specification decides the logits of one text: what an exported model must have in common with ours."""
+"""The settings that decide the logits of a text. An exported model must have the same ones."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from llm_core.experiment.model import ModelSpec
 
 
 def facts(spec: ModelSpec) -> dict[str, Any]:
-    """Name → value of everything that decides the logits, by layer where it may differ.
+    """Name → value of every setting that decides the logits, per layer if layers may differ.
 
-    Left out: what matters in training only (dropout, initialisation, balancing), and what keeps documents apart. Two
-    specifications with equal facts have the same weights and the same logits.
+    Settings for training only (dropout, initialisation, balancing) and document masks are left out. Models with equal
+    facts and equal weights have equal logits.
     """
     found: dict[str, Any] = {
         name: getattr(spec, name)

@@ -1,4 +1,4 @@
-"""Which family a model is of. They are tried in the order of the registry, those of plug-ins last."""
+"""The family of a model. Families are tried in the order of the registry, those of plug-ins last."""
 
 from collections.abc import Iterable
 
@@ -9,23 +9,23 @@ from llm_core.registries import HF_FAMILIES
 
 
 def family_of(spec: ModelSpec, names: Iterable[str] = HF_FAMILIES) -> Family:
-    """The first family that says all of ``spec``; raises ``PedigreeError`` with each one's reasons where none does."""
+    """The first family that can express ``spec``. Raises ``PedigreeError`` with the reasons of each if none can."""
     for name in names:
         family = family_named(name)
         if not family.reasons_against(spec):
             return family
-    raise PedigreeError(f"no architecture of transformers is this model:\n{why_none(spec, names)}")
+    raise PedigreeError(f"transformers has no architecture for this model:\n{why_none(spec, names)}")
 
 
 def why_none(spec: ModelSpec, names: Iterable[str] = HF_FAMILIES) -> str:
-    """A line for each family with what of ``spec`` it can't say; empty where one says all."""
+    """A line per family with the reasons why it can't express ``spec``; empty if one can."""
     reasons = {name: family_named(name).reasons_against(spec) for name in names}
     return "\n".join(f"{name}: {told(found)}" for name, found in reasons.items()) if all(reasons.values()) else ""
 
 
 def family_named(name: object) -> Family:
-    """The family of a ``model_type``; raises ``PedigreeError`` for one that is not known."""
+    """The family of a ``model_type``. Raises ``PedigreeError`` for an unknown one."""
     if not isinstance(name, str) or name not in HF_FAMILIES:
-        raise PedigreeError(f"model_type {name!r} can't be taken over; known: {', '.join(HF_FAMILIES)}")
+        raise PedigreeError(f"model_type {name!r} can't be imported; known: {', '.join(HF_FAMILIES)}")
     family: Family = HF_FAMILIES.load(name)
     return family

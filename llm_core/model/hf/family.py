@@ -1,4 +1,4 @@
-"""A family of architectures: how its ``config.json`` and its tensors say what a ``ModelSpec`` says."""
+"""A family of architectures: the translation between ``ModelSpec`` and its ``config.json`` and tensors."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from llm_core.model.hf.facts import facts
 from llm_core.model.hf.weights import Weight
 
 SHOWN = 3
-"""Reasons that are told of one family."""
+"""The number of reasons per family in a message."""
 
 
 def _nothing(_: ModelSpec) -> list[str]:
@@ -27,12 +27,12 @@ def _nothing(_: ModelSpec) -> list[str]:
 class Family:
     """One ``model_type``.
 
-    ``parts``: what its configuration is made of; ``always``: fields of ``ModelSpec`` that all its models have.
-    ``depth``, ``length``: its keys for the number of layers and for the longest sequence (None: it has none).
-    ``outer``: tensors outside the blocks, ours → theirs; ``block``: those of one block, named from the block on, which
-    stands at ``blocks``, with its number, in theirs. ``head``: their name of an untied head. ``prefix``: what a file of
-    the model without its head leaves out. ``ignored``: tensors of theirs that hold no weights. ``limits``: further
-    reasons why a specification is none of this family.
+    ``parts``: the parts of its configuration. ``always``: fields of ``ModelSpec`` that are equal in all its models.
+    ``depth``, ``length``: its keys for the number of layers and for the longest sequence (None: no key). ``outer``:
+    tensors outside the blocks, ours → theirs. ``block``: tensors of one block, with names relative to the block, which
+    is ``blocks``.number in theirs. ``head``: their name of an untied head. ``prefix``: the prefix of tensor names that
+    a file without the head omits. ``ignored``: tensors of theirs that are not weights. ``limits``: further reasons
+    against a specification.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Family:
     limits: Callable[[ModelSpec], list[str]] = _nothing
 
     def read(self, config: Config) -> ModelSpec:
-        """The specification that ``config`` describes; raises ``UnsupportedError``."""
+        """The specification of ``config``. Raises ``UnsupportedError``."""
         fields = read_fields(self.parts, self.always, config, self.depth)
         try:
             return ModelSpec.model_validate(fields)
@@ -60,14 +60,14 @@ class Family:
             raise UnsupportedError(f"{place}: {message(problem)}" if place else message(problem)) from None
 
     def write(self, spec: ModelSpec) -> Config:
-        """What a ``config.json`` can say of ``spec``; all of it if ``reasons_against`` finds nothing."""
+        """The ``config.json`` for ``spec``. It is complete if ``reasons_against`` finds nothing."""
         config: Config = {}
         for part in self.parts:
             part.write(spec, config)
         return config | {self.depth: spec.n_layers}
 
     def weights(self, spec: ModelSpec) -> Iterator[Weight]:
-        """All tensors of a model of ``spec``, by their whole names."""
+        """All tensors of a model of ``spec``, by their full names."""
         yield from self.outer
         for layer in spec.layers:
             for weight in self.block(spec, layer):
@@ -77,9 +77,9 @@ class Family:
             yield Weight("head.weight", (self.head,))
 
     def reasons_against(self, spec: ModelSpec) -> list[str]:
-        """Why a model of ``spec`` is none of this family; nothing if it is one to the last digit.
+        """The reasons why this family can't express ``spec``; empty if it can, exactly.
 
-        The configuration is written and read back: whatever has changed on the way, the family can't say.
+        The configuration is written and read back. The family can't express a setting that differs afterwards.
         """
         reasons = _unlike(spec, self.always) or self.limits(spec)
         if reasons:
@@ -94,7 +94,7 @@ class Family:
 
 
 def _unlike(spec: ModelSpec, always: Mapping[str, Any]) -> list[str]:
-    """Where ``spec`` has not what all models of a family have."""
+    """The fields of ``spec`` that differ from those of all models of a family."""
     reasons = []
     for name, value in always.items():
         of_layers = name.partition(".")[0] in LayerSpec.model_fields
@@ -113,6 +113,6 @@ def _told(value: Any) -> str:
 
 
 def told(reasons: list[str]) -> str:
-    """The first few of ``reasons``, and how many more there are."""
+    """The first ``reasons``, and the number of others."""
     more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
     return "; ".join(reasons[:SHOWN]) + more

@@ -32,7 +32,7 @@ def _scale(scalar: Any, _: Config) -> float:
 
 
 def _scalar(spec: ModelSpec) -> int:
-    """A whole number from 1 on, so that not every scale can be said."""
+    """A whole number from 1 on, so it can't express every scale."""
     scale = said(spec, "mixer.scale") or said(spec, "mixer.head_dim") ** -0.5
     return max(1, round(max(scale, 1e-9) ** -2))
 

@@ -1,4 +1,4 @@
-"""GPT-2: learned positions, LayerNorm, biases everywhere; matrices stored the other way round."""
+"""GPT-2: learned positions, LayerNorm, biases everywhere. Its matrices are stored transposed."""
 
 import re
 from typing import Any
@@ -26,7 +26,7 @@ def _block(_: ModelSpec, __: LayerSpec) -> list[Weight]:
 
 
 def four_times(width: Any, config: Config) -> int:
-    """The feed-forward's hidden channels where none are given."""
+    """The hidden channels of the feed-forward; by default four times the width of the model."""
     return int(4 * config["n_embd"] if width is None else width)
 
 

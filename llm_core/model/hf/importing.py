@@ -16,11 +16,11 @@ from llm_core.model.hf.reading import CONFIG, read_json, read_tensors
 from llm_core.model.hf.weights import Weight
 
 NAMED = 5
-"""Tensors that an error names."""
+"""The number of tensors that an error names."""
 
 
 class Imported(NamedTuple):
-    """``weights``: fp32, what ``load_state_dict`` of ``build_model(spec, vocab_size)`` takes."""
+    """``weights``: fp32, for ``load_state_dict`` of ``build_model(spec, vocab_size)``."""
 
     spec: ModelSpec
     vocab_size: int
@@ -28,11 +28,11 @@ class Imported(NamedTuple):
 
 
 def import_folder(folder: Path) -> Imported:
-    """The model in a folder that ``transformers`` can read: ``config.json`` and safetensors, whole or in parts.
+    """The model in a folder that ``transformers`` can read: ``config.json`` and safetensors in one or several files.
 
-    What matters in training only (``dropout``, document masks) is not taken over, but for ``attention_dropout``. Raises
-    ``PedigreeError`` for an architecture or a setting that no ``ModelSpec`` has, and for tensors that are missing, left
-    over, of another shape, quantised, or not finite.
+    Settings for training only (``dropout``, document masks) are not imported, except ``attention_dropout``. Raises
+    ``PedigreeError`` for an architecture or a setting that no ``ModelSpec`` supports, and for tensors that are missing,
+    unknown, of another shape, quantised, or not finite.
     """
     family, spec, vocab_size = _described(folder / CONFIG)
     found = read_tensors(folder)
@@ -57,7 +57,7 @@ def _described(path: Path) -> tuple[Family, ModelSpec, int]:
     try:
         family = family_named(config.get("model_type"))
         if config.get("quantization_config") is not None:
-            raise UnsupportedError("quantization_config: quantised weights can't be taken over")
+            raise UnsupportedError("quantization_config: quantised weights can't be imported")
         vocab_size = config.get("vocab_size")
         if not isinstance(vocab_size, int) or isinstance(vocab_size, bool) or vocab_size < 1:
             raise UnsupportedError(f"vocab_size is {vocab_size!r}; it must be a whole number from 1 on")
@@ -73,7 +73,7 @@ def _joined(folder: Path, weight: Weight, theirs: list[Tensor], expected: Tensor
     names = _few(list(weight.theirs))
     for tensor in theirs:
         if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise PedigreeError(f"{folder}: {names}: {tensor.dtype} can't be taken over; fp32, bf16 or fp16 can")
+            raise PedigreeError(f"{folder}: {names}: {tensor.dtype} can't be imported; fp32, bf16 or fp16 can")
         if not torch.isfinite(tensor).all():
             raise PedigreeError(f"{folder}: {names}: values that are not finite; the file is damaged, fetch it again")
     try:
@@ -86,12 +86,12 @@ def _joined(folder: Path, weight: Weight, theirs: list[Tensor], expected: Tensor
 
 
 def _check_left_over(folder: Path, family: Family, found: dict[str, Tensor], embedding: Tensor) -> None:
-    """Everything is used but what holds no weights, and a tied head that some files repeat."""
+    """Raise for unused tensors. Tensors that are not weights, and a copy of the tied head, are allowed."""
     left = [name for name in found if not family.ignored.search(name)]
     if left == [family.head] and torch.equal(found[family.head].float(), embedding):
         return
     if left:
-        raise PedigreeError(f"{folder}: {CONFIG} says nothing of the weights {_few(left)}")
+        raise PedigreeError(f"{folder}: {CONFIG} does not describe the weights {_few(left)}")
 
 
 def _few(names: list[str]) -> str:

@@ -40,7 +40,7 @@ def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
 
 
 def _width(width: Any, config: Config) -> int:
-    """The feed-forward's width, which the configuration by default gives before an adjustment."""
+    """The width of the feed-forward. By default, the configuration contains the width before an adjustment."""
     width = int(config.get("block_ff_dim", width))
     if not config.get("block_auto_adjust_ff_dim", True):
         return width
@@ -59,7 +59,7 @@ def _kinds(config: Config, count: int) -> list[str]:
 
 
 class _Taps(Part):
-    """Taps of the convolutions, after it is known which layers these are."""
+    """The taps of the convolutions. It must follow the part that decides which layers have one."""
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""

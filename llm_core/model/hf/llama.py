@@ -1,5 +1,5 @@
-"""Llama, and its kin that differ by a setting: Mistral (one window), Qwen3 (QK-norm, windows by layer), SmolLM3 (layers
-without positions)."""
+"""Llama, and relatives that differ in a setting: Mistral (one window), Qwen3 (QK-norm, windows per layer), SmolLM3
+(layers without positions)."""
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
@@ -19,7 +19,7 @@ OUTER = (weight("embedding", "model.embed_tokens"), weight("norm", "model.norm")
 
 
 def whole_heads(spec: ModelSpec) -> list[str]:
-    """``transformers`` wants d_model to be a multiple of the heads, whatever their width."""
+    """``transformers`` requires that d_model is a multiple of n_heads, whatever the width of heads."""
     heads = [layer.mixer.n_heads for layer in spec.layers if isinstance(layer.mixer, AttendingSpec)]
     uneven = [n_heads for n_heads in heads if spec.d_model % n_heads]
     return [f"d_model {spec.d_model} is no multiple of n_heads {uneven[0]}"] if uneven else []

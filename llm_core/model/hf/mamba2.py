@@ -22,17 +22,17 @@ def _block(spec: ModelSpec, _: LayerSpec) -> list[Weight]:
 
 
 class _StepLimit(Part):
-    """Bounds of the scan's steps, which must bound nothing. JSON has no infinity, so they are left out in writing."""
+    """The bounds of the scan's steps, which must be 0 and infinity. JSON has no infinity, so writing omits them."""
 
     def read(self, config: Config, fields: Fields) -> None:  # noqa: ARG002
         """See ``Part``."""
         limits = config.get("time_step_limit")
         if limits is not None and [float(limit) for limit in limits] != [0.0, float("inf")]:
-            raise UnsupportedError(f"time_step_limit is {limits}; only no limit can be taken over")
+            raise UnsupportedError(f"time_step_limit is {limits}; only no limit can be imported")
 
 
 class _Heads(Part):
-    """Their number, which follows from the widths."""
+    """The number of heads, which follows from the widths."""
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""

@@ -32,7 +32,7 @@ MPT = Family(
         TIED,
         Fixed("expansion_ratio", 4),
         Derived("d_model", "feed_forward.d_ff", lambda width, _: 4 * int(width), lambda spec: spec.d_model),
-        # They take a whole number alone, so that only none can be written.
+        # transformers accepts only whole numbers here, so only 0 can be written.
         Derived("attn_config.attn_pdrop", "mixer.dropout", lambda share, _: float(share or 0), lambda _: 0),
         Key("attn_config.clip_qkv", "mixer.qkv_clip", absent=None),
         Key("attn_config.softmax_scale", "mixer.scale", absent=None),

@@ -27,15 +27,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _number(found: dict[str, Any]) -> Any:
-    """JSON has no infinity; transformers writes an object instead."""
+    """JSON has no infinity. transformers writes an object instead."""
     return float(found["__float__"]) if found.keys() == {"__float__"} else found
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of ``model.safetensors`` or of the files that its index names, as they are stored.
+    """All tensors of ``model.safetensors``, or of the files that the index names, as they are stored.
 
-    Raises ``PedigreeError`` for files that are missing, damaged or at odds, and for folders that hold pickled weights
-    only: opening those runs what they hold.
+    Raises ``PedigreeError`` for files that are missing, damaged or contradictory, and for folders with only pickled
+    weights, since opening a pickle runs its code.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -1,14 +1,14 @@
-"""What the export for transformers measured."""
+"""The results of the export for transformers."""
 
 from llm_core.graph.results import Results
 
 
 class HFExport(Results):
-    """A folder for transformers, or the reasons why there is none."""
+    """A folder for transformers, or the reasons against one."""
 
     model_type: str | None
-    """The architecture; None where none of theirs is this model."""
+    """The architecture; None if transformers has none for this model."""
     reasons: list[str]
-    """One line per architecture, where none is."""
+    """One line per architecture, if none is suitable."""
     largest_difference: float
-    """Between the weights and what is read back from the folder."""
+    """The largest difference between the weights and those read back from the folder."""

@@ -1,4 +1,4 @@
-"""Rotary positions in a ``config.json``: the base, and how angles shrink for longer texts."""
+"""Rotary positions in a ``config.json``: the base, and the scaling for longer texts."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from llm_core.model.positions.rope.spec import Rope as RopeSpec
 
 
 class Rope(Part):
-    """``rope_theta`` and ``rope_scaling``, and the newer ``rope_parameters`` that holds both.
+    """``rope_theta`` and ``rope_scaling``, or the newer ``rope_parameters``, which contains both.
 
     The older form is written, since every version reads it.
 
-    ``default_theta``: that of a config that names none. ``temperature``: whether YaRN's is the paper's; if not, another
-    part sees to it.
+    ``default_theta``: that of a config without one. ``temperature``: whether YaRN must have the paper's temperature; if
+    not, another part reads it.
     """
 
     def __init__(self, default_theta: float = 10_000.0, temperature: bool = True) -> None:
@@ -47,7 +47,7 @@ class Rope(Part):
             raise UnsupportedError(f"rope_type {kind!r}; known: default, {', '.join(names)}")
         defaults = {"beta_slow": 1.0, "beta_fast": 32.0}
         original = parameters.get("original_max_position_embeddings") or config.get("max_position_embeddings")
-        # A linear scaling needs no length, and a configuration need not have one.
+        # Linear scaling needs no length, and a configuration may have none.
         scaling = {"kind": kind, "original_length": original or 1}
         for ours, theirs in {"factor": "factor", **names[kind]}.items():
             value = parameters.get(theirs, defaults.get(theirs))
@@ -58,7 +58,7 @@ class Rope(Part):
             raise UnsupportedError("rope_scaling: yarn without truncate")
         others = [name for name in ("attention_factor", "mscale", "mscale_all_dim") if parameters.get(name) is not None]
         if kind == "yarn" and self.temperature and others:
-            raise UnsupportedError(f"rope_scaling: {', '.join(others)}: only the paper's temperature can be taken over")
+            raise UnsupportedError(f"rope_scaling: {', '.join(others)}: only the paper's temperature can be imported")
         return scaling
 
     def write(self, spec: ModelSpec, config: Config) -> None:
@@ -88,6 +88,6 @@ class Rope(Part):
 
 
 def longest(spec: ModelSpec, trained: int) -> int:
-    """Tokens of the longest sequence that a model trained on ``trained`` tokens is for, with its scaling."""
+    """Tokens of the longest sequence that a model supports after training on ``trained`` tokens, with its scaling."""
     positions = [layer.mixer.position_of() for layer in spec.layers]
     return max([trained, *(position.reach(trained) for position in positions if position is not None)])

@@ -1,4 +1,4 @@
-"""RWKV-4: time mixing by decaying means, channel mixing, LayerNorm, also after the embedding."""
+"""RWKV-4: time mixing by decaying means, channel mixing, and LayerNorm, also after the embedding."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from llm_core.model.hf.weights import Weight, product, weight
 
 
 class _Shares:
-    """Shares of the token shift, a row for each map; theirs are (1, 1, D) each."""
+    """The shares of the token shift, one row per map. Theirs are one tensor (1, 1, D) per map."""
 
     def join(self, theirs: Sequence[Tensor]) -> Tensor:
         """See ``Form``."""
@@ -26,13 +26,13 @@ class _Shares:
 
 
 class _Width(Part):
-    """Channels of the time mixing, which must be those of the model. In writing they are left out."""
+    """The width of the time mixing, which must be that of the model. Writing omits it."""
 
     def read(self, config: Config, fields: Fields) -> None:
         """See ``Part``."""
         found, wanted = config.get("attention_hidden_size"), fields.model["d_model"]
         if found not in (None, wanted):
-            raise UnsupportedError(f"attention_hidden_size is {found}; only hidden_size, {wanted}, can be taken over")
+            raise UnsupportedError(f"attention_hidden_size is {found}; only hidden_size, {wanted}, can be imported")
 
 
 def _mixes(ours: str, theirs: str, maps: Sequence[str]) -> Weight:
@@ -65,9 +65,9 @@ RWKV = Family(
             "feed_forward.d_ff",
             lambda width, config: 4 * config["hidden_size"] if width is None else width,
         ),
-        Fixed("layer_norm_epsilon", 1e-5),  # their last norm has it whatever the key says
+        Fixed("layer_norm_epsilon", 1e-5),  # their last norm uses it, whatever the key
         UNTIED,
-        # Halving the stream every few layers, for fp16, changes no logit but by the norms' eps.
+        # Halving the stream every few layers, for fp16, changes logits only through the eps of norms.
         Written("rescale_every", 0),
     ),
     always={

@@ -1,4 +1,4 @@
-"""How weights of ours are made of theirs and back: one declaration for both directions."""
+"""The conversion between our weights and theirs: one declaration for both directions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from llm_core.model.mixers.attention.spec import Attention
 
 
 class Form(Protocol):
-    """How one tensor of ours holds one or several of theirs."""
+    """The conversion between one tensor of ours and one or several of theirs."""
 
     def join(self, theirs: Sequence[Tensor]) -> Tensor:
         """Theirs → ours."""
@@ -35,7 +35,7 @@ class Same:
 
 
 class Transposed(Same):
-    """A matrix stored the other way round (GPT-2's Conv1D), or a vector as it is."""
+    """A matrix that is stored transposed (GPT-2's Conv1D), or an unchanged vector."""
 
     def join(self, theirs: Sequence[Tensor]) -> Tensor:
         """See ``Form``."""
@@ -47,7 +47,7 @@ class Transposed(Same):
 
 
 class OnePlus(Same):
-    """A weight stored as its distance from 1 (Gemma's norms)."""
+    """A weight that is stored as its difference from 1 (Gemma's norms)."""
 
     def join(self, theirs: Sequence[Tensor]) -> Tensor:
         """See ``Form``."""
@@ -59,7 +59,7 @@ class OnePlus(Same):
 
 
 class Depthwise(Same):
-    """Taps of a convolution (C, K), stored as (C, 1, K)."""
+    """The taps of a convolution (C, K), stored as (C, 1, K)."""
 
     def join(self, theirs: Sequence[Tensor]) -> Tensor:
         """See ``Form``."""
@@ -72,7 +72,7 @@ class Depthwise(Same):
 
 @dataclass(frozen=True)
 class Rows:
-    """Several matrices below each other, of so many rows each (or vectors behind each other)."""
+    """Concatenated matrices (or vectors) with ``sizes`` rows each."""
 
     sizes: tuple[int, ...]
 
@@ -107,7 +107,7 @@ SAME = Same()
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor of ours and those of theirs that it holds."""
+    """A tensor of ours and the tensors of theirs that it consists of."""
 
     ours: str
     theirs: tuple[str, ...]
@@ -115,12 +115,12 @@ class Weight:
 
 
 def weight(ours: str, *theirs: str, form: Form = SAME) -> Weight:
-    """``Weight`` with ``.weight`` behind all names."""
+    """``Weight`` with ``.weight`` appended to all names."""
     return Weight(f"{ours}.weight", tuple(f"{name}.weight" for name in theirs), form)
 
 
 def product(ours: str, *theirs: str, bias: bool, form: Form = SAME) -> list[Weight]:
-    """A matrix, and with ``bias`` its vector in the same form."""
+    """A matrix, and with ``bias`` its bias in the same form."""
     vector = [Weight(f"{ours}.bias", tuple(f"{name}.bias" for name in theirs), form)] if bias else []
     return [weight(ours, *theirs, form=form), *vector]
 
@@ -128,7 +128,7 @@ def product(ours: str, *theirs: str, bias: bool, form: Form = SAME) -> list[Weig
 def attention(
     spec: ModelSpec, layer: LayerSpec, theirs: str, *, output: str = "o_proj", norms: tuple[str, str] | None = None
 ) -> list[Weight]:
-    """Attention with a matrix each for queries, keys, values (``q_proj`` …) and ``output`` below ``theirs``."""
+    """Attention with separate matrices for queries, keys, values (``q_proj`` …) and ``output`` below ``theirs``."""
     assert isinstance(layer.mixer, Attention)
     n_heads, n_kv_heads, head_dim = layer.mixer.heads()
     rows = Rows((n_heads * head_dim, n_kv_heads * head_dim, n_kv_heads * head_dim))
@@ -143,18 +143,18 @@ def attention(
 
 
 def gated(layer: LayerSpec, theirs: Sequence[str], *, bias: bool = False) -> list[Weight]:
-    """A gated feed-forward; ``theirs`` are the names of gate, up and down."""
+    """A gated feed-forward. ``theirs``: the names of gate, up and down."""
     gate, up, down = theirs
-    width = getattr(layer.feed_forward, "d_ff")  # noqa: B009 (which kinds have it, the family's other parts say)
+    width = getattr(layer.feed_forward, "d_ff")  # noqa: B009 (the other parts of a family allow only kinds with it)
     both = product("feed_forward.gate_up", gate, up, bias=bias, form=Rows((width, width)))
     return [*both, *product("feed_forward.down", down, bias=bias)]
 
 
 LLAMA_MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-"""Gate, up and down as most families call them."""
+"""The usual names of gate, up and down."""
 
 LLAMA_NORMS = (
     weight("mixer_norm", "input_layernorm"),
     weight("feed_forward_norm", "post_attention_layernorm"),
 )
-"""Norms of a block as most families call them."""
+"""The norms of a block with their usual names."""

@@ -98,7 +98,7 @@ def test_the_first_family_that_says_all_is_chosen(name: str, family: str) -> Non
     ],
 )
 def test_what_no_family_has_is_told_for_each(name: str, reason: str) -> None:
-    with pytest.raises(PedigreeError, match="no architecture of transformers is this model") as caught:
+    with pytest.raises(PedigreeError, match="transformers has no architecture for this model") as caught:
         family_of(shapes.named(name))
     lines = str(caught.value).splitlines()[1:]
     assert [line.split(":")[0] for line in lines] == list(HF_FAMILIES)
@@ -203,7 +203,7 @@ def test_windows_by_layer() -> None:
         ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "attn_config": {"alibi": False}}, "attn_config.alibi"),
         ("mamba2", {"num_heads": 8, "head_dim": 8, "time_step_limit": [0.0, 1.0]}, "time_step_limit"),
         ("mamba2", {"num_heads": 9, "head_dim": 8}, "num_heads · head_dim is 72"),
-        ("rwkv", {"attention_hidden_size": 64}, "attention_hidden_size is 64; only hidden_size, 32, can be taken over"),
+        ("rwkv", {"attention_hidden_size": 64}, "attention_hidden_size is 64; only hidden_size, 32, can be imported"),
         ("rwkv", {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06; only 1e-05"),
     ],
 )
@@ -213,7 +213,7 @@ def test_what_a_model_here_has_not_is_refused(kind: str, config: dict[str, Any],
 
 
 def test_unknown_architectures_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(PedigreeError, match=r"model_type 'bert' can't be taken over; known: llama, mistral"):
+    with pytest.raises(PedigreeError, match=r"model_type 'bert' can't be imported; known: llama, mistral"):
         family_named("bert")
 
 

@@ -40,14 +40,14 @@ NORM, QUERY = "model.layers.1.input_layernorm.weight", "model.layers.0.self_attn
     ("change", "message"),
     [
         (lambda t: t.pop(NORM), f"no weights {NORM}, which config.json asks for"),
-        (lambda t: t.update(more=torch.ones(2)), "config.json says nothing of the weights more"),
+        (lambda t: t.update(more=torch.ones(2)), "config.json does not describe the weights more"),
         (lambda t: t[NORM].fill_(torch.nan), f"{NORM}: values that are not finite"),
         (
             lambda t: t.update({NORM: torch.ones(3)}),
             r"input_layernorm.weight: \(3,\), where config.json asks for \(32,\)",
         ),
         (lambda t: t.update({QUERY: torch.ones(32, 9)}), "q_proj.weight.* shapes that don't go together"),
-        (lambda t: t.update({NORM: t[NORM].to(torch.int8)}), f"{NORM}: torch.int8 can't be taken over"),
+        (lambda t: t.update({NORM: t[NORM].to(torch.int8)}), f"{NORM}: torch.int8 can't be imported"),
     ],
 )
 def test_weights_that_are_not_the_configurations(
@@ -71,7 +71,7 @@ def test_weights_that_are_not_the_configurations(
         ({"rope_scaling": [1]}, "config.json: a value is not what it should be"),
         ({"model_type": "gemma2", "query_pre_attn_scalar": 0}, "config.json: a value is not what it should be"),
         ({"num_hidden_layers": 3}, "no weights model.layers.2.input_layernorm.weight"),
-        ({"num_hidden_layers": 1}, "says nothing of the weights model.layers.1"),
+        ({"num_hidden_layers": 1}, "does not describe the weights model.layers.1"),
     ],
 )
 def test_configurations_that_say_something_else(folder: Path, change: dict[str, object], message: str) -> None:
@@ -132,7 +132,7 @@ def test_what_other_files_repeat_or_leave_out(tmp_path: Path) -> None:
     edit(tmp_path, lambda t: t.update({"model.rotary_emb.inv_freq": torch.ones(4)}))
     assert torch.equal(import_folder(tmp_path).weights["norm.weight"], model.state_dict()["norm.weight"])
     edit(tmp_path, lambda t: t["lm_head.weight"].add_(1))
-    with pytest.raises(PedigreeError, match=r"says nothing of the weights lm_head\.weight"):
+    with pytest.raises(PedigreeError, match=r"does not describe the weights lm_head\.weight"):
         import_folder(tmp_path)
     edit(tmp_path, lambda t: t.pop("lm_head.weight"))
     tensors = load_file(tmp_path / "model.safetensors")

@@ -1,5 +1,4 @@
-"""RWKV-7: time mixing by a generalised delta rule with decays and rates that depend on the tokens (Peng et al.,
-2025)."""
+"""RWKV-7: time mixing by a generalised delta rule with token-dependent decays and rates (Peng et al., 2025)."""
 
 import math
 from collections.abc import Callable
@@ -88,10 +87,10 @@ class Rwkv7(nn.Module):
             v_BTD = v_BTD + (kv[1] - v_BTD) * self.value_share(for_v_BTD).sigmoid().to(v_BTD.dtype)
         decay_BTD, rate_BTD = self.decay(for_decay_BTD, torch.tanh), self.rate(for_rate_BTD)
         with torch.autocast(x_BTD.device.type, enabled=False):
-            heads = (
+            r_BTHN, decay_BTHN, k_BTHN, v_BTHN, rate_BTHN = (
                 y_BTD.float().unflatten(-1, (self.heads, -1)) for y_BTD in (r_BTD, decay_BTD, k_BTD, v_BTD, rate_BTD)
             )
-            mixed_BTD = self._mixed(*heads, context, state)
+            mixed_BTD = self._mixed(r_BTHN, decay_BTHN, k_BTHN, v_BTHN, rate_BTHN, context, state)
         gated_BTD = mixed_BTD.to(r_BTD.dtype) * self.gate(for_gate_BTD, torch.sigmoid)
         return self.output(gated_BTD), (k_BTD, own_BTD)
 
