@@ -14,8 +14,9 @@ TRAINER = (
     "llm_core.train.distribution:open_world",
     "llm_core.train.spec:read_spec",
 )
-"""The code that decides the weights in the training process. ``llm_core.train.main`` only starts and ends it."""
-"""It runs in another process, so the digest of the build function does not reach it."""
+"""The code that decides the weights in the training process. ``llm_core.train.main`` only starts and ends it.
+
+The code runs in another process, so the digest of the build function does not reach it."""
 
 READ = {"shards": "token_shards", "tokenizer": "tokenizer"}
 """The inputs of every run. The tokenizer turns its samples into text."""

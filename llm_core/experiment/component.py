@@ -83,7 +83,7 @@ def _plain(component: Component, info: SerializationInfo) -> dict[str, Any]:
 
 def over(below: Any, above: Any) -> Any:
     """``above`` merged over ``below``, both as written in an experiment. Settings of the same kind are merged; another
-    kind replaces all. A mapping without ``kind`` has the kind of ``below``."""
+    kind replaces all settings. A mapping without ``kind`` has the kind of ``below``."""
     if isinstance(below, Component):
         below = below.model_dump(mode="json")
     if isinstance(below, str) and isinstance(above, Mapping):

@@ -146,7 +146,8 @@ class FeedForwardSpec(Component):
     """The part of a block after the mixer. A kind defines ``module`` and ``cost``."""
 
     routes: ClassVar[bool] = False
-    """Whether tokens use different parts of it. Its module then has the interface of mixtures for ``Decoder``."""
+    """Whether tokens use different parts of it. Its module then has the methods of a mixture of experts that
+    ``Decoder`` calls."""
 
     looks_back: ClassVar[bool] = False
     """Whether a token sees earlier tokens. The module's ``forward`` then also takes the ``Context``, and the module has

@@ -41,14 +41,14 @@ class ModelSpec(Spec):
     mixer: Annotated[MixerSpec, KindOf(MIXERS)]
     """Mixes information between tokens."""
     feed_forward: Annotated[FeedForwardSpec, KindOf(FEED_FORWARDS)] | None
-    """The part of a block after the mixer; None: nothing, as in Mamba models."""
+    """The part of a block after the mixer; null: none, as in Mamba models."""
     norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")] = "rmsnorm"  # type: ignore[assignment]
-    """What normalises the stream before, after or between branches."""
+    """The normalisation before, after or between branches."""
     norm_placement: NormPlacement = "pre"
     """``pre``: x + f(norm(x)). ``post``: norm(x + f(x)) (Vaswani et al., 2017). ``sandwich``: x + norm(f(norm(x)))
     (Gemma 2). ``reordered``: x + norm(f(x)) (OLMo 2)."""
     absolute_position: Annotated[AbsolutePositionSpec, KindOf(ABSOLUTE_POSITIONS)] | None = None
-    """Positions that are added to the embedding. Set ``position: nope`` in the mixer too, unless you want both."""
+    """Positions that are added to the embedding. Also set ``position: nope`` in the mixer, unless you want both."""
     bias: bool = False
     """Whether the projections of attention and feed-forward, and LayerNorm, have biases."""
     logit_softcap: Positive | None = None
@@ -56,11 +56,11 @@ class ModelSpec(Spec):
     embedding_scale: Positive = 1.0
     """Factor of the embeddings (Gemma: sqrt(d_model))."""
     embedding_norm: bool = later(default=False, absent=False)
-    """Whether a norm of the model's kind follows the embedding (RWKV). The embedding then begins small."""
+    """Whether a norm of the model's kind follows the embedding (RWKV). The initial embedding is then small."""
     dropout: DropoutShare = 0.0
     """Dropout rate in training, for the embedding and for the output of each branch."""
     tie_embeddings: bool = True
-    """Whether the embedding is the head, too."""
+    """Whether the embedding and the head share one matrix."""
     document_mask: bool = False
     """No mixer passes information from one document to another."""
     init_std: Positive = 0.02
@@ -83,7 +83,7 @@ class ModelSpec(Spec):
         return {**preset, **{key: over(preset.get(key), value) for key, value in data.items() if key != "preset"}}
 
     def longest(self) -> int | None:
-        """Tokens of the longest sequence that it can read; None: any."""
+        """Tokens of the longest sequence that the model can read; None: any length."""
         bounds = [layer.mixer.longest() for layer in self.layers]
         if self.absolute_position is not None:
             bounds.append(self.absolute_position.longest())
@@ -145,5 +145,5 @@ def _times(entry: Mapping[str, Any]) -> int:
 
 
 def _source(layer: LayerSpec, before: list[LayerSpec]) -> int | None:
-    """The layer whose keys and values ``layer`` shares: the last one like it that has its own, if there is one."""
+    """The index of the last layer whose keys and values ``layer`` can use; None if there is none."""
     return next((other.index for other in reversed(before) if other.mixer.has_kv_for(layer.mixer)), None)

@@ -230,7 +230,7 @@ class Products(TorchDispatchMode):
         ({"feed_forward": {"kind": "rwkv4_channel_mix", "d_ff": 160}}, 64),
     ],
 )
-def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
+def test_outputs_of_matrix_products(changes: dict[str, Any], attended: int) -> None:
     """Selective checkpointing keeps it, and what attention's kernel yields beside (``attended`` numbers a token)."""
     shape = spec(**over({"d_model": 64, "feed_forward": {"d_ff": 160}, "n_layers": 1}, changes))
     built = build_model(shape, VOCAB)
@@ -248,7 +248,7 @@ def test_what_products_yield(changes: dict[str, Any], attended: int) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_activations_of_modules_for_further_tokens(precision: str) -> None:
+def test_activations_of_mtp_heads(precision: str) -> None:
     rows, length = 2, 88
     shapes = [wider(2, multi_token={"depth": depth}) for depth in (1, 3)]
     one, three = (saved_bytes(shape, precision, rows, length, loss=True) for shape in shapes)
@@ -274,7 +274,7 @@ def test_activations_of_modules_for_further_tokens(precision: str) -> None:
     ids=lambda changes: " ".join(changes.get("mixer", changes)) or "plain",
 )
 @pytest.mark.parametrize("length", [88, 384])
-def test_probabilities_that_explicit_keeps(length: int, changes: dict, precision: str) -> None:
+def test_probabilities_that_eager_saves(length: int, changes: dict, precision: str) -> None:
     assert accounting.QUERIES == eager.QUERIES
     shapes = [wider(layers, **changes) for layers in (1, 3)]
     one, three = (saved_bytes(shape, precision, 2, length, backend="eager") for shape in shapes)

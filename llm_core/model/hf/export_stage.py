@@ -50,12 +50,8 @@ def same_weights(results: HFExport, bounds: ChecksSpec) -> Verdict:
 
 
 def loads_in_transformers(results: HFExport, bounds: ChecksSpec) -> Verdict:
-    """transformers has an architecture that is this model."""
+    """transformers has an architecture for this model."""
     del bounds
     kind = results.model_type
-    found = (
-        f"transformers loads it as {kind}"
-        if kind
-        else f"transformers has no architecture for it: {'; '.join(results.reasons)}"
-    )
-    return Verdict(kind is not None, found)
+    none = f"transformers has no architecture for it: {'; '.join(results.reasons)}"
+    return Verdict(kind is not None, f"transformers loads it as {kind}" if kind else none)
