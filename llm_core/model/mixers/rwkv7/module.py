@@ -78,8 +78,9 @@ class Rwkv7(nn.Module):
         self, x_BTD: Tensor, kv: tuple[Tensor, Tensor] | None, context: Context
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(B, T, D) → (B, T, D), and the layer's own keys and values. ``kv``: those of the first layer."""
-        state = context.layer_state(self.index)
-        for_r_BTD, for_decay_BTD, for_k_BTD, for_v_BTD, for_rate_BTD, for_gate_BTD = self.shift(x_BTD, context, state)
+        for_r_BTD, for_decay_BTD, for_k_BTD, for_v_BTD, for_rate_BTD, for_gate_BTD = self.shift(
+            x_BTD, context, context.layer_state(self.index)
+        )
         r_BTD, k_BTD, own_BTD = self.receptance(for_r_BTD), self.key(for_k_BTD), self.value(for_v_BTD)
         v_BTD = own_BTD
         if self.value_share is not None:
@@ -90,31 +91,23 @@ class Rwkv7(nn.Module):
             r_BTHN, decay_BTHN, k_BTHN, v_BTHN, rate_BTHN = (
                 y_BTD.float().unflatten(-1, (self.heads, -1)) for y_BTD in (r_BTD, decay_BTD, k_BTD, v_BTD, rate_BTD)
             )
-            mixed_BTD = self._mixed(r_BTHN, decay_BTHN, k_BTHN, v_BTHN, rate_BTHN, context, state)
-        gated_BTD = mixed_BTD.to(r_BTD.dtype) * self.gate(for_gate_BTD, torch.sigmoid)
+            removal_HN, replacement_HN, bonus_HN = (
+                vector_D.float().view(self.heads, -1) for vector_D in (self.removal, self.replacement, self.bonus)
+            )
+            rate_BTHN = rate_BTHN.sigmoid()
+            q_BTHN = functional.normalize(k_BTHN * removal_HN, dim=-1)
+            k_BTHN = k_BTHN * (1 + (rate_BTHN - 1) * replacement_HN)
+            log_w_BTHN = -math.exp(-0.5) * decay_BTHN.sigmoid()
+            y_BTHN = self._recurrence(Inputs(r_BTHN, log_w_BTHN, k_BTHN, v_BTHN, q_BTHN, rate_BTHN), context)
+            y_BTHN = self.norm(y_BTHN) + (r_BTHN * k_BTHN * bonus_HN).sum(-1, keepdim=True) * v_BTHN
+        gated_BTD = y_BTHN.flatten(2).to(r_BTD.dtype) * self.gate(for_gate_BTD, torch.sigmoid)
         return self.output(gated_BTD), (k_BTD, own_BTD)
 
-    def _mixed(
-        self,
-        r_BTHN: Tensor,
-        decay_BTHN: Tensor,
-        k_BTHN: Tensor,
-        v_BTHN: Tensor,
-        rate_BTHN: Tensor,
-        context: Context,
-        state: Rwkv7State | None,
-    ) -> Tensor:
-        """The recurrence with norm and bonus: (B, T, D) in fp32."""
-        removal_HN, replacement_HN, bonus_HN = (
-            vector_D.float().view(self.heads, -1) for vector_D in (self.removal, self.replacement, self.bonus)
-        )
-        rate_BTHN = rate_BTHN.sigmoid()
-        q_BTHN = functional.normalize(k_BTHN * removal_HN, dim=-1)
-        k_BTHN = k_BTHN * (1 + (rate_BTHN - 1) * replacement_HN)
-        log_w_BTHN = -math.exp(-0.5) * decay_BTHN.sigmoid()
-        inputs = Inputs(r_BTHN, log_w_BTHN, k_BTHN, v_BTHN, q_BTHN, rate_BTHN)
+    def _recurrence(self, inputs: Inputs, context: Context) -> Tensor:
+        """y (B, T, H, N) in fp32. A decoding state is advanced to the last token."""
+        state: Rwkv7State | None = context.layer_state(self.index)
         before_BHNN = None if state is None else continued(state.recurrence_BHNN, context)
-        if before_BHNN is not None and r_BTHN.shape[1] == 1:
+        if before_BHNN is not None and context.length == 1:
             y_BTHN, last_BHNN = recurrent_step(inputs, before_BHNN)
         else:
             y_BTHN, last_BHNN = chunked_recurrence(
@@ -122,7 +115,7 @@ class Rwkv7(nn.Module):
             )
         if state is not None:
             state.recurrence_BHNN = last_BHNN
-        return (self.norm(y_BTHN) + (r_BTHN * k_BTHN * bonus_HN).sum(-1, keepdim=True) * v_BTHN).flatten(2)
+        return y_BTHN
 
     def new_state(self, room: Room) -> Rwkv7State:
         """The states of token shift and recurrence. Their size is constant."""
