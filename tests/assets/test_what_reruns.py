@@ -77,8 +77,8 @@ CHANGES = [
     ("llm_core/model/positions/rope/module.py", "class Rope(", "class Rope(object, ", None),
     (
         "llm_core/model/feed_forwards/gated/spec.py",
-        "(model.d_model, self.d_ff, model.bias)",
-        "(model.d_model, self.d_ff, not model.bias)",
+        "(self, model, layer)",
+        "(self, model, layer, **{})",
         None,
     ),
     # What tiny's model does not name, but the families of models that an export is compared with do.
