@@ -14,17 +14,17 @@ from llm_core.graph.plan import Planner, differences
 from llm_core.graph.stage import Stage
 from llm_core.store.manifest import Artifact, InputRecord, Manifest
 from llm_core.train.bundle import training_stage
-from llm_core.train.came_back import check_files, check_metrics, check_summary, check_weights
+from llm_core.train.bundle_manifest import BundleManifest, changed_input, sha256_of, sources_digest
 from llm_core.train.data import open_data
-from llm_core.train.metrics import METRICS, read_metrics
-from llm_core.train.origin import Origin, other_input, sha256_of, sources_digest
+from llm_core.train.metrics_log import METRICS, read_metrics
 from llm_core.train.results import TrainingResults
 from llm_core.train.run_record import RECORD, RunRecord, input_folders, read_record
+from llm_core.train.run_verification import check_files, check_metrics, check_summary, check_weights
 from llm_core.train.spec import FAILURE, FINAL, SUMMARY
 from llm_core.train.training_run import collect, start_parts
 
 
-def origin_of(folder: Path, log: Callable[[str], None] = lambda _: None) -> tuple[RunRecord, Origin]:
+def bundled_run(folder: Path, log: Callable[[str], None] = lambda _: None) -> tuple[RunRecord, BundleManifest]:
     """What the finished run in ``folder`` says of itself, and of the bundle that it was started from.
 
     Raises ``PedigreeError`` for a folder that holds no run, an unfinished one, or one that was not started from a
@@ -35,15 +35,15 @@ def origin_of(folder: Path, log: Callable[[str], None] = lambda _: None) -> tupl
     record = read_record(folder)
     if record is None:
         raise PedigreeError(_unfinished(folder))
-    if record.spec.origin is None:
+    if record.spec.bundle is None:
         raise PedigreeError(
             f"{folder / RECORD}: the run was not started from a bundle, so it does not say which stage it is and which "
             "code it ran: write a bundle (pedigree preflight EXPERIMENT --write FOLDER), and train with its run.sh"
         )
-    if record.sources != sources_digest(record.spec.origin.sources):
+    if record.sources != sources_digest(record.spec.bundle.sources):
         raise PedigreeError(f"{folder / RECORD}: the code that trained is not that of the bundle; train again with it")
-    log(f"{record.spec.origin.stage} of {record.spec.origin.experiment}, trained on {record.host}")
-    return record, record.spec.origin
+    log(f"{record.spec.bundle.stage} of {record.spec.bundle.experiment}, trained on {record.host}")
+    return record, record.spec.bundle
 
 
 def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome:
@@ -53,9 +53,9 @@ def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome
     agree: spec, identity, code, inputs, files, metrics or weights.
     """
     folder = folder.resolve()
-    record, origin = origin_of(folder, log)
-    stage = training_stage(planner, origin.stage)
-    _check_recipe(planner, stage, folder, record, origin)
+    record, manifest = bundled_run(folder, log)
+    stage = training_stage(planner, manifest.stage)
+    _check_recipe(planner, stage, folder, record, manifest)
     item = ready(planner, stage.name)
     if item.artifact is not None:
         weights = record.files.get(f"{FINAL}/model.safetensors")
@@ -63,9 +63,9 @@ def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome
         log(f"{stage.name} is in the store already, with {'equal' if equal else 'other'} weights: nothing is taken")
 
     def take(job: Job) -> TrainingResults:
-        return _take(job, stage, folder, record, origin, log)
+        return _take(job, stage, folder, record, manifest, log)
 
-    elsewhere = Elsewhere(folder, take, lambda results: _circumstances(folder, record, origin, results))
+    elsewhere = Elsewhere(folder, take, lambda results: _circumstances(folder, record, manifest, results))
     return materialize(planner, stage.name, Runtime(log=log), elsewhere=elsewhere)
 
 
@@ -100,26 +100,28 @@ def _inputs(planner: Planner, stage: Stage, folder: Path) -> dict[str, Artifact]
     return {role: artifact for role, name in stage.inputs.items() if (artifact := items[name].artifact)}
 
 
-def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecord, origin: Origin) -> None:
+def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecord, manifest: BundleManifest) -> None:
     """What was trained must be what the bundle says, and that must be what this stage is here and now."""
     spec, path = record.spec, folder / RECORD
     trained = {name: getattr(spec, name) for name in ("model", "training", "vocab_size", "seed")}
     told = config(replace(stage, config={**stage.config, **trained}))
-    then = Recipe(stage.kind, origin.code, origin.config, {})
-    if changed := differences(stage, replace(then, config=told), origin.contents, _as_manifest(stage, origin)):
+    then = Recipe(stage.kind, manifest.code, manifest.config, {})
+    if changed := differences(stage, replace(then, config=told), manifest.contents, _as_manifest(stage, manifest)):
         raise PedigreeError(
             f"{path}: spec.json was changed after the bundle was made, so this is not the run of {stage.name}: "
             f"{'; '.join(changed)}. Change the experiment instead, make another bundle, and train with that"
         )
-    if then.identity(origin.contents) != spec.identity:
+    if then.identity(manifest.contents) != spec.identity:
         raise PedigreeError(f"{path}: its identity is not that of its recipe: spec.json was edited; train again")
     contents = {role: artifact.manifest.content for role, artifact in _inputs(planner, stage, folder).items()}
     item = ready(planner, stage.name)
     if item.identity == spec.identity:
         return
-    changed = differences(stage, planner.recipe(stage.name), contents, _as_manifest(stage, origin))
+    changed = differences(stage, planner.recipe(stage.name), contents, _as_manifest(stage, manifest))
     commit = (
-        f" (commit {origin.git_commit[:12]}{', with changes' * bool(origin.git_dirty)})" if origin.git_commit else ""
+        f" (commit {manifest.git_commit[:12]}{', with changes' * bool(manifest.git_dirty)})"
+        if manifest.git_commit
+        else ""
     )
     code_only = all(line.startswith("code ") for line in changed)
     remedy = (
@@ -133,18 +135,18 @@ def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecor
     )
 
 
-def _as_manifest(stage: Stage, origin: Origin) -> Manifest:
+def _as_manifest(stage: Stage, manifest: BundleManifest) -> Manifest:
     """The part of a manifest that ``differences`` compares."""
     inputs = [
         InputRecord(role=role, stage=stage.inputs.get(role, role), identity="", content=content)
-        for role, content in origin.contents.items()
+        for role, content in manifest.contents.items()
     ]
-    fields: dict[str, Any] = {"code": origin.code, "config": origin.config, "source_digests": {}, "inputs": inputs}
+    fields: dict[str, Any] = {"code": manifest.code, "config": manifest.config, "source_digests": {}, "inputs": inputs}
     return Manifest.model_construct(**fields)
 
 
 def _take(
-    job: Job, stage: Stage, folder: Path, record: RunRecord, origin: Origin, log: Callable[[str], None]
+    job: Job, stage: Stage, folder: Path, record: RunRecord, manifest: BundleManifest, log: Callable[[str], None]
 ) -> TrainingResults:
     spec = record.spec.model_copy(
         update={
@@ -157,7 +159,7 @@ def _take(
     checkpoint = check_files(folder, record.files, spec)
     # A start's files may have been written by other ranks since; its content is compared with the identity.
     places = {**input_folders(spec), "start": None}
-    if wrong := other_input(origin, places):
+    if wrong := changed_input(manifest, places):
         raise PedigreeError(f"the run was trained on other inputs than the store has: {wrong}; train it again on these")
     summary = check_summary(folder / SUMMARY)
     data = open_data(spec, summary["ranks"])
@@ -167,8 +169,10 @@ def _take(
     return collect(job, spec, data)
 
 
-def _circumstances(folder: Path, record: RunRecord, origin: Origin, results: TrainingResults) -> Circumstances:
+def _circumstances(
+    folder: Path, record: RunRecord, manifest: BundleManifest, results: TrainingResults
+) -> Circumstances:
     first = read_metrics(folder / METRICS)[0]
     started = datetime.fromtimestamp(first["time"] - first["seconds"], UTC).isoformat(timespec="seconds")
     seconds = round(results.seconds_training, 3)
-    return Circumstances(started, seconds, record.versions, origin.git_commit, origin.git_dirty, record.host)
+    return Circumstances(started, seconds, record.versions, manifest.git_commit, manifest.git_dirty, record.host)

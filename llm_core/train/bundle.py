@@ -1,6 +1,6 @@
 """A bundle: a folder with all that a bare machine needs to train one stage, so that its run can be taken home.
 
-``spec.json`` (with its ``Origin``), ``code.zip``, ``requirements.txt``, ``run.sh``, ``fetch.txt``, the tokenizer, and
+``spec.json`` (with its ``BundleManifest``), ``code.zip``, ``requirements.txt``, ``run.sh``, ``fetch.txt``, the tokenizer, and
 what large inputs (shards, a start) are to be copied from where.
 """
 
@@ -24,9 +24,9 @@ from llm_core.plugins import package_folders, plugins_of
 from llm_core.store.files import disk_errors
 from llm_core.store.home import PROJECT
 from llm_core.store.manifest import Artifact
-from llm_core.train.bundle_texts import FOLDERS, fetch_text, run_script
+from llm_core.train.bundle_manifest import BundleManifest, FileDigest, file_digests, sha256_of, source_files
+from llm_core.train.bundle_scripts import FOLDERS, fetch_text, run_script
 from llm_core.train.data import open_data
-from llm_core.train.origin import KnownFile, Origin, known, sha256_of, source_files
 from llm_core.train.preflight import SHUTDOWN_SECONDS, Preflight, preflight
 from llm_core.train.spec import TrainerSpec, derived_digest
 from llm_core.train.training_run import start_parts
@@ -73,10 +73,10 @@ def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Pa
     spec = _spec(planner, experiment, stage, artifacts, files)
     open_data(spec, report.ranks)
     if spec.start is not None:
-        from llm_core.train.start import check_start
+        from llm_core.train.warm_start import check_start
 
         check_start(spec)
-    assert spec.origin is not None
+    assert spec.bundle is not None
     assert spec.identity is not None
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Pa
             unfinished.rename(folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    sizes = {role: sum(file.size for file in inputs.values()) for role, inputs in spec.origin.inputs.items()}
+    sizes = {role: sum(file.size for file in inputs.values()) for role, inputs in spec.bundle.inputs.items()}
     left = (
         {}
         if include
@@ -164,7 +164,7 @@ def _spec(
     modules = {name.partition(":")[0] for name in recipe.code if ":" in name}
     packages = sorted({"llm_core", *package_folders(plugins), *map(top, modules)})
     commit, dirty = git_state()
-    inputs: dict[str, dict[str, KnownFile]] = {role: known(paths) for role, paths in files.items()}
+    inputs: dict[str, dict[str, FileDigest]] = {role: file_digests(paths) for role, paths in files.items()}
     return TrainerSpec.of(
         experiment.compute.changed(stage.compute),
         **{name: stage.config[name] for name in ("model", "training", "vocab_size", "seed")},
@@ -177,7 +177,7 @@ def _spec(
         plugins=plugins,
         derived=derived_digest(stage.config["model"], stage.config["training"]),
         tracking=experiment.tracking,
-        origin=Origin(
+        bundle=BundleManifest(
             experiment=experiment.name,
             stage=stage.name,
             code=recipe.code,
@@ -201,8 +201,8 @@ def _write(
     files: dict[str, dict[str, Path]],
     include: bool,
 ) -> None:
-    origin = spec.origin
-    assert origin is not None
+    manifest = spec.bundle
+    assert manifest is not None
     places = {
         "shards": Path(FOLDERS["shards"]),
         "tokenizer": Path(FOLDERS["tokenizer"], "tokenizer.json"),
@@ -210,7 +210,7 @@ def _write(
     }
     spec.model_copy(update=places).write(folder / "spec.json")
     archive = folder / "code.zip"
-    _write_archive(archive, origin)
+    _write_archive(archive, manifest)
     _check_archive(archive, planner, stage, spec.plugins)
     included = set(files) if include else set(files) - LARGE
     for role in included:
@@ -229,17 +229,17 @@ def _write(
     disk = report.host_snapshot * (kept + 1)  # and one that is being written
     script = folder / "run.sh"
     code_digest = sha256_of(archive)
-    script.write_text(run_script(origin, report.ranks, gpus, code_digest, disk, constrained, SHUTDOWN_SECONDS))
+    script.write_text(run_script(manifest, report.ranks, gpus, code_digest, disk, constrained, SHUTDOWN_SECONDS))
     script.chmod(0o755)
     sources = {role: _common(paths) for role, paths in files.items()}
-    (folder / "fetch.txt").write_text(fetch_text(origin, sources, included, name), encoding="utf-8")
+    (folder / "fetch.txt").write_text(fetch_text(manifest, sources, included, name), encoding="utf-8")
 
 
-def _write_archive(path: Path, origin: Origin) -> None:
+def _write_archive(path: Path, manifest: BundleManifest) -> None:
     """The code, in an archive whose bytes follow from the files alone: one order, one time, nothing compressed."""
-    files = source_files(origin.packages)
+    files = source_files(manifest.packages)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(origin.sources):
+        for name in sorted(manifest.sources):
             entry = zipfile.ZipInfo(name, _TIMES)
             entry.external_attr = 0o644 << 16
             entry.create_system = 3

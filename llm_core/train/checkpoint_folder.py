@@ -17,22 +17,19 @@ from typing import Any
 from uuid import uuid4
 
 from llm_core.errors import PedigreeError
+from llm_core.train.checkpoint_manifest import CHECKPOINT_MANIFEST, marked_step, read_manifest
+from llm_core.train.checksummed_json import DamagedFileError
 from llm_core.train.rank_files import damage
-from llm_core.train.seal import SEAL, DamagedSealError, marked_step, read_seal
+from llm_core.train.spec import checkpoint_name
 
 _NAME = re.compile(r"step_(\d{8,})")
 _PASSING = re.compile(r"step_(\d{8,})\.[0-9a-f]{8}\.(unfinished|old)")
 _OUR_FILES = re.compile(
-    r"rank_\d{4,}\.(safetensors|json|begun)(\.unfinished)?|rank_\d{4,}\.safetensors\.given_up"
-    r"|checkpoint\.json(\.unfinished)?"
+    r"rank_\d{4,}\.(safetensors(\.given_up)?|json|begun)|checkpoint\.json"
+    r"|\.(rank_\d{4,}\.(json|begun)|checkpoint\.json)\.\d+\.tmp"  # a write that was killed
 )
-_LAST = ("begun", SEAL)
+_LAST = ("begun", CHECKPOINT_MANIFEST)
 """Ends of the names of files by which a folder is known as ours: they are removed after all others."""
-
-
-def checkpoint_name(step: int) -> str:
-    """The name of the checkpoint of ``step``."""
-    return f"step_{step:08d}"
 
 
 def random_part() -> str:
@@ -81,8 +78,8 @@ class CheckpointFolder:
             found.foreign[path.name] = "not the name of a checkpoint"
         else:
             try:
-                seal = read_seal(path)
-            except DamagedSealError as error:
+                seal = read_manifest(path)
+            except DamagedFileError as error:
                 found.foreign[path.name] = str(error)
                 return
             step = seal["progress"]["step"]
@@ -145,15 +142,15 @@ def copy_checkpoint(checkpoint: Path, target: Path) -> None:
     ``PedigreeError`` where the copy is not whole.
     """
     try:
-        parts = read_seal(checkpoint)["parts"]
+        parts = read_manifest(checkpoint)["parts"]
         target.mkdir(parents=True, exist_ok=True)
         for part in parts:
             index = json.loads((checkpoint / part["index"]).read_bytes())
             for name in (part["index"], index["file"]):
                 shutil.copyfile(checkpoint / name, target / name)
-        shutil.copyfile(checkpoint / SEAL, target / SEAL)
+        shutil.copyfile(checkpoint / CHECKPOINT_MANIFEST, target / CHECKPOINT_MANIFEST)
         wrong = next((text for part in parts if (text := damage(target, part["index"], part["sha256"]))), None)
-    except (DamagedSealError, FileNotFoundError, ValueError) as error:
+    except (DamagedFileError, FileNotFoundError, ValueError) as error:
         wrong = str(error)
     if wrong is not None:
         raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({wrong}); move it away, and train again")
@@ -164,8 +161,8 @@ def _is_leftover(path: Path, step: int) -> bool:
     if marked_step(path) == step:
         return True
     try:
-        sealed: int = read_seal(path)["progress"]["step"]
-    except DamagedSealError:
+        sealed: int = read_manifest(path)["progress"]["step"]
+    except DamagedFileError:
         return all(_OUR_FILES.fullmatch(file.name) and not file.lstat().st_size for file in path.iterdir())
     return sealed == step
 

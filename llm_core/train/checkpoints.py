@@ -14,6 +14,7 @@ There is no state of random generators: what is drawn in a step follows from see
 
 import json
 import math
+import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,11 +28,13 @@ from torch import nn
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.reasons import explained
+from llm_core.store.files import sync_folder
+from llm_core.train.async_save import AsyncSave, MissingPartError, give_up_part, wait_for_part
 from llm_core.train.checkpoint_folder import CheckpointFolder, random_part
+from llm_core.train.checkpoint_manifest import read_manifest, write_manifest, write_marker
+from llm_core.train.checksummed_json import DamagedFileError
 from llm_core.train.distribution import World
-from llm_core.train.rank_files import StoredParts, damage, index_name, sync, sync_folder, write_part
-from llm_core.train.saving import MissingPartError, Saving, give_up_part, wait_for_part
-from llm_core.train.seal import DamagedSealError, read_seal, write_mark, write_seal
+from llm_core.train.rank_files import StoredParts, damage, index_name, write_part
 from llm_core.train.snapshot import Snapshot
 from llm_core.train.state import load_optimizer, load_weights, not_finite, pieces
 
@@ -78,7 +81,7 @@ class Checkpoints:
         self._random_part: str | None = None
         self._pinned, self._behind = frozenset(pinned), behind
         self._snapshot = Snapshot(world.device)
-        self._saving: Saving | None = None
+        self._saving: AsyncSave | None = None
 
     def save(
         self,
@@ -104,7 +107,7 @@ class Checkpoints:
             self._snapshot.ready()
             try:
                 unfinished.mkdir(parents=True, exist_ok=True)
-                write_mark(unfinished, rank, step)
+                write_marker(unfinished, rank, step)
                 write_part(unfinished, rank, copies)
             except Exception as error:
                 give_up_part(unfinished, rank, explained(error))
@@ -113,7 +116,7 @@ class Checkpoints:
         def seal() -> None:
             self._seal(unfinished, step, json.loads(content))
 
-        self._saving = Saving(step, write, seal if self._world.is_main else None)
+        self._saving = AsyncSave(step, write, seal if self._world.is_main else None)
 
     def check(self) -> None:
         """Raise ``PedigreeError`` when this rank's part can't be written (a full disk). Costs nothing; not collective.
@@ -173,13 +176,13 @@ class Checkpoints:
             index = unfinished / index_name(rank)
             wait_for_part(unfinished, rank)
             parts.append({"index": index.name, "sha256": sha256(index.read_bytes()).hexdigest()})
-        write_seal(unfinished, {**content, "parts": parts})
+        write_manifest(unfinished, {**content, "parts": parts})
         sync_folder(unfinished)
         self._folder.put(unfinished, step)
         sync_folder(self._folder.path)
         own = self._folder.entries().own
         losses = {known: _validation_loss(path) for known, path in own.items()}
-        for known in own.keys() - kept(losses, self._keep, self._pinned, self._behind):
+        for known in own.keys() - steps_to_keep(losses, self._keep, self._pinned, self._behind):
             self._folder.remove(own[known])
 
     def _newest(self) -> Path | None:
@@ -213,7 +216,7 @@ class Checkpoints:
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(b"\0")
                 probe.flush()
-                sync(probe.fileno())
+                os.fsync(probe.fileno())
         except OSError as error:
             return PedigreeError(f"{folder}: checkpoints can't be written there: {explained(error)}")
         return None
@@ -251,7 +254,9 @@ def _agree(world: World, error: PedigreeError | None) -> None:
             raise PedigreeError(text)
 
 
-def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0) -> set[int]:
+def steps_to_keep(
+    losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0
+) -> set[int]:
     """The steps among ``losses`` (step → validation loss of its checkpoint, if known) whose checkpoints stay.
 
     ``behind``: the step after the newest, or one that follows, can go so many steps back without going further.
@@ -265,7 +270,7 @@ def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[
     return {*last, *best, *regular, *near, *(step for step in losses if step in pinned)}
 
 
-def load_from(
+def load_checkpoint(
     checkpoint: Path, world: World, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> dict[str, Any]:
     """Begin with the weights (and, where given, the optimiser's state) of a checkpoint of any run. Collective.
@@ -290,10 +295,10 @@ def _examined(checkpoint: Path, world: World) -> tuple[dict[str, Any], str | Non
     content: dict[str, Any] = {}
     found, unreadable = None, None
     try:
-        content = read_seal(checkpoint)
+        content = read_manifest(checkpoint)
         mine = content["parts"][world.rank :: world.size]
         found = next((text for part in mine if (text := damage(checkpoint, part["index"], part["sha256"]))), None)
-    except DamagedSealError as error:
+    except DamagedFileError as error:
         found = str(error)
     except PedigreeError as error:
         unreadable = error
@@ -322,5 +327,5 @@ def _load_state(
 
 
 def _validation_loss(checkpoint: Path) -> float | None:
-    loss: float | None = read_seal(checkpoint)["validation_loss"]
+    loss: float | None = read_manifest(checkpoint)["validation_loss"]
     return loss

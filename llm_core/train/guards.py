@@ -1,4 +1,4 @@
-"""Which steps are good: decided on the device, from figures that are the same on every rank."""
+"""Which steps are good: decided on the device, from metrics that are the same on every rank."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from llm_core.experiment.guards import GuardsSpec
-from llm_core.train.metrics import LEFT_OUT_REASON
+from llm_core.train.metrics_log import LEFT_OUT_REASON
 
 GOOD, LOSS, GRADIENT, LOSS_SPIKE, GRADIENT_SPIKE, LEFT_OUT = range(6)
 
@@ -47,22 +47,22 @@ class StepGuard:
 
     def judge(self, loss: Tensor, norm: Tensor) -> Tensor:
         """Why the step is bad, or ``GOOD``: one of the codes, as a 0-d fp32 tensor. Good steps are remembered."""
-        figures_2 = torch.stack([loss.detach().float(), norm.detach().float()])
-        finite_2 = figures_2.isfinite()
+        values_2 = torch.stack([loss.detach().float(), norm.detach().float()])
+        finite_2 = values_2.isfinite()
         reason = _first_of(~finite_2, LOSS, GRADIENT)
         if self._spec.spike_sigma is None:
             return reason
-        spike_2 = figures_2 > self._limits_2(self._spec.spike_sigma)
+        spike_2 = values_2 > self._limits_2(self._spec.spike_sigma)
         judged = self._count >= self._spec.spike_window // 2
         reason = torch.where((reason == GOOD) & judged, _first_of(spike_2, LOSS_SPIKE, GRADIENT_SPIKE), reason)
         good = reason == GOOD
         here_W = (self._places_W == self._count % self._spec.spike_window) & good
-        self._last_2W = torch.where(here_W, figures_2[:, None], self._last_2W)
+        self._last_2W = torch.where(here_W, values_2[:, None], self._last_2W)
         self._count = self._count + good
         return reason
 
     def forget(self) -> None:
-        """Begin the statistics afresh: from here on, losses are other figures than before."""
+        """Begin the statistics afresh: from here on, losses are other metrics than before."""
         self._count = torch.zeros_like(self._count)
 
     def _limits_2(self, sigma: float) -> Tensor:

@@ -12,23 +12,24 @@ from llm_core.model.build import build_model
 from llm_core.model.superposition import bag_size, bagged
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.tokens.loader import IGNORED
-from llm_core.train.callbacks.chosen import chosen_callbacks
-from llm_core.train.callbacks.run import Run, blamed
+from llm_core.train.callbacks.build import build_callbacks
+from llm_core.train.callbacks.run import Run, naming_callback
 from llm_core.train.checkpoints import Checkpoints, Progress
 from llm_core.train.data import open_data
 from llm_core.train.distribution import World, gradient_sync, spread
-from llm_core.train.figures import FigureReader
-from llm_core.train.final import peak_memory, write_final
-from llm_core.train.groups import describe_groups
+from llm_core.train.final_weights import write_final
 from llm_core.train.guards import GOOD, LEFT_OUT, RollBackError, StepGuard
 from llm_core.train.interruption import StopRequest
-from llm_core.train.memory import told_of_memory
+from llm_core.train.metrics_readback import MetricsReadback
+from llm_core.train.out_of_memory import explain_out_of_memory
+from llm_core.train.parameter_groups import describe_groups
 from llm_core.train.precision import assert_master_weights, autocast
-from llm_core.train.prefetch import Prefetch, Ready
+from llm_core.train.prefetch import DeviceBatch, Prefetch
 from llm_core.train.seeding import seed_step
 from llm_core.train.spec import CHECKPOINTS, TrainerSpec, result_fields
-from llm_core.train.start import begin, first_step
 from llm_core.train.state import full_weights
+from llm_core.train.utilization import peak_memory
+from llm_core.train.warm_start import first_step, load_start
 
 
 def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str], None]) -> Progress:
@@ -37,7 +38,7 @@ def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str
     Goes on from the newest checkpoint in ``spec.work``, and writes checkpoints, ``metrics.jsonl`` and at the end the
     final weights there. Returns how far it came: all ``spec.training.steps``, unless stopped.
     """
-    with told_of_memory(spec, world):
+    with explain_out_of_memory(spec, world):
         return _train(spec, world, stop, log)
 
 
@@ -59,26 +60,26 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     behind = training.guards.rollback_steps if may_go_back else 0
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned, behind)
     guard = StepGuard(training.guards, world.device)
-    callbacks = chosen_callbacks(spec)
-    figures = FigureReader(world.device)
-    run = Run(spec, world, data, model, optimizer, guard, figures, checkpoints, callbacks, Progress(), log)
+    callbacks = build_callbacks(spec)
+    readback = MetricsReadback(world.device)
+    run = Run(spec, world, data, model, optimizer, guard, readback, checkpoints, callbacks, Progress(), log)
     resumed = checkpoints.resume(model, optimizer)
-    run.go_on_from(resumed if resumed.callbacks else begin(spec, world, model, optimizer))
+    run.restore(resumed if resumed.callbacks else load_start(spec, world, model, optimizer))
     run.progress.callbacks = resumed.callbacks  # of a run that just begins, nothing is kept yet
     log(f"step {run.progress.step} of {training.steps}, {world.size} rank(s) on {world.device.type}")
 
     while True:
         for callback in callbacks:
-            with blamed(callback.name):
+            with naming_callback(callback.name):
                 callback.on_start(run)
         try:
             stopped = _steps(run, spread_model, stop)
             break
         except RollBackError as spike:
-            _go_back(run, checkpoints, spike.step)
+            _roll_back(run, checkpoints, spike.step)
     finished = run.progress.step == training.steps
     for callback in callbacks:
-        with blamed(callback.name):
+        with naming_callback(callback.name):
             callback.on_end(run, finished)
     assert finished or stopped
     if finished:
@@ -93,16 +94,16 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
     """The steps that are left; returns whether a rank was asked to stop.
 
     The host never waits for the step that it has just begun: whether a step is good is decided on the device, and what
-    is decided on the host (to end, to go back) is decided from figures of earlier steps.
+    is decided on the host (to end, to go back) is decided from metrics of earlier steps.
     """
     spec, world, training, progress = run.spec, run.world, run.spec.training, run.progress
     stopped = False
     with Prefetch(run.data.train, progress.step, training.steps, world) as batches:
-        begin = run.figures.mark()
+        begin = run.readback.mark()
         for batch in batches:
             step = batch.step
             for callback in run.callbacks:
-                with blamed(callback.name):
+                with naming_callback(callback.name):
                     callback.before_step(run, batch)
 
             if bag_size(training, step) != bag_size(training, step - 1):
@@ -117,12 +118,12 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                 loss = world.total(_accumulate(spread_model, batch, spec, world, bag_size(training, step)))
                 norm = _gradient_norm(run.model, training.grad_clip)
                 for callback in run.callbacks:
-                    with blamed(callback.name):
+                    with naming_callback(callback.name):
                         callback.before_update(run)
                 reason = run.guard.judge(loss, norm)
                 _update(run.optimizer, lr, skip=reason != GOOD)
                 run.model.after_step(world.total, reason)
-            end = run.figures.mark()
+            end = run.readback.mark()
 
             progress.step, progress.data = step + 1, run.data.train.state(step + 1)
             tokens = tokens_before(training, progress.step)
@@ -130,23 +131,23 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
             known["step_tokens"] = tokens - tokens_before(training, step)
             measured = {"loss": loss, "grad_norm": norm, "reason": reason}
             for callback in run.callbacks:
-                with blamed(callback.name):
+                with naming_callback(callback.name):
                     measured |= _new(callback.after_step(run), {*known, *measured})
-            run.figures.put(known, measured, begin, end)
-            run.hand_out(run.figures.arrived())
+            run.readback.put(known, measured, begin, end)
+            run.publish_metrics(run.readback.arrived())
 
             stopped = world.largest(stop.reason is not None) > 0
             last = progress.step == training.steps
             for callback in run.callbacks:
-                with blamed(callback.name):
+                with naming_callback(callback.name):
                     callback.end_step(run, stopping=stopped or last)
             if stopped:
                 break
-            begin = run.figures.mark()  # waiting for the next batch belongs to its step
+            begin = run.readback.mark()  # waiting for the next batch belongs to its step
     return stopped
 
 
-def _accumulate(model: nn.Module, batch: Ready, spec: TrainerSpec, world: World, bag: int) -> Tensor:
+def _accumulate(model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: World, bag: int) -> Tensor:
     """Gradients of the mean objective over the whole batch, from this rank's rows; returns its part of the mean loss.
 
     Each target counts the same, however the batch is cut into ranks and micro-batches: losses are sums, divided by the
@@ -178,11 +179,11 @@ def _gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 
-def _new(figures: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor]:
-    """What a callback adds to the figures of a step; ``ValueError`` where it would replace one."""
-    if both := sorted(figures.keys() & taken):
-        raise ValueError(f"a step has a figure {both[0]} already: give this one another name")
-    return figures
+def _new(metrics: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor]:
+    """What a callback adds to the metrics of a step; ``ValueError`` where it would replace one."""
+    if both := sorted(metrics.keys() & taken):
+        raise ValueError(f"a step already has the metric {both[0]}: choose another name")
+    return metrics
 
 
 def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
@@ -197,14 +198,14 @@ def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
 
 
-def _go_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
+def _roll_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
     """Go on from before the spike of step ``spike``, without the batches that led to it.
 
     Which ones those are does not depend on where checkpoints happen to be: so many steps before the spike, and the
     steps between the checkpoint and them are made again as they were.
     """
     left_out, rollbacks = run.guard.left_out, run.guard.rollbacks
-    run.figures.forget()
+    run.readback.forget()
     run.optimizer.zero_grad(set_to_none=True)
     target = max(first_step(run.spec), spike - run.spec.training.guards.rollback_steps)
     progress = checkpoints.resume(run.model, run.optimizer, at_most=target)
@@ -213,7 +214,7 @@ def _go_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
             f"step {spike} was a spike, and there is no whole checkpoint of step {target} or before to go back to: "
             f"remove {run.spec.work} and train again"
         )
-    run.go_on_from(progress)
+    run.restore(progress)
     run.guard.left_out, run.guard.rollbacks = left_out, rollbacks
     run.guard.leave_out(spike)
     run.log(f"step {spike} was a spike: going on after step {progress.step}, without steps {target + 1} to {spike}")

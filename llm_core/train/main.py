@@ -14,9 +14,9 @@ from llm_core.train.distribution import World, open_world
 from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
 from llm_core.train.loop import train
-from llm_core.train.run_record import check_origin, write_record
+from llm_core.train.run_record import check_bundle, write_record
 from llm_core.train.spec import FAILURE, TrainerSpec, check_code, read_spec
-from llm_core.train.start import check_start
+from llm_core.train.warm_start import check_start
 from llm_core.train.work_folder import claim
 
 
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Words are left before the ranks part: the others fail only then, for want of this one.
         with (
             held(spec.work / f"trainer.{rank}.lock"),
-            _leaving_word(spec),
+            _recording_failure(spec),
             open_world() as world,
-            _leaving_word(spec),
+            _recording_failure(spec),
             _device_shown(spec, world),
         ):
             return _train(spec, world, stop)
@@ -64,7 +64,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
     if spec.code is not None:
         spec.code.load()
     check_code(spec)
-    check_origin(spec, world)
+    check_bundle(spec, world)
     steps = spec.training.steps
     done = train(spec, world, stop, log).step
     check_code(spec)
@@ -75,7 +75,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
         return 0
     reason = stop.reason or "a request to another rank"
     message = f"stopped after step {done} of {steps} by {reason}; run again to go on from there"
-    _leave_word(spec, message)
+    _write_failure(spec, message)
     log(message)
     return STOPPED
 
@@ -94,14 +94,14 @@ def _device_shown(spec: TrainerSpec, world: World) -> Iterator[None]:
 
 @runtime_only("words errors")
 @contextmanager
-def _leaving_word(spec: TrainerSpec) -> Iterator[None]:
+def _recording_failure(spec: TrainerSpec) -> Iterator[None]:
     try:
         yield
     except PedigreeError as error:
-        _leave_word(spec, str(error))
+        _write_failure(spec, str(error))
         raise
     except Exception as error:
-        _leave_word(spec, f"the trainer failed{_where(error)} ({place_of(error)}): {explained(error)}")
+        _write_failure(spec, f"the trainer failed{_where(error)} ({place_of(error)}): {explained(error)}")
         raise
 
 
@@ -110,7 +110,7 @@ def _where(error: Exception) -> str:
     return "".join(f" {note}" for note in getattr(error, "__notes__", ()))
 
 
-def _leave_word(spec: TrainerSpec, message: str) -> None:
+def _write_failure(spec: TrainerSpec, message: str) -> None:
     """Write down the first reason of an attempt; what follows (ranks that lose their partner) is noise."""
     with suppress(OSError), (spec.work / FAILURE).open("x", encoding="utf-8") as file:
         file.write(message)

@@ -17,7 +17,7 @@ DEPTH = 2
 _PATIENCE = 0.1  # seconds after which a waiting thread looks whether it is still wanted
 
 
-class Ready(NamedTuple):
+class DeviceBatch(NamedTuple):
     """This rank's part of the batch of ``step``, on the device; the other figures are of the whole batch."""
 
     step: int
@@ -41,7 +41,7 @@ class Prefetch:
 
     def __init__(self, loader: Loader, first: int, last: int, world: World) -> None:
         self._loader, self._steps, self._world = loader, range(first, last), world
-        self._queue: Queue[Ready | BaseException] = Queue(DEPTH)
+        self._queue: Queue[DeviceBatch | BaseException] = Queue(DEPTH)
         self._ended = threading.Event()
         self._stream = torch.cuda.Stream(world.device) if world.device.type == "cuda" else None
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
@@ -56,7 +56,7 @@ class Prefetch:
         self._ended.set()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[Ready]:
+    def __iter__(self) -> Iterator[DeviceBatch]:
         for _ in self._steps:
             ready = self._next()
             if ready.copied is not None:
@@ -66,7 +66,7 @@ class Prefetch:
                     tensor.record_stream(stream)  # its memory is not given away while this stream reads it
             yield ready
 
-    def _next(self) -> Ready:
+    def _next(self) -> DeviceBatch:
         while True:
             try:
                 ready = self._queue.get(timeout=_PATIENCE)
@@ -88,7 +88,7 @@ class Prefetch:
         except BaseException as error:
             self._hand_over(error)
 
-    def _hand_over(self, item: Ready | BaseException) -> bool:
+    def _hand_over(self, item: DeviceBatch | BaseException) -> bool:
         """Whether it was taken; not when the consumer has left."""
         while not self._ended.is_set():
             try:
@@ -98,10 +98,10 @@ class Prefetch:
             return True
         return False
 
-    def _ready(self, step: int) -> Ready:
+    def _ready(self, step: int) -> DeviceBatch:
         batch = self._loader.batch(step, self._world.rank, self._world.size)
         tensors, copied = self._on_device(batch)
-        return Ready(step, *tensors, self._loader.targets(step), self._loader.digest(step), copied)
+        return DeviceBatch(step, *tensors, self._loader.targets(step), self._loader.digest(step), copied)
 
     def _on_device(self, batch: Batch) -> tuple[tuple[Tensor, Tensor, Tensor], "torch.cuda.Event | None"]:
         inputs, targets, ids = (torch.from_numpy(part) for part in batch)

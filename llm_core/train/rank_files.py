@@ -6,9 +6,9 @@ the tensors lie in the safetensors format, which runs no code when it is read.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from os import SEEK_END, fsync
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from llm_core.store.files import write_atomically
 from llm_core.train.state import Piece
 
 _CHUNK = 1 << 24
@@ -60,7 +61,7 @@ def write_part(folder: Path, rank: int, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
             _write(file, _bytes(piece.rows), sha256)
         file.flush()
-        sync(file.fileno())
+        fsync(file.fileno())
         size = file.tell()
     index = {
         "file": path.name,
@@ -68,17 +69,7 @@ def write_part(folder: Path, rank: int, pieces: Sequence[Piece]) -> None:
         "sha256": sha256.hexdigest(),
         "tensors": {piece.name: {"shape": list(piece.shape), "start": piece.start} for piece in pieces},
     }
-    write_whole(folder / index_name(rank), json.dumps(index).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A small file, synced, that is never seen half written."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        sync(file.fileno())
-    unfinished.rename(path)
+    write_atomically(folder / index_name(rank), json.dumps(index).encode())
 
 
 def damage(folder: Path, index: str, sha256: str) -> str | None:
@@ -92,7 +83,8 @@ def damage(folder: Path, index: str, sha256: str) -> str | None:
             return f"the content of {index} has changed"
         part = json.loads(content)
         with (folder / part["file"]).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            size = file.seek(0, SEEK_END)
+            file.seek(0)
             if size != part["size"]:
                 return f"{part['file']} has {size} bytes instead of {part['size']}"
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -159,20 +151,6 @@ class StoredParts:
         if name not in self._files:
             self._files[name] = self._open.enter_context(safe_open(self._folder / name, framework="pt"))
         return self._files[name]
-
-
-def sync(descriptor: int) -> None:
-    """Wait until it is on the disk."""
-    os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the folder's entries are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _bytes(rows: Tensor) -> memoryview:

@@ -19,7 +19,7 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.plugins import load_plugins
 from llm_core.runtime_only import runtime_only
-from llm_core.train.origin import Origin
+from llm_core.train.bundle_manifest import BundleManifest
 
 # What lies in the work folder, beside metrics and locks.
 CHECKPOINTS = "checkpoints"
@@ -27,6 +27,11 @@ FINAL = "final"
 SUMMARY = "summary.json"
 FAILURE = "failure.txt"
 """Why the last attempt did not finish, for whoever launched it."""
+
+
+def checkpoint_name(step: int) -> str:
+    """The folder name of the checkpoint of ``step``."""
+    return f"step_{step:08d}"
 
 
 class TrainerSpec(SpreadSpec):
@@ -46,7 +51,7 @@ class TrainerSpec(SpreadSpec):
     work: Path
     """Where checkpoints, metrics and the final weights go."""
     start: Path | None = None
-    """What the run begins with, where it is not fresh weights (``llm_core.train.start``)."""
+    """What the run begins with, where it is not fresh weights (``llm_core.train.warm_start``)."""
     tokenizer: Path | None = None
     """A ``tokenizer.json`` that turns samples into text."""
     name: str = "training"
@@ -58,7 +63,7 @@ class TrainerSpec(SpreadSpec):
     identity: str | None = None
     """By which ``pedigree why`` finds the run; None where no store has it."""
     tracking: TrackingSpec = TrackingSpec()
-    origin: Origin | None = None
+    bundle: BundleManifest | None = None
     """Of a bundle: the stage that it trains, and the code and inputs that it must be trained with."""
 
     @model_validator(mode="after")
@@ -91,7 +96,7 @@ def check_code(spec: TrainerSpec) -> None:
     if spec.code is not None:
         spec.code.check(spec.name)
     if spec.derived not in ("", derived_digest(spec.model, spec.training)):
-        if spec.origin is not None:
+        if spec.bundle is not None:
             raise PedigreeError(
                 f"{spec.name}: model or training of spec.json were changed after the bundle was made: change the "
                 "experiment instead, and make another bundle"

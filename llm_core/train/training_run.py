@@ -25,11 +25,11 @@ from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import Data, describe, mean_sequence_length, open_data
 from llm_core.train.launching import rank_count
-from llm_core.train.metrics import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
-from llm_core.train.ready import check_tracking
+from llm_core.train.metrics_log import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.results import TrainingResults
-from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, derived_digest, result_fields
-from llm_core.train.speed import mfu
+from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, checkpoint_name, derived_digest, result_fields
+from llm_core.train.utilization import mfu
+from llm_core.train.wandb_access import check_tracking
 
 if TYPE_CHECKING:
     from llm_core.train.checkpoint_folder import CheckpointFolder
@@ -68,15 +68,15 @@ def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size:
 def start_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Where in the artifact ``start`` that lies which a run with ``config`` begins with: a state, or the finished
     model."""
-    return (BRANCH_POINTS, _checkpoint(config["from_step"])) if "from_step" in config else ()
+    return (BRANCH_POINTS, checkpoint_name(config["from_step"])) if "from_step" in config else ()
 
 
 def _train(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, start: Path | None
 ) -> TrainingResults:
     job.runtime.status("starting the trainer")
-    from llm_core.train.start import check_start
-    from llm_core.train.work_folder import left
+    from llm_core.train.warm_start import check_start
+    from llm_core.train.work_folder import recorded_outputs
 
     compute = job.runtime.compute
     check_stage(TrainingRun(f"{job.stage}: ", model, training), compute, job.runtime.log)
@@ -103,7 +103,7 @@ def _train(
     check_tracking(spec.tracking)
     compute.target.launch(spec, ranks, job.runtime)
     results = collect(job, spec, data)
-    own = [*_checkpoints(spec, job).own_paths(), *left(spec.work)]
+    own = [*_checkpoints(spec, job).own_paths(), *recorded_outputs(spec.work)]
     names = [path.relative_to(spec.work).as_posix() for path in own]
     write_atomically(spec.work / OWN, json.dumps(names).encode())  # what the commit may take away
     return results
@@ -111,12 +111,12 @@ def _train(
 
 def collect(job: Job, spec: TrainerSpec, data: Data) -> TrainingResults:
     """Copy what the finished run in ``spec.work`` left into ``job.out``; returns its results."""
-    from llm_core.train.work_folder import left
+    from llm_core.train.work_folder import recorded_outputs
 
     model, training, vocab_size = spec.model, spec.training, spec.vocab_size
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
-    for seen in left(spec.work):
+    for seen in recorded_outputs(spec.work):
         if seen.stat().st_size:
             kept = job.out / seen.relative_to(spec.work)
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -124,10 +124,9 @@ def collect(job: Job, spec: TrainerSpec, data: Data) -> TrainingResults:
     _keep_branch_points(spec, job)
     summary = json.loads((spec.work / SUMMARY).read_bytes())
     records = read_metrics(job.out / METRICS)
-    figures = training_stats(records)
     return TrainingResults(
         **summary,
-        **figures,
+        **training_stats(records),
         validation_tokens=training.validation_tokens,
         **describe(data.train, training),
         compute={name: getattr(spec, name) for name in SPREAD},
@@ -159,7 +158,7 @@ def _keep_branch_points(spec: TrainerSpec, job: Job) -> None:
                 f"{spec.work / CHECKPOINTS}: this run's checkpoint of the branch point {step} is gone or damaged; move "
                 "its folder away, and run again: the run begins anew"
             )
-        copy_checkpoint(own[step], job.out / BRANCH_POINTS / _checkpoint(step))
+        copy_checkpoint(own[step], job.out / BRANCH_POINTS / checkpoint_name(step))
 
 
 def _ordinary_speed(records: list[dict[str, Any]], training: TrainingSpec) -> float:
@@ -171,10 +170,6 @@ def _ordinary_speed(records: list[dict[str, Any]], training: TrainingSpec) -> fl
 def _median_speed(records: list[dict[str, Any]]) -> float:
     speeds = [record["tokens_per_second"] for record in records if record["tokens_per_second"] is not None]
     return statistics.median(speeds) if speeds else 0.0
-
-
-def _checkpoint(step: int) -> str:
-    return f"step_{step:08d}"
 
 
 def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:

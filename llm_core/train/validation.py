@@ -24,7 +24,7 @@ def validation_windows(reader: ShardReader, sequence_length: int, tokens: int) -
     return np.arange(count, dtype=np.int64) * there // count * sequence_length
 
 
-class Measured(NamedTuple):
+class ValidationLoss(NamedTuple):
     """0-d tensors on the device, so that nobody has to wait for them; the same on every rank."""
 
     loss: Tensor
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
 @torch.no_grad()
 def measure(
     model: nn.Module, reader: ShardReader, spec: TrainerSpec, world: World, bytes_V: Tensor | None = None
-) -> Measured:
+) -> ValidationLoss:
     """The loss over the validation windows. ``bytes_V``: bytes that each token stands for, on the device."""
     length = spec.training.sequence_length
     starts = validation_windows(reader, length, spec.training.validation_tokens)
@@ -62,5 +62,5 @@ def measure(
     model.train()
     loss = world.total(total) / (len(starts) * length)
     if bytes_V is None:
-        return Measured(loss, None)
-    return Measured(loss, world.total(nats) / math.log(2) / world.total(size))
+        return ValidationLoss(loss, None)
+    return ValidationLoss(loss, world.total(nats) / math.log(2) / world.total(size))

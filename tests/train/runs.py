@@ -18,7 +18,7 @@ from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
 from llm_core.train.rank_files import StoredParts
 from llm_core.train.spec import TrainerSpec
-from llm_core.train.start import check_start
+from llm_core.train.warm_start import check_start
 from llm_core.train.work_folder import claim
 
 VOCABULARY = 300

@@ -13,7 +13,7 @@ from llm_core.errors import PedigreeError
 from llm_core.store.home import PROJECT
 from llm_core.train.adopting import adopt
 from llm_core.train.spec import read_spec
-from tests.train.bare import Home, contents, sealed_again, start
+from tests.train.bundles import Home, contents, sealed_again, start
 from tests.train.runs import run as train_here
 from tests.train.test_loop import StopAfter
 
@@ -243,8 +243,8 @@ def test_other_shards_are_refused(copied, came_back, edited):
     copied.make("token_shards")
     assert "input token_shards has other content" in refused(copied, came_back)
     spec = json.loads(json.loads((edited / "run.json").read_text())["content"])["spec"]
-    spec["origin"]["inputs"]["shards"]["shards.json"]["sha256"] = "0" * 64
-    sealed_again(edited, origin=spec["origin"])
+    spec["bundle"]["inputs"]["shards"]["shards.json"]["sha256"] = "0" * 64
+    sealed_again(edited, bundle=spec["bundle"])
     copied.tokens = 20_000
     message = refused(copied, edited)
     assert "was trained on other inputs than the store has" in message
@@ -264,7 +264,7 @@ def test_other_code_is_refused_function_by_function(copied, came_back, tmp_path)
     change(tmp_path / "code" / "llm_core" / "train" / "groups.py", "weight_decay", "other_decay")
     copied.code = tmp_path / "code"
     message = refused(copied, came_back)
-    assert "code llm_core.train.groups:" in message
+    assert "code llm_core.train.parameter_groups:" in message
     assert "`pedigree accept` then lets it serve the code of now" in message
 
 
@@ -278,5 +278,5 @@ def test_what_is_no_run_is_refused(home, came_back, tmp_path):
 
 
 def test_a_run_that_no_bundle_began_is_refused(home, edited):
-    sealed_again(edited, origin=None)
+    sealed_again(edited, bundle=None)
     assert "was not started from a bundle" in refused(home, edited)

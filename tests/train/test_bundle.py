@@ -12,10 +12,10 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.graph.graph import Graph
 from llm_core.graph.plan import Planner
-from llm_core.train import arrival
+from llm_core.train import bundle_check
 from llm_core.train.bundle import requirements, write_bundle
 from llm_core.train.spec import read_spec
-from tests.train.bare import Home, contents, reader, start
+from tests.train.bundles import Home, contents, reader, start
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_it_holds_the_run_the_code_and_the_inputs(home, bundle, tmp_path):
     assert spec.tokenizer.is_file()
     with zipfile.ZipFile(bundle / "code.zip") as archive:
         names = set(archive.namelist())
-    assert {"llm_core/train/loop.py", "llm_core/train/arrival.py"} <= names
+    assert {"llm_core/train/loop.py", "llm_core/train/bundle_check.py"} <= names
     assert not any("__pycache__" in name for name in names)
     home.bundle(tmp_path / "again")
     again = {name: data for name, data in contents(tmp_path / "again").items() if name != "fetch.txt"}
@@ -124,17 +124,17 @@ def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
 
 def test_arrival_counts_gpus_and_the_disk(bundle, monkeypatch, capsys):
     path = str(bundle / "spec.json")
-    assert arrival.main([path, "--disk", str(10**18)]) == 1
+    assert bundle_check.main([path, "--disk", str(10**18)]) == 1
     assert "GB are free, and checkpoints and weights take 1000000000.0 GB" in capsys.readouterr().err
-    monkeypatch.setattr(arrival.shutil, "which", lambda name: name)
+    monkeypatch.setattr(bundle_check.shutil, "which", lambda name: name)
     listed = subprocess.CompletedProcess([], 0, stdout="GPU 0: one\nGPU 1: two\n")
-    monkeypatch.setattr(arrival.subprocess, "run", lambda *_, **__: listed)
-    assert arrival.main([path, "--gpus", "2"]) == 0
-    assert arrival.main([path, "--gpus", "8"]) == 1
+    monkeypatch.setattr(bundle_check.subprocess, "run", lambda *_, **__: listed)
+    assert bundle_check.main([path, "--gpus", "2"]) == 0
+    assert bundle_check.main([path, "--gpus", "8"]) == 1
     assert "8 GPUs are needed, and this machine has 2" in capsys.readouterr().err
-    assert arrival.main([path, "--gpus", "8", "--torch"]) == 1
+    assert bundle_check.main([path, "--gpus", "8", "--torch"]) == 1
     (bundle / "token_shards" / "shards.json").write_text("{}")
-    assert arrival.main([path]) == 1
+    assert bundle_check.main([path]) == 1
     assert "has 2 bytes instead of" in capsys.readouterr().err
 
 
@@ -153,13 +153,13 @@ def test_versions_are_pinned(bundle, tmp_path):
 
 
 def test_what_checks_on_arrival_needs_no_library():
-    code = "import sys, llm_core.train.arrival; print(*sys.modules)"
+    code = "import sys, llm_core.train.bundle_check; print(*sys.modules)"
     done = subprocess.run(["python3", "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "pydantic"} & set(done.stdout.split())
 
 
 def test_the_record_is_json_of_the_run(bundle):
-    content = json.loads((bundle / "spec.json").read_text())["origin"]
+    content = json.loads((bundle / "spec.json").read_text())["bundle"]
     assert content["stage"] == "pretrained_model"
     assert set(content["inputs"]) == {"shards", "tokenizer"}
 

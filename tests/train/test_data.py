@@ -44,7 +44,7 @@ def test_a_mixture_that_repeats_a_source_too_often_is_refused(tmp_path):
         open_data(trainer_spec(tmp_path, training={"mixture": MixtureSpec(weights={"c": 1})}), 1)
 
 
-def test_what_a_run_reads_in_figures(tmp_path):
+def test_statistics_of_what_a_run_reads(tmp_path):
     mixture = MixtureSpec(weights={"a": 1, "b": 3})
     spec = trainer_spec(tmp_path, steps=128, training={"mixture": mixture, "packing": "best_fit"})
     found = describe(open_data(spec, 1).train, spec.training)

@@ -34,7 +34,7 @@ from tests.train.runs import (
     write_shards,
 )
 
-FIGURES = {
+METRICS = {
     "step",
     "loss",
     "lr",
@@ -87,7 +87,7 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_weights(tmp_path):
     run(spec, log=lines.append)
     found = records(spec)
     assert [record["step"] for record in found] == list(range(1, 31))
-    assert all(record.keys() - {"validation_loss"} == FIGURES for record in found)
+    assert all(record.keys() - {"validation_loss"} == METRICS for record in found)
     assert [record["step"] for record in found if "validation_loss" in record] == [5, 10, 15, 20, 25, 30]
     assert found[0]["loss"] == pytest.approx(math.log(300), abs=0.1)
     assert found[-1]["loss"] < found[0]["loss"] - 1
@@ -125,7 +125,7 @@ def test_with_a_tokenizer_validation_is_told_in_bits_per_byte_too(tmp_path):
     assert weights(plain) == weights(told)
 
 
-def test_the_batch_figure_is_the_loaders_order(tmp_path):
+def test_the_batch_metric_is_the_loaders_order(tmp_path):
     spec = trainer_spec(tmp_path, steps=3)
     run(spec)
     loader = Loader(ShardReader(spec.shards, "train"), 32, 8, spec.seed, spec.training.packing)
@@ -303,7 +303,7 @@ def test_the_validation_loss_does_not_depend_on_the_micro_batch(share_shards):
 
 
 class CountReads(TorchDispatchMode):
-    """Counts where the host reads a number of the device: outside the reader of figures, it would wait for it."""
+    """Counts where the host reads a number of the device: outside the reader of metrics, it would wait for it."""
 
     READS = ("aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::is_nonzero")
 

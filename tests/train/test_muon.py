@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.model.fused import Fused, FusedLinear
-from llm_core.train.groups import describe_groups
 from llm_core.train.optimizers.muon import optimizer as module
 from llm_core.train.optimizers.muon.optimizer import Muon, muon, orthogonalised
 from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
+from llm_core.train.parameter_groups import describe_groups
 from tests.train.runs import run, trainer_spec
 
 CPU = torch.device("cpu")

@@ -26,13 +26,13 @@ def go_on(world, spec, steps):
     return train(spec, world, StopAfter(steps), lambda line: None).step
 
 
-def figures(spec, name):
+def metrics(spec, name):
     return [record[name] for record in records(spec)]
 
 
 def agree(spec, other, tolerance):
-    assert figures(spec, "batch") == figures(other, "batch")
-    assert figures(spec, "loss") == pytest.approx(figures(other, "loss"), abs=tolerance)
+    assert metrics(spec, "batch") == metrics(other, "batch")
+    assert metrics(spec, "loss") == pytest.approx(metrics(other, "loss"), abs=tolerance)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_dropout_follows_from_seed_step_and_rank(spec):
     assert on_ranks(2, go_on, stopped, 2) == [2] * 2
     assert on_ranks(2, go_on, stopped, 99) == [6] * 2
     assert weights(stopped) == weights(straight)
-    assert figures(stopped, "loss") == figures(straight, "loss")
+    assert metrics(stopped, "loss") == metrics(straight, "loss")
 
 
 def test_what_one_rank_can_not_write_ends_them_all(spec):

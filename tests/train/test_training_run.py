@@ -29,7 +29,7 @@ from llm_core.train.training_run import (
     build_longer,
     training_stats,
 )
-from llm_core.train.work_folder import left
+from llm_core.train.work_folder import recorded_outputs
 from tests.judged import judged
 from tests.train.runs import (
     VOCABULARY,
@@ -74,7 +74,7 @@ def sections(steps=10, **training):
     return {"model": model_spec(), "training": training_spec(steps, **training), "vocab_size": VOCABULARY, "seed": 7}
 
 
-def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
+def test_a_run_goes_on_and_becomes_an_artifact_with_live_metrics(tmp_path):
     observed, progressed, said = [], [], []
     samples = {"every": 20, "documents": 1, "prompt_tokens": 4, "new_tokens": 4}
     tracking = TrackingSpec(callbacks={"samples": samples})
@@ -197,7 +197,7 @@ def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_p
 def test_a_trainer_that_hangs_is_ended(tmp_path, monkeypatch):
     spec, hung = trainer_spec(tmp_path), []
 
-    def hang(figures):
+    def hang(metrics):
         if not hung:
             hung.append(json.loads((spec.work / "trainer.0.lock").read_text())["pid"])
             os.kill(hung[0], signal.SIGSTOP)
@@ -267,7 +267,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     aside = [work / f"{top}.aside" / Path(*rest) for top, *rest in (path.relative_to(work).parts for path in mine)]
     assert all("mine" in path.read_text() for path in aside)
     (work / "profile" / "steps_2_to_3.json").write_text("edited")
-    assert "profile/steps_2_to_3.json" not in [path.relative_to(work).as_posix() for path in left(work)]
+    assert "profile/steps_2_to_3.json" not in [path.relative_to(work).as_posix() for path in recorded_outputs(work)]
 
 
 def test_a_branch_point_holds_the_checkpoint_and_nothing_else(tmp_path):
@@ -360,7 +360,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     assert damaged.path("start", BRANCH_POINTS, "step_00000006").is_dir()
 
 
-def test_the_figures_of_a_run():
+def test_the_statistics_of_a_run():
     found = [record(step, 5.0 - step / 10) for step in range(1, 40)]
     found[0]["loss"], found[0]["skipped"], found[0]["tokens_per_second"] = None, True, None
     rows = [*found, record(40, 1.0, validation_loss=1.5)]

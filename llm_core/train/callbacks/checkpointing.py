@@ -3,7 +3,7 @@
 from typing import Any
 
 from llm_core.train.callbacks.base import Callback
-from llm_core.train.callbacks.run import Run, blamed
+from llm_core.train.callbacks.run import Run, naming_callback
 
 
 class Checkpointing(Callback):
@@ -21,18 +21,18 @@ class Checkpointing(Callback):
         if may_go_back and not run.progress.callbacks:
             self._save(run)
 
-    def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
+    def on_metrics(self, run: Run, metrics: dict[str, Any]) -> None:
         """Remember the validation loss: the best checkpoints are kept by it."""
-        if "validation_loss" in figures:
-            self._validated = figures["step"], figures["validation_loss"]
+        if "validation_loss" in metrics:
+            self._validated = metrics["step"], metrics["validation_loss"]
 
     def end_step(self, run: Run, stopping: bool) -> None:
         """Save, when it is time. Raises ``PedigreeError`` when an earlier checkpoint could not be written."""
         branch_point = run.progress.step in run.spec.training.branch_points
         if stopping or branch_point or run.progress.step % run.spec.checkpoint_every == 0:
-            run.settle()
+            run.flush_metrics()
             for callback in run.callbacks:
-                with blamed(callback.name):
+                with naming_callback(callback.name):
                     callback.at_checkpoint(run)
             self._save(run)
         else:
@@ -43,6 +43,6 @@ class Checkpointing(Callback):
         run.checkpoints.wait()
 
     def _save(self, run: Run) -> None:
-        run.keep_states()
+        run.save_states()
         step, loss = self._validated or (None, None)
         run.checkpoints.save(run.model, run.optimizer, run.progress, loss if step == run.progress.step else None)

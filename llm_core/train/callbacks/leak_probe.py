@@ -2,12 +2,12 @@
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
+from llm_core.train.batch_provenance import described, documents_of, why_command
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
-from llm_core.train.prefetch import Ready
-from llm_core.train.probe import NotFiniteError, find_leak, shifted_wrongly
+from llm_core.train.leak_detection import NotFiniteError, find_leak, shifted_wrongly
+from llm_core.train.prefetch import DeviceBatch
 from llm_core.train.spec import CHECKPOINTS
-from llm_core.train.suspects import documents_of, how_to_ask, in_words
 
 
 @runtime_only("reads the model before the first step, and can only end the run")
@@ -17,7 +17,7 @@ class LeakProbe(Callback):
     def __init__(self) -> None:
         self._length: int | None = None
 
-    def before_step(self, run: Run, batch: Ready) -> None:
+    def before_step(self, run: Run, batch: DeviceBatch) -> None:
         """Raises ``PedigreeError`` on every rank when one finds a leak."""
         length = batch.inputs_BT.shape[1]
         if length == self._length:
@@ -28,7 +28,7 @@ class LeakProbe(Callback):
                 raise PedigreeError(text)
 
 
-def _told(run: Run, batch: Ready) -> str | None:
+def _told(run: Run, batch: DeviceBatch) -> str | None:
     """What is wrong, in words."""
     found = _problem(run, batch)
     if found is None:
@@ -38,11 +38,11 @@ def _told(run: Run, batch: Ready) -> str | None:
     pieces = documents_of(run.data.train, batch.step, [sequence])
     return (
         f"step {batch.step + 1}, sequence {sequence} of the batch (row {row} of rank {run.world.rank}): {problem}. "
-        f"It read {in_words(pieces[:8])}{how_to_ask(run.spec, batch.step + 1)}"
+        f"It read {described(pieces[:8])}{why_command(run.spec, batch.step + 1)}"
     )
 
 
-def _problem(run: Run, batch: Ready) -> tuple[int, str] | None:
+def _problem(run: Run, batch: DeviceBatch) -> tuple[int, str] | None:
     """The row with the worst that is wrong, and what it is."""
     spec = run.spec
     batch_BT = batch.inputs_BT, batch.targets_BT, batch.document_ids_BT

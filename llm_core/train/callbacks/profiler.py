@@ -6,8 +6,8 @@ from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
 from llm_core.train.callbacks.spec import PROFILE, Profile
-from llm_core.train.prefetch import Ready
-from llm_core.train.work_folder import leave, make_way
+from llm_core.train.prefetch import DeviceBatch
+from llm_core.train.work_folder import move_foreign_aside, record_output
 
 
 @runtime_only("a trace of time, which is volatile")
@@ -24,7 +24,7 @@ class Profiler(Callback):
             self._profile.stop()
             self._profile = None
 
-    def before_step(self, run: Run, batch: Ready) -> None:
+    def before_step(self, run: Run, batch: DeviceBatch) -> None:
         """Begin with the first of the steps."""
         if batch.step + 1 == self._first and run.world.is_main:
             self._profile = torch.profiler.profile()  # all activities that this build of torch can see
@@ -38,7 +38,7 @@ class Profiler(Callback):
             folder = run.spec.work / PROFILE
             folder.mkdir(exist_ok=True)
             file = folder / f"steps_{self._first}_to_{step}.json"
-            make_way(run.spec.work, file)
+            move_foreign_aside(run.spec.work, file)
             self._profile.export_chrome_trace(str(file))
-            leave(run.spec.work, file)
+            record_output(run.spec.work, file)
             self._profile = None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.lines import WritesLines
+from llm_core.train.callbacks.json_lines import JsonLinesCallback
 from llm_core.train.callbacks.run import Run
 from llm_core.train.callbacks.spec import SAMPLES
 from llm_core.train.callbacks.spec import Samples as SamplesSpec
@@ -17,7 +17,7 @@ from llm_core.train.precision import autocast
 
 
 @runtime_only("a look at a run on its way, which no later stage reads")
-class Samples(WritesLines):
+class Samples(JsonLinesCallback):
     """Appends to ``samples.jsonl``: the heads of some held-out documents, and what the model takes for likeliest next.
 
     Token ids, and with ``TrainerSpec.tokenizer`` text as well.

@@ -13,7 +13,7 @@ from llm_core.experiment.lengths import check_generated
 from llm_core.experiment.model import ModelSpec
 from llm_core.registry import load_object
 from llm_core.runtime_only import runtime_only
-from llm_core.train.metrics import METRICS
+from llm_core.train.metrics_log import METRICS
 
 BAD_BATCHES = "bad_batches.jsonl"
 SAMPLES = "samples.jsonl"
@@ -28,7 +28,7 @@ class Profile(CallbackSpec):
 
     kind: Literal["profile"] = "profile"
     phase: ClassVar = Phase.FIRST
-    leaves: ClassVar = (f"{PROFILE}/*",)
+    outputs: ClassVar = (f"{PROFILE}/*",)
 
     from_step: Count = 10
     """The first step that is traced; the first of a run is 1."""
@@ -68,31 +68,31 @@ class Metrics(CallbackSpec):
     """A line of metrics for every step."""
 
     kind: Literal["metrics"] = "metrics"
-    leaves: ClassVar = (METRICS,)
+    outputs: ClassVar = (METRICS,)
     switch: ClassVar = _EVERY_RUN
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
-        return load_object("llm_core.train.callbacks.records:Metrics")()
+        return load_object("llm_core.train.callbacks.metrics:Metrics")()
 
 
 class Tracking(CallbackSpec):
     """The same metrics for Weights & Biases."""
 
     kind: Literal["tracking"] = "tracking"
-    leaves: ClassVar = ("wandb/*",)
+    outputs: ClassVar = ("wandb/*",)
     switch: ClassVar = "tracking.wandb turns it on"
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
-        return load_object("llm_core.train.callbacks.records:Tracking")()
+        return load_object("llm_core.train.callbacks.tracking:Tracking")()
 
 
 class BadBatches(CallbackSpec):
     """What bad steps read."""
 
     kind: Literal["bad_batches"] = "bad_batches"
-    leaves: ClassVar = (BAD_BATCHES,)
+    outputs: ClassVar = (BAD_BATCHES,)
     switch: ClassVar = _EVERY_RUN
 
     def build(self) -> Any:
@@ -105,7 +105,7 @@ class Samples(CallbackSpec):
     """How the model continues held-out documents."""
 
     kind: Literal["samples"] = "samples"
-    leaves: ClassVar = (SAMPLES,)
+    outputs: ClassVar = (SAMPLES,)
     packages: ClassVar = ("tokenizers",)
 
     every: Count = 500
@@ -164,7 +164,7 @@ class LossFloor(CallbackSpec):
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
-        return load_object("llm_core.train.callbacks.too_good:TooGood")(self)
+        return load_object("llm_core.train.callbacks.loss_floor:StopAtLossFloor")(self)
 
 
 class Checkpointing(CallbackSpec):

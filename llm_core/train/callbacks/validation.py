@@ -7,8 +7,8 @@ from llm_core.errors import PedigreeError
 from llm_core.tokens.byte_lengths import byte_lengths
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
-from llm_core.train.start import first_step
-from llm_core.train.validation import Measured, measure
+from llm_core.train.validation import ValidationLoss, measure
+from llm_core.train.warm_start import first_step
 
 
 class Validation(Callback):
@@ -32,16 +32,16 @@ class Validation(Callback):
     def after_step(self, run: Run) -> dict[str, Tensor]:
         """Measure it with the new weights, without waiting for the device."""
         step, training = run.progress.step, run.spec.training
-        figures = {} if self._at_start is None else {"start_validation_loss": self._at_start}
+        metrics = {} if self._at_start is None else {"start_validation_loss": self._at_start}
         self._at_start = None
         if step % training.validate_every == 0 or step == training.steps:
             measured = self._measured(run)
-            figures["validation_loss"] = measured.loss
+            metrics["validation_loss"] = measured.loss
             if measured.bits_per_byte is not None:
-                figures["validation_bits_per_byte"] = measured.bits_per_byte
-        return figures
+                metrics["validation_bits_per_byte"] = measured.bits_per_byte
+        return metrics
 
-    def _measured(self, run: Run) -> Measured:
+    def _measured(self, run: Run) -> ValidationLoss:
         return measure(run.model, run.data.heldout, run.spec, run.world, self._bytes_V)
 
 

@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from llm_core.train.groups import parameter_groups
 from llm_core.train.optimizers.adamw.spec import AdamW
+from llm_core.train.parameter_groups import parameter_groups
 
 
 def adamw(spec: AdamW, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
     """The fused kernel, which exists for CUDA and CPU, updates all of a group at once."""
-    groups = parameter_groups(model, spec.weight_decay)
+    groups = parameter_groups(model, spec.weight_decay, "AdamW")
     return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=device.type in ("cuda", "cpu"))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
-from llm_core.train.groups import parameter_groups
 from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
+from llm_core.train.parameter_groups import parameter_groups
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """a·x + b·x³ + c·x⁵ (Jordan et al., 2024): steepest at 0, so that five rounds bring singular values of 0.003 to 0.7 to
@@ -28,8 +28,8 @@ def muon(spec: MuonSpec, model: nn.Module, device: torch.device, precision: str)
     ``precision`` is the run's: with "fp32", the products of the iteration are in fp32, in any other in bf16.
     """
     common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
-    rules = {"matrices": ("Muon", spec.lr_ratio)}
-    groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, rules)]
+    matrices = {"matrices": ("Muon", spec.lr_ratio)}
+    groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, "AdamW", matrices)]
     fused = [(module, getattr(module, "fused", {})) for module in model.modules()]
     parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
     return Muon(groups, spec, parts, torch.float32 if precision == "fp32" else torch.bfloat16)

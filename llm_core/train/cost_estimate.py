@@ -1,0 +1,54 @@
+"""What a training run will take: its work beside that of the last time, and its hours by formula."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from llm_core.experiment.base import Spec
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.experiment.training import TrainingSpec
+from llm_core.graph.price import Estimate
+from llm_core.train.hardware import hardware_of
+from llm_core.train.preflight import run_flops, run_hours
+
+_Section = TypeVar("_Section", bound=Spec)
+
+
+def estimate_cost(
+    compute: ComputeSpec,
+    before: Mapping[str, Any] | None,
+    model: ModelSpec,
+    training: TrainingSpec,
+    vocab_size: int,
+    seed: int,  # noqa: ARG001 (no seed is dearer than another)
+    from_step: int = 0,
+) -> Estimate:
+    """Any training run: full, proxy, branch (from ``from_step`` on) or longer context.
+
+    With ``before``, the configuration of a run, only the work beside that one is looked at: it needs no look at the
+    machine.
+    """
+    flops = run_flops(model, training, vocab_size, from_step)
+    if before is not None:
+        return Estimate(_ratio(flops, before), None, 0)
+    hardware = hardware_of(compute)
+    ranks = compute.ranks or hardware.devices
+    return Estimate(
+        None, run_hours(flops, compute, hardware, ranks, training.precision), 0 if hardware.on_cpu else ranks
+    )
+
+
+def _ratio(flops: int, before: Mapping[str, Any]) -> float | None:
+    with suppress(ValueError, KeyError, TypeError):  # of a release that described runs otherwise
+        model, training = _section(ModelSpec, before["model"]), _section(TrainingSpec, before["training"])
+        earlier = run_flops(model, training, before["vocab_size"], before.get("from_step", 0))
+        return flops / earlier if earlier else None
+    return None
+
+
+def _section(kind: type[_Section], plain: Mapping[str, Any]) -> _Section:
+    """A section from the form that identities are made of, which holds derived figures as well."""
+    fields = {name: value for name, value in plain.items() if name in kind.model_fields}
+    return kind.model_validate_json(json.dumps(fields))
