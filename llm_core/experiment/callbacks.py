@@ -91,7 +91,7 @@ def check_callbacks(models: Iterable[ModelSpec], callbacks: Mapping[str, Callbac
                 raise ValueError(f"tracking.callbacks.{kind}: {error}") from None
 
 
-@runtime_only("what callbacks leave is volatile")
+@runtime_only("outputs of callbacks are volatile")
 def all_outputs() -> tuple[str, ...]:
     """The patterns of the files of all callbacks, whichever of them a run has."""
     return tuple(sorted({pattern for kind in CALLBACKS for pattern in CALLBACKS.load(kind).outputs}))

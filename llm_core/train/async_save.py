@@ -1,6 +1,6 @@
-"""Writing a checkpoint beside the training: the thread, and how the main rank learns of the other ranks' parts.
+"""Asynchronous checkpointing: a thread per rank writes its part while training continues.
 
-Ranks talk through files here. Collectives from a thread would get in between those of the training.
+Ranks communicate through files here: collectives of this thread would mix with those of training.
 """
 
 import threading
@@ -12,54 +12,54 @@ from pathlib import Path
 from llm_core.train.rank_files import index_name, part_name
 
 _POLL_SECONDS = 0.02
-_PATIENCE_SECONDS = 30.0
+_EXIT_PATIENCE_SECONDS = 30.0
 
 
 class MissingPartError(Exception):
-    """A rank's part will not come; the message says why."""
+    """A rank will not write its part; the message says why."""
 
 
 class AsyncSave:
-    """A checkpoint that a thread of this rank writes: first its part, then (on the main rank) the seal of the whole."""
+    """A thread that writes a checkpoint: the rank's part; then, on the main rank, the checkpoint's manifest."""
 
-    def __init__(self, step: int, write: Callable[[], None], seal: Callable[[], None] | None) -> None:
+    def __init__(self, step: int, write: Callable[[], None], publish: Callable[[], None] | None) -> None:
         self.step = step
         self.error: Exception | None = None
-        self.written, self.sealed = threading.Event(), threading.Event()
-        # No daemon: a run that fails still has the checkpoint that it had begun.
-        threading.Thread(target=self._run, args=(write, seal), name="checkpoint").start()
+        self.written, self.published = threading.Event(), threading.Event()
+        # Not a daemon: a run that fails still completes the checkpoint that it began.
+        threading.Thread(target=self._run, args=(write, publish), name="checkpoint").start()
 
-    def _run(self, write: Callable[[], None], seal: Callable[[], None] | None) -> None:
+    def _run(self, write: Callable[[], None], publish: Callable[[], None] | None) -> None:
         try:
             write()
             self.written.set()
-            if seal:
-                seal()
+            if publish:
+                publish()
         except Exception as error:
             self.error = error
         finally:
             self.written.set()
-            self.sealed.set()
+            self.published.set()
 
 
 def give_up_part(folder: Path, rank: int, reason: str) -> None:
-    """After a write that failed: leave room on the disk, and word for the main rank where that can be written."""
+    """After a failed write: remove the part, which frees disk space, and write the reason for the main rank."""
     with suppress(OSError):
         (folder / part_name(rank)).unlink(missing_ok=True)
         _given_up(folder, rank).write_text(reason, encoding="utf-8")
 
 
 def wait_for_part(folder: Path, rank: int) -> None:
-    """Wait until ``rank`` has written its part; where this process has come to its end, not for long.
+    """Wait until ``rank`` has written its part.
 
-    Raises ``MissingPartError`` when there is none to come.
+    Raises ``MissingPartError`` when ``rank`` gave up, or when this process ends and the part does not come soon.
     """
     ended = None
     while not (folder / index_name(rank)).exists():
         time.sleep(_POLL_SECONDS)
         if not threading.main_thread().is_alive():
             ended = ended or time.monotonic()
-            if time.monotonic() > ended + _PATIENCE_SECONDS:
+            if time.monotonic() > ended + _EXIT_PATIENCE_SECONDS:
                 raise MissingPartError(f"rank {rank} is gone")
         if _given_up(folder, rank).exists():
             raise MissingPartError(f"rank {rank}: {_given_up(folder, rank).read_text(encoding='utf-8')}")

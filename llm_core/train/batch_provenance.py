@@ -1,4 +1,4 @@
-"""From a bad step to what it read: its worst sequences, and the documents in them."""
+"""The worst sequences of a batch, and the documents in them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,14 +13,14 @@ from llm_core.train.precision import autocast
 from llm_core.train.spec import TrainerSpec
 
 WORST = 8
-"""Sequences of a batch whose documents are written down."""
+"""The number of sequences per batch whose documents are recorded."""
 
 
 def documents_of(loader: Loader, step: int, sequences: Iterable[int]) -> list[dict[str, Any]]:
-    """What ``sequences`` of the global batch of ``step`` (from 0) read, a piece each, in the order of ``sequences``.
+    """The pieces of text in ``sequences`` of the global batch of ``step`` (from 0), in the order of ``sequences``.
 
-    ``start`` is where its ``tokens`` targets begin in the split's stream; ``documents`` are the first and the last
-    document that they are of, counted within ``source``, from 0.
+    Of each piece: ``start``, the position of its first target in the split's stream; ``tokens``, the number of its
+    targets; ``documents``, its first and last document, counted from 0 within ``source``.
     """
     by_sequence: dict[int, list[dict[str, Any]]] = {sequence: [] for sequence in sequences}
     for piece in loader.pieces(step):
@@ -41,12 +41,12 @@ def documents_of(loader: Loader, step: int, sequences: Iterable[int]) -> list[di
 
 
 def why_command(spec: TrainerSpec, step: int) -> str:
-    """What names the documents of ``step`` (from 1): nothing for a run that is in no store."""
+    """The command that prints the documents of ``step`` (from 1); empty for a run outside a store."""
     return "" if spec.identity is None else f"; `pedigree why {spec.identity[:12]} {step}` names its documents"
 
 
-def described(pieces: Iterable[dict[str, Any]]) -> str:
-    """Where a person finds ``documents_of``."""
+def describe_pieces(pieces: Iterable[dict[str, Any]]) -> str:
+    """``documents_of`` as text."""
     return "; ".join(
         f"sequence {piece['sequence']}: {piece['source']}, tokens {piece['start']} to "
         f"{piece['start'] + piece['tokens']} (its documents {piece['documents'][0]} to {piece['documents'][1]})"
@@ -58,9 +58,9 @@ def described(pieces: Iterable[dict[str, Any]]) -> str:
 def sequence_losses(
     model: nn.Module, loader: Loader, step: int, precision: str, world: World
 ) -> list[tuple[int, float]]:
-    """(sequence, mean loss in nats per token) of the global batch of ``step``, worst first. Collective.
+    """(sequence, mean loss in nats per token) of the global batch of ``step`` (from 0), highest loss first. Collective.
 
-    Losses are those of the weights as they are now. What is not finite is worst of all.
+    The losses are those of the current weights. A loss that is not finite counts as the highest.
     """
     batch = Batch(*loader.batch(step, world.rank, world.size))
     inputs_BT, targets_BT, ids_BT = (torch.from_numpy(np.ascontiguousarray(part)).to(world.device) for part in batch)
@@ -75,6 +75,6 @@ def sequence_losses(
     mine_B = torch.stack(losses)
     all_RB = torch.zeros(world.size, len(mine_B), dtype=torch.float64, device=world.device)
     all_RB[world.rank] = mine_B
-    # Rank r has the sequences r, r + R, …; a sum over ranks spreads no NaN into the places of others.
+    # Rank r has the sequences r, r + R, …. Every rank has its own row, so a NaN spreads to no other sequence.
     found = world.total(all_RB).T.flatten().tolist()
     return sorted(enumerate(found), key=lambda item: item[1] if np.isfinite(item[1]) else np.inf, reverse=True)

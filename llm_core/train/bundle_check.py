@@ -1,7 +1,7 @@
-"""Checks on a bare machine before anything is installed or paid for: what has arrived, the disk, and the GPUs.
+"""Checks a bundle on the machine that trains, before packages are installed: its files, the disk, and the GPUs.
 
-``python -m llm_core.train.bundle_check spec.json --gpus N --disk BYTES``, and with ``--torch`` once torch is installed. It
-imports the standard library alone. Digests of large files are not read here: the trainer reads them when it starts.
+``python -m llm_core.train.bundle_check spec.json --gpus N --disk BYTES``; once torch is installed, with ``--torch``.
+This module imports only the standard library. It compares sizes of files; the trainer compares digests at its start.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 FETCH = "fetch.txt"
-"""The file of a bundle that says what to copy from where."""
+"""The file of a bundle that lists the files to copy, and their sources."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Say everything that is wrong; returns 0 when nothing is."""
+    """Print every problem; returns 0 when there is none."""
     parser = argparse.ArgumentParser(prog="python -m llm_core.train.bundle_check")
     parser.add_argument("spec", type=Path)
-    parser.add_argument("--gpus", type=int, default=0, help="so many are needed")
-    parser.add_argument("--disk", type=int, default=0, help="bytes that the run takes on the disk")
+    parser.add_argument("--gpus", type=int, default=0, help="the number of GPUs that the run needs")
+    parser.add_argument("--disk", type=int, default=0, help="bytes that the run writes to the disk")
     parser.add_argument("--torch", action="store_true", help="count the GPUs that torch sees")
     options = parser.parse_args(arguments)
     spec = json.loads(options.spec.read_bytes())
@@ -43,7 +43,7 @@ def _inputs(spec: dict[str, Any], folder: Path) -> list[str]:
         paths = {folder / places[role] / name: wanted["size"] for name, wanted in files.items()}
         for path, size in paths.items():
             if not path.is_file():
-                wrong.append(f"{path} is missing: {FETCH} says from where to copy it")
+                wrong.append(f"{path} is missing: {FETCH} says where to copy it from")
             elif path.stat().st_size != size:
                 wrong.append(f"{path} has {path.stat().st_size:,} bytes instead of {size:,}: copy it again ({FETCH})")
     return wrong
@@ -56,14 +56,14 @@ def _disk(folder: Path, work: Path, needed: int) -> list[str]:
         return []
     more = (needed - there - free) / 1e9
     return [
-        f"{folder}: {free / 1e9:.1f} GB are free, and checkpoints and weights take {needed / 1e9:.1f} GB: make room "
-        f"for {more:.1f} GB more, or lower compute.keep in the experiment and make the bundle again"
+        f"{folder}: {free / 1e9:.1f} GB are free, and checkpoints and weights need {needed / 1e9:.1f} GB: free "
+        f"{more:.1f} GB more, or lower compute.keep in the experiment and write the bundle again"
     ]
 
 
 def _gpus(needed: int) -> list[str]:
     if not needed or shutil.which("nvidia-smi") is None:
-        return []  # where there is no such program, torch counts them, once it is installed
+        return []  # torch counts them, once it is installed
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
     return _too_few(sum(line.startswith("GPU ") for line in listed.splitlines()), needed, "this machine has")
 
@@ -72,7 +72,7 @@ def _gpus_of_torch(needed: int) -> list[str]:
     try:
         import torch
     except ImportError as error:
-        return [f"{sys.executable} has no torch that works ({error}): install it there, or start run.sh without PYTHON"]
+        return [f"{sys.executable} has no working torch ({error}): install it there, or start run.sh without PYTHON"]
     return _too_few(torch.cuda.device_count(), needed, f"torch {torch.__version__} sees")
 
 

@@ -1,7 +1,7 @@
-"""What a specification that leaves for another machine says of its home: stage, recipe, code and inputs.
+"""The manifest of a bundle: the stage, its recipe, and the digests of its code and inputs.
 
-The trainer compares its own code and what it reads with it, at its start and (the code) again at its end; ``pedigree
-adopt`` compares it with the store that takes the run in.
+The trainer compares its code and inputs with the manifest at its start, and the code again at its end. ``pedigree
+adopt`` compares the manifest with the store.
 """
 
 import hashlib
@@ -19,31 +19,31 @@ from llm_core.plugins import folder_of
 from llm_core.store.home import PROJECT
 
 _READERS = 8
-"""Threads that hash files: hashing is as fast as one core is, and a disk gives more."""
+"""Threads that hash files: a disk is faster than one core hashes."""
 
 
 class FileDigest(Spec):
-    """A file by its size in bytes and the SHA-256 of its content."""
+    """The size of a file in bytes, and the SHA-256 of its content."""
 
     size: Annotated[int, Field(ge=0)]
     sha256: str
 
 
 class BundleManifest(Spec):
-    """Where a bundle was made, and of what. It decides nothing of the result; it says which result it will be."""
+    """The stage that a bundle trains, and its required code and inputs. It does not change the result."""
 
     experiment: str
     stage: str
     code: dict[str, str]
-    """``module:definition`` → digest, as in the manifest of the stage."""
+    """``module:definition`` → digest, as in the artifact's manifest."""
     config: dict[str, Any]
-    """The slice of the experiment, as in the manifest."""
+    """The stage's slice of the experiment, as in the artifact's manifest."""
     contents: dict[str, str]
-    """Role → content digest of the input."""
+    """Role → content digest of the input artifact."""
     sources: dict[str, str]
-    """File of the code archive → SHA-256."""
+    """File in the code archive → SHA-256."""
     inputs: dict[str, dict[str, FileDigest]]
-    """Role → file → what it holds: all that the trainer reads. The roles are ``shards``, ``tokenizer``, ``start``."""
+    """Role → file → digest, for all files that the trainer reads. Roles: ``shards``, ``tokenizer``, ``start``."""
     git_commit: str | None = None
     git_dirty: bool | None = None
 
@@ -54,13 +54,13 @@ class BundleManifest(Spec):
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits (``store.digests`` needs more than a bare machine has)."""
+    """SHA-256 of a file's content, as 64 hexadecimal digits. (``store.digests`` needs a package that trainers lack.)"""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_digests(paths: Mapping[str, Path]) -> dict[str, FileDigest]:
-    """Name → size and digest of these files, which are read by several threads at once."""
+    """Name → size and digest of these files; several threads read them."""
     with ThreadPoolExecutor(_READERS) as threads:
         digests = threads.map(sha256_of, paths.values())
         return {
@@ -70,7 +70,7 @@ def file_digests(paths: Mapping[str, Path]) -> dict[str, FileDigest]:
 
 
 def source_files(packages: list[str]) -> dict[str, Path]:
-    """All files of these packages, by their path from the folder that holds them; not what Python itself caches."""
+    """Path relative to the package's parent folder → file, for all files of ``packages`` except ``__pycache__``."""
     found: dict[str, Path] = {}
     for package in packages:
         folder = folder_of(package)
@@ -80,42 +80,42 @@ def source_files(packages: list[str]) -> dict[str, Path]:
 
 
 def sources_digest(sources: Mapping[str, str]) -> str:
-    """One digest over file → SHA-256."""
+    """One digest of all source files. ``sources``: file → SHA-256."""
     return hashlib.sha256(
         "\n".join(f"{digest} {name}" for name, digest in sorted(sources.items())).encode()
     ).hexdigest()
 
 
 def check_sources(manifest: BundleManifest) -> None:
-    """``PedigreeError`` unless this process runs the very files that ``manifest`` says."""
+    """``PedigreeError`` unless this process runs the source files in ``manifest``."""
     here = {name: sha256_of(path) for name, path in source_files(manifest.packages).items()}
     if different := sorted(
         name for name in {**here, **manifest.sources} if here.get(name) != manifest.sources.get(name)
     ):
         more = f" (and {len(different) - 1} more files)" if len(different) > 1 else ""
         raise PedigreeError(
-            f"{PROJECT / different[0]}{more}: not the code that the bundle was made with, so its run could not be "
-            "taken home: remove the folder code, and start run.sh again, which unpacks it anew"
+            f"{PROJECT / different[0]}{more}: not the code of the bundle, so the run could not be adopted: remove "
+            "the folder code, and start run.sh again, which unpacks it again"
         )
 
 
 def changed_input(
     manifest: BundleManifest, places: Mapping[str, Path | None], rank: int = 0, ranks: int = 1
 ) -> str | None:
-    """What is wrong with the first input file that is not as ``manifest`` says it; ``None`` when all are.
+    """A message about the first input file that differs from ``manifest``; None when there is none.
 
-    ``places``: role → the folder of that input. Every rank reads its share of the files.
+    ``places``: role → the folder of that input. Every rank checks its share of the files.
     """
     mine = sorted(_files(manifest, places), key=lambda item: item[0])[rank::ranks]
     for path, wanted in mine:
         if not path.is_file():
             return f"{path} is missing"
         if (size := path.stat().st_size) != wanted.size:
-            return f"{path} has {size:,} bytes, and the bundle was made with one of {wanted.size:,}"
+            return f"{path} has {size:,} bytes instead of {wanted.size:,}"
     found = file_digests({str(number): path for number, (path, _) in enumerate(mine)})
     for (path, wanted), there in zip(mine, found.values(), strict=True):
         if there.sha256 != wanted.sha256:
-            return f"{path}: its content is not that of the file that the bundle was made with"
+            return f"{path}: its content differs from the bundle's manifest"
     return None
 
 

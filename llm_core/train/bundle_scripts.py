@@ -1,4 +1,4 @@
-"""The texts in a bundle: the script that starts it, and what people are told."""
+"""The script ``run.sh`` and the instructions ``fetch.txt`` of a bundle."""
 
 from pathlib import Path
 from shlex import quote
@@ -6,17 +6,17 @@ from shlex import quote
 from llm_core.train.bundle_manifest import BundleManifest
 
 RUN_SCRIPT = r"""#!/usr/bin/env bash
-# Trains @STAGE@ of @EXPERIMENT@. Start it again after a stop: it goes on from the newest checkpoint.
+# Trains @STAGE@ of @EXPERIMENT@. After a stop, start it again: it resumes from the newest checkpoint.
 #
-#   ./run.sh                       installs what it needs into .venv, checks, and trains with @RANKS@ process(es)
-#   ./run.sh check                 does all but train
-#   RANKS=4 ./run.sh               with another number of processes (GPUs); the result differs by rounding
-#   BASE_PYTHON=python3.12 ./run.sh    makes .venv with this Python
+#   ./run.sh                       installs packages into .venv, checks, and trains with @RANKS@ process(es)
+#   ./run.sh check                 does everything except training
+#   RANKS=4 ./run.sh               uses another number of processes (GPUs); the result differs by rounding
+#   BASE_PYTHON=python3.12 ./run.sh    creates .venv with this Python
 #   PYTHON=/opt/env/bin/python ./run.sh    uses the packages of this Python, and installs nothing
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 ranks="${RANKS:-@RANKS@}"
-case "$ranks" in *[!0-9]* | "" | 0) echo "error: RANKS=$ranks is no number of processes" >&2; exit 1 ;; esac
+case "$ranks" in *[!0-9]* | "" | 0) echo "error: RANKS=$ranks is not a number of processes" >&2; exit 1 ;; esac
 gpus=@GPUS@
 if [ "$gpus" -gt 0 ]; then gpus="$ranks"; fi
 fail() { echo "error: $*" >&2; exit 1; }
@@ -31,7 +31,7 @@ if [ ! -d code ]; then
 import hashlib, pathlib, shutil, sys, zipfile
 archive = pathlib.Path("code.zip")
 if hashlib.sha256(archive.read_bytes()).hexdigest() != "@CODE@":
-    sys.exit("error: code.zip is not as it was made: copy it again")
+    sys.exit("error: code.zip is damaged or changed: copy it again")
 shutil.rmtree("code.unfinished", ignore_errors=True)
 zipfile.ZipFile(archive).extractall("code.unfinished")
 pathlib.Path("code.unfinished").rename("code")
@@ -42,8 +42,8 @@ export PYTHONPATH="$PWD/code${PYTHONPATH:+:$PYTHONPATH}"
 
 if [ -z "${PYTHON:-}" ]; then
     if ! cmp -s requirements.txt .venv/installed.txt; then
-        [ ! -e .venv ] || [ -f .venv/pyvenv.cfg ] || fail ".venv is no environment of Python: move it away"
-        "$python" -m venv --clear .venv || fail "can't make .venv: install the module venv of $python"
+        [ ! -e .venv ] || [ -f .venv/pyvenv.cfg ] || fail ".venv is not a Python environment: move it away"
+        "$python" -m venv --clear .venv || fail "can't create .venv: install the module venv of $python"
         .venv/bin/python -m pip install -r requirements.txt @CONSTRAINTS@
         cp requirements.txt .venv/installed.txt
     fi
@@ -51,11 +51,11 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 "$python" -m llm_core.train.bundle_check spec.json --gpus "$gpus" --torch
 if [ "${1:-}" = check ]; then
-    echo "all is there; the trainer compares the digests of what it reads when it starts"
+    echo "all files are there; the trainer compares their digests when it starts"
     exit 0
 fi
 
-# torchrun kills ranks that are not gone some time after a signal: enough for a checkpoint.
+# torchrun kills ranks this many seconds after a signal: enough to write a checkpoint.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-@SHUTDOWN@}"
 if [ "$ranks" -gt 1 ] && [ -z "${OMP_NUM_THREADS:-}" ]; then
     cores="$("$python" -c 'from llm_core.train.threads import threads_per_rank; print(threads_per_rank('"$ranks"'))')"
@@ -66,13 +66,13 @@ exec "$python" -m torch.distributed.run --standalone --nproc-per-node "$ranks" -
 """
 
 FOLDERS = {"shards": "token_shards", "tokenizer": "tokenizer", "start": "start"}
-"""Role → the folder of a bundle that holds it."""
+"""Role → its folder in a bundle."""
 
 
 def run_script(
     manifest: BundleManifest, ranks: int, gpus: int, code: str, disk: int, constrained: bool, shutdown: int
 ) -> str:
-    """``run.sh``. ``code``: SHA-256 of the archive; ``disk``: bytes that the run takes at most."""
+    """``run.sh``. ``code``: SHA-256 of the archive; ``disk``: the most bytes that the run writes."""
     text = RUN_SCRIPT
     values = {
         "STAGE": manifest.stage,
@@ -90,16 +90,16 @@ def run_script(
 
 
 def fetch_text(manifest: BundleManifest, sources: dict[str, Path], included: set[str], folder: str) -> str:
-    """``fetch.txt``: what the bundle needs, and how to copy what is not in it.
+    """``fetch.txt``: the files that the bundle needs, and how to copy those that it does not contain.
 
-    ``sources``: role → the folder on the machine that made the bundle.
+    ``sources``: role → the folder on the machine where the bundle was written.
     """
     here = quote(folder)
     lines = [
-        f"{manifest.stage} of {manifest.experiment}: copy this folder to the machine that trains, and what is named here.",
-        "Fill in MACHINE; run this where the bundle was made. Then, on that machine: ./run.sh",
-        f"When it is finished, copy the folder run back, and type: pedigree adopt {here}/run",
-        "(for an experiment that is no built-in one, with --experiment FILE.yaml).",
+        f"{manifest.stage} of {manifest.experiment}: copy this folder and the files below to the machine that trains.",
+        "Replace MACHINE, and run these commands where the bundle was written. Then, on that machine: ./run.sh",
+        f"When training has finished, copy the folder run back, and type: pedigree adopt {here}/run",
+        "(for an experiment that is not built in, with --experiment FILE.yaml).",
         "",
         f"rsync -a {here}/ MACHINE:{here}/",
     ]
@@ -110,7 +110,7 @@ def fetch_text(manifest: BundleManifest, sources: dict[str, Path], included: set
         excluded = " --exclude manifest.json --exclude documents.parquet" if role == "shards" else ""
         lines.append(f"# {FOLDERS[role]}: {len(files)} files, {size:,} bytes")
         lines.append(f"rsync -a --partial{excluded} {quote(str(sources[role]))}/ MACHINE:{here}/{FOLDERS[role]}/")
-    lines += ["", "# when it is finished; without --exclude, the last checkpoints come too, and are compared"]
+    lines += ["", "# after training; without --exclude, this also copies the last checkpoints, and adopt compares them"]
     points = [
         f"--include 'checkpoints/step_{step:08d}/***'" for step in manifest.config["training"].get("branch_points", [])
     ]

@@ -1,4 +1,4 @@
-"""JSON files with a digest of their content, written atomically. The digest detects damage and edits; it is no signature."""
+"""JSON files with a digest of their content. The digest detects damage and edits; it is no signature."""
 
 import json
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""What a training run will take: its work beside that of the last time, and its hours by formula."""
+"""Estimates the cost of a training run: by its hours, or relative to an earlier run."""
 
 import json
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ def estimate_cost(
     model: ModelSpec,
     training: TrainingSpec,
     vocab_size: int,
-    seed: int,  # noqa: ARG001 (no seed is dearer than another)
+    seed: int,  # noqa: ARG001 (cost does not depend on it)
     from_step: int = 0,
 ) -> Estimate:
-    """Any training run: full, proxy, branch (from ``from_step`` on) or longer context.
+    """The cost of any training run: full, proxy, branch (from ``from_step`` on) or longer context.
 
-    With ``before``, the configuration of a run, only the work beside that one is looked at: it needs no look at the
-    machine.
+    ``before``: the configuration of an earlier run. With it, the estimate is only the ratio of FLOPs, and the machine
+    is not examined.
     """
     flops = run_flops(model, training, vocab_size, from_step)
     if before is not None:
@@ -41,7 +41,7 @@ def estimate_cost(
 
 
 def _ratio(flops: int, before: Mapping[str, Any]) -> float | None:
-    with suppress(ValueError, KeyError, TypeError):  # of a release that described runs otherwise
+    with suppress(ValueError, KeyError, TypeError):  # an earlier release may have had other fields
         model, training = _section(ModelSpec, before["model"]), _section(TrainingSpec, before["training"])
         earlier = run_flops(model, training, before["vocab_size"], before.get("from_step", 0))
         return flops / earlier if earlier else None
@@ -49,6 +49,6 @@ def _ratio(flops: int, before: Mapping[str, Any]) -> float | None:
 
 
 def _section(kind: type[_Section], plain: Mapping[str, Any]) -> _Section:
-    """A section from the form that identities are made of, which holds derived figures as well."""
+    """A section from its canonical form, which has derived values as well."""
     fields = {name: value for name, value in plain.items() if name in kind.model_fields}
     return kind.model_validate_json(json.dumps(fields))

@@ -1,4 +1,4 @@
-"""What a finished run leaves: the weights as files for everyone, and a summary of how it ran."""
+"""Writes the final weights of a run, and the summary ``summary.json``."""
 
 import json
 
@@ -18,12 +18,12 @@ from llm_core.train.utilization import device_name
 def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], peak_bytes: float) -> None:
     """Write ``final/`` (see ``save_model``) and ``summary.json`` into the work folder.
 
-    Raises ``PedigreeError`` for weights that are not finite, and where they can't be written.
+    Raises ``PedigreeError`` for weights that are not finite, and when they can't be written.
     """
     if broken := next((name for name, tensor in weights.items() if not all_finite(tensor)), None):
         raise PedigreeError(
-            f"{spec.work / FINAL}: not written, since {broken} holds numbers that are not finite: remove the newest "
-            f"folder in {spec.work / CHECKPOINTS}, and run again: training goes on from the checkpoint before it"
+            f"{spec.work / FINAL}: not written, since {broken} has numbers that are not finite: remove the newest "
+            f"folder in {spec.work / CHECKPOINTS}, and run again: training resumes from the checkpoint before it"
         )
     model = build_model(spec.model, spec.vocab_size, device="meta")
     model.load_state_dict(weights, assign=True)
@@ -36,12 +36,12 @@ def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], pea
     }
     folder = spec.work / FINAL
     try:
-        (folder / INFO).unlink(missing_ok=True)  # the description comes last: what is without it is no model
+        (folder / INFO).unlink(missing_ok=True)  # save_model writes it last: a folder without it is no model
         tokens = tokens_before(spec.training, steps)
         save_model(model, spec.model, spec.vocab_size, folder, step=steps, tokens=tokens)
         (spec.work / SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
     except OSError as error:
         raise PedigreeError(
-            f"{folder}: the final weights can't be written: {explained(error)}. Then run again: training goes on from "
-            "the last checkpoint"
+            f"{folder}: the final weights can't be written: {explained(error)}. Then run again: training resumes "
+            "from the last checkpoint"
         ) from None

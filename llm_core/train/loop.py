@@ -35,8 +35,8 @@ from llm_core.train.warm_start import first_step, load_start
 def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str], None]) -> Progress:
     """Train to the end, or to the end of the step in which a rank was asked to stop. Collective.
 
-    Goes on from the newest checkpoint in ``spec.work``, and writes checkpoints, ``metrics.jsonl`` and at the end the
-    final weights there. Returns how far it came: all ``spec.training.steps``, unless stopped.
+    Resumes from the newest checkpoint in ``spec.work``, and writes checkpoints, ``metrics.jsonl`` and, at the end, the
+    final weights there. Returns the progress: all ``spec.training.steps`` steps, unless stopped.
     """
     with explain_out_of_memory(spec, world):
         return _train(spec, world, stop, log)
@@ -55,9 +55,9 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     for line in describe_groups(optimizer):
         log(line)
 
-    may_go_back = training.guards.spike_action == "rollback"
-    pinned = [*training.branch_points, *([first_step(spec)] if may_go_back else [])]
-    behind = training.guards.rollback_steps if may_go_back else 0
+    may_roll_back = training.guards.spike_action == "rollback"
+    pinned = [*training.branch_points, *([first_step(spec)] if may_roll_back else [])]
+    behind = training.guards.rollback_steps if may_roll_back else 0
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned, behind)
     guard = StepGuard(training.guards, world.device)
     callbacks = build_callbacks(spec)
@@ -65,7 +65,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     run = Run(spec, world, data, model, optimizer, guard, readback, checkpoints, callbacks, Progress(), log)
     resumed = checkpoints.resume(model, optimizer)
     run.restore(resumed if resumed.callbacks else load_start(spec, world, model, optimizer))
-    run.progress.callbacks = resumed.callbacks  # of a run that just begins, nothing is kept yet
+    run.progress.callbacks = resumed.callbacks  # empty for a run that has just started
     log(f"step {run.progress.step} of {training.steps}, {world.size} rank(s) on {world.device.type}")
 
     while True:
@@ -91,10 +91,10 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
 
 
 def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
-    """The steps that are left; returns whether a rank was asked to stop.
+    """Run the remaining steps; returns whether a rank was asked to stop.
 
-    The host never waits for the step that it has just begun: whether a step is good is decided on the device, and what
-    is decided on the host (to end, to go back) is decided from metrics of earlier steps.
+    The host never waits for the newest step: the device decides whether a step is good, and the host decides on a stop
+    or rollback from the metrics of earlier steps.
     """
     spec, world, training, progress = run.spec, run.world, run.spec.training, run.progress
     stopped = False
@@ -107,14 +107,14 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                     callback.before_step(run, batch)
 
             if bag_size(training, step) != bag_size(training, step - 1):
-                run.guard.forget()  # losses over single tokens are not to be judged by those over bags
+                run.guard.forget()  # losses of single tokens and of bags are not comparable
             lr = training.optimizer.lr * training.schedule.share(step, training.steps)
             if run.guard.is_left_out(step + 1):
                 loss = norm = torch.full((), math.nan, device=world.device)
                 reason = torch.full((), float(LEFT_OUT), device=world.device)
             else:
                 seed_step(spec.seed, step, world.rank)
-                spread_model.train()  # whatever a callback that looks at the model has left
+                spread_model.train()  # a callback may have left it in evaluation mode
                 loss = world.total(_accumulate(spread_model, batch, spec, world, bag_size(training, step)))
                 norm = _gradient_norm(run.model, training.grad_clip)
                 for callback in run.callbacks:
@@ -134,7 +134,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                 with naming_callback(callback.name):
                     measured |= _new(callback.after_step(run), {*known, *measured})
             run.readback.put(known, measured, begin, end)
-            run.publish_metrics(run.readback.arrived())
+            run.publish_metrics(run.readback.ready())
 
             stopped = world.largest(stop.reason is not None) > 0
             last = progress.step == training.steps
@@ -143,23 +143,24 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                     callback.end_step(run, stopping=stopped or last)
             if stopped:
                 break
-            begin = run.readback.mark()  # waiting for the next batch belongs to its step
+            begin = run.readback.mark()  # a step includes the wait for its batch
     return stopped
 
 
 def _accumulate(model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: World, bag: int) -> Tensor:
-    """Gradients of the mean objective over the whole batch, from this rank's rows; returns its part of the mean loss.
+    """Compute gradients of the mean objective over the whole batch, from this rank's rows; returns this rank's part of
+    the mean loss.
 
-    Each target counts the same, however the batch is cut into ranks and micro-batches: losses are sums, divided by the
-    number of targets of the whole batch. Ranks average their gradients where a sum is wanted: hence the world size.
-    ``bag``: tokens of a position, where it is more than one.
+    Every target has the same weight, however the batch is split into ranks and micro-batches: losses are sums, divided
+    by the number of targets in the whole batch. Ranks average their gradients, so the objective is multiplied by the
+    world size. ``bag``: the number of tokens per position.
     """
     parts: tuple[Tensor, Tensor, Tensor] = (batch.inputs_BT, batch.targets_BT, batch.document_ids_BT)
     targets: Tensor | int = batch.targets
     if bag > 1:
         parts = bagged(*parts, bag)
         targets = world.total((parts[1] != IGNORED).sum())
-    # A micro-batch is so many of the longest sequences, or as many positions in shorter ones.
+    # The setting counts the longest sequences; a micro-batch of shorter ones has as many positions.
     micro_batch = spec.micro_batch * spec.training.sequence_length // parts[0].shape[1]
     starts = range(0, len(batch.inputs_BT), micro_batch)
     loss = torch.zeros((), device=world.device)
@@ -174,22 +175,22 @@ def _accumulate(model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: 
 
 
 def _gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
-    """The norm of all gradients (before clipping), which are then scaled to at most ``clip``."""
+    """Clip all gradients to the norm ``clip``; returns their norm before."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 
 def _new(metrics: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor]:
-    """What a callback adds to the metrics of a step; ``ValueError`` where it would replace one."""
+    """The metrics that a callback adds to a step; ``ValueError`` when it would replace one."""
     if both := sorted(metrics.keys() & taken):
         raise ValueError(f"a step already has the metric {both[0]}: choose another name")
     return metrics
 
 
 def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
-    """One step of the optimiser, which touches neither weights nor moments nor its step count where ``skip``.
+    """One step of the optimiser. With ``skip`` (a bool on the device), weights, moments and step counts do not change.
 
-    Optimisers heed ``found_inf`` (1: skip), as mixed precision with a scaled loss has them do: inside their kernels.
+    Optimisers check ``found_inf`` (1: skip) in their kernels, as for ``torch.amp.GradScaler``.
     """
     optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
     for group in optimizer.param_groups:
@@ -199,10 +200,10 @@ def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
 
 
 def _roll_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
-    """Go on from before the spike of step ``spike``, without the batches that led to it.
+    """Roll back to before the spike of step ``spike``, and leave out the batches that led to it.
 
-    Which ones those are does not depend on where checkpoints happen to be: so many steps before the spike, and the
-    steps between the checkpoint and them are made again as they were.
+    The steps left out do not depend on the checkpoints: they are the last ``rollback_steps`` steps up to the spike.
+    Steps between the checkpoint and them are repeated.
     """
     left_out, rollbacks = run.guard.left_out, run.guard.rollbacks
     run.readback.forget()
@@ -211,10 +212,10 @@ def _roll_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
     progress = checkpoints.resume(run.model, run.optimizer, at_most=target)
     if not progress.callbacks:
         raise PedigreeError(
-            f"step {spike} was a spike, and there is no whole checkpoint of step {target} or before to go back to: "
+            f"step {spike} was a spike, and there is no checkpoint of step {target} or earlier to roll back to: "
             f"remove {run.spec.work} and train again"
         )
     run.restore(progress)
     run.guard.left_out, run.guard.rollbacks = left_out, rollbacks
     run.guard.leave_out(spike)
-    run.log(f"step {spike} was a spike: going on after step {progress.step}, without steps {target + 1} to {spike}")
+    run.log(f"step {spike} was a spike: resuming after step {progress.step}, without steps {target + 1} to {spike}")

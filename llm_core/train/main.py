@@ -22,7 +22,7 @@ from llm_core.train.work_folder import claim
 
 @runtime_only("starts and stops what trains")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train what the JSON file in ``arguments`` says; returns the exit code (0, 1, or ``STOPPED``)."""
+    """Train the specification in the JSON file ``arguments[0]``; returns the exit code (0, 1, 2 or ``STOPPED``)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1:
         print("usage: torchrun --standalone --nproc-per-node N -m llm_core.train spec.json", file=sys.stderr)
@@ -33,15 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         spec = read_spec(Path(arguments[0]))
         if rank == "0":
-            check_start(spec)  # before the work folder is claimed for a run that can't begin
+            check_start(spec)  # first: a run that can't start must not claim the work folder
             claim(spec, lambda line: print(line, flush=True))
             (spec.work / FAILURE).unlink(missing_ok=True)
     except (PedigreeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     try:
-        # A lock for each rank, so that no attempt ever runs beside an orphan of an earlier one.
-        # Words are left before the ranks part: the others fail only then, for want of this one.
+        # One lock per rank, so that no attempt runs beside an orphan of an earlier one. The failure is recorded before
+        # the process group closes: after that, other ranks fail for lack of this one.
         with (
             held(spec.work / f"trainer.{rank}.lock"),
             _recording_failure(spec),
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-@runtime_only("starts training, and tells how it ended")
+@runtime_only("starts training, and reports how it ended")
 def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
     def log(line: str) -> None:
         if world.is_main:
@@ -74,7 +74,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
         log(f"finished all {steps} steps")
         return 0
     reason = stop.reason or "a request to another rank"
-    message = f"stopped after step {done} of {steps} by {reason}; run again to go on from there"
+    message = f"stopped after step {done} of {steps} by {reason}; run again to resume"
     _write_failure(spec, message)
     log(message)
     return STOPPED
@@ -83,7 +83,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
 @runtime_only("shows others which device is in use")
 @contextmanager
 def _device_shown(spec: TrainerSpec, world: World) -> Iterator[None]:
-    """Let other trainings on this machine see that this rank's device is in use, unless the launcher does."""
+    """Mark this rank's device as in use for other trainers on this machine, unless the launcher does."""
     if HELD in os.environ or (world.device.type == "cpu" and not world.is_main):
         yield
         return
@@ -106,11 +106,11 @@ def _recording_failure(spec: TrainerSpec) -> Iterator[None]:
 
 
 def _where(error: Exception) -> str:
-    """The callback that raised it, if one did."""
+    """The callback that raised the error, if any."""
     return "".join(f" {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _write_failure(spec: TrainerSpec, message: str) -> None:
-    """Write down the first reason of an attempt; what follows (ranks that lose their partner) is noise."""
+    """Write the first error of an attempt to ``failure.txt``. Later errors (ranks that lose a partner) are noise."""
     with suppress(OSError), (spec.work / FAILURE).open("x", encoding="utf-8") as file:
         file.write(message)

@@ -1,7 +1,7 @@
-"""How fast this machine multiplies matrices, in fp32 and in bf16.
+"""The speed of matrix products on this machine, in fp32 and in bf16.
 
-Measured once, in a process of its own (``python -m llm_core.train.matmul_rates cpu``), so that whoever asks need not import
-torch, and holds no memory of a GPU. The store remembers what was measured, by what it depends on.
+A separate process measures it (``python -m llm_core.train.matmul_rates cpu``), so the caller imports no torch and uses
+no GPU memory. The store caches the result by device and library.
 """
 
 import json
@@ -22,44 +22,44 @@ from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
 
 SETTINGS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
-"""Environment variables that choose a CPU's instructions."""
+"""Environment variables that select CPU instructions."""
 
 LONG_ENOUGH = 0.002
-"""Seconds. A product that takes so long is measured well; a larger one is not tried. At 0.1 GFLOP/s, the smallest of
-all takes 5 ms."""
+"""Seconds. A product that takes longer is measured precisely, and no larger one is tried. At 0.1 GFLOP/s, the smallest
+product takes 5 ms."""
 
 ROUNDS = 2
 PATIENCE = 0.008
-"""Seconds for all repeats of a product in a round."""
+"""Seconds per round for all repeats of a product."""
 
 SIZES = {"cpu": (64, 128, 256, 512), "cuda": (512, 1024, 2048, 4096, 8192)}
 REPEATS = 8
 TIMEOUT = 120.0
-"""Seconds, most of them for the import of torch on a machine that is busy."""
+"""Seconds; on a busy machine, importing torch takes most of them."""
 
 
 @dataclass(frozen=True)
 class MatmulRates:
-    """FLOP/s of products of matrices: of one core of a CPU, or of one GPU."""
+    """FLOP/s of matrix products, on one CPU core or one GPU."""
 
     fp32: float
     bf16: float
 
 
 def measured_rates(kind: str, device: str) -> MatmulRates:
-    """The rates of this machine's ``device`` of the ``kind`` "cpu" or "cuda", measured or remembered.
+    """The rates of this machine's ``device``, measured or from the cache. ``kind``: "cpu" or "cuda".
 
-    Raises ``PedigreeError`` where they can't be measured.
+    Raises ``PedigreeError`` when they can't be measured.
     """
     key = _key(kind, device)
-    memory = pedigree_home() / "store" / "stamps" / "rates" / f"{_digest(json.dumps(key))}.json"
+    cache = pedigree_home() / "store" / "stamps" / "rates" / f"{_digest(json.dumps(key))}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(memory.read_bytes())
+        known = json.loads(cache.read_bytes())
         if known["of"] == key:
             return MatmulRates(**known["rates"])
-    rates = _measured_apart(kind)
-    with suppress(OSError):  # a memory only: on a disk that can't be written, it is measured again next time
-        write_atomically(memory, json.dumps({"of": key, "rates": asdict(rates)}).encode())
+    rates = _measured_in_process(kind)
+    with suppress(OSError):  # without the cache, the next call measures again
+        write_atomically(cache, json.dumps({"of": key, "rates": asdict(rates)}).encode())
     return rates
 
 
@@ -73,7 +73,7 @@ def _key(kind: str, device: str) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The name of this machine's CPU, and a digest of what instructions it has: virtual machines hide some."""
+    """The name of this machine's CPU, and a digest of its instruction sets, of which virtual machines hide some."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
         fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -86,7 +86,7 @@ def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def _measured_apart(kind: str) -> MatmulRates:
+def _measured_in_process(kind: str) -> MatmulRates:
     command = [sys.executable, "-m", "llm_core.train.matmul_rates", kind]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)
@@ -95,14 +95,14 @@ def _measured_apart(kind: str) -> MatmulRates:
         reason = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
     except (OSError, ValueError, TypeError, subprocess.TimeoutExpired) as error:
         reason = str(error)
-    raise PedigreeError(f"the speed of products could not be measured: {reason}")
+    raise PedigreeError(f"the speed of matrix products could not be measured: {reason}")
 
 
 def measure(kind: str) -> MatmulRates:
-    """Time products of square matrices in this process: some 50 ms."""
+    """Time products of square matrices in this process. Takes about 50 ms."""
     import torch
 
-    # One thread: the two types are compared, and threads on a busy machine wait for each other.
+    # One thread: on a busy machine, threads wait for each other, which distorts the comparison.
     torch.set_num_threads(1)
     rates = {"fp32": 0.0, "bf16": 0.0}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)) * ROUNDS:
@@ -116,11 +116,11 @@ def measure(kind: str) -> MatmulRates:
 
 
 def _fastest(a: Any, b: Any) -> float:
-    """Seconds of the fastest of some products: others may have waited for a processor that was busy."""
+    """Seconds of the fastest of several products: slower ones waited for a busy processor."""
     times: list[float] = []
     while len(times) < REPEATS and sum(times) < PATIENCE:
         started = time.perf_counter()
-        (a @ b)[0, 0].item()  # which waits for a GPU
+        (a @ b)[0, 0].item()  # waits for the GPU
         times.append(time.perf_counter() - started)
     return min(times)
 

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one JSON object a step, appended while the run goes on."""
+"""``metrics.jsonl``: one JSON object per step, appended while the run trains."""
 
 import json
 import math
@@ -14,21 +14,21 @@ from llm_core.reasons import explained
 
 METRICS = "metrics.jsonl"
 CURVE = ("step", "loss", "lr", "grad_norm", "skipped", "batch")
-"""Fields of a line that follow from what the identity covers. The held-out loss is none of them: how often, and on how
-many tokens, it is measured may change."""
+"""Fields of a line that the identity determines. The validation loss is not one of them: its interval and its number of
+tokens may change."""
 LEFT_OUT_REASON = "left out after a rollback"
-"""The ``reason`` of steps that are skipped without being bad themselves."""
+"""The ``reason`` of steps that are skipped without being bad."""
 
 
 def chained_digest(before: str, metrics: Mapping[str, Any]) -> str:
-    """A digest of a line's lasting fields and of all lines before it, whose digest is ``before``."""
-    lasting = json.dumps([_plain(metrics.get(name)) for name in CURVE])
-    return sha256(f"{before}{lasting}".encode()).hexdigest()[:32]
+    """A digest of the line's ``CURVE`` fields and of ``before``, the digest of all earlier lines."""
+    curve = json.dumps([_plain(metrics.get(name)) for name in CURVE])
+    return sha256(f"{before}{curve}".encode()).hexdigest()[:32]
 
 
 class JsonLinesWriter:
-    """Appends JSON objects with a ``step`` to ``path``, after cutting it off at the first torn line or one that
-    ``stays`` does not want (of steps that are about to be made again)."""
+    """Appends JSON objects with a ``step`` to ``path``. At first it truncates the file before the first line that is
+    torn, or for which ``stays`` is false (of a step that will be repeated)."""
 
     def __init__(self, path: Path, stays: Callable[[dict[str, Any]], bool]) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class JsonLinesWriter:
             raise _unwritable(path, error) from None
 
     def append(self, metrics: Mapping[str, Any]) -> None:
-        """Write one line, in one piece. What is not finite becomes null: JSON has no word for it."""
+        """Write one line. Numbers that are not finite become null, since JSON has none."""
         line = (json.dumps(_plain(metrics), allow_nan=False) + "\n").encode()
         try:
             while line:
@@ -48,7 +48,7 @@ class JsonLinesWriter:
             raise _unwritable(self.path, error) from None
 
     def sync(self) -> None:
-        """Wait until all lines are on the disk."""
+        """Flush all lines to the disk."""
         try:
             os.fsync(self._descriptor)
         except OSError as error:
@@ -69,12 +69,12 @@ def _plain(value: Any) -> Any:
 
 def _unwritable(path: Path, error: OSError) -> PedigreeError:
     return PedigreeError(
-        f"{path}: can't be written: {explained(error)}. Then run again: training goes on from the last checkpoint"
+        f"{path}: can't be written: {explained(error)}. Then run again: training resumes from the last checkpoint"
     )
 
 
 def _end(content: bytes, stays: Callable[[dict[str, Any]], bool]) -> int:
-    """How many bytes at the head of ``content`` are whole lines that stay."""
+    """The number of bytes at the head of ``content`` that are whole lines to keep."""
     end = 0
     for line in content.splitlines(keepends=True):
         record = _parsed(line)
@@ -85,7 +85,7 @@ def _end(content: bytes, stays: Callable[[dict[str, Any]], bool]) -> int:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The record in a line; None for one that is torn."""
+    """The object in a line; None for a torn line."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -96,18 +96,18 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines."""
+    """The objects of all whole lines."""
     records = [_parsed(line) for line in path.read_bytes().splitlines(keepends=True)]
     return [record for record in records if record is not None]
 
 
 def skipped_steps(path: Path) -> set[int]:
-    """The steps that changed no weights; none where the run has not begun."""
+    """The steps that did not change the weights; none before the run has started."""
     return {record["step"] for record in read_metrics(path) if record["skipped"]} if path.exists() else set()
 
 
 class MetricsFollower:
-    """Reads what a running trainer appends."""
+    """Reads the lines that a running trainer appends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -115,11 +115,11 @@ class MetricsFollower:
         self._changed = time.monotonic()
 
     def new(self) -> list[dict[str, Any]]:
-        """The whole lines since the last call."""
+        """The objects of the whole lines since the last call."""
         try:
             with self._path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                if size < self._offset:  # a resumed run has cut its file
+                if size < self._offset:  # a resumed run has truncated its file
                     self._offset = size
                 file.seek(self._offset)
                 content = file.read()
@@ -132,5 +132,5 @@ class MetricsFollower:
         return [record for line in whole.splitlines(keepends=True) if (record := _parsed(line)) is not None]
 
     def idle_seconds(self) -> float:
-        """Time since a line came, or since the start."""
+        """Seconds since the last new line, or since the start."""
         return time.monotonic() - self._changed

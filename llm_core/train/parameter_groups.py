@@ -1,4 +1,4 @@
-"""Which parameters an optimiser treats alike."""
+"""Parameter groups of optimisers, by the kind of the parameters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 DECAYED = ("matrices", "embeddings", "head")
-"""The kinds whose weights decay; gains, biases and the like do not: nothing makes them grow without bound."""
+"""The kinds with weight decay. Gains, biases and the like have none: nothing makes them grow without bound."""
 
 
 def parameter_groups(
@@ -29,12 +29,12 @@ def parameter_groups(
 
 
 def parameters_by_kind(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Kind → its parameters, each once; kinds without any are left out.
+    """Kind → its parameters; each parameter has one kind. Kinds without parameters are omitted.
 
     - ``matrices``: the weights of linear maps, also those of experts, (E, in, out)
-    - ``embeddings``: tables with a row per token or position; a tied head is one
+    - ``embeddings``: tables with one row per token or position, also when the head is tied to it
     - ``head``: the matrix that turns the last hidden state into logits
-    - ``vectors``: whatever is no matrix product: gains of norms, biases, kernels of short convolutions, decay rates
+    - ``vectors``: all others: gains of norms, biases, kernels of short convolutions, decay rates
     """
     kinds: dict[str, list[nn.Parameter]] = {"matrices": [], "embeddings": [], "head": [], "vectors": []}
     modules = dict(model.named_modules())
@@ -54,7 +54,7 @@ def _kind(name: str, parameter: nn.Parameter, owner: nn.Module) -> str:
 
 
 def describe_groups(optimizer: torch.optim.Optimizer) -> list[str]:
-    """One line for each parameter group: its kind and rule, how many tensors and numbers, peak rate and decay."""
+    """One line per group: kind, numbers of tensors and parameters, rule, peak learning rate and weight decay."""
     return [
         f"{group['kind']}: {len(group['params'])} tensors, {sum(p.numel() for p in group['params']):,} parameters, "
         f"{group['rule']}, lr {group['lr'] * group['lr_ratio']:g}, weight decay {group['weight_decay']:g}"

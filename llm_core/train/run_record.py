@@ -1,7 +1,7 @@
-"""``run.json``: written by the trainer when all else is, and sealed: what it trained, with what, and what it left.
+"""``run.json``, the record of a finished run: its specification, its code, and the digests of its files.
 
-The digests notice damage and casual edits of the files that they name. They are no signature: whoever wants to can
-write a ``run.json`` that fits other files.
+The trainer writes it last. The digests detect damage and edits. They are not signatures: anyone can write a
+``run.json`` for other files.
 """
 
 import json
@@ -27,17 +27,16 @@ RECORD = "run.json"
 FORMAT = 1
 
 RESULTS = (f"{FINAL}/*", SUMMARY, WORK)
-"""What a run leaves for its artifact, beside checkpoints and what callbacks leave."""
+"""The files of a run for its artifact, except checkpoints and the outputs of callbacks."""
 
 _STEP = re.compile(r"step_\d{8,}")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished run. ``files``: by their path in the work folder; of a checkpoint its seal, which names the rest.
+    """A finished run. ``files``: path in the work folder → digest. Of a checkpoint, only its manifest is listed.
 
-    ``sources``: the digest of the code that was there at the start and at the end; None where the specification names
-    none.
+    ``sources``: the digest of the trainer's code; None for a run without a bundle.
     """
 
     spec: TrainerSpec
@@ -49,7 +48,7 @@ class RunRecord:
 
 @runtime_only("compares code and inputs, and makes nothing")
 def check_bundle(spec: TrainerSpec, world: World) -> None:
-    """``PedigreeError`` on all ranks unless code and inputs are those of the bundle, where ``spec`` is of one."""
+    """``PedigreeError`` on all ranks unless code and inputs are those of the bundle. Without a bundle: nothing."""
     if spec.bundle is None:
         return
     try:
@@ -58,18 +57,18 @@ def check_bundle(spec: TrainerSpec, world: World) -> None:
     except (PedigreeError, OSError) as error:
         wrong = str(error)
     else:
-        wrong = wrong and f"{wrong}: copy it again from the machine that made the bundle (fetch.txt says how)"
+        wrong = wrong and f"{wrong}: copy it again from the machine where the bundle was written (see fetch.txt)"
     if wrong := next((text for text in world.gathered(wrong) if text), None):
         raise PedigreeError(wrong)
 
 
 def input_folders(spec: TrainerSpec) -> dict[str, Path | None]:
-    """Role → the folder that fills it."""
+    """Role → the folder of that input."""
     return {"shards": spec.shards, "tokenizer": spec.tokenizer and spec.tokenizer.parent, "start": spec.start}
 
 
 def result_files(work: Path) -> dict[str, Path]:
-    """The files in a work folder that belong to the run's results, by their path in it."""
+    """Path in the work folder → file, for all files that belong to the run's results."""
     found = {path for pattern in RESULTS for path in work.glob(pattern) if path.is_file() and not path.is_symlink()}
     found.update(recorded_outputs(work))
     found.update(
@@ -78,11 +77,11 @@ def result_files(work: Path) -> dict[str, Path]:
     return {path.relative_to(work).as_posix(): path for path in sorted(found)}
 
 
-@runtime_only("tells what was made, when it is")
+@runtime_only("records a finished run")
 def write_record(spec: TrainerSpec) -> None:
-    """Write ``run.json``, of a run whose other files are finished.
+    """Write ``run.json`` of a run whose other files are finished.
 
-    Raises ``PedigreeError`` when the code is no longer that of the bundle, or when it can't be written.
+    Raises ``PedigreeError`` when the code is no longer that of the bundle, or when the file can't be written.
     """
     path = spec.work / RECORD
     if spec.bundle is not None:
@@ -102,9 +101,9 @@ def write_record(spec: TrainerSpec) -> None:
 
 
 def read_record(work: Path) -> RunRecord | None:
-    """What ``run.json`` in ``work`` says; None where there is none.
+    """The record in ``work``; None when there is none.
 
-    Raises ``PedigreeError`` for one that is not as it was written, and for one of another version.
+    Raises ``PedigreeError`` when it is damaged, edited, or of another version.
     """
     path = work / RECORD
     if not path.exists():
@@ -113,8 +112,8 @@ def read_record(work: Path) -> RunRecord | None:
         content = read_checksummed(path)
     except DamagedFileError as error:
         raise PedigreeError(
-            f"{path}: damaged or edited ({error}): copy it again from where the run was; or start the finished run "
-            "again there, which writes it again"
+            f"{path}: damaged or edited ({error}): copy it again from the machine of the run, or start the "
+            "finished run again there: it writes the record again"
         ) from None
     if content.get("format") != FORMAT:
         raise PedigreeError(f"{path}: of format {content.get('format')}, and this version reads {FORMAT}")

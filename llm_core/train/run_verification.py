@@ -1,4 +1,4 @@
-"""What a finished run left, checked against itself and against the shards: files, metrics, checkpoints and weights."""
+"""Verifies a finished run: its files, metrics, checkpoints and weights, against its record and the shards."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from llm_core.train.validation import measure
 from llm_core.train.warm_start import first_step
 
 _BATCHES_COMPARED = 256
-"""So many steps, evenly spread, are compared with the data order; all where there are no more."""
+"""The number of steps, evenly spread, whose batches are compared with the data order."""
 
 _NUMBER, _NUMBER_OR_NONE = (int, float), (int, float, NoneType)
 _FIELDS = {
@@ -35,45 +35,45 @@ _FIELDS = {
     **dict.fromkeys(("loss", "lr", "grad_norm", "tokens_per_second", "validation_loss"), _NUMBER_OR_NONE),
     "skipped": (bool,),
 }
-"""Fields of a line of metrics, and of what sort they are."""
+"""Fields of a line of metrics, and their types."""
 
 _FLOPS = 4e11
-"""What recomputing the validation loss may take: half a minute on a slow core."""
+"""The most FLOPs to recompute the validation loss: half a minute on a slow core."""
 
 _TOLERANCE, _TOLERANCE_OF_FP32 = 0.03, 2e-3
-"""Nats between a loss by another machine's arithmetic and by fp32 here."""
+"""The largest difference in nats between the run's validation loss and its fp32 value here."""
 
 
 def check_files(folder: Path, files: Mapping[str, FileDigest], spec: TrainerSpec) -> Path | None:
-    """The newest checkpoint of the run that is there, if any.
+    """Compare the files with their digests, and return the newest checkpoint that was copied back, if any.
 
-    Raises ``PedigreeError`` for the first result that is not as the trainer wrote it, missing, or not of the run.
-    Checkpoints that were not copied back are not missed, but for those of branch points.
+    Raises ``PedigreeError`` for the first file that is missing, changed, or not of the run. Checkpoints may be missing,
+    except those of branch points.
     """
     present = result_files(folder)
     needed = {f"{CHECKPOINTS}/{checkpoint_name(step)}/{CHECKPOINT_MANIFEST}" for step in spec.training.branch_points}
     for name in sorted({*files, *needed}):
         if name not in present and (name in needed or not name.startswith(CHECKPOINTS)):
-            raise PedigreeError(f"{folder / name}: is missing: copy it too from where the run was")
+            raise PedigreeError(f"{folder / name}: is missing: copy it from the machine of the run, too")
     for name, path in present.items():
         if name not in files and not name.startswith(CHECKPOINTS):
-            raise PedigreeError(f"{path}: {RECORD} does not know it, so it is not of this run: move it out of {folder}")
+            raise PedigreeError(f"{path}: {RECORD} does not list it, so it is not of this run: move it out of {folder}")
     for name, found in file_digests({name: path for name, path in present.items() if name in files}).items():
         if found != files[name]:
             sizes = "" if found.size == files[name].size else f" ({found.size:,} bytes instead of {files[name].size:,})"
             raise PedigreeError(
-                f"{folder / name}: is not as the trainer wrote it{sizes}: damaged on its way, or edited; copy it again "
-                "from where the run was"
+                f"{folder / name}: is not as the trainer wrote it{sizes}: damaged or edited; copy it again from the "
+                "machine of the run"
             )
     for name in sorted(needed):
         if wrong := _damaged((folder / name).parent, spec):
-            raise PedigreeError(f"{(folder / name).parent}: {wrong}; copy it again from where the run was")
+            raise PedigreeError(f"{(folder / name).parent}: {wrong}; copy it again from the machine of the run")
     newest = max((name for name in files if name in present and name.startswith(CHECKPOINTS)), default=None)
     return None if newest is None else (folder / newest).parent
 
 
 def check_summary(path: Path) -> dict[str, Any]:
-    """``summary.json``; ``PedigreeError`` for anything else."""
+    """The content of ``summary.json``; ``PedigreeError`` when it is not a summary."""
     try:
         summary: dict[str, Any] = json.loads(path.read_bytes())
         if not all(isinstance(summary[name], int) and summary[name] > 0 for name in ("parameters", "ranks")):
@@ -88,8 +88,8 @@ def check_summary(path: Path) -> dict[str, Any]:
 def check_metrics(spec: TrainerSpec, loader: Loader) -> list[dict[str, Any]]:
     """The records of ``metrics.jsonl``; ``PedigreeError`` unless they are those of this run on these shards.
 
-    Every step stands there once and in order, with the tokens and (in a sample of steps) the batch of the data order,
-    and with a loss, unless it was skipped.
+    The file must contain every step once, in order, with the right number of tokens, and with a loss unless it was
+    skipped. In a sample of steps, the batch must be that of the data order.
     """
     path, steps = spec.work / METRICS, spec.training.steps
     records = read_metrics(path)
@@ -99,8 +99,8 @@ def check_metrics(spec: TrainerSpec, loader: Loader) -> list[dict[str, Any]]:
             (number for number, step in enumerate(expected) if _step_of(records, number) != step), len(expected)
         )
         raise PedigreeError(
-            f"{path}, line {wrong + 1}: the steps {expected[0]} to {steps} must stand there once each and in order, "
-            f"and here is {_step_of(records, wrong) or 'the end'}: the file is not that of this run"
+            f"{path}, line {wrong + 1}: expected the steps {expected[0]} to {steps}, once each and in order, but here "
+            f"is {_step_of(records, wrong) or 'the end'}: the file is not of this run"
         )
     compared = {expected[number * len(expected) // _BATCHES_COMPARED] for number in range(_BATCHES_COMPARED)}
     compared |= {expected[0], steps}
@@ -108,17 +108,17 @@ def check_metrics(spec: TrainerSpec, loader: Loader) -> list[dict[str, Any]]:
         step, place = record["step"], f"{path}, line {number}"
         if record.get("tokens") != tokens_before(spec.training, step):
             raise PedigreeError(
-                f"{place}: {record.get('tokens')} tokens after step {step}, where the schedule has "
+                f"{place}: {record.get('tokens')} tokens after step {step}, but the schedule has "
                 f"{tokens_before(spec.training, step)}: the file was edited, or is of another run"
             )
-        for name, sorts in _FIELDS.items():
-            if not isinstance(record.get(name), sorts):
+        for name, types in _FIELDS.items():
+            if not isinstance(record.get(name), types):
                 raise PedigreeError(f"{place}: {name} is {record.get(name)!r}: edited, or of another version")
         if record.get("loss") is None and not record.get("skipped"):
             raise PedigreeError(f"{place}: step {step} has no finite loss, and was not skipped")
         if step in compared and record.get("batch") != loader.digest(step - 1):
             raise PedigreeError(
-                f"{place}: step {step} read the batch {record.get('batch')}, and by seed and shards it is "
+                f"{place}: step {step} read the batch {record.get('batch')}, but seed and shards give "
                 f"{loader.digest(step - 1)}: trained on other shards or with another seed"
             )
     if "validation_loss" not in records[-1]:
@@ -133,7 +133,10 @@ def check_weights(
     heldout: ShardReader,
     checkpoint: Path | None,
 ) -> list[str]:
-    """Lines about what was compared; ``PedigreeError`` for weights that are not those of this run."""
+    """Compare the weights with the newest checkpoint and the last validation loss; returns lines for the log.
+
+    ``PedigreeError`` for weights that are not those of this run.
+    """
     folder, steps = spec.work / FINAL, spec.training.steps
     described, info = read_info(folder)
     model, _ = load_model(folder)
@@ -147,39 +150,39 @@ def check_weights(
     }
     for name, (there, wanted) in pairs.items():
         if there != wanted:
-            raise PedigreeError(f"{folder / 'model.json'}: {name} is {there}, and of this run {wanted}")
+            raise PedigreeError(f"{folder / 'model.json'}: {name} is {there}, but this run has {wanted}")
     return [_against_checkpoint(spec, model, checkpoint), _against_loss(spec, model, parameters, records, heldout)]
 
 
 def _against_checkpoint(spec: TrainerSpec, model: Decoder, newest: Path | None) -> str:
     if newest is None:
-        return "no checkpoint came back, so the weights are compared with none"
+        return "no checkpoint was copied back, so the weights are not compared with one"
     if wrong := _damaged(newest, spec):
-        raise PedigreeError(f"{newest}: {wrong}; copy it again, or leave the folder {CHECKPOINTS} away")
-    seal = read_manifest(newest)
-    step = seal["progress"]["step"]
+        raise PedigreeError(f"{newest}: {wrong}; copy it again, or remove the folder {CHECKPOINTS}")
+    manifest = read_manifest(newest)
+    step = manifest["progress"]["step"]
     if step != spec.training.steps:
-        return f"the newest checkpoint that came back is of step {step}, so the weights are compared with none"
-    with StoredParts(newest, [part["index"] for part in seal["parts"]]) as stored:
+        return f"the newest copied checkpoint is of step {step}, so the weights are not compared with it"
+    with StoredParts(newest, [part["index"] for part in manifest["parts"]]) as stored:
         for name, tensor in model.state_dict().items():
             full = f"weights/{name}"
             there = stored.rows(full, 0, len(tensor)) if tensor.ndim else stored.scalar(full)
             if not torch.equal(there, tensor):
                 raise PedigreeError(
-                    f"{spec.work / FINAL}: {name} is not as in {newest}: the weights are not those that the run "
-                    "ended with; copy both again"
+                    f"{spec.work / FINAL}: {name} is not as in {newest}: the weights are not those at the end of "
+                    "the run; copy both again"
                 )
     return f"the weights are those of the checkpoint of step {step}"
 
 
 def _damaged(folder: Path, spec: TrainerSpec) -> str | None:
-    """What is wrong with a checkpoint: a part that is not as it was written, another run, another step."""
+    """What is wrong with a checkpoint: a damaged part, another run, another step. None when nothing is."""
     try:
         content = read_manifest(folder)
     except DamagedFileError as error:
         return str(error)
     owner, mine = content["owner"], json.loads(json.dumps(result_fields(spec)))
-    # What it began with may lie in files of other ranks by now; its content is part of the identity.
+    # Another number of ranks may have written the files of its start. The identity covers their content.
     for name in sorted(owner.keys() & mine.keys() - {"start"}):
         if owner[name] != mine[name]:
             return f"the checkpoint is of another run: {name} is {owner[name]!r} there, and {mine[name]!r} in this one"
@@ -191,20 +194,20 @@ def _damaged(folder: Path, spec: TrainerSpec) -> str | None:
 def _against_loss(
     spec: TrainerSpec, model: Decoder, parameters: int, records: list[dict[str, Any]], heldout: ShardReader
 ) -> str:
-    told, training = records[-1]["validation_loss"], spec.training
-    if told is None:
-        return "the run's last validation loss is not finite, so it is not computed again"
+    reported, training = records[-1]["validation_loss"], spec.training
+    if reported is None:
+        return "the run's last validation loss is not finite, so it is not recomputed"
     if 2 * parameters * training.validation_tokens > _FLOPS:
-        return "the model is too large to compute its validation loss again here: the run's own figure is taken"
+        return "the model is too large to recompute its validation loss here: the run's own value is used"
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     plain = spec.model_copy(update={"training": training.model_copy(update={"precision": "fp32"})})
     here = float(measure(model, heldout, plain, alone).loss)
-    if not abs(here - told) <= (_TOLERANCE_OF_FP32 if training.precision == "fp32" else _TOLERANCE):
+    if not abs(here - reported) <= (_TOLERANCE_OF_FP32 if training.precision == "fp32" else _TOLERANCE):
         raise PedigreeError(
-            f"{spec.work / FINAL}: these weights have a validation loss of {here:.4f}, and {METRICS} says {told:.4f} "
-            "after the last step: the two are not of one run"
+            f"{spec.work / FINAL}: these weights have a validation loss of {here:.4f}, but {METRICS} has "
+            f"{reported:.4f} after the last step: they are not of the same run"
         )
-    return f"validation loss: {here:.4f} here, {told:.4f} there"
+    return f"validation loss: {here:.4f} here, {reported:.4f} there"
 
 
 def _step_of(records: list[dict[str, Any]], number: int) -> int | None:

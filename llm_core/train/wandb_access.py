@@ -1,4 +1,4 @@
-"""What a training run needs beside its inputs. It is asked for before anything is made, data included."""
+"""Checks the access to Weights & Biases, before any stage runs."""
 
 import os
 from contextlib import suppress
@@ -12,19 +12,19 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import TrackingSpec
 from llm_core.extras import advice
 
-if TYPE_CHECKING:  # the trainer, which has no graph, checks its tracking too
+if TYPE_CHECKING:  # the trainer checks its tracking, too, and has no graph
     from llm_core.graph.job import Runtime
 
 _KEY = "WANDB_API_KEY"
 
 
 def check(runtime: "Runtime") -> None:
-    """``PedigreeError`` where a run could not begin once its inputs are made."""
+    """``PedigreeError`` when a training run could not start for lack of access."""
     check_tracking(runtime.tracking)
 
 
 def check_tracking(tracking: TrackingSpec) -> None:
-    """``PedigreeError`` where W&B is asked for and not installed, or is online without a key."""
+    """``PedigreeError`` when W&B is on but not installed, or is online without a key."""
     if tracking.wandb == "off":
         return
     if find_spec("wandb") is None:
@@ -40,7 +40,7 @@ def check_tracking(tracking: TrackingSpec) -> None:
 
 
 def _has_key() -> bool:
-    """Whether W&B will find a key, where it looks itself."""
+    """Whether W&B will find a key, in the places where it looks."""
     if os.environ.get(_KEY) or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     named = os.environ.get("NETRC")

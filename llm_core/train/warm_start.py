@@ -1,7 +1,7 @@
-"""What a run begins with: fresh weights, the weights of a finished model, or the whole state of another run.
+"""Starts a run from the weights of a model, or from the whole state of another run.
 
-``TrainerSpec.start`` is a folder: of a model (``model.json``: weights alone, for step 0 with a new optimiser), or a
-checkpoint (``checkpoint.json``: weights, moments and how far it is, for a run that goes on in the same data order).
+``TrainerSpec.start`` is a folder: of a model (``model.json``: only weights; the run starts at step 0 with a new
+optimiser), or of a checkpoint (``checkpoint.json``: weights, moments and progress; the data order continues).
 """
 
 import json
@@ -23,7 +23,7 @@ from llm_core.train.distribution import World
 from llm_core.train.spec import TrainerSpec, result_fields
 from llm_core.train.state import load_weights
 
-OF_A_BRANCH = (
+BRANCH_FIELDS = (
     "start",
     "training.branch_points",
     "training.schedule",
@@ -32,32 +32,31 @@ OF_A_BRANCH = (
     "training.validate_every",
     "training.validation_tokens",
 )
-"""What may be another than in the run whose state it begins with: where it ends, and how its rate gets there. The last
-two are named by states of before they left identities."""
+"""Fields in which a branch may differ from the run whose state it starts from: its end, and its learning rate."""
 
-OF_A_LONGER_CONTEXT = re.compile(r"pattern(\..+)?|(layers\.\d+\.)?((mixer\.)?dropout|mixer\.position\.(?!kind$).+)")
-"""Fields of a model that may be others than those of the model whose weights it begins with: dropout, and settings of
-positions. What ``pattern`` says stands in the layers."""
+LONG_CONTEXT_FIELDS = re.compile(r"pattern(\..+)?|(layers\.\d+\.)?((mixer\.)?dropout|mixer\.position\.(?!kind$).+)")
+"""Fields in which a model may differ from the one whose weights it starts from: dropout, and settings of positions.
+``pattern`` is among them since ``layers`` has its content."""
 
 
 def first_step(spec: TrainerSpec) -> int:
-    """Steps that lie behind the run when it begins."""
+    """The number of steps done before the run starts."""
     if spec.start is None or not _is_checkpoint(spec.start):
         return 0
-    step: int = _sealed(spec.start)["progress"]["step"]
+    step: int = _manifest(spec.start)["progress"]["step"]
     return step
 
 
 def check_start(spec: TrainerSpec) -> None:
-    """``PedigreeError`` where the run can't begin with what ``start`` names: before any work."""
+    """``PedigreeError`` when the run can't start from ``spec.start``."""
     if spec.start is None:
         return
     mine = json.loads(json.dumps(result_fields(spec)))
     if _is_checkpoint(spec.start):
-        _compare(spec.start, _sealed(spec.start)["owner"], mine, _may_differ_in_a_branch)
+        _compare(spec.start, _manifest(spec.start)["owner"], mine, _may_differ_in_a_branch)
         if first_step(spec) >= spec.training.steps:
             raise PedigreeError(
-                f"{spec.start}: its run is {first_step(spec)} steps far, and this one ends after {spec.training.steps}"
+                f"{spec.start}: its run did {first_step(spec)} steps, but this one ends after {spec.training.steps}"
             )
         return
     model, info = read_info(spec.start)
@@ -67,7 +66,7 @@ def check_start(spec: TrainerSpec) -> None:
 
 
 def load_start(spec: TrainerSpec, world: World, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put what ``start`` holds into model and optimiser, and return how far the run is. Collective."""
+    """Load ``spec.start`` into model and optimiser, and return the progress. Without a start: nothing. Collective."""
     if spec.start is None:
         return Progress()
     check_start(spec)
@@ -82,7 +81,7 @@ def _is_checkpoint(folder: Path) -> bool:
     return (folder / CHECKPOINT_MANIFEST).exists()
 
 
-def _sealed(checkpoint: Path) -> dict[str, Any]:
+def _manifest(checkpoint: Path) -> dict[str, Any]:
     try:
         return read_manifest(checkpoint)
     except DamagedFileError as error:
@@ -90,15 +89,15 @@ def _sealed(checkpoint: Path) -> dict[str, Any]:
 
 
 def _may_differ_in_a_branch(name: str) -> bool:
-    return any(name == other or name.startswith(f"{other}.") for other in OF_A_BRANCH)
+    return any(name == other or name.startswith(f"{other}.") for other in BRANCH_FIELDS)
 
 
 def _may_differ_in_a_longer_context(name: str) -> bool:
-    return OF_A_LONGER_CONTEXT.fullmatch(name) is not None
+    return LONG_CONTEXT_FIELDS.fullmatch(name) is not None
 
 
 def _fields(plain: Any, name: str = "") -> dict[str, Any]:
-    """``field.0.field`` → value, for everything that a model is."""
+    """``field.0.field`` → value, for all fields of a model."""
     if not isinstance(plain, dict | list):
         return {name: plain}
     found: dict[str, Any] = {}
@@ -113,13 +112,13 @@ def _compare(
     for name in sorted({**there, **here}):
         if not may_differ(name) and there.get(name) != here.get(name):
             raise PedigreeError(
-                f"{folder}: a run can't begin with this: {name} is {there.get(name)!r} there, and {here.get(name)!r} "
+                f"{folder}: a run can't start from this: {name} is {there.get(name)!r} there, but {here.get(name)!r} "
                 "here"
             )
 
 
 class _Loaded:
-    """Weights in memory, as ``load_weights`` reads them."""
+    """Weights in memory, as a ``Stored`` for ``load_weights``."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._weights = {f"weights/{name}": tensor for name, tensor in weights.items()}

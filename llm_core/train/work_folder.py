@@ -1,6 +1,6 @@
-"""Whose a work folder is: ``work.json``, sealed, says of which run, and what callbacks left there for the artifact.
+"""The owner of a work folder: ``work.json`` names the run, and lists the outputs of callbacks for the artifact.
 
-Files of the names that a trainer writes, in a folder without it, are somebody else's: they are renamed, and not read.
+In a folder without ``work.json``, files with a trainer's names are somebody else's: they are renamed, and not read.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from llm_core.train.spec import CHECKPOINTS, FAILURE, FINAL, SUMMARY, TrainerSpe
 WORK = "work.json"
 WANDB, WANDB_RUN_ID = "wandb", "wandb_run_id"
 _WRITTEN = (FINAL, SUMMARY, FAILURE, WANDB_RUN_ID)
-"""What a trainer writes, beside what its callbacks leave."""
+"""The names that a trainer writes, in addition to outputs of callbacks."""
 
 
 @runtime_only("refuses a folder of another run")
 def claim(spec: TrainerSpec, log: Callable[[str], None]) -> None:
-    """Make the work folder that of this run; on the main rank, before anything in it is read or written.
+    """Make this run the owner of the work folder. The main rank calls it before it reads or writes anything there.
 
-    ``PedigreeError`` where it is that of another run, with the field that differs.
+    ``PedigreeError`` when the folder belongs to another run, with the first field that differs.
     """
     owner = json.loads(json.dumps(result_fields(spec)))
     try:
@@ -39,11 +39,11 @@ def claim(spec: TrainerSpec, log: Callable[[str], None]) -> None:
             other = difference(known["owner"], owner)
             if other is not None:
                 raise PedigreeError(
-                    f"{spec.work}: what is in this folder is of another run: {other}; train in another folder, or move "
+                    f"{spec.work}: this folder belongs to another run: {other}; train in another folder, or move "
                     "this one away"
                 )
             return
-        # A run of before there was this file: its checkpoints say that the rest is of it, too.
+        # A copied folder without ``work.json`` is this run's if its checkpoints are.
         if not CheckpointFolder(spec.work / CHECKPOINTS, owner, log).entries().own:
             for name in [*_WRITTEN, *sorted({pattern.split("/")[0] for pattern in all_outputs()})]:
                 if os.path.lexists(spec.work / name):
@@ -54,24 +54,24 @@ def claim(spec: TrainerSpec, log: Callable[[str], None]) -> None:
 
 
 def move_foreign_aside(work: Path, file: Path) -> None:
-    """Rename a file that stands where a callback is about to write, unless a callback wrote it."""
+    """Rename ``file``, which a callback is about to write, unless a callback of this run wrote it."""
     known = _read(work)
     if os.path.lexists(file) and (known is None or file.relative_to(work).as_posix() not in known["outputs"]):
         set_aside(file)
 
 
 def record_output(work: Path, file: Path) -> None:
-    """Note that a callback has written ``file``, for the artifact; ``ValueError`` where none declares it."""
-    _note(work, file.relative_to(work).as_posix(), _digest(file))
+    """Record that a callback wrote ``file`` for the artifact; ``ValueError`` when no callback declares it."""
+    _record(work, file.relative_to(work).as_posix(), _digest(file))
 
 
 def record_growing_output(work: Path, file: Path) -> None:
-    """Note a file that another process of ours goes on writing: it counts by its name, which nobody else has."""
-    _note(work, file.relative_to(work).as_posix(), None)
+    """Record a file that is still being written. It counts by its name, without a digest."""
+    _record(work, file.relative_to(work).as_posix(), None)
 
 
 def recorded_outputs(work: Path) -> list[Path]:
-    """The files that callbacks left for the artifact, as they wrote them; not what was changed since, or is gone."""
+    """The files that callbacks wrote for the artifact, without those that were changed or removed since."""
     known = _read(work) or {"outputs": {}}
     files = ((work / name, digest) for name, digest in sorted(known["outputs"].items()))
     return [
@@ -79,8 +79,8 @@ def recorded_outputs(work: Path) -> list[Path]:
     ]
 
 
-@runtime_only("what callbacks leave is volatile")
-def _note(work: Path, name: str, digest: str | None) -> None:
+@runtime_only("outputs of callbacks are volatile")
+def _record(work: Path, name: str, digest: str | None) -> None:
     if not any(fnmatch(name, pattern) for pattern in all_outputs()):
         raise ValueError(f"no callback declares the file {name}: name it in 'outputs' of the specification")
     known = _read(work)

@@ -134,4 +134,4 @@ def test_a_bundle_needs_what_it_names(tmp_path: Path) -> None:
 def test_what_is_no_run_is_not_adopted(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["adopt", str(tmp_path)])
     assert done.exit_code == 1
-    assert "holds no run" in done.output
+    assert "contains no run" in done.output

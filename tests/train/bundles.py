@@ -1,4 +1,4 @@
-"""A home whose training runs are trained elsewhere, and what a machine makes of a bundle."""
+"""An experiment whose training runs are trained elsewhere, from bundles."""
 
 import hashlib
 import json
@@ -101,15 +101,15 @@ class Home:
 
 
 def start(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Do what its run.sh does, with this Python."""
+    """Run its run.sh with this Python."""
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         ["bash", str(bundle / "run.sh"), *arguments], env=environment, capture_output=True, text=True, timeout=300
     )
 
 
-def sealed_again(run: Path, **spec: Any) -> None:
-    """Make run.json fit the files that are there now, as someone would who wants to deceive; and change its spec."""
+def write_fitting_record(run: Path, **spec: Any) -> None:
+    """Rewrite run.json for the current files and with changes of its spec, as a forger would."""
     content = json.loads(json.loads((run / RECORD).read_text())["content"])
     present = {name: run / name for name in content["files"] if (run / name).is_file()}
     content["files"] = {name: file.model_dump() for name, file in file_digests(present).items()}

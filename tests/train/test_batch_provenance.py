@@ -8,7 +8,7 @@ from llm_core.model.build import build_model
 from llm_core.model.decoder import Losses
 from llm_core.registries import PACKINGS
 from llm_core.tokens.loader import open_loader
-from llm_core.train.batch_provenance import described, documents_of, sequence_losses, why_command
+from llm_core.train.batch_provenance import describe_pieces, documents_of, sequence_losses, why_command
 from tests.train.runs import ALONE, model_spec, trainer_spec
 
 
@@ -50,7 +50,7 @@ def test_documents_are_counted_within_their_source(tmp_path):
         assert 0 <= first <= last < reader.documents
         assert reader.offsets[first] <= true.start < reader.offsets[first + 1]
         assert reader.offsets[last] < true.start + true.length <= reader.offsets[last + 1]
-    assert described(found[:1]).startswith(f"sequence 6: {found[0]['source']}, tokens {found[0]['start']} to ")
+    assert describe_pieces(found[:1]).startswith(f"sequence 6: {found[0]['source']}, tokens {found[0]['start']} to ")
 
 
 def test_a_run_is_asked_about_by_its_identity_since_its_name_is_that_of_runs_of_other_experiments(tmp_path):

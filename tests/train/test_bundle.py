@@ -70,12 +70,12 @@ def test_large_inputs_stay_out_unless_asked_for(home, tmp_path):
     assert "--include 'checkpoints/step_00000006/***'" in text
     done = start(tmp_path / "bundle")
     assert done.returncode == 1
-    assert "token_shards/shards.json is missing: fetch.txt says from where to copy it" in done.stderr
+    assert "token_shards/shards.json is missing: fetch.txt says where to copy it from" in done.stderr
     assert not (tmp_path / "bundle" / "run").exists()
 
 
 def test_it_needs_its_inputs_and_a_new_folder(home, bundle, tmp_path):
-    with pytest.raises(PedigreeError, match="is there already; name a new folder"):
+    with pytest.raises(PedigreeError, match="already exists; name a new folder"):
         home.bundle(bundle)
     with pytest.raises(
         PedigreeError, match="no training run 'tokenizer'; known: pretrained_model, cooldown_runs/short"
@@ -92,7 +92,7 @@ def test_the_script_is_bash_and_checks_before_it_trains(bundle):
     subprocess.run(["bash", "-n", str(bundle / "run.sh")], check=True)
     done = start(bundle, "check")
     assert done.returncode == 0, done.stderr
-    assert "all is there" in done.stdout
+    assert "all files are there" in done.stdout
     assert not (bundle / "run").exists()
     flipped = bytearray((bundle / "code.zip").read_bytes())
     flipped[1000] ^= 1
@@ -100,7 +100,7 @@ def test_the_script_is_bash_and_checks_before_it_trains(bundle):
     shutil.rmtree(bundle / "code")
     done = start(bundle, "check")
     assert done.returncode == 1
-    assert "code.zip is not as it was made: copy it again" in done.stderr
+    assert "code.zip is damaged or changed: copy it again" in done.stderr
 
 
 def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
@@ -109,9 +109,7 @@ def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
     source.write_text(source.read_text() + "\nMORE = 1\n")
     done = start(bundle)
     assert done.returncode == 1
-    assert (
-        "schedules/wsd.py: not the code that the bundle was made with" in (bundle / "run" / "failure.txt").read_text()
-    )
+    assert "schedules/wsd.py: not the code of the bundle" in (bundle / "run" / "failure.txt").read_text()
     shutil.rmtree(bundle / "code")
     (shard, *_) = sorted((bundle / "token_shards" / "train").glob("*.bin"))
     content = bytearray(shard.read_bytes())
@@ -122,10 +120,10 @@ def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
     assert not (bundle / "run" / "metrics.jsonl").exists()
 
 
-def test_arrival_counts_gpus_and_the_disk(bundle, monkeypatch, capsys):
+def test_the_check_counts_gpus_and_the_disk(bundle, monkeypatch, capsys):
     path = str(bundle / "spec.json")
     assert bundle_check.main([path, "--disk", str(10**18)]) == 1
-    assert "GB are free, and checkpoints and weights take 1000000000.0 GB" in capsys.readouterr().err
+    assert "GB are free, and checkpoints and weights need 1000000000.0 GB" in capsys.readouterr().err
     monkeypatch.setattr(bundle_check.shutil, "which", lambda name: name)
     listed = subprocess.CompletedProcess([], 0, stdout="GPU 0: one\nGPU 1: two\n")
     monkeypatch.setattr(bundle_check.subprocess, "run", lambda *_, **__: listed)
@@ -152,7 +150,7 @@ def test_versions_are_pinned(bundle, tmp_path):
     assert "torchao==7.3" in requirements(in_fp8, tmp_path / "constraints.txt").splitlines()
 
 
-def test_what_checks_on_arrival_needs_no_library():
+def test_the_check_of_a_bundle_needs_no_library():
     code = "import sys, llm_core.train.bundle_check; print(*sys.modules)"
     done = subprocess.run(["python3", "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "pydantic"} & set(done.stdout.split())

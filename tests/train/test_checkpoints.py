@@ -155,16 +155,16 @@ def test_a_rollback_removes_what_is_newer(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    [f"{what} {which}" for which in ("part", "index", "seal") for what in ("cut", "flipped", "no")],
+    [f"{what} {which}" for which in ("part", "index", "manifest") for what in ("cut", "flipped", "no")],
 )
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
-    """One that has its seal is removed. Without it nobody knows whose it is: it stays until its name is needed."""
+    """One with its manifest is removed. Without a manifest its owner is unknown: it stays until its name is needed."""
     setting = Setting(tmp_path)
     setting.save(1)
     before = setting.tensors()
     setting.save(2)
     what, which = damage.split()
-    path = tmp_path / "step_00000002" / {"part": PART, "index": INDEX, "seal": CHECKPOINT_MANIFEST}[which]
+    path = tmp_path / "step_00000002" / {"part": PART, "index": INDEX, "manifest": CHECKPOINT_MANIFEST}[which]
     content = bytearray(path.read_bytes())
     if what == "no":
         path.unlink()
@@ -176,8 +176,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     resumed = Setting(tmp_path)
     assert resumed.resume().step == 1
     assert same(resumed.tensors(), before)
-    if which == "seal":
-        assert "left alone, since not of this run: step_00000002 (" in resumed.lines[0]
+    if which == "manifest":
+        assert "not touched, since not of this run: step_00000002 (" in resumed.lines[0]
         resumed.save(2)
         assert names(tmp_path) == ["step_00000001", "step_00000002", "step_00000002.aside"]
     else:
@@ -243,7 +243,7 @@ def test_what_is_not_of_the_run_is_neither_read_nor_removed_and_named_once(tmp_p
     resumed.resume(at_most=7)
     assert foreign_things(tmp_path) == before
     assert not (tmp_path / "step_00000005").exists()
-    told = [line for line in resumed.lines if "left alone" in line]
+    told = [line for line in resumed.lines if "not touched" in line]
     assert len(told) == 1
     for name, reason in {
         "step_keep": "not the name of a checkpoint",
@@ -309,32 +309,34 @@ def test_a_checkpoint_of_another_format_is_not_thrown_away(tmp_path):
     assert steps(tmp_path) == [1]
 
 
-@pytest.mark.parametrize("left", ["nothing", "mark", "empty mark", "part", "seal", "half removed"])
+@pytest.mark.parametrize("left", ["nothing", "marker", "empty marker", "part", "manifest", "half removed"])
 def test_what_a_killed_writer_left_is_no_checkpoint_and_is_removed(tmp_path, left):
     setting = Setting(tmp_path)
     setting.save(1, 2)
     whole = tmp_path / "step_00000002"
     folder = whole.rename(tmp_path / f"step_00000002.0badcafe.{'old' if left == 'half removed' else 'unfinished'}")
-    if left != "seal":
+    if left != "manifest":
         write_marker(folder, 0, 2)
-    if left in ("nothing", "mark", "empty mark"):
+    if left in ("nothing", "marker", "empty marker"):
         (folder / PART).unlink()
         (folder / INDEX).unlink()
-    if left in ("nothing", "empty mark"):
-        (folder / "rank_0000.begun").write_bytes(b"") if left == "empty mark" else (folder / "rank_0000.begun").unlink()
+    if left in ("nothing", "empty marker"):
+        (folder / "rank_0000.begun").write_bytes(b"") if left == "empty marker" else (
+            folder / "rank_0000.begun"
+        ).unlink()
     if left == "half removed":
         (folder / PART).unlink()
-    elif left != "seal":
+    elif left != "manifest":
         (folder / CHECKPOINT_MANIFEST).unlink()
     assert Setting(tmp_path).resume().step == 1
     assert steps(tmp_path) == [1]
 
 
-def test_a_writer_that_is_killed_leaves_a_mark_and_a_part(tmp_path, monkeypatch):
-    """As ``kill -9`` does while parts are written: the process never comes to the seal."""
+def test_a_killed_writer_leaves_a_marker_and_a_part(tmp_path, monkeypatch):
+    """As ``kill -9`` does while parts are written: the process never writes the manifest."""
     setting = Setting(tmp_path)
     setting.save(1)
-    monkeypatch.setattr(Checkpoints, "_seal", lambda *_: None)
+    monkeypatch.setattr(Checkpoints, "_publish", lambda *_: None)
     setting.save(2)
     (left,) = (path for path in tmp_path.iterdir() if path.name != "step_00000001")
     assert names(left) == ["rank_0000.begun", INDEX, PART]
@@ -387,10 +389,10 @@ def test_a_checkpoint_that_is_not_finite_names_the_tensor_and_what_to_remove(tmp
     setting.checkpoints.save(setting.model, setting.optimizer, Progress(2))
     setting.checkpoints.wait()
     folder = tmp_path / "step_00000002"
-    with pytest.raises(PedigreeError, match=rf"{folder}: {what} holds numbers that are not finite: remove that folder"):
+    with pytest.raises(PedigreeError, match=rf"{folder}: {what} has numbers that are not finite: remove that folder"):
         Setting(tmp_path).resume()
     other = Setting(tmp_path)
-    with pytest.raises(PedigreeError, match=rf"{folder}: {what} holds numbers .*; begin with another checkpoint"):
+    with pytest.raises(PedigreeError, match=rf"{folder}: {what} has numbers .*; begin with another checkpoint"):
         load_checkpoint(folder, ALONE, other.model, other.optimizer)
     shutil.rmtree(folder)
     assert Setting(tmp_path).resume().step == 1
@@ -415,7 +417,7 @@ def test_a_write_that_fails_midway_names_the_folder_and_leaves_the_others(tmp_pa
     with files_of_at_most(200_000):
         setting.step()
         setting.checkpoints.save(setting.model, setting.optimizer, Progress(2))
-        setting.checkpoints._saving.sealed.wait(20)
+        setting.checkpoints._saving.published.wait(20)
     with pytest.raises(PedigreeError, match=message):
         setting.checkpoints.check()
     with pytest.raises(PedigreeError, match=message):

@@ -250,7 +250,7 @@ def test_weights_that_are_not_finite_are_no_final_ones(tmp_path, monkeypatch):
         loop, "full_weights", lambda *arguments, **options: {n: w / 0 for n, w in whole(*arguments, **options).items()}
     )
     spec = trainer_spec(tmp_path, steps=2)
-    with pytest.raises(PedigreeError, match=r"final: not written, since embedding\.weight holds .*newest folder in"):
+    with pytest.raises(PedigreeError, match=r"final: not written, since embedding\.weight has .*newest folder in"):
         run(spec)
     assert not (spec.work / "final").exists()
 

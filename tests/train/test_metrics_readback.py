@@ -19,7 +19,7 @@ def test_on_a_cpu_figures_are_there_at_once_and_in_order():
             begin,
             reader.mark(),
         )
-        (metrics,) = reader.arrived()
+        (metrics,) = reader.ready()
         assert (metrics["step"], metrics["loss"], metrics["sum"]) == (step, torch.tensor(0.1).item(), step / 3)
         assert 0.01 <= metrics["seconds"] < 1
     assert list(reader.drain()) == []
@@ -37,7 +37,7 @@ def test_what_is_forgotten_never_arrives():
     reader = MetricsReadback(CPU)
     reader.put({}, {"loss": torch.zeros(())}, 0.0, 1.0)
     reader.forget()
-    assert list(reader.arrived()) == []
+    assert list(reader.ready()) == []
 
 
 @pytest.mark.gpu
@@ -49,7 +49,7 @@ def test_on_cuda_figures_come_with_a_fixed_lag_and_the_device_is_timed():
         begin = reader.mark()
         value = (torch.ones(2048, 2048, device=device) @ torch.ones(2048, 2048, device=device))[0, 0]
         reader.put({"step": step}, {"loss": value}, begin, reader.mark())
-        came.append([metrics["step"] for metrics in reader.arrived()])
+        came.append([metrics["step"] for metrics in reader.ready()])
     assert came == [[], [], [0], [1], [2]]
     rest = list(reader.drain())
     assert [metrics["step"] for metrics in rest] == [3, 4]

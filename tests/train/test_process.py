@@ -89,7 +89,7 @@ def test_the_death_of_torchrun_stops_its_workers(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     reason = (spec.work / FAILURE).read_text()
-    assert "by the death of its launcher" in reason or "by a request to another rank" in reason
+    assert "by the end of its launcher" in reason or "by a request to another rank" in reason
     assert checkpoint_steps(spec) == [records(spec)[-1]["step"]]
 
 

@@ -169,7 +169,7 @@ def test_a_killed_launcher_takes_its_trainer_along_with_a_checkpoint(launched):
     process.wait()
     wait_until_gone(spec)
     assert checkpoint_steps(spec)[-1] == records(spec)[-1]["step"]
-    assert "by the death of its launcher" in (spec.work / FAILURE).read_text()
+    assert "by the end of its launcher" in (spec.work / FAILURE).read_text()
 
 
 def test_an_interrupted_launcher_stops_its_trainer_before_it_ends(launched):
@@ -213,7 +213,7 @@ def test_a_trainer_that_hangs_is_ended(tmp_path, monkeypatch):
 def test_the_trainers_own_words_are_the_error(tmp_path):
     run(trainer_spec(tmp_path), StopAfter(2))
     with pytest.raises(
-        PedigreeError, match=r"in this folder is of another run: training\.optimizer\.lr is 0\.01 there and 0\.5 here"
+        PedigreeError, match=r"this folder belongs to another run: training\.optimizer\.lr is 0\.01 there and 0\.5 here"
     ):
         build(job_in(tmp_path), **sections(optimizer={"lr": 0.5}))
     (trainer_spec(tmp_path).work / "work.json").unlink()
@@ -280,7 +280,7 @@ def test_a_branch_point_holds_the_checkpoint_and_nothing_else(tmp_path):
     names = sorted(path.name for path in (job.out / BRANCH_POINTS / "step_00000003").iterdir())
     assert names == ["checkpoint.json", "rank_0000.json", "rank_0000.safetensors"]
     kept.rename(kept.with_name("step_00000009"))
-    with pytest.raises(PedigreeError, match="checkpoint of the branch point 3 is gone"):
+    with pytest.raises(PedigreeError, match="checkpoint of the branch point 3 is missing"):
         build(job, **sections(6, **training))
 
 
@@ -312,7 +312,7 @@ def test_ranks_follow_the_machine(monkeypatch):
     assert rank_count(ComputeSpec()) == 1
     assert rank_count(ComputeSpec(ranks=2)) == 2
     assert rank_count(ComputeSpec(target="h100x8", ranks=2)) == 2
-    with pytest.raises(PedigreeError, match="h100x8 needs 8 GPUs, and this machine has 0"):
+    with pytest.raises(PedigreeError, match="h100x8 needs 8 GPUs, but this machine has 0"):
         rank_count(ComputeSpec(target="h100x8"))
     gpus = 4
     assert rank_count(ComputeSpec()) == 4

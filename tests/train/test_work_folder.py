@@ -36,7 +36,7 @@ def test_the_folder_of_another_run_is_refused_with_the_field_and_stays_as_it_is(
     run(trainer_spec(tmp_path, 3))
     other = trainer_spec(tmp_path, 3, training={"grad_clip": 0.5})
     before = {path: path.read_bytes() for path in sorted(other.work.rglob("*")) if path.is_file()}
-    with pytest.raises(PedigreeError, match=r"is of another run: training\.grad_clip is 1\.0 there and 0\.5 here"):
+    with pytest.raises(PedigreeError, match=r"belongs to another run: training\.grad_clip is 1\.0 there and 0\.5 here"):
         run(other)
     assert {path: path.read_bytes() for path in sorted(other.work.rglob("*")) if path.is_file()} == before
 

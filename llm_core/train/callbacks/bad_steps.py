@@ -1,10 +1,10 @@
-"""What bad steps read: ``bad_batches.jsonl``; and what follows from them."""
+"""Handles bad steps: records what they read in ``bad_batches.jsonl``, and stops the run or rolls it back."""
 
 from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
-from llm_core.train.batch_provenance import WORST, described, documents_of, sequence_losses, why_command
+from llm_core.train.batch_provenance import WORST, describe_pieces, documents_of, sequence_losses, why_command
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.json_lines import JsonLinesCallback
 from llm_core.train.callbacks.run import Run
@@ -16,25 +16,25 @@ MAX_BAD_STEPS, MAX_ROLLBACKS = "training.max_bad_steps", "training.guards.max_ro
 _SPIKES = {REASONS[LOSS_SPIKE], REASONS[GRADIENT_SPIKE]}
 
 
-@runtime_only("writes down what was read, for people")
+@runtime_only("records what was read, for people")
 class BadBatches(JsonLinesCallback):
-    """Writes ``bad_batches.jsonl``, for those callbacks that find something bad. It does nothing by itself.
+    """Writes ``bad_batches.jsonl`` when other callbacks report a bad step. It does nothing by itself.
 
-    A line has the step, the reason, what was done, loss and gradient norm, the losses of the step's worst
-    sequences and what these read (``documents_of``).
+    A line has the step, the reason, the action, loss, gradient norm, the losses of the step's worst sequences, and
+    their documents (``documents_of``).
     """
 
     file = BAD_BATCHES
 
     def stays(self, run: Run, line: dict[str, Any]) -> bool:
-        """A line of before the last rollback stays, whatever its step."""
+        """Lines from before the last rollback are kept, whatever their step."""
         rollbacks = run.guard.rollbacks
         return line["rollbacks"] < rollbacks or (line["rollbacks"] == rollbacks and super().stays(run, line))
 
     def write(self, run: Run, metrics: dict[str, Any], reason: str, action: str, best: bool = False) -> str:
-        """Write down what the step of ``metrics`` read; returns the same for a person. Collective.
+        """Record what the step of ``metrics`` read; returns a message about it. Collective.
 
-        Its worst sequences are those with the highest loss; with ``best``, the lowest ones are told.
+        It records the sequences with the highest loss; with ``best``, those with the lowest.
         """
         step = metrics["step"]
         losses = sequence_losses(run.model, run.data.train, step - 1, run.spec.training.precision, run.world)
@@ -48,16 +48,16 @@ class BadBatches(JsonLinesCallback):
             self.writer.sync()
         first = [piece for piece in pieces if piece["sequence"] == worst[0][0]]
         return (
-            f"step {step} read {described(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}"
+            f"step {step} read {describe_pieces(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}"
             f"{why_command(run.spec, step)}"
         )
 
 
 class BadSteps(Callback):
-    """Writes down what skipped steps read, sends a run back after a spike, and ends one with too many skipped steps."""
+    """Records what skipped steps read, rolls the run back after a spike, and stops it after too many skipped steps."""
 
     def on_metrics(self, run: Run, metrics: dict[str, Any]) -> None:
-        """Look at one step. Raises ``PedigreeError`` or ``RollBackError``."""
+        """Handle one step. Raises ``PedigreeError`` or ``RollBackError``."""
         if not metrics["skipped"] or metrics["reason"] == LEFT_OUT_REASON:
             return
         training, reason = run.spec.training, metrics["reason"]
@@ -66,21 +66,21 @@ class BadSteps(Callback):
         told = run.find(BadBatches).write(run, metrics, reason, "rolled back" if back else "skipped")
         if back and run.guard.rollbacks >= guards.max_rollbacks:
             raise PedigreeError(
-                f"step {metrics['step']}: {reason}, and the run went back {run.guard.rollbacks} times already "
-                f"({MAX_ROLLBACKS}). {_how_to_go_on(MAX_ROLLBACKS, 'spike_sigma')}. {told}"
+                f"step {metrics['step']}: {reason}, and the run was already rolled back {run.guard.rollbacks} times "
+                f"({MAX_ROLLBACKS}). {_remedy(MAX_ROLLBACKS, 'spike_sigma')}. {told}"
             )
         if back:
             raise RollBackError(metrics["step"])
         if run.progress.bad_in_a_row >= training.max_bad_steps:
             raise PedigreeError(
                 f"step {metrics['step']}: {run.progress.bad_in_a_row} steps in a row were skipped "
-                f"({MAX_BAD_STEPS}), this one since {reason}. {_how_to_go_on(MAX_BAD_STEPS, 'warm-up')}. {told}"
+                f"({MAX_BAD_STEPS}), this one because {reason}. {_remedy(MAX_BAD_STEPS, 'warm-up')}. {told}"
             )
 
 
-def _how_to_go_on(bound: str, other: str) -> str:
-    """What may be changed of a run that was stopped by ``bound``, and what makes it another one."""
+def _remedy(bound: str, other: str) -> str:
+    """How to resume a run that ``bound`` stopped; and the settings that need a new run."""
     return (
-        f"To go on from the last checkpoint, raise {bound}; another training.optimizer.lr or {other} makes another "
-        "run, from the start"
+        f"To resume from the last checkpoint, raise {bound}; another training.optimizer.lr or {other} needs a new "
+        "run from the start"
     )

@@ -1,4 +1,4 @@
-"""Which callbacks a run has."""
+"""Builds the callbacks of a run."""
 
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import naming_callback
@@ -17,7 +17,7 @@ from llm_core.train.spec import TrainerSpec
 
 
 def build_callbacks(spec: TrainerSpec) -> list[Callback]:
-    """Those of every run, and what ``spec`` asks for, in the order of their phases."""
+    """The callbacks of every run, and those that ``spec`` turns on, in the order of their phases."""
     guards = spec.training.guards
     chosen = [Validation(), Machine(), Metrics(), Tracking(), BadBatches(), BadSteps(), Checkpointing()]
     if guards.leak_probe:

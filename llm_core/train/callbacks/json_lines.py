@@ -1,4 +1,4 @@
-"""Callbacks that append to a file of JSON lines in the work folder."""
+"""A base class of callbacks that append JSON lines to a file in the work folder."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 class JsonLinesCallback(Callback):
-    """Has ``self.writer`` for ``file`` while the run goes on, on the main rank alone. Every line has a ``step``.
+    """Has ``self.writer`` for ``file`` while the run trains, on the main rank only. Every line has a ``step``.
 
-    Lines of steps that a resumed run makes again are cut off when the file is opened.
+    When the file is opened, lines of steps that the run will repeat are removed.
     """
 
     file: ClassVar[str]
     writer: JsonLinesWriter | None = None
 
     def stays(self, run: "Run", line: dict[str, Any]) -> bool:
-        """Whether a line of an earlier attempt is of what lies behind the run."""
+        """Whether to keep a line of an earlier attempt: its step is done."""
         step: int = line["step"]
         return step <= run.progress.step
 
     def on_start(self, run: "Run") -> None:
-        """Open the file; anew when the run went back."""
+        """Open the file; again after a rollback."""
         if run.world.is_main:
             from llm_core.train.work_folder import record_growing_output  # it imports torch
 
@@ -33,7 +33,7 @@ class JsonLinesCallback(Callback):
             self.writer = JsonLinesWriter(run.spec.work / self.file, lambda line: self.stays(run, line))
 
     def at_checkpoint(self, run: "Run") -> None:
-        """The lines of its steps must not be lost when the checkpoint is not."""
+        """Flush the lines: the checkpoint counts their steps as done."""
         if self.writer:
             self.writer.sync()
 

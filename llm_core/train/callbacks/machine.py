@@ -1,4 +1,4 @@
-"""How well a run uses its machine: a line's MFU and memory."""
+"""Adds MFU and memory to the metrics of every step."""
 
 from typing import Any
 
@@ -11,13 +11,10 @@ from llm_core.train.utilization import device_name, mfu, peak_memory
 
 @runtime_only("speed and memory, which are volatile")
 class Machine(Callback):
-    """Adds ``memory`` (bytes, the most that the main rank held so far) and, where the peak is known, ``mfu``.
-
-    It stands before those that pass metrics on.
-    """
+    """Adds ``memory`` (peak bytes of the main rank so far) and, when the device's peak is known, ``mfu``."""
 
     def on_metrics(self, run: Run, metrics: dict[str, Any]) -> None:
-        """Add them."""
+        """Add them to ``metrics``."""
         spec, world = run.spec, run.world
         metrics["memory"] = int(peak_memory(world.device))
         if metrics["tokens_per_second"] is None:

@@ -1,6 +1,6 @@
-"""The callbacks that come with Pedigree: their settings, their place in the order, and what they leave.
+"""The specifications of the built-in callbacks: settings, phase and outputs.
 
-No torch here: an experiment that names them is read without it.
+This module does not import torch: experiments are read without it.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -31,9 +31,9 @@ class Profile(CallbackSpec):
     outputs: ClassVar = (f"{PROFILE}/*",)
 
     from_step: Count = 10
-    """The first step that is traced; the first of a run is 1."""
+    """The first traced step, from 1."""
     steps: Count = 3
-    """How many are traced."""
+    """The number of traced steps."""
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
@@ -41,7 +41,7 @@ class Profile(CallbackSpec):
 
 
 class Validation(CallbackSpec):
-    """The loss on held-out text, as ``training.validate_every`` says."""
+    """The validation loss, every ``training.validate_every`` steps."""
 
     kind: Literal["validation"] = "validation"
     phase: ClassVar = Phase.ADDS_METRICS
@@ -65,7 +65,7 @@ class Machine(CallbackSpec):
 
 
 class Metrics(CallbackSpec):
-    """A line of metrics for every step."""
+    """One line of metrics per step."""
 
     kind: Literal["metrics"] = "metrics"
     outputs: ClassVar = (METRICS,)
@@ -77,7 +77,7 @@ class Metrics(CallbackSpec):
 
 
 class Tracking(CallbackSpec):
-    """The same metrics for Weights & Biases."""
+    """The same metrics in Weights & Biases."""
 
     kind: Literal["tracking"] = "tracking"
     outputs: ClassVar = ("wandb/*",)
@@ -89,7 +89,7 @@ class Tracking(CallbackSpec):
 
 
 class BadBatches(CallbackSpec):
-    """What bad steps read."""
+    """A record of what bad steps read."""
 
     kind: Literal["bad_batches"] = "bad_batches"
     outputs: ClassVar = (BAD_BATCHES,)
@@ -102,20 +102,20 @@ class BadBatches(CallbackSpec):
 
 @runtime_only("watches a run")
 class Samples(CallbackSpec):
-    """How the model continues held-out documents."""
+    """The model's continuations of held-out documents."""
 
     kind: Literal["samples"] = "samples"
     outputs: ClassVar = (SAMPLES,)
     packages: ClassVar = ("tokenizers",)
 
     every: Count = 500
-    """Steps between samples; the last step always has some."""
+    """Steps between samples. The last step always has samples."""
     documents: Count = 4
-    """How many are continued."""
+    """The number of documents."""
     prompt_tokens: Count = 16
-    """Tokens of a document that are given."""
+    """The number of given tokens per document."""
     new_tokens: Count = 48
-    """Tokens that the model adds."""
+    """The number of tokens that the model adds."""
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
@@ -127,7 +127,7 @@ class Samples(CallbackSpec):
 
 
 class BadSteps(CallbackSpec):
-    """What follows from bad steps, as ``training.guards`` and ``training.max_bad_steps`` say."""
+    """Stops or rolls back after bad steps, by ``training.guards`` and ``training.max_bad_steps``."""
 
     kind: Literal["bad_steps"] = "bad_steps"
     phase: ClassVar = Phase.MAY_STOP
@@ -139,7 +139,7 @@ class BadSteps(CallbackSpec):
 
 
 class LeakProbe(CallbackSpec):
-    """A run does not begin with a mask that leaks, or with wrong targets."""
+    """Stops a run whose mask leaks, or whose targets are wrong, before the first step."""
 
     kind: Literal["leak_probe"] = "leak_probe"
     phase: ClassVar = Phase.MAY_STOP
@@ -151,7 +151,7 @@ class LeakProbe(CallbackSpec):
 
 
 class LossFloor(CallbackSpec):
-    """A loss that is too good to be true stops the run."""
+    """Stops a run whose loss is too low to be true."""
 
     kind: Literal["loss_floor"] = "loss_floor"
     phase: ClassVar = Phase.MAY_STOP
@@ -168,7 +168,7 @@ class LossFloor(CallbackSpec):
 
 
 class Checkpointing(CallbackSpec):
-    """Checkpoints, as ``compute.checkpoint_every`` says."""
+    """Checkpoints every ``compute.checkpoint_every`` steps, among others."""
 
     kind: Literal["checkpointing"] = "checkpointing"
     phase: ClassVar = Phase.LAST

@@ -58,7 +58,7 @@ def test_a_border_that_is_one_token_late_is_found(tmp_path, monkeypatch):
 def test_what_looks_ahead_stops_the_run_before_a_step(tmp_path, monkeypatch, tokens, precision):
     spec = trainer_spec(tmp_path, training={"precision": precision})
     look_ahead(monkeypatch, tokens)
-    with pytest.raises(PedigreeError, match=r"sees later tokens: .*no step was made"):
+    with pytest.raises(PedigreeError, match=r"sees later tokens: .*no step ran"):
         run(spec)
     assert records(spec) == []
 
