@@ -133,7 +133,7 @@ def _run(
         # The identity determines the states at branch points, but each rank writes its own file.
         volatile=(*all_outputs(), "branch_points/*"),
         trains=True,
-        ready="llm_core.train.wandb_access:check",
+        ready="llm_core.train.requirements:check",
         cost="llm_core.train.cost_estimate:estimate_cost",
         **fields,
     )

@@ -35,7 +35,7 @@ def checkpoint_name(step: int) -> str:
 
 
 class TrainerSpec(SpreadSpec):
-    """``model``, ``training``, ``vocab_size``, ``seed``, ``shards`` and ``start`` determine the result, and nothing else.
+    """``model``, ``training``, ``vocab_size``, ``seed``, ``shards`` and ``start`` determine the result; others do not.
 
     torchrun sets the number of ranks.
     """

@@ -29,7 +29,7 @@ from llm_core.train.metrics_log import CURVE, LEFT_OUT_REASON, METRICS, read_met
 from llm_core.train.results import TrainingResults
 from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, checkpoint_name, derived_digest, result_fields
 from llm_core.train.utilization import mfu
-from llm_core.train.wandb_access import check_tracking
+from llm_core.train.requirements import check_tracking
 
 if TYPE_CHECKING:
     from llm_core.train.checkpoint_folder import CheckpointFolder

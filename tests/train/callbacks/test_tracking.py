@@ -3,7 +3,7 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import TrackingSpec
 from llm_core.train.callbacks.tracking import _run_id, _start_wandb
-from llm_core.train.wandb_access import check_tracking
+from llm_core.train.requirements import check_tracking
 from tests.train.runs import run, trainer_spec
 from tests.train.test_loop import StopAfter
 
@@ -51,7 +51,7 @@ def test_a_key_may_lie_in_netrc_for_the_server_that_is_used(tmp_path, monkeypatc
 
 
 def test_a_package_that_is_missing_is_told_before_work(monkeypatch):
-    monkeypatch.setattr("llm_core.train.wandb_access.find_spec", lambda _: None)
+    monkeypatch.setattr("llm_core.train.requirements.find_spec", lambda _: None)
     for mode in ("offline", "online"):
         with pytest.raises(PedigreeError, match=f"tracking.wandb is '{mode}', but the package wandb is not installed"):
             check_tracking(TrackingSpec(wandb=mode))

@@ -1,4 +1,4 @@
-"""Checks the access to Weights & Biases, before any stage runs."""
+"""The requirements of a training run in addition to its inputs (W&B). They are checked before any stage runs."""
 
 import os
 from contextlib import suppress
