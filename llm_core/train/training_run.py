@@ -26,10 +26,10 @@ from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import Data, data_statistics, mean_sequence_length, open_data
 from llm_core.train.launching import rank_count
 from llm_core.train.metrics_log import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
+from llm_core.train.requirements import check_tracking
 from llm_core.train.results import TrainingResults
 from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, checkpoint_name, derived_digest, result_fields
 from llm_core.train.utilization import mfu
-from llm_core.train.requirements import check_tracking
 
 if TYPE_CHECKING:
     from llm_core.train.checkpoint_folder import CheckpointFolder

@@ -1,4 +1,4 @@
-"""A run that was trained from a bundle comes home: as through the graph, or not at all."""
+"""A run that was trained from a bundle is adopted: with the graph's result, or not at all."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from tests.train.test_loop import StopAfter
 
 @pytest.fixture(autouse=True, scope="module")
 def _machine_of_its_own(tmp_path_factory):
-    """No waiting for trainings that go on elsewhere on this machine."""
+    """Do not wait for other trainings on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("tmp")))
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -29,7 +29,7 @@ def _machine_of_its_own(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Home:
-    """Shards and a tokenizer, and nothing trained."""
+    """A store with shards and a tokenizer, and without runs."""
     home = Home(tmp_path_factory.mktemp("home"))
     home.make("token_shards", "tokenizer")
     return home
@@ -37,7 +37,7 @@ def home(tmp_path_factory) -> Home:
 
 @pytest.fixture(scope="module")
 def came_back(home, tmp_path_factory) -> Path:
-    """A run that was stopped once, and started again."""
+    """A run that was stopped once and resumed."""
     bundle = tmp_path_factory.mktemp("away") / "bundle"
     home.bundle(bundle)
     spec = read_spec(bundle / "spec.json")
@@ -63,7 +63,7 @@ def edited(came_back, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def by_graph(home, tmp_path_factory) -> Home:
-    """The same home, where the full run and its branch were made through the graph."""
+    """The same experiment, with the full run and its branch trained through the graph."""
     folder = tmp_path_factory.mktemp("graph") / "home"
     shutil.copytree(home.folder, folder)
     made = Home(folder)
@@ -140,7 +140,7 @@ def test_a_flipped_byte_is_refused(home, edited, name):
 
 
 def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
-    (edited / "notes.txt").write_text("my own")  # nobody's business, as are checkpoints and profiles put there by hand
+    (edited / "notes.txt").write_text("my own")  # ignored, as are checkpoints and profiles added by hand
     (edited / "profile").mkdir()
     (edited / "profile" / "other.json").write_text("{}")
     shutil.copytree(edited / "checkpoints" / "step_00000006", edited / "checkpoints" / "step_keep")

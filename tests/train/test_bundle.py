@@ -1,4 +1,4 @@
-"""What a bundle holds, and what it refuses on the machine that it goes to."""
+"""The content of a bundle, and its checks on the machine that trains."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def written(home, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def bundle(written, tmp_path) -> Path:
-    """To be changed."""
+    """A copy that tests may change."""
     return Path(shutil.copytree(written, tmp_path / "bundle"))
 
 
@@ -143,7 +143,7 @@ def test_versions_are_pinned(bundle, tmp_path):
     assert lines[:1] == ["torch==9.1"]
     assert "pydantic==8.2" in lines
     assert all("==" in line for line in lines)
-    assert any(line.startswith("tokenizers==") for line in lines)  # samples are told as text
+    assert any(line.startswith("tokenizers==") for line in lines)  # samples have text
     assert not any(line.startswith("torchao==") for line in lines)
     (tmp_path / "constraints.txt").write_text("torchao==7.3\n")
     in_fp8 = spec.model_copy(update={"training": spec.training.model_copy(update={"precision": "fp8"})})

@@ -81,7 +81,7 @@ def test_without_a_checkpoint_a_run_starts(tmp_path):
 
 
 def test_an_optimizer_that_never_stepped_stays_so(tmp_path):
-    """When all steps so far were bad ones."""
+    """All steps so far were bad."""
     first, second = Setting(tmp_path), Setting(tmp_path)
     first.checkpoints.save(first.model, first.optimizer, Progress(3, skipped=3))
     first.checkpoints.wait()
@@ -91,7 +91,7 @@ def test_an_optimizer_that_never_stepped_stays_so(tmp_path):
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
-    """What is written is the state at the moment of saving, whatever happens to the weights after it."""
+    """A checkpoint contains the state at the moment of ``save``, whatever happens to the weights later."""
     import threading
 
     go, write = threading.Event(), module.write_part
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_can_not_be_read_is_not_taken_for_damaged(tmp_path, mo
 
 
 def put_foreign_things(folder):
-    """Copies by hand and a user's own entries, beside the checkpoints of steps 1 and 2; returns their content."""
+    """Add copies and a user's own entries to the checkpoints of steps 1 and 2; returns their content."""
     shutil.copytree(folder / "step_00000001", folder / "step_keep")
     shutil.copytree(folder / "step_00000002", folder / "step_00000002.bak")
     shutil.copytree(folder / "step_00000001", folder / "step_00000009")
@@ -368,7 +368,7 @@ def test_checkpoints_of_another_run_beside_those_of_this_one_are_left_alone(tmp_
 
 @pytest.mark.parametrize("width", [8, 9])
 def test_a_checkpoint_of_another_model_names_the_weight(tmp_path, width):
-    """As after a change of the code, which no field of the owner tells."""
+    """As after a change of the code, which the owner's fields do not show."""
     Setting(tmp_path).save(1)
     other = Setting(tmp_path, width=width)
     if width == 8:
@@ -409,7 +409,7 @@ def files_of_at_most(size):
 
 
 def test_a_write_that_fails_midway_names_the_folder_and_leaves_the_others(tmp_path):
-    """The operating system refuses to make the file larger, as it does on a full disk."""
+    """The operating system refuses to enlarge the file, as on a full disk."""
     setting = Setting(tmp_path, width=200)
     setting.save(1)
     before = setting.tensors()

@@ -1,4 +1,4 @@
-"""What training runs will take."""
+"""The estimated cost of training runs."""
 
 from pathlib import Path
 from typing import Any

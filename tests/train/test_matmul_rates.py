@@ -1,4 +1,4 @@
-"""The measured speed of products: remembered by what it depends on, and measured apart."""
+"""The measured speed of matrix products: cached, and measured in another process."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def test_a_measurement_is_remembered_by_what_it_depends_on(monkeypatch: pytest.M
     first = measured_rates("cpu", "")
     assert measured_rates("cpu", "") == first == MatmulRates(2e9, 1.0)
     for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
-        with monkeypatch.context() as patched:  # whatever it is here
+        with monkeypatch.context() as patched:  # on any machine
             patched.setenv(name, "another")
             assert measured_rates("cpu", "") != first, name
     assert measured_rates("cpu", "") == first

@@ -11,7 +11,7 @@ from llm_core.train.parameter_groups import describe_groups, parameters_by_kind
 
 
 class Parts(nn.Module):
-    """One parameter of every sort that models have."""
+    """One parameter of every kind."""
 
     def __init__(self) -> None:
         super().__init__()

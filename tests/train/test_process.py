@@ -1,4 +1,4 @@
-"""The trainer as a process: killed, stopped, orphaned, and spread over ranks."""
+"""The trainer as a process: killed, stopped, orphaned, and on several ranks."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_one_two_one_ranks_see_the_same_batches_and_agree(tmp_path, parallel):
     run(moved, StopAfter(7))
     process = start(moved, ranks=2)
     wait_for_step(moved, 25, process)
-    process.terminate()  # torchrun, which passes it on
+    process.terminate()  # torchrun forwards it
     assert process.wait(90) == 1
     stopped_at = checkpoint_steps(moved)[-1]
     assert 25 <= stopped_at == records(moved)[-1]["step"] < 60

@@ -46,13 +46,13 @@ from tests.train.test_loop import StopAfter
 
 @pytest.fixture(autouse=True)
 def _machine_of_its_own(tmp_path, monkeypatch):
-    """No waiting for trainings that go on elsewhere on this machine."""
+    """Do not wait for other trainings on this machine."""
     monkeypatch.setenv("PEDIGREE_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def made_tokenizer(folder) -> Path:
-    """A folder with the words that the made ids stand for."""
+    """A tokenizer for the generated ids."""
     path = folder / "tokenizer" / "tokenizer.json"
     path.parent.mkdir(exist_ok=True)
     words = {f"w{number}": number for number in range(VOCABULARY)}
@@ -119,11 +119,11 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_metrics(tmp_path):
 
 @pytest.fixture
 def launched(tmp_path):
-    """A process that does what an asset does: it builds, with a spec of many steps, and has made some; and its spec."""
+    """A process that builds the stage, as an asset does, and has trained some of many steps; and its spec."""
     code = f"""
         import signal
         from pathlib import Path
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may have been started with it ignored
         from tests.train.test_training_run import job_in, sections
         from llm_core.train.training_run import build
         build(job_in(Path({str(tmp_path)!r})), **sections(100_000))
@@ -143,7 +143,7 @@ def launched(tmp_path):
 
 
 def trainers_of(spec) -> list[int]:
-    """Living processes that were told of the specification in the work folder."""
+    """Running processes with the specification of the work folder in their command."""
     path = str(spec.work / "spec.json").encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -188,7 +188,7 @@ def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_p
     process.wait()
     wait_until_gone(spec)
     deadline = time.monotonic() + 60
-    while is_held(spec.work / "trainer.0.lock"):  # the kernel closes files after the memory is gone
+    while is_held(spec.work / "trainer.0.lock"):  # the kernel closes files after it frees memory
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert run(trainer_spec(tmp_path, steps=100_000), StopAfter(2)).step == checkpoint_steps(spec)[-1]
@@ -256,7 +256,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     assert sorted({*kept} - {*trackers}) == rest
     assert "mine" not in (job.out / "metrics.jsonl").read_text()
     assert all(path.read_text() == "mine" for path in later)
-    # What the commit takes away: what this run wrote, and neither a note in a checkpoint nor a copy.
+    # The commit removes what this run wrote, but not a note in a checkpoint or a copy.
     own = json.loads((work / "own.json").read_text())
     assert [name for name in own if (work / name).is_dir()] == ["checkpoints", "checkpoints/step_00000004"]
     assert not any("mine" in name or "mine" in (work / name).read_text(errors="replace") for name in own if "." in name)
@@ -349,7 +349,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     assert stats["final_validation_loss"] < stats["start_validation_loss"] < 5.6
     with pytest.raises(PedigreeError, match=r"step_00000005: neither a checkpoint nor a model"):
         build_branch(going_on("none"), **sections(10, **cooled), from_step=5)
-    # The state of step 3 was found damaged: its own branch fails before it starts, and no other.
+    # The state of step 3 is damaged: only its branch fails, and before it starts.
     part = f"{BRANCH_POINTS}/step_00000003/rank_0000.safetensors"
     damaged = going_on("damaged")
     trunk_made = Artifact(job.out, SimpleNamespace(stage="pretrained_model"))

@@ -1,4 +1,4 @@
-"""Runs that begin with another run's state, or with a model's weights."""
+"""Runs that start from another run's state, or from a model's weights."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_a_branch_is_the_end_of_the_run_that_it_would_have_been(share_shards, ki
     common = {"optimizer": {"kind": kind, "lr": 0.01}, "guards": GuardsSpec(spike_sigma=50)}
     trunk = share_shards("trunk", steps=9, training={**common, **TRUNK})
     run(trunk)
-    assert {3, 6} < set(checkpoint_steps(trunk))  # beside the last ones
+    assert {3, 6} < set(checkpoint_steps(trunk))  # in addition to the last ones
     straight = share_shards("straight", steps=10, training={**common, **COOLED})
     run(straight)
     start = trunk.work / "checkpoints" / "step_00000006"

@@ -1,4 +1,4 @@
-"""Whose the files in a work folder are: of this run, of another, or of somebody else."""
+"""The owner of files in a work folder: this run, another run, or somebody else."""
 
 import errno
 import json
@@ -98,7 +98,7 @@ def test_a_file_that_no_callback_declares_is_not_left(tmp_path):
 
 
 def test_a_trainer_that_can_not_start_says_what_is_missing(tmp_path):
-    """As in a Python without torch."""
+    """Imports without torch."""
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     path = os.pathsep.join([str(tmp_path), *sys.path])
     done = subprocess.run(

@@ -10,8 +10,8 @@ from llm_core.runtime_only import runtime_only
 from llm_core.store.files import write_atomically
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
-from llm_core.train.spec import TrainerSpec
 from llm_core.train.requirements import check_tracking
+from llm_core.train.spec import TrainerSpec
 from llm_core.train.work_folder import WANDB, WANDB_RUN_ID, record_growing_output
 
 _RUN_ID = re.compile("[0-9a-f]{12}")

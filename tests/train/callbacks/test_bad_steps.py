@@ -78,7 +78,7 @@ def test_a_run_goes_back_to_before_a_spike_and_on_without_its_batches(share_shar
 
 
 def test_a_run_goes_no_further_back_than_it_must(share_shards, monkeypatch):
-    """However few checkpoints are kept, and however close they are."""
+    """With any number of kept checkpoints and any interval."""
     spec = share_shards("near", training=BACK, checkpoint_every=1, keep=KeepSpec(last=1))
     plant(monkeypatch, spec, {15: 100.0})
     lines = []

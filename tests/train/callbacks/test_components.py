@@ -1,4 +1,4 @@
-"""What every callback must keep to, and one that somebody else writes."""
+"""The contract of every callback, and a callback from outside."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_the_order_is_that_of_the_phases_whatever_the_experiments(tmp_path):
 
 
 def test_what_they_leave_is_a_file_or_lies_in_a_folder_of_one_name():
-    """So that a work folder knows which files of somebody else are in its way."""
+    """So a work folder knows which files of others to rename."""
     assert all(re.fullmatch(r"[a-z_.]+(/\*)?", pattern) for pattern in all_outputs())
 
 
@@ -130,11 +130,11 @@ def test_weights_are_the_same_with_all_of_them(tmp_path):
 
 
 class Broken(CallbackSpec):
-    """Raises at one moment."""
+    """Raises at one event."""
 
     kind: Literal["broken"] = "broken"
     moment: str
-    """The moment."""
+    """The event."""
 
     def build(self) -> Callback:
         def broken(*_, **__):
@@ -181,7 +181,7 @@ def test_one_that_would_replace_a_metric_of_training_ends_the_run(tmp_path, monk
 
 
 def resume_elsewhere(spec: TrainerSpec, folder: Path) -> None:
-    """Go on in a process that knows the plug-in by the specification alone."""
+    """Resume in a process that knows the plug-in only from the specification."""
     path = folder / "spec.json"
     spec.write(path)
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{PROJECT}"}

@@ -18,7 +18,7 @@ QUICK = {"guards": GuardsSpec(leak_probe=False, floor_steps=5)}
 
 
 def show_targets(monkeypatch, only_training):
-    """A leak that no probe sees: what is to be predicted is added to the last state, where there are targets."""
+    """A leak that the probe does not see: with targets, they are added to the last state."""
     build = loop.build_model
 
     def built(*arguments, **options):
