@@ -29,8 +29,6 @@ BRANCH_FIELDS = (
     "training.schedule",
     "training.steps",
     "training.tokens",
-    "training.validate_every",
-    "training.validation_tokens",
 )
 """Fields in which a branch may differ from the run whose state it starts from: its end, and its learning rate."""
 

@@ -3,7 +3,6 @@
 In a folder without ``work.json``, files with a trainer's names are somebody else's: they are renamed, and not read.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.callbacks import all_outputs
 from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
+from llm_core.train.bundle_manifest import sha256_of
 from llm_core.train.checkpoint_folder import CheckpointFolder, difference, set_aside
 from llm_core.train.checksummed_json import DamagedFileError, read_checksummed, write_checksummed
 from llm_core.train.spec import CHECKPOINTS, FAILURE, FINAL, SUMMARY, TrainerSpec, result_fields
@@ -62,7 +62,7 @@ def move_foreign_aside(work: Path, file: Path) -> None:
 
 def record_output(work: Path, file: Path) -> None:
     """Record that a callback wrote ``file`` for the artifact; ``ValueError`` when no callback declares it."""
-    _record(work, file.relative_to(work).as_posix(), _digest(file))
+    _record(work, file.relative_to(work).as_posix(), sha256_of(file))
 
 
 def record_growing_output(work: Path, file: Path) -> None:
@@ -75,7 +75,7 @@ def recorded_outputs(work: Path) -> list[Path]:
     known = _read(work) or {"outputs": {}}
     files = ((work / name, digest) for name, digest in sorted(known["outputs"].items()))
     return [
-        file for file, digest in files if file.is_file() and not file.is_symlink() and digest in (None, _digest(file))
+        file for file, digest in files if file.is_file() and not file.is_symlink() and digest in (None, sha256_of(file))
     ]
 
 
@@ -93,8 +93,3 @@ def _read(work: Path) -> dict[str, Any] | None:
         return read_checksummed(work / WORK)
     except DamagedFileError:
         return None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

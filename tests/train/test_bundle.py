@@ -116,7 +116,7 @@ def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
     content[100] ^= 1
     shard.write_bytes(content)
     assert start(bundle).returncode == 1
-    assert f"{shard.name}: its content is not that of the file" in (bundle / "run" / "failure.txt").read_text()
+    assert f"{shard.name}: its content differs from the bundle" in (bundle / "run" / "failure.txt").read_text()
     assert not (bundle / "run" / "metrics.jsonl").exists()
 
 

@@ -276,7 +276,7 @@ def test_a_file_that_someone_put_into_a_checkpoint_outlives_it(tmp_path):
     (tmp_path / "step_00000001" / "notes.txt").write_text("precious")
     setting.save(2)
     assert names(tmp_path / "step_00000001.aside") == ["notes.txt"]
-    assert "step_00000001.aside: holds files that are not of the checkpoint" in setting.lines[0]
+    assert "step_00000001.aside: contains files that are not of the checkpoint" in setting.lines[0]
 
 
 @pytest.mark.parametrize("file", [PART, INDEX, CHECKPOINT_MANIFEST])

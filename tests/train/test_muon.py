@@ -197,7 +197,7 @@ def test_steps_are_as_large_as_adamws():
 def test_a_batch_is_cut_where_memory_ends(monkeypatch):
     whole, cut = Model(), Model()
     expected = stepped(whole, muon(spec(), whole, CPU, "bf16"), 3)
-    monkeypatch.setattr(module, "AT_ONCE", 8 * 12 * 2)
+    monkeypatch.setattr(module, "MAX_BATCH_NUMBERS", 8 * 12 * 2)
     for one, other in zip(stepped(cut, muon(spec(), cut, CPU, "bf16"), 3), expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
 

@@ -123,7 +123,7 @@ def test_killed_while_it_goes_back_it_goes_back_again(share_shards, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("llm_core.train.loop._go_back", die)
+        patch.setattr("llm_core.train.loop._roll_back", die)
         with pytest.raises(KeyboardInterrupt):
             run(killed)
     assert checkpoint_steps(killed)[-1] == 12

@@ -48,9 +48,9 @@ def test_it_is_whole_and_documented(kind):
     rows = [
         [cell.strip() for cell in line.split("|")] for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")
     ]
-    ((_, _, phase, _, leaves, _, _),) = rows
+    ((_, _, phase, _, outputs, _, _),) = rows
     assert Phase[phase.upper().replace(" ", "_")] == component.phase
-    assert re.findall("`(.*?)`", leaves) == list(component.outputs)
+    assert re.findall("`(.*?)`", outputs) == list(component.outputs)
     assert isinstance(component().build(), Callback)
 
 
