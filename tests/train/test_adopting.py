@@ -98,7 +98,7 @@ def test_it_becomes_the_artifact_that_the_graph_makes(copied, came_back, by_grap
     assert copied.planner().plan({"pretrained_model"})[-1].verdict == "hit"
     again = adopt(copied.planner(), came_back, lines.append)
     assert again.cache == "hit"
-    assert "is in the store already, with equal weights" in lines[-1]
+    assert "is already in the store, with equal weights" in lines[-1]
 
 
 def test_a_branch_and_a_longer_context_come_home_too(by_graph, tmp_path):
@@ -136,7 +136,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("name", ["final/model.safetensors", "final/model.json", "metrics.jsonl", "summary.json"])
 def test_a_flipped_byte_is_refused(home, edited, name):
     flip(edited / name)
-    assert f"{name}: is not as the trainer wrote it: damaged on its way, or edited; copy it" in refused(home, edited)
+    assert f"{name}: is not as the trainer wrote it: damaged or edited; copy it" in refused(home, edited)
 
 
 def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
@@ -149,7 +149,7 @@ def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
     assert "samples.jsonl: is missing" in refused(home, edited)
     (edited / "old.jsonl").rename(edited / "samples.jsonl")
     (edited / "final" / "other.json").write_text("{}")
-    assert "run.json does not know it, so it is not of this run" in refused(home, edited)
+    assert "run.json does not list it, so it is not of this run" in refused(home, edited)
     (edited / "final" / "other.json").unlink()
     (edited / "checkpoints" / "step_00000006").rename(edited / "checkpoints" / "older")
     assert "step_00000006/checkpoint.json: is missing: copy it from" in refused(home, edited)
