@@ -19,7 +19,12 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_measurement_is_remembered_by_what_it_depends_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[str] = []
-    monkeypatch.setattr(module, "_measured_in_process", lambda kind: made.append(kind) or MatmulRates(2e9, float(len(made))))
+
+    def measured(kind: str) -> MatmulRates:
+        made.append(kind)
+        return MatmulRates(2e9, float(len(made)))
+
+    monkeypatch.setattr(module, "_measured_in_process", measured)
     first = measured_rates("cpu", "")
     assert measured_rates("cpu", "") == first == MatmulRates(2e9, 1.0)
     for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
