@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llm_core.experiment.callbacks import all_leaves
+from llm_core.experiment.callbacks import all_outputs
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
@@ -132,9 +132,9 @@ def _run(
         },
         bounds=experiment.checks,
         # The identity determines the states at branch points, but each rank writes its own file.
-        volatile=(*all_leaves(), "branch_points/*"),
+        volatile=(*all_outputs(), "branch_points/*"),
         trains=True,
-        ready="llm_core.train.ready:check",
-        cost="llm_core.train.price:cost",
+        ready="llm_core.train.requirements:check",
+        cost="llm_core.train.cost_estimate:estimate_cost",
         **fields,
     )

@@ -25,7 +25,7 @@ from llm_core.tokens.reader import ShardReader
 from llm_core.train import loop
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
-from llm_core.train.metrics import METRICS, read_metrics
+from llm_core.train.metrics_log import METRICS, read_metrics
 from llm_core.train.optimizers.adamw.optimizer import adamw
 from llm_core.train.optimizers.adamw.spec import AdamW
 from llm_core.train.optimizers.muon.optimizer import muon, orthogonalised

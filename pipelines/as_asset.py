@@ -84,9 +84,9 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
                 Lines(going.progress, lambda line: context.log.info(f"  {line}")) as lines,
             ):
 
-                def observe(figures: Mapping[str, float]) -> None:
-                    lines.observe(figures)
-                    observed(figures)
+                def observe(metrics: Mapping[str, float]) -> None:
+                    lines.observe(metrics)
+                    observed(metrics)
 
                 runtime = replace(
                     given,
@@ -156,14 +156,14 @@ def _pipes(context: dg.AssetExecutionContext, stage: Stage, item: PlanItem) -> I
 
 
 def _observer(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[Mapping[str, float]], None]:
-    """Live figures as observations of the asset, at most one every few seconds."""
+    """Live metrics as observations of the asset, at most one every few seconds."""
     last = -OBSERVE_SECONDS
 
-    def observe(figures: Mapping[str, float]) -> None:
+    def observe(metrics: Mapping[str, float]) -> None:
         nonlocal last
         if time.monotonic() - last >= OBSERVE_SECONDS:
             last = time.monotonic()
-            metadata = {name: figures[name] for name in OBSERVED if figures.get(name) is not None}
+            metadata = {name: metrics[name] for name in OBSERVED if metrics.get(name) is not None}
             context.log_event(dg.AssetObservation(asset_key=key, metadata=metadata))
 
     return observe

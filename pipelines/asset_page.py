@@ -10,8 +10,8 @@ from assets.release import PAGES
 from llm_core.graph.execute import Outcome
 from llm_core.graph.stage import Stage
 
-LARGEST_FIGURE = 100_000
-"""Bytes. Figures in metadata live in Dagster's event log, which is no place for large ones."""
+LARGEST_PICTURE = 100_000
+"""Bytes. Pictures in metadata live in Dagster's event log, which is no place for large ones."""
 
 _KINDS = {
     "data": {"polars", "parquet"},
@@ -40,13 +40,13 @@ def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         "identity": manifest.identity,
         "seconds": manifest.seconds,
         "bytes": sum(record.size for record in manifest.files),
-        **{name: _picture(name, data) for name, data in _pictures(stage, outcome) if len(data) <= LARGEST_FIGURE},
+        **{name: _picture(name, data) for name, data in _pictures(stage, outcome) if len(data) <= LARGEST_PICTURE},
         **_stats(outcome.artifact.stats),
     }
 
 
 def _stats(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics as metadata: plain figures as they are, tables as JSON."""
+    """Statistics as metadata: plain values as they are, tables as JSON."""
     plain = {name: value for name, value in stats.items() if isinstance(value, int | float | str | bool)}
     tables = {name: value for name, value in stats.items() if isinstance(value, dict | list) and name != "figures"}
     return {**plain, **{name: dg.MetadataValue.json(value) for name, value in tables.items()}}
@@ -59,7 +59,7 @@ def _pictures(stage: Stage, outcome: Outcome) -> Iterator[tuple[str, bytes]]:
     if stage.trains:
         # Imported late: a code location loads faster without what draws.
         from llm_core.report import figures
-        from llm_core.train.metrics import METRICS, read_metrics
+        from llm_core.train.metrics_log import METRICS, read_metrics
 
         metrics = outcome.artifact.path / METRICS
         if metrics.is_file():  # or else it was damaged, and put aside

@@ -23,13 +23,13 @@ def bundle(session: Session, stage: str, folder: Path, include: bool) -> tuple[P
 def adopt(folder: Path, experiment: str | None, log: Callable[[str], None]) -> tuple[Session, Outcome]:
     """Take the run in ``folder`` into the store; ``experiment``: its name or path; by default what the run says."""
     from llm_core.train.adopting import adopt as take_in
-    from llm_core.train.adopting import origin_of
+    from llm_core.train.adopting import bundled_run
 
-    _, origin = origin_of(folder)
+    _, manifest = bundled_run(folder)
     try:
-        session = open_session(experiment or origin.experiment)
+        session = open_session(experiment or manifest.experiment)
     except PedigreeError as error:
         if experiment is not None:
             raise
-        raise PedigreeError(f"{error}. Name the YAML file of {origin.experiment} with --experiment") from None
+        raise PedigreeError(f"{error}. Name the YAML file of {manifest.experiment} with --experiment") from None
     return session, take_in(session.planner(), folder, log)

@@ -17,7 +17,7 @@ from llm_core.errors import PedigreeError
 from llm_core.graph.lineage import SHARDS, Ancestor, TrainingRun, ancestry, by_name, training_runs
 from llm_core.tokens.history import FILTERS, RAW, SPLIT, History, NoDocumentError, Station, by_row, by_token, history
 from llm_core.tokens.trace import TrainedRange, steps_of_document, trained_documents, training_section
-from llm_core.train.metrics import METRICS, read_metrics, skipped_steps
+from llm_core.train.metrics_log import METRICS, read_metrics, skipped_steps
 from pipelines.session import Session
 
 _COLOURS = {"dropped": "red", "heldout": "cyan", "not known": "red"}

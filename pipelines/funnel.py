@@ -19,17 +19,17 @@ SPLITS = {"train": "training", "heldout": "held-out"}
 
 Row = dict[str, Any]
 """``stage``, ``kind``, ``name``, ``documents``, ``bytes``, their shares of what came in (``documents_share``,
-``bytes_share``), and ``tokens``; null where there is no such figure.
+``bytes_share``), and ``tokens``; null where there is no such count.
 
 Kinds: ``level`` is what a stage left, ``drop`` what one rule dropped, ``edit`` what edits took out of texts (below 0:
-put in), ``tokens`` one split as tokens, ``missing`` a stage without figures; its ``name`` says why.
+put in), ``tokens`` one split as tokens, ``missing`` a stage without counts; its ``name`` says why.
 """
 
 
 def funnel_rows(session: Session, source: str | None) -> list[Row]:
     """The funnel of all sources or one, of what was made last.
 
-    A stage that was made from other documents than those above it has no figures, and neither has what follows it.
+    A stage that was made from other documents than those above it has no counts, and neither has what follows it.
     Raises ``PedigreeError`` where no documents were read, and for an unknown source.
     """
     made, missing = _chain(session)

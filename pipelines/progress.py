@@ -36,7 +36,7 @@ class RunProgress:
         self.stage: str | None = None
         self._started = self._clock()
         self._what = ""
-        self._figures: Mapping[str, float | None] = {}
+        self._metrics: Mapping[str, float | None] = {}
         self._counts: tuple[float, float, str] | None = None
         self._first: tuple[float, float] | None = None  # (count, time) since which the rate is measured
 
@@ -63,10 +63,10 @@ class RunProgress:
             self._first = done, self._clock()
         self._counts = done, total, unit
 
-    def observe(self, figures: Mapping[str, float | None]) -> None:
-        """The newest figures of a training run."""
-        validated = {name: self._figures[name] for name in VALIDATED if self._figures.get(name) is not None}
-        self._figures = {**validated, **figures}
+    def observe(self, metrics: Mapping[str, float | None]) -> None:
+        """The newest metrics of a training run."""
+        validated = {name: self._metrics[name] for name in VALIDATED if self._metrics.get(name) is not None}
+        self._metrics = {**validated, **metrics}
 
     @property
     def heading(self) -> str:
@@ -90,7 +90,7 @@ class RunProgress:
         done, total, unit = self._counts
         if unit == TRAINING_UNIT:
             parts = [f"step {done:,.0f} of {total:,.0f}"]
-            return ", ".join([*parts, live_figures(self._figures)] if self._figures else parts)
+            return ", ".join([*parts, live_metrics(self._metrics)] if self._metrics else parts)
         return f"{done:,.0f} of {total:,.0f} {unit}"
 
     def line(self) -> str:
@@ -142,7 +142,7 @@ def _last(item: PlanItem) -> float | None:
 class Lines:
     """Tells in lines what a stage does: where output goes to a file, a pipe, or Dagster's log.
 
-    A line comes when the stage does something for the first time, when a training run has its first figures, and every
+    A line comes when the stage does something for the first time, when a training run has its first metrics, and every
     ``seconds``. Use as a context manager around the stage.
     """
 
@@ -180,10 +180,10 @@ class Lines:
                 self._trains = True
                 self._tell()
 
-    def observe(self, figures: Mapping[str, float]) -> None:
+    def observe(self, metrics: Mapping[str, float]) -> None:
         """As ``Runtime.observe``."""
         with self._lock:
-            self._progress.observe(figures)
+            self._progress.observe(metrics)
 
     def _repeat(self) -> None:
         while not self._ended.wait(self._seconds):
@@ -194,10 +194,10 @@ class Lines:
         self._say(f"{self._progress.stage}: {self._progress.line()}")
 
 
-def live_figures(figures: Mapping[str, float | None]) -> str:
+def live_metrics(metrics: Mapping[str, float | None]) -> str:
     """Loss and speed of a training run; a skipped step may have no loss. Of held-out text, the last measured loss."""
-    loss, speed = figures.get("loss"), figures.get("tokens_per_second") or 0.0
-    nats, bits = (figures.get(name) for name in VALIDATED)
+    loss, speed = metrics.get("loss"), metrics.get("tokens_per_second") or 0.0
+    nats, bits = (metrics.get(name) for name in VALIDATED)
     heldout = (
         "" if nats is None else f", held out {nats:.3f}" + ("" if bits is None else f" ({bits:.3f} bits per byte)")
     )

@@ -36,8 +36,8 @@ def step_table(run: str, step: int, rows: list[dict[str, Any]]) -> Table:
     table.add_column("document", no_wrap=True)
     for row in rows:
         place = (row["source"], escape(row["origin"]), str(row["row"]), row["doc_id"][:12])
-        figures = (row[name] for name in ("sequence", "tokens", "shard", "token_start"))
-        table.add_row(*(f"{figure:,}" for figure in figures), *place)
+        numbers = (row[name] for name in ("sequence", "tokens", "shard", "token_start"))
+        table.add_row(*(f"{number:,}" for number in numbers), *place)
     return table
 
 

@@ -16,7 +16,7 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.code_digest import CodeReader, digest_of
 from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS, OPTIMIZERS, POSITIONS, SCHEDULES
 from llm_core.store.home import PROJECT
-from llm_core.train.metrics import METRICS, read_metrics
+from llm_core.train.metrics_log import METRICS, read_metrics
 from llm_core.train.spec import SUMMARY, TrainerSpec
 
 BASELINE = "baseline"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.quality.runs import BASELINE, Run, train
-from llm_core.train.metrics import METRICS, read_metrics
+from llm_core.train.metrics_log import METRICS, read_metrics
 
 STEPS = 24
 SKIPPED = 6

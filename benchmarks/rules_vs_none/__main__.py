@@ -22,7 +22,7 @@ from llm_core.experiment.suites import SuiteSpec
 from llm_core.report.formatting import exact, in_bytes, percent, short, signed
 from llm_core.report.style import BLUE, ROSE, draw
 from llm_core.store.manifest import Artifact
-from llm_core.train.metrics import METRICS, read_metrics
+from llm_core.train.metrics_log import METRICS, read_metrics
 from pipelines import show
 from pipelines.session import open_session
 

@@ -93,11 +93,11 @@ def build(
         row("baseline_xz", "bits_per_byte", xz_bits(texts) / sum(sizes), None, len(documents)),
         *_question_rows(questions, scores[CONTINUATION], 1 / evaluation.choices),
     ]
-    suite_figures = {suite.name: suite_rows(suite, items, scores[suite.name]) for suite, items in suites}
-    rows += [line for lines in suite_figures.values() for line in lines]
+    rows_by_suite = {suite.name: suite_rows(suite, items, scores[suite.name]) for suite, items in suites}
+    rows += [line for lines in rows_by_suite.values() for line in lines]
     _write_lines(job.out / "evals.jsonl", rows)
     _write_lines(job.out / "questions.jsonl", map(asdict, questions))
-    results = [score for task in (HELDOUT, CONTINUATION, *suite_figures) for score in scores[task]]
+    results = [score for task in (HELDOUT, CONTINUATION, *rows_by_suite) for score in scores[task]]
     names: list[dict[str, Any]] = [
         {"doc_id": document.doc_id, "bytes": size, "tokens": len(tokens)}
         for document, size, tokens in zip(documents, sizes, ids, strict=True)
@@ -106,18 +106,18 @@ def build(
     names += [{"item_id": item.item_id, "group": item.group} for _, items in suites for item in items]
     _write_lines(job.out / "scores.jsonl", ({**score, **name} for score, name in zip(results, names, strict=True)))
 
-    figures = {(line["task"], line["metric"]): line for line in rows}
+    scored = {(line["task"], line["metric"]): line for line in rows}
     return EvalResults(
-        bits_per_byte=figures[HELDOUT, "bits_per_byte"]["value"],
-        bits_per_byte_stderr=figures[HELDOUT, "bits_per_byte"]["stderr"],
-        unigram_bits_per_byte=figures["baseline_unigram", "bits_per_byte"]["value"],
-        xz_bits_per_byte=figures["baseline_xz", "bits_per_byte"]["value"],
-        accuracy=figures[CONTINUATION, "accuracy"]["value"],
-        accuracy_stderr=figures[CONTINUATION, "accuracy"]["stderr"],
-        accuracy_likelihood=figures[CONTINUATION, "accuracy_likelihood"]["value"],
-        overlap_accuracy=figures[OVERLAP, "accuracy"]["value"],
-        overlap_accuracy_stderr=figures[OVERLAP, "accuracy"]["stderr"],
-        chance=figures[CONTINUATION, "accuracy"]["chance"],
+        bits_per_byte=scored[HELDOUT, "bits_per_byte"]["value"],
+        bits_per_byte_stderr=scored[HELDOUT, "bits_per_byte"]["stderr"],
+        unigram_bits_per_byte=scored["baseline_unigram", "bits_per_byte"]["value"],
+        xz_bits_per_byte=scored["baseline_xz", "bits_per_byte"]["value"],
+        accuracy=scored[CONTINUATION, "accuracy"]["value"],
+        accuracy_stderr=scored[CONTINUATION, "accuracy"]["stderr"],
+        accuracy_likelihood=scored[CONTINUATION, "accuracy_likelihood"]["value"],
+        overlap_accuracy=scored[OVERLAP, "accuracy"]["value"],
+        overlap_accuracy_stderr=scored[OVERLAP, "accuracy"]["stderr"],
+        chance=scored[CONTINUATION, "accuracy"]["chance"],
         documents=len(documents),
         documents_asked=evaluation.heldout_documents,
         documents_restored=restored,
@@ -127,7 +127,7 @@ def build(
         heldout_tokens=sum(map(len, ids)),
         suites={
             suite.name: {
-                **suite_stats(suite, items, scores[suite.name], suite_figures[suite.name]),
+                **suite_stats(suite, items, scores[suite.name], rows_by_suite[suite.name]),
                 "items_unreadable": len(asked_for) - len(items),
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)

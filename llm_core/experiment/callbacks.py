@@ -36,7 +36,7 @@ class CallbackSpec(Component):
     """
 
     phase: ClassVar[Phase] = Phase.RECORDS
-    leaves: ClassVar[tuple[str, ...]] = ()
+    outputs: ClassVar[tuple[str, ...]] = ()
     """The files that it writes for the artifact, as patterns (``profile/*``) relative to the work folder. The part
     before the first ``/`` is a literal name. All are volatile: they are not part of the artifact's content."""
     packages: ClassVar[tuple[str, ...]] = ()
@@ -91,7 +91,7 @@ def check_callbacks(models: Iterable[ModelSpec], callbacks: Mapping[str, Callbac
                 raise ValueError(f"tracking.callbacks.{kind}: {error}") from None
 
 
-@runtime_only("what callbacks leave is volatile")
-def all_leaves() -> tuple[str, ...]:
+@runtime_only("outputs of callbacks are volatile")
+def all_outputs() -> tuple[str, ...]:
     """The patterns of the files of all callbacks, whichever of them a run has."""
-    return tuple(sorted({pattern for kind in CALLBACKS for pattern in CALLBACKS.load(kind).leaves}))
+    return tuple(sorted({pattern for kind in CALLBACKS for pattern in CALLBACKS.load(kind).outputs}))

@@ -24,7 +24,7 @@ class OptimizerSpec(Component):
     def build(self, model: Any, device: Any, precision: str) -> Any:
         """The ``torch.optim.Optimizer`` of ``model``. ``precision``: of the run, for optimisers that multiply matrices.
 
-        Its groups come from ``llm_core.train.groups.parameter_groups``. It skips a step whose ``found_inf`` is set, and
+        Its groups come from ``llm_core.train.parameter_groups``. It skips a step whose ``found_inf`` is set, and
         multiplies a group's ``lr`` by ``lr_ratio``.
         """
 

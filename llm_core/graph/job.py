@@ -37,7 +37,7 @@ class Runtime:
     """Where and how a stage runs, and who watches it. Nothing here may change a result.
 
     ``progress(done, total, unit)``: progress of long work. ``status(what)``: the current activity while nothing can be
-    counted ("compiling kernels"); the same text may repeat. ``observe(figures)``: live metrics of a training run,
+    counted ("compiling kernels"); the same text may repeat. ``observe(metrics)``: live metrics of a training run,
     including ``step``. ``log(line)``: a line for people. ``environment``: more variables for launched processes.
     ``trainer_module``: the module for ``python -m`` or ``torchrun -m``; it must call ``llm_core.train.main.main``.
     ``agree(question)``: whether the user agrees to a cost above ``compute.ask_above``.

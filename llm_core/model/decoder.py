@@ -188,7 +188,7 @@ class Decoder(nn.Module):
             dtype = torch.get_autocast_dtype(device.type)
         half, wanted = dtype in (torch.bfloat16, torch.float16), self.attention_backend
         if wanted == "varlen" and not half and not self.training:
-            wanted = "auto"  # a run in half precision has some passes in fp32: see ``llm_core.train.probe``
+            wanted = "auto"  # half-precision runs have some passes in fp32: ``llm_core.train.leak_detection``
         backend = choose_backend(
             self.spec, device.type, wanted, decoding=state is not None, layers=self.layers, half=half
         )

@@ -13,7 +13,7 @@ from llm_core.report.made import write_made
 from llm_core.report.page import render
 from llm_core.report.results import TrainingReport
 from llm_core.report.style import Picture
-from llm_core.train.metrics import METRICS, read_metrics
+from llm_core.train.metrics_log import METRICS, read_metrics
 
 PAGE = "report.html"
 CURVES = (figures.loss, figures.learning_rate, figures.gradient_norm, figures.throughput)

@@ -48,7 +48,7 @@ def encode_part(work: PartWork, shards: ShardsSpec) -> dict[str, Any]:
     digest = file_digest(path)
     vocabulary = _vocabulary(path, digest)
     documents = read_part(work.inputs["documents"])
-    figures = {
+    stats = {
         "split": work.settings["split"],
         "file": work.settings["file"],
         "documents": documents.height,
@@ -57,7 +57,7 @@ def encode_part(work: PartWork, shards: ShardsSpec) -> dict[str, Any]:
         "learned_entries": int(vocabulary.learned.sum()),
     }
     if documents.is_empty():
-        return {**figures, **_read_back(np.empty(0, np.int64), np.zeros(1, np.int64), [], vocabulary)}
+        return {**stats, **_read_back(np.empty(0, np.int64), np.zeros(1, np.int64), [], vocabulary)}
     assert documents["source"].n_unique() == 1, f"{work.name} mixes sources"
     texts = documents["text"].to_list()
     ids, borders = encode(texts, fastest_encoder(path), vocabulary.eot)
@@ -66,7 +66,7 @@ def encode_part(work: PartWork, shards: ShardsSpec) -> dict[str, Any]:
     write_shard(shard, ids, dtype=shards.dtype, vocab_size=vocabulary.size, tokenizer=digest)
     places = pl.DataFrame({"token_start": borders[:-1], "token_end": borders[1:]})
     write_part(work.out / "documents.parquet", places.hstack(documents.select("doc_id", "source", "origin", "row")))
-    return {**figures, **_read_back(open_shard(shard)[1], borders, texts, vocabulary)}
+    return {**stats, **_read_back(open_shard(shard)[1], borders, texts, vocabulary)}
 
 
 @lru_cache(maxsize=2)

@@ -1,1 +1,1 @@
-"""Training: a process of its own that needs torch, numpy, pydantic and one JSON file; and the stage that starts it."""
+"""Training. The trainer is a separate process that needs torch, numpy, pydantic, safetensors and one JSON file."""

@@ -7,8 +7,8 @@ if __name__ == "__main__":
         from llm_core.train.main import main
     except ImportError as error:
         print(
-            f"error: the trainer can't start: {error}. It needs torch, numpy, pydantic and safetensors in the Python "
-            f"that runs it ({sys.executable}); install them there, and run again",
+            f"error: the trainer can't start: {error}. It needs torch, numpy, pydantic and safetensors in the "
+            f"Python that runs it ({sys.executable}); install them there, and run again",
             file=sys.stderr,
         )
         raise SystemExit(1) from None

@@ -1,11 +1,11 @@
-"""Activation checkpointing: activations that the backward pass makes again instead of keeping (Chen et al., 2016)."""
+"""Activation checkpointing (Chen et al., 2016): the backward pass recomputes activations instead of storing them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 
 _ATEN = torch.ops.aten
 
@@ -23,56 +23,41 @@ _ATTENTION = [
     _ATEN._scaled_dot_product_flash_attention_for_cpu.default,
     torch.ops.higher_order.flex_attention,
 ]
-"""What ``selective`` keeps: the results of products with weights and of attention's kernels, which cost most to make.
-Batched products (``bmm``) are not among them: they may be attention's scores, T × T of them. With attention's dropout,
-attention is made again: a kernel that is not called a second time draws no random numbers, and the block's ``dropout``
-would leave out other channels than in the forward pass."""
+"""``selective`` stores the results of matrix products with weights and of attention kernels: they cost most to compute.
+
+It does not store batched products (``bmm``), which may be the T × T scores of attention. With dropout in attention, it
+recomputes attention: a kernel that is not called again draws no random numbers, so the block's own dropout would drop
+other channels than in the forward pass."""
 
 
 def checkpoint_activations(blocks: Sequence[nn.Module], mode: str, every: int | None) -> None:
-    """Have blocks make their activations again in the backward pass.
+    """Make blocks recompute their activations in the backward pass. Results do not change.
 
-    ``mode``: "none", "full" (all blocks, which keep their input alone), "every_nth" (one block in ``every``, from the
-    first on) or "selective" (all blocks, which also keep the results of products and of attention). No result changes.
+    ``mode``: "none", "full" (every block stores only its input), "every_nth" (as "full", in one block of ``every``,
+    starting with the first) or "selective" (every block also stores the results of matrix products and of attention).
     """
     for number, block in enumerate(blocks):
         if mode == "selective":
-            draws = getattr(block.mixer, "dropout", 0.0) > 0
-            block.forward = (_recomputed_but_products if draws else _recomputed_but_kernels)(block.forward)
+            has_dropout = getattr(block.mixer, "dropout", 0.0) > 0
+            block.forward = _checkpointed(block.forward, _products_context if has_dropout else _kernels_context)
         elif mode == "full" or (mode == "every_nth" and every is not None and number % every == 0):
-            block.forward = _recomputed(block.forward)
+            block.forward = _checkpointed(block.forward)
 
 
-# Functions of ours, and no partials: the compiler passes over code that begins in torch itself.
+def _checkpointed(forward: Callable[..., Any], context: Callable[[], Any] = noop_context_fn) -> Callable[..., Any]:
+    # A function, not a partial of ``checkpoint``: the compiler skips a call that begins in torch itself.
+    def checkpointed(*arguments: Any) -> Any:
+        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=context)
+
+    return checkpointed
 
 
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def recomputed(*arguments: Any) -> Any:
-        return checkpoint(forward, *arguments, use_reentrant=False)
-
-    return recomputed
-
-
-def _recomputed_but_products(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def recomputed(*arguments: Any) -> Any:
-        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=_keep_products)
-
-    return recomputed
-
-
-def _recomputed_but_kernels(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def recomputed(*arguments: Any) -> Any:
-        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=_keep_kernels)
-
-    return recomputed
-
-
-def _keep_products() -> Any:
+def _products_context() -> Any:
     return create_selective_checkpoint_contexts(_PRODUCTS)
 
 
-def _keep_kernels() -> Any:
-    # Known to torch once ``varlen_attn`` is imported, which is slow and happens where it is used.
+def _kernels_context() -> Any:
+    # Torch registers it when ``varlen_attn`` is imported. That import is slow, so only code that needs it does it.
     varlen = getattr(torch.ops.torch_attn, "_varlen_attn", None)
     kept = [*_PRODUCTS, *_ATTENTION]
     return create_selective_checkpoint_contexts(kept if varlen is None else [*kept, varlen.default])

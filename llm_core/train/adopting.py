@@ -1,4 +1,4 @@
-"""Takes a run that came back from a bare machine into the store, after checking all that it says against each other."""
+"""Takes a run that was trained from a bundle into the store, after verifying it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,60 +12,60 @@ from llm_core.graph.identity import Recipe, config
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import Planner, differences
 from llm_core.graph.stage import Stage
-from llm_core.store.manifest import Artifact, InputRecord, Manifest
-from llm_core.train.bundle import training_stage
-from llm_core.train.came_back import check_files, check_metrics, check_summary, check_weights
+from llm_core.store.manifest import InputRecord, Manifest
+from llm_core.train.bundle import stored_inputs, training_stage
+from llm_core.train.bundle_manifest import BundleManifest, changed_input, sha256_of, sources_digest
 from llm_core.train.data import open_data
-from llm_core.train.metrics import METRICS, read_metrics
-from llm_core.train.origin import Origin, other_input, sha256_of, sources_digest
+from llm_core.train.metrics_log import METRICS, read_metrics
 from llm_core.train.results import TrainingResults
 from llm_core.train.run_record import RECORD, RunRecord, input_folders, read_record
+from llm_core.train.run_verification import check_files, check_metrics, check_summary, check_weights
 from llm_core.train.spec import FAILURE, FINAL, SUMMARY
 from llm_core.train.training_run import collect, start_parts
 
 
-def origin_of(folder: Path, log: Callable[[str], None] = lambda _: None) -> tuple[RunRecord, Origin]:
-    """What the finished run in ``folder`` says of itself, and of the bundle that it was started from.
+def bundled_run(folder: Path, log: Callable[[str], None] = lambda _: None) -> tuple[RunRecord, BundleManifest]:
+    """The record of the finished run in ``folder``, and the manifest of its bundle.
 
-    Raises ``PedigreeError`` for a folder that holds no run, an unfinished one, or one that was not started from a
+    Raises ``PedigreeError`` when the folder contains no run, an unfinished run, or one that was not started from a
     bundle.
     """
     if not folder.is_dir():
-        raise PedigreeError(f"{folder}: there is no such folder; name the folder run of a bundle, as it came back")
+        raise PedigreeError(f"{folder}: there is no such folder; name the copied folder run of a bundle")
     record = read_record(folder)
     if record is None:
         raise PedigreeError(_unfinished(folder))
-    if record.spec.origin is None:
+    if record.spec.bundle is None:
         raise PedigreeError(
-            f"{folder / RECORD}: the run was not started from a bundle, so it does not say which stage it is and which "
-            "code it ran: write a bundle (pedigree preflight EXPERIMENT --write FOLDER), and train with its run.sh"
+            f"{folder / RECORD}: the run was not started from a bundle, so its stage and code are unknown: "
+            "write a bundle (pedigree preflight EXPERIMENT --write FOLDER), and train with its run.sh"
         )
-    if record.sources != sources_digest(record.spec.origin.sources):
-        raise PedigreeError(f"{folder / RECORD}: the code that trained is not that of the bundle; train again with it")
-    log(f"{record.spec.origin.stage} of {record.spec.origin.experiment}, trained on {record.host}")
-    return record, record.spec.origin
+    if record.sources != sources_digest(record.spec.bundle.sources):
+        raise PedigreeError(f"{folder / RECORD}: the run did not train with the code of its bundle; train it again")
+    log(f"{record.spec.bundle.stage} of {record.spec.bundle.experiment}, trained on {record.host}")
+    return record, record.spec.bundle
 
 
 def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome:
-    """Take the run in ``folder`` into the store as the stage that its bundle was made for; ``folder`` stays as it is.
+    """Take the run in ``folder`` into the store as the stage of its bundle. ``folder`` is not changed.
 
-    Returns a hit, and takes nothing, where the store has that artifact. Raises ``PedigreeError`` with what does not
-    agree: spec, identity, code, inputs, files, metrics or weights.
+    Returns a hit when the store already has that artifact. Raises ``PedigreeError`` with the first disagreement: spec,
+    identity, code, inputs, files, metrics or weights.
     """
     folder = folder.resolve()
-    record, origin = origin_of(folder, log)
-    stage = training_stage(planner, origin.stage)
-    _check_recipe(planner, stage, folder, record, origin)
+    record, manifest = bundled_run(folder, log)
+    stage = training_stage(planner, manifest.stage)
+    _check_recipe(planner, stage, folder, record, manifest)
     item = ready(planner, stage.name)
     if item.artifact is not None:
         weights = record.files.get(f"{FINAL}/model.safetensors")
         equal = weights is not None and sha256_of(item.artifact.path / "model.safetensors") == weights.sha256
-        log(f"{stage.name} is in the store already, with {'equal' if equal else 'other'} weights: nothing is taken")
+        log(f"{stage.name} is already in the store, with {'equal' if equal else 'other'} weights: nothing is copied")
 
     def take(job: Job) -> TrainingResults:
-        return _take(job, stage, folder, record, origin, log)
+        return _take(job, stage, folder, record, manifest, log)
 
-    elsewhere = Elsewhere(folder, take, lambda results: _circumstances(folder, record, origin, results))
+    elsewhere = Elsewhere(folder, take, lambda results: _circumstances(folder, record, manifest, results))
     return materialize(planner, stage.name, Runtime(log=log), elsewhere=elsewhere)
 
 
@@ -74,77 +74,67 @@ def _unfinished(folder: Path) -> str:
     if not metrics.is_file():
         inside = folder / "run"
         hint = f"the run of this bundle is {inside}" if inside.is_dir() else "name the folder run of a bundle"
-        return f"{folder}: holds no run (there is no {RECORD} and no {METRICS}): {hint}"
+        return f"{folder}: contains no run (there is no {RECORD} and no {METRICS}): {hint}"
     records = read_metrics(metrics)
     done = records[-1]["step"] if records else 0
     last = folder / FAILURE
-    words = f" Its last words: {last.read_text(encoding='utf-8')}" if last.is_file() else ""
-    state = f"all but its last files, after step {done}" if (folder / SUMMARY).is_file() else f"{done} steps"
+    words = f" Its last error: {last.read_text(encoding='utf-8')}" if last.is_file() else ""
+    state = f"all steps ({done}), but not the last files" if (folder / SUMMARY).is_file() else f"{done} steps"
     return (
-        f"{folder}: the run is not finished: {state} are done. Start run.sh again where it was: it goes on from its "
-        f"newest checkpoint; then copy it back.{words}"
+        f"{folder}: the run is not finished: {state} are done. Start run.sh again on that machine: it resumes from its "
+        f"newest checkpoint; then copy the run back.{words}"
     )
 
 
-def _inputs(planner: Planner, stage: Stage, folder: Path) -> dict[str, Artifact]:
-    """Role → what the store has; ``PedigreeError`` where it lacks one."""
-    items = {item.stage: item for item in planner.plan(set(stage.inputs.values()))}
-    missing = [name for name in dict.fromkeys(stage.inputs.values()) if items[name].artifact is None]
-    if missing:
-        selected = " ".join(f"--select {name}" for name in missing)
-        raise PedigreeError(
-            f"{folder}: what it was trained on is not in this store as it would be made now ({', '.join(missing)}): "
-            f"adopt it where its bundle was written, or make that first: pedigree run {planner.graph.experiment} "
-            f"{selected}\n" + "\n".join(f"{name}: {'; '.join(items[name].reasons)}" for name in missing)
-        )
-    return {role: artifact for role, name in stage.inputs.items() if (artifact := items[name].artifact)}
-
-
-def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecord, origin: Origin) -> None:
-    """What was trained must be what the bundle says, and that must be what this stage is here and now."""
+def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecord, manifest: BundleManifest) -> None:
+    """``PedigreeError`` unless the run matches its bundle, and the bundle matches the stage as it is now."""
     spec, path = record.spec, folder / RECORD
     trained = {name: getattr(spec, name) for name in ("model", "training", "vocab_size", "seed")}
     told = config(replace(stage, config={**stage.config, **trained}))
-    then = Recipe(stage.kind, origin.code, origin.config, {})
-    if changed := differences(stage, replace(then, config=told), origin.contents, _as_manifest(stage, origin)):
+    then = Recipe(stage.kind, manifest.code, manifest.config, {})
+    if changed := differences(stage, replace(then, config=told), manifest.contents, _as_stored(stage, manifest)):
         raise PedigreeError(
-            f"{path}: spec.json was changed after the bundle was made, so this is not the run of {stage.name}: "
-            f"{'; '.join(changed)}. Change the experiment instead, make another bundle, and train with that"
+            f"{path}: spec.json was changed after the bundle was written, so this is not a run of {stage.name}: "
+            f"{'; '.join(changed)}. Change the experiment instead, write another bundle, and train with it"
         )
-    if then.identity(origin.contents) != spec.identity:
-        raise PedigreeError(f"{path}: its identity is not that of its recipe: spec.json was edited; train again")
-    contents = {role: artifact.manifest.content for role, artifact in _inputs(planner, stage, folder).items()}
+    if then.identity(manifest.contents) != spec.identity:
+        raise PedigreeError(f"{path}: its identity does not follow from its recipe: spec.json was edited; train again")
+    problem = f"{folder}: this store lacks its current inputs: adopt the run where its bundle was written, or make them"
+    inputs = stored_inputs(planner, stage, problem)
+    contents = {role: artifact.manifest.content for role, artifact in inputs.items()}
     item = ready(planner, stage.name)
     if item.identity == spec.identity:
         return
-    changed = differences(stage, planner.recipe(stage.name), contents, _as_manifest(stage, origin))
+    changed = differences(stage, planner.recipe(stage.name), contents, _as_stored(stage, manifest))
     commit = (
-        f" (commit {origin.git_commit[:12]}{', with changes' * bool(origin.git_dirty)})" if origin.git_commit else ""
+        f" (commit {manifest.git_commit[:12]}{', with changes' * bool(manifest.git_dirty)})"
+        if manifest.git_commit
+        else ""
     )
     code_only = all(line.startswith("code ") for line in changed)
     remedy = (
-        f"Adopt it with the code that it was made with{commit}; `pedigree accept` then lets it serve the code of now"
+        f"Adopt it with the code that trained it{commit}; `pedigree accept` then accepts it for the current code"
         if code_only
-        else "Put the experiment and its inputs back as they were, or train it as it is now"
+        else "Restore the experiment and its inputs, or train the stage as it is now"
     )
     raise PedigreeError(
-        f"{folder}: was trained as {spec.identity}, and {stage.name} of {planner.graph.experiment} is "
-        f"{item.identity} now. {remedy}.\n" + "\n".join(changed)
+        f"{folder}: was trained as {spec.identity}, but {stage.name} of {planner.graph.experiment} is "
+        f"now {item.identity}. {remedy}.\n" + "\n".join(changed)
     )
 
 
-def _as_manifest(stage: Stage, origin: Origin) -> Manifest:
-    """The part of a manifest that ``differences`` compares."""
+def _as_stored(stage: Stage, manifest: BundleManifest) -> Manifest:
+    """The fields that ``differences`` compares, as an artifact's manifest."""
     inputs = [
         InputRecord(role=role, stage=stage.inputs.get(role, role), identity="", content=content)
-        for role, content in origin.contents.items()
+        for role, content in manifest.contents.items()
     ]
-    fields: dict[str, Any] = {"code": origin.code, "config": origin.config, "source_digests": {}, "inputs": inputs}
+    fields: dict[str, Any] = {"code": manifest.code, "config": manifest.config, "source_digests": {}, "inputs": inputs}
     return Manifest.model_construct(**fields)
 
 
 def _take(
-    job: Job, stage: Stage, folder: Path, record: RunRecord, origin: Origin, log: Callable[[str], None]
+    job: Job, stage: Stage, folder: Path, record: RunRecord, manifest: BundleManifest, log: Callable[[str], None]
 ) -> TrainingResults:
     spec = record.spec.model_copy(
         update={
@@ -155,10 +145,10 @@ def _take(
         }
     )
     checkpoint = check_files(folder, record.files, spec)
-    # A start's files may have been written by other ranks since; its content is compared with the identity.
+    # Another number of ranks may have written the files of a start. The identity covers its content.
     places = {**input_folders(spec), "start": None}
-    if wrong := other_input(origin, places):
-        raise PedigreeError(f"the run was trained on other inputs than the store has: {wrong}; train it again on these")
+    if wrong := changed_input(manifest, places):
+        raise PedigreeError(f"the run was trained on other inputs than those in the store: {wrong}; train it again")
     summary = check_summary(folder / SUMMARY)
     data = open_data(spec, summary["ranks"])
     records = check_metrics(spec, data.train)
@@ -167,8 +157,10 @@ def _take(
     return collect(job, spec, data)
 
 
-def _circumstances(folder: Path, record: RunRecord, origin: Origin, results: TrainingResults) -> Circumstances:
+def _circumstances(
+    folder: Path, record: RunRecord, manifest: BundleManifest, results: TrainingResults
+) -> Circumstances:
     first = read_metrics(folder / METRICS)[0]
     started = datetime.fromtimestamp(first["time"] - first["seconds"], UTC).isoformat(timespec="seconds")
     seconds = round(results.seconds_training, 3)
-    return Circumstances(started, seconds, record.versions, origin.git_commit, origin.git_dirty, record.host)
+    return Circumstances(started, seconds, record.versions, manifest.git_commit, manifest.git_dirty, record.host)

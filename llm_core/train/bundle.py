@@ -1,7 +1,7 @@
-"""A bundle: a folder with all that a bare machine needs to train one stage, so that its run can be taken home.
+"""Writes a bundle: a folder with everything that another machine needs to train one stage.
 
-``spec.json`` (with its ``Origin``), ``code.zip``, ``requirements.txt``, ``run.sh``, ``fetch.txt``, the tokenizer, and
-what large inputs (shards, a start) are to be copied from where.
+It contains ``spec.json`` (with a ``BundleManifest``), ``code.zip``, ``requirements.txt``, ``run.sh``, the tokenizer,
+and ``fetch.txt``, which lists the large inputs to copy. ``pedigree adopt`` takes the finished run into the store.
 """
 
 import shutil
@@ -24,25 +24,25 @@ from llm_core.plugins import package_folders, plugins_of
 from llm_core.store.files import disk_errors
 from llm_core.store.home import PROJECT
 from llm_core.store.manifest import Artifact
-from llm_core.train.bundle_texts import FOLDERS, fetch_text, run_script
+from llm_core.train.bundle_manifest import BundleManifest, FileDigest, file_digests, sha256_of, source_files
+from llm_core.train.bundle_scripts import FOLDERS, fetch_text, run_script
 from llm_core.train.data import open_data
-from llm_core.train.origin import KnownFile, Origin, known, sha256_of, source_files
 from llm_core.train.preflight import SHUTDOWN_SECONDS, Preflight, preflight
 from llm_core.train.spec import TrainerSpec, derived_digest
 from llm_core.train.training_run import start_parts
 
 LARGE = {"shards", "start"}
-"""Roles whose files are copied into a bundle only when that is asked for."""
+"""Roles whose files a bundle contains only on request."""
 
 UNREAD = {"manifest.json", "documents.parquet"}
-"""Files of shards that the trainer does not read."""
+"""Files in the shards' folder that the trainer does not read."""
 
 _TIMES = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was written: ``to_fetch`` is (folder in it) → (folder here, bytes) of what is not in it."""
+    """A written bundle. ``to_fetch``: folder in the bundle → (source folder here, bytes), for the files to copy."""
 
     folder: Path
     identity: str
@@ -51,7 +51,7 @@ class Bundle:
 
 
 def stage_experiment(experiment: Experiment, stage: Stage) -> Experiment:
-    """The experiment whose full run is ``stage``, for ``preflight``."""
+    """An experiment whose full run is ``stage``, for ``preflight``."""
     compute = experiment.compute.changed(stage.compute)
     sections = {"model": stage.config["model"], "training": stage.config["training"], "long_context": None}
     changes = {**sections, "compute": compute}
@@ -59,24 +59,26 @@ def stage_experiment(experiment: Experiment, stage: Stage) -> Experiment:
 
 
 def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Path, include: bool) -> Bundle:
-    """Write the bundle that trains stage ``name`` into the new ``folder``; with ``include``, large inputs too.
+    """Write the bundle that trains stage ``name`` into the new ``folder``. ``include``: with the large inputs.
 
-    Raises ``PedigreeError`` when the stage is no training run, when its inputs are not in the store as they would be
-    made now, when it can't run on the experiment's compute target, or when ``folder`` is not new.
+    Raises ``PedigreeError`` when the stage is not a training run, when the store lacks its current inputs, when it
+    can't run on the experiment's compute target, or when ``folder`` exists.
     """
     if folder.exists():
-        raise PedigreeError(f"{folder}: is there already; name a new folder for the bundle")
+        raise PedigreeError(f"{folder}: already exists; name a new folder for the bundle")
     stage = training_stage(planner, name)
     report = preflight(stage_experiment(experiment, stage))
-    artifacts = _inputs(planner, stage)
+    problem = f"a bundle of {stage.name} contains the digests of its inputs, so they must be made first"
+    artifacts = stored_inputs(planner, stage, problem)
+    _check_undamaged(planner, stage, artifacts)
     files = _input_files(stage, artifacts)
     spec = _spec(planner, experiment, stage, artifacts, files)
     open_data(spec, report.ranks)
     if spec.start is not None:
-        from llm_core.train.start import check_start
+        from llm_core.train.warm_start import check_start
 
         check_start(spec)
-    assert spec.origin is not None
+    assert spec.bundle is not None
     assert spec.identity is not None
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Pa
             unfinished.rename(folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    sizes = {role: sum(file.size for file in inputs.values()) for role, inputs in spec.origin.inputs.items()}
+    sizes = {role: sum(file.size for file in inputs.values()) for role, inputs in spec.bundle.inputs.items()}
     left = (
         {}
         if include
@@ -97,7 +99,7 @@ def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Pa
 
 
 def training_stage(planner: Planner, name: str) -> Stage:
-    """The training run called ``name``; ``PedigreeError`` with the names of those there are, for another name."""
+    """The training run called ``name``; ``PedigreeError`` with the known names when there is none."""
     graph = planner.graph
     if name not in graph or not graph[name].trains:
         runs = ", ".join(stage.name for stage in graph if stage.trains)
@@ -105,18 +107,20 @@ def training_stage(planner: Planner, name: str) -> Stage:
     return graph[name]
 
 
-def _inputs(planner: Planner, stage: Stage) -> dict[str, Artifact]:
-    """Role → artifact, read in full."""
+def stored_inputs(planner: Planner, stage: Stage, problem: str) -> dict[str, Artifact]:
+    """Role → artifact. Raises ``PedigreeError`` that begins with ``problem`` when the store lacks a current input."""
     items = {item.stage: item for item in planner.plan(set(stage.inputs.values()))}
-    missing = [item.stage for name in stage.inputs.values() if (item := items[name]).artifact is None]
+    missing = [name for name in dict.fromkeys(stage.inputs.values()) if items[name].artifact is None]
     if missing:
-        reasons = "\n".join(f"{name}: {'; '.join(items[name].reasons)}" for name in dict.fromkeys(missing))
-        raise PedigreeError(
-            f"a bundle of {stage.name} names the inputs by their digests, so they must be made first: pedigree run "
-            f"{planner.graph.experiment} {' '.join(f'--select {name}' for name in dict.fromkeys(missing))}\n{reasons}"
-        )
-    found = {role: artifact for role, name in stage.inputs.items() if (artifact := items[name].artifact)}
-    for role, artifact in found.items():
+        selected = " ".join(f"--select {name}" for name in missing)
+        reasons = "\n".join(f"{name}: {'; '.join(items[name].reasons)}" for name in missing)
+        raise PedigreeError(f"{problem}: pedigree run {planner.graph.experiment} {selected}\n{reasons}")
+    return {role: artifact for role, name in stage.inputs.items() if (artifact := items[name].artifact)}
+
+
+def _check_undamaged(planner: Planner, stage: Stage, artifacts: dict[str, Artifact]) -> None:
+    """Read all inputs; ``PedigreeError`` for one that is damaged."""
+    for role, artifact in artifacts.items():
         wanted = "/".join(start_parts(stage.config)) if role == "start" else ""
         missed = planner.store.left_out(artifact, full=True)
         lost = next((problem for path, problem in missed.items() if wanted and path.startswith(f"{wanted}/")), None)
@@ -125,11 +129,10 @@ def _inputs(planner: Planner, stage: Stage) -> dict[str, Artifact]:
                 f"{stage.name}: its input {stage.inputs[role]} is damaged: {damage}. Make it again: "
                 f"pedigree run {planner.graph.experiment} --force {stage.inputs[role]}"
             )
-    return found
 
 
 def _input_files(stage: Stage, artifacts: dict[str, Artifact]) -> dict[str, dict[str, Path]]:
-    """Role → file → where it lies: all that the trainer reads."""
+    """Role → file → path, for all files that the trainer reads."""
     shards, tokenizer = artifacts["shards"], artifacts["tokenizer"]
     names = [record.path for record in shards.manifest.files if record.path not in UNREAD]
     found = {
@@ -145,7 +148,7 @@ def _input_files(stage: Stage, artifacts: dict[str, Artifact]) -> dict[str, dict
 
 
 def _common(files: dict[str, Path]) -> Path:
-    """The folder that these files are named from."""
+    """The folder to which these names are relative."""
     name, path = next(iter(files.items()))
     return path.parents[len(Path(name).parts) - 1]
 
@@ -157,14 +160,14 @@ def _spec(
     artifacts: dict[str, Artifact],
     files: dict[str, dict[str, Path]],
 ) -> TrainerSpec:
-    """What the trainer would be told here."""
+    """The specification that the trainer would get here."""
     item = ready(planner, stage.name)
     recipe = planner.recipe(stage.name)
     plugins = (*plugins_of(recipe.code), *experiment.tracking.plugins)
     modules = {name.partition(":")[0] for name in recipe.code if ":" in name}
     packages = sorted({"llm_core", *package_folders(plugins), *map(top, modules)})
     commit, dirty = git_state()
-    inputs: dict[str, dict[str, KnownFile]] = {role: known(paths) for role, paths in files.items()}
+    inputs: dict[str, dict[str, FileDigest]] = {role: file_digests(paths) for role, paths in files.items()}
     return TrainerSpec.of(
         experiment.compute.changed(stage.compute),
         **{name: stage.config[name] for name in ("model", "training", "vocab_size", "seed")},
@@ -177,7 +180,7 @@ def _spec(
         plugins=plugins,
         derived=derived_digest(stage.config["model"], stage.config["training"]),
         tracking=experiment.tracking,
-        origin=Origin(
+        bundle=BundleManifest(
             experiment=experiment.name,
             stage=stage.name,
             code=recipe.code,
@@ -201,8 +204,8 @@ def _write(
     files: dict[str, dict[str, Path]],
     include: bool,
 ) -> None:
-    origin = spec.origin
-    assert origin is not None
+    manifest = spec.bundle
+    assert manifest is not None
     places = {
         "shards": Path(FOLDERS["shards"]),
         "tokenizer": Path(FOLDERS["tokenizer"], "tokenizer.json"),
@@ -210,7 +213,7 @@ def _write(
     }
     spec.model_copy(update=places).write(folder / "spec.json")
     archive = folder / "code.zip"
-    _write_archive(archive, origin)
+    _write_archive(archive, manifest)
     _check_archive(archive, planner, stage, spec.plugins)
     included = set(files) if include else set(files) - LARGE
     for role in included:
@@ -226,20 +229,20 @@ def _write(
     gpus = 0 if report.hardware.startswith("CPU") else report.ranks
     keep, training = spec.keep, spec.training
     kept = keep.last + keep.best + (training.steps // keep.every if keep.every else 0) + len(training.branch_points)
-    disk = report.host_snapshot * (kept + 1)  # and one that is being written
+    disk = report.host_snapshot * (kept + 1)  # + 1: the checkpoint that is being written
     script = folder / "run.sh"
     code_digest = sha256_of(archive)
-    script.write_text(run_script(origin, report.ranks, gpus, code_digest, disk, constrained, SHUTDOWN_SECONDS))
+    script.write_text(run_script(manifest, report.ranks, gpus, code_digest, disk, constrained, SHUTDOWN_SECONDS))
     script.chmod(0o755)
     sources = {role: _common(paths) for role, paths in files.items()}
-    (folder / "fetch.txt").write_text(fetch_text(origin, sources, included, name), encoding="utf-8")
+    (folder / "fetch.txt").write_text(fetch_text(manifest, sources, included, name), encoding="utf-8")
 
 
-def _write_archive(path: Path, origin: Origin) -> None:
-    """The code, in an archive whose bytes follow from the files alone: one order, one time, nothing compressed."""
-    files = source_files(origin.packages)
+def _write_archive(path: Path, manifest: BundleManifest) -> None:
+    """Write the code archive. Equal files give equal bytes: fixed order and time, no compression."""
+    files = source_files(manifest.packages)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(origin.sources):
+        for name in sorted(manifest.sources):
             entry = zipfile.ZipInfo(name, _TIMES)
             entry.external_attr = 0o644 << 16
             entry.create_system = 3
@@ -247,17 +250,17 @@ def _write_archive(path: Path, origin: Origin) -> None:
 
 
 def _check_archive(path: Path, planner: Planner, stage: Stage, plugins: tuple[str, ...]) -> None:
-    """The archive must hold the code that the identity stands for, also where files were edited meanwhile."""
+    """``PedigreeError`` unless the archive contains the code of the identity: files may have been edited meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
         packages = (*PACKAGES, *package_folders(plugins))
         if code(stage, CodeReader(Path(folder), packages, plugins=plugins)) != planner.code(stage.name):
-            raise PedigreeError(f"{PROJECT}: its code changed while the bundle was written; write it again")
+            raise PedigreeError(f"{PROJECT}: the code changed while the bundle was written; write the bundle again")
 
 
 def requirements(spec: TrainerSpec, constraints: Path | None) -> str:
-    """What the trainer imports, pinned as in ``constraints``, else to what is installed here."""
+    """The packages that the trainer imports, pinned as in ``constraints``, or to the versions installed here."""
     names = ["torch", "numpy", "pydantic", "safetensors"]
     names += [package for callback in spec.tracking.callbacks.values() for package in callback.packages]
     names += ["wandb"] if spec.tracking.wandb != "off" else []
@@ -268,7 +271,7 @@ def requirements(spec: TrainerSpec, constraints: Path | None) -> str:
         try:
             lines.append(f"{name}=={pinned.get(name) or version(name).partition('+')[0]}")
         except PackageNotFoundError:
-            raise PedigreeError(f"{name}: no version of it is pinned or installed here; install it first") from None
+            raise PedigreeError(f"{name}: no version is pinned or installed here; install it first") from None
     return "\n".join(lines) + "\n"
 
 

@@ -22,7 +22,7 @@ from llm_core.train.hardware import (
     require_devices,
     this_machine,
 )
-from llm_core.train.rates import Rates, measured_rates
+from llm_core.train.matmul_rates import MatmulRates, measured_rates
 
 WORTH_SAYING = 2.0
 """Another precision that is faster by more than this is told of."""
@@ -81,13 +81,13 @@ def check_stage(run: TrainingRun, compute: ComputeSpec, log: Callable[[str], Non
         log(line)
 
 
-def rates_of(hardware: Hardware, *, here: bool) -> Rates | None:
+def rates_of(hardware: Hardware, *, here: bool) -> MatmulRates | None:
     """Rates of a device of ``hardware``, by its data sheet or else, where it is ``here``, measured.
 
     None for a planned device whose data sheet isn't known in full. ``PedigreeError`` where the measurement fails.
     """
     if hardware.fp32_flops is not None and hardware.peak_flops is not None:
-        return Rates(fp32=hardware.fp32_flops, bf16=hardware.peak_flops)
+        return MatmulRates(fp32=hardware.fp32_flops, bf16=hardware.peak_flops)
     if not here:
         return None
     kind = "cpu" if hardware.on_cpu else "cuda"
@@ -100,7 +100,7 @@ def backend_for(model: ModelSpec, precision: str, compute: ComputeSpec, hardware
     return choose_backend(model, device, compute.attention_backend, half=precision != "fp32")
 
 
-def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rates: Rates | None) -> Findings:
+def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rates: MatmulRates | None) -> Findings:
     """What ``hardware`` does badly or not at all in one run; without ``rates``, nothing is said of speed."""
     precision = run.training.precision
     errors: list[str] = []
@@ -120,7 +120,7 @@ def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rate
     return Findings(tuple(errors), tuple(_precision_advice(run, hardware, rates)))
 
 
-def _precision_advice(run: TrainingRun, hardware: Hardware, rates: Rates | None) -> list[str]:
+def _precision_advice(run: TrainingRun, hardware: Hardware, rates: MatmulRates | None) -> list[str]:
     place, precision = f"{run.place}training.precision", run.training.precision
     old = not hardware.on_cpu and not hardware.can(BF16_CAPABILITY)
     if precision == "fp8" and not hardware.fp8:

@@ -1,9 +1,9 @@
-"""The folder of a run's checkpoints: which of its entries are the run's own. The others are neither read nor removed.
+"""The folder of a run's checkpoints. The trainer reads and removes only entries that the run wrote itself.
 
-A checkpoint of the run has an exact name (``step_00000100``) and a seal that is as it was written, says the same step
-and names this run. What is being written or removed has a name with a random part, and a mark or a seal inside. So a
-copy under another name, the checkpoint of another run and a folder of the user's own stay as they are; one that stands
-where a checkpoint must go is renamed.
+A checkpoint of the run has an exact name (``step_00000100``) and an undamaged manifest with the same step and this
+run. A folder that is being written or removed has a name with a random part, and contains a marker or a manifest. So
+copies under other names, checkpoints of other runs and the user's own folders are not touched. One that has the name
+of a new checkpoint is renamed.
 """
 
 import json
@@ -17,34 +17,32 @@ from typing import Any
 from uuid import uuid4
 
 from llm_core.errors import PedigreeError
+from llm_core.train.checkpoint_manifest import CHECKPOINT_MANIFEST, marked_step, read_manifest
+from llm_core.train.checksummed_json import DamagedFileError
 from llm_core.train.rank_files import damage
-from llm_core.train.seal import SEAL, DamagedSealError, marked_step, read_seal
+from llm_core.train.spec import checkpoint_name
 
 _NAME = re.compile(r"step_(\d{8,})")
-_PASSING = re.compile(r"step_(\d{8,})\.[0-9a-f]{8}\.(unfinished|old)")
+_TEMPORARY = re.compile(r"step_(\d{8,})\.[0-9a-f]{8}\.(unfinished|old)")
 _OUR_FILES = re.compile(
-    r"rank_\d{4,}\.(safetensors|json|begun)(\.unfinished)?|rank_\d{4,}\.safetensors\.given_up"
-    r"|checkpoint\.json(\.unfinished)?"
+    r"rank_\d{4,}\.(safetensors(\.given_up)?|json|begun)|checkpoint\.json"
+    r"|\.(rank_\d{4,}\.(json|begun)|checkpoint\.json)\.\d+\.tmp"  # a write that was killed
 )
-_LAST = ("begun", SEAL)
-"""Ends of the names of files by which a folder is known as ours: they are removed after all others."""
-
-
-def checkpoint_name(step: int) -> str:
-    """The name of the checkpoint of ``step``."""
-    return f"step_{step:08d}"
+_LAST = ("begun", CHECKPOINT_MANIFEST)
+"""Endings of the files that identify a folder as the trainer's: they are removed last."""
 
 
 def random_part() -> str:
-    """What makes the name of a passing folder one that nobody else has."""
+    """Makes the name of a temporary folder unique."""
     return uuid4().hex[:8]
 
 
 @dataclass
 class Entries:
-    """What is in the folder: step → checkpoint of this run; what killed writers left; name → why it is not ours.
+    """The entries of the folder. ``own``: step → checkpoint of this run. ``leftovers``: of killed writers.
 
-    ``others``: those among the latter that are whole checkpoints of another run, with the field that differs.
+    ``foreign``: name → why the entry is not the run's. ``others``: those of them that are checkpoints of another run,
+    with the first field that differs.
     """
 
     own: dict[int, Path] = field(default_factory=dict)
@@ -54,17 +52,17 @@ class Entries:
 
 
 class CheckpointFolder:
-    """The folder ``path`` of the run that ``owner`` describes. ``PedigreeError`` where a seal can't be read."""
+    """The checkpoint folder of the run ``owner``. Methods raise ``PedigreeError`` when a manifest can't be read."""
 
     def __init__(self, path: Path, owner: dict[str, Any], log: Callable[[str], None]) -> None:
         self.path, self._owner, self._log = path, owner, log
 
-    def passing(self, step: int, part: str) -> Path:
-        """Where the checkpoint of ``step`` lies while it is being written."""
+    def unfinished(self, step: int, part: str) -> Path:
+        """The folder of the checkpoint of ``step`` while it is being written."""
         return self.path / f"{checkpoint_name(step)}.{part}.unfinished"
 
     def entries(self) -> Entries:
-        """Everything that is there, but for hidden files."""
+        """All entries except hidden files."""
         found = Entries()
         for path in sorted(self.path.iterdir()) if self.path.is_dir() else []:
             if not path.name.startswith("."):
@@ -72,21 +70,21 @@ class CheckpointFolder:
         return found
 
     def _sort(self, path: Path, found: Entries) -> None:
-        named, passing = _NAME.fullmatch(path.name), _PASSING.fullmatch(path.name)
+        named, temporary = _NAME.fullmatch(path.name), _TEMPORARY.fullmatch(path.name)
         if path.is_symlink() or not path.is_dir():
             found.foreign[path.name] = "not a folder"
-        elif passing and _is_leftover(path, int(passing[1])):
+        elif temporary and _is_leftover(path, int(temporary[1])):
             found.leftovers.append(path)
         elif named is None:
             found.foreign[path.name] = "not the name of a checkpoint"
         else:
             try:
-                seal = read_seal(path)
-            except DamagedSealError as error:
+                manifest = read_manifest(path)
+            except DamagedFileError as error:
                 found.foreign[path.name] = str(error)
                 return
-            step = seal["progress"]["step"]
-            other = difference(seal["owner"], self._owner)
+            step = manifest["progress"]["step"]
+            other = difference(manifest["owner"], self._owner)
             if path.name != checkpoint_name(step):
                 found.foreign[path.name] = f"a copy of the checkpoint of step {step}"
             elif other is not None:
@@ -96,13 +94,13 @@ class CheckpointFolder:
                 found.own[step] = path
 
     def own_paths(self) -> list[Path]:
-        """The files and folders that this run's writers made: its checkpoints, and what killed writers left."""
+        """The files and folders that this run wrote: its checkpoints, and the leftovers of killed writers."""
         found = self.entries()
         folders = [*found.own.values(), *found.leftovers]
         return [self.path, *folders, *(path for folder in folders for path in _own_files(folder))]
 
     def put(self, unfinished: Path, step: int) -> None:
-        """Give a sealed folder its name, in the place of this run's checkpoint of that step if there is one."""
+        """Rename a complete folder to its final name. It replaces this run's checkpoint of the same step."""
         final = self.path / checkpoint_name(step)
         if step in self.entries().own:
             self.remove(final)
@@ -111,18 +109,18 @@ class CheckpointFolder:
         unfinished.rename(final)
 
     def remove(self, checkpoint: Path) -> None:
-        """Take it away in one step, so that a half-removed one never stands there as a checkpoint."""
+        """Remove a checkpoint. It is renamed first, so a partly removed one is never taken for a checkpoint."""
         leftover = checkpoint.with_name(f"{checkpoint.name}.{random_part()}.old")
         checkpoint.rename(leftover)
         self.clear(leftover)
 
     def clear(self, leftover: Path) -> None:
-        """Remove our files, and the folder; with anything else in it, it stays under a name for people."""
+        """Remove the trainer's files, and the folder. A folder with other files is kept under another name."""
         for path in sorted(_own_files(leftover), key=lambda path: path.name.endswith(_LAST)):
             path.unlink()
         if any(leftover.iterdir()):
             kept = set_aside(leftover, leftover.name.split(".")[0])
-            self._log(f"{kept}: holds files that are not of the checkpoint; they stay there")
+            self._log(f"{kept}: contains files that are not of the checkpoint; they are kept")
         else:
             leftover.rmdir()
 
@@ -140,44 +138,42 @@ def difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
 
 
 def copy_checkpoint(checkpoint: Path, target: Path) -> None:
-    """Copy a checkpoint's seal and parts into ``target``, and nothing else that is there.
+    """Copy a checkpoint's manifest and parts, and no other files, into ``target``.
 
-    ``PedigreeError`` where the copy is not whole.
+    ``PedigreeError`` when the checkpoint or the copy is damaged.
     """
     try:
-        parts = read_seal(checkpoint)["parts"]
+        parts = read_manifest(checkpoint)["parts"]
         target.mkdir(parents=True, exist_ok=True)
         for part in parts:
             index = json.loads((checkpoint / part["index"]).read_bytes())
             for name in (part["index"], index["file"]):
                 shutil.copyfile(checkpoint / name, target / name)
-        shutil.copyfile(checkpoint / SEAL, target / SEAL)
+        shutil.copyfile(checkpoint / CHECKPOINT_MANIFEST, target / CHECKPOINT_MANIFEST)
         wrong = next((text for part in parts if (text := damage(target, part["index"], part["sha256"]))), None)
-    except (DamagedSealError, FileNotFoundError, ValueError) as error:
+    except (DamagedFileError, FileNotFoundError, ValueError) as error:
         wrong = str(error)
     if wrong is not None:
         raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({wrong}); move it away, and train again")
 
 
 def _is_leftover(path: Path, step: int) -> bool:
-    """Whether a killed writer of ours left it: it has a mark or a seal of that step, or no byte that could be lost."""
+    """Whether a killed trainer wrote it: it has a marker or manifest of ``step``, or only a trainer's empty files."""
     if marked_step(path) == step:
         return True
     try:
-        sealed: int = read_seal(path)["progress"]["step"]
-    except DamagedSealError:
+        complete: int = read_manifest(path)["progress"]["step"]
+    except DamagedFileError:
         return all(_OUR_FILES.fullmatch(file.name) and not file.lstat().st_size for file in path.iterdir())
-    return sealed == step
+    return complete == step
 
 
 def set_aside(path: Path, name: str | None = None) -> Path:
-    """Rename what is not ours out of the way: to ``NAME.aside``, or ``NAME.aside2`` and so on; returns where it is."""
+    """Rename a file or folder to ``NAME.aside``, ``NAME.aside2`` and so on; returns its new path."""
     number = 1
     while os.path.lexists(target := path.with_name(f"{name or path.name}.aside{number if number > 1 else ''}")):
         number += 1
     try:
         return path.rename(target)
     except OSError as error:
-        raise PedigreeError(
-            f"{path}: it is in the way, and can't be renamed ({error.strerror}): move it away"
-        ) from None
+        raise PedigreeError(f"{path}: is in the way, and can't be renamed ({error.strerror}): move it away") from None

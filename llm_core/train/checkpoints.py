@@ -1,19 +1,19 @@
-"""Checkpoints: sharded, asynchronous, whole or not there, for any number of ranks, and only for the run they are of.
+"""Checkpoints: sharded, asynchronous, atomic, readable by any number of ranks, and bound to one run.
 
-``checkpoints/step_00000100/`` holds one part for each rank (``llm_core.train.rank_files``) and ``checkpoint.json``: the
-run that it belongs to, its step, and the digests of the parts. Parts are written and synced in another folder; the
-main rank adds ``checkpoint.json`` when all are there, and one rename puts the folder in place. Which folders are
-the run's own: ``llm_core.train.checkpoint_folder``.
+``checkpoints/step_00000100/`` contains one part per rank (``llm_core.train.rank_files``) and the manifest
+``checkpoint.json``. Each rank writes and syncs its part in a temporary folder. When all parts are there, the main rank
+writes the manifest, and one rename publishes the folder. ``llm_core.train.checkpoint_folder`` finds the run's own
+checkpoints.
 
-Why not ``torch.distributed.checkpoint``: it holds training up longer, has no digests, and reads its ``.metadata`` with
+Why not ``torch.distributed.checkpoint``: it blocks training longer, has no digests, and reads its ``.metadata`` with
 ``pickle.load`` (``docs/results/checkpoint_writer.md``).
 
-There is no state of random generators: what is drawn in a step follows from seed, step and rank
-(``llm_core.train.seeding``).
+Checkpoints contain no state of random generators: every step is seeded anew (``llm_core.train.seeding``).
 """
 
 import json
 import math
+import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,11 +27,13 @@ from torch import nn
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import KeepSpec
 from llm_core.reasons import explained
+from llm_core.store.files import sync_folder
+from llm_core.train.async_save import AsyncSave, MissingPartError, give_up_part, wait_for_part
 from llm_core.train.checkpoint_folder import CheckpointFolder, random_part
+from llm_core.train.checkpoint_manifest import read_manifest, write_manifest, write_marker
+from llm_core.train.checksummed_json import DamagedFileError
 from llm_core.train.distribution import World
-from llm_core.train.rank_files import StoredParts, damage, index_name, sync, sync_folder, write_part
-from llm_core.train.saving import MissingPartError, Saving, give_up_part, wait_for_part
-from llm_core.train.seal import DamagedSealError, read_seal, write_mark, write_seal
+from llm_core.train.rank_files import StoredParts, damage, index_name, write_part
 from llm_core.train.snapshot import Snapshot
 from llm_core.train.state import load_optimizer, load_weights, not_finite, pieces
 
@@ -40,10 +42,10 @@ Result = TypeVar("Result")
 
 @dataclass
 class Progress:
-    """How far a run is: steps done, how many of them were skipped, and how many bad ones just now came in a row.
+    """The progress of a run: steps done, how many of them were skipped, and the current number of bad steps in a row.
 
-    ``data``: the state of the loader (``Loader.state``) as it goes on from here. ``callbacks``: what the callbacks
-    keep. All of it is plain JSON data: numbers on a device are read before.
+    ``data``: the loader's state (``Loader.state``) for the next step. ``callbacks``: the states of the guard and the
+    callbacks. All values are JSON data.
     """
 
     step: int = 0
@@ -56,9 +58,10 @@ class Progress:
 class Checkpoints:
     """The checkpoints of one run in ``folder``.
 
-    ``owner`` is what decides the weights of the run (``spec.result_fields``). ``keep`` says which checkpoints stay;
-    those of the steps in ``pinned`` always do, as do those that it takes to go ``behind`` steps back. Methods are
-    collective but for ``check``: all ranks call them at the same point, and all raise when one can't go on.
+    ``owner``: the fields that determine the run's weights (``spec.result_fields``). ``keep``: which checkpoints to
+    keep. Those of the steps ``pinned`` are always kept, and those that a rollback by ``behind`` steps needs.
+
+    All methods except ``check`` are collective: all ranks call them at the same point, and all raise when one fails.
     """
 
     def __init__(
@@ -71,14 +74,14 @@ class Checkpoints:
         pinned: Collection[int] = (),
         behind: int = 0,
     ) -> None:
-        self._owner = json.loads(json.dumps(owner))  # as it will be read: tuples are lists there
+        self._owner = json.loads(json.dumps(owner))  # as JSON gives it back: tuples become lists
         self._folder = CheckpointFolder(folder, self._owner, log)
         self._keep, self._world, self._log = keep, world, log
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._random_part: str | None = None
         self._pinned, self._behind = frozenset(pinned), behind
         self._snapshot = Snapshot(world.device)
-        self._saving: Saving | None = None
+        self._saving: AsyncSave | None = None
 
     def save(
         self,
@@ -87,16 +90,16 @@ class Checkpoints:
         progress: Progress,
         validation_loss: float | None = None,
     ) -> None:
-        """Begin a checkpoint of what is now, and come back while it is being written. Collective.
+        """Start a checkpoint of the current state, and return while a thread writes it. Collective.
 
-        ``validation_loss`` of these very weights, where it is known: the best are kept by it. A checkpoint that is
-        still being written is waited for. What goes wrong later is raised by ``check``, the next ``save`` or ``wait``.
+        ``validation_loss``: of exactly these weights, if known; it ranks the best checkpoints. Waits for the checkpoint
+        before. ``check``, the next ``save`` or ``wait`` raise an error of the thread.
         """
         self.wait()
         if self._random_part is None:
             self._random_part = self._world.from_main(random_part())
         rank, step = self._world.rank, progress.step
-        unfinished = self._folder.passing(step, self._random_part)
+        unfinished = self._folder.unfinished(step, self._random_part)
         copies = self._snapshot.take(pieces(model, optimizer, rank, self._world.size))
         content = json.dumps({"owner": self._owner, "progress": asdict(progress), "validation_loss": validation_loss})
 
@@ -104,49 +107,49 @@ class Checkpoints:
             self._snapshot.ready()
             try:
                 unfinished.mkdir(parents=True, exist_ok=True)
-                write_mark(unfinished, rank, step)
+                write_marker(unfinished, rank, step)
                 write_part(unfinished, rank, copies)
             except Exception as error:
                 give_up_part(unfinished, rank, explained(error))
                 raise
 
-        def seal() -> None:
-            self._seal(unfinished, step, json.loads(content))
+        def publish() -> None:
+            self._publish(unfinished, step, json.loads(content))
 
-        self._saving = Saving(step, write, seal if self._world.is_main else None)
+        self._saving = AsyncSave(step, write, publish if self._world.is_main else None)
 
     def check(self) -> None:
-        """Raise ``PedigreeError`` when this rank's part can't be written (a full disk). Costs nothing; not collective.
+        """Raise ``PedigreeError`` when this rank could not write its part (a full disk). Free, and not collective.
 
-        The checkpoints before it are as they were.
+        Earlier checkpoints are not affected.
         """
         if self._saving and self._saving.error:
             raise self._failed(self._saving.step, self._saving.error)
 
     def wait(self) -> None:
-        """Come back when the newest checkpoint is whole and in place: at the end of a run, and before it stops."""
+        """Wait until the newest checkpoint is published. A run calls this before it ends or stops."""
         saving, self._saving = self._saving, None
         if saving is None:
             return
-        # First whether all parts are there: the main rank would wait forever for one that never comes.
-        for finished in (saving.written, saving.sealed):
+        # First agree on the parts: the main rank would wait forever for one that never comes.
+        for finished in (saving.written, saving.published):
             finished.wait()
             self._agree(None if saving.error is None else self._failed(saving.step, saving.error))
 
     def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer, at_most: int | None = None) -> Progress:
-        """Load the newest whole checkpoint, and return its progress; without one, return that of a start. Collective.
+        """Load the newest checkpoint, and return its progress. Without one, change nothing, and return an empty
+        progress. Collective.
 
-        ``at_most``: of this step or before; newer ones are removed (a run that is rolled back does not want them).
-        Where there is no checkpoint to go back to, weights and optimiser are left as they are. A damaged checkpoint is
-        removed with a line in the log, so that the one before it is used; what is not of this run is left alone, and
-        named in the log once. Raises ``PedigreeError`` where all checkpoints are of another run, for one of another
-        version, for one with numbers that are not finite, and for a folder that can't be written to or read.
+        ``at_most``: load this step or an earlier one, and remove newer checkpoints (for a rollback). A damaged
+        checkpoint is removed with a line in the log, and the one before it is used. Entries of others are not touched,
+        and the log names them once. Raises ``PedigreeError`` when all checkpoints are of another run, when one is of
+        another version or has numbers that are not finite, and when the folder can't be read or written.
         """
         self.wait()
         self._agree(self._unwritable())
         self._on_main(lambda: self._tidy(at_most))
         while (newest := self._on_main(self._newest)) is not None:
-            content, reason = _examined(newest, self._world)
+            content, reason = _verified(newest, self._world)
             if reason is None:
                 return self._load(newest, content, model, optimizer)
             self._log(f"{newest}: the checkpoint is damaged ({reason}); it is removed, and the one before it used")
@@ -159,27 +162,27 @@ class Checkpoints:
         broken = _load_state(checkpoint, content, self._world, model, optimizer)
         if broken is not None:
             raise PedigreeError(
-                f"{checkpoint}: {broken} holds numbers that are not finite: remove that folder, and run again: "
-                "training goes on from the checkpoint before it"
+                f"{checkpoint}: {broken} has numbers that are not finite: remove that folder, and run again: "
+                "training resumes from the checkpoint before it"
             )
         progress = Progress(**content["progress"])
         self._log(f"resuming after step {progress.step} from {checkpoint}")
         return progress
 
-    def _seal(self, unfinished: Path, step: int, content: dict[str, Any]) -> None:
-        """Wait for the parts of all ranks, put the checkpoint in place, and remove those that need not stay."""
+    def _publish(self, unfinished: Path, step: int, content: dict[str, Any]) -> None:
+        """Wait for the parts of all ranks, publish the checkpoint, and remove those that are not kept."""
         parts = []
         for rank in range(self._world.size):
             index = unfinished / index_name(rank)
             wait_for_part(unfinished, rank)
             parts.append({"index": index.name, "sha256": sha256(index.read_bytes()).hexdigest()})
-        write_seal(unfinished, {**content, "parts": parts})
+        write_manifest(unfinished, {**content, "parts": parts})
         sync_folder(unfinished)
         self._folder.put(unfinished, step)
         sync_folder(self._folder.path)
         own = self._folder.entries().own
         losses = {known: _validation_loss(path) for known, path in own.items()}
-        for known in own.keys() - kept(losses, self._keep, self._pinned, self._behind):
+        for known in own.keys() - steps_to_keep(losses, self._keep, self._pinned, self._behind):
             self._folder.remove(own[known])
 
     def _newest(self) -> Path | None:
@@ -187,7 +190,7 @@ class Checkpoints:
         return own[max(own)] if own else None
 
     def _tidy(self, at_most: int | None) -> None:
-        """Remove what killed writers left, and what comes after the step ``at_most``; say what is left alone."""
+        """Remove leftovers of killed writers and checkpoints after ``at_most``; log the entries of others."""
         found = self._folder.entries()
         for leftover in found.leftovers:
             self._folder.clear(leftover)
@@ -200,20 +203,20 @@ class Checkpoints:
         for step, path in found.own.items():
             if at_most is not None and step > at_most:
                 self._folder.remove(path)
-        new = [f"{name} ({reason})" for name, reason in found.foreign.items() if name not in self._told]
-        self._told.update(found.foreign)
+        new = [f"{name} ({reason})" for name, reason in found.foreign.items() if name not in self._reported]
+        self._reported.update(found.foreign)
         if new:
-            self._log(f"{self._folder.path}: left alone, since not of this run: {', '.join(new)}")
+            self._log(f"{self._folder.path}: not touched, since not of this run: {', '.join(new)}")
 
     def _unwritable(self) -> PedigreeError | None:
-        """What keeps this rank from writing there."""
+        """The error that this rank gets when it writes there, if any."""
         folder = self._folder.path
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(b"\0")
                 probe.flush()
-                sync(probe.fileno())
+                os.fsync(probe.fileno())
         except OSError as error:
             return PedigreeError(f"{folder}: checkpoints can't be written there: {explained(error)}")
         return None
@@ -222,11 +225,11 @@ class Checkpoints:
         reason = str(error) if isinstance(error, MissingPartError | PedigreeError) else explained(error)
         return PedigreeError(
             f"{self._folder.path}: the checkpoint of step {step} can't be written: {reason}. Then run again: training "
-            "goes on from the checkpoint before it"
+            "resumes from the checkpoint before it"
         )
 
     def _on_main(self, work: Callable[[], Result]) -> Result:
-        """What ``work`` returns on the main rank; where it fails there, all ranks raise."""
+        """Run ``work`` on the main rank, and return its result on all ranks. All raise when it fails."""
         result: tuple[Result | None, str | None] = None, None
         if self._world.is_main:
             try:
@@ -245,55 +248,57 @@ class Checkpoints:
 
 
 def _agree(world: World, error: PedigreeError | None) -> None:
-    """Raise on all ranks what one of them met."""
+    """Raise the first error of any rank on all ranks."""
     for text in world.gathered(error and str(error)):
         if text:
             raise PedigreeError(text)
 
 
-def kept(losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0) -> set[int]:
-    """The steps among ``losses`` (step → validation loss of its checkpoint, if known) whose checkpoints stay.
+def steps_to_keep(
+    losses: Mapping[int, float | None], keep: KeepSpec, pinned: Collection[int] = (), behind: int = 0
+) -> set[int]:
+    """The steps whose checkpoints are kept. ``losses``: step → validation loss of its checkpoint, if known.
 
-    ``behind``: the step after the newest, or one that follows, can go so many steps back without going further.
+    ``behind``: from the next step on, a rollback by this many steps must find a checkpoint at or before its target.
     """
     last = sorted(losses)[-keep.last :]
     known = sorted((loss, step) for step, loss in losses.items() if loss is not None and math.isfinite(loss))
     best = [step for _, step in known[: keep.best]]
     regular = [step for step in losses if keep.every and step % keep.every == 0]
     far = max((step for step in losses if step <= max(losses) + 1 - behind), default=0)
-    near = [step for step in losses if behind and step >= far]  # those between will be as far from newer ones
+    near = [step for step in losses if behind and step >= far]  # a later rollback may need those in between
     return {*last, *best, *regular, *near, *(step for step in losses if step in pinned)}
 
 
-def load_from(
+def load_checkpoint(
     checkpoint: Path, world: World, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> dict[str, Any]:
-    """Begin with the weights (and, where given, the optimiser's state) of a checkpoint of any run. Collective.
+    """Load the weights (and the state of ``optimizer``, if given) of a checkpoint of any run. Collective.
 
-    Returns what its seal says: ``owner`` and ``progress`` among it. Raises ``PedigreeError`` for a checkpoint that is
-    damaged, or of another model, or that holds numbers that are not finite.
+    Returns its manifest, with ``owner`` and ``progress``. Raises ``PedigreeError`` when the checkpoint is damaged, is
+    of another model, or has numbers that are not finite.
     """
-    content, reason = _examined(checkpoint, world)
+    content, reason = _verified(checkpoint, world)
     if reason is not None:
         raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({reason}); make it again")
     broken = _load_state(checkpoint, content, world, model, optimizer)
     if broken is not None:
-        raise PedigreeError(f"{checkpoint}: {broken} holds numbers that are not finite; begin with another checkpoint")
+        raise PedigreeError(f"{checkpoint}: {broken} has numbers that are not finite; begin with another checkpoint")
     return content
 
 
-def _examined(checkpoint: Path, world: World) -> tuple[dict[str, Any], str | None]:
-    """What the seal says, and what is damaged, if anything. The ranks share the reading, and all learn the same.
+def _verified(checkpoint: Path, world: World) -> tuple[dict[str, Any], str | None]:
+    """The manifest, and the damage, if any. Each rank reads a share of the parts; all get the same result.
 
-    ``PedigreeError`` where something can't be read: that is no damage.
+    ``PedigreeError`` when a file can't be read: that is not damage.
     """
     content: dict[str, Any] = {}
     found, unreadable = None, None
     try:
-        content = read_seal(checkpoint)
+        content = read_manifest(checkpoint)
         mine = content["parts"][world.rank :: world.size]
         found = next((text for part in mine if (text := damage(checkpoint, part["index"], part["sha256"]))), None)
-    except DamagedSealError as error:
+    except DamagedFileError as error:
         found = str(error)
     except PedigreeError as error:
         unreadable = error
@@ -310,7 +315,7 @@ def _load_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None,
 ) -> str | None:
-    """Returns the name of a tensor that is not finite, if there is one: the same on every rank."""
+    """Returns the name of a tensor that is not finite, if any; the same on all ranks."""
     with StoredParts(checkpoint, [part["index"] for part in content["parts"]]) as stored:
         try:
             load_weights(stored, model)
@@ -322,5 +327,5 @@ def _load_state(
 
 
 def _validation_loss(checkpoint: Path) -> float | None:
-    loss: float | None = read_seal(checkpoint)["validation_loss"]
+    loss: float | None = read_manifest(checkpoint)["validation_loss"]
     return loss

@@ -1,4 +1,4 @@
-"""What a run reads: batches of the training split, and the held-out split for validation."""
+"""The data of a run: batches of the training split, and the held-out split for validation."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,14 +12,14 @@ from llm_core.train.spec import TrainerSpec
 
 
 class Data(NamedTuple):
-    """Training batches, and the stream that validation reads."""
+    """The loader of training batches, and the reader of the held-out split."""
 
     train: Loader
     heldout: ShardReader
 
 
 def open_data(spec: TrainerSpec, ranks: int) -> Data:
-    """Open the shards; ``PedigreeError`` when this run can't be trained on them, or not by ``ranks`` ranks."""
+    """Open the shards; ``PedigreeError`` when ``ranks`` ranks can't train this run on them."""
     training = spec.training
     heldout = ShardReader(spec.shards, "heldout")
     if heldout.vocab_size > spec.vocab_size:
@@ -50,8 +50,8 @@ def open_data(spec: TrainerSpec, ranks: int) -> Data:
     return Data(train, heldout)
 
 
-def describe(loader: Loader, training: TrainingSpec) -> dict[str, Any]:
-    """What a run reads, in figures: shares and epochs of the sources, and how their documents are packed."""
+def data_statistics(loader: Loader, training: TrainingSpec) -> dict[str, Any]:
+    """Statistics of what a run reads: shares and epochs of the sources, and the packing of their documents."""
     planned = loader.planned(training.steps)
     return {
         "sources": {
@@ -69,7 +69,7 @@ def describe(loader: Loader, training: TrainingSpec) -> dict[str, Any]:
 
 
 def mean_sequence_length(training: TrainingSpec) -> float:
-    """Tokens of a sequence, on average over the tokens of the run."""
+    """The mean tokens per sequence, weighted by the tokens of the run."""
     phases = training.sequence_schedule
     if not phases:
         return float(training.sequence_length)

@@ -19,8 +19,8 @@ from llm_core.errors import PedigreeError
 from llm_core.train.activation_checkpointing import checkpoint_activations
 from llm_core.train.compiling import compile_blocks
 from llm_core.train.fp8 import MULTIPLE, in_float8, require_float8
-from llm_core.train.groups import parameters_by_kind
 from llm_core.train.hardware import reshards, this_machine
+from llm_core.train.parameter_groups import parameters_by_kind
 from llm_core.train.spec import TrainerSpec
 from llm_core.train.threads import threads_per_rank
 

@@ -1,8 +1,8 @@
-"""Matrix products in 8-bit floats (Micikevicius et al., 2022), on CUDA devices that have them, by ``torchao``.
+"""Matrix products in fp8 (Micikevicius et al., 2022) with ``torchao``, on CUDA devices that support them.
 
-Its ``Float8Linear`` takes the place of linear layers. Numbers go in as e4m3 (activations, weights) and e5m2
-(gradients), each tensor scaled at every use so that its largest magnitude is the format's largest number. Sums come out
-in bf16. Weights, gradients and moments stay fp32, and parameters keep their names.
+``Float8Linear`` replaces linear layers. Operands are e4m3 (activations, weights) and e5m2 (gradients). Each tensor is
+scaled at every use so that its largest magnitude is the format's largest number. Results are bf16. Weights, gradients
+and moments stay fp32, and parameters keep their names.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from llm_core.model.fused import Fused
 from llm_core.train.hardware import FP8_CAPABILITY
 
 MULTIPLE = 16
-"""The kernels want rows and columns in multiples of this."""
+"""The kernels need rows and columns in multiples of this."""
 
 
 def in_float8(blocks: Sequence[nn.Module]) -> tuple[int, int]:
-    """Have the linear layers inside ``blocks`` multiply in 8 bits; returns how many do, and how many there are.
+    """Convert the linear layers in ``blocks`` to fp8; returns the number of converted layers and of all layers.
 
-    Layers whose sides are no multiples of 16 are left as they are; ``PedigreeError`` where no layer fits, or without
-    ``torchao``. On a CPU, which is for tests, numbers are rounded to 8 bits and multiplied in fp32.
+    Layers whose sizes are not multiples of 16 are not converted. ``PedigreeError`` when no layer fits, or without
+    ``torchao``. On a CPU (for tests), numbers are rounded to fp8 and multiplied in fp32.
     """
     try:
         from torchao.float8 import Float8LinearConfig, convert_to_float8_training  # takes seconds
@@ -41,19 +41,19 @@ def in_float8(blocks: Sequence[nn.Module]) -> tuple[int, int]:
 
 
 def check_float8(blocks: Sequence[nn.Module]) -> None:
-    """``PedigreeError`` where none of the linear layers inside ``blocks`` can multiply in 8 bits."""
+    """``PedigreeError`` when no linear layer in ``blocks`` can be converted to fp8."""
     _layers(blocks)
 
 
 def _layers(blocks: Sequence[nn.Module]) -> tuple[list[nn.Linear], list[nn.Linear]]:
-    """The linear layers but for routers, which are fp32 always; and those among them that fit."""
+    """The linear layers without routers, which are always fp32; and those of them that fit."""
     modules = [module for block in blocks for module in block.modules()]
     wide = {module.get_parameter(name) for module in modules for name in getattr(module, "wide", ())}
     layers = [module for module in modules if isinstance(module, nn.Linear) and module.weight not in wide]
     fitting = [layer for layer in layers if not (layer.in_features % MULTIPLE or layer.out_features % MULTIPLE)]
     if not fitting:
         raise PedigreeError(
-            f"training.precision fp8: none of the {len(layers)} linear layers in the blocks has sides that are "
+            f"training.precision fp8: none of the {len(layers)} linear layers in the blocks has sizes that are "
             f"multiples of {MULTIPLE}: make model.d_model and feed_forward.d_ff such multiples, or set precision to "
             "bf16"
         )
@@ -61,7 +61,7 @@ def _layers(blocks: Sequence[nn.Module]) -> tuple[list[nn.Linear], list[nn.Linea
 
 
 def require_float8(device: torch.device) -> None:
-    """``PedigreeError`` for a device that has no 8-bit products."""
+    """``PedigreeError`` for a device without fp8 products."""
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     if capability is None or capability < FP8_CAPABILITY:
         found = "a CPU" if capability is None else torch.cuda.get_device_name(device)

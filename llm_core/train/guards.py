@@ -1,4 +1,4 @@
-"""Which steps are good: decided on the device, from figures that are the same on every rank."""
+"""Judges every step on the device, from values that are equal on all ranks: good, not finite, or a spike."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from llm_core.experiment.guards import GuardsSpec
-from llm_core.train.metrics import LEFT_OUT_REASON
+from llm_core.train.metrics_log import LEFT_OUT_REASON
 
 GOOD, LOSS, GRADIENT, LOSS_SPIKE, GRADIENT_SPIKE, LEFT_OUT = range(6)
 
@@ -21,7 +21,7 @@ SPIKES = frozenset({LOSS_SPIKE, GRADIENT_SPIKE})
 
 
 class RollBackError(Exception):
-    """``step`` (from 1) was a spike, and the run is to go back to before it. Raised on every rank at once."""
+    """``step`` (from 1) was a spike: the run rolls back to before it. Raised on all ranks at once."""
 
     def __init__(self, step: int) -> None:
         super().__init__(step)
@@ -29,40 +29,40 @@ class RollBackError(Exception):
 
 
 class StepGuard:
-    """Judges every step, and remembers the last good ones and what is left out of the run.
+    """Judges every step. It remembers the last good steps, and the steps that are left out after rollbacks.
 
-    A spike lies more than ``spike_sigma`` standard deviations above the mean of the last ``spike_window`` good steps,
-    in loss or gradient norm (as OLMo 2 skips steps: Walsh et al., 2024). Bad steps stay out of the statistics. Nothing
-    here waits for the device.
+    A spike is a loss or gradient norm more than ``spike_sigma`` standard deviations above the mean of the last
+    ``spike_window`` good steps (OLMo 2 skips such steps: Walsh et al., 2024). Bad steps are not in the statistics.
+    Nothing here waits for the device, except ``state_dict``.
     """
 
     def __init__(self, spec: GuardsSpec, device: torch.device) -> None:
         self._spec = spec
-        self._last_2W = torch.zeros(2, spec.spike_window, device=device)  # losses and norms, a ring
+        self._last_2W = torch.zeros(2, spec.spike_window, device=device)  # ring buffers of losses and norms
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._places_W = torch.arange(spec.spike_window, device=device)
         self.left_out: list[tuple[int, int]] = []
-        """First and last step (from 1) of the stretches whose batches are not trained on."""
+        """Ranges of steps (first and last, from 1) whose batches are not trained on."""
         self.rollbacks = 0
 
     def judge(self, loss: Tensor, norm: Tensor) -> Tensor:
-        """Why the step is bad, or ``GOOD``: one of the codes, as a 0-d fp32 tensor. Good steps are remembered."""
-        figures_2 = torch.stack([loss.detach().float(), norm.detach().float()])
-        finite_2 = figures_2.isfinite()
+        """``GOOD``, or the code of what is wrong with the step, as a 0-d fp32 tensor. Remembers good steps."""
+        values_2 = torch.stack([loss.detach().float(), norm.detach().float()])
+        finite_2 = values_2.isfinite()
         reason = _first_of(~finite_2, LOSS, GRADIENT)
         if self._spec.spike_sigma is None:
             return reason
-        spike_2 = figures_2 > self._limits_2(self._spec.spike_sigma)
+        spike_2 = values_2 > self._limits_2(self._spec.spike_sigma)
         judged = self._count >= self._spec.spike_window // 2
         reason = torch.where((reason == GOOD) & judged, _first_of(spike_2, LOSS_SPIKE, GRADIENT_SPIKE), reason)
         good = reason == GOOD
         here_W = (self._places_W == self._count % self._spec.spike_window) & good
-        self._last_2W = torch.where(here_W, figures_2[:, None], self._last_2W)
+        self._last_2W = torch.where(here_W, values_2[:, None], self._last_2W)
         self._count = self._count + good
         return reason
 
     def forget(self) -> None:
-        """Begin the statistics afresh: from here on, losses are other figures than before."""
+        """Restart the statistics: from now on, losses measure something else."""
         self._count = torch.zeros_like(self._count)
 
     def _limits_2(self, sigma: float) -> Tensor:
@@ -77,7 +77,7 @@ class StepGuard:
         return any(first <= step <= last for first, last in self.left_out)
 
     def leave_out(self, spike: int) -> int:
-        """Leave out the steps that led to the spike of step ``spike``; returns the last step before them."""
+        """Leave out the ``rollback_steps`` steps up to ``spike``; returns the last step before them."""
         first = max(1, spike - self._spec.rollback_steps + 1)
         self.left_out.append((first, spike))
         self.rollbacks += 1
@@ -88,12 +88,12 @@ class StepGuard:
         return {
             "last": self._last_2W.tolist(),
             "count": int(self._count),
-            "left_out": [list(stretch) for stretch in self.left_out],
+            "left_out": [list(span) for span in self.left_out],
             "rollbacks": self.rollbacks,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as the guard whose ``state_dict`` this is."""
+        """Restore the state of ``state_dict``."""
         self._last_2W = torch.tensor(state["last"], device=self._last_2W.device)
         self._count = torch.tensor(state["count"], device=self._count.device)
         self.left_out = [(first, last) for first, last in state["left_out"]]
@@ -101,5 +101,5 @@ class StepGuard:
 
 
 def _first_of(which_2: Tensor, loss: int, gradient: int) -> Tensor:
-    """The code of the loss where the first holds, that of the gradient where only the second does, else ``GOOD``."""
+    """``loss`` if the first value is true, else ``gradient`` if the second is, else ``GOOD``."""
     return torch.where(which_2[0], float(loss), torch.where(which_2[1], float(gradient), float(GOOD)))

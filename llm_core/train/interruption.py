@@ -1,7 +1,7 @@
-"""When to stop early: a signal, or the death of whoever started the run.
+"""Requests to stop: by a signal, or by the end of the launcher.
 
-A request only sets a flag; the loop finishes its step, writes a checkpoint and ends. A process that can't (it hangs in
-a collective whose other side is gone) is ended by the watching thread, since nobody else is left to do it.
+A request only sets a flag; the loop finishes its step, writes a checkpoint and ends. After the launcher has ended,
+nobody else can end a process that hangs in a collective, so the watching thread does that after some time.
 """
 
 import os
@@ -15,26 +15,26 @@ from llm_core.launch import LIFELINE
 from llm_core.runtime_only import runtime_only
 
 STOPPED = 75
-"""Exit code of a run that was asked to stop and can go on later (``EX_TEMPFAIL``)."""
+"""Exit code of a run that was asked to stop and can resume later (``EX_TEMPFAIL``)."""
 
 _ORPHAN_SECONDS = 300.0
-"""Time for the last step and its checkpoint after the launcher's death."""
+"""Time for the last step and its checkpoint after the launcher has ended."""
 _POLL_SECONDS = 0.5
 _STDIN = 0
 
 
 @runtime_only("when a run stops and goes on changes no weights")
 class StopRequest:
-    """Why the run should stop, once it should."""
+    """``reason`` says why the run should stop; None while it should not."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
 
     def install(self) -> None:
-        """Listen to signals, and watch the launcher from a thread.
+        """Handle signals, and watch the launcher in a thread.
 
-        HUP and INT stay ignored where they were (``nohup``, a shell's background). TERM always asks to stop: whoever
-        ignores it himself has passed that on without meaning it.
+        HUP and INT stay ignored if they were (``nohup``, background jobs of a shell). TERM always requests a stop: a
+        launcher that ignores TERM passes this on to its children unintentionally.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
@@ -51,6 +51,6 @@ class StopRequest:
                 time.sleep(_POLL_SECONDS)
             elif select.select([_STDIN], [], [], _POLL_SECONDS)[0] and not os.read(_STDIN, 1):
                 break
-        self.reason = self.reason or "the death of its launcher"
+        self.reason = self.reason or "the end of its launcher"
         time.sleep(_ORPHAN_SECONDS)
         os._exit(STOPPED)

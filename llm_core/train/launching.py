@@ -16,7 +16,7 @@ from llm_core.train.devices import CPU, HELD, Device, machine_devices, reserved
 from llm_core.train.hardware import gpu_count, hardware_of, require_devices
 from llm_core.train.host_memory import keeping_memory
 from llm_core.train.locks import end_holder
-from llm_core.train.metrics import METRICS, MetricsFollower
+from llm_core.train.metrics_log import METRICS, MetricsFollower
 from llm_core.train.spec import FAILURE, TrainerSpec
 from llm_core.train.threads import threads_per_rank
 
@@ -46,7 +46,7 @@ def rank_count(compute: ComputeSpec) -> int:
 
 @runtime_only("starts and watches the trainer, which checks its own code")
 def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
-    """Train ``spec`` on ``ranks`` processes of this machine, with live figures to ``runtime``.
+    """Train ``spec`` on ``ranks`` processes of this machine, with live metrics to ``runtime``.
 
     Ends what is left of an earlier attempt first. Raises ``PedigreeError`` when the training fails or is stopped, in
     the trainer's own words where it left any.

@@ -1,4 +1,4 @@
-"""File locks that say who holds them. The kernel drops a lock with its process, so a held one has a living owner."""
+"""File locks with the name of their owner. The kernel releases a lock when its process ends, so owners are alive."""
 
 import errno
 import fcntl
@@ -23,9 +23,9 @@ _POLL_SECONDS = 0.2
 @runtime_only("keeps two writers apart")
 @contextmanager
 def held(path: Path) -> Iterator[int]:
-    """Hold the lock ``path``; gives its file descriptor, which keeps the lock for whoever inherits it.
+    """Hold the lock ``path``. Yields its file descriptor; a process that inherits it keeps the lock.
 
-    ``PedigreeError`` while somebody else holds it.
+    ``PedigreeError`` when another process holds the lock.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,10 +41,10 @@ def held(path: Path) -> Iterator[int]:
 
 
 def take(path: Path, about: Mapping[str, Any]) -> int | None:
-    """Take the lock ``path`` and write ``about`` its owner into it; its descriptor, or None where it is held.
+    """Take the lock ``path``, and write its owner and ``about`` into it. Returns its descriptor, or None when held.
 
-    Users may share its folder (``/tmp``). So a file of another user is opened without O_CREAT, which kernels refuse in
-    such folders; and nothing but a plain file that has no other name is written to. ``OSError`` where that can't be.
+    Users may share the folder (``/tmp``). Kernels refuse O_CREAT there for another user's file, so an existing file is
+    opened without it. Only a plain file without hard links is written; otherwise ``OSError``.
     """
     while True:
         descriptor = _opened(path)
@@ -60,7 +60,7 @@ def take(path: Path, about: Mapping[str, Any]) -> int | None:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # someone tidied the folder meanwhile: that file is no lock any more
+        os.close(descriptor)  # somebody removed the file meanwhile: take the new one
 
 
 def _opened(path: Path) -> int:
@@ -69,13 +69,13 @@ def _opened(path: Path) -> int:
     except FileNotFoundError:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL, 0o666)
-            os.fchmod(descriptor, 0o666)  # whatever the umask: it is for all users
+            os.fchmod(descriptor, 0o666)  # for all users, whatever the umask
         except FileExistsError:
             return _opened(path)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a lock file, but a device or a second name of another file", str(path))
+        raise OSError(errno.EINVAL, "not a lock file, but a device or a hard link", str(path))
     return descriptor
 
 
@@ -99,7 +99,7 @@ def is_held(path: Path) -> bool:
 
 
 def end_holder(path: Path, patience: float, log: Callable[[str], None]) -> None:
-    """Wait ``patience`` seconds for the holder of ``path`` to end by itself, then TERM, wait again, and KILL it."""
+    """Wait ``patience`` seconds for the holder of ``path`` to end; then send TERM, wait again, and send KILL."""
     for step in (None, signal.SIGTERM, signal.SIGKILL):
         if not is_held(path):
             return
@@ -119,7 +119,7 @@ def _signal_owner(path: Path, number: signal.Signals) -> None:
     try:
         owner = json.loads(path.read_bytes())
         pid, host = int(owner["pid"]), owner["host"]
-    except (ValueError, KeyError):  # taken a moment ago, and its owner not written yet
+    except (ValueError, KeyError):  # just taken: the owner is not written yet
         return
     if host != platform.node():
         raise PedigreeError(f"{path}: a trainer on {host} still holds it (process {pid}); end it there, and run again")
@@ -137,12 +137,12 @@ def _locked(descriptor: int) -> bool:
 
 
 def owner(path: Path) -> str:
-    """Who wrote into the lock: process, machine, what it makes, and since when."""
+    """The owner in the lock file: process, machine, work and time."""
     try:
         found = json.loads(path.read_bytes())
         what = f" ({found['what']}, user {found['user']})" if "what" in found else ""
         since = f" since {time.strftime('%Y-%m-%d %H:%M', time.localtime(found['since']))}" if "since" in found else ""
-        ended = ", which has ended: a trainer of it is about to" if _has_ended(found) else ""
+        ended = ", which has ended; its trainer still runs" if _has_ended(found) else ""
         return f"process {found['pid']} on {found['host']}{what}{since}{ended}"
     except (OSError, ValueError, KeyError, TypeError):
         return "a process that has just taken it"

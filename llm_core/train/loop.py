@@ -12,32 +12,33 @@ from llm_core.model.build import build_model
 from llm_core.model.superposition import bag_size, bagged
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.tokens.loader import IGNORED
-from llm_core.train.callbacks.chosen import chosen_callbacks
-from llm_core.train.callbacks.run import Run, blamed
+from llm_core.train.callbacks.build import build_callbacks
+from llm_core.train.callbacks.run import Run, naming_callback
 from llm_core.train.checkpoints import Checkpoints, Progress
 from llm_core.train.data import open_data
 from llm_core.train.distribution import World, gradient_sync, spread
-from llm_core.train.figures import FigureReader
-from llm_core.train.final import peak_memory, write_final
-from llm_core.train.groups import describe_groups
+from llm_core.train.final_weights import write_final
 from llm_core.train.guards import GOOD, LEFT_OUT, RollBackError, StepGuard
 from llm_core.train.interruption import StopRequest
-from llm_core.train.memory import told_of_memory
+from llm_core.train.metrics_readback import MetricsReadback
+from llm_core.train.out_of_memory import explain_out_of_memory
+from llm_core.train.parameter_groups import describe_groups
 from llm_core.train.precision import assert_master_weights, autocast
-from llm_core.train.prefetch import Prefetch, Ready
+from llm_core.train.prefetch import DeviceBatch, Prefetch
 from llm_core.train.seeding import seed_step
 from llm_core.train.spec import CHECKPOINTS, TrainerSpec, result_fields
-from llm_core.train.start import begin, first_step
 from llm_core.train.state import full_weights
+from llm_core.train.utilization import peak_memory
+from llm_core.train.warm_start import first_step, load_start
 
 
 def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str], None]) -> Progress:
     """Train to the end, or to the end of the step in which a rank was asked to stop. Collective.
 
-    Goes on from the newest checkpoint in ``spec.work``, and writes checkpoints, ``metrics.jsonl`` and at the end the
-    final weights there. Returns how far it came: all ``spec.training.steps``, unless stopped.
+    Resumes from the newest checkpoint in ``spec.work``, and writes checkpoints, ``metrics.jsonl`` and, at the end, the
+    final weights there. Returns the progress: all ``spec.training.steps`` steps, unless stopped.
     """
-    with told_of_memory(spec, world):
+    with explain_out_of_memory(spec, world):
         return _train(spec, world, stop, log)
 
 
@@ -54,31 +55,31 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     for line in describe_groups(optimizer):
         log(line)
 
-    may_go_back = training.guards.spike_action == "rollback"
-    pinned = [*training.branch_points, *([first_step(spec)] if may_go_back else [])]
-    behind = training.guards.rollback_steps if may_go_back else 0
+    may_roll_back = training.guards.spike_action == "rollback"
+    pinned = [*training.branch_points, *([first_step(spec)] if may_roll_back else [])]
+    behind = training.guards.rollback_steps if may_roll_back else 0
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned, behind)
     guard = StepGuard(training.guards, world.device)
-    callbacks = chosen_callbacks(spec)
-    figures = FigureReader(world.device)
-    run = Run(spec, world, data, model, optimizer, guard, figures, checkpoints, callbacks, Progress(), log)
+    callbacks = build_callbacks(spec)
+    readback = MetricsReadback(world.device)
+    run = Run(spec, world, data, model, optimizer, guard, readback, checkpoints, callbacks, Progress(), log)
     resumed = checkpoints.resume(model, optimizer)
-    run.go_on_from(resumed if resumed.callbacks else begin(spec, world, model, optimizer))
-    run.progress.callbacks = resumed.callbacks  # of a run that just begins, nothing is kept yet
+    run.restore(resumed if resumed.callbacks else load_start(spec, world, model, optimizer))
+    run.progress.callbacks = resumed.callbacks  # empty for a run that has just started
     log(f"step {run.progress.step} of {training.steps}, {world.size} rank(s) on {world.device.type}")
 
     while True:
         for callback in callbacks:
-            with blamed(callback.name):
+            with naming_callback(callback.name):
                 callback.on_start(run)
         try:
             stopped = _steps(run, spread_model, stop)
             break
         except RollBackError as spike:
-            _go_back(run, checkpoints, spike.step)
+            _roll_back(run, checkpoints, spike.step)
     finished = run.progress.step == training.steps
     for callback in callbacks:
-        with blamed(callback.name):
+        with naming_callback(callback.name):
             callback.on_end(run, finished)
     assert finished or stopped
     if finished:
@@ -90,39 +91,39 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
 
 
 def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
-    """The steps that are left; returns whether a rank was asked to stop.
+    """Run the remaining steps; returns whether a rank was asked to stop.
 
-    The host never waits for the step that it has just begun: whether a step is good is decided on the device, and what
-    is decided on the host (to end, to go back) is decided from figures of earlier steps.
+    The host never waits for the newest step: the device decides whether a step is good, and the host decides on a stop
+    or rollback from the metrics of earlier steps.
     """
     spec, world, training, progress = run.spec, run.world, run.spec.training, run.progress
     stopped = False
     with Prefetch(run.data.train, progress.step, training.steps, world) as batches:
-        begin = run.figures.mark()
+        begin = run.readback.mark()
         for batch in batches:
             step = batch.step
             for callback in run.callbacks:
-                with blamed(callback.name):
+                with naming_callback(callback.name):
                     callback.before_step(run, batch)
 
             if bag_size(training, step) != bag_size(training, step - 1):
-                run.guard.forget()  # losses over single tokens are not to be judged by those over bags
+                run.guard.forget()  # losses of single tokens and of bags are not comparable
             lr = training.optimizer.lr * training.schedule.share(step, training.steps)
             if run.guard.is_left_out(step + 1):
                 loss = norm = torch.full((), math.nan, device=world.device)
                 reason = torch.full((), float(LEFT_OUT), device=world.device)
             else:
                 seed_step(spec.seed, step, world.rank)
-                spread_model.train()  # whatever a callback that looks at the model has left
+                spread_model.train()  # a callback may have left it in evaluation mode
                 loss = world.total(_accumulate(spread_model, batch, spec, world, bag_size(training, step)))
                 norm = _gradient_norm(run.model, training.grad_clip)
                 for callback in run.callbacks:
-                    with blamed(callback.name):
+                    with naming_callback(callback.name):
                         callback.before_update(run)
                 reason = run.guard.judge(loss, norm)
                 _update(run.optimizer, lr, skip=reason != GOOD)
                 run.model.after_step(world.total, reason)
-            end = run.figures.mark()
+            end = run.readback.mark()
 
             progress.step, progress.data = step + 1, run.data.train.state(step + 1)
             tokens = tokens_before(training, progress.step)
@@ -130,35 +131,36 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
             known["step_tokens"] = tokens - tokens_before(training, step)
             measured = {"loss": loss, "grad_norm": norm, "reason": reason}
             for callback in run.callbacks:
-                with blamed(callback.name):
+                with naming_callback(callback.name):
                     measured |= _new(callback.after_step(run), {*known, *measured})
-            run.figures.put(known, measured, begin, end)
-            run.hand_out(run.figures.arrived())
+            run.readback.put(known, measured, begin, end)
+            run.publish_metrics(run.readback.ready())
 
             stopped = world.largest(stop.reason is not None) > 0
             last = progress.step == training.steps
             for callback in run.callbacks:
-                with blamed(callback.name):
+                with naming_callback(callback.name):
                     callback.end_step(run, stopping=stopped or last)
             if stopped:
                 break
-            begin = run.figures.mark()  # waiting for the next batch belongs to its step
+            begin = run.readback.mark()  # a step includes the wait for its batch
     return stopped
 
 
-def _accumulate(model: nn.Module, batch: Ready, spec: TrainerSpec, world: World, bag: int) -> Tensor:
-    """Gradients of the mean objective over the whole batch, from this rank's rows; returns its part of the mean loss.
+def _accumulate(model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: World, bag: int) -> Tensor:
+    """Compute gradients of the mean objective over the whole batch, from this rank's rows; returns this rank's part of
+    the mean loss.
 
-    Each target counts the same, however the batch is cut into ranks and micro-batches: losses are sums, divided by the
-    number of targets of the whole batch. Ranks average their gradients where a sum is wanted: hence the world size.
-    ``bag``: tokens of a position, where it is more than one.
+    Every target has the same weight, however the batch is split into ranks and micro-batches: losses are sums, divided
+    by the number of targets in the whole batch. Ranks average their gradients, so the objective is multiplied by the
+    world size. ``bag``: the number of tokens per position.
     """
     parts: tuple[Tensor, Tensor, Tensor] = (batch.inputs_BT, batch.targets_BT, batch.document_ids_BT)
     targets: Tensor | int = batch.targets
     if bag > 1:
         parts = bagged(*parts, bag)
         targets = world.total((parts[1] != IGNORED).sum())
-    # A micro-batch is so many of the longest sequences, or as many positions in shorter ones.
+    # The setting counts the longest sequences; a micro-batch of shorter ones has as many positions.
     micro_batch = spec.micro_batch * spec.training.sequence_length // parts[0].shape[1]
     starts = range(0, len(batch.inputs_BT), micro_batch)
     loss = torch.zeros((), device=world.device)
@@ -173,22 +175,22 @@ def _accumulate(model: nn.Module, batch: Ready, spec: TrainerSpec, world: World,
 
 
 def _gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
-    """The norm of all gradients (before clipping), which are then scaled to at most ``clip``."""
+    """Clip all gradients to the norm ``clip``; returns their norm before."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 
-def _new(figures: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor]:
-    """What a callback adds to the figures of a step; ``ValueError`` where it would replace one."""
-    if both := sorted(figures.keys() & taken):
-        raise ValueError(f"a step has a figure {both[0]} already: give this one another name")
-    return figures
+def _new(metrics: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor]:
+    """The metrics that a callback adds to a step; ``ValueError`` when it would replace one."""
+    if both := sorted(metrics.keys() & taken):
+        raise ValueError(f"a step already has the metric {both[0]}: choose another name")
+    return metrics
 
 
 def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
-    """One step of the optimiser, which touches neither weights nor moments nor its step count where ``skip``.
+    """One step of the optimiser. With ``skip`` (a bool on the device), weights, moments and step counts do not change.
 
-    Optimisers heed ``found_inf`` (1: skip), as mixed precision with a scaled loss has them do: inside their kernels.
+    Optimisers check ``found_inf`` (1: skip) in their kernels, as for ``torch.amp.GradScaler``.
     """
     optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
     for group in optimizer.param_groups:
@@ -197,23 +199,23 @@ def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
 
 
-def _go_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
-    """Go on from before the spike of step ``spike``, without the batches that led to it.
+def _roll_back(run: Run, checkpoints: Checkpoints, spike: int) -> None:
+    """Roll back to before the spike of step ``spike``, and leave out the batches that led to it.
 
-    Which ones those are does not depend on where checkpoints happen to be: so many steps before the spike, and the
-    steps between the checkpoint and them are made again as they were.
+    The steps left out do not depend on the checkpoints: they are the last ``rollback_steps`` steps up to the spike.
+    Steps between the checkpoint and them are repeated.
     """
     left_out, rollbacks = run.guard.left_out, run.guard.rollbacks
-    run.figures.forget()
+    run.readback.forget()
     run.optimizer.zero_grad(set_to_none=True)
     target = max(first_step(run.spec), spike - run.spec.training.guards.rollback_steps)
     progress = checkpoints.resume(run.model, run.optimizer, at_most=target)
     if not progress.callbacks:
         raise PedigreeError(
-            f"step {spike} was a spike, and there is no whole checkpoint of step {target} or before to go back to: "
+            f"step {spike} was a spike, and there is no checkpoint of step {target} or earlier to roll back to: "
             f"remove {run.spec.work} and train again"
         )
-    run.go_on_from(progress)
+    run.restore(progress)
     run.guard.left_out, run.guard.rollbacks = left_out, rollbacks
     run.guard.leave_out(spike)
-    run.log(f"step {spike} was a spike: going on after step {progress.step}, without steps {target + 1} to {spike}")
+    run.log(f"step {spike} was a spike: resuming after step {progress.step}, without steps {target + 1} to {spike}")

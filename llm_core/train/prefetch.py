@@ -1,4 +1,4 @@
-"""Batches that are ready before they are asked for: read by a thread, and on the device when the loop comes to them."""
+"""Reads batches in a thread and copies them to the device, ahead of the loop."""
 
 import threading
 from collections.abc import Iterator
@@ -13,35 +13,35 @@ from llm_core.tokens.loader import Batch, Loader
 from llm_core.train.distribution import World
 
 DEPTH = 2
-"""Batches that wait, beside the one that is being read."""
-_PATIENCE = 0.1  # seconds after which a waiting thread looks whether it is still wanted
+"""The number of batches that wait, in addition to the one that is being read."""
+_POLL_SECONDS = 0.1
 
 
-class Ready(NamedTuple):
-    """This rank's part of the batch of ``step``, on the device; the other figures are of the whole batch."""
+class DeviceBatch(NamedTuple):
+    """This rank's part of the batch of ``step`` (from 0), on the device. ``digest``: of the whole batch."""
 
     step: int
     inputs_BT: Tensor  # noqa: N815
     targets_BT: Tensor  # noqa: N815
     document_ids_BT: Tensor  # noqa: N815
     targets: int
-    """Targets that count, over all ranks."""
+    """The number of targets that count, over all ranks."""
     digest: str
     copied: "torch.cuda.Event | None"
-    """When the copies to the device are done."""
+    """The end of the copies to the device; None on a CPU."""
 
 
 class Prefetch:
     """Iterates over the batches of the steps ``first`` to ``last`` (excluded), in order. A context manager.
 
-    On CUDA, batches go through pinned memory and are copied on a stream of their own, beside the computation. The
-    consumer's stream waits for the copy, the host does not. What goes wrong in the thread is raised to the consumer.
-    Leaving the context ends the thread.
+    On CUDA, batches go through pinned memory, and a separate stream copies them during the computation. The stream of
+    the consumer waits for the copy; the host does not. Errors of the thread are raised in the consumer. The end of the
+    context ends the thread.
     """
 
     def __init__(self, loader: Loader, first: int, last: int, world: World) -> None:
         self._loader, self._steps, self._world = loader, range(first, last), world
-        self._queue: Queue[Ready | BaseException] = Queue(DEPTH)
+        self._queue: Queue[DeviceBatch | BaseException] = Queue(DEPTH)
         self._ended = threading.Event()
         self._stream = torch.cuda.Stream(world.device) if world.device.type == "cuda" else None
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
@@ -56,23 +56,23 @@ class Prefetch:
         self._ended.set()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[Ready]:
+    def __iter__(self) -> Iterator[DeviceBatch]:
         for _ in self._steps:
             ready = self._next()
             if ready.copied is not None:
                 stream = torch.cuda.current_stream(self._world.device)
                 stream.wait_event(ready.copied)
                 for tensor in (ready.inputs_BT, ready.targets_BT, ready.document_ids_BT):
-                    tensor.record_stream(stream)  # its memory is not given away while this stream reads it
+                    tensor.record_stream(stream)  # its memory is not reused while this stream reads it
             yield ready
 
-    def _next(self) -> Ready:
+    def _next(self) -> DeviceBatch:
         while True:
             try:
-                ready = self._queue.get(timeout=_PATIENCE)
+                ready = self._queue.get(timeout=_POLL_SECONDS)
             except Empty:
                 if not self._thread.is_alive() and self._queue.empty():
-                    raise RuntimeError("the thread that reads batches is gone") from None
+                    raise RuntimeError("the thread that reads batches has ended") from None
                 continue
             if isinstance(ready, BaseException):
                 raise ready
@@ -80,7 +80,7 @@ class Prefetch:
 
     def _run(self) -> None:
         try:
-            if self._stream is not None:  # a thread begins on the first GPU, where it would take room for itself
+            if self._stream is not None:  # by default, a thread uses memory on the first GPU
                 torch.cuda.set_device(self._world.device)
             for step in self._steps:
                 if not self._hand_over(self._ready(step)):
@@ -88,20 +88,20 @@ class Prefetch:
         except BaseException as error:
             self._hand_over(error)
 
-    def _hand_over(self, item: Ready | BaseException) -> bool:
-        """Whether it was taken; not when the consumer has left."""
+    def _hand_over(self, item: DeviceBatch | BaseException) -> bool:
+        """Put ``item`` into the queue; False when the consumer has ended."""
         while not self._ended.is_set():
             try:
-                self._queue.put(item, timeout=_PATIENCE)
+                self._queue.put(item, timeout=_POLL_SECONDS)
             except Full:
                 continue
             return True
         return False
 
-    def _ready(self, step: int) -> Ready:
+    def _ready(self, step: int) -> DeviceBatch:
         batch = self._loader.batch(step, self._world.rank, self._world.size)
         tensors, copied = self._on_device(batch)
-        return Ready(step, *tensors, self._loader.targets(step), self._loader.digest(step), copied)
+        return DeviceBatch(step, *tensors, self._loader.targets(step), self._loader.digest(step), copied)
 
     def _on_device(self, batch: Batch) -> tuple[tuple[Tensor, Tensor, Tensor], "torch.cuda.Event | None"]:
         inputs, targets, ids = (torch.from_numpy(part) for part in batch)
@@ -117,5 +117,5 @@ class Prefetch:
 
 
 def _pinned(tensor: Tensor) -> Tensor:
-    """A copy in pinned memory, in one piece: for rows that are views of longer ones, the host would have to wait."""
+    """A contiguous copy in pinned memory: the copy of a strided view to the device would block the host."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)

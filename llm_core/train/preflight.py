@@ -22,7 +22,7 @@ from llm_core.train.device_memory import (
     too_large,
 )
 from llm_core.train.hardware import Hardware, hardware_of
-from llm_core.train.rates import Rates
+from llm_core.train.matmul_rates import MatmulRates
 from llm_core.train.spec import TrainerSpec
 
 SHUTDOWN_SECONDS = 100
@@ -69,7 +69,7 @@ class Preflight:
     advice: tuple[str, ...]
 
 
-def preflight(experiment: Experiment, rates: Rates | None = None) -> Preflight:
+def preflight(experiment: Experiment, rates: MatmulRates | None = None) -> Preflight:
     """Examine the full run of ``experiment`` on the machine that its section ``compute`` names.
 
     ``rates``: of that machine (``llm_core.train.capabilities.rates_of``), for advice about the precision.
@@ -144,7 +144,7 @@ def run_hours(flops: float, compute: ComputeSpec, hardware: Hardware, ranks: int
 
 
 def _checked(
-    experiment: Experiment, hardware: Hardware, ranks: int, rates: Rates | None, place: str = ""
+    experiment: Experiment, hardware: Hardware, ranks: int, rates: MatmulRates | None, place: str = ""
 ) -> tuple[int, Memory, tuple[str, ...]]:
     """Usable bytes of a device, what the full run takes of it, and advice; ``PedigreeError`` where it can't run.
 

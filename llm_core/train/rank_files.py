@@ -1,14 +1,14 @@
 """One rank's part of a checkpoint: ``rank_0003.safetensors`` and its index ``rank_0003.json``.
 
-The index says which rows of which tensors are there, and the size and SHA-256 of the file. Nothing here is pickled:
-the tensors lie in the safetensors format, which runs no code when it is read.
+The index lists the rows of each tensor in the file, and the file's size and SHA-256. Tensors are in the safetensors
+format, which runs no code when it is read, unlike pickle.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from os import SEEK_END, fsync
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from llm_core.store.files import write_atomically
 from llm_core.train.state import Piece
 
 _CHUNK = 1 << 24
@@ -32,17 +33,17 @@ _DTYPES = {
 
 
 def part_name(rank: int) -> str:
-    """The file of a rank's tensors."""
+    """The name of the file with a rank's tensors."""
     return f"rank_{rank:04d}.safetensors"
 
 
 def index_name(rank: int) -> str:
-    """The file that says what a rank wrote; it is there once all of that is on disk."""
+    """The name of a rank's index. The file exists once the tensors are on the disk."""
     return f"rank_{rank:04d}.json"
 
 
 def write_part(folder: Path, rank: int, pieces: Sequence[Piece]) -> None:
-    """Write and sync the pieces (on the CPU), and then their index. Raises ``OSError`` where that can't be done."""
+    """Write and sync the pieces (on the CPU), then their index. Raises ``OSError`` when that fails."""
     header, position = {}, 0
     for piece in pieces:
         header[piece.name] = {
@@ -60,7 +61,7 @@ def write_part(folder: Path, rank: int, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
             _write(file, _bytes(piece.rows), sha256)
         file.flush()
-        sync(file.fileno())
+        fsync(file.fileno())
         size = file.tell()
     index = {
         "file": path.name,
@@ -68,23 +69,13 @@ def write_part(folder: Path, rank: int, pieces: Sequence[Piece]) -> None:
         "sha256": sha256.hexdigest(),
         "tensors": {piece.name: {"shape": list(piece.shape), "start": piece.start} for piece in pieces},
     }
-    write_whole(folder / index_name(rank), json.dumps(index).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A small file, synced, that is never seen half written."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        sync(file.fileno())
-    unfinished.rename(path)
+    write_atomically(folder / index_name(rank), json.dumps(index).encode())
 
 
 def damage(folder: Path, index: str, sha256: str) -> str | None:
-    """What is wrong with the part whose index file is ``index``; None when it is as it was written.
+    """The damage of the part with the index file ``index``; None when there is none. ``sha256``: of the index file.
 
-    ``OSError`` where it can't be read, which says nothing of what is in it.
+    ``OSError`` when a file can't be read: that is not damage.
     """
     try:
         content = (folder / index).read_bytes()
@@ -92,7 +83,8 @@ def damage(folder: Path, index: str, sha256: str) -> str | None:
             return f"the content of {index} has changed"
         part = json.loads(content)
         with (folder / part["file"]).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            size = file.seek(0, SEEK_END)
+            file.seek(0)
             if size != part["size"]:
                 return f"{part['file']} has {size} bytes instead of {part['size']}"
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -102,9 +94,9 @@ def damage(folder: Path, index: str, sha256: str) -> str | None:
 
 
 class StoredParts:
-    """The tensors of a checkpoint, put together from the parts of all ranks that wrote it. A context manager.
+    """The tensors of a checkpoint, combined from the parts of all ranks. A context manager.
 
-    Only the rows that are asked for are read.
+    It reads only the requested rows.
     """
 
     def __init__(self, folder: Path, indices: Iterable[str]) -> None:
@@ -128,7 +120,7 @@ class StoredParts:
         self._open.close()
 
     def names(self) -> Iterable[str]:
-        """All tensors there are, in alphabetical order."""
+        """The names of all tensors, in alphabetical order."""
         return sorted(self._shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -136,12 +128,12 @@ class StoredParts:
         return self._shapes[name]
 
     def scalar(self, name: str) -> Tensor:
-        """A tensor without dimensions."""
+        """A 0-d tensor."""
         ((_, file),) = self._places[name]
         return self._file(file).get_tensor(name)
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop`` (excluded) of a tensor that has dimensions."""
+        """Rows ``start`` to ``stop`` (excluded) of a tensor."""
         found = []
         for first, file in sorted(self._places[name]):
             part = self._file(file).get_slice(name)
@@ -151,7 +143,7 @@ class StoredParts:
         if found:
             return found[0] if len(found) == 1 else torch.cat(found)
         _, file = self._places[name][0]
-        return self._file(file).get_slice(name)[0:0]  # a rank may have no row of a short tensor
+        return self._file(file).get_slice(name)[0:0]  # a rank may have no rows of a short tensor
 
     def _file(self, name: str) -> Any:
         from safetensors import safe_open
@@ -159,20 +151,6 @@ class StoredParts:
         if name not in self._files:
             self._files[name] = self._open.enter_context(safe_open(self._folder / name, framework="pt"))
         return self._files[name]
-
-
-def sync(descriptor: int) -> None:
-    """Wait until it is on the disk."""
-    os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the folder's entries are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _bytes(rows: Tensor) -> memoryview:

@@ -1,4 +1,4 @@
-"""What a training run measured."""
+"""The results of a training run."""
 
 from typing import Any
 
@@ -6,38 +6,38 @@ from llm_core.graph.results import Results, volatile
 
 
 class TrainingResults(Results):
-    """A finished run. A loss is in nats per token, and None where there is no finite one."""
+    """A finished run. Losses are in nats per token, or None when they are not finite."""
 
     parameters: int
     steps: int
     tokens: int
-    """Tokens that were read."""
+    """Tokens read in training."""
     planned_tokens: int
     first_loss: float | None
     final_loss: float | None
-    """Mean over the last steps."""
+    """The mean over the last steps."""
     final_validation_loss: float | None = volatile()
-    """Volatile, as what is validated decides nothing of the weights."""
+    """Volatile: validation settings do not change the weights."""
     final_validation_bits_per_byte: float | None = volatile(default=None)
     start_validation_loss: float | None = volatile(default=None)
-    """Before the first step, of a run that began with another's weights."""
+    """Before the first step; only of runs that start from other weights."""
     validation_tokens: int = volatile()
     skipped_steps: int
-    """Steps whose update was not applied, those left out after a rollback too."""
+    """Steps without an update, including those left out after a rollback."""
     left_out_steps: int
     curve: str
-    """Digest of what ``metrics.jsonl`` says beside clock times."""
+    """A digest of the fields of ``metrics.jsonl`` that the identity determines."""
     sources: dict[str, Any]
-    """Source → its share, sequences, tokens and epochs, and how its documents are packed."""
+    """Source → its share, sequences, tokens and epochs, and the packing of its documents."""
     packing: str
     tokens_per_second: float = volatile()
-    """Median over the steps."""
+    """The median over the steps."""
     seconds_training: float = volatile()
     peak_memory_bytes: int = volatile()
-    """Of a device, or of the process on a CPU; the largest rank's."""
+    """The largest rank's peak: of its GPU, or of its process on a CPU."""
     mfu: float | None = volatile()
-    """Model FLOPs utilisation, from 0 to 1; None where the device's peak is not known."""
+    """Model FLOPs utilisation, from 0 to 1; None when the device's peak is not known."""
     device: str = volatile()
     ranks: int = volatile()
     compute: dict[str, Any] = volatile()
-    """The fields of ``compute`` that time and memory depend on."""
+    """The fields of ``compute`` that affect time and memory."""

@@ -1,4 +1,4 @@
-"""Random numbers that follow from where a run is, so that nothing about them must be kept."""
+"""Seeds the random generators at every step, so checkpoints need no generator state."""
 
 from hashlib import sha256
 
@@ -6,9 +6,9 @@ import torch
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed all of torch's generators for what ``rank`` draws in ``step`` (dropout).
+    """Seed all of torch's generators for ``rank`` at ``step`` (dropout draws from them).
 
-    A run that is stopped and goes on draws the same numbers as one that is not, at the same number of ranks and the
-    same micro-batch; among those that differ in these, dropout differs. Does not wait for a device.
+    A resumed run draws the same numbers as an uninterrupted one with the same number of ranks and the same micro-batch.
+    With others, dropout differs. Does not wait for a device.
     """
     torch.manual_seed(int.from_bytes(sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "little") >> 1)

@@ -1,4 +1,4 @@
-"""A copy of a state in main memory, taken at one moment, while the training that changes the original goes on."""
+"""Copies the state to main memory for a checkpoint, while training continues."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -10,15 +10,14 @@ from llm_core.errors import PedigreeError
 from llm_core.train.state import Piece
 
 _ALIGNED = 64
-"""Bytes: every copy begins at a multiple."""
+"""Bytes: every copy starts at a multiple of this."""
 
 
 class Snapshot:
-    """Copies pieces into one buffer that is kept and used again: whoever reads a copy must be done before the next one.
+    """Copies pieces into one reused buffer: readers of a copy must finish before the next copy.
 
-    On CUDA the buffer is pinned, and the copies are queued on the stream that computes: later kernels, which change
-    the original, come after them, and the host does not wait. (A stream of their own would gain nothing, since the next
-    update would have to wait for it.)
+    On CUDA the buffer is pinned, and the copies are queued on the compute stream, so kernels that change the original
+    run after them, and the host does not wait. (A separate stream gains nothing: the next update would wait for it.)
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -29,13 +28,13 @@ class Snapshot:
 
     @property
     def bytes(self) -> int:
-        """Main memory that it holds."""
+        """The size of the buffer."""
         return self._buffer.numel()
 
     def take(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """The pieces with copies of their rows; on CUDA they may be read after ``ready``.
+        """The pieces with copies of their rows; on CUDA, read them after ``ready``.
 
-        Raises ``PedigreeError`` where main memory can't be pinned.
+        Raises ``PedigreeError`` when main memory can't be pinned.
         """
         starts, end = [], 0
         for piece in pieces:
@@ -52,28 +51,27 @@ class Snapshot:
         return copies
 
     def ready(self) -> None:
-        """Wait until the copies are there; for the thread that reads them."""
+        """Wait for the copies. The thread that reads them calls this."""
         if self._copied is not None:
             self._copied.synchronize()
 
     def _make_room(self, size: int) -> None:
-        """Have a buffer of ``size`` bytes, pinned on CUDA.
+        """Allocate a buffer of ``size`` bytes, pinned on CUDA.
 
-        Not by ``pin_memory``: torch rounds each of its buffers up to a power of two, and keeps what is given back.
+        It does not use ``pin_memory``: torch rounds such buffers up to a power of two, and keeps them when freed.
         """
         if self._buffer.numel() == size:
             return
         self.ready()
         self._unpin()
-        self._buffer = torch.empty(0, dtype=torch.uint8)  # given back before the next one is made
+        self._buffer = torch.empty(0, dtype=torch.uint8)  # free the old buffer first
         buffer = torch.empty(size, dtype=torch.uint8)
         if self._device.type == "cuda" and size:
             code = int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), size, 0))
             if code:
                 raise PedigreeError(
-                    f"{size / 1e9:.1f} GB of main memory, from which checkpoints are written, can't be pinned (CUDA "
-                    f"error {code}): give the machine or container more memory, or raise its limit of locked memory "
-                    "(ulimit -l)"
+                    f"{size / 1e9:.1f} GB of main memory for checkpoints can't be pinned (CUDA error {code}): give the "
+                    "machine or container more memory, or raise its limit of locked memory (ulimit -l)"
                 )
             self._unpin = weakref.finalize(self, _unpinned, buffer)
         self._buffer = buffer

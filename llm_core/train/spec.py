@@ -1,4 +1,4 @@
-"""What a training process is told: one JSON file, so that a bare GPU machine needs nothing else.
+"""The specification of a training process: one JSON file, so a GPU machine needs nothing else.
 
 ``torchrun --standalone --nproc-per-node N -m llm_core.train spec.json`` trains it on N ranks.
 """
@@ -19,47 +19,52 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.plugins import load_plugins
 from llm_core.runtime_only import runtime_only
-from llm_core.train.origin import Origin
+from llm_core.train.bundle_manifest import BundleManifest
 
-# What lies in the work folder, beside metrics and locks.
+# Files and folders in the work folder, in addition to metrics and locks.
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 SUMMARY = "summary.json"
 FAILURE = "failure.txt"
-"""Why the last attempt did not finish, for whoever launched it."""
+"""Why the last attempt did not finish; the launcher reads it."""
+
+
+def checkpoint_name(step: int) -> str:
+    """The folder name of the checkpoint of ``step``."""
+    return f"step_{step:08d}"
 
 
 class TrainerSpec(SpreadSpec):
-    """``model``, ``training``, ``vocab_size``, ``seed`` and the shards decide the result; the others say where and how.
+    """``model``, ``training``, ``vocab_size``, ``seed``, ``shards`` and ``start`` determine the result; others do not.
 
-    The number of ranks is torchrun's.
+    torchrun sets the number of ranks.
     """
 
     plugins: Annotated[tuple[str, ...], AfterValidator(load_plugins)] = ()
-    """Those that model, training and callbacks need (``llm_core.plugins``). They stand first, and are read first."""
+    """The plug-ins of model, training and callbacks (``llm_core.plugins``). This field must be first: it loads them."""
     model: ModelSpec
     training: TrainingSpec
     vocab_size: Count
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     shards: Path
-    """The folder of token shards; relative paths start at the folder of the JSON file."""
+    """The folder of token shards. Relative paths start at the folder of the JSON file."""
     work: Path
-    """Where checkpoints, metrics and the final weights go."""
+    """The folder for checkpoints, metrics and the final weights."""
     start: Path | None = None
-    """What the run begins with, where it is not fresh weights (``llm_core.train.start``)."""
+    """A model or checkpoint to start from (``llm_core.train.warm_start``); None for new weights."""
     tokenizer: Path | None = None
-    """A ``tokenizer.json`` that turns samples into text."""
+    """A ``tokenizer.json``, for the text of samples and bits per byte."""
     name: str = "training"
-    """What people see in a tracker."""
+    """The name of the run in messages and trackers."""
     code: CodeClaim | None = None
-    """The code that the run is planned with, which the trainer compares with its own."""
+    """The code with which the run was planned; the trainer compares it with its own."""
     derived: str = ""
-    """The same for what follows from the fields of ``model`` and ``training`` (``derived_digest``)."""
+    """The digest of values derived from ``model`` and ``training`` (``derived_digest``), compared in the same way."""
     identity: str | None = None
-    """By which ``pedigree why`` finds the run; None where no store has it."""
+    """The identity for ``pedigree why``; None for a run outside a store."""
     tracking: TrackingSpec = TrackingSpec()
-    origin: Origin | None = None
-    """Of a bundle: the stage that it trains, and the code and inputs that it must be trained with."""
+    bundle: BundleManifest | None = None
+    """The manifest of the bundle that trains this run; None without a bundle."""
 
     @model_validator(mode="after")
     def _lengths(self) -> "TrainerSpec":
@@ -71,7 +76,7 @@ class TrainerSpec(SpreadSpec):
 
     @classmethod
     def of(cls, compute: ComputeSpec, **fields: Any) -> "TrainerSpec":
-        """A specification that runs as ``compute`` says."""
+        """A specification with the settings of ``compute``."""
         taken = {name: getattr(compute, name) for name in SpreadSpec.model_fields}
         return cls(**taken, **fields)
 
@@ -81,29 +86,29 @@ class TrainerSpec(SpreadSpec):
 
 
 def derived_digest(model: ModelSpec, training: TrainingSpec) -> str:
-    """A digest of two sections with all that is derived from their fields: layers, steps, batches."""
+    """A digest of both sections with all derived values: layers, steps, batches."""
     return sha256(json.dumps([canonical(model), canonical(training)]).encode()).hexdigest()[:32]
 
 
 @runtime_only("compares code, and makes nothing")
 def check_code(spec: TrainerSpec) -> None:
-    """Raise ``PedigreeError`` when this process runs, or derives from the same fields, something else than planned."""
+    """``PedigreeError`` unless this process has the planned code, and derives the planned values."""
     if spec.code is not None:
         spec.code.check(spec.name)
     if spec.derived not in ("", derived_digest(spec.model, spec.training)):
-        if spec.origin is not None:
+        if spec.bundle is not None:
             raise PedigreeError(
-                f"{spec.name}: model or training of spec.json were changed after the bundle was made: change the "
-                "experiment instead, and make another bundle"
+                f"{spec.name}: model or training in spec.json were changed after the bundle was written: change the "
+                "experiment instead, and write another bundle"
             )
         raise PedigreeError(
-            f"{spec.name}: the code that resolves model and training is not what it was when the run began: the same "
-            "fields mean other layers, steps or batches. Run again: it is another run now"
+            f"{spec.name}: the code that resolves model and training changed since the run was planned: the same "
+            "fields now give other layers, steps or batches. Run again: it is now another run"
         )
 
 
 def read_spec(path: Path) -> TrainerSpec:
-    """Read ``path``; ``PedigreeError`` with file and field for anything that is no specification."""
+    """Read ``path``; ``PedigreeError`` with file and field when it is not a valid specification."""
     try:
         spec = TrainerSpec.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -117,18 +122,18 @@ def read_spec(path: Path) -> TrainerSpec:
 
 
 def result_fields(spec: TrainerSpec) -> dict[str, Any]:
-    """``section.field`` → value for everything that decides the weights: what a checkpoint belongs to.
+    """``section.field`` → value, for everything that determines the weights. A checkpoint belongs to these fields.
 
-    The shards count by their index, and what it begins with by its description, so that folders may move.
+    Shards count by the digest of their index, and a start by the digest of its manifest, so folders may move.
     """
     index = sha256((spec.shards / "shards.json").read_bytes()).hexdigest()
     values = {name: getattr(spec, name) for name in ("model", "training", "vocab_size", "seed")}
-    start = {} if spec.start is None else {"start": _described(spec.start)}
+    start = {} if spec.start is None else {"start": _start_digest(spec.start)}
     return dict(_flat({**canonical(values), "shards": index, **start}))
 
 
-def _described(folder: Path) -> str:
-    """A digest of the file that says what a checkpoint or a model folder holds."""
+def _start_digest(folder: Path) -> str:
+    """The digest of the manifest of a checkpoint or model folder."""
     for name in ("checkpoint.json", "model.json"):
         if (folder / name).is_file():
             return sha256((folder / name).read_bytes()).hexdigest()

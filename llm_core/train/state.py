@@ -1,8 +1,8 @@
-"""The state of a run as named tensors, and which rows of each a rank holds, writes and reads.
+"""The state of a run as named tensors, and the rows of each tensor that a rank writes and reads.
 
-Names are ``weights/blocks.0.norm.weight`` and ``optimizer/blocks.0.norm.weight/exp_avg``. Every tensor is cut along its
-first dimension, as FSDP2 cuts parameters: what FSDP2 shards is written as it lies, and what every rank has whole (DDP)
-is shared out in the same way. So each rank writes about the same number of bytes, and any number of ranks can read it.
+Names are ``weights/blocks.0.norm.weight`` and ``optimizer/blocks.0.norm.weight/exp_avg``. Every tensor is split along
+its first dimension, as FSDP2 splits parameters. A rank writes its own FSDP2 shard; tensors that all ranks have (DDP)
+are split in the same way. So ranks write about equally many bytes, and any number of ranks can read them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,45 +14,45 @@ from torch.distributed.tensor import DTensor, Shard
 
 _WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
 _WHOLE_BYTES = 1 << 20
-"""Tensors up to this size that every rank has whole are written by one of them, in turns."""
+"""Tensors up to this size are not split: of those that all ranks have, each rank writes some."""
 
 
 class Piece(NamedTuple):
-    """Rows from ``start`` on of the tensor ``name``, which is of ``shape`` as a whole."""
+    """Rows of the tensor ``name``, from ``start`` on. ``shape``: of the whole tensor."""
 
     name: str
     shape: tuple[int, ...]
     start: int
     rows: Tensor
-    """Of the whole tensor's dimensions but the first; a scalar is its own only row."""
+    """The first dimension has the rows of this piece; a scalar is one row."""
 
 
 class Stored(Protocol):
-    """Where a state is read from."""
+    """A source of tensors."""
 
     def names(self) -> Iterable[str]:
-        """All tensors there are."""
+        """The names of all tensors."""
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of the whole tensor."""
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Rows of a tensor that has dimensions."""
+        """Rows ``start`` to ``stop`` (excluded) of a tensor."""
 
     def scalar(self, name: str) -> Tensor:
-        """A tensor that has none."""
+        """A 0-d tensor."""
 
 
 def rows_of(rows: int, rank: int, world_size: int) -> tuple[int, int]:
-    """First and last (excluded) of ``rows`` rows that belong to a rank, as FSDP2 and ``torch.chunk`` cut them."""
+    """The first and last (excluded) row of a rank's share of ``rows``, as FSDP2 and ``torch.chunk`` split them."""
     chunk = -(-rows // world_size)
     return min(rank * chunk, rows), min((rank + 1) * chunk, rows)
 
 
 def pieces(model: nn.Module, optimizer: torch.optim.Optimizer, rank: int, world_size: int) -> list[Piece]:
-    """What ``rank`` writes of the weights and the optimiser's state; all ranks together write everything once.
+    """The pieces of weights and optimiser state that ``rank`` writes. All ranks together write everything once.
 
-    The rows are those in use, not copies. Parameters that were never stepped have no state.
+    Rows are not copied. Parameters that were never updated have no optimiser state.
     """
     found = []
     for number, (name, tensor) in enumerate(_state(model, optimizer)):
@@ -74,9 +74,9 @@ def pieces(model: nn.Module, optimizer: torch.optim.Optimizer, rank: int, world_
 
 
 def full_weights(model: nn.Module, keep: bool) -> dict[str, Tensor]:
-    """Name → whole weight on the CPU; nothing for a rank that does not ``keep`` them. Collective.
+    """Name → whole weight on the CPU; empty on ranks without ``keep``. Collective.
 
-    The other ranks take part, but hold no more than one tensor at a time.
+    Those ranks have at most one whole tensor at a time.
     """
     whole = {}
     for name, tensor in model.state_dict().items():
@@ -88,7 +88,7 @@ def full_weights(model: nn.Module, keep: bool) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_weights(stored: Stored, model: nn.Module) -> None:
-    """Fill ``model``'s weights, each rank its own part. ``ValueError`` names tensors that do not fit."""
+    """Load the weights of ``model``; each rank loads its part. ``ValueError`` names tensors that do not fit."""
     targets = model.state_dict()
     names = {name.removeprefix(_WEIGHTS) for name in stored.names() if name.startswith(_WEIGHTS)}
     if different := sorted(targets.keys() ^ names):
@@ -102,20 +102,20 @@ def load_weights(stored: Stored, model: nn.Module) -> None:
 
 
 def not_finite(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> str | None:
-    """The first tensor of the state that holds NaN or infinity in this rank's part of it."""
+    """The first tensor of the state with NaN or infinity in this rank's part."""
     return next((name for name, tensor in _state(model, optimizer) if not all_finite(tensor)), None)
 
 
 @torch.no_grad()
 def all_finite(tensor: Tensor) -> bool:
-    """Whether this rank's part of ``tensor`` holds neither NaN nor infinity."""
+    """Whether this rank's part of ``tensor`` has neither NaN nor infinity."""
     local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-    # Smallest and largest number: a mask would be as large as the tensor.
+    # The smallest and largest value suffice; a mask would be as large as the tensor.
     return not local.numel() or all(bool(bound.isfinite()) for bound in local.aminmax())
 
 
 def load_optimizer(stored: Stored, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Set the optimiser's state, each rank its own part; its settings (``param_groups``) stay as they are."""
+    """Load the optimiser's state; each rank loads its part. Its settings (``param_groups``) do not change."""
     keys: dict[str, list[str]] = {}
     for stored_name in stored.names():
         if stored_name.startswith(_OPTIMIZER):
@@ -153,7 +153,7 @@ def _is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
 
 
 def _local_rows(stored: Stored, name: str, like: Tensor) -> Tensor:
-    """What this rank holds of the stored tensor, on the CPU, where it is laid out as ``like``."""
+    """This rank's part of the stored tensor, on the CPU, sharded as ``like``."""
     shape = stored.shape(name)
     if not shape:
         return stored.scalar(name)
@@ -164,8 +164,8 @@ def _local_rows(stored: Stored, name: str, like: Tensor) -> Tensor:
 
 
 def _local_state(stored: Stored, name: str, parameter: Tensor) -> Tensor:
-    """A part of the optimiser's state, sharded as ``parameter`` is where it has its shape."""
-    # A copy also on the CPU, where the rows may still be a view of the file.
+    """A tensor of the optimiser's state; sharded as ``parameter`` if it has the same shape."""
+    # Copy on the CPU, too: the rows may be a view of the file.
     local = _local_rows(stored, name, parameter).to(parameter.device, copy=True)
     if not (_is_sharded(parameter) and stored.shape(name) == parameter.shape):
         return local

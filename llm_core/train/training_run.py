@@ -1,6 +1,6 @@
-"""A training run as a stage: the full run, the proxy runs, and what goes on from the full run.
+"""Training runs as stages: the full run, proxy runs, branches and longer contexts; and the checks of their results.
 
-Whoever looks at the checks of a finished run imports this module, so it leaves torch to those who train.
+Checks of finished runs import this module without torch, so only the functions that train import torch.
 """
 
 import json
@@ -23,60 +23,59 @@ from llm_core.store.work import OWN
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.capabilities import TrainingRun, check_stage
-from llm_core.train.data import Data, describe, mean_sequence_length, open_data
+from llm_core.train.data import Data, data_statistics, mean_sequence_length, open_data
 from llm_core.train.launching import rank_count
-from llm_core.train.metrics import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
-from llm_core.train.ready import check_tracking
+from llm_core.train.metrics_log import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
+from llm_core.train.requirements import check_tracking
 from llm_core.train.results import TrainingResults
-from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, derived_digest, result_fields
-from llm_core.train.speed import mfu
+from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, checkpoint_name, derived_digest, result_fields
+from llm_core.train.utilization import mfu
 
 if TYPE_CHECKING:
     from llm_core.train.checkpoint_folder import CheckpointFolder
 
 BRANCH_POINTS = "branch_points"
-"""The folder of the artifact with the checkpoints that branches begin with."""
+"""The folder in the artifact with the checkpoints at branch points."""
 
 _END_SHARE = 0.05
-"""The final loss is the mean over this share of the steps."""
+"""The final loss is the mean over this share of the steps, at the end."""
 
 SPREAD = (
     *("parallel", "micro_batch", "compile", "attention_backend"),
     *("activation_checkpointing", "activation_checkpointing_every", "reshard_after_forward"),
 )
-"""Fields of ``compute`` that time and memory depend on: what they were is kept with the run."""
+"""Fields of ``compute`` that affect time and memory; the results contain their values."""
 
 
 def build(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> TrainingResults:
-    """Train ``model`` on the input ``shards``; going on where a killed attempt left its checkpoints."""
+    """Train ``model`` on the input ``shards``. Resumes from the checkpoints of an earlier attempt."""
     return _train(job, model, training, vocab_size, seed, None)
 
 
 def build_branch(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, from_step: int
 ) -> TrainingResults:
-    """Go on from the state that the input ``start``, a training run, keeps of ``from_step``."""
+    """Continue from the state at ``from_step`` of the input ``start``, a training run."""
     state = job.path("start", *start_parts({"from_step": from_step}))
     return _train(job, model, training, vocab_size, seed, state)
 
 
 def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> TrainingResults:
-    """Train the finished model of the input ``start`` on, as ``model``: the same weights with other positions."""
+    """Continue training the final weights of the input ``start`` as ``model``, which has other positions."""
     return _train(job, model, training, vocab_size, seed, job.path("start", *start_parts({})))
 
 
 def start_parts(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where in the artifact ``start`` that lies which a run with ``config`` begins with: a state, or the finished
-    model."""
-    return (BRANCH_POINTS, _checkpoint(config["from_step"])) if "from_step" in config else ()
+    """The folder in the artifact ``start`` from which a run with ``config`` starts: a state, or the final model."""
+    return (BRANCH_POINTS, checkpoint_name(config["from_step"])) if "from_step" in config else ()
 
 
 def _train(
     job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int, start: Path | None
 ) -> TrainingResults:
     job.runtime.status("starting the trainer")
-    from llm_core.train.start import check_start
-    from llm_core.train.work_folder import left
+    from llm_core.train.warm_start import check_start
+    from llm_core.train.work_folder import recorded_outputs
 
     compute = job.runtime.compute
     check_stage(TrainingRun(f"{job.stage}: ", model, training), compute, job.runtime.log)
@@ -103,40 +102,39 @@ def _train(
     check_tracking(spec.tracking)
     compute.target.launch(spec, ranks, job.runtime)
     results = collect(job, spec, data)
-    own = [*_checkpoints(spec, job).own_paths(), *left(spec.work)]
+    own = [*_checkpoints(spec, job).own_paths(), *recorded_outputs(spec.work)]
     names = [path.relative_to(spec.work).as_posix() for path in own]
-    write_atomically(spec.work / OWN, json.dumps(names).encode())  # what the commit may take away
+    write_atomically(spec.work / OWN, json.dumps(names).encode())  # the commit may remove these
     return results
 
 
 def collect(job: Job, spec: TrainerSpec, data: Data) -> TrainingResults:
-    """Copy what the finished run in ``spec.work`` left into ``job.out``; returns its results."""
-    from llm_core.train.work_folder import left
+    """Copy the outputs of the finished run in ``spec.work`` to ``job.out``; returns its results."""
+    from llm_core.train.work_folder import recorded_outputs
 
     model, training, vocab_size = spec.model, spec.training, spec.vocab_size
     for name in ("model.safetensors", "model.json"):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
-    for seen in left(spec.work):
-        if seen.stat().st_size:
-            kept = job.out / seen.relative_to(spec.work)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(seen, kept)
-    _keep_branch_points(spec, job)
+    for output in recorded_outputs(spec.work):
+        if output.stat().st_size:
+            copy = job.out / output.relative_to(spec.work)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(output, copy)
+    _copy_branch_points(spec, job)
     summary = json.loads((spec.work / SUMMARY).read_bytes())
     records = read_metrics(job.out / METRICS)
-    figures = training_stats(records)
     return TrainingResults(
         **summary,
-        **figures,
+        **training_stats(records),
         validation_tokens=training.validation_tokens,
-        **describe(data.train, training),
+        **data_statistics(data.train, training),
         compute={name: getattr(spec, name) for name in SPREAD},
         planned_tokens=tokens_before(training, training.steps),
         mfu=mfu(
             model,
             vocab_size,
             round(mean_sequence_length(training)),
-            _ordinary_speed(records, training),
+            _token_speed(records, training),
             summary["device"],
             summary["ranks"],
         ),
@@ -149,21 +147,21 @@ def _checkpoints(spec: TrainerSpec, job: Job) -> "CheckpointFolder":
     return CheckpointFolder(spec.work / CHECKPOINTS, json.loads(json.dumps(result_fields(spec))), job.runtime.log)
 
 
-def _keep_branch_points(spec: TrainerSpec, job: Job) -> None:
+def _copy_branch_points(spec: TrainerSpec, job: Job) -> None:
     from llm_core.train.checkpoint_folder import copy_checkpoint
 
     own = _checkpoints(spec, job).entries().own
     for step in spec.training.branch_points:
         if step not in own:
             raise PedigreeError(
-                f"{spec.work / CHECKPOINTS}: this run's checkpoint of the branch point {step} is gone or damaged; move "
-                "its folder away, and run again: the run begins anew"
+                f"{spec.work / CHECKPOINTS}: this run's checkpoint of the branch point {step} is missing or damaged; "
+                "move its folder away, and run again: the run starts from the beginning"
             )
-        copy_checkpoint(own[step], job.out / BRANCH_POINTS / _checkpoint(step))
+        copy_checkpoint(own[step], job.out / BRANCH_POINTS / checkpoint_name(step))
 
 
-def _ordinary_speed(records: list[dict[str, Any]], training: TrainingSpec) -> float:
-    """Tokens per second of the steps whose positions are single tokens; 0 where there are none."""
+def _token_speed(records: list[dict[str, Any]], training: TrainingSpec) -> float:
+    """Median tokens per second of the steps without superposition; 0 when there are none."""
     bags = training.superposition.steps if training.superposition else 0
     return _median_speed([record for record in records if record["step"] > bags])
 
@@ -173,15 +171,11 @@ def _median_speed(records: list[dict[str, Any]]) -> float:
     return statistics.median(speeds) if speeds else 0.0
 
 
-def _checkpoint(step: int) -> str:
-    return f"step_{step:08d}"
-
-
 def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of a finished run from its metrics; a loss is None when there is no finite one.
+    """Statistics of a finished run from its metrics. A loss is None when it is not finite.
 
-    Skipped steps have no loss and count in no mean: how many of them may be bad is for the check ``bad_steps``. Those
-    among them that were left out after a rollback are not bad themselves.
+    Skipped steps have no loss, so means exclude them. The check ``bad_steps`` limits their number; steps left out after
+    a rollback are not bad.
     """
     losses = [record["loss"] for record in records if record["loss"] is not None]
     end = [record["loss"] for record in records[-max(1, math.ceil(len(records) * _END_SHARE)) :]]
@@ -205,51 +199,51 @@ def training_stats(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _curve_digest(records: list[dict[str, Any]]) -> str:
-    """What ``metrics.jsonl`` says beside clock times: the file is volatile, and its readers must notice a change."""
-    lasting = [[record.get(name) for name in CURVE] for record in records]
-    return sha256(json.dumps(lasting).encode()).hexdigest()[:32]
+    """A digest of the ``CURVE`` fields. ``metrics.jsonl`` is volatile, but its readers must notice a change of them."""
+    curve = [[record.get(name) for name in CURVE] for record in records]
+    return sha256(json.dumps(curve).encode()).hexdigest()[:32]
 
 
 def loss_finite(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
-    """The run began and ended with a loss that is a number."""
+    """The losses at the start and at the end are finite."""
     del bounds
     first, final, validation = results.first_loss, results.final_loss, results.final_validation_loss
     return Verdict(
         None not in (first, final, validation),
-        f"loss {_nats(first)} at the start, {_nats(final)} at the end, {_nats(validation)} on held-out text",
+        f"loss {_nats(first)} at the start, {_nats(final)} at the end, {_nats(validation)} in validation",
     )
 
 
 def bad_steps(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
-    """Few steps were skipped as bad. Those that were left out after a rollback are not bad themselves."""
-    left_out = results.left_out_steps  # artifacts of earlier versions did not count them
+    """Few steps were skipped as bad. Steps left out after a rollback are not bad."""
+    left_out = results.left_out_steps
     skipped = results.skipped_steps - left_out
     bad = skipped / results.steps
     return Verdict(
         bad <= bounds.max_bad_step_share,
         (f"{skipped} of {results.steps} steps were skipped as bad" if skipped else "no step was skipped as bad")
         + (f", and {left_out} were left out after spikes" if left_out else "")
-        + (f"; {BAD_BATCHES} says what bad steps and spikes read" if skipped or left_out else ""),
+        + (f"; {BAD_BATCHES} lists what bad steps and spikes read" if skipped or left_out else ""),
         value=bad,
         bound=bounds.max_bad_step_share,
     )
 
 
 def all_tokens_seen(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
-    """The run read as many tokens as were planned."""
+    """The run read the planned number of tokens."""
     del bounds
     left_out = results.left_out_steps
     return Verdict(
         results.tokens == results.planned_tokens,
         f"{results.tokens:,} of {results.planned_tokens:,} tokens"
-        + (f", but for {left_out} batches that were left out" if left_out else ""),
+        + (f", except {left_out} batches that were left out" if left_out else ""),
         value=float(results.tokens),
         bound=float(results.planned_tokens),
     )
 
 
 def loss_fell(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
-    """A run from fresh weights learned something."""
+    """A run from new weights reduced its loss."""
     first, final, validation = results.first_loss, results.final_loss, results.final_validation_loss
     drop = None if first is None or final is None or validation is None else first - final
     return Verdict(
@@ -261,7 +255,7 @@ def loss_fell(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
 
 
 def heldout_loss_fell(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
-    """A run that began with another's weights ended better than it began."""
+    """A run from other weights reduced its validation loss."""
     del bounds
     before, after = results.start_validation_loss, results.final_validation_loss
     gain = None if before is None or after is None else before - after
@@ -269,7 +263,7 @@ def heldout_loss_fell(results: TrainingResults, bounds: ChecksSpec) -> Verdict:
         gain is not None and gain > 0,
         "no finite losses to compare"
         if gain is None
-        else f"{_nats(before)} on held-out text at the start, {_nats(after)} at the end",
+        else f"validation loss {_nats(before)} at the start, {_nats(after)} at the end",
         value=gain,
         bound=0.0,
     )

@@ -1,4 +1,4 @@
-"""The loss on held-out text, per token and per byte."""
+"""The validation loss: on held-out text, per token and per byte."""
 
 import math
 from typing import NamedTuple
@@ -15,38 +15,38 @@ from llm_core.train.spec import TrainerSpec
 
 
 def validation_windows(reader: ShardReader, sequence_length: int, tokens: int) -> np.ndarray:
-    """Where the targets of the validation windows start.
+    """The positions of the first targets of the validation windows, (windows,).
 
-    There are ``tokens`` worth of windows, or all there are, spread evenly over the split.
+    The windows have about ``tokens`` targets, or all that there are, and are spread evenly over the split.
     """
     there = reader.tokens // sequence_length
     count = min(max(1, tokens // sequence_length), there)
     return np.arange(count, dtype=np.int64) * there // count * sequence_length
 
 
-class Measured(NamedTuple):
-    """0-d tensors on the device, so that nobody has to wait for them; the same on every rank."""
+class ValidationLoss(NamedTuple):
+    """0-d tensors on the device, so the host does not wait for them; equal on all ranks."""
 
     loss: Tensor
-    """Mean cross-entropy, nats per token."""
+    """The mean cross-entropy, in nats per token."""
     bits_per_byte: Tensor | None
-    """Bits that the model needs for a byte of the text, as the evals count them: bits and bytes are those of the same
-    tokens, and special tokens, which no text holds, count in neither. None where nobody says how long tokens are."""
+    """Bits per byte of the text, as in the evals: bits and bytes are of the same tokens, without special tokens, which
+    are not text. None when the lengths of tokens are unknown."""
 
 
 @torch.no_grad()
 def measure(
     model: nn.Module, reader: ShardReader, spec: TrainerSpec, world: World, bytes_V: Tensor | None = None
-) -> Measured:
-    """The loss over the validation windows. ``bytes_V``: bytes that each token stands for, on the device."""
+) -> ValidationLoss:
+    """The loss over the validation windows. ``bytes_V``: bytes of each token, on the device. Collective."""
     length = spec.training.sequence_length
     starts = validation_windows(reader, length, spec.training.validation_tokens)
     total, nats, size = (torch.zeros((), dtype=torch.float64, device=world.device) for _ in range(3))
     model.eval()
     for first in range(0, len(starts), spec.micro_batch * world.size):
         mine = starts[first : first + spec.micro_batch * world.size][world.rank :: world.size]
-        # Always as many rows: FSDP2 gathers parameters in every forward pass, so a rank without windows takes part; and
-        # a compiler that saw other shapes might compile the next training step for any shape, with other rounding.
+        # Always the same number of rows. FSDP2 gathers parameters in every forward pass, so ranks without windows take
+        # part. After another shape, the compiler might compile training steps for dynamic shapes, with other rounding.
         rows = np.resize(mine if len(mine) else starts[:1], spec.micro_batch)
         inputs_BT, targets_BT, ids_BT = (torch.from_numpy(part) for part in windows(reader, rows, length))
         targets_BT = torch.where(torch.arange(len(rows))[:, None] < len(mine), targets_BT, IGNORED)
@@ -62,5 +62,5 @@ def measure(
     model.train()
     loss = world.total(total) / (len(starts) * length)
     if bytes_V is None:
-        return Measured(loss, None)
-    return Measured(loss, world.total(nats) / math.log(2) / world.total(size))
+        return ValidationLoss(loss, None)
+    return ValidationLoss(loss, world.total(nats) / math.log(2) / world.total(size))

@@ -1,9 +1,8 @@
-"""Whose a work folder is: ``work.json``, sealed, says of which run, and what callbacks left there for the artifact.
+"""The owner of a work folder: ``work.json`` names the run, and lists the outputs of callbacks for the artifact.
 
-Files of the names that a trainer writes, in a folder without it, are somebody else's: they are renamed, and not read.
+In a folder without ``work.json``, files with a trainer's names are somebody else's: they are renamed, and not read.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -12,24 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.callbacks import all_leaves
+from llm_core.experiment.callbacks import all_outputs
 from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
+from llm_core.train.bundle_manifest import sha256_of
 from llm_core.train.checkpoint_folder import CheckpointFolder, difference, set_aside
-from llm_core.train.seal import DamagedSealError, read_sealed, write_sealed
+from llm_core.train.checksummed_json import DamagedFileError, read_checksummed, write_checksummed
 from llm_core.train.spec import CHECKPOINTS, FAILURE, FINAL, SUMMARY, TrainerSpec, result_fields
 
 WORK = "work.json"
 WANDB, WANDB_RUN_ID = "wandb", "wandb_run_id"
 _WRITTEN = (FINAL, SUMMARY, FAILURE, WANDB_RUN_ID)
-"""What a trainer writes, beside what its callbacks leave."""
+"""The names that a trainer writes, in addition to outputs of callbacks."""
 
 
 @runtime_only("refuses a folder of another run")
 def claim(spec: TrainerSpec, log: Callable[[str], None]) -> None:
-    """Make the work folder that of this run; on the main rank, before anything in it is read or written.
+    """Make this run the owner of the work folder. The main rank calls it before it reads or writes anything there.
 
-    ``PedigreeError`` where it is that of another run, with the field that differs.
+    ``PedigreeError`` when the folder belongs to another run, with the first field that differs.
     """
     owner = json.loads(json.dumps(result_fields(spec)))
     try:
@@ -39,62 +39,57 @@ def claim(spec: TrainerSpec, log: Callable[[str], None]) -> None:
             other = difference(known["owner"], owner)
             if other is not None:
                 raise PedigreeError(
-                    f"{spec.work}: what is in this folder is of another run: {other}; train in another folder, or move "
+                    f"{spec.work}: this folder belongs to another run: {other}; train in another folder, or move "
                     "this one away"
                 )
             return
-        # A run of before there was this file: its checkpoints say that the rest is of it, too.
+        # A copied folder without ``work.json`` is this run's if its checkpoints are.
         if not CheckpointFolder(spec.work / CHECKPOINTS, owner, log).entries().own:
-            for name in [*_WRITTEN, *sorted({pattern.split("/")[0] for pattern in all_leaves()})]:
+            for name in [*_WRITTEN, *sorted({pattern.split("/")[0] for pattern in all_outputs()})]:
                 if os.path.lexists(spec.work / name):
                     log(f"{spec.work / name}: not of this run; kept as {set_aside(spec.work / name)}")
-        write_sealed(spec.work / WORK, {"owner": owner, "left": {}})
+        write_checksummed(spec.work / WORK, {"owner": owner, "outputs": {}})
     except OSError as error:
         raise PedigreeError(f"{error.filename or spec.work}: can't be used: {explained(error)}") from None
 
 
-def make_way(work: Path, file: Path) -> None:
-    """Rename a file that stands where a callback is about to write, unless a callback wrote it."""
+def move_foreign_aside(work: Path, file: Path) -> None:
+    """Rename ``file``, which a callback is about to write, unless a callback of this run wrote it."""
     known = _read(work)
-    if os.path.lexists(file) and (known is None or file.relative_to(work).as_posix() not in known["left"]):
+    if os.path.lexists(file) and (known is None or file.relative_to(work).as_posix() not in known["outputs"]):
         set_aside(file)
 
 
-def leave(work: Path, file: Path) -> None:
-    """Note that a callback has written ``file``, for the artifact; ``ValueError`` where none declares it."""
-    _note(work, file.relative_to(work).as_posix(), _digest(file))
+def record_output(work: Path, file: Path) -> None:
+    """Record that a callback wrote ``file`` for the artifact; ``ValueError`` when no callback declares it."""
+    _record(work, file.relative_to(work).as_posix(), sha256_of(file))
 
 
-def leave_growing(work: Path, file: Path) -> None:
-    """Note a file that another process of ours goes on writing: it counts by its name, which nobody else has."""
-    _note(work, file.relative_to(work).as_posix(), None)
+def record_growing_output(work: Path, file: Path) -> None:
+    """Record a file that is still being written. It counts by its name, without a digest."""
+    _record(work, file.relative_to(work).as_posix(), None)
 
 
-def left(work: Path) -> list[Path]:
-    """The files that callbacks left for the artifact, as they wrote them; not what was changed since, or is gone."""
-    known = _read(work) or {"left": {}}
-    files = ((work / name, digest) for name, digest in sorted(known["left"].items()))
+def recorded_outputs(work: Path) -> list[Path]:
+    """The files that callbacks wrote for the artifact, without those that were changed or removed since."""
+    known = _read(work) or {"outputs": {}}
+    files = ((work / name, digest) for name, digest in sorted(known["outputs"].items()))
     return [
-        file for file, digest in files if file.is_file() and not file.is_symlink() and digest in (None, _digest(file))
+        file for file, digest in files if file.is_file() and not file.is_symlink() and digest in (None, sha256_of(file))
     ]
 
 
-@runtime_only("what callbacks leave is volatile")
-def _note(work: Path, name: str, digest: str | None) -> None:
-    if not any(fnmatch(name, pattern) for pattern in all_leaves()):
-        raise ValueError(f"no callback declares the file {name}: name it in 'leaves' of the specification")
+@runtime_only("outputs of callbacks are volatile")
+def _record(work: Path, name: str, digest: str | None) -> None:
+    if not any(fnmatch(name, pattern) for pattern in all_outputs()):
+        raise ValueError(f"no callback declares the file {name}: name it in 'outputs' of the specification")
     known = _read(work)
     if known is not None:
-        write_sealed(work / WORK, {**known, "left": {**known["left"], name: digest}})
+        write_checksummed(work / WORK, {**known, "outputs": {**known["outputs"], name: digest}})
 
 
 def _read(work: Path) -> dict[str, Any] | None:
     try:
-        return read_sealed(work / WORK)
-    except DamagedSealError:
+        return read_checksummed(work / WORK)
+    except DamagedFileError:
         return None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -7,7 +7,7 @@ import polars as pl
 from llm_core.data.rules.measures import text
 from llm_core.experiment.callbacks import CallbackSpec
 from llm_core.experiment.optimization import ScheduleSpec
-from llm_core.train.callbacks.lines import WritesLines
+from llm_core.train.callbacks.json_lines import JsonLinesCallback
 
 if TYPE_CHECKING:
     from llm_core.train.callbacks.run import Run
@@ -37,14 +37,14 @@ class Gradients(CallbackSpec):
     """The largest gradient of every step."""
 
     kind: Literal["gradients"] = "gradients"
-    leaves: ClassVar = ("gradients.jsonl",)
+    outputs: ClassVar = ("gradients.jsonl",)
 
     def build(self) -> "Largest":
         """See ``CallbackSpec``."""
         return Largest()
 
 
-class Largest(WritesLines):
+class Largest(JsonLinesCallback):
     """Writes ``gradients.jsonl``."""
 
     file = "gradients.jsonl"

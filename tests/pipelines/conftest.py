@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from llm_core.loaded_code import PACKAGES
 from llm_core.store.home import PROJECT
-from llm_core.train.rates import measured_rates
+from llm_core.train.matmul_rates import measured_rates
 from pipelines.cli import app
 from pipelines.session import open_session
 

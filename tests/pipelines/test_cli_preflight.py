@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.train import capabilities, hardware
-from llm_core.train.rates import Rates
+from llm_core.train.matmul_rates import MatmulRates
 from llm_core.train.spec import read_spec
 from pipelines import machine, show
 from pipelines.cli import app
@@ -40,7 +40,7 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _avx2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capabilities, "measured_rates", lambda *_: Rates(fp32=41e9, bf16=0.42e9))
+    monkeypatch.setattr(capabilities, "measured_rates", lambda *_: MatmulRates(fp32=41e9, bf16=0.42e9))
 
 
 def invoke(*arguments: str, code: int = 0) -> str:
@@ -134,4 +134,4 @@ def test_a_bundle_needs_what_it_names(tmp_path: Path) -> None:
 def test_what_is_no_run_is_not_adopted(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["adopt", str(tmp_path)])
     assert done.exit_code == 1
-    assert "holds no run" in done.output
+    assert "contains no run" in done.output

@@ -1,20 +1,20 @@
 from llm_core.experiment.runtime import AskSpec, ComputeSpec, KeepSpec, TrackingSpec
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.price import Price
-from pipelines.progress import live_figures
+from pipelines.progress import live_metrics
 from pipelines.resources import ComputeResource, TrackingResource
 from pipelines.show import plan_record, plan_table, query_lines
 
 
 def test_a_step_without_a_loss_is_told_as_such() -> None:
-    assert live_figures({"loss": 3.14159, "tokens_per_second": 1234.5}) == "loss 3.142, 1,234 tokens/s"
-    assert live_figures({"loss": None, "tokens_per_second": 10.0}) == "no loss, 10 tokens/s"
+    assert live_metrics({"loss": 3.14159, "tokens_per_second": 1234.5}) == "loss 3.142, 1,234 tokens/s"
+    assert live_metrics({"loss": None, "tokens_per_second": 10.0}) == "no loss, 10 tokens/s"
 
 
 def test_the_held_out_text_is_told_in_nats_and_in_bits_per_byte() -> None:
     validated = {"loss": 3.0, "tokens_per_second": 10.0, "validation_loss": 3.25}
-    assert live_figures(validated) == "loss 3.000, held out 3.250, 10 tokens/s"
-    told = live_figures({**validated, "validation_bits_per_byte": 1.0625})
+    assert live_metrics(validated) == "loss 3.000, held out 3.250, 10 tokens/s"
+    told = live_metrics({**validated, "validation_bits_per_byte": 1.0625})
     assert told == "loss 3.000, held out 3.250 (1.062 bits per byte), 10 tokens/s"
 
 

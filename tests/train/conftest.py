@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread():
-    """Models this small lose more than they gain by threads."""
+    """Threads slow such small models down."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -13,7 +13,7 @@ def _one_thread():
 
 @pytest.fixture(scope="package", autouse=True)
 def _home(tmp_path_factory):
-    """What is measured of this machine is remembered there, and not in the checkout."""
+    """Cache measurements of this machine there, and not in the checkout."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEDIGREE_HOME", str(tmp_path_factory.mktemp("home")))
         yield

@@ -1,4 +1,4 @@
-"""Faults that sit in the data: a batch is bad whenever it is read."""
+"""Faults in the data: a batch is bad whenever it is read."""
 
 import torch
 
@@ -8,7 +8,7 @@ from llm_core.train import loop
 
 
 def plant(monkeypatch, spec, factors: dict[int, float], gradient_factors: dict[int, float] | None = None):
-    """Multiply losses (or gradients alone) of the batches of some steps (from 1)."""
+    """Multiply the losses (or only the gradients) of the batches of some steps (from 1)."""
     loader = open_loader(spec.shards, spec.training, spec.seed)
     rows = {step: _rows(loader, step) for step in {*factors, *(gradient_factors or {})}}
     build = loop.build_model

@@ -1,4 +1,4 @@
-"""Functions run by several gloo ranks: processes that begin with torch already loaded."""
+"""Run functions on several gloo ranks: forked processes that have torch loaded."""
 
 import multiprocessing
 import os
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# What training loads late is loaded before processes are made of it, too.
+# Also import what training imports late, before processes fork.
 _CONTEXT.set_forkserver_preload(["llm_core.train.loop", "llm_core.model.decoder", "safetensors", "torch._dynamo"])
 
 
 def on_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What ``function(world, *arguments)`` returns on each of ``size`` ranks; what it raises, as a text.
+    """The result of ``function(world, *arguments)`` on each of ``size`` ranks; an exception as text.
 
     The function must be of a module: its name is what reaches the processes.
     """

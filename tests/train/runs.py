@@ -1,4 +1,4 @@
-"""Small shards, small runs, and what they leave."""
+"""Small shards, small runs, and their outputs."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
 from llm_core.train.rank_files import StoredParts
 from llm_core.train.spec import TrainerSpec
-from llm_core.train.start import check_start
+from llm_core.train.warm_start import check_start
 from llm_core.train.work_folder import claim
 
 VOCABULARY = 300
@@ -61,7 +61,7 @@ def write_shards(folder: Path, tokens: int = 20_000, heldout: int = 2_000, vocab
 
 
 def model_spec(**changes) -> ModelSpec:
-    """The small model with ``changes``: settings of a component of the same kind stand over those of ``MODEL``."""
+    """The small model with ``changes``, which override the settings of components of the same kind."""
     return ModelSpec.model_validate(over(MODEL, changes))
 
 
@@ -79,7 +79,7 @@ def training_spec(steps: int = 10, **changes) -> TrainingSpec:
 
 
 def trainer_spec(folder: Path, steps: int = 10, training: dict | None = None, **changes) -> TrainerSpec:
-    """A run in ``folder``/work on the shards in ``folder``/shards, which are made when they aren't there."""
+    """A run in ``folder``/work on the shards in ``folder``/shards, which are written if missing."""
     if not (folder / "shards").exists():
         write_shards(folder / "shards")
     fields = {
@@ -102,7 +102,7 @@ def run(spec: TrainerSpec, stop: StopRequest | None = None, log=lambda line: Non
 
 
 def start(spec: TrainerSpec, ranks: int = 1, **options) -> subprocess.Popen:
-    """Train in a process of its own; with several ranks under torchrun."""
+    """Train in a separate process; under torchrun with several ranks."""
     spec.work.mkdir(parents=True, exist_ok=True)
     path = spec.work / "spec.json"
     spec.write(path)
@@ -132,11 +132,11 @@ def weights(spec: TrainerSpec) -> bytes:
 
 def checkpoint_steps(spec: TrainerSpec) -> list[int]:
     names = [path.name.removeprefix("step_") for path in (spec.work / "checkpoints").iterdir()]
-    return sorted(int(name) for name in names if name.isdigit())  # a kill may leave one that was being written
+    return sorted(int(name) for name in names if name.isdigit())  # a kill may leave an unfinished one
 
 
 def checkpoint_tensors(spec: TrainerSpec, step: int) -> dict[str, torch.Tensor]:
-    """All that the checkpoint of ``step`` holds: ``weights/NAME`` and ``optimizer/NAME/KEY``."""
+    """All tensors of the checkpoint of ``step``: ``weights/NAME`` and ``optimizer/NAME/KEY``."""
     folder = spec.work / "checkpoints" / f"step_{step:08d}"
     with StoredParts(folder, sorted(path.name for path in folder.glob("rank_*.json"))) as stored:
         shapes = {name: stored.shape(name) for name in stored.names()}

@@ -10,11 +10,11 @@ from tests.train.runs import VOCABULARY, model_spec
 
 LAYERS = 4
 PRODUCTS = 4
-"""Of weights, in a block: qkv, output, gate and up, down."""
+"""Products with weights in a block: qkv, output, gate and up, down."""
 
 
 class Counted(TorchDispatchMode):
-    """How often each operation runs."""
+    """Counts the calls of each operation."""
 
     def __init__(self):
         super().__init__()
@@ -27,7 +27,7 @@ class Counted(TorchDispatchMode):
 
 
 def backward(mode, every=None, backend="sdpa", device="cpu", **changes):
-    """Operations of the backward pass, bytes kept for it, and all gradients."""
+    """Operations of the backward pass, bytes stored for it, and all gradients."""
     torch.manual_seed(0)
     model = build_model(model_spec(n_layers=LAYERS, document_mask=True, dropout=0.1, **changes), VOCABULARY).to(device)
     model.attention_backend = backend
@@ -49,7 +49,7 @@ def backward(mode, every=None, backend="sdpa", device="cpu", **changes):
 
 @pytest.mark.parametrize(("mode", "every", "again"), [("full", None, 4), ("every_nth", 2, 2), ("every_nth", 3, 2)])
 def test_blocks_are_made_again_and_change_nothing(mode, every, again):
-    """Dropout falls where it fell before."""
+    """Recomputation repeats the same dropout."""
     plain, much, expected = backward("none")
     counts, little, gradients = backward(mode, every)
     assert counts["mm"] == plain["mm"] + again * PRODUCTS

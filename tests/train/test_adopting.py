@@ -1,4 +1,4 @@
-"""A run that was trained from a bundle comes home: as through the graph, or not at all."""
+"""A run that was trained from a bundle is adopted: with the graph's result, or not at all."""
 
 import json
 import shutil
@@ -13,14 +13,14 @@ from llm_core.errors import PedigreeError
 from llm_core.store.home import PROJECT
 from llm_core.train.adopting import adopt
 from llm_core.train.spec import read_spec
-from tests.train.bare import Home, contents, sealed_again, start
+from tests.train.bundles import Home, contents, start, write_fitting_record
 from tests.train.runs import run as train_here
 from tests.train.test_loop import StopAfter
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _machine_of_its_own(tmp_path_factory):
-    """No waiting for trainings that go on elsewhere on this machine."""
+    """Do not wait for other trainings on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("tmp")))
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -29,7 +29,7 @@ def _machine_of_its_own(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Home:
-    """Shards and a tokenizer, and nothing trained."""
+    """A store with shards and a tokenizer, and without runs."""
     home = Home(tmp_path_factory.mktemp("home"))
     home.make("token_shards", "tokenizer")
     return home
@@ -37,7 +37,7 @@ def home(tmp_path_factory) -> Home:
 
 @pytest.fixture(scope="module")
 def came_back(home, tmp_path_factory) -> Path:
-    """A run that was stopped once, and started again."""
+    """A run that was stopped once and resumed."""
     bundle = tmp_path_factory.mktemp("away") / "bundle"
     home.bundle(bundle)
     spec = read_spec(bundle / "spec.json")
@@ -63,7 +63,7 @@ def edited(came_back, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def by_graph(home, tmp_path_factory) -> Home:
-    """The same home, where the full run and its branch were made through the graph."""
+    """The same experiment, with the full run and its branch trained through the graph."""
     folder = tmp_path_factory.mktemp("graph") / "home"
     shutil.copytree(home.folder, folder)
     made = Home(folder)
@@ -98,7 +98,7 @@ def test_it_becomes_the_artifact_that_the_graph_makes(copied, came_back, by_grap
     assert copied.planner().plan({"pretrained_model"})[-1].verdict == "hit"
     again = adopt(copied.planner(), came_back, lines.append)
     assert again.cache == "hit"
-    assert "is in the store already, with equal weights" in lines[-1]
+    assert "is already in the store, with equal weights" in lines[-1]
 
 
 def test_a_branch_and_a_longer_context_come_home_too(by_graph, tmp_path):
@@ -136,11 +136,11 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("name", ["final/model.safetensors", "final/model.json", "metrics.jsonl", "summary.json"])
 def test_a_flipped_byte_is_refused(home, edited, name):
     flip(edited / name)
-    assert f"{name}: is not as the trainer wrote it: damaged on its way, or edited; copy it" in refused(home, edited)
+    assert f"{name}: is not as the trainer wrote it: damaged or edited; copy it" in refused(home, edited)
 
 
 def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
-    (edited / "notes.txt").write_text("my own")  # nobody's business, as are checkpoints and profiles put there by hand
+    (edited / "notes.txt").write_text("my own")  # ignored, as are checkpoints and profiles added by hand
     (edited / "profile").mkdir()
     (edited / "profile" / "other.json").write_text("{}")
     shutil.copytree(edited / "checkpoints" / "step_00000006", edited / "checkpoints" / "step_keep")
@@ -149,10 +149,10 @@ def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
     assert "samples.jsonl: is missing" in refused(home, edited)
     (edited / "old.jsonl").rename(edited / "samples.jsonl")
     (edited / "final" / "other.json").write_text("{}")
-    assert "run.json does not know it, so it is not of this run" in refused(home, edited)
+    assert "run.json does not list it, so it is not of this run" in refused(home, edited)
     (edited / "final" / "other.json").unlink()
     (edited / "checkpoints" / "step_00000006").rename(edited / "checkpoints" / "older")
-    assert "step_00000006/checkpoint.json: is missing: copy it too" in refused(home, edited)
+    assert "step_00000006/checkpoint.json: is missing: copy it from" in refused(home, edited)
     (edited / "checkpoints" / "older").rename(edited / "checkpoints" / "step_00000006")
     home = Home(Path(shutil.copytree(home.folder, edited.parent / "home")))
     assert adopt(home.planner(), edited, print).cache == "made"
@@ -175,52 +175,52 @@ def lines_changed(path, number, **fields):
 @pytest.mark.parametrize(
     ("number", "fields", "words"),
     [
-        (4, {"step": 4}, "line 5: the steps 1 to 10 must stand there once each and in order, and here is 4"),
-        (4, {"tokens": 1}, r"line 5: 1 tokens after step 5, where the schedule has 640"),
+        (4, {"step": 4}, "line 5: expected the steps 1 to 10, once each and in order, but here is 4"),
+        (4, {"tokens": 1}, r"line 5: 1 tokens after step 5, but the schedule has 640"),
         (4, {"loss": None}, "line 5: step 5 has no finite loss, and was not skipped"),
-        (4, {"batch": "0" * 16}, "line 5: step 5 read the batch 0000000000000000, and by seed and shards it is"),
-        (9, {"validation_loss": 1.0}, "metrics.jsonl says 1.0000 after the last step: the two are not of one run"),
+        (4, {"batch": "0" * 16}, "line 5: step 5 read the batch 0000000000000000, but seed and shards give"),
+        (9, {"validation_loss": 1.0}, "metrics.jsonl has 1.0000 after the last step: they are not of the same run"),
     ],
 )
 def test_metrics_must_be_of_this_run_even_under_a_seal_that_fits(home, edited, number, fields, words):
     lines_changed(edited / "metrics.jsonl", number, **fields)
-    sealed_again(edited)
+    write_fitting_record(edited)
     assert words in refused(home, edited)
 
 
 def test_a_line_that_is_gone_or_torn_is_missed(home, edited):
     text = (edited / "metrics.jsonl").read_text()
     (edited / "metrics.jsonl").write_text("".join(text.splitlines(keepends=True)[:-1]))
-    sealed_again(edited)
-    assert "line 10: the steps 1 to 10 must stand there" in refused(home, edited)
+    write_fitting_record(edited)
+    assert "line 10: expected the steps 1 to 10" in refused(home, edited)
     assert "here is the end" in refused(home, edited)
 
 
-def test_weights_must_be_of_this_run_even_under_seals_that_fit(home, edited):
+def test_weights_must_be_of_this_run_even_with_digests_that_fit(home, edited):
     path = edited / "final" / "model.safetensors"
     tensors = load_file(path)
     name = max(tensors, key=lambda name: tensors[name].numel())
     save_file({**tensors, name: tensors[name].flip(0)}, path)
     info = json.loads((edited / "final" / "model.json").read_text())
     (edited / "final" / "model.json").write_text(json.dumps(info | {"weights_crc32": zlib.crc32(path.read_bytes())}))
-    sealed_again(edited)
+    write_fitting_record(edited)
     assert f"{name} is not as in {edited / 'checkpoints' / 'step_00000010'}" in refused(home, edited)
     shutil.rmtree(edited / "checkpoints" / "step_00000010")
-    assert "the two are not of one run" in refused(home, edited)
+    assert "they are not of the same run" in refused(home, edited)
 
 
 def test_a_run_json_that_was_edited_is_refused(home, edited):
     change(edited / "run.json", "pretrained_model", "pretrained_mode1")
-    assert "run.json: damaged or edited (its content is not what its seal was made of)" in refused(home, edited)
+    assert "run.json: damaged or edited (the content of run.json has changed)" in refused(home, edited)
 
 
 def test_a_spec_that_was_edited_says_which_field(home, edited):
-    sealed_again(edited, seed=8)
+    write_fitting_record(edited, seed=8)
     message = refused(home, edited)
-    assert "spec.json was changed after the bundle was made" in message
+    assert "spec.json was changed after the bundle was written" in message
     assert "seed: 0 → 8" in message or "→ 8" in message
-    sealed_again(edited, seed=home.experiment.seed, identity="0" * 32)
-    assert "its identity is not that of its recipe" in refused(home, edited)
+    write_fitting_record(edited, seed=home.experiment.seed, identity="0" * 32)
+    assert "its identity does not follow from its recipe" in refused(home, edited)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_another_experiment_is_told_field_by_field(copied, came_back, old, new, 
     copied.edit = (old, new)
     message = refused(copied, came_back)
     assert words in message
-    assert "Put the experiment and its inputs back as they were" in message
+    assert "Restore the experiment and its inputs" in message
 
 
 def test_other_shards_are_refused(copied, came_back, edited):
@@ -243,34 +243,34 @@ def test_other_shards_are_refused(copied, came_back, edited):
     copied.make("token_shards")
     assert "input token_shards has other content" in refused(copied, came_back)
     spec = json.loads(json.loads((edited / "run.json").read_text())["content"])["spec"]
-    spec["origin"]["inputs"]["shards"]["shards.json"]["sha256"] = "0" * 64
-    sealed_again(edited, origin=spec["origin"])
+    spec["bundle"]["inputs"]["shards"]["shards.json"]["sha256"] = "0" * 64
+    write_fitting_record(edited, bundle=spec["bundle"])
     copied.tokens = 20_000
     message = refused(copied, edited)
-    assert "was trained on other inputs than the store has" in message
-    assert "shards.json: its content is not that" in message
+    assert "was trained on other inputs than those in the store" in message
+    assert "shards.json: its content differs" in message
 
 
 def test_a_store_without_the_inputs_says_what_to_make(copied, came_back):
     shutil.rmtree(copied.store.root / "artifacts" / "token_shards")
     message = refused(copied, came_back)
-    assert "is not in this store as it would be made now (token_shards): adopt it where its" in message
+    assert "this store lacks its current inputs: adopt the run where its" in message
     assert "--select token_shards" in message
 
 
 def test_other_code_is_refused_function_by_function(copied, came_back, tmp_path):
     for package in ("llm_core", "tests/train"):
         shutil.copytree(PROJECT / package, tmp_path / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))
-    change(tmp_path / "code" / "llm_core" / "train" / "groups.py", "weight_decay", "other_decay")
+    change(tmp_path / "code" / "llm_core" / "train" / "parameter_groups.py", "weight_decay", "other_decay")
     copied.code = tmp_path / "code"
     message = refused(copied, came_back)
-    assert "code llm_core.train.groups:" in message
-    assert "`pedigree accept` then lets it serve the code of now" in message
+    assert "code llm_core.train.parameter_groups:" in message
+    assert "`pedigree accept` then accepts it for the current code" in message
 
 
 def test_what_is_no_run_is_refused(home, came_back, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "holds no run" in refused(home, tmp_path / "empty")
+    assert "contains no run" in refused(home, tmp_path / "empty")
     with pytest.raises(PedigreeError, match="there is no such folder"):
         adopt(home.planner(), tmp_path / "nowhere", print)
     with pytest.raises(PedigreeError, match=rf"the run of this bundle is {came_back}"):
@@ -278,5 +278,5 @@ def test_what_is_no_run_is_refused(home, came_back, tmp_path):
 
 
 def test_a_run_that_no_bundle_began_is_refused(home, edited):
-    sealed_again(edited, origin=None)
+    write_fitting_record(edited, bundle=None)
     assert "was not started from a bundle" in refused(home, edited)

@@ -1,4 +1,4 @@
-"""What a bundle holds, and what it refuses on the machine that it goes to."""
+"""The content of a bundle, and its checks on the machine that trains."""
 
 import json
 import shutil
@@ -12,10 +12,10 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.graph.graph import Graph
 from llm_core.graph.plan import Planner
-from llm_core.train import arrival
+from llm_core.train import bundle_check
 from llm_core.train.bundle import requirements, write_bundle
 from llm_core.train.spec import read_spec
-from tests.train.bare import Home, contents, reader, start
+from tests.train.bundles import Home, contents, reader, start
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def written(home, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def bundle(written, tmp_path) -> Path:
-    """To be changed."""
+    """A copy that tests may change."""
     return Path(shutil.copytree(written, tmp_path / "bundle"))
 
 
@@ -52,7 +52,7 @@ def test_it_holds_the_run_the_code_and_the_inputs(home, bundle, tmp_path):
     assert spec.tokenizer.is_file()
     with zipfile.ZipFile(bundle / "code.zip") as archive:
         names = set(archive.namelist())
-    assert {"llm_core/train/loop.py", "llm_core/train/arrival.py"} <= names
+    assert {"llm_core/train/loop.py", "llm_core/train/bundle_check.py"} <= names
     assert not any("__pycache__" in name for name in names)
     home.bundle(tmp_path / "again")
     again = {name: data for name, data in contents(tmp_path / "again").items() if name != "fetch.txt"}
@@ -70,12 +70,12 @@ def test_large_inputs_stay_out_unless_asked_for(home, tmp_path):
     assert "--include 'checkpoints/step_00000006/***'" in text
     done = start(tmp_path / "bundle")
     assert done.returncode == 1
-    assert "token_shards/shards.json is missing: fetch.txt says from where to copy it" in done.stderr
+    assert "token_shards/shards.json is missing: fetch.txt says where to copy it from" in done.stderr
     assert not (tmp_path / "bundle" / "run").exists()
 
 
 def test_it_needs_its_inputs_and_a_new_folder(home, bundle, tmp_path):
-    with pytest.raises(PedigreeError, match="is there already; name a new folder"):
+    with pytest.raises(PedigreeError, match="already exists; name a new folder"):
         home.bundle(bundle)
     with pytest.raises(
         PedigreeError, match="no training run 'tokenizer'; known: pretrained_model, cooldown_runs/short"
@@ -92,7 +92,7 @@ def test_the_script_is_bash_and_checks_before_it_trains(bundle):
     subprocess.run(["bash", "-n", str(bundle / "run.sh")], check=True)
     done = start(bundle, "check")
     assert done.returncode == 0, done.stderr
-    assert "all is there" in done.stdout
+    assert "all files are there" in done.stdout
     assert not (bundle / "run").exists()
     flipped = bytearray((bundle / "code.zip").read_bytes())
     flipped[1000] ^= 1
@@ -100,7 +100,7 @@ def test_the_script_is_bash_and_checks_before_it_trains(bundle):
     shutil.rmtree(bundle / "code")
     done = start(bundle, "check")
     assert done.returncode == 1
-    assert "code.zip is not as it was made: copy it again" in done.stderr
+    assert "code.zip is damaged or changed: copy it again" in done.stderr
 
 
 def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
@@ -109,32 +109,30 @@ def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
     source.write_text(source.read_text() + "\nMORE = 1\n")
     done = start(bundle)
     assert done.returncode == 1
-    assert (
-        "schedules/wsd.py: not the code that the bundle was made with" in (bundle / "run" / "failure.txt").read_text()
-    )
+    assert "schedules/wsd.py: not the code of the bundle" in (bundle / "run" / "failure.txt").read_text()
     shutil.rmtree(bundle / "code")
     (shard, *_) = sorted((bundle / "token_shards" / "train").glob("*.bin"))
     content = bytearray(shard.read_bytes())
     content[100] ^= 1
     shard.write_bytes(content)
     assert start(bundle).returncode == 1
-    assert f"{shard.name}: its content is not that of the file" in (bundle / "run" / "failure.txt").read_text()
+    assert f"{shard.name}: its content differs from the bundle" in (bundle / "run" / "failure.txt").read_text()
     assert not (bundle / "run" / "metrics.jsonl").exists()
 
 
-def test_arrival_counts_gpus_and_the_disk(bundle, monkeypatch, capsys):
+def test_the_check_counts_gpus_and_the_disk(bundle, monkeypatch, capsys):
     path = str(bundle / "spec.json")
-    assert arrival.main([path, "--disk", str(10**18)]) == 1
-    assert "GB are free, and checkpoints and weights take 1000000000.0 GB" in capsys.readouterr().err
-    monkeypatch.setattr(arrival.shutil, "which", lambda name: name)
+    assert bundle_check.main([path, "--disk", str(10**18)]) == 1
+    assert "GB are free, and checkpoints and weights need 1000000000.0 GB" in capsys.readouterr().err
+    monkeypatch.setattr(bundle_check.shutil, "which", lambda name: name)
     listed = subprocess.CompletedProcess([], 0, stdout="GPU 0: one\nGPU 1: two\n")
-    monkeypatch.setattr(arrival.subprocess, "run", lambda *_, **__: listed)
-    assert arrival.main([path, "--gpus", "2"]) == 0
-    assert arrival.main([path, "--gpus", "8"]) == 1
+    monkeypatch.setattr(bundle_check.subprocess, "run", lambda *_, **__: listed)
+    assert bundle_check.main([path, "--gpus", "2"]) == 0
+    assert bundle_check.main([path, "--gpus", "8"]) == 1
     assert "8 GPUs are needed, and this machine has 2" in capsys.readouterr().err
-    assert arrival.main([path, "--gpus", "8", "--torch"]) == 1
+    assert bundle_check.main([path, "--gpus", "8", "--torch"]) == 1
     (bundle / "token_shards" / "shards.json").write_text("{}")
-    assert arrival.main([path]) == 1
+    assert bundle_check.main([path]) == 1
     assert "has 2 bytes instead of" in capsys.readouterr().err
 
 
@@ -145,21 +143,21 @@ def test_versions_are_pinned(bundle, tmp_path):
     assert lines[:1] == ["torch==9.1"]
     assert "pydantic==8.2" in lines
     assert all("==" in line for line in lines)
-    assert any(line.startswith("tokenizers==") for line in lines)  # samples are told as text
+    assert any(line.startswith("tokenizers==") for line in lines)  # samples have text
     assert not any(line.startswith("torchao==") for line in lines)
     (tmp_path / "constraints.txt").write_text("torchao==7.3\n")
     in_fp8 = spec.model_copy(update={"training": spec.training.model_copy(update={"precision": "fp8"})})
     assert "torchao==7.3" in requirements(in_fp8, tmp_path / "constraints.txt").splitlines()
 
 
-def test_what_checks_on_arrival_needs_no_library():
-    code = "import sys, llm_core.train.arrival; print(*sys.modules)"
+def test_the_check_of_a_bundle_needs_no_library():
+    code = "import sys, llm_core.train.bundle_check; print(*sys.modules)"
     done = subprocess.run(["python3", "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "pydantic"} & set(done.stdout.split())
 
 
 def test_the_record_is_json_of_the_run(bundle):
-    content = json.loads((bundle / "spec.json").read_text())["origin"]
+    content = json.loads((bundle / "spec.json").read_text())["bundle"]
     assert content["stage"] == "pretrained_model"
     assert set(content["inputs"]) == {"shards", "tokenizer"}
 

@@ -11,12 +11,12 @@ from llm_core.train import capabilities as module
 from llm_core.train import hardware as hardware_module
 from llm_core.train.capabilities import Findings, TrainingRun, check_stage, examine, examine_run, rates_of
 from llm_core.train.hardware import Hardware, hardware_of, require_devices, this_machine
-from llm_core.train.rates import Rates
+from llm_core.train.matmul_rates import MatmulRates
 from tests.train.runs import model_spec, training_spec
 
 H100X8 = hardware_of(ComputeSpec(target="h100x8"))
 CPU = Hardware("CPU with 2 cores", 1, 10**12, None)
-AVX2 = Rates(fp32=41e9, bf16=0.42e9)
+AVX2 = MatmulRates(fp32=41e9, bf16=0.42e9)
 TURING, PASCAL = (Hardware("1 × Tesla", 1, 10**11, None, capability=capability) for capability in ((7, 5), (6, 1)))
 AMPERE = Hardware("1 × A40", 1, 10**11, 150e12, 37e12, capability=(8, 6))
 
@@ -26,7 +26,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware_module, "gpu_count", lambda: 0)
 
 
-def found(hardware: Hardware, rates: Rates | None = None, model=None, place="", **fields) -> Findings:
+def found(hardware: Hardware, rates: MatmulRates | None = None, model=None, place="", **fields) -> Findings:
     compute = ComputeSpec(**{name: fields.pop(name) for name in list(fields) if name in ComputeSpec.model_fields})
     return examine_run(
         TrainingRun(place, model or model_spec(d_model=64), training_spec(**fields)), compute, hardware, rates
@@ -40,9 +40,9 @@ def test_the_slower_precision_of_a_cpu_is_told_with_both_rates() -> None:
         "41 GFLOP/s in fp32 on one core; write precision: fp32"
     )
     assert found(CPU, AVX2, precision="fp32") == Findings()
-    (line,) = found(CPU, Rates(fp32=100e9, bf16=350e9), precision="fp32").advice
+    (line,) = found(CPU, MatmulRates(fp32=100e9, bf16=350e9), precision="fp32").advice
     assert line.endswith("write precision: bf16")
-    assert found(CPU, Rates(fp32=100e9, bf16=190e9), precision="fp32") == Findings()
+    assert found(CPU, MatmulRates(fp32=100e9, bf16=190e9), precision="fp32") == Findings()
     assert found(CPU, precision="bf16") == Findings()
 
 
@@ -57,7 +57,7 @@ def test_gpus_before_ampere_have_no_bf16() -> None:
     (line,) = found(TURING, precision="bf16").advice
     assert "no units for bf16 (compute capability 7.5; 8.0 is needed)" in line
     assert found(TURING, precision="fp32") == found(AMPERE, precision="bf16") == Findings()
-    (line,) = found(TURING, Rates(fp32=8e12, bf16=1e12), precision="bf16").advice
+    (line,) = found(TURING, MatmulRates(fp32=8e12, bf16=1e12), precision="bf16").advice
     assert "1.0 TFLOP/s in bf16, and at 8.0 TFLOP/s in fp32" in line
 
 
@@ -120,7 +120,7 @@ def test_what_runs_have_in_common_is_said_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_cannot_be_measured_is_told_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(*_: str) -> Rates:
+    def failing(*_: str) -> MatmulRates:
         raise PedigreeError("the speed of products could not be measured: no disk")
 
     monkeypatch.setattr(module, "measured_rates", failing)

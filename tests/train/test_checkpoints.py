@@ -15,8 +15,8 @@ from llm_core.experiment.runtime import KeepSpec
 from llm_core.reasons import explained
 from llm_core.train import checkpoints as module
 from llm_core.train import rank_files
-from llm_core.train.checkpoints import Checkpoints, Progress, kept, load_from
-from llm_core.train.seal import FORMAT, SEAL, read_seal, write_mark, write_seal
+from llm_core.train.checkpoint_manifest import CHECKPOINT_MANIFEST, FORMAT, read_manifest, write_manifest, write_marker
+from llm_core.train.checkpoints import Checkpoints, Progress, load_checkpoint, steps_to_keep
 from tests.train.runs import ALONE
 
 OWNER = {"training.optimizer.lr": 0.1, "training.optimizer.betas": (0.9, 0.95), "seed": 1}
@@ -81,7 +81,7 @@ def test_without_a_checkpoint_a_run_starts(tmp_path):
 
 
 def test_an_optimizer_that_never_stepped_stays_so(tmp_path):
-    """When all steps so far were bad ones."""
+    """All steps so far were bad."""
     first, second = Setting(tmp_path), Setting(tmp_path)
     first.checkpoints.save(first.model, first.optimizer, Progress(3, skipped=3))
     first.checkpoints.wait()
@@ -91,7 +91,7 @@ def test_an_optimizer_that_never_stepped_stays_so(tmp_path):
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
-    """What is written is the state at the moment of saving, whatever happens to the weights after it."""
+    """A checkpoint contains the state at the moment of ``save``, whatever happens to the weights later."""
     import threading
 
     go, write = threading.Event(), module.write_part
@@ -127,10 +127,10 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
 )
 def test_what_is_kept(keep, stay):
     losses = {10: 5.0, 20: None, 30: 3.0, 40: float("nan"), 50: 2.0, 60: None, 70: 4.0}
-    assert kept(losses, KeepSpec(**keep)) == stay
-    assert kept(losses, KeepSpec(**keep), pinned={20, 99}) == {20, *stay}
-    assert kept(losses, KeepSpec(**keep), behind=22) == {40, 50, 60, *stay}
-    assert kept(losses, KeepSpec(**keep), behind=1) == stay
+    assert steps_to_keep(losses, KeepSpec(**keep)) == stay
+    assert steps_to_keep(losses, KeepSpec(**keep), pinned={20, 99}) == {20, *stay}
+    assert steps_to_keep(losses, KeepSpec(**keep), behind=22) == {40, 50, 60, *stay}
+    assert steps_to_keep(losses, KeepSpec(**keep), behind=1) == stay
 
 
 def test_others_are_removed_when_a_newer_one_is_whole(tmp_path):
@@ -155,16 +155,16 @@ def test_a_rollback_removes_what_is_newer(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    [f"{what} {which}" for which in ("part", "index", "seal") for what in ("cut", "flipped", "no")],
+    [f"{what} {which}" for which in ("part", "index", "manifest") for what in ("cut", "flipped", "no")],
 )
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage):
-    """One that has its seal is removed. Without it nobody knows whose it is: it stays until its name is needed."""
+    """One with its manifest is removed. Without a manifest its owner is unknown: it stays until its name is needed."""
     setting = Setting(tmp_path)
     setting.save(1)
     before = setting.tensors()
     setting.save(2)
     what, which = damage.split()
-    path = tmp_path / "step_00000002" / {"part": PART, "index": INDEX, "seal": SEAL}[which]
+    path = tmp_path / "step_00000002" / {"part": PART, "index": INDEX, "manifest": CHECKPOINT_MANIFEST}[which]
     content = bytearray(path.read_bytes())
     if what == "no":
         path.unlink()
@@ -176,8 +176,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
     resumed = Setting(tmp_path)
     assert resumed.resume().step == 1
     assert same(resumed.tensors(), before)
-    if which == "seal":
-        assert "left alone, since not of this run: step_00000002 (" in resumed.lines[0]
+    if which == "manifest":
+        assert "not touched, since not of this run: step_00000002 (" in resumed.lines[0]
         resumed.save(2)
         assert names(tmp_path) == ["step_00000001", "step_00000002", "step_00000002.aside"]
     else:
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE])
-@pytest.mark.parametrize("file", [PART, SEAL])
+@pytest.mark.parametrize("file", [PART, CHECKPOINT_MANIFEST])
 def test_a_checkpoint_that_can_not_be_read_is_not_taken_for_damaged(tmp_path, monkeypatch, code, file):
     Setting(tmp_path).save(1, 2)
     opened = type(tmp_path).open
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_can_not_be_read_is_not_taken_for_damaged(tmp_path, mo
 
 
 def put_foreign_things(folder):
-    """Copies by hand and a user's own entries, beside the checkpoints of steps 1 and 2; returns their content."""
+    """Add copies and a user's own entries to the checkpoints of steps 1 and 2; returns their content."""
     shutil.copytree(folder / "step_00000001", folder / "step_keep")
     shutil.copytree(folder / "step_00000002", folder / "step_00000002.bak")
     shutil.copytree(folder / "step_00000001", folder / "step_00000009")
@@ -243,14 +243,14 @@ def test_what_is_not_of_the_run_is_neither_read_nor_removed_and_named_once(tmp_p
     resumed.resume(at_most=7)
     assert foreign_things(tmp_path) == before
     assert not (tmp_path / "step_00000005").exists()
-    told = [line for line in resumed.lines if "left alone" in line]
+    told = [line for line in resumed.lines if "not touched" in line]
     assert len(told) == 1
     for name, reason in {
         "step_keep": "not the name of a checkpoint",
         "step_00000002.bak": "not the name of a checkpoint",
         "step_00000009": "a copy of the checkpoint of step 1",
         "step_00000008": "not a folder",
-        "step_00000003": f"there is no {SEAL}",
+        "step_00000003": f"there is no {CHECKPOINT_MANIFEST}",
     }.items():
         assert f"{name} ({reason})" in told[0]
 
@@ -265,7 +265,7 @@ def test_what_stands_where_a_checkpoint_goes_is_renamed(tmp_path):
     setting.save(2, 3)
     assert (tmp_path / "step_00000002.aside2" / "mine.txt").read_text() == "precious"
     assert (tmp_path / "step_00000002.aside").read_text() == "precious too"
-    assert read_seal(tmp_path / "step_00000003.aside")["progress"]["step"] == 1
+    assert read_manifest(tmp_path / "step_00000003.aside")["progress"]["step"] == 1
     assert [line.rpartition("/")[2] for line in setting.lines] == ["step_00000002.aside2", "step_00000003.aside"]
     assert Setting(tmp_path).resume().step == 3
 
@@ -276,16 +276,16 @@ def test_a_file_that_someone_put_into_a_checkpoint_outlives_it(tmp_path):
     (tmp_path / "step_00000001" / "notes.txt").write_text("precious")
     setting.save(2)
     assert names(tmp_path / "step_00000001.aside") == ["notes.txt"]
-    assert "step_00000001.aside: holds files that are not of the checkpoint" in setting.lines[0]
+    assert "step_00000001.aside: contains files that are not of the checkpoint" in setting.lines[0]
 
 
-@pytest.mark.parametrize("file", [PART, INDEX, SEAL])
+@pytest.mark.parametrize("file", [PART, INDEX, CHECKPOINT_MANIFEST])
 def test_every_flipped_byte_is_noticed(tmp_path, file):
     Setting(tmp_path, width=2).save(1)
     folder = tmp_path / "step_00000001"
 
     def damaged():
-        (part,) = read_seal(folder)["parts"]
+        (part,) = read_manifest(folder)["parts"]
         return rank_files.damage(folder, part["index"], part["sha256"])
 
     assert damaged() is None
@@ -295,46 +295,48 @@ def test_every_flipped_byte_is_noticed(tmp_path, file):
         path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         try:
             assert damaged()
-        except module.DamagedSealError:
-            assert file == SEAL
+        except module.DamagedFileError:
+            assert file == CHECKPOINT_MANIFEST
 
 
 def test_a_checkpoint_of_another_format_is_not_thrown_away(tmp_path):
     setting = Setting(tmp_path)
     setting.save(1)
     folder = tmp_path / "step_00000001"
-    write_seal(folder, {**read_seal(folder), "format": FORMAT + 1})
+    write_manifest(folder, {**read_manifest(folder), "format": FORMAT + 1})
     with pytest.raises(PedigreeError, match=r"of format 2, and this version reads 1: finish"):
         setting.resume()
     assert steps(tmp_path) == [1]
 
 
-@pytest.mark.parametrize("left", ["nothing", "mark", "empty mark", "part", "seal", "half removed"])
+@pytest.mark.parametrize("left", ["nothing", "marker", "empty marker", "part", "manifest", "half removed"])
 def test_what_a_killed_writer_left_is_no_checkpoint_and_is_removed(tmp_path, left):
     setting = Setting(tmp_path)
     setting.save(1, 2)
     whole = tmp_path / "step_00000002"
     folder = whole.rename(tmp_path / f"step_00000002.0badcafe.{'old' if left == 'half removed' else 'unfinished'}")
-    if left != "seal":
-        write_mark(folder, 0, 2)
-    if left in ("nothing", "mark", "empty mark"):
+    if left != "manifest":
+        write_marker(folder, 0, 2)
+    if left in ("nothing", "marker", "empty marker"):
         (folder / PART).unlink()
         (folder / INDEX).unlink()
-    if left in ("nothing", "empty mark"):
-        (folder / "rank_0000.begun").write_bytes(b"") if left == "empty mark" else (folder / "rank_0000.begun").unlink()
+    if left in ("nothing", "empty marker"):
+        (folder / "rank_0000.begun").write_bytes(b"") if left == "empty marker" else (
+            folder / "rank_0000.begun"
+        ).unlink()
     if left == "half removed":
         (folder / PART).unlink()
-    elif left != "seal":
-        (folder / SEAL).unlink()
+    elif left != "manifest":
+        (folder / CHECKPOINT_MANIFEST).unlink()
     assert Setting(tmp_path).resume().step == 1
     assert steps(tmp_path) == [1]
 
 
-def test_a_writer_that_is_killed_leaves_a_mark_and_a_part(tmp_path, monkeypatch):
-    """As ``kill -9`` does while parts are written: the process never comes to the seal."""
+def test_a_killed_writer_leaves_a_marker_and_a_part(tmp_path, monkeypatch):
+    """As ``kill -9`` does while parts are written: the process never writes the manifest."""
     setting = Setting(tmp_path)
     setting.save(1)
-    monkeypatch.setattr(Checkpoints, "_seal", lambda *_: None)
+    monkeypatch.setattr(Checkpoints, "_publish", lambda *_: None)
     setting.save(2)
     (left,) = (path for path in tmp_path.iterdir() if path.name != "step_00000001")
     assert names(left) == ["rank_0000.begun", INDEX, PART]
@@ -366,7 +368,7 @@ def test_checkpoints_of_another_run_beside_those_of_this_one_are_left_alone(tmp_
 
 @pytest.mark.parametrize("width", [8, 9])
 def test_a_checkpoint_of_another_model_names_the_weight(tmp_path, width):
-    """As after a change of the code, which no field of the owner tells."""
+    """As after a change of the code, which the owner's fields do not show."""
     Setting(tmp_path).save(1)
     other = Setting(tmp_path, width=width)
     if width == 8:
@@ -387,11 +389,11 @@ def test_a_checkpoint_that_is_not_finite_names_the_tensor_and_what_to_remove(tmp
     setting.checkpoints.save(setting.model, setting.optimizer, Progress(2))
     setting.checkpoints.wait()
     folder = tmp_path / "step_00000002"
-    with pytest.raises(PedigreeError, match=rf"{folder}: {what} holds numbers that are not finite: remove that folder"):
+    with pytest.raises(PedigreeError, match=rf"{folder}: {what} has numbers that are not finite: remove that folder"):
         Setting(tmp_path).resume()
     other = Setting(tmp_path)
-    with pytest.raises(PedigreeError, match=rf"{folder}: {what} holds numbers .*; begin with another checkpoint"):
-        load_from(folder, ALONE, other.model, other.optimizer)
+    with pytest.raises(PedigreeError, match=rf"{folder}: {what} has numbers .*; begin with another checkpoint"):
+        load_checkpoint(folder, ALONE, other.model, other.optimizer)
     shutil.rmtree(folder)
     assert Setting(tmp_path).resume().step == 1
 
@@ -407,7 +409,7 @@ def files_of_at_most(size):
 
 
 def test_a_write_that_fails_midway_names_the_folder_and_leaves_the_others(tmp_path):
-    """The operating system refuses to make the file larger, as it does on a full disk."""
+    """The operating system refuses to enlarge the file, as on a full disk."""
     setting = Setting(tmp_path, width=200)
     setting.save(1)
     before = setting.tensors()
@@ -415,7 +417,7 @@ def test_a_write_that_fails_midway_names_the_folder_and_leaves_the_others(tmp_pa
     with files_of_at_most(200_000):
         setting.step()
         setting.checkpoints.save(setting.model, setting.optimizer, Progress(2))
-        setting.checkpoints._saving.sealed.wait(20)
+        setting.checkpoints._saving.published.wait(20)
     with pytest.raises(PedigreeError, match=message):
         setting.checkpoints.check()
     with pytest.raises(PedigreeError, match=message):
@@ -434,7 +436,7 @@ def test_a_sync_that_fails_is_a_failed_write(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(rank_files, "sync", full)
+    monkeypatch.setattr(rank_files, "fsync", full)
     with pytest.raises(
         PedigreeError, match=r"step 2 can't be written: the disk is full: make room there\. Then run again"
     ):
@@ -473,14 +475,14 @@ def test_the_same_step_again_replaces_it(tmp_path):
     resumed = Setting(tmp_path)
     resumed.resume()
     assert same(resumed.tensors(), setting.tensors())
-    assert names(tmp_path / "step_00000001") == [SEAL, INDEX, PART]
+    assert names(tmp_path / "step_00000001") == [CHECKPOINT_MANIFEST, INDEX, PART]
 
 
 def test_equal_states_give_equal_files(tmp_path):
     first, second = Setting(tmp_path / "a"), Setting(tmp_path / "b")
     first.save(1)
     second.save(1)
-    for name in (SEAL, INDEX, PART):
+    for name in (CHECKPOINT_MANIFEST, INDEX, PART):
         path = f"step_00000001/{name}"
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
 
@@ -502,10 +504,10 @@ def test_another_run_may_begin_with_it(tmp_path):
     setting.save(1)
     folder = tmp_path / "step_00000001"
     weights, all_of_it = Setting(tmp_path, owner={"seed": 9}), Setting(tmp_path, owner={"seed": 9})
-    assert load_from(folder, ALONE, weights.model)["progress"]["step"] == 1
-    load_from(folder, ALONE, all_of_it.model, all_of_it.optimizer)
+    assert load_checkpoint(folder, ALONE, weights.model)["progress"]["step"] == 1
+    load_checkpoint(folder, ALONE, all_of_it.model, all_of_it.optimizer)
     assert same(weights.tensors(), setting.tensors()[:2])
     assert same(all_of_it.tensors(), setting.tensors())
     (folder / PART).write_bytes((folder / PART).read_bytes()[:-1])
     with pytest.raises(PedigreeError, match=rf"step_00000001: the checkpoint is damaged \({PART} has"):
-        load_from(folder, ALONE, weights.model)
+        load_checkpoint(folder, ALONE, weights.model)

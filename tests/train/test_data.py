@@ -2,7 +2,7 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.training import MixtureSpec, SequencePhase
-from llm_core.train.data import describe, mean_sequence_length, open_data
+from llm_core.train.data import data_statistics, mean_sequence_length, open_data
 from tests.train.runs import trainer_spec, training_spec, write_shards
 
 
@@ -44,10 +44,10 @@ def test_a_mixture_that_repeats_a_source_too_often_is_refused(tmp_path):
         open_data(trainer_spec(tmp_path, training={"mixture": MixtureSpec(weights={"c": 1})}), 1)
 
 
-def test_what_a_run_reads_in_figures(tmp_path):
+def test_statistics_of_what_a_run_reads(tmp_path):
     mixture = MixtureSpec(weights={"a": 1, "b": 3})
     spec = trainer_spec(tmp_path, steps=128, training={"mixture": mixture, "packing": "best_fit"})
-    found = describe(open_data(spec, 1).train, spec.training)
+    found = data_statistics(open_data(spec, 1).train, spec.training)
     assert found["packing"] == "best_fit"
     assert list(found["sources"]) == ["a", "b"]
     (a, b) = found["sources"].values()

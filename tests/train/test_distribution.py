@@ -77,7 +77,7 @@ def test_where_the_compiler_gives_up_is_told_once(tmp_path, monkeypatch):
             tokens = torch.zeros(1, length, dtype=torch.int64)
             model(tokens, tokens)
     (line,) = lines
-    assert line.startswith("warning: the compiler made 8 versions a block and makes no more")
+    assert line.startswith("warning: the compiler made 8 versions per block and makes no more")
     assert "function: 'forward'" in line
     torch._dynamo.reset()
 

@@ -1,4 +1,4 @@
-"""Mixtures of experts and further tokens in whole runs: resumed, cut up, and spread over ranks."""
+"""Mixtures of experts and MTP in whole runs: resumed, split into micro-batches, and on several ranks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""fp8 on a CPU, where torchao rounds to 8 bits and multiplies in fp32."""
+"""fp8 on a CPU: torchao rounds to 8 bits and multiplies in fp32."""
 
 import copy
 import sys
@@ -19,7 +19,7 @@ pytest.importorskip("torchao", reason="the extra fp8")
 
 
 def test_products_are_those_of_rounded_numbers():
-    """Result and both gradients, against fp32 products of what e4m3 and e5m2 leave of the operands."""
+    """Result and both gradients equal fp32 products of operands rounded to e4m3 and e5m2."""
 
     def rounded(x, dtype):
         scale = torch.finfo(dtype).max / x.abs().max()
@@ -42,7 +42,7 @@ def test_products_are_those_of_rounded_numbers():
 
 
 def test_names_types_and_fused_maps_stay():
-    """So checkpoints and exports are those of any other run, and Muon knows queries from keys."""
+    """So checkpoints and exports are as usual, and Muon separates queries from keys."""
     model = build_model(model_spec(), VOCABULARY)
 
     def known():

@@ -8,7 +8,7 @@ from llm_core.train.interruption import StopRequest
 
 @pytest.fixture
 def handlers():
-    """The handlers as they are, put back at the end."""
+    """Restore the signal handlers at the end."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield before
     for number, handler in before.items():

@@ -17,7 +17,7 @@ def hold_elsewhere(path, stubborn=False):
         import signal, sys, time
         from pathlib import Path
         from llm_core.train.locks import held
-        # Whatever the tests were started with: TERM may be ignored there.
+        # The tests may have been started with TERM ignored.
         signal.signal(signal.SIGTERM, signal.SIG_IGN if {stubborn} else signal.SIG_DFL)
         with held(Path({str(path)!r})):
             print("held", flush=True)
@@ -43,7 +43,7 @@ def test_an_orphan_that_holds_a_lock_is_ended(tmp_path, stubborn, end):
 def test_an_orphan_that_ends_by_itself_is_left_alone(tmp_path):
     path = tmp_path / "lock"
     process = hold_elsewhere(path)
-    # Not HUP, nor INT: under nohup, or in a shell's background, they are ignored.
+    # Not HUP or INT: they are ignored under nohup and in background jobs.
     subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; kill -USR1 {process.pid}"])
     end_holder(path, 10, lambda line: None)
     assert process.wait() == -signal.SIGUSR1
@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_nothing_but_a_lock_of_ours_is_written_to(tmp_path):
-    """In a folder for all users, someone may have put another name of a file of ours there."""
+    """In a folder for all users, somebody may have created a hard link to another file."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "link").symlink_to(victim)

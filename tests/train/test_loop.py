@@ -34,7 +34,7 @@ from tests.train.runs import (
     write_shards,
 )
 
-FIGURES = {
+METRICS = {
     "step",
     "loss",
     "lr",
@@ -50,7 +50,7 @@ FIGURES = {
 
 
 class StopAfter(StopRequest):
-    """Asks to stop in the given step."""
+    """Requests a stop in the given step."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_weights(tmp_path):
     run(spec, log=lines.append)
     found = records(spec)
     assert [record["step"] for record in found] == list(range(1, 31))
-    assert all(record.keys() - {"validation_loss"} == FIGURES for record in found)
+    assert all(record.keys() - {"validation_loss"} == METRICS for record in found)
     assert [record["step"] for record in found if "validation_loss" in record] == [5, 10, 15, 20, 25, 30]
     assert found[0]["loss"] == pytest.approx(math.log(300), abs=0.1)
     assert found[-1]["loss"] < found[0]["loss"] - 1
@@ -101,7 +101,7 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_weights(tmp_path):
 
 
 def test_with_a_tokenizer_validation_is_told_in_bits_per_byte_too(tmp_path):
-    """Entries of one and two bytes, and the end of a document, which has none."""
+    """Tokens of one and two bytes, and the end of a document with none."""
     vocab = dict(zip(ALPHABET, range(1, 257), strict=True))
     vocab |= {a + b: 257 + place for place, (a, b) in enumerate(pairwise(ALPHABET[:43]))}
     path = tmp_path / "tokenizer.json"
@@ -114,7 +114,7 @@ def test_with_a_tokenizer_validation_is_told_in_bits_per_byte_too(tmp_path):
     )
     run(plain, log=lines.append)
     run(told)
-    assert any("bits per byte need the specification's 'tokenizer'" in line for line in lines)
+    assert any("bits per byte need 'tokenizer' in the specification" in line for line in lines)
     found = [record for record in records(told) if "validation_bits_per_byte" in record]
     assert [record["step"] for record in found] == [5, 10]
     assert all(
@@ -125,7 +125,7 @@ def test_with_a_tokenizer_validation_is_told_in_bits_per_byte_too(tmp_path):
     assert weights(plain) == weights(told)
 
 
-def test_the_batch_figure_is_the_loaders_order(tmp_path):
+def test_the_batch_metric_is_the_loaders_order(tmp_path):
     spec = trainer_spec(tmp_path, steps=3)
     run(spec)
     loader = Loader(ShardReader(spec.shards, "train"), 32, 8, spec.seed, spec.training.packing)
@@ -168,7 +168,7 @@ def test_every_way_to_read_the_shards_trains_and_resumes(share_shards, training)
     run(parts, StopAfter(4))
     run(parts)
     assert losses(parts) == pytest.approx(losses(whole), abs=1e-4)
-    assert losses(whole)[0] == pytest.approx(math.log(300), abs=0.1)  # a mean over what is no padding
+    assert losses(whole)[0] == pytest.approx(math.log(300), abs=0.1)  # a mean without padding
     assert losses(whole)[-1] < losses(whole)[0] - 0.3
 
 
@@ -221,7 +221,7 @@ def test_a_finished_run_that_starts_again_only_writes_its_weights(tmp_path):
 
 
 def spoil(monkeypatch, how, when):
-    """Make the loss or a gradient not finite in the training steps in ``when`` (one micro-batch a step)."""
+    """Make the loss or a gradient not finite in the steps ``when`` (one micro-batch per step)."""
     build = loop.build_model
     steps = 0
 
@@ -250,7 +250,7 @@ def test_weights_that_are_not_finite_are_no_final_ones(tmp_path, monkeypatch):
         loop, "full_weights", lambda *arguments, **options: {n: w / 0 for n, w in whole(*arguments, **options).items()}
     )
     spec = trainer_spec(tmp_path, steps=2)
-    with pytest.raises(PedigreeError, match=r"final: not written, since embedding\.weight holds .*newest folder in"):
+    with pytest.raises(PedigreeError, match=r"final: not written, since embedding\.weight has .*newest folder in"):
         run(spec)
     assert not (spec.work / "final").exists()
 
@@ -303,7 +303,7 @@ def test_the_validation_loss_does_not_depend_on_the_micro_batch(share_shards):
 
 
 class CountReads(TorchDispatchMode):
-    """Counts where the host reads a number of the device: outside the reader of figures, it would wait for it."""
+    """Counts reads of device values by the host: outside the metrics readback, the host would wait."""
 
     READS = ("aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::is_nonzero")
 
@@ -349,7 +349,7 @@ def test_no_step_waits_for_the_device(tmp_path, monkeypatch, training, model):
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
-    """torch itself watches: an operation that makes the host wait is an error. (Waiting for an event is none.)"""
+    """torch raises for every operation that makes the host wait, except waiting for an event."""
     steps = loop._steps
 
     def watched(*arguments):
@@ -372,7 +372,7 @@ def test_no_step_waits_for_a_gpu(tmp_path, monkeypatch, kind):
 @pytest.mark.gpu
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 def test_a_gpu_trains_as_a_cpu_does(tmp_path, compiled):
-    """A whole run in fp32, with checkpoints, validation and activations that are made again."""
+    """A whole run in fp32, with checkpoints, validation and activation checkpointing."""
     losses = []
     for device in ("cpu", "cuda:0"):
         spec = trainer_spec(

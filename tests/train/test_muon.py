@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.model.fused import Fused, FusedLinear
-from llm_core.train.groups import describe_groups
 from llm_core.train.optimizers.muon import optimizer as module
 from llm_core.train.optimizers.muon.optimizer import Muon, muon, orthogonalised
 from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
+from llm_core.train.parameter_groups import describe_groups
 from tests.train.runs import run, trainer_spec
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def spec(**changes) -> MuonSpec:
 
 
 class Model(nn.Module):
-    """Three blocks, experts after them; ``first`` makes the first map of a block."""
+    """Three blocks, then experts; ``first`` builds the first map of a block."""
 
     def __init__(self, first=lambda inputs: FusedLinear(inputs, (7, 5), bias=True)) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def test_newton_schulz_brings_singular_values_near_one():
         u, s, vh = torch.linalg.svd(torch.randn(shape), full_matrices=False)
         spread = (u * torch.linspace(0.05, 1, s.shape[-1])) @ vh
         assert torch.linalg.svdvals(orthogonalised(spread, 5)) == pytest.approx(torch.ones_like(s), abs=0.35)
-        # The singular vectors stay: a matrix that has a good condition comes out near U·Vᵀ.
+        # Singular vectors do not change: a well-conditioned matrix becomes about U·Vᵀ.
         good = (u * torch.linspace(0.7, 1, s.shape[-1])) @ vh
         cosine = nn.functional.cosine_similarity(orthogonalised(good, 5).flatten(1), (u @ vh).flatten(1))
         assert (cosine > 0.98).all()
@@ -63,7 +63,7 @@ def test_newton_schulz_brings_singular_values_near_one():
 
 
 def in_fp32(updates, coefficients, steps, epsilon):
-    """The textbook's iteration for one matrix, in place of torch's, which is in bf16."""
+    """The textbook iteration for one matrix; torch's own is in bf16."""
     a, b, c = coefficients
     x = (updates.T if updates.shape[0] > updates.shape[1] else updates) / updates.norm()
     for _ in range(steps):
@@ -107,12 +107,12 @@ def test_matrices_move_as_with_torchs_muon_and_the_rest_as_with_adamw(monkeypatc
         for name, parameter in theirs.named_parameters():
             largest = float((parameter - before[name]).detach().abs().max())
             torch.testing.assert_close(named[name], parameter, rtol=0, atol=largest * (1e-4 if precise else 0.05))
-            parameter.data.copy_(named[name].data)  # so that errors of bf16 do not add up
+            parameter.data.copy_(named[name].data)  # bf16 errors do not accumulate
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_products_are_of_the_runs_precision(monkeypatch, precision, dtype):
-    """On CPUs with AVX2 only, products in bf16 take four times a whole step in fp32."""
+    """On CPUs with only AVX2, products in bf16 take four times as long as a whole step in fp32."""
     seen = set()
 
     def noted(matrices, steps):
@@ -191,13 +191,13 @@ def test_steps_are_as_large_as_adamws():
         linear.weight.grad = torch.randn_like(linear.weight)
         muon(spec(weight_decay=0.0), nn.Sequential(linear), CPU, "bf16").step()
         rms = (linear.weight - before).square().mean().sqrt() / 0.02
-        assert 0.1 < rms < 0.3  # AdamW's steps have 0.2 to 0.4 in practice (Liu et al., 2025)
+        assert 0.1 < rms < 0.3  # AdamW's updates have 0.2 to 0.4 in practice (Liu et al., 2025)
 
 
 def test_a_batch_is_cut_where_memory_ends(monkeypatch):
     whole, cut = Model(), Model()
     expected = stepped(whole, muon(spec(), whole, CPU, "bf16"), 3)
-    monkeypatch.setattr(module, "AT_ONCE", 8 * 12 * 2)
+    monkeypatch.setattr(module, "MAX_BATCH_NUMBERS", 8 * 12 * 2)
     for one, other in zip(stepped(cut, muon(spec(), cut, CPU, "bf16"), 3), expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
 
@@ -282,6 +282,6 @@ def test_two_ranks_agree_with_one(tmp_path):
     stepped(alone, optimizer, 1, first=3)
     for parallel in ("ddp", "fsdp2"):
         found = torch.load(tmp_path / f"{parallel}.pt", weights_only=True)
-        # Steps are 0.02 at most; the products of a matrix in bf16 depend a little on how many are in its batch.
+        # Updates are at most 0.02; bf16 products depend slightly on the size of the batch of matrices.
         for name, parameter in alone.named_parameters():
             torch.testing.assert_close(found[name], parameter.detach(), atol=1e-3, rtol=0)

@@ -1,4 +1,4 @@
-"""Settings of training in whole runs: each learns, is stopped and goes on bit for bit, and is cut up in any way."""
+"""Training settings in whole runs: each learns, resumes bit by bit, and can be split in any way."""
 
 import math
 
@@ -78,12 +78,12 @@ def test_superposition_ends_in_ordinary_training(share_shards):
 
 
 def test_losses_of_single_tokens_are_not_judged_by_those_of_bags(share_shards):
-    guards = GuardsSpec(spike_sigma=1e-3, spike_window=8)  # what is judged is a spike
+    guards = GuardsSpec(spike_sigma=1e-3, spike_window=8)  # every judged step is a spike
     bags = {"superposition": SuperpositionSpec(tokens=4, steps=4), "guards": guards}
     spec = share_shards("work", training=bags)
     run(spec)
     skipped = [record["skipped"] for record in records(spec)]
-    assert not any(skipped[:8])  # four of either sort: none is judged before half a window of its own is full
+    assert not any(skipped[:8])  # four of each kind: judging starts when half a window is full
     plain = share_shards("plain", training={"guards": guards})
     run(plain)
     assert any(record["skipped"] for record in records(plain)[4:8])
@@ -95,9 +95,9 @@ def test_what_training_asks_of_the_loss_reaches_it(share_shards):
     )
     run(plain)
     run(stabilised)
-    assert losses(plain)[0] == losses(stabilised)[0]  # what is reported is the cross-entropy
+    assert losses(plain)[0] == losses(stabilised)[0]  # metrics report the cross-entropy
     assert losses(plain)[1] != losses(stabilised)[1]
-    low = plain.training.model_copy(update={"loss_clamp": 1.0})  # below every loss: nothing has a gradient
+    low = plain.training.model_copy(update={"loss_clamp": 1.0})  # below every loss: there are no gradients
     clamped = plain.model_copy(update={"training": low, "work": plain.work.with_name("clamped")})
     run(clamped)
     assert {record["grad_norm"] for record in records(clamped)} == {0.0}

@@ -5,13 +5,13 @@ from torch import nn
 from llm_core.experiment.component import KindOf
 from llm_core.experiment.optimization import OptimizerSpec
 from llm_core.registries import OPTIMIZERS
-from llm_core.train.groups import describe_groups, parameters_by_kind
 from llm_core.train.optimizers.adamw.optimizer import adamw
 from llm_core.train.optimizers.adamw.spec import AdamW
+from llm_core.train.parameter_groups import describe_groups, parameters_by_kind
 
 
 class Parts(nn.Module):
-    """One parameter of every sort that models have."""
+    """One parameter of every kind."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,9 +19,9 @@ from llm_core.train import preflight as module
 from llm_core.train.device_memory import Memory, estimate_memory
 from llm_core.train.hardware import Hardware, hardware_of
 from llm_core.train.launchers.local import Local
+from llm_core.train.matmul_rates import MatmulRates
 from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.preflight import preflight, trainer_spec
-from llm_core.train.rates import Rates
 from llm_core.train.spec import read_spec
 
 H100X8 = hardware_of(ComputeSpec(target="h100x8"))
@@ -271,7 +271,7 @@ def test_fp32_is_priced_by_the_speed_of_fp32(one_billion: Experiment) -> None:
 
 
 def test_advice_about_the_precision_is_part_of_it(one_billion: Experiment) -> None:
-    slow = Rates(fp32=67e12, bf16=989e12)
+    slow = MatmulRates(fp32=67e12, bf16=989e12)
     fp32 = changed(one_billion, training={"precision": "fp32"}, compute={"micro_batch": 1})
     assert "write precision: bf16" in preflight(fp32, slow).advice[0]
     assert preflight(one_billion, slow).advice == preflight(fp32).advice == ()

@@ -1,4 +1,4 @@
-"""The trainer as a process: killed, stopped, orphaned, and spread over ranks."""
+"""The trainer as a process: killed, stopped, orphaned, and on several ranks."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_one_two_one_ranks_see_the_same_batches_and_agree(tmp_path, parallel):
     run(moved, StopAfter(7))
     process = start(moved, ranks=2)
     wait_for_step(moved, 25, process)
-    process.terminate()  # torchrun, which passes it on
+    process.terminate()  # torchrun forwards it
     assert process.wait(90) == 1
     stopped_at = checkpoint_steps(moved)[-1]
     assert 25 <= stopped_at == records(moved)[-1]["step"] < 60
@@ -89,7 +89,7 @@ def test_the_death_of_torchrun_stops_its_workers(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     reason = (spec.work / FAILURE).read_text()
-    assert "by the death of its launcher" in reason or "by a request to another rank" in reason
+    assert "by the end of its launcher" in reason or "by a request to another rank" in reason
     assert checkpoint_steps(spec) == [records(spec)[-1]["step"]]
 
 

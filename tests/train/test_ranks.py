@@ -1,4 +1,4 @@
-"""Several ranks that train together, against one; and what they write, read by other numbers of ranks."""
+"""Several ranks train as one does; and other numbers of ranks read their checkpoints."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.train.runs import checkpoint_steps, checkpoint_tensors, model_spec, r
 
 
 class StopAfter(StopRequest):
-    """Asks to stop in step ``steps`` of this attempt."""
+    """Requests a stop in step ``steps`` of this attempt."""
 
     def __init__(self, steps):
         self.left = steps
@@ -26,13 +26,13 @@ def go_on(world, spec, steps):
     return train(spec, world, StopAfter(steps), lambda line: None).step
 
 
-def figures(spec, name):
+def metrics(spec, name):
     return [record[name] for record in records(spec)]
 
 
 def agree(spec, other, tolerance):
-    assert figures(spec, "batch") == figures(other, "batch")
-    assert figures(spec, "loss") == pytest.approx(figures(other, "loss"), abs=tolerance)
+    assert metrics(spec, "batch") == metrics(other, "batch")
+    assert metrics(spec, "loss") == pytest.approx(metrics(other, "loss"), abs=tolerance)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def spec(tmp_path):
 
 
 def test_two_one_two_ranks_and_four_of_another_kind_end_as_one(spec):
-    """Every change of the number of ranks or of how they share goes through a checkpoint."""
+    """A checkpoint allows every change of the number of ranks or of the sharding."""
     straight, moved = spec("straight"), spec("moved")
     run(straight)
     assert on_ranks(2, go_on, moved, 3) == [3] * 2
@@ -61,7 +61,7 @@ def test_two_one_two_ranks_and_four_of_another_kind_end_as_one(spec):
 
 
 def test_ranks_begin_with_the_very_state_that_others_wrote(spec):
-    """Reading changes nothing, bit by bit: a run that goes on for no step writes what it read."""
+    """Loading changes no bit: a run that resumes for no step writes what it read."""
     first = spec("first", parallel="fsdp2", keep=KeepSpec(last=9))
     assert on_ranks(4, go_on, first, 4) == [4] * 4
     before = checkpoint_tensors(first, 4)
@@ -135,7 +135,7 @@ def test_fsdp2_gathers_in_bf16_what_autocast_would_round(spec):
 
 
 def types_of_blocks(world, spec):
-    """What the parameters of blocks are while these are at work, by the block's number and their name."""
+    """The parameters of blocks during their forward pass, by block number and name."""
     import torch
 
     from llm_core.model.build import build_model
@@ -158,7 +158,7 @@ def types_of_blocks(world, spec):
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
 def test_experts_that_no_token_chooses_hold_nobody_up(spec, parallel):
-    """Of eight, on two ranks that see other tokens; and the biases that balance them are the same on all."""
+    """Of eight experts, on two ranks with other tokens; the balancing biases are equal on all ranks."""
     moe = {"kind": "moe", "experts": 8, "top_k": 1, "d_ff": 16, "bias_rate": 0.01, "normalise": False}
     model = model_spec(feed_forward=moe)
     one, two = spec("one", model=model), spec("two", model=model, parallel=parallel)
@@ -176,7 +176,7 @@ def test_dropout_follows_from_seed_step_and_rank(spec):
     assert on_ranks(2, go_on, stopped, 2) == [2] * 2
     assert on_ranks(2, go_on, stopped, 99) == [6] * 2
     assert weights(stopped) == weights(straight)
-    assert figures(stopped, "loss") == figures(straight, "loss")
+    assert metrics(stopped, "loss") == metrics(straight, "loss")
 
 
 def test_what_one_rank_can_not_write_ends_them_all(spec):
@@ -194,11 +194,11 @@ def test_numbers_that_are_not_finite_stop_all_ranks_whoever_reads_them(spec, par
     assert on_ranks(2, go_on, broken, 4) == [4] * 2
     found = on_ranks(2, spoil_and_load, broken)
     assert found[0] == found[1]
-    assert "weights/blocks.1.feed_forward.down.weight holds numbers that are not finite" in found[0]
+    assert "weights/blocks.1.feed_forward.down.weight has numbers that are not finite" in found[0]
 
 
 def spoil_and_load(world, spec):
-    """The last row, which is the second rank's alone under FSDP2, is NaN when it is read."""
+    """The last row, which only the second rank has under FSDP2, is NaN when loaded."""
     from llm_core.train.rank_files import StoredParts
 
     rows = StoredParts.rows
@@ -210,7 +210,7 @@ def spoil_and_load(world, spec):
         return found
 
     StoredParts.rows = spoiled
-    # Caught while the ranks are still together: torch may wait for itself where the last reference to a group is DDP's.
+    # Caught before the process group closes: torch may deadlock when DDP has the group's last reference.
     try:
         return go_on(world, spec, 99)
     except PedigreeError as error:
@@ -225,7 +225,7 @@ def test_a_run_that_fails_still_has_the_checkpoint_that_it_had_begun(spec):
 
 
 def fail_while_a_part_is_written(world, spec):
-    """The second rank is slow to write."""
+    """The second rank writes slowly."""
     import time
 
     from llm_core.train import checkpoints as module

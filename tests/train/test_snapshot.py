@@ -13,7 +13,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def state() -> list[Piece]:
-    """Weights, as after some steps: with moments, and scalars that count steps."""
+    """Weights, moments, and scalar step counts, as after some steps."""
     model = build_model(model_spec(), VOCABULARY)
     optimizer = torch.optim.AdamW(model.parameters())
     tokens = torch.zeros(1, 8, dtype=torch.int64)
@@ -23,7 +23,7 @@ def state() -> list[Piece]:
 
 
 class Pinning:
-    """CUDA's registration of host memory, and streams and events that do nothing."""
+    """A fake of CUDA's host memory registration, streams and events."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
         self.code, self.sizes = code, dict[int, int]()
@@ -52,7 +52,7 @@ def test_copies_stay_as_they_were_when_the_originals_change() -> None:
 
 
 def test_pinned_memory_is_as_large_as_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not up to twice as large, as torch's own pinned buffers are."""
+    """Torch's own pinned buffers may be twice as large."""
     pinning = Pinning(monkeypatch)
     originals = state()
     snapshot = Snapshot(CUDA)

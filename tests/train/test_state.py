@@ -8,7 +8,7 @@ from llm_core.train.state import load_optimizer, load_weights, pieces, rows_of
 
 
 class Odd(nn.Module):
-    """Tensors whose rows no number of ranks shares equally, one of them with fewer rows than ranks; and a buffer."""
+    """Tensors whose rows no number of ranks divides, one with fewer rows than ranks, and a buffer."""
 
     def __init__(self, seed):
         super().__init__()

@@ -29,7 +29,7 @@ from llm_core.train.training_run import (
     build_longer,
     training_stats,
 )
-from llm_core.train.work_folder import left
+from llm_core.train.work_folder import recorded_outputs
 from tests.judged import judged
 from tests.train.runs import (
     VOCABULARY,
@@ -46,13 +46,13 @@ from tests.train.test_loop import StopAfter
 
 @pytest.fixture(autouse=True)
 def _machine_of_its_own(tmp_path, monkeypatch):
-    """No waiting for trainings that go on elsewhere on this machine."""
+    """Do not wait for other trainings on this machine."""
     monkeypatch.setenv("PEDIGREE_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def made_tokenizer(folder) -> Path:
-    """A folder with the words that the made ids stand for."""
+    """A tokenizer for the generated ids."""
     path = folder / "tokenizer" / "tokenizer.json"
     path.parent.mkdir(exist_ok=True)
     words = {f"w{number}": number for number in range(VOCABULARY)}
@@ -74,7 +74,7 @@ def sections(steps=10, **training):
     return {"model": model_spec(), "training": training_spec(steps, **training), "vocab_size": VOCABULARY, "seed": 7}
 
 
-def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
+def test_a_run_goes_on_and_becomes_an_artifact_with_live_metrics(tmp_path):
     observed, progressed, said = [], [], []
     samples = {"every": 20, "documents": 1, "prompt_tokens": 4, "new_tokens": 4}
     tracking = TrackingSpec(callbacks={"samples": samples})
@@ -119,11 +119,11 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_figures(tmp_path):
 
 @pytest.fixture
 def launched(tmp_path):
-    """A process that does what an asset does: it builds, with a spec of many steps, and has made some; and its spec."""
+    """A process that builds the stage, as an asset does, and has trained some of many steps; and its spec."""
     code = f"""
         import signal
         from pathlib import Path
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests were started
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may have been started with it ignored
         from tests.train.test_training_run import job_in, sections
         from llm_core.train.training_run import build
         build(job_in(Path({str(tmp_path)!r})), **sections(100_000))
@@ -143,7 +143,7 @@ def launched(tmp_path):
 
 
 def trainers_of(spec) -> list[int]:
-    """Living processes that were told of the specification in the work folder."""
+    """Running processes with the specification of the work folder in their command."""
     path = str(spec.work / "spec.json").encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -169,7 +169,7 @@ def test_a_killed_launcher_takes_its_trainer_along_with_a_checkpoint(launched):
     process.wait()
     wait_until_gone(spec)
     assert checkpoint_steps(spec)[-1] == records(spec)[-1]["step"]
-    assert "by the death of its launcher" in (spec.work / FAILURE).read_text()
+    assert "by the end of its launcher" in (spec.work / FAILURE).read_text()
 
 
 def test_an_interrupted_launcher_stops_its_trainer_before_it_ends(launched):
@@ -188,7 +188,7 @@ def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_p
     process.wait()
     wait_until_gone(spec)
     deadline = time.monotonic() + 60
-    while is_held(spec.work / "trainer.0.lock"):  # the kernel closes files after the memory is gone
+    while is_held(spec.work / "trainer.0.lock"):  # the kernel closes files after it frees memory
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert run(trainer_spec(tmp_path, steps=100_000), StopAfter(2)).step == checkpoint_steps(spec)[-1]
@@ -197,7 +197,7 @@ def test_a_trainer_and_launcher_that_are_killed_leave_nothing_that_hinders(tmp_p
 def test_a_trainer_that_hangs_is_ended(tmp_path, monkeypatch):
     spec, hung = trainer_spec(tmp_path), []
 
-    def hang(figures):
+    def hang(metrics):
         if not hung:
             hung.append(json.loads((spec.work / "trainer.0.lock").read_text())["pid"])
             os.kill(hung[0], signal.SIGSTOP)
@@ -213,7 +213,7 @@ def test_a_trainer_that_hangs_is_ended(tmp_path, monkeypatch):
 def test_the_trainers_own_words_are_the_error(tmp_path):
     run(trainer_spec(tmp_path), StopAfter(2))
     with pytest.raises(
-        PedigreeError, match=r"in this folder is of another run: training\.optimizer\.lr is 0\.01 there and 0\.5 here"
+        PedigreeError, match=r"this folder belongs to another run: training\.optimizer\.lr is 0\.01 there and 0\.5 here"
     ):
         build(job_in(tmp_path), **sections(optimizer={"lr": 0.5}))
     (trainer_spec(tmp_path).work / "work.json").unlink()
@@ -256,7 +256,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     assert sorted({*kept} - {*trackers}) == rest
     assert "mine" not in (job.out / "metrics.jsonl").read_text()
     assert all(path.read_text() == "mine" for path in later)
-    # What the commit takes away: what this run wrote, and neither a note in a checkpoint nor a copy.
+    # The commit removes what this run wrote, but not a note in a checkpoint or a copy.
     own = json.loads((work / "own.json").read_text())
     assert [name for name in own if (work / name).is_dir()] == ["checkpoints", "checkpoints/step_00000004"]
     assert not any("mine" in name or "mine" in (work / name).read_text(errors="replace") for name in own if "." in name)
@@ -267,7 +267,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     aside = [work / f"{top}.aside" / Path(*rest) for top, *rest in (path.relative_to(work).parts for path in mine)]
     assert all("mine" in path.read_text() for path in aside)
     (work / "profile" / "steps_2_to_3.json").write_text("edited")
-    assert "profile/steps_2_to_3.json" not in [path.relative_to(work).as_posix() for path in left(work)]
+    assert "profile/steps_2_to_3.json" not in [path.relative_to(work).as_posix() for path in recorded_outputs(work)]
 
 
 def test_a_branch_point_holds_the_checkpoint_and_nothing_else(tmp_path):
@@ -280,7 +280,7 @@ def test_a_branch_point_holds_the_checkpoint_and_nothing_else(tmp_path):
     names = sorted(path.name for path in (job.out / BRANCH_POINTS / "step_00000003").iterdir())
     assert names == ["checkpoint.json", "rank_0000.json", "rank_0000.safetensors"]
     kept.rename(kept.with_name("step_00000009"))
-    with pytest.raises(PedigreeError, match="checkpoint of the branch point 3 is gone"):
+    with pytest.raises(PedigreeError, match="checkpoint of the branch point 3 is missing"):
         build(job, **sections(6, **training))
 
 
@@ -312,7 +312,7 @@ def test_ranks_follow_the_machine(monkeypatch):
     assert rank_count(ComputeSpec()) == 1
     assert rank_count(ComputeSpec(ranks=2)) == 2
     assert rank_count(ComputeSpec(target="h100x8", ranks=2)) == 2
-    with pytest.raises(PedigreeError, match="h100x8 needs 8 GPUs, and this machine has 0"):
+    with pytest.raises(PedigreeError, match="h100x8 needs 8 GPUs, but this machine has 0"):
         rank_count(ComputeSpec(target="h100x8"))
     gpus = 4
     assert rank_count(ComputeSpec()) == 4
@@ -349,7 +349,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     assert stats["final_validation_loss"] < stats["start_validation_loss"] < 5.6
     with pytest.raises(PedigreeError, match=r"step_00000005: neither a checkpoint nor a model"):
         build_branch(going_on("none"), **sections(10, **cooled), from_step=5)
-    # The state of step 3 was found damaged: its own branch fails before it starts, and no other.
+    # The state of step 3 is damaged: only its branch fails, and before it starts.
     part = f"{BRANCH_POINTS}/step_00000003/rank_0000.safetensors"
     damaged = going_on("damaged")
     trunk_made = Artifact(job.out, SimpleNamespace(stage="pretrained_model"))
@@ -360,7 +360,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     assert damaged.path("start", BRANCH_POINTS, "step_00000006").is_dir()
 
 
-def test_the_figures_of_a_run():
+def test_the_statistics_of_a_run():
     found = [record(step, 5.0 - step / 10) for step in range(1, 40)]
     found[0]["loss"], found[0]["skipped"], found[0]["tokens_per_second"] = None, True, None
     rows = [*found, record(40, 1.0, validation_loss=1.5)]

@@ -1,4 +1,4 @@
-"""Looking at the held-out loss changes nothing of what it looks at."""
+"""Validation does not change the model."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whose the files in a work folder are: of this run, of another, or of somebody else."""
+"""The owner of files in a work folder: this run, another run, or somebody else."""
 
 import errno
 import json
@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from llm_core.errors import PedigreeError
-from llm_core.train.main import _leaving_word
+from llm_core.train.main import _recording_failure
 from llm_core.train.spec import FAILURE
-from llm_core.train.work_folder import claim, leave, left, make_way
+from llm_core.train.work_folder import claim, move_foreign_aside, record_output, recorded_outputs
 from tests.train.runs import records, run, trainer_spec
 from tests.train.test_loop import StopAfter
 
@@ -36,7 +36,7 @@ def test_the_folder_of_another_run_is_refused_with_the_field_and_stays_as_it_is(
     run(trainer_spec(tmp_path, 3))
     other = trainer_spec(tmp_path, 3, training={"grad_clip": 0.5})
     before = {path: path.read_bytes() for path in sorted(other.work.rglob("*")) if path.is_file()}
-    with pytest.raises(PedigreeError, match=r"is of another run: training\.grad_clip is 1\.0 there and 0\.5 here"):
+    with pytest.raises(PedigreeError, match=r"belongs to another run: training\.grad_clip is 1\.0 there and 0\.5 here"):
         run(other)
     assert {path: path.read_bytes() for path in sorted(other.work.rglob("*")) if path.is_file()} == before
 
@@ -77,13 +77,13 @@ def test_what_callbacks_left_counts_as_they_wrote_it(tmp_path):
     folder.mkdir()
     for name in ("a", "b", "c"):
         (folder / name).write_text("ours")
-        leave(spec.work, folder / name)
+        record_output(spec.work, folder / name)
     (folder / "b").write_text("edited")
     (folder / "c").unlink()
-    assert left(spec.work) == [folder / "a"]
+    assert recorded_outputs(spec.work) == [folder / "a"]
     (folder / "d").write_text("mine")
     for name in ("a", "d"):
-        make_way(spec.work, folder / name)
+        move_foreign_aside(spec.work, folder / name)
     assert (folder / "d.aside").read_text() == "mine"
     assert (folder / "a").exists()
 
@@ -92,13 +92,13 @@ def test_a_file_that_no_callback_declares_is_not_left(tmp_path):
     spec = trainer_spec(tmp_path)
     claim(spec, pytest.fail)
     (spec.work / "more.txt").write_text("ours")
-    with pytest.raises(ValueError, match=r"no callback declares the file more\.txt: name it in 'leaves'"):
-        leave(spec.work, spec.work / "more.txt")
-    assert left(spec.work) == []
+    with pytest.raises(ValueError, match=r"no callback declares the file more\.txt: name it in 'outputs'"):
+        record_output(spec.work, spec.work / "more.txt")
+    assert recorded_outputs(spec.work) == []
 
 
 def test_a_trainer_that_can_not_start_says_what_is_missing(tmp_path):
-    """As in a Python without torch."""
+    """Imports without torch."""
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     path = os.pathsep.join([str(tmp_path), *sys.path])
     done = subprocess.run(
@@ -122,6 +122,6 @@ def test_a_trainer_that_can_not_start_says_what_is_missing(tmp_path):
 def test_an_error_that_nobody_expected_is_left_with_its_place(tmp_path, error, words):
     spec = trainer_spec(tmp_path)
     spec.work.mkdir()
-    with pytest.raises(type(error)), _leaving_word(spec):
+    with pytest.raises(type(error)), _recording_failure(spec):
         raise error
     assert re.fullmatch(words, (spec.work / FAILURE).read_text())

@@ -1,1 +1,1 @@
-"""What a run does beside training: each a class with a state of its own, called by the loop."""
+"""Callbacks: what a run does in addition to training."""

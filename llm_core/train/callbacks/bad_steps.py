@@ -1,46 +1,46 @@
-"""What bad steps read: ``bad_batches.jsonl``; and what follows from them."""
+"""Handles bad steps: records what they read in ``bad_batches.jsonl``, and stops the run or rolls it back."""
 
 from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
+from llm_core.train.batch_provenance import WORST, describe_pieces, documents_of, sequence_losses, why_command
 from llm_core.train.callbacks.base import Callback
-from llm_core.train.callbacks.lines import WritesLines
+from llm_core.train.callbacks.json_lines import JsonLinesCallback
 from llm_core.train.callbacks.run import Run
 from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.guards import GRADIENT_SPIKE, LOSS_SPIKE, REASONS, RollBackError
-from llm_core.train.metrics import LEFT_OUT_REASON
-from llm_core.train.suspects import WORST, documents_of, how_to_ask, in_words, sequence_losses
+from llm_core.train.metrics_log import LEFT_OUT_REASON
 
 MAX_BAD_STEPS, MAX_ROLLBACKS = "training.max_bad_steps", "training.guards.max_rollbacks"
 _SPIKES = {REASONS[LOSS_SPIKE], REASONS[GRADIENT_SPIKE]}
 
 
-@runtime_only("writes down what was read, for people")
-class BadBatches(WritesLines):
-    """Writes ``bad_batches.jsonl``, for those callbacks that find something bad. It does nothing by itself.
+@runtime_only("records what was read, for people")
+class BadBatches(JsonLinesCallback):
+    """Writes ``bad_batches.jsonl`` when other callbacks report a bad step. It does nothing by itself.
 
-    A line has the step, the reason, what was done, loss and gradient norm, the losses of the step's worst
-    sequences and what these read (``documents_of``).
+    A line has the step, the reason, the action, loss, gradient norm, the losses of the step's worst sequences, and
+    their documents (``documents_of``).
     """
 
     file = BAD_BATCHES
 
     def stays(self, run: Run, line: dict[str, Any]) -> bool:
-        """A line of before the last rollback stays, whatever its step."""
+        """Lines from before the last rollback are kept, whatever their step."""
         rollbacks = run.guard.rollbacks
         return line["rollbacks"] < rollbacks or (line["rollbacks"] == rollbacks and super().stays(run, line))
 
-    def write(self, run: Run, figures: dict[str, Any], reason: str, action: str, best: bool = False) -> str:
-        """Write down what the step of ``figures`` read; returns the same for a person. Collective.
+    def write(self, run: Run, metrics: dict[str, Any], reason: str, action: str, best: bool = False) -> str:
+        """Record what the step of ``metrics`` read; returns a message about it. Collective.
 
-        Its worst sequences are those with the highest loss; with ``best``, the lowest ones are told.
+        It records the sequences with the highest loss; with ``best``, those with the lowest.
         """
-        step = figures["step"]
+        step = metrics["step"]
         losses = sequence_losses(run.model, run.data.train, step - 1, run.spec.training.precision, run.world)
         worst = losses[::-1][:WORST] if best else losses[:WORST]
         pieces = documents_of(run.data.train, step - 1, [sequence for sequence, _ in worst])
-        line = {name: figures.get(name) for name in ("step", "loss", "grad_norm", "batch")}
+        line = {name: metrics.get(name) for name in ("step", "loss", "grad_norm", "batch")}
         if self.writer:
             sequences = [{"sequence": sequence, "loss": loss} for sequence, loss in worst]
             line |= {"reason": reason, "action": action, "rollbacks": run.guard.rollbacks}
@@ -48,39 +48,39 @@ class BadBatches(WritesLines):
             self.writer.sync()
         first = [piece for piece in pieces if piece["sequence"] == worst[0][0]]
         return (
-            f"step {step} read {in_words(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}"
-            f"{how_to_ask(run.spec, step)}"
+            f"step {step} read {describe_pieces(first)} (loss {worst[0][1]:.3f}); more in {run.spec.work / BAD_BATCHES}"
+            f"{why_command(run.spec, step)}"
         )
 
 
 class BadSteps(Callback):
-    """Writes down what skipped steps read, sends a run back after a spike, and ends one with too many skipped steps."""
+    """Records what skipped steps read, rolls the run back after a spike, and stops it after too many skipped steps."""
 
-    def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
-        """Look at one step. Raises ``PedigreeError`` or ``RollBackError``."""
-        if not figures["skipped"] or figures["reason"] == LEFT_OUT_REASON:
+    def on_metrics(self, run: Run, metrics: dict[str, Any]) -> None:
+        """Handle one step. Raises ``PedigreeError`` or ``RollBackError``."""
+        if not metrics["skipped"] or metrics["reason"] == LEFT_OUT_REASON:
             return
-        training, reason = run.spec.training, figures["reason"]
+        training, reason = run.spec.training, metrics["reason"]
         guards = training.guards
         back = reason in _SPIKES and guards.spike_action == "rollback"
-        told = run.find(BadBatches).write(run, figures, reason, "rolled back" if back else "skipped")
+        told = run.find(BadBatches).write(run, metrics, reason, "rolled back" if back else "skipped")
         if back and run.guard.rollbacks >= guards.max_rollbacks:
             raise PedigreeError(
-                f"step {figures['step']}: {reason}, and the run went back {run.guard.rollbacks} times already "
-                f"({MAX_ROLLBACKS}). {_how_to_go_on(MAX_ROLLBACKS, 'spike_sigma')}. {told}"
+                f"step {metrics['step']}: {reason}, and the run was already rolled back {run.guard.rollbacks} times "
+                f"({MAX_ROLLBACKS}). {_remedy(MAX_ROLLBACKS, 'spike_sigma')}. {told}"
             )
         if back:
-            raise RollBackError(figures["step"])
+            raise RollBackError(metrics["step"])
         if run.progress.bad_in_a_row >= training.max_bad_steps:
             raise PedigreeError(
-                f"step {figures['step']}: {run.progress.bad_in_a_row} steps in a row were skipped "
-                f"({MAX_BAD_STEPS}), this one since {reason}. {_how_to_go_on(MAX_BAD_STEPS, 'warm-up')}. {told}"
+                f"step {metrics['step']}: {run.progress.bad_in_a_row} steps in a row were skipped "
+                f"({MAX_BAD_STEPS}), this one because {reason}. {_remedy(MAX_BAD_STEPS, 'warm-up')}. {told}"
             )
 
 
-def _how_to_go_on(bound: str, other: str) -> str:
-    """What may be changed of a run that was stopped by ``bound``, and what makes it another one."""
+def _remedy(bound: str, other: str) -> str:
+    """How to resume a run that ``bound`` stopped; and the settings that need a new run."""
     return (
-        f"To go on from the last checkpoint, raise {bound}; another training.optimizer.lr or {other} makes another "
-        "run, from the start"
+        f"To resume from the last checkpoint, raise {bound}; another training.optimizer.lr or {other} needs a new "
+        "run from the start"
     )

@@ -1,8 +1,8 @@
-"""What a callback is. A plug-in may import this page without torch.
+"""The base class of callbacks. Plug-ins may import this module without torch.
 
-To write one: a class of ``Callback`` with the methods for the moments that matter, a class of
-``llm_core.experiment.callbacks.CallbackSpec`` that says its name and settings and builds it, and a line in the registry
-``CALLBACKS``. ``docs/callbacks.md`` has a whole one.
+A new callback needs: a subclass of ``Callback`` with methods for some events; a subclass of
+``llm_core.experiment.callbacks.CallbackSpec`` with its name and settings, which builds it; and an entry in the registry
+``CALLBACKS``. ``docs/callbacks.md`` has a complete example.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,57 +11,57 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llm_core.train.callbacks.run import Run
-    from llm_core.train.prefetch import Ready
+    from llm_core.train.prefetch import DeviceBatch
 
 
 class Callback:
-    """Something that happens at certain moments of a run beside training. All methods do nothing unless overridden.
+    """Acts at certain events of a run. All methods do nothing unless overridden.
 
-    A step, in order: ``before_step``, forward and backward passes, ``before_update``, the optimiser, ``after_step``,
-    ``on_figures`` (on CUDA some steps later), ``end_step``.
+    The order within a step: ``before_step``, forward and backward passes, ``before_update``, the optimiser's step,
+    ``after_step``, ``on_metrics`` (on CUDA some steps later), ``end_step``.
 
-    - Every rank calls every method at the same point, so that methods may talk to other ranks. Files are written on the
-      main rank alone (``run.world.is_main``).
-    - Callbacks must not change weights, gradients, the optimiser's state or the data. They may run the model, under
-      ``torch.no_grad()``; random draws of theirs change nothing, since every step is seeded anew.
-    - Figures are JSON values by name, ``step`` (from 1) among them.
-    - To stop the run, raise ``PedigreeError`` on every rank, with what to do. Any other exception ends the run with a
+    - All ranks call all methods at the same point, so methods may communicate with other ranks. Only the main rank
+      writes files (``run.world.is_main``).
+    - Callbacks must not change weights, gradients, the optimiser's state or the data. They may run the model under
+      ``torch.no_grad()``, and draw random numbers: every step is seeded anew.
+    - ``metrics`` are JSON values by name, including ``step`` (from 1).
+    - To stop the run, raise ``PedigreeError`` with a remedy on every rank. Any other exception stops the run with a
       message that names the callback.
     """
 
     name: str = ""
-    """Its kind: what errors call it, and under which a checkpoint keeps its state. The run sets it."""
+    """Its kind. Errors use it, and checkpoints store the state under it. The run sets it."""
 
     def on_start(self, run: "Run") -> None:
-        """Training is about to begin after ``run.progress.step``; once more whenever the run went back."""
+        """Training starts after ``run.progress.step``. Called again after every rollback."""
 
-    def before_step(self, run: "Run", batch: "Ready") -> None:
-        """The batch is there, and nothing was computed from it."""
+    def before_step(self, run: "Run", batch: "DeviceBatch") -> None:
+        """The batch is on the device; the forward pass has not started."""
 
     def before_update(self, run: "Run") -> None:
-        """``grad`` of all parameters is that of the whole batch, and clipped; the optimiser has not moved. Not called
-        for steps that are left out after a rollback."""
+        """Gradients are those of the whole batch, clipped; the optimiser has not stepped. Not called for steps that are
+        left out after a rollback."""
 
     def after_step(self, run: "Run") -> "dict[str, Tensor]":
-        """The step is queued; ``run.progress`` counts it. Returns figures to go with it: 0-d tensors on the device."""
+        """The step is queued; ``run.progress`` counts it. Returns additional metrics: 0-d tensors on the device."""
         return {}
 
-    def on_figures(self, run: "Run", figures: dict[str, Any]) -> None:
-        """The figures of a step are on the host: those of every step, in order, on CUDA some steps later. Callbacks of
-        the phase ``ADDS_METRICS`` may add to them."""
+    def on_metrics(self, run: "Run", metrics: dict[str, Any]) -> None:
+        """The metrics of a step are on the host. Called for every step in order, on CUDA some steps later. Callbacks of
+        the phase ``ADDS_METRICS`` may add metrics."""
 
     def end_step(self, run: "Run", stopping: bool) -> None:
-        """All is done for this step; ``stopping``: and it is the last one, of the run or for now."""
+        """The step is done. ``stopping``: it is the last one, of the run or before a stop."""
 
     def at_checkpoint(self, run: "Run") -> None:
-        """A checkpoint is about to be written; the figures of all steps have been handed out."""
+        """A checkpoint is about to be written. ``on_metrics`` was called for all steps."""
 
     def on_end(self, run: "Run", finished: bool) -> None:
-        """The run is ``finished``, or stops here for now."""
+        """The run is ``finished``, or stops to be resumed later."""
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON data for the checkpoint; empty when there is nothing to keep."""
+        """JSON data for the checkpoint; empty when there is no state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as the callback whose ``state_dict`` this is. Only called where there is one."""
+        """Restore the state of ``state_dict``. Called only when the checkpoint has one."""

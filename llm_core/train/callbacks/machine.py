@@ -1,4 +1,4 @@
-"""How well a run uses its machine: a line's MFU and memory."""
+"""Adds MFU and memory to the metrics of every step."""
 
 from typing import Any
 
@@ -6,26 +6,22 @@ from llm_core.model.superposition import bag_size
 from llm_core.runtime_only import runtime_only
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
-from llm_core.train.final import device_name, peak_memory
-from llm_core.train.speed import mfu
+from llm_core.train.utilization import device_name, mfu, peak_memory
 
 
 @runtime_only("speed and memory, which are volatile")
 class Machine(Callback):
-    """Adds ``memory`` (bytes, the most that the main rank held so far) and, where the peak is known, ``mfu``.
+    """Adds ``memory`` (peak bytes of the main rank so far) and, when the device's peak is known, ``mfu``."""
 
-    It stands before those that pass figures on.
-    """
-
-    def on_figures(self, run: Run, figures: dict[str, Any]) -> None:
-        """Add them."""
+    def on_metrics(self, run: Run, metrics: dict[str, Any]) -> None:
+        """Add them to ``metrics``."""
         spec, world = run.spec, run.world
-        figures["memory"] = int(peak_memory(world.device))
-        if figures["tokens_per_second"] is None:
+        metrics["memory"] = int(peak_memory(world.device))
+        if metrics["tokens_per_second"] is None:
             return
-        step, device = figures["step"] - 1, device_name(world.device)
+        step, device = metrics["step"] - 1, device_name(world.device)
         bag = bag_size(spec.training, step)  # the model works on positions
-        length, speed = run.data.train.length_at(step) // bag, figures["tokens_per_second"] / bag
+        length, speed = run.data.train.length_at(step) // bag, metrics["tokens_per_second"] / bag
         share = mfu(spec.model, spec.vocab_size, length, speed, device, world.size)
         if share is not None:
-            figures["mfu"] = share
+            metrics["mfu"] = share

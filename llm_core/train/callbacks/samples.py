@@ -1,4 +1,4 @@
-"""How the model continues held-out text, now and then: what people look at while a run goes on."""
+"""Samples: how the model continues held-out documents, for people who watch a run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.lines import WritesLines
+from llm_core.train.callbacks.json_lines import JsonLinesCallback
 from llm_core.train.callbacks.run import Run
 from llm_core.train.callbacks.spec import SAMPLES
 from llm_core.train.callbacks.spec import Samples as SamplesSpec
 from llm_core.train.precision import autocast
 
 
-@runtime_only("a look at a run on its way, which no later stage reads")
-class Samples(WritesLines):
-    """Appends to ``samples.jsonl``: the heads of some held-out documents, and what the model takes for likeliest next.
+@runtime_only("samples for people, which no stage reads")
+class Samples(JsonLinesCallback):
+    """Appends to ``samples.jsonl``: the first tokens of some held-out documents, and the model's greedy continuations.
 
-    Token ids, and with ``TrainerSpec.tokenizer`` text as well.
+    A sample has token ids and, with ``TrainerSpec.tokenizer``, text.
     """
 
     file = SAMPLES
@@ -30,7 +30,7 @@ class Samples(WritesLines):
         self._decode: Callable[[list[int]], str] | None = None
 
     def on_start(self, run: Run) -> None:
-        """Open the file. ``PedigreeError`` where there is no text for a prompt."""
+        """Open the file. ``PedigreeError`` when the held-out split is shorter than a prompt."""
         if self._samples.prompt_tokens > run.data.heldout.tokens:
             raise PedigreeError(
                 f"tracking.callbacks.samples.prompt_tokens {self._samples.prompt_tokens}: the held-out split of "
@@ -41,12 +41,12 @@ class Samples(WritesLines):
         super().on_start(run)
 
     def end_step(self, run: Run, stopping: bool) -> None:
-        """Sample, when it is time."""
+        """Write samples if this step has some."""
         step = run.progress.step
         if step % self._samples.every and step != run.spec.training.steps:
             return
         prompts_BP = self._prompts_BP(run)
-        rows = likeliest(run, prompts_BP, self._samples.new_tokens).tolist()
+        rows = continuations(run, prompts_BP, self._samples.new_tokens).tolist()
         if self.writer:
             split = prompts_BP.shape[1]
             found = [{"prompt": row[:split], "continuation": row[split:]} for row in rows]
@@ -55,7 +55,7 @@ class Samples(WritesLines):
             self.writer.append({"step": step, "samples": merged})
 
     def _prompts_BP(self, run: Run) -> Tensor:  # noqa: N802
-        """End of text, and the first tokens of documents that are spread evenly over the split."""
+        """(B, P): the end-of-text token and the first tokens of documents, spread evenly over the split."""
         heldout, length = run.data.heldout, self._samples.prompt_tokens
         starts = heldout.offsets[:-1][heldout.offsets[:-1] <= heldout.stop - length]
         chosen = np.unique(np.linspace(0, len(starts) - 1, min(self._samples.documents, len(starts))).astype(np.int64))
@@ -64,11 +64,11 @@ class Samples(WritesLines):
 
 
 @torch.no_grad()
-def likeliest(run: Run, prompts_BP: Tensor, new_tokens: int) -> Tensor:
+def continuations(run: Run, prompts_BP: Tensor, new_tokens: int) -> Tensor:
     """(B, P + ``new_tokens``): prompts and their greedy continuations, on the CPU. Collective under FSDP2.
 
-    Without a decoding state: all passes have one shape, which a compiled model takes at once, and what FSDP2 gathers
-    for them is gathered as in training.
+    It uses no decoding state: all forward passes have the same shape, so a compiled model compiles once, and FSDP2
+    gathers parameters as in training.
     """
     device = run.world.device
     B, P = prompts_BP.shape

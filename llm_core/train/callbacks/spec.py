@@ -1,6 +1,6 @@
-"""The callbacks that come with Pedigree: their settings, their place in the order, and what they leave.
+"""The specifications of the built-in callbacks: settings, phase and outputs.
 
-No torch here: an experiment that names them is read without it.
+This module does not import torch: experiments are read without it.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +13,7 @@ from llm_core.experiment.lengths import check_generated
 from llm_core.experiment.model import ModelSpec
 from llm_core.registry import load_object
 from llm_core.runtime_only import runtime_only
-from llm_core.train.metrics import METRICS
+from llm_core.train.metrics_log import METRICS
 
 BAD_BATCHES = "bad_batches.jsonl"
 SAMPLES = "samples.jsonl"
@@ -28,12 +28,12 @@ class Profile(CallbackSpec):
 
     kind: Literal["profile"] = "profile"
     phase: ClassVar = Phase.FIRST
-    leaves: ClassVar = (f"{PROFILE}/*",)
+    outputs: ClassVar = (f"{PROFILE}/*",)
 
     from_step: Count = 10
-    """The first step that is traced; the first of a run is 1."""
+    """The first traced step, from 1."""
     steps: Count = 3
-    """How many are traced."""
+    """The number of traced steps."""
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
@@ -41,7 +41,7 @@ class Profile(CallbackSpec):
 
 
 class Validation(CallbackSpec):
-    """The loss on held-out text, as ``training.validate_every`` says."""
+    """The validation loss, every ``training.validate_every`` steps."""
 
     kind: Literal["validation"] = "validation"
     phase: ClassVar = Phase.ADDS_METRICS
@@ -65,34 +65,34 @@ class Machine(CallbackSpec):
 
 
 class Metrics(CallbackSpec):
-    """A line of metrics for every step."""
+    """One line of metrics per step."""
 
     kind: Literal["metrics"] = "metrics"
-    leaves: ClassVar = (METRICS,)
+    outputs: ClassVar = (METRICS,)
     switch: ClassVar = _EVERY_RUN
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
-        return load_object("llm_core.train.callbacks.records:Metrics")()
+        return load_object("llm_core.train.callbacks.metrics:Metrics")()
 
 
 class Tracking(CallbackSpec):
-    """The same metrics for Weights & Biases."""
+    """The same metrics in Weights & Biases."""
 
     kind: Literal["tracking"] = "tracking"
-    leaves: ClassVar = ("wandb/*",)
+    outputs: ClassVar = ("wandb/*",)
     switch: ClassVar = "tracking.wandb turns it on"
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
-        return load_object("llm_core.train.callbacks.records:Tracking")()
+        return load_object("llm_core.train.callbacks.tracking:Tracking")()
 
 
 class BadBatches(CallbackSpec):
-    """What bad steps read."""
+    """A record of what bad steps read."""
 
     kind: Literal["bad_batches"] = "bad_batches"
-    leaves: ClassVar = (BAD_BATCHES,)
+    outputs: ClassVar = (BAD_BATCHES,)
     switch: ClassVar = _EVERY_RUN
 
     def build(self) -> Any:
@@ -102,20 +102,20 @@ class BadBatches(CallbackSpec):
 
 @runtime_only("watches a run")
 class Samples(CallbackSpec):
-    """How the model continues held-out documents."""
+    """The model's continuations of held-out documents."""
 
     kind: Literal["samples"] = "samples"
-    leaves: ClassVar = (SAMPLES,)
+    outputs: ClassVar = (SAMPLES,)
     packages: ClassVar = ("tokenizers",)
 
     every: Count = 500
-    """Steps between samples; the last step always has some."""
+    """Steps between samples. The last step always has samples."""
     documents: Count = 4
-    """How many are continued."""
+    """The number of documents."""
     prompt_tokens: Count = 16
-    """Tokens of a document that are given."""
+    """The number of given tokens per document."""
     new_tokens: Count = 48
-    """Tokens that the model adds."""
+    """The number of tokens that the model adds."""
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
@@ -127,7 +127,7 @@ class Samples(CallbackSpec):
 
 
 class BadSteps(CallbackSpec):
-    """What follows from bad steps, as ``training.guards`` and ``training.max_bad_steps`` say."""
+    """Stops or rolls back after bad steps, by ``training.guards`` and ``training.max_bad_steps``."""
 
     kind: Literal["bad_steps"] = "bad_steps"
     phase: ClassVar = Phase.MAY_STOP
@@ -139,7 +139,7 @@ class BadSteps(CallbackSpec):
 
 
 class LeakProbe(CallbackSpec):
-    """A run does not begin with a mask that leaks, or with wrong targets."""
+    """Stops a run whose mask leaks, or whose targets are wrong, before the first step."""
 
     kind: Literal["leak_probe"] = "leak_probe"
     phase: ClassVar = Phase.MAY_STOP
@@ -151,7 +151,7 @@ class LeakProbe(CallbackSpec):
 
 
 class LossFloor(CallbackSpec):
-    """A loss that is too good to be true stops the run."""
+    """Stops a run whose loss is too low to be true."""
 
     kind: Literal["loss_floor"] = "loss_floor"
     phase: ClassVar = Phase.MAY_STOP
@@ -164,11 +164,11 @@ class LossFloor(CallbackSpec):
 
     def build(self) -> Any:
         """See ``CallbackSpec``."""
-        return load_object("llm_core.train.callbacks.too_good:TooGood")(self)
+        return load_object("llm_core.train.callbacks.loss_floor:StopAtLossFloor")(self)
 
 
 class Checkpointing(CallbackSpec):
-    """Checkpoints, as ``compute.checkpoint_every`` says."""
+    """Checkpoints every ``compute.checkpoint_every`` steps, among others."""
 
     kind: Literal["checkpointing"] = "checkpointing"
     phase: ClassVar = Phase.LAST

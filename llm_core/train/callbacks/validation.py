@@ -1,4 +1,4 @@
-"""The loss on held-out text, now and then."""
+"""Adds the validation loss to the metrics of some steps."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from llm_core.errors import PedigreeError
 from llm_core.tokens.byte_lengths import byte_lengths
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
-from llm_core.train.start import first_step
-from llm_core.train.validation import Measured, measure
+from llm_core.train.validation import ValidationLoss, measure
+from llm_core.train.warm_start import first_step
 
 
 class Validation(Callback):
-    """``validation_loss`` every ``validate_every`` steps, and after the last one; with a tokenizer
-    ``validation_bits_per_byte`` as well.
+    """Adds ``validation_loss`` and, with a tokenizer, ``validation_bits_per_byte``: every ``validate_every`` steps, and
+    at the last step.
 
-    A run that begins with the weights of another has ``start_validation_loss`` in its first line.
+    A run from other weights has ``start_validation_loss`` in its first line.
     """
 
     def __init__(self) -> None:
@@ -23,36 +23,36 @@ class Validation(Callback):
         self._bytes_V: Tensor | None = None
 
     def on_start(self, run: Run) -> None:
-        """Measure what the run begins with."""
+        """Measure the loss of the weights from which the run starts."""
         if self._bytes_V is None:
             self._bytes_V = _bytes_V(run)
-        begins = run.spec.start is not None and run.progress.step == first_step(run.spec)
-        self._at_start = self._measured(run).loss if begins else None
+        starts = run.spec.start is not None and run.progress.step == first_step(run.spec)
+        self._at_start = self._measured(run).loss if starts else None
 
     def after_step(self, run: Run) -> dict[str, Tensor]:
-        """Measure it with the new weights, without waiting for the device."""
+        """Measure the loss of the new weights, without waiting for the device."""
         step, training = run.progress.step, run.spec.training
-        figures = {} if self._at_start is None else {"start_validation_loss": self._at_start}
+        metrics = {} if self._at_start is None else {"start_validation_loss": self._at_start}
         self._at_start = None
         if step % training.validate_every == 0 or step == training.steps:
             measured = self._measured(run)
-            figures["validation_loss"] = measured.loss
+            metrics["validation_loss"] = measured.loss
             if measured.bits_per_byte is not None:
-                figures["validation_bits_per_byte"] = measured.bits_per_byte
-        return figures
+                metrics["validation_bits_per_byte"] = measured.bits_per_byte
+        return metrics
 
-    def _measured(self, run: Run) -> Measured:
+    def _measured(self, run: Run) -> ValidationLoss:
         return measure(run.model, run.data.heldout, run.spec, run.world, self._bytes_V)
 
 
 def _bytes_V(run: Run) -> Tensor | None:  # noqa: N802
-    """Bytes of each token, where a tokenizer tells; else the log says why there are no bits per byte."""
+    """The number of bytes of each token, (V,); None without a usable tokenizer, with a line in the log."""
     if run.spec.tokenizer is None:
-        run.log("validation: nats per token alone; bits per byte need the specification's 'tokenizer'")
+        run.log("validation: only nats per token; bits per byte need 'tokenizer' in the specification")
         return None
     try:
         lengths = byte_lengths(run.spec.tokenizer, run.data.heldout.vocab_size)
     except PedigreeError as error:
-        run.log(f"validation: nats per token alone: {error}")
+        run.log(f"validation: only nats per token: {error}")
         return None
     return torch.from_numpy(lengths).to(run.world.device)

@@ -1,1 +1,1 @@
-"""Where training runs happen: a file for each launcher."""
+"""Launchers of training runs: one file per kind."""

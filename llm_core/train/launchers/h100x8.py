@@ -1,4 +1,4 @@
-"""One node with eight H100."""
+"""One node with eight H100 GPUs."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from llm_core.runtime_only import runtime_only
 
 
 class H100Node(LauncherSpec):
-    """One node with eight H100: plans are made for it anywhere, and the run is started on the node."""
+    """One node with eight H100 GPUs. Plans can be made anywhere; runs start on the node itself."""
 
     kind: Literal["h100x8"] = "h100x8"
 
@@ -19,10 +19,10 @@ class H100Node(LauncherSpec):
         return DEVICES["H100"], 8
 
     def check(self, compute: Any, gpus: int) -> None:
-        """See ``LauncherSpec``. With ``compute.ranks``, fewer GPUs do."""
+        """See ``LauncherSpec``. With ``compute.ranks``, fewer GPUs suffice."""
         if compute.ranks is None and gpus < self.machine()[1]:
             raise PedigreeError(
-                f"compute.target h100x8 needs 8 GPUs, and this machine has {gpus}; run on such a node, or set "
+                f"compute.target h100x8 needs 8 GPUs, but this machine has {gpus}; run on such a node, or set "
                 "compute.target to local"
             )
 

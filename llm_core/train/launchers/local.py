@@ -1,4 +1,4 @@
-"""This machine."""
+"""Launches on this machine."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from llm_core.runtime_only import runtime_only
 
 
 class Local(LauncherSpec):
-    """This machine's GPUs, or its CPU: under torchrun, where there are several ranks."""
+    """This machine's GPUs or CPU; several ranks run under torchrun."""
 
     kind: Literal["local"] = "local"
 

@@ -1,1 +1,1 @@
-"""What moves the weights: a folder for each kind, with its settings (``spec``) and the optimiser."""
+"""Optimisers: one folder per kind, with its settings (``spec.py``) and the optimiser."""

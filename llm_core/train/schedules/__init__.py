@@ -1,1 +1,1 @@
-"""How the learning rate changes over a run: a file for each kind."""
+"""Learning-rate schedules: one file per kind."""

@@ -1,4 +1,4 @@
-"""Warm-up, then the full rate."""
+"""Warm-up, then a constant learning rate."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from llm_core.runtime_only import runtime_only
 
 
 class Constant(ScheduleSpec):
-    """Warm-up, then the full rate."""
+    """Warm-up, then a constant learning rate."""
 
     kind: Literal["constant"] = "constant"
 

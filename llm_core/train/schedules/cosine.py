@@ -1,4 +1,4 @@
-"""Half a cosine (Loshchilov and Hutter, 2017)."""
+"""Cosine decay (Loshchilov and Hutter, 2017)."""
 
 import math
 from typing import Literal
@@ -7,7 +7,7 @@ from llm_core.experiment.optimization import FallingSpec
 
 
 class Cosine(FallingSpec):
-    """Warm-up, then half a cosine down to ``final_share``."""
+    """Warm-up, then cosine decay to ``final_share``."""
 
     kind: Literal["cosine"] = "cosine"
 

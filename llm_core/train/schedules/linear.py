@@ -1,4 +1,4 @@
-"""A straight line."""
+"""Linear decay."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from llm_core.experiment.optimization import FallingSpec
 
 
 class Linear(FallingSpec):
-    """Warm-up, then straight down to ``final_share``."""
+    """Warm-up, then linear decay to ``final_share``."""
 
     kind: Literal["linear"] = "linear"
 

@@ -10,16 +10,16 @@ from llm_core.runtime_only import runtime_only
 
 
 class WarmupStableDecay(FallingSpec):
-    """Warm-up, the full rate, and a fall in the last ``cooldown_steps``.
+    """Warm-up, then a constant learning rate, then decay in the last ``cooldown_steps``.
 
-    The cooldown falls as 1 - sqrt(share of it that is done): steep at first, which Hägele et al. (2024) found to end
-    lower than a straight line.
+    The decay is 1 - sqrt(done share of the cooldown). Hägele et al. (2024) found a lower final loss with it than with
+    linear decay.
     """
 
     kind: Literal["wsd"] = "wsd"
 
     cooldown_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps at the end in which the rate falls."""
+    """The number of steps at the end in which the rate falls."""
 
     def share(self, step: int, steps: int) -> float:
         """See ``ScheduleSpec``."""

@@ -9,7 +9,7 @@ from llm_core.model.build import build_model
 from llm_core.model.generate import Sampling, generate
 from llm_core.model.mixers.hyena.module import Hyena
 from llm_core.model.state import new_state
-from llm_core.train.groups import parameters_by_kind
+from llm_core.train.parameter_groups import parameters_by_kind
 from tests.model.shapes import model, named, spec, tokens
 
 MIXER = {"kind": "hyena", "max_length": 40, "bands": 3, "filter_width": 6, "filter_layers": 2}

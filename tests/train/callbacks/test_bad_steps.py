@@ -72,13 +72,13 @@ def test_a_run_goes_back_to_before_a_spike_and_on_without_its_batches(share_shar
     assert reasons(spec) == dict.fromkeys((13, 14, 15), "left out after a rollback")
     assert [record["step"] for record in records(spec)] == list(range(1, 25))
     assert {record["step"] for record in records(spec) if record["tokens_per_second"] is None} == {13, 14, 15}
-    assert any("step 15 was a spike: going on after step 12, without steps 13 to 15" in line for line in lines)
+    assert any("step 15 was a spike: resuming after step 12, without steps 13 to 15" in line for line in lines)
     (line,) = bad_batches(spec)
     assert (line["step"], line["action"], line["rollbacks"]) == (15, "rolled back", 0)
 
 
 def test_a_run_goes_no_further_back_than_it_must(share_shards, monkeypatch):
-    """However few checkpoints are kept, and however close they are."""
+    """With any number of kept checkpoints and any interval."""
     spec = share_shards("near", training=BACK, checkpoint_every=1, keep=KeepSpec(last=1))
     plant(monkeypatch, spec, {15: 100.0})
     lines = []
@@ -123,7 +123,7 @@ def test_killed_while_it_goes_back_it_goes_back_again(share_shards, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("llm_core.train.loop._go_back", die)
+        patch.setattr("llm_core.train.loop._roll_back", die)
         with pytest.raises(KeyboardInterrupt):
             run(killed)
     assert checkpoint_steps(killed)[-1] == 12
@@ -136,7 +136,9 @@ def test_a_run_that_goes_back_too_often_ends(share_shards, monkeypatch):
     guards = BACK["guards"].model_copy(update={"max_rollbacks": 1})
     spec = share_shards("often", training={"guards": guards})
     plant(monkeypatch, spec, {11: 100.0, 18: 100.0})
-    with pytest.raises(PedigreeError, match=r"step 18: .* went back 1 times already .*max_rollbacks.*bad_batches"):
+    with pytest.raises(
+        PedigreeError, match=r"step 18: .* was already rolled back 1 times .*max_rollbacks.*bad_batches"
+    ):
         run(spec)
 
 
@@ -159,7 +161,7 @@ def test_a_run_that_a_bound_stopped_goes_on_when_it_is_raised(share_shards, monk
     plant(monkeypatch, straight, factors)
     run(straight)
     with pytest.raises(
-        PedigreeError, match=rf"To go on from the last checkpoint, raise training\.\S*{next(iter(after))};"
+        PedigreeError, match=rf"To resume from the last checkpoint, raise training\.\S*{next(iter(after))};"
     ):
         run(stopped)
     lines = []
@@ -178,7 +180,7 @@ def test_what_a_rollback_leaves_out_is_not_bad(share_shards, monkeypatch):
     assert found["bad_steps"].passed
     assert found["bad_steps"].value == 1 / 24
     assert found["bad_steps"].message.startswith("1 of 24 steps were skipped as bad, and 3 were left out after spikes")
-    assert found["all_tokens_seen"].message == "6,144 of 6,144 tokens, but for 3 batches that were left out"
+    assert found["all_tokens_seen"].message == "6,144 of 6,144 tokens, except 3 batches that were left out"
 
 
 def test_the_message_about_too_many_bad_steps_leads_to_the_documents(share_shards, monkeypatch):

@@ -1,4 +1,4 @@
-"""What every callback must keep to, and one that somebody else writes."""
+"""The contract of every callback, and a callback from outside."""
 
 import json
 import os
@@ -12,16 +12,16 @@ import pytest
 from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.callbacks import CallbackSpec, Phase, all_leaves
+from llm_core.experiment.callbacks import CallbackSpec, Phase, all_outputs
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.runtime import TrackingSpec
 from llm_core.registries import CALLBACKS
 from llm_core.store.home import PROJECT
 from llm_core.train.callbacks.base import Callback
-from llm_core.train.callbacks.chosen import chosen_callbacks
-from llm_core.train.main import _leaving_word
+from llm_core.train.callbacks.build import build_callbacks
+from llm_core.train.main import _recording_failure
 from llm_core.train.spec import FAILURE, TrainerSpec
-from llm_core.train.work_folder import left
+from llm_core.train.work_folder import recorded_outputs
 from tests.component_contract import torch_after_loading, unexplained
 from tests.experiment.test_load import MINIMAL
 from tests.registered import built_in
@@ -30,7 +30,7 @@ from tests.train.test_loop import StopAfter
 
 PAGE = (PROJECT / "docs" / "callbacks.md").read_text()
 CHOICES = [kind for kind in CALLBACKS if not CALLBACKS.load(kind).switch]
-MOMENTS = ("on_start", "before_step", "before_update", "after_step", "on_figures", "end_step", "at_checkpoint")
+MOMENTS = ("on_start", "before_step", "before_update", "after_step", "on_metrics", "end_step", "at_checkpoint")
 
 every_kind = pytest.mark.parametrize("kind", CALLBACKS)
 
@@ -48,9 +48,9 @@ def test_it_is_whole_and_documented(kind):
     rows = [
         [cell.strip() for cell in line.split("|")] for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")
     ]
-    ((_, _, phase, _, leaves, _, _),) = rows
+    ((_, _, phase, _, outputs, _, _),) = rows
     assert Phase[phase.upper().replace(" ", "_")] == component.phase
-    assert re.findall("`(.*?)`", leaves) == list(component.leaves)
+    assert re.findall("`(.*?)`", outputs) == list(component.outputs)
     assert isinstance(component().build(), Callback)
 
 
@@ -105,15 +105,15 @@ def test_what_extends_adds_and_takes_away(tmp_path):
 def test_the_order_is_that_of_the_phases_whatever_the_experiments(tmp_path):
     choices = {kind: {} for kind in reversed(CHOICES)}
     names = [
-        callback.name for callback in chosen_callbacks(trainer_spec(tmp_path, tracking=TrackingSpec(callbacks=choices)))
+        callback.name for callback in build_callbacks(trainer_spec(tmp_path, tracking=TrackingSpec(callbacks=choices)))
     ]
     assert names == built_in(CALLBACKS)
     assert [CALLBACKS.load(name).phase for name in names] == sorted(CALLBACKS.load(name).phase for name in names)
 
 
 def test_what_they_leave_is_a_file_or_lies_in_a_folder_of_one_name():
-    """So that a work folder knows which files of somebody else are in its way."""
-    assert all(re.fullmatch(r"[a-z_.]+(/\*)?", pattern) for pattern in all_leaves())
+    """So a work folder knows which files of others to rename."""
+    assert all(re.fullmatch(r"[a-z_.]+(/\*)?", pattern) for pattern in all_outputs())
 
 
 def test_weights_are_the_same_with_all_of_them(tmp_path):
@@ -130,11 +130,11 @@ def test_weights_are_the_same_with_all_of_them(tmp_path):
 
 
 class Broken(CallbackSpec):
-    """Raises at one moment."""
+    """Raises at one event."""
 
     kind: Literal["broken"] = "broken"
     moment: str
-    """The moment."""
+    """The event."""
 
     def build(self) -> Callback:
         def broken(*_, **__):
@@ -153,7 +153,7 @@ def broken(tmp_path, monkeypatch, moment) -> TrainerSpec:
 @pytest.mark.parametrize("moment", [*MOMENTS, "state_dict", "on_end"])
 def test_one_that_raises_is_named_in_the_last_words(tmp_path, monkeypatch, moment):
     spec = broken(tmp_path, monkeypatch, moment)
-    with pytest.raises(KeyError), _leaving_word(spec):
+    with pytest.raises(KeyError), _recording_failure(spec):
         run(spec)
     told = (spec.work / FAILURE).read_text()
     assert re.fullmatch(
@@ -171,17 +171,17 @@ def test_one_whose_state_is_no_json_is_named(tmp_path, monkeypatch):
     assert caught.value.__notes__ == ["in the callback broken"]
 
 
-def test_one_that_would_replace_a_figure_of_training_ends_the_run(tmp_path, monkeypatch):
+def test_one_that_would_replace_a_metric_of_training_ends_the_run(tmp_path, monkeypatch):
     spec = broken(tmp_path, monkeypatch, "on_end")
     callback = Callback()
     monkeypatch.setattr(callback, "after_step", lambda run: {"loss": run.model.embedding.weight.sum()})
     monkeypatch.setattr(Broken, "build", lambda _: callback)
-    with pytest.raises(ValueError, match="a step has a figure loss already: give this one another name"):
+    with pytest.raises(ValueError, match="a step already has the metric loss: choose another name"):
         run(spec)
 
 
 def resume_elsewhere(spec: TrainerSpec, folder: Path) -> None:
-    """Go on in a process that knows the plug-in by the specification alone."""
+    """Resume in a process that knows the plug-in only from the specification."""
     path = folder / "spec.json"
     spec.write(path)
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{PROJECT}"}
@@ -206,7 +206,7 @@ def test_the_one_of_the_page_works_as_it_stands_there(tmp_path, plugin_folder):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert all(sum(line["counts"]) > 1000 for line in lines)
-    assert path in left(spec.work)
+    assert path in recorded_outputs(spec.work)
     plain = trainer_spec(tmp_path, 6, work=tmp_path / "plain")
     run(plain)
     assert [line["loss"] for line in records(plain)] == [line["loss"] for line in records(spec)]

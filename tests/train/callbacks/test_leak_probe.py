@@ -6,9 +6,9 @@ from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.training import SequencePhase
 from llm_core.registries import PACKINGS
 from llm_core.tokens.loader import Batch, Loader, open_loader
-from llm_core.train import loop, probe
+from llm_core.train import leak_detection, loop
 from llm_core.train.fp8 import in_float8
-from llm_core.train.probe import find_leak, shifted_wrongly
+from llm_core.train.leak_detection import find_leak, shifted_wrongly
 from tests.train.runs import model_spec, records, run, trainer_spec
 
 MASKED = model_spec(document_mask=True)
@@ -58,7 +58,7 @@ def test_a_border_that_is_one_token_late_is_found(tmp_path, monkeypatch):
 def test_what_looks_ahead_stops_the_run_before_a_step(tmp_path, monkeypatch, tokens, precision):
     spec = trainer_spec(tmp_path, training={"precision": precision})
     look_ahead(monkeypatch, tokens)
-    with pytest.raises(PedigreeError, match=r"sees later tokens: .*no step was made"):
+    with pytest.raises(PedigreeError, match=r"sees later tokens: .*no step ran"):
         run(spec)
     assert records(spec) == []
 
@@ -173,7 +173,7 @@ def test_all_micro_batches_have_one_shape_and_evaluation_leaves_no_trace(tmp_pat
     options = {"vocab_size": spec.vocab_size, "document_mask": True, "precision": "fp32", "micro_batch": micro_batch}
     before = torch.get_rng_state()
     assert find_leak(model, *batch, **options) is None
-    assert shapes == [(micro_batch, 32)] * -(-probe.ROWS // micro_batch)
+    assert shapes == [(micro_batch, 32)] * -(-leak_detection.ROWS // micro_batch)
     assert model.training
     assert torch.equal(torch.get_rng_state(), before)
     assert not model.norm._forward_hooks

@@ -1,4 +1,4 @@
-"""Guards on two ranks: they see the same figures at the same point, and decide alike."""
+"""Guards on two ranks see the same metrics at the same point, and decide alike."""
 
 import json
 import math

@@ -12,16 +12,16 @@ Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(OptimizerSpec):
-    """Two running means of every gradient."""
+    """Adaptive moments: running means of every gradient and of its square."""
 
     kind: Literal["adamw"] = "adamw"
 
     lr: Annotated[float, Field(gt=0)] = 3e-3
     """The peak of the learning rate."""
     betas: tuple[Below1, Below1] = (0.9, 0.95)
-    """How much of the two running means stays at each step."""
+    """Decay rates of the two running means."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
-    """What is added to the root that is divided by."""
+    """Added to the denominator, the root of the second mean."""
 
     def build(self, model: Any, device: Any, precision: str) -> Any:
         """See ``OptimizerSpec``."""

@@ -1,4 +1,4 @@
-"""Muon for matrices, AdamW for everything else, as one optimiser."""
+"""One optimiser: Muon for matrices, AdamW for all other parameters."""
 
 import math
 from collections.abc import Sequence
@@ -10,49 +10,49 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.adamw import adamw
 
-from llm_core.train.groups import parameter_groups
 from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
+from llm_core.train.parameter_groups import parameter_groups
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""a·x + b·x³ + c·x⁵ (Jordan et al., 2024): steepest at 0, so that five rounds bring singular values of 0.003 to 0.7 to
-1.2. They need not come closer to 1."""
+"""a·x + b·x³ + c·x⁵ (Jordan et al., 2024). It is steep at 0: five iterations bring singular values above 0.003 into 0.7
+to 1.2. They need not be closer to 1."""
 
-AT_ONCE = 1 << 26
-"""Numbers that are orthogonalised together on a rank: 128 MB in bf16, 256 MB in fp32, and about five times that while
-it is done."""
+MAX_BATCH_NUMBERS = 1 << 26
+"""The most numbers to orthogonalise together on a rank: 128 MB in bf16, 256 MB in fp32, and about five times as much
+during the iterations."""
 
 
 def muon(spec: MuonSpec, model: nn.Module, device: torch.device, precision: str) -> torch.optim.Optimizer:
     """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors.
 
-    ``precision`` is the run's: with "fp32", the products of the iteration are in fp32, in any other in bf16.
+    ``precision``: of the run. With "fp32", the products of the iterations are in fp32, otherwise in bf16.
     """
     common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
-    rules = {"matrices": ("Muon", spec.lr_ratio)}
-    groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, rules)]
+    matrices = {"matrices": ("Muon", spec.lr_ratio)}
+    groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, "AdamW", matrices)]
     fused = [(module, getattr(module, "fused", {})) for module in model.modules()]
     parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
     return Muon(groups, spec, parts, torch.float32 if precision == "fp32" else torch.bfloat16)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose direction is made orthogonal (Jordan et al., 2024), for the groups with the rule ``Muon``.
+    """Orthogonalised momentum (Jordan et al., 2024) for the groups with the rule ``Muon``; AdamW for the others.
 
-    - The momentum is a running mean of gradients; with ``nesterov`` a step looks one mean ahead.
-    - Newton and Schulz's iteration brings all its singular values near 1. Matrices of equal shape are one batch; those
-      of experts, (E, in, out), are E matrices. Their products are of the type ``products``.
-    - ``parts``: matrices that are several maps of one input, and the outputs of each map. Each is made orthogonal for
-      itself: queries need not share directions with values, nor gates with what they gate.
-    - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales a direction by 0.2·sqrt(max(rows, columns)), whose root
-      mean square is then about that of AdamW's steps: rates and decay can be AdamW's. "original" scales by
-      sqrt(max(1, outputs / inputs)).
-    - Decay is decoupled: weights shrink by lr · weight_decay.
+    - The momentum is a running mean of gradients; ``nesterov`` uses the mean one step ahead.
+    - Newton–Schulz iterations bring all singular values of the momentum near 1. Matrices of equal shape form one batch;
+      experts, (E, in, out), are E matrices. ``products``: the dtype of the iterations.
+    - ``parts``: matrices that fuse several maps of one input → the numbers of outputs of each map. Each map is
+      orthogonalised separately: queries and values, or gates and what they gate, need not be orthogonal.
+    - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales an update by 0.2·sqrt(max(rows, columns)). Its root mean
+      square is then about that of AdamW's updates, so learning rate and weight decay can be AdamW's. "original" scales
+      by sqrt(max(1, outputs / inputs)).
+    - Weight decay is decoupled: weights shrink by lr · weight_decay.
 
-    Several ranks share the matrices of a batch out, and gather the directions: each is made once, and is the same on
-    all. Matrices that FSDP2 has cut are gathered before, a batch at a time.
+    Ranks share the matrices of a batch, and gather the updates: each is computed once, and is equal on all ranks.
+    Matrices that FSDP2 shards are gathered first, one batch at a time.
 
-    Where the attribute ``found_inf`` (a tensor without dimensions) is 1, ``step`` leaves weights, moments and step
-    counts as they are, without waiting for the device: what ``torch.amp.GradScaler`` asks of fused optimisers.
+    When the attribute ``found_inf`` (a 0-d tensor) is 1, ``step`` does not change weights, moments and step counts. It
+    does not wait for the device. ``torch.amp.GradScaler`` expects the same of fused optimisers.
     """
 
     found_inf: Tensor | None = None
@@ -69,7 +69,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step along the gradients that are there."""
+        """Update all parameters that have a gradient."""
         assert closure is None
         for group in self.param_groups:
             (self._muon if group["rule"] == "Muon" else self._adamw)(group)
@@ -110,12 +110,12 @@ class Muon(torch.optim.Optimizer):
                 parts = self._parts.get(parameter, (parameter.shape[_outputs(parameter.shape)],))
                 alike.setdefault((parameter.shape, parts), []).append(parameter)
         for (shape, parts), parameters in alike.items():
-            count = max(1, AT_ONCE // shape.numel()) * _world_size()
+            count = max(1, MAX_BATCH_NUMBERS // shape.numel()) * _world_size()
             for first in range(0, len(parameters), count):
                 self._muon_batch(parameters[first : first + count], parts, group)
 
     def _muon_batch(self, parameters: list[Any], parts: tuple[int, ...], group: dict[str, Any]) -> None:
-        """Step parameters of one shape."""
+        """Update parameters of one shape."""
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -134,21 +134,21 @@ class Muon(torch.optim.Optimizer):
         target.copy_(value if self.found_inf is None else torch.where(self.found_inf > 0, target, value))
 
     def _directions(self, updates: Tensor, parameters: list[Tensor], parts: tuple[int, ...]) -> list[Tensor]:
-        """The orthogonal direction of every parameter, adjusted; as much of it as this rank holds."""
+        """The orthogonalised and scaled update of every parameter; this rank's part of it."""
         whole = torch.stack([_whole(update, like) for update, like in zip(updates, parameters, strict=True)])
         dim = _outputs(parameters[0].shape)
         directions = []
         for part in whole.split(parts, dim=dim):
-            orthogonal = _shared_out(part.flatten(0, -3), self._spec.steps).view_as(part)
+            orthogonal = _distributed(part.flatten(0, -3), self._spec.steps).view_as(part)
             directions.append(orthogonal.float() * _adjustment(self._spec.adjust, part.shape[1:]))
         joined = torch.cat(directions, dim=dim)
         return [_part(direction, like) for direction, like in zip(joined, parameters, strict=True)]
 
 
 def orthogonalised(matrices: Tensor, steps: int) -> Tensor:
-    """(N, rows, columns) → the same with all singular values near 1, by ``steps`` rounds of Newton and Schulz.
+    """(N, rows, columns) → the same with all singular values near 1, by ``steps`` Newton–Schulz iterations.
 
-    In the type of ``matrices``. A matrix of zeros stays one.
+    Computes in the dtype of ``matrices``. A matrix of zeros stays zero.
     """
     a, b, c = QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -161,8 +161,8 @@ def orthogonalised(matrices: Tensor, steps: int) -> Tensor:
     return x.mT if tall else x
 
 
-def _shared_out(matrices: Tensor, steps: int) -> Tensor:
-    """``orthogonalised``, where every rank does its part and gets those of all."""
+def _distributed(matrices: Tensor, steps: int) -> Tensor:
+    """``orthogonalised``: every rank computes its share, and gets all results."""
     size = _world_size()
     if size == 1:
         return orthogonalised(matrices, steps)
@@ -176,7 +176,7 @@ def _shared_out(matrices: Tensor, steps: int) -> Tensor:
 
 
 def _adjustment(adjust: str, shape: torch.Size) -> float:
-    """What a direction is multiplied by, beside the rate."""
+    """The factor of an update, in addition to the learning rate."""
     if adjust == "match_rms_adamw":
         return 0.2 * math.sqrt(max(shape[-2:]))
     outputs = shape[_outputs(shape)]
@@ -185,7 +185,7 @@ def _adjustment(adjust: str, shape: torch.Size) -> float:
 
 
 def _outputs(shape: torch.Size) -> int:
-    """Which dimension of a parameter is that of outputs: linear maps are (out, in), experts (E, in, out)."""
+    """The output dimension of a parameter: linear maps are (out, in), experts (E, in, out)."""
     return -2 if len(shape) == 2 else -1
 
 
@@ -194,22 +194,22 @@ def _world_size() -> int:
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """What this rank holds of it."""
+    """This rank's part of ``tensor``."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _whole(local: Tensor, like: Tensor) -> Tensor:
-    """All of a tensor that is cut as ``like`` is. Collective, where it is."""
+    """The whole tensor of which ``local`` is this rank's part, sharded as ``like``. Collective if sharded."""
     if not isinstance(like, DTensor):
         return local
-    cut = DTensor.from_local(
+    sharded = DTensor.from_local(
         local, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
     )
-    return cut.full_tensor()
+    return sharded.full_tensor()
 
 
 def _part(whole: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of ``whole``, cut as ``like`` is."""
+    """This rank's part of ``whole``, sharded as ``like``."""
     if not isinstance(like, DTensor):
         return whole
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None).to_local()

@@ -12,24 +12,24 @@ Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Muon(OptimizerSpec):
-    """Momentum of matrices, made orthogonal. All else moves by AdamW with ``betas`` and ``eps``."""
+    """Orthogonalised momentum for matrices. AdamW with ``betas`` and ``eps`` updates all other parameters."""
 
     kind: Literal["muon"] = "muon"
 
     betas: tuple[Below1, Below1] = (0.9, 0.95)
-    """Of AdamW: how much of its two running means stays at each step."""
+    """Of AdamW: decay rates of the two running means."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
-    """Of AdamW: what is added to the root that is divided by."""
+    """Of AdamW: added to the denominator."""
     momentum: Below1 = 0.95
-    """How much of a matrix's running mean stays at each step."""
+    """Decay rate of the running mean of a matrix's gradients."""
     nesterov: bool = True
-    """Whether it looks a step ahead."""
+    """Nesterov momentum."""
     steps: Annotated[int, Field(ge=1, le=20)] = 5
-    """Rounds of Newton and Schulz's iteration."""
+    """Iterations of Newton–Schulz."""
     adjust: Literal["match_rms_adamw", "original"] = "match_rms_adamw"
-    """``match_rms_adamw``: steps as large as AdamW's, so that its rates fit. ``original`` wants higher ones."""
+    """``match_rms_adamw``: updates as large as AdamW's, for equal learning rates. ``original`` needs higher ones."""
     lr_ratio: Annotated[float, Field(gt=0)] = 1.0
-    """The rate of matrices as a multiple of ``lr``."""
+    """The learning rate of matrices, as a multiple of ``lr``."""
 
     def build(self, model: Any, device: Any, precision: str) -> Any:
         """See ``OptimizerSpec``."""
@@ -37,5 +37,5 @@ class Muon(OptimizerSpec):
 
     @runtime_only("a formula, held to the optimiser by a test")
     def moments(self, parameters: int, matrices: int) -> int:
-        """One of the matrices in blocks, two of all else."""
+        """One per number in matrices of blocks, two per other parameter."""
         return 2 * parameters - matrices
