@@ -16,7 +16,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             results="llm_core.data.results:RawDocuments",
             parts=":parts",
             blocking=(":not_empty",),
-            non_blocking=(":bad_records", ":files_left_out", ":empty_files"),
+            non_blocking=(":bad_records", ":unread_files", ":empty_files"),
             source_digests=":source_digests",
             look_up=":look_up",
             config={"raw": experiment.raw},

@@ -1,12 +1,12 @@
-"""Documents as their sources hold them; records that can't be documents are set aside with their position."""
+"""Reads the documents of all sources. Records that can't be documents are set aside with their position."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_core.data.results import RawDocuments
-from llm_core.data.sources.left_out import NAMED, summary, told
 from llm_core.data.sources.unit_parts import OFFENDERS_NAMED
+from llm_core.data.sources.unread_files import NAMED, message, summary
 from llm_core.errors import PedigreeError
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.sources import RawSpec
@@ -15,14 +15,13 @@ from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.stage import Verdict
 
 NOTABLE_BAD_SHARE = 0.001
-"""Above it a check warns; ``RawSpec.max_bad_share`` is where the stage stops."""
+"""A larger share of bad records fails a check. Above ``RawSpec.max_bad_share`` the stage stops."""
 
 
 def source_digests(raw: RawSpec) -> dict[str, str]:
-    """What the sources read from outside the store, by name.
+    """Name → digest, for all that the sources read from outside the store.
 
-    Raises ``PedigreeError`` when something is missing, and ``UnknownYetError`` for what nobody asked for yet
-    (``look_up``).
+    Raises ``PedigreeError`` when something is missing, and ``UnknownYetError`` when ``look_up`` must run first.
     """
     return {
         f"{source.name}/{name}": digest
@@ -32,26 +31,27 @@ def source_digests(raw: RawSpec) -> dict[str, str]:
 
 
 def look_up(raw: RawSpec) -> None:
-    """Ask the network for what ``source_digests`` needs to know."""
+    """Get from the network what ``source_digests`` needs."""
     for source in raw.sources:
         source.reader().look_up()
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]], raw: RawSpec) -> list[PartTask]:  # noqa: ARG001
-    """A task for every unit of every source; of a source with a budget those that are surely needed."""
+    """A task per unit of every source. Of a source with a budget, only the units that are certainly needed."""
     return [task for source in raw.sources for task in source.reader().tasks(raw.documents_per_part)]
 
 
 def build(job: Job, raw: RawSpec) -> RawDocuments:
-    """Read every source into ``parts/``, and what is bad into ``bad_records/`` (where there is any).
+    """Read every source into ``parts/``, and bad records into ``bad_records/``, if there are any.
 
-    Raises ``PedigreeError`` for a source without a document or without a field that is read, and when more than
+    Raises ``PedigreeError`` for a source without documents or without a field that is read, and when more than
     ``max_bad_share`` of all records are bad.
     """
-    left_out = _left_out(raw)
-    for name, found in left_out.items():
-        job.runtime.log(f"warning: {job.stage}: {told(name, found)}")
-    if len(raw.sources) > 1:  # a unit of each first: a wrong field shows before hours of work
+    found = {source.name: source.reader().unread_files() for source in raw.sources}
+    unread = {name: summary(files) for name, files in found.items() if files}
+    for name, files in unread.items():
+        job.runtime.log(f"warning: {job.stage}: {message(name, files)}")
+    if len(raw.sources) > 1:  # one unit of each source first: a wrong field shows before hours of work
         each = [source.reader().tasks(raw.documents_per_part)[:1] for source in raw.sources]
         job.map([task for first in each for task in first], link=False)
     tasks = [
@@ -61,8 +61,8 @@ def build(job: Job, raw: RawSpec) -> RawDocuments:
     ]
     stats = [part.stats for part in job.map(tasks)]
     empty = _empty(stats, tasks)
-    for name, found in empty.items():
-        job.runtime.log(f"warning: {job.stage}: {_told_empty(name, found)}")
+    for name, files in empty.items():
+        job.runtime.log(f"warning: {job.stage}: {_empty_message(name, files)}")
     by_source: dict[str, Counter[str]] = {source.name: Counter() for source in raw.sources}
     reasons: Counter[str] = Counter()
     expected: Counter[str] = Counter()
@@ -81,7 +81,7 @@ def build(job: Job, raw: RawSpec) -> RawDocuments:
     for name, counts in by_source.items():
         if not counts["documents"]:
             raise PedigreeError(
-                f"source {name!r}: holds no documents{_in_their_place(stats, name)}; mend the source or take it out of "
+                f"source {name!r}: has no documents{_other_records(stats, name)}; mend the source or take it out of "
                 "raw.sources"
             )
     return RawDocuments(
@@ -95,13 +95,13 @@ def build(job: Job, raw: RawSpec) -> RawDocuments:
         bad_records_by_reason=dict(sorted((reasons + expected).items())),
         without_text=expected.total(),
         skipped_by_kind=dict(sorted(skipped.items())),
-        left_out_by_source=left_out,
+        unread_files_by_source=unread,
         empty_files_by_source=empty,
     )
 
 
 def _empty(stats: Sequence[Mapping[str, Any]], tasks: Sequence[PartTask]) -> dict[str, Any]:
-    """Source → how many of its files hold no record at all, and the names of the first."""
+    """Source → the number of its files without any record, and the names of the first."""
     names: dict[str, list[str]] = {}
     for unit, task in zip(stats, tasks, strict=True):
         if not any(unit[figure] for figure in ("documents", "bad", "expected", "skipped", "cut")):
@@ -109,28 +109,19 @@ def _empty(stats: Sequence[Mapping[str, Any]], tasks: Sequence[PartTask]) -> dic
     return {source: {"files": len(found), "first": sorted(found)[:NAMED]} for source, found in names.items()}
 
 
-def _told_empty(source: str, empty: Mapping[str, Any]) -> str:
-    return f"source {source!r}: {empty['files']} files hold no record, such as {', '.join(empty['first'])}"
+def _empty_message(source: str, empty: Mapping[str, Any]) -> str:
+    return f"source {source!r}: {empty['files']} files have no record, such as {', '.join(empty['first'])}"
 
 
-def _in_their_place(stats: Sequence[Mapping[str, Any]], source: str) -> str:
-    """What the records of a source are, in brackets; empty where it has none."""
+def _other_records(stats: Sequence[Mapping[str, Any]], source: str) -> str:
+    """What became of the records of a source without documents."""
     found: Counter[str] = Counter()
     for unit in stats:
         if unit["source"] == source:
             for name in ("bad", "expected", "skipped"):
                 found.update(unit[name])
-    told = ", ".join(f"{reason} ({count})" for reason, count in sorted(found.items()))
-    return f", for its records are set aside or skipped: {told}" if told else " and no other records"
-
-
-def _left_out(raw: RawSpec) -> dict[str, Any]:
-    """Source → what it finds and does not read, for sources of which there is something."""
-    found = {}
-    for source in raw.sources:
-        if names := source.reader().left_out():
-            found[source.name] = summary(names)
-    return found
+    counts = ", ".join(f"{reason} ({count})" for reason, count in sorted(found.items()))
+    return f", because its records are set aside or skipped: {counts}" if counts else " and no other records"
 
 
 def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list[str]) -> None:
@@ -138,8 +129,8 @@ def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list
     if bad and bad > raw.max_bad_share * (good + bad):
         counts = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
         raise PedigreeError(
-            f"raw: {bad} of {good + bad} records are bad, more than the share of {raw.max_bad_share} that is allowed: "
-            f"{counts}. Mend the files, or raise raw.max_bad_share to set them aside. The first:\n"
+            f"raw: {bad} of {good + bad} records are bad; the largest share allowed is {raw.max_bad_share}: {counts}. Mend "
+            "the files, or raise raw.max_bad_share to set them aside. The first:\n"
             + "\n".join(f"  {line}" for line in offenders[:OFFENDERS_NAMED])
         )
 
@@ -153,26 +144,28 @@ def not_empty(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
 
 
 def bad_records(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
-    """Hardly a record is bad."""
+    """Few records are bad."""
     del bounds
     bad = results.bad_records - results.without_text
     share = bad / (bad + results.documents) if bad else 0.0
     reasons = ", ".join(f"{reason} ({count})" for reason, count in results.bad_records_by_reason.items())
     return Verdict(
         share <= NOTABLE_BAD_SHARE,
-        f"{results.bad_records} records are set aside in bad_records/: {reasons}" if reasons else "none is set aside",
+        f"{results.bad_records} records are set aside in bad_records/: {reasons}"
+        if reasons
+        else "no record is set aside",
         value=share,
         bound=NOTABLE_BAD_SHARE,
     )
 
 
-def files_left_out(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
-    """No file of a folder was left out."""
+def unread_files(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
+    """Every file in the sources' folders was read."""
     del bounds
-    left_out = results.left_out_by_source  # artifacts of earlier versions have no such statistic
-    files = sum(found["files"] for found in left_out.values())
-    message = "; ".join(told(name, found) for name, found in left_out.items()) or "every file of the folders was read"
-    return Verdict(not files, message, value=files, bound=0)
+    unread = results.unread_files_by_source
+    files = sum(found["files"] for found in unread.values())
+    text = "; ".join(message(name, found) for name, found in unread.items()) or "every file of the folders was read"
+    return Verdict(not files, text, value=files, bound=0)
 
 
 def empty_files(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
@@ -180,5 +173,5 @@ def empty_files(results: RawDocuments, bounds: ChecksSpec) -> Verdict:
     del bounds
     empty = results.empty_files_by_source
     files = sum(found["files"] for found in empty.values())
-    message = "; ".join(_told_empty(name, found) for name, found in empty.items()) or "every file holds a record"
-    return Verdict(not files, message, value=files, bound=0)
+    text = "; ".join(_empty_message(name, found) for name, found in empty.items()) or "every file has a record"
+    return Verdict(not files, text, value=files, bound=0)

@@ -1,4 +1,4 @@
-"""What the stages of documents measured."""
+"""Results of the stages that make documents."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from llm_core.graph.results import Results, volatile
 
 
 class DocumentsResults(Results):
-    """What a stage of documents left."""
+    """What every stage of documents reports."""
 
     documents: int
     bytes: int
@@ -22,27 +22,27 @@ class RawDocuments(DocumentsResults):
     bad_by_source: dict[str, int]
     """Source → records that were set aside."""
     bad_records: int
-    """Records that were set aside, those without a text too."""
+    """Records that were set aside, including those without text."""
     bad_records_by_reason: dict[str, int]
     without_text: int
-    """Records that have no text, as is to be expected of some."""
+    """Records without text where that is no fault of the file (a web page of menus alone)."""
     skipped_by_kind: dict[str, int]
-    """Records that a condition or their kind left out."""
-    left_out_by_source: dict[str, Any] = volatile()
-    """Source → files of its folders that are not read. No digest covers them, so they may not count in what follows."""
+    """Kind → records that are not read because of a condition of ``where`` or because of their kind."""
+    unread_files_by_source: dict[str, Any] = volatile()
+    """Source → files of its folders that are not read. No digest covers them, so no later stage may depend on them."""
     empty_files_by_source: dict[str, Any]
-    """Source → files without a record: how many, and the first."""
+    """Source → files without a record: their number, and the first names."""
 
 
 class FunnelResults(DocumentsResults):
-    """What a stage that drops documents left of them."""
+    """What every stage that drops documents reports."""
 
     documents_in: int
     bytes_in: int
     dropped: int
-    """Documents."""
+    """Dropped documents."""
     dropped_by_rule: dict[str, int]
-    """Rule → documents, of all rules that could drop one."""
+    """Rule → documents, for every rule that could drop one."""
     funnel: dict[str, Any]
     """Source → {documents_in, bytes_in, documents, bytes, dropped: {rule: {documents, bytes}}}."""
 
@@ -52,27 +52,27 @@ class CleanDocuments(FunnelResults):
 
     parts: int
     empty_parts: int
-    """Parts of which no document is left."""
+    """Parts without a remaining document."""
     drop_share: float
     """Dropped documents per document that came in."""
     removed_bytes: dict[str, int]
-    """What took bytes out of documents that stayed (lines, normalising, redactions, repair) → bytes."""
+    """Step (lines, normalising, redactions, repair) → bytes that it removed from documents that were kept."""
     redactions: dict[str, Any]
-    """Redaction → documents and places."""
+    """Redaction → documents and matches."""
     lines: dict[str, Any]
-    """Line rule → documents and lines that it took."""
+    """Line rule → lines and bytes that it removed."""
     languages: dict[str, int]
-    """Language → documents, where one is asked for."""
+    """Language → documents, if the experiment selects languages."""
     documents_with_url: int
     mojibake: int
-    """Documents that hold wrongly decoded text, the repaired ones too."""
+    """Documents with wrongly decoded text, including those that were repaired."""
     replacement_characters: int
-    """Documents that hold U+FFFD."""
+    """Documents with U+FFFD."""
     unspaced: int
-    """Documents in a writing without spaces, while a rule counts words."""
+    """Documents in a script without spaces; counted only if a rule counts words."""
     repaired: int
     normalising_changed: int
-    """Documents whose text normalising changed."""
+    """Documents that normalising changed."""
     lengths: dict[str, int]
     """Power of two → documents: ``"10"`` counts those of 1,024 to 2,047 bytes."""
 
@@ -83,21 +83,21 @@ class QualityClassifier(Results):
     examples: dict[str, int]
     """Class → examples."""
     held_out: dict[str, int]
-    """Class → examples that it was not trained on, and that it is judged by."""
+    """Class → examples that it was not trained on, but evaluated on."""
     auc: float
     """Area under the ROC curve, on held-out examples; 0.5 is chance."""
     accuracy: float
-    """Mean of both classes, at a score of 0.5, on held-out examples."""
+    """Balanced accuracy at a threshold of 0.5, on held-out examples."""
     bound: float
-    """The lowest score of a document that is kept."""
+    """The lowest score at which a document is kept."""
     keep_share: float | None
-    """The share of documents that ``bound`` was set by; None where it was given."""
+    """The share of documents that ``bound`` was chosen to keep; None if the experiment gives the bound."""
     kept_of_good: float
-    """Share of the held-out good examples that reach the bound."""
+    """The share of held-out good examples that reach the bound."""
     kept_of_judged: float
-    """Share of the texts that the bound was set by that reach it."""
+    """The share of the texts from which the bound was chosen that reach it."""
     judged: int
-    """How many these are."""
+    """The number of these texts."""
 
 
 class JudgedDocuments(FunnelResults):
@@ -118,23 +118,23 @@ class UniqueDocuments(FunnelResults):
     duplicate_share: float
     """Dropped documents per document that came in."""
     repeated_doc_ids: int
-    """Documents whose doc_id another one has, too."""
+    """Documents whose doc_id another document has, too."""
     repeated_units: dict[str, int]
-    """Of the lines or paragraphs that repeat: documents, units and bytes."""
+    """Repeated lines or paragraphs that were removed: documents, units and bytes."""
     clusters: int
-    """Sets of equal or nearly equal documents."""
+    """Groups of equal or nearly equal documents."""
     clusters_across_sources: int
     largest_cluster: int
-    """Documents of the largest one."""
+    """Documents in the largest cluster."""
 
 
 class DecontaminatedDocuments(FunnelResults):
-    """What was found of eval suites."""
+    """What was found of the eval suites."""
 
     contaminated_share: float
     """Dropped documents per document that came in."""
     suites: dict[str, Any]
-    """Suite → items, those too short to be found, recall of planted items, wrongly decoded texts."""
+    """Suite → items, items too short to be found, recall of planted items, wrongly decoded texts."""
 
 
 class PretrainingDocuments(FunnelResults):
@@ -147,13 +147,13 @@ class PretrainingDocuments(FunnelResults):
     heldout_share: float
     """Held-out documents per document."""
     in_both_splits: int
-    """Documents whose folded text stands in both."""
+    """Documents whose folded text is in both splits."""
     nearly_in_both_splits: int
-    """Documents to train on that are near duplicates of a held-out one."""
+    """Training documents that are near duplicates of a held-out document."""
     repeated_doc_ids: int
     heldout_usable: int = volatile()
-    """Held-out documents that a question can be made of. Judged here for the evaluation; nothing else depends on it."""
+    """Held-out documents long enough for a question of the evaluation. Nothing else depends on this number."""
     heldout_needed: int = volatile()
-    """How many the choices of a question come from."""
+    """The number of documents that the choices of a question come from."""
     heldout_characters: int = volatile()
-    """Characters that a question takes."""
+    """The number of characters that a question needs."""

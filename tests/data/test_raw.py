@@ -66,13 +66,13 @@ def test_parts_and_bad_records(tmp_path):
         "bad_records_by_reason": {"no text": 1, "not JSON": 1},
         "without_text": 0,
         "skipped_by_kind": {},
-        "left_out_by_source": {},
+        "unread_files_by_source": {},
         "empty_files_by_source": {},
     }
     assert [(check.name, check.passed) for check in judged("raw_documents", stats)] == [
         ("not_empty", True),
         ("bad_records", False),
-        ("files_left_out", True),
+        ("unread_files", True),
         ("empty_files", True),
     ]
     messages = [check.message for check in judged("raw_documents", stats)]
@@ -102,7 +102,7 @@ def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
     out.mkdir(parents=True)
     runtime = Runtime(compute=ComputeSpec(workers=1), log=lines.append)
     stats = raw.build(Job("raw_documents", "identity", {}, out.parent, out, runtime), spec).model_dump()
-    assert stats["left_out_by_source"] == {
+    assert stats["unread_files_by_source"] == {
         "web": {
             "files": 5,
             "by_suffix": {".pdf": 2, "": 1, ".parquet.gz": 1, "hidden": 1},
@@ -114,7 +114,7 @@ def test_what_lies_in_a_folder_and_is_not_read_is_counted_and_told(tmp_path):
         told in line and "no suffix: 1" in line and "LICENSE, notes.pdf" in line and "hidden: 1" in line
         for line in lines[:1]
     ] == [True]
-    check = next(check for check in judged("raw_documents", stats) if check.name == "files_left_out")
+    check = next(check for check in judged("raw_documents", stats) if check.name == "unread_files")
     assert (check.passed, check.value, check.bound) == (False, 5, 0)
     assert told in check.message
 
@@ -169,7 +169,7 @@ def test_too_many_bad_records_stop_the_stage(tmp_path):
 
 def test_a_source_without_documents_is_an_error(tmp_path):
     spec = RawSpec(sources=(source(tmp_path / "in", "full", texts(2, "x")), source(tmp_path / "in", "empty", [])))
-    with pytest.raises(PedigreeError, match="source 'empty': holds no documents and no other records; mend"):
+    with pytest.raises(PedigreeError, match="source 'empty': has no documents and no other records; mend"):
         run(raw.build, tmp_path / "job", {}, raw=spec)
 
 
@@ -177,7 +177,7 @@ def test_a_source_of_which_no_record_is_a_document_says_what_they_are(tmp_path):
     lines = [*texts(2, "x"), '{"text": null, "n": 3}', *['{"text": "y", "n": 1}'] * 5]
     full, none = source(tmp_path / "in", "full", texts(9, "x")), source(tmp_path / "in", "none", lines)
     spec = RawSpec(sources=(full, none.model_copy(update={"where": ("n > 2",)})), max_bad_share=0.5)
-    told = r"'none': holds no documents, for .* skipped: no text \(1\), where n > 2 \(5\), where n > 2: no n \(2\); "
+    told = r"'none': has no documents, because .* skipped: no text \(1\), where n > 2 \(5\), where n > 2: no n \(2\); "
     with pytest.raises(PedigreeError, match=told):
         run(raw.build, tmp_path / "job", {}, raw=spec)
 
@@ -196,7 +196,7 @@ def test_files_without_a_record_are_told(tmp_path):
     }
     check = next(check for check in judged("raw_documents", stats) if check.name == "empty_files")
     assert (check.passed, check.value) == (False, 3)
-    assert check.message == "source 'web': 3 files hold no record, such as header.csv, null.jsonl, rows.parquet"
+    assert check.message == "source 'web': 3 files have no record, such as header.csv, null.jsonl, rows.parquet"
 
 
 def test_a_file_that_changes_while_it_is_read_stops_the_stage(tmp_path, monkeypatch):

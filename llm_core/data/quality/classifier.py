@@ -14,7 +14,7 @@ from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.quality.labelled import GOOD, REST, labelled_file, labelled_part
 from llm_core.data.quality.model import SAMPLE, area_under_curve, bound_of_share, train_part
 from llm_core.data.results import QualityClassifier
-from llm_core.data.sources.left_out import summary, told
+from llm_core.data.sources.unread_files import message, summary
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.evaluation import ChecksSpec
@@ -103,9 +103,9 @@ def _examples(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[st
     found: dict[str, list[InputFile]] = {}
     for side, source in _corpora(quality).items():
         reader = source.reader()
-        if names := reader.left_out():
+        if names := reader.unread_files():
             job.runtime.log(
-                f"warning: quality_classifier: quality.{_FIELDS[side]}: {told(source.name, summary(names))}"
+                f"warning: quality_classifier: quality.{_FIELDS[side]}: {message(source.name, summary(names))}"
             )
         tasks = reader.chosen(_DOCUMENTS_PER_PART, lambda wave: job.map(wave, link=False))
         read = job.map(tasks, link=False)

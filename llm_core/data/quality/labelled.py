@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.data.records import Document, checked
-from llm_core.data.sources.paths import shown, unreadable
+from llm_core.data.sources.paths import printable, unreadable
 from llm_core.data.sources.streams import open_stream, read_lines
 from llm_core.data.sources.unit_parts import write_unit
 from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
@@ -25,12 +25,14 @@ def labelled_file(spec: LabelledSpec) -> InputFile:
     example."""
     path = Path(spec.path).expanduser()
     if not path.name.endswith(SUFFIXES):
-        raise PedigreeError(f"{shown(path)}: quality.labelled is no {', '.join(SUFFIXES)} file; give the path of one")
+        raise PedigreeError(
+            f"{printable(path)}: quality.labelled is no {', '.join(SUFFIXES)} file; give the path of one"
+        )
     try:
         if not path.is_file():
-            raise PedigreeError(f"quality.labelled: there is no file {shown(path)}; mend the path, or add the file")
+            raise PedigreeError(f"quality.labelled: there is no file {printable(path)}; mend the path, or add the file")
         if next(examples(path, spec), None) is None:
-            raise PedigreeError(f"{shown(path)}: holds no example; add some, or take out quality.labelled")
+            raise PedigreeError(f"{printable(path)}: holds no example; add some, or take out quality.labelled")
         return InputFile.outside(path.name, path)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -54,17 +56,21 @@ def examples(path: Path, spec: LabelledSpec) -> Iterator[tuple[Document, bool]]:
     try:
         with open_stream(path) as stream:
             for row, (line, whole) in enumerate(read_lines(stream, LONGEST_LINE)):
-                where = f"{shown(path)}: line {row + 1}"
+                where = f"{printable(path)}: line {row + 1}"
                 if not whole:
                     raise PedigreeError(f"{where} is longer than {LONGEST_LINE} bytes; is it one JSON object?")
                 if line.strip():
                     yield _example(where, path.name, row, line, spec)
     except DamagedError as error:
-        raise PedigreeError(f"{shown(path)}: damaged at byte {error.position}: {error}; get the file again") from None
+        raise PedigreeError(
+            f"{printable(path)}: damaged at byte {error.position}: {error}; get the file again"
+        ) from None
     except ExpansionError as error:
-        raise PedigreeError(f"{shown(path)}: {error}, which no text does; get the file again, or unpack it") from None
+        raise PedigreeError(
+            f"{printable(path)}: {error}, which no text does; get the file again, or unpack it"
+        ) from None
     except NeedsMoreError as error:
-        raise PedigreeError(f"{shown(path)}: {error}") from None
+        raise PedigreeError(f"{printable(path)}: {error}") from None
     except OSError as error:
         raise unreadable(path, error) from None
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from llm_core.data.records import excerpt
 from llm_core.data.sources.matching import NAMES, is_of_kind
-from llm_core.data.sources.paths import shown
+from llm_core.data.sources.paths import printable
 from llm_core.errors import PedigreeError
 from llm_core.experiment.conditions import Kind, parsed_condition
 from llm_core.experiment.sources import ReadingSpec
@@ -112,14 +112,14 @@ class ExpectedFields:
                 kinds = " or ".join(NAMES[kind] for kind in wanted.kinds)
                 condition = f" ({wanted.condition})" if wanted.condition else ""
                 raise PedigreeError(
-                    f"{shown(self._path)}: in none of its first {self._records} records is the field {wanted.name!r} "
+                    f"{printable(self._path)}: in none of its first {self._records} records is the field {wanted.name!r} "
                     f"{kinds}, as {wanted.option!r} of the source needs it{condition}; one holds "
                     f"{excerpt(repr(self._wrong[wanted]))}. Name another field, or take the file out of the source"
                 )
             if self._records:
                 keys = ", ".join(repr(key) for key in islice(self._keys, KEYS_NAMED)) or "none"
                 raise PedigreeError(
-                    f"{shown(self._path)}: none of its first {self._records} records has the field {wanted.name!r}; "
+                    f"{printable(self._path)}: none of its first {self._records} records has the field {wanted.name!r}; "
                     f"keys that they have: {keys}. Name the right one in {wanted.option!r} of the source, or take the "
                     "file out of it"
                 )

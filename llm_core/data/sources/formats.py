@@ -13,7 +13,7 @@ from llm_core.data.sources.delimited import csv_records, tsv_records
 from llm_core.data.sources.html import html_records
 from llm_core.data.sources.jsonl import jsonl_records
 from llm_core.data.sources.parquet import parquet_records
-from llm_core.data.sources.paths import shown, unreadable
+from llm_core.data.sources.paths import printable, unreadable
 from llm_core.data.sources.plain import plain_records
 from llm_core.data.sources.streams import COMPRESSED
 from llm_core.data.sources.unit_parts import Limits, write_unit
@@ -101,7 +101,7 @@ def format_of(path: Path) -> str:
     """``known_format``; raises ``PedigreeError`` where it is None."""
     suffix = known_format(path.name)
     if suffix is None:
-        raise PedigreeError(f"{shown(path)}: its name does not say how to read it; known: {KNOWN}")
+        raise PedigreeError(f"{printable(path)}: its name does not say how to read it; known: {KNOWN}")
     return suffix
 
 
@@ -115,16 +115,16 @@ def file_records(files: Mapping[str, Path], reading: ReadingSpec, reader: Reader
                 count += 1
         except DamagedError as error:
             raise PedigreeError(
-                f"{shown(path)}: damaged at byte {error.position} of the file, after {count} whole records: {error}; "
+                f"{printable(path)}: damaged at byte {error.position} of the file, after {count} whole records: {error}; "
                 "fetch the file again, or take it out of the source"
             ) from None
         except ExpansionError as error:
             raise PedigreeError(
-                f"{shown(path)}: expands too far: {error}, more than max_expansion ({reading.max_expansion}) times as "
+                f"{printable(path)}: expands too far: {error}, more than max_expansion ({reading.max_expansion}) times as "
                 "much; take the file out of the source, or raise max_expansion if it is what you want to read"
             ) from None
         except NeedsMoreError as error:
-            raise PedigreeError(f"{shown(path)}: {error}; or take the file out of the source") from None
+            raise PedigreeError(f"{printable(path)}: {error}; or take the file out of the source") from None
         except OSError as error:
             raise unreadable(path, error) from None
 

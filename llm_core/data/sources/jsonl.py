@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_core.data.records import BadRecord, Record, excerpt
 from llm_core.data.sources.fields import ExpectedFields
-from llm_core.data.sources.paths import shown
+from llm_core.data.sources.paths import printable
 from llm_core.data.sources.selecting import Selector, WrittenNumber
 from llm_core.data.sources.streams import open_stream, read_lines
 from llm_core.errors import PedigreeError
@@ -49,7 +49,7 @@ def _check_lines(path: Path, first: bytes) -> None:
     start = first.strip()
     if start == b"{" or start.startswith(b"["):
         raise PedigreeError(
-            f"{shown(path)}: is JSON, but not an object a line; write it so (`jq -c '.[]' FILE > FILE.jsonl` for a "
+            f"{printable(path)}: is JSON, but not an object a line; write it so (`jq -c '.[]' FILE > FILE.jsonl` for a "
             "list, `jq -c . FILE > FILE.jsonl` for objects over several lines), or take the file out of the source"
         )
 

@@ -13,7 +13,7 @@ from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.matching import missing_reason, skipped_kind
 from llm_core.data.sources.parquet_columns import Columns, columns_read, verdicts_on
 from llm_core.data.sources.parquet_text import repaired
-from llm_core.data.sources.paths import shown
+from llm_core.data.sources.paths import printable
 from llm_core.data.sources.unpacking import FREE_EXPANSION, ExpansionError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.conditions import Condition, parsed_condition
@@ -135,7 +135,7 @@ def _batches(file: _File, columns: Columns, start: int) -> Iterator[pl.DataFrame
 
 def _damaged(path: Path, row: int, why: str) -> PedigreeError:
     return PedigreeError(
-        f"{shown(path)}: can't be read as Parquet, after {row} whole records: {why}; fetch the file again"
+        f"{printable(path)}: can't be read as Parquet, after {row} whole records: {why}; fetch the file again"
     )
 
 

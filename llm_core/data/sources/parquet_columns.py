@@ -11,7 +11,7 @@ import polars as pl
 
 from llm_core.data.sources.fields import KEYS_NAMED
 from llm_core.data.sources.matching import COMPARISONS, NAMES
-from llm_core.data.sources.paths import shown
+from llm_core.data.sources.paths import printable
 from llm_core.errors import PedigreeError
 from llm_core.experiment.conditions import Condition, parsed_condition
 from llm_core.experiment.sources import ReadingSpec
@@ -129,7 +129,7 @@ def _of_text(path: Path, schema: Mapping[str, Any], name: str, option: str, numb
         problem = f"is {found.dtype}" if found is not None else "does not exist"
         named = _listed(column for column in _columns(schema) if fits(_dtype(schema, column)))
         raise PedigreeError(
-            f"{shown(path)}: the column {name!r} {problem}; name a column of text{' or numbers' if numbers else ''} in "
+            f"{printable(path)}: the column {name!r} {problem}; name a column of text{' or numbers' if numbers else ''} in "
             f"'{option}'; there are {named}"
         )
     return found
@@ -139,7 +139,7 @@ def _comparable(path: Path, schema: Mapping[str, Any], condition: Condition) -> 
     found = _resolved(schema, condition.field)
     if found is None:
         raise PedigreeError(
-            f"{shown(path)}: the column {condition.field!r} does not exist; name a column in 'where' "
+            f"{printable(path)}: the column {condition.field!r} does not exist; name a column in 'where' "
             f"({condition.text}); there are {_listed(_columns(schema))}"
         )
     fits = {
@@ -149,7 +149,7 @@ def _comparable(path: Path, schema: Mapping[str, Any], condition: Condition) -> 
     }
     if not fits[condition.kind]:
         raise PedigreeError(
-            f"{shown(path)}: the column {condition.field!r} is {found.dtype}, and 'where' compares it with "
+            f"{printable(path)}: the column {condition.field!r} is {found.dtype}, and 'where' compares it with "
             f"{NAMES[condition.kind]} ({condition.text}); write a value of the column's type"
         )
     return found

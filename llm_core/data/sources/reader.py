@@ -31,6 +31,6 @@ class SourceReader(ABC):
     def look_up(self) -> None:  # noqa: B027 (most ask nobody)
         """Ask the network which files there are, and remember the answer; nothing where it is known."""
 
-    def left_out(self) -> list[str]:
+    def unread_files(self) -> list[str]:
         """The names of files that it finds and does not read."""
         return []

@@ -1,15 +1,18 @@
-"""Folders below a folder, links among them. A folder is visited once, however many links lead to it."""
+"""Folders below a folder, also through links. A folder is visited once, however many links lead to it.
+
+``pathlib`` follows no links. ``glob`` and ``wcmatch`` follow circles of links, and skip folders that may not be read.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from llm_core.errors import PedigreeError
 
 
 class Visited(NamedTuple):
-    """A folder, the names in it that are no folders and don't begin with a dot, sorted, and all that begin with one."""
+    """A folder, the sorted names of its files that don't begin with a dot, and all names that do."""
 
     folder: Path
     names: list[str]
@@ -26,41 +29,32 @@ def visited(folder: Path) -> Iterator[Visited]:
     roots = [folder]
     while roots:
         roots.sort(key=lambda path: (len(path.parts), path), reverse=True)
-        waiting = [roots.pop()]
-        while waiting:
-            inner = waiting.pop()
-            real = os.path.realpath(inner)
+        for path, folders, names in os.walk(roots.pop(), onerror=_refuse):
+            inner, real = Path(path), os.path.realpath(path)
             if real in seen:
+                folders.clear()
                 continue
             seen.add(real)
-            names, hidden = [], []
-            for entry in entries(inner):
-                if entry.name.startswith("."):
-                    hidden.append(entry.name)
-                elif entry.is_dir(follow_symlinks=False):
-                    waiting.append(inner / entry.name)
-                elif entry.is_symlink() and (inner / entry.name).is_dir():
-                    roots.append(inner / entry.name)
-                else:
-                    names.append(entry.name)
-            yield Visited(inner, sorted(names), sorted(hidden))
+            _check_access(inner)
+            hidden = [name for name in (*folders, *names) if name.startswith(".")]
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            roots += (inner / name for name in folders if (inner / name).is_symlink())
+            yield Visited(inner, sorted(name for name in names if not name.startswith(".")), sorted(hidden))
 
 
-def files_at(path: Path) -> Iterator[Path]:
-    """``path`` if it is a file, or all files below it, hidden ones too. Links to folders are not followed."""
-    if path.is_file():
-        yield path
-    elif not path.is_symlink():
-        for folder, _, names in os.walk(path):
-            yield from (Path(folder, name) for name in sorted(names))
-
-
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in ``folder``; raises ``PedigreeError`` where the system does not say."""
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise PedigreeError(f"{folder}: can't be read, and may hold files that match; permit it, or name its files")
+def names_in(folder: Path) -> list[str]:
+    """The names in ``folder``; raises ``PedigreeError`` where it may not be read."""
+    _check_access(folder)
     try:
-        with os.scandir(folder) as found:
-            return list(found)
+        return [path.name for path in folder.iterdir()]
     except OSError as error:
-        raise PedigreeError(f"{folder}: can't be read: {error.strerror}; it may hold files that match") from None
+        _refuse(error)
+
+
+def _check_access(folder: Path) -> None:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise PedigreeError(f"{folder}: can't be read, and may contain files that match; permit it, or name its files")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise PedigreeError(f"{error.filename}: can't be read: {error.strerror}; it may contain files that match") from None

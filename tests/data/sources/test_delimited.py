@@ -68,6 +68,7 @@ def test_broken_rows_are_set_aside_with_their_row(tmp_path):
         (7, "good too"),
     ]
     assert "\\xff" in found[4].excerpt
+    assert [record.excerpt.partition(":")[0] for record in found[1:5]] == [f"line {line}" for line in (3, 4, 5, 6)]
 
 
 @pytest.mark.parametrize(
@@ -84,17 +85,17 @@ def test_a_quote_that_never_ends_costs_its_own_line(tmp_path, end, last):
     assert [record.text for record in found if not isinstance(record, BadRecord)] == ["good", "more", *last]
     assert [record.row for record in found if isinstance(record, BadRecord)] == [1] + [3] * (b"xx" in end)
     assert found[1].reason.endswith(" (a quotation mark without its partner?)")
-    assert found[1].excerpt == '"open,2'
+    assert found[1].excerpt == 'line 3: "open,2'
 
 
 def test_quotes_that_never_end_take_linear_time(tmp_path):
     """Every line ends within a cell, whether it begins in one or not, so that no row ever ends."""
-    lines = 20_000
     start = time.process_time()
-    found = records(tmp_path / "a.csv", b"text,n\n" + b'a","c\n' * lines)
+    with pytest.raises(
+        PedigreeError, match=r"a\.csv: line \d+: a quotation mark without its partner, as in many lines"
+    ):
+        records(tmp_path / "a.csv", b"text,n\n" + b'a","c\n' * 20_000)
     assert time.process_time() - start < 5  # read again after every line: minutes
-    assert {type(record) for record in found} == {BadRecord}
-    assert len(found) < 20
 
 
 def test_a_carriage_return_alone_is_told(tmp_path):
@@ -104,7 +105,7 @@ def test_a_carriage_return_alone_is_told(tmp_path):
         except PedigreeError as error:
             message = str(error)
         assert row in message
-        assert "a carriage return that neither ends a line nor stands between quotation marks" in message
+        assert "a carriage return that neither ends a line nor is between quotation marks" in message
 
 
 def test_a_field_may_be_as_long_as_a_record(tmp_path):
@@ -134,7 +135,7 @@ def test_headers(tmp_path):
     assert records(tmp_path / "a.csv", b"") == []
     assert records(tmp_path / "a.csv", b"text\n") == []
     for content, message in (
-        (b"id,body\n1,x\n", r"a\.csv: its first row has no field 'text'; there are 'id', 'body'.*'text_field'"),
+        (b"id,body\n1,x\n", r"a\.csv: its first row has no field 'text'; its fields are 'id', 'body'.*'text_field'"),
         (b"text,text\n1,x\n", r"a\.csv: its first row names two fields 'text'"),
         (b"text,\xff\n1,x\n", r"a\.csv: its first row, which names the fields, can't be read: not UTF-8"),
     ):

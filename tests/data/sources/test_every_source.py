@@ -65,4 +65,4 @@ def test_it_reads_hostile_texts(tmp_path, monkeypatch, kind):
     texts = {record.text for record in made(tasks) if hasattr(record, "text")}
     assert texts == set(TEXTS)
     assert all(isinstance(digest, str) for digest in reader.source_digests().values())
-    assert isinstance(reader.left_out(), list)
+    assert isinstance(reader.unread_files(), list)

@@ -273,7 +273,7 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
     for pattern in ("folder/*.jsonl", "*/a.jsonl", "**/*.jsonl"):
         with monkeypatch.context() as patch:
             patch.setattr(os, "access", lambda folder, _: folder != path.parent)
-            with pytest.raises(PedigreeError, match="folder: can't be read, and may hold files that match"):
+            with pytest.raises(PedigreeError, match="folder: can't be read, and may contain files that match"):
                 records(tmp_path / pattern)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import polars as pl
 import pytest
@@ -324,6 +325,14 @@ def test_redirects_without_end_are_told(server):
     server.faults[TREE] = [(302, {"Location": server.url + TREE})] * 99
     with pytest.raises(PedigreeError, match="is no address of a Hub: Exceeded maximum allowed redirects"):
         texts()
+
+
+def test_a_hub_that_does_not_answer_is_not_awaited_forever(server, monkeypatch):
+    monkeypatch.setattr(hub, "SECONDS", 0.05)
+    monkeypatch.setattr(server, "listing", lambda *_: time.sleep(0.5))
+    with pytest.raises(PedigreeError, match=f"{COMMIT[:12]}: no connection to {server.url}: .*timed out; run again"):
+        HuggingFace(spec()).look_up()
+    assert server.asked[TREE] == 6
 
 
 @pytest.mark.parametrize("path", [TREE, place("data/b.jsonl")])

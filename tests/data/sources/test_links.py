@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.data.sources.paths import find, find_files
+from llm_core.data.sources.paths import find_files
 from llm_core.errors import PedigreeError
 
 
@@ -13,7 +13,7 @@ def is_jsonl(name: str) -> bool:
 
 
 def found(*patterns: Path) -> list[str]:
-    return list(find_files("web", [str(pattern) for pattern in patterns], is_jsonl))
+    return list(find_files("web", [str(pattern) for pattern in patterns], is_jsonl).files)
 
 
 def made(folder: Path, *names: str) -> Path:
@@ -71,9 +71,9 @@ def test_what_a_folder_holds_of_other_kinds_is_listed(tmp_path):
     folder = made(tmp_path / "in", "a.jsonl", "b.pdf", "deep/c", ".hidden")
     (folder / "link").symlink_to(tmp_path / "elsewhere")
     names = ["b.pdf", "deep/c", "link/y.pdf"]
-    assert sorted(find("web", [str(folder)], is_jsonl).left_out) == names
-    assert sorted(find("web", [str(folder), str(folder / "**/*.jsonl")], is_jsonl).left_out) == names
-    assert find("web", [str(folder / "*.jsonl")], is_jsonl).left_out == []
+    assert sorted(find_files("web", [str(folder)], is_jsonl).unread) == names
+    assert sorted(find_files("web", [str(folder), str(folder / "**/*.jsonl")], is_jsonl).unread) == names
+    assert find_files("web", [str(folder / "*.jsonl")], is_jsonl).unread == []
 
 
 def test_hidden_files_that_could_be_read_are_listed(tmp_path):
@@ -81,8 +81,8 @@ def test_hidden_files_that_could_be_read_are_listed(tmp_path):
     folder = made(tmp_path / "in", "x.jsonl", ".kept/y.jsonl", ".git/config", ".DS_Store", *names)
     (folder / "shown").symlink_to(folder / ".kept")
     (folder / ".cache" / "up").symlink_to(folder)
-    assert sorted(find("web", [str(folder)], is_jsonl).left_out) == names
-    assert find("web", [str(folder), str(folder / ".*.jsonl")], is_jsonl).left_out == [names[1], names[2]]
+    assert sorted(find_files("web", [str(folder)], is_jsonl).unread) == names
+    assert find_files("web", [str(folder), str(folder / ".*.jsonl")], is_jsonl).unread == [names[1], names[2]]
     with pytest.raises(PedigreeError, match=r"no file matches .*own; .*such as \.d\.jsonl, are hidden"):
         found(folder / "own")
 

@@ -7,7 +7,7 @@ from xxhash import xxh3_64_intdigest
 
 from llm_core.data.sources.files.spec import FilesSource
 from llm_core.data.sources.formats import FORMATS, ONE_DOCUMENT, WITH_FIELDS, format_of, known_format
-from llm_core.data.sources.paths import Found, find, readable, shown
+from llm_core.data.sources.paths import Found, find_files, guarded, printable
 from llm_core.data.sources.reader import SourceReader
 from llm_core.data.sources.unit_parts import check_distinct, unit_name
 from llm_core.errors import PedigreeError
@@ -28,7 +28,7 @@ class Files(SourceReader):
 
     def source_digests(self) -> dict[str, str]:
         """File name, relative to the fixed folder of its pattern → digest of its content."""
-        return {origin: readable(source_digest, path) for origin, path in self._files().items()}
+        return {origin: guarded(source_digest, path) for origin, path in self._files().items()}
 
     def tasks(self, documents_per_part: int) -> list[PartTask]:
         """A task for every file; small files of one document each are grouped by a hash of their names."""
@@ -49,9 +49,9 @@ class Files(SourceReader):
         check_distinct([task.name for task in tasks])
         return tasks
 
-    def left_out(self) -> list[str]:
+    def unread_files(self) -> list[str]:
         """Files in the source's folders that it does not read, by the names that they would have."""
-        return self._found().left_out
+        return self._found().unread
 
     def _files(self) -> dict[str, Path]:
         found = self._found().files
@@ -61,24 +61,24 @@ class Files(SourceReader):
             if suffix not in WITH_FIELDS and (reading.where or reading.template is not None):
                 option = "where" if reading.where else "template"
                 raise PedigreeError(
-                    f"{shown(path)}: its records have no fields, so {option!r} of source {reading.name!r} can't be "
+                    f"{printable(path)}: its records have no fields, so {option!r} of source {reading.name!r} can't be "
                     "followed; give such files a source of their own"
                 )
         return found
 
     def _found(self) -> Found:
-        return find(self._source.name, self._source.paths, lambda name: known_format(name) is not None)
+        return find_files(self._source.name, self._source.paths, lambda name: known_format(name) is not None)
 
 
 def _inputs(files: dict[str, Path]) -> dict[str, InputFile]:
-    return {origin: readable(partial(InputFile.outside, origin), path) for origin, path in files.items()}
+    return {origin: guarded(partial(InputFile.outside, origin), path) for origin, path in files.items()}
 
 
 def _grouped(source: str, suffix: str, files: dict[str, Path]) -> dict[str, dict[str, Path]]:
     """Unit → files. The number of groups is a power of two, so that it stays while the source grows a little."""
     if len(files) <= _SINGLE:
         return {unit_name(source, origin): {origin: path} for origin, path in files.items()}
-    total = sum(readable(Path.stat, path).st_size for path in files.values())
+    total = sum(guarded(Path.stat, path).st_size for path in files.values())
     count = 1
     while count * _GROUP_BYTES < total:
         count *= 2

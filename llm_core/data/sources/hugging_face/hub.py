@@ -22,7 +22,10 @@ from llm_core.store.files import write_atomically
 from llm_core.store.home import pedigree_home
 
 TRIES = 5
-"""Times that a connection may be reset, without any progress, before a download fails."""
+"""A download fails after so many resets of the connection without any progress in between."""
+
+SECONDS = 30
+"""How long the Hub may be silent before a request fails. The library tries a listing six times."""
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may read it"
 _CHUNK = 1 << 20
@@ -52,7 +55,7 @@ class HubDataset:
     def commit_now(self) -> str:
         """The commit that ``revision`` (a branch, a tag) stands for at this moment."""
         with self._hub() as hub:
-            return str(hub.dataset_info(self._repo, revision=self._revision, timeout=30).sha)
+            return str(hub.dataset_info(self._repo, revision=self._revision, timeout=SECONDS).sha)
 
     def known_files(self) -> list[HubFile] | None:
         """All files by name, as the Hub once said; None where it was never asked, or the answer is not whole."""
@@ -71,12 +74,14 @@ class HubDataset:
         if known is not None:
             return known
         from huggingface_hub.hf_api import RepoFile
+        from huggingface_hub.utils import build_hf_headers, paginate
 
-        with self._hub() as hub:
-            tree = hub.list_repo_tree(self._repo, repo_type="dataset", revision=self._revision, recursive=True)
-            files = sorted(
-                (_hub_file(entry) for entry in tree if isinstance(entry, RepoFile)), key=lambda file: file.path
-            )
+        with self._hub() as hub:  # not ``list_repo_tree``, which waits for an answer without a time limit
+            url = f"{hub.endpoint}/api/datasets/{self._repo}/tree/{self._revision}"
+            headers = build_hf_headers(token=hub.token, library_name=hub.library_name)
+            tree = paginate(url, {"recursive": True}, headers, timeout=SECONDS)
+            files = [_hub_file(RepoFile(**entry)) for entry in tree if entry["type"] == "file"]
+        files.sort(key=lambda file: file.path)
         for file in files:
             path = PurePosixPath(file.path)
             nameless = any(character == "\0" or "\ud800" <= character < "\ue000" for character in file.path)

@@ -11,7 +11,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 from llm_core.data.sources.formats import csv_part, jsonl_part, known_format, parquet_part, tsv_part
 from llm_core.data.sources.hugging_face.hub import HubDataset, HubFile
 from llm_core.data.sources.hugging_face.spec import HuggingFaceSource
-from llm_core.data.sources.paths import files_below, readable
+from llm_core.data.sources.paths import files_below, guarded
 from llm_core.data.sources.reader import Make, SourceReader
 from llm_core.data.sources.unit_parts import Limits, check_distinct, unit_name
 from llm_core.errors import PedigreeError, UnknownYetError
@@ -178,8 +178,8 @@ class HuggingFace(SourceReader):
         chosen = []
         for name in self._matching(list(paths)):
             path = paths[name]
-            now = tuple(readable(lambda path: stamp(path.resolve()), path))
-            file = HubFile(name, now[0], f"sha256:{readable(source_sha256, path)}")
+            now = tuple(guarded(lambda path: stamp(path.resolve()), path))
+            file = HubFile(name, now[0], f"sha256:{guarded(source_sha256, path)}")
             chosen.append(_Chosen(file, path, now))
         return chosen
 
