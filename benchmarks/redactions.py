@@ -237,7 +237,7 @@ KINDS = (
     Kind("IPv4 addresses", "phones", False, ipv4),
     Kind("IPv4", "public_ips", True, ipv4, ("", "", "from ", "http://")),
     Kind("IPv6", "public_ips", True, ipv6),
-    Kind("versions", "public_ips", False, version, ("version ", "v", "Firefox/", "release ", "section ")),
+    Kind("versions", "public_ips", False, version, ("version ", "v", "Firefox/", "release ", "section ", "Reader XI ")),
     Kind("OIDs", "public_ips", False, oid, ("OID ", "", "object ")),
     Kind("times, MAC addresses, names", "public_ips", False, clock),
     Kind("ASCII", "emails", True, email),

@@ -15,13 +15,15 @@ _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4 = re.compile(rf"(?<![\w.])(?:{_BYTE}\.){{3}}{_BYTE}(?!\w|\.\w)", re.ASCII)
 _ZONE = re.compile(r"%[0-9A-Za-z][0-9A-Za-z_.-]*(?<![.-])")
 
-# What announces four numbers of another kind: versions, sections, object identifiers, enzymes; names of programs.
+# Words before four numbers of another kind: versions, sections, object identifiers, enzymes; names of programs, also
+# with an edition ("Reader XI").
 _OTHER = re.compile(
-    r"(?:(?<![^\W_])(?:versions?|ver|v|rev|revision|releases?|builds?|firmware|driver|patch|update|upgrade|kernel"
+    r"(?:(?<![^\W_])(?:(?:versions?|ver|v|rev|revision|releases?|builds?|firmware|driver|patch|update|upgrade|kernel"
     r"|sections?|sec|chapters?|ch|clauses?|articles?|art|paragraphs?|para|appendix|annex|rules?|fig|figures?|tables?"
     r"|tab|part|item|step|exercise|example|definition|theorem|lemma|equation|eq|module|unit|lesson|formula|oids?|mib"
-    r"|snmp|ec|windows|chrome|chromium|firefox|safari|opera|edge|explorer|player|flash|java|jre|jdk|itunes|quicktime"
-    r"|acrobat|reader|office|plugin|sdk|dll)(?![^\W_])[\s.:=#(\"'-]{0,3}(?:(?:no|nr|number|is|of)[\s.:#]{1,3})?"
+    r"|snmp|ec)|(?:windows|chrome|chromium|firefox|safari|opera|edge|explorer|player|flash|java|jre|jdk|itunes"
+    r"|quicktime|acrobat|reader|office|plugin|sdk|dll)(?:\s(?:[ivx]{1,5}|dc|cc|cs|esr|pro))?)(?![^\W_])"
+    r"[\s.:=#(\"'-]{0,3}(?:(?:no|nr|number|is|of)[\s.:#]{1,3})?"
     r"(?:[0-9]+(?:\.[0-9]+){1,4}(?:\s?(?:,|to|and|or|through|-|–)\s?)){0,2}"
     r"|(?<![\w./:])[A-Za-z][\w+-]*/|[^\W\d_]-|[§$€£#])\Z",
     re.IGNORECASE,

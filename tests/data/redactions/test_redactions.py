@@ -155,6 +155,8 @@ logs: |45.12.3.4| and |23.94.5.117|
 |5.9.2.0|/24 is routed
 |5.9.2.1| - - [10/Oct/2020:13:55:36]
 login from |5.9.2.1|
+a reader at |93.184.216.34|
+a reader in |93.184.216.34|
 messages moved away from |5.9.2.1|
 """.strip().splitlines()
 
@@ -174,6 +176,9 @@ the formula 2.1.3.3
 numpy 1.26.4.0
 Skype 8.96.0.207
 GNOME 3.38.4.1
+Adobe Reader XI 11.0.23.22
+Acrobat DC (15.23.20.53)
+Firefox ESR 60.14.12.11
 iOS 16.1.2.3
 jquery (3.6.0.12)
 see 4.1.2.11
