@@ -31,7 +31,7 @@ import zstandard
 from llm_core.data import unique
 from llm_core.data.dedup.clusters import find_clusters
 from llm_core.data.dedup.signatures import sign, signature_dtype, write_signatures
-from llm_core.data.keys import folded
+from llm_core.data.folded_text import folded
 from llm_core.data.parquet_parts import DOCUMENT, write_part
 from llm_core.data.records import document_id
 from llm_core.experiment.dedup import DedupSpec

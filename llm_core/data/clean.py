@@ -1,4 +1,4 @@
-"""Normalised text that passes the quality rules; every drop is kept with its rule and value, every edit is counted."""
+"""Normalises documents, and drops those that fail a quality rule. Drops keep rule and value; edits are counted."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -33,36 +33,36 @@ from llm_core.graph.stage import Verdict
 from llm_core.registries import LINE_RULES, RULES
 
 EMPTY = "empty"
-"""The rule that drops a document of which nothing is left."""
+"""The rule that drops a document without remaining text."""
 
 URL_LIST, WORD_LIST, LANGUAGE = "blocked_urls", "blocked_words", "language"
 
 REPAIR, NORMALISING = "repair", "normalising"
-"""The kinds of edits that every text goes through."""
+"""The edits that are made to every text."""
 
 NOTABLE_DROPS = 0.1
-"""More of a source than this dropped by one rule: a bound that does not fit such text, or text of another kind."""
+"""If one rule drops a larger share of a source, its bound does not fit this kind of text."""
 
-_TOLD = 10
-"""Of such drops, as many are named."""
+_NAMED = 10
+"""How many such drops a message names."""
 
 UNSPACED_LETTERS = 20
-"""Characters between two white spaces, on average, of a text in a writing without spaces (Chinese, Thai)."""
+"""A text with more characters per white space is in a script without spaces (Chinese, Thai)."""
 
 NOTABLE_UNSPACED = 0.01
-"""More documents than this whose words nobody can count: rules about words mean nothing for them."""
+"""The share of documents in such scripts above which a check fails: rules about words mean nothing for them."""
 
 NOTABLE_BROKEN = 0.01
-"""More documents than this with mojibake or characters that could not be decoded: a source that is read wrongly."""
+"""If a larger share of documents has mojibake or U+FFFD, a source is read with the wrong encoding."""
 
 NOTABLE_OTHER_LANGUAGES = 0.5
-"""More documents than this in other languages than the ones to keep: a source of another kind than was thought."""
+"""If a larger share of documents is in other languages, a source is probably not what was meant."""
 
 
 def source_digests(cleaning: CleaningSpec) -> dict[str, str]:
-    """Digests of the block lists, of the language model and of what redactions know.
+    """Name → digest, for the block lists, the language model and the data files of redactions.
 
-    Raises ``PedigreeError`` when one is missing or no list, and for a language that the model does not know.
+    Raises ``PedigreeError`` when a file is missing or is no list, and for a language that the model does not know.
     """
     return {name: file.digest for name, file in _files(cleaning).items()}
 
@@ -96,10 +96,10 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], cleaning: CleaningSpec) -> 
 
 
 def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
-    """Clean one part: what stays into ``parts/``, what is dropped into ``dropped/``, in the order of the input.
+    """Clean one part: kept documents go to ``parts/``, dropped ones to ``dropped/``, both in the order of the input.
 
-    ``dropped`` has the text as it was judged, ``rule``, ``value`` and, if it was asked for, ``language``. ``samples``
-    has some edits and near misses.
+    ``dropped/`` has the text as it was judged, ``rule``, ``value`` and, if the experiment selects languages,
+    ``language``. ``samples/`` has some edits and near misses.
     """
     raw = read_part(work.inputs["documents"])
     documents = _Documents(raw, cleaning)
@@ -112,7 +112,7 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
     for redaction in cleaning.redactions:
         documents.redact(redaction)
     for of_lines, group in rule_groups(cleaning.rules):
-        documents.take_out_lines(group) if of_lines else documents.judge(group)
+        documents.drop_lines(group) if of_lines else documents.judge(group)
     kept, dropped = documents.finished()
     write_part(work.out / "parts" / f"{work.name}.parquet", kept)
     write_part(work.out / "dropped" / f"{work.name}.parquet", dropped)
@@ -126,17 +126,17 @@ def clean_part(work: PartWork, cleaning: CleaningSpec) -> dict[str, Any]:
 
 
 def rule_groups(rules: Mapping[str, RuleSpec]) -> Iterator[tuple[bool, dict[str, RuleSpec]]]:
-    """Runs of line rules and of rules for documents, in their order."""
+    """(whether they are line rules, rules) for every run of rules of one kind, in their order."""
     for of_lines, names in groupby(rules, key=lambda name: name in LINE_RULES):
         yield of_lines, {name: rules[name] for name in names}
 
 
 class _Documents:
-    """The documents of one part while they are cleaned: those that are left, the dropped ones, and what was counted."""
+    """The documents of one part while they are cleaned: the remaining ones, the dropped ones, and the statistics."""
 
     def __init__(self, raw: pl.DataFrame, cleaning: CleaningSpec) -> None:
         self._cleaning = cleaning
-        self._left = raw.with_row_index("place")
+        self._remaining = raw.with_row_index("place")
         self._dropped: list[pl.DataFrame] = []
         self._judged = Judged()
         self.edits: list[dict[str, Any]] = []
@@ -153,101 +153,101 @@ class _Documents:
         }
         self.stats["unspaced"] = int(_is_unspaced(raw["text"]).sum()) if counts_words(cleaning.rules) else 0
         self.stats["repaired"] = self._edit(REPAIR, repaired(raw["text"])) if cleaning.repair else 0
-        self.stats["normalising_changed"] = self._edit(NORMALISING, normalised(self._left["text"], cleaning))
+        self.stats["normalising_changed"] = self._edit(NORMALISING, normalised(self._remaining["text"], cleaning))
         self._drop_empty()
 
     def _edit(self, kind: str, texts: pl.Series) -> int:
-        """Put ``texts`` in the place of what is left, with samples of what changed; in how many texts."""
-        changed = (texts != self._left["text"]).arg_true().to_numpy()
-        self.edits += edited_places(kind, self._left, changed, texts)
+        """Replace the remaining texts by ``texts`` and take samples. Returns the number of texts that changed."""
+        changed = (texts != self._remaining["text"]).arg_true().to_numpy()
+        self.edits += edited_places(kind, self._remaining, changed, texts)
         self._rewrite(kind, texts)
         return len(changed)
 
     def drop_urls(self, path: Path) -> None:
-        """Documents from blocked addresses."""
-        blocked = blocked_urls(self._left["url"], path)
+        """Drop documents from blocked addresses."""
+        blocked = blocked_urls(self._remaining["url"], path)
         self._drop(pl.DataFrame({"rule": _where(blocked, URL_LIST), "value": blocked.cast(pl.Float64)}))
 
     def drop_words(self, path: Path) -> None:
-        """Documents with blocked words."""
-        hits = blocked_words(self._left["text"], path, self._cleaning)
+        """Drop documents with blocked words."""
+        hits = blocked_words(self._remaining["text"], path, self._cleaning)
         self._drop(pl.DataFrame({"rule": _where(hits > 0, WORD_LIST), "value": hits.cast(pl.Float64)}))
 
     def drop_languages(self, model: Path) -> None:
-        """Documents that are not surely in a language to keep."""
+        """Drop documents that are not in a language to keep, or not with enough confidence."""
         assert self._cleaning.language is not None
-        found = identified(self._left["text"], model)
+        found = identified(self._remaining["text"], model)
         self.stats["languages"] = dict(found["language"].value_counts().sort("language").iter_rows())
         kept = found["language"].is_in(self._cleaning.language.keep) & (
             found["score"] >= self._cleaning.language.min_score
         )
-        self._judged.add(self._left["place"], found.select(pl.col("score").alias(LANGUAGE)))
-        self._left = self._left.with_columns(found["language"])
+        self._judged.add(self._remaining["place"], found.select(pl.col("score").alias(LANGUAGE)))
+        self._remaining = self._remaining.with_columns(found["language"])
         self._drop(pl.DataFrame({"rule": _where(~kept, LANGUAGE), "value": found["score"]}))
 
     def redact(self, redaction: RedactionSpec) -> None:
-        """Take out what ``redaction`` finds."""
-        redacted, counts = redaction.redacted(self._left["text"])
+        """Replace what ``redaction`` finds."""
+        redacted, counts = redaction.redacted(self._remaining["text"])
         self.stats["redactions"][redaction.kind] = {"matches": int(counts.sum()), "documents": int((counts > 0).sum())}
-        places = (redacted != self._left["text"]).arg_true()
-        self.edits += edited_places(redaction.kind, self._left, places.to_numpy(), redacted)
-        self._put_in_order("redactions", redacted, places)
+        places = (redacted != self._remaining["text"]).arg_true()
+        self.edits += edited_places(redaction.kind, self._remaining, places.to_numpy(), redacted)
+        self._normalise_again("redactions", redacted, places)
 
-    def take_out_lines(self, rules: Mapping[str, RuleSpec]) -> None:
-        """Take out the lines that fail."""
-        lines = judged_lines(self._left["text"], rules)
-        shortened, counts = without_lines(self._left["text"], lines, rules)
+    def drop_lines(self, rules: Mapping[str, RuleSpec]) -> None:
+        """Drop the lines that fail."""
+        lines = judged_lines(self._remaining["text"], rules)
+        shortened, counts = without_lines(self._remaining["text"], lines, rules)
         self.stats["lines"] |= counts
-        self.edits += taken_lines(self._left, lines)
-        self._put_in_order("lines", shortened, (shortened != self._left["text"]).arg_true())
+        self.edits += taken_lines(self._remaining, lines)
+        self._normalise_again("lines", shortened, (shortened != self._remaining["text"]).arg_true())
 
     def judge(self, rules: Mapping[str, RuleSpec]) -> None:
         """Drop the documents that fail."""
-        values = document_values(self._left, rules, self._cleaning.words)
-        self._judged.add(self._left["place"], values)
+        values = document_values(self._remaining, rules, self._cleaning.words)
+        self._judged.add(self._remaining["place"], values)
         self._drop(verdicts(values, rules))
 
     def near_misses(self) -> list[dict[str, Any]]:
-        """Documents that stayed, and that a rule would drop with little more."""
+        """Kept documents that are nearest to the bound of a rule."""
         rules = dict(self._cleaning.rules)
         if self._cleaning.language is not None:
             rules[LANGUAGE] = RuleSpec(min=self._cleaning.language.min_score)
-        return self._judged.near_misses(self._left, rules)
+        return self._judged.near_misses(self._remaining, rules)
 
     def finished(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """(what is left, what was dropped)."""
-        kept = self._left.drop("place", "language", strict=False)
+        """(kept documents, dropped documents)."""
+        kept = self._remaining.drop("place", "language", strict=False)
         dropped = pl.concat(self._dropped, how="diagonal").sort("place").drop("place")
         return kept, dropped
 
-    def _put_in_order(self, kind: str, texts: pl.Series, places: pl.Series) -> None:
-        """The texts at ``places``, which were changed, get their normal form back (a line may be blank now)."""
+    def _normalise_again(self, kind: str, texts: pl.Series, places: pl.Series) -> None:
+        """Take ``texts``, and normalise those at ``places`` again: an edit may have left a blank line."""
         self._rewrite(kind, texts.scatter(places, normalised(texts.gather(places), self._cleaning)))
         self._drop_empty()
 
     def _rewrite(self, kind: str, texts: pl.Series) -> None:
-        before = self._left["text"]
+        before = self._remaining["text"]
         sizes = int(before.str.len_bytes().sum()) - int(texts.str.len_bytes().sum())
         self.stats["removed_bytes"][kind] += sizes
-        self._left = self._left.with_columns(text=texts)
+        self._remaining = self._remaining.with_columns(text=texts)
 
     def _drop_empty(self) -> None:
-        empty = self._left["text"] == ""
+        empty = self._remaining["text"] == ""
         self._drop(pl.DataFrame({"rule": _where(empty, EMPTY), "value": pl.zeros(len(empty), eager=True)}))
 
     def _drop(self, verdicts: pl.DataFrame) -> None:
-        """Part with the documents that have a ``rule``."""
+        """Drop the documents that have a ``rule``."""
         fails = verdicts["rule"].is_not_null()
         if not fails.any() and self._dropped:
             return
-        self._dropped.append(self._left.with_columns(verdicts).filter(fails))
-        self._left = self._left.filter(~fails)
+        self._dropped.append(self._remaining.with_columns(verdicts).filter(fails))
+        self._remaining = self._remaining.filter(~fails)
 
 
 def _is_unspaced(texts: pl.Series) -> pl.Series:
-    """Whether each text has more than ``UNSPACED_LETTERS`` for a white space (Boolean)."""
+    """Whether each text has more than ``UNSPACED_LETTERS`` characters per white space (Boolean)."""
     sizes = texts.str.len_chars()
-    # Blanks alone are counted quickly, and are enough for nearly all.
+    # Counting plain spaces is fast, and decides for nearly all texts.
     few = sizes > UNSPACED_LETTERS * (texts.str.count_matches(" ", literal=True) + 1)
     places = few.arg_true()
     spaces = texts.gather(places).str.count_matches(r"\s") + 1
@@ -259,15 +259,15 @@ def _where(mask: pl.Series, name: str) -> pl.Series:
 
 
 def _lengths(texts: pl.Series) -> dict[str, int]:
-    """Texts per power of two: ``"10"`` counts those of 1,024 to 2,047 bytes."""
+    """The number of texts per power of two: ``"10"`` counts those of 1,024 to 2,047 bytes."""
     bins = np.frexp(texts.str.len_bytes().to_numpy().astype(np.float64))[1] - 1
     return {str(exponent): int(count) for exponent, count in enumerate(np.bincount(bins)) if count}
 
 
 def build(job: Job, cleaning: CleaningSpec) -> CleanDocuments:
-    """Clean every part; raises ``PedigreeError`` where addresses are to be blocked and no document has one.
+    """Clean every part. Raises ``PedigreeError`` if addresses are to be blocked and no document has one.
 
-    Nothing is unaccounted for: ``bytes_in`` is ``bytes``, and what was dropped and what was removed from what stayed.
+    All bytes are accounted for: ``bytes_in`` = ``bytes`` + dropped bytes + bytes removed from kept documents.
     """
     tasks = parts(job.files(), cleaning)
     if cleaning.blocked_urls is not None and not any(_has_urls(task.inputs["documents"].path) for task in tasks):
@@ -293,13 +293,13 @@ def _has_urls(path: Path) -> bool:
 
 
 def _rules(cleaning: CleaningSpec) -> list[str]:
-    """All that can name a drop, in the order in which it is judged."""
+    """Every rule that can drop a document, in the order in which they are applied."""
     steps = {URL_LIST: cleaning.blocked_urls, LANGUAGE: cleaning.language, WORD_LIST: cleaning.blocked_words}
     return [EMPTY, *(name for name, spec in steps.items() if spec), *(name for name in cleaning.rules if name in RULES)]
 
 
 def _add(total: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add ``more`` to ``total``, number by number."""
+    """Add the numbers in ``more`` to those in ``total``."""
     for name, value in more.items():
         if isinstance(value, Mapping):
             _add(total.setdefault(name, {}), value)
@@ -308,7 +308,7 @@ def _add(total: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _sorted(value: Any) -> Any:
-    """Mappings by key (numbers as numbers), so that no order of parts shows."""
+    """Mappings sorted by key (numbers as numbers), so that the order of parts does not matter."""
     if not isinstance(value, dict):
         return value
     return {
@@ -317,7 +317,7 @@ def _sorted(value: Any) -> Any:
 
 
 def drops_by_rule(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
-    """No rule drops much of a source."""
+    """No rule drops a large share of a source."""
     del bounds
     funnel: Funnel = results.funnel
     shares = sorted(
@@ -328,9 +328,9 @@ def drops_by_rule(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
     worst = [f"{rule} drops {-share:.1%} of {source}" for share, source, rule in shares if -share > NOTABLE_DROPS]
     taken = ", ".join(f"{rule} ({counts['lines']})" for rule, counts in results.lines.items() if counts["lines"])
     if taken and any(rule == EMPTY for share, _, rule in shares if -share > NOTABLE_DROPS):
-        worst.append(f"{EMPTY} means that nothing was left; line rules took lines: {taken}")
-    if len(worst) > _TOLD:
-        worst[_TOLD:] = [f"and {len(worst) - _TOLD} more such drops of sources"]
+        worst.append(f"{EMPTY} means that no text remained; line rules dropped lines: {taken}")
+    if len(worst) > _NAMED:
+        worst[_NAMED:] = [f"and {len(worst) - _NAMED} more such drops of sources"]
     most = -shares[0][0] if shares else 0.0
     return Verdict(
         not worst,
@@ -344,53 +344,53 @@ def drops_by_rule(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
 
 
 def drop_share(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
-    """Not too much was dropped."""
+    """The share of dropped documents is within its bound."""
     share = results.drop_share
     worst = max(results.dropped_by_rule.items(), key=lambda item: item[1], default=("none", 0))
     return Verdict(
         share <= bounds.max_drop_share,
-        f"{share:.1%} of {results.documents_in} documents dropped, most by {worst[0]} ({worst[1]}); "
-        f"at most {bounds.max_drop_share:.0%} may be",
+        f"{share:.1%} of {results.documents_in} documents are dropped, most by {worst[0]} ({worst[1]}); "
+        f"at most {bounds.max_drop_share:.0%} are allowed",
         value=share,
         bound=bounds.max_drop_share,
     )
 
 
 def languages(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
-    """The documents are in the languages that were expected."""
+    """Most documents are in a language to keep."""
     del bounds
     others = results.dropped_by_rule.get(LANGUAGE, 0) / max(1, results.documents_in)
     identified_as = sorted(results.languages.items(), key=lambda item: (-item[1], item[0]))[:3]
     frequent = ", ".join(f"{language} ({count})" for language, count in identified_as) or "no language is asked for"
     return Verdict(
         others <= NOTABLE_OTHER_LANGUAGES,
-        f"{others:.1%} of the documents are not surely in a language to keep: {frequent}",
+        f"{others:.1%} of the documents are not clearly in a language to keep: {frequent}",
         value=others,
         bound=NOTABLE_OTHER_LANGUAGES,
     )
 
 
 def encoding(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
-    """Hardly a document was decoded wrongly."""
+    """Few documents were decoded wrongly."""
     del bounds
     broken = (results.mojibake - results.repaired + results.replacement_characters) / max(1, results.documents_in)
     return Verdict(
         broken <= NOTABLE_BROKEN,
-        f"{results.mojibake} documents hold wrongly decoded text, of which {results.repaired} were mended "
-        f"(by cleaning.repair), and {results.replacement_characters} hold U+FFFD, where nothing can be mended: "
-        "see how the source is read",
+        f"{results.mojibake} documents have wrongly decoded text ({results.repaired} of them were repaired by "
+        f"cleaning.repair), and {results.replacement_characters} have U+FFFD, which can't be repaired: "
+        "check how the source is read",
         value=broken,
         bound=NOTABLE_BROKEN,
     )
 
 
 def unspaced(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
-    """The documents are in writings whose words rules can count."""
+    """The documents are in scripts whose words can be counted."""
     del bounds
     share = results.unspaced / max(1, results.documents_in)
     return Verdict(
         share <= NOTABLE_UNSPACED,
-        f"{results.unspaced} documents are in a writing without spaces, or hold none: rules that count words mean "
+        f"{results.unspaced} documents are in a script without spaces, or have none: rules that count words mean "
         "nothing for them; give them a source and an experiment of their own, without such rules",
         value=share,
         bound=NOTABLE_UNSPACED,
@@ -398,7 +398,7 @@ def unspaced(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
 
 
 def empty_parts(results: CleanDocuments, bounds: ChecksSpec) -> Verdict:
-    """Something is left of every part."""
+    """Every part has a remaining document."""
     del bounds
     message = f"nothing is left of {results.empty_parts} of {results.parts} parts"
     return Verdict(results.empty_parts == 0, message, value=results.empty_parts, bound=0)

@@ -1,7 +1,7 @@
-"""What stages keep to be looked at: places that edits changed, and documents that stayed with little to spare.
+"""Samples for people to look at: places that edits changed, and kept documents near the bound of a rule.
 
-A document's identity is a hash: those of the lowest identities are a fair sample, the same one whatever parts the
-documents stand in, and whichever worker is first.
+A document's identity is a hash. So the documents with the lowest identities are a random sample, and the same one for
+any division into parts and any number of workers.
 """
 
 import json
@@ -20,38 +20,38 @@ from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.experiment.cleaning import RuleSpec
 
 SHOWN = 10
-"""Places per kind of edit, and documents per bound of a rule."""
+"""The number of samples: places per kind of edit, and documents per bound of a rule."""
 
 EDITS, NEAR_MISSES = "edits.jsonl", "near_misses.jsonl"
 
 _FOLDER = "samples"
-"""Where the parts keep them."""
+"""The folder of samples in a part."""
 
 _CANDIDATES = 20
-"""Edited documents in which a place is looked for: in some of them nothing but white space changed."""
+"""The number of edited documents that are searched for a place: in some of them, only white space changed."""
 
 _AROUND = 60
 """Characters shown before and after a change."""
 
 _CHANGE = 200
-"""Characters shown of a line that was taken out."""
+"""Characters shown of a dropped line."""
 
 _BESIDE = 2
-"""Lines on each side of which characters are shown: one may be blank."""
+"""Lines shown on each side of a dropped line: one may be blank."""
 
 _EXCERPT = 200
 """Characters shown of a document."""
 
 _READ = 20_000
-"""Characters of a document in which the first change is looked for, so that long documents cost no more."""
+"""Characters of a document that are searched for the first change, so that the time has a bound."""
 
 _ANCHOR = 12
-"""Equal characters by which both texts are found to go on alike."""
+"""After so many equal characters, both texts count as equal again."""
 
 _PARTS_AT_ONCE = 64
 
 Piece = dict[str, str]
-"""``text``, and ``change``: ``del`` was there before, ``ins`` is there now, empty is both."""
+"""``change``: ``del`` for text that was removed, ``ins`` for text that was added, empty for unchanged text."""
 
 _EDIT: dict[str, Any] = {
     "kind": pl.String,
@@ -70,9 +70,9 @@ _NEAR: dict[str, Any] = {
 
 
 def edited_places(kind: str, documents: pl.DataFrame, places: np.ndarray, texts: pl.Series) -> list[dict[str, Any]]:
-    """The first change in some of the ``documents`` at ``places``, whose texts become those of ``texts``.
+    """The first change in some of the ``documents`` at ``places``; ``texts`` are their new texts.
 
-    A row without ``pieces`` is a document in which nothing but white space changed. It counts as looked at.
+    A row without ``pieces`` is a document in which only white space changed. It counts as searched.
     """
     identities = documents["doc_id"].gather(places)
     lowest = places[identities.arg_sort().head(_CANDIDATES).to_numpy()]
@@ -89,7 +89,7 @@ def edited_places(kind: str, documents: pl.DataFrame, places: np.ndarray, texts:
 
 
 def first_change(before: str, after: str) -> list[Piece]:
-    """The first place where more than white space differs, and what stands around it; empty where there is none."""
+    """The first place where more than white space differs, with the text around it; empty if there is none."""
     old, new = (" ".join(text[:_READ].split()) for text in (before, after))
     start = _equal_start(old, new)
     read_in_part = max(len(before), len(after)) > _READ
@@ -103,7 +103,7 @@ def first_change(before: str, after: str) -> list[Piece]:
 
 
 def _equal_start(left: str, right: str) -> int:
-    """How many characters both begin with."""
+    """The length of the common prefix."""
     low, high = 0, min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2
@@ -112,18 +112,18 @@ def _equal_start(left: str, right: str) -> int:
 
 
 def _ends(old: str, new: str, start: int) -> tuple[int, int]:
-    """Where to cut both texts behind ``start``, so that they are alike from there on, if such a place is near."""
+    """The ends of the change that begins at ``start``; both texts are equal behind them if such a place is near."""
     for end in range(start + _AROUND, start + 2 * _AROUND):
         anchor = old[end : end + _ANCHOR]
         places = range(start, min(start + 4 * _AROUND, len(new) - _ANCHOR + 1))
         found = [place for place in places if new.startswith(anchor, place)] if len(anchor) == _ANCHOR else []
-        if found:  # a text may repeat itself: the place that has moved least
+        if found:  # a text may repeat itself: take the place that has moved least
             return end, min(found, key=lambda place: abs(place - end))
     return min(len(old), start + 2 * _AROUND), min(len(new), start + 2 * _AROUND)
 
 
 def _differing(old: str, new: str) -> list[Piece]:
-    """Both texts in pieces, cut between words, and closer where what changed is a part of a word."""
+    """The pieces of both texts, cut between words, or inside a word if only a part of it changed."""
     left, right = (re.findall(r"\S+|\s+", text) for text in (old, new))
     pieces = []
     for kind, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
@@ -144,7 +144,7 @@ def _differing(old: str, new: str) -> list[Piece]:
 
 
 def _between_words(left: str, right: str, count: int) -> int:
-    """``count`` equal characters, or fewer, so that neither text is cut inside a word or a number."""
+    """The largest number of characters up to ``count`` that cuts neither text inside a word or a number."""
     while count > 0 and any(len(text) > count and _is_word(text[count - 1 : count + 1]) for text in (left, right)):
         count -= 1
     return count
@@ -159,7 +159,7 @@ def _piece(text: str, change: str = "") -> Piece:
 
 
 def taken_lines(documents: pl.DataFrame, lines: pl.DataFrame) -> list[dict[str, Any]]:
-    """For each line rule the first line that it took out of some documents, between the lines beside it.
+    """The first line that each line rule dropped from some documents, with the lines beside it.
 
     ``lines``: every line of ``documents`` in order, with its document's ``place`` and the ``rule`` it failed, or null.
     """
@@ -188,20 +188,20 @@ def _between(lines: pl.DataFrame, at: int, place: int) -> list[Piece]:
 
 
 class Judged:
-    """The values of the documents of a part, by the rule that judged them."""
+    """The values of a part's documents per rule."""
 
     def __init__(self) -> None:
         self._groups: list[tuple[np.ndarray, pl.DataFrame]] = []
 
     def add(self, places: pl.Series, values: pl.DataFrame) -> None:
-        """``values``: a column for each rule, a row for each of ``places``, which rise."""
+        """``values``: a column per rule, a row for each of ``places`` (ascending)."""
         self._groups.append((places.to_numpy(), values))
 
     def near_misses(self, kept: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> list[dict[str, Any]]:
-        """For each bound of each rule the documents of ``kept`` whose values are nearest to it.
+        """For each bound of each rule, the documents of ``kept`` whose values are nearest to it.
 
-        As they all stayed, these are the lowest values for a ``min`` and the highest for a ``max``, whatever the bound:
-        another bound that drops the same documents gives the same rows.
+        All of them passed, so these are the lowest values for a ``min`` and the highest for a ``max``. Another bound
+        that drops the same documents gives the same rows.
         """
         kept = kept.select("place", "doc_id", "source", "text").sort("doc_id")
         rows: list[dict[str, Any]] = []
@@ -217,7 +217,7 @@ class Judged:
 
 
 def _lowest(values: np.ndarray) -> np.ndarray:
-    """Where the ``SHOWN`` lowest values stand, lowest first; of equal ones the first."""
+    """The places of the ``SHOWN`` lowest values, in ascending order (ties: the first)."""
     if len(values) <= SHOWN:
         return np.argsort(values, kind="stable")
     last = np.partition(values, SHOWN - 1)[SHOWN - 1]
@@ -235,17 +235,17 @@ def _near_rows(rule: str, bound: str, values: np.ndarray, documents: pl.DataFram
 
 
 def write_edits(out: Path, name: str, rows: Sequence[Any]) -> None:
-    """The edits shown of the part ``name``, to be joined with those of the others."""
+    """Write the sampled edits of the part ``name``; ``join_samples`` joins the parts."""
     write_part(out / _FOLDER / EDITS / f"{name}.parquet", pl.DataFrame(rows, schema=_EDIT, orient="row"))
 
 
 def write_near_misses(out: Path, name: str, rows: Sequence[Any]) -> None:
-    """The near misses of the part ``name``, likewise."""
+    """Write the near misses of the part ``name``, likewise."""
     write_part(out / _FOLDER / NEAR_MISSES / f"{name}.parquet", pl.DataFrame(rows, schema=_NEAR, orient="row"))
 
 
 def join_samples(out: Path) -> None:
-    """``edits.jsonl`` and ``near_misses.jsonl`` in ``out``, of those kinds that parts wrote."""
+    """Join the samples of all parts into ``edits.jsonl`` and ``near_misses.jsonl`` in ``out``."""
     folder = out / _FOLDER
     if (folder / EDITS).is_dir():
         edits = _reduced(sorted((folder / EDITS).iterdir()), _EDIT, _fewer_edits)
@@ -254,13 +254,13 @@ def join_samples(out: Path) -> None:
     if (folder / NEAR_MISSES).is_dir():
         _write_lines(out / NEAR_MISSES, _reduced(sorted((folder / NEAR_MISSES).iterdir()), _NEAR, _fewer_near))
     if folder.is_dir():
-        shutil.rmtree(folder)  # the part store keeps them for the next time
+        shutil.rmtree(folder)  # the part store keeps its own copies
 
 
 def _reduced(
     paths: Iterable[Path], schema: Mapping[str, Any], fewer: Callable[[pl.DataFrame], pl.DataFrame]
 ) -> pl.DataFrame:
-    """``fewer`` of the rows of all parts; some parts at a time are in memory."""
+    """Apply ``fewer`` to the rows of all parts; memory holds a few parts at a time."""
     frames = [pl.DataFrame(schema=schema)]
     for path in paths:
         frames.append(read_part(path))

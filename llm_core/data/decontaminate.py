@@ -1,4 +1,4 @@
-"""Documents that hold an item of the evals are dropped, with the item that they hold (Brown et al., 2020)."""
+"""Drops documents that contain an eval item, and records the item (Brown et al., 2020)."""
 
 import json
 from collections import Counter
@@ -30,35 +30,35 @@ from llm_core.store.parts import link_or_copy
 RULE = "contaminated"
 
 NOTABLE_TOO_SHORT = 0.5
-"""More of a suite's items than this are not looked for: its scores may be of text that was seen."""
+"""If a larger share of a suite's items can't be searched for, its scores may be of text seen in training."""
 
 _DROPPED = {**DOCUMENT, "rule": pl.String, "value": pl.Float64, "suite": pl.String, "item": pl.String}
 
 
 def source_digests(decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, str]:  # noqa: ARG001
-    """The files of the suites; raises ``PedigreeError`` for one that is missing or of another kind."""
+    """Name → digest, for the files of the suites. Raises ``PedigreeError`` for a missing or wrong file."""
     return suite_digests(suites)
 
 
 def parts(
     inputs: Mapping[str, Sequence[InputFile]], decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]
 ) -> list[PartTask]:
-    """One task for every part. The index of eval texts counts by what it is made from, so that it need not be there."""
+    """One task for every part. The digest of the index follows from its inputs, so a plan needs no index."""
     return _tasks(inputs, decontamination, suites, Path("index"))
 
 
 def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> DecontaminatedDocuments:
-    """Every part without the documents that hold an eval item; ``suites.json`` reports for every suite.
+    """Drop the documents that contain an eval item. ``suites.json`` has a report per suite.
 
-    Without suites the parts stay what they are.
+    Without suites, all parts stay unchanged.
     """
-    index, told = Path(), {}
+    index, stats = Path(), {}
     if suites:
         (made_index,) = job.map([_index_task(decontamination, suites)], link=False)
-        index, told = made_index.folder, made_index.stats
+        index, stats = made_index.folder, made_index.stats
     made = job.map(_tasks(job.files(), decontamination, suites, index))
     funnel = totals(joined(part.stats["funnel"] for part in made), (RULE,))
-    report = _report(made, read_part(index / INDEX_FILES["texts"]), suites, told) if suites else []
+    report = _report(made, read_part(index / INDEX_FILES["texts"]), suites, stats["recall"]) if suites else []
     settings = decontamination.model_dump()
     write_atomically(job.out / "suites.json", json.dumps({**settings, "suites": report}, indent=1).encode())
     share = funnel["dropped"] / funnel["documents_in"] if funnel["documents_in"] else 0.0
@@ -67,9 +67,9 @@ def build(job: Job, decontamination: DecontaminationSpec, suites: Sequence[Suite
 
 
 def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Sequence[SuiteSpec]) -> dict[str, Any]:
-    """The index of the eval texts, and what it finds of them again.
+    """The index of the eval texts, and its recall of planted items.
 
-    All items of a file count, whatever ``max_items`` says: what is scored later is held apart now.
+    All items of a file are in it, whatever ``max_items`` says: a later evaluation may score more of them.
     """
     items = {suite: read_suite(suite) for suite in suites}
     index = EvalIndex.of_items(items, decontamination)
@@ -78,7 +78,7 @@ def index_part(work: PartWork, decontamination: DecontaminationSpec, suites: Seq
 
 
 def pass_part(work: PartWork) -> dict[str, Any]:
-    """The part as it is: there is no eval to hold apart."""
+    """The part unchanged: there are no eval items to search for."""
     signatures = read_signatures(work.inputs["signatures"])
     sources = read_part(work.inputs["documents"], ["source"])["source"]
     _link(work)
@@ -91,7 +91,7 @@ def decontaminate_part(
     decontamination: DecontaminationSpec,
     suites: Sequence[SuiteSpec],  # noqa: ARG001 (by value in the part's key, as the index is made of them)
 ) -> dict[str, Any]:
-    """What holds no eval text in ``parts/`` and ``signatures/``, and the rest in ``dropped/`` with what it holds."""
+    """Write documents without eval text to ``parts/`` and ``signatures/``, the others to ``dropped/`` with the item."""
     index = EvalIndex.load(work.inputs, decontamination)
     frame, signatures = read_part(work.inputs["documents"]), read_signatures(work.inputs["signatures"])
     found, shares, held = index.find(fold(frame["text"]))
@@ -130,8 +130,8 @@ def _tasks(
     ]
     if not suites:
         return [PartTask(name, pass_part, roles) for name, roles in own]
-    # What the index is made from stands for it: suites by content here, settings in the config, and its code is code
-    # that the part's function reaches too.
+    # The digest of the inputs stands for that of the index: the suites' contents are here, the settings in the config,
+    # and the code of the index is code that the part's function reaches.
     digest = xxh3_128_hexdigest(json.dumps(suite_digests(suites)).encode())
     shared = {name: InputFile(file, index / file, digest) for name, file in INDEX_FILES.items()}
     config = {"decontamination": decontamination, "suites": suites}
@@ -156,9 +156,9 @@ def _funnel(sources: pl.Series, signatures: np.ndarray, holds: np.ndarray) -> di
 
 
 def _report(
-    made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec], told: Mapping[str, Any]
+    made: Sequence[Any], texts: pl.DataFrame, suites: Sequence[SuiteSpec], recall: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """For every suite its items, those too short to be looked for, those found, what was dropped, and the recall."""
+    """A row per suite: its items, items too short to be searched for, items found, dropped documents, recall."""
     held = sorted({number for part in made for number in part.stats["held"]})
     texts = texts.with_columns(held=pl.Series(np.isin(np.arange(texts.height), held)))
     report = []
@@ -173,7 +173,7 @@ def _report(
                 "items": own["item"].n_unique(),
                 "texts": own.height,
                 "items_too_short": int(own.group_by("item").agg(pl.col("length").max() == 0)["length"].sum()),
-                "recall": told["recall"][suite.name],
+                "recall": recall[suite.name],
                 "mojibake": int(own["mojibake"].sum()),
                 "items_held": own.filter("held")["item"].n_unique(),
                 "documents": dropped["documents"],
@@ -184,29 +184,29 @@ def _report(
 
 
 def contaminated_share(results: DecontaminatedDocuments, bounds: ChecksSpec) -> Verdict:
-    """The corpus is no copy of an eval."""
+    """The share of contaminated documents is within its bound."""
     share = results.contaminated_share
     return Verdict(
         share <= bounds.max_contaminated_share,
-        f"{share:.2%} of {results.documents_in} documents hold an eval item; at most "
-        f"{bounds.max_contaminated_share:.0%} may do so unnoticed",
+        f"{share:.2%} of {results.documents_in} documents contain an eval item; at most "
+        f"{bounds.max_contaminated_share:.0%} are allowed",
         value=share,
         bound=bounds.max_contaminated_share,
     )
 
 
 def eval_items_too_short(results: DecontaminatedDocuments, bounds: ChecksSpec) -> Verdict:
-    """Most items of every suite have enough words to be looked for."""
+    """Most items of every suite have enough words to be searched for."""
     del bounds
     short = {name: suite["items_too_short"] / suite["items"] for name, suite in results.suites.items()}
     worst = max(short.values(), default=0.0)
     many = [f"{part:.0%} of {name}" for name, part in short.items() if part > NOTABLE_TOO_SHORT]
     return Verdict(
         not many,
-        f"of too few words to be looked for (decontamination.min_words; a writing without spaces has hardly any): "
-        f"{', '.join(many)}; nobody knows whether the corpus holds them"
+        f"of too few words to be searched for (decontamination.min_words; a script without spaces has hardly any): "
+        f"{', '.join(many)}; the corpus may contain them"
         if many
-        else f"at most {worst:.0%} of a suite's items are of too few words to be looked for",
+        else f"at most {worst:.0%} of a suite's items have too few words to be searched for",
         value=worst,
         bound=NOTABLE_TOO_SHORT,
     )

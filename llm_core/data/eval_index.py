@@ -1,4 +1,4 @@
-"""The eval texts that no training document should hold, as an index of their runs of words."""
+"""An index of the eval texts by their word n-grams (*runs*): no training document should contain these texts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.suites import SuiteSpec
 
 PLANTED = 400
-"""Items of a suite that are looked for in a text that holds them."""
+"""Items of a suite that are planted into texts to measure recall."""
 
 
 class _Runs(NamedTuple):
-    """Runs of words, each once for every text that it stands in, by the hash with which it is looked up.
+    """Runs of words, one per text that contains the run, grouped by the hash with which it is looked up.
 
-    ``hashes``: uint64, ascending, each once. Hash ``h`` is that of the runs ``starts[h]`` to ``starts[h + 1]``, in the
-    order of the texts that they are ``of`` (int32). ``fulls``: uint64, hashes of all words of a run. ``bits``: the
+    ``hashes``: uint64, ascending, distinct. The runs with hash number ``h`` are ``starts[h]`` to ``starts[h + 1]``,
+    sorted by their text ``of`` (int32). ``fulls``: uint64, hashes of all words of a run. ``bits``: the
     ``sparse_filter`` of the hashes.
     """
 
@@ -41,9 +41,9 @@ FILES = {"texts": "texts.parquet", **{name: f"{name}.npy" for name in _Runs._fie
 
 
 class EvalIndex:
-    """``texts``: suite, item, words, ``length`` of the runs that are looked for (0: too short to be looked for), how
-    many different ``runs`` there are, how many of them are ``needed``, and whether it holds ``mojibake`` or what could
-    not be decoded. The number of a text is its row.
+    """``texts`` has a row per eval text: suite, item, words, ``length`` of its runs (0: too short to be searched for),
+    the number of different ``runs``, how many of them are ``needed`` for a match, and whether it has ``mojibake`` or
+    U+FFFD. The number of a text is its row.
     """
 
     def __init__(self, texts: pl.DataFrame, runs: _Runs, spec: DecontaminationSpec) -> None:
@@ -60,12 +60,12 @@ class EvalIndex:
 
     @classmethod
     def of_items(cls, items: Mapping[SuiteSpec, Sequence[Item]], spec: DecontaminationSpec) -> "EvalIndex":
-        """The index of all texts of the ``items`` of some suites."""
+        """The index of all texts of ``items``."""
         rows = [(suite.name, *row) for suite, own in items.items() for row in suite_texts(suite, own)]
         texts = pl.DataFrame(rows, schema={"suite": pl.String, "item": pl.String, "text": pl.String}, orient="row")
         folded = fold(texts["text"])
         words = word_counts(*folded)
-        # Folding takes away signs that stand alone: a sentence with its full stop apart has one word less.
+        # Folding removes single signs: a sentence with a space before its full stop has one word less.
         spaced = run_lengths(to_texts(texts["text"]))["runs"]
         looked_for = (spaced >= spec.min_words) & (words >= spec.min_words - 1)
         lengths = np.where(looked_for, np.minimum(words, spec.ngram_words), 0)
@@ -74,7 +74,7 @@ class EvalIndex:
         starts = np.append(0, np.cumsum(counts))
         fulls = run_hashes(*folded, lengths, starts)
         hashes = fulls.copy()
-        short = (lengths > 0) & (lengths < spec.ngram_words)  # such a text is one run, looked up by its last words
+        short = (lengths > 0) & (lengths < spec.ngram_words)  # such a text is one run, and its last words look it up
         stops = np.cumsum(np.where(short, words - shortest + 1, 0))
         last = run_hashes(*folded, np.full(len(words), shortest), np.append(0, stops))
         hashes[starts[:-1][short]] = last[stops[short] - 1]
@@ -83,23 +83,22 @@ class EvalIndex:
         needed = np.ceil(spec.threshold * np.minimum(totals, spec.long_item) - 1e-9).clip(min=1)
         columns = {"words": words, "length": lengths, "runs": totals, "needed": needed.astype(np.int64)}
         wrong = has_mojibake(texts["text"]) | texts["text"].str.contains(REPLACEMENT, literal=True)
-        told = texts.select("suite", "item", mojibake=wrong, **columns)
-        return cls(told, runs, spec)
+        return cls(texts.select("suite", "item", mojibake=wrong, **columns), runs, spec)
 
     def save(self, folder: Path) -> None:
-        """Into the ``FILES`` in ``folder``."""
+        """Write the ``FILES`` into ``folder``."""
         write_part(folder / FILES["texts"], self.texts)
         for name, column in self._runs._asdict().items():
             np.save(folder / FILES[name], column)
 
     @classmethod
     def load(cls, files: Mapping[str, Path], spec: DecontaminationSpec) -> "EvalIndex":
-        """From those ``files``, by the names in ``FILES``; all processes that do so share the memory of the runs."""
+        """The index in ``files``, by the names in ``FILES``. The runs are memory-mapped, so processes share them."""
         runs = _Runs(*(np.asarray(np.load(files[name], mmap_mode="r")) for name in _Runs._fields))
         return cls(read_part(files["texts"]), runs, spec)
 
     def find(self, folded: Texts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(number of the eval text that each folded document holds, or -1; what share of it; which texts any holds)."""
+        """(number of the eval text in each folded document, or -1; the share of it; which eval texts were found)."""
         found: tuple[np.ndarray, np.ndarray, np.ndarray] = find_items(
             *folded,
             self._shortest,
@@ -116,11 +115,11 @@ class EvalIndex:
 
 
 def _looked_up(hashes: np.ndarray, fulls: np.ndarray, texts: np.ndarray) -> _Runs:
-    """Of runs in the order of their ``texts``."""
+    """The runs grouped by hash. They come in the order of their ``texts``."""
     runs = pl.DataFrame({"hash": hashes, "full": fulls, "text": texts}).sort("hash", maintain_order=True)
     hashes, fulls, texts = (column.to_numpy() for column in runs)
     begins = _differ(hashes)
-    different = begins | _differ(texts)  # a text that is one run has no other; in longer ones equal runs have one hash
+    different = begins | _differ(texts)  # a text is one run, or its equal runs have equal hashes
     begins = begins[different]
     starts = np.append(np.flatnonzero(begins), len(begins))
     hashes = hashes[different][begins]
@@ -128,17 +127,17 @@ def _looked_up(hashes: np.ndarray, fulls: np.ndarray, texts: np.ndarray) -> _Run
 
 
 def _differ(values: np.ndarray) -> np.ndarray:
-    """Where ``values`` are others than the ones before."""
+    """Where ``values`` differ from the value before."""
     differ = np.ones(len(values), dtype=bool)
     differ[1:] = values[1:] != values[:-1]
     return differ
 
 
 def recall(index: EvalIndex, items: Mapping[SuiteSpec, Sequence[Item]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Suite → rendering → how many of ``planted`` items are ``found`` in a text that holds them so.
+    """Suite → rendering → the number of ``planted`` items, and of those ``found`` again.
 
-    At most ``PLANTED`` items of a suite, spread over its file. Those that are too short to be looked for are planted,
-    too.
+    At most ``PLANTED`` items of a suite are planted, spread over its file, including those that are too short to be
+    found.
     """
     planted = pl.DataFrame(
         [
@@ -150,8 +149,9 @@ def recall(index: EvalIndex, items: Mapping[SuiteSpec, Sequence[Item]]) -> dict[
         schema={"suite": pl.String, "rendering": pl.String, "text": pl.String},
         orient="row",
     )
-    told = planted.with_columns(found=index.find(fold(planted["text"]))[0] >= 0)
-    counts = told.group_by("suite", "rendering", maintain_order=True).agg(planted=pl.len(), found=pl.col("found").sum())
+    found_again = planted.with_columns(found=index.find(fold(planted["text"]))[0] >= 0)
+    groups = found_again.group_by("suite", "rendering", maintain_order=True)
+    counts = groups.agg(planted=pl.len(), found=pl.col("found").sum())
     recalls: dict[str, dict[str, dict[str, int]]] = {}
     for suite, rendering, count, found in counts.iter_rows():
         recalls.setdefault(suite, {})[rendering] = {"planted": count, "found": found}
@@ -159,5 +159,5 @@ def recall(index: EvalIndex, items: Mapping[SuiteSpec, Sequence[Item]]) -> dict[
 
 
 def _shortest(lengths: np.ndarray, spec: DecontaminationSpec) -> int:
-    """Words of the shortest run that is looked for."""
+    """The number of words in the shortest run."""
     return int(lengths[lengths > 0].min(initial=spec.min_words))

@@ -1,4 +1,4 @@
-"""How many documents and bytes came in, stayed, and went by which rule, for every source."""
+"""The funnel of a stage: documents and bytes that came in, were kept, and were dropped by each rule, per source."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -9,27 +9,27 @@ Funnel = dict[str, dict[str, Any]]
 """source → {documents_in, bytes_in, documents, bytes, dropped: {rule: {documents, bytes}}}"""
 
 
-def funnel_of(sources: pl.Series, sizes: pl.Series, rules: pl.Series, left: pl.Series | None = None) -> Funnel:
-    """One part's funnel: every document's source, bytes, and the rule that dropped it (null: it stayed).
+def funnel_of(sources: pl.Series, sizes: pl.Series, rules: pl.Series, sizes_after: pl.Series | None = None) -> Funnel:
+    """One part's funnel, from every document's source, bytes, and the rule that dropped it (null: it is kept).
 
-    ``left``: the bytes of every document afterwards, where a stage changes texts.
+    ``sizes_after``: the bytes of every document afterwards, if the stage changes texts.
     """
-    left = sizes if left is None else left
-    columns = {"bytes": sizes.cast(pl.Int64), "left": left.cast(pl.Int64), "rule": rules.cast(pl.String)}
+    after = sizes if sizes_after is None else sizes_after
+    columns = {"bytes": sizes.cast(pl.Int64), "after": after.cast(pl.Int64), "rule": rules.cast(pl.String)}
     counted = pl.DataFrame({"source": sources, **columns}).group_by("source", "rule")
     funnel: Funnel = {}
     for source, rule, documents, size, rest in (
-        counted.agg(pl.len(), pl.col("bytes", "left").sum()).sort("source", "rule").iter_rows()
+        counted.agg(pl.len(), pl.col("bytes", "after").sum()).sort("source", "rule").iter_rows()
     ):
         _add(funnel, source, rule, documents, size, size if rule is not None else rest)
     return funnel
 
 
 def funnel_between(before: pl.DataFrame, kept: pl.DataFrame, dropped: pl.DataFrame) -> Funnel:
-    """One part's funnel for a stage that changes texts: documents as they came, stayed, and were dropped.
+    """One part's funnel for a stage that changes texts.
 
-    All have ``source`` and ``text``, and ``dropped`` a ``rule``. A dropped document counts with the bytes that it had
-    when it was judged: what edits took out of it before is in ``bytes_in`` alone.
+    All frames have ``source`` and ``text``; ``dropped`` has ``rule``, too. A dropped document counts with the bytes
+    that it had when it was judged. Bytes that edits removed before are in ``bytes_in`` only.
     """
     funnel: Funnel = {}
     for source, documents, size in _sizes(before, "source"):
@@ -47,7 +47,7 @@ def _sizes(frame: pl.DataFrame, *keys: str) -> Iterator[tuple[Any, ...]]:
 
 
 def joined(funnels: Iterable[Funnel]) -> Funnel:
-    """The funnel of all parts together, by name of source and rule."""
+    """The funnel of all parts together, sorted by source and rule."""
     total: Funnel = {}
     for funnel in funnels:
         for source, counts in funnel.items():
@@ -61,7 +61,7 @@ def joined(funnels: Iterable[Funnel]) -> Funnel:
 
 
 def totals(funnel: Mapping[str, Mapping[str, Any]], rules: Iterable[str]) -> dict[str, Any]:
-    """Statistics of a stage: in, left, and dropped by each of ``rules``, over all sources."""
+    """Statistics over all sources: documents and bytes in and out, and documents dropped by each of ``rules``."""
 
     def summed(field: str) -> int:
         return sum(counts[field] for counts in funnel.values())
@@ -81,11 +81,11 @@ def totals(funnel: Mapping[str, Mapping[str, Any]], rules: Iterable[str]) -> dic
     }
 
 
-def _add(funnel: Funnel, source: str, rule: str | None, documents: int, size: int, left: int) -> None:
+def _add(funnel: Funnel, source: str, rule: str | None, documents: int, size: int, size_after: int) -> None:
     counts = funnel.setdefault(source, {"documents_in": 0, "bytes_in": 0, "documents": 0, "bytes": 0, "dropped": {}})
     counts["documents_in"] += documents
     counts["bytes_in"] += size
     if rule is not None:
         counts = counts["dropped"].setdefault(rule, {"documents": 0, "bytes": 0})
     counts["documents"] += documents
-    counts["bytes"] += left
+    counts["bytes"] += size_after

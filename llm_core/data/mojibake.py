@@ -1,4 +1,4 @@
-"""Text that was decoded by the wrong encoding: ``cafÃ©`` for ``café``; and what could not be decoded: U+FFFD."""
+"""Text that was decoded with the wrong encoding: ``cafÃ©`` for ``café``, and U+FFFD for undecodable bytes."""
 
 import polars as pl
 
@@ -7,7 +7,7 @@ from llm_core.extras import missing
 REPLACEMENT = "\ufffd"
 
 _HIGH = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
-"""What the second byte of a character in UTF-8 becomes in Windows-1252 or Latin 1."""
+"""The second byte of a UTF-8 character, read as Windows-1252 or Latin 1."""
 SIGNS = "|".join(
     [
         rf"Ã[{_HIGH}]|Â[\u00a0-\u00bf]|â€[{_HIGH}]|ï»¿|ï¿½",
@@ -24,7 +24,7 @@ def has_mojibake(column: pl.Series) -> pl.Series:
 
 
 def repaired(column: pl.Series) -> pl.Series:
-    """``column`` with the texts that have ``SIGNS`` as ftfy repairs them (Speer, 2019), and nothing else changed."""
+    """``column``, in which ftfy (Speer, 2019) has repaired the texts with ``SIGNS``. Other texts stay unchanged."""
     try:
         from ftfy import fix_encoding
     except ImportError:

@@ -1,4 +1,4 @@
-"""What the normal form of a text takes out and replaces, as regular expressions: for cleaning and for prompts."""
+"""The replacements of the normal form as regular expressions, for cleaning and for prompts."""
 
 from functools import cache
 
@@ -17,12 +17,12 @@ from llm_core.data.kernels.characters import (
 from llm_core.experiment.cleaning import Kind, TextForm
 
 _SYMBOL = 256
-"""Stands beside the flags of ``characters`` for what is no letter, mark, number, punctuation or emoji."""
+"""A flag beside those of ``characters``: no letter, mark, number, punctuation or emoji."""
 
 _KEPT = {"letters": LETTER, "digits": NUMBER, "punctuation": PUNCTUATION, "symbols": _SYMBOL, "emoji": EMOJI}
 
-# Controls, and what has no width and no meaning for letters: soft hyphen, zero-width space, word joiner, byte-order
-# mark, marks of direction. The joiners U+200C and U+200D stay: some scripts and all compound emoji need them.
+# Controls, and characters without width that change no letter: soft hyphen, zero-width space, word joiner, byte-order
+# mark, direction marks. The joiners U+200C and U+200D stay: some scripts and all compound emoji need them.
 _INVISIBLE_RANGES = (
     (0x00, 0x08),
     (0x0E, 0x1F),
@@ -48,10 +48,10 @@ _PLAIN = {
 _CURLY = "‘’“”"
 
 Replacement = tuple[str, str]
-"""What is looked for, and what comes there."""
+"""(pattern, replacement)"""
 
 MARK_OF_GAP = "\x00"
-"""Stands for a run of characters that are not kept, for a while: it is among those that are taken out before."""
+"""Stands for a dropped run of characters until it is replaced. No text has it: it is among the invisible characters."""
 
 
 def _range(first: int, last: int) -> str:
@@ -63,11 +63,11 @@ LINES_AND_SPACES: tuple[Replacement, ...] = (
     (f"[{''.join(_range(*ends) for ends in _INVISIBLE_RANGES)}]", ""),
     ("[\u00a0\u2007\u202f]", " "),
 )
-"""Plain line ends, nothing invisible, plain spaces; in this order."""
+"""Plain line ends, no invisible characters, plain spaces; in this order."""
 
 
 def plain_quotes(form: TextForm) -> list[Replacement]:
-    """Typographic characters become what they stand for on a keyboard (see ``TextForm.plain_quotes``)."""
+    """Typographic characters become those of a keyboard (see ``TextForm.plain_quotes``)."""
     replaced = sorted(_CURLY if form.plain_quotes == "curly" else _PLAIN if form.plain_quotes else "")
     plain = sorted({_PLAIN[character] for character in replaced})
     return [(f"[{''.join(character for character in replaced if _PLAIN[character] == new)}]", new) for new in plain]
@@ -75,9 +75,9 @@ def plain_quotes(form: TextForm) -> list[Replacement]:
 
 @cache
 def gaps(kinds: tuple[Kind, ...] | None) -> str | None:
-    """A run of characters that are none of ``kinds``; None where all are kept.
+    """The pattern of a run of characters that are none of ``kinds``; None if all are kept.
 
-    Marks and joiners go with the character before them; an emoji is nothing else.
+    Marks and joiners belong to the character before them. An emoji counts as an emoji only.
     """
     if kinds is None:
         return None
@@ -97,6 +97,6 @@ def gaps(kinds: tuple[Kind, ...] | None) -> str | None:
 
 
 def _any_of(table: np.ndarray) -> str:
-    """A class of the code points that are true in ``table``."""
+    """The character class of the code points that are true in ``table``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], table, [False]]).astype(np.int8)))
     return f"[{''.join(_range(first, stop - 1) for first, stop in edges.reshape(-1, 2).tolist())}]"

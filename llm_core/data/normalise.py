@@ -1,4 +1,4 @@
-"""Text in one form: line ends, characters nobody sees, Unicode, quotation marks, white space, case, kinds to keep."""
+"""The normal form of texts: line ends, invisible characters, Unicode, quotation marks, white space, case, kinds."""
 
 import polars as pl
 
@@ -7,8 +7,8 @@ from llm_core.experiment.cleaning import TextForm
 
 _BLANK = r"[^\S\n]"
 
-# A character that means that a text may not be in the form: one that the form changes, or that can join the one before
-# it. A range may hold others.
+# Characters that the Unicode form may change or join with the one before. A text without them is in the form already.
+# A range may include others.
 _UNSURE = {
     "NFC": r"[\p{M}\x{374}\x{37e}\x{387}\x{958}-\x{95f}\x{9dc}-\x{9df}\x{a33}-\x{a36}\x{a59}-\x{a5e}\x{b5c}-\x{b5d}"
     r"\x{f43}-\x{f69}\x{1100}-\x{11ff}\x{1f71}-\x{1fff}\x{2000}-\x{2001}\x{2126}-\x{212b}\x{2329}-\x{232a}\x{2adc}"
@@ -18,11 +18,11 @@ _UNSURE = {
 
 
 def normalised(column: pl.Series, cleaning: TextForm) -> pl.Series:
-    """The texts of ``column`` in their normal form; applying it twice changes nothing more.
+    """The texts of ``column`` in their normal form. Applying it twice gives the same as once.
 
-    Lines end in ``\\n`` and not in spaces, at most one empty line stands between two others, and none at either end.
-    Of the control characters only ``\\n`` and ``\\t`` are left. Only texts that hold a character which makes it
-    necessary go through Unicode's normal form.
+    Lines end in ``\\n`` and without spaces. There is at most one empty line between two others, and none at either end.
+    The only control characters are ``\\n`` and ``\\t``. Only texts with a character of ``_UNSURE`` go through Unicode's
+    normal form.
     """
     column = _in_order(column, cleaning)
     places = _unsure(column, cleaning)
@@ -45,7 +45,7 @@ def _unsure(column: pl.Series, cleaning: TextForm) -> pl.Series:
 
 
 def _in_order(column: pl.Series, cleaning: TextForm) -> pl.Series:
-    """Plain line ends and quotation marks, nothing invisible or unwanted, no blank ends of lines or texts."""
+    """Plain line ends and quotation marks, no invisible or unwanted characters, no blanks at ends of lines or text."""
     text = pl.col("text")
     for pattern, new in (*LINES_AND_SPACES, *_without_gaps(cleaning), *plain_quotes(cleaning), *_BLANK_ENDS):
         text = text.str.replace_all(pattern, new)
@@ -56,7 +56,7 @@ _BLANK_ENDS: tuple[Replacement, ...] = ((rf"{_BLANK}+\n", "\n"), (r"\n{3,}", "\n
 
 
 def _without_gaps(cleaning: TextForm) -> list[Replacement]:
-    """What is taken out leaves the white space before it; or else the first of that behind it; or else a space."""
+    """A dropped run becomes the white space before it, or else the first white space after it, or else a space."""
     run, mark = gaps(cleaning.keep), MARK_OF_GAP
     if run is None:
         return []
@@ -70,9 +70,8 @@ def _without_gaps(cleaning: TextForm) -> list[Replacement]:
 
 
 def _form(cleaning: TextForm) -> pl.Expr:
-    """Unicode's normal form, and lower case of it: normalised again, for NFKC makes capitals (™), and lower case takes
-    letters apart (İ).
-    """
+    """Unicode's normal form, then lower case, then the normal form again: NFKC makes capitals (™ → TM), and lower case
+    decomposes letters (İ)."""
     form = cleaning.unicode_form
     text = pl.col("text")
     formed = text if form == "none" else text.str.normalize(form)

@@ -1,4 +1,4 @@
-"""Documents as Parquet parts: written and read one part at a time, so that memory holds one part."""
+"""Documents as Parquet parts, written and read one part at a time: memory holds one part."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +15,10 @@ DOCUMENT = {
     "row": pl.Int64,
     "url": pl.String,
 }
-"""The columns of a document, in order. ``row``: which record of ``origin`` it was, from 0; ``url``: null if unknown."""
+"""The columns of a document, in order. ``row``: its record number in ``origin``, from 0; ``url``: null if unknown."""
 
 PART_BYTES = 32 << 20
-"""A part is closed at this much text, whatever the number of its documents. One document alone may be larger."""
+"""Bytes of text at which a part is closed. A single document may be larger."""
 
 _ROW_GROUP = 50_000
 
@@ -27,7 +27,7 @@ def part_paths(folder: Path) -> list[Path]:
     """The parts in ``folder`` by name; raises ``PedigreeError`` when there is none."""
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
-        raise PedigreeError(f"{folder}: holds no Parquet parts; make the artifact again")
+        raise PedigreeError(f"{folder}: has no Parquet parts; make the artifact again")
     return paths
 
 
@@ -46,6 +46,6 @@ def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple
 
 
 def write_part(path: Path, frame: pl.DataFrame) -> None:
-    """Write ``frame`` in a form that depends on its content alone (not on its chunks, nor on the number of threads)."""
+    """Write ``frame``. The bytes depend on its content only, not on its chunks or the number of threads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.rechunk().write_parquet(path, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)

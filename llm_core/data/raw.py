@@ -129,8 +129,8 @@ def _stop_if_bad(raw: RawSpec, good: int, reasons: Counter[str], offenders: list
     if bad and bad > raw.max_bad_share * (good + bad):
         counts = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
         raise PedigreeError(
-            f"raw: {bad} of {good + bad} records are bad; the largest share allowed is {raw.max_bad_share}: {counts}. Mend "
-            "the files, or raise raw.max_bad_share to set them aside. The first:\n"
+            f"raw: {bad} of {good + bad} records are bad; the largest share allowed is {raw.max_bad_share}: {counts}. "
+            "Mend the files, or raise raw.max_bad_share to set them aside. The first:\n"
             + "\n".join(f"  {line}" for line in offenders[:OFFENDERS_NAMED])
         )
 

@@ -1,4 +1,4 @@
-"""What a source yields: documents, records that can't be documents, and records that are none."""
+"""The records that a source yields: documents, bad records, and skipped records."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ EXCERPT_CHARACTERS = 100
 
 
 class Document(NamedTuple):
-    """A text of ``size`` bytes in UTF-8, and where it stands: ``row`` counts the records of ``origin`` from 0."""
+    """A text of ``size`` bytes in UTF-8, and its place: record number ``row`` of ``origin``, from 0."""
 
     origin: str
     row: int
@@ -18,9 +18,9 @@ class Document(NamedTuple):
 
 
 class BadRecord(NamedTuple):
-    """A record that is set aside: why, and an escaped piece of it from around the fault.
+    """A record that is set aside, with the reason and an escaped piece of text around the fault.
 
-    ``expected``: nothing is wrong with the file (a web page without any text); it does not count against it.
+    ``expected``: the file has no fault (a web page without any text), so the record does not count as bad.
     """
 
     origin: str
@@ -31,8 +31,8 @@ class BadRecord(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """As many ``records`` in a row that are no text by their own account (a request in a web archive), or that do not
-    meet a condition of the source's ``where``: counted by kind."""
+    """Consecutive ``records`` that are not read: they are no texts (a request in a web archive), or do not meet a
+    condition of the source's ``where``. They are counted by kind."""
 
     kind: str
     records: int = 1
@@ -42,21 +42,21 @@ Record = Document | BadRecord | Skipped
 
 
 def document_id(source: str, origin: str, row: int) -> str:
-    """The identity of a document: 32 hexadecimal digits that follow from where it stands alone."""
+    """The identity of a document: 32 hexadecimal digits. It depends on the document's place only."""
     return xxh3_128_hexdigest(f"{source}|{origin}|{row}".encode())
 
 
 def excerpt(content: str | bytes, around: int = 0) -> str:
-    """A short piece of ``content`` from a little before ``around`` on, in printable ASCII."""
+    """A short piece of ``content`` that starts a little before ``around``, in printable ASCII."""
     start = max(0, around - EXCERPT_CHARACTERS // 4)
     piece = content[start : start + EXCERPT_CHARACTERS]
     return ascii(piece)[2:-1] if isinstance(piece, bytes) else ascii(piece)[1:-1]
 
 
-def checked(origin: str, row: int, text: str, url: object = None) -> Document | BadRecord:
-    """``text`` as a document, unless it holds what text files and training can't: nothing, NUL, lone surrogates.
+def as_document(origin: str, row: int, text: str, url: object = None) -> Document | BadRecord:
+    """``text`` as a document; a bad record if it is empty, or has NUL or lone surrogates.
 
-    ``url`` is what the record gives as its address: a string, or null where there is none.
+    ``url``: the record's value for its address: a string, or None if there is none.
     """
     if not text or text.isspace():
         return BadRecord(origin, row, "empty text", excerpt(text))

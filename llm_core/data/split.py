@@ -1,4 +1,4 @@
-"""The training split, and the held-out split that no model sees."""
+"""Splits documents into the training split and the held-out split, which no model is trained on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def parts(
     minhash: MinHashSpec,  # noqa: ARG001
     evaluation: EvaluationSpec,  # noqa: ARG001
 ) -> list[PartTask]:
-    """The first map: the signatures of what is held out."""
+    """The tasks of the first map: the signatures of held-out documents."""
     return [
         PartTask(file.stem, heldout_part, {"signatures": file}, {"split": split})
         for file in inputs["documents"]
@@ -50,12 +50,12 @@ def parts(
 
 
 def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: EvaluationSpec) -> PretrainingDocuments:
-    """Every part of the input becomes parts of its name in ``train/``, ``heldout/`` and ``dropped/``.
+    """Split every part of the input into parts of the same name in ``train/``, ``heldout/`` and ``dropped/``.
 
-    The hash of a document's folded text decides: so a document stays on its side whatever is added to the corpus, and
-    equal texts stand on one side. A document to train on that is a near duplicate of a held-out one is dropped. Leakage
-    and identities are counted from the files that were written. ``evaluation`` changes no file: what it will need is
-    counted here, where a shortage shows before anything is trained.
+    The hash of a document's folded text decides. So a document stays in its split when the corpus grows, and equal
+    texts are in one split. A training document that is a near duplicate of a held-out one is dropped. Leakage and
+    identities are counted from the written files. ``evaluation`` changes no file: the documents that it will need are
+    counted here, so that a shortage shows before training.
     """
     files = job.files()
     documents = [file for file in files["documents"] if file.name.startswith("parts/")]
@@ -73,7 +73,7 @@ def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: Evaluati
             for task, file, leak in zip(tasks, documents, leaks, strict=True)
         ]
     )
-    job.runtime.log("pretraining_documents: looking for leakage in what was written")
+    job.runtime.log("pretraining_documents: searching the written files for leakage")
     funnel = totals(joined(part.stats["funnel"] for part in selected), (RULE,))
     stats: dict[str, Any] = {
         f"{name}_{figure}": sum(part.stats[name][figure] for part in selected)
@@ -92,15 +92,15 @@ def build(job: Job, split: SplitSpec, minhash: MinHashSpec, evaluation: Evaluati
 
 
 def heldout_part(work: PartWork, split: SplitSpec) -> dict[str, Any]:
-    """``signatures/NAME.npy``: those of the documents that are held out. (No name that a document's part may have:
-    a plan takes these files for files of the split.)"""
+    """Write ``signatures/NAME.npy``, the signatures of held-out documents. (The name must differ from those of document
+    parts: a plan takes these files for files of the split.)"""
     rows = read_signatures(work.inputs["signatures"])
     write_signatures(work.out / "signatures" / f"{work.name}.npy", rows[is_heldout(rows["key"], split)])
     return {}
 
 
 def select_part(work: PartWork, split: SplitSpec) -> dict[str, Any]:
-    """``train/``, ``heldout/``, and ``dropped/`` with the held-out document that one to train on is too like to."""
+    """Write ``train/``, ``heldout/``, and ``dropped/``: training documents too similar to a held-out document."""
     frame, rows = read_part(work.inputs["documents"]), read_signatures(work.inputs["signatures"])
     if not np.array_equal(doc_id_numbers(frame["doc_id"]), rows["doc_id"]):
         raise PedigreeError(f"{work.inputs['signatures']}: not the signatures of part {work.name}; make it again")
@@ -126,7 +126,7 @@ def select_part(work: PartWork, split: SplitSpec) -> dict[str, Any]:
 
 
 def is_heldout(keys: np.ndarray, split: SplitSpec) -> np.ndarray:
-    """Keys (``PAIR`` [n]), hashed with the salt, spread evenly over [0, 2^64): the lowest part of that is held out."""
+    """Whether each key (``PAIR`` [n]) is held out: its hash with the salt, uniform in [0, 2^64), is low enough."""
     value = np.array(keys["high"]) ^ np.uint64(xxh3_64_intdigest(split.salt.encode()))
     for _ in range(2):
         value = (value ^ (value >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
@@ -141,7 +141,7 @@ def _heldout_index(job: Job, tasks: Sequence[PartTask], minhash: MinHashSpec) ->
 
 
 def _leaks(folder: Path, tasks: Sequence[PartTask], index: HeldoutIndex, split: SplitSpec) -> list[InputFile]:
-    """For every part a small file with what must not be trained on: a part whose file stays is not made again."""
+    """Write a small file per part with its leaking documents. A part is built again only if its file changes."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, task in enumerate(tasks):
@@ -159,7 +159,7 @@ def _leaks(folder: Path, tasks: Sequence[PartTask], index: HeldoutIndex, split: 
 
 
 def _written(job: Job, tasks: Sequence[PartTask], minhash: MinHashSpec) -> dict[str, int]:
-    """Leakage between the splits as they were written, and identities that repeat."""
+    """Leakage between the written splits, and repeated identities."""
     written = {side: [_doc_ids(job.out / side / f"{task.name}.parquet") for task in tasks] for side in SPLITS}
     rows = [read_signatures(task.inputs["signatures"].path) for task in tasks]
     heldout = [_signatures(*pair) for pair in zip(rows, written["heldout"], strict=True)]
@@ -182,7 +182,7 @@ def _doc_ids(path: Path) -> np.ndarray:
 
 
 def _signatures(rows: np.ndarray, doc_ids: np.ndarray) -> np.ndarray:
-    """Those of the signatures of a part whose documents are among ``doc_ids``."""
+    """The signatures of the documents ``doc_ids``, from those of a part."""
     return rows[np.isin(rows["doc_id"]["high"], doc_ids["high"])]
 
 
@@ -191,7 +191,7 @@ def _long_enough(folder: Path, characters: int) -> int:
 
 
 def not_empty(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
-    """Both splits hold documents."""
+    """Both splits have documents."""
     del bounds
     train, heldout = results.train_documents, results.heldout_documents
     if not train:
@@ -201,11 +201,11 @@ def not_empty(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
     else:
         advice = ""
     least = min(train, heldout)
-    return Verdict(least > 0, f"{train} documents to train on, {heldout} held out{advice}", value=least, bound=1)
+    return Verdict(least > 0, f"{train} training documents, {heldout} held-out documents{advice}", value=least, bound=1)
 
 
 def no_overlap(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
-    """No document stands in both splits, nor nearly."""
+    """No document, and no near duplicate of one, is in both splits."""
     del bounds
     overlap, near = results.in_both_splits, results.nearly_in_both_splits
     message = f"{overlap} documents stand in both splits, {near} more are near duplicates of a held-out one"
@@ -213,13 +213,13 @@ def no_overlap(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
 
 
 def heldout_usable(results: PretrainingDocuments, bounds: ChecksSpec) -> Verdict:
-    """The evaluation can make its questions of the held-out documents."""
+    """There are enough held-out documents for the questions of the evaluation."""
     del bounds
     usable, needed = results.heldout_usable, results.heldout_needed
     return Verdict(
         usable >= needed,
-        f"{usable} held-out documents have the {results.heldout_characters} characters that a question takes; its "
-        f"choices come from {needed}"
+        f"{usable} held-out documents have the {results.heldout_characters} characters that a question needs; its "
+        f"choices come from {needed} documents"
         + (
             ""
             if usable >= needed

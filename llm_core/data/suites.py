@@ -1,4 +1,4 @@
-"""Eval suites as they lie in files: their items, and the texts that no training document should hold."""
+"""Reads eval suites from files: their items, and the texts that no training document should contain."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class Item:
     """One item, its texts as the file has them.
 
     ``item_id``: its line in the file, counted from 1. ``choices``: the sentences of a pair, the answers to a question,
-    the one last word, or the one document; ``choices[gold]`` is the right one. ``context``: what stands before them.
+    the one last word, or the one document; ``choices[gold]`` is the right one. ``context``: the text before them.
     """
 
     item_id: str
@@ -39,8 +39,7 @@ class Item:
 def suite_digests(suites: Sequence[SuiteSpec]) -> dict[str, str]:
     """``suite <name>`` → digest of its file.
 
-    A plan asks for it: so it is here that a file which is missing, or holds something else than items, is an error, and
-    not when all documents are read and cleaned.
+    The plan calls this. So a missing or wrong file is an error before any document is read.
     """
     digests = {f"suite {suite.name}": _readable(suite) for suite in suites}
     for suite, digest in zip(suites, digests.values(), strict=True):
@@ -50,19 +49,19 @@ def suite_digests(suites: Sequence[SuiteSpec]) -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def _check(suite: SuiteSpec, _digest: str) -> None:
-    """Raise for a file with something else than items; looked at once in a process, as long as it stays as it is."""
+    """Raise for a file with a line that is no item. The result is cached while the file does not change."""
     read_suite(suite)
 
 
 def read_suite(suite: SuiteSpec) -> list[Item]:
-    """All items of the file. Raises ``PedigreeError`` with file, line and field for one that is none."""
+    """All items of the file. Raises ``PedigreeError`` with file, line and field for a line that is no item."""
     return [item for item, _ in _keyed_items(suite)]
 
 
 def sample_suite(suite: SuiteSpec) -> list[Item]:
-    """At most ``max_items`` of the items, in the order of the file; equally many of every group that has enough.
+    """At most ``max_items`` items, in the order of the file; equally many of every group that has enough.
 
-    A hash of the line decides, so an item stays in the sample when others are added behind it.
+    A hash of the line decides. So an item stays in the sample when others are appended.
     """
     keyed = _keyed_items(suite)
     items = [item for item, _ in keyed]
@@ -76,10 +75,10 @@ def sample_suite(suite: SuiteSpec) -> list[Item]:
 
 
 def suite_texts(suite: SuiteSpec, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
-    """(item, text) for every text of ``items`` that a training document should not hold.
+    """(item, text) for every text of ``items`` that a training document should not contain.
 
-    Both sentences of a pair; a passage with its last word; a document; of a question what ``renderings`` says, and
-    every choice.
+    These are both sentences of a pair; a passage with its last word; a document; all ``renderings`` and choices of a
+    question.
     """
     for item in items:
         texts = renderings(suite, item)
@@ -88,13 +87,13 @@ def suite_texts(suite: SuiteSpec, items: Iterable[Item]) -> Iterator[tuple[str, 
 
 
 _ASKED = re.compile(r"^\s*(?:question|q)\s*[:.]\s*|\s*\b(?:answer|a)\s*:\s*$", re.IGNORECASE)
-"""What a suite's file may have around a question, and nobody else."""
+"""Labels around a question that only a suite's file has."""
 
 
 def renderings(suite: SuiteSpec, item: Item) -> dict[str, str]:
-    """How an item may stand in a document, by name: ``answered`` (as it is scored, with the right answer), ``question``
-    (what stands before the answer, alone), ``quiz`` (with all choices, lettered), ``numbered`` and ``list`` (the same
-    with numbers, or nothing before them).
+    """The forms in which a document may contain an item: ``answered`` (as it is scored, with the right answer),
+    ``question`` (the text before the answer), ``quiz`` (with all choices, lettered), ``numbered`` and ``list`` (the
+    same with numbers, or with nothing before the choices).
     """
     if not isinstance(suite, MultipleChoiceSuite | LastWordSuite):
         return {"answered": item.choices[item.gold]}
@@ -143,18 +142,20 @@ def _keyed_items(suite: SuiteSpec) -> list[tuple[Item, str]]:
     except DamagedError as error:
         raise PedigreeError(f"{path}: damaged at byte {error.position}: {error}; fetch the file again") from None
     except ExpansionError as error:
-        raise PedigreeError(f"{path}: {error}, which no suite does; fetch the file again, or unpack it") from None
+        raise PedigreeError(
+            f"{path}: {error}, which is too much for a suite; fetch the file again, or unpack it"
+        ) from None
     except NeedsMoreError as error:
         raise PedigreeError(f"{path}: {error}") from None
     except OSError as error:
         raise PedigreeError(f"{path}: can't be read: {error.strerror or error}") from None
     if not found:
-        raise PedigreeError(f"{path}: holds no item; fetch the file again, or take {suite.name!r} out of the suites")
+        raise PedigreeError(f"{path}: has no item; fetch the file again, or take {suite.name!r} out of the suites")
     return found
 
 
 class _Record:
-    """One line as an object whose fields are asked for by name and type."""
+    """One line as an object with typed access to its fields."""
 
     def __init__(self, path: Path, number: int, line: bytes) -> None:
         self._where = f"{path}: line {number}"
@@ -203,7 +204,7 @@ class _Record:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise self._wrong(field, "holds a lone surrogate", value) from None
+            raise self._wrong(field, "has a lone surrogate", value) from None
         return value
 
     def _wrong(self, field: str, what: str, value: Any) -> PedigreeError:

@@ -1,4 +1,4 @@
-"""Each text once: of equal and nearly equal documents one stays, by an order that the experiment sets."""
+"""Deduplication: of equal and nearly equal documents, one is kept, by an order that the experiment sets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from llm_core.graph.stage import Verdict
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]], dedup: DedupSpec) -> list[PartTask]:
-    """The first map: signatures of every part, which depend on its documents and on what a signature is alone."""
+    """The tasks of the first map: the signatures of every part. They depend on its documents and ``minhash`` only."""
     return [
         PartTask(file.stem, sign_part, {"documents": file}, {"minhash": dedup.minhash})
         for file in inputs["documents"]
@@ -32,9 +32,9 @@ def parts(inputs: Mapping[str, Sequence[InputFile]], dedup: DedupSpec) -> list[P
 
 
 def build(job: Job, dedup: DedupSpec) -> UniqueDocuments:
-    """Signatures part by part, clusters over all of them, then every part without what another document stands for.
+    """Compute signatures part by part, then clusters over all parts; then drop all but one document per cluster.
 
-    ``clusters.parquet`` tells all clusters of two documents or more.
+    ``clusters.parquet`` lists all clusters of two documents or more.
     """
     tasks = parts(job.files(), dedup)
     made = job.map(tasks, link=False)
@@ -45,7 +45,7 @@ def build(job: Job, dedup: DedupSpec) -> UniqueDocuments:
     order, sources, names = ranked([file.path for file in documents], sizes, dedup)
     clusters = find_clusters(paths, order, dedup, job.work / "scratch")
     doc_ids = read_field(paths, "doc_id", PAIR)
-    told = write_clusters(job.out / "clusters.parquet", clusters, order, doc_ids, sources, names)
+    cluster_stats = write_clusters(job.out / "clusters.parquet", clusters, order, doc_ids, sources, names)
     counts = [len(read_signatures(path)) for path in paths]
     verdicts = write_verdicts(job.work / "verdicts", clusters, order, doc_ids, counts)
     roles = [
@@ -63,14 +63,14 @@ def build(job: Job, dedup: DedupSpec) -> UniqueDocuments:
             figure: sum(part.stats["repeated_units"][figure] for part in selected)
             for figure in ("documents", "units", "bytes")
         },
-        **told,
+        **cluster_stats,
     )
 
 
 def _selection(
     job: Job, roles: Sequence[dict[str, InputFile]], order: np.ndarray, counts: Sequence[int], dedup: DedupSpec
 ) -> list[PartTask]:
-    """The tasks of the last map; where the experiment asks so, the units that repeat are looked for first."""
+    """The tasks of the last map. Repeated units are searched first, if the experiment asks for it."""
     names = [role["documents"].stem for role in roles]
     if dedup.repeated_units is None:
         return [PartTask(name, select_part, role) for name, role in zip(names, roles, strict=True)]
@@ -94,7 +94,7 @@ def _selection(
 
 
 def duplicate_share(results: UniqueDocuments, bounds: ChecksSpec) -> Verdict:
-    """Not too much was repeated."""
+    """The share of repeated documents is within its bound."""
     share = results.duplicate_share
     return Verdict(
         share <= bounds.max_duplicate_share,
@@ -106,11 +106,11 @@ def duplicate_share(results: UniqueDocuments, bounds: ChecksSpec) -> Verdict:
 
 
 def largest_cluster(results: UniqueDocuments, bounds: ChecksSpec) -> Verdict:
-    """No cluster of repeats swallows the corpus."""
+    """The largest cluster is a small share of the corpus."""
     largest = results.largest_cluster / max(1, results.documents_in)
     return Verdict(
         largest <= bounds.max_cluster_share,
-        f"the largest cluster holds {results.largest_cluster} documents, {largest:.1%} of all; at most "
+        f"the largest cluster has {results.largest_cluster} documents, {largest:.1%} of all; at most "
         f"{bounds.max_cluster_share:.0%} may be: look at it in clusters.parquet",
         value=largest,
         bound=bounds.max_cluster_share,

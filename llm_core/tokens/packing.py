@@ -44,7 +44,7 @@ class Packing(Protocol):
         """The rows that have a target among the tokens ``start`` to ``stop`` of the split's stream, ascending."""
 
     def stats(self) -> dict[str, Any]:
-        """Statistics of one epoch, for reports. ``left_out_tokens``: tokens that are in no row; absent means 0."""
+        """Statistics of one epoch, for reports. ``dropped_tokens``: tokens that are in no row; absent means 0."""
 
 
 class Concat:
@@ -73,7 +73,7 @@ class Concat:
 
     def stats(self) -> dict[str, Any]:
         """See ``Packing``."""
-        return {"rows": self.rows, "left_out_tokens": self._tokens - self.rows * self._length}
+        return {"rows": self.rows, "dropped_tokens": self._tokens - self.rows * self._length}
 
 
 class _OfDocuments:

@@ -115,7 +115,7 @@ def test_mojibake_is_counted_and_repaired_on_request(tmp_path):
     assert {check.name: check for check in judged("clean_documents", stats)}["encoding"].value == pytest.approx(1 / 3)
     broken = {check.name: check for check in judged("clean_documents", {**stats, "mojibake": 3})}["encoding"]
     assert broken.value == 1  # two could not be mended
-    assert broken.message.startswith("3 documents hold wrongly decoded text, of which 1 were mended")
+    assert broken.message.startswith("3 documents have wrongly decoded text (1 of them were repaired")
     assert sorted(kept["text"]) == sorted([texts[1], texts[2], texts[2]])
 
 
@@ -136,7 +136,7 @@ def test_line_rules_that_leave_nothing_of_a_source_are_named(tmp_path):
     stats, _, _ = cleaned(tmp_path, *texts, rules=rules(line_sentence_end=(1, None), line_policy=(None, 0)))
     found = {check.name: check for check in judged("clean_documents", stats)}["drops_by_rule"]
     assert not found.passed
-    assert "nothing was left; line rules took lines: line_sentence_end (6): look at" in found.message
+    assert "no text remained; line rules dropped lines: line_sentence_end (6): look at" in found.message
 
 
 def test_line_rules_stand_between_the_rules_that_judge_before_and_after(tmp_path):

@@ -84,7 +84,7 @@ def test_documents_that_hold_an_item_go(tmp_path):
     assert stats["contaminated_share"] == 0.5
     found = judged("decontaminated_documents", stats)
     assert [check.passed for check in found] == [True, False, True, True]
-    assert found[2].message == "at most 25% of a suite's items are of too few words to be looked for"
+    assert found[2].message == "at most 25% of a suite's items have too few words to be searched for"
     for path in sorted((out / "parts").iterdir()):
         rows = read_signatures(out / "signatures" / f"{path.stem}.npy")
         assert doc_id_texts(rows["doc_id"]) == pl.read_parquet(path)["doc_id"].to_list()

@@ -136,7 +136,7 @@ def test_tiny_shares_and_bounds_are_told_as_they_are():
     by_share, by_score = (
         judged_checks("judged_documents", {**stats, "keep_share": share})[1].message for share in (0.0001, None)
     )
-    assert "0.01% of those that the bound 0.99998 was set by" in by_share
+    assert "the bound 0.99998 was set to keep 0.01%" in by_share
     assert by_score.endswith("reach the score 0.99998")
 
 
@@ -180,16 +180,16 @@ def test_trained_twice_it_is_the_same_bytes_whatever_the_order_of_the_examples(t
 
 def test_examples_are_cleaned_as_documents_are(tmp_path, good, rest):
     cleaning = CleaningSpec(rules={"min_words": RuleSpec(min=1000)})
-    with pytest.raises(PedigreeError, match="0 different good texts are left of the examples after cleaning"):
+    with pytest.raises(PedigreeError, match="after cleaning, 0 distinct good texts remain of the examples"):
         trained(tmp_path / "train", spec(good=good, any=rest, min_score=0.5), cleaning=cleaning)
 
 
 def test_one_class_is_no_classifier(tmp_path, good):
     rows = [{"text": text, "label": "good"} for text in texts(LEARNED, 100, 1)]
     path = jsonl(tmp_path / "labelled.jsonl", rows)
-    with pytest.raises(PedigreeError, match="0 different other texts are left"):
+    with pytest.raises(PedigreeError, match="0 distinct other texts remain"):
         trained(tmp_path / "train", spec(labelled={"path": path, "good_labels": ["good"]}, min_score=0.5))
-    with pytest.raises(PedigreeError, match="same texts stand in both"):  # what is good is nothing else too
+    with pytest.raises(PedigreeError, match="texts are in both classes"):  # what is good is nothing else too
         trained(tmp_path / "same", spec(good=good, any=good, min_score=0.5))
 
 
@@ -243,7 +243,7 @@ def test_a_number_that_is_none(tmp_path):
     [
         ("gone.jsonl", None, r"there is no file .*gone\.jsonl"),
         ("labelled.csv", b"a,b\n", r"labelled\.csv: quality\.labelled is no \.jsonl"),
-        ("empty.jsonl", b"\n", r"empty\.jsonl: holds no example"),
+        ("empty.jsonl", b"\n", r"empty\.jsonl: has no example"),
         ("broken.jsonl", b"{", r"broken\.jsonl: line 1: not JSON"),
         ("plain.jsonl.zst", b"{}", r"plain\.jsonl\.zst: its content is not packed as its name says"),
         (
@@ -298,7 +298,7 @@ LABELLED = {"path": "a.jsonl", "good_labels": ["x"]}
             {"good": {"kind": "hugging_face", "repo": "a/b"}, "keep_share": 0.3},
             "revision: Field required",
         ),
-        ({"good": {"paths": ["hf://a/b.parquet"]}, "keep_share": 0.3}, "paths of local files, and no addresses"),
+        ({"good": {"paths": ["hf://a/b.parquet"]}, "keep_share": 0.3}, "paths of local files, not addresses"),
         ({"good": FILES, "keep_share": 0.3, "classifier": {"learning_rate": 11}}, "less than or equal to 10"),
         ({"labelled": {"path": "a"}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),
         ({"labelled": {**LABELLED, "min_label": 1}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),

@@ -143,7 +143,7 @@ def test_an_empty_side_is_told(tmp_path):
     stats = cut(tmp_path / "job", one, SplitSpec(heldout_share=0.001))
     verdict = judged("pretraining_documents", stats)[0]
     assert (verdict.name, verdict.passed) == ("not_empty", False)
-    assert "0 held out: use more text" in verdict.message
+    assert "0 held-out documents: use more text" in verdict.message
 
 
 def test_an_empty_training_side_is_told(tmp_path, monkeypatch):
@@ -151,7 +151,8 @@ def test_an_empty_training_side_is_told(tmp_path, monkeypatch):
     stats = cut(tmp_path / "job", signed(tmp_path / "d", documents(["only one"])))
     verdict = judged("pretraining_documents", stats)[0]
     assert not verdict.passed
-    assert "0 documents to train on, 1 held out: use more text, or a smaller split.heldout_share" in verdict.message
+    assert "0 training documents, 1 held-out documents: use more text" in verdict.message
+    assert verdict.message.endswith("or a smaller split.heldout_share")
 
 
 def test_too_few_documents_for_questions_close_the_gate(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_a_sample_is_even_and_stays_when_the_file_grows(tmp_path: Path) -> None:
         ('{"query": "Q", "choices": ["a"], "gold": 0}', "'choices' should be a list of two texts or more"),
         ('{"query": "Q", "choices": ["a", 4], "gold": 0}', r"'choices\[1\]' should be a text \(it is 4\)"),
         ('{"query": " ", "choices": ["a", "b"], "gold": 0}', "'query' should be a text"),
-        ('{"query": "\\ud800", "choices": ["a", "b"], "gold": 0}', "'query' holds a lone surrogate"),
+        ('{"query": "\\ud800", "choices": ["a", "b"], "gold": 0}', "'query' has a lone surrogate"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
@@ -130,8 +130,8 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
         ('{"text": "café"}\n'.encode("latin-1"), "line 1: not UTF-8: .* at byte 13; convert the file"),
         ('{"text": "one"}\n'.encode("utf-16"), "line 1: not UTF-8"),
         (b'{"text": "one"}\n{"txt": "two"}\n', "line 2: there is no field 'text', only 'txt'"),
-        (b"", "holds no item"),
-        (b"\n \n", "holds no item"),
+        (b"", "has no item"),
+        (b"\n \n", "has no item"),
     ],
 )
 def test_a_plan_tells_of_files_without_items(tmp_path: Path, content: bytes, message: str) -> None:

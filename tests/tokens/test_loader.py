@@ -110,9 +110,9 @@ def test_every_token_of_every_epoch_is_a_target_once(tmp_path_factory, run, worl
         for source, found in enumerate(served):
             found.append(tokens[of_source == source])
     for reader, packed, spans in zip(loader.readers, loader.packed, served, strict=True):
-        left_out = packed.stats().get("left_out_tokens", 0)
-        assert left_out < options["sequence_length"]
-        epoch = range(reader.start, reader.stop - left_out)
+        dropped = packed.stats().get("dropped_tokens", 0)
+        assert dropped < options["sequence_length"]
+        epoch = range(reader.start, reader.stop - dropped)
         tokens = np.concatenate(spans)
         for first in range(0, len(tokens), len(epoch)):
             of_epoch = np.sort(tokens[first : first + len(epoch)]).tolist()

@@ -57,7 +57,7 @@ def test_windows_leave_out_what_fills_none(tmp_path):
     write_shards(tmp_path, [3, 10, 1])
     packed = Concat(ShardReader(tmp_path, "train"), 4)
     assert packed.pieces(np.arange(packed.rows)).starts.tolist() == [0, 4, 8]
-    assert packed.stats() == {"rows": 3, "left_out_tokens": 2}
+    assert packed.stats() == {"rows": 3, "dropped_tokens": 2}
     assert [packed.rows_with(a, b).tolist() for a, b in ((0, 4), (3, 5), (4, 4), (11, 14), (12, 14))] == [
         [0], [0, 1], [], [2], [],
     ]  # fmt: skip

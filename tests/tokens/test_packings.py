@@ -34,7 +34,7 @@ def test_every_token_is_in_one_row_or_counted_as_left_out(tmp_path_factory, name
     }
     assert len(owners) == sizes.sum()  # none twice
     assert owners.keys() <= set(range(first, stop))
-    assert stop - first - len(owners) == packed.stats().get("left_out_tokens", 0)
+    assert stop - first - len(owners) == packed.stats().get("dropped_tokens", 0)
     assert packed.stats()["rows"] == packed.rows
     for token in range(first, stop):
         assert packed.rows_with(token, token + 1).tolist() == ([owners[token]] if token in owners else [])

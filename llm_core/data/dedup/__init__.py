@@ -1,1 +1,1 @@
-"""Which documents are the same: signatures part by part, then clusters over all of them."""
+"""Finds equal and nearly equal documents: signatures part by part, then clusters over all parts."""

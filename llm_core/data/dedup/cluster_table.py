@@ -1,4 +1,4 @@
-"""The clusters as a table for people: who stands for whom."""
+"""The clusters as a table: which document is kept in place of which others."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,17 +21,17 @@ CLUSTER = {
     "similarity": pl.Float64,
     "rule": pl.String,
 }
-"""A document of a cluster of two or more. ``similarity``: to the one that is ``kept``; ``rule``: why it is not."""
+"""A row per document in a cluster of two or more. ``similarity``: to the kept document; ``rule``: why it is dropped."""
 
 
 def write_clusters(
     path: Path, clusters: Clusters, order: np.ndarray, doc_ids: np.ndarray, sources: np.ndarray, names: Sequence[str]
 ) -> dict[str, Any]:
-    """Write the clusters of two documents or more, in the order of what stays; figures about them."""
-    sizes = np.bincount(clusters.kept, minlength=len(order))
-    members = np.flatnonzero(sizes[clusters.kept] > 1)
-    members = members[np.argsort(clusters.kept[members], kind="stable")]
-    kept = clusters.kept[members]
+    """Write the clusters of two documents or more, in the order of the kept documents. Returns statistics."""
+    sizes = np.bincount(clusters.representative, minlength=len(order))
+    members = np.flatnonzero(sizes[clusters.representative] > 1)
+    members = members[np.argsort(clusters.representative[members], kind="stable")]
+    kept = clusters.representative[members]
     begins = np.ones(len(members), dtype=bool)
     begins[1:] = kept[1:] != kept[:-1]
     number = np.cumsum(begins) - 1

@@ -1,7 +1,7 @@
 """Clusters of equal and nearly equal documents, over all parts, in bounded memory.
 
-Memory, a document: some 150 bytes of arrays. Signatures and the keys of bands lie in scratch files (4 bytes a
-permutation, 8 a band) that are mapped, so the system keeps as much of them in memory as it has room for.
+Memory per document: about 150 bytes of arrays. Signatures and band keys are in memory-mapped scratch files (4 bytes per
+permutation, 8 per band), so the system keeps as much of them in memory as it has room for.
 """
 
 import shutil
@@ -16,23 +16,26 @@ from llm_core.data.kernels.clusters import band_keys, equal_to_root, join_band, 
 from llm_core.experiment.dedup import DedupSpec, MinHashSpec
 
 _ROUNDS = 8
-"""Documents that joined a cluster by a chain of small steps, and are not like the one that stays, are clustered again
-among themselves; so often at most, then they stay."""
+"""Some documents join a cluster by a chain of small steps and are not similar to its representative. They are clustered
+again among themselves, at most so often; what is left then is kept."""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """int64, float64 and bool [n], documents in the order of ranking. ``kept``: the document that stays in the place of
-    each (itself, if it stays); ``similarity`` to it, estimated (1 for equal folded texts); ``exact``: equal to it.
+    """Arrays [n]; documents are numbered in the order of ranking.
+
+    ``representative`` (int64): the document that is kept in place of each (itself if it is kept). ``similarity``
+    (float64): estimated similarity to it, 1 for equal folded texts. ``exact`` (bool): whether their folded texts are
+    equal.
     """
 
-    kept: np.ndarray
+    representative: np.ndarray
     similarity: np.ndarray
     exact: np.ndarray
 
 
 def find_clusters(paths: Sequence[Path], order: np.ndarray, dedup: DedupSpec, scratch: Path) -> Clusters:
-    """Clusters of the documents whose signatures lie at ``paths``, numbered through and ranked by ``order``."""
+    """The clusters of all documents. ``paths``: their signatures, part by part; ``order``: their ranking."""
     count = len(order)
     if dedup.method == "none" or not count:
         return Clusters(np.arange(count), np.ones(count), np.ones(count, dtype=bool))
@@ -40,17 +43,17 @@ def find_clusters(paths: Sequence[Path], order: np.ndarray, dedup: DedupSpec, sc
     if dedup.method == "exact":
         return Clusters(firsts, np.ones(count), np.ones(count, dtype=bool))
     shingled = read_field(paths, "shingles", np.uint32)[order] > 0
-    chosen = np.flatnonzero(shingled & (firsts == np.arange(count)))  # one of each text, in the order of ranking
+    chosen = np.flatnonzero(shingled & (firsts == np.arange(count)))  # the first document of each text
     position = np.full(count, -1, dtype=np.int64)
     position[order[chosen]] = np.arange(len(chosen))
     minhashes, bands = _scratch(paths, position, len(chosen), dedup.minhash, scratch)
     roots = _near_roots(minhashes, bands, dedup.minhash)
     equal = equal_to_root(minhashes, roots)
-    kept, similarity = np.arange(count), np.ones(count)
+    representative, similarity = np.arange(count), np.ones(count)
     shutil.rmtree(scratch)
-    kept[chosen] = chosen[roots]
+    representative[chosen] = chosen[roots]
     similarity[chosen] = equal / dedup.minhash.permutations
-    return Clusters(kept[firsts], similarity[firsts], kept[firsts] == firsts)
+    return Clusters(representative[firsts], similarity[firsts], representative[firsts] == firsts)
 
 
 def read_field(paths: Sequence[Path], field: str, dtype: np.dtype | type) -> np.ndarray:
@@ -59,7 +62,7 @@ def read_field(paths: Sequence[Path], field: str, dtype: np.dtype | type) -> np.
 
 
 def first_of_equals(pairs: np.ndarray) -> np.ndarray:
-    """int64 [n]: for every one of ``pairs`` (``PAIR``) the index of the first that is equal to it."""
+    """int64 [n]: for each of ``pairs`` (``PAIR``), the index of the first equal one."""
     order = np.lexsort((pairs["low"], pairs["high"]))  # stable: the first of equals comes first
     ordered = pairs[order]
     begins = np.ones(len(pairs), dtype=bool)
@@ -70,18 +73,18 @@ def first_of_equals(pairs: np.ndarray) -> np.ndarray:
 
 
 def least_equal(minhash: MinHashSpec) -> int:
-    """In how many numbers of a signature near duplicates agree at least."""
+    """The least number of equal values in the signatures of near duplicates."""
     return max(1, int(np.ceil(minhash.min_similarity * minhash.permutations - 1e-9)))
 
 
 def _scratch(
     paths: Sequence[Path], position: np.ndarray, count: int, minhash: MinHashSpec, scratch: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(uint32 [count, permutations] signatures, uint64 [bands, count] keys of bands) of the documents that have a
-    ``position``, in files.
+    """(uint32 [count, permutations] signatures, uint64 [bands, count] band keys) of the documents with a ``position``,
+    memory-mapped.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    if not count:  # nothing can't be mapped
+    if not count:  # an empty file can't be mapped
         return np.empty((0, minhash.permutations), dtype=np.uint32), np.empty((minhash.bands, 0), dtype=np.uint64)
     minhashes = np.memmap(scratch / "minhashes", dtype=np.uint32, mode="w+", shape=(count, minhash.permutations))
     bands = np.memmap(scratch / "bands", dtype=np.uint64, mode="w+", shape=(minhash.bands, count))
@@ -99,7 +102,7 @@ def _scratch(
 
 
 def _near_roots(minhashes: np.ndarray, bands: np.ndarray, minhash: MinHashSpec) -> np.ndarray:
-    """int64 [n]: for every signature the first of its cluster, which is like it."""
+    """int64 [n]: for every signature, the first one of its cluster. They are similar."""
     least = least_equal(minhash)
     roots = np.arange(len(minhashes))
     active = roots.copy()

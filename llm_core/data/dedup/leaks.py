@@ -1,4 +1,4 @@
-"""Documents of one set that are equal or nearly equal to one of another: what a split must not have."""
+"""Finds documents of one set that are equal or nearly equal to a document of another: leakage between splits."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from llm_core.experiment.dedup import MinHashSpec
 
 @dataclass(frozen=True)
 class Leaks:
-    """bool [n], float64 [n], and ``PAIR`` [n], for the near ones: the similarity, and the ``doc_id`` they are like."""
+    """Per document: whether it is ``equal`` or ``near`` to another (bool [n]); for near ones also the ``similarity``
+    (float64 [n]) and the other's ``doc_ids`` (``PAIR`` [n])."""
 
     equal: np.ndarray
     near: np.ndarray
@@ -21,10 +22,11 @@ class Leaks:
 
 
 class HeldoutIndex:
-    """Signatures to be found again. A document takes 4 bytes a permutation, 16 a band, and 16 for its key.
+    """An index of signatures. Memory per document: 4 bytes per permutation, 16 per band, and 16 for its key.
 
-    It has twice as many bands of half the rows as clustering, so that pairs are seen that clustering may miss: two
-    documents of similarity 0.65 share one with probability 0.996 for 14 bands of 8 (0.36 in clustering).
+    It has twice as many bands as clustering, with half the rows, so it finds pairs that clustering may miss. If
+    clustering has 14 bands of 8, two documents of similarity 0.65 share a band with probability 0.996 here (0.36
+    there).
     """
 
     def __init__(self, rows: np.ndarray, minhash: MinHashSpec) -> None:
@@ -38,7 +40,7 @@ class HeldoutIndex:
         self._bands_sorted = np.take_along_axis(bands, self._order, axis=1)
 
     def find(self, rows: np.ndarray) -> Leaks:
-        """Which of ``rows`` (signatures) are here, or like one that is."""
+        """Which of ``rows`` (signatures) are equal or similar to one in the index."""
         numbers = np.ascontiguousarray(rows["minhash"])
         best, most = nearest(numbers, self._bands(numbers), self._numbers, self._bands_sorted, self._order)
         near = (most >= least_equal(self._minhash)) & (rows["shingles"] > 0)

@@ -1,4 +1,4 @@
-"""Which document of a cluster stays: an order of all documents in which the one that stays comes first."""
+"""The order of all documents that decides which document of a cluster is kept: the first one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from llm_core.experiment.dedup import DedupSpec
 
 
 def ranked(paths: Sequence[Path], sizes: np.ndarray, dedup: DedupSpec) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """(order, source numbers, source names). ``order``, int64 [n], lists the documents of the parts at ``paths``,
-    numbered through, from the one that stays before all others: by ``prefer``, ``keep``, source, origin and row.
+    """(order, source numbers, source names). ``order`` (int64 [n]) sorts the documents of the parts at ``paths`` by
+    ``prefer``, ``keep``, source, origin and row. Documents are numbered over all parts.
 
-    ``sizes``: bytes of every document. Takes some 40 bytes a document for the time being, and each origin's name once.
+    ``sizes``: bytes of every document. Takes about 40 bytes of memory per document, and every origin's name once.
     """
     numbers: dict[tuple[str, str], int] = {}
     origins, rows = [np.empty(0, np.int32)], [np.empty(0, np.int64)]

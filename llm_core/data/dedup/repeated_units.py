@@ -1,7 +1,7 @@
-"""Lines or paragraphs that repeat across the corpus: found by their hashes, and taken out of the later documents.
+"""Finds lines or paragraphs that repeat across the corpus, by their hashes, and removes them from the later documents.
 
-Memory: 16 bytes a unit while the repeated ones are found, then 16 bytes a repeated one. Hashes have 64 bits: of a
-billion different units two share one with a probability of 0.03, and then the later one is taken for a repeat.
+Memory: 16 bytes per unit while repeats are searched, then 16 bytes per repeated unit. Hashes have 64 bits: among a
+billion different units, two have the same hash with a probability of 0.03; then the later one is taken for a repeat.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _PLACE = np.dtype([("document", "<u4"), ("number", "<u4")])
 
 
 def units_part(work: PartWork, repeated_units: RepeatedUnitsSpec) -> dict[str, Any]:
-    """``units/NAME.npy``: hash and place of every unit of the documents of a part that stay."""
+    """Write ``units/NAME.npy``: hash and place of every unit in the kept documents of a part."""
     frame, dropped = read_part(work.inputs["documents"], ["text"]), np.load(work.inputs["verdict"])["place"]
     texts = to_texts(frame["text"])
     found = unit_hashes(*texts, len(SEPARATORS[repeated_units.unit]), repeated_units.min_bytes)
@@ -38,10 +38,10 @@ def units_part(work: PartWork, repeated_units: RepeatedUnitsSpec) -> dict[str, A
 
 
 def find_repeats(paths: Sequence[Path], ranks: Sequence[np.ndarray], folder: Path) -> list[InputFile]:
-    """For every part a small file with the units to take out: those that stand in a document before theirs, or before
-    them in their own.
+    """Per part, a small file with the units to remove: those that occur in an earlier document, or earlier in their
+    own.
 
-    ``paths``: units of the parts; ``ranks``: int64, for every part the place of its documents in the order of ranking.
+    ``paths``: the units of every part. ``ranks``: int64, per part the places of its documents in the ranking.
     """
     folder.mkdir(parents=True, exist_ok=True)
     hashes = np.concatenate([np.empty(0, np.uint64), *(np.load(path, mmap_mode="r")["hash"] for path in paths)])
@@ -56,7 +56,9 @@ def find_repeats(paths: Sequence[Path], ranks: Sequence[np.ndarray], folder: Pat
     for number, (path, own) in enumerate(zip(paths, ranks, strict=True)):
         units, places = _among(np.load(path), repeated)
         again = np.ones(len(units), dtype=bool)
-        again[np.unique(_pairs(units["document"], places), return_index=True)[1]] = False  # not before in its document
+        again[np.unique(_pairs(units["document"], places), return_index=True)[1]] = (
+            False  # the first one in its document
+        )
         goes = again | (own[units["document"]] != first[places])
         chosen = np.empty(int(goes.sum()), dtype=_PLACE)
         chosen["document"], chosen["number"] = units["document"][goes], units["number"][goes]
@@ -67,7 +69,7 @@ def find_repeats(paths: Sequence[Path], ranks: Sequence[np.ndarray], folder: Pat
 
 
 def _among(units: np.ndarray, repeated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(the repeated ones of ``units``, their places among ``repeated``)."""
+    """(those of ``units`` that are in ``repeated``, their places there)."""
     places = np.searchsorted(repeated, units["hash"]).clip(max=max(0, len(repeated) - 1))
     chosen = repeated[places] == units["hash"] if len(repeated) else np.zeros(len(units), dtype=bool)
     return units[chosen], places[chosen]
@@ -78,7 +80,7 @@ def _pairs(documents: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def without_repeats(texts: pl.Series, repeats: np.ndarray, unit: str) -> pl.Series:
-    """``texts`` without the units at ``repeats`` (document and number, in order); empty where nothing is left."""
+    """``texts`` without the units at ``repeats`` (document and number, in order); empty if no unit remains."""
     separator = SEPARATORS[unit]
     changed = texts.to_list()
     starts = np.flatnonzero(np.append(True, repeats["document"][1:] != repeats["document"][:-1])[: len(repeats)])

@@ -1,4 +1,4 @@
-"""What stays of a part, and what goes."""
+"""Writes the kept and the dropped documents of a part."""
 
 from typing import Any
 
@@ -21,13 +21,13 @@ _NOTHING = {"documents": 0, "units": 0, "bytes": 0}
 
 
 def select_part(work: PartWork) -> dict[str, Any]:
-    """What stays of a part in ``parts/`` with its rows in ``signatures/``, and what goes in ``dropped/``."""
+    """Write kept documents to ``parts/``, their signatures to ``signatures/``, and the others to ``dropped/``."""
     verdict, signatures = np.load(work.inputs["verdict"]), read_signatures(work.inputs["signatures"])
     if len(verdict):
         return _write(work, read_part(work.inputs["documents"]), signatures, verdict, _sizes(signatures))
     for role, name in (("documents", f"parts/{work.name}.parquet"), ("signatures", f"signatures/{work.name}.npy")):
         (work.out / name).parent.mkdir(parents=True)
-        link_or_copy(work.inputs[role], work.out / name)  # nothing goes: the same files again
+        link_or_copy(work.inputs[role], work.out / name)  # nothing is dropped: the same files again
     write_part(work.out / "dropped" / f"{work.name}.parquet", pl.DataFrame(schema=DROPPED))
     sources = read_part(work.inputs["documents"], ["source"])["source"]
     rules = pl.repeat(None, len(sources), dtype=pl.String, eager=True)
@@ -35,7 +35,7 @@ def select_part(work: PartWork) -> dict[str, Any]:
 
 
 def select_and_cut_part(work: PartWork, repeated_units: RepeatedUnitsSpec, minhash: MinHashSpec) -> dict[str, Any]:
-    """The same, and the units that repeat go from what stays; its signatures are those of what is left."""
+    """Like ``select_part``, and without repeated units in the kept documents. Signatures are of the new texts."""
     repeats = np.load(work.inputs["repeats"])
     if not len(repeats):
         return select_part(work)
@@ -52,7 +52,7 @@ def select_and_cut_part(work: PartWork, repeated_units: RepeatedUnitsSpec, minha
     rows["value"] = np.bincount(repeats["document"], minlength=frame.height)[emptied]
     rows["kept"] = signatures["doc_id"][emptied]
     verdict = np.concatenate([np.load(work.inputs["verdict"]), rows])
-    whole = pl.when(pl.Series(emptied)).then(frame["text"]).otherwise("text")  # what goes, goes as it was
+    whole = pl.when(pl.Series(emptied)).then(frame["text"]).otherwise("text")  # a dropped document keeps its text
     stats = _write(work, cut.with_columns(text=whole), signatures, verdict[np.argsort(verdict["place"])], before)
     left = ~emptied[changed]
     write_edits(work.out, work.name, _taken(frame, repeats[~emptied[repeats["document"]]], repeated_units.unit))
@@ -62,7 +62,7 @@ def select_and_cut_part(work: PartWork, repeated_units: RepeatedUnitsSpec, minha
 
 
 def _taken(frame: pl.DataFrame, repeats: np.ndarray, unit: str) -> list[dict[str, Any]]:
-    """The first unit that goes from some of the documents, between the units beside it."""
+    """The first unit removed from some of the documents, with the units beside it."""
     changed = np.unique(repeats["document"])
     lowest = np.sort(changed[frame["doc_id"].gather(changed).arg_sort().head(SHOWN).to_numpy()])
     goes = repeats[np.isin(repeats["document"], lowest)]
@@ -77,7 +77,7 @@ def _taken(frame: pl.DataFrame, repeats: np.ndarray, unit: str) -> list[dict[str
 def _write(
     work: PartWork, frame: pl.DataFrame, signatures: np.ndarray, verdict: np.ndarray, before: pl.Series
 ) -> dict[str, Any]:
-    """The files of a part without the documents of ``verdict``, which has them in the order of the part."""
+    """Write the files of a part. ``verdict``: its dropped documents, in the order of the part."""
     stays = np.ones(frame.height, dtype=bool)
     stays[verdict["place"]] = False
     rules = pl.Series(RULES).gather(verdict["rule"])

@@ -1,4 +1,4 @@
-"""What deduplication knows of a document: identity, key of the folded text, size, and MinHash signature."""
+"""The record that deduplication has of a document: identity, hash of the folded text, size, and MinHash signature."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -21,13 +21,13 @@ PAIR = np.dtype([("high", "<u8"), ("low", "<u8")])
 
 
 def signature_dtype(permutations: int) -> np.dtype:
-    """One document: 40 bytes, and 4 a permutation. ``shingles`` counts repetitions; 0: too short for any."""
+    """One document: 40 bytes, and 4 per permutation. ``shingles``: with repetitions; 0 for a short text."""
     fields = [("doc_id", PAIR), ("key", PAIR), ("bytes", "<u4"), ("shingles", "<u4"), ("minhash", "<u4", permutations)]
     return np.dtype(fields)
 
 
 def sign_part(work: PartWork, minhash: MinHashSpec) -> dict[str, Any]:
-    """``signatures/NAME.npy``: a row of ``signature_dtype`` for every document of the part, in its order."""
+    """Write ``signatures/NAME.npy``: a row of ``signature_dtype`` per document of the part, in its order."""
     frame = read_part(work.inputs["documents"], ["doc_id", "text"])
     write_signatures(work.out / "signatures" / f"{work.name}.npy", sign(frame, minhash))
     return {"documents": frame.height}
@@ -47,32 +47,32 @@ def sign(frame: pl.DataFrame, minhash: MinHashSpec) -> np.ndarray:
 
 
 def keys(folded: Texts) -> np.ndarray:
-    """``PAIR`` [n]: equal for equal folded texts, and hardly for others."""
+    """``PAIR`` [n]: 128-bit hashes of the folded texts."""
     data = folded.data.data
     digests = b"".join(xxh3_128_digest(data[start:stop]) for start, stop in pairwise(folded.offsets.tolist()))
     return np.frombuffer(digests, dtype=PAIR)
 
 
 def doc_id_numbers(doc_ids: pl.Series) -> np.ndarray:
-    """Identities of 32 hexadecimal digits as ``PAIR`` [n], in the same order of bytes."""
+    """Identities of 32 hexadecimal digits as ``PAIR`` [n], with the same bytes."""
     joined = doc_ids.str.join("").item() if len(doc_ids) else ""
     return np.frombuffer(bytes.fromhex(joined), dtype=PAIR)
 
 
 def doc_id_texts(numbers: np.ndarray) -> list[str]:
-    """The other way."""
+    """The inverse of ``doc_id_numbers``."""
     digits = np.ascontiguousarray(numbers).tobytes().hex()
     return [digits[start : start + 32] for start in range(0, len(digits), 32)]
 
 
 def write_signatures(path: Path, rows: np.ndarray) -> None:
-    """A plain ``.npy`` file, whose bytes follow from the rows alone."""
+    """Write a plain ``.npy`` file. Its bytes depend on the rows only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, rows)
 
 
 def read_signatures(path: Path) -> np.ndarray:
-    """The rows, mapped into memory and not read. Raises ``PedigreeError`` for a file that is not whole."""
+    """The rows, memory-mapped. Raises ``PedigreeError`` for an incomplete file."""
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:

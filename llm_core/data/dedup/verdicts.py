@@ -1,4 +1,4 @@
-"""What becomes of the documents of a part: a small file for each, which the selection of that part depends on."""
+"""The dropped documents of every part, in a small file per part. The selection of a part depends on its file only."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,22 +12,22 @@ from llm_core.graph.part import InputFile
 from llm_core.store.digests import file_digest
 
 RULES = ("exact_duplicate", "near_duplicate", "repeated_units")
-"""The last one is of documents of which nothing is left without the units that repeat."""
+"""The last rule drops documents that consist of repeated units only."""
 
 VERDICT = np.dtype([("place", "<u4"), ("rule", "u1"), ("value", "<f8"), ("kept", PAIR)])
-"""A document that goes: its place in the part, the number of the rule, its value (documents of the cluster, similarity,
-units), and the ``doc_id`` of the one that stays for it."""
+"""A dropped document: its place in the part, the number of the rule, its value (size of the cluster, similarity, or
+number of units), and the ``doc_id`` of the document that is kept in its place."""
 
 
 def write_verdicts(
     folder: Path, clusters: Clusters, order: np.ndarray, doc_ids: np.ndarray, counts: Sequence[int]
 ) -> list[InputFile]:
-    """For every part a small file with the documents that it loses: a part whose verdict stays is not made again."""
+    """Write a small file per part with its dropped documents. A part is built again only if its file changes."""
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = np.bincount(clusters.kept, minlength=len(order))
-    dropped = np.flatnonzero(clusters.kept != np.arange(len(order)))
+    sizes = np.bincount(clusters.representative, minlength=len(order))
+    dropped = np.flatnonzero(clusters.representative != np.arange(len(order)))
     rows = np.zeros(len(dropped), dtype=VERDICT)
-    kept, exact = clusters.kept[dropped], clusters.exact[dropped]
+    kept, exact = clusters.representative[dropped], clusters.exact[dropped]
     rows["rule"] = ~exact
     rows["value"] = np.where(exact, sizes[kept], clusters.similarity[dropped])
     rows["kept"] = doc_ids[order[kept]]

@@ -1,1 +1,1 @@
-"""Compiled loops over the bytes of a text column: what polars expressions can't say, or say too slowly."""
+"""Compiled loops over the bytes of a text column, for what polars can't express or is too slow for."""

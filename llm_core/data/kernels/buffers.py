@@ -1,4 +1,4 @@
-"""A column of texts as kernels read it: one array of UTF-8 bytes, and where each text starts."""
+"""A column of texts as kernels read it: one array of UTF-8 bytes, and the start of each text."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import polars as pl
 
 class Texts(NamedTuple):
     """``data``: uint8, the texts one after another in UTF-8; ``offsets``: int64 [n + 1], text ``i`` is
-    ``data[offsets[i] : offsets[i + 1]]``. Both are read-only, and hold a copy of the column.
+    ``data[offsets[i] : offsets[i + 1]]``. Both are read-only copies.
     """
 
     data: np.ndarray
@@ -19,7 +19,7 @@ class Texts(NamedTuple):
 def to_texts(column: pl.Series) -> Texts:
     """``column`` (String, without nulls) as buffers."""
     if column.null_count():
-        raise ValueError(f"column {column.name!r} holds nulls")
+        raise ValueError(f"column {column.name!r} has nulls")
     offsets = np.zeros(len(column) + 1, dtype=np.int64)
     np.cumsum(column.str.len_bytes().to_numpy(), out=offsets[1:])
     joined = column.str.join("").cast(pl.Binary).item() if len(column) else b""

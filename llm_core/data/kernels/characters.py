@@ -1,4 +1,4 @@
-"""What a character is: bit flags for every code point, and the decoding of UTF-8."""
+"""Bit flags for every code point (letter, white space, …), and the decoding of UTF-8."""
 
 import base64
 import zlib
@@ -21,8 +21,8 @@ CODE_POINTS = 0x110000
 
 # Unicode 16, as polars' regular expressions know it: LETTER \p{L}, MARK \p{M}, NUMBER \p{N}, SPACE \s, WORD \w,
 # PUNCTUATION \p{P} and the symbols of ASCII, SENTENCE_END \p{STerm}, EMOJI \p{Emoji} and \p{Extended_Pictographic} from
-# U+2190 on. Kept as data, so that it is the same under every version of Python and polars: runs of equal flags, their
-# lengths (uint32) and then their flags (uint8), deflated, in base 85.
+# U+2190 on. It is stored here, so that it is the same for all versions of Python and polars: the lengths (uint32) of
+# runs of equal flags, then the flags of these runs (uint8), deflated, in base 85.
 _RUNS = (
     "c-pO6O^h5z74GV;nV#v{ot<vCckH!yUGZOHuZh=AVkZFwM;J#aiLiiJ0x75w1SDdG@FOm{Sh?f?NI7r<2}Kd|ffFYr-y#G#<W3Gqpa==&nhO%Ah<"
     "a7;?R@iGJ+=Y0YWlD0)%*S4tLhnNSvK&k@y&2sgX@al%l(#bHgP|MdwD10a(FgW_joO>;Paf%$N2n#iE|NuQ>I_4v9)intGRQ<^Dr@&w3g3b<@3+"
@@ -74,7 +74,7 @@ def character_table() -> np.ndarray:
 
 @kernel
 def is_space(byte):  # type: ignore[no-untyped-def]
-    """Whether it is white space of ASCII: a space, a tab, or an end of a line or page."""
+    """Whether ``byte`` is ASCII white space: a space, a tab, or an end of a line or page."""
     return byte == 32 or 9 <= byte <= 13
 
 

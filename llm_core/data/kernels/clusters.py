@@ -8,7 +8,7 @@ from llm_core.data.kernels.words import mix
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 LEADERS = 32
-"""With how many unlike documents of a band's run every other one in it is compared: work stays linear in the run."""
+"""Each document with a band key is compared with at most so many others with that key, so the time stays linear."""
 
 
 @kernel
@@ -24,7 +24,7 @@ def band_keys(minhashes, rows, keys):  # type: ignore[no-untyped-def]
 
 @kernel
 def equal_numbers(one, other):  # type: ignore[no-untyped-def]
-    """In how many places two signatures agree."""
+    """The number of places in which two signatures agree."""
     equal = 0
     for place in range(len(one)):
         equal += one[place] == other[place]
@@ -33,7 +33,7 @@ def equal_numbers(one, other):  # type: ignore[no-untyped-def]
 
 @kernel
 def find_root(parents, document):  # type: ignore[no-untyped-def]
-    """The least document of the cluster of ``document``; halves the way there for the next time."""
+    """The root of ``document``: the lowest document of its cluster. Halves the path to it on the way."""
     while parents[document] != document:
         parents[document] = parents[parents[document]]
         document = parents[document]
@@ -42,7 +42,7 @@ def find_root(parents, document):  # type: ignore[no-untyped-def]
 
 @kernel
 def _join(minhashes, parents, one, other, least):  # type: ignore[no-untyped-def]
-    """Whether ``one`` and ``other`` are in one cluster now: they join if they are alike, and their roots are alike."""
+    """Join ``one`` and ``other`` if they and their roots are similar. Returns whether they are in one cluster now."""
     first, second = find_root(parents, one), find_root(parents, other)
     if first == second:
         return True
@@ -56,9 +56,10 @@ def _join(minhashes, parents, one, other, least):  # type: ignore[no-untyped-def
 
 @kernel
 def join_band(keys, order, minhashes, parents, least):  # type: ignore[no-untyped-def]
-    """Join documents that share a band and agree in at least ``least`` numbers, given one band's ``keys`` and the
-    ``order`` that sorts them (stable). ``parents``: the clusters so far, changed in place; a root is the least of its
-    cluster. Without the roots' likeness a chain of small steps would put unlike texts into one cluster.
+    """Join documents that have the same key in one band and agree in at least ``least`` numbers.
+
+    ``order`` sorts the band's ``keys`` (stable). ``parents``: the clusters so far, changed in place. Roots must be
+    similar, too: otherwise a chain of small steps would put dissimilar texts into one cluster.
     """
     leaders = np.empty(LEADERS, dtype=np.int64)
     start = 0
@@ -91,7 +92,7 @@ def roots_of(parents):  # type: ignore[no-untyped-def]
 
 @kernel
 def equal_to_root(minhashes, roots):  # type: ignore[no-untyped-def]
-    """int64 [n]: in how many numbers every document agrees with its root."""
+    """int64 [n]: the number of places in which every document agrees with its root."""
     equal = np.empty(len(roots), dtype=np.int64)
     for document in range(len(roots)):
         equal[document] = equal_numbers(minhashes[document], minhashes[roots[document]])
@@ -100,8 +101,8 @@ def equal_to_root(minhashes, roots):  # type: ignore[no-untyped-def]
 
 @kernel
 def nearest(minhashes, keys, others, other_keys, other_order):  # type: ignore[no-untyped-def]
-    """(int64 [n], int64 [n]): which of ``others`` that share a band with it agrees with every signature in most numbers
-    (-1: none shares one), and in how many.
+    """(int64 [n], int64 [n]): for every signature, the one of ``others`` that agrees with it in most places, among
+    those that share a band with it (-1: none does), and the number of these places.
 
     ``keys``: uint64 [bands, n]; ``other_keys``: uint64 [bands, m] with every band sorted by ``other_order`` (int64).
     """

@@ -1,4 +1,4 @@
-"""Compilation of kernels, kept on disk and never stale."""
+"""Compiles kernels with numba. The compiled code is cached on disk and never stale."""
 
 import os
 from collections.abc import Callable
@@ -20,9 +20,9 @@ _CONFIG: Any = numba.config
 def kernel(function: F) -> F:
     """``function`` compiled by numba on its first call, without the interpreter's lock and without fastmath.
 
-    The machine code is kept in ``__pycache__``, or in ``PEDIGREE_HOME`` where that can't be written. numba notices a
-    change of the file that a kernel stands in, but none of the kernels that it calls from other files: so the folder's
-    name holds a digest of all folders ``kernels`` of the library, and a kernel calls others from these only.
+    The machine code is cached in ``__pycache__``, or in ``PEDIGREE_HOME`` if that is read-only. numba notices when the
+    kernel's own file changes, but not when a kernel changes that it calls from another file. So the cache folder's name
+    has a digest of all folders ``kernels`` of the library, and a kernel may call others from these folders only.
     """
     before = _CONFIG.CACHE_DIR
     _CONFIG.CACHE_DIR = str(_cache() / _sources_digest())

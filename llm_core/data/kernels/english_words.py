@@ -1,8 +1,8 @@
-"""Words of English as spaCy's tokenizer cuts them, which is how datatrove counts them.
+"""English words as spaCy's tokenizer cuts them; datatrove counts words so.
 
-A run without white space loses at both ends the signs that are words of their own: quotation marks, brackets, commas,
-``'s``, a full stop that is no abbreviation's, a unit after a number. What is left is one word if it is an address, and
-else is cut at hyphens, slashes and the like between letters; ``didn't`` is two words, ``did`` and ``n't``. The rules
+Signs at both ends of a run without white space are words of their own: quotation marks, brackets, commas, ``'s``, a
+full stop unless it ends an abbreviation, a unit after a number. The rest is one word if it is an address; otherwise it
+is cut at hyphens, slashes and similar signs between letters. ``didn't`` is two words, ``did`` and ``n't``. The rules
 are those of spaCy 3.8 (Honnibal et al., 2020), without its lists of emoticons and of rare contractions.
 """
 
@@ -36,7 +36,7 @@ _WHOLE = (
     "Kans. Ky. La. Mass. Md. Mich. Minn. Miss. Mo. Mont. Neb. Nebr. Nev. Okla. Ore. Pa. Tenn. Va. Wash. Wis. and/or "
     "w/o o'clock O'clock ma'am Ma'am"
 )
-"""What stays whole."""
+"""Words that are not cut."""
 _ENDINGS = "n't 'll 're 've 'd 'm n’t ’ll ’re ’ve ’d ’m"
 _LONGEST_UNIT = 5
 _LONGEST_WHOLE = 8
@@ -69,7 +69,7 @@ def _is_letter(code, table):  # type: ignore[no-untyped-def]
 
 @kernel
 def _is_icon(code, table):  # type: ignore[no-untyped-def]
-    """Whether it is a sign that stands for no word, nor for a product or sum: ©, °, →, a box, an emoji."""
+    """Whether ``code`` is a symbol that stands for no word and no product or sum: ©, °, →, a box, an emoji."""
     if code < 0xA6 or table[code] & (LETTER | NUMBER):
         return False
     return table[code] & EMOJI != 0 or code in (0xA6, 0xA9, 0xAE, 0xB0) or 0x2100 <= code < 0x2C00 or code >= 0x1F000
@@ -103,7 +103,7 @@ def _dots(data, at, stop):  # type: ignore[no-untyped-def]
 
 @kernel
 def _prefix(data, start, stop, table, signs):  # type: ignore[no-untyped-def]
-    """Bytes of the word that a sign at the start is; 0 if there is none."""
+    """Bytes of the sign at the start that is a word of its own; 0 if there is none."""
     code, width = decode(data, start)
     if code == _DOT:
         dots = _dots(data, start, stop)
@@ -115,7 +115,7 @@ def _prefix(data, start, stop, table, signs):  # type: ignore[no-untyped-def]
 
 @kernel
 def _suffix(data, start, stop, table, signs, units):  # type: ignore[no-untyped-def]
-    """Bytes of the word that a sign at the end is; 0 if there is none."""
+    """Bytes of the sign at the end that is a word of its own; 0 if there is none."""
     code, first = _before(data, stop, start)
     before, earlier = _before(data, first, start)
     if code == _DOT:
@@ -141,7 +141,7 @@ def _suffix(data, start, stop, table, signs, units):  # type: ignore[no-untyped-
 
 @kernel
 def _is_whole(data, start, stop, whole):  # type: ignore[no-untyped-def]
-    """Whether it is an abbreviation with its full stop, or another word that no sign is taken from."""
+    """Whether ``data[start:stop]`` is an abbreviation with its full stop, or another word that is not cut."""
     if stop - start == 2 and data[stop - 1] == _DOT and 97 <= data[start] <= 122:
         return True
     return stop - start <= _LONGEST_WHOLE and _is_in(data, start, stop, whole)
@@ -149,13 +149,13 @@ def _is_whole(data, start, stop, whole):  # type: ignore[no-untyped-def]
 
 @kernel
 def _is_name(byte):  # type: ignore[no-untyped-def]
-    """Whether it may stand in the name of a host; all that is not ASCII may."""
+    """Whether ``byte`` may be in the name of a host; all bytes that are not ASCII may."""
     return _is_digit(byte) or 65 <= byte <= 90 or 97 <= byte <= 122 or byte in (_HYPHEN, 95) or byte >= 0x80
 
 
 @kernel
 def _is_address(data, start, stop):  # type: ignore[no-untyped-def]
-    """Whether it has the form of a URL, with or without a scheme, or of an e-mail address."""
+    """Whether ``data[start:stop]`` looks like a URL, with or without a scheme, or like an e-mail address."""
     host, scheme = start, True
     for at in range(start, stop):
         byte = data[at]
@@ -188,7 +188,7 @@ def _is_address(data, start, stop):  # type: ignore[no-untyped-def]
 
 @kernel
 def _infix(data, at, stop, before, table, signs):  # type: ignore[no-untyped-def]
-    """Bytes of the word that a sign between two others is, at ``at``; 0 if it belongs to what stands around it."""
+    """Bytes of the sign at ``at`` that is a word between two others; 0 if it belongs to its neighbours."""
     code, width = decode(data, at)
     dots = _dots(data, at, stop)
     if dots > 1:
@@ -216,7 +216,7 @@ def _infix(data, at, stop, before, table, signs):  # type: ignore[no-untyped-def
 
 @kernel
 def _ending(data, start, stop, endings):  # type: ignore[no-untyped-def]
-    """Bytes of ``n't``, ``'ll`` and their kin at the end of letters; 0 if there are none."""
+    """Bytes of ``n't``, ``'ll`` and similar endings after letters; 0 if there are none."""
     apostrophe = False
     for at in range(max(start, stop - _LONGEST_ENDING), stop):
         apostrophe = apostrophe or data[at] == 39 or data[at] == 0xE2
@@ -234,9 +234,9 @@ def _ending(data, start, stop, endings):  # type: ignore[no-untyped-def]
 
 @kernel
 def _is_simple(data, start, at, last, value, together, signs, whole):  # type: ignore[no-untyped-def]
-    """Whether the letters and digits of ASCII in ``data[start:at]`` (of hash ``value``, with flags ``together``) are a
-    word and the byte at ``at`` is one, and the run ends with it: most signs in a text stand so. The general way gives
-    the same.
+    """Whether ``data[start:at]`` (ASCII letters and digits, with hash ``value`` and flags ``together``) and the byte at
+    ``at`` are a word each, and the run ends there. This is a shortcut for the most common case; the general code gives
+    the same result.
     """
     if at == start or (at + 1 < last and not is_space(data[at + 1])):
         return False
@@ -255,11 +255,11 @@ def _is_simple(data, start, at, last, value, together, signs, whole):  # type: i
 def _words(data, offsets, table, signs, units, whole, endings):  # type: ignore[no-untyped-def]
     documents = len(offsets) - 1
     bounds = np.zeros(documents + 1, dtype=np.int64)
-    room = len(data)  # as many words as bytes is the most; memory that is not written to is none
+    room = len(data)  # there can't be more words than bytes; pages that are not written take no memory
     hashes = np.empty(room, dtype=np.uint64)
     characters = np.empty(room, dtype=np.int32)
     flags = np.empty(room, dtype=np.uint8)
-    taken = np.empty(room, dtype=np.int64)  # where the signs at the end of the present run start
+    taken = np.empty(room, dtype=np.int64)  # where the signs at the end of this run start
     found = 0
     for document in range(documents):
         at, last = offsets[document], offsets[document + 1]
@@ -328,7 +328,7 @@ def _words(data, offsets, table, signs, units, whole, endings):  # type: ignore[
 
 @cache
 def _sign_table() -> np.ndarray:
-    """uint8 [65,536]: what sign a character is at an end of a word."""
+    """uint8 [65,536]: the kind of sign that a character is at an end of a word."""
     table = np.zeros(0x10000, dtype=np.uint8)
     for kind, characters in _SIGNS.items():
         table[[ord(character) for character in characters]] |= kind

@@ -1,8 +1,8 @@
-"""Folding a column of texts (``llm_core.data.keys.folded``) at the speed of a table.
+"""Folds a column of texts (``llm_core.data.folded_text.folded``) with a table.
 
-Nearly every character folds to the same letters whatever stands around it: these are looked up. What depends on its
-neighbours (combining marks, letters of Hangul that are put together) makes the stretch between two white spaces of
-ASCII *hard*; folding never reaches across such a space, so the hard stretches alone take the general way.
+Nearly every character folds to the same letters in any context: these are looked up. A character whose folding depends
+on its neighbours (a combining mark, a Hangul letter) makes the stretch between two ASCII white spaces *hard*. Folding
+never reaches across such a space, so only hard stretches need the general code.
 """
 
 import unicodedata
@@ -12,22 +12,22 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from llm_core.data.folded_text import folded, folded_words
 from llm_core.data.kernels.buffers import Texts, to_texts
 from llm_core.data.kernels.characters import decode, is_space
 from llm_core.data.kernels.compiled import kernel
-from llm_core.data.keys import folded, folded_words
 
 LIMIT = 0x20000
-"""Code points below it are in the table: the first two planes; what is above is hard."""
+"""Code points below this are in the table: the first two planes. All others are hard."""
 
-_GROWTH = 3  # a form that takes more room than this times its character's is left to the general way
+_GROWTH = 3  # a character whose form takes more than so many times its own bytes is hard
 _HARD = -1
 _SPACE = 32
 _ASCII = 0x80
 
 
 class _Forms(NamedTuple):
-    """``first`` int32 [LIMIT]: where a code point's form starts in ``letters`` (uint8), or ``_HARD``; its ``sizes``."""
+    """Forms of code points. ``first`` (int32 [LIMIT]): the start in ``letters`` (uint8), or ``_HARD``; ``sizes``."""
 
     first: np.ndarray
     sizes: np.ndarray
@@ -36,7 +36,7 @@ class _Forms(NamedTuple):
 
 @cache
 def _forms() -> _Forms:
-    """The form of every character that folds by itself, made by the general way."""
+    """The form of every character that folds by itself, made by the general code."""
     codes = [code for code in range(LIMIT) if not 0xD800 <= code < 0xE000 and unicodedata.category(chr(code)) != "Cn"]
     between = pl.DataFrame({"text": [f"x{chr(code)}x" for code in codes]}).select(folded_words())["text"].to_list()
     first = np.full(LIMIT, _HARD, dtype=np.int32)
@@ -52,14 +52,14 @@ def _forms() -> _Forms:
 
 
 def _stands_alone(code: int, form: str) -> bool:
-    """Whether nothing before the character can join with it: marks can, and the later letters of a Hangul syllable."""
+    """Whether no character before it can join with it. Marks and the later letters of a Hangul syllable can."""
     character = chr(code)
     heads = {character, form[:1], unicodedata.normalize("NFKD", character)[:1]}
     return not any(unicodedata.category(head).startswith("M") or 0x1160 <= ord(head) < 0x1200 for head in heads if head)
 
 
 def fold(texts: pl.Series) -> Texts:
-    """The folded form of every text (String, no nulls), in UTF-8; the same bytes as ``keys.folded`` gives."""
+    """The folded form of every text (String, no nulls) in UTF-8: the same bytes as of ``folded_text.folded``."""
     data, offsets = to_texts(texts)
     forms = _forms()
     starts, stops = _hard_stretches(data, offsets, forms.first)
@@ -78,7 +78,7 @@ def _general(data: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> pl.Seri
 
 
 def _with_symbol_texts(texts: pl.Series, out: np.ndarray, ends: np.ndarray) -> Texts:
-    """Texts of which folding leaves nothing stand for themselves."""
+    """``out``, in which texts that fold to nothing are their own folded form."""
     places = np.flatnonzero(ends[1:] == ends[:-1])
     own = to_texts(texts.gather(places).rename("text").to_frame().select(key=folded())["key"])
     sizes = np.diff(ends)
@@ -92,7 +92,7 @@ def _with_symbol_texts(texts: pl.Series, out: np.ndarray, ends: np.ndarray) -> T
 
 @kernel
 def _join(data, offsets, others, other_offsets, out, out_offsets):  # type: ignore[no-untyped-def]
-    """Texts from ``data``, and in the place of empty ones those of ``others`` in their order."""
+    """The texts in ``data``; empty ones are replaced by those of ``others``, in order."""
     other = 0
     for text in range(len(offsets) - 1):
         at = out_offsets[text]
@@ -109,7 +109,7 @@ def _join(data, offsets, others, other_offsets, out, out_offsets):  # type: igno
 
 @kernel
 def _hard_stretches(data, offsets, first):  # type: ignore[no-untyped-def]
-    """(starts, stops), int64: stretches without white space of ASCII that hold a character not in the table."""
+    """(starts, stops), int64: stretches without ASCII white space that have a character outside the table."""
     starts = np.empty(16, dtype=np.int64)
     stops = np.empty(16, dtype=np.int64)
     found = 0
@@ -140,7 +140,7 @@ def _hard_stretches(data, offsets, first):  # type: ignore[no-untyped-def]
 
 @kernel
 def _fold(data, offsets, first, sizes, letters, starts, stops, hard, hard_offsets, out):  # type: ignore[no-untyped-def]
-    """Writes the folded texts one after another; int64 [n + 1], where each of them ends (and 0 before the first)."""
+    """Write the folded texts one after another. Returns int64 [n + 1]: 0, then the end of each text."""
     plain = np.empty(_ASCII, dtype=np.uint8)
     for code in range(_ASCII):
         plain[code] = letters[first[code]]
@@ -158,7 +158,7 @@ def _fold(data, offsets, first, sizes, letters, starts, stops, hard, hard_offset
                 if data[at] < _ASCII:
                     byte = plain[data[at]]
                     at += 1
-                    # Of several spaces one is left, and none at the beginning.
+                    # Several spaces become one; none is kept at the beginning.
                     if byte != _SPACE or (end > begin and out[end - 1] != _SPACE):
                         out[end] = byte
                         end += 1
@@ -174,7 +174,7 @@ def _fold(data, offsets, first, sizes, letters, starts, stops, hard, hard_offset
 
 @kernel
 def _append(source, start, stop, out, begin, end):  # type: ignore[no-untyped-def]
-    """Adds ``source[start:stop]`` to the text that stands in ``out[begin:end]``; returns its new end."""
+    """Append ``source[start:stop]`` to the text in ``out[begin:end]``. Returns its new end."""
     for index in range(start, stop):
         byte = source[index]
         if byte != _SPACE or (end > begin and out[end - 1] != _SPACE):

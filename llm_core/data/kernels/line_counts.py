@@ -1,8 +1,8 @@
 r"""Counts of lines, paragraphs and sentences per text.
 
-A line is what stands between line ends (``\n``), without outer white space, and counts if it is not blank. A paragraph
-is a run of lines without a blank one between them. A sentence ends at a sentence terminal (``\p{Sentence_Terminal}``)
-that is followed, but for closing punctuation, by white space and no small Latin letter, or by the end of its line; a
+A line is the text between two line ends (``\n``), without outer white space; blank lines do not count. A paragraph is a
+run of lines without a blank one between them. A sentence ends at a sentence terminal (``\p{Sentence_Terminal}``)
+that, after any closing punctuation, is followed by white space and no small Latin letter, or by the end of its line. A
 line without one is a sentence.
 """
 
@@ -14,7 +14,7 @@ from llm_core.data.kernels.compiled import kernel
 from llm_core.data.kernels.words import mix
 
 SHORT_LINE = 30
-"""Characters of the longest line that counts as short (Penedo et al., 2024)."""
+"""The most characters of a short line (Penedo et al., 2024)."""
 
 _NAMES = (
     "characters",
@@ -113,9 +113,9 @@ def _line_counts(data, offsets, table, bullet_signs):  # type: ignore[no-untyped
 
 @kernel
 def _line(data, start, stop, table, bullet_signs, counts):  # type: ignore[no-untyped-def]
-    """Read the line that starts at ``start`` and add to ``counts`` what can be counted line by line.
+    """Read the line that starts at ``start``, and add to ``counts`` what can be counted line by line.
 
-    (the byte after its end, a hash of it without outer white space, its characters: 0 if it is blank)
+    Returns (the byte after its end, a hash of it without outer white space, its characters: 0 if it is blank).
     """
     at, value, hashed = start, _BASIS, _BASIS
     length, characters, dots = 0, 0, 0
@@ -123,7 +123,9 @@ def _line(data, start, stop, table, bullet_signs, counts):  # type: ignore[no-un
     last, last_flags = np.int64(0), np.uint8(0)
     is_bullet, starred, after_space, unfinished, terminal, waiting = False, False, False, False, False, False
     while at < stop:
-        if length and _is_plain(data[at], table):  # a run of ASCII letters and digits inside a line, which most are
+        if length and _is_plain(
+            data[at], table
+        ):  # a shortcut for the most common case: ASCII letters and digits inside a line
             first = at
             while at < stop and _is_plain(data[at], table):
                 value = (value ^ np.uint64(data[at])) * _PRIME
@@ -190,7 +192,7 @@ def _is_plain(byte, table):  # type: ignore[no-untyped-def]
 
 @kernel
 def _repeated(hashes, lengths, count, keys, used):  # type: ignore[no-untyped-def]
-    """(how many of the first ``count`` elements repeat an earlier one, their characters); ``used`` is left False."""
+    """(how many of the first ``count`` elements repeat an earlier one, their characters). Resets ``used`` to False."""
     bits = 4
     while 1 << bits < 2 * count:
         bits += 1
@@ -210,7 +212,8 @@ def _repeated(hashes, lengths, count, keys, used):  # type: ignore[no-untyped-de
 
 
 def line_counts(texts: Texts) -> dict[str, np.ndarray]:
-    """Per text (int64 [n]), lengths in code points and repeats of earlier lines and paragraphs of the same text:
+    """Counts per text (int64 [n]). Lengths are in code points; duplicates repeat an earlier line or paragraph of the
+    text.
 
     ``characters``, ``all_lines`` (with the blank ones), ``lines``, ``line_characters``, ``bullet_lines`` (that start
     with a bullet or hyphen, or with an asterisk or plus and a space), ``ellipsis_lines`` (that end in one),

@@ -1,7 +1,7 @@
-"""Logistic regression over the different words and pairs of neighbouring words of a text, hashed.
+"""Logistic regression over the hashed words and word pairs of a text.
 
-A feature counts once per text, however often it occurs, so a text that repeats itself is judged by what it says. With
-``n`` features, a text's vector has ``n`` entries of 1/√n: its length is 1. Published filters of this kind: hashed words
+A feature counts once per text, however often it occurs, so repetition does not change a text's score. With ``n``
+features, a text's vector has ``n`` entries of 1/√n: its length is 1. Published filters of this kind: hashed words
 (Brown et al., 2020), fastText with words and pairs (Li et al., 2024, DCLM).
 """
 
@@ -13,14 +13,14 @@ from llm_core.data.kernels.compiled import kernel
 from llm_core.data.kernels.words import mix
 
 _BASE = np.uint64(0xD1342543DE82EF95)
-_BIAS_RATE = 0.1  # the bias is in every example: it moves more slowly than the weights
+_BIAS_RATE = 0.1  # a smaller rate for the bias, because every example changes it
 
 
 @kernel
 def features(hashes, bounds, bits):  # type: ignore[no-untyped-def]
     """(uint32 [f], features of all texts; int64 [n + 1], where each text's features start), from ``words.Words``.
 
-    Features are below 2^``bits``, and in the order in which a text has them first.
+    Features are below 2^``bits``, in the order of their first occurrence in the text.
     """
     texts = len(bounds) - 1
     shift = np.uint64(64 - bits)
@@ -68,7 +68,7 @@ def scores(found, starts, weights, bias):  # type: ignore[no-untyped-def]
 def train(found, starts, targets, importance, order, bits, rate):  # type: ignore[no-untyped-def]
     """(float32 [2^bits] weights, bias) after a gradient step for every text in ``order`` (int64 [epochs * n]).
 
-    ``targets``: 0 or 1; ``importance``: the factor of a text's gradient. The rate falls linearly from ``rate`` to 0.
+    ``targets``: 0 or 1; ``importance``: the weight of a text's gradient. The rate falls linearly from ``rate`` to 0.
     """
     weights = np.zeros(1 << bits, dtype=np.float32)
     bias = 0.0

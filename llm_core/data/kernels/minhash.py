@@ -1,9 +1,9 @@
-"""MinHash signatures of folded texts (Broder, 1997), and what near-duplicate search computes from them.
+"""MinHash signatures of folded texts (Broder, 1997).
 
-A shingle is ``shingle_words`` words of the folded text in a row. A signature holds, for each of P permutations of the
-32-bit integers, the least value that any shingle of the text is sent to. Of two texts, the share of permutations whose
-least values are equal estimates their Jaccard similarity (shingles in both / shingles in either of them), with a
-standard deviation of √(J (1 - J) / P).
+A shingle is ``shingle_words`` consecutive words of the folded text. For each of P permutations of the 32-bit integers,
+a signature has the minimum over the permuted hashes of the text's shingles. The share of equal minima in two signatures
+estimates the Jaccard similarity J of the texts (shingles in both / shingles in either), with a standard deviation of
+√(J (1 - J) / P).
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ _SEED = np.uint64(0x50656469677265)
 
 @kernel
 def _random(seed, count):  # type: ignore[no-untyped-def]
-    """``count`` numbers (uint64) that follow from ``seed`` alone."""
+    """``count`` numbers (uint64) that depend on ``seed`` only."""
     numbers = np.empty(count, dtype=np.uint64)
     for index in range(count):
         seed += _STEP
@@ -38,7 +38,7 @@ def permutations(count: int) -> tuple[np.ndarray, np.ndarray]:
 def signatures(folded: Texts, permutation_count: int, shingle_words: int) -> tuple[np.ndarray, np.ndarray]:
     """(uint32 [n, permutations] signatures, int64 [n] counts of shingles with repetitions) of folded texts.
 
-    A text of fewer words than a shingle has none, and a signature of 2^32 - 1 throughout.
+    A text of fewer words than a shingle has no shingles, and only values of 2^32 - 1 in its signature.
     """
     factors, summands = permutations(permutation_count)
     found = np.full((len(folded.offsets) - 1, permutation_count), 0xFFFFFFFF, dtype=np.uint32)

@@ -1,4 +1,4 @@
-"""Which of many known runs of words stand in a text: hashes of runs, looked up at every word."""
+"""Finds known runs of words in texts: the hash of the run at every word is looked up."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def _power(length):  # type: ignore[no-untyped-def]
 
 @kernel
 def word_counts(data, offsets):  # type: ignore[no-untyped-def]
-    """int64 [n]: the words of folded texts, which stand between single spaces."""
+    """int64 [n]: the number of words in folded texts, whose words are separated by single spaces."""
     counts = np.zeros(len(offsets) - 1, dtype=np.int64)
     for text in range(len(counts)):
         if offsets[text] < offsets[text + 1]:
@@ -34,7 +34,7 @@ def word_counts(data, offsets):  # type: ignore[no-untyped-def]
 
 @kernel
 def run_hashes(data, offsets, lengths, starts):  # type: ignore[no-untyped-def]
-    """uint64 [starts[-1]]: hashes of all runs of ``lengths[i]`` words in folded text ``i``, at ``starts[i]`` and on."""
+    """uint64 [starts[-1]]: hashes of all runs of ``lengths[i]`` words in folded text ``i``, from ``starts[i]`` on."""
     hashes = np.empty(starts[-1], dtype=np.uint64)
     for text in range(len(lengths)):
         length = lengths[text]
@@ -63,7 +63,7 @@ def _run_hash(prefix, before, power, length):  # type: ignore[no-untyped-def]
 
 
 def sparse_filter(hashes: np.ndarray) -> np.ndarray:
-    """uint8 [2^k / 8]: a bit for the k upper bits of each of ``hashes``; what has no bit is none of them."""
+    """uint8 [2^k / 8]: a filter with a bit per value of the upper k bits, set for each of ``hashes``."""
     bits = max(10, len(hashes).bit_length() + _SPARSE_BITS)
     places = hashes >> np.uint64(64 - bits)
     found = np.zeros(1 << (bits - 3), dtype=np.uint8)
@@ -72,7 +72,7 @@ def sparse_filter(hashes: np.ndarray) -> np.ndarray:
 
 
 def filter_shift(bits: np.ndarray) -> np.uint64:
-    """64 - k for a ``sparse_filter`` of 2^k bits: by how much a hash is shifted to the number of its bit."""
+    """64 - k for a ``sparse_filter`` of 2^k bits: a hash shifted by this is the number of its bit."""
     return np.uint64(65 - (8 * len(bits)).bit_length())
 
 
@@ -80,16 +80,15 @@ def filter_shift(bits: np.ndarray) -> np.uint64:
 def find_items(  # type: ignore[no-untyped-def]
     data, offsets, least, most, bits, shift, hashes, starts, fulls, items, lengths, totals, needed, seen
 ):
-    """(int64 [n], float64 [n], bool [items]): for every folded text the item of which it holds the greatest share of
-    runs (the first of equals; -1: of none enough), that share, and which items any text holds.
+    """(int64 [n], float64 [n], bool [items]): for every folded text, the item with the largest share of its runs in the
+    text (ties: the first; -1: none has enough), that share, and which items are in any text.
 
-    The known runs of an item have ``lengths`` of ``most`` words, or of fewer but at least ``least``. They are looked up
-    by ``hashes`` (uint64, ascending, each once, with their ``sparse_filter``: ``bits``, ``shift``): the hash of the
-    run, or of its last ``least`` words if it is shorter than ``most``. Hash ``h`` finds the runs
-    ``starts[h] : starts[h + 1]``; ``fulls`` are the hashes of all of their words, ``items`` whose they are. An item has
-    ``totals`` different runs, and a text holds it if at least ``needed`` of them stand in it. A run counts once,
-    however often it is there. ``seen``: int64 zeros, one for every run; numpy makes them without touching the memory,
-    of which few pages are needed.
+    The runs of an item have ``lengths`` words: ``most``, or fewer but at least ``least``. They are looked up by
+    ``hashes`` (uint64, ascending, distinct, with their ``sparse_filter``: ``bits``, ``shift``): the hash of the run, or
+    of its last ``least`` words if it is shorter than ``most``. The runs ``starts[h] : starts[h + 1]`` have hash number
+    ``h``; ``fulls`` are the hashes of all of their words, ``items`` their items. An item has ``totals`` different runs;
+    a text contains it if at least ``needed`` of them are in the text. A run counts once, however often it occurs.
+    ``seen``: int64 zeros, one per run. numpy allocates them without touching the memory, and few pages are used.
     """
     documents = len(offsets) - 1
     best = np.full(documents, -1, dtype=np.int64)
@@ -99,8 +98,8 @@ def find_items(  # type: ignore[no-untyped-def]
     longest = 0
     for words in word_counts(data, offsets):
         longest = max(longest, words)
-    prefixes = np.zeros(longest + 1, dtype=np.uint64)  # of the words up to each
-    counted = np.full(len(totals), -1, dtype=np.int64)  # the last document in which a run of an item stood
+    prefixes = np.zeros(longest + 1, dtype=np.uint64)  # of all words up to this one
+    counted = np.full(len(totals), -1, dtype=np.int64)  # the last document with a run of the item
     counts = np.zeros(len(totals), dtype=np.int64)
     touched = np.empty(len(totals), dtype=np.int64)
     for document in range(documents):
@@ -112,7 +111,7 @@ def find_items(  # type: ignore[no-untyped-def]
             prefixes[words + 1] = prefixes[words] * _BASE + hash_bytes(data, start, at)
             at += 1
             words += 1
-        # A loop of its own, as the memory that it waits for is far and no look-up depends on the one before.
+        # A separate loop: its memory accesses are slow but independent, so the processor overlaps them.
         for last in range(least, words + 1):
             for probe in (least, most):
                 if last < probe:
@@ -125,7 +124,7 @@ def find_items(  # type: ignore[no-untyped-def]
                 if slot == len(hashes) or hashes[slot] != value:
                     continue
                 if probe == most and seen[starts[slot]] == document + 1:
-                    continue  # all whose run this is have it: a prompt of ten thousand items may stand here often
+                    continue  # all items with this run; a prompt may be shared by ten thousand items
                 for entry in range(starts[slot], starts[slot + 1]):
                     item = items[entry]
                     length = lengths[item]
@@ -133,7 +132,7 @@ def find_items(  # type: ignore[no-untyped-def]
                         continue
                     if fulls[entry] != _run_hash(prefixes[last], prefixes[last - length], powers[length], length):
                         continue
-                    seen[entry] = document + 1  # the last document in which the run stood
+                    seen[entry] = document + 1  # the last document with the run
                     if counted[item] != document:
                         counted[item], counts[item] = document, 0
                         touched[touches] = item

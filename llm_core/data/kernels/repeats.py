@@ -16,8 +16,8 @@ _BITS = 64
 def _repeats(hashes, lengths, bounds):  # type: ignore[no-untyped-def]
     """int64 [9, n]: characters of the most frequent 2-, 3-, 4-gram, and of duplicate 5- to 10-grams.
 
-    An n-gram can only occur twice if its first n - 1 words do: so each length looks only at the places where the length
-    before found repeats (``places``), and the work falls off quickly. Linear in the number of words.
+    An n-gram can occur twice only if its first n - 1 words do. So each size looks only at the places where the size
+    before found repeats (``places``). The time is linear in the number of words.
     """
     documents = len(bounds) - 1
     found = np.zeros((9, documents), dtype=np.int64)
@@ -40,29 +40,29 @@ def _repeats(hashes, lengths, bounds):  # type: ignore[no-untyped-def]
             grams[word] = hashes[base + word]
             places[word] = word
             ends[word + 1] = ends[word] + lengths[base + word]
-        left = words
+        active = words
         for size in range(2, 11):
-            left = _extended(hashes, base, words, size, grams, places, left)
-            table_bits = _count(grams, places, left, keys, counts, slots)
+            active = _extended(hashes, base, words, size, grams, places, active)
+            table_bits = _count(grams, places, active, keys, counts, slots)
             if size <= 4:
-                found[size - 2, document] = _most_frequent(ends, words, size, places, left, counts, slots)
+                found[size - 2, document] = _most_frequent(ends, words, size, places, active, counts, slots)
             else:
-                found[size - 2, document] = _duplicates(ends, size, places, left, counts, slots)
+                found[size - 2, document] = _duplicates(ends, size, places, active, counts, slots)
             kept = 0
-            for index in range(left):
+            for index in range(active):
                 if counts[slots[index]] != 1:
                     places[kept] = places[index]
                     kept += 1
-            left = kept
+            active = kept
             counts[: 1 << table_bits] = 0
     return found
 
 
 @kernel
-def _extended(hashes, base, words, size, grams, places, left):  # type: ignore[no-untyped-def]
-    """Turn the grams at ``places[:left]`` into those that are one word longer; how many places are left."""
+def _extended(hashes, base, words, size, grams, places, active):  # type: ignore[no-untyped-def]
+    """Extend the grams at ``places[:active]`` by one word. Returns the number of places where there is such a word."""
     kept = 0
-    for index in range(left):
+    for index in range(active):
         place = places[index]
         if place + size <= words:
             grams[place] = (grams[place] * _PRIME) ^ hashes[base + place + size - 1]
@@ -72,17 +72,17 @@ def _extended(hashes, base, words, size, grams, places, left):  # type: ignore[n
 
 
 @kernel
-def _count(grams, places, left, keys, counts, slots):  # type: ignore[no-untyped-def]
-    """Count equal grams by open addressing; ``slots[i]`` is where the gram at ``places[i]`` is counted.
+def _count(grams, places, active, keys, counts, slots):  # type: ignore[no-untyped-def]
+    """Count equal grams by open addressing; ``slots[i]`` is the slot that counts the gram at ``places[i]``.
 
     ``counts`` must be zero. Returns the size of the table used, as a power of two.
     """
     bits = 4
-    while 1 << bits < 2 * left:
+    while 1 << bits < 2 * active:
         bits += 1
     shift = np.uint64(_BITS - bits)
     mask = (1 << bits) - 1
-    for index in range(left):
+    for index in range(active):
         key = grams[places[index]]
         slot = np.int64((key * _PRIME) >> shift)
         while counts[slot] and keys[slot] != key:
@@ -94,27 +94,27 @@ def _count(grams, places, left, keys, counts, slots):  # type: ignore[no-untyped
 
 
 @kernel
-def _most_frequent(ends, words, size, places, left, counts, slots):  # type: ignore[no-untyped-def]
-    """Characters of the most frequent n-gram (with a space between its words) times how often it occurs; of equally
-    frequent ones the first. 0 for a text with fewer words.
+def _most_frequent(ends, words, size, places, active, counts, slots):  # type: ignore[no-untyped-def]
+    """Characters of the most frequent n-gram (with spaces between its words) times its count; ties: the first. 0 for a
+    text with fewer words.
     """
     if words < size:
         return 0
     most, first = 1, 0
-    for index in range(left):
+    for index in range(active):
         if counts[slots[index]] > most:
             most, first = counts[slots[index]], places[index]
     return most * (ends[first + size] - ends[first] + size - 1)
 
 
 @kernel
-def _duplicates(ends, size, places, left, counts, slots):  # type: ignore[no-untyped-def]
-    """Characters of n-grams that occurred before, from left to right; one that is counted overlaps no other.
+def _duplicates(ends, size, places, active, counts, slots):  # type: ignore[no-untyped-def]
+    """Characters of n-grams that occurred before, from left to right; counted n-grams do not overlap.
 
-    Marks the slot of a gram that was seen by a negative count.
+    A negative count marks the slot of a gram that was seen.
     """
     characters, free = 0, 0
-    for index in range(left):
+    for index in range(active):
         place, slot = places[index], slots[index]
         if place < free or counts[slot] == 1:
             continue

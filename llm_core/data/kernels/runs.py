@@ -1,4 +1,4 @@
-"""Finds where a telephone number or an IP address could stand: runs of bytes that are digits and signs of such."""
+"""Finds candidates for telephone numbers and IP addresses: runs of digits and separators."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ _LOWER = 32  # the bit that makes an ASCII letter small
 
 
 def _kinds() -> np.ndarray:
-    """uint8 [256]: what a byte is."""
+    """uint8 [256]: the kinds of every byte, as bit flags."""
     kinds = np.zeros(256, dtype=np.uint8)
     for byte in b" -./()":
         kinds[byte] |= _SEPARATOR
@@ -49,7 +49,8 @@ def _separator(data, at, end):  # type: ignore[no-untyped-def]
 
 @kernel
 def _digit_runs(data, offsets):  # type: ignore[no-untyped-def]
-    # As many as there can be: memory that is not written to is none, and an array that grows makes the loop slow.
+    # Room for the largest possible number: pages that are not written take no memory, and a growing array would be
+    # slow.
     spans, found = np.empty((len(data) // _LEAST_DIGITS, 3), dtype=np.int64), 0
     for text in range(len(offsets) - 1):
         at, end = offsets[text], offsets[text + 1]
@@ -127,8 +128,8 @@ def _address_runs(data, offsets):  # type: ignore[no-untyped-def]
 def digit_runs(texts: Texts) -> np.ndarray:
     """int64 [runs, 3]: text, first byte and the byte after the last one of each run of groups of ASCII digits.
 
-    A run has at least 7 digits. Between two groups stand 1 to 4 bytes of spaces, hyphens, dots, slashes and brackets.
-    A group with an ASCII letter beside it belongs to no run, unless the letter starts an extension (``x12``, ``ext``).
+    A run has at least 7 digits. Between two groups are 1 to 4 bytes of spaces, hyphens, dots, slashes and brackets.
+    A group next to an ASCII letter belongs to no run, unless the letter starts an extension (``x12``, ``ext``).
     """
     found: np.ndarray = _digit_runs(texts.data, texts.offsets)
     return found

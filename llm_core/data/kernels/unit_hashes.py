@@ -1,4 +1,4 @@
-"""Lines and paragraphs of texts, as hashes."""
+"""Hashes of the lines or paragraphs of texts."""
 
 import numpy as np
 
@@ -11,10 +11,10 @@ _NEWLINE = 10
 
 @kernel
 def unit_hashes(data, offsets, newlines, least):  # type: ignore[no-untyped-def]
-    """(uint64, uint32, uint32): hash, text and number in its text of every unit of ``least`` bytes or more.
+    """(uint64, uint32, uint32): hash, text and number in its text, for every unit of ``least`` bytes or more.
 
-    Units end at so many ``newlines`` in a row (1: lines, 2: paragraphs), as ``str.split`` cuts them. White space of
-    ASCII at their ends does not count.
+    Units end at ``newlines`` line feeds in a row (1: lines, 2: paragraphs), as ``str.split`` cuts them. ASCII white
+    space at their ends does not count.
     """
     most = (offsets[-1] - offsets[0]) // max(1, least) + 1
     hashes = np.empty(most, dtype=np.uint64)

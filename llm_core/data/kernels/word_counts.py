@@ -30,9 +30,9 @@ def _word_counts(hashes, characters, flags, bounds, listed):  # type: ignore[no-
 
 
 def word_counts(words: Words, listed: np.ndarray) -> dict[str, np.ndarray]:
-    """Per text (int64 [n]): all ``words``; those that are not signs alone (``plain_words``) and their characters
-    (``plain_characters``); ``alphabetic_words`` with a letter in them; how many different words of ``listed`` (hashes)
-    occur (``listed_words``).
+    """Counts per text (int64 [n]): all ``words``; ``plain_words``, which are not signs only, and their characters
+    (``plain_characters``); ``alphabetic_words``, which have a letter; ``listed_words``: how many of the words in
+    ``listed`` (hashes) occur.
     """
     names = ("words", "plain_words", "plain_characters", "alphabetic_words", "listed_words")
     return dict(zip(names, _word_counts(*words, listed), strict=True))
@@ -59,8 +59,8 @@ def _run_lengths(data, offsets, table):  # type: ignore[no-untyped-def]
 
 
 def run_lengths(texts: Texts) -> dict[str, np.ndarray]:
-    """Per text (int64 [n]), of its runs without white space: their number (``runs``), and the characters of the longest
-    (``longest``).
+    """Per text (int64 [n]): the number of its runs without white space (``runs``), and the characters of the longest
+    one (``longest``).
     """
     found, longest = _run_lengths(texts.data, texts.offsets, character_table())
     return {"runs": found, "longest": longest}

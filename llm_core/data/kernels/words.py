@@ -1,8 +1,8 @@
-r"""Words: runs without white space, and pieces of them. (``english_words`` has others; folded texts: ``data.keys``.)
+r"""Words: runs without white space, and pieces of them. (English words: ``english_words``.)
 
 A *piece* is a longest run of word characters (letters, marks, digits, connectors such as ``_`` and the two joiners:
 ``\w`` of UTS #18), or a longest run of other characters that are not white space: ``\w+|[^\w\s]+``. Block lists compare
-these. A writing without spaces is not taken apart: a Chinese clause is one word.
+pieces. Scripts without spaces are not cut: a Chinese clause is one word.
 """
 
 from typing import NamedTuple
@@ -21,8 +21,8 @@ _SHIFT = np.uint64(32)
 class Words(NamedTuple):
     """All words of some texts, in their order; the words of text ``i`` are ``bounds[i]`` to ``bounds[i + 1]``.
 
-    ``hashes``: uint64, of their bytes. ``characters``: int32, code points. ``flags``: uint8, those of all their
-    characters together (``characters.WORD`` is missing in one of signs alone). ``bounds``: int64 [n + 1].
+    ``hashes``: uint64, of their bytes. ``characters``: int32, code points. ``flags``: uint8, the flags of all
+    characters of a word together (no ``characters.WORD`` if it has only signs). ``bounds``: int64 [n + 1].
     """
 
     hashes: np.ndarray
@@ -33,8 +33,8 @@ class Words(NamedTuple):
 
 @kernel
 def next_word(data, start, stop, table):  # type: ignore[no-untyped-def]
-    """(first byte, byte after the last, characters, flags of all of its characters together) of the first word in
-    ``data[start:stop]``; its first byte is ``stop`` if there is none.
+    """The first word in ``data[start:stop]``: (first byte, byte after the last, characters, flags of all characters
+    together). The first byte is ``stop`` if there is no word.
     """
     at = start
     flags = np.uint8(SPACE)
@@ -72,13 +72,13 @@ def hash_bytes(data, start, stop):  # type: ignore[no-untyped-def]
 
 @kernel
 def hash_step(value, byte):  # type: ignore[no-untyped-def]
-    """What ``hash_bytes`` keeps after ``byte``, if it kept ``value`` before (``BASIS`` at the start)."""
+    """The state of ``hash_bytes`` after ``byte``; ``value`` is the state before it (``BASIS`` at the start)."""
     return (value ^ np.uint64(byte)) * _PRIME
 
 
 @kernel
 def hash_end(value, size):  # type: ignore[no-untyped-def]
-    """What ``hash_bytes`` gives after ``size`` bytes, if it kept ``value``."""
+    """The result of ``hash_bytes`` after ``size`` bytes with state ``value``."""
     return mix(value ^ np.uint64(size))
 
 
@@ -92,10 +92,10 @@ def mix(value):  # type: ignore[no-untyped-def]
 
 @kernel
 def _words(data, offsets, table):  # type: ignore[no-untyped-def]
-    """``Words``, in one pass: every word is hashed (as ``hash_bytes`` does) while it is read."""
+    """``Words`` in one pass: every word is hashed (as by ``hash_bytes``) while it is read."""
     documents = len(offsets) - 1
     bounds = np.zeros(documents + 1, dtype=np.int64)
-    room = len(data)  # as many words as bytes is the most; memory that is not written to is none
+    room = len(data)  # there can't be more words than bytes; pages that are not written take no memory
     hashes = np.empty(room, dtype=np.uint64)
     lengths = np.empty(room, dtype=np.int32)
     kinds = np.empty(room, dtype=np.uint8)
@@ -133,7 +133,7 @@ def _words(data, offsets, table):  # type: ignore[no-untyped-def]
 
 @kernel
 def put_word(data, start, stop, table, hashes, characters, flags, found):  # type: ignore[no-untyped-def]
-    """Add the word ``data[start:stop]``, unless it is empty, at ``found``; how many there are then."""
+    """Add the word ``data[start:stop]`` at ``found``, unless it is empty. Returns the new number of words."""
     if stop <= start:
         return found
     together, count, at = np.uint8(0), 0, start
@@ -150,7 +150,7 @@ def put_word(data, start, stop, table, hashes, characters, flags, found):  # typ
 def _spaced(data, offsets, table):  # type: ignore[no-untyped-def]
     documents = len(offsets) - 1
     bounds = np.zeros(documents + 1, dtype=np.int64)
-    room = len(data) // 2 + documents  # between two of them stands a space
+    room = len(data) // 2 + documents  # between two of them is a space
     hashes = np.empty(room, dtype=np.uint64)
     characters = np.empty(room, dtype=np.int32)
     flags = np.empty(room, dtype=np.uint8)

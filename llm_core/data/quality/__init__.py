@@ -1,1 +1,1 @@
-"""Documents judged by a classifier that is trained in the graph: its examples, its training, and its verdicts."""
+"""The quality classifier, which is trained in the graph: its examples, its training, and its verdicts."""

@@ -1,4 +1,4 @@
-"""The stage that trains the quality classifier, and sets the bound that documents are judged by."""
+"""The stage that trains the quality classifier and sets the lowest score that is kept."""
 
 import json
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ from llm_core.store.files import write_atomically
 from llm_core.store.parts import Part
 
 NOTABLE_AUC = 0.8
-"""Below it, the classifier hardly tells held-out good texts from others."""
+"""Below this AUC, the classifier can hardly tell held-out good texts from others."""
 
 _DOCUMENTS_PER_PART = 10_000
 _FIELDS = {GOOD: "good", REST: "any"}
 
 
 def source_digests(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, str]:
-    """The files of examples, and what cleaning reads. Raises ``PedigreeError`` for a file that is missing or no list
-    of examples."""
+    """Name → digest, for the files of examples and those that cleaning reads. Raises ``PedigreeError`` for a file that
+    is missing or has no examples."""
     files = {f"cleaning/{name}": digest for name, digest in clean.source_digests(cleaning).items()}
     for side, source in _corpora(quality).items():
         try:
@@ -50,16 +50,16 @@ def source_digests(quality: QualitySpec, cleaning: CleaningSpec) -> dict[str, st
 
 
 def look_up(quality: QualitySpec, cleaning: CleaningSpec) -> None:  # noqa: ARG001
-    """Ask the network for what ``source_digests`` needs to know."""
+    """Get from the network what ``source_digests`` needs."""
     for source in _corpora(quality).values():
         source.reader().look_up()
 
 
 def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> QualityClassifier:
-    """Read and clean the examples, train on nine tenths of them, and set the bound by what was held out.
+    """Read and clean the examples, train on nine tenths of them, and set the bound from held-out texts.
 
     ``weights.npy``: the classifier; ``quality.json``: its bias and the bound; ``examples.parquet``: the score of every
-    example. Training goes by the examples and ``classifier`` alone, so another bound trains nothing again.
+    example. Training depends on the examples and ``classifier`` only, so another bound needs no new training.
     """
     examples = _examples(job, quality, cleaning)
     inputs = {f"{side} {file.stem}": file for side, files in examples.items() for file in files}
@@ -86,7 +86,7 @@ def build(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> QualityClas
 
 
 def sample_part(work: PartWork) -> dict[str, Any]:
-    """One document in ``one_in`` (a power of two) by the hash that its identity is; ``parts/`` is not there without."""
+    """One document in ``one_in`` (a power of two), chosen by its identity. Without any, there is no ``parts/``."""
     frame = read_part(work.inputs["documents"])
     chosen = doc_id_numbers(frame["doc_id"])["high"] & np.uint64(work.settings["one_in"] - 1) == 0
     write_part(work.out / "parts" / f"{work.name}.parquet", frame.filter(pl.Series(chosen)))
@@ -111,7 +111,7 @@ def _examples(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[st
         read = job.map(tasks, link=False)
         bad = sum(sum(part.stats["bad"].values()) for part in read)
         if bad:
-            job.runtime.log(f"quality_classifier: {bad} bad records of quality.{_FIELDS[side]} are left out")
+            job.runtime.log(f"quality_classifier: {bad} bad records of quality.{_FIELDS[side]} are skipped")
         found[side] = _cleaned(job, _files(read), cleaning)
     if quality.labelled is not None:
         task = PartTask(
@@ -126,13 +126,13 @@ def _examples(job: Job, quality: QualitySpec, cleaning: CleaningSpec) -> dict[st
 
 
 def _cleaned(job: Job, read: Sequence[InputFile], cleaning: CleaningSpec) -> list[InputFile]:
-    """Examples go through all of the cleaning, so that they have the form of the documents that are judged."""
+    """Cleaned examples: they get the form of the documents that will be judged."""
     return _files(job.map(clean.parts({"documents": read}, cleaning), link=False))
 
 
 def _sampled(job: Job, documents: Sequence[InputFile], wanted: int) -> list[InputFile]:
-    """At least ``wanted`` documents, where there are so many. Parts of a corpus that grows are sampled again only where
-    it has doubled."""
+    """At least ``wanted`` documents, if there are so many. When the corpus grows, its parts are sampled again only
+    after it has doubled."""
     total = sum(pl.scan_parquet(file.path, glob=False).select(pl.len()).collect().item() for file in documents)
     one_in = 1
     while total // (2 * one_in) >= wanted:
@@ -153,7 +153,7 @@ def _files(parts: Sequence[Part]) -> list[InputFile]:
 
 
 def _judging(found: pl.DataFrame) -> np.ndarray:
-    """Scores of texts as the documents are, which the classifier was not trained on."""
+    """Scores of texts like the documents that will be judged. The classifier was not trained on them."""
     sample = found.filter(side=SAMPLE)
     rows = sample if sample.height else found.filter("held_out", side=REST)
     return rows["score"].to_numpy()
@@ -167,12 +167,12 @@ def examples(results: QualityClassifier, bounds: ChecksSpec) -> Verdict:
 
 
 def auc(results: QualityClassifier, bounds: ChecksSpec) -> Verdict:
-    """The classifier tells those examples apart that it has not seen."""
+    """The classifier separates the held-out examples."""
     del bounds
     return Verdict(
         results.auc >= NOTABLE_AUC,
         f"AUC {results.auc:.3f} on held-out examples, where 0.5 is chance: documents are kept if their score is "
-        f"at least {results.bound:.6g}, as {results.kept_of_good:.1%} of the good ones' are",
+        f"at least {results.bound:.6g}; {results.kept_of_good:.1%} of the good examples reach it",
         value=results.auc,
         bound=NOTABLE_AUC,
     )

@@ -22,17 +22,17 @@ from llm_core.store.parts import link_or_copy
 RULE = "quality"
 
 BINS = 10
-"""Of the histogram of scores: equal widths from 0 to 1."""
+"""Bins of the histogram of scores, of equal width from 0 to 1."""
 
 NOTABLE_DRIFT = 0.5
-"""By more than this share of ``keep_share`` another share of the documents was kept: they are not like the examples."""
+"""If the kept share differs from ``keep_share`` by a larger fraction of it, the documents are not like the examples."""
 
 _CLASSIFIER = ("weights.npy", "quality.json")
 
 
 def parts(inputs: Mapping[str, Sequence[InputFile]]) -> list[PartTask]:
-    """One task for every part of the clean documents, once the classifier is there: each depends on its own documents
-    and on the classifier."""
+    """One task for every part of the clean documents, once the classifier is trained. A task depends on its documents
+    and the classifier."""
     model = {file.name: file for file in inputs["classifier"] if file.name in _CLASSIFIER}
     if len(model) < len(_CLASSIFIER):
         return []
@@ -44,8 +44,8 @@ def parts(inputs: Mapping[str, Sequence[InputFile]]) -> list[PartTask]:
 
 
 def build(job: Job) -> JudgedDocuments:
-    """Judge every part: ``parts/`` holds the documents that reach the bound, ``dropped/`` the others with their score
-    as ``value``, ``near_misses.jsonl`` some that hardly reach it."""
+    """Judge every part. ``parts/``: the documents that reach the bound; ``dropped/``: the others, with their score as
+    ``value``; ``near_misses.jsonl``: some that just reach it."""
     made = job.map(parts(job.files()))
     join_samples(job.out)
     quality = read_quality(job.path("classifier", "quality.json"))
@@ -64,7 +64,7 @@ def build(job: Job) -> JudgedDocuments:
 
 
 def judge_part(work: PartWork) -> dict[str, Any]:
-    """One part; ``scores``: source → documents per tenth of the scale."""
+    """Judge one part. In the statistics, ``scores`` is source → documents per tenth of the scale."""
     quality = read_quality(work.inputs["quality.json"])
     model = Classifier.load(work.inputs["weights.npy"], quality["bias"])
     frame = read_part(work.inputs["documents"])
@@ -96,7 +96,7 @@ def judge_part(work: PartWork) -> dict[str, Any]:
 
 
 def kept_share(results: JudgedDocuments, bounds: ChecksSpec) -> Verdict:
-    """About the share is left that was asked for."""
+    """The kept share is near the share that was asked for."""
     kept, wanted = results.kept_share, results.keep_share
     if wanted is None:
         passed = 1 - kept <= bounds.max_drop_share
@@ -104,8 +104,8 @@ def kept_share(results: JudgedDocuments, bounds: ChecksSpec) -> Verdict:
     else:
         passed = abs(kept - wanted) <= NOTABLE_DRIFT * wanted
         message = (
-            f"{kept:.1%} of {results.documents_in} documents are kept, {100 * wanted:.3g}% of those that the bound "
-            f"{results.bound:.6g} was set by"
+            f"{kept:.1%} of {results.documents_in} documents are kept; the bound {results.bound:.6g} was set to keep "
+            f"{100 * wanted:.3g}%"
         )
     if not passed:
         message += ": look at samples of what was dropped, and at quality.any, or change the bound"

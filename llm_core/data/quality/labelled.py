@@ -1,11 +1,11 @@
-"""Examples that were judged before: a file with a text and a label per line."""
+"""Labelled examples: a file with a text and a label per line."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_core.data.records import Document, checked
+from llm_core.data.records import Document, as_document
 from llm_core.data.sources.paths import printable, unreadable
 from llm_core.data.sources.streams import open_stream, read_lines
 from llm_core.data.sources.unit_parts import write_unit
@@ -21,8 +21,8 @@ GOOD, REST = "good", "rest"
 
 
 def labelled_file(spec: LabelledSpec) -> InputFile:
-    """The file as it is now. Raises ``PedigreeError`` where it is missing, of another kind, or its first record is no
-    example."""
+    """The file with its digest. Raises ``PedigreeError`` if it is missing, is of another format, or if its first record
+    is no example."""
     path = Path(spec.path).expanduser()
     if not path.name.endswith(SUFFIXES):
         raise PedigreeError(
@@ -32,7 +32,7 @@ def labelled_file(spec: LabelledSpec) -> InputFile:
         if not path.is_file():
             raise PedigreeError(f"quality.labelled: there is no file {printable(path)}; mend the path, or add the file")
         if next(examples(path, spec), None) is None:
-            raise PedigreeError(f"{printable(path)}: holds no example; add some, or take out quality.labelled")
+            raise PedigreeError(f"{printable(path)}: has no example; add some, or take out quality.labelled")
         return InputFile.outside(path.name, path)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -49,7 +49,7 @@ def labelled_part(work: PartWork, labelled: LabelledSpec) -> dict[str, Any]:
 
 
 def examples(path: Path, spec: LabelledSpec) -> Iterator[tuple[Document, bool]]:
-    """(text, whether it is good) for every line that is not empty.
+    """(text, whether it is good), for every line that is not empty.
 
     Raises ``PedigreeError`` with file and line for a line that is no example.
     """
@@ -67,7 +67,7 @@ def examples(path: Path, spec: LabelledSpec) -> Iterator[tuple[Document, bool]]:
         ) from None
     except ExpansionError as error:
         raise PedigreeError(
-            f"{printable(path)}: {error}, which no text does; get the file again, or unpack it"
+            f"{printable(path)}: {error}, which is too much for text; get the file again, or unpack it"
         ) from None
     except NeedsMoreError as error:
         raise PedigreeError(f"{printable(path)}: {error}") from None
@@ -91,7 +91,7 @@ def _example(where: str, origin: str, row: int, line: bytes, spec: LabelledSpec)
     text = value[spec.text_field]
     if not isinstance(text, str):
         raise PedigreeError(f"{where}: the field {spec.text_field!r} should be a text (it is {ascii(text)[:80]})")
-    document = checked(origin, row, text)
+    document = as_document(origin, row, text)
     if not isinstance(document, Document):
         raise PedigreeError(f"{where}: the field {spec.text_field!r} is no document: {document.reason}")
     return document, _is_good(where, value[spec.label_field], spec)

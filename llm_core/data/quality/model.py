@@ -1,4 +1,4 @@
-"""The classifier: trained on examples of two classes, it gives every text a score from 0 to 1."""
+"""The classifier: trained on examples of two classes, it scores texts from 0 to 1."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,21 +20,21 @@ from llm_core.experiment.quality import ClassifierSpec
 from llm_core.graph.part import PartWork
 
 SAMPLE = "sample"
-"""Documents to set the bound by that are examples of neither class."""
+"""The side of documents that set the bound and are examples of neither class."""
 
 LEAST = 20
-"""Examples of a class; with fewer nothing can be trained and held out."""
+"""The least number of examples per class: some are trained on, some are held out."""
 
 HELD_OUT = 10
-"""One text in so many is held out, by its hash: equal texts stand on one side."""
+"""One text in so many is held out. Its hash decides, so equal texts are on one side."""
 
 _ORDER_SEED = 1337
 _BATCH_BYTES = 16 << 20
-"""Text whose words are in memory at once, about six bytes for each byte."""
+"""Bytes of text whose words are in memory at once; they take about six times as much."""
 
 
 class Classifier:
-    """``weights``: float32 [2^bits]. A score is the probability that a text is good, were both classes as frequent."""
+    """``weights``: float32 [2^bits]. A score is the probability that a text is good, for equally frequent classes."""
 
     def __init__(self, weights: np.ndarray, bias: float) -> None:
         self.weights = weights
@@ -42,11 +42,11 @@ class Classifier:
 
     @classmethod
     def load(cls, weights: Path, bias: float) -> "Classifier":
-        """With the weights in the file ``weights``."""
+        """The classifier with the weights in the file ``weights``."""
         return cls(np.load(weights), bias)
 
     def scores(self, texts: pl.Series) -> np.ndarray:
-        """float64 [n]: the score of every text. One without words has the score that the bias alone gives."""
+        """float64 [n]: the score of every text. A text without words has the score of the bias."""
         bits = len(self.weights).bit_length() - 1
         found = [scores(*features_of(batch, bits), self.weights, self.bias) for batch in _batches(texts)]
         return np.concatenate([np.empty(0), *found])
@@ -56,7 +56,7 @@ def features_of(texts: pl.Series, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """(features of all texts, where each text's start), as ``llm_core.data.kernels.linear.features`` has them."""
     words = pieces(to_texts(texts))
     found, starts = features(words.hashes, words.bounds, bits)
-    return found.copy(), starts  # a view would keep room for the most that there could have been
+    return found.copy(), starts  # a view would keep the whole buffer
 
 
 def _batches(texts: pl.Series) -> Iterator[pl.Series]:
@@ -69,9 +69,9 @@ def _batches(texts: pl.Series) -> Iterator[pl.Series]:
 def train_part(work: PartWork, classifier: ClassifierSpec) -> dict[str, Any]:
     """``weights.npy``, and ``examples.parquet`` with ``side``, ``held_out`` and ``score`` of every example.
 
-    The inputs' roles are ``<side> <name>``. Of each side those texts are taken that have the lowest hashes, in the
-    order of these; equal texts count once. A text that is good is no example of the rest: it stands there only for
-    setting the bound. Raises ``PedigreeError`` where a class has too few examples.
+    The inputs' roles are ``<side> <name>``. Each side takes the texts with the lowest hashes, in the order of the
+    hashes; equal texts count once. A text of both classes counts as good; on the other side it only helps to set the
+    bound. Raises ``PedigreeError`` if a class has too few examples.
     """
     texts, hashes = {}, {}
     for side in (GOOD, REST, SAMPLE):
@@ -95,7 +95,7 @@ def train_part(work: PartWork, classifier: ClassifierSpec) -> dict[str, Any]:
 
 
 def _lowest(paths: Sequence[Path], most: int) -> tuple[pl.Series, np.ndarray]:
-    """(texts, their hashes) of the ``most`` different texts with the lowest hashes, in the order of these."""
+    """(texts, hashes) of the ``most`` distinct texts with the lowest hashes, in the order of the hashes."""
     texts, hashes = pl.Series("text", [], dtype=pl.String), np.empty(0, dtype=np.uint64)
     for path in paths:
         more = read_part(path, ["text"])["text"]
@@ -112,15 +112,14 @@ def _check_classes(sides: np.ndarray, held_out: np.ndarray, in_class: np.ndarray
         count, apart = int(own.sum()), int((own & held_out).sum())
         if count < LEAST or not 0 < apart < count:
             raise PedigreeError(
-                f"quality: {count} different {what} are left of the examples after cleaning ({apart} of them held "
-                f"out); a classifier needs two classes of {LEAST} texts or more. Give more examples; or see whether "
-                "the labels are right, whether the same texts stand in both classes (they count as good), and what "
-                "the cleaning drops"
+                f"quality: after cleaning, {count} distinct {what} remain of the examples ({apart} of them held out); "
+                f"a classifier needs two classes of {LEAST} texts or more. Give more examples, or check whether the "
+                "labels are right, whether texts are in both classes (they count as good), and what the cleaning drops"
             )
 
 
 def _trained(texts: pl.Series, good: np.ndarray, chosen: np.ndarray, spec: ClassifierSpec) -> Classifier:
-    """Trained on the ``chosen`` texts; both classes weigh the same, whatever their sizes."""
+    """The classifier trained on the ``chosen`` texts. Both classes have the same total weight."""
     found, sizes = [], []
     for batch in _batches(texts.gather(chosen)):
         own, starts = features_of(batch, spec.bits)
@@ -137,14 +136,14 @@ def _trained(texts: pl.Series, good: np.ndarray, chosen: np.ndarray, spec: Class
 
 
 def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
-    """The probability that a score of ``positive`` is above one of ``negative``; equal scores count one half."""
+    """The probability that a score of ``positive`` is above one of ``negative``; ties count one half."""
     ordered = np.sort(negative)
     below = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
     return float(below.sum() / (2 * len(positive) * len(negative)))
 
 
 def bound_of_share(found: np.ndarray, share: float) -> float:
-    """The score that ``share`` of the scores ``found`` reach, at least one of them."""
+    """The score that a ``share`` of the scores ``found`` reach, but at least one of them."""
     ordered = np.sort(found)
     return float(ordered[len(ordered) - max(1, round(share * len(ordered)))])
 

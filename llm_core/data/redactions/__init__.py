@@ -1,1 +1,1 @@
-"""What is taken out of texts before rules judge them."""
+"""Redactions: pieces of texts that are removed or replaced before rules judge the texts."""

@@ -1,4 +1,4 @@
-"""Pieces of texts replaced, and counted."""
+"""Replaces pieces of texts, and counts them."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -7,11 +7,11 @@ from operator import itemgetter
 import polars as pl
 
 Redacted = tuple[pl.Series, pl.Series]
-"""(the column after it, how many pieces were taken out of each text)"""
+"""(the new column, the number of pieces replaced in each text)"""
 
 
 def cut(column: pl.Series, pieces: Iterable[tuple[int, int, int, str]]) -> Redacted:
-    """``pieces``, in their order: number of the text, first byte, byte after the last one, and what comes there."""
+    """Replace ``pieces``, in order: number of the text, first byte, byte after the last one, replacement."""
     places, texts, counts = [], [], []
     for place, group in groupby(pieces, key=itemgetter(0)):
         text, kept, done, count = column[place].encode(), [], 0, 0
@@ -30,6 +30,6 @@ def cut(column: pl.Series, pieces: Iterable[tuple[int, int, int, str]]) -> Redac
 
 
 def patched(column: pl.Series, places: pl.Series, texts: pl.Series, counts: pl.Series) -> Redacted:
-    """``column`` with ``texts`` at ``places``; 0 where nothing was searched."""
+    """``column`` with ``texts`` at ``places``; ``counts`` there, and 0 elsewhere."""
     nothing = pl.zeros(len(column), dtype=pl.UInt32, eager=True)
     return column.clone().scatter(places, texts), nothing.scatter(places, counts)

@@ -1,4 +1,4 @@
-"""Where IP addresses stand in texts, and which of them are public."""
+"""Finds IP addresses in texts, and says which of them are public."""
 
 import re
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 _RELEASED = re.compile(r"\s(?:patch|release|version|build|update|was released|firmware|driver)", re.IGNORECASE)
-# Four small numbers are an address only where something says so: most are versions, sections or formulas.
-# "From" does not after an update, an upgrade or a move.
+# Four small numbers are mostly a version, a section or a formula. They count as an address only if the text around says
+# so. "From" does not say so after an update, an upgrade or a move.
 _LARGEST_FIRST, _SMALL, _LEAST_SMALL = 25, 10, 2
 _SAYS_SO = re.compile(
     r"(?:(?<![^\W_])(?:ip|ipv4|address(?:es)?|addr|hosts?|servers?|dns|nameservers?|ping|ssh|gateway|subnet|router"
@@ -41,7 +41,7 @@ _SAYS_SO = re.compile(
 _SAYS_SO_AFTER = re.compile(r":\d{2,5}(?![\d.])|/(?:[12]?\d|3[0-2])(?![\d.])| - - \[")  # a port, a network, a log
 _RESOLVERS = frozenset(["1.1.1.1", "4.2.2.1", "4.2.2.2", "8.8.4.4", "8.8.8.8", "9.9.9.9", "1.0.0.1"])
 
-# IANA's special-purpose addresses, multicast and the reserved class: (first address, bits that count).
+# IANA's special-purpose addresses, multicast and the reserved class: (first address, bits of the prefix).
 _NOT_PUBLIC = (
     ("0.0.0.0", 8),  # noqa: S104 (a network, not an address to listen on)
     ("10.0.0.0", 8),
@@ -57,9 +57,9 @@ _NOT_PUBLIC = (
     ("203.0.113.0", 24),
     ("224.0.0.0", 3),
 )
-# The blocks of IPv6 that are in use, with what their addresses are. No other ``a::b`` is an address of any machine.
+# The IPv6 blocks in use, and the kind of their addresses. No other ``a::b`` is the address of a machine.
 _PUBLIC, _SPECIAL, _MAPPED, _TRANSLATED, _SIX_TO_FOUR = "public", "special", "mapped", "translated", "6to4"
-_BLOCKS = (  # the first that fits
+_BLOCKS = (  # the first match counts
     ("::ffff:0:0", 96, _MAPPED),
     ("64:ff9b::", 96, _TRANSLATED),  # RFC 6052
     ("64:ff9b:1::", 48, _SPECIAL),
@@ -78,7 +78,7 @@ _NETWORKS = tuple((int(IPv6Address(first)) >> (128 - bits), 128 - bits, kind) fo
 
 
 class Found(NamedTuple):
-    """An address: number of the text, first byte there and the one after the last, 4 or 6, whether it is public."""
+    """An address: number of the text, first byte in it, byte after the last, 4 or 6, and whether it is public."""
 
     text: int
     start: int
@@ -88,7 +88,7 @@ class Found(NamedTuple):
 
 
 def ip_addresses(texts: Texts) -> Iterator[Found]:
-    """The IP addresses in ``texts``, in their order. The time is linear in the size of the texts."""
+    """The IP addresses in ``texts``, in order. The time is linear in the size of the texts."""
     whole, offsets = texts.data.tobytes(), texts.offsets
     last = Found(-1, 0, 0, 4, False)
     for text, start, stop in address_runs(texts).tolist():
@@ -107,16 +107,16 @@ def ip_addresses(texts: Texts) -> Iterator[Found]:
         for match in _IPV4.finditer(around, max(0, len(before) - 1)):
             if match.start() < len(before) or match.end() > len(before) + len(run):
                 continue
-            told = around[max(0, match.start() - _CONTEXT) : match.start()]
+            preceding = around[max(0, match.start() - _CONTEXT) : match.start()]
             near = last.text == text and place + match.start() - len(before) - last.stop <= _NEAR
-            if _is_address(match[0], told, around[match.end() : match.end() + _CONTEXT], near):
+            if _is_address(match[0], preceding, around[match.end() : match.end() + _CONTEXT], near):
                 first, end = match.start() - len(before), match.end() - len(before)
                 last = Found(text, place + first, place + end, 4, public_ipv4(match[0]))
                 yield last
 
 
 def _is_address(numbers: str, before: str, after: str, near: bool) -> bool:
-    """Whether ``numbers`` are an IPv4 address, and not a version, a section or the like. ``near``: another is near."""
+    """Whether ``numbers`` are an IPv4 address, not a version or the like. ``near``: another address is near."""
     if numbers.startswith("1.3.6.1") or _OTHER.search(before) or _RELEASED.match(after):
         return False
     if near or not _is_like_version(numbers) or numbers in _RESOLVERS:
@@ -125,13 +125,13 @@ def _is_address(numbers: str, before: str, after: str, near: bool) -> bool:
 
 
 def _is_like_version(numbers: str) -> bool:
-    """Whether ``numbers`` begin with a small one, and at least two have one digit: so does one address in 200."""
+    """Whether the first number is small, and at least two have one digit. One random address in 200 is so."""
     found = [int(number) for number in numbers.split(".")]
     return found[0] <= _LARGEST_FIRST and sum(number < _SMALL for number in found) >= _LEAST_SMALL
 
 
 def _ipv6(run: str, before: str, after: str) -> tuple[int, int, bool] | None:
-    """First character, the one after the last one, and whether it is public, if ``run`` is an IPv6 address.
+    """(first character, character after the last, whether it is public) if ``run`` is an IPv6 address, else None.
 
     A full stop or a colon at its end does not belong to it; a zone (``%eth0``) does.
     """
@@ -149,13 +149,13 @@ def _ipv6(run: str, before: str, after: str) -> tuple[int, int, bool] | None:
 
 
 def public_ipv4(address: str) -> bool:
-    """Whether ``address`` is one of a machine on the internet: not private, not for documentation, not special."""
+    """Whether ``address`` belongs to a machine on the internet: not private, not for documentation, not special."""
     number = _number(address)
     return not any(number >> (32 - bits) == _number(first) >> (32 - bits) for first, bits in _NOT_PUBLIC)
 
 
 def public_ipv6(address: str) -> bool | None:
-    """The same for IPv6; None where ``address`` is none, or of a block that nobody uses (``a::b``, ``::``, ``::1``)."""
+    """``public_ipv4`` for IPv6; None if ``address`` is invalid or in an unused block (``a::b``, ``::``, ``::1``)."""
     try:
         number = int(IPv6Address(address))
     except AddressValueError:

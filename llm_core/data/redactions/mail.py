@@ -1,22 +1,24 @@
-"""Where e-mail addresses stand in a text: each ``@`` is looked at with a bounded number of characters around it."""
+"""Finds e-mail addresses in a text: a bounded number of characters around each ``@`` is examined."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
 
 _LONGEST_LOCAL, _LONGEST_DOMAIN, _LONGEST_LABEL = 64, 253, 63  # RFC 5321
-_UNSPACED = 0x0E00  # from Thai on, few scripts put spaces between words, so an address there ends with the script
+_UNSPACED = (
+    0x0E00  # from Thai on, few scripts have spaces between words, so an address there ends where the script changes
+)
 
 
 def _marks(first: int, stop: int) -> str:
-    """The combining marks of a range of Unicode, as they stand in a regular expression's brackets."""
+    """The combining marks in a range of Unicode, for a character class of a regular expression."""
     return "".join(chr(code) for code in range(first, stop) if unicodedata.category(chr(code)).startswith("M"))
 
 
-# A character of a word: of scripts with spaces between words (ASCII's among them), and of the others.
+# A character of a word: in scripts with spaces between words (ASCII is one), and in other scripts.
 _SPACED = rf"(?![\u0e00-\U0010ffff])[^\W_]|[{_marks(0x300, _UNSPACED)}]"
 _OTHER = r"(?![\u0000-\u0dff])[^\W_]|[\u0e31-\u0e4e\u3099\u309a]"
-# Of RFC 5322's signs, those that addresses have and that do not stand beside them in links and markup.
+# Those signs of RFC 5322 that occur in addresses and not beside them in links and markup.
 _LOCAL_BACKWARDS = re.compile(rf"(?:{_SPACED}|[.!#$%&'*+_~^-])+|(?:{_OTHER}|[.+_-])+")
 _LABEL = rf"(?:(?:{_SPACED}|-)+|(?:{_OTHER}|-)+)"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -30,10 +32,11 @@ _FILES = re.compile(r"bmp|css|csv|gif|html?|ico|jpe?g|jsx?|json|pdf|png|svg|tif|
 
 
 def mail_spans(text: str) -> Iterator[tuple[int, int]]:
-    """First character and the one after the last one of each e-mail address in ``text``, in their order.
+    """(first character, character after the last) of each e-mail address in ``text``, in order.
 
-    Internationalised ones count (RFC 6531). What only looks like one does not: ``git@host:path/x.git`` (a place to copy
-    from), ``numpy@1.2.3`` (a version), ``logo@2x.png`` (a file), ``user@localhost`` (no domain), ``a@b.T(…)`` (code).
+    Internationalised addresses count (RFC 6531). Text that only looks like an address does not: ``git@host:path/x.git``
+    (a place to copy from), ``numpy@1.2.3`` (a version), ``logo@2x.png`` (a file), ``user@localhost`` (no domain),
+    ``a@b.T(…)`` (code).
     """
     done, at = 0, text.find("@")
     while at >= 0:
@@ -46,7 +49,7 @@ def mail_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _local(text: str, at: int, done: int) -> int:
-    """Where the part before the ``@`` at ``at`` starts; ``at`` for nowhere."""
+    """Where the part before the ``@`` at ``at`` starts; ``at`` if there is none."""
     first = max(done, at - _LONGEST_LOCAL - 1)
     window = text[first:at]
     match = _LOCAL_BACKWARDS.match(window[::-1])
@@ -59,7 +62,7 @@ def _local(text: str, at: int, done: int) -> int:
 
 
 def _domain(text: str, first: int) -> int:
-    """Where the domain that starts at ``first`` ends; ``first`` where there is none."""
+    """Where the domain that starts at ``first`` ends; ``first`` if there is none."""
     match = _DOMAIN.match(text[first : first + _LONGEST_DOMAIN + 1])
     if match is None or len(match[0]) > _LONGEST_DOMAIN or _VERSION.match(match[0]):
         return first
@@ -83,5 +86,5 @@ def _is_top(label: str) -> bool:
 
 
 def _is_remote(text: str, start: int, at: int, stop: int) -> bool:
-    """Whether it names files on a machine: ``git@host:path``, ``ssh://git@host/path``."""
+    """Whether the address names files on a machine: ``git@host:path``, ``ssh://git@host/path``."""
     return bool(_REMOTE_PATH.match(text, stop)) or (text[start:at] == "git" and text[start - 3 : start] == "://")

@@ -1,6 +1,6 @@
-"""What is taken out of texts: each is a function from a column of texts to the column without it, and counts.
+"""Functions from a column of texts to the redacted column and counts.
 
-A cheap test finds where something can stand at all (an ``@``, a run of digits); only there is it judged.
+A cheap test finds candidates (an ``@``, a run of digits); only these are examined.
 """
 
 import polars as pl
@@ -20,7 +20,7 @@ _CITATION = r"\[[0-9]*\]|\[edit\]|\[citation needed\]"
 
 
 def citations(column: pl.Series) -> Redacted:
-    """``[1]``, ``[edit]`` and ``[citation needed]`` go."""
+    """Remove ``[1]``, ``[edit]`` and ``[citation needed]``."""
     possible = column.str.contains("[", literal=True)
     found = column.filter(possible)
     counts = found.str.count_matches(_CITATION)
@@ -28,7 +28,7 @@ def citations(column: pl.Series) -> Redacted:
 
 
 def emails(column: pl.Series) -> Redacted:
-    """E-mail addresses become ``EMAIL``."""
+    """Replace e-mail addresses by ``EMAIL``."""
     places = column.str.contains("@", literal=True).arg_true()
     texts, counts = [], []
     for text in column.gather(places):
@@ -40,13 +40,13 @@ def emails(column: pl.Series) -> Redacted:
 
 
 def public_ips(column: pl.Series) -> Redacted:
-    """IPv4 addresses become ``IP``, IPv6 ones ``IPV6``, but for private and other special ones, which tell nothing
-    about a person."""
+    """Replace IPv4 addresses by ``IP`` and IPv6 addresses by ``IPV6``, except private and other special ones: they say
+    nothing about a person."""
     return cut(column, (_replacement(found) for found in ip_addresses(to_texts(column)) if found.public))
 
 
 def ips(column: pl.Series) -> Redacted:
-    """All IPv4 addresses become ``IP``, all IPv6 ones ``IPV6``."""
+    """Replace all IPv4 addresses by ``IP``, and all IPv6 addresses by ``IPV6``."""
     return cut(column, map(_replacement, ip_addresses(to_texts(column))))
 
 

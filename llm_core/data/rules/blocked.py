@@ -23,21 +23,21 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 def entries(path: Path) -> tuple[str, ...]:
-    """The lines of a list in lower case, without outer white space and without comments (lines that start with ``#``);
-    ``PedigreeError`` for a file that can't be read or holds none.
+    """The lines of a list in lower case, without outer white space and comments (lines that start with ``#``). Raises
+    ``PedigreeError`` for a file that can't be read or is empty.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise PedigreeError(f"{path}: no block list: {error}; give a UTF-8 file with an entry a line") from None
+        raise PedigreeError(f"{path}: no block list: {error}; give a UTF-8 file with one entry per line") from None
     found = tuple(dict.fromkeys(entry for line in lines if (entry := line.strip().lower()) and entry[0] != "#"))
     if not found:
-        raise PedigreeError(f"{path}: the block list holds no entry; fill it, or take it out of the experiment")
+        raise PedigreeError(f"{path}: the block list has no entry; fill it, or take it out of the experiment")
     return found
 
 
 class _Listed(NamedTuple):
-    """Hosts, and hosts with paths; how many labels and how many steps of a path the longest of them has."""
+    """Hosts, and hosts with paths; the most labels of a host, and the most steps of a path."""
 
     places: frozenset[str]
     labels: int
@@ -45,14 +45,14 @@ class _Listed(NamedTuple):
 
 
 def addresses(path: Path) -> _Listed:
-    """The entries of a list of addresses; ``PedigreeError`` for one that no document's address could match."""
+    """The entries of a list of addresses. Raises ``PedigreeError`` for an entry that no address can match."""
     listed = [_listed_place(path, entry) for entry in entries(path)]
     labels = max(place.partition("/")[0].count(".") + 1 for place in listed)
     return _Listed(frozenset(listed), labels, max(place.count("/") for place in listed))
 
 
 def blocked_urls(column: pl.Series, path: Path) -> pl.Series:
-    """Whether each URL (null: no) is on the list: by its host or one above it, or by its address or one above it."""
+    """Whether the list has each URL (null: no): its host or a parent domain, or its path or a parent of the path."""
     listed = _addresses(path, tuple(stamp(path)))
     return pl.Series([url is not None and _is_listed(url, listed) for url in column], dtype=pl.Boolean)
 
@@ -75,7 +75,7 @@ def _listed_place(path: Path, entry: str) -> str:
 
 
 def _is_listed(url: str, listed: _Listed) -> bool:
-    """By a.b.c/d/e: whether a.b.c, b.c, c, a.b.c/d or a.b.c/d/e is listed."""
+    """For a.b.c/d/e: whether a.b.c, b.c, c, a.b.c/d or a.b.c/d/e is listed."""
     host, steps = _place(url.lower(), listed.steps)
     labels = host.split(".")[-listed.labels :]
     return any(".".join(labels[start:]) in listed.places for start in range(len(labels))) or any(
@@ -84,12 +84,12 @@ def _is_listed(url: str, listed: _Listed) -> bool:
 
 
 def _place(address: str, most: int = -1) -> tuple[str, list[str]]:
-    """Host, and the first ``most`` steps of the path, of an address in lower case; scheme and port do not count."""
+    """(host, first ``most`` steps of the path) of an address in lower case, without scheme and port."""
     try:
         parts = urlsplit(address if "://" in address else f"http://{address}")
         host = (parts.hostname or "").strip(".")
     except ValueError:
-        return "", []  # no address at all, so none that is listed
+        return "", []  # no valid address, so not listed
     if not host.isascii():
         with suppress(UnicodeError):
             host = host.encode("idna").decode("ascii")
@@ -98,7 +98,7 @@ def _place(address: str, most: int = -1) -> tuple[str, list[str]]:
 
 
 def blocked_words(column: pl.Series, path: Path, cleaning: CleaningSpec) -> pl.Series:
-    """How often words and phrases of the list occur in each text (in the normal form), whatever their case."""
+    """The number of words and phrases of the list in each text (in normal form), in any case."""
     found = pieces(to_texts(column.str.to_lowercase()))
     phrases = _phrases(path, tuple(stamp(path)), cleaning.unicode_form, cleaning.plain_quotes)
     hits = np.zeros(len(found.hashes) + 1, dtype=np.int64)
@@ -121,7 +121,7 @@ def _phrases(
     form: Literal["NFC", "NFKC", "none"],
     plain_quotes: bool | Literal["curly"],
 ) -> dict[int, np.ndarray]:
-    """Number of words → hashes of the phrases of that many words, in the form that the texts have."""
+    """Number of words → hashes of the phrases with so many words, in the normal form of the texts."""
     listed = normalised(pl.Series(entries(path)), CleaningSpec(unicode_form=form, plain_quotes=plain_quotes))
     found = pieces(to_texts(listed.str.to_lowercase()))
     phrases: dict[int, list[np.uint64]] = {}

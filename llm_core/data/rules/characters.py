@@ -6,18 +6,18 @@ from llm_core.data.rules.measures import of_lines, of_words, share, statistic
 
 
 def alphabetic_words() -> pl.Expr:
-    """Share of words, those of signs alone included, with a letter of any script in them. Gopher: at least 0.8."""
+    """Share of words with a letter of any script; words of signs only count, too. Gopher: at least 0.8."""
     return share(statistic(of_words, "alphabetic_words"), statistic(of_words, "words"))
 
 
 def symbols_per_word() -> pl.Expr:
-    """Hash signs per word, or ellipses per word, whichever are more. Gopher: at most 0.1."""
+    """Hash signs per word or ellipses per word, whichever is larger. Gopher: at most 0.1."""
     symbols = pl.max_horizontal(statistic(of_lines, "hash_signs"), statistic(of_lines, "ellipses"))
     return share(symbols, statistic(of_words, "words"))
 
 
 def newlines_per_word() -> pl.Expr:
-    """Line ends per word, those of blank lines left out: lists and tables have many. FineWeb: at most 0.3."""
+    """Line ends per word, without blank lines: lists and tables have many. FineWeb: at most 0.3."""
     ends = pl.max_horizontal(statistic(of_lines, "lines") - 1, pl.lit(0))
     return share(ends, statistic(of_words, "words"))
 

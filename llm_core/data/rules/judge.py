@@ -1,4 +1,4 @@
-"""Rules applied to texts: their values, the first that fails, and the lines that line rules take out."""
+"""Applies rules to texts: their values, the first rule that fails, and the lines that line rules drop."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,16 +12,16 @@ from llm_core.registry import load_object
 
 _OF_WORDS = {f"{measure.__module__}:{measure.__name__}" for measure in (of_words, of_repeats, of_runs)}
 _LINES_AT_ONCE = 1 << 19
-"""So that lines of two bytes don't take a hundred times their room."""
+"""Lines judged at once. It bounds the memory: a line of two bytes takes a hundred times as much."""
 
 
 def document_values(frame: pl.DataFrame, rules: Iterable[str], words: WordUnit = "spaces") -> pl.DataFrame:
-    """The value of every one of ``rules`` (a column each, Float64) for every row of ``frame`` with its ``text``."""
+    """The values of all ``rules`` (a Float64 column per rule) for every ``text`` of ``frame``."""
     return _values(frame, {name: RULES.load(name)() for name in rules}, words)
 
 
 def document_verdicts(frame: pl.DataFrame, rules: Mapping[str, RuleSpec], words: WordUnit = "spaces") -> pl.DataFrame:
-    """For every row of ``frame`` the first of ``rules`` that it fails (``rule``), and its ``value``; or nulls."""
+    """For every row of ``frame``: the first ``rule`` that it fails, and the ``value``; null if it fails none."""
     return verdicts(document_values(frame, rules, words), rules)
 
 
@@ -40,7 +40,7 @@ def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr], words: WordUnit)
     found = measured.select(value.cast(pl.Float64).alias(name) for name, value in values.items())
     for column in found:
         without = column.null_count() + int(column.is_nan().sum())
-        if without:  # neither is outside any bounds, or inside
+        if without:  # NaN and null are neither inside nor outside of bounds
             raise PedigreeError(
                 f"the rule {column.name!r} gives no number for {without} of {len(column)} texts; mend it"
             )
@@ -48,9 +48,9 @@ def _values(frame: pl.DataFrame, values: Mapping[str, pl.Expr], words: WordUnit)
 
 
 def verdicts(values: pl.DataFrame, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
-    """For every row of ``values`` (a column for each of ``rules``) the first rule that it fails, and its ``value``.
+    """For every row of ``values`` (a column per rule): the first ``rule`` that it fails, and the ``value``.
 
-    Values are compared as double-precision numbers; the bounds are inclusive.
+    Values are compared as double-precision numbers; bounds are inclusive.
     """
     fails = {name: _fails(name, bounds) for name, bounds in rules.items()}
     return values.select(
@@ -73,7 +73,7 @@ def counts_words(rules: Iterable[str]) -> bool:
 
 
 def _measured(column: pl.Series, values: Sequence[pl.Expr], words: WordUnit) -> list[pl.Series]:
-    """The counts that ``values`` ask for; every measure runs once."""
+    """The counts that ``values`` read; every measure runs once."""
     asked = sorted({name for value in values for name in value.meta.root_names() if ":" in name})
     batch = Batch(column, words)
     counted = {
@@ -84,9 +84,10 @@ def _measured(column: pl.Series, values: Sequence[pl.Expr], words: WordUnit) -> 
 
 
 def judged_lines(column: pl.Series, rules: Mapping[str, RuleSpec]) -> pl.DataFrame:
-    """The lines of all texts in order: ``place`` of the text, ``text`` of the line, the ``rule`` it failed, or null.
+    """The lines of all texts in order: ``place`` of the text, ``text`` of the line, the ``rule`` that it failed, or
+    null.
 
-    The texts are normal: a blank line is empty. It is not judged.
+    The texts are in normal form, so a blank line is empty. It is not judged.
     """
     lines = pl.DataFrame({"text": column.str.split("\n")}).with_row_index("place").explode("text")
     starts = range(0, max(1, lines.height), _LINES_AT_ONCE)
@@ -97,9 +98,9 @@ def judged_lines(column: pl.Series, rules: Mapping[str, RuleSpec]) -> pl.DataFra
 def without_lines(
     column: pl.Series, lines: pl.DataFrame, rules: Iterable[str]
 ) -> tuple[pl.Series, dict[str, dict[str, int]]]:
-    """``column`` without the lines that fail, and per rule how many ``lines`` and ``bytes`` (line ends apart) it took.
+    """``column`` without the lines that fail, and rule → dropped ``lines`` and ``bytes`` (without line ends).
 
-    ``lines`` are the ``judged_lines`` of ``column``. Texts that lose no line stay as they are.
+    ``lines``: the ``judged_lines`` of ``column``. Texts without a failed line stay unchanged.
     """
     failed = lines.filter(pl.col("rule").is_not_null())
     summed = failed.group_by("rule").agg(lines=pl.len(), bytes=pl.col("text").str.len_bytes().sum())

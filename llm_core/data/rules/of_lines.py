@@ -1,6 +1,6 @@
-"""Rules that judge every line that is not blank; the lines that fail go, the document stays (Raffel et al., 2020).
+"""Line rules: they judge every line that is not blank, and drop the lines that fail (Raffel et al., 2020).
 
-Like other rules, but ``text`` is a line. Words are runs without white space here, as in C4's code.
+They are like other rules, but ``text`` is a line. Words are runs without white space, as in C4's code.
 """
 
 import polars as pl
@@ -28,10 +28,10 @@ def line_sentence_end() -> pl.Expr:
 
 
 def line_javascript() -> pl.Expr:
-    """1 if the line names JavaScript, in any case, else 0. C4: 0."""
+    """1 if the line mentions JavaScript, in any case, else 0. C4: 0."""
     return text().str.contains("(?i)javascript")
 
 
 def line_policy() -> pl.Expr:
-    """1 if the line names terms of use, a privacy policy or cookies, in any case, else 0. C4: 0."""
+    """1 if the line mentions terms of use, a privacy policy or cookies, in any case, else 0. C4: 0."""
     return text().str.contains_any(_POLICIES, ascii_case_insensitive=True)

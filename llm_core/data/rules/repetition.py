@@ -11,7 +11,7 @@ def duplicate_lines() -> pl.Expr:
 
 
 def duplicate_line_characters() -> pl.Expr:
-    """Share of the lines' characters that stand in repeats of earlier lines. Gopher: at most 0.2; FineWeb: 0.01."""
+    """Share of the lines' characters that are in repeats of earlier lines. Gopher: at most 0.2; FineWeb: 0.01."""
     return share(statistic(of_lines, "duplicate_line_characters"), statistic(of_lines, "line_characters"))
 
 
@@ -21,7 +21,7 @@ def duplicate_paragraphs() -> pl.Expr:
 
 
 def duplicate_paragraph_characters() -> pl.Expr:
-    """Share of the paragraphs' characters that stand in repeats of earlier ones. Gopher: at most 0.2."""
+    """Share of the paragraphs' characters that are in repeats of earlier ones. Gopher: at most 0.2."""
     return share(statistic(of_lines, "duplicate_paragraph_characters"), statistic(of_lines, "paragraph_characters"))
 
 

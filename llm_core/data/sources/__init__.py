@@ -1,1 +1,1 @@
-"""Where documents come from: one file per kind of source."""
+"""Sources of documents: a folder per kind of source, a file per format."""

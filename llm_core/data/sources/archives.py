@@ -1,11 +1,11 @@
-"""Web archives: WET files hold texts, WARC files hold what servers answered (ISO 28500)."""
+"""Web archives: WET files contain texts, WARC files contain answers of servers (ISO 28500)."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_core.data.records import BadRecord, Record, Skipped, checked, excerpt
+from llm_core.data.records import BadRecord, Record, Skipped, as_document, excerpt
 from llm_core.data.sources.html import page_record
 from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.streams import open_stream, read_up_to
@@ -23,9 +23,9 @@ _LONG_LINE = 1 << 16
 
 
 def archive_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Record]:
-    """A record for every text (``conversion``) and every web page that was found; the others are counted by kind.
+    """A record for every text (``conversion``) and every web page; other records are skipped and counted by kind.
 
-    Rows are numbers of records in the file, from 0, of whatever kind.
+    Rows count the records of all kinds in the file, from 0.
     """
     try:
         from warcio.archiveiterator import ArchiveIterator
@@ -41,7 +41,7 @@ def archive_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[R
                 yield _from_record(origin, records, record, reading)
                 archive.read_to_end()
                 if record.length is None or record.raw_stream.limit or archive.err_count:
-                    raise ArchiveLoadFailed("the next one is cut off, or not as long as it says")
+                    raise ArchiveLoadFailed("the next one is cut off, or its length is wrong")
                 records += 1
         except ArchiveLoadFailed as error:
             raise PedigreeError(
@@ -50,7 +50,7 @@ def archive_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[R
 
 
 def _bounded(reader: Any) -> Any:
-    """``reader`` (warcio's), which refuses a line without an end where it would collect it in memory."""
+    """warcio's ``reader``, which now raises for an endless line instead of collecting it in memory."""
     from warcio.exceptions import ArchiveLoadFailed
 
     read_line = reader.readline
@@ -58,7 +58,7 @@ def _bounded(reader: Any) -> Any:
     def readline(length: int | None = None) -> bytes:
         line: bytes = read_line(_HEADER_BYTES if length is None else min(length, _HEADER_BYTES))
         if len(line) >= _LONG_LINE and not line.endswith(b"\n"):
-            raise ArchiveLoadFailed("a line of headers without an end")
+            raise ArchiveLoadFailed("an endless line of headers")
         return line
 
     reader.readline = readline
@@ -72,7 +72,7 @@ def _from_record(origin: str, row: int, record: Any, reading: ReadingSpec) -> Re
         if len(content) > reading.max_record_bytes:
             return BadRecord(origin, row, TOO_LONG, excerpt(content))
         try:
-            return checked(origin, row, content.decode("utf-8"), url)
+            return as_document(origin, row, content.decode("utf-8"), url)
         except UnicodeDecodeError as error:
             return BadRecord(origin, row, "not UTF-8", excerpt(content, error.start))
     if record.rec_type != "response" or not record.length or not (url or "").lower().startswith(("http:", "https:")):
@@ -83,13 +83,13 @@ def _from_record(origin: str, row: int, record: Any, reading: ReadingSpec) -> Re
 
 
 def _answer(origin: str, row: int, url: str, record: Any, reading: ReadingSpec) -> Record:
-    """What a server answered, if it is a page."""
+    """The answer of a server as a record, if it is a page."""
     from warcio.bufferedreaders import BufferedReader
     from warcio.statusandheaders import StatusAndHeadersParser
 
     try:
         headers = record.http_headers = StatusAndHeadersParser([], verify=False).parse(record.raw_stream)
-    except EOFError:  # the file ends here, which is noticed by the record's length
+    except EOFError:  # the file ends here; the length of the record shows it
         return Skipped("response")
     status = headers.get_statuscode()
     if status != _FOUND:
@@ -104,7 +104,7 @@ def _answer(origin: str, row: int, url: str, record: Any, reading: ReadingSpec) 
     headers.replace_header("Content-Encoding", encoding)
     stream = record.content_stream()
     content = read_up_to(stream, reading.max_record_bytes + 1)
-    unpacker = getattr(stream, "decompressor", None)  # None if what is said to be packed is not
+    unpacker = getattr(stream, "decompressor", None)  # None if the content is not packed as it says
     if len(content) <= reading.max_record_bytes and not getattr(unpacker, "eof", True):
         return BadRecord(origin, row, "damaged content", excerpt(url))
     charset = _CHARSET.search(options)

@@ -132,8 +132,8 @@ class _Rows(Iterator[list[str] | _Broken]):
             self._spare -= sum(len(line.content) for line in rest)
             if self._spare < 0:
                 raise PedigreeError(
-                    f"{printable(self._path)}: line {self.line}: a quotation mark without its partner, as in many lines "
-                    "before it. Mend the quotation marks, or take the file out of the source"
+                    f"{printable(self._path)}: line {self.line}: a quotation mark without its partner, as in many "
+                    "lines before it. Mend the quotation marks, or take the file out of the source"
                 )
             self._again += reversed(rest)
             reason, self._row = f"{reason} (a quotation mark without its partner?)", self._row[:1]
@@ -196,8 +196,8 @@ def _header(path: Path, names: list[str] | _Broken, reading: ReadingSpec) -> lis
         if value_at(dict.fromkeys(names), wanted.name) is ABSENT:
             found = ", ".join(map(repr, names[:KEYS_NAMED])) or "none"
             raise PedigreeError(
-                f"{printable(path)}: its first row has no field {wanted.name!r}; its fields are {found}. Name the right "
-                f"one in {wanted.option!r} of the source, or take the file out of it"
+                f"{printable(path)}: its first row has no field {wanted.name!r}; its fields are {found}. Name the "
+                f"right one in {wanted.option!r} of the source, or take the file out of it"
             )
     return names
 

@@ -1,9 +1,9 @@
-"""Which encoding the bytes of a page are in: evidence first, then labels as browsers understand them, then statistics.
+"""Finds the encoding of a page: from its bytes, then from labels as browsers understand them, then from statistics.
 
 A byte-order mark decides, or a first ``<`` in two bytes. Bytes that are valid UTF-8 are UTF-8, whatever a label says:
-other encodings hardly ever look like it. That the last character is cut off does not count against it. A label means
-what the WHATWG's Encoding Standard says (``gb2312`` is GB 18030, ``latin1`` is Windows-1252); the server's goes before
-the page's own. A label that the bytes contradict counts only where nothing better can be guessed.
+text in other encodings is hardly ever valid UTF-8. The last character may be cut off. A label has the meaning of the
+WHATWG Encoding Standard (``gb2312`` is GB 18030, ``latin1`` is Windows-1252); the server's label goes before the page's
+own. A label that contradicts the bytes is used only if statistics find nothing better.
 """
 
 import codecs
@@ -16,15 +16,15 @@ _DECLARED_IN_XML = re.compile(
 _DECLARED_WITHIN = 1024
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _FIRST = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
-"""How a page in UTF-16 without a byte-order mark begins."""
+"""The first bytes of a page in UTF-16 without a byte-order mark."""
 _COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _UTF_8 = "utf-8"
 _LAST_RESORT = "cp1252"
-# A script up to the next tag of this kind, or a tag; linear in the size of the page.
+# A script up to the next tag of its kind, or a tag. The time is linear in the size of the page.
 _TAG = re.compile(rb"<(?:script|style)\b[^<]*(?:<(?!/?(?:script|style)\b)[^<]*)*|<[^<>]*>", re.IGNORECASE)
 _LOOKED_AT = 1 << 16
 _ENOUGH = 12
-"""Bytes above ASCII that statistics want."""
+"""The least number of bytes above ASCII for statistics."""
 _AS_GOOD = 0.01
 _WESTERN = ("cp1252",)
 _CENTRAL = ("cp1250", "iso8859_2")
@@ -32,10 +32,10 @@ _USUAL = {
     "Turkish": ("cp1254",),
     **dict.fromkeys(("Polish", "Czech", "Slovak", "Hungarian", "Croatian", "Slovene", "Romanian"), _CENTRAL),
 }
-"""Language → its encodings on the web; single bytes of Latin letters look alike in many."""
+"""Language → its encodings on the web. Many single-byte encodings of Latin letters look alike."""
 _CONTROLS = "pedigree_c1"
 _STATEFUL = {"iso2022": re.compile(rb"\x1b"), "hz": re.compile(rb"~\{"), "utf-16": re.compile(rb"[\0-\x08\x0e-\x1f]")}
-"""Encodings whose bytes may all be ASCII → what is among them all the same. Without it, a label is wrong."""
+"""Encodings whose bytes may all be ASCII → a pattern that text in them contains. Without a match, a label is wrong."""
 _ISO_2022_JP = (b"\x1b$B", b"\x1b$@")
 
 _MEANT = {
@@ -51,7 +51,7 @@ _MEANT = {
     "euc_kr": "cp949",
     "utf-16": "utf-16-le",
 }
-"""What browsers decode, by Python's name of what a label says."""
+"""Python's name of a label's encoding → the encoding that browsers use for it."""
 
 _LABELS = {
     "x-gbk": "gb18030",
@@ -96,17 +96,17 @@ _LABELS = {
     **dict.fromkeys(("cseuckr", "csksc56011987", "iso-ir-149"), "cp949"),
     **{f"x-cp125{number}": f"cp125{number}" for number in range(9)},
 }
-"""The standard's labels that Python does not know."""
+"""Labels of the standard that Python does not know."""
 
 _NO_WEB = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "utf-32", "utf-32-le", "utf-32-be"}
 _MOST_BAD = 0.001
-"""A share of bytes: so many may be no UTF-8 in a page that is (a cut character, a stray byte)."""
+"""The largest share of invalid bytes in a page that counts as UTF-8 (a cut character, a stray byte)."""
 _MORE = 10
-"""So many characters above ASCII for each of them say that it is, where no label does."""
+"""Without a label, a page with invalid bytes is UTF-8 if it has more valid characters above ASCII per invalid byte."""
 
 
 def decoded(content: bytes, charset: str | None = None) -> str:
-    """A page as text. ``charset``: what the server said. Bytes that mean nothing become U+FFFD, as in a browser."""
+    """A page as text. ``charset``: the server's label. Undecodable bytes become U+FFFD, as in a browser."""
     for mark, marked in _MARKS.items():
         if content.startswith(mark):
             return content[len(mark) :].decode(marked, errors="replace")
@@ -130,12 +130,12 @@ def decoded(content: bytes, charset: str | None = None) -> str:
 
 
 def _contradicted(label: str, content: bytes) -> bool:
-    """Whether the marks are missing that text in this encoding has."""
+    """Whether ``content`` lacks the bytes that text in the encoding ``label`` contains."""
     return any(label.startswith(name) and not mark.search(content) for name, mark in _STATEFUL.items())
 
 
 def _as_utf8(content: bytes) -> str | None:
-    """The text if it is UTF-8, but for a last character that may be cut off where others than ASCII stand before it."""
+    """The text if it is valid UTF-8, else None. If it has other characters than ASCII, the last one may be cut off."""
     decoder = codecs.getincrementaldecoder(_UTF_8)()
     try:
         text = decoder.decode(content)
@@ -147,7 +147,7 @@ def _as_utf8(content: bytes) -> str | None:
 
 
 def _is_mostly_utf8(text: str, bad: int) -> bool:
-    """Whether ten times as many characters above ASCII are there as those that could not be read."""
+    """Whether there are more than ``_MORE`` valid characters above ASCII per undecodable one."""
     return len(text) - len(text.encode("ascii", errors="ignore")) > _MORE * bad
 
 
@@ -155,16 +155,16 @@ def _by_page(content: bytes) -> str | None:
     start = _COMMENT.sub(b"", content[:_DECLARED_WITHIN])
     declared = _DECLARED.search(start) or _DECLARED_IN_XML.search(start)
     known = _known(declared[1].decode("ascii")) if declared else None
-    # What could be read without knowing the encoding is not in that one.
+    # A declaration that is readable as ASCII is not in UTF-16.
     return _UTF_8 if known and known.startswith("utf-16") else known
 
 
 def _known(label: str | None) -> str | None:
-    """Python's name of the encoding that browsers take for ``label``; None where there is none."""
+    """Python's name of the encoding that browsers use for ``label``; None if there is none."""
     label = (label or "").strip().lower()
     label = _LABELS.get(label, label)
     try:
-        b"a".decode(label, errors="replace")  # not every codec makes text
+        b"a".decode(label, errors="replace")  # some codecs do not produce text
         name = codecs.lookup(label).name
     except (LookupError, ValueError):
         return None
@@ -179,7 +179,7 @@ def _strictly(content: bytes, encoding: str) -> str | None:
 
 
 def _as_controls(error: UnicodeError) -> tuple[str, int]:
-    """Bytes 0x80 to 0x9F that a Windows code page leaves open are control characters in a browser."""
+    """Error handler: undefined bytes 0x80 to 0x9F of a Windows code page are control characters, as in a browser."""
     assert isinstance(error, UnicodeDecodeError)
     piece = error.object[error.start : error.end]
     if not all(0x80 <= byte < 0xA0 for byte in piece):
@@ -191,7 +191,7 @@ codecs.register_error(_CONTROLS, _as_controls)
 
 
 def _guessed(content: bytes) -> str | None:
-    """What statistics of its bytes say (charset-normalizer), where there are enough; of equals what is usual."""
+    """The guess of charset-normalizer, if there are enough bytes above ASCII; among ties, the usual encoding."""
     from charset_normalizer import from_bytes
 
     text = _TAG.sub(b" ", content[:_LOOKED_AT])

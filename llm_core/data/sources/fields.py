@@ -1,4 +1,4 @@
-"""Which fields of a record a source reads, and where they stand: ``data.text`` is ``text`` inside ``data``."""
+"""The fields of a record that a source reads. ``data.text`` is the field ``text`` inside ``data``."""
 
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -14,23 +14,23 @@ from llm_core.experiment.sources import ReadingSpec
 from llm_core.experiment.templates import parsed_template
 
 Converter = Callable[[Any, Kind], Any]
-"""A value as what it is compared with; one that can't be converted is returned as it is."""
+"""Converts a value to the kind that it is compared with. A value that can't be converted is returned unchanged."""
 
 KEYS_NAMED = 30
 
 _ENOUGH = 1000
-"""A field that so many records lack from the first on is no field of the file, or not of the type that is asked for."""
+"""If so many first records lack a field, or have it with wrong values, the source names a wrong field."""
 
 
 class Absent:
-    """Stands for the value of a field that a record does not have."""
+    """The type of ``ABSENT``, the value of a field that a record does not have."""
 
 
 ABSENT = Absent()
 
 
 def value_at(record: Mapping[str, Any], name: str) -> Any:
-    """The value of the field ``name``, or ``ABSENT``. A key that holds the dots itself comes before nested ones."""
+    """The value of the field ``name``, or ``ABSENT``. A key with dots in its own name goes before nested keys."""
     if name in record:
         return record[name]
     end = name.rfind(".")
@@ -45,9 +45,9 @@ def value_at(record: Mapping[str, Any], name: str) -> Any:
 
 
 class Wanted(NamedTuple):
-    """A field that is read: the option of the source that names it, and of what kind it should be.
+    """A field that is read: the option of the source that names it, and the kinds that its value may have.
 
-    ``condition``: that of ``where``, as it is written.
+    ``condition``: the condition of ``where``, as written.
     """
 
     option: str
@@ -57,7 +57,7 @@ class Wanted(NamedTuple):
 
 
 def fields_read(reading: ReadingSpec) -> list[Wanted]:
-    """All that is read of a record."""
+    """All fields that are read of a record."""
     if reading.template is None:
         read = [Wanted("text_field", reading.text_field, ("text",))]
     else:
@@ -70,7 +70,7 @@ def fields_read(reading: ReadingSpec) -> list[Wanted]:
 
 
 class ExpectedFields:
-    """Looks for the fields that are read, until each was seen once with a value that can be used, or null.
+    """Checks that the fields exist: looks at records until each field was seen with a usable value or null.
 
     ``convert``: as for ``Selector``.
     """
@@ -83,7 +83,7 @@ class ExpectedFields:
         self._records = 0
 
     def look(self, record: Mapping[str, Any]) -> None:
-        """A record; raises ``PedigreeError`` when a thousand of them lack a field, or have it with wrong values."""
+        """Look at a record. Raises ``PedigreeError`` when a thousand lack a field, or have it with wrong values."""
         if not self._unseen:
             return
         self._unseen = [wanted for wanted in self._unseen if not self._has(record, wanted)]
@@ -104,7 +104,8 @@ class ExpectedFields:
         return False
 
     def end(self) -> None:
-        """Raise for a field that no record had, or that a thousand had with wrong values (fewer are bad records)."""
+        """Raise ``PedigreeError`` for a field that no record had, or that a thousand records had with wrong values. If
+        fewer records had wrong values, they are bad records."""
         for wanted in self._unseen:
             if wanted in self._wrong:
                 if self._records < _ENOUGH:
@@ -112,21 +113,21 @@ class ExpectedFields:
                 kinds = " or ".join(NAMES[kind] for kind in wanted.kinds)
                 condition = f" ({wanted.condition})" if wanted.condition else ""
                 raise PedigreeError(
-                    f"{printable(self._path)}: in none of its first {self._records} records is the field {wanted.name!r} "
-                    f"{kinds}, as {wanted.option!r} of the source needs it{condition}; one holds "
+                    f"{printable(self._path)}: the field {wanted.name!r} is not {kinds} in any of its first "
+                    f"{self._records} records, but {wanted.option!r} of the source needs that{condition}; one is "
                     f"{excerpt(repr(self._wrong[wanted]))}. Name another field, or take the file out of the source"
                 )
             if self._records:
                 keys = ", ".join(repr(key) for key in islice(self._keys, KEYS_NAMED)) or "none"
                 raise PedigreeError(
-                    f"{printable(self._path)}: none of its first {self._records} records has the field {wanted.name!r}; "
-                    f"keys that they have: {keys}. Name the right one in {wanted.option!r} of the source, or take the "
-                    "file out of it"
+                    f"{printable(self._path)}: none of its first {self._records} records has the field "
+                    f"{wanted.name!r}; their keys are {keys}. Name the right one in {wanted.option!r} of the source, "
+                    "or take the file out of it"
                 )
 
 
 def keys_of(record: Mapping[str, Any]) -> list[str]:
-    """The keys of a record; those of an object in it follow its own, with a dot."""
+    """The keys of a record. Keys of an inner object follow the object's key, as ``outer.inner``."""
     keys = []
     for key, value in islice(record.items(), KEYS_NAMED):
         keys.append(key)

@@ -1,6 +1,6 @@
-"""Which files can be read, and the function that makes the parts of a unit of each kind of file.
+"""The formats of files, and the function that writes the parts of a unit in each format.
 
-There is one such function per format, so that a change of one reader leaves the parts of the others alone.
+Every format has its own function, so that a change of one reader does not change the identity of other parts.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,37 +26,37 @@ Reader = Callable[[str, Path, ReadingSpec], Iterator[Record]]
 
 
 def jsonl_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of files of JSON lines."""
+    """Write the parts of JSON lines files."""
     return _make(work, reading, documents_per_part, jsonl_records)
 
 
 def csv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of files of comma-separated values."""
+    """Write the parts of files of comma-separated values."""
     return _make(work, reading, documents_per_part, csv_records)
 
 
 def tsv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of files of values separated by tabs."""
+    """Write the parts of files of tab-separated values."""
     return _make(work, reading, documents_per_part, tsv_records)
 
 
 def parquet_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of Parquet files."""
+    """Write the parts of Parquet files."""
     return _make(work, reading, documents_per_part, parquet_records)
 
 
 def plain_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of text files, each a document."""
+    """Write the parts of text files; each is a document."""
     return _make(work, reading, documents_per_part, plain_records)
 
 
 def html_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of HTML files, each a document."""
+    """Write the parts of HTML files; each is a document."""
     return _make(work, reading, documents_per_part, html_records)
 
 
 def archive_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of WARC and WET files."""
+    """Write the parts of WARC and WET files."""
     return _make(work, reading, documents_per_part, archive_records)
 
 
@@ -75,7 +75,7 @@ FORMATS: Mapping[str, Callable[[PartWork, ReadingSpec, int], dict[str, Any]]] = 
     ".warc": archive_part,
     ".wet": archive_part,
 }
-"""Suffix → function of a part. ``.json`` is taken for JSON lines, as most datasets on the Hub mean it."""
+"""Suffix → function of a part. ``.json`` is read as JSON lines, as in most datasets on the Hub."""
 
 ONE_DOCUMENT = (".txt", ".md", ".markdown", ".html", ".htm")
 """Formats in which a file is one document."""
@@ -90,7 +90,7 @@ KNOWN = (
 
 
 def known_format(name: str) -> str | None:
-    """The suffix, in lower case, that says how to read the file called ``name``; None if none does."""
+    """The format of the file called ``name`` as a suffix in lower case; None if it is unknown."""
     path = Path(name.lower())
     packed = path.suffix in COMPRESSED
     suffix = Path(path.stem).suffix if packed else path.suffix
@@ -98,7 +98,7 @@ def known_format(name: str) -> str | None:
 
 
 def format_of(path: Path) -> str:
-    """``known_format``; raises ``PedigreeError`` where it is None."""
+    """``known_format``; raises ``PedigreeError`` if it is None."""
     suffix = known_format(path.name)
     if suffix is None:
         raise PedigreeError(f"{printable(path)}: its name does not say how to read it; known: {KNOWN}")
@@ -106,7 +106,7 @@ def format_of(path: Path) -> str:
 
 
 def file_records(files: Mapping[str, Path], reading: ReadingSpec, reader: Reader) -> Iterator[Record]:
-    """Every record of every file (origin → path); raises ``PedigreeError`` for one that can't be read to its end."""
+    """Every record of ``files`` (origin → path). Raises ``PedigreeError`` for a file that can't be read to its end."""
     for origin, path in files.items():
         count = 0
         try:
@@ -115,13 +115,13 @@ def file_records(files: Mapping[str, Path], reading: ReadingSpec, reader: Reader
                 count += 1
         except DamagedError as error:
             raise PedigreeError(
-                f"{printable(path)}: damaged at byte {error.position} of the file, after {count} whole records: {error}; "
-                "fetch the file again, or take it out of the source"
+                f"{printable(path)}: damaged at byte {error.position} of the file, after {count} whole records: {error}"
+                "; fetch the file again, or take it out of the source"
             ) from None
         except ExpansionError as error:
             raise PedigreeError(
-                f"{printable(path)}: expands too far: {error}, more than max_expansion ({reading.max_expansion}) times as "
-                "much; take the file out of the source, or raise max_expansion if it is what you want to read"
+                f"{printable(path)}: expands too far: {error}, more than max_expansion ({reading.max_expansion}) times "
+                "as much; take the file out of the source, or raise max_expansion if you trust the file"
             ) from None
         except NeedsMoreError as error:
             raise PedigreeError(f"{printable(path)}: {error}; or take the file out of the source") from None

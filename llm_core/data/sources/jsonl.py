@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, its text under a key."""
+"""JSON lines: one object per line, its text under a key."""
 
 import json
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Record]:
     """A record for every line that is not empty; rows are line numbers from 0.
 
-    Raises ``PedigreeError`` for a file that holds a list or one object over several lines, and where no record of the
-    file, or of its first thousand, has a field that is read.
+    Raises ``PedigreeError`` for a file that is a list or one object over several lines, and if no record of the file,
+    or of its first thousand, has a field that is read.
     """
     expected, selector = ExpectedFields(path, reading), Selector(reading)
     parse_float = None if reading.template is None else WrittenNumber
     with open_stream(path, reading.max_expansion) as stream:
         for row, (line, whole) in enumerate(read_lines(stream, reading.max_record_bytes)):
-            line = line.removeprefix(BYTE_ORDER_MARK)  # in the middle, too: where files were put together
+            line = line.removeprefix(BYTE_ORDER_MARK)  # in the middle, too: files may have been joined
             if not row:
                 _check_lines(path, line)
             if not whole:
@@ -45,12 +45,12 @@ def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Rec
 
 
 def _check_lines(path: Path, first: bytes) -> None:
-    """Raise where the file's first line says that it does not hold an object a line."""
+    """Raise if the first line shows that the file does not have an object per line."""
     start = first.strip()
     if start == b"{" or start.startswith(b"["):
         raise PedigreeError(
-            f"{printable(path)}: is JSON, but not an object a line; write it so (`jq -c '.[]' FILE > FILE.jsonl` for a "
-            "list, `jq -c . FILE > FILE.jsonl` for objects over several lines), or take the file out of the source"
+            f"{printable(path)}: is JSON, but not an object per line; convert it (`jq -c '.[]' FILE > FILE.jsonl` for "
+            "a list, `jq -c . FILE > FILE.jsonl` for objects over several lines), or take the file out of the source"
         )
 
 

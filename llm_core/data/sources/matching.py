@@ -14,20 +14,20 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-"""Operator → what compares two values, or a column with a value. ``in`` is none of them."""
+"""Operator → function that compares two values, or a column with a value. ``in`` is not among them."""
 
 NAMES: Mapping[Kind, str] = {"number": "a number", "text": "a text", "truth": "true or false"}
 
 
 def meets(condition: Condition, value: Any) -> bool:
-    """Whether ``value``, which is of the condition's kind, meets it."""
+    """Whether ``value`` meets the condition; it has the condition's kind."""
     if condition.operator == "in":
         return value in condition.value
     return bool(COMPARISONS[condition.operator](value, condition.value))
 
 
 def is_of_kind(value: Any, kind: Kind) -> bool:
-    """Whether a value of JSON can be compared with what is of ``kind``; NaN is no number."""
+    """Whether a JSON value is of ``kind``; NaN is no number."""
     if kind == "truth":
         return isinstance(value, bool)
     if kind == "text":
@@ -36,15 +36,15 @@ def is_of_kind(value: Any, kind: Kind) -> bool:
 
 
 def skipped_kind(condition: Condition) -> str:
-    """What a record that does not meet the condition is counted as."""
+    """The kind under which a record that does not meet the condition is counted."""
     return f"where {condition.text}"
 
 
 def missing_reason(condition: Condition) -> str:
-    """Why a record without the field is bad."""
+    """The reason for a bad record without the field."""
     return f"where {condition.text}: no {condition.field}"
 
 
 def wrong_reason(condition: Condition) -> str:
-    """Why a record whose field is of another type is bad."""
+    """The reason for a bad record whose field has another type."""
     return f"where {condition.text}: {condition.field} is not {NAMES[condition.kind]}"

@@ -1,4 +1,4 @@
-"""Parquet: one document a row, its text in one column or several."""
+"""Parquet: one document per row, its text in one column or several."""
 
 import glob
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import duckdb
 import polars as pl
 
-from llm_core.data.records import BadRecord, Document, Record, Skipped, checked, excerpt
+from llm_core.data.records import BadRecord, Document, Record, Skipped, as_document, excerpt
 from llm_core.data.sources.jsonl import TOO_LONG
 from llm_core.data.sources.matching import missing_reason, skipped_kind
 from llm_core.data.sources.parquet_columns import Columns, columns_read, verdicts_on
@@ -26,7 +26,7 @@ _INVALID_TEXT = "invalid utf-8"
 
 
 class _File(NamedTuple):
-    """``path`` holds the ``rows`` of ``origin``, of which at most ``allowed`` bytes of text are read.
+    """The file at ``path`` with the ``rows`` of ``origin``. At most ``allowed`` bytes of text are read.
 
     ``faulty``: the column that marks rows with broken text, if there is one.
     """
@@ -40,9 +40,9 @@ class _File(NamedTuple):
 
 
 def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Record]:
-    """A record for every row; memory holds about a row group of the columns that are read.
+    """A record for every row. Memory holds about one row group of the columns that are read.
 
-    Rows that do not meet a condition of ``where`` are left out by polars, before they become Python objects.
+    polars filters rows that do not meet a condition of ``where``, before they become Python objects.
     """
     allowed = FREE_EXPANSION + reading.max_expansion * path.stat().st_size
     progress = _Progress()
@@ -62,12 +62,12 @@ def parquet_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[R
                 yield from _rows(file._replace(path=copy, faulty=faulty), progress)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error, OSError) as error:
         raise _damaged(path, progress.rows, str(error)) from None
-    if progress.rows != file.rows:  # a panic in one of polars' threads ends the batches without a word
-        raise _damaged(path, progress.rows, f"it says that it holds {file.rows} rows")
+    if progress.rows != file.rows:  # a panic in a thread of polars ends the batches without an error
+        raise _damaged(path, progress.rows, f"its footer says {file.rows} rows")
 
 
 class _Progress:
-    """How many rows have become records, and the bytes of text in them."""
+    """The number of rows that became records, and the bytes of their text."""
 
     def __init__(self) -> None:
         self.rows = self.size = 0
@@ -97,18 +97,18 @@ def _rows(file: _File, progress: _Progress) -> Iterator[Record]:
             elif sum(map(len, pieces)) * 4 > limit and sum(len(piece.encode()) for piece in pieces) > limit:
                 yield BadRecord(file.origin, row, TOO_LONG, excerpt(next(filter(None, pieces))))
             else:
-                record = checked(file.origin, row, pieces[0] if template is None else template.filled(pieces), url)
+                record = as_document(file.origin, row, pieces[0] if template is None else template.filled(pieces), url)
                 progress.size += record.size + len(url or "") if isinstance(record, Document) else 0
                 yield record
-        if progress.size > file.allowed:  # a value that is stored once may stand in any number of rows
-            raise ExpansionError(f"its first {progress.rows:,} rows hold {progress.size:,} bytes of text")
+        if progress.size > file.allowed:  # a value that is stored once may be in any number of rows
+            raise ExpansionError(f"its first {progress.rows:,} rows have {progress.size:,} bytes of text")
     if conditions and progress.rows < file.rows:
         yield from _skipped(file, conditions, verdicts[progress.rows :], progress.rows)
         progress.rows = file.rows
 
 
 def _skipped(file: _File, conditions: Sequence[Condition], codes: bytes, start: int) -> Iterator[Record]:
-    """The rows from ``start`` on that polars has left out, whose verdicts are ``codes``."""
+    """The filtered rows from ``start`` on, with the verdicts ``codes``."""
     counts = [codes.count(number) for number in range(len(conditions) + 1, 2 * len(conditions) + 1)]
     if sum(counts) != len(codes) or not codes:
         raise _damaged(file.path, start, "the rows after them are not all there")
@@ -118,12 +118,12 @@ def _skipped(file: _File, conditions: Sequence[Condition], codes: bytes, start: 
 
 
 def _batches(file: _File, columns: Columns, start: int) -> Iterator[pl.DataFrame]:
-    """``row``, ``faulty``, ``url`` and the texts of a number of rows at a time, without those that are skipped."""
+    """``row``, ``faulty``, ``url`` and the texts, some rows at a time, without filtered rows."""
     frame = pl.scan_parquet(file.path, glob=False, hive_partitioning=False, row_index_name=columns.number)
     if start:
         frame = frame.filter(pl.col(columns.number) >= start)
     if file.reading.where:
-        frame = frame.filter(columns.kept)
+        frame = frame.filter(columns.passes)
     chosen = {
         "row": pl.col(columns.number),
         "faulty": pl.lit(False) if file.faulty is None else pl.col(file.faulty),
@@ -140,12 +140,12 @@ def _damaged(path: Path, row: int, why: str) -> PedigreeError:
 
 
 def _promised_rows(path: Path) -> int:
-    """How many rows the file's own end says it has."""
+    """The number of rows, from the file's footer."""
     return _asked("SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata(?)", path)
 
 
 def _promised_bytes(path: Path, column: str) -> int:
-    """How much the pages of a column unpack to, as the file's own end says; a row group is unpacked whole."""
+    """The unpacked bytes of a column, from the file's footer; a row group is unpacked as a whole."""
     return _asked(
         "SELECT sum(total_uncompressed_size)::BIGINT FROM parquet_metadata(?) "
         "WHERE path_in_schema = ? OR starts_with(path_in_schema, ? || ', ')",

@@ -1,4 +1,4 @@
-"""Which columns of a Parquet file a source reads, and which of its rows meet the conditions of ``where``."""
+"""The columns of a Parquet file that a source reads, and the rows that meet the conditions of ``where``."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -21,7 +21,7 @@ _ROWS = 100_000
 
 
 class _Column(NamedTuple):
-    """A column, or a field of a struct: ``steps`` are the names on the way to it."""
+    """A column, or a field of a struct: ``steps`` are the names on the path to it."""
 
     steps: tuple[str, ...]
     dtype: Any
@@ -29,27 +29,28 @@ class _Column(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What is read of a file, as polars' expressions.
+    """The columns that are read, as polars expressions.
 
-    ``text``: the column of the text, or those of the template's fields. ``verdict``: 0, or i where condition i (from 1)
-    of n lacks its field, or n + i where it is the first that is not met. ``kept``: whether it is at most n.
-    ``number``: a name that no column has, for the number of the row.
-    ``tops``: the names of all columns that are touched. ``texts``: the steps to those that hold text.
+    ``text``: the text column, or those of the template's fields. ``verdict``: 0 if all n conditions are met, i if the
+    field of condition i (from 1) is missing, n + i if condition i is the first that is not met. ``passes``: whether
+    the verdict is at most n. ``number``: a name that no column has, for the row number. ``tops``: the names of all
+    columns that are read. ``texts``: the steps to columns of text.
     """
 
     text: list[pl.Expr]
     url: pl.Expr
     verdict: pl.Expr
-    kept: pl.Expr
+    passes: pl.Expr
     number: str
     tops: list[str]
     texts: list[tuple[str, ...]]
 
 
 def columns_read(path: Path, reading: ReadingSpec, faulty: str | None = None) -> Columns:
-    """What is read of the file; the verdict on rows that the column ``faulty`` marks is 0.
+    """The columns that are read. Rows that the column ``faulty`` marks have the verdict 0.
 
-    Raises ``PedigreeError`` for a column that does not exist, or is of a type that can't be read so."""
+    Raises ``PedigreeError`` for a column that does not exist or has a wrong type.
+    """
     schema = dict(pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema())
     if reading.template is None:
         text = [_of_text(path, schema, reading.text_field, "text_field")]
@@ -74,9 +75,9 @@ def columns_read(path: Path, reading: ReadingSpec, faulty: str | None = None) ->
 
 
 def verdicts_on(path: Path, columns: Columns, rows: int) -> bytes:
-    """A byte for each of the ``rows`` of a file: the verdict on it.
+    """The verdicts on the ``rows`` of a file, one byte each.
 
-    Rows are put where they belong: polars (2.1) may give them in another order, even where it is told to keep it.
+    The row numbers restore the order: polars (2.1) may change it even with ``maintain_order``.
     """
     frame = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=columns.number)
     codes = np.zeros(rows, np.uint8)
@@ -86,8 +87,8 @@ def verdicts_on(path: Path, columns: Columns, rows: int) -> bytes:
 
 
 def _verdict(conditions: list[Condition], columns: list[_Column], faulty: str | None) -> tuple[pl.Expr, pl.Expr]:
-    """(verdict, kept). Sums of exclusive cases: with chains of ``when``, polars loses the order of rows."""
-    verdict, kept = pl.lit(0, pl.UInt8), pl.lit(True)
+    """(verdict, passes). It sums exclusive cases: with chains of ``when``, polars loses the order of rows."""
+    verdict, passes = pl.lit(0, pl.UInt8), pl.lit(True)
     reached = pl.lit(True) if faulty is None else ~pl.col(faulty)
     for number, (condition, column) in enumerate(zip(conditions, columns, strict=True), 1):
         there = column.values.is_not_null()
@@ -96,13 +97,13 @@ def _verdict(conditions: list[Condition], columns: list[_Column], faulty: str | 
         met = _met(condition, column)
         for case, code in ((reached & ~there, number), (reached & there & ~met, len(conditions) + number)):
             verdict += case.fill_null(False).cast(pl.UInt8) * pl.lit(code, pl.UInt8)
-        kept &= ~(reached & there & ~met).fill_null(False)
+        passes &= ~(reached & there & ~met).fill_null(False)
         reached = reached & there & met
-    return verdict, kept
+    return verdict, passes
 
 
 def _met(condition: Condition, column: _Column) -> pl.Expr:
-    """Whether the values meet the condition, compared in a type that holds both sides as they are."""
+    """Whether the values meet the condition. The comparison uses a type that represents both sides exactly."""
     values: pl.Expr = column.values
     dtype: Any = pl.String if condition.kind == "text" else pl.Boolean
     given = condition.value if condition.operator == "in" else (condition.value,)
@@ -129,8 +130,8 @@ def _of_text(path: Path, schema: Mapping[str, Any], name: str, option: str, numb
         problem = f"is {found.dtype}" if found is not None else "does not exist"
         named = _listed(column for column in _columns(schema) if fits(_dtype(schema, column)))
         raise PedigreeError(
-            f"{printable(path)}: the column {name!r} {problem}; name a column of text{' or numbers' if numbers else ''} in "
-            f"'{option}'; there are {named}"
+            f"{printable(path)}: the column {name!r} {problem}; name a column of text{' or numbers' if numbers else ''}"
+            f" in '{option}'; there are {named}"
         )
     return found
 
@@ -156,7 +157,7 @@ def _comparable(path: Path, schema: Mapping[str, Any], condition: Condition) -> 
 
 
 def _resolved(schema: Mapping[str, Any], name: str) -> _Column | None:
-    """The column ``name``; one that has the dots in its own name comes before nested ones."""
+    """The column ``name``. A column with dots in its own name goes before nested ones."""
     if name in schema:
         return _Column((name,), schema[name], pl.col(name))
     end = name.rfind(".")
@@ -174,7 +175,7 @@ def _resolved(schema: Mapping[str, Any], name: str) -> _Column | None:
 
 
 def _columns(schema: Mapping[str, Any]) -> list[str]:
-    """The names of all columns; those in a struct follow it, with a dot."""
+    """The names of all columns. Fields of a struct follow it, as ``outer.inner``."""
     names = []
     for name, dtype in schema.items():
         names.append(name)

@@ -1,4 +1,4 @@
-"""Parquet files in which a text is not UTF-8: polars reads nothing of them, so DuckDB mends a copy."""
+"""Repairs Parquet files with a text that is not UTF-8: polars can't read them, so DuckDB writes a valid copy."""
 
 import glob
 import tempfile
@@ -17,10 +17,10 @@ _FAULTY = "not UTF-8"
 def repaired(
     path: Path, columns: Sequence[str], texts: Sequence[tuple[str, ...]], allowed: int
 ) -> Iterator[tuple[Path, str]]:
-    """(a file with the same rows of ``columns``, all of them UTF-8; the name of its column that marks mended rows).
+    """(a file with the same rows of ``columns`` in valid UTF-8; the name of its column that marks repaired rows).
 
-    ``texts``: the steps to what holds text in them. The file takes as much room in the folder of temporary files as the
-    columns do. Raises ``ExpansionError`` where texts hold more than ``allowed`` bytes.
+    ``texts``: the steps to columns of text. The file is in the folder of temporary files, and is as large as the
+    columns. Raises ``ExpansionError`` if the texts have more than ``allowed`` bytes.
     """
     mark = _FAULTY
     while mark in columns:
@@ -37,7 +37,7 @@ def repaired(
         found = connection.execute(f"SELECT ({sizes})::BIGINT FROM {mended} a").fetchone()
         assert found is not None
         if found[0] > allowed:
-            raise ExpansionError(f"it holds {found[0]:,} bytes of text")
+            raise ExpansionError(f"it has {found[0]:,} bytes of text")
         connection.execute(
             f"COPY (SELECT {chosen}, ({faults}) AS {_quoted(mark)} FROM {mended} a POSITIONAL JOIN {shortened} b) "
             f"TO {_text(str(copy))} (FORMAT parquet, COMPRESSION zstd)"

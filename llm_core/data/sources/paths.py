@@ -1,4 +1,4 @@
-"""Patterns and folders → files, each by one name that does not depend on where the folder lies."""
+"""Patterns and folders → files. The name of a file does not depend on where its folder is."""
 
 import fnmatch
 import glob
@@ -152,7 +152,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _check_name(path: Path, target: Path) -> None:
-    """Names become a column of text, and part of identities."""
+    """Raise if a name is not UTF-8: names become a column of text, and part of identities."""
     for name in (path, target):
         try:
             str(name).encode()

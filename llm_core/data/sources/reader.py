@@ -1,4 +1,4 @@
-"""What the reader of a source is asked for."""
+"""The interface of a source's reader."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -7,30 +7,30 @@ from llm_core.graph.part import PartTask
 from llm_core.store.parts import Part
 
 Make = Callable[[Sequence[PartTask]], list[Part]]
-"""Makes the parts of tasks."""
+"""Builds the parts of tasks."""
 
 
 class SourceReader(ABC):
-    """Reads the documents of a source. A task reads a unit, and its function ends in ``units.write_unit``."""
+    """Reads the documents of a source. A task reads a unit; its function ends in ``unit_parts.write_unit``."""
 
     @abstractmethod
     def source_digests(self) -> dict[str, str]:
-        """Name → digest of what is read from outside the store.
+        """Name → digest, for all that is read from outside the store.
 
-        Raises ``PedigreeError`` for what is missing, ``UnknownYetError`` for what ``look_up`` has not asked for yet.
+        Raises ``PedigreeError`` if something is missing, and ``UnknownYetError`` if ``look_up`` must run first.
         """
 
     @abstractmethod
     def tasks(self, documents_per_part: int) -> list[PartTask]:
-        """A task for every unit; of a source with a budget, those that are surely needed."""
+        """A task per unit. Of a source with a budget, only the units that are certainly needed."""
 
     def chosen(self, documents_per_part: int, make: Make) -> list[PartTask]:  # noqa: ARG002
-        """The tasks whose parts are the source. A source with a budget has units made to see how far it reaches."""
+        """The tasks whose parts are the source. A source with a budget builds units to see how many it needs."""
         return self.tasks(documents_per_part)
 
     def look_up(self) -> None:  # noqa: B027 (most ask nobody)
-        """Ask the network which files there are, and remember the answer; nothing where it is known."""
+        """Ask the network which files there are, unless that is known, and remember the answer."""
 
     def unread_files(self) -> list[str]:
-        """The names of files that it finds and does not read."""
+        """The names of files that are found but not read."""
         return []

@@ -1,9 +1,9 @@
-"""A record with named fields (a JSON object, a row of csv) → a document, as the source's fields and conditions say."""
+"""Makes documents of records with named fields (JSON objects, rows of csv), by the source's fields and conditions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llm_core.data.records import BadRecord, Record, Skipped, checked, excerpt
+from llm_core.data.records import BadRecord, Record, Skipped, as_document, excerpt
 from llm_core.data.sources.fields import ABSENT, Converter, value_at
 from llm_core.data.sources.matching import is_of_kind, meets, missing_reason, skipped_kind, wrong_reason
 from llm_core.experiment.conditions import parsed_condition
@@ -24,7 +24,7 @@ class WrittenNumber(float):
 
 
 class Selector:
-    """What a source makes of a record; ``convert`` makes values comparable where a format holds text alone."""
+    """Makes documents of records. ``convert`` converts values before comparisons, for formats that have only text."""
 
     def __init__(self, reading: ReadingSpec, convert: Converter | None = None) -> None:
         self._conditions = [parsed_condition(text) for text in reading.where]
@@ -33,7 +33,7 @@ class Selector:
         self._convert = convert
 
     def record(self, origin: str, row: int, value: Mapping[str, Any], raw: Callable[[], str]) -> Record:
-        """``raw`` gives the record as it is in the file, for an excerpt."""
+        """The record as a document, bad or skipped record. ``raw`` returns its text in the file, for an excerpt."""
         for condition in self._conditions:
             found = value_at(value, condition.field)
             if found is ABSENT or found is None:
@@ -48,7 +48,7 @@ class Selector:
         if isinstance(text, _Fault):
             return BadRecord(origin, row, text, excerpt(raw()))
         url = None if self._url_field is None else value_at(value, self._url_field)
-        return checked(origin, row, text, None if url is ABSENT else url)
+        return as_document(origin, row, text, None if url is ABSENT else url)
 
     def _joined(self, value: Mapping[str, Any]) -> "str | _Fault":
         if self._template is None:
@@ -72,4 +72,4 @@ class Selector:
 
 
 class _Fault(str):
-    """Why a record has no text."""
+    """The reason why a record has no text."""

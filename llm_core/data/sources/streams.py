@@ -16,8 +16,9 @@ _LONG_LINE_START = 1000
 def open_stream(path: Path, max_expansion: int = 100) -> BinaryIO:
     """The unpacked bytes of ``path``, by its suffix.
 
-    Reading raises ``DamagedError`` where it is broken, ``ExpansionError`` once it has unpacked to more than
-    ``max_expansion`` times its size and ``FREE_EXPANSION``, and ``NeedsMoreError`` for what it lacks.
+    Reading raises ``DamagedError`` if the file is broken, ``ExpansionError`` if it unpacks to more than
+    ``max_expansion`` times its size plus ``FREE_EXPANSION``, and ``NeedsMoreError`` if something is missing to unpack
+    it.
     """
     file = path.open("rb", buffering=_BLOCK)
     suffix = path.suffix.lower()
@@ -27,7 +28,7 @@ def open_stream(path: Path, max_expansion: int = 100) -> BinaryIO:
 
 
 def read_lines(stream: BinaryIO, limit: int, ends: bytes = b"\r") -> Iterator[tuple[bytes, bool]]:
-    """(line without its end, whether it is whole) for every line; of one above ``limit`` bytes comes only the start.
+    """(line without its end, whether it is whole) for every line. A line above ``limit`` bytes is cut to its start.
 
     Bytes of ``ends`` before the line feed belong to the line's end.
     """
@@ -40,7 +41,7 @@ def read_lines(stream: BinaryIO, limit: int, ends: bytes = b"\r") -> Iterator[tu
         elif not skipping:
             rest += last
         for line in lines:
-            if skipping:  # the end of a line whose start was given before
+            if skipping:  # the end of a line whose start was yielded before
                 skipping = False
             elif len(line) <= limit:
                 yield line.rstrip(ends), True

@@ -1,6 +1,6 @@
-"""Units: what of a source is read in one go, and becomes parts of its own. Mostly a file.
+"""Writes the parts of a unit. A unit is the piece of a source that one task reads, mostly a file.
 
-A unit's parts depend on its own content and on how it is read, so a changed or added file re-does its own unit only.
+A unit's parts depend on its own content and on the reading settings. So a changed or added file rebuilds only its unit.
 """
 
 from collections import Counter
@@ -23,14 +23,14 @@ _BAD_PER_PART = 50_000
 
 
 class Limits(NamedTuple):
-    """The most that may be taken of a unit; None is all."""
+    """The most that is read of a unit; None: no limit."""
 
     max_bytes: int | None = None
     max_documents: int | None = None
 
 
 def unit_name(source: str, origin: str) -> str:
-    """``<source>-<12 hexadecimal digits of origin>``: how the names of a unit's parts begin."""
+    """``<source>-<12 hexadecimal digits of origin>``: the prefix of the names of a unit's parts."""
     return f"{source}-{xxh3_64_hexdigest(origin.encode())[:12]}"
 
 
@@ -42,7 +42,7 @@ def write_unit(
     documents_per_part: int,
     limits: Limits | None = None,
 ) -> dict[str, Any]:
-    """Write the documents of a unit to ``parts/<name>-<nnnn>.parquet``, what is bad to ``bad_records/``.
+    """Write the documents of a unit to ``parts/<name>-<nnnn>.parquet``, and bad records to ``bad_records/``.
 
     A part is closed at ``documents_per_part`` documents or ``PART_BYTES`` of text. Returns the unit's statistics.
     """
@@ -84,7 +84,7 @@ def write_unit(
 
 
 def _limited(records: Iterable[Record], limits: Limits) -> Iterator[Record | None]:
-    """The records up to the first document that would exceed the limits; in its place None."""
+    """The records up to the first document that would exceed the limits, and None in its place."""
     documents = size = 0
     for record in records:
         if isinstance(record, Document):
@@ -99,7 +99,7 @@ def _limited(records: Iterable[Record], limits: Limits) -> Iterator[Record | Non
 
 
 class _Writer:
-    """Collects rows and writes a part whenever ``rows_per_part`` rows or ``PART_BYTES`` of text are together."""
+    """Collects rows, and writes a part for every ``rows_per_part`` rows or ``PART_BYTES`` of text."""
 
     def __init__(self, folder: Path, name: str, schema: dict[str, Any], rows_per_part: int) -> None:
         self._folder, self._name, self._schema, self._rows_per_part = folder, name, schema, rows_per_part
@@ -117,7 +117,7 @@ class _Writer:
         self._bytes += size
 
     def flush(self) -> None:
-        """Write what is left, if anything."""
+        """Write the collected rows, if there are any."""
         if not self._columns[0]:
             return
         columns = zip(self._schema.items(), self._columns, strict=True)
@@ -128,7 +128,7 @@ class _Writer:
 
 
 def check_distinct(names: Sequence[str]) -> None:
-    """Raise where two units of a source fell on one name (one in a hundred thousand at a hundred thousand files)."""
+    """Raise if two units of a source have the same name (probability 1e-5 for 100,000 files)."""
     for name, count in Counter(names).items():
         if count > 1:
             raise PedigreeError(f"two files of the source are called {name} by the hash of their names; rename one")

@@ -10,13 +10,13 @@ from typing import Any, BinaryIO
 import zstandard
 
 FREE_EXPANSION = 64 << 20
-"""A file may unpack to so many bytes, whatever its own size."""
+"""Every file may unpack to so many bytes, whatever its size."""
 
-# Packed bytes that are unpacked at once. Gzip makes at most 1,032 bytes of one, Zstandard 128 KiB of four: so memory
-# holds at most 16 MiB more, whatever the file says. Of the others, no more than _MOST bytes are taken at once.
+# Packed bytes that are unpacked at once. Gzip unpacks one byte to at most 1,032 bytes, Zstandard four to 128 KiB. So
+# this takes at most 16 MiB of memory for any file. Other formats return at most _MOST bytes at once.
 _PACKED = {".gz": 1 << 13, ".zst": 1 << 9, ".xz": 1 << 16, ".bz2": 1 << 16}
 _MOST = 1 << 22
-_WINDOW = 1 << 31  # what `zstd --ultra --long=31` looks back; without saying so, 128 MiB are the limit
+_WINDOW = 1 << 31  # the window of `zstd --ultra --long=31`; the default limit is 128 MiB
 _XZ_MEMORY = 1 << 30  # `xz -9` needs 65 MiB
 
 _MAGIC = {
@@ -25,10 +25,10 @@ _MAGIC = {
     ".xz": (b"\xfd7zXZ\0",),
     ".bz2": (b"BZh",),
 }
-"""How a file of the suffix begins; of Zstandard's, the others are frames to be skipped."""
+"""Suffix → how a file begins. The later ones of Zstandard are skippable frames."""
 
 _PADDED = (".gz", ".xz", ".bz2")
-"""Zeros after the last member are no data: tapes and some tools leave them."""
+"""Formats in which zeros after the last member are padding, as tapes and some tools write it."""
 
 UNITS: Mapping[str, Callable[[], Any]] = {
     ".gz": lambda: zlib.decompressobj(wbits=31),
@@ -36,20 +36,20 @@ UNITS: Mapping[str, Callable[[], Any]] = {
     ".xz": lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY),
     ".bz2": bz2.BZ2Decompressor,
 }
-"""Suffix → what unpacks one member, frame or stream."""
+"""Suffix → function that makes the decompressor of one member, frame or stream."""
 
 
 def _may_begin(chunk: bytes, suffix: str) -> bool:
-    """Whether ``chunk`` is the begin of a file with this suffix, or of one that was cut off at once."""
+    """Whether a file with this suffix may begin with ``chunk``, which may be shorter than the whole magic number."""
     return any(chunk[: len(magic)] == magic[: len(chunk)] for magic in _MAGIC[suffix])
 
 
 class UnpackingError(Exception):
-    """A compressed file that can't be unpacked to its end."""
+    """A compressed file can't be unpacked to its end."""
 
 
 class DamagedError(UnpackingError):
-    """It is broken, or cut off; ``position`` is a byte of the compressed file."""
+    """The file is broken or cut off; ``position`` is a byte of the compressed file."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(reason)
@@ -57,18 +57,17 @@ class DamagedError(UnpackingError):
 
 
 class ExpansionError(UnpackingError):
-    """It unpacks to more than is allowed."""
+    """The file unpacks to more than is allowed."""
 
 
 class NeedsMoreError(UnpackingError):
-    """It may be whole, but needs what is not in it, another name, or more memory; the message says the remedy."""
+    """The file may be complete, but needs a dictionary, another name, or more memory; the message says the remedy."""
 
 
 class Unpacking(io.RawIOBase):
     """The unpacked bytes of ``file``, whose ``suffix`` is a key of ``UNITS``.
 
-    The library readers of Zstandard take a cut frame for the end of the file: hence this one, which knows whether a
-    frame was finished.
+    Why not the library's reader? It takes a cut Zstandard frame for the end of the file.
     """
 
     def __init__(self, file: BinaryIO, suffix: str, max_expansion: int) -> None:
@@ -80,11 +79,11 @@ class Unpacking(io.RawIOBase):
         self._bytes_in = self._bytes_out = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Some of the next bytes; 0 at the end."""
+        """Fill ``buffer`` with some of the next bytes. Returns their number, 0 at the end."""
         while not self._ready:
             if not self._fill():
                 return 0
@@ -94,7 +93,7 @@ class Unpacking(io.RawIOBase):
         return count
 
     def _fill(self) -> bool:
-        """Unpack some more; False at a proper end."""
+        """Unpack some more bytes. Returns False at a proper end."""
         chunk = self._packed
         if not chunk and getattr(self._unit, "needs_input", True):
             chunk = self._file.read(_PACKED[self._suffix])

@@ -43,20 +43,20 @@ def test_every_document_is_like_the_one_that_stays(tmp_path_factory, data):
     cut = data.draw(st.integers(0, count))
     found = clusters_of(tmp_path_factory.mktemp("clusters"), rows_of(numbers, keys), order, cuts=(cut,))
     ranked_numbers, ranked_keys = numbers[order], np.array(keys)[order]
-    equal = (ranked_numbers == ranked_numbers[found.kept]).sum(axis=1)
-    assert (found.kept[found.kept] == found.kept).all()
-    assert (found.kept <= np.arange(count)).all()
+    equal = (ranked_numbers == ranked_numbers[found.representative]).sum(axis=1)
+    assert (found.representative[found.representative] == found.representative).all()
+    assert (found.representative <= np.arange(count)).all()
     assert (equal >= least_equal(SPEC.minhash)).all()
     assert found.similarity.tolist() == (equal / 8).tolist()
-    assert found.exact.tolist() == (ranked_keys == ranked_keys[found.kept]).tolist()
+    assert found.exact.tolist() == (ranked_keys == ranked_keys[found.representative]).tolist()
     for key in set(keys):
-        assert len(set(found.kept[ranked_keys == key])) == 1
+        assert len(set(found.representative[ranked_keys == key])) == 1
 
 
 def test_a_pair_below_the_similarity_stays_apart(tmp_path):
     numbers = [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 0, 0, 0, 0], [1, 2, 3, 9, 9, 9, 9, 9], [0, 2, 0, 4, 5, 0, 7, 0]]
     found = clusters_of(tmp_path, rows_of(numbers))
-    assert found.kept.tolist() == [
+    assert found.representative.tolist() == [
         0,
         0,
         2,
@@ -72,14 +72,14 @@ def test_the_root_must_be_alike_too(tmp_path):
     last = [0, 0, 9, 9, 5, 6, 0, 0]
     spec = DedupSpec(minhash=MinHashSpec(bands=4, rows=2, min_similarity=0.6))
     found = clusters_of(tmp_path, rows_of([first, second, third, last]), spec=spec)
-    assert found.kept.tolist() == [0, 0, 2, 2]
+    assert found.representative.tolist() == [0, 0, 2, 2]
     assert found.similarity.tolist() == [1.0, 0.75, 1.0, 0.75]
 
 
 def test_documents_too_short_for_a_shingle_are_no_near_duplicates(tmp_path):
     rows = rows_of([[0xFFFFFFFF] * 8] * 3, keys=[1, 2, 1])
     rows["shingles"] = 0
-    assert clusters_of(tmp_path, rows).kept.tolist() == [0, 1, 0]
+    assert clusters_of(tmp_path, rows).representative.tolist() == [0, 1, 0]
 
 
 def test_a_run_of_unlike_documents_takes_linear_time(tmp_path):
@@ -88,7 +88,7 @@ def test_a_run_of_unlike_documents_takes_linear_time(tmp_path):
     numbers = chance.integers(0, 1 << 32, (100_000, 8), dtype=np.uint32)
     numbers[:, :2] = 7
     found = clusters_of(tmp_path, rows_of(numbers))
-    assert (found.kept == np.arange(100_000)).all()
+    assert (found.representative == np.arange(100_000)).all()
 
 
 def test_memory_is_bounded_by_the_number_of_documents(tmp_path):

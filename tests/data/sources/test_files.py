@@ -126,7 +126,7 @@ def test_json_that_is_no_lines_is_told(tmp_path, value, indent):
     if content == '{"text": "one"}':
         assert [record.text for record in records(tmp_path / "a.json")] == ["one"]
         return
-    with pytest.raises(PedigreeError, match=r"a\.json: is JSON, but not an object a line; .*jq -c '\.\[\]'"):
+    with pytest.raises(PedigreeError, match=r"a\.json: is JSON, but not an object per line; .*jq -c '\.\[\]'"):
         records(tmp_path / "a.json")
 
 
@@ -322,9 +322,8 @@ def test_a_field_that_no_record_has_is_an_error_that_names_the_keys(tmp_path: Pa
     seen = 1000 if lines > 1000 else lines + 2
     with pytest.raises(PedigreeError) as caught:
         records(path, **{"text_field": "text", field: "body"})
-    assert (
-        f"{path}: none of its first {seen} records has the field 'body'; keys that they have: 'id', 'content',"
-        in str(caught.value)
+    assert f"{path}: none of its first {seen} records has the field 'body'; their keys are 'id', 'content'," in str(
+        caught.value
     )
     assert f"Name the right one in '{field}' of the source" in str(caught.value)
 

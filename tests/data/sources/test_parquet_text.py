@@ -61,5 +61,5 @@ def test_a_broken_text_under_a_condition_sets_aside_its_row(tmp_path):
 def test_its_copy_may_not_unpack_to_too_much(tmp_path, monkeypatch):
     monkeypatch.setattr("llm_core.data.sources.parquet.FREE_EXPANSION", 100_000)
     path = broken(tmp_path / "a.parquet", pl.DataFrame({"text": ["#!", *["x" * 10_000] * 2000]}))
-    with pytest.raises(PedigreeError, match=r"a\.parquet: expands too far: it holds 20,000,00\d bytes of text"):
+    with pytest.raises(PedigreeError, match=r"a\.parquet: expands too far: it has 20,000,00\d bytes of text"):
         read(path, max_expansion=1)

@@ -241,7 +241,7 @@ def test_a_record_that_is_not_as_long_as_it_says(tmp_path, length):
 def test_a_line_without_an_end_is_no_archive(tmp_path):
     path = tmp_path / "a.wet"
     path.write_bytes(b"WARC/1.0\r\nX: " + b"x" * (4 << 20))
-    with pytest.raises(PedigreeError, match=r"a\.wet: damaged after 0 records: a line of headers without an end"):
+    with pytest.raises(PedigreeError, match=r"a\.wet: damaged after 0 records: an endless line of headers"):
         records(path)
 
 

@@ -1,9 +1,8 @@
-"""Where telephone numbers stand in texts. The library ``phonenumbers`` judges (``plans``); what could be a number
-is found before.
+"""Finds telephone numbers in texts. Candidates are found here; the library ``phonenumbers`` judges them (``plans``).
 
-A number with its country's code (``+44 20 7946 0958``) counts if it is a valid one. A number in national form counts if
-it is valid in one of the regions and written as people write it there. What may count then depends on what stands
-around it: after a word such as "tel" any valid number counts, after one such as "ISBN" or "page" none does.
+A number with its country code (``+44 20 7946 0958``) counts if it is valid. A number in national form counts if it is
+valid in one of the regions and written as people write it there. The text around decides, too: after a word such as
+"tel", any valid number counts; after one such as "ISBN" or "page", none does.
 """
 
 import re
@@ -23,16 +22,16 @@ PHONE = "555-0100"
 """Reserved by the North American Numbering Plan for fictitious numbers."""
 
 Span = tuple[int, int, int]
-"""(number of the text, first byte there, byte after the last one)"""
+"""(number of the text, first byte in it, byte after the last one)"""
 
 _CONTEXT = 48  # bytes that are read before a number
 _MOST_GROUPS = 7
 _MOST_DIGITS = 15  # E.164
 _LEAST_DIGITS, _MOST_NATIONAL = 7, 13
-_PREFIXES = ("0", "1", "8")  # for calls within a country; what follows them may stand in brackets
+_PREFIXES = ("0", "1", "8")  # for calls within a country; the next group may be in brackets
 _GROUPS = re.compile(r"[0-9]+")
 
-# What announces a telephone number. A single letter needs its colon (``T: 030 …``): ``p.`` is a page.
+# Words before a telephone number. A single letter needs its colon (``T: 030 …``): ``p.`` is a page.
 _ANNOUNCED = re.compile(
     r"(?:(?<![^\W_])(?:tele?(?:ph(?:one)?|fono|fon|foon|fax|fone)?s?|t[eé]l(?:[eé]phone)?s?|teléfonos?|phones?|ph|fax"
     r"|(?:auto)?mobiles?|mob|m[oó]vil|cell(?:phone|ular)?|cel(?:ular)?|handy|call|dial|hotline|helpline|whats\s?app"
@@ -41,7 +40,7 @@ _ANNOUNCED = re.compile(
     r"[^0-9\n]{0,20}\n?\Z",
     re.IGNORECASE,
 )
-# What announces a number of another kind.
+# Words before a number of another kind.
 _OTHER = re.compile(
     r"(?:(?<![^\W_])(?:isbn(?:[- ]?1[03])?|issn|doi|oclc|lccn|asin|ean|upc|gtin|iban|isrc|pmid|arxiv|orcid|pages?|pp|p"
     r"|tables?|tab|figures?|fig|versions?|ver|v|orders?|invoices?|ref(?:erence)?|serial|s/n|part|item|sku|models?|id"
@@ -54,7 +53,7 @@ _OTHER = re.compile(
 )
 _LINKED = re.compile(r"[^0-9\n\w]{0,6}(?:or|and|oder|und|ou|et|o|y|e|fax|tel|also)?[^0-9\n\w]{0,6}", re.IGNORECASE)
 _GLUED_BEFORE = re.compile(r"[.,+@'’&\\/=_-]\Z|(?![\u0e00-\U0010ffff])\w\Z")
-# What stands between two groups of one number: one sign, with spaces around it, or a bracket.
+# Between two groups of one number: one sign, with spaces around it, or a bracket.
 _GAP = re.compile(r" ?[-‐‑‒–./]? ?|-? ?\(|\) ?[-‐‑‒–./]? ?")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
 _GLUED_AFTER = re.compile(r"^(?:[%°@_$€£]|\w|[-,:.][0-9]|[-/=][^\W_]|\s?(?:percent|%|°|€|\$|km|kg|mm|cm)(?!\w))")
@@ -70,12 +69,12 @@ class _Group(NamedTuple):
 
 
 def phones(column: pl.Series, regions: tuple[str, ...]) -> Redacted:
-    """Telephone numbers become ``PHONE``: those with a country's code, and those in national form of ``regions``."""
+    """Replace telephone numbers by ``PHONE``: those with a country code, and those in national form of ``regions``."""
     return cut(column, ((*span, PHONE) for span in phone_spans(to_texts(column), regions)))
 
 
 def phone_spans(texts: Texts, regions: tuple[str, ...]) -> Iterator[Span]:
-    """The telephone numbers in ``texts``, in their order; those in national form by the rules of ``regions``.
+    """The telephone numbers in ``texts``, in order; those in national form by the rules of ``regions``.
 
     The time is linear in the size of the texts.
     """
@@ -94,7 +93,7 @@ def phone_spans(texts: Texts, regions: tuple[str, ...]) -> Iterator[Span]:
 
 
 class _Run:
-    """A run of groups of digits, and what stands around it."""
+    """A run of groups of digits, and the text around it."""
 
     def __init__(self, run: str, before: str, after: str, linked: bool, plans: tuple[str, ...]) -> None:
         self._plans = plans
@@ -115,7 +114,7 @@ class _Run:
             size, ended = size + len(match[0]), match.end()
 
     def numbers(self) -> Iterator[tuple[int, int]]:
-        """First byte and byte after the last one of each number, counted from the run's start."""
+        """(first byte, byte after the last one) of each number, counted from the run's start."""
         at, hit = 0, False
         if self._plus:
             at = self._international("+", 0)
@@ -138,7 +137,7 @@ class _Run:
             at += count or 1
 
     def _may_start(self, at: int, sizes: list[int]) -> bool:
-        """A cheap test whether a number within the run may start with group ``at``."""
+        """Whether a number inside the run may start with group ``at``; a cheap test."""
         if self._opened(at):
             return True
         gaps = [group.gap for group in self._groups[at : at + 2]]
@@ -148,7 +147,7 @@ class _Run:
         return first[0] == "0" or starts_shaped(tuple(sizes[at : at + _MOST_GROUPS]), self._plans)
 
     def _international(self, sign: str, at: int) -> int:
-        """How many groups from ``at`` make a valid number with its country's code; 0 for none."""
+        """The number of groups from ``at`` that are a valid number with its country code; 0 for none."""
         groups = [group.digits for group in self._window(at)]
         for count in range(len(groups), 0, -1):
             digits = sign + "".join(groups[:count])
@@ -157,7 +156,7 @@ class _Run:
         return 0
 
     def _window(self, at: int) -> list[_Group]:
-        """The groups that a number which starts at ``at`` may have."""
+        """The groups that a number from ``at`` on may have."""
         groups = self._groups[at : at + 1]
         for group in self._groups[at + 1 : at + _MOST_GROUPS]:
             if not _GAP.fullmatch(group.gap):
@@ -166,7 +165,7 @@ class _Run:
         return groups
 
     def _national(self, at: int, hit: bool) -> int:
-        """How many groups from ``at`` make a number; 0 for none."""
+        """The number of groups from ``at`` that are a number in national form; 0 for none."""
         window = self._window(at)
         sizes = [len(group.digits) for group in window]
         if sum(sizes) < _LEAST_DIGITS or (at == 0 and self._glued_before):
@@ -203,11 +202,11 @@ class _Run:
         return 0
 
     def _is_announced(self, at: int, hit: bool) -> bool:
-        """Whether a word says that here is a telephone number, or another number stands right before."""
+        """Whether a word announces a telephone number here, or another number is right before."""
         return hit or (at == 0 and (self._linked or self._announced))
 
     def _opened(self, at: int) -> bool:
-        """Whether group ``at`` stands in brackets, alone or with the next one: ``(020) 7946 0958``."""
+        """Whether group ``at`` is in brackets, alone or with the next one: ``(020) 7946 0958``."""
         opened = self._bracket if at == 0 else self._groups[at].gap.endswith("(")
         return opened and any(")" in group.gap for group in self._groups[at + 1 : at + 3])
 
@@ -221,7 +220,7 @@ class _Run:
 
     @cached_property
     def _announced(self) -> bool:
-        """Whether a word before says so. A bare number in JSON is a count: telephone numbers are strings there."""
+        """Whether a word before announces a number. A number in JSON is a count: telephone numbers are strings."""
         return _ANNOUNCED.search(self._before) is not None and not self._before.endswith('": ')
 
     @cached_property
@@ -233,7 +232,7 @@ class _Run:
         return _GLUED_BEFORE.search(self._before.rstrip("(")[-1:]) is not None
 
     def _starts(self, at: int, spaced: bool, hit: bool) -> bool:
-        """Whether a number may start with group ``at``; one ``spaced`` within must not have others before it."""
+        """Whether a number may start with group ``at``. If it is ``spaced``, no other group may be right before it."""
         if at == 0:
             return True
         gap = self._groups[at].gap
@@ -265,10 +264,10 @@ def _is_date(groups: tuple[str, ...], gaps: tuple[str, ...]) -> bool:
 
 
 def _is_usual(groups: tuple[str, ...], gaps: tuple[str, ...]) -> bool:
-    """Whether the signs between ``groups`` are those of a number that nothing announces.
+    """Whether the signs between ``groups`` are usual for a number that no word announces.
 
-    A slash stands only after the area's code (``030/1234567``). Two groups of four are an ISSN's, four with dots an IP
-    address's; 998 999 1000 counts.
+    A slash may only follow the area code (``030/1234567``). Two groups of four are an ISSN, four with dots an IP
+    address; 998 999 1000 counts.
     """
     slashes = sum("/" in gap for gap in gaps)
     if slashes and (slashes > 1 or "/" not in gaps[0] or not (groups[0].startswith("0") or ")" in gaps[0])):

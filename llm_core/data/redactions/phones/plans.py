@@ -1,4 +1,4 @@
-"""What ``phonenumbers`` knows of the world's numbering plans: which numbers are valid, and how they are written."""
+"""The numbering plans of the library ``phonenumbers``: which numbers are valid, and how they are written."""
 
 import re
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _SIZES = re.compile(r"\(\\d(?:\{(\d+)(?:,(\d+))?\})?\)")
 
 
 def plans_of(regions: tuple[str, ...]) -> tuple[str, ...]:
-    """One of the ``regions`` for each country's code, in their order: +1 is one numbering plan."""
+    """The first of the ``regions`` for each country code: +1 is one numbering plan."""
     firsts = {phonenumbers.country_code_for_region(region): region for region in reversed(regions)}
     return tuple(reversed(firsts.values()))
 
 
 def is_valid(digits: str) -> bool:
-    """Whether ``digits``, with ``+`` and the country's code before them, are a valid number."""
+    """Whether ``digits``, which start with ``+`` and the country code, are a valid number."""
     return _valid(digits, None) is not None
 
 
@@ -33,7 +33,7 @@ class _Number:
     prefix: str
     prefix_needed: bool
     ends: frozenset[tuple[int, ...]]
-    """Where the groups of ``significant`` end, in each way of writing it."""
+    """Where the groups of ``significant`` end, for each way of writing it."""
     brackets: bool
 
 
@@ -51,14 +51,14 @@ def _metadata(region: str) -> Any:
 
 
 def _forms(region: str) -> tuple[Any, ...]:
-    """The ways of writing numbers of ``region``: those that the library writes, then those that it also reads."""
+    """The formats of numbers in ``region``: those that the library writes, then those that it only reads."""
     others = _ALT_NUMBER_FORMATS.get(phonenumbers.country_code_for_region(region), ())
     return (*_metadata(region).number_format, *others)
 
 
 @lru_cache(maxsize=1 << 14)
 def _number(digits: str, region: str) -> _Number | None:
-    """What ``digits`` are in ``region``."""
+    """The number that ``digits`` are in ``region``."""
     number = _valid(digits, region)
     if number is None:
         return None
@@ -105,7 +105,7 @@ def starts_shaped(sizes: tuple[int, ...], plans: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=1 << 9)
 def _shapes(region: str) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """The least and the most digits of each group, in each way in which ``region`` writes numbers."""
+    """The least and the most digits of each group, for each format of ``region``."""
     shapes = set()
     for form in _forms(region):
         sizes = _SIZES.findall(form.pattern)
@@ -117,8 +117,8 @@ def _shapes(region: str) -> tuple[tuple[tuple[int, int], ...], ...]:
 def is_national(groups: tuple[str, ...], region: str, opened: bool, announced: bool, signs: bool) -> bool:
     """Whether ``groups`` are a number of ``region``, written as people write it there.
 
-    ``opened``: the first group stands in brackets. ``announced``: a word says that it is a number, so all ways of
-    writing count. ``signs``: there are hyphens, dots, slashes or brackets between all groups.
+    ``opened``: the first group is in brackets. ``announced``: a word says that it is a telephone number, so all formats
+    count. ``signs``: there are hyphens, dots, slashes or brackets between all groups.
     """
     if max(map(len, groups)) > _LONGEST_GROUP and not announced:
         return False
@@ -141,5 +141,5 @@ def is_national(groups: tuple[str, ...], region: str, opened: bool, announced: b
         return any(set(written) <= set(usual) for usual in number.ends)
     if number.brackets and phonenumbers.country_code_for_region(region) != _NORTH_AMERICA and not signs:
         return False
-    same = len({len(group) for group in groups}) == 1  # as groups of thousands, or of a card's number
+    same = len({len(group) for group in groups}) == 1  # like groups of thousands, or of a card number
     return written in number.ends and len(groups) > 2 and not (same and not signs)

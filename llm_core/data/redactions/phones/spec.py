@@ -30,15 +30,14 @@ REGIONS = (
     "NZ",
     "IE",
 )
-"""Where telephone numbers in national form are known from, unless an experiment says otherwise.
+"""The default regions for telephone numbers in national form.
 
-Regions whose numbers have eight digits and no prefix are not among them: most of what is written so is a range or a
-table.
+Regions whose numbers have eight digits and no prefix are not among them: most text of this form is a range or a table.
 """
 
 
 def _known(regions: tuple[str, ...]) -> tuple[str, ...]:
-    """``ValueError`` for a region without telephone numbers. Machines that only train may lack the package."""
+    """Raise ``ValueError`` for a region without telephone numbers. There is no check without the package."""
     if regions == REGIONS or not is_installed("phonenumbers"):
         return regions
     from phonenumbers import SUPPORTED_REGIONS
@@ -61,7 +60,7 @@ class Phones(RedactionSpec):
         return load_object("llm_core.data.redactions.phones.numbers:phones")(column, self.regions)
 
     def knowledge(self) -> Path:
-        """The file of ``phonenumbers`` that holds its version, which changes with what the package knows."""
+        """The file with the version of ``phonenumbers``: it changes when the numbering plans change."""
         package = find_spec("phonenumbers")
         if package is None or package.origin is None:
             raise missing("cleaning.redactions: phones", "phonenumbers", "web")

@@ -1,4 +1,4 @@
-"""Local files as a source, read file by file."""
+"""Reads a source of local files, file by file."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from llm_core.graph.part import InputFile, PartTask
 from llm_core.store.digests import source_digest
 
 _SINGLE = 256
-"""A source of more files of one document each reads them in groups."""
+"""If a source has more files of one document each, they are read in groups."""
 
 _GROUP_BYTES = 16 << 20
 
@@ -50,7 +50,7 @@ class Files(SourceReader):
         return tasks
 
     def unread_files(self) -> list[str]:
-        """Files in the source's folders that it does not read, by the names that they would have."""
+        """The unread files in the source's folders, by the origins that they would have."""
         return self._found().unread
 
     def _files(self) -> dict[str, Path]:
@@ -62,7 +62,7 @@ class Files(SourceReader):
                 option = "where" if reading.where else "template"
                 raise PedigreeError(
                     f"{printable(path)}: its records have no fields, so {option!r} of source {reading.name!r} can't be "
-                    "followed; give such files a source of their own"
+                    "applied; give such files a source of their own"
                 )
         return found
 
@@ -75,7 +75,7 @@ def _inputs(files: dict[str, Path]) -> dict[str, InputFile]:
 
 
 def _grouped(source: str, suffix: str, files: dict[str, Path]) -> dict[str, dict[str, Path]]:
-    """Unit → files. The number of groups is a power of two, so that it stays while the source grows a little."""
+    """Unit → files. The number of groups is a power of two, so that it rarely changes while the source grows."""
     if len(files) <= _SINGLE:
         return {unit_name(source, origin): {origin: path} for origin, path in files.items()}
     total = sum(guarded(Path.stat, path).st_size for path in files.values())

@@ -1,8 +1,8 @@
-"""The Hugging Face Hub, as far as a dataset needs it: the files at a commit, fetched once and checked.
+"""Datasets on the Hugging Face Hub: lists the files of a commit, fetches each once, and checks it.
 
-``huggingface_hub`` lists them, logs in and downloads, over Xet or HTTP. Its own download function throws away what a
-killed or failed download had. So unfinished files are ours: they lie in ``PEDIGREE_HOME/hub``, and are continued there.
-What is fetched is checked against the digest that the Hub lists: so nothing here changes a result.
+``huggingface_hub`` lists, logs in and downloads, over Xet or HTTP. But its download function deletes the file of a
+killed or failed download. So unfinished files are kept here, in ``PEDIGREE_HOME/hub``, and continued. Every file is
+checked against the digest that the Hub lists, so nothing here can change a result.
 """
 
 import json
@@ -29,9 +29,9 @@ SECONDS = 30
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may read it"
 _CHUNK = 1 << 20
-"""Bytes that a broken connection loses at most. The library's default, 10 MiB, is slower, too."""
+"""A broken connection loses at most so many bytes. The library's default, 10 MiB, is also slower."""
 
-# By default the buffers are a share of the memory; but several processes download at once.
+# By default, buffers take a share of the memory. Here, several processes download at once.
 _BUFFERS = ("download_buffer_size", "download_buffer_perfile_size", "download_buffer_limit", "min_prefetch_buffer")
 _XET = {"telemetry.enabled": False, **{f"reconstruction.{name}": 256_000_000 for name in _BUFFERS}}
 
@@ -58,7 +58,7 @@ class HubDataset:
             return str(hub.dataset_info(self._repo, revision=self._revision, timeout=SECONDS).sha)
 
     def known_files(self) -> list[HubFile] | None:
-        """All files by name, as the Hub once said; None where it was never asked, or the answer is not whole."""
+        """All files by name, from an earlier answer of the Hub; None if there is no complete one."""
         try:
             return [HubFile(**file) for file in json.loads(self._memory.read_bytes())]
         except (OSError, ValueError, TypeError):
@@ -69,7 +69,7 @@ class HubDataset:
         return self._folder / "files.json"
 
     def files(self) -> list[HubFile]:
-        """All files by name. What a commit holds never changes: the Hub is asked once."""
+        """All files by name. A commit never changes, so the Hub is asked once."""
         known = self.known_files()
         if known is not None:
             return known
@@ -87,18 +87,18 @@ class HubDataset:
             nameless = any(character == "\0" or "\ud800" <= character < "\ue000" for character in file.path)
             if path.is_absolute() or ".." in path.parts or nameless:
                 raise PedigreeError(
-                    f"{self._named(ascii(file.path))}: a name that leads out of the dataset, or is none; don't use it"
+                    f"{self._named(ascii(file.path))}: the name leads out of the dataset, or is invalid; don't use it"
                 )
         write_atomically(self._memory, json.dumps([asdict(file) for file in files]).encode())
         return files
 
-    def place(self, file: HubFile) -> Path:
-        """Where the file lies once it is fetched."""
+    def local_path(self, file: HubFile) -> Path:
+        """Where the file is once it is fetched."""
         return self._folder / "files" / file.path
 
     def fetch(self, file: HubFile) -> Path:
-        """The file on this machine, whole. Continues what was broken off; another process that is at it is awaited."""
-        target = self.place(file)
+        """The complete file on this machine. Continues a download that broke off; waits for one of another process."""
+        target = self.local_path(file)
         partial = self._folder / "partial" / file.digest.replace(":", "-")
         with self._hub(file.path) as hub:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,13 +114,13 @@ class HubDataset:
                     partial.unlink()
                     raise PedigreeError(
                         f"{self._named(file.path)}: what came is not what the Hub lists ({found}, not {file.digest}); "
-                        "it was thrown away: run again, and if it stays so, tell the owners of the dataset"
+                        "it was deleted. Run again; if that does not help, tell the owners of the dataset"
                     )
                 partial.rename(target)
         return target
 
     def _download(self, hub: Any, file: HubFile, partial: Path) -> None:
-        """Append to ``partial`` what it lacks of the file."""
+        """Append the missing bytes of the file to ``partial``."""
         from httpx2 import ReadError
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.file_download import http_get, is_xet_available
@@ -140,25 +140,25 @@ class HubDataset:
                     else:
                         http_get(url, out, resume_size=have, headers=headers, tqdm_class=silent_tqdm)
                     break
-                except ReadError:  # a connection that was reset; after other breaks the library goes on by itself
+                except ReadError:  # a reset connection; after other breaks, the library continues by itself
                     tries = tries - 1 if out.tell() == have else TRIES
                     if not tries:
                         raise
 
     @contextmanager
     def _hub(self, path: str = "") -> Iterator[Any]:
-        """The library's client; its errors become a ``PedigreeError`` that names the dataset, and the file ``path``."""
+        """The library's client. Its errors become ``PedigreeError`` with the dataset and the file ``path``."""
         import httpx2
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
         from huggingface_hub.utils import get_token_to_send
 
-        constants.HF_HUB_DISABLE_TELEMETRY = True  # else it asks the Hub for more, and says more about this machine
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # telemetry would ask the Hub more, and describe this machine
         constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
         what, endpoint = self._named(path), os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
         token = get_token_to_send(None) or ""
         if not (token.isascii() and token.isprintable()):
-            raise PedigreeError(f"{what}: your token holds characters that no token has; {_LOG_IN}")
+            raise PedigreeError(f"{what}: your token has characters that no token has; {_LOG_IN}")
         try:
             yield HfApi(endpoint, token=token or False, library_name="pedigree-llm")
         except HfHubHTTPError as error:
@@ -173,18 +173,18 @@ class HubDataset:
             raise PedigreeError(f"{what}: {error} Mend raw.sources") from None
         except (KeyError, TypeError, ValueError) as error:
             raise PedigreeError(
-                f"{what}: {endpoint} answers otherwise than the Hub does ({type(error).__name__}: {error}); look at "
+                f"{what}: {endpoint} does not answer like the Hub ({type(error).__name__}: {error}); look at "
                 "HF_ENDPOINT"
             ) from None
         except (httpx2.TransportError, OSError) as error:
             if getattr(error, "errno", None) is not None:
                 raise PedigreeError(
-                    f"{what}: can't be kept in {self._folder}: {error}; what is there is kept: run again when there is "
-                    "room, or set PEDIGREE_HOME to another disk"
+                    f"{what}: can't be written to {self._folder}: {error}. Run again when there is room (finished "
+                    "bytes are kept), or set PEDIGREE_HOME to another disk"
                 ) from None
             raise PedigreeError(
-                f"{what}: no connection to {endpoint}: {error or type(error).__name__}; run again when it works: what "
-                "is there is kept. Without a network, give a 'local_folder' with the files"
+                f"{what}: no connection to {endpoint}: {error or type(error).__name__}; run again when it works "
+                "(finished bytes are kept). Without a network, give a 'local_folder' with the files"
             ) from None
 
     def _refusal(self, answer: Any, endpoint: str, token: bool) -> str:
@@ -207,7 +207,7 @@ class HubDataset:
             }.get(code, f"there is no such dataset, or it is private (then {_LOG_IN})")
             return f"{missing} (404); mend raw.sources"
         if status == 429 or status >= 500:
-            return f"the Hub answers {status}; run again when it works: what is there is kept"
+            return f"the Hub answers {status}; run again when it works (finished bytes are kept)"
         return f"the Hub answers {status} {code}".rstrip() + "; look at it in a browser"
 
     def _named(self, path: str = "") -> str:
@@ -215,7 +215,7 @@ class HubDataset:
 
 
 def _continue_by_xet(out: BinaryIO, about: Any, size: int, headers: dict[str, str]) -> None:
-    """Append the rest of a file of ``size`` bytes. The library's ``xet_get`` can only begin at the start."""
+    """Append the rest of a file of ``size`` bytes. The library's ``xet_get`` can only start at byte 0."""
     os.environ.setdefault("HF_XET_CACHE", str(pedigree_home() / "hub" / "xet"))  # hf_xet logs from its import on
     from hf_xet import XetConfig, XetFileInfo, XetSession
 
@@ -233,7 +233,7 @@ def _hub_file(entry: Any) -> HubFile:
 
 
 def _digest_like(digest: str, path: Path) -> str:
-    """The digest of ``path`` of the same sort as ``digest``."""
+    """The digest of the file at ``path``, of the same kind as ``digest``."""
     from huggingface_hub.utils.sha import git_hash
 
     return f"sha256:{source_sha256(path)}" if digest.startswith("sha256:") else f"git:{git_hash(path.read_bytes())}"

@@ -1,4 +1,4 @@
-"""A dataset on the Hugging Face Hub as a source: files of one commit, chosen by pattern, taken up to a budget."""
+"""Reads a dataset on the Hugging Face Hub: the files of one commit that match patterns, up to a budget."""
 
 import re
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ _NAMES_SHOWN = 5
 
 
 def hub_parquet_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of a Parquet file, which is fetched if it is not here."""
+    """Write the parts of a Parquet file, which is fetched first if it is missing."""
     return parquet_part(_fetched(work), reading, documents_per_part)
 
 
 def hub_jsonl_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of a file of JSON lines, which is fetched if it is not here."""
+    """Write the parts of a JSON lines file, which is fetched first if it is missing."""
     return jsonl_part(_fetched(work), reading, documents_per_part)
 
 
 def hub_csv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of a file of comma-separated values, which is fetched if it is not here."""
+    """Write the parts of a file of comma-separated values, which is fetched first if it is missing."""
     return csv_part(_fetched(work), reading, documents_per_part)
 
 
 def hub_tsv_part(work: PartWork, reading: ReadingSpec, documents_per_part: int) -> dict[str, Any]:
-    """The parts of a file of values separated by tabs, which is fetched if it is not here."""
+    """Write the parts of a file of tab-separated values, which is fetched first if it is missing."""
     return tsv_part(_fetched(work), reading, documents_per_part)
 
 
@@ -59,13 +59,13 @@ def _fetched(work: PartWork) -> PartWork:
     dataset = HubDataset(settings["source"], settings["repo"], settings["revision"])
     for origin, path in work.inputs.items():
         file = HubFile(origin, settings["size"], settings["digest"])
-        inputs[origin] = dataset.fetch(file) if path == dataset.place(file) or not path.is_file() else path
+        inputs[origin] = dataset.fetch(file) if path == dataset.local_path(file) or not path.is_file() else path
     return PartWork(work.name, inputs, settings, work.out)
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """A file of the source: its size and digest as listed, where it lies or will lie, its stamp if it is the user's."""
+    """A file of the source: its listing, its path on this machine, and its stamp if it is the user's own file."""
 
     file: HubFile
     path: Path
@@ -82,18 +82,18 @@ class HuggingFace(SourceReader):
     def source_digests(self) -> dict[str, str]:
         """One digest over the names and contents of all files that match, whether the budget reaches them or not.
 
-        Raises ``UnknownYetError`` where the Hub was not asked yet which files there are.
+        Raises ``UnknownYetError`` if the Hub was not asked yet which files there are.
         """
         lines = "\n".join(f"{chosen.file.digest} {chosen.file.path}" for chosen in self._files(ask=False))
         return {f"{self._source.repo}@{self._source.revision}": xxh3_128_hexdigest(lines.encode())}
 
     def look_up(self) -> None:
-        """Ask the Hub which files there are, unless it is known."""
+        """Ask the Hub which files there are, unless that is known."""
         if self._source.local_folder is None:
             self._on_hub(ask=True)
 
     def tasks(self, documents_per_part: int) -> list[PartTask]:
-        """A task for every file; with a budget, for the first alone: how many more it takes, their texts tell."""
+        """A task per file. With a budget, for the first file only: the sizes of its texts decide how many follow."""
         files = self._files()
         if self._budget == Limits():
             return [self._task(file, documents_per_part) for file in files]
@@ -102,8 +102,8 @@ class HuggingFace(SourceReader):
     def chosen(self, documents_per_part: int, make: Make) -> list[PartTask]:
         """The tasks that fill the budget: whole files in order, and the start of the file that would exceed it.
 
-        Files are made in waves, each as large as the files before it let expect; which files are chosen does not
-        depend on that.
+        Files are read in waves. The files before a wave predict how many files it needs; the chosen files do not depend
+        on the prediction.
         """
         if self._budget == Limits():
             return self.tasks(documents_per_part)
@@ -152,17 +152,17 @@ class HuggingFace(SourceReader):
         if not _COMMIT.fullmatch(source.revision):
             now = dataset.commit_now()
             raise PedigreeError(
-                f"source {source.name!r}: revision {source.revision!r} is no commit, and may move. Now it stands for "
+                f"source {source.name!r}: revision {source.revision!r} is no commit, and may move. It is now at "
                 f"{now}: write revision: {now}"
             )
         known = dataset.files() if ask else dataset.known_files()
         if known is None:
             raise UnknownYetError(
                 f"source {source.name!r}: the list of files of {source.repo}@{source.revision[:12]} comes from the Hub "
-                "when this runs: nothing was asked or fetched yet"
+                "when this runs: nothing is asked or fetched before"
             )
         listed = {file.path: file for file in known}
-        return [_Chosen(listed[path], dataset.place(listed[path])) for path in self._matching(list(listed))]
+        return [_Chosen(listed[path], dataset.local_path(listed[path])) for path in self._matching(list(listed))]
 
     def _in_folder(self) -> list[_Chosen]:
         source = self._source
@@ -184,7 +184,7 @@ class HuggingFace(SourceReader):
         return chosen
 
     def _matching(self, names: list[str]) -> list[str]:
-        """The names that a pattern matches; each pattern must match one, and each must be a format that we read."""
+        """The names that match a pattern. Every pattern must match a name, and every match must have a known format."""
         source = self._source
         what = f"source {source.name!r}: {source.local_folder or f'{source.repo}@{source.revision[:12]}'}"
         matching: dict[str, None] = {}
@@ -197,9 +197,9 @@ class HuggingFace(SourceReader):
         for name in matching:
             if known_format(name) not in _FORMATS:
                 raise PedigreeError(
-                    f"{what}: {name} matches, but can't be read: of the Hub's files only .parquet, and .jsonl, "
-                    ".ndjson, .json, .csv and .tsv, those also with .gz, .zst, .xz or .bz2; mend the patterns in "
-                    "'files'"
+                    f"{what}: {name} matches, but can't be read. Files on the Hub can be .parquet, and .jsonl, "
+                    ".ndjson, .json, .csv and .tsv, these also with .gz, .zst, .xz or .bz2; mend "
+                    "the patterns in 'files'"
                 )
         return list(matching)
 
@@ -210,7 +210,7 @@ class _Wave(NamedTuple):
 
 
 class _Rest:
-    """What is left of a budget, and how much of it the next files will take."""
+    """The rest of a budget, and how much of it the next files will probably take."""
 
     def __init__(self, budget: Limits) -> None:
         self.limits = budget
@@ -222,12 +222,12 @@ class _Rest:
         return 0 in self.limits
 
     def covers(self, stats: dict[str, Any]) -> bool:
-        """Whether there is room for all documents of a unit."""
+        """Whether the rest has room for all documents of a unit."""
         size, count = self.limits
         return (size is None or stats["bytes"] <= size) and (count is None or stats["documents"] <= count)
 
     def take(self, stats: dict[str, Any], stored: int) -> None:
-        """Subtract a unit that was a file of ``stored`` bytes."""
+        """Subtract a unit that was read from a file of ``stored`` bytes."""
         size, count = self.limits
         self.limits = Limits(
             None if size is None else size - stats["bytes"], None if count is None else count - stats["documents"]
@@ -237,7 +237,7 @@ class _Rest:
         self._documents += stats["documents"]
 
     def next_wave(self, waiting: list[_Chosen]) -> _Wave:
-        """As many files as will fit if they are like those before; at least one."""
+        """As many files as fit if they are like the files before; at least one."""
         end, stored = 1, waiting[0].file.size
         while self._stored and end < len(waiting):
             stored += waiting[end].file.size

@@ -18,7 +18,7 @@ class HuggingFaceSource(ReadingSpec, SourceSpec):
     repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
     """``owner/dataset``."""
     revision: Annotated[str, Field(min_length=1)]
-    """A commit, 40 hexadecimal digits. A branch moves, and so is an error (which says where it is now)."""
+    """A commit, 40 hexadecimal digits. A branch is an error, because it moves; the message names its current commit."""
     files: Annotated[tuple[str, ...], Field(min_length=1)]
     """Patterns of names in the dataset; ``*`` matches anything, ``/`` too."""
     max_bytes: Count | None = None
@@ -26,21 +26,21 @@ class HuggingFaceSource(ReadingSpec, SourceSpec):
     max_documents: Count | None = None
     """At most so many documents, likewise."""
     max_tokens: Count | None = None
-    """About so many tokens, in place of ``max_bytes``: there is no tokenizer yet, so ``bytes_per_token`` counts."""
+    """About so many tokens, instead of ``max_bytes``. There is no tokenizer yet, so ``bytes_per_token`` converts."""
     bytes_per_token: Annotated[float, Field(gt=0)] = 4.5
-    """What ``max_tokens`` takes for a token; English web text in a vocabulary of 32,768 was measured at 4.7."""
+    """Bytes per token for ``max_tokens``. English web text in a vocabulary of 32,768 entries has 4.7 (measured)."""
     local_folder: Annotated[YamlPath | None, outside_identity()] = None
-    """A folder that holds the dataset's files as they are at ``revision``: nothing is asked of the Hub."""
+    """A folder with the dataset's files at ``revision``. The Hub is not asked."""
 
     @property
     def byte_budget(self) -> int | None:
-        """Bytes of text that are taken at most."""
+        """The most bytes of text that are read."""
         return self.max_bytes if self.max_tokens is None else int(self.max_tokens * self.bytes_per_token)
 
     @model_validator(mode="after")
     def _one_budget_of_text(self) -> "HuggingFaceSource":
         if self.max_bytes is not None and self.max_tokens is not None:
-            raise ValueError("max_bytes and max_tokens both bound the text; give one of them")
+            raise ValueError("max_bytes and max_tokens both limit the text; give one of them")
         return self
 
     def reader(self) -> Any:

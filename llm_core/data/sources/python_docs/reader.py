@@ -1,7 +1,7 @@
 """Docstrings and package descriptions of the standard library and the installed packages: a corpus on every machine.
 
-A document is one docstring, without the name of what it describes: so a text that stands in two places is the same
-text, and deduplication finds it. Nothing is imported; files are parsed.
+A document is one docstring, without the name of the object that it describes. So deduplication finds a text that is in
+two places. Files are parsed, not imported.
 """
 
 import ast
@@ -22,7 +22,7 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from llm_core.data.records import BadRecord, Document, checked, excerpt
+from llm_core.data.records import BadRecord, Document, as_document, excerpt
 from llm_core.data.sources.python_docs.spec import PythonDocsSource
 from llm_core.data.sources.reader import SourceReader
 from llm_core.data.sources.unit_parts import unit_name, write_unit
@@ -31,7 +31,7 @@ from llm_core.graph.part import PartTask, PartWork
 OWN_DISTRIBUTION = "pedigree_llm"
 
 _SKIPPED_FOLDERS = {"__pycache__", "dist-packages", "idle_test", "site-packages", "test", "tests"}
-_COPIES = {"_vendor", "vendor", "vendored"}  # other packages' texts, often in an older version
+_COPIES = {"_vendor", "vendor", "vendored"}  # copies of other packages, often in an older version
 _METADATA = "METADATA"
 _TRIPLE_QUOTES = re.compile(b"\"\"\"|'''")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -48,7 +48,7 @@ class PythonDocs(SourceReader):
         self._source = source
 
     def source_digests(self) -> dict[str, str]:
-        """The versions of Python and of every distribution that is read."""
+        """Name → version, for Python and every distribution that is read."""
         versions = {"python": platform.python_version()}
         for folder in _distributions():
             name, _, version = folder.stem.rpartition("-")
@@ -56,7 +56,7 @@ class PythonDocs(SourceReader):
         return versions
 
     def tasks(self, documents_per_part: int) -> list[PartTask]:
-        """One task, which keeps to the limit by itself: it ties all files together."""
+        """One task: the size limit is over all files together."""
         config = {"source": self._source, "documents_per_part": documents_per_part}
         name = unit_name(self._source.name, "the installation")
         return [PartTask(name, installation_part, {}, config, {"versions": self.source_digests()})]
@@ -75,7 +75,7 @@ class PythonDocs(SourceReader):
             for row, text in enumerate(texts):
                 if len(text) < self._source.min_characters:
                     continue
-                record = checked(origin, row, text)
+                record = as_document(origin, row, text)
                 if isinstance(record, Document):
                     taken += record.size
                     if taken > self._source.max_bytes:
@@ -84,12 +84,12 @@ class PythonDocs(SourceReader):
 
 
 def installation_part(work: PartWork, source: PythonDocsSource, documents_per_part: int) -> dict[str, Any]:
-    """The parts of what is installed here."""
+    """Write the parts of the installed documentation."""
     return write_unit(work.name, work.out, source.name, PythonDocs(source).records(), documents_per_part)
 
 
 def _distributions() -> list[Path]:
-    """The ``.dist-info`` folders in site-packages, without this project and what is installed in place (editable)."""
+    """The ``.dist-info`` folders in site-packages, without this project and editable installs."""
     roots = sorted({Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("platlib"))})
     folders = [folder for root in roots for folder in sorted(root.glob("*.dist-info"))]
     return [
@@ -149,17 +149,17 @@ def _description(path: Path) -> list[str]:
 
 
 def _docstrings(path: Path, min_characters: int) -> list[str] | str:
-    """All docstrings of a file in the order of the source, dedented; a text that says why if it can't be parsed.
+    """All docstrings of a file in the order of the source, dedented; a message (str) if it can't be parsed.
 
-    A file in which no two triple quotes stand ``min_characters`` apart is not parsed, and gives none: parsing is what
-    takes the time.
+    A file without two triple quotes at least ``min_characters`` apart is not parsed and gives none: parsing takes most
+    of the time.
     """
     source = path.read_bytes()
     quotes = [match.start() for match in _TRIPLE_QUOTES.finditer(source)]
     if all(after - before < min_characters for before, after in pairwise(quotes)):
         return []
     collecting = gc.isenabled()
-    gc.disable()  # a tree is many small objects without a cycle: looking for cycles takes a fifth of the time
+    gc.disable()  # a syntax tree has no cycles; searching it for cycles takes a fifth of the time
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -173,7 +173,7 @@ def _docstrings(path: Path, min_characters: int) -> list[str] | str:
 
 
 def _collected(tree: ast.Module) -> Iterator[str]:
-    """Without recursion: every ``elif`` stands in the one before."""
+    """All docstrings in ``tree``. No recursion, because every ``elif`` is nested in the one before."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -181,7 +181,7 @@ def _collected(tree: ast.Module) -> Iterator[str]:
             text = ast.get_docstring(node)
             if text is not None:
                 yield text
-        for field in ("finalbody", "orelse", "handlers", "body"):  # from the end: what is put last is taken first
+        for field in ("finalbody", "orelse", "handlers", "body"):  # reversed: the last one in is the first one out
             children = getattr(node, field, None)
             if isinstance(children, list):
                 waiting += (child for child in reversed(children) if not isinstance(child, ast.Expr | ast.Assign))

@@ -12,7 +12,7 @@ class PythonDocsSource(SourceSpec):
 
     kind: Literal["python_docs"] = "python_docs"
     name: SourceName = "python_docs"
-    """What the source is called in reports, mixtures and ``dedup.prefer``."""
+    """The source's name in reports, mixtures and ``dedup.prefer``."""
     max_bytes: Count = 16_000_000
     """At most so many bytes of text."""
     min_characters: Count = 200

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_core.data.folded_text import folded
 from llm_core.data.kernels.folding import fold
-from llm_core.data.keys import folded
 from tests.data.kernels.test_words import HOSTILE
 
 
