@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.code_digest import digest_of
-from llm_core.graph.execute import Outcome, materialize
+from llm_core.graph.execute import Outcome, materialize, ready
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem, Planner
@@ -75,7 +75,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
             given = Runtime(compute=compute.spec(), tracking=tracking.spec(), agree=lambda _: consent.agreed)
             going = _going(context, graph, store.open(), given, experiment.tags)
             heading = going.progress.begin(stage.name)
-            item = going.planner.plan({stage.name})[-1]
+            item = ready(going.planner, stage.name)
             if item.verdict == "run":
                 context.log.info(f"{heading}: to be made ({'; '.join(item.reasons[:REASONS_SHOWN])})")
             observed = _observer(context, key)
@@ -96,7 +96,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
                     log=lambda line: context.log.info(f"  {line}"),
                     **launched,
                 )
-                outcome = materialize(going.planner, stage.name, runtime)
+                outcome = materialize(going.planner, stage.name, runtime, item=item)
         except (PedigreeError, ValidationError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         going.progress.end()

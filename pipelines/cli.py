@@ -166,7 +166,7 @@ def accept(
     if bool(stages) == everything:
         raise PedigreeError("name the stages to accept, or say --all for those of which nothing but code has changed")
     accepted = 0
-    for stage, alias in accept_several(session.planner, None if everything else stages, why):
+    for stage, alias in accept_several(session.planner(), None if everything else stages, why):
         accepted += alias is not None
         told = alias and f"{alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})"
         console.print(f"{stage}: {told or 'a hit already'}")

@@ -70,11 +70,18 @@ class Outcome:
 
 
 def materialize(
-    planner: Planner, name: str, runtime: Runtime, *, again: bool = False, elsewhere: Elsewhere | None = None
+    planner: Planner,
+    name: str,
+    runtime: Runtime,
+    *,
+    item: PlanItem | None = None,
+    again: bool = False,
+    elsewhere: Elsewhere | None = None,
 ) -> Outcome:
     """Find or build the artifact of stage ``name``. Its inputs must be in the store, and their blocking checks must
     pass.
 
+    ``item``: the result of ``ready``, if the caller needed it before.
     With ``again``, builds it although it exists. The earlier artifact stays until the new one is complete, and then
     moves to quarantine. With ``elsewhere``, imports a missing artifact from there instead of building it.
 
@@ -83,9 +90,7 @@ def materialize(
     """
     stage = planner.graph[name]
     kind = stage.kind
-    for known in (*planner.graph.upstream(name), name):
-        look_up(planner.graph[known])
-    item = ready(planner, name)
+    item = item or ready(planner, name)
     assert item.identity is not None
     identity = item.identity
     if again and item.outlived:
@@ -96,7 +101,9 @@ def materialize(
     before, made = item.artifact, item.artifact if not again else None
     if made is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
-            item = ready(planner, name)  # while we waited, another process may have built it
+            # Another process may have built it since the first look. The identity can't have changed: the planner has
+            # the recipe and the inputs. So one question to the store is enough.
+            item = planner.refreshed(item)
             made = item.artifact if not again else None
             if made is None:
                 if not again and elsewhere is None:
@@ -105,6 +112,7 @@ def materialize(
                 over = before is not None
                 made = _make(planner, stage, identity, runtime, held, over=over, elsewhere=elsewhere)
                 item = replace(item, artifact=None, left_out={})
+    planner.built(name, made)
     with disk_errors(planner.store.root):
         if item.artifact is not None:
             _leave_out(planner.store, item.artifact, item.left_out, runtime)
@@ -149,7 +157,9 @@ def look_up(stage: Stage) -> None:
 
 def ready(planner: Planner, name: str) -> PlanItem:
     """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't."""
-    *above, item = planner.plan({name})
+    for stage in planner.unknown(name):
+        look_up(stage)
+    *above, item = planner.look(name)
     if item.verdict == "blocked":
         raise PedigreeError(f"{name} does not start, because a blocking check fails:\n" + "\n".join(item.reasons))
     if item.identity is None:
@@ -174,12 +184,10 @@ def _make(
 ) -> Artifact:
     """Build and commit the artifact. ``over``: it exists already."""
     store = planner.store
-    inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))} if stage.inputs else {}
     by_role: dict[str, Artifact] = {}
     left_out: dict[str, dict[str, str]] = {}
     for role, name in stage.inputs.items():
-        artifact = inputs[name]
-        assert artifact is not None
+        artifact = planner.artifact(name)
         damage, missed = store.verifier.damage(artifact, full=True), store.left_out(artifact, full=True)
         if missed and planner.graph[name].redone:
             damage = damage or next(iter(missed.values()))

@@ -62,7 +62,11 @@ class PlanItem:
 
 @runtime_only("says what is to be made, and by which code")
 class Planner:
-    """Plans one graph over one store. Reads each recipe once, so that a plan is a consistent snapshot."""
+    """Plans one graph over one store.
+
+    Reads each recipe once, so that a plan is a consistent snapshot. Remembers the artifacts that it has found: a
+    committed artifact does not change, and a build verifies its inputs in full.
+    """
 
     def __init__(self, graph: Graph, store: Store, reader: CodeReader, versions: Mapping[str, str]) -> None:
         self.graph = graph
@@ -70,6 +74,7 @@ class Planner:
         self._reader = reader
         self._versions = versions
         self._recipes: dict[str, Recipe] = {}
+        self._hits: dict[str, PlanItem] = {}
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a stage."""
@@ -82,20 +87,55 @@ class Planner:
         return code(self.graph[name], self._reader)
 
     def plan(self, only: set[str] | None = None) -> list[PlanItem]:
-        """An item for every stage in order. With ``only``, for these stages and all stages before them."""
+        """An item for every stage in order. With ``only``, for these stages and all stages before them.
+
+        Looks at every stage as it is now.
+        """
         wanted = {stage.name for stage in self.graph}
         if only is not None:
             wanted = only.union(*(self.graph.upstream(name) for name in only))
+        self._hits.clear()
         items: dict[str, PlanItem] = {}
         for stage in self.graph:
             if stage.name in wanted:
                 item = self._item(stage, items)
                 if item.artifact is not None:
                     item = replace(item, files=artifact_files(item.artifact))
+                    self._hits[stage.name] = item
                 elif stage.parts and item.verdict in ("run", "maybe"):
                     item = self._with_parts(stage, item, items)
                 items[stage.name] = item
         return list(items.values())
+
+    def unknown(self, name: str) -> list[Stage]:
+        """The stages before ``name`` whose artifacts this planner has not found yet, and ``name`` itself, in order."""
+        before = [above for above in self.graph.upstream(name) if above not in self._hits]
+        return [self.graph[stage] for stage in (*before, name)]
+
+    def look(self, name: str) -> list[PlanItem]:
+        """The items of ``unknown(name)`` as of now, without their parts; the last one is the item of ``name``."""
+        looked: dict[str, PlanItem] = {}
+        for stage in self.unknown(name):
+            item = looked[stage.name] = self._item(stage, {**self._hits, **looked})
+            if item.artifact is not None:
+                self._hits[stage.name] = item
+        return list(looked.values())
+
+    def refreshed(self, item: PlanItem) -> PlanItem:
+        """``item``, with the artifact that the store has now for its identity. Plans nothing."""
+        assert item.identity is not None
+        artifact, left_out, _ = self._find(self.graph[item.stage], item.identity)
+        return replace(item, artifact=artifact, left_out=left_out)
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of a stage, which this planner has found or which ``built`` reported."""
+        artifact = self._hits[name].artifact
+        assert artifact is not None
+        return artifact
+
+    def built(self, name: str, artifact: Artifact) -> None:
+        """Remember the artifact of a stage that has been built since it was planned."""
+        self._hits[name] = PlanItem(name, "hit", [], artifact.manifest.identity, artifact)
 
     def claim(self, name: str) -> CodeClaim:
         """The claim of the code that builds a stage."""
@@ -151,10 +191,7 @@ class Planner:
         seconds = previous.seconds if previous else None
         if len(contents) == len(inputs):
             identity = own.identity(contents)
-            artifact, damage = self.store.find(stage.kind, identity)
-            left_out = self.store.left_out(artifact) if artifact else {}
-            if left_out and stage.redone:
-                artifact, damage = None, next(iter(left_out.values()))
+            artifact, left_out, damage = self._find(stage, identity)
             if artifact:
                 notes = [*self._notes(stage, identity, artifact), *map(_told_left_out, left_out.values())]
                 took = artifact.manifest.seconds
@@ -183,6 +220,14 @@ class Planner:
         if previous is not None:
             reasons.append(f"made first: {waiting}")
         return PlanItem(stage.name, "run", reasons, seconds=seconds, previous=previous)
+
+    def _find(self, stage: Stage, identity: str) -> tuple[Artifact | None, dict[str, str], str | None]:
+        """(the usable artifact, its damaged volatile files, why there is none although it was built)."""
+        artifact, damage = self.store.find(stage.kind, identity)
+        left_out = self.store.left_out(artifact) if artifact else {}
+        if left_out and stage.redone:
+            return None, {}, next(iter(left_out.values()))
+        return artifact, left_out, damage
 
     def _kept(self, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> tuple[Kept | None, str | None]:
         return find_kept(self.store, self.graph.experiment, stage, own, contents) if stage.frozen else (None, None)

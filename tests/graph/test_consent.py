@@ -169,9 +169,9 @@ def test_several_stages_are_accepted_in_the_order_of_the_graph(tmp_path: Path) -
 
     with pytest.raises(PedigreeError, match="b can't be accepted yet"):
         accept(fresh(), "b", "because")
-    names = [name for name, alias in accept_several(fresh, ["c", "b", "a"], "only renamed") if alias]
+    names = [name for name, alias in accept_several(fresh(), ["c", "b", "a"], "only renamed") if alias]
     assert names == ["a", "b"]  # c was a hit by then
     assert {item.verdict for item in fresh().plan()} == {"hit"}
     toy.CODE.update(a=2, c=1)
-    assert [name for name, _ in accept_several(fresh, None, "renamed again")] == ["a", "c"]
-    assert list(accept_several(fresh, None, "nothing is left")) == []
+    assert [name for name, _ in accept_several(fresh(), None, "renamed again")] == ["a", "c"]
+    assert list(accept_several(fresh(), None, "nothing is left")) == []
