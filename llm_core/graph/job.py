@@ -62,7 +62,7 @@ class Job:
     empty at the start. ``parts``: the folder of the part store; by default one inside ``work``. ``claim``: the code
     that builds the stage, for its other processes. ``part_claim``: the code that builds a part. ``part_counts``: the
     numbers of parts ``found`` and ``made``; each part counts once (``own_parts`` contains the parts requested so far).
-    ``left_out``: role → path → problem, for damaged volatile files of an input.
+    ``damaged_files``: role → path → problem, for damaged volatile files of an input.
     """
 
     stage: str
@@ -76,15 +76,15 @@ class Job:
     part_claim: Callable[[PartTask], CodeClaim] = _no_code
     part_counts: Counter[str] = field(default_factory=Counter)
     own_parts: set[Path] = field(default_factory=set)
-    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    damaged_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def path(self, role: str, *parts: str) -> Path:
         """A file or folder of the input with this ``role``. Raises ``PedigreeError`` when it is damaged.
 
-        Without ``parts``, the folder of the input. All its files are valid except those in ``left_out``.
+        Without ``parts``, the folder of the input. All its files are valid except those in ``damaged_files``.
         """
         wanted = "/".join(parts)
-        for path, problem in self.left_out.get(role, {}).items():
+        for path, problem in self.damaged_files.get(role, {}).items():
             if wanted and (path == wanted or path.startswith(f"{wanted}/")):
                 made = self.inputs[role].manifest.stage
                 raise PedigreeError(

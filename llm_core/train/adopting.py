@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import PedigreeError
-from llm_core.graph.execute import Circumstances, Elsewhere, Outcome, materialize, ready
+from llm_core.graph.changes import differences
+from llm_core.graph.execute import Circumstances, Outcome, RemoteResult, item_to_build, materialize
 from llm_core.graph.identity import Recipe, config
 from llm_core.graph.job import Job, Runtime
-from llm_core.graph.plan import PlanItem, Planner, differences
+from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.manifest import InputRecord, Manifest
 from llm_core.train.bundle import stored_inputs, training_stage
@@ -64,8 +65,8 @@ def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome
     def take(job: Job) -> TrainingResults:
         return _take(job, stage, folder, record, manifest, log)
 
-    elsewhere = Elsewhere(folder, take, lambda results: _circumstances(folder, record, manifest, results))
-    return materialize(planner, stage.name, Runtime(log=log), item=item, elsewhere=elsewhere)
+    remote = RemoteResult(folder, take, lambda results: _circumstances(folder, record, manifest, results))
+    return materialize(planner, stage.name, Runtime(log=log), item=item, remote=remote)
 
 
 def _unfinished(folder: Path) -> str:
@@ -104,7 +105,7 @@ def _checked_item(
     problem = f"{folder}: this store lacks its current inputs: adopt the run where its bundle was written, or make them"
     inputs = stored_inputs(planner, stage, problem)
     contents = {role: artifact.manifest.content for role, artifact in inputs.items()}
-    item = ready(planner, stage.name)
+    item = item_to_build(planner, stage.name)
     if item.identity == spec.identity:
         return item
     changed = differences(stage, planner.recipe(stage.name), contents, _as_stored(stage, manifest))

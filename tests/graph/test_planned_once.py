@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_core.graph.execute import materialize, ready
+from llm_core.graph.execute import item_to_build, materialize
 from llm_core.graph.identity import Recipe
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import Planner
@@ -45,7 +45,7 @@ def chain() -> list[Stage]:
 
 def in_dagster(planner: Planner, name: str) -> str:
     """As ``pipelines.as_asset`` does: it needs the item before the build."""
-    return materialize(planner, name, Runtime(), item=ready(planner, name)).cache
+    return materialize(planner, name, Runtime(), item=item_to_build(planner, name)).cache
 
 
 def from_the_command_line(planner: Planner, name: str) -> str:
@@ -77,7 +77,7 @@ def test_what_another_process_built_since_the_plan_is_found(tmp_path: Path) -> N
     toy.reset()
     planner = toy.planner(chain(), tmp_path)
     planner.plan()
-    item = ready(planner, "a")
+    item = item_to_build(planner, "a")
     assert item.verdict == "run"
     materialize(toy.planner(chain(), tmp_path), "a", Runtime())  # the other process
     assert materialize(planner, "a", Runtime(), item=item).cache == "hit"
