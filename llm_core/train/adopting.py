@@ -89,8 +89,7 @@ def _unfinished(folder: Path) -> str:
 def _checked_item(
     planner: Planner, stage: Stage, folder: Path, record: RunRecord, manifest: BundleManifest
 ) -> PlanItem:
-    """The plan's item of the stage. ``PedigreeError`` unless the run matches its bundle, and the bundle matches the stage
-    as it is now."""
+    """The plan's item. ``PedigreeError`` unless the run matches its bundle, and the bundle the stage as it is now."""
     spec, path = record.spec, folder / RECORD
     trained = {name: getattr(spec, name) for name in ("model", "training", "vocab_size", "seed")}
     told = config(replace(stage, config={**stage.config, **trained}))
