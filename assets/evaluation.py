@@ -1,5 +1,6 @@
 """The stages that evaluate the trained model."""
 
+from assets.training import TRAIN_PACKAGES
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
 
@@ -31,6 +32,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             },
             bounds=experiment.checks,
             volatile=("lm_eval.json", "scores.jsonl"),
+            packages={**TRAIN_PACKAGES, "lm_eval": "eval"},
         ),
         Stage(
             name="generation_samples",
@@ -42,6 +44,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             non_blocking=("llm_core.evals.sample_checks:none_empty",),
             inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
             config={"sampling": experiment.sampling, "model": experiment.model, "seed": experiment.seed},
+            packages=TRAIN_PACKAGES,
             bounds=experiment.checks,
         ),
     ]

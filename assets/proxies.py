@@ -52,7 +52,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         },
         bounds=experiment.checks,
         volatile=("timing.json", "timing/*"),
-        redone=True,
+        rebuild_when_damaged=True,
     )
     return [*variants.values(), *rates.values(), report]
 

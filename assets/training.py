@@ -9,6 +9,9 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.stage import Stage
 
+TRAIN_PACKAGES = {"torch": "train", "safetensors": "train"}
+"""Packages of all stages that load a model, and our extra that installs them."""
+
 TRAINER = (
     "llm_core.train.loop:train",
     "llm_core.train.distribution:open_world",
@@ -134,7 +137,8 @@ def _run(
         # The identity determines the states at branch points, but each rank writes its own file.
         volatile=(*all_outputs(), "branch_points/*"),
         trains=True,
-        ready="llm_core.train.requirements:check",
+        packages=TRAIN_PACKAGES,
+        requirements="llm_core.train.requirements:check",
         cost="llm_core.train.cost_estimate:estimate_cost",
         **fields,
     )

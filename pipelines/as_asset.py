@@ -17,19 +17,19 @@ from pydantic import ValidationError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.code_digest import digest_of
-from llm_core.graph.execute import Outcome, materialize
+from llm_core.graph.execute import Outcome, item_to_build, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.price import duration
-from llm_core.graph.ready import check_ready
+from llm_core.graph.requirements import check_requirements
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
 from pipelines.asset_page import kinds, metadata
 from pipelines.planner import open_planner
 from pipelines.progress import Lines, RunProgress
+from pipelines.reported import forget
 from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
-from pipelines.told import forget
 
 OBSERVED = (
     *("step", "loss", "validation_loss", "validation_bits_per_byte", "lr", "grad_norm"),
@@ -75,7 +75,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
             given = Runtime(compute=compute.spec(), tracking=tracking.spec(), agree=lambda _: consent.agreed)
             going = _going(context, graph, store.open(), given, experiment.tags)
             heading = going.progress.begin(stage.name)
-            item = going.planner.plan({stage.name})[-1]
+            item = item_to_build(going.planner, stage.name)
             if item.verdict == "run":
                 context.log.info(f"{heading}: to be made ({'; '.join(item.reasons[:REASONS_SHOWN])})")
             observed = _observer(context, key)
@@ -96,7 +96,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
                     log=lambda line: context.log.info(f"  {line}"),
                     **launched,
                 )
-                outcome = materialize(going.planner, stage.name, runtime)
+                outcome = materialize(going.planner, stage.name, runtime, item=item)
         except (PedigreeError, ValidationError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
         going.progress.end()
@@ -108,20 +108,20 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
 
 @dataclass(frozen=True)
 class _Going:
-    """What the steps of one Dagster run share, which are executed one after the other in one process."""
+    """The state of one Dagster run, whose steps are executed one after the other in one process."""
 
     planner: Planner
     progress: RunProgress
 
 
 _GOING: dict[tuple[str, Path], _Going] = {}
-"""The run that goes on in this process, by run and store."""
+"""The current run of this process, by run and store."""
 
 
 def _going(
     context: dg.AssetExecutionContext, graph: Graph, store: Store, runtime: Runtime, tags: Mapping[str, str]
 ) -> _Going:
-    """What the last stage of the run lacks is told before the first one works. The run gets its tags."""
+    """Before the first stage of a run: plan all its stages, check what they need, and give the run its tags."""
     question = (context.run_id, store.root)
     if question not in _GOING:
         steps = context.run.step_keys_to_execute
@@ -130,7 +130,7 @@ def _going(
             names = {name for name in names if "__".join(asset_key(graph.experiment, name).path) in steps}
         planner = open_planner(graph, store)
         items = [item for item in planner.plan(names) if item.stage in names]
-        check_ready(planner, items, runtime)
+        check_requirements(planner, items, runtime)
         progress = RunProgress(items)
         to_make = sum(item.verdict in ("run", "maybe") for item in items)
         context.log.info(f"{len(items)} stages, {to_make} to make; {progress.left()}")

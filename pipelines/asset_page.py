@@ -26,7 +26,7 @@ def kinds(stage: Stage) -> set[str]:
     """The badges of an asset: what it is made with."""
     if stage.trains:
         return {"pytorch"}
-    return {"report"} if stage.redone else _KINDS.get(stage.group, set())
+    return {"report"} if stage.rebuild_when_damaged else _KINDS.get(stage.group, set())
 
 
 def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:

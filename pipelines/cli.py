@@ -15,10 +15,10 @@ from rich.markup import escape
 from assets.release import PAGES
 from llm_core.errors import PedigreeError
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.requirements import check_packages
 from llm_core.store.home import pedigree_home
 from pipelines import machine, show
 from pipelines.experiments import open_experiment
-from pipelines.requirements import check_requirements
 from pipelines.session import Session, open_session
 
 WIDTH = 160
@@ -82,7 +82,7 @@ def plan(
         for line in notes:
             console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
     try:
-        check_requirements(session.experiment, session.graph, items)
+        check_packages(session.graph, items, session.experiment.compute)
     except PedigreeError as error:
         print(f"note: {error}", file=sys.stderr)
 
@@ -128,12 +128,12 @@ def launch(
 
     When all is there, and Dagster knows it from the last such run, there is no new one.
     """
-    from pipelines import told
+    from pipelines import reported
 
     session = open_session(experiment)
     items = show.planned(session)
     console.print(show.plan_table(items, show.prices(session, items)))
-    if select == "*" and told.knows_all(session.graph, session.store, items):
+    if select == "*" and reported.knows_all(session.graph, session.store, items):
         print("Everything is there, and Dagster knows it: there is nothing to run.")
     else:
         from pipelines import launching
@@ -142,7 +142,7 @@ def launch(
         launching.launch(experiment, select, agreed=yes)
         items = session.planner().plan()
     if select == "*":
-        told.remember(session.graph, session.store, items)
+        reported.remember(session.graph, session.store, items)
         print("\nThe reports:")
         _print_reports(session, items)
 
@@ -166,7 +166,7 @@ def accept(
     if bool(stages) == everything:
         raise PedigreeError("name the stages to accept, or say --all for those of which nothing but code has changed")
     accepted = 0
-    for stage, alias in accept_several(session.planner, None if everything else stages, why):
+    for stage, alias in accept_several(session.planner(), None if everything else stages, why):
         accepted += alias is not None
         told = alias and f"{alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})"
         console.print(f"{stage}: {told or 'a hit already'}")
@@ -408,7 +408,7 @@ def verify(experiment: ExperimentName = "tiny") -> None:
             mark = "[red]damaged[/] " if damage else "[green]whole[/]   "
             console.print(mark, stage.name, escape(damage or ""), soft_wrap=True)
         if artifact is not None:
-            for problem in session.store.left_out(artifact, full=True).values():
+            for problem in session.store.damaged_files(artifact, full=True).values():
                 console.print("[yellow]left out[/]", f"  {escape(problem)}", soft_wrap=True)
     if damaged:
         raise PedigreeError(f"{damaged} damaged; the next run makes them anew")

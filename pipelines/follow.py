@@ -89,7 +89,7 @@ def _trained(run: TrainingRun, doc_id: str) -> Station | None:
             return None
         training = training_section(run.config["training"])
         seen = steps_of_document(run.shards, doc_id, training, run.config["seed"])
-        problem = run.left_out.get(METRICS)
+        problem = run.damaged_files.get(METRICS)
         skipped = skipped_steps(run.folder / METRICS) if problem is None else set()
         done = _steps_done(run) if run.unfinished else training.steps
     except (OSError, ValueError, PedigreeError, pl.exceptions.PolarsError) as error:
@@ -127,7 +127,7 @@ def trained_station(
 def _folders(session: Session) -> dict[str, Path]:
     """Stage → artifact, all of one lineage: that of the last data stage that was made."""
     for name in (SHARDS, SPLIT, *reversed(FILTERS), RAW):
-        if session.store.head(session.experiment.name, name) is not None:
+        if session.store.last_identity(session.experiment.name, name) is not None:
             found: dict[str, Path] = {}
             _collect(ancestry(session.store, by_name(session.store, session.experiment.name, name)), found)
             return found

@@ -20,17 +20,16 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-from llm_core.graph.consent import needs_yes, told
+from llm_core.graph.consent import bound_text, needs_consent
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.price import Price, duration, price, total
-from llm_core.graph.ready import check_ready
+from llm_core.graph.requirements import check_requirements
 from llm_core.graph.stage import Check
 from llm_core.train.preflight import Preflight
 from pipelines.machine import before_run
 from pipelines.progress import Lines, RunProgress
-from pipelines.requirements import check_requirements
 from pipelines.session import Session
 
 COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
@@ -42,9 +41,10 @@ def planned(session: Session) -> list[PlanItem]:
     planner, compute = session.planner(), session.experiment.compute
     items = []
     for item in planner.plan():
-        cost = needs_yes(planner, item, compute)
+        cost = needs_consent(planner, item, compute)
         if cost is not None and compute.ask_above is not None:
-            line = f"waits for a yes (--yes): only code has changed, and it costs more than {told(compute.ask_above)}"
+            bound = bound_text(compute.ask_above)
+            line = f"waits for a yes (--yes): only code has changed, and it costs more than {bound}"
             item = replace(item, notes=[*item.notes, line])
         items.append(item)
     return items
@@ -116,19 +116,18 @@ def run(
     again: Collection[str] = (),
     agree: Callable[[str], bool] = lambda _: False,
 ) -> None:
-    """Materialize the plan's stages in order: with a bar for the one at work, or with lines where there is no terminal.
+    """Materialize the plan's stages in order. Shows a bar for the current stage; without a terminal, lines.
 
-    One planner serves the whole run, which so sees the sources of one moment. ``again``: stages that are made though
-    they are there. ``agree``: see ``Runtime``.
+    One planner serves the whole run: all stages see the sources as they were at its start. ``again``: stages that are
+    made again although they exist. ``agree``: see ``Runtime``.
     """
     planner = session.planner()
     items = [_forced(item) if item.stage in again else item for item in planner.plan(only)]
-    check_requirements(session.experiment, session.graph, items)
-    for line in before_run(session, items):
-        console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
     agree = cache(agree)  # what was agreed to before the first stage is not asked again before its own
     here = Runtime(compute=session.experiment.compute, tracking=session.experiment.tracking, agree=agree)
-    check_ready(planner, items, here)
+    check_requirements(planner, items, here)
+    for line in before_run(session, items):
+        console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
     progress = RunProgress(items)
     made = set()
     for item in items:

@@ -49,7 +49,7 @@ def score(session: Session, what: str) -> tuple[list[dict[str, Any]], Ancestor]:
     from llm_core.store.views import open_views
 
     task, _, metric = what.partition("/")
-    latest = session.store.head(session.experiment.name, "eval_results")
+    latest = session.store.last_identity(session.experiment.name, "eval_results")
     with open_views(session.store.root) as connection:
         rows = connection.execute(
             "SELECT task, metric, value, stderr, n, identity FROM evals "

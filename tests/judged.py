@@ -9,7 +9,7 @@ from assets.graph import experiment_graph
 from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.quality import QualitySpec
-from llm_core.graph.gate import judged as judged_by
+from llm_core.graph.checks import evaluate_results
 from llm_core.graph.graph import Graph
 from llm_core.graph.results import Results
 from llm_core.graph.stage import Check
@@ -32,7 +32,7 @@ def judged(stage: str, results: Results | Mapping[str, Any], **bounds: Any) -> l
     given = (
         results if isinstance(results, Results) else load_object(declared.results).model_validate(whole(stage, results))
     )
-    return judged_by(declared, given)
+    return evaluate_results(declared, given)
 
 
 def whole(stage: str, figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""One direction of imports: pipelines → assets → llm_core, and inside llm_core from the experiment to the report."""
+"""One direction of imports: pipelines → assets → llm_core, and inside llm_core from the experiment to the report.
+
+Nowhere is there a circle of imports, not even one that only closes when a function is called.
+"""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,17 @@ from llm_core.store.home import PROJECT
 LAYERS = ["experiment", "store", "graph", "data", "tokens", "model", "train", "evals", "report"]
 """Each may import from those before it, and from the plain modules of llm_core."""
 
+FOLDERS = ["llm_core", "assets", "pipelines", "benchmarks", "tests", "docs"]
+"""All Python code of the repository."""
+
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    """All modules that a file imports, at once, in functions or for types, and the names that it takes from them."""
+    yield from _imports(ast.walk(ast.parse(path.read_text())))
+
+
+def _imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -25,7 +37,11 @@ def imports(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("package", "forbidden"),
-    [("llm_core", ("dagster", "dagster_pipes", "assets", "pipelines")), ("assets", ("dagster", "pipelines"))],
+    [
+        ("llm_core", ("dagster", "dagster_pipes", "assets", "pipelines", "tests", "benchmarks")),
+        ("assets", ("dagster", "pipelines", "tests", "benchmarks")),
+        ("pipelines", ("tests", "benchmarks")),
+    ],
 )
 def test_packages_import_one_way(package: str, forbidden: tuple[str, ...]) -> None:
     for path in (PROJECT / package).rglob("*.py"):
@@ -40,6 +56,40 @@ def test_layers_of_the_library_import_one_way() -> None:
                 parts = name.split(".")
                 if parts[0] == "llm_core" and len(parts) > 1 and parts[1] in LAYERS[number + 1 :]:
                     raise AssertionError(f"{path} imports {name}")
+
+
+def test_plain_modules_of_the_library_import_no_layer() -> None:
+    for path in (PROJECT / "llm_core").glob("*.py"):
+        for name in imports(path):
+            of_layer = name.startswith(tuple(f"llm_core.{layer}" for layer in LAYERS))
+            assert not of_layer or name.startswith("llm_core.store.home"), f"{path} imports {name}"
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below ``node``, without imports that only a type checker reads."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from executed(child)
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    modules: dict[str, Path] = {}
+    for path in [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*.py")]:
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+
+    def module(name: str) -> str:
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        return name
+
+    graph = {
+        name: {module(imported) for imported in _imports(executed(ast.parse(path.read_text())))} - {"", name}
+        for name, path in modules.items()
+    }
+    assert graph["llm_core.graph.execute"] >= {"llm_core.graph.plan", "llm_core.store.store"}
+    TopologicalSorter(graph).prepare()  # its error names the modules of a circle
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 from llm_core.errors import PedigreeError
@@ -19,7 +19,7 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
     if not why.strip():
         raise PedigreeError("an acceptance needs its reason: --why '…'")
     stage = planner.graph[name]
-    item = planner.plan({name})[-1]
+    item = planner.look(name)[-1]
     if item.verdict == "hit":
         raise PedigreeError(f"{name} is a hit already; there is nothing to accept")
     if item.identity is None:
@@ -49,22 +49,19 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
     return alias
 
 
-def accept_several(
-    planner: Callable[[], Planner], names: Collection[str] | None, why: str
-) -> Iterator[tuple[str, Alias | None]]:
+def accept_several(planner: Planner, names: Collection[str] | None, why: str) -> Iterator[tuple[str, Alias | None]]:
     """Accept the stages ``names`` one by one, in the order of the graph. Accepting one makes the stages after it
     plannable, and may make them hits, which need no alias. ``names`` None: all stages for which only code has changed.
 
-    ``planner()`` returns a fresh view of the store. Raises ``PedigreeError`` at the first stage that can't be accepted;
-    the earlier ones stay accepted.
+    Raises ``PedigreeError`` at the first stage that can't be accepted; the earlier ones stay accepted.
     """
-    for stage in planner().graph:
+    for stage in planner.graph:
         if names is None:
-            if planner().plan({stage.name})[-1].only_code:
-                yield stage.name, accept(planner(), stage.name, why)
+            if planner.look(stage.name)[-1].only_code:
+                yield stage.name, accept(planner, stage.name, why)
         elif stage.name in names:
-            hit = len(names) > 1 and planner().plan({stage.name})[-1].verdict == "hit"
-            yield stage.name, None if hit else accept(planner(), stage.name, why)
+            hit = len(names) > 1 and planner.look(stage.name)[-1].verdict == "hit"
+            yield stage.name, None if hit else accept(planner, stage.name, why)
 
 
 def _user() -> str:

@@ -1,7 +1,39 @@
-"""The differences between two recipes, one line per definition, field and file."""
+"""The differences between a stage and an earlier artifact, one line per definition, field, file and input."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from llm_core.experiment.base import without_outsiders
+from llm_core.graph.identity import Recipe
+from llm_core.graph.stage import Stage
+from llm_core.store.manifest import Manifest
+
+
+def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None) -> list[str]:
+    """The functions, fields, files and inputs in which a stage differs from ``previous``, one line each."""
+    if previous is None:
+        return ["never made before"]
+    lines = [
+        *changed_names("code", previous.code, own.code),
+        *changed_fields("", lasting_config(stage, previous), own.config),
+        *changed_names("source", previous.source_digests, own.source_digests),
+    ]
+    before = {record.role: record.content for record in previous.inputs}
+    for role, name in stage.inputs.items():
+        if role not in before:
+            lines.append(f"input {name} is new")
+        elif role in contents and before[role] != contents[role]:
+            lines.append(f"input {name} has other content")
+    lines.extend(f"input {record.stage} is gone" for record in previous.inputs if record.role not in stage.inputs)
+    if not lines and previous.config != own.config:
+        lines.append("code of the experiment changed: some settings left identities")
+    return lines
+
+
+def lasting_config(stage: Stage, manifest: Manifest) -> dict[str, Any]:
+    """The configuration of an artifact, without fields that are no longer part of identities."""
+    lasting: dict[str, Any] = without_outsiders(manifest.config, stage.config)
+    return lasting
 
 
 def changed_names(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ from llm_core.graph.price import Price, duration, price
 _CHANGES_SHOWN = 5
 
 
-def needs_yes(planner: Planner, item: PlanItem, compute: ComputeSpec) -> Price | None:
+def needs_consent(planner: Planner, item: PlanItem, compute: ComputeSpec) -> Price | None:
     """The price of the stage of ``item`` if it needs consent. None when it may be built.
 
     Consent holds for all attempts: an attempt that has begun continues without asking again.
@@ -22,16 +22,17 @@ def needs_yes(planner: Planner, item: PlanItem, compute: ComputeSpec) -> Price |
     return cost if cost.above(bound) and not planner.store.has_begun(stage.kind, item.identity) else None
 
 
-def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
+def require_consent(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
     """Raise ``PedigreeError`` unless the stage of ``item`` may be built, or the user agrees."""
-    cost, bound = needs_yes(planner, item, runtime.compute), runtime.compute.ask_above
+    cost, bound = needs_consent(planner, item, runtime.compute), runtime.compute.ask_above
     if cost is None or bound is None:
         return
     changes = [reason.removesuffix(" changed") for reason in item.reasons]
     more = f" and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
     facts = (
         f"only code has changed since {item.stage} was trained ({', '.join(changes[:_CHANGES_SHOWN])}{more}), and "
-        f"training it again takes about {cost} (by the {cost.source}), more than compute.ask_above ({told(bound)})"
+        f"training it again takes about {cost} (by the {cost.source}), more than compute.ask_above "
+        f"({bound_text(bound)})"
     )
     if runtime.agree(f"{facts[0].upper()}{facts[1:]}."):
         return
@@ -43,7 +44,7 @@ def require_yes(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
     )
 
 
-def told(bound: AskSpec) -> str:
+def bound_text(bound: AskSpec) -> str:
     """The bound as text for people."""
     hours = [] if bound.hours is None else [duration(3600 * bound.hours)]
     return ", ".join([*hours, *([] if bound.dollars is None else [f"${bound.dollars:,.2f}"])])

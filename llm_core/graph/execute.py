@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.checks import evaluate, evaluate_results
 from llm_core.graph.compiling import telling
-from llm_core.graph.consent import require_yes
-from llm_core.graph.gate import evaluate, judged
+from llm_core.graph.consent import require_consent
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.provenance import device_name, git_state, library_versions
@@ -30,7 +30,7 @@ PART_COUNTS = ("parts_found", "parts_made")
 
 
 ADOPTED = "adopted"
-"""Statistic of an artifact that was built elsewhere: when it was imported, and from which folder. Not content."""
+"""Statistic of an artifact that was built remote: when it was imported, and from which folder. Not content."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteResult:
     """The result of a stage on another machine: ``materialize`` imports it instead of building the stage.
 
     ``take``: called like a build function, without the configuration; it checks the files and puts them into
@@ -70,22 +70,27 @@ class Outcome:
 
 
 def materialize(
-    planner: Planner, name: str, runtime: Runtime, *, again: bool = False, elsewhere: Elsewhere | None = None
+    planner: Planner,
+    name: str,
+    runtime: Runtime,
+    *,
+    item: PlanItem | None = None,
+    again: bool = False,
+    remote: RemoteResult | None = None,
 ) -> Outcome:
     """Find or build the artifact of stage ``name``. Its inputs must be in the store, and their blocking checks must
     pass.
 
+    ``item``: the result of ``item_to_build``, if the caller needed it before.
     With ``again``, builds it although it exists. The earlier artifact stays until the new one is complete, and then
-    moves to quarantine. With ``elsewhere``, imports a missing artifact from there instead of building it.
+    moves to quarantine. With ``remote``, imports a missing artifact from there instead of building it.
 
     Raises ``PedigreeError`` when an input is missing, outdated or blocked, when the build rejects its input, and when
     the stage costs more than the user has agreed to.
     """
     stage = planner.graph[name]
     kind = stage.kind
-    for known in (*planner.graph.upstream(name), name):
-        look_up(planner.graph[known])
-    item = ready(planner, name)
+    item = item or item_to_build(planner, name)
     assert item.identity is not None
     identity = item.identity
     if again and item.outlived:
@@ -96,26 +101,29 @@ def materialize(
     before, made = item.artifact, item.artifact if not again else None
     if made is None:
         with disk_errors(planner.store.root), planner.store.lease(kind, identity, runtime.log) as held:
-            item = ready(planner, name)  # while we waited, another process may have built it
+            # Another process may have built it since the first look. The identity can't have changed: the planner has
+            # the recipe and the inputs. So one question to the store is enough.
+            item = planner.refreshed(item)
             made = item.artifact if not again else None
             if made is None:
-                if not again and elsewhere is None:
-                    require_yes(planner, item, runtime)
+                if not again and remote is None:
+                    require_consent(planner, item, runtime)
                 before = item.artifact
                 over = before is not None
-                made = _make(planner, stage, identity, runtime, held, over=over, elsewhere=elsewhere)
-                item = replace(item, artifact=None, left_out={})
+                made = _make(planner, stage, identity, runtime, held, over=over, remote=remote)
+                item = replace(item, artifact=None, damaged_files={})
+    planner.built(name, made)
     with disk_errors(planner.store.root):
         if item.artifact is not None:
-            _leave_out(planner.store, item.artifact, item.left_out, runtime)
+            _quarantine_damaged(planner.store, item.artifact, item.damaged_files, runtime)
             planner.store.clear_work(kind, identity)
-        planner.store.set_head(planner.graph.experiment, name, made.manifest.identity)
+        planner.store.set_last_identity(planner.graph.experiment, name, made.manifest.identity)
     finding = None if before is None or before is made else _compared(name, before.manifest, made.manifest, runtime)
     return Outcome(made, "hit" if item.artifact else "made", evaluate(stage, made), finding)
 
 
-def _leave_out(store: Store, artifact: Artifact, problems: Mapping[str, str], runtime: Runtime) -> None:
-    for path in store.leave_out(artifact, problems):
+def _quarantine_damaged(store: Store, artifact: Artifact, problems: Mapping[str, str], runtime: Runtime) -> None:
+    for path in store.quarantine_files(artifact, problems):
         runtime.log(f"warning: {artifact.manifest.stage}: {problems[path]}; put aside, and continued without it")
 
 
@@ -147,9 +155,11 @@ def look_up(stage: Stage) -> None:
         load_object(stage.look_up)(**stage.config)
 
 
-def ready(planner: Planner, name: str) -> PlanItem:
+def item_to_build(planner: Planner, name: str) -> PlanItem:
     """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't."""
-    *above, item = planner.plan({name})
+    for stage in planner.unknown(name):
+        look_up(stage)
+    *above, item = planner.look(name)
     if item.verdict == "blocked":
         raise PedigreeError(f"{name} does not start, because a blocking check fails:\n" + "\n".join(item.reasons))
     if item.identity is None:
@@ -170,18 +180,16 @@ def _make(
     held: Lease,
     *,
     over: bool,
-    elsewhere: Elsewhere | None,
+    remote: RemoteResult | None,
 ) -> Artifact:
     """Build and commit the artifact. ``over``: it exists already."""
     store = planner.store
-    inputs = {item.stage: item.artifact for item in planner.plan(set(stage.inputs.values()))} if stage.inputs else {}
     by_role: dict[str, Artifact] = {}
-    left_out: dict[str, dict[str, str]] = {}
+    damaged_files: dict[str, dict[str, str]] = {}
     for role, name in stage.inputs.items():
-        artifact = inputs[name]
-        assert artifact is not None
-        damage, missed = store.verifier.damage(artifact, full=True), store.left_out(artifact, full=True)
-        if missed and planner.graph[name].redone:
+        artifact = planner.artifact(name)
+        damage, missed = store.verifier.damage(artifact, full=True), store.damaged_files(artifact, full=True)
+        if missed and planner.graph[name].rebuild_when_damaged:
             damage = damage or next(iter(missed.values()))
         if damage:
             raise PedigreeError(f"{stage.name}: its input {name} is damaged: {damage}. Run again: it is then rebuilt.")
@@ -190,8 +198,8 @@ def _make(
             raise PedigreeError(
                 f"{stage.name}: {stranger} is not a file of its input {name}, but would be read with it; move it away"
             )
-        _leave_out(store, artifact, missed, runtime)
-        by_role[role], left_out[role] = artifact, missed
+        _quarantine_damaged(store, artifact, missed, runtime)
+        by_role[role], damaged_files[role] = artifact, missed
     about = _about(planner, stage, by_role)
     work = (store.start_over if over else store.work)(stage.kind, identity, about)
     out = work / "out"
@@ -213,11 +221,11 @@ def _make(
         parts=None if over else store.parts(stage.kind),  # a rebuild starts from the beginning
         claim=claim,
         part_claim=planner.part_claim,
-        left_out=left_out,
+        damaged_files=damaged_files,
     )
     build = load_object(stage.build)
     with disk_errors(work), telling(runtime.status):
-        results: Results = elsewhere.take(job) if elsewhere else build(job, **stage.config)
+        results: Results = remote.take(job) if remote else build(job, **stage.config)
     stats = {
         **results.model_dump(mode="json"),
         **{f"parts_{name}": count for name, count in job.part_counts.items()},
@@ -229,9 +237,9 @@ def _make(
         raise PedigreeError(f"{stage.name}: its sources changed while they were read; nothing was committed; run again")
     # A trainer checks its own code. Its long run must not fail because of an edit that it never imported.
     claim.check(stage.name, on_disk=not stage.trains)
-    made = elsewhere.circumstances(results) if elsewhere else _here(started, time.monotonic() - clock)
-    if elsewhere:
-        stats[ADOPTED] = {"when": started.isoformat(timespec="seconds"), "folder": str(elsewhere.folder)}
+    made = remote.circumstances(results) if remote else _here(started, time.monotonic() - clock)
+    if remote:
+        stats[ADOPTED] = {"when": started.isoformat(timespec="seconds"), "folder": str(remote.folder)}
     recipe = planner.recipe(stage.name)
 
     def manifest(files: list[FileRecord]) -> Manifest:
@@ -255,7 +263,7 @@ def _make(
                 for role, artifact in sorted(by_role.items())
             ],
             files=files,
-            checks=[CheckRecord(**vars(check)) for check in judged(stage, results)],
+            checks=[CheckRecord(**vars(check)) for check in evaluate_results(stage, results)],
             stats=stats,
             **vars(made),
             device=str(stats.get("device") or device_name()),

@@ -28,7 +28,7 @@ class Kept:
         records = self.artifact.manifest.inputs
         return [record.stage for record in records if contents.get(record.role, record.content) != record.content]
 
-    def told(self) -> str:
+    def note(self) -> str:
         """A note for the plan."""
         manifest = self.artifact.manifest
         origins = " and ".join(f"{record.stage} {record.identity[:12]}" for record in manifest.inputs)
@@ -51,7 +51,7 @@ def find_kept(
     if isinstance(stage.frozen, str):
         return _named(store, stage, stage.frozen, own, contents), None
     last, problem = store.last(experiment, stage.kind, stage.name)
-    identity = store.head(experiment, stage.name)
+    identity = store.last_identity(experiment, stage.name)
     artifact = None
     if last is not None:
         if {record.role for record in last.manifest.inputs} != stage.inputs.keys():

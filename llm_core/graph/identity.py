@@ -62,13 +62,13 @@ def stage_claim(stage: Stage, reader: CodeReader) -> CodeClaim:
     return claim(reader, _targets(stage), _named(stage.config))
 
 
-MAKER = "llm_core.graph.mapping:make_part"
+PART_BUILD = "llm_core.graph.part_build:PartBuild"
 """The code that calls the function of a part and records its result."""
 
 
 def part_claim(task: PartTask, reader: CodeReader) -> CodeClaim:
     """The claim of the code that builds the part."""
-    return claim(reader, [task.target, MAKER], _named(task.config))
+    return claim(reader, [task.target, PART_BUILD], _named(task.config))
 
 
 def _targets(stage: Stage) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from typing import Any
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.graph.code_claim import CodeClaim
-from llm_core.graph.mapping import find_parts, make_part, make_parts
 from llm_core.graph.part import InputFile, PartTask
-from llm_core.graph.workers import run_tasks
+from llm_core.graph.part_build import PartBuild
+from llm_core.graph.workers import build_parts
 from llm_core.runtime_only import runtime_only
 from llm_core.store.manifest import Artifact
-from llm_core.store.parts import Part
+from llm_core.store.parts import Part, PartStore
 
 
 @runtime_only("tells nobody")
@@ -62,7 +62,7 @@ class Job:
     empty at the start. ``parts``: the folder of the part store; by default one inside ``work``. ``claim``: the code
     that builds the stage, for its other processes. ``part_claim``: the code that builds a part. ``part_counts``: the
     numbers of parts ``found`` and ``made``; each part counts once (``own_parts`` contains the parts requested so far).
-    ``left_out``: role → path → problem, for damaged volatile files of an input.
+    ``damaged_files``: role → path → problem, for damaged volatile files of an input.
     """
 
     stage: str
@@ -76,15 +76,15 @@ class Job:
     part_claim: Callable[[PartTask], CodeClaim] = _no_code
     part_counts: Counter[str] = field(default_factory=Counter)
     own_parts: set[Path] = field(default_factory=set)
-    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    damaged_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def path(self, role: str, *parts: str) -> Path:
         """A file or folder of the input with this ``role``. Raises ``PedigreeError`` when it is damaged.
 
-        Without ``parts``, the folder of the input. All its files are valid except those in ``left_out``.
+        Without ``parts``, the folder of the input. All its files are valid except those in ``damaged_files``.
         """
         wanted = "/".join(parts)
-        for path, problem in self.left_out.get(role, {}).items():
+        for path, problem in self.damaged_files.get(role, {}).items():
             if wanted and (path == wanted or path.startswith(f"{wanted}/")):
                 made = self.inputs[role].manifest.stage
                 raise PedigreeError(
@@ -103,25 +103,33 @@ class Job:
         With ``link``, links the files of all parts into ``out``, under the same relative paths. Raises the errors of
         the tasks' functions. The next attempt finds the parts that are finished by then.
         """
-        found, pending = find_parts(tasks, self.part_claim, self.parts or self.work / "parts")
-        known = {part.folder for part in found if part is not None} - self.own_parts
+        names = [task.name for task in tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two parts share a name: {next(name for name in names if names.count(name) > 1)}")
+        root = self.parts or self.work / "parts"
+        PartStore(root).clear()
+        pending = []
+        parts: dict[str, Part] = {}
+        for task in tasks:
+            claim = self.part_claim(task)
+            build = PartBuild(task, task.key(claim.digest), claim, root)
+            found = build.find()
+            if found is None:
+                pending.append(build)
+            else:
+                parts[task.name] = found
+        known = {part.folder for part in parts.values()} - self.own_parts
         self.part_counts.update(found=len(known), made=len(pending))
         if pending:
-            done = len(tasks) - len(pending)
-            self.runtime.log(f"{self.stage}: {done} of {len(tasks)} parts are there, {len(pending)} to be made")
-            made = make_parts(
-                pending,
-                lambda tasks: run_tasks(make_part, tasks, self.runtime.compute, self.runtime.status),
-                lambda count: self.runtime.progress(done + count, len(tasks), "parts"),
-            )
-        else:
-            made = {}
-        self.own_parts.update(known, (part.folder for part in made.values()))
-        parts = [part or made[task.name] for task, part in zip(tasks, found, strict=True)]
+            self.runtime.log(f"{self.stage}: {len(parts)} of {len(tasks)} parts are there, {len(pending)} to be made")
+            for part in build_parts(pending, self.runtime.compute, self.runtime.status):
+                parts[part.name] = part
+                self.runtime.progress(len(parts), len(tasks), "parts")
+        self.own_parts.update(part.folder for part in parts.values())
         if link:
-            for part in parts:
-                part.link(self.out)
-        return parts
+            for task in tasks:
+                parts[task.name].link(self.out)
+        return [parts[name] for name in names]
 
 
 def artifact_files(artifact: Artifact) -> list[InputFile]:

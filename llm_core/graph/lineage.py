@@ -27,7 +27,7 @@ class TrainingRun:
     """A training run: its configuration, the shards that it reads, and the place of its metrics.
 
     ``unfinished``: it is training now, or was stopped. ``start``: the run that it continues.
-    ``left_out``: path → problem, for damaged files of a finished run, which must not be read.
+    ``damaged_files``: path → problem, for damaged files of a finished run, which must not be read.
     """
 
     experiment: str
@@ -38,7 +38,7 @@ class TrainingRun:
     folder: Path
     start: str | None = None
     unfinished: bool = False
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    damaged_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def first_step(self) -> int:
@@ -48,11 +48,11 @@ class TrainingRun:
 
 def by_name(store: Store, experiment: str, name: str) -> Artifact:
     """The artifact for ``name``: a stage of the experiment (its last artifact), or the beginning of an identity."""
-    head = store.head(experiment, name)
+    last = store.last_identity(experiment, name)
     found = []
     for kind in store.kinds():
         for path in (store.root / "artifacts" / kind).iterdir():
-            if path.name == head or (len(name) >= 4 and path.name.startswith(name)):
+            if path.name == last or (len(name) >= 4 and path.name.startswith(name)):
                 manifest = read_manifest(path)
                 if manifest is not None and manifest.identity == path.name:  # not a manual copy
                     found.append(Artifact(path, manifest))
@@ -108,7 +108,7 @@ def _finished(store: Store, artifact: Artifact) -> TrainingRun:
         store.folder(SHARDS, inputs["shards"]),
         artifact.path,
         inputs.get("start"),
-        left_out=store.left_out(artifact),
+        damaged_files=store.damaged_files(artifact),
     )
 
 

@@ -7,16 +7,15 @@ an input fails.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from llm_core.errors import UnknownYetError
-from llm_core.experiment.base import without_outsiders
 from llm_core.graph.cause import only_code_changed
-from llm_core.graph.changes import changed_fields, changed_names
+from llm_core.graph.changes import differences, lasting_config
+from llm_core.graph.checks import failed_blocking
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.frozen import Kept, find_kept
-from llm_core.graph.gate import failed
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import Recipe, code, part_claim, recipe, stage_claim
 from llm_core.graph.job import artifact_files
@@ -40,8 +39,8 @@ class PlanItem:
     the artifact has or will have, as far as they are known. ``parts``: for a missing artifact of a stage that works in
     parts, how many parts are found and how many must be built. ``previous``: the last artifact of this stage.
     ``only_code``: only the stage's code has changed since then. ``from_code``: only its code, or the code of earlier
-    stages. ``left_out``: damaged volatile files of a hit. ``outlived``: the inputs of a frozen hit whose content has
-    changed.
+    stages. ``damaged_files``: path → problem, for damaged volatile files of a hit. ``outlived``: the inputs of a frozen
+    hit whose content has changed.
     """
 
     stage: str
@@ -56,13 +55,17 @@ class PlanItem:
     previous: Manifest | None = None
     only_code: bool = False
     from_code: bool = False
-    left_out: dict[str, str] = field(default_factory=dict)
+    damaged_files: dict[str, str] = field(default_factory=dict)
     outlived: list[str] = field(default_factory=list)
 
 
 @runtime_only("says what is to be made, and by which code")
 class Planner:
-    """Plans one graph over one store. Reads each recipe once, so that a plan is a consistent snapshot."""
+    """Plans one graph over one store.
+
+    Reads each recipe once, so that a plan is a consistent snapshot. Remembers the artifacts that it has found: a
+    committed artifact does not change, and a build verifies its inputs in full.
+    """
 
     def __init__(self, graph: Graph, store: Store, reader: CodeReader, versions: Mapping[str, str]) -> None:
         self.graph = graph
@@ -70,6 +73,7 @@ class Planner:
         self._reader = reader
         self._versions = versions
         self._recipes: dict[str, Recipe] = {}
+        self._hits: dict[str, PlanItem] = {}
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a stage."""
@@ -82,20 +86,55 @@ class Planner:
         return code(self.graph[name], self._reader)
 
     def plan(self, only: set[str] | None = None) -> list[PlanItem]:
-        """An item for every stage in order. With ``only``, for these stages and all stages before them."""
+        """An item for every stage in order. With ``only``, for these stages and all stages before them.
+
+        Looks at every stage as it is now.
+        """
         wanted = {stage.name for stage in self.graph}
         if only is not None:
             wanted = only.union(*(self.graph.upstream(name) for name in only))
+        self._hits.clear()
         items: dict[str, PlanItem] = {}
         for stage in self.graph:
             if stage.name in wanted:
                 item = self._item(stage, items)
                 if item.artifact is not None:
                     item = replace(item, files=artifact_files(item.artifact))
+                    self._hits[stage.name] = item
                 elif stage.parts and item.verdict in ("run", "maybe"):
                     item = self._with_parts(stage, item, items)
                 items[stage.name] = item
         return list(items.values())
+
+    def unknown(self, name: str) -> list[Stage]:
+        """The stages before ``name`` whose artifacts this planner has not found yet, and ``name`` itself, in order."""
+        before = [above for above in self.graph.upstream(name) if above not in self._hits]
+        return [self.graph[stage] for stage in (*before, name)]
+
+    def look(self, name: str) -> list[PlanItem]:
+        """The items of ``unknown(name)`` as of now, without their parts; the last one is the item of ``name``."""
+        looked: dict[str, PlanItem] = {}
+        for stage in self.unknown(name):
+            item = looked[stage.name] = self._item(stage, {**self._hits, **looked})
+            if item.artifact is not None:
+                self._hits[stage.name] = item
+        return list(looked.values())
+
+    def refreshed(self, item: PlanItem) -> PlanItem:
+        """``item``, with the artifact that the store has now for its identity. Plans nothing."""
+        assert item.identity is not None
+        artifact, damaged_files, _ = self._find(self.graph[item.stage], item.identity)
+        return replace(item, artifact=artifact, damaged_files=damaged_files)
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of a stage, which this planner has found or which ``built`` reported."""
+        artifact = self._hits[name].artifact
+        assert artifact is not None
+        return artifact
+
+    def built(self, name: str, artifact: Artifact) -> None:
+        """Remember the artifact of a stage that has been built since it was planned."""
+        self._hits[name] = PlanItem(name, "hit", [], artifact.manifest.identity, artifact)
 
     def claim(self, name: str) -> CodeClaim:
         """The claim of the code that builds a stage."""
@@ -129,9 +168,9 @@ class Planner:
         return replace(item, notes=notes, files=sorted(files, key=lambda file: file.name), parts=(found, missing))
 
     def _item(self, stage: Stage, items: dict[str, PlanItem]) -> PlanItem:
-        gates = self._closed_gates(stage, items)
-        if gates:
-            return PlanItem(stage.name, "blocked", gates)
+        failures = self._failed_checks(stage, items)
+        if failures:
+            return PlanItem(stage.name, "blocked", failures)
         inputs = {role: items[name].artifact for role, name in stage.inputs.items()}
         contents = {role: artifact.manifest.content for role, artifact in inputs.items() if artifact}
         try:
@@ -151,14 +190,11 @@ class Planner:
         seconds = previous.seconds if previous else None
         if len(contents) == len(inputs):
             identity = own.identity(contents)
-            artifact, damage = self.store.find(stage.kind, identity)
-            left_out = self.store.left_out(artifact) if artifact else {}
-            if left_out and stage.redone:
-                artifact, damage = None, next(iter(left_out.values()))
+            artifact, damaged_files, damage = self._find(stage, identity)
             if artifact:
-                notes = [*self._notes(stage, identity, artifact), *map(_told_left_out, left_out.values())]
+                notes = [*self._notes(stage, identity, artifact), *map(_note_of_damage, damaged_files.values())]
                 took = artifact.manifest.seconds
-                return PlanItem(stage.name, "hit", [], identity, artifact, took, notes, left_out=left_out)
+                return PlanItem(stage.name, "hit", [], identity, artifact, took, notes, damaged_files=damaged_files)
             damage = damage or lost
             known = {} if stage.frozen else contents  # changed inputs alone do not rebuild a frozen stage
             changed = [damage] if damage else self._differences(stage, own, known, previous)
@@ -184,13 +220,25 @@ class Planner:
             reasons.append(f"made first: {waiting}")
         return PlanItem(stage.name, "run", reasons, seconds=seconds, previous=previous)
 
+    def _find(self, stage: Stage, identity: str) -> tuple[Artifact | None, dict[str, str], str | None]:
+        """(the usable artifact, its damaged volatile files, why there is none although it was built)."""
+        artifact, damage = self.store.find(stage.kind, identity)
+        damaged_files = self.store.damaged_files(artifact) if artifact else {}
+        if damaged_files and stage.rebuild_when_damaged:
+            return None, {}, next(iter(damaged_files.values()))
+        return artifact, damaged_files, damage
+
     def _kept(self, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> tuple[Kept | None, str | None]:
         return find_kept(self.store, self.graph.experiment, stage, own, contents) if stage.frozen else (None, None)
 
     def _kept_item(self, stage: Stage, kept: Kept, contents: Mapping[str, str]) -> PlanItem:
         artifact = kept.artifact
-        left_out = self.store.left_out(artifact)
-        notes = [kept.told(), *self._notes(stage, kept.identity, artifact), *map(_told_left_out, left_out.values())]
+        damaged_files = self.store.damaged_files(artifact)
+        notes = [
+            kept.note(),
+            *self._notes(stage, kept.identity, artifact),
+            *map(_note_of_damage, damaged_files.values()),
+        ]
         return PlanItem(
             stage.name,
             "hit",
@@ -199,7 +247,7 @@ class Planner:
             artifact,
             artifact.manifest.seconds,
             notes,
-            left_out=left_out,
+            damaged_files=damaged_files,
             outlived=kept.others(contents),
         )
 
@@ -215,14 +263,14 @@ class Planner:
                 return name
         return None
 
-    def _closed_gates(self, stage: Stage, items: dict[str, PlanItem]) -> list[str]:
+    def _failed_checks(self, stage: Stage, items: dict[str, PlanItem]) -> list[str]:
         reasons = []
         for name in dict.fromkeys(stage.inputs.values()):
             item = items[name]
             if item.verdict == "blocked":
                 reasons.append(f"its input {name} is blocked")
             elif item.artifact:
-                checks = failed(self.graph[name], item.artifact)
+                checks = failed_blocking(self.graph[name], item.artifact)
                 reasons.extend(f"{name}: check {check.name} failed: {check.message}" for check in checks)
         return reasons
 
@@ -231,10 +279,10 @@ class Planner:
 
         None for a stage that only other experiments have built, because their settings are not an earlier state.
         """
-        head, mine = self.store.head(self.graph.experiment, stage.name), (self.graph.experiment, stage.name)
+        last, mine = self.store.last_identity(self.graph.experiment, stage.name), (self.graph.experiment, stage.name)
         newest = None
         for artifact in self.store.artifacts(stage.kind):
-            if artifact.manifest.identity == head:
+            if artifact.manifest.identity == last:
                 return artifact.manifest
             if newest is None and (artifact.manifest.experiment, artifact.manifest.stage) == mine:
                 newest = artifact.manifest
@@ -243,7 +291,7 @@ class Planner:
     def _differences(
         self, stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None
     ) -> list[str]:
-        if previous is None and not self.store.has_heads(self.graph.experiment):
+        if previous is None and not self.store.knows(self.graph.experiment):
             return [f"never made before: the experiment {self.graph.experiment} is new"]
         return differences(stage, own, contents, previous)
 
@@ -252,7 +300,7 @@ class Planner:
 
         def fits(code_digest: str, manifest: Manifest) -> bool:
             return (
-                (code_digest, _lasting(stage, manifest)) == (own.code_digest, own.config)
+                (code_digest, lasting_config(stage, manifest)) == (own.code_digest, own.config)
                 and manifest.source_digests == own.source_digests
                 and {record.role for record in manifest.inputs} == stage.inputs.keys()
                 and all(contents.get(record.role, record.content) == record.content for record in manifest.inputs)
@@ -277,32 +325,5 @@ class Planner:
         return notes
 
 
-def differences(stage: Stage, own: Recipe, contents: Mapping[str, str], previous: Manifest | None) -> list[str]:
-    """The functions, fields, files and inputs in which a stage differs from ``previous``, one line each."""
-    if previous is None:
-        return ["never made before"]
-    lines = [
-        *changed_names("code", previous.code, own.code),
-        *changed_fields("", _lasting(stage, previous), own.config),
-        *changed_names("source", previous.source_digests, own.source_digests),
-    ]
-    before = {record.role: record.content for record in previous.inputs}
-    for role, name in stage.inputs.items():
-        if role not in before:
-            lines.append(f"input {name} is new")
-        elif role in contents and before[role] != contents[role]:
-            lines.append(f"input {name} has other content")
-    lines.extend(f"input {record.stage} is gone" for record in previous.inputs if record.role not in stage.inputs)
-    if not lines and previous.config != own.config:
-        lines.append("code of the experiment changed: some settings left identities")
-    return lines
-
-
-def _lasting(stage: Stage, manifest: Manifest) -> dict[str, Any]:
-    """The configuration of an artifact, without fields that are no longer part of identities."""
-    lasting: dict[str, Any] = without_outsiders(manifest.config, stage.config)
-    return lasting
-
-
-def _told_left_out(problem: str) -> str:
+def _note_of_damage(problem: str) -> str:
     return f"{problem}; the artifact is used without it"

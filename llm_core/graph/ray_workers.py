@@ -1,22 +1,21 @@
 """Builds parts on a Ray cluster. All its nodes must see store and sources under the same paths (a shared disk)."""
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.extras import missing
-from llm_core.graph.mapping import KeyedTask
-from llm_core.graph.one_thread import ONE_THREAD
+from llm_core.graph.part_build import PartBuild
+from llm_core.graph.worker import ONE_THREAD
 from llm_core.store.parts import Part
 
 _SECONDS = 10.0
 _AT_ONCE = 4  # tasks in flight per core: enough to keep it busy, few enough to stop soon after an error
 
 
-def run_on_ray(make: Callable[[KeyedTask], Part], tasks: Sequence[KeyedTask], compute: ComputeSpec) -> Iterator[Part]:
-    """Build the part of every task with ``make``, in any order, on the cluster at ``compute.ray_address``, with one
-    core per task.
+def build_on_ray(parts: Sequence[PartBuild], compute: ComputeSpec) -> Iterator[Part]:
+    """Build all parts, in any order, on the cluster at ``compute.ray_address``, with one core per part.
 
     Without an address, starts Ray on this machine only. Raises ``PedigreeError`` when Ray is not installed or the
     cluster does not answer.
@@ -39,9 +38,9 @@ def run_on_ray(make: Callable[[KeyedTask], Part], tasks: Sequence[KeyedTask], co
             raise PedigreeError(
                 f"compute.ray_address {compute.ray_address}: no Ray cluster is there: {error}"
             ) from None
-    remote = ray.remote(num_cpus=1, max_retries=2)(make)
+    remote = ray.remote(num_cpus=1, max_retries=2)(PartBuild.build)
     most = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AT_ONCE
-    waiting = list(reversed(tasks))
+    waiting = list(reversed(parts))
     running: list[ray.ObjectRef[Part]] = []
     try:
         while waiting or running:

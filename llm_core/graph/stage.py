@@ -31,10 +31,11 @@ class Stage:
     ``code``: more ``module:name`` that ``build`` runs without importing (for example in another process).
     ``volatile``: glob patterns of files with clock times and the like. They are stored and verified, but not part of
     the content digest that later stages see.
-    ``ready``: ``module:function``, called as ``function(runtime)`` before any stage of a run is built. Raises
+    ``packages``: package → our extra that installs it, for what ``build`` needs beside the base installation.
+    ``requirements``: ``module:function``, called as ``function(runtime)`` before any stage of a run is built. Raises
     ``PedigreeError`` when the stage could not begin (a missing key).
-    ``redone``: whether a damaged volatile file causes a rebuild (a page). Otherwise it is moved to quarantine, and the
-    artifact is used without it (the weights of a run whose metrics are damaged).
+    ``rebuild_when_damaged``: whether a damaged volatile file causes a rebuild (a page). Otherwise it is moved to
+    quarantine, and the artifact is used without it (the weights of a run whose metrics are damaged).
     ``cost``: ``module:function``, called as ``function(compute, before, **config)``. Returns the expected cost
     (``llm_core.graph.price.Estimate``). ``before``: the configuration of the last build, or None.
     ``frozen``: whether it keeps its artifact while its inputs change, or the identity that it keeps
@@ -58,8 +59,9 @@ class Stage:
     compute: Mapping[str, Any] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     volatile: tuple[str, ...] = ()
-    ready: str | None = None
-    redone: bool = False
+    packages: Mapping[str, str] = field(default_factory=dict)
+    requirements: str | None = None
+    rebuild_when_damaged: bool = False
     cost: str | None = None
     frozen: bool | str = False
     trains: bool = False
@@ -69,7 +71,7 @@ class Stage:
         if not self.kind:
             object.__setattr__(self, "kind", self.name)
         module = self.build.partition(":")[0]
-        for name in ("results", "source_digests", "look_up", "parts", "ready", "cost"):
+        for name in ("results", "source_digests", "look_up", "parts", "requirements", "cost"):
             target = getattr(self, name)
             object.__setattr__(self, name, target and _whole(target, module))
         for name in ("blocking", "non_blocking"):
@@ -86,8 +88,12 @@ class Stage:
     @property
     def targets(self) -> list[str]:
         """All code that the stage names."""
-        single = (self.build, self.results, self.source_digests, self.look_up, self.parts, self.ready, self.cost)
-        named = [target for target in (*single, *self.code, *self.blocking, *self.non_blocking) if target is not None]
+        single = (self.build, self.results, self.source_digests, self.look_up, self.parts)
+        named = [
+            target
+            for target in (*single, self.requirements, self.cost, *self.code, *self.blocking, *self.non_blocking)
+            if target is not None
+        ]
         return [target for target in named if ":" in target]
 
 

@@ -1,4 +1,4 @@
-"""A worker process: reads tasks from its standard input, builds their parts, and answers on its standard output.
+"""A worker process: reads parts to build from its standard input, builds them, and answers on its standard output.
 
 ``python -m llm_core.graph.worker``, started by ``llm_core.graph.workers``. An answer is (success, the part or the
 error). Any number of (None, status) may come before it. When the parent process goes away, the worker ends at once,
@@ -10,43 +10,66 @@ import pickle
 import queue
 import sys
 import threading
-from typing import Any
+import traceback
+from typing import IO, Any
 
 from llm_core.graph.compiling import telling
-from llm_core.graph.workers import read_message, write_message
+
+ONE_THREAD = dict.fromkeys(
+    ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
+"""Environment variables of a worker: it has one core, so more threads would only slow down the other workers."""
+
+_FRAME = 8  # bytes of a message's length
 
 
 def main() -> None:
-    """Process tasks until the input ends."""
+    """Build parts until the input ends."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the output of a part must not mix with the answers
-    tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(messages,), daemon=True).start()
     while True:
-        message = tasks.get()
+        message = messages.get()
         try:  # importing the part's code may fail too
-            make, item = pickle.loads(message)  # noqa: S301 (from our own process)
-            _ = item.task.function
+            part = pickle.loads(message)  # noqa: S301 (from our own process)
             with telling(lambda what: write_message(answers, (None, what))):
-                answer: tuple[bool, Any] = (True, make(item))
+                answer: tuple[bool, Any] = (True, part.build())
         except Exception as error:
             answer = (False, _portable(error))
         write_message(answers, answer)
 
 
-def _read(tasks: "queue.SimpleQueue[bytes]") -> None:
+def write_message(stream: IO[bytes], message: Any) -> None:
+    """Write a pickled object after its length. For processes of one run."""
+    data = pickle.dumps(message)
+    stream.write(len(data).to_bytes(_FRAME, "little") + data)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> bytes:
+    """The next object, still pickled. Raises ``EOFError`` when the other side is gone."""
+    head = stream.read(_FRAME)
+    if len(head) < _FRAME:
+        raise EOFError
+    size = int.from_bytes(head, "little")
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _read(messages: "queue.SimpleQueue[bytes]") -> None:
     """Read messages in a separate thread, so that the end of the input is noticed while a part is being built."""
     try:
         while True:
-            tasks.put(read_message(sys.stdin.buffer))
+            messages.put(read_message(sys.stdin.buffer))
     except (EOFError, OSError):
         os._exit(0)
 
 
 def _portable(error: Exception) -> Exception:
     """The error with its traceback as a note, if it can be pickled; otherwise an error with the same text."""
-    import traceback
-
     trace = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (our own object)

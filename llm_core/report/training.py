@@ -100,7 +100,7 @@ def _steps(job: Job) -> list[dict[str, Any]]:
 
 def _without_curves(job: Job) -> str | None:
     """The reason why the page has no curves; None when it has them."""
-    problem = job.left_out.get("pretrained_model", {}).get(METRICS)
+    problem = job.damaged_files.get("pretrained_model", {}).get(METRICS)
     return problem and f"There are no curves: {METRICS} was found damaged, and nothing of it is shown."
 
 

@@ -19,10 +19,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = disk_error(error, folder)
-        if told is None:
+        explained = disk_error(error, folder)
+        if explained is None:
             raise
-        raise told from error
+        raise explained from error
 
 
 @runtime_only("puts given bytes into a file")

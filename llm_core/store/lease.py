@@ -43,15 +43,15 @@ def lease(folder: Path, name: str, waiting: Callable[[str], None] = lambda _: No
     folder.mkdir(parents=True, exist_ok=True)
     owner_file = folder / f"{name}.json"
     lock = FileLock(folder / f"{name}.lock")
-    told = False
+    reported = False
     while True:
         try:
             lock.acquire(timeout=POLL_SECONDS)
             break
         except Timeout:
-            if not told:
+            if not reported:
                 waiting(f"waiting for {_describe(_owner(owner_file))}, which makes {name}")
-                told = True
+                reported = True
     try:
         token = uuid.uuid4().hex
         owner = {"token": token, "host": platform.node(), "pid": os.getpid(), "since": time.time()}

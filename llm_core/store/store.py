@@ -6,10 +6,10 @@
     parts/<kind>/<xx>/<key>/       pieces of artifacts, built and found one by one; artifacts hard-link their files
     work/<kind>/<identity>/        the files of an unfinished attempt; its ``out`` becomes the artifact
     aliases/<kind>/<identity>.json an accepted alias: another identity's artifact serves this identity
-    heads/<experiment>/<stage>.json the last identity of an experiment's stage
+    last/<experiment>/<stage>.json the last identity of an experiment's stage
     leases/, stamps/               which process builds what; which files were hashed
     quarantine/                    damaged artifacts, parts and files
-    left_out/<kind>/<identity>.json which files of an artifact were quarantined, when and why
+    quarantined/<kind>/<identity>.json which files of an artifact were quarantined, when and why
 
 Other files there, such as a user's notes or manual copies, are neither read nor removed.
 """
@@ -87,20 +87,20 @@ class Store:
         damage = self.verifier.damage(artifact)
         return (None, damage) if damage else (artifact, None)
 
-    def left_out(self, artifact: Artifact, full: bool = False) -> dict[str, str]:
+    def damaged_files(self, artifact: Artifact, full: bool = False) -> dict[str, str]:
         """Path → problem, for the damaged volatile files of an artifact, which nothing may read. The artifact is valid
         without them: they are not part of its content."""
-        told = self._left_out(artifact.manifest)
+        known = self._quarantined(artifact.manifest)
         return {
-            path: told.get(path, problem) for path, problem in self.verifier.volatile_damage(artifact, full).items()
+            path: known.get(path, problem) for path, problem in self.verifier.volatile_damage(artifact, full).items()
         }
 
-    def leave_out(self, artifact: Artifact, problems: Mapping[str, str]) -> list[str]:
+    def quarantine_files(self, artifact: Artifact, problems: Mapping[str, str]) -> list[str]:
         """Move damaged volatile files to quarantine, so that no reader takes them for valid, and record it. Returns the
         paths that were not recorded before."""
-        told = self._left_out(artifact.manifest)
+        known = self._quarantined(artifact.manifest)
         there = {path for path in problems if (artifact.path / path).exists()}
-        new = {path: problem for path, problem in problems.items() if path in there or path not in told}
+        new = {path: problem for path, problem in problems.items() if path in there or path not in known}
         if not new or read_manifest(artifact.path) != artifact.manifest:  # or it was rebuilt a moment ago
             return []
         with suppress(OSError):  # on a read-only disk the file stays, and is reported again
@@ -109,19 +109,19 @@ class Store:
                 (aside / path).parent.mkdir(parents=True, exist_ok=True)
                 (artifact.path / path).rename(aside / path)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            told |= {path: f"{problem} (put aside on {now})" for path, problem in new.items()}
-            write_atomically(self._left_out_record(artifact.manifest), json.dumps(told, indent=1).encode())
+            known |= {path: f"{problem} (put aside on {now})" for path, problem in new.items()}
+            write_atomically(self._quarantine_record(artifact.manifest), json.dumps(known, indent=1).encode())
         return list(new)
 
-    def _left_out(self, manifest: Manifest) -> dict[str, str]:
+    def _quarantined(self, manifest: Manifest) -> dict[str, str]:
         try:
-            told = json.loads(self._left_out_record(manifest).read_bytes())
+            known = json.loads(self._quarantine_record(manifest).read_bytes())
         except (OSError, ValueError):
             return {}
-        return told if isinstance(told, dict) else {}
+        return known if isinstance(known, dict) else {}
 
-    def _left_out_record(self, manifest: Manifest) -> Path:
-        return self.root / "left_out" / manifest.kind / f"{manifest.identity}.json"
+    def _quarantine_record(self, manifest: Manifest) -> Path:
+        return self.root / "quarantined" / manifest.kind / f"{manifest.identity}.json"
 
     def artifacts(self, kind: str) -> Iterator[Artifact]:
         """All readable artifacts of a kind, newest first, without manual copies. Files are not verified."""
@@ -181,7 +181,7 @@ class Store:
                 self._quarantine(folder)
             out.rename(folder)
             sync_folder(folder.parent)
-            self._left_out_record(written).unlink(missing_ok=True)
+            self._quarantine_record(written).unlink(missing_ok=True)
         for record in files:
             path = folder / record.path
             if path.stat().st_mode & 0o777 != 0o444:  # already set for parts; chmod would change their stamps
@@ -233,35 +233,35 @@ class Store:
 
     # --- remembering -------------------------------------------------------------------------------------------------
 
-    def head(self, experiment: str, stage: str) -> str | None:
+    def last_identity(self, experiment: str, stage: str) -> str | None:
         """The identity of the experiment's stage when it was last built or hit."""
         try:
-            head = json.loads(self._head(experiment, stage).read_bytes())
+            last = json.loads(self._last(experiment, stage).read_bytes())
         except (OSError, ValueError):
             return None
-        return str(head["identity"]) if isinstance(head, dict) and "identity" in head else None
+        return str(last["identity"]) if isinstance(last, dict) and "identity" in last else None
 
     def last(self, experiment: str, kind: str, stage: str) -> tuple[Artifact | None, str | None]:
         """(artifact, None): the last one that this experiment built or hit for this stage; its files are not verified.
         (None, the reason) when its manifest can't be read. (None, None) when it was never built, or is gone."""
-        head = self.head(experiment, stage)
+        identity = self.last_identity(experiment, stage)
         try:
-            manifest = None if head is None else read_manifest(self.folder(kind, head))
+            manifest = None if identity is None else read_manifest(self.folder(kind, identity))
         except PedigreeError as error:
             return None, str(error)
         return (Artifact(self.folder(kind, manifest.identity), manifest), None) if manifest else (None, None)
 
-    def has_heads(self, experiment: str) -> bool:
+    def knows(self, experiment: str) -> bool:
         """Whether any stage of this experiment was ever built or hit."""
-        return any((self.root / "heads" / experiment).rglob("*.json"))
+        return any((self.root / "last" / experiment).rglob("*.json"))
 
-    def set_head(self, experiment: str, stage: str, identity: str) -> None:
+    def set_last_identity(self, experiment: str, stage: str, identity: str) -> None:
         """Remember the identity, so that a plan can say what has changed since."""
-        if self.head(experiment, stage) != identity:
-            write_atomically(self._head(experiment, stage), json.dumps({"identity": identity}).encode())
+        if self.last_identity(experiment, stage) != identity:
+            write_atomically(self._last(experiment, stage), json.dumps({"identity": identity}).encode())
 
-    def _head(self, experiment: str, stage: str) -> Path:
-        return self.root / "heads" / experiment / f"{stage}.json"
+    def _last(self, experiment: str, stage: str) -> Path:
+        return self.root / "last" / experiment / f"{stage}.json"
 
     def alias(self, kind: str, identity: str) -> Alias | None:
         """The accepted alias of an identity. None for a file that was copied from another identity."""

@@ -157,7 +157,7 @@ _IDENTITY = "regexp_extract(filename, '.*/(?:artifacts|work)/[^/]+/([0-9a-f]{32}
 def damaged_metrics(root: Path) -> dict[str, str]:
     """Identity → problem, for finished runs with damaged metrics. ``steps`` and ``runs`` leave them out."""
     store = Store(root)
-    found = {run.manifest.identity: store.left_out(run).get(METRICS) for run in store.artifacts("training_run")}
+    found = {run.manifest.identity: store.damaged_files(run).get(METRICS) for run in store.artifacts("training_run")}
     return {identity: problem for identity, problem in found.items() if problem}
 
 

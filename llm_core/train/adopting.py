@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import PedigreeError
-from llm_core.graph.execute import Circumstances, Elsewhere, Outcome, materialize, ready
+from llm_core.graph.changes import differences
+from llm_core.graph.execute import Circumstances, Outcome, RemoteResult, item_to_build, materialize
 from llm_core.graph.identity import Recipe, config
 from llm_core.graph.job import Job, Runtime
-from llm_core.graph.plan import Planner, differences
+from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.manifest import InputRecord, Manifest
 from llm_core.train.bundle import stored_inputs, training_stage
@@ -55,8 +56,7 @@ def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome
     folder = folder.resolve()
     record, manifest = bundled_run(folder, log)
     stage = training_stage(planner, manifest.stage)
-    _check_recipe(planner, stage, folder, record, manifest)
-    item = ready(planner, stage.name)
+    item = _checked_item(planner, stage, folder, record, manifest)
     if item.artifact is not None:
         weights = record.files.get(f"{FINAL}/model.safetensors")
         equal = weights is not None and sha256_of(item.artifact.path / "model.safetensors") == weights.sha256
@@ -65,8 +65,8 @@ def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome
     def take(job: Job) -> TrainingResults:
         return _take(job, stage, folder, record, manifest, log)
 
-    elsewhere = Elsewhere(folder, take, lambda results: _circumstances(folder, record, manifest, results))
-    return materialize(planner, stage.name, Runtime(log=log), elsewhere=elsewhere)
+    remote = RemoteResult(folder, take, lambda results: _circumstances(folder, record, manifest, results))
+    return materialize(planner, stage.name, Runtime(log=log), item=item, remote=remote)
 
 
 def _unfinished(folder: Path) -> str:
@@ -86,8 +86,10 @@ def _unfinished(folder: Path) -> str:
     )
 
 
-def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecord, manifest: BundleManifest) -> None:
-    """``PedigreeError`` unless the run matches its bundle, and the bundle matches the stage as it is now."""
+def _checked_item(
+    planner: Planner, stage: Stage, folder: Path, record: RunRecord, manifest: BundleManifest
+) -> PlanItem:
+    """The plan's item. ``PedigreeError`` unless the run matches its bundle, and the bundle the stage as it is now."""
     spec, path = record.spec, folder / RECORD
     trained = {name: getattr(spec, name) for name in ("model", "training", "vocab_size", "seed")}
     told = config(replace(stage, config={**stage.config, **trained}))
@@ -102,9 +104,9 @@ def _check_recipe(planner: Planner, stage: Stage, folder: Path, record: RunRecor
     problem = f"{folder}: this store lacks its current inputs: adopt the run where its bundle was written, or make them"
     inputs = stored_inputs(planner, stage, problem)
     contents = {role: artifact.manifest.content for role, artifact in inputs.items()}
-    item = ready(planner, stage.name)
+    item = item_to_build(planner, stage.name)
     if item.identity == spec.identity:
-        return
+        return item
     changed = differences(stage, planner.recipe(stage.name), contents, _as_stored(stage, manifest))
     commit = (
         f" (commit {manifest.git_commit[:12]}{', with changes' * bool(manifest.git_dirty)})"

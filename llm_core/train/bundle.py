@@ -14,7 +14,7 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.code_digest import CodeReader
-from llm_core.graph.execute import ready
+from llm_core.graph.execute import item_to_build
 from llm_core.graph.identity import code
 from llm_core.graph.plan import Planner
 from llm_core.graph.provenance import git_state
@@ -122,7 +122,7 @@ def _check_undamaged(planner: Planner, stage: Stage, artifacts: dict[str, Artifa
     """Read all inputs; ``PedigreeError`` for one that is damaged."""
     for role, artifact in artifacts.items():
         wanted = "/".join(start_parts(stage.config)) if role == "start" else ""
-        missed = planner.store.left_out(artifact, full=True)
+        missed = planner.store.damaged_files(artifact, full=True)
         lost = next((problem for path, problem in missed.items() if wanted and path.startswith(f"{wanted}/")), None)
         if damage := planner.store.verifier.damage(artifact, full=True) or lost:
             raise PedigreeError(
@@ -161,7 +161,7 @@ def _spec(
     files: dict[str, dict[str, Path]],
 ) -> TrainerSpec:
     """The specification that the trainer would get here."""
-    item = ready(planner, stage.name)
+    item = item_to_build(planner, stage.name)
     recipe = planner.recipe(stage.name)
     plugins = (*plugins_of(recipe.code), *experiment.tracking.plugins)
     modules = {name.partition(":")[0] for name in recipe.code if ":" in name}

@@ -1,8 +1,9 @@
 """Runs every stage of an experiment in this process under a profiler: ``python -m tests.assets.executed_code YAML``.
 
-Prints, as JSON, stage → ``module:definition`` → how the project's code that was executed for it counts: ``counted``
-(its text is in the stage's digest), ``by value`` (specifications), ``marked`` (``runtime_only``), ``under a mark``
-(called by marked code), or ``unseen``. The trainer and the evaluation run here instead of in processes of their own.
+Prints JSON. ``executed``: stage → ``module:definition`` → how the project's code that was executed for it counts:
+``counted`` (its text is in the stage's digest), ``by value`` (specifications), ``marked`` (``runtime_only``),
+``under a mark`` (called by marked code), or ``unseen``. ``hops``: see ``Hops``. The trainer and the evaluation run here
+instead of in processes of their own.
 """
 
 import inspect
@@ -26,6 +27,7 @@ from llm_core.registry import load_object
 from llm_core.store.home import PROJECT
 from llm_core.train.main import main as train
 from pipelines.session import open_session
+from tests.assets.forwarding import Hops
 
 COUNTED, BY_VALUE, MARKED, UNDER, UNSEEN = "counted", "by value", "marked", "under a mark", "unseen"
 
@@ -45,11 +47,13 @@ class Profiler:
         self._marks: dict[str, bool] = {}
         self.counted: set[str] = set()
         self.seen: dict[str, str] = {}
+        self.hops = Hops()
 
     def __call__(self, frame: FrameType, _: str, __: Any) -> None:
         """As a trace function: called when a function is, and nothing is traced in it."""
         name = self._names[frame.f_code] if frame.f_code in self._names else self._name(frame.f_code)
         if name is not None:
+            self.hops(frame)
             state = self._state(name, frame)
             if state is not None and self.seen.get(name) != UNSEEN:
                 self.seen[name] = state
@@ -104,8 +108,8 @@ class Profiler:
         return self._marks[name]
 
 
-def profile(experiment: str) -> dict[str, dict[str, str]]:
-    """Make all stages of ``experiment``; stage → what was executed for it, and how it counts."""
+def profile(experiment: str) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
+    """Make all stages of ``experiment``; (stage → what was executed for it, and how it counts; the forwarding hops)."""
     _NUMBA.DISABLE_JIT = True  # kernels run as Python, or no profiler would see them
     for library in ("lm_eval.evaluator", "matplotlib.pyplot", "polars", "torch._dynamo", "tiktoken"):
         import_module(library)  # faster without anybody looking
@@ -149,8 +153,8 @@ def profile(experiment: str) -> dict[str, dict[str, str]]:
             outcome = execute.materialize(planner, stage.name, Runtime(compute, session.experiment.tracking))
             if outcome.cache == "made":
                 executed[stage.name] = dict(sorted(profiler.seen.items()))
-    return executed
+    return executed, profiler.hops.longest
 
 
 if __name__ == "__main__":
-    print(json.dumps(profile(sys.argv[1])))
+    print(json.dumps(dict(zip(("executed", "hops"), profile(sys.argv[1]), strict=True))))

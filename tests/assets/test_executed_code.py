@@ -1,22 +1,75 @@
-"""Every stage of the micro experiment under a profiler: code of the project that runs is in its digest, or marked."""
+"""Every stage of the micro experiment under a profiler.
+
+Code of the project that runs is in the stage's digest, or marked; and few functions only pass their arguments on.
+"""
 
 import json
+import re
 import sys
+from typing import Any
 
 import pytest
 
 from llm_core.graph.code_digest import digest_of
+from llm_core.store.home import PROJECT
 from tests.assets.executed_code import COUNTED, UNSEEN, Profiler
+from tests.assets.forwarding import Hops
 from tests.pipelines.conftest import make_world
+
+MOST_HOPS = 3
+"""Functions in a row that only pass their arguments on. More, and a reader loses the way."""
+ROW = re.compile(r"^\| \d+ \| `([\w.]+)` \| `([\w/.]+)` \| (yes)? ?\|", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+def profiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     world = make_world(tmp_path_factory.mktemp("world"))
     done = world.run("tests.assets.executed_code", str(world.experiment))
     assert done.returncode == 0, done.stderr
-    found: dict[str, dict[str, str]] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+@pytest.fixture(scope="module")
+def executed(profiled: dict[str, Any]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = profiled["executed"]
+    return found
+
+
+def test_no_function_is_reached_through_many_forwarding_hops(profiled: dict[str, Any]) -> None:
+    long = {name: row for name, row in profiled["hops"].items() if len(row) > MOST_HOPS}
+    assert not long, "call these functions directly: so many in a row only pass their arguments on"
+
+
+def test_the_way_of_a_document_is_as_the_documentation_says(profiled: dict[str, Any]) -> None:
+    rows = ROW.findall((PROJECT / "docs/design.md").read_text(encoding="utf-8"))
+    assert len(rows) > 20
+    names = {f"{file.removesuffix('.py').replace('/', '.')}:{function}": bool(hop) for function, file, hop in rows}
+    assert not names.keys() - profiled["hops"].keys(), "these functions were not called"
+    hops = {name for row in profiled["hops"].values() for name in row}
+    assert {name for name, hop in names.items() if hop} == names.keys() & hops
+
+
+def _first(value: int) -> int:
+    return _second(value)
+
+
+def _second(value: int) -> int:
+    return _third(value, 1)
+
+
+def _third(value: int, more: int) -> int:
+    return value + more
+
+
+def test_forwarding_hops_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.assets.forwarding.PACKAGES", ("tests",))
+    hops = Hops()
+    sys.settrace(lambda frame, *_: hops(frame))
+    _first(1)
+    sys.settrace(None)
+    here = "tests.assets.test_executed_code"
+    assert hops.longest[f"{here}:_third"] == [f"{here}:_first", f"{here}:_second"]
 
 
 def test_all_executed_code_counts_or_is_marked(executed: dict[str, dict[str, str]]) -> None:

@@ -81,7 +81,7 @@ def test_what_was_accepted_wrongly_is_found(tmp_path: Path) -> None:
 def test_the_old_one_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     run(chain(), tmp_path)
     stages = chain(build="tests.graph.test_again:interrupted")
-    before = Store(tmp_path).head("toy", "b")
+    before = Store(tmp_path).last_identity("toy", "b")
     assert before is not None
     work = Store(tmp_path).work("b", before, {"stage": "b"})
     (work / "scratch").mkdir()  # of an attempt that was killed after its commit

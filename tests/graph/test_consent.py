@@ -13,7 +13,7 @@ from llm_core.graph.accept import accept, accept_several
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.price import Estimate, Price, price, total
-from llm_core.graph.ready import check_ready
+from llm_core.graph.requirements import check_requirements
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
 from tests.graph import toy
@@ -55,7 +55,7 @@ def finished(root: Path) -> None:
 
 def test_changed_code_alone_waits_for_a_yes_and_what_was_made_is_kept(tmp_path: Path) -> None:
     finished(tmp_path)
-    kept = Store(tmp_path).head("toy", "b")
+    kept = Store(tmp_path).last_identity("toy", "b")
     toy.CODE["b"] = 2
     questions: list[str] = []
 
@@ -65,7 +65,7 @@ def test_changed_code_alone_waits_for_a_yes_and_what_was_made_is_kept(tmp_path: 
 
     planner = toy.planner(chain(), tmp_path)
     with pytest.raises(PedigreeError, match="b is not trained without a yes"):  # before anything is made
-        check_ready(planner, planner.plan(), Runtime(compute=DEAR))
+        check_requirements(planner, planner.plan(), Runtime(compute=DEAR))
     with pytest.raises(PedigreeError) as refused:
         made(chain(), tmp_path, "b", agree=no)
     for told in ("b is not trained without a yes", "code toy:b", " s (by the last time)", "compute.ask_above"):
@@ -75,7 +75,7 @@ def test_changed_code_alone_waits_for_a_yes_and_what_was_made_is_kept(tmp_path: 
     assert questions[0].startswith("Only code has changed since b was trained (code toy:b)")
     with pytest.raises(PedigreeError, match="b: code toy:b changed"):
         made(chain(), tmp_path, "c")
-    assert (toy.BUILDS, Store(tmp_path).head("toy", "b")) == (["a", "b", "c"], kept)
+    assert (toy.BUILDS, Store(tmp_path).last_identity("toy", "b")) == (["a", "b", "c"], kept)
     assert not Store(tmp_path).has_begun("b", toy.planner(chain(), tmp_path).plan({"b"})[-1].identity)
     toy.CODE["b"] = 0
     assert {item.verdict for item in toy.planner(chain(), tmp_path).plan()} == {"hit"}
@@ -121,7 +121,7 @@ def test_a_yes_counts_for_the_attempts_after_it(tmp_path: Path) -> None:
 
 def test_an_artifact_that_is_gone_or_damaged_is_made_without_asking(tmp_path: Path) -> None:
     finished(tmp_path)
-    value = Store(tmp_path).folder("b", Store(tmp_path).head("toy", "b")) / "value"
+    value = Store(tmp_path).folder("b", Store(tmp_path).last_identity("toy", "b")) / "value"
     value.chmod(0o644)
     value.write_text("x")
     assert made(chain(), tmp_path, "b") == "made"
@@ -169,9 +169,9 @@ def test_several_stages_are_accepted_in_the_order_of_the_graph(tmp_path: Path) -
 
     with pytest.raises(PedigreeError, match="b can't be accepted yet"):
         accept(fresh(), "b", "because")
-    names = [name for name, alias in accept_several(fresh, ["c", "b", "a"], "only renamed") if alias]
+    names = [name for name, alias in accept_several(fresh(), ["c", "b", "a"], "only renamed") if alias]
     assert names == ["a", "b"]  # c was a hit by then
     assert {item.verdict for item in fresh().plan()} == {"hit"}
     toy.CODE.update(a=2, c=1)
-    assert [name for name, _ in accept_several(fresh, None, "renamed again")] == ["a", "c"]
-    assert list(accept_several(fresh, None, "nothing is left")) == []
+    assert [name for name, _ in accept_several(fresh(), None, "renamed again")] == ["a", "c"]
+    assert list(accept_several(fresh(), None, "nothing is left")) == []

@@ -6,11 +6,11 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec, canonical, outside_identity, without_outsiders
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.accept import accept
-from llm_core.graph.changes import changed_fields
+from llm_core.graph.changes import changed_fields, differences
 from llm_core.graph.execute import Outcome, materialize
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
-from llm_core.graph.plan import PlanItem, Planner, differences
+from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
 from tests.graph import toy

@@ -5,8 +5,8 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.requirements import check_packages
 from pipelines.experiments import experiment_file
-from pipelines.requirements import PACKAGES, check_requirements
 
 
 @pytest.fixture(scope="module")
@@ -16,11 +16,11 @@ def tiny() -> Experiment:
 
 def check(experiment: Experiment, **verdicts: str) -> None:
     items = [PlanItem(stage, verdict, []) for stage, verdict in verdicts.items()]  # type: ignore[arg-type]
-    check_requirements(experiment, experiment_graph(experiment), items)
+    check_packages(experiment_graph(experiment), items, experiment.compute)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
-    monkeypatch.setattr("pipelines.requirements.is_installed", lambda name: name not in packages)
+    monkeypatch.setattr("llm_core.graph.requirements.is_installed", lambda name: name not in packages)
 
 
 def test_what_is_made_needs_its_packages(tiny: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,3 @@ def test_what_workers_need(tiny: Experiment, monkeypatch: pytest.MonkeyPatch) ->
     spread = tiny.model_copy(update={"compute": tiny.compute.model_copy(update={"map": "ray"})})
     with pytest.raises(PedigreeError, match=r"ray, for clean_documents\. .*\[ray\]"):
         check(spread, clean_documents="run")
-
-
-def test_the_table_is_of_functions_that_build(tiny: Experiment) -> None:
-    assert {stage.build.partition(":")[0] for stage in experiment_graph(tiny)} >= PACKAGES.keys()

@@ -1,7 +1,7 @@
 """Whether Dagster knows all artifacts of an experiment as they are: then an all-hit run would tell it nothing new.
 
-A small file in ``DAGSTER_HOME`` keeps what the last whole run told. Every run of the experiment removes it when it
-begins, so that it never speaks for a run in between.
+A small file in ``DAGSTER_HOME`` has a digest of what the last whole run reported. Every run of the experiment removes
+it at its start, so that it never stands for a run in between.
 """
 
 import os
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from llm_core.graph.checks import evaluate
 from llm_core.graph.code_digest import digest_of
-from llm_core.graph.gate import evaluate
 from llm_core.graph.graph import Graph
 from llm_core.graph.plan import PlanItem
 from llm_core.store.files import write_atomically
@@ -18,14 +18,14 @@ from llm_core.store.store import Store
 
 
 def knows_all(graph: Graph, store: Store, items: Iterable[PlanItem]) -> bool:
-    """Whether all stages are hits, and the last run of all of them told Dagster of just these, and of these checks."""
+    """Whether all stages are hits, and the last whole run reported these artifacts and checks to Dagster."""
     now = _state(graph, items)
     path = _file(graph, store)
     return now is not None and path.is_file() and path.read_text(encoding="utf-8") == now
 
 
 def remember(graph: Graph, store: Store, items: Iterable[PlanItem]) -> None:
-    """A run of all stages has ended well: keep what it told."""
+    """Write down what a successful run of all stages has reported."""
     now = _state(graph, items)
     if now is not None:
         path = _file(graph, store)
@@ -40,7 +40,11 @@ def forget(graph: Graph, store: Store) -> None:
 
 def _file(graph: Graph, store: Store) -> Path:
     name = digest_of({"store": str(store.root)})[:12]
-    return Path(os.environ.get("DAGSTER_HOME") or store.root.parent / "dagster") / "told" / f"{graph.experiment}-{name}"
+    return (
+        Path(os.environ.get("DAGSTER_HOME") or store.root.parent / "dagster")
+        / "reported"
+        / f"{graph.experiment}-{name}"
+    )
 
 
 def _state(graph: Graph, items: Iterable[PlanItem]) -> str | None:

@@ -5,7 +5,7 @@ import pytest
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import Planner
-from pipelines.told import forget, knows_all, remember
+from pipelines.reported import forget, knows_all, remember
 from tests.graph import toy
 
 

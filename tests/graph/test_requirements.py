@@ -5,7 +5,7 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
-from llm_core.graph.ready import check_ready
+from llm_core.graph.requirements import check_requirements
 from tests.graph import toy
 
 ASKED: list[str] = []
@@ -17,15 +17,15 @@ def lacks_a_key(runtime: Runtime) -> None:
 
 
 def test_what_a_stage_lacks_is_told_before_anything_is_made_and_only_where_it_is_to_be_made(tmp_path: Path) -> None:
-    stages = [toy.stage("a"), toy.stage("b", ("a",), ready=f"{__name__}:lacks_a_key"), toy.stage("c", ("a",))]
+    stages = [toy.stage("a"), toy.stage("b", ("a",), requirements=f"{__name__}:lacks_a_key"), toy.stage("c", ("a",))]
     planner = toy.planner(stages, tmp_path)
     with pytest.raises(PedigreeError, match=r"^b could not begin, so nothing was started: there is no key$"):
-        check_ready(planner, planner.plan(), Runtime())
+        check_requirements(planner, planner.plan(), Runtime())
     assert ASKED == ["pedigree"]
-    check_ready(planner, planner.plan({"a", "c"}), Runtime())
+    check_requirements(planner, planner.plan({"a", "c"}), Runtime())
     assert len(ASKED) == 1, "nobody asked for b"
     for name in ("a", "b"):
         materialize(toy.planner(stages, tmp_path), name, Runtime())
     planner = toy.planner(stages, tmp_path)
-    check_ready(planner, planner.plan(), Runtime())
+    check_requirements(planner, planner.plan(), Runtime())
     assert len(ASKED) == 1, "b is there"

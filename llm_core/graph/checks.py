@@ -9,12 +9,13 @@ from llm_core.store.manifest import Artifact
 def evaluate(stage: Stage, artifact: Artifact) -> list[Check]:
     """The checks of ``stage`` on its artifact, with the current bounds of the experiment.
 
-    They are evaluated at every use: a wider bound opens the gate without a rebuild, and a narrower one closes it.
+    They are evaluated at every use: a wider bound lets later stages start without a rebuild, and a narrower one
+    stops them.
     """
-    return judged(stage, artifact.results(load_object(stage.results)))
+    return evaluate_results(stage, artifact.results(load_object(stage.results)))
 
 
-def judged(stage: Stage, results: Results) -> list[Check]:
+def evaluate_results(stage: Stage, results: Results) -> list[Check]:
     """The checks of ``stage`` on these results."""
     return [
         Check(**vars(load_object(target)(results, stage.bounds)), name=name, blocking=target in stage.blocking)
@@ -22,6 +23,6 @@ def judged(stage: Stage, results: Results) -> list[Check]:
     ]
 
 
-def failed(stage: Stage, artifact: Artifact) -> list[Check]:
+def failed_blocking(stage: Stage, artifact: Artifact) -> list[Check]:
     """The blocking checks that fail."""
     return [check for check in evaluate(stage, artifact) if check.blocking and not check.passed]

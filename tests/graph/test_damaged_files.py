@@ -53,7 +53,7 @@ def test_a_damaged_volatile_file_is_told_of_and_put_aside_and_the_rest_is_a_hit(
     artifact = run(chain(), tmp_path)["a"].artifact
     harm(artifact.path / "clock", damage)
     item = toy.planner(chain(), tmp_path).plan()[0]
-    assert (item.verdict, list(item.left_out)) == ("hit", ["clock"])
+    assert (item.verdict, list(item.damaged_files)) == ("hit", ["clock"])
     assert "the artifact is used without it" in item.notes[0]
     assert (artifact.path / "clock").exists() == (damage != "remove")  # a plan changes nothing
     lines: list[str] = []
@@ -63,9 +63,9 @@ def test_a_damaged_volatile_file_is_told_of_and_put_aside_and_the_rest_is_a_hit(
     assert [line.startswith("warning: a: ") for line in lines] == [True]
     assert not (artifact.path / "clock").exists()
     assert len(list((tmp_path / "quarantine" / "a").rglob("clock"))) == (damage != "remove")
-    (record,) = json.loads((tmp_path / "left_out" / "a" / f"{artifact.manifest.identity}.json").read_text()).values()
+    (record,) = json.loads((tmp_path / "quarantined" / "a" / f"{artifact.manifest.identity}.json").read_text()).values()
     assert "put aside on" in record
-    assert toy.planner(chain(), tmp_path).plan()[0].left_out == {"clock": record}
+    assert toy.planner(chain(), tmp_path).plan()[0].damaged_files == {"clock": record}
     run(chain(), tmp_path, lines.append)
     assert len(lines) == 1  # said once, and shown by every plan
 
@@ -78,17 +78,17 @@ def test_rot_that_only_a_full_look_finds_reaches_no_reader(tmp_path: Path) -> No
     status = path.stat()
     harm(path, "flip")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    stages = chain("tests.graph.test_left_out:reads_the_clock")
+    stages = chain("tests.graph.test_damaged_files:reads_the_clock")
     with pytest.raises(PedigreeError, match=r"b needs clock of its input a: .*clock.*`pedigree run --force a`"):
         run(stages, tmp_path)
     assert not Store(tmp_path).folder("b", "").exists() or not list(Store(tmp_path).folder("b", "").iterdir())
     run(stages, tmp_path, again="a")  # the remedy
-    assert toy.planner(stages, tmp_path).plan()[0].left_out == {}
-    assert not list((tmp_path / "left_out").rglob("*.json"))
+    assert toy.planner(stages, tmp_path).plan()[0].damaged_files == {}
+    assert not list((tmp_path / "damaged_files").rglob("*.json"))
 
 
 def test_a_page_is_made_again(tmp_path: Path) -> None:
-    stages = chain(redone=True)
+    stages = chain(rebuild_when_damaged=True)
     artifact = run(stages, tmp_path)["a"].artifact
     harm(artifact.path / "clock", "flip")
     item, after = toy.planner(stages, tmp_path).plan()
@@ -104,7 +104,7 @@ def test_a_file_that_was_mended_by_hand_is_read_again(tmp_path: Path) -> None:
     harm(artifact.path / "clock", "flip")
     run(chain(), tmp_path)
     (artifact.path / "clock").write_bytes(content)
-    assert toy.planner(chain(), tmp_path).plan()[0].left_out == {}
+    assert toy.planner(chain(), tmp_path).plan()[0].damaged_files == {}
 
 
 def test_what_counts_as_content_condemns_as_before(tmp_path: Path) -> None:
