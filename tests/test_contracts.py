@@ -39,6 +39,8 @@ AT_READING = {
 
 BY_TESTS = {
     "mixer": ("causality in forward", r"own\.spec:Mine \(the mixer 'mine'\): a token sees tokens that come after it"),
+    "position": ("biases", r"biases is wrong: write biases: ClassVar\[bool\] = True"),
+    "absolute position": ("method longest", r"can't encode 8192 positions: define longest"),
     "norm": ("the number of parameters", r"counts 0 parameters in norms, and the modules have \d+"),
     "feed-forward": ("words of a setting", r"nothing says what d_ff means"),
     "optimizer": ("heed for found_inf", r"can't skip bad steps, which found_inf marks"),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial, update_wrapper
 from typing import Any
 
+import torch
+
 from llm_core.contracts import costs, models, settings
 from llm_core.contracts.example import Check, ContractError, Example
 from llm_core.experiment.component import over
@@ -39,11 +41,31 @@ def of_model(check: Callable[[ModelSpec], None], example: Example) -> None:
         example.hold(False, str(error))
 
 
+def says_whether_it_biases(example: Example) -> None:
+    """Kernels are chosen by ``biases``."""
+    slopes = example.component().module(4, 8).slopes(torch.device("cpu"))
+    advice = f"biases: ClassVar[bool] = {slopes is not None}"
+    right = (slopes is not None) == example.loaded.biases
+    example.hold(right, f"slopes of its module returns {type(slopes).__name__}, and biases is wrong: write {advice}")
+
+
+def reads_as_far_as_it_says(example: Example) -> None:
+    """``longest`` positions; any number without it."""
+    position = example.component()
+    length = position.longest() or 8192
+    try:
+        position.module(32, 1.0)(torch.arange(length))
+    except IndexError:
+        example.hold(False, f"can't encode {length} positions: define longest, which returns how many it can")
+
+
 def _of_components(checks: Iterable[Callable[[ModelSpec], None]]) -> Iterator[Check]:
     for check in checks:
         yield update_wrapper(partial(of_model, check), check)
 
 
 CHECKS: tuple[Check, ...] = (*settings.CHECKS, *_of_components((*models.CHECKS, *costs.CHECKS)))
+OF_POSITIONS: tuple[Check, ...] = (*CHECKS, says_whether_it_biases)
+OF_ABSOLUTE_POSITIONS: tuple[Check, ...] = (*CHECKS, reads_as_far_as_it_says)
 OF_BLOCKS: tuple[Check, ...] = (*CHECKS, *_of_components(costs.OF_BLOCKS))
 """Those of mixers and feed-forwards."""
