@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from llm_core.contracts.example import ContractError
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
-from llm_core.model.decoder import Losses
+from llm_core.model.decoder import Decoder, Losses
 from llm_core.model.files import load_model, save_model
 from llm_core.model.state import new_state
 from llm_core.registries import FEED_FORWARDS
@@ -32,7 +32,7 @@ BORDERS = [(0, 5), (0, 13), (0, 20), (1, 1), (1, 16)]
 _APART = "Keep documents apart by context.documents_BT"
 
 
-def loud_model(shape: ModelSpec, seed: int = 0) -> nn.Module:
+def loud_model(shape: ModelSpec, seed: int = 0) -> Decoder:
     """A model whose weights are large enough for every part to show in the logits."""
     generator = torch.Generator().manual_seed(seed)
     built = build_model(shape.model_copy(update={"init_std": 0.3}), VOCAB, generator=generator)
@@ -278,7 +278,7 @@ def _without_balancing(shape: ModelSpec) -> ModelSpec:
     def without(value: Any) -> Any:
         if isinstance(value, dict):
             kind = value.get("kind")
-            routes = kind in FEED_FORWARDS and FEED_FORWARDS.load(kind).routes
+            routes = isinstance(kind, str) and kind in FEED_FORWARDS and FEED_FORWARDS.load(kind).routes
             return {key: without(item) for key, item in value.items()} | ({"balance_loss": 0.0} if routes else {})
         return [without(item) for item in value] if isinstance(value, list | tuple) else value
 

@@ -160,7 +160,7 @@ class _StopAfter(StopRequest):
         super().__init__()
         self._left = steps
 
-    @property  # type: ignore[override]
+    @property
     def reason(self) -> str | None:
         self._left -= 1
         return "a contract" if self._left <= 0 else None
