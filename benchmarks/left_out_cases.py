@@ -67,7 +67,14 @@ COST = '''
     def cost(self, model, layer, length):
         """See ``MixerSpec``."""
         d = model.d_model
-        return Cost(matrices=d * d, vectors=d * self.kernel, state=d * 2, kept=d, wide_kept=d, products=d)
+        return Cost(
+            matmul_parameters=d * d,
+            other_parameters=d * self.kernel,
+            state=d * 2,
+            saved=d,
+            saved_fp32=d,
+            matmul_outputs=d,
+        )
 '''
 
 MIXER = Kind(
@@ -116,18 +123,18 @@ class Mixer(nn.Module):
     def forward(self, x_BTD, _kv, context):
         return self.output(self.convolution(x_BTD, context, context.layer_state(self.index))), None
 
-    def new_state(self, batch_size, _max_length, device, dtype):
-        return ConvolutionState(batch_size, self.kernel, self.width, device, dtype)
+    def new_state(self, room):
+        return ConvolutionState(room, self.kernel, self.width)
 ''',
     },
     experiment="model: {d_model: 32, n_layers: 1, mixer: mine, feed_forward: {kind: swiglu, d_ff: 64}}",
     parts=(
         Part("method module", "def module(", "def modul("),
         Part("method cost", "def cost(", "def costs("),
-        Part("vectors in cost", ", vectors=d * self.kernel"),
-        Part("products in cost", ", products=d"),
-        Part("kept in cost", " kept=d,"),
-        Part("state in cost", " state=d * 2,"),
+        Part("other_parameters in cost", "            other_parameters=d * self.kernel,\n"),
+        Part("matmul_outputs in cost", "            matmul_outputs=d,\n"),
+        Part("saved in cost", "            saved=d,\n"),
+        Part("state in cost", "            state=d * 2,\n"),
         Part("words of a setting", '    """Tokens that a channel sees."""\n'),
         Part("residual_writers", 'residual_writers = ("output.weight",)', "", "module"),
         Part("method forward", "def forward(", "def forwards(", "module"),
@@ -169,7 +176,7 @@ class Mine(PositionSpec):
 
     def module(self, n_heads, channels):
         """See ``PositionSpec``."""
-        return load_object("own.module:Distance")(n_heads)
+        return load_object("own.module:Distance")(self, n_heads, channels)
 ''',
         "module": '''
 import torch
@@ -180,8 +187,8 @@ from llm_core.model.positions.position import Position
 class Distance(Position):
     """Half a unit of score per token."""
 
-    def __init__(self, n_heads):
-        super().__init__()
+    def __init__(self, spec, n_heads, channels):
+        super().__init__(spec, n_heads, channels)
         self.n_heads = n_heads
 
     def slopes(self, device):
@@ -326,9 +333,10 @@ class Mine(FeedForwardSpec):
         """See ``FeedForwardSpec``."""
         return load_object("own.module:FeedForward")(model.d_model, self.d_ff)
 
-    def cost(self, d_model, bias):
+    def cost(self, model, layer, length):
         """See ``FeedForwardSpec``."""
-        return Cost(matrices=2 * d_model * self.d_ff, kept=d_model + 2 * self.d_ff, products=self.d_ff + d_model)
+        d, f = model.d_model, self.d_ff
+        return Cost(matmul_parameters=2 * d * f, saved=d + 2 * f, matmul_outputs=f + d)
 ''',
         "module": '''
 from torch import nn
@@ -354,7 +362,7 @@ class FeedForward(nn.Module):
     parts=(
         Part("method module", "def module(", "def modul("),
         Part("method cost", "def cost(", "def costs("),
-        Part("matrices in cost", "matrices=2 * d_model * self.d_ff, "),
+        Part("matmul_parameters in cost", "matmul_parameters=2 * d * f, "),
         Part("words of a setting", '    """Hidden channels."""\n'),
         Part("residual_writers", 'residual_writers = ("down.weight",)', "", "module"),
     ),
@@ -388,11 +396,11 @@ class Mine(OptimizerSpec):
         "module": """
 import torch
 
-from llm_core.train.groups import parameter_groups
+from llm_core.train.parameter_groups import parameter_groups
 
 
 def optimizer(spec, model):
-    return torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr, fused=True)
+    return torch.optim.AdamW(parameter_groups(model, spec.weight_decay, "AdamW"), lr=spec.lr, fused=True)
 """,
     },
     experiment="training: {sequence_length: 32, batch_tokens: 128, tokens: 2560, precision: fp32, "
@@ -401,7 +409,7 @@ def optimizer(spec, model):
         Part("method build", "def build(", "def built("),
         Part("method moments", "def moments(", "def moment("),
         Part("the number of moments", "return 2 * parameters", "return parameters"),
-        Part("parameter groups", "parameter_groups(model, spec.weight_decay)", "model.parameters()", "module"),
+        Part("parameter groups", 'parameter_groups(model, spec.weight_decay, "AdamW")', "model.parameters()", "module"),
         Part("heed for found_inf", ", fused=True", ", foreach=False", "module"),
     ),
 )

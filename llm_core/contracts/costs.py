@@ -75,8 +75,8 @@ def flops_are_those_of_the_products(shape: ModelSpec) -> None:
     found, formula = 3 * (counted[1] - counted[0]) / (2 * 16), flops_per_token(seen, VOCAB, 16)
     if found != formula:
         raise ContractError(
-            f"the formula gives {formula:,} FLOPs per token, and torch counts {found:,.0f}: correct the matrices and "
-            "the mixing of cost"
+            f"the formula gives {formula:,} FLOPs per token, and torch counts {found:,.0f}: correct "
+            "matmul_parameters and mixing_flops of cost"
         )
 
 
@@ -87,7 +87,7 @@ def state_has_the_size_of_the_formula(shape: ModelSpec) -> None:
         if formula != found:
             raise ContractError(
                 f"the formula gives {formula:,} bytes of decoding state after {length} tokens, and the state has "
-                f"{found:,}: correct the state and cache of cost"
+                f"{found:,}: correct state and cache_per_token of cost"
             )
 
 
@@ -103,7 +103,7 @@ def activations_are_what_autograd_keeps(shape: ModelSpec) -> None:
         if abs(formula - found) > 0.1 * found:
             raise ContractError(
                 f"the formula gives {formula / 2:,.0f} bytes of activations per token of a block in {precision}, and "
-                f"autograd keeps {found / 2:,.0f}: correct the kept activations of cost"
+                f"autograd keeps {found / 2:,.0f}: correct saved of cost"
             )
 
 
@@ -112,9 +112,9 @@ def products_are_counted(shape: ModelSpec) -> None:
     one = _wide(shape, 1, mask=False)
     built, (layer,) = build_model(one, VOCAB), one.layers
     (cost,) = layer_costs(one, 44)
-    parts = {"feed_forward": cost.feed_forward.products}
+    parts = {"feed_forward": cost.feed_forward.matmul_outputs}
     if not isinstance(layer.mixer, AttendingSpec):  # attention's kernel is another product
-        parts["mixer"] = cost.mixer.products
+        parts["mixer"] = cost.mixer.matmul_outputs
     for name, formula in parts.items():
         module = getattr(built.blocks[0], name)
         if module is None:
@@ -123,7 +123,7 @@ def products_are_counted(shape: ModelSpec) -> None:
         if found != formula:
             raise ContractError(
                 f"the formula gives {formula:,} outputs of matrix products per token of the {name}, and torch counts "
-                f"{found:,.0f}: correct the products of cost"
+                f"{found:,.0f}: correct matmul_outputs of cost"
             )
 
 

@@ -18,9 +18,9 @@ from llm_core.experiment.runtime import TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.distribution import World
-from llm_core.train.groups import DECAYED, parameters_by_kind
 from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
+from llm_core.train.parameter_groups import DECAYED, parameters_by_kind
 from llm_core.train.spec import FINAL, TrainerSpec
 from llm_core.train.work_folder import claim
 
@@ -51,7 +51,7 @@ def _with_gradients(example: Example) -> tuple[nn.Module, Any]:
 def has_the_groups_of_its_parameters(example: Example) -> None:
     """A group for each kind, where gains and biases do not decay."""
     model, optimizer = _with_gradients(example)
-    groups, advice = optimizer.param_groups, "make the groups with llm_core.train.groups.parameter_groups"
+    groups, advice = optimizer.param_groups, "make the groups with llm_core.train.parameter_groups.parameter_groups"
     whole = all({"kind", "rule", "lr_ratio", "weight_decay"} <= group.keys() for group in groups)
     example.hold(whole, f"its groups have no kind, rule, lr_ratio or weight_decay: {advice}")
     wanted = {kind: [id(p) for p in parameters] for kind, parameters in parameters_by_kind(model).items()}
@@ -123,14 +123,14 @@ def trains_and_resumes(example: Example) -> None:
 
 
 def builds_a_callback(example: Example) -> None:
-    """``leaves`` has literal names."""
+    """``outputs`` has literal names."""
     callback = example.component().build()
     example.hold(
         isinstance(callback, Callback),
         f"build returns {type(callback).__name__}; derive it from {Callback.__module__}.Callback",
     )
-    bad = [name for name in example.loaded.leaves if not re.fullmatch(r"[A-Za-z0-9_.-]+(/.+)?", name)]
-    example.hold(not bad, f"leaves {bad}: give paths relative to the work folder whose first part is a name")
+    bad = [name for name in example.loaded.outputs if not re.fullmatch(r"[A-Za-z0-9_.-]+(/.+)?", name)]
+    example.hold(not bad, f"outputs are {bad}: give paths relative to the work folder whose first part is a name")
 
 
 def changes_no_weight(example: Example) -> None:

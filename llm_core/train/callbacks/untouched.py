@@ -19,7 +19,7 @@ MOMENTS = (
     "before_step",
     "before_update",
     "after_step",
-    "on_figures",
+    "on_metrics",
     "end_step",
     "at_checkpoint",
     "on_end",
