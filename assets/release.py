@@ -59,7 +59,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             config={
                 "model": experiment.model,
                 "sequence_length": experiment.training.sequence_length,
-                "families": tuple(HF_FAMILIES),
+                "families": _families(),
             },
             packages=training.TRAIN_PACKAGES,
             bounds=experiment.checks,
@@ -79,3 +79,10 @@ def stages(experiment: Experiment) -> list[Stage]:
             volatile=("made.html", "timing/*"),
         ),
     ]
+
+
+def _families() -> tuple[str, ...]:
+    """All families. Those of plug-ins are checked here: an export fails only after the training."""
+    for name in HF_FAMILIES:
+        HF_FAMILIES.check_plugin(name)
+    return tuple(HF_FAMILIES)

@@ -153,7 +153,7 @@ def _load(module: str) -> None:
                     f"{path}: {registry}[{name!r}] is taken: a {known[registry].what} of that name is "
                     f"{known[registry][name]}; choose another name"
                 )
-            _spec(target.partition(":")[0], f"{path}: {registry}[{name!r}]: ")
+            _check_target(target, f"{path}: {registry}[{name!r}]: ", package)
     for registry, table in found.items():
         known[registry].add(table, module)
     _LOADED[module] = found
@@ -173,3 +173,40 @@ def _spec(module: str, where: str = "plug-in ") -> ModuleSpec:
             "this environment (`pip install -e FOLDER`)"
         )
     return spec
+
+
+def _check_target(target: str, where: str, package: str) -> None:
+    """Raise ``PedigreeError`` when the object of an entry is missing, or one that its module loads by a literal name
+    (``load_object``) from the same package. Runs neither module: a mixer's would import torch."""
+    tree = _check_defined(target, where)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "load_object":
+            address = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            if isinstance(address, str) and top(address) == package:
+                _check_defined(address, f"{_spec(target.partition(':')[0]).origin}, line {node.lineno}: ")
+
+
+def _check_defined(target: str, where: str) -> ast.Module:
+    module, _, name = target.partition(":")
+    path = Path(str(_spec(module, where).origin))
+    if path.suffix != ".py":
+        return ast.Module([], [])
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise PedigreeError(f"{where}{path}, line {getattr(error, 'lineno', '?')}: {error}") from None
+    bound = _bound_names(tree)
+    if name not in bound and "*" not in bound:
+        raise PedigreeError(f"{where}{path} defines no {name}; correct the name, or define it there")
+    return tree
+
+
+def _bound_names(tree: ast.Module) -> set[str]:
+    """The names that a module may bind, ``*`` among them for a star import."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    return names

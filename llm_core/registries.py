@@ -45,6 +45,7 @@ RULES = Registry(
         "stop_words": "llm_core.data.rules.words:stop_words",
         "lorem_ipsum": "llm_core.data.rules.words:lorem_ipsum",
     },
+    contract="llm_core.contracts.at_reading:check_rule",
 )
 
 LINE_RULES = Registry(
@@ -56,6 +57,7 @@ LINE_RULES = Registry(
         "line_javascript": "llm_core.data.rules.of_lines:line_javascript",
         "line_policy": "llm_core.data.rules.of_lines:line_policy",
     },
+    contract="llm_core.contracts.at_reading:check_rule",
 )
 
 REDACTIONS = Registry(
@@ -76,6 +78,7 @@ PACKINGS = Registry(
         "best_fit": "llm_core.tokens.packing:BestFit",
         "pad": "llm_core.tokens.packing:Pad",
     },
+    contract="llm_core.contracts.at_reading:check_packing",
 )
 
 MIXERS = Registry(
@@ -153,6 +156,7 @@ HF_FAMILIES = Registry(
         "mamba2": "llm_core.model.hf.mamba2:MAMBA2",
         "rwkv": "llm_core.model.hf.rwkv:RWKV",
     },
+    contract="llm_core.contracts.at_reading:check_family",
 )
 
 OPTIMIZERS = Registry(

@@ -26,10 +26,14 @@ class Registry(Mapping[str, str]):
 
     The code digest reads the table from the syntax tree, and follows only the entries that a stage's configuration
     names (``llm_core.graph.code_digest``). So the table must be a literal, and a new entry re-runs nothing.
+
+    ``contract``: ``module:function`` that raises ``ValueError`` for an object that is no such component; for components
+    without a class of settings, which ``KindOf`` checks.
     """
 
-    def __init__(self, what: str, targets: dict[str, str]) -> None:
+    def __init__(self, what: str, targets: dict[str, str], contract: str = "") -> None:
         self.what = what
+        self._contract = contract
         self._targets = dict(targets)
         self._plugins: dict[str, str] = {}
 
@@ -56,6 +60,15 @@ class Registry(Mapping[str, str]):
     def plugin(self, name: str) -> str | None:
         """The plug-in that brings ``name``; None for what Pedigree has itself."""
         return self._plugins.get(name)
+
+    def check_plugin(self, name: str) -> None:
+        """Raise ``PedigreeError`` when ``name`` belongs to a plug-in and breaks the contract. Imports the component."""
+        if self._contract and name in self._plugins:
+            found = self.load(name)
+            try:
+                load_object(self._contract)(name, found)
+            except ValueError as error:
+                raise PedigreeError(f"{self._targets[name]} (the {self.what} {name!r}): {error}") from None
 
     def load(self, name: str) -> Any:
         """Import the object ``name``.

@@ -12,9 +12,6 @@ model: {d_model: 32, n_layers: 1, mixer: {kind: attention, n_heads: 2}, feed_for
 training: {sequence_length: 16, batch_tokens: 64, tokens: 640, optimizer: {lr: 1e-3}}
 """
 
-HOSTILE = ("", "x", "x" * 1_000_000, "\u0301\u0300", "\u0301 \u0327\n\u0e31")
-"""Texts that break what counts: nothing, one character, a line of 1 MB, combining marks without their letter."""
-
 
 def page(name: str) -> str:
     return (PROJECT / "docs" / name).read_text(encoding="utf-8")

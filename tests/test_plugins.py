@@ -140,6 +140,11 @@ def test_a_plugin_that_changes_while_a_run_is_on_is_noticed(package: Package) ->
             'RULES = {"mine": "astray.rulez:mine"}',
             r"astray/components\.py: RULES\['mine'\]: astray\.rulez: there is no such module",
         ),
+        (
+            "absent",
+            'RULES = {"mine": "absent.components:mine"}',
+            r"absent/components\.py: RULES\['mine'\]: .*absent/components\.py defines no mine; correct the name",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_plugin_is_told_with_its_file(
@@ -163,13 +168,14 @@ def test_a_missing_plugin_is_told_before_what_it_would_add(tmp_path: Path) -> No
 def test_a_component_that_lacks_a_part_is_told_when_it_is_named(package: Package, tmp_path: Path) -> None:
     package(
         "partial",
-        'MIXERS = {"partial": "partial.spec:Partial", "gone": "partial.spec:Gone"}',
+        'MIXERS = {"partial": "partial.spec:Partial", "broken": "partial.broken:Broken"}',
         spec="from typing import Literal\nfrom llm_core.experiment.layers import MixerSpec\n"
         'class Partial(MixerSpec):\n    kind: Literal["partial"] = "partial"\n',
+        broken="1 / 0\nclass Broken: ...\n",
     )
     for kind, told in (
         ("partial", r"partial\.spec:Partial \(the mixer 'partial'\): has no cost and no module"),
-        ("gone", r"partial\.spec:Gone \(the mixer 'gone' of plug-in partial\.components\) can't be imported"),
+        ("broken", r"partial\.broken:Broken \(the mixer 'broken' of plug-in partial\.components\) can't be imported"),
     ):
         path = experiment(tmp_path, "min_words", "partial.components")
         path.write_text(path.read_text().replace("mixer: {kind: attention, n_heads: 2}", f"mixer: {kind}"))

@@ -53,10 +53,13 @@ class Name:
     registries: tuple[Registry, ...]
 
     def __call__(self, name: str) -> str:
-        """``name``; ``ValueError`` with all names for one that is in none."""
+        """``name``. Raises ``ValueError`` with all names for one that is in none, and ``PedigreeError`` for a component
+        of a plug-in that lacks a part."""
         if all(name not in registry for registry in self.registries):
             known = sorted(known for registry in self.registries for known in registry)
             raise ValueError(f"unknown {self.registries[-1].what} {name!r}; known: {', '.join(known)}")
+        for registry in self.registries:
+            registry.check_plugin(name)
         return name
 
 

@@ -68,10 +68,11 @@ class KindOf:
 def _whole(registry: Registry, kind: str, base: type[Component]) -> type[Component]:
     """The class ``kind`` of ``registry``, after a check that it implements ``base``."""
     found, where = registry.load(kind), f"{registry[kind]} (the {registry.what} {kind!r})"
+    interface = f"{base.__module__}.{base.__name__}"
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise PedigreeError(f"{where}: is not a subclass of {base.__name__}; derive it from that class")
+        raise PedigreeError(f"{where}: is not a subclass of {base.__name__}; derive it from {interface}")
     if missing := sorted(found.__abstractmethods__):
-        raise PedigreeError(f"{where}: has no {' and no '.join(missing)}; {base.__name__} documents them")
+        raise PedigreeError(f"{where}: has no {' and no '.join(missing)}: define what {interface} documents")
     if found.model_fields["kind"].default != kind:
         raise PedigreeError(f'{where}: its field kind has another name; write kind: Literal["{kind}"] = "{kind}"')
     return found

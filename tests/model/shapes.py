@@ -2,46 +2,18 @@
 
 from typing import Any
 
-import torch
-from torch import nn
-
+from llm_core.contracts.components import BASE
+from llm_core.contracts.models import VOCAB, tokens
+from llm_core.contracts.models import loud_model as model
 from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.build import build_model
 
-VOCAB = 50
-
-
-BASE: dict[str, Any] = {
-    "d_model": 32,
-    "n_layers": 2,
-    "mixer": {"kind": "attention", "n_heads": 4, "n_kv_heads": 2},
-    "feed_forward": {"kind": "swiglu", "d_ff": 48},
-}
+__all__ = ["BASE", "MODELS", "VOCAB", "model", "named", "spec", "tokens", "wide"]
 
 
 def spec(**changes: Any) -> ModelSpec:
     """The small model with ``changes``: settings of a component of the same kind stand over those of ``BASE``."""
     return ModelSpec.model_validate(over(BASE, changes))
-
-
-def model(shape: ModelSpec, seed: int = 0) -> nn.Module:
-    """A model whose weights are large enough for every part to show in the logits."""
-    generator = torch.Generator().manual_seed(seed)
-    built = build_model(shape.model_copy(update={"init_std": 0.3}), VOCAB, generator=generator)
-    with torch.no_grad():
-        for name, parameter in built.named_parameters():
-            if name.endswith("norm.weight"):
-                parameter.uniform_(0.5, 1.5, generator=generator)
-            elif name.endswith("bias"):
-                parameter.uniform_(-0.5, 0.5, generator=generator)
-            elif parameter.abs().max() < 1e-3:  # begins as nothing
-                parameter.normal_(0.0, 0.3, generator=generator)
-    return built
-
-
-def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 MLA = {"kind": "mla", "n_heads": 4, "kv_rank": 12, "nope_dim": 6, "rope_dim": 4, "value_dim": 10}

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from llm_core import registries
+from llm_core.contracts.settings import entries_of, torch_after_loading, unexplained
 from llm_core.experiment.component import Component
 from llm_core.experiment.model import ModelSpec
-from tests.component_contract import torch_after_loading, unexplained
 from tests.model.shapes import BASE, MODELS, named, spec
 
 NAMES = ("MIXERS", "POSITIONS", "ABSOLUTE_POSITIONS", "NORMS", "FEED_FORWARDS")
@@ -49,7 +49,7 @@ def held(shape: ModelSpec, registry: str) -> Component | None:
 
 
 def test_all_load_without_torch() -> None:
-    assert not torch_after_loading(*NAMES)
+    assert not torch_after_loading(entries_of(*NAMES))
 
 
 @every_kind

@@ -11,31 +11,6 @@ def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("pieces", [[1] * 9, [5, 1, 1, 2], [9], [1, 8], [4, 5]])
-@torch.inference_mode()
-def test_cached_logits_equal_uncached(name: str, pieces: list[int]) -> None:
-    built, x = model(named(name)), tokens(2, 9)
-    state, parts, start = new_state(built, 2, 9), [], 0
-    for size in pieces:
-        parts.append(built(x[:, start : start + size], state=state))
-        start += size
-    assert state.length == 9
-    torch.testing.assert_close(torch.cat(parts, dim=1), built(x), atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("pieces", [[4, 1, 4], [5, 4]])
-@torch.inference_mode()
-def test_a_state_forgets_documents_that_have_ended(name: str, pieces: list[int]) -> None:
-    """Documents begin with a piece, of one token or more, or within one."""
-    built, x = model(named(name, document_mask=True)), tokens(2, 9)
-    documents = torch.tensor([[0] * 4 + [1] * 5, [2] * 5 + [3] * 4])
-    state = new_state(built, 2, 9, documents_BS=documents)
-    parts = [built(piece, state=state) for piece in x.split(pieces, dim=1)]
-    torch.testing.assert_close(torch.cat(parts, dim=1), built(x, document_ids_BT=documents), atol=1e-4, rtol=1e-4)
-
-
 @torch.inference_mode()
 def test_rows_padded_on_the_left_read_as_alone() -> None:
     for name in MODELS:

@@ -54,7 +54,7 @@ def test_its_schema_knows_its_component(project: Path) -> None:
 def test_its_component_is_tested(project: Path) -> None:
     done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout
-    assert "4 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_it_is_planned_with_its_component_from_anywhere(project: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from llm_core.contracts.settings import entries_of, torch_after_loading, unexplained
 from llm_core.errors import PedigreeError
 from llm_core.experiment.launchers import LauncherSpec
 from llm_core.experiment.load import load_experiment
@@ -14,7 +15,6 @@ from llm_core.store.home import PROJECT
 from llm_core.train.hardware import hardware_of
 from llm_core.train.launching import rank_count
 from llm_core.train.training_run import build
-from tests.component_contract import torch_after_loading, unexplained
 from tests.experiment.test_load import MINIMAL
 from tests.train.test_training_run import job_in, sections
 
@@ -22,7 +22,7 @@ every_kind = pytest.mark.parametrize("kind", LAUNCHERS)
 
 
 def test_all_load_without_torch():
-    assert not torch_after_loading("LAUNCHERS")
+    assert not torch_after_loading(entries_of("LAUNCHERS"))
 
 
 @every_kind

@@ -13,6 +13,7 @@ from llm_core.train.callbacks.spec import (
     Tracking,
     Validation,
 )
+from llm_core.train.callbacks.untouched import watched
 from llm_core.train.spec import TrainerSpec
 
 
@@ -29,5 +30,5 @@ def build_callbacks(spec: TrainerSpec) -> list[Callback]:
         with naming_callback(component.kind):
             callback: Callback = component.build()
         callback.name = component.kind
-        callbacks.append(callback)
+        callbacks.append(watched(callback))
     return callbacks

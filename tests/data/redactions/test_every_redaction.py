@@ -5,10 +5,11 @@ import re
 import polars as pl
 import pytest
 
+from llm_core.contracts.rules import HOSTILE
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RedactionSpec
 from llm_core.registries import REDACTIONS
-from tests.documented import HOSTILE, experiment, rows
+from tests.documented import experiment, rows
 
 
 def redacted(kind, texts):

@@ -1,15 +1,13 @@
 """What holds for every rule, of documents and of lines."""
 
-import math
-
-import polars as pl
 import pytest
 
-from llm_core.data.rules.judge import document_values, line_values
+from llm_core.contracts.example import Example
+from llm_core.contracts.rules import CHECKS
 from llm_core.errors import PedigreeError
 from llm_core.experiment.cleaning import RuleSpec
 from llm_core.registries import LINE_RULES, RULES
-from tests.documented import HOSTILE, blocks, experiment, rows
+from tests.documented import blocks, experiment, rows
 
 EVERY = [*RULES, *LINE_RULES]
 
@@ -41,7 +39,6 @@ def test_an_unknown_rule_is_told_with_the_known_ones(tmp_path):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_its_value_of_hostile_texts_is_finite(name):
-    values = document_values if name in RULES else line_values
-    found = values(pl.DataFrame({"text": HOSTILE}), [name]).get_column(name)
-    assert all(math.isfinite(value) for value in found)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_keeps_the_contract(name, check):
+    check(Example("RULES" if name in RULES else "LINE_RULES", name))

@@ -5,12 +5,13 @@ import sysconfig
 
 import pytest
 
+from llm_core.contracts.rules import HOSTILE
 from llm_core.data.sources.reader import SourceReader
 from llm_core.errors import PedigreeError
 from llm_core.experiment.sources import SourceSpec
 from llm_core.registries import SOURCES
 from tests.data.sources.units import made
-from tests.documented import HOSTILE, blocks, experiment
+from tests.documented import blocks, experiment
 
 TEXTS = [text for text in HOSTILE if text]
 

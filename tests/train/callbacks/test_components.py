@@ -11,6 +11,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
+from llm_core.contracts.settings import entries_of, torch_after_loading, unexplained
 from llm_core.errors import PedigreeError
 from llm_core.experiment.callbacks import CallbackSpec, Phase, all_outputs
 from llm_core.experiment.load import load_experiment
@@ -22,7 +23,6 @@ from llm_core.train.callbacks.build import build_callbacks
 from llm_core.train.main import _recording_failure
 from llm_core.train.spec import FAILURE, TrainerSpec
 from llm_core.train.work_folder import recorded_outputs
-from tests.component_contract import torch_after_loading, unexplained
 from tests.experiment.test_load import MINIMAL
 from tests.registered import built_in
 from tests.train.runs import records, run, trainer_spec, weights
@@ -36,7 +36,7 @@ every_kind = pytest.mark.parametrize("kind", CALLBACKS)
 
 
 def test_all_load_without_torch():
-    assert not torch_after_loading("CALLBACKS")
+    assert not torch_after_loading(entries_of("CALLBACKS"))
 
 
 @every_kind

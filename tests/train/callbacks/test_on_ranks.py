@@ -2,12 +2,17 @@
 
 import json
 import math
+from typing import Literal
 
 import pytest
+import torch
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.callbacks import CallbackSpec
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.runtime import TrackingSpec
+from llm_core.registries import CALLBACKS
+from llm_core.train.callbacks.base import Callback
 from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
 from tests.train.callbacks.test_leak_probe import leaky
@@ -60,3 +65,44 @@ def test_a_leak_that_one_rank_sees_stops_both_with_its_words(tmp_path):
     first, second = on_ranks(2, on_a_leak, spec)
     assert first == second
     assert "of rank 1): position" in first
+
+
+class Looks(CallbackSpec):
+    """Runs the model, and changes a weight after step ``change``."""
+
+    kind: Literal["looks"] = "looks"
+    change: int = 0
+    """The step."""
+
+    def build(self) -> Callback:
+        def after_step(run):
+            with torch.no_grad():
+                run.model(torch.zeros(1, 8, dtype=torch.long))
+                if run.progress.step == self.change:
+                    run.optimizer.param_groups[0]["params"][0].mul_(1.01)
+            return {}
+
+        callback = Callback()
+        callback.after_step = after_step
+        return callback
+
+
+def watched_on_ranks(world, spec, change):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CALLBACKS._targets, "looks", f"{__name__}:Looks")
+        patch.setitem(CALLBACKS._plugins, "looks", "of_somebody")
+        tracking = TrackingSpec(callbacks={"looks": {"change": change}})
+        try:
+            return train(spec.model_copy(update={"tracking": tracking}), world, StopRequest(), lambda line: None).step
+        except PedigreeError as error:
+            return str(error)
+
+
+def test_a_callback_of_a_plugin_may_look_at_sharded_weights_and_not_change_them(tmp_path):
+    for change in (0, 2):
+        spec = trainer_spec(tmp_path, 3, work=tmp_path / str(change), parallel="fsdp2")
+        spec.work.mkdir()
+        found = on_ranks(2, watched_on_ranks, spec, change)
+        if not change:
+            assert found == [3, 3]
+    assert found[0].startswith(f"the callback looks ({__name__}:Looks) changes the weight of ")
