@@ -1,12 +1,12 @@
 """Writes pages: sections to one self-contained HTML file, and their pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 
 from llm_core.experiment.reports import ChosenSections
 from llm_core.graph.job import Job
 from llm_core.registries import SECTIONS
-from llm_core.report.blocks import Block, Section, pictures_in
+from llm_core.report.blocks import Section, pictures_in
 
 Sections = Mapping[str, Section | None]
 """Anchor → section. None: the artifacts have nothing for it, and the page is without it."""
@@ -37,8 +37,13 @@ def write_page(job: Job, file: str, kind: str, title: str, lead: str, sections: 
     template = environment.from_string(_read("page.html"))
     page = template.render(css=_read("page.css"), kind=kind, title=title, lead=lead, sections=shown)
     (job.out / file).write_text(page, encoding="utf-8")
-    blocks: Sequence[Block] = [block for section in shown.values() for block in section.blocks]
-    return {picture.name: picture.save(job.out) for picture in pictures_in(blocks)}
+    pictures = pictures_in([block for section in shown.values() for block in section.blocks])
+    saved: dict[str, str] = {}
+    for picture in pictures:
+        if picture.name in saved:
+            raise ValueError(f"two pictures are called {picture.name}: give one of them another name")
+        saved[picture.name] = picture.save(job.out)
+    return saved
 
 
 def _read(name: str) -> str:

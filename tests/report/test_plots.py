@@ -18,7 +18,12 @@ BROKEN = [{**row, "loss": None, "grad_norm": None, "skipped": True} for row in s
 def test_every_run_can_be_drawn(rows: list[dict]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for make in (training_plots.loss, training_plots.learning_rate, training_plots.gradient_norm, training_plots.throughput):
+        for make in (
+            training_plots.loss,
+            training_plots.learning_rate,
+            training_plots.gradient_norm,
+            training_plots.throughput,
+        ):
             assert make(rows).png
 
 

@@ -19,6 +19,7 @@ from llm_core.store.manifest import Artifact
 from pipelines.experiments import experiment_file
 from tests.report import conftest, data_story
 
+VARIANTS = ["baseline", "no_qk_norm"]
 REPORTS = ("training_report", "data_report", "ablation_report")
 
 
@@ -36,7 +37,9 @@ def build_all(folder: Path, clock: float) -> None:
         results = {
             "training_report": lambda job=job: training_report.build(job, "tiny", 2.0, {}),
             "data_report": lambda job=job: data_report.build(job, "tiny", data_story.CLEANING, {}),
-            "ablation_report": lambda job=job: ablation_report.build(job, "baseline", ["baseline", "no_qk_norm"], [1e-3]),
+            "ablation_report": lambda job=job: ablation_report.build(
+                job, "baseline", ["baseline", "no_qk_norm"], [1e-3]
+            ),
         }[name]()
         (folder / f"{name}.json").write_text(results.model_dump_json())
 

@@ -9,8 +9,8 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
-from llm_core.report.blocks import Facts, Tiles
 from llm_core.report import facts
+from llm_core.report.blocks import Facts, Tiles
 from llm_core.report.sections import made, run
 from llm_core.report.sections.cost import cost
 from llm_core.report.training_report import build
@@ -155,7 +155,10 @@ def test_what_a_run_read(told: dict[str, Artifact]) -> None:
         changed = {**config, "training": {**config["training"], **training}}
         return dict(
             run.settings(
-                {**told, "pretrained_model": artifact(model.path, "pretrained_model", run_stats(**stats), config=changed)}
+                {
+                    **told,
+                    "pretrained_model": artifact(model.path, "pretrained_model", run_stats(**stats), config=changed),
+                }
             )
         )
 
@@ -184,9 +187,7 @@ def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
     config = {**plain, "mixer": mixer, "multi_token": None, "pattern": [], "layers": [{"index": 0}]}
     changed = artifact(model.path, "pretrained_model", model.stats, config={**model.manifest.config, "model": config})
     assert run.model({**told, "pretrained_model": changed}) == run.model(told)
-    assert {("d_model", "256"), ("mixer.kind", "attention"), ("mixer.position.theta", "10000.0")} < set(
-        run.model(told)
-    )
+    assert {("d_model", "256"), ("mixer.kind", "attention"), ("mixer.position.theta", "10000.0")} < set(run.model(told))
 
 
 def test_held_out_text_is_told_per_token_and_per_byte(told: dict[str, Artifact]) -> None:
@@ -194,9 +195,7 @@ def test_held_out_text_is_told_per_token_and_per_byte(told: dict[str, Artifact])
     stats = {**model.stats, "final_validation_bits_per_byte": 1.03125}
     measured = artifact(model.path, "pretrained_model", stats, config=model.manifest.config)
     assert ("Validation, bits per byte, end", "1.0312") in run.settings({**told, "pretrained_model": measured})
-    assert not any("bits per byte" in name for name, _ in run.settings(told)), (
-        "of runs before there was such a figure"
-    )
+    assert not any("bits per byte" in name for name, _ in run.settings(told)), "of runs before there was such a figure"
 
 
 def test_what_went_on_from_the_run_stands_beside_it(
@@ -227,7 +226,6 @@ def test_shared_proxy_runs_count_once(told: dict[str, Artifact]) -> None:
 def test_versions_that_differ_are_named_with_their_stages(told: dict[str, Artifact], tmp_path: Path) -> None:
     model = told["tokenizer"]
     inputs = {**told, "tokenizer": artifact(model.path, "tokenizer", model.stats, versions={"python": "3.12.0"})}
-
 
     def python(inputs: dict[str, Artifact]) -> str:
         (block,) = made.versions(job_of(inputs, tmp_path)).blocks
