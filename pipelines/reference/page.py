@@ -48,8 +48,8 @@ Made from the code by `python -m pipelines.reference`. [Experiments](experiments
 - **unless** a value: as yes, but this value counts as if the setting were not there. (The setting is younger than the
   artifacts that were made without it.)
 
-Three settings with **no** are shown on the reports: `name`, `reports` and `compute.price_per_gpu_hour`. A change of them writes
-these pages again, and trains nothing.
+Three settings with **no** are shown on the reports: `name`, `reports` and `compute.price_per_gpu_hour`. A change of
+them writes these pages again, and trains nothing.
 """
 
 LONGEST_DEFAULT = 60
