@@ -38,7 +38,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         name="ablation_report",
         group="proxies",
         description="Comparison of the proxy runs: loss, difference from the baseline, time, speed, memory.",
-        build="llm_core.report.ablation:build",
+        build="llm_core.report.ablation_report:build",
         results="llm_core.report.results:AblationReport",
         non_blocking=(":losses_finite",),
         inputs={

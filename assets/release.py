@@ -2,6 +2,7 @@
 
 from assets import training
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.reports import check_sections
 from llm_core.graph.stage import Stage
 from llm_core.registries import HF_FAMILIES
 
@@ -19,8 +20,8 @@ DATA = (
 TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 """The additional stages in every training report."""
 
-SHARED = tuple(f"llm_core/report/{name}" for name in ("page.css", "base.html", "macros.html", "made.html"))
-"""The files that all pages use, beside their own templates."""
+PAGE_FILES = ("llm_core/report/page.css", "llm_core/report/page.html")
+"""The style sheet and the template of all pages."""
 
 PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
 """Stage → the page that it makes."""
@@ -32,6 +33,9 @@ def stages(experiment: Experiment) -> list[Stage]:
     judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
     documents = [*DATA[:2], *judged, *DATA[2:]]
     told = [*documents, *TRAINED, *went_on, *(["ablation_report"] if experiment.proxies else [])]
+    reports = experiment.reports
+    check_sections(f"{experiment.name}: reports.data", reports.data, documents)
+    check_sections(f"{experiment.name}: reports.training", reports.training, told)
     return [
         Stage(
             name="data_report",
@@ -40,10 +44,14 @@ def stages(experiment: Experiment) -> list[Stage]:
             build="llm_core.report.data_report:build",
             results="llm_core.report.results:DataReport",
             blocking=(":all_accounted_for", "llm_core.report.checks:page_written"),
-            code=(*SHARED, "llm_core/report/data_report.html"),
+            code=PAGE_FILES,
             rebuild_when_damaged=True,
             inputs={name: name for name in documents},
-            config={"title": experiment.name, "cleaning": experiment.cleaning},
+            config={
+                "title": experiment.name,
+                "cleaning": experiment.cleaning,
+                "sections": reports.data,
+            },
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),
         ),
@@ -68,13 +76,17 @@ def stages(experiment: Experiment) -> list[Stage]:
             name="training_report",
             group="release",
             description="One self-contained HTML page: data, curves, ablations, evals, samples, lineage, cost.",
-            build="llm_core.report.training:build",
+            build="llm_core.report.training_report:build",
             results="llm_core.report.results:TrainingReport",
             blocking=("llm_core.report.checks:page_written",),
-            code=(*SHARED, "llm_core/report/training.html"),
+            code=PAGE_FILES,
             rebuild_when_damaged=True,
             inputs={name: name for name in told},
-            config={"title": experiment.name, "price_per_gpu_hour": experiment.compute.price_per_gpu_hour},
+            config={
+                "title": experiment.name,
+                "price_per_gpu_hour": experiment.compute.price_per_gpu_hour,
+                "sections": reports.training,
+            },
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),
         ),

@@ -203,3 +203,11 @@ SCHEDULES = Registry(
         "constant": "llm_core.train.schedules.constant:Constant",
     },
 )
+
+# Sections that an experiment adds to its reports (``reports``).
+SECTIONS = Registry(
+    "report section",
+    {
+        "notes": "llm_core.report.sections.notes:Notes",
+    },
+)

@@ -58,12 +58,12 @@ def _pictures(stage: Stage, outcome: Outcome) -> Iterator[tuple[str, bytes]]:
         yield name, (outcome.artifact.path / file).read_bytes()
     if stage.trains:
         # Imported late: a code location loads faster without what draws.
-        from llm_core.report import figures
+        from llm_core.report import training_plots
         from llm_core.train.metrics_log import METRICS, read_metrics
 
         metrics = outcome.artifact.path / METRICS
         if metrics.is_file():  # or else it was damaged, and put aside
-            yield "loss_curve", figures.loss(read_metrics(metrics)).png
+            yield "loss_curve", training_plots.loss(read_metrics(metrics)).png
 
 
 def _picture(name: str, data: bytes) -> dg.MetadataValue[Any]:

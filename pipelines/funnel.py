@@ -8,14 +8,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from llm_core.errors import PedigreeError
-from llm_core.report import read
-from llm_core.report.data_collect import RAW, STAGES, words
-from llm_core.report.formatting import exact, in_bytes, percent
+from llm_core.report import facts, read
+from llm_core.report.facts import SPLITS, STAGES
+from llm_core.report.formatting import exact, in_bytes, percent, words
+from llm_core.report.read import RAW
 from llm_core.store.manifest import Artifact
 from pipelines.session import Session
 
 SHARDS = "token_shards"
-SPLITS = {"train": "training", "heldout": "held-out"}
 
 Row = dict[str, Any]
 """``stage``, ``kind``, ``name``, ``documents``, ``bytes``, their shares of what came in (``documents_share``,
@@ -76,19 +76,14 @@ def _chain(session: Session) -> tuple[dict[str, Artifact], dict[str, str]]:
 
 def _stage_rows(stage: str, artifact: Artifact, sources: list[str], before: int) -> Iterator[Row]:
     """What each rule dropped, the busiest first; what edits took out; what is left. ``before``: bytes that came."""
-    funnel = read.funnel(artifact).funnel
-    counted = [funnel[source] for source in sources if source in funnel]
-    dropped: dict[str, dict[str, int]] = {}
-    for counts in counted:
-        for rule, more in counts["dropped"].items():
-            total = dropped.setdefault(rule, {"documents": 0, "bytes": 0})
-            total["documents"] += more["documents"]
-            total["bytes"] += more["bytes"]
-    left = {name: sum(counts[name] for counts in counted) for name in ("documents", "bytes")}
-    for rule, total in sorted(dropped.items(), key=lambda item: (-item[1]["documents"], item[0])):
-        if total["documents"]:
-            yield {"stage": stage, "kind": "drop", "name": rule, **total}
-    edited = before - left["bytes"] - sum(total["bytes"] for total in dropped.values())
+    funnel = facts.flow(artifact)
+    left = {
+        name: sum(funnel[source][name] for source in sources if source in funnel) for name in ("documents", "bytes")
+    }
+    drops = facts.drops_by_rule(artifact, sources)
+    for rule, total in drops:
+        yield {"stage": stage, "kind": "drop", "name": rule, **total}
+    edited = before - left["bytes"] - sum(total["bytes"] for _, total in drops)
     if edited:
         yield {"stage": stage, "kind": "edit", "name": "edits", "bytes": edited}
     yield {"stage": stage, "kind": "level", "name": STAGES[stage], **left}
@@ -139,7 +134,7 @@ def _name(row: Row) -> str:
     if row["kind"] == "edit":
         return f"  text that edits {'take out' if row['bytes'] > 0 else 'put in'}"
     if row["kind"] == "tokens":
-        return f"{SPLITS.get(row['name'], row['name'])} split, tokens"
+        return f"{SPLITS.get(row['name'], row['name'])}, tokens"
     return f"  {escape(words(row['name']))}" if row["kind"] == "drop" else f"{row['name']} documents"
 
 

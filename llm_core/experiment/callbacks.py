@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum, auto
 from typing import Annotated, Any, ClassVar
 
-from pydantic import PlainSerializer, PlainValidator, SerializationInfo
+from pydantic import PlainSerializer, PlainValidator
 
-from llm_core.experiment.component import Component, KindOf
+from llm_core.experiment.component import Component, choices, plain_choices
 from llm_core.experiment.model import ModelSpec
 from llm_core.registries import CALLBACKS
 from llm_core.runtime_only import runtime_only
@@ -41,8 +41,6 @@ class CallbackSpec(Component):
     before the first ``/`` is a literal name. All are volatile: they are not part of the artifact's content."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Packages that it imports, in addition to those of every trainer."""
-    switch: ClassVar[str] = ""
-    """The setting that turns it on, if that is not its entry in ``tracking.callbacks``."""
 
     @abstractmethod
     def build(self) -> Any:
@@ -55,30 +53,11 @@ class CallbackSpec(Component):
 
 def chosen(value: Any) -> dict[str, CallbackSpec]:
     """The callbacks of ``tracking.callbacks``; ``ValueError`` for one that can't be chosen there."""
-    if not isinstance(value, Mapping):
-        raise ValueError("give a mapping from callbacks to their settings, such as {samples: {every: 500}}")
-    found = {}
-    for kind, settings in value.items():
-        if settings is None:  # removed by a file that extends another
-            continue
-        if isinstance(settings, Mapping):
-            settings = {**settings, "kind": kind}
-        elif not isinstance(settings, CallbackSpec):
-            raise ValueError(f"{kind}: give its settings as a mapping; {{}} for the defaults")
-        component = KindOf(CALLBACKS).made(settings, CallbackSpec)
-        assert isinstance(component, CallbackSpec)
-        if component.switch:
-            raise ValueError(f"{kind}: this is no choice of tracking.callbacks: {component.switch}")
-        found[str(kind)] = component
-    return found
+    return choices(value, CALLBACKS, CallbackSpec, "tracking.callbacks")
 
 
-def _plain(callbacks: Mapping[str, CallbackSpec], info: SerializationInfo) -> dict[str, Any]:
-    return {kind: component.model_dump(mode=info.mode, exclude={"kind"}) for kind, component in callbacks.items()}
-
-
-ChosenCallbacks = Annotated[Mapping[str, CallbackSpec], PlainValidator(chosen), PlainSerializer(_plain)]
-"""Kind → the callback of that kind: mappings merge where one experiment extends another."""
+ChosenCallbacks = Annotated[Mapping[str, CallbackSpec], PlainValidator(chosen), PlainSerializer(plain_choices)]
+"""Kind → the callback of that kind."""
 
 
 def check_callbacks(models: Iterable[ModelSpec], callbacks: Mapping[str, CallbackSpec]) -> None:

@@ -7,7 +7,7 @@ rmsnorm`` is a kind with its defaults. No other code knows the kinds by name.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationError
 from pydantic_core import CoreSchema, core_schema
@@ -21,6 +21,9 @@ class Component(Spec):
     """One kind. A subclass gives its name: ``kind: Literal["swiglu"] = "swiglu"``."""
 
     kind: str
+
+    switch: ClassVar[str] = ""
+    """The setting that turns it on, if an experiment can't name it among its ``choices``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,33 @@ class KindOf:
         except ValidationError as error:
             raise ValueError(f"{kind}: {told(error)}") from None
         return component
+
+
+def choices(value: Any, registry: Registry, base: type[Component], place: str) -> dict[str, Any]:
+    """Kind → component, of a mapping kind → settings: such mappings merge where one experiment extends another.
+
+    ``place``: the field, for messages. Raises ``ValueError`` for a kind that can't be chosen, and for invalid settings.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"give a mapping from {registry.what}s to their settings; {{}} for the defaults")
+    found: dict[str, Any] = {}
+    for kind, settings in value.items():
+        if settings is None:  # removed by a file that extends another
+            continue
+        if isinstance(settings, Mapping):
+            settings = {**settings, "kind": kind}
+        elif not isinstance(settings, base):
+            raise ValueError(f"{kind}: give its settings as a mapping; {{}} for the defaults")
+        component = KindOf(registry).made(settings, base)
+        if component.switch:
+            raise ValueError(f"{kind}: this is no choice of {place}: {component.switch}")
+        found[str(kind)] = component
+    return found
+
+
+def plain_choices(chosen: Mapping[str, Component], info: SerializationInfo) -> dict[str, Any]:
+    """The mapping from which ``choices`` makes the same components."""
+    return {kind: component.model_dump(mode=info.mode, exclude={"kind"}) for kind, component in chosen.items()}
 
 
 def _whole(registry: Registry, kind: str, base: type[Component]) -> type[Component]:

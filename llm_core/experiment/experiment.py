@@ -19,6 +19,7 @@ from llm_core.experiment.lengths import (
 )
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.quality import QualitySpec
+from llm_core.experiment.reports import ReportsSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
@@ -72,6 +73,7 @@ class Experiment(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     sampling: SamplingSpec = SamplingSpec()
     checks: ChecksSpec = ChecksSpec()
+    reports: ReportsSpec = ReportsSpec()
     compute: ComputeSpec = ComputeSpec()
     tracking: TrackingSpec = TrackingSpec()
 

@@ -2,8 +2,26 @@
 
 from datetime import datetime
 
+NONE = "\N{EN DASH}"
+"""Stands where there is no number."""
+
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def words(name: str) -> str:
+    """A name from the code as words for people."""
+    return name.replace("_", " ")
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole in percent."""
+    return percent(part / whole) if whole else NONE
+
+
+def loss(value: float | None) -> str:
+    """A loss in nats per token; None is that of a run that diverged."""
+    return "diverged" if value is None else f"{value:.4f}"
 
 
 def exact(value: float) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llm_core.report.formatting import tick
 
@@ -84,6 +84,7 @@ class Picture:
     png: bytes
     svg: str
     clock: bool = False
+    block: ClassVar[str] = "picture"
 
     def save(self, out: Path) -> str:
         """Write the PNG below ``out``, into ``timing/`` or ``figures/``, and return its path there."""

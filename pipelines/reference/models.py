@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from llm_core.experiment import callbacks, reports
 from llm_core.experiment.base import Name
-from llm_core.experiment.callbacks import chosen
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.component import Component, KindOf
 from llm_core.experiment.experiment import Experiment
@@ -18,7 +18,8 @@ from llm_core.experiment.model_presets import MODELS
 from llm_core.experiment.presets import PRESETS
 from llm_core.experiment.runtime import SpreadSpec
 from llm_core.experiment.training import TrainingSpec
-from llm_core.registries import CALLBACKS, POSITIONS
+from llm_core.registries import CALLBACKS, POSITIONS, SECTIONS
+from llm_core.registry import Registry
 from pipelines.reference.docstrings import class_doc, field_docs
 
 WRITTEN_OUT: dict[type[BaseModel], dict[str, Any]] = {
@@ -42,6 +43,9 @@ WRITTEN_OUT: dict[type[BaseModel], dict[str, Any]] = {
     },
 }
 """Keys of the YAML that are no fields: they stand for others while the file is loaded."""
+
+CHOICES: dict[Any, Registry] = {callbacks.chosen: CALLBACKS, reports.chosen: SECTIONS}
+"""Validator of a field that maps kinds to settings → the registry of the kinds."""
 
 ROOT = Experiment.__name__
 
@@ -72,10 +76,11 @@ class _Described(GenerateJsonSchema):
 
     def function_plain_schema(self, schema: core_schema.PlainValidatorFunctionSchema) -> JsonSchemaValue:
         made: Any = schema["function"]["function"]
-        if made is chosen:
-            classes = {kind: CALLBACKS.load(kind) for kind in sorted(CALLBACKS)}
+        if made in CHOICES:
+            registry = CHOICES[made]
+            classes = {kind: registry.load(kind) for kind in sorted(registry)}
             kinds = {kind: self._kind(cls) for kind, cls in classes.items() if not cls.switch}
-            return {"component": CALLBACKS.what, "anyOf": [_mapping(kinds)]}
+            return {"component": registry.what, "anyOf": [_mapping(kinds)]}
         field: KindOf = made.func.__self__  # no other field has a validator of that sort
         names = sorted(field.registry)
         return {

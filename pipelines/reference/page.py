@@ -10,8 +10,8 @@ from llm_core.registry import Registry
 from pipelines.reference.docstrings import class_doc
 from pipelines.reference.models import ROOT, schema
 
-OUTSIDE = ("extends", "plugins", "name", "description", "owners", "tags", "checks", "compute", "tracking")
-"""Keys of an experiment that no stage gets to see as settings of its result (``assets``)."""
+OUTSIDE = ("extends", "plugins", "name", "description", "owners", "tags", "checks", "reports", "compute", "tracking")
+"""Keys of an experiment that are no settings of a result. Only pages of reports show some of them."""
 
 UNITS = {
     "bytes": "bytes",
@@ -48,8 +48,8 @@ Made from the code by `python -m pipelines.reference`. [Experiments](experiments
 - **unless** a value: as yes, but this value counts as if the setting were not there. (The setting is younger than the
   artifacts that were made without it.)
 
-Two settings with **no** stand on the training report: a change of `name` or `compute.price_per_gpu_hour` writes that
-page again, and trains nothing.
+Three settings with **no** are shown on the reports: `name`, `reports` and `compute.price_per_gpu_hour`. A change of
+them writes these pages again, and trains nothing.
 """
 
 LONGEST_DEFAULT = 60

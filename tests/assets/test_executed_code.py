@@ -94,7 +94,7 @@ def test_every_kind_of_stage_was_looked_at(executed: dict[str, dict[str, str]]) 
         "tokenizer": "llm_core.tokens.kernels.merges:learn_merges",
         "pretrained_model": "llm_core.train.loop:train",
         "eval_results": "llm_core.evals.lm:PedigreeLM",
-        "training_report": "llm_core.report.page:render",
+        "training_report": "llm_core.report.page:write_page",
     }
     assert {stage: executed[stage].get(name) for stage, name in seen.items()} == dict.fromkeys(seen, COUNTED)
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from llm_core.errors import PedigreeError
-from llm_core.report.data_collect import STAGES
+from llm_core.report.facts import STAGES
 from llm_core.store.manifest import Artifact, InputRecord
 from pipelines.funnel import RAW, SHARDS, funnel_rows, funnel_table
 from tests.report.conftest import HOSTILE

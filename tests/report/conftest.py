@@ -10,7 +10,8 @@ import pytest
 
 from llm_core.experiment.component import over
 from llm_core.graph.job import Job, Runtime
-from llm_core.report import ablation
+from llm_core.report import ablation_report
+from llm_core.report.blocks import Section, Table
 from llm_core.store.manifest import Artifact, CheckRecord, InputRecord, Manifest
 from tests.judged import whole
 
@@ -30,6 +31,13 @@ TRAINING = {
     "schedule": {"kind": "wsd", "warmup_steps": 20, "cooldown_steps": 60},
     "sequence_length": 256,
 }
+
+
+def cells(section: Section | None, caption: str = "") -> list[list[str]]:
+    """The texts of the first table of a section, or of the one with ``caption``."""
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table) and block.caption.startswith(caption))
+    return [[cell.text for cell in line] for _, line in table.lines()]
 
 
 def name_digest(name: str) -> str:
@@ -113,8 +121,13 @@ def ablation_job(folder: Path) -> Job:
 
 def ablation_artifact(folder: Path) -> Artifact:
     job = ablation_job(folder)
-    results = ablation.build(job, "baseline", ["baseline", "no_qk_norm", "no_document_mask"], [1e-3, 3e-3, 9e-3])
+    results = ablation_report.build(job, "baseline", ["baseline", "no_qk_norm", "no_document_mask"], [1e-3, 3e-3, 9e-3])
     return artifact(job.out, "ablation_report", results.model_dump())
+
+
+def dropped_by(rules: dict[str, int]) -> dict[str, Any]:
+    counts = {rule: {"documents": count, "bytes": 1000 * count} for rule, count in rules.items()}
+    return {"dropped_by_rule": rules, "funnel": {"python_docs": {"bytes": 0, "dropped": counts}}}
 
 
 def story(folder: Path) -> dict[str, Artifact]:
@@ -128,11 +141,11 @@ def story(folder: Path) -> dict[str, Artifact]:
         }),
         "clean_documents": make("clean_documents", {
             "documents": 16_879, "bytes": 14_722_190, "dropped": 1325, "drop_share": 0.0729,
-            "dropped_by_rule": {"min_words": 801, "symbols_per_word": 402, "stop_words": 122, "bullet_lines": 0},
+            **dropped_by({"min_words": 801, "symbols_per_word": 402, "stop_words": 122, "bullet_lines": 0}),
         }, inputs=[InputRecord(role="documents", stage="raw_documents", identity="1" * 32, content="2" * 32)]),
         "unique_documents": make("unique_documents", {
             "documents": 15_402, "bytes": 13_310_007, "dropped": 1477,
-            "dropped_by_rule": {"exact_duplicate": 1477, "near_duplicate": 0},
+            **dropped_by({"exact_duplicate": 1477, "near_duplicate": 0}),
         }),
         "pretraining_documents": make("pretraining_documents", {
             "documents": 15_402, "train_documents": 15_090, "train_bytes": 13_043_222, "heldout_documents": 312,

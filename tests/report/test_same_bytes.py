@@ -14,11 +14,12 @@ from assets.graph import experiment_graph
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.job import Job
 from llm_core.registry import load_object
-from llm_core.report import ablation, data_report, training
+from llm_core.report import ablation_report, data_report, training_report
 from llm_core.store.manifest import Artifact
 from pipelines.experiments import experiment_file
 from tests.report import conftest, data_story
 
+VARIANTS = ["baseline", "no_qk_norm"]
 REPORTS = ("training_report", "data_report", "ablation_report")
 
 
@@ -34,9 +35,11 @@ def build_all(folder: Path, clock: float) -> None:
         out.mkdir()
         job = Job(name, "i", {role: at(item, clock) for role, item in inputs.items()}, out, out)
         results = {
-            "training_report": lambda job=job: training.build(job, "tiny", 2.0),
-            "data_report": lambda job=job: data_report.build(job, "tiny", data_story.CLEANING),
-            "ablation_report": lambda job=job: ablation.build(job, "baseline", ["baseline", "no_qk_norm"], [1e-3]),
+            "training_report": lambda job=job: training_report.build(job, "tiny", 2.0, {}),
+            "data_report": lambda job=job: data_report.build(job, "tiny", data_story.CLEANING, {}),
+            "ablation_report": lambda job=job: ablation_report.build(
+                job, "baseline", ["baseline", "no_qk_norm"], [1e-3]
+            ),
         }[name]()
         (folder / f"{name}.json").write_text(results.model_dump_json())
 

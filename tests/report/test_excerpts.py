@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.report.data_samples import (
+from llm_core.report.excerpts import (
     DROPPED_EXCERPT,
     EXCERPT,
     KEPT,

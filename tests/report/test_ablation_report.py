@@ -1,14 +1,16 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm_core.graph.job import Job
-from llm_core.report import collect
-from llm_core.report.ablation import build
+from llm_core.report.ablation_report import build
+from llm_core.report.formatting import NONE
+from llm_core.report.sections.proxies import ablation_times, ablations
 from tests.judged import judged
-from tests.report.conftest import TRAINING, ablation_job, artifact, proxy
+from tests.report.conftest import TRAINING, ablation_job, artifact, cells, proxy
 
 NAMES = ["baseline", "no_qk_norm", "no_document_mask"]
 
@@ -131,12 +133,7 @@ def test_memory_and_how_a_variant_ran_stand_beside_time(tmp_path: Path) -> None:
     assert [clock["peak_memory_bytes"] for clock in clocks.values()] == [1_234_567_890, 5_000, 1_234_567_890]
     assert [clock["compute"] for clock in clocks.values()] == [{}, {"micro_batch": 2}, {}]
     assert [clock["same_run_as"] for clock in clocks.values()] == [None, None, "baseline"]
-    table = collect.ablation({"ablation_report": artifact(job.out, "ablation_report", {})})
-    assert table is not None
-    rows = [(row["changes"], row["memory"]) for row in table["variants"]]
-    assert rows == [
-        (collect.NONE, "1.23 GB"),
-        ("compute.micro_batch: 2", "5.00 kB"),
-        ("the same run as baseline", "1.23 GB"),
-    ]
+    report = replace(job, inputs={"ablation_report": artifact(job.out, "ablation_report", {})})
+    assert [row[1] for row in cells(ablations(report))] == [NONE, "compute.micro_batch: 2", "the same run as baseline"]
+    assert [row[-1] for row in cells(ablation_times(report))] == ["1.23 GB", "5.00 kB", "1.23 GB"]
     assert "peak_memory_bytes" not in (job.out / "ablation.json").read_text(), "results hold no figures of a machine"

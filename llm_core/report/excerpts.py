@@ -1,4 +1,4 @@
-"""Samples of documents for the data report: short excerpts, the same in every run.
+"""Excerpts of documents for the data report: short excerpts, the same in every run.
 
 A document's identity is a hash, so the documents with the lowest identities are an unbiased sample of any set. Large
 artifacts are sampled from some of their parts, chosen by a hash of their names.
@@ -15,6 +15,8 @@ from typing import Any
 
 import polars as pl
 from xxhash import xxh3_64_intdigest
+
+from llm_core.report.blocks import Card
 
 PARTS = 32
 """Number of parts from which samples are drawn."""
@@ -39,6 +41,11 @@ class Excerpt:
     row: int
     text: str
     more: int
+
+    def card(self, said: str = "") -> Card:
+        """It as a block. ``said``: what a stage says of it."""
+        head = f"{self.source} · {self.origin} · row {self.row}"
+        return Card(head, (self.text,), self.doc_id, said, self.more)
 
 
 Side = list[tuple[str, bool]]

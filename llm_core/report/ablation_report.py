@@ -10,13 +10,10 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.report import read
-from llm_core.report.figures import bars, differences, dots, rate_sweep
+from llm_core.report.ablation_plots import ablation_pictures
+from llm_core.report.facts import PROXY_RESULTS, PROXY_TIMING
 from llm_core.report.results import AblationReport
-from llm_core.report.style import Picture
 from llm_core.store.manifest import Artifact
-
-RESULTS = "ablation.json"
-TIMING = "timing.json"
 
 
 def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rates: Sequence[float]) -> AblationReport:
@@ -37,7 +34,7 @@ def build(job: Job, baseline: str | None, variants: Sequence[str], learning_rate
         "variants": {name: {**_timing(run), **_same(name, runs, reference)} for name, run in runs.items()},
         "learning_rates": {f"{rate:g}": _timing(run) for rate, run in sweep.items()},
     }
-    for name, content in ((RESULTS, results), (TIMING, timing)):
+    for name, content in ((PROXY_RESULTS, results), (PROXY_TIMING, timing)):
         (job.out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     pictures = ablation_pictures(results, timing)
     return AblationReport(
@@ -64,44 +61,6 @@ def best_learning_rate(results: Mapping[str, Any]) -> float | None:
     """The rate with the lowest validation loss; None without a finite loss."""
     finite = [line for line in results["learning_rates"] if line["validation_loss"] is not None]
     return min(finite, key=lambda line: line["validation_loss"])["learning_rate"] if finite else None
-
-
-def ablation_pictures(results: Mapping[str, Any], timing: Mapping[str, Any]) -> list[Picture]:
-    """Loss, difference, wall time, speed, memory and size of the variants, and the sweep, as far as there are data."""
-    baseline = results["baseline"]
-    pictures = []
-    finished = [line for line in results["variants"] if line["validation_loss"] is not None]
-    if finished:
-        losses = [(line["name"], line["validation_loss"]) for line in finished]
-        pictures.append(dots("ablation_loss", "Validation loss of the variants", losses, "nats per token", baseline))
-    compared = [(line["name"], line["difference"]) for line in finished if line["difference"] is not None]
-    others = [(name, value) for name, value in compared if name != baseline]
-    if others:
-        pictures.append(differences(others, str(baseline)))
-    if results["variants"]:
-        clocks = timing["variants"]
-        sizes = [(line["name"], line["parameters"]) for line in results["variants"]]
-        seconds = [(name, clock["seconds"]) for name, clock in clocks.items()]
-        speeds = [(name, clock["tokens_per_second"]) for name, clock in clocks.items()]
-        memory = [(name, clock["peak_memory_bytes"] / 1e9) for name, clock in clocks.items()]
-        pictures += [
-            bars("ablation_wall_time", "Wall time", seconds, "seconds", baseline, clock=True),
-            bars("ablation_tokens_per_second", "Speed", speeds, "tokens per second", baseline, clock=True),
-            bars(
-                "ablation_memory",
-                "Peak memory",
-                memory,
-                "GB of a device, or of the process",
-                baseline,
-                clock=True,
-            ),
-            bars("ablation_parameters", "Size", sizes, "parameters", baseline),
-        ]
-    sweep = [(line["learning_rate"], line["validation_loss"]) for line in results["learning_rates"]]
-    sweep = [(rate, loss) for rate, loss in sweep if loss is not None]
-    if sweep:
-        pictures.append(rate_sweep(sweep))
-    return pictures
 
 
 def _variant(name: str, run: Artifact, reference: Artifact | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The figures of a data report, each from plain numbers."""
+"""The plots of documents and tokens."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm_core.report.figures import FULL, HALF, fitted, name_rows
-from llm_core.report.formatting import in_bytes, percent, short
+from llm_core.report.bars import FULL, HALF, Bar, bars, fitted, name_rows
+from llm_core.report.formatting import in_bytes, percent, share, short, words
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, TEAL, Picture, draw, label_ticks
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SERIES = (BLUE, TEAL, AMBER, PALE, ROSE)
 """Colours of sources, the largest first. Further sources share one muted colour."""
+
+RULES_DRAWN = 14
+"""Bars of rules."""
 
 Histogram = Mapping[str, int]
 """Bin → count. Bin k contains the sizes from 2^k to 2^(k+1) - 1."""
@@ -62,21 +65,20 @@ def by_source(rows: Sequence[tuple[str, Mapping[str, int]]]) -> Picture:
     return draw("text_by_stage", "Text that remains after every stage, by source", (FULL, height), paint)
 
 
-def counts(name: str, caption: str, rows: Sequence[tuple[str, int]], total: int, half: bool = False) -> Picture:
+def counts(
+    name: str, caption: str, rows: Sequence[tuple[str, int]], total: int, colour: str = TEAL, half: bool = False
+) -> Picture:
     """The number of documents per name, out of ``total``."""
+    found = [Bar(label, count, f"{short(count)}  ({share(count, total)})", colour) for label, count in rows]
+    return bars(name, caption, found, room=1.6 if half else 1.3, height=0.3, width=HALF if half else FULL)
 
-    def paint(axes: "Axes") -> None:
-        amounts = [count for _, count in rows]
-        axes.barh(np.arange(len(rows)), amounts, height=0.6, color=TEAL)
-        for place, count in enumerate(amounts):
-            share = f"  ({percent(count / total)})" if total else ""
-            axes.annotate(f"{short(count)}{share}", (count, place), (6, 0), textcoords="offset points", va="center")
-        name_rows(axes, [label for label, _ in rows])
-        axes.set_xlim(0, max(*amounts, 1) * (1.6 if half else 1.3))
-        axes.xaxis.set_visible(False)
-        axes.spines["bottom"].set_visible(False)
 
-    return draw(name, caption, (HALF if half else FULL, 0.3 + 0.3 * len(rows)), paint)
+def drops(rows: Sequence[tuple[str, int]], total: int) -> Picture:
+    """Documents that each rule dropped, most first, out of ``total``. Rare rules share a bar."""
+    rest = sum(count for _, count in rows[RULES_DRAWN:])
+    others = [(f"{len(rows) - RULES_DRAWN} other rules", rest)] if rest else []
+    shown = [(words(rule), count) for rule, count in rows[:RULES_DRAWN]]
+    return counts("drops", "Documents dropped, by rule", [*shown, *others], total, AMBER)
 
 
 def histogram(

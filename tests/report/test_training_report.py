@@ -9,11 +9,14 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
-from llm_core.report import collect
-from llm_core.report.training import SECTIONS, build
+from llm_core.report import facts
+from llm_core.report.blocks import Facts, Tiles
+from llm_core.report.sections import made, run
+from llm_core.report.sections.cost import cost
+from llm_core.report.training_report import build
 from llm_core.store.manifest import Artifact
 from tests.judged import judged
-from tests.report.conftest import HOSTILE, artifact, job_of, run_stats
+from tests.report.conftest import HOSTILE, artifact, cells, job_of, run_stats
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use", "rect", "circle"}
 MakeJob = Callable[..., Job]
@@ -60,7 +63,7 @@ class Built:
 @pytest.fixture(scope="module")
 def built(told: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Built:
     job = job_of(told, tmp_path_factory.mktemp("report"))
-    stats = build(job, HOSTILE, 0.0).model_dump()
+    stats = build(job, HOSTILE, 0.0, {}).model_dump()
     html = (job.out / "report.html").read_text(encoding="utf-8")
     return Built(job, stats, html, Page(html))
 
@@ -78,7 +81,9 @@ def test_page_is_whole_and_loads_nothing(built: Built) -> None:
             else:
                 assert "url(http" not in (value or "")
     anchors = {attributes["id"] for name, attributes in built.page.tags if name == "section"}
-    assert anchors == {anchor for anchor, _ in SECTIONS}
+    links = [attributes["href"] for name, attributes in built.page.tags if name == "a"]
+    assert {f"#{anchor}" for anchor in anchors} == set(links)
+    assert {"results", "ablations", "samples", "checks"} < anchors
     ids = [attributes["id"] for _, attributes in built.page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
 
@@ -117,38 +122,43 @@ def test_figures_of_the_run_stand_on_the_page(built: Built) -> None:
 
 
 def test_summary_and_headline_without_clock_times_repeat(built: Built, report_job: MakeJob) -> None:
-    run = built.job.inputs["pretrained_model"]
+    model = built.job.inputs["pretrained_model"]
     stats = run_stats(seconds_training=999.0)
-    job = report_job(pretrained_model=artifact(run.path, "pretrained_model", stats, config=run.manifest.config))
-    build(job, HOSTILE, 0.0)
+    job = report_job(pretrained_model=artifact(model.path, "pretrained_model", stats, config=model.manifest.config))
+    build(job, HOSTILE, 0.0, {})
     summary = (built.job.out / "summary.json").read_bytes()
     assert (job.out / "summary.json").read_bytes() == summary
     assert json.loads(summary)["bits_per_byte"] == 1.672
 
 
-def test_cost_of_gpus(told: dict[str, Artifact]) -> None:
-    run = told["pretrained_model"]
+def test_cost_of_gpus(told: dict[str, Artifact], tmp_path: Path) -> None:
+    model = told["pretrained_model"]
     stats = run_stats(ranks=8, device="NVIDIA H100 80GB HBM3", seconds_training=7200.0, mfu=0.412)
-    inputs = {**told, "pretrained_model": artifact(run.path, "pretrained_model", stats, config=run.manifest.config)}
+    inputs = {**told, "pretrained_model": artifact(model.path, "pretrained_model", stats, config=model.manifest.config)}
     priced = 2.5
-    figures = collect.headline(inputs, priced)
-    assert (figures["gpu_hours"], figures["cost_dollars"]) == (16.0, 40.0)
-    assert collect.clock_tiles(figures, inputs)[-1]["value"] == "$40.00"
-    assert collect.cost(inputs, figures, priced)["rows"][-1]["cost"] == "$40.00"
-    assert collect.device(inputs) == "8 × NVIDIA H100 80GB HBM3"
-    assert ("Model FLOPs utilisation", "41.2%") in collect.machine(inputs)
-    assert collect.headline(inputs, 0.0)["cost_dollars"] is None
+    headline, job = facts.headline(inputs, priced), job_of(inputs, tmp_path)
+    assert (headline["gpu_hours"], headline["cost_dollars"]) == (16.0, 40.0)
+    section = cost(job, headline, priced)
+    tiles = next(block for block in section.blocks if isinstance(block, Tiles))
+    assert tiles.tiles[-1].value == "$40.00"
+    assert cells(section)[-1][-2:] == ["16", "$40.00"]
+    speed = next(block for block in run.speed(job).blocks if isinstance(block, Facts))
+    assert {("Device", "8 × NVIDIA H100 80GB HBM3"), ("Model FLOPs utilisation", "41.2%")} < set(speed.rows)
+    assert facts.headline(inputs, 0.0)["cost_dollars"] is None
 
 
 def test_what_a_run_read(told: dict[str, Artifact]) -> None:
-    run = told["pretrained_model"]
-    config = run.manifest.config
+    model = told["pretrained_model"]
+    config = model.manifest.config
 
     def facts(training: dict[str, Any], **stats: Any) -> dict[str, str]:
         changed = {**config, "training": {**config["training"], **training}}
         return dict(
-            collect.training(
-                {**told, "pretrained_model": artifact(run.path, "pretrained_model", run_stats(**stats), config=changed)}
+            run.settings(
+                {
+                    **told,
+                    "pretrained_model": artifact(model.path, "pretrained_model", run_stats(**stats), config=changed),
+                }
             )
         )
 
@@ -164,32 +174,28 @@ def test_what_a_run_read(told: dict[str, Artifact]) -> None:
     assert found["Padding, web"] == "50.0% of the batches"
     assert "Passes over the data" not in found
     growing = [{"from_step": 0, "batch_tokens": 4096}, {"from_step": 50, "batch_tokens": 8192}]
-    assert facts({"batch_schedule": growing})["Tokens of a step"] == "4,096, 8,192 from step 51"
+    assert facts({"batch_schedule": growing})["Tokens per step"] == "4,096, 8,192 from step 51"
     assert facts({"superposition": {"tokens": 4, "steps": 1000}})["Superposition"] == "bags of 4 tokens to step 1,000"
     phases = [{"from_step": 0, "sequence_length": 64}, {"from_step": 100, "sequence_length": 256}]
     assert facts({"sequence_schedule": phases})["Sequence length"] == "64, 256 from step 101"
 
 
 def test_the_model_is_told_by_what_was_set(told: dict[str, Artifact]) -> None:
-    run = told["pretrained_model"]
-    plain = run.manifest.config["model"]
+    model = told["pretrained_model"]
+    plain = model.manifest.config["model"]
     mixer = {**plain["mixer"], "window": None}
     config = {**plain, "mixer": mixer, "multi_token": None, "pattern": [], "layers": [{"index": 0}]}
-    changed = artifact(run.path, "pretrained_model", run.stats, config={**run.manifest.config, "model": config})
-    assert collect.model({**told, "pretrained_model": changed}) == collect.model(told)
-    assert {("d_model", "256"), ("mixer.kind", "attention"), ("mixer.position.theta", "10000.0")} < set(
-        collect.model(told)
-    )
+    changed = artifact(model.path, "pretrained_model", model.stats, config={**model.manifest.config, "model": config})
+    assert run.model({**told, "pretrained_model": changed}) == run.model(told)
+    assert {("d_model", "256"), ("mixer.kind", "attention"), ("mixer.position.theta", "10000.0")} < set(run.model(told))
 
 
 def test_held_out_text_is_told_per_token_and_per_byte(told: dict[str, Artifact]) -> None:
-    run = told["pretrained_model"]
-    stats = {**run.stats, "final_validation_bits_per_byte": 1.03125}
-    measured = artifact(run.path, "pretrained_model", stats, config=run.manifest.config)
-    assert ("Validation, bits per byte, end", "1.0312") in collect.training({**told, "pretrained_model": measured})
-    assert not any("bits per byte" in name for name, _ in collect.training(told)), (
-        "of runs before there was such a figure"
-    )
+    model = told["pretrained_model"]
+    stats = {**model.stats, "final_validation_bits_per_byte": 1.03125}
+    measured = artifact(model.path, "pretrained_model", stats, config=model.manifest.config)
+    assert ("Validation, bits per byte, end", "1.0312") in run.settings({**told, "pretrained_model": measured})
+    assert not any("bits per byte" in name for name, _ in run.settings(told)), "of runs before there was such a figure"
 
 
 def test_what_went_on_from_the_run_stands_beside_it(
@@ -198,15 +204,15 @@ def test_what_went_on_from_the_run_stands_beside_it(
     stats = run_stats(steps=300, start_validation_loss=3.25, final_validation_loss=3.125)
     branch = artifact(tmp_path / "b", "cooldown_runs/short", stats, config=told["pretrained_model"].manifest.config)
     job = report_job(**{"cooldown_runs/short": branch})
-    build(job, "tiny", 0.0)
+    build(job, "tiny", 0.0, {})
     text = " ".join(Page((job.out / "report.html").read_text(encoding="utf-8").replace("<", " <")).text.split())
-    assert "What went on from this run" in text
+    assert "Runs that continue this run" in text
     assert "cooldown_runs/short 300 256 3.2500 3.1250" in text
 
 
 def test_without_proxy_runs(report_job: MakeJob) -> None:
     job = report_job(ablation_report=None)
-    build(job, "tiny", 0.0)
+    build(job, "tiny", 0.0, {})
     text = Page((job.out / "report.html").read_text(encoding="utf-8")).text
     assert "Ablations" not in text
     assert "proxy runs" not in text
@@ -214,21 +220,27 @@ def test_without_proxy_runs(report_job: MakeJob) -> None:
 
 def test_shared_proxy_runs_count_once(told: dict[str, Artifact]) -> None:
     # Five different runs fill six roles; each took 1.5 s more than its steps.
-    assert dict(collect.stage_seconds(told))["proxy runs"] == pytest.approx(20 + 18 + 20 + 20 + 20 + 5 * 1.5)
+    assert dict(facts.stage_seconds(told))["proxy runs"] == pytest.approx(20 + 18 + 20 + 20 + 20 + 5 * 1.5)
 
 
-def test_versions_that_differ_are_named_with_their_stages(told: dict[str, Artifact]) -> None:
-    run = told["tokenizer"]
-    inputs = {**told, "tokenizer": artifact(run.path, "tokenizer", run.stats, versions={"python": "3.12.0"})}
-    assert dict(collect.versions(inputs))["python"].endswith("3.12.0 (tokenizer)")
-    assert dict(collect.versions(told))["python"] == "3.11.9"
+def test_versions_that_differ_are_named_with_their_stages(told: dict[str, Artifact], tmp_path: Path) -> None:
+    model = told["tokenizer"]
+    inputs = {**told, "tokenizer": artifact(model.path, "tokenizer", model.stats, versions={"python": "3.12.0"})}
+
+    def python(inputs: dict[str, Artifact]) -> str:
+        (block,) = made.versions(job_of(inputs, tmp_path)).blocks
+        assert isinstance(block, Facts)
+        return dict(block.rows)["python"]
+
+    assert python(inputs).endswith("3.12.0 (tokenizer)")
+    assert python(told) == "3.11.9"
 
 
 def test_metrics_that_are_damaged_are_told_of_and_not_drawn(report_job: MakeJob, tmp_path: Path) -> None:
     job = report_job()
     metrics = job.inputs["pretrained_model"].path / "metrics.jsonl"
-    damaged = replace(job, left_out={"pretrained_model": {"metrics.jsonl": f"{metrics} is damaged"}})
-    stats = build(damaged, "tiny", 0.0).model_dump()
+    damaged = replace(job, damaged_files={"pretrained_model": {"metrics.jsonl": f"{metrics} is damaged"}})
+    stats = build(damaged, "tiny", 0.0, {}).model_dump()
     assert not {"loss", "learning_rate", "gradient_norm", "tokens_per_second"} & set(stats["figures"])
     assert "accuracy" in stats["figures"]
     text = (job.out / "report.html").read_text(encoding="utf-8")
@@ -237,10 +249,10 @@ def test_metrics_that_are_damaged_are_told_of_and_not_drawn(report_job: MakeJob,
 
 def test_a_run_without_steps_is_an_error(report_job: MakeJob, told: dict[str, Artifact], tmp_path: Path) -> None:
     config = told["pretrained_model"].manifest.config
-    run = artifact(tmp_path / "empty", "pretrained_model", run_stats(), config=config)
-    (run.path / "metrics.jsonl").write_text("")
+    empty = artifact(tmp_path / "empty", "pretrained_model", run_stats(), config=config)
+    (empty.path / "metrics.jsonl").write_text("")
     with pytest.raises(PedigreeError, match="contains no step"):
-        build(report_job(pretrained_model=run), "tiny", 0.0)
+        build(report_job(pretrained_model=empty), "tiny", 0.0, {})
 
 
 def test_times_machines_and_versions_stand_on_the_page_beside_it(built: Built) -> None:

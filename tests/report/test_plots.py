@@ -5,7 +5,8 @@ import warnings
 
 import pytest
 
-from llm_core.report import figures
+from llm_core.report import ablation_plots, training_plots
+from llm_core.report.facts import Level
 from tests.report.conftest import steps
 
 BROKEN = [{**row, "loss": None, "grad_norm": None, "skipped": True} for row in steps(30)]
@@ -17,23 +18,28 @@ BROKEN = [{**row, "loss": None, "grad_norm": None, "skipped": True} for row in s
 def test_every_run_can_be_drawn(rows: list[dict]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for make in (figures.loss, figures.learning_rate, figures.gradient_norm, figures.throughput):
+        for make in (
+            training_plots.loss,
+            training_plots.learning_rate,
+            training_plots.gradient_norm,
+            training_plots.throughput,
+        ):
             assert make(rows).png
 
 
 def test_skipped_steps_are_marked() -> None:
-    assert "2 skipped" in figures.gradient_norm(steps(40, skipped=(7, 31))).svg
-    assert "skipped" not in figures.gradient_norm(steps(40, skipped=())).svg
+    assert "2 skipped" in training_plots.gradient_norm(steps(40, skipped=(7, 31))).svg
+    assert "skipped" not in training_plots.gradient_norm(steps(40, skipped=())).svg
 
 
 def test_best_learning_rate_stands_out() -> None:
-    svg = figures.rate_sweep([(1e-3, 5.0), (3e-3, 4.5), (9e-3, 4.7)]).svg
+    svg = ablation_plots.rate_sweep([(1e-3, 5.0), (3e-3, 4.5), (9e-3, 4.7)]).svg
     bold = re.findall(r'<text style="[^"]*(?:bold|700)[^"]*"[^>]*>([\d.]+)<', svg)
     assert bold == ["4.500"]
 
 
 def test_a_funnel_of_nothing_and_one_variant() -> None:
-    assert figures.funnel([("raw", 0, 0), ("clean", 0, 0)]).png
-    assert figures.differences([("same", 0.0)], "baseline").png
-    assert figures.dots("one", "One", [("baseline", 4.5)], "nats", "baseline").png
-    assert figures.rate_sweep([(3e-3, 4.5)]).png
+    assert training_plots.funnel([Level("raw", 0, 0), Level("clean", 0, 0)]).png
+    assert ablation_plots.differences([("same", 0.0)], "baseline").png
+    assert ablation_plots.losses([("baseline", 4.5)], "baseline").png
+    assert ablation_plots.rate_sweep([(3e-3, 4.5)]).png

@@ -1,0 +1,121 @@
+"""The sections about how good the model is: the headline, all scores, and samples."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_core.graph.job import Job
+from llm_core.report import facts, read, training_plots
+from llm_core.report.blocks import (
+    Block,
+    Card,
+    Cards,
+    Facts,
+    Heading,
+    Marked,
+    Row,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+    note,
+    text,
+    warning,
+)
+from llm_core.report.formatting import NONE, exact, in_bytes, percent, short
+from llm_core.report.sections.made import failed_checks
+
+OURS = "heldout"
+NAMES = {
+    OURS: "held-out text, this model",
+    "baseline_unigram": "held-out text, unigram tokens",
+    "baseline_xz": "held-out text, xz",
+    "continuation": "real continuation, this model",
+    "baseline_overlap": "real continuation, shared letters",
+}
+METRICS = {
+    "bits_per_byte": "bits per byte",
+    "accuracy": "accuracy",
+    "accuracy_likelihood": "accuracy by likelihood alone",
+    "accuracy_per_byte": "accuracy by likelihood per byte",
+}
+
+
+def results(job: Job, headline: Mapping[str, Any]) -> Section:
+    """The headline numbers, and bits per byte beside the baselines."""
+    scores, gain = read.evaluated(job.inputs), headline["below_unigram"]
+    error = f"± {headline['bits_per_byte_stderr']:.3f}, " if headline["bits_per_byte_stderr"] else ""
+    beside = f"{percent(abs(gain))} {'below' if gain >= 0 else 'above'} unigram tokens"
+    parameters, tokens = headline["parameters"], headline["tokens"]
+    tiles = (
+        Tile("Bits per byte", f"{headline['bits_per_byte']:.3f}", error + beside),
+        Tile("Parameters", short(parameters), exact(parameters)),
+        Tile("Training tokens", short(tokens), f"{tokens / parameters:.2g} per parameter"),
+    )
+    how = note(
+        f"All numbers are over the same {exact(scores.documents)} held-out documents ({in_bytes(scores.heldout_bytes)} "
+        "of UTF-8 text). Lower is better. No end-of-text token is counted. xz (", Marked("xz -9e", "code"),
+        ") compresses the joined texts. The unigram model knows only how often each token occurs in the training text.",
+    )  # fmt: skip
+    blocks: list[Block] = [Tiles(tiles), training_plots.bits_per_byte(headline), how]
+    return Section("Results", [*failures(job), *blocks])
+
+
+def failures(job: Job) -> list[Block]:
+    """A warning that checks failed, if any did."""
+    failed, count = failed_checks(job.inputs)
+    return [warning(f"{failed} of {count} checks failed: see ", Marked("checks", "a"), ".")] if failed else []
+
+
+def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
+    """All scores."""
+    rows = []
+    for line in facts.json_lines(job.inputs[read.EVALUATED].path / "evals.jsonl"):
+        told = percent if line["metric"].startswith("accuracy") else "{:.4f}".format
+        error, chance = line["stderr"], line["chance"]
+        cells = (
+            NAMES.get(line["task"], line["task"]),
+            METRICS.get(line["metric"], line["metric"]),
+            told(line["value"]),
+            NONE if error is None else f"± {told(error)}",
+            NONE if chance is None else told(chance),
+            exact(line["n"]),
+        )
+        rows.append(Row(cells, "ours" if line["task"] == OURS else ""))
+    suites = read.evaluated(job.inputs).suites
+    over = "documents; of suites from files, over items" if suites else "documents"
+    groups = [
+        Facts([(group, percent(value)) for group, value in found["accuracy_by_group"].items()], f"{name}: by group")
+        for name, found in suites.items()
+        if "accuracy_by_group" in found
+    ]
+    how = note(
+        f"Each question shows the beginning of a passage and {round(1 / headline['chance'])} continuations of equal "
+        "length. One of them is the real one. The others are real continuations of other documents, chosen because "
+        "they share many letters with the passage. The model chooses the continuation that gains most from the "
+        "passage: log p(continuation | passage) − log p(continuation). “By likelihood alone” chooses the one with the "
+        "fewest bits per byte, which mostly measures how common a text is. “Shared letters” is not a model: it chooses "
+        "the continuation with the most trigrams of characters that also occur in the passage."
+    )
+    return Section(
+        "Evaluation",
+        [
+            text(f"Held-out documents, on which no run was trained. ± is one standard error over {over}."),
+            Table(("Task", "Metric", "Value", "Standard error", "Chance", "Items"), rows, names=2),
+            *groups,
+            training_plots.accuracy(headline),
+            how,
+        ],
+    )
+
+
+def samples(job: Job) -> Section:
+    """The generations by prompt and temperature."""
+    prompts: dict[str, list[Card]] = {}
+    for row in facts.json_lines(job.inputs["generation_samples"].path / "samples.jsonl"):
+        head = f"temperature {float(row['temperature'])} · {row['tokens']} tokens"
+        card = Card(head, (Marked(row["prompt"], "b"), row["text"]))
+        prompts.setdefault(row["prompt"], []).append(card)
+    blocks: list[Block] = [text("How the model continues each prompt. A higher temperature takes more risks.")]
+    for prompt, cards in prompts.items():
+        blocks += [Heading(prompt), Cards(cards)]
+    return Section("Samples", blocks)

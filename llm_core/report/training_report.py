@@ -1,0 +1,55 @@
+"""The stage ``training_report``: one page about how a model was trained and how good it is."""
+
+import json
+
+from llm_core.experiment.reports import ChosenSections
+from llm_core.graph.job import Job
+from llm_core.report import facts
+from llm_core.report.formatting import short
+from llm_core.report.page import chosen_sections, write_page
+from llm_core.report.results import TrainingReport
+from llm_core.report.sections.cost import cost
+from llm_core.report.sections.documents import documents
+from llm_core.report.sections.made import checks, lineage, made, versions
+from llm_core.report.sections.proxies import ablation_times, ablations
+from llm_core.report.sections.run import speed, training
+from llm_core.report.sections.scores import evaluation, results, samples
+from llm_core.report.sections.tokens import tokenizer
+
+PAGE, MADE = "report.html", "made.html"
+
+
+def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSections) -> TrainingReport:
+    """Write ``report.html`` (one self-contained file), ``figures/*.png`` and ``summary.json``.
+
+    They depend only on the contents of the inputs. Clock times, hosts, versions and prices are in ``made.html`` and
+    ``timing/*.png``. The input ``ablation_report`` is optional.
+    """
+    headline = facts.headline(job.inputs, price_per_gpu_hour)
+    parameters, tokens = short(headline["parameters"]), short(headline["tokens"])
+    page = {
+        "results": results(job, headline),
+        "data": documents(job),
+        "tokenizer": tokenizer(job),
+        "training": training(job),
+        "ablations": ablations(job),
+        "evaluation": evaluation(job, headline),
+        "samples": samples(job),
+        **chosen_sections(job, sections),
+        "lineage": lineage(job),
+        "checks": checks(job),
+    }
+    lead = f"A language model of {parameters} parameters, trained on {tokens} tokens."
+    figures = write_page(job, PAGE, "training report", title, lead, page)
+    beside = {
+        "cost": cost(job, headline, price_per_gpu_hour),
+        "speed": speed(job),
+        "ablations": ablation_times(job),
+        "made": made(job),
+        "versions": versions(job),
+    }
+    lead = "What differs when the same model is made again: times, machines, versions."
+    figures |= write_page(job, MADE, "training report: how it was made", title, lead, beside)
+    lasting = {name: value for name, value in headline.items() if name not in TrainingReport.volatile()}
+    (job.out / "summary.json").write_text(json.dumps({"title": title, **lasting}, indent=2) + "\n", encoding="utf-8")
+    return TrainingReport(**headline, page_bytes=(job.out / PAGE).stat().st_size, figures=figures)
