@@ -23,8 +23,8 @@ def has_a_reader(example: Example) -> None:
     digests = reader.source_digests()
     right = isinstance(digests, dict) and all(isinstance(text, str) for pair in digests.items() for text in pair)
     example.hold(right, f"source_digests must return names and digests, both strings; it returns {digests!r}")
-    left_out = reader.left_out()
-    example.hold(isinstance(left_out, list), f"left_out must return a list of names; it returns {left_out!r}")
+    unread = reader.unread_files()
+    example.hold(isinstance(unread, list), f"unread_files must return a list of names; it returns {unread!r}")
 
 
 def its_tasks_write_documents(example: Example) -> None:

@@ -317,9 +317,7 @@ def test_a_disk_that_is_full_is_told(server, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(HubDataset, "_download", full)
-    with pytest.raises(
-        PedigreeError, match=r"data/.*: can't be written to .*hub.*No space left on device\. Run again"
-    ):
+    with pytest.raises(PedigreeError, match=r"data/.*: can't be written to .*hub.*No space left on device\. Run again"):
         texts()
 
 
