@@ -164,7 +164,7 @@ def accept(
     session = open_session(experiment)
     _check_stages(session, stages or [])
     if bool(stages) == everything:
-        raise PedigreeError("name the stages to accept, or say --all for those of which nothing but code has changed")
+        raise PedigreeError("name the stages to accept, or give --all: every stage of which only the code changed")
     accepted = 0
     for stage, alias in accept_several(session.planner, None if everything else stages, why):
         accepted += alias is not None

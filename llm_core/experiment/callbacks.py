@@ -68,7 +68,7 @@ def chosen(value: Any) -> dict[str, CallbackSpec]:
         component = KindOf(CALLBACKS).made(settings, CallbackSpec)
         assert isinstance(component, CallbackSpec)
         if component.switch:
-            raise ValueError(f"{kind}: this is no choice of tracking.callbacks: {component.switch}")
+            raise ValueError(f"{kind}: {component.switch}; remove it from tracking.callbacks")
         found[str(kind)] = component
     return found
 

@@ -168,8 +168,8 @@ class HubDataset:
             raise PedigreeError(f"{what}: {error} Mend raw.sources") from None
         except (KeyError, TypeError, ValueError) as error:
             raise PedigreeError(
-                f"{what}: {endpoint} answers otherwise than the Hub does ({type(error).__name__}: {error}); look at "
-                "HF_ENDPOINT"
+                f"{what}: {endpoint} does not answer as the Hugging Face Hub does ({type(error).__name__}: {error}); "
+                "check the environment variable HF_ENDPOINT"
             ) from None
         except (httpx2.TransportError, OSError) as error:
             if getattr(error, "errno", None) is not None:
