@@ -1,4 +1,4 @@
-"""What the stages of a run need beside the base installation: asked before the first of them does any work."""
+"""Packages that stages need in addition to the base installation; checked before any work."""
 
 from collections.abc import Iterable
 
@@ -14,11 +14,11 @@ PACKAGES = {
     "llm_core.evals.samples": {"torch": "train", "safetensors": "train"},
     "llm_core.model.hf.export_stage": {"torch": "train", "safetensors": "train"},
 }
-"""Module of a build function → the packages that it needs → our extra that installs them."""
+"""Module of a build function → package that it needs → the extra that installs the package."""
 
 
 def check_requirements(experiment: Experiment, graph: Graph, items: Iterable[PlanItem]) -> None:
-    """``PedigreeError`` when a stage that is to be made needs a package that is not there."""
+    """Raise ``PedigreeError`` if a stage that will be made needs a package that is not installed."""
     stages = [graph[item.stage] for item in items if item.verdict in ("run", "maybe")]
     missing: dict[str, tuple[str, list[str]]] = {}
     for stage in stages:

@@ -177,7 +177,7 @@ class Planner:
             )
         waiting = ", ".join(stage.inputs[role] for role in inputs if role not in contents)
         if self._could_hit(stage, own, contents):
-            reasons = [f"hits if unchanged: {waiting}"]
+            reasons = [f"made only if an input changes: {waiting}"]
             return PlanItem(stage.name, "maybe", reasons, seconds=seconds, previous=previous)
         reasons = self._differences(stage, own, contents, previous)
         if previous is not None:

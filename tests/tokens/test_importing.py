@@ -107,7 +107,7 @@ def test_a_tokenizer_json_keeps_its_ids_and_the_chosen_special_tokens(tmp_path):
         assert imported.encode(text, add_special_tokens=False).ids == trained.encode(text, add_special_tokens=False).ids
     with pytest.raises(PedigreeError, match=r"special_tokens: .* has no '<\|other\|>'; it has <\|begin\|>, <\|end\|>"):
         import_tokenizer(spec(path, special_tokens=("<|other|>",)))
-    with pytest.raises(PedigreeError, match=r"must have the lowest id; .* '<\|user\|>' has 2"):
+    with pytest.raises(PedigreeError, match=r"must have the lowest id; .* '<\|user\|>' has id 2"):
         import_tokenizer(spec(path, special_tokens=("<|user|>", "<|end|>")))
     with pytest.raises(PedigreeError, match=r"vocab_size: 300, but the ids in .* go up to 599"):
         import_tokenizer(spec(path, special_tokens=("<|end|>",), vocab_size=300))
