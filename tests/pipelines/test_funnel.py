@@ -73,7 +73,7 @@ def test_from_raw_to_tokens(made: dict[str, Any]) -> None:
     lines = printed(None, rows).splitlines()
     assert lines[0].rstrip() == "tiny, all sources: shares of the raw documents"
     assert lines[3].split() == ["min", "words", "−5", "12.5%", "−5.00", "kB", "12.2%"]
-    assert lines[5].split() == ["text", "that", "edits", "take", "out", "−1.00", "kB", "2.4%"]
+    assert lines[5].split() == ["text", "that", "edits", "removed", "−1.00", "kB", "2.4%"]
     assert lines[-1].split() == ["held-out", "split,", "tokens", "1", "2.5%", "300"]
     assert any("[" not in line and "alert(1)" in line for line in lines)
 

@@ -179,8 +179,8 @@ def replacing(pattern):
         (changed(model__merges=["ab"]), "the merge 'ab' is not of two entries"),
         (lambda written: {**written, "model": {"type": "BPE"}}, "has no 'vocab'"),
         (changed(model__vocab=["a"]), "not a tokenizer.json: 'list' object"),
-        (changed(model__vocab={"a": "5"}), "the id '5' is no number"),
-        (changed(model__vocab={"a": -5}), "the id -5 is no number"),
+        (changed(model__vocab={"a": "5"}), "the token id '5' is not a whole number"),
+        (changed(model__vocab={"a": -5}), "the token id -5 is not a whole number"),
         (changed(model__merges=None), "not a tokenizer.json: 'NoneType'"),
         (changed(model__merges=[["a", "b"]]), "not a whole tokenizer: .* `ab` out of vocabulary"),
         (changed(added_tokens=["x"]), "the added token x has no 'content'"),
@@ -192,7 +192,7 @@ def replacing(pattern):
             for pattern in ({"Regex": "a*"}, {"Regex": "^"}, {"Regex": "(?=e)"}, {"String": ""})
         ),
         (changed(normalizer=replacing({"Regex": "(("})), "has 'normalizer' set to .*unmatched parenthesis"),
-        (changed(added_tokens=[{"id": "x", "content": "<|endoftext|>", "special": True}]), "the id 'x' is no number"),
+        (changed(added_tokens=[{"id": "x", "content": "<|endoftext|>", "special": True}]), "the token id .x. is not a whole"),
         (changed(pre_tokenizer={"type": "Sequence"}), "cuts text by other means"),
         (changed(pre_tokenizer__pretokenizers=[SPLIT, IN_BYTES]), "not a whole tokenizer: .*unmatched parenthesis"),
         (
