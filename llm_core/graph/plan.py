@@ -181,7 +181,7 @@ class Planner:
             return PlanItem(stage.name, "maybe", reasons, seconds=seconds, previous=previous)
         reasons = self._differences(stage, own, contents, previous)
         if previous is not None:
-            reasons.append(f"made first: {waiting}")
+            reasons.append(f"inputs that are made first: {waiting}")
         return PlanItem(stage.name, "run", reasons, seconds=seconds, previous=previous)
 
     def _kept(self, stage: Stage, own: Recipe, contents: Mapping[str, str]) -> tuple[Kept | None, str | None]:

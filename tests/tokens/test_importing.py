@@ -192,7 +192,10 @@ def replacing(pattern):
             for pattern in ({"Regex": "a*"}, {"Regex": "^"}, {"Regex": "(?=e)"}, {"String": ""})
         ),
         (changed(normalizer=replacing({"Regex": "(("})), "has 'normalizer' set to .*unmatched parenthesis"),
-        (changed(added_tokens=[{"id": "x", "content": "<|endoftext|>", "special": True}]), "the token id .x. is not a whole"),
+        (
+            changed(added_tokens=[{"id": "x", "content": "<|endoftext|>", "special": True}]),
+            "the token id .x. is not a whole",
+        ),
         (changed(pre_tokenizer={"type": "Sequence"}), "cuts text by other means"),
         (changed(pre_tokenizer__pretokenizers=[SPLIT, IN_BYTES]), "not a whole tokenizer: .*unmatched parenthesis"),
         (
