@@ -197,7 +197,7 @@ def test_a_run_from_a_bare_machine_stands_where_the_graphs_stood(finished: World
     assert {record["verdict"] for record in world.plan().values()} == {"hit"}
     assert json.loads(world.pedigree("why", "pretrained_model", "3", "-e", name, "--json"))
     away_from_name = world.asked("adopt", str(away / "run"))
-    assert "Name the YAML file of micro with --experiment" in away_from_name.stderr
+    assert "Give the YAML file of micro with --experiment" in away_from_name.stderr
 
 
 def test_a_gate_that_failed_blocks_in_a_later_run_of_a_part(finished: World, tmp_path: Path) -> None:
