@@ -84,7 +84,7 @@ def plan_record(item: PlanItem, cost: Price | None) -> dict[str, Any]:
 
 def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
     """A plan as a table, with the sums in its caption."""
-    number = Counter(item.verdict for item in items)
+    number: Counter[str] = Counter(item.verdict for item in items)
     counts = [f"{number[verdict]} {verdict} ({MEANINGS[verdict]})" for verdict in MEANINGS if number[verdict]]
     caption = f"{len(items)} stage{'s' * (len(items) != 1)}: {', '.join(counts)}"
     if costs:
