@@ -15,7 +15,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             build="llm_core.evals.evaluation:build",
             results="llm_core.evals.results:EvalResults",
             source_digests=":source_digests",
-            non_blocking=(":below_unigram", ":above_chance", ":text_restored", ":suites_readable", ":as_many_as_asked"),
+            non_blocking=(":below_unigram", ":above_chance", ":text_restored", ":suites_readable", ":enough_items"),
             code=("llm_core.evals.run:main",),
             inputs={
                 "model": "pretrained_model",

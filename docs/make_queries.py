@@ -7,19 +7,19 @@ from llm_core.store.views import open_views
 from pipelines.show import query_lines
 
 QUERIES = {
-    "What has been made, and how long did it take?": """
+    "Which artifacts are there, and how long did each take?": """
 SELECT stage, identity[:8] AS id, round(seconds, 1) AS seconds, bytes, files FROM artifacts ORDER BY started""",
-    "How far are the runs, also those that are still training?": """
+    "How far are the runs, including unfinished ones?": """
 SELECT stage, unfinished, steps, tokens, round(loss, 3) AS loss, round(validation_loss, 3) AS validation,
        round(tokens_per_second) AS tokens_per_s
 FROM runs ORDER BY last_step""",
     "Which rule dropped how much?": """
 SELECT rule, count(*) AS documents, sum(length(text)) AS characters, round(median(value), 3) AS median_value
 FROM drops GROUP BY rule ORDER BY documents DESC""",
-    "What does a rule drop? Look at the cases next to its bound.": """
+    "What does a rule drop? (The documents nearest to its limit.)": """
 SELECT round(value, 3) AS value, origin, row, length(text) AS characters -- add text to read them
 FROM drops WHERE rule = 'alphabetic_words' ORDER BY value DESC LIMIT 5""",
-    "How did the loss of the full run fall?": """
+    "How did the loss of the full run change?": """
 SELECT step, round(avg(loss) OVER (ORDER BY step ROWS 31 PRECEDING), 3) AS smoothed_loss,
        round(validation_loss, 3) AS validation, round(lr, 6) AS lr, round(grad_norm, 2) AS grad_norm
 FROM steps JOIN artifacts USING (identity)
@@ -30,11 +30,11 @@ FROM artifacts WHERE stage LIKE 'lr_sweep/%' ORDER BY validation""",
     "Which steps were the slowest, and were they the ones with validation?": """
 SELECT step, round(steps.seconds, 2) AS seconds, validation_loss IS NOT NULL AS validated
 FROM steps JOIN artifacts USING (identity) WHERE stage = 'pretrained_model' ORDER BY steps.seconds DESC LIMIT 5""",
-    "How good is the model, beside the baselines?": """
+    "How good is the model, compared with the baselines?": """
 SELECT task, metric, round(value, 4) AS value, round(stderr, 4) AS stderr, n, chance FROM evals ORDER BY metric, value""",
     "Which checks failed?": """
 SELECT stage, name, blocking, value, bound, message FROM checks WHERE NOT passed""",
-    "What was made from this artifact? (Everything below the tokenizer.)": """
+    "Which artifacts were made from this one? (All that depend on the tokenizer.)": """
 WITH RECURSIVE below AS (
     SELECT stage, identity, 0 AS distance FROM artifacts WHERE stage = 'tokenizer'
     UNION
@@ -44,18 +44,18 @@ SELECT stage, identity[:8] AS id, min(distance) AS distance FROM below GROUP BY 
 
 HEAD = """# Ten queries
 
-`pedigree query "…"` runs DuckDB SQL over these views; any DuckDB client does too, on `.pedigree/pedigree.duckdb`. The views
-read the files of the store, so they also see runs that are training now. The database moves and is copied with the store;
-attached to another database, it has to be told where it lies: `SET VARIABLE pedigree_home = '/where/.pedigree'`. (Outputs: one `make run` on two CPU cores. This
-page is written by `python docs/make_queries.py`.)
+`pedigree query "…"` runs DuckDB SQL over these views. Any other DuckDB client can open them in `.pedigree/pedigree.duckdb`. The views
+read the files of the store, so they also show runs that are training now. The database can be moved and copied with the store. To
+attach it to another database, set its folder: `SET VARIABLE pedigree_home = '/path/to/.pedigree'`. (The outputs are those of one `make run` on
+two CPU cores. `python docs/make_queries.py` writes this page.)
 
 | view | a row is |
 |---|---|
-| `artifacts` | a committed artifact: stage, identity, time, size, statistics, configuration, versions, commit |
-| `inputs` | an artifact and one of its inputs |
+| `artifacts` | an artifact: stage, identity, time, size, statistics, configuration, versions, commit |
+| `inputs` | one input of an artifact |
 | `checks` | a check's verdict when the artifact was made |
-| `runs`, `steps` | a training run, and one of its optimiser steps (`reason`: why it was skipped); `unfinished` while it trains, or when it was stopped |
-| `evals`, `samples` | a score with its standard error; a generation |
+| `runs`, `steps` | a training run; an optimiser step of a run (`reason`: why it was skipped). `unfinished`: the run is training now, or was stopped |
+| `evals`, `samples` | a score with its standard error; a text that the model wrote |
 | `drops` | a document that a rule dropped, with the rule and its value |
 """
 

@@ -169,7 +169,7 @@ def _spec(module: str, where: str = "plug-in ") -> ModuleSpec:
         raise PedigreeError(f"{where}{module}: raises when it is imported, {place_of(error)}: {error!r}") from None
     if spec is None or spec.origin is None:
         raise PedigreeError(
-            f"{where}{module}: there is no such module: put its package beside the experiment's file, or install it in "
+            f"{where}{module}: there is no such module: put its package into the experiment's folder, or install it in "
             "this environment (`pip install -e FOLDER`)"
         )
     return spec

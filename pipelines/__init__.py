@@ -9,6 +9,6 @@ _assets = find_spec("assets")
 _places = [] if _assets is None else list(_assets.submodule_search_locations or [str(_assets.origin)])
 if not _places or Path(_places[0]).parent != Path(__file__).parents[1]:
     raise PedigreeError(
-        f"{''.join(_places[:1])}: another package named assets hides Pedigree's, which is beside "
-        f"{Path(__file__).parent}: rename that folder, or run from another one and take it out of PYTHONPATH"
+        f"{''.join(_places[:1])}: another package named assets hides Pedigree's own, in "
+        f"{Path(__file__).parents[1]}: rename that folder, or run from another folder and remove it from PYTHONPATH"
     )

@@ -1,7 +1,7 @@
-"""The one wrapper that turns a stage into a Dagster asset.
+"""The wrapper that turns a stage into a Dagster asset.
 
-Dagster never skips a selected step, so the asset looks into the store itself: on a hit it emits the same data version
-again, marked ``cache: hit``, and what follows finds its own hit.
+Dagster never skips a selected step, so the asset looks into the store itself. On a hit it reports the same data version
+again, marked ``cache: hit``, and the stages after it find their own hits.
 """
 
 import time
@@ -38,7 +38,7 @@ OBSERVED = (
 OBSERVE_SECONDS = 5.0
 REASONS_SHOWN = 3
 EXPERIMENT_TAG = "pedigree/experiment"
-"""Tag of every run."""
+"""Tag of every run: the name of its experiment."""
 
 
 def asset_key(experiment: str, stage: str) -> dg.AssetKey:
@@ -47,7 +47,7 @@ def asset_key(experiment: str, stage: str) -> dg.AssetKey:
 
 
 def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experiment) -> dg.AssetsDefinition:
-    """The Dagster asset of one stage. ``experiment``: for what people add in Dagster, its owners and tags."""
+    """The Dagster asset of one stage. Its owners and tags come from ``experiment``."""
     key = asset_key(graph.experiment, stage.name)
 
     @dg.asset(
@@ -143,7 +143,7 @@ def _going(
 
 @contextmanager
 def _pipes(context: dg.AssetExecutionContext, stage: Stage, item: PlanItem) -> Iterator[dict[str, Any]]:
-    """For a stage that is to train: a Pipes session, over which rank 0 of the trainer logs into this run."""
+    """For a training stage: a Pipes session, through which rank 0 of the trainer logs into this run."""
     if not stage.trains or item.verdict != "run":
         yield {}
         return
@@ -156,7 +156,7 @@ def _pipes(context: dg.AssetExecutionContext, stage: Stage, item: PlanItem) -> I
 
 
 def _observer(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Callable[[Mapping[str, float]], None]:
-    """Live metrics as observations of the asset, at most one every few seconds."""
+    """Reports live metrics as observations of the asset, at most one every ``OBSERVE_SECONDS``."""
     last = -OBSERVE_SECONDS
 
     def observe(metrics: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""What Dagster's page of an asset shows beside its name: badges, tables, pictures, and where its report is."""
+"""What Dagster shows on the page of an asset: badges, tables, pictures, and the path of its report."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from llm_core.graph.execute import Outcome
 from llm_core.graph.stage import Stage
 
 LARGEST_PICTURE = 100_000
-"""Bytes. Pictures in metadata live in Dagster's event log, which is no place for large ones."""
+"""Bytes. Metadata is stored in Dagster's event log, which should not contain large pictures."""
 
 _KINDS = {
     "data": {"polars", "parquet"},
@@ -19,18 +19,18 @@ _KINDS = {
     "evaluation": {"pytorch"},
     "release": {"huggingface"},
 }
-"""Group → what its stages work with."""
+"""Group → the tools and formats of its stages."""
 
 
 def kinds(stage: Stage) -> set[str]:
-    """The badges of an asset: what it is made with."""
+    """The badges of an asset."""
     if stage.trains:
         return {"pytorch"}
     return {"report"} if stage.rebuild_when_damaged else _KINDS.get(stage.group, set())
 
 
 def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:
-    """What a materialization tells: where the artifact is, its statistics, its pictures."""
+    """The metadata of a materialization: the path of the artifact, its statistics and pictures."""
     manifest, path = outcome.artifact.manifest, outcome.artifact.path
     page = {"report": dg.MetadataValue.path(str(path / PAGES[stage.name]))} if stage.name in PAGES else {}
     return {
@@ -46,14 +46,14 @@ def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:
 
 
 def _stats(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics as metadata: plain values as they are, tables as JSON."""
+    """Statistics as metadata: single values as they are, tables as JSON."""
     plain = {name: value for name, value in stats.items() if isinstance(value, int | float | str | bool)}
     tables = {name: value for name, value in stats.items() if isinstance(value, dict | list) and name != "figures"}
     return {**plain, **{name: dg.MetadataValue.json(value) for name, value in tables.items()}}
 
 
 def _pictures(stage: Stage, outcome: Outcome) -> Iterator[tuple[str, bytes]]:
-    """Name and PNG of the pictures among an artifact's files, and of a training run's loss."""
+    """Name and PNG of each picture in an artifact, and of the loss curve of a training run."""
     for name, file in outcome.artifact.stats.get("figures", {}).items():
         yield name, (outcome.artifact.path / file).read_bytes()
     if stage.trains:

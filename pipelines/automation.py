@@ -1,4 +1,4 @@
-"""Jobs, schedules and the sensor. Each may run as often as it likes: what has not changed is a hit."""
+"""Jobs, schedules and the sensor. Running one again is cheap: unchanged stages are hits."""
 
 import json
 import math
@@ -19,13 +19,13 @@ from pipelines.as_asset import asset_key
 from pipelines.planner import open_planner
 
 DATA_GROUPS, DATA_REPORT = ("data", "tokens"), "data_report"
-"""The data job: these groups, and the report of them."""
+"""The stages of the data job: these groups, and their report."""
 
 SOURCES_TAG = "pedigree/sources"
-"""Tag of a run that the sensor started: the state of the sources, and since when they are so."""
+"""Tag of a run that the sensor started: the state of the sources, and when it was first seen."""
 
 RETRY_AFTER = (600.0, 3600.0, 6 * 3600.0)
-"""Seconds after a failed run until the sensor starts another one for the same sources; one for every try."""
+"""Seconds that the sensor waits after a failed run for the same sources: after the first, second and third."""
 
 
 def _job_name(graph: Graph, what: str) -> str:
@@ -33,7 +33,7 @@ def _job_name(graph: Graph, what: str) -> str:
 
 
 def jobs(graph: Graph) -> list[Any]:
-    """All of the graph; the data up to the shards; the evaluation with the report."""
+    """Three jobs: all stages; the data stages up to the shards; the evaluation and its report."""
     groups, report = dg.AssetSelection.groups, dg.AssetSelection.assets(asset_key(graph.experiment, DATA_REPORT))
     described = {
         "everything": (dg.AssetSelection.all(), "From raw documents to the training report."),
@@ -50,9 +50,9 @@ def jobs(graph: Graph) -> list[Any]:
 
 
 def schedules(graph: Graph) -> list[dg.ScheduleDefinition]:
-    """Evaluation every night, data every week. They are off until someone turns them on.
+    """Evaluation every night, data every week. They are off until a user turns them on.
 
-    The evaluation waits for a model of the data and the settings of now: to train one is a decision of its own.
+    The evaluation is skipped while the model is not up to date. It never trains one.
     """
 
     @dg.schedule(name=_job_name(graph, "nightly_evals"), job_name=_job_name(graph, "evals"), cron_schedule="0 3 * * *")
@@ -71,10 +71,10 @@ def schedules(graph: Graph) -> list[dg.ScheduleDefinition]:
 
 
 def source_sensor(graph: Graph) -> dg.SensorDefinition:
-    """Starts the data job when a source has new or changed files that are not made yet, and again after a failure.
+    """Starts the data job when the sources have new or changed files, and again after a failure.
 
-    The cursor holds the state of the sources and when it was first seen; runs carry both as a tag. There is no
-    ``run_key``: Dagster remembers one for ever, so a state that comes back, or failed, would never be made.
+    The cursor contains the state of the sources and when it was first seen; runs have both as a tag. There is no
+    ``run_key``, because Dagster remembers it for ever: a state that failed, or came back, would never run again.
     """
     job, data = _job_name(graph, "data"), {stage.name for stage in graph if stage.group in DATA_GROUPS}
     data.add(DATA_REPORT)
@@ -90,17 +90,19 @@ def source_sensor(graph: Graph) -> dg.SensorDefinition:
             if state != seen.state:
                 seen = _Seen(state, time.time_ns())
             elif seen.made:
-                return dg.SensorResult(skip_reason="the sources are as they were", cursor=seen.written())
+                return dg.SensorResult(skip_reason="the sources have not changed", cursor=seen.written())
             else:
                 wait = _not_now(context.instance, job, seen.tag)
                 if wait:
                     return dg.SensorResult(skip_reason=wait, cursor=seen.written())
             plan = open_planner(graph, Store(pedigree_home() / "store")).plan(data)
         except PedigreeError as error:
-            return dg.SensorResult(skip_reason=f"the sources can't be read as they are now: {error}")
+            return dg.SensorResult(skip_reason=f"the sources can't be read: {error}")
         if all(item.verdict == "hit" for item in plan if item.stage in data):
             seen = replace(seen, made=True)
-            return dg.SensorResult(skip_reason="what the sources hold now is made already", cursor=seen.written())
+            return dg.SensorResult(
+                skip_reason="all documents of the sources are processed already", cursor=seen.written()
+            )
         return dg.SensorResult(run_requests=[dg.RunRequest(tags={SOURCES_TAG: seen.tag})], cursor=seen.written())
 
     return new_sources
@@ -108,7 +110,7 @@ def source_sensor(graph: Graph) -> dg.SensorDefinition:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the sensor remembers: the digest of the sources, since when they are so (ns), and whether that is made."""
+    """What the sensor remembers: the digest of the sources, when it was first seen (ns), and whether all is made."""
 
     state: str
     since: int = 0
@@ -126,24 +128,24 @@ class _Seen:
         try:
             return cls(**json.loads(cursor or ""))
         except (ValueError, TypeError):
-            return cls("")  # never asked, or a cursor of another form: as if the sources were new
+            return cls("")  # the first call, or a cursor of another format: the sources count as new
 
 
 def _not_now(instance: dg.DagsterInstance, job: str, tag: str) -> str | None:
-    """Why this state of the sources is not to be run now, by the runs that were made for it; None where it is."""
+    """Why no run is to start for this state of the sources now; None if one is."""
     records = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCES_TAG: tag}))
     if not records:
         return None
     last = records[0]
     run, status = f"run {last.dagster_run.run_id[:8]}", last.dagster_run.status
     if status == dg.DagsterRunStatus.SUCCESS:
-        return "the sources are as they were"
+        return "the sources have not changed"
     if status == dg.DagsterRunStatus.CANCELED:
         return f"{run} for these sources was cancelled; start the job {job} by hand"
     if status != dg.DagsterRunStatus.FAILURE:
-        return f"{run} is at these sources"
+        return f"{run} is processing these sources"
     if len(records) > len(RETRY_AFTER):
-        return f"{run} failed like {len(records) - 1} before it; look at it, and start the job {job} by hand"
+        return f"{run} and {len(records) - 1} runs before it failed; look at it, and start the job {job} by hand"
     ended = last.end_time or last.update_timestamp.timestamp()
     left = ended + RETRY_AFTER[len(records) - 1] - time.time()
-    return f"{run} for these sources failed; it is tried again in {math.ceil(left / 60)} min" if left > 0 else None
+    return f"{run} for these sources failed; the next try is in {math.ceil(left / 60)} min" if left > 0 else None

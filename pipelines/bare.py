@@ -1,4 +1,4 @@
-"""Runs that leave for a bare machine as bundles, and come home: for the command line."""
+"""Bundles for training on a machine without Pedigree, and their way back into the store."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,18 +10,23 @@ from pipelines.session import Session, open_session
 
 
 def bundle(session: Session, stage: str, folder: Path, include: bool) -> tuple[Preflight, list[str]]:
-    """Write the bundle of ``stage`` into ``folder``; returns what the run takes, and lines about the bundle."""
+    """Write the bundle of ``stage`` into ``folder``. Returns the preflight of the run, and lines to print."""
     from llm_core.train.bundle import write_bundle
 
     written = write_bundle(session.planner(), session.experiment, stage, folder, include)
     lines = [f"{folder}: {stage} of {session.experiment.name}, {written.identity}"]
-    lines += [f"not in it: {name}, {size:,} bytes in {path}" for name, (path, size) in sorted(written.to_fetch.items())]
-    lines.append(f"{folder / 'fetch.txt'} says what to copy to the machine that trains; there: ./run.sh")
+    lines += [
+        f"not in the bundle: {name}, {size:,} bytes in {path}"
+        for name, (path, size) in sorted(written.to_fetch.items())
+    ]
+    lines.append(
+        f"copy the bundle, and what {folder / 'fetch.txt'} lists, to the machine that trains; there, type ./run.sh"
+    )
     return written.report, lines
 
 
 def adopt(folder: Path, experiment: str | None, log: Callable[[str], None]) -> tuple[Session, Outcome]:
-    """Take the run in ``folder`` into the store; ``experiment``: its name or path; by default what the run says."""
+    """Copy the run in ``folder`` into the store. ``experiment``: a name or path; by default, the run's."""
     from llm_core.train.adopting import adopt as take_in
     from llm_core.train.adopting import bundled_run
 
@@ -31,5 +36,5 @@ def adopt(folder: Path, experiment: str | None, log: Callable[[str], None]) -> t
     except PedigreeError as error:
         if experiment is not None:
             raise
-        raise PedigreeError(f"{error}. Name the YAML file of {manifest.experiment} with --experiment") from None
+        raise PedigreeError(f"{error}. Give the YAML file of {manifest.experiment} with --experiment") from None
     return session, take_in(session.planner(), folder, log)

@@ -1,4 +1,4 @@
-"""The ``pedigree`` command: the same stages as in Dagster, planned, run and asked about from a terminal."""
+"""The ``pedigree`` command: plan, run and query the stages of an experiment from a terminal, without Dagster."""
 
 import json
 import os
@@ -22,14 +22,14 @@ from pipelines.experiments import open_experiment
 from pipelines.session import Session, open_session
 
 WIDTH = 160
-"""Columns of what goes to a file or a pipe."""
+"""Columns of the output to a file or a pipe."""
 
 FULL_RUN = "pretrained_model"
 _CHUNK = 1000
 """Rows of a query that are in memory at once."""
 
 app = typer.Typer(
-    help="Language models from scratch as a graph of artifacts that know what they were made from.",
+    help="Train language models from scratch. Artifacts know what they were made from; nothing is made twice.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -37,18 +37,20 @@ app = typer.Typer(
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 ExperimentName = Annotated[str, typer.Argument(help="An experiment by name, or the path of its YAML file.")]
-ExperimentOption = Annotated[str, typer.Option("--experiment", "-e", help="Whose stages names refer to.")]
+ExperimentOption = Annotated[str, typer.Option("--experiment", "-e", help="The experiment that the stages belong to.")]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help='Plan for this GPU ("RTX PRO 4500"), whatever the experiment says.')
+    str | None, typer.Option("--device", help='Plan for this GPU, as in "RTX PRO 4500", instead of the experiment\'s.')
 ]
-DevicesOption = Annotated[int | None, typer.Option("--devices", min=1, help="How many of them; by default one.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Train again what has only code for a reason, whatever it costs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+DevicesOption = Annotated[int | None, typer.Option("--devices", min=1, help="The number of these GPUs; by default 1.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Agree to train again where only the code changed, whatever it costs.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Errors for people go to standard error in one piece, and end the command with 1."""
+    """Print a ``PedigreeError`` to standard error, and end the command with exit code 1."""
     try:
         yield
     except PedigreeError as error:
@@ -58,7 +60,7 @@ def _told() -> Iterator[None]:
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command of the application, whose ``PedigreeError`` is told without a traceback."""
+    """A command of the application. It prints a ``PedigreeError`` without a traceback."""
     return app.command()(_told()(function))
 
 
@@ -69,7 +71,7 @@ def plan(
     devices: DevicesOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """What would run, why, how long it took last, and what it will cost; nothing is run."""
+    """Show which stages would run, why, how long each took last time, and the expected cost. Runs nothing."""
     session = machine.on_device(open_session(experiment), device, devices)
     items = show.planned(session)
     notes = machine.notes(session, items)
@@ -91,14 +93,15 @@ def plan(
 def run(
     experiment: ExperimentName = "tiny",
     select: Annotated[
-        list[str] | None, typer.Option(help="A stage, with what it is made from; repeat for several.")
+        list[str] | None, typer.Option(help="Make this stage and all that it needs. Repeat it for several stages.")
     ] = None,
     force: Annotated[
-        list[str] | None, typer.Option(help="A stage that is made again though it is there; repeat for several.")
+        list[str] | None,
+        typer.Option(help="Make this stage again, even if it is in the store. Repeat it for several stages."),
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Make what the plan says, in order, without Dagster's daemon; the UI sees the artifacts as hits."""
+    """Make the stages of the plan in order, without Dagster. Dagster finds and reuses the results."""
     session = open_session(experiment)
     _check_stages(session, [*(select or []), *(force or [])])
     only = {*select, *(force or [])} if select else None
@@ -107,7 +110,7 @@ def run(
 
 
 def _answered(question: str) -> bool:
-    """What a person at the terminal says; no where there is none."""
+    """The answer of the user at the terminal. No, if there is no terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm(f"{question} Train it again?")
 
 
@@ -121,12 +124,12 @@ def _check_stages(session: Session, names: list[str]) -> None:
 @command
 def launch(
     experiment: ExperimentName = "tiny",
-    select: Annotated[str, typer.Option(help="A selection of assets, as Dagster writes them.")] = "*",
+    select: Annotated[str, typer.Option(help="A selection of assets, in Dagster's syntax.")] = "*",
     yes: Yes = False,
 ) -> None:
-    """Show the plan, and make it in a Dagster run (`dg launch` in this process); then say where the reports are.
+    """Show the plan, make its stages in a Dagster run, and print the paths of the reports.
 
-    When all is there, and Dagster knows it from the last such run, there is no new one.
+    No run starts if all artifacts are in the store and Dagster knows them from the last run.
     """
     from pipelines import reported
 
@@ -149,29 +152,27 @@ def launch(
 
 @command
 def accept(
-    why: Annotated[str, typer.Option(help="The reason, which is recorded with your name and the time.")],
+    why: Annotated[str, typer.Option(help="The reason. It is recorded with your name and the time.")],
     stages: Annotated[
-        list[str] | None, typer.Argument(help="Stages whose code changed without changing their results.")
+        list[str] | None, typer.Argument(help="Stages whose code changed, but not their results.")
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="All stages of which nothing but code has changed.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All stages of which only the code changed.")] = False,
     experiment: ExperimentOption = "tiny",
 ) -> None:
-    """Record that changed code can't have changed the results of stages, so that their artifacts serve on."""
+    """Record that a change of code does not change the results of stages: their artifacts are reused."""
     from llm_core.graph.accept import accept_several
 
     session = open_session(experiment)
     _check_stages(session, stages or [])
     if bool(stages) == everything:
-        raise PedigreeError("name the stages to accept, or say --all for those of which nothing but code has changed")
+        raise PedigreeError("name the stages to accept, or give --all: every stage of which only the code changed")
     accepted = 0
     for stage, alias in accept_several(session.planner(), None if everything else stages, why):
         accepted += alias is not None
-        told = alias and f"{alias.target[:12]} now serves {alias.identity[:12]} (accepted by {alias.who})"
-        console.print(f"{stage}: {told or 'a hit already'}")
+        told = alias and f"{alias.target[:12]} is now used for {alias.identity[:12]} (accepted by {alias.who})"
+        console.print(f"{stage}: {told or 'already a hit, nothing to accept'}")
     if not accepted:
-        console.print("there is no stage of which nothing but code has changed")
+        console.print("there is no stage of which only the code changed")
 
 
 @command
@@ -183,26 +184,31 @@ def preflight(
     write: Annotated[
         Path | None,
         typer.Option(
-            help="Write a bundle for a bare machine into this new folder; of a name in .json, its spec alone."
+            help="Write a bundle, for training on a machine without Pedigree, into this new folder. "
+            "A name that ends in .json: write only the run's spec."
         ),
     ] = None,
-    stage: Annotated[str, typer.Option(help="The training run that the bundle is of.")] = FULL_RUN,
-    include_data: Annotated[bool, typer.Option("--include-data", help="Put shards and start into the bundle.")] = False,
+    stage: Annotated[str, typer.Option(help="The training run of the bundle.")] = FULL_RUN,
+    include_data: Annotated[
+        bool,
+        typer.Option("--include-data", help="Put the shards into the bundle, and what a branch starts from."),
+    ] = False,
     shards: Annotated[
-        Path, typer.Option(help="Of a spec alone: where the shards will be, relative to the written file.")
+        Path, typer.Option(help="With --write FILE.json: the folder of the shards, relative to that file.")
     ] = Path("token_shards"),
     work: Annotated[
-        Path, typer.Option(help="Of a spec alone: where checkpoints and weights will go, likewise.")
+        Path,
+        typer.Option(help="With --write FILE.json: the folder for checkpoints and weights, relative to that file."),
     ] = Path("run"),
 ) -> None:
-    """Parameters, memory, time and cost of the full run, without any GPU; refuses what cannot fit."""
+    """Compute the memory, time and cost of the full run; it needs no GPU. A run that cannot fit is an error."""
     from llm_core.train.preflight import trainer_spec
 
     session = machine.on_device(open_session(experiment), device, devices)
     lines: list[str] = []
     if write is None or write.suffix == ".json":
         if stage != FULL_RUN or include_data:
-            raise PedigreeError("--stage and --include-data are of a bundle: name a new folder for it with --write")
+            raise PedigreeError("--stage and --include-data need a bundle: give a new folder with --write")
         report = machine.examined(session)
     else:
         from pipelines import bare
@@ -222,12 +228,12 @@ def preflight(
 
 @command
 def adopt(
-    folder: Annotated[Path, typer.Argument(help="The folder run of a bundle, as it came back.")],
+    folder: Annotated[Path, typer.Argument(help="The folder run/ of the bundle that you copied back.")],
     experiment: Annotated[
-        str | None, typer.Option("--experiment", "-e", help="By default the one that the bundle was made of.")
+        str | None, typer.Option("--experiment", "-e", help="By default the experiment that the bundle was made from.")
     ] = None,
 ) -> None:
-    """Take a run from a bare machine into the store, after checking it; the folder stays as it is."""
+    """Check a run that was trained from a bundle on another machine, and copy it into the store."""
     from pipelines import bare
 
     session, outcome = bare.adopt(folder, experiment, lambda line: console.print(line, markup=False))
@@ -238,8 +244,10 @@ def adopt(
 
 
 @command
-def init(folder: Annotated[Path, typer.Argument(help="A new folder; its name becomes that of the project.")]) -> None:
-    """Begin a project of your own: an experiment, a data folder, a cleaning rule as a plug-in with its test."""
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder. Its name becomes the name of the project.")],
+) -> None:
+    """Make a project folder: an experiment, a data folder, and a cleaning rule of your own with its test."""
     from pipelines.new_project import make_project
     from pipelines.reference import editor
 
@@ -252,12 +260,12 @@ def init(folder: Annotated[Path, typer.Argument(help="A new folder; its name bec
 
 @command
 def schema(
-    file: Annotated[Path | None, typer.Argument(help="Where to write it; by default it is printed.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="The file to write. By default, the schema is printed.")] = None,
     experiment: Annotated[
-        str, typer.Option("--experiment", "-e", help="Whose plug-ins are part of it, by name or path.")
+        str, typer.Option("--experiment", "-e", help="The experiment whose plug-ins it includes, by name or path.")
     ] = "tiny",
 ) -> None:
-    """The JSON schema of experiments, for editors: they complete keys with it, show their meaning and mark errors."""
+    """Write a JSON schema of experiments. With it, editors complete keys, show their meaning, and mark errors."""
     from pipelines.reference import editor
 
     open_experiment(experiment)
@@ -269,15 +277,15 @@ def schema(
 
 @command
 def model(
-    name: Annotated[str, typer.Argument(help="A model by name (see docs/models.md), or an experiment.")] = "tiny",
+    name: Annotated[str, typer.Argument(help="A preset (see docs/models.md), or an experiment.")] = "tiny",
     vocab_size: Annotated[
-        int | None, typer.Option(min=1, help="Entries of the vocabulary; by default the experiment's, or 65,536.")
+        int | None, typer.Option(min=1, help="The size of the vocabulary. By default the experiment's, or 65,536.")
     ] = None,
     sequence_length: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of a sequence; by default the experiment's, or 2,048.")
+        int | None, typer.Option(min=1, help="Tokens per sequence. By default the experiment's, or 2,048.")
     ] = None,
 ) -> None:
-    """The layers of a model, and what it costs: parameters, FLOPs and cache. Nothing is built."""
+    """Show the layers of a model, and its parameters, FLOPs and cache. Builds nothing."""
     from pipelines import show_model
 
     console.print(show_model.page(show_model.described(name, vocab_size, sequence_length)))
@@ -286,9 +294,9 @@ def model(
 @command
 def export(
     experiment: ExperimentName,
-    folder: Annotated[Path, typer.Argument(help="A new folder, for transformers' from_pretrained.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder. transformers' from_pretrained can load it.")],
     stage: Annotated[str, typer.Option(help="The training run to export.")] = "pretrained_model",
-    dtype: Annotated[str, typer.Option(help="Of the weights: fp32, as they were trained, or bf16.")] = "fp32",
+    dtype: Annotated[str, typer.Option(help="The type of the weights: fp32 (as in training) or bf16.")] = "fp32",
 ) -> None:
     """Write a trained model and its tokenizer as a Hugging Face folder."""
     from pipelines import exchange
@@ -299,9 +307,9 @@ def export(
 @command
 def import_model(
     folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json and safetensors.")],
-    out: Annotated[Path, typer.Argument(help="A new folder, for a model as the training stages leave it.")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the model, in the format of the training stages.")],
 ) -> None:
-    """Turn a Hugging Face folder into a model folder of this project."""
+    """Convert a Hugging Face folder into a model folder of Pedigree."""
     from pipelines import exchange
 
     print(exchange.import_model(folder, out))
@@ -310,22 +318,27 @@ def import_model(
 @command
 def why(
     what: Annotated[
-        str | None, typer.Argument(help="A training run (stage or identity) with STEP; or a score, task/metric.")
+        str | None,
+        typer.Argument(help="A training run (stage or identity), followed by STEP; or a score (TASK/METRIC)."),
     ] = None,
-    step: Annotated[int | None, typer.Argument(help="An optimiser step of the run; the first is 1.")] = None,
+    step: Annotated[int | None, typer.Argument(help="An optimiser step of the run. The first is 1.")] = None,
     document: Annotated[
         str | None,
-        typer.Option("--document", "-d", help="A doc_id or its start, SOURCE/ORIGIN:ROW, or SPLIT@TOKEN (train@1234)."),
+        typer.Option(
+            "--document",
+            "-d",
+            help="A doc_id or its first characters; SOURCE/FILE:ROW (rows from 0); or SPLIT@TOKEN (train@1234).",
+        ),
     ] = None,
     experiment: ExperimentOption = "tiny",
     as_json: AsJson = False,
 ) -> None:
-    """Where a step or a score came from, down to the source documents; and what became of a document."""
+    """Show the documents behind a step or a score; or what became of a document."""
     from pipelines import follow, trace
 
     session = open_session(experiment)
     if (what is None) == (document is None):
-        raise PedigreeError("name a run with a step, or a score; or a document with --document")
+        raise PedigreeError("give a run and a step, or a score; or a document with --document")
     if document is not None:
         found = follow.document_history(session, document)
         print(json.dumps(follow.history_record(found), indent=1)) if as_json else console.print(
@@ -346,10 +359,10 @@ def why(
 @command
 def funnel(
     experiment: ExperimentName = "tiny",
-    source: Annotated[str | None, typer.Option(help="Of this source alone.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What each stage and rule left of the sources, from raw documents to tokens; of what was made last."""
+    """Show how many documents are left after each stage and rule, from the sources to the tokens."""
     from pipelines.funnel import funnel_rows, funnel_table
 
     session = open_session(experiment)
@@ -364,14 +377,14 @@ def query(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Ask DuckDB about everything that was made or is being made."""
+    """Run a DuckDB query over all artifacts and runs, including unfinished runs."""
     import duckdb
 
     from llm_core.store.views import damaged_metrics, open_views
 
     root = pedigree_home() / "store"
     for problem in damaged_metrics(root).values():
-        print(f"left out of steps and runs: {problem}", file=sys.stderr)
+        print(f"not included in the views steps and runs: {problem}", file=sys.stderr)
     with open_views(root) as connection:
         try:
             relation = connection.sql(sql)
@@ -396,7 +409,7 @@ def _chunks(connection: Any) -> Iterator[list[tuple[Any, ...]]]:
 
 @command
 def verify(experiment: ExperimentName = "tiny") -> None:
-    """Read in full what was made or hit last of every stage, and compare it with its manifest."""
+    """Read the current artifact of every stage in full, and compare it with its manifest."""
     session = open_session(experiment)
     damaged = 0
     for stage in session.graph:
@@ -411,12 +424,12 @@ def verify(experiment: ExperimentName = "tiny") -> None:
             for problem in session.store.damaged_files(artifact, full=True).values():
                 console.print("[yellow]left out[/]", f"  {escape(problem)}", soft_wrap=True)
     if damaged:
-        raise PedigreeError(f"{damaged} damaged; the next run makes them anew")
+        raise PedigreeError(f"{damaged} damaged; the next run makes them again")
 
 
 @command
 def report(experiment: ExperimentName = "tiny") -> None:
-    """Say where the data report and the training report are."""
+    """Print the paths of the data report and the training report."""
     session = open_session(experiment)
     _print_reports(session, session.planner().plan(set(PAGES)))
 
@@ -427,16 +440,19 @@ def _print_reports(session: Session, planned: Iterable[PlanItem]) -> None:
     made = [artifact.path / page for artifact, page in found if artifact is not None]
     if not made:
         reasons = "; ".join(items["training_report"].reasons)
-        raise PedigreeError(f"there is no report of {session.experiment.name} as it is now: {reasons}")
+        raise PedigreeError(f"{session.experiment.name} has no report for its current settings: {reasons}")
     _refresh_views(session.store.root)
     print(*made, sep="\n")
     for stage in PAGES:
         if items[stage].artifact is None:
-            print(f"note: there is no {stage} as it is now: {'; '.join(items[stage].reasons)}", file=sys.stderr)
+            print(
+                f"note: there is no {stage} for the current settings: {'; '.join(items[stage].reasons)}",
+                file=sys.stderr,
+            )
 
 
 def _refresh_views(root: Path) -> None:
-    """Keep the database for other programs in step with what kinds of files there are; it is only a convenience."""
+    """Update the database that other programs read. Nothing in Pedigree needs it."""
     import duckdb
 
     from llm_core.store.views import write_views
@@ -446,7 +462,7 @@ def _refresh_views(root: Path) -> None:
         try:
             write_views(root, database)
         except (OSError, duckdb.Error) as error:
-            print(f"warning: {database} could not be written, and is not as new as the store: {error}", file=sys.stderr)
+            print(f"warning: {database} could not be written, so it is older than the store: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run in Dagster prints: the lines of the stages, and errors in full; Dagster's own events are in the UI."""
+"""The log of a Dagster run on the console: lines of the stages, and errors. Dagster's own events are in the UI."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ _FAILED_STEPS = re.compile(r"Steps failed: \[(.+)\]")
 
 
 class ConsoleFormatter(logging.Formatter):
-    """The time and the line. An error that is meant for people comes without a stack, any other with it, and once."""
+    """Prints the time and the message. Errors for users come without a stack trace, others with it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of one record of a Dagster run."""
@@ -27,16 +27,18 @@ class ConsoleFormatter(logging.Formatter):
             if failure.user_failure_data is not None and failure.user_failure_data.description:
                 return f"{stage} failed: {failure.user_failure_data.description}"
             if failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError":
-                return f"{stage}: the check above closes its gate: change what it is made from, or the bound (checks)"
+                return (
+                    f"{stage}: the check above blocks the stages that need it: change its inputs, or the bound (checks)"
+                )
         if event is not None and event.is_run_failure and (failed := _FAILED_STEPS.search(str(event.message))):
-            # Its error is that of the steps again.
+            # The error of the run repeats the errors of the steps.
             names = ", ".join(_stage(key.strip(" '")) for key in failed[1].split(","))
-            return f"the run failed: {names}. What follows was not made"
+            return f"the run failed: {names}. Stages after it were not made"
         return str(meta.get("orig_message") or record.getMessage()) if event is None else record.getMessage()
 
 
 def is_for_people(record: logging.LogRecord) -> bool:
-    """False for what Pipes says of itself, and for the list of all that a failed step keeps from being made."""
+    """False for messages of Pipes about itself, and for the list of steps that a failed one prevents."""
     line = record.getMessage()
     if record.levelno < logging.WARNING:
         return "[pipes] " not in line
@@ -48,9 +50,9 @@ def _stage(step_key: str | None) -> str:
     return "/".join((step_key or "").split("__")[1:]) or "the run"
 
 
-@dg.logger(description="Lines for people.", config_schema=dg.Noneable(dg.Permissive()))
+@dg.logger(description="Messages for users.", config_schema=dg.Noneable(dg.Permissive()))
 def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """The logger ``console`` of all runs; a run that starts from a command uses it by ``console.yaml``."""
+    """The logger ``console``. Runs that start from a command use it through ``console.yaml``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ConsoleFormatter())
     handler.addFilter(is_for_people)

@@ -10,7 +10,7 @@ from pipelines.console import console_logger
 from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
 from pipelines.session import open_session
 
-# What Dagster calls beta or preview in its own code is nothing that a user could change.
+# Warnings about beta or preview features in Dagster's own code: a user can't change them.
 for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category, module=r"dagster\.")
 

@@ -10,7 +10,7 @@ TOKENIZER = "tokenizer"
 
 
 def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
-    """Write what the training run ``stage`` left, with its tokenizer, into ``folder``; returns a line about it."""
+    """Write the model of the training run ``stage``, and its tokenizer, into ``folder``. Returns a line to print."""
     from llm_core.model.files import load_model
     from llm_core.model.hf.exporting import DTYPES, export_folder
 
@@ -34,7 +34,7 @@ def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
 
 
 def import_model(folder: Path, out: Path) -> str:
-    """Write the model of a Hugging Face folder as a model folder of ours; returns a line about it."""
+    """Convert a Hugging Face folder into a model folder of Pedigree. Returns a line to print."""
     from llm_core.model.build import build_model
     from llm_core.model.files import save_model
     from llm_core.model.hf.importing import import_folder
@@ -53,10 +53,12 @@ def import_model(folder: Path, out: Path) -> str:
 
 def _found(item: PlanItem, experiment: str) -> Path:
     if item.artifact is None:
-        raise PedigreeError(f"there is no {item.stage} of {experiment} as it is now: {'; '.join(item.reasons)}")
+        raise PedigreeError(
+            f"{experiment} has no {item.stage} for its current settings: {'; '.join(item.reasons)}; run it first"
+        )
     return item.artifact.path
 
 
 def _check_new(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PedigreeError(f"{folder}: is there already and not empty; name a new folder")
+        raise PedigreeError(f"{folder}: exists and is not empty; give a new folder")

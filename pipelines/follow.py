@@ -1,4 +1,4 @@
-"""``pedigree why`` for a document: its way through the data stages, as a table or as JSON data."""
+"""``pedigree why -d``: what became of a document in each data stage, and which runs were trained on it."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
@@ -24,11 +24,11 @@ _COLOURS = {"dropped": "red", "heldout": "cyan", "not known": "red"}
 
 
 def document_history(session: Session, document: str) -> History:
-    """The way of the document that ``document`` names, and the steps of all runs in the store that read it.
+    """What became of a document, and the steps of all runs in the store that read it.
 
-    One of: an identity or its start; ``source/origin:row``, where it stands in its source; ``train@123`` or
-    ``heldout@123``, a token of that split's stream. The way is that of the experiment's data as it is now; the runs are
-    those of all experiments, on earlier data too, and unfinished ones.
+    ``document``: a ``doc_id`` or its first characters; ``source/origin:row``, its place in its source; ``train@123`` or
+    ``heldout@123``, a token of that split. The data stages are those of the experiment's current data. The runs are
+    those of all experiments, also on earlier data, and unfinished ones.
     """
     try:
         found = _found(_folders(session), session.experiment.name, document)
@@ -42,7 +42,7 @@ def document_history(session: Session, document: str) -> History:
 
 
 def _earlier(session: Session, document: str) -> History | None:
-    """The one document that ``document`` names in any shards of the store; without stations."""
+    """The document in any shards of the store, if there is exactly one that fits; without stations."""
     place, colon, row = document.rpartition(":")
     source, _, origin = place.partition("/")
     start = document_id(source, origin, int(row)) if colon and row.isdecimal() else document
@@ -69,21 +69,21 @@ def _found(folders: dict[str, Path], experiment: str, document: str) -> History:
     place, colon, row = document.rpartition(":")
     if at and token.isdecimal():
         if SHARDS not in folders:
-            raise PedigreeError(f"{experiment} has no token shards yet; make them first")
+            raise PedigreeError(f"{experiment} has no token shards yet; run `pedigree run --select token_shards` first")
         return history(folders, by_token(folders[SHARDS], split, int(token)))
     if colon and row.isdecimal():
         source, slash, origin = place.partition("/")
         if not slash:
-            raise PedigreeError(f"{document!r}: a place is written source/origin:row, as in web/crawl.jsonl.zst:17")
+            raise PedigreeError(f"{document!r}: write a place as source/origin:row, as in web/crawl.jsonl.zst:17")
         return history(folders, by_row(folders[RAW], source, origin, int(row)))
     return history(folders, document)
 
 
 def _trained(run: TrainingRun, doc_id: str) -> Station | None:
-    """Where a run had the document's tokens as targets, as far as it is; None where its shards do not hold it."""
+    """The steps of a run in which the document's tokens were targets. None if its shards do not contain it."""
     facts = {"experiment": run.experiment, "run": run.identity[:12], "shards": run.shards.name[:12]}
     if run.start is not None:
-        facts["goes on from"] = run.start[:12]
+        facts["continues"] = run.start[:12]
     try:
         if not trained_documents(run.shards, doc_id):
             return None
@@ -111,21 +111,21 @@ def _steps_done(run: TrainingRun) -> int:
 def trained_station(
     seen: Sequence[TrainedRange], skipped: Set[int], stage: str, known: Mapping[str, Any] = MappingProxyType({})
 ) -> Station:
-    """What training made of a document whose tokens were targets in ``seen``; skipped steps taught nothing.
+    """A document in a training run. Its tokens were targets in ``seen``; skipped steps do not count.
 
-    ``known``: more facts of the run.
+    ``known``: other facts of the run.
     """
     learnt = [item for item in seen if item.step not in skipped]
-    facts: dict[str, Any] = {**known, "times a target": sum(item.tokens for item in learnt)}
+    facts: dict[str, Any] = {**known, "tokens as targets": sum(item.tokens for item in learnt)}
     for name, items in (("steps", learnt), ("skipped steps", [item for item in seen if item.step in skipped])):
         if items:
             facts[name] = ", ".join(str(step) for step in dict.fromkeys(item.step for item in items))
-    verdict = "trained on" if learnt else "not trained on" if seen else "not come to"
+    verdict = "trained on" if learnt else "not trained on" if seen else "not reached"
     return Station(stage, verdict, "", facts)
 
 
 def _folders(session: Session) -> dict[str, Path]:
-    """Stage → artifact, all of one lineage: that of the last data stage that was made."""
+    """Stage → artifact, of the lineage of the last data stage that was made."""
     for name in (SHARDS, SPLIT, *reversed(FILTERS), RAW):
         if session.store.last_identity(session.experiment.name, name) is not None:
             found: dict[str, Path] = {}
@@ -146,7 +146,7 @@ def history_record(found: History) -> dict[str, Any]:
 
 
 def history_table(found: History) -> Group:
-    """As a table, one line for every stage."""
+    """As a table, one line per stage."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("stage", "verdict", "file", "what is known"):
         table.add_column(name, overflow="fold")

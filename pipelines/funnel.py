@@ -1,4 +1,4 @@
-"""``pedigree funnel``: what is left of the sources after every stage and rule, from raw documents to tokens."""
+"""``pedigree funnel``: the documents and bytes that are left after every stage and rule."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,20 @@ from pipelines.session import Session
 SHARDS = "token_shards"
 
 Row = dict[str, Any]
-"""``stage``, ``kind``, ``name``, ``documents``, ``bytes``, their shares of what came in (``documents_share``,
-``bytes_share``), and ``tokens``; null where there is no such count.
+"""``stage``, ``kind``, ``name``, ``documents``, ``bytes``, their shares of the raw documents (``documents_share``,
+``bytes_share``), and ``tokens``; null where a number does not apply.
 
-Kinds: ``level`` is what a stage left, ``drop`` what one rule dropped, ``edit`` what edits took out of texts (below 0:
-put in), ``tokens`` one split as tokens, ``missing`` a stage without counts; its ``name`` says why.
+Kinds: ``level`` is what is left after a stage; ``drop``, what one rule dropped; ``edit``, the bytes that edits removed
+from texts (negative: added); ``tokens``, the tokens of one split; ``missing``, a stage without numbers (its ``name`` is
+the reason).
 """
 
 
 def funnel_rows(session: Session, source: str | None) -> list[Row]:
-    """The funnel of all sources or one, of what was made last.
+    """The funnel of all sources or one, by the last artifact of each stage.
 
-    A stage that was made from other documents than those above it has no counts, and neither has what follows it.
-    Raises ``PedigreeError`` where no documents were read, and for an unknown source.
+    A stage that was made from other documents than the stage before it has no numbers, and the stages after it have
+    none either. Raises ``PedigreeError`` for an unknown source, and if no documents were read yet.
     """
     made, missing = _chain(session)
     if RAW not in made:
@@ -57,7 +58,7 @@ def funnel_rows(session: Session, source: str | None) -> list[Row]:
 
 
 def _chain(session: Session) -> tuple[dict[str, Artifact], dict[str, str]]:
-    """(stage → what was made last of it, from the one before; the other stages, and why they are not among these)."""
+    """(stage → its last artifact, if it was made from the one before; the other stages → why they are missing)."""
     made: dict[str, Artifact] = {}
     missing: dict[str, str] = {}
     before: Artifact | None = None
@@ -66,9 +67,9 @@ def _chain(session: Session) -> tuple[dict[str, Artifact], dict[str, str]]:
         if artifact is None:
             missing[stage] = damage or "not made yet"
         elif missing:
-            missing[stage] = "left out: a stage before it is"
+            missing[stage] = "no numbers: the stage before it has none"
         elif before is not None and before.manifest.content not in [item.content for item in artifact.manifest.inputs]:
-            missing[stage] = "left out: made from other documents than these; `pedigree run` makes it again"
+            missing[stage] = "no numbers: made from other documents than these; `pedigree run` makes it again"
         else:
             made[stage] = before = artifact
     return made, missing
@@ -108,7 +109,7 @@ def _with_shares(row: Row, came: Mapping[str, int]) -> Row:
 
 def funnel_table(experiment: str, source: str | None, rows: list[Row]) -> Table:
     """The rows as a table."""
-    title = escape(f"{experiment}, {'all sources' if source is None else source}: shares of what came in")
+    title = escape(f"{experiment}, {'all sources' if source is None else source}: shares of the raw documents")
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     table.add_column("stage or rule", overflow="fold")
     for name in ("documents", "share", "text", "share", "tokens"):
@@ -132,7 +133,7 @@ def funnel_table(experiment: str, source: str | None, rows: list[Row]) -> Table:
 
 def _name(row: Row) -> str:
     if row["kind"] == "edit":
-        return f"  text that edits {'take out' if row['bytes'] > 0 else 'put in'}"
+        return f"  text that edits {'removed' if row['bytes'] > 0 else 'added'}"
     if row["kind"] == "tokens":
         return f"{SPLITS.get(row['name'], row['name'])}, tokens"
     return f"  {escape(words(row['name']))}" if row["kind"] == "drop" else f"{row['name']} documents"

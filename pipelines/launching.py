@@ -1,4 +1,4 @@
-"""``dg launch`` in this process, which has read the code already: a second process would read it all again."""
+"""``dg launch`` in this process: a second process would have to load all the code again."""
 
 import os
 import shutil
@@ -14,13 +14,13 @@ from pipelines.experiments import experiment_file
 
 _HERE = Path(__file__).parent
 CONSOLE, AGREED = _HERE / "console.yaml", _HERE / "agreed.yaml"
-"""Settings of a run: what it tells in a terminal; a yes to training again what has only code for a reason."""
+"""Files with settings of a run: the console logger; consent to train again where only the code changed."""
 
 
 def location(experiment: str) -> str:
-    """The module of an experiment's code location; one without a module of its own goes through ``pipelines.custom``.
+    """The module of an experiment's code location: its own module, or else ``pipelines.custom``.
 
-    That one reads ``PEDIGREE_EXPERIMENT``, which is set here.
+    ``pipelines.custom`` reads ``PEDIGREE_EXPERIMENT``, which this function sets.
     """
     path = experiment_file(experiment)
     if not experiment.endswith((".yaml", ".yml")) and (_HERE / f"{experiment}.py").is_file():
@@ -32,8 +32,8 @@ def location(experiment: str) -> str:
 def launch(experiment: str, select: str, *, agreed: bool = False) -> None:
     """Materialize ``select`` in a run of the instance in ``DAGSTER_HOME`` (by default inside ``PEDIGREE_HOME``).
 
-    ``agreed``: what has only code for a reason is trained again, whatever it costs. Raises ``PedigreeError`` when the
-    run fails; why, stands above it.
+    ``agreed``: consent to train again where only the code changed, whatever it costs. Raises ``PedigreeError`` when the
+    run fails; the log above it has the reason.
     """
     try:
         from dagster_dg_cli.cli.launch import launch_command
@@ -45,13 +45,13 @@ def launch(experiment: str, select: str, *, agreed: bool = False) -> None:
     try:
         launch_command.main(arguments, "dg launch", standalone_mode=False)
     except click.ClickException as error:
-        raise PedigreeError(f"{error.format_message()} What failed, and why, stands above") from None
-    except dg.DagsterError as error:  # of steps, Dagster tells in the log; what comes here is about what was asked for
+        raise PedigreeError(f"{error.format_message()} The lines above say what failed, and why") from None
+    except dg.DagsterError as error:  # errors of steps are in Dagster's log; this one is about the request
         raise PedigreeError(f"Dagster can't launch {select!r}: {error}") from None
 
 
 def _prepare_home() -> None:
-    """A folder for Dagster's own files, with our settings."""
+    """Make Dagster's home folder, with our settings."""
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(pedigree_home() / "dagster")))
     settings = home / "dagster.yaml"
     if not settings.exists():

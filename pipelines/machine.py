@@ -1,4 +1,4 @@
-"""The machine behind a plan: what it does badly or not at all in the stages that train, said before any work."""
+"""Notes on the machine of a plan: what it does slowly or not at all in training, before any work."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from pipelines.session import Session
 
 
 def on_device(session: Session, device: str | None, devices: int | None) -> Session:
-    """``session`` planned for so many of ``device``, in place of the machine that the experiment names."""
+    """``session``, planned for ``devices`` GPUs of the kind ``device`` instead of the experiment's machine."""
     if device is None and devices is None:
         return session
     compute = session.experiment.compute.model_dump()
@@ -41,7 +41,7 @@ def examined(session: Session) -> Preflight:
 
 
 def notes(session: Session, items: Sequence[PlanItem]) -> list[str]:
-    """What a plan says of the machine; nothing where no stage is to be trained."""
+    """Notes on the machine. Empty if no stage will be trained."""
     runs = _runs(session, items)
     if not runs:
         return []
@@ -57,7 +57,7 @@ def notes(session: Session, items: Sequence[PlanItem]) -> list[str]:
 
 
 def with_notes(session: Session, items: Sequence[PlanItem], lines: Sequence[str]) -> list[PlanItem]:
-    """``items`` with the machine's notes at every stage that is to be trained."""
+    """``items`` with the machine's notes at every stage that will be trained."""
     return [
         replace(item, notes=[*item.notes, *lines]) if _trains(session.graph[item.stage], item) else item
         for item in items
@@ -65,7 +65,7 @@ def with_notes(session: Session, items: Sequence[PlanItem], lines: Sequence[str]
 
 
 def before_run(session: Session, items: Sequence[PlanItem]) -> tuple[str, ...]:
-    """Advice about the stages that ``items`` will train; ``PedigreeError`` where this machine can't train them."""
+    """Advice for the stages that will be trained. Raises ``PedigreeError`` if this machine can't train them."""
     runs = _runs(session, items)
     if not runs:
         return ()
@@ -75,7 +75,9 @@ def before_run(session: Session, items: Sequence[PlanItem]) -> tuple[str, ...]:
         findings = examine(runs, compute, here=compute.target.here)
         findings.check()
     except PedigreeError as error:
-        raise PedigreeError(f"{error}\nWhat does not train can be made here: --select token_shards, say") from None
+        raise PedigreeError(
+            f"{error}\nStages without training can be made here, as with --select token_shards"
+        ) from None
     return findings.advice
 
 
@@ -89,7 +91,7 @@ def _trains(stage: Stage, item: PlanItem) -> bool:
 
 
 def _place(stage: Stage) -> str:
-    """What stands before ``training`` where the experiment describes the run."""
+    """The prefix of the section ``training`` that describes the run in the experiment."""
     if stage.group == "proxies":
         return "proxies."
     return "long_context." if stage.name == "long_context_model" else ""

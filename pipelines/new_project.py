@@ -29,9 +29,9 @@ def make_project(folder: Path) -> list[Path]:
             "with a letter"
         )
     if package in sys.stdlib_module_names or find_spec(package) is not None:
-        raise PedigreeError(f"{project}: there is a Python package {package} already; choose another name")
+        raise PedigreeError(f"{project}: a Python package {package} exists already; choose another name")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PedigreeError(f"{folder}: holds something already, and nothing was changed; name a new folder")
+        raise PedigreeError(f"{folder}: is not empty, and nothing was changed; give a new folder")
     made = []
     with disk_errors(folder):
         for source in sorted(path for path in TEMPLATE.rglob("*") if path.is_file() and path.suffix != ".pyc"):

@@ -1,4 +1,4 @@
-"""A planner over an experiment's graph and the store of this machine."""
+"""The planner for an experiment's graph and the store of this machine."""
 
 from functools import cache
 from pathlib import Path
@@ -15,10 +15,10 @@ from llm_core.store.store import Store
 
 @cache
 def _reader(home: Path, plugins: tuple[str, ...]) -> RememberingReader:
-    """One for the life of the process: what it has imported is what runs, whatever happens to the files meanwhile."""
+    """One per process, because a process runs the code that it imported, even if the files change later."""
     return RememberingReader(PROJECT, home / "store" / "stamps" / "code.json", LOADED, plugins=plugins)
 
 
 def open_planner(graph: Graph, store: Store) -> Planner:
-    """A planner that sees the code of this process."""
+    """A planner that reads the code of this process."""
     return Planner(graph, store, _reader(pedigree_home(), loaded_plugins()), library_versions())

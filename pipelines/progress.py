@@ -1,7 +1,8 @@
-"""How far a run is: which stage of how many, what it is doing, and how long the rest will take.
+"""The progress of a run: the number of the stage, what it does, and the time left.
 
-The time left is what the remaining stages took last, by their manifests; for a training run at work, it follows from
-the run's own rate. Nobody knows it for a stage that was never made: then the estimate is a lower bound, and says so.
+The time left is the sum of the times that the remaining stages took last time, by their manifests. For a running
+training it follows from the speed so far. For a stage that was never made it is unknown; the estimate is then a lower
+bound, and the text says so.
 """
 
 import threading
@@ -14,15 +15,15 @@ from llm_core.graph.plan import PlanItem
 from llm_core.graph.price import duration
 
 LINE_SECONDS = 10.0
-"""Between two lines about a stage at work, where there are no progress bars."""
+"""Seconds between two lines about the running stage, without progress bars."""
 
 VALIDATED = ("validation_loss", "validation_bits_per_byte")
 TRAINING_UNIT = "steps"
-"""The unit whose rate is even enough to tell the end of a stage."""
+"""The only unit whose speed is constant enough to estimate the end of a stage."""
 
 
 class RunProgress:
-    """The stages of one run, in the order in which they begin."""
+    """The progress of the stages of one run."""
 
     def __init__(self, items: Sequence[PlanItem], clock: Callable[[], float] = time.monotonic) -> None:
         self.total = len(items)
@@ -32,23 +33,23 @@ class RunProgress:
         self.begin_idle()
 
     def begin_idle(self) -> None:
-        """No stage is at work."""
+        """No stage is running."""
         self.stage: str | None = None
         self._started = self._clock()
         self._what = ""
         self._metrics: Mapping[str, float | None] = {}
         self._counts: tuple[float, float, str] | None = None
-        self._first: tuple[float, float] | None = None  # (count, time) since which the rate is measured
+        self._first: tuple[float, float] | None = None  # (count, time) at which the measurement of the speed began
 
     def begin(self, stage: str) -> str:
-        """``stage`` begins; its heading, as in ``[ 3/13] tokenizer``."""
+        """``stage`` begins. Returns its heading, as in ``[ 3/13] tokenizer``."""
         self.begin_idle()
         self.stage = stage
         self.position += 1
         return self.heading
 
     def end(self) -> None:
-        """The stage at work is done."""
+        """The running stage is done."""
         self._waiting.pop(self.stage or "", None)
         self.begin_idle()
 
@@ -57,7 +58,7 @@ class RunProgress:
         self._what, self._counts, self._first = what, None, None
 
     def count(self, done: float, total: float, unit: str) -> None:
-        """``done`` of ``total`` units are behind the stage."""
+        """The stage has done ``done`` of ``total`` units."""
         before = self._counts
         if self._first is None or before is None or before[1:] != (total, unit) or done < before[0]:
             self._first = done, self._clock()
@@ -80,13 +81,13 @@ class RunProgress:
 
     @property
     def counts(self) -> tuple[float, float] | None:
-        """(done, total) of the stage at work, where it counts something."""
+        """(done, total) of the running stage; None if it counts nothing."""
         return self._counts[:2] if self._counts else None
 
     def activity(self) -> str:
         """What the stage does: ``step 12 of 100, loss 4.321, 5,000 tokens/s``, or ``compiling kernels``."""
         if self._counts is None:
-            return self._what or "at work"
+            return self._what or "running"
         done, total, unit = self._counts
         if unit == TRAINING_UNIT:
             parts = [f"step {done:,.0f} of {total:,.0f}"]
@@ -94,18 +95,18 @@ class RunProgress:
         return f"{done:,.0f} of {total:,.0f} {unit}"
 
     def line(self) -> str:
-        """What the stage does, for how long, and what is left of it and of the run."""
+        """What the stage does, for how long, and the time left for it and for the run."""
         left = self._counted_left() if self._counts and self._counts[2] == TRAINING_UNIT else None
         stage_left = f", {duration(left)} left" if left is not None else ""
         return f"{self.activity()}, for {duration(self.elapsed)}{stage_left}; {self.left()}"
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the stage at work began."""
+        """Seconds since the running stage began."""
         return self._clock() - self._started
 
     def left(self) -> str:
-        """``about 3 min 20 s left in all``; a lower bound, or unknown, where stages have no time of before."""
+        """``about 3 min 20 s left in total``. A lower bound, or unknown, if some stages were never made."""
         known, unknown = 0.0, 0
         for name, item in self._waiting.items():
             seconds = self._stage_left(item) if name == self.stage else _last(item)
@@ -114,12 +115,12 @@ class RunProgress:
             else:
                 known += seconds
         if not unknown:
-            return f"about {duration(known)} left in all" if self._waiting else "that was all"
-        stages = f"{unknown} stage{'s' * (unknown > 1)} of unknown length"
-        return f"more than {duration(known)} left in all, and {stages}" if known else f"time left unknown: {stages}"
+            return f"about {duration(known)} left in total" if self._waiting else "all stages are done"
+        stages = f"{unknown} stage{'s' * (unknown > 1)} never made before"
+        return f"more than {duration(known)} left in total ({stages})" if known else f"time left unknown ({stages})"
 
     def _stage_left(self, item: PlanItem) -> float | None:
-        """Seconds that the stage at work still needs; None when nobody knows."""
+        """Seconds that the running stage still needs; None if unknown."""
         counted = self._counted_left()
         if counted is not None and self._counts and self._counts[2] == TRAINING_UNIT:
             return counted
@@ -140,10 +141,10 @@ def _last(item: PlanItem) -> float | None:
 
 
 class Lines:
-    """Tells in lines what a stage does: where output goes to a file, a pipe, or Dagster's log.
+    """Prints in lines what a stage does, for output to a file, a pipe or Dagster's log.
 
-    A line comes when the stage does something for the first time, when a training run has its first metrics, and every
-    ``seconds``. Use as a context manager around the stage.
+    It prints a line for each new activity of the stage, for the first metrics of a training run, and every ``seconds``.
+    Use it as a context manager around the stage.
     """
 
     def __init__(self, progress: RunProgress, say: Callable[[str], None], seconds: float = LINE_SECONDS) -> None:
@@ -195,7 +196,7 @@ class Lines:
 
 
 def live_metrics(metrics: Mapping[str, float | None]) -> str:
-    """Loss and speed of a training run; a skipped step may have no loss. Of held-out text, the last measured loss."""
+    """Loss, last held-out loss and speed of a training run. A skipped step may have no loss."""
     loss, speed = metrics.get("loss"), metrics.get("tokens_per_second") or 0.0
     nats, bits = (metrics.get(name) for name in VALIDATED)
     heldout = (

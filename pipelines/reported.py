@@ -1,7 +1,7 @@
-"""Whether Dagster knows all artifacts of an experiment as they are: then an all-hit run would tell it nothing new.
+"""Whether Dagster knows the current artifacts of an experiment: if so, a run in which all are hits is not needed.
 
-A small file in ``DAGSTER_HOME`` has a digest of what the last whole run reported. Every run of the experiment removes
-it at its start, so that it never stands for a run in between.
+A small file in ``DAGSTER_HOME`` records what the last complete run reported. Every run of the experiment removes it at
+its start, so that it is never out of date.
 """
 
 import os
@@ -18,14 +18,14 @@ from llm_core.store.store import Store
 
 
 def knows_all(graph: Graph, store: Store, items: Iterable[PlanItem]) -> bool:
-    """Whether all stages are hits, and the last whole run reported these artifacts and checks to Dagster."""
+    """Whether all stages are hits, and the last complete run reported exactly these artifacts and checks."""
     now = _state(graph, items)
     path = _file(graph, store)
     return now is not None and path.is_file() and path.read_text(encoding="utf-8") == now
 
 
 def remember(graph: Graph, store: Store, items: Iterable[PlanItem]) -> None:
-    """Write down what a successful run of all stages has reported."""
+    """Record what a complete run reported, after its success."""
     now = _state(graph, items)
     if now is not None:
         path = _file(graph, store)
@@ -34,7 +34,7 @@ def remember(graph: Graph, store: Store, items: Iterable[PlanItem]) -> None:
 
 
 def forget(graph: Graph, store: Store) -> None:
-    """A run begins."""
+    """Remove the record, at the start of a run."""
     _file(graph, store).unlink(missing_ok=True)
 
 
@@ -48,7 +48,7 @@ def _file(graph: Graph, store: Store) -> Path:
 
 
 def _state(graph: Graph, items: Iterable[PlanItem]) -> str | None:
-    """A digest of all artifacts and their checks by the bounds of now; None when something is to be made."""
+    """A digest of all artifacts and of their checks by the current bounds. None if a stage is to be made."""
     state = {}
     for item in items:
         if item.artifact is None:

@@ -1,4 +1,4 @@
-"""What a run needs and no result depends on: the store, the compute target, tracking."""
+"""What a run needs, but no result depends on: the store, the machines, consent, tracking."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ class StoreResource(dg.ConfigurableResource):
 
 
 class KeepConfig(dg.Config):
-    """Which checkpoints stay; as in ``compute.keep``."""
+    """Which checkpoints are kept; as ``compute.keep``."""
 
     last: int
     best: int
@@ -29,7 +29,7 @@ class KeepConfig(dg.Config):
 
 
 class DeviceConfig(dg.Config):
-    """A kind of GPU; as in ``compute.device``."""
+    """A kind of GPU; as ``compute.device``."""
 
     name: str
     memory_gb: float
@@ -39,14 +39,14 @@ class DeviceConfig(dg.Config):
 
 
 class AskConfig(dg.Config):
-    """What is trained again without asking; as in ``compute.ask_above``."""
+    """The cost above which a run needs consent; as ``compute.ask_above``."""
 
     hours: float | None
     dollars: float | None
 
 
 class ComputeResource(dg.ConfigurableResource):
-    """The machines that work; fields as in the experiment's section ``compute``, which gives the defaults."""
+    """The machines of a run. Fields and defaults are those of the experiment's section ``compute``."""
 
     workers: int | None
     map: Literal["local", "ray"]
@@ -88,18 +88,17 @@ class ComputeResource(dg.ConfigurableResource):
 
 
 class ConsentResource(dg.ConfigurableResource):
-    """A yes for one run, given in the Launchpad: train again what has only code for a reason, whatever it costs.
+    """Consent for one run, given in the Launchpad: train again where only the code changed, whatever it costs.
 
-    It is a resource of its own, since a run's configuration replaces that of a resource as a whole. The field is not
-    called ``yes``: YAML reads that as true.
+    It is a separate resource, because the configuration of a run replaces that of a resource as a whole. The field is
+    not called ``yes``, because YAML reads that as true.
     """
 
     agreed: bool = False
 
 
 class TrackingResource(dg.ConfigurableResource):
-    """What is told of a run while it goes on; fields as in the section ``tracking``. A key comes from the environment
-    only."""
+    """The tracking of a run. Fields as in the section ``tracking``. The key of W&B comes only from the environment."""
 
     wandb: Literal["off", "offline", "online"]
     project: str

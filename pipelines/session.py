@@ -1,4 +1,4 @@
-"""What every command needs: an experiment, its graph, the store, a planner."""
+"""A session: an experiment, its graph, the store, and a planner. Every command opens one."""
 
 from dataclasses import dataclass
 

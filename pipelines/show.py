@@ -1,4 +1,4 @@
-"""Plans, runs and preflights as people see them in a terminal."""
+"""Plans, runs and preflights, for the terminal."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -33,11 +34,18 @@ from pipelines.progress import Lines, RunProgress
 from pipelines.session import Session
 
 COLOURS = {"hit": "green", "run": "yellow", "maybe": "cyan", "blocked": "red"}
+MEANINGS = {
+    "hit": "reused",
+    "run": "to be made",
+    "maybe": "made only if an input changes",
+    "blocked": "a blocking check of an input fails",
+}
+"""Verdict → what it means, in a few words."""
 REASONS_SHOWN = 6
 
 
 def planned(session: Session) -> list[PlanItem]:
-    """The whole plan; a stage that will not be made without a yes says so in its notes."""
+    """The whole plan. A stage that needs consent says so in its notes."""
     planner, compute = session.planner(), session.experiment.compute
     items = []
     for item in planner.plan():
@@ -51,14 +59,14 @@ def planned(session: Session) -> list[PlanItem]:
 
 
 def prices(session: Session, items: list[PlanItem]) -> dict[str, Price]:
-    """Stage → what it costs, of all stages that would be made."""
+    """Stage → its price, for all stages that would be made."""
     compute, graph = session.experiment.compute, session.graph
     to_make = [item for item in items if item.verdict in ("run", "maybe")]
     return {item.stage: price(graph[item.stage], item.previous, compute) for item in to_make}
 
 
 def plan_record(item: PlanItem, cost: Price | None) -> dict[str, Any]:
-    """A plan's item as JSON data."""
+    """An item of a plan, as JSON data."""
     cost = cost or Price()
     return {
         "stage": item.stage,
@@ -75,13 +83,14 @@ def plan_record(item: PlanItem, cost: Price | None) -> dict[str, Any]:
 
 
 def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
-    """A plan as a table, with its sums below."""
-    hits = sum(item.verdict == "hit" for item in items)
-    caption = f"{hits} hit{'s' * (hits != 1)}, {len(costs)} to make"
+    """A plan as a table, with the sums in its caption."""
+    number: Counter[str] = Counter(item.verdict for item in items)
+    counts = [f"{number[verdict]} {verdict} ({MEANINGS[verdict]})" for verdict in MEANINGS if number[verdict]]
+    caption = f"{len(items)} stage{'s' * (len(items) != 1)}: {', '.join(counts)}"
     if costs:
+        caption += f"\nprice (expected time and cost): {_told_total(costs.values())}"
         maybe = [costs[item.stage] for item in items if item.verdict == "maybe"]
-        caption += f"; price: {_told_total(costs.values())}"
-        caption += f", of which only maybe: {_told_total(maybe)}" if maybe else ""
+        caption += f"; of this, maybe: {_told_total(maybe)}" if maybe else ""
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left", header_style="bold")
     table.add_column("stage", no_wrap=True)
     table.add_column("verdict")
@@ -101,11 +110,11 @@ def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
 
 
 def _told_total(costs: Iterable[Price]) -> str:
-    """The sum, and how many stages it does not know the price of."""
+    """The sum of the known prices, and the number of unknown ones."""
     known, unknown = total(costs)
     if known.hours is None:
         return "unknown"
-    return f"{known}" + (f" and {unknown} unknown" if unknown else "")
+    return f"{known}" + (f", and {unknown} stage{'s' * (unknown > 1)} unknown" if unknown else "")
 
 
 def run(
@@ -139,7 +148,7 @@ def run(
                 log=lambda line: console.print(line, markup=False),
                 **watched,
             )
-            # An artifact of two names is made again once.
+            # Two stages may share an artifact: it is made again only once.
             outcome = materialize(planner, item.stage, runtime, again=item.stage in again and item.identity not in made)
         made.add(outcome.artifact.manifest.identity)
         progress.end()
@@ -152,23 +161,23 @@ def run(
 
 
 def _forced(item: PlanItem) -> PlanItem:
-    """A stage that is made again though it is there; nobody asks twice whether it should be."""
+    """``item`` as one that will be made. --force is consent already."""
     if item.verdict == "hit":
         item = replace(item, verdict="run", reasons=["--force"])
     return replace(item, from_code=False)
 
 
 def failed_checks(console: Console, checks: list[Check]) -> None:
-    """The checks that a stage failed, a line each."""
+    """Print the checks that a stage failed, one per line."""
     for check in checks:
         if not check.passed:
-            mark = "[red]gate[/]" if check.blocking else "[yellow]note[/]"
+            mark = "[red]blocking check failed[/]" if check.blocking else "[yellow]check failed[/]"
             console.print(f"     {mark} {check.name}: {escape(check.message)}")
 
 
 @contextmanager
 def _watching(console: Console, progress: RunProgress, agree: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
-    """What a ``Runtime`` tells and asks of a stage at work, by name of its field."""
+    """The fields of a ``Runtime`` that report what a stage does, and ask the user."""
     if not console.is_terminal:
         say = partial(console.print, markup=False)
         with Lines(progress, lambda line: say(f"  {line}")) as lines:
@@ -197,7 +206,7 @@ def _watching(console: Console, progress: RunProgress, agree: Callable[[str], bo
 
 
 class _Telling(ProgressColumn):
-    """Beside the bar: what the stage does, for how long, and what is left; as of now, whenever it is drawn."""
+    """The text beside the bar: what the stage does, for how long, and the time left."""
 
     def __init__(self, progress: RunProgress) -> None:
         super().__init__()
@@ -237,21 +246,25 @@ def preflight_table(report: Preflight) -> Table:
     table.add_section()
     for name, size in asdict(report.memory).items():
         table.add_row(f"memory: {name.replace('_', ' ')}", f"{size / 1e9:,.2f} GB")
-    usable = f"of {report.usable_memory / 1e9:,.1f} GB usable ({report.device_memory / 1e9:,.0f} GB a device)"
-    table.add_row("memory: in all", f"[bold]{report.memory.total / 1e9:,.2f} GB[/]", f"{usable}, {report.parallel}")
-    table.add_row("host: snapshot", f"{report.host_snapshot / 1e9:,.2f} GB", "from which checkpoints are written")
+    usable = f"of {report.usable_memory / 1e9:,.1f} GB usable ({report.device_memory / 1e9:,.0f} GB per device)"
+    table.add_row("memory: total", f"[bold]{report.memory.total / 1e9:,.2f} GB[/]", f"{usable}, {report.parallel}")
+    table.add_row(
+        "host: snapshot",
+        f"{report.host_snapshot / 1e9:,.2f} GB",
+        "a copy of the state, from which checkpoints are written",
+    )
     table.add_section()
-    table.add_row("FLOPs", f"{report.flops:.3g}", f"{report.flops_per_token:.3g} a token: {report.flops_convention}")
+    table.add_row("FLOPs", f"{report.flops:.3g}", f"{report.flops_per_token:.3g} per token: {report.flops_convention}")
     if report.hours is not None and report.tokens_per_second is not None and report.peak_flops is not None:
-        peak = f"at {report.expected_mfu:.0%} MFU of {report.peak_flops / 1e12:,.0f} TFLOP/s a device"
+        peak = f"at {report.expected_mfu:.0%} MFU of {report.peak_flops / 1e12:,.0f} TFLOP/s per device"
         table.add_row("tokens per second", f"{report.tokens_per_second:,.0f}", peak)
         table.add_row("time", f"[bold]{report.hours:,.1f} h[/]", f"{report.gpu_hours:,.0f} GPU-hours")
         if report.price_per_gpu_hour:
-            table.add_row("cost", f"[bold]${report.cost:,.0f}[/]", f"at ${report.price_per_gpu_hour:.2f} a GPU-hour")
+            table.add_row("cost", f"[bold]${report.cost:,.0f}[/]", f"at ${report.price_per_gpu_hour:.2f} per GPU-hour")
         else:
             table.add_row("cost", "unknown", "compute.price_per_gpu_hour is 0")
     else:
-        table.add_row("time", "unknown", "this device's peak is not known; measure with a short run")
+        table.add_row("time", "unknown", "the peak FLOP/s of this device is not known; measure with a short run")
     table.add_section()
     table.add_row("command", "", report.command)
     for line in report.advice:
@@ -260,7 +273,7 @@ def preflight_table(report: Preflight) -> Table:
 
 
 def query_lines(columns: Sequence[str], chunks: Iterable[Sequence[Sequence[Any]]]) -> Iterator[str]:
-    """Rows as lines of a table, every value whole; columns get wider with later chunks where they must."""
+    """Rows as lines of a table. No value is cut; a column becomes wider when a later chunk needs it."""
     widths = [cell_len(name) for name in columns]
     header = True
     for rows in filter(None, chunks):
@@ -280,7 +293,7 @@ def query_lines(columns: Sequence[str], chunks: Iterable[Sequence[Sequence[Any]]
 
 
 def _cell(value: Any) -> str:
-    """A value in one line: line breaks and other control characters as JSON writes them."""
+    """A value on one line, with control characters escaped as in JSON."""
     text = "NULL" if value is None else str(value)
     return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
@@ -295,13 +308,13 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool] | N
 
 
 def paged(lines: Iterable[str]) -> None:
-    """Print to a terminal through its pager (``PAGER``, or less: arrows scroll sideways), else line by line."""
+    """Print through a pager (``PAGER``, or ``less``) if there is a terminal, else line by line."""
     command = os.environ.get("PAGER") or shutil.which("less")
     if not sys.stdout.isatty() or not command:
         for line in lines:
             print(line)
         return
-    options = {"LESS": "-FRSX", **os.environ}  # -S: lines as wide as they are; -F: what fits a screen is just printed
+    options = {"LESS": "-FRSX", **os.environ}  # -S: do not wrap lines; -F: no pager if all fits on the screen
     with subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, text=True, env=options) as pager:
         assert pager.stdin is not None
         with suppress(BrokenPipeError):  # closed before all was shown

@@ -1,4 +1,4 @@
-"""A model as people see it in a terminal: its layers, and what it costs by formula."""
+"""A model for the terminal: its layers, and its costs by formula."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,17 +24,17 @@ from llm_core.model.accounting import (
 from pipelines.experiments import experiment_file, open_experiment
 
 VOCAB_SIZE = 65_536
-"""Of a model by name, which has no tokenizer."""
+"""The default for presets, which have no tokenizer."""
 
 SEQUENCE_LENGTH = 2_048
 
 LENGTHS = (2_048, 32_768)
-"""Tokens whose decoding state is told."""
+"""Numbers of tokens for which the decoding state is shown."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A model, and what its costs depend on beside itself."""
+    """A model, and what else its costs depend on."""
 
     name: str
     spec: ModelSpec
@@ -43,9 +43,9 @@ class Described:
 
 
 def described(name: str, vocab_size: int | None, sequence_length: int | None) -> Described:
-    """The experiment's model, or the model by that name; raises ``PedigreeError`` for neither.
+    """The model of an experiment, or a preset. Raises ``PedigreeError`` if ``name`` is neither.
 
-    An experiment goes before a model of its name: it knows the vocabulary and the sequences.
+    An experiment has priority over a preset of the same name: it knows the vocabulary and the sequence length.
     """
     try:
         experiment_file(name)
@@ -82,7 +82,7 @@ def table(model: Described) -> Table:
     shown.add_column("layers", no_wrap=True)
     for name in ("mixer", "heads", "window", "position", "keys of", "feed-forward"):
         shown.add_column(name)
-    for name in ("parameters", "cache a token"):
+    for name in ("parameters", "cache per token"):
         shown.add_column(name, justify="right", no_wrap=True)
     costs = layer_costs(model.spec, model.sequence_length)
     rows = [
@@ -97,7 +97,7 @@ def table(model: Described) -> Table:
 
 
 def _mtp_cells(spec: ModelSpec, depth: int) -> tuple[str, ...]:
-    """The modules for multi-token prediction, which are all alike, and hold nothing when text is generated."""
+    """The modules for multi-token prediction. They are all equal, and generation does not use them."""
     layer = mtp_layer(spec)
     module = layer_costs(spec)[-1]
     *cells, _, _ = _cells(spec, layer, module)
@@ -121,22 +121,22 @@ def _cells(spec: ModelSpec, layer: LayerSpec, cost: LayerCost) -> tuple[str, ...
 
 
 def sums(model: Described) -> list[str]:
-    """Parameters, FLOPs and decoding state, a line each."""
+    """Parameters, FLOPs and decoding state, one line each."""
     spec, count = model.spec, parameter_count(model.spec, model.vocab_size)
-    active = f", {count.active:,} for one token" if count.inactive else ""
+    active = f", {count.active:,} of them per token" if count.inactive else ""
     cached = kv_cache_bytes_per_token(spec)
     lengths = [length for length in LENGTHS if _reads(spec, length)]
     states = "; ".join(f"{state_bytes(spec, length) / 1e6:,.1f} MB after {length:,}" for length in lengths)
     flops = flops_per_token(spec, model.vocab_size, model.sequence_length)
     return [
         f"parameters       {count.total:,}{active}; {count.without_embeddings:,} without embeddings",
-        f"training         {flops:.3g} FLOPs a token, in sequences of {model.sequence_length:,}",
-        f"decoding state   {cached:,} bytes a token in bf16"
+        f"training         {flops:.3g} FLOPs per token, in sequences of {model.sequence_length:,}",
+        f"decoding state   {cached:,} bytes per token in bf16"
         + (f"; with windows and states {states} tokens" if states else ""),
     ]
 
 
 def _reads(spec: ModelSpec, length: int) -> bool:
-    """Whether it can read sequences of ``length`` tokens."""
+    """Whether the model can read sequences of ``length`` tokens."""
     longest = spec.longest()
     return longest is None or length <= longest

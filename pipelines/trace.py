@@ -1,4 +1,4 @@
-"""``pedigree why``: from a step or a score down to documents."""
+"""``pedigree why``: the documents behind a step or a score."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipelines.session import Session
 
 
 def step_rows(session: Session, run: str, step: int) -> list[dict[str, Any]]:
-    """The document parts of a batch, one row each, in batch order."""
+    """The pieces of documents in a batch, one row each, in batch order."""
     from llm_core.tokens.trace import documents_of_step, training_section
 
     found = training_run(session.store, session.experiment.name, _local(session, run))
@@ -42,9 +42,9 @@ def step_table(run: str, step: int, rows: list[dict[str, Any]]) -> Table:
 
 
 def score(session: Session, what: str) -> tuple[list[dict[str, Any]], Ancestor]:
-    """The rows of evals that ``what`` names (task, or task/metric), and the lineage of their artifact.
+    """The rows of evals for ``what`` (task, or task/metric), and the lineage of their artifact.
 
-    A stage or an identity in place of a score gives its lineage with no rows.
+    For a stage or an identity instead of a score: its lineage, and no rows.
     """
     from llm_core.store.views import open_views
 
@@ -69,7 +69,7 @@ def score(session: Session, what: str) -> tuple[list[dict[str, Any]], Ancestor]:
 
 
 def tree(scores: list[dict[str, Any]], ancestor: Ancestor) -> Tree:
-    """The lineage as a tree; an artifact that stands in it twice is spelled out once."""
+    """The lineage as a tree. An artifact that occurs twice is expanded only once."""
     root = Tree(_line(ancestor), guide_style="dim")
     for row in scores:
         error = f" ± {row['stderr']:.4f}" if row["stderr"] is not None else ""
@@ -127,5 +127,5 @@ def _line(item: Ancestor) -> str:
 
 
 def _local(session: Session, name: str) -> str:
-    """A stage's name without the experiment, as Dagster's asset keys have it."""
+    """A stage's name without the prefix of the experiment, which Dagster's asset keys have."""
     return name.removeprefix(f"{session.experiment.name}/")

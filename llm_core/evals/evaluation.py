@@ -181,11 +181,12 @@ def suites_readable(results: EvalResults, bounds: ChecksSpec) -> Verdict:
     )
 
 
-def as_many_as_asked(results: EvalResults, bounds: ChecksSpec) -> Verdict:
+def enough_items(results: EvalResults, bounds: ChecksSpec) -> Verdict:
     """There were as many documents and questions as requested."""
     del bounds
     asked, found = (results.documents_asked, results.questions_asked), (results.documents, results.questions)
-    return Verdict(found == asked, f"{found[0]} of {asked[0]} documents, {found[1]} of {asked[1]} questions")
+    message = f"{found[0]} of the {asked[0]} documents and {found[1]} of the {asked[1]} questions wanted"
+    return Verdict(found == asked, message)
 
 
 def _encode(tokenizer_file: Path, texts: Sequence[str]) -> tuple[list[list[int]], int]:

@@ -39,7 +39,7 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> Gene
     tokenizer = prompt_tokenizer(path)
     eot = end_of_text(tokenizer, path)
     if vocabulary_size(tokenizer) > info["vocab_size"]:
-        raise PedigreeError(f"{path}: has {vocabulary_size(tokenizer)} ids, the model knows {info['vocab_size']}")
+        raise PedigreeError(f"{path}: has {vocabulary_size(tokenizer)} ids, but the model has {info['vocab_size']}")
 
     expected = len(sampling.prompts) * len(sampling.temperatures)
     steps = len(sampling.prompts) * sampling.max_new_tokens

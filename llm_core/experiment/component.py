@@ -85,7 +85,7 @@ def choices(value: Any, registry: Registry, base: type[Component], place: str) -
             raise ValueError(f"{kind}: give its settings as a mapping; {{}} for the defaults")
         component = KindOf(registry).made(settings, base)
         if component.switch:
-            raise ValueError(f"{kind}: this is no choice of {place}: {component.switch}")
+            raise ValueError(f"{kind}: {component.switch}; remove it from {place}")
         found[str(kind)] = component
     return found
 

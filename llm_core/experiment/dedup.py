@@ -81,7 +81,7 @@ class DecontaminationSpec(Spec):
     @model_validator(mode="after")
     def _short_is_shorter(self) -> "DecontaminationSpec":
         if self.min_words > self.ngram_words:
-            raise ValueError(f"min_words {self.min_words} is more than ngram_words {self.ngram_words}")
+            raise ValueError(f"min_words {self.min_words} must be at most ngram_words {self.ngram_words}")
         return self
 
 

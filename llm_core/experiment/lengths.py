@@ -88,4 +88,4 @@ def check_generated(model: ModelSpec, tokens: int, field: str) -> None:
     """Raise ``ValueError`` when ``field`` makes a model generate more ``tokens``, with the prompt, than it can read."""
     longest = model.longest()
     if longest is not None and tokens > longest:
-        raise ValueError(f"{field}: the model can read {longest} tokens, but these are {tokens}: ask for fewer")
+        raise ValueError(f"{field}: {tokens} tokens, but the model can read at most {longest}; give a smaller number")

@@ -23,7 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 def _named(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError(f"write '{'full' if value else 'none'}' for {str(value).lower()}; there is more to choose now")
+        raise ValueError(f"{str(value).lower()} is no longer a value here: write '{'full' if value else 'none'}'")
     return value
 
 

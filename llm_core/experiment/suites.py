@@ -63,7 +63,9 @@ class MultipleChoiceSuite(_Suite):
     @model_validator(mode="after")
     def _gold_is_a_choice(self) -> "MultipleChoiceSuite":
         if not isinstance(self.choices, str) and self.gold not in self.choices:
-            raise ValueError(f"gold {self.gold!r} is none of the choices {', '.join(self.choices)}; name the right one")
+            raise ValueError(
+                f"gold is {self.gold!r}, but the choices are {', '.join(self.choices)}; set gold to one of them"
+            )
         return self
 
 

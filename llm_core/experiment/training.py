@@ -212,8 +212,8 @@ class TrainingSpec(Spec):
         stable = range(schedule.warmup_steps, self.steps - schedule.falling_steps() + 1)
         if outside := [point for point in points if point not in stable]:
             raise ValueError(
-                f"branch_points {outside}: the rate stays between the warm-up and the cooldown, from step "
-                f"{stable.start} to {stable.stop - 1}"
+                f"branch_points {outside}: give steps from {stable.start} to {stable.stop - 1}, where the learning "
+                "rate is constant (after the warm-up, before the cooldown)"
             )
         return self
 

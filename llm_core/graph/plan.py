@@ -213,11 +213,11 @@ class Planner:
             )
         waiting = ", ".join(stage.inputs[role] for role in inputs if role not in contents)
         if self._could_hit(stage, own, contents):
-            reasons = [f"hits if unchanged: {waiting}"]
+            reasons = [f"made only if an input changes: {waiting}"]
             return PlanItem(stage.name, "maybe", reasons, seconds=seconds, previous=previous)
         reasons = self._differences(stage, own, contents, previous)
         if previous is not None:
-            reasons.append(f"made first: {waiting}")
+            reasons.append(f"inputs that are made first: {waiting}")
         return PlanItem(stage.name, "run", reasons, seconds=seconds, previous=previous)
 
     def _find(self, stage: Stage, identity: str) -> tuple[Artifact | None, dict[str, str], str | None]:

@@ -114,7 +114,9 @@ class Decoder(nn.Module):
         objective = losses.objective
         if self.spec.multi_token is not None:
             if targets_BT.ndim != 2:
-                raise ValueError("multi_token predicts single tokens: it can't be combined with bags of tokens")
+                raise ValueError(
+                    "multi_token does not go with training.superposition (bags of tokens); remove one of them"
+                )
             further = mtp_objective(
                 self.further,
                 x_BTD,

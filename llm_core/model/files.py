@@ -91,7 +91,9 @@ def _crc32(path: Path) -> int:
 def _check(path: Path, expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
     if expected.keys() != found.keys():
         different = ", ".join(sorted(expected.keys() ^ found.keys())[:5])
-        raise PedigreeError(f"{path}: its tensors are not those that {INFO} asks for; missing or unknown: {different}")
+        raise PedigreeError(
+            f"{path}: its tensors do not match {INFO}; missing or unexpected: {different}; make the model again"
+        )
     for name, tensor in found.items():
         wanted = expected[name]
         if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):

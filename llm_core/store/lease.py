@@ -29,7 +29,8 @@ class Lease:
         owner = _owner(self._owner_file)
         if owner.get("token") != self._token:
             raise PedigreeError(
-                f"the lease {self._owner_file.name} was taken over by {_describe(owner)}; nothing was committed here"
+                f"{_describe(owner)} took over the lease {self._owner_file.name} (the lock of this artifact), so this "
+                "process stored nothing; let the other process finish, then run again"
             )
 
 

@@ -105,7 +105,9 @@ class ByteLevelBPE:
         numbers = [*vocab.values(), *special.values(), *(token.number for token in ordinary.values())]
         strange = [number for number in numbers if type(number) is not int or number < 0]
         if strange:
-            raise PedigreeError(f"{path}: not a tokenizer.json: the id {strange[0]!r} is no number from 0 on")
+            raise PedigreeError(
+                f"{path}: not a valid tokenizer.json: the token id {strange[0]!r} is not a whole number of 0 or more"
+            )
         if len(set(numbers)) != len(numbers):
             raise PedigreeError(f"{path}: two entries of the vocabulary share an id")
         return cls(
@@ -167,9 +169,9 @@ def _refuse(path: Path, written: dict[str, Any], model: dict[str, Any]) -> None:
     """Raise for settings that change ids and for which ``ByteLevelBPE`` has no field."""
     if model.get("byte_fallback"):
         raise PedigreeError(
-            f"{path}: cuts text as SentencePiece does (has 'byte_fallback' set: spaces are written as '▁', and rare "
-            "characters as entries like <0x0A>), and a text with a '▁' of its own would not come back; only byte-level "
-            "BPE, as of GPT-2, Llama 3 or Qwen, can be imported"
+            f"{path}: only byte-level BPE (as of GPT-2, Llama 3 or Qwen) can be imported. This tokenizer works as "
+            "SentencePiece does ('byte_fallback' is set): it writes spaces as '▁' and rare characters as entries like "
+            "<0x0A>, so a text that contains '▁' would not decode to itself"
         )
     for holder, name in (
         (written, "truncation"),

@@ -105,7 +105,7 @@ def _special_tokens(path: Path, read: ByteLevelBPE, spec: TokenizerSpec) -> dict
     if ids[0] != min(ids):
         raise PedigreeError(
             f"tokenizer.special_tokens: the first one ends documents and must have the lowest id; in {path} "
-            f"{spec.special_tokens[0]!r} has {ids[0]}: leave those with lower ids away"
+            f"{spec.special_tokens[0]!r} has id {ids[0]}; remove the tokens with lower ids from the list"
         )
     size = max([*read.vocab.values(), *ids, *(token.number for token in read.ordinary.values())]) + 1
     if size > spec.vocab_size:
@@ -190,7 +190,7 @@ def _ranks(path: Path, content: bytes) -> dict[bytes, int]:
             written, rank = line.split()
             entry = b64decode(written, validate=True)
             if not 0 <= int(rank) < _IDS or not entry or entry in ranks:
-                raise ValueError("a rank out of range, an empty entry, or one that stood before")
+                raise ValueError("the rank is out of range, the entry is empty, or an earlier line has the same entry")
             ranks[entry] = int(rank)
         except (ValueError, binascii.Error) as error:
             raise PedigreeError(

@@ -32,7 +32,9 @@ def bundled_run(folder: Path, log: Callable[[str], None] = lambda _: None) -> tu
     bundle.
     """
     if not folder.is_dir():
-        raise PedigreeError(f"{folder}: there is no such folder; name the copied folder run of a bundle")
+        raise PedigreeError(
+            f"{folder}: there is no such folder; give the folder run/ of the bundle that you copied back"
+        )
     record = read_record(folder)
     if record is None:
         raise PedigreeError(_unfinished(folder))

@@ -256,7 +256,9 @@ def _check_archive(path: Path, planner: Planner, stage: Stage, plugins: tuple[st
             archive.extractall(folder)
         packages = (*PACKAGES, *package_folders(plugins))
         if code(stage, CodeReader(Path(folder), packages, plugins=plugins)) != planner.code(stage.name):
-            raise PedigreeError(f"{PROJECT}: the code changed while the bundle was written; write the bundle again")
+            raise PedigreeError(
+                f"{PROJECT}: the code changed while the bundle was being written; run the command again"
+            )
 
 
 def requirements(spec: TrainerSpec, constraints: Path | None) -> str:

@@ -54,10 +54,12 @@ def check_files(folder: Path, files: Mapping[str, FileDigest], spec: TrainerSpec
     needed = {f"{CHECKPOINTS}/{checkpoint_name(step)}/{CHECKPOINT_MANIFEST}" for step in spec.training.branch_points}
     for name in sorted({*files, *needed}):
         if name not in present and (name in needed or not name.startswith(CHECKPOINTS)):
-            raise PedigreeError(f"{folder / name}: is missing: copy it from the machine of the run, too")
+            raise PedigreeError(f"{folder / name}: is missing; copy it too, from the machine that trained")
     for name, path in present.items():
         if name not in files and not name.startswith(CHECKPOINTS):
-            raise PedigreeError(f"{path}: {RECORD} does not list it, so it is not of this run: move it out of {folder}")
+            raise PedigreeError(
+                f"{path}: this run did not write it ({RECORD} does not list it); move it out of {folder}"
+            )
     for name, found in file_digests({name: path for name, path in present.items() if name in files}).items():
         if found != files[name]:
             sizes = "" if found.size == files[name].size else f" ({found.size:,} bytes instead of {files[name].size:,})"
@@ -81,7 +83,9 @@ def check_summary(path: Path) -> dict[str, Any]:
         if not isinstance(summary["device"], str):
             raise TypeError("device must be a text")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PedigreeError(f"{path}: not the summary of a run ({error!r}); copy it again") from None
+        raise PedigreeError(
+            f"{path}: not a readable summary of a run ({error!r}); copy it again from the machine that trained"
+        ) from None
     return summary
 
 

@@ -83,7 +83,10 @@ def _manifest(checkpoint: Path) -> dict[str, Any]:
     try:
         return read_manifest(checkpoint)
     except DamagedFileError as error:
-        raise PedigreeError(f"{checkpoint}: the checkpoint is damaged ({error}); make it again") from None
+        raise PedigreeError(
+            f"{checkpoint}: the checkpoint is damaged ({error}), and this run starts from it; copy it again, or make "
+            "the run that wrote it again"
+        ) from None
 
 
 def _may_differ_in_a_branch(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The experiments that come with Pedigree, and how one is found by name."""
+"""The experiments that come with Pedigree; finds an experiment by name or path."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ FOLDER = Path(__file__).parent
 
 
 def open_experiment(name: str) -> Experiment:
-    """An experiment by name or path. What it extends lies beside it, or is one of those here."""
+    """An experiment by name or path. It may extend a file in its own folder, or an experiment of Pedigree."""
     return load_experiment(experiment_file(name), FOLDER)
 
 
 def experiment_file(name: str) -> Path:
-    """The YAML file of an experiment: by name among those here, or by path."""
+    """The YAML file of an experiment: an experiment of Pedigree by name, or a path."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in FOLDER.glob("*.yaml")))

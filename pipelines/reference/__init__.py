@@ -1,1 +1,1 @@
-"""What can be set in an experiment: as a page for people, and as a JSON schema for editors."""
+"""The settings of an experiment, as a page of the documentation and as a JSON schema for editors."""

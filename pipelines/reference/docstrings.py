@@ -1,4 +1,4 @@
-"""What is written under the fields of a class."""
+"""The docstrings of classes and of their fields."""
 
 import ast
 import inspect
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 def field_docs(cls: type[BaseModel]) -> dict[str, str]:
-    """Field → the text under it, on one line; those of the classes that ``cls`` is derived from are there, too."""
+    """Field → the text under it, on one line; also for inherited fields."""
     found: dict[str, str] = {}
     for owner in reversed(cls.__mro__[: cls.__mro__.index(BaseModel)]):
         found |= _module_docs(owner.__module__).get(owner.__qualname__, {})
@@ -18,7 +18,7 @@ def field_docs(cls: type[BaseModel]) -> dict[str, str]:
 
 @cache
 def _module_docs(module: str) -> dict[str, dict[str, str]]:
-    """Class → field → the text under it, of the classes of a module."""
+    """Class → field → the text under it, for all classes of a module."""
     tree = ast.parse(inspect.getsource(sys.modules[module]))
     found: dict[str, dict[str, str]] = {}
     for cls in tree.body:
@@ -31,6 +31,6 @@ def _module_docs(module: str) -> dict[str, dict[str, str]]:
 
 
 def class_doc(owner: object) -> str:
-    """The text of a class or a function, a paragraph per line."""
+    """The docstring of a class or a function, one paragraph per line."""
     paragraphs = inspect.cleandoc(owner.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -1,4 +1,4 @@
-"""The JSON schema for editors: every key and value, where a file may leave out what another one below it says."""
+"""The JSON schema for editors. No key is required, because a file may extend another one."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,17 @@ from llm_core.errors import PedigreeError
 from pipelines.reference.models import ROOT, schema
 
 UNDERSCORES = r"^[-+]?[0-9]+(_[0-9]+)+(\.[0-9]*)?$"
-"""``12_000_000``: a number as Pedigree reads YAML, and a string by YAML 1.2, which editors go by."""
+"""``12_000_000`` is a number for Pedigree, but a string in YAML 1.2, which editors use."""
 
 _PEDIGREES_OWN = ("absent", "component", "outside_identity", "discriminator")
-"""Keys that JSON schema does not know."""
+"""Keys that are not part of JSON schema."""
 
 
 def editor_schema() -> dict[str, Any]:
-    """A schema of draft 7, which editors know best.
+    """A schema of draft 7, which editors support best.
 
-    It is wider than the loader: nothing is required, and ``null`` may stand for any mapping, since a file may build on
-    another one. What settings ask of each other, only the loader checks.
+    It allows more than the loader: no key is required, and ``null`` is valid for any mapping, because a file may extend
+    another one. Only the loader checks settings that depend on each other.
     """
     definitions = {name: _widened(plain) for name, plain in schema().items()}
     return {
@@ -30,7 +30,7 @@ def editor_schema() -> dict[str, Any]:
 
 
 def write(path: Path) -> None:
-    """Write it to ``path``; ``PedigreeError`` where that is not possible."""
+    """Write the schema to ``path``. Raises ``PedigreeError`` if that is not possible."""
     try:
         path.write_text(text(), encoding="utf-8")
     except OSError as error:
@@ -53,7 +53,7 @@ def _widened(plain: Any) -> Any:
         wide["properties"] = {name: _removable(field) for name, field in wide["properties"].items()}
     if wide.get("type") in ("integer", "number"):
         wide.update(type=[wide["type"], "string"], pattern=UNDERSCORES)
-    if isinstance(wide.get("additionalProperties"), dict):  # names that the file chooses, with what each is
+    if isinstance(wide.get("additionalProperties"), dict):  # a mapping whose keys are names that the user chooses
         wide["additionalProperties"] = _removable(wide["additionalProperties"])
     if "patternProperties" in wide:
         wide["patternProperties"] = {names: _removable(field) for names, field in wide["patternProperties"].items()}
@@ -62,7 +62,7 @@ def _widened(plain: Any) -> Any:
 
 
 def _removable(field: dict[str, Any]) -> dict[str, Any]:
-    """The field, or null where it holds a mapping: ``null`` removes what another file says."""
+    """The field; if it is a mapping, also null, which removes the other file's mapping."""
     if not any({"$ref", "anyOf", "additionalProperties"} & option.keys() for option in field.get("anyOf", [field])):
         return field
     apart = {key: value for key, value in field.items() if key not in ("description", "default")}

@@ -1,4 +1,4 @@
-"""The models of an experiment as one JSON schema: what can be set, exactly, with every kind of component."""
+"""The exact JSON schema of an experiment, with every kind of component."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,23 +26,23 @@ WRITTEN_OUT: dict[type[BaseModel], dict[str, Any]] = {
     Experiment: {
         "extends": {
             "type": "string",
-            "description": "Another experiment that this one builds on: a file beside it, or one of Pedigree's.",
+            "description": "The experiment that this one extends: a file in the same folder, or one of Pedigree's.",
         }
     },
     ModelSpec: {
         "preset": {
             "enum": sorted(MODELS),
-            "description": "A model by name (``pedigree model NAME`` shows it); other fields stand over its fields.",
+            "description": "A model by name (``pedigree model NAME`` shows it); other fields override its fields.",
         }
     },
     CleaningSpec: {
         "preset": {
             "enum": sorted(PRESETS),
-            "description": "A published set of rules; own settings replace its settings, own rules those of that name.",
+            "description": "A published set of rules; other settings override its own, rules those of the same name.",
         }
     },
 }
-"""Keys of the YAML that are no fields: they stand for others while the file is loaded."""
+"""Keys of the YAML file that are not fields: loading replaces them by other keys."""
 
 CHOICES: dict[Any, Registry] = {callbacks.chosen: CALLBACKS, reports.chosen: SECTIONS}
 """Validator of a field that maps kinds to settings → the registry of the kinds."""
@@ -51,17 +51,17 @@ ROOT = Experiment.__name__
 
 
 def schema() -> dict[str, Any]:
-    """Definitions by class name, ``Experiment`` among them. Plug-ins that were loaded before are there, too."""
+    """Definitions by class name, including ``Experiment`` and components of loaded plug-ins."""
     roots = (Experiment, LayerSpec, SpreadSpec)
     _, found = models_json_schema([(root, "validation") for root in roots], schema_generator=_Described)
     definitions: dict[str, Any] = found["$defs"]
-    definitions[ROOT]["required"].remove("name")  # by default that of the file
+    definitions[ROOT]["required"].remove("name")  # its default is the name of the file
     _open_mappings(definitions)
     return definitions
 
 
 class _Described(GenerateJsonSchema):
-    """pydantic's generator, with the texts under fields, names of registries, and keys that are no fields."""
+    """pydantic's generator, with docstrings of fields, names of registries, and keys that are not fields."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         made = super().model_schema(schema)
@@ -89,7 +89,7 @@ class _Described(GenerateJsonSchema):
         }
 
     def _kind(self, cls: type[Component]) -> JsonSchemaValue:
-        # With a reference, a class is one definition, however many fields may hold it.
+        # With a reference, a class is one definition, even if several fields use it.
         reference = {"ref": f"{cls.__module__}.{cls.__name__}:0"}
         return self.generate_inner({**cls.__pydantic_core_schema__, **reference})
 
@@ -101,13 +101,13 @@ class _Described(GenerateJsonSchema):
 
 
 def _open_mappings(definitions: dict[str, Any]) -> None:
-    """Say what the mappings hold that are read field by field only after merging."""
+    """Describe the mappings that are read field by field only after merging."""
 
     def fields(cls: type[BaseModel]) -> dict[str, Any]:
         return dict(definitions[cls.__name__]["properties"])
 
     layer = {name: field for name, field in fields(LayerSpec).items() if name in CHANGEABLE}
-    times = {"type": "integer", "minimum": 1, "description": "So many such layers."}
+    times = {"type": "integer", "minimum": 1, "description": "The number of such layers."}
     definitions[ModelSpec.__name__]["properties"]["pattern"]["items"] = _mapping({**layer, "times": times})
     variant = {
         **fields(ModelSpec),

@@ -1,4 +1,4 @@
-"""``docs/settings.md``: every setting with its type, unit, default, meaning, and whether identities hold it."""
+"""``docs/settings.md``: every setting with its type, unit, default, meaning, and whether it is part of identities."""
 
 import json
 import re
@@ -26,27 +26,27 @@ UNITS = {
     "hour": "US dollars",
     "dollars": "US dollars",
     "gb": "10⁹ bytes",
-    "bf16": "10¹² FLOPs a second",
-    "fp32": "10¹² FLOPs a second",
+    "bf16": "10¹² FLOPs per second",
+    "fp32": "10¹² FLOPs per second",
     "length": "tokens",
 }
 """Last word of a number's name → its unit."""
 
 NAMES = (RULES, LINE_RULES, PACKINGS)
-"""Registries of parts that are named only, and have no settings of their own but bounds."""
+"""Registries of components that have no settings of their own, except bounds."""
 
 HEAD = """\
 # All settings
 
-Made from the code by `python -m pipelines.reference`. [Experiments](experiments.md) says how a file is read;
-`pedigree schema schema.json` writes the same for editors, which then complete keys, show their meaning and mark errors.
+`python -m pipelines.reference` writes this page from the code. [Experiments](experiments.md) explains the file.
+`pedigree schema schema.json` writes a JSON schema: with it, editors complete keys, show their meaning and mark errors.
 
 *In identity* says what a change does:
 
-- **yes**: what depends on the setting is made again.
-- **no**: nothing is made again.
-- **unless** a value: as yes, but this value counts as if the setting were not there. (The setting is younger than the
-  artifacts that were made without it.)
+- **yes**: the stages that depend on it run again.
+- **no**: nothing runs again.
+- **unless** a value: as yes, but this value is the same as no setting at all. (There are artifacts from before the
+  setting existed.)
 
 Three settings with **no** are shown on the reports: `name`, `reports` and `compute.price_per_gpu_hour`. A change of
 them writes these pages again, and trains nothing.
@@ -64,9 +64,9 @@ class _Page:
     def __init__(self, definitions: Mapping[str, Schema]) -> None:
         self.definitions = definitions
         self.headings: dict[str, tuple[str, bool]] = {ROOT: ("The file", True)}
-        """Definition → its heading, and whether identities may hold it; in the order of the page."""
+        """Definition → (its heading, whether it may be part of identities), in the order of the page."""
         self.components: dict[str, tuple[list[str], bool]] = {}
-        """What a component is → the definitions of its kinds, and whether identities may hold it."""
+        """Sort of component → (the definitions of its kinds, whether it may be part of identities)."""
         self._place(ROOT, "", True)
         placed: set[str] = set()
         while waiting := [what for what in self.components if what not in placed]:
@@ -120,7 +120,7 @@ class _Page:
         return f"| {' | '.join(map(_cell, cells))} |"
 
     def _meaning(self, plain: Schema) -> str:
-        """Of a field that is a section: the first sentence of what that is."""
+        """The meaning of a field that is a section: the first sentence of its docstring."""
         (name, *_) = [name for part in _parts(plain) for name in _references(part)]
         return re.split(r"(?<=[.])\s", self.definitions[name]["description"], maxsplit=1)[0]
 
@@ -158,7 +158,7 @@ def _is_inside(name: str, field: str) -> bool:
 
 
 def _parts(plain: Schema) -> Iterator[Schema]:
-    """References and components within the schema of a field."""
+    """References and components in the schema of a field."""
     if "$ref" in plain or "component" in plain:
         yield plain
         return
@@ -169,7 +169,7 @@ def _parts(plain: Schema) -> Iterator[Schema]:
 
 
 def _references(plain: Any) -> list[str]:
-    """The names of all definitions within a schema."""
+    """The names of all definitions in a schema."""
     if isinstance(plain, dict):
         own = [_name(plain)] if "$ref" in plain else []
         return [*own, *(name for inner in plain.values() for name in _references(inner))]

@@ -298,7 +298,10 @@ LABELLED = {"path": "a.jsonl", "good_labels": ["x"]}
             {"good": {"kind": "hugging_face", "repo": "a/b"}, "keep_share": 0.3},
             "revision: Field required",
         ),
-        ({"good": {"paths": ["hf://a/b.parquet"]}, "keep_share": 0.3}, "paths of local files, not addresses"),
+        (
+            {"good": {"paths": ["hf://a/b.parquet"]}, "keep_share": 0.3},
+            "paths of local files are allowed here, no URLs",
+        ),
         ({"good": FILES, "keep_share": 0.3, "classifier": {"learning_rate": 11}}, "less than or equal to 10"),
         ({"labelled": {"path": "a"}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),
         ({"labelled": {**LABELLED, "min_label": 1}, "keep_share": 0.3}, "give 'good_labels' .* or 'min_label'"),

@@ -53,7 +53,7 @@ def test_choices_from_a_list_and_from_fields(tmp_path: Path) -> None:
         ("1", "no"),
         ("1", "yes"),
     ]
-    with pytest.raises(ValueError, match="gold 'best' is none of the choices"):
+    with pytest.raises(ValueError, match="gold is 'best', but the choices are"):
         MultipleChoiceSuite(name="b", path=apart, choices=("wrong", "right"), gold="best")
 
 

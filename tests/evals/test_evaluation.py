@@ -172,7 +172,7 @@ def test_checks_judge() -> None:
     assert failed(accuracy=0.36, accuracy_stderr=0.06) == ["above_chance"]
     assert failed(accuracy=0.6, accuracy_stderr=None, questions=4, questions_asked=4) == ["above_chance"]
     assert failed(documents_restored=99) == ["text_restored"]
-    assert failed(questions=150) == ["as_many_as_asked"]
+    assert failed(questions=150) == ["enough_items"]
     assert failed(suites={"quiz": {"items_unreadable": 2}, "pairs": {"items_unreadable": 0}}) == ["suites_readable"]
 
 

@@ -110,7 +110,7 @@ def test_ids_that_the_model_does_not_know_are_refused(world: World, tmp_path: Pa
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     job = world.job(tmp_path / "work")
     job.inputs["tokenizer"] = Artifact(tmp_path, manifest("tokenizer"))
-    with pytest.raises(PedigreeError, match="has 327 ids, the model knows 320"):
+    with pytest.raises(PedigreeError, match="has 327 ids, but the model has 320"):
         build(job, SAMPLING, SPEC, seed=5)
 
 

@@ -55,11 +55,11 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
         ),
         (
             {**learned(128), "more": "sampling: {max_new_tokens: 128}"},
-            r"sampling\.max_new_tokens: the model can read 128 tokens, but these are 129: ask",
+            r"sampling\.max_new_tokens: 129 tokens, but the model can read at most 128",
         ),
         (
             {**learned(128), "more": "tracking: {callbacks: {samples: {new_tokens: 113}}}"},
-            r"tracking\.callbacks\.samples: prompt_tokens and new_tokens: the model can read 128 tokens",
+            r"tracking\.callbacks\.samples: prompt_tokens and new_tokens: 129 tokens, but the model can read at most",
         ),
         (
             {"mixer": "kind: hyena, max_length: 127"},
@@ -67,7 +67,7 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
         ),
         (
             {"mixer": "kind: hyena, max_length: 128", "more": "sampling: {max_new_tokens: 128}"},
-            r"sampling\.max_new_tokens: the model can read 128 tokens, but these are 129",
+            r"sampling\.max_new_tokens: 129 tokens, but the model can read at most 128",
         ),
         (
             {

@@ -161,7 +161,10 @@ def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp
         (MINIMAL + "raw: {sources: []}\n", r"raw\.sources: "),
         (MINIMAL + "dedup: {prefer: [wiki]}\n", r"dedup\.prefer: no source in raw\.sources is called wiki; known: "),
         (MINIMAL + "dedup: {minhash: {bands: 600}}\n", r"dedup\.minhash: bands 600 times rows 8 is more than 4096"),
-        (MINIMAL + "decontamination: {min_words: 14}\n", r"decontamination: min_words 14 is more than ngram_words 13"),
+        (
+            MINIMAL + "decontamination: {min_words: 14}\n",
+            r"decontamination: min_words 14 must be at most ngram_words 13",
+        ),
         (MINIMAL + "raw: {sources: [{kind: webs}]}\n", r"raw\.sources\.0: "),
         (MINIMAL + "extends: nowhere\n", "extends: there is no "),
         (MINIMAL + "extends: small\n", "'extends' forms a cycle: small.yaml → small.yaml"),

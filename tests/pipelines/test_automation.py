@@ -61,12 +61,12 @@ def test_the_sensor_runs_a_state_again_that_comes_back(loaded: tuple[dg.Definiti
     defs, sources = loaded
     ticks = Ticks(defs)
     ticks.run(succeeds=True)
-    assert ticks.tick() == "the sources are as they were"
+    assert ticks.tick() == "the sources have not changed"
     (sources / "2.jsonl").write_text((sources / "0.jsonl").read_text())
     ticks.run(succeeds=True)
     (sources / "2.jsonl").unlink()
     ticks.run(succeeds=True)  # nothing of it is in the store, though it was run before
-    assert ticks.tick() == "the sources are as they were"
+    assert ticks.tick() == "the sources have not changed"
 
 
 def test_the_sensor_tries_a_failed_run_again_and_not_for_ever(
@@ -74,18 +74,18 @@ def test_the_sensor_tries_a_failed_run_again_and_not_for_ever(
 ) -> None:
     ticks = Ticks(loaded[0])
     ticks.run(succeeds=False)
-    assert "failed; it is tried again in 10 min" in str(ticks.tick())
+    assert "failed; the next try is in 10 min" in str(ticks.tick())
     monkeypatch.setattr("pipelines.automation.RETRY_AFTER", (0.0, 0.0))
     ticks.run(succeeds=False)
     ticks.run(succeeds=False)
-    assert "failed like 2 before it; look at it" in str(ticks.tick())
+    assert "and 2 runs before it failed; look at it" in str(ticks.tick())
 
 
 def test_the_sensor_names_a_source_that_is_missing(loaded: tuple[dg.Definitions, Path]) -> None:
     defs, sources = loaded
     ticks = Ticks(defs)
     moved = sources.rename(sources.with_name("elsewhere"))
-    assert "can't be read as they are now: source 'files': no file matches" in str(ticks.tick())
+    assert "can't be read: source 'files': no file matches" in str(ticks.tick())
     moved.rename(sources)
     ticks.run(succeeds=True)
 
@@ -99,8 +99,8 @@ def test_the_sensor_starts_nothing_for_what_is_made(
 
     monkeypatch.setattr("pipelines.automation.open_planner", lambda *_: Made())
     ticks = Ticks(loaded[0])
-    assert ticks.tick() == "what the sources hold now is made already"
-    assert ticks.tick() == "the sources are as they were"
+    assert ticks.tick() == "all documents of the sources are processed already"
+    assert ticks.tick() == "the sources have not changed"
 
 
 def test_assets_carry_the_experiment_and_their_checks(loaded: tuple[dg.Definitions, Path]) -> None:

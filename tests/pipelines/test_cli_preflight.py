@@ -100,7 +100,7 @@ def test_a_run_says_it_before_any_work_and_refuses_a_device_that_is_not_here(
     fp8 = written(tmp_path, "training: {precision: fp8}\ncompute: {compile: true}")
     output = invoke("run", fp8, code=1)
     assert "training.precision fp8: CPU" in output
-    assert "What does not train can be made here" in output
+    assert "Stages without training can be made here" in output
     elsewhere = written(tmp_path, "compute: {device: H200}")
     assert "the run is planned for 1 × H200, and this machine is CPU" in invoke("run", elsewhere, code=1)
     assert "the run is planned for 1 × H200, and this machine is CPU" in invoke("plan", elsewhere)

@@ -86,8 +86,8 @@ def test_any_other_error_comes_with_its_stack_and_once(kept: Kept) -> None:
 def test_a_closed_gate_is_told_without_a_stack_and_without_what_it_blocks(kept: Kept) -> None:
     assert printed(kept, gated, after) == [
         "warning: gated: check share failed: too few",
-        "error: gated: the check above closes its gate: change what it is made from, or the bound (checks)",
-        "error: the run failed: gated. What follows was not made",
+        "error: gated: the check above blocks the stages that need it: change its inputs, or the bound (checks)",
+        "error: the run failed: gated. Stages after it were not made",
     ]
 
 

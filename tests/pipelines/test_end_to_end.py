@@ -39,7 +39,7 @@ def test_the_model_goes_to_hugging_face_and_back(finished: World, tmp_path: Path
     assert (back / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     again = finished.asked("export", str(finished.experiment), str(hub))
     assert again.exit_code == 1
-    assert "is there already and not empty" in again.stderr
+    assert "exists and is not empty" in again.stderr
 
 
 def test_the_second_run_makes_nothing(finished: World) -> None:
@@ -60,7 +60,8 @@ def test_a_launch_runs_what_dagster_was_not_told_of(finished: World, tmp_path: P
 
     code, out, err = launch()
     assert code == 0, err
-    assert " hits, 0 to make" in out
+    assert " hit (reused)" in out
+    assert "run (to be made)" not in out
     assert "hit tokenizer" in err
     assert "report.html" in out
     assert "Warning" not in err
@@ -78,7 +79,7 @@ def test_a_launch_runs_what_dagster_was_not_told_of(finished: World, tmp_path: P
     assert code == 1
     assert "clean_documents: to be made (cleaning.rules.min_words.min: 5.0 → 120.0)" in err
     assert "drop_share" in err
-    assert "What failed, and why, stands above" in err
+    assert "The lines above say what failed, and why" in err
 
 
 def test_equal_runs_are_one_artifact(finished: World) -> None:
@@ -144,7 +145,7 @@ def test_errors_are_for_people(finished: World) -> None:
         (("funnel", str(finished.experiment), "--source", "x"), "micro has no source 'x'; known: files"),
         (("plan", "nowhere"), "there is no experiment 'nowhere'"),
         (("run", "tiny", "--select", "nothing"), "has no stage 'nothing'"),
-        (("accept", "tokenizer", "--why", "x", "-e", str(finished.experiment)), "a hit already"),
+        (("accept", "tokenizer", "--why", "x", "-e", str(finished.experiment)), "already a hit"),
     ):
         done = finished.asked(*arguments)
         assert done.exit_code == 1
@@ -196,7 +197,7 @@ def test_a_run_from_a_bare_machine_stands_where_the_graphs_stood(finished: World
     assert {record["verdict"] for record in world.plan().values()} == {"hit"}
     assert json.loads(world.pedigree("why", "pretrained_model", "3", "-e", name, "--json"))
     away_from_name = world.asked("adopt", str(away / "run"))
-    assert "Name the YAML file of micro with --experiment" in away_from_name.stderr
+    assert "Give the YAML file of micro with --experiment" in away_from_name.stderr
 
 
 def test_a_gate_that_failed_blocks_in_a_later_run_of_a_part(finished: World, tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_what_is_damaged_is_named(finished: World, tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes() + b" ")
     done = world.asked("verify", str(world.experiment))
     assert done.exit_code == 1
-    assert "2 damaged; the next run makes them anew" in done.stderr
+    assert "2 damaged; the next run makes them again" in done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[1] for line in lines if line.startswith("damaged")] == ["raw_documents", "pretrained_model"]
     assert any(line.split() == ["whole", "training_report"] for line in lines), "what follows is read, too"

@@ -31,10 +31,10 @@ def read(step: int, tokens: int) -> TrainedRange:
 
 def test_steps_that_were_skipped_taught_nothing() -> None:
     told = trained_station([read(3, 10), read(4, 5), read(4, 6)], {4, 9}, RUN)
-    assert (told.verdict, told.facts) == ("trained on", {"times a target": 10, "steps": "3", "skipped steps": "4"})
+    assert (told.verdict, told.facts) == ("trained on", {"tokens as targets": 10, "steps": "3", "skipped steps": "4"})
     told = trained_station([read(4, 5)], {4}, RUN)
-    assert (told.verdict, told.facts) == ("not trained on", {"times a target": 0, "skipped steps": "4"})
-    assert trained_station([], set(), RUN).verdict == "not come to"
+    assert (told.verdict, told.facts) == ("not trained on", {"tokens as targets": 0, "skipped steps": "4"})
+    assert trained_station([], set(), RUN).verdict == "not reached"
 
 
 def made(store: Store, stage: str, experiment: str, **inputs: str) -> str:

@@ -71,9 +71,9 @@ def test_from_raw_to_tokens(made: dict[str, Any]) -> None:
     assert [row["documents_share"] for row in rows[:2]] == [1.0, 5 / 40]
     assert rows[4]["bytes_share"] == 33 / 41
     lines = printed(None, rows).splitlines()
-    assert lines[0].rstrip() == "tiny, all sources: shares of what came in"
+    assert lines[0].rstrip() == "tiny, all sources: shares of the raw documents"
     assert lines[3].split() == ["min", "words", "−5", "12.5%", "−5.00", "kB", "12.2%"]
-    assert lines[5].split() == ["text", "that", "edits", "take", "out", "−1.00", "kB", "2.4%"]
+    assert lines[5].split() == ["text", "that", "edits", "removed", "−1.00", "kB", "2.4%"]
     assert lines[-1].split() == ["held-out", "split,", "tokens", "1", "2.5%", "300"]
     assert any("[" not in line and "alert(1)" in line for line in lines)
 
@@ -105,7 +105,7 @@ def test_what_was_not_made_is_said(made: dict[str, Any]) -> None:
         ("unique_documents", "manifest.json is damaged"),
         ("decontaminated_documents", "not made yet"),
         ("pretraining_documents", "not made yet"),
-        (SHARDS, "left out: a stage before it is"),
+        (SHARDS, "no numbers: the stage before it has none"),
     ]
     assert "unique_documents: manifest.json is damaged" in printed(None, rows)
 
@@ -117,7 +117,7 @@ def test_what_was_made_from_other_documents_is_left_out(made: dict[str, Any]) ->
     assert rows[4]["name"] == "clean"
     missing = {row["stage"]: row["name"] for row in rows if row["kind"] == "missing"}
     assert list(missing) == ["unique_documents", "decontaminated_documents", "pretraining_documents", SHARDS]
-    assert missing["unique_documents"].startswith("left out: made from other documents than these")
+    assert missing["unique_documents"].startswith("no numbers: made from other documents than these")
 
 
 def test_text_that_edits_put_in(made: dict[str, Any], tmp_path: Path) -> None:
@@ -127,5 +127,5 @@ def test_text_that_edits_put_in(made: dict[str, Any], tmp_path: Path) -> None:
     grown = Artifact(tmp_path, clean.manifest.model_copy(update={"stats": stats}))
     rows = funnel_rows(Session({**made, "clean_documents": grown}), "web")
     assert told(rows)[2] == ("edits", None, -500, None)
-    assert "text that edits put in" in printed("web", rows)
+    assert "text that edits added" in printed("web", rows)
     assert "+500 B" in printed("web", rows)

@@ -84,9 +84,9 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
     ("name", "told"),
     [
         ("2-models", "becomes that of a Python package"),
-        ("json", "there is a Python package json already"),
-        ("assets", "there is a Python package assets already"),
-        ("polars", "there is a Python package polars already"),
+        ("json", "a Python package json exists already"),
+        ("assets", "a Python package assets exists already"),
+        ("polars", "a Python package polars exists already"),
     ],
 )
 def test_names_that_can_not_be_a_package(tmp_path: Path, name: str, told: str) -> None:
@@ -99,7 +99,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / "notes.txt").write_text("mine")
-    with pytest.raises(PedigreeError, match="holds something already, and nothing was changed"):
+    with pytest.raises(PedigreeError, match="is not empty, and nothing was changed"):
         make_project(own)
     assert [path.name for path in own.iterdir()] == ["notes.txt"]
 

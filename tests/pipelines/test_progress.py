@@ -30,30 +30,30 @@ def progress(clock: Clock) -> RunProgress:
 def test_the_stage_is_counted_and_the_rest_is_what_it_took_last(clock: Clock) -> None:
     run = progress(clock)
     assert run.begin("tokenizer") == "[1/3] tokenizer"
-    assert run.left() == "about 1 min 20 s left in all"
+    assert run.left() == "about 1 min 20 s left in total"
     run.end()
     assert run.begin("token_shards") == "[2/3] token_shards"
     clock.now += 5
-    assert run.left() == "about 1 min 15 s left in all"
-    assert run.line() == "at work, for 5.0 s; about 1 min 15 s left in all"
+    assert run.left() == "about 1 min 15 s left in total"
+    assert run.line() == "running, for 5.0 s; about 1 min 15 s left in total"
     run.end()
-    assert run.left() == "about 1 min 00 s left in all"
+    assert run.left() == "about 1 min 00 s left in total"
 
 
 def test_nothing_is_invented_for_a_stage_that_was_never_made(clock: Clock) -> None:
     never = PlanItem("report", "run", [])
     run = RunProgress([never], clock)
     run.begin("report")
-    assert run.left() == "time left unknown: 1 stage of unknown length"
+    assert run.left() == "time left unknown (1 stage never made before)"
     run = RunProgress([never, PlanItem("shards", "maybe", [], seconds=9.0)], clock)
-    assert run.left() == "more than 9.0 s left in all, and 1 stage of unknown length"
+    assert run.left() == "more than 9.0 s left in total (1 stage never made before)"
 
 
 def test_a_stage_that_is_slower_than_last_time_has_an_unknown_end(clock: Clock) -> None:
     run = progress(clock)
     run.begin("token_shards")
     clock.now += 21
-    assert run.left() == "more than 1 min 00 s left in all, and 1 stage of unknown length"
+    assert run.left() == "more than 1 min 00 s left in total (1 stage never made before)"
 
 
 def test_a_training_run_is_measured_by_its_own_rate_without_its_start(clock: Clock) -> None:
@@ -66,11 +66,11 @@ def test_a_training_run_is_measured_by_its_own_rate_without_its_start(clock: Clo
     clock.now += 10
     run.observe({"loss": 4.5, "tokens_per_second": 1000.0})
     run.count(51, 100, "steps")
-    line = "step 51 of 100, loss 4.500, 1,000 tokens/s, for 40.0 s, 49.0 s left; about 1 min 09 s left in all"
+    line = "step 51 of 100, loss 4.500, 1,000 tokens/s, for 40.0 s, 49.0 s left; about 1 min 09 s left in total"
     assert run.line() == line
     run.end()
     run.begin("token_shards")
-    assert run.activity() == "at work"  # nothing of the stage before
+    assert run.activity() == "running"  # nothing of the stage before
 
 
 def test_a_count_that_begins_again_is_measured_anew(clock: Clock) -> None:
@@ -82,7 +82,7 @@ def test_a_count_that_begins_again_is_measured_anew(clock: Clock) -> None:
     run.count(0, 8, "parts")  # the second map of the stage
     clock.now += 1
     run.count(1, 8, "parts")
-    assert run.line() == "1 of 8 parts, for 5.0 s; about 1 min 15 s left in all"
+    assert run.line() == "1 of 8 parts, for 5.0 s; about 1 min 15 s left in total"
 
 
 def test_lines_come_when_something_changes_and_now_and_then() -> None:

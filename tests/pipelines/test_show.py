@@ -52,17 +52,18 @@ def test_a_plan_has_prices_and_their_sum() -> None:
     items = [
         PlanItem("a", "hit", [], "i"),
         PlanItem("b", "run", ["code x changed"], "j", seconds=7200.0),
-        PlanItem("c", "maybe", ["hits if unchanged: b"]),
+        PlanItem("c", "maybe", ["made only if an input changes: b"]),
         PlanItem("d", "run", ["never made before"]),
     ]
     costs = {"b": Price(2.0, 41.0, "last time"), "c": Price(0.5, None, "last time"), "d": Price()}
     table = plan_table(items, costs)
     assert table.caption == (
-        "1 hit, 3 to make; price: 2 h 30 min, $41.00 and 1 unknown, of which only maybe: 30 min 00 s"
+        "4 stages: 1 hit (reused), 2 run (to be made), 1 maybe (made only if an input changes)\n"
+        "price (expected time and cost): 2 h 30 min, $41.00, and 1 stage unknown; of this, maybe: 30 min 00 s"
     )
     column = next(column for column in table.columns if column.header == "price")
     assert list(column.cells) == ["", "2 h 00 min, $41.00", "30 min 00 s", "unknown"]
     record = plan_record(items[1], costs["b"])
     assert (record["price_hours"], record["price_dollars"], record["priced_by"]) == (2.0, 41.0, "last time")
     assert plan_record(items[0], None)["price_hours"] is None
-    assert plan_table(items[:1], {}).caption == "1 hit, 0 to make"
+    assert plan_table(items[:1], {}).caption == "1 stage: 1 hit (reused)"

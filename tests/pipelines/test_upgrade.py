@@ -74,7 +74,7 @@ def test_an_upgrade_is_priced_asked_about_and_on_no_all_is_kept(upgraded: Upgrad
     assert plan["token_shards"]["price_hours"] is None
     table = upgraded.pedigree("plan", upgraded.experiment)
     assert "price" in table.splitlines()[0]
-    assert "to make; price: " in table
+    assert "\nprice (expected time and cost): " in table
 
     refused = upgraded.run("pipelines.cli", "run", upgraded.experiment)
     assert refused.returncode == 1

@@ -149,10 +149,10 @@ def test_files_that_are_missing_or_not_of_the_run_are_named(home, edited):
     assert "samples.jsonl: is missing" in refused(home, edited)
     (edited / "old.jsonl").rename(edited / "samples.jsonl")
     (edited / "final" / "other.json").write_text("{}")
-    assert "run.json does not list it, so it is not of this run" in refused(home, edited)
+    assert "this run did not write it (run.json does not list it)" in refused(home, edited)
     (edited / "final" / "other.json").unlink()
     (edited / "checkpoints" / "step_00000006").rename(edited / "checkpoints" / "older")
-    assert "step_00000006/checkpoint.json: is missing: copy it from" in refused(home, edited)
+    assert "step_00000006/checkpoint.json: is missing; copy it too" in refused(home, edited)
     (edited / "checkpoints" / "older").rename(edited / "checkpoints" / "step_00000006")
     home = Home(Path(shutil.copytree(home.folder, edited.parent / "home")))
     assert adopt(home.planner(), edited, print).cache == "made"

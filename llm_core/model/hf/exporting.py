@@ -132,7 +132,10 @@ def _special_tokens(tokenizer: Path, vocab_size: int) -> tuple[dict[str, str], i
     replaces bytes without an entry."""
     opened = load_tokenizer(tokenizer)
     if vocabulary_size(opened) > vocab_size:
-        raise PedigreeError(f"{tokenizer}: has {vocabulary_size(opened)} ids, the model knows {vocab_size}")
+        raise PedigreeError(
+            f"{tokenizer}: has {vocabulary_size(opened)} ids, but the model has {vocab_size}; use the tokenizer that "
+            "the model was trained with"
+        )
     end = end_of_text(opened, tokenizer)
     roles = {"bos_token": end, "eos_token": end, "unk_token": unknown_id(opened)}
     return {role: str(opened.id_to_token(number)) for role, number in roles.items() if number is not None}, end

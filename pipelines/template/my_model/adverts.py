@@ -1,4 +1,4 @@
-"""A cleaning rule of this project's own."""
+"""A cleaning rule of this project."""
 
 import polars as pl
 from llm_core.data.rules.measures import share, text

@@ -1,7 +1,7 @@
-"""What this project adds to Pedigree: `plugins: [my_model.components]` in the experiment.
+"""The plug-in of this project: its components, by name. The experiment lists it in `plugins`.
 
-A table has the name of a registry (RULES, SOURCES, MIXERS, SCHEDULES, …: see llm_core/registries.py). It must be
-written out, because the code digest reads it without running it.
+Each dictionary has the name of a registry (RULES, SOURCES, MIXERS, SCHEDULES, …: see llm_core/registries.py). Write it
+as a literal: Pedigree reads it without running this module.
 """
 
 RULES = {"advert_lines": "my_model.adverts:advert_lines"}

@@ -296,10 +296,10 @@ def test_a_token_that_can_be_none_is_told_and_not_shown(server, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"<html>", "does not answer like the Hub"),
-        (b"null", "does not answer like the Hub"),
-        (b'{"error": "no"}', "does not answer like the Hub"),
-        (b'[{"type": "file", "path": "data/a.parquet"}]', "does not answer like the Hub"),
+        (b"<html>", "does not answer as the Hugging Face Hub does"),
+        (b"null", "does not answer as the Hugging Face Hub does"),
+        (b'{"error": "no"}', "does not answer as the Hugging Face Hub does"),
+        (b'[{"type": "file", "path": "data/a.parquet"}]', "does not answer as the Hugging Face Hub does"),
         (b'[{"type": "file", "path": "data/../../a.jsonl", "size": 1, "oid": "0"}]', "leads out of the dataset"),
         (b'[{"type": "file", "path": "data/\\ud800.jsonl", "size": 1, "oid": "0"}]', r"ud800\.jsonl.*, or is invalid"),
         (b'[{"type": "file", "path": "data/\\u0000.jsonl", "size": 1, "oid": "0"}]', r"x00\.jsonl.*, or is invalid"),

@@ -199,7 +199,7 @@ def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
     assert config["max_position_embeddings"] == settings["model_max_length"] == 64
     assert settings["eos_token"] == "<|endoftext|>"
     larger = vocabulary(tmp_path / "larger.json", shapes.VOCAB + 1)
-    with pytest.raises(PedigreeError, match="has 51 ids, the model knows 50"):
+    with pytest.raises(PedigreeError, match="has 51 ids, but the model has 50"):
         export_folder(shapes.model(SHAPE), tmp_path / "other", sequence_length=64, tokenizer=larger)
 
 

@@ -72,7 +72,7 @@ def test_an_experiment_names_those_that_it_may_choose(kind, tmp_path):
         assert TrackingSpec.model_validate(tracking.model_dump()) == tracking
         return
     with pytest.raises(
-        PedigreeError, match=rf"tracking\.callbacks: {kind}: this is no choice of .*: (every run|t\w+\.)"
+        PedigreeError, match=rf"tracking\.callbacks: {kind}: (every run has it|t\w+\.\S+ turns it on); remove it"
     ):
         load_experiment(tmp_path / "it.yaml")
 

@@ -22,7 +22,7 @@ class FilesSource(ReadingSpec, SourceSpec):
     @classmethod
     def _are_local(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
         if any("://" in path for path in paths):
-            raise ValueError("these must be paths of local files, not addresses: download the files first")
+            raise ValueError("only paths of local files are allowed here, no URLs: download the files first")
         return paths
 
     def reader(self) -> Any:

@@ -173,8 +173,8 @@ class HubDataset:
             raise PedigreeError(f"{what}: {error} Mend raw.sources") from None
         except (KeyError, TypeError, ValueError) as error:
             raise PedigreeError(
-                f"{what}: {endpoint} does not answer like the Hub ({type(error).__name__}: {error}); look at "
-                "HF_ENDPOINT"
+                f"{what}: {endpoint} does not answer as the Hugging Face Hub does ({type(error).__name__}: {error}); "
+                "check the environment variable HF_ENDPOINT"
             ) from None
         except (httpx2.TransportError, OSError) as error:
             if getattr(error, "errno", None) is not None:
