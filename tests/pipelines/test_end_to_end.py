@@ -187,7 +187,7 @@ def test_a_run_from_a_bare_machine_stands_where_the_graphs_stood(finished: World
     )
     assert trained.returncode == 0, trained.stderr
     told = world.pedigree("adopt", str(away / "run"), "-e", name)
-    assert "is in the store already, with equal weights: nothing is taken" in told
+    assert "is already in the store, with equal weights: nothing is copied" in told
     query = "SELECT identity, content, path FROM artifacts WHERE stage = 'pretrained_model'"
     (made,) = json.loads(world.pedigree("query", query, "--json"))
     shutil.rmtree(made["path"])
