@@ -45,6 +45,7 @@ def watched(callback: Callback) -> Callback:
     return callback
 
 
+@runtime_only("raises, and changes nothing")
 def _checked(name: str, moment: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def checked(run: "Run", *arguments: Any, **options: Any) -> Any:
