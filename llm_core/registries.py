@@ -211,3 +211,13 @@ SECTIONS = Registry(
         "notes": "llm_core.report.sections.notes:Notes",
     },
 )
+
+# What a run trains on (``compute.device_type``), in the order in which ``auto`` looks for them.
+DEVICE_TYPES = Registry(
+    "device type",
+    {
+        "cuda": "llm_core.train.devices.cuda:CUDA",
+        "mps": "llm_core.train.devices.mps:MPS",
+        "cpu": "llm_core.train.devices.cpu:CPU",
+    },
+)

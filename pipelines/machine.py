@@ -11,8 +11,8 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.stage import Stage
 from llm_core.train.capabilities import TrainingRun, examine, rates_of
-from llm_core.train.hardware import hardware_of, require_devices
 from llm_core.train.preflight import Preflight, preflight
+from llm_core.train.this_machine import hardware_of, require_devices
 from pipelines.session import Session
 
 

@@ -55,6 +55,7 @@ class ComputeResource(dg.ConfigurableResource):
     device: DeviceConfig | None
     devices: int | None
     ranks: int | None
+    device_type: str
     parallel: Literal["ddp", "fsdp2"]
     micro_batch: int
     compile: bool

@@ -9,16 +9,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from llm_core.experiment.base import Count, Spec
 from llm_core.experiment.callbacks import ChosenCallbacks
 from llm_core.experiment.component import KindOf
 from llm_core.experiment.devices import Device
 from llm_core.experiment.launchers import LauncherSpec
-from llm_core.registries import CALLBACKS, LAUNCHERS
+from llm_core.registries import CALLBACKS, DEVICE_TYPES, LAUNCHERS
 
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _device_type(name: str) -> str:
+    return name if name == "auto" else DEVICE_TYPES.check(name)
 
 
 def _named(value: Any) -> Any:
@@ -44,6 +48,9 @@ class KeepSpec(Spec):
 class SpreadSpec(Spec):
     """The part of ``compute`` for the trainer: how the model is spread over devices, and which checkpoints to keep."""
 
+    device_type: Annotated[str, AfterValidator(_device_type)] = "auto"
+    """What this machine trains on: ``cuda``, ``mps`` (the GPU of Apple silicon) or ``cpu``; ``auto`` takes the first of
+    them that it has. Weights are bit-identical only on devices of one type."""
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     """``ddp``: every rank holds the whole model. ``fsdp2``: the ranks share its weights, gradients and moments."""
     micro_batch: Count = 8
@@ -144,6 +151,12 @@ class ComputeSpec(SpreadSpec):
             raise ValueError(
                 f"device {self.device.name!r} and target {self.target.kind!r} are two machines: write target 'local', "
                 "or leave device out"
+            )
+        if not self.planned_here and self.device_type not in ("auto", "cuda"):
+            named = "target" if self.device is None else "device"
+            raise ValueError(
+                f"device_type {self.device_type!r} and {named} are two machines: leave {named} out, which means GPUs, "
+                "or write device_type 'auto'"
             )
         if self.device is not None and (self.ranks or 1) > (self.devices or 1):
             raise ValueError(

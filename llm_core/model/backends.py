@@ -11,6 +11,9 @@ from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.mixers.attending import AttendingSpec
 
+_SDPA_DEVICES = ("cpu", "cuda")
+"""On an Apple GPU, torch's kernels gave silently wrong results in several releases, up to causal attention in bf16 that
+sees later tokens (pytorch #174861, #176767, #184180, #195910)."""
 _SMALLEST_FLEX_WIDTH = 16
 _LARGEST_FLASH_WIDTH = 256
 
@@ -34,17 +37,18 @@ def choose_backend(
       It supports everything on every device. It saves all probabilities for the backward pass.
     - ``sdpa``: torch's fused kernels (``scaled_dot_product_attention``), which save no probabilities. Plain causal
       attention skips the keys after a query; with a mask (documents, windows, ALiBi), hidden keys cost as much as
-      visible ones. No softcap. CPUs have no fused kernel with dropout: torch then writes out all scores.
+      visible ones. No softcap. CPUs have no fused kernel with dropout: torch then writes out all scores. Not for Apple
+      GPUs.
     - ``flex``: FlexAttention (Dong et al., 2024), compiled for the mask, skips hidden blocks, and supports softcaps and
-      ALiBi. Not for CPUs: it has no backward pass there, and its results are wrong when it is compiled in one graph
+      ALiBi. CUDA only: on CPUs it has no backward pass, and its results are wrong when it is compiled in one graph
       with the projections of queries and keys (torch 2.13). No dropout.
     - ``varlen``: FlashAttention (Dao, 2023) over concatenated documents. CUDA in bf16 or fp16 only, no softcap, no
       ALiBi, no dropout, heads of at most 256 channels.
 
     ``auto`` on CUDA is ``sdpa`` for plain causal attention and ``flex`` for all else, since that needs no bound on the
-    number of documents. If ``flex`` does not support the model, and on other devices, ``auto`` is ``sdpa``; it is
-    ``eager`` for a softcap, and on a CPU for dropout. Raises ``PedigreeError`` for a backend that does not support
-    ``spec``.
+    number of documents. If ``flex`` does not support the model, and on a CPU, ``auto`` is ``sdpa``; it is ``eager``
+    for a softcap, on a CPU for dropout, and on an Apple GPU. Raises ``PedigreeError`` for a backend that does not
+    support ``spec``.
     """
     attending = [layer.mixer for layer in layers or spec.layers if isinstance(layer.mixer, AttendingSpec)]
     softcap = any(mixer.softcap is not None for mixer in attending)
@@ -53,17 +57,21 @@ def choose_backend(
     narrow = spec.document_mask or any(mixer.window is not None for mixer in attending)
     widths = [width for mixer in attending for width in mixer.head_widths()] or [_SMALLEST_FLEX_WIDTH]
     width = min(widths)
+    plain = softcap or device not in _SDPA_DEVICES
     if decoding:
-        return "eager" if softcap else "sdpa"
+        return "eager" if plain else "sdpa"
     if wanted == "auto":
         if device != "cuda" or width < _SMALLEST_FLEX_WIDTH or dropout:
-            return "eager" if softcap or (dropout and device == "cpu") else "sdpa"
+            return "eager" if plain or (dropout and device == "cpu") else "sdpa"
         return "flex" if softcap or biased or narrow else "sdpa"
     reasons = {
         "eager": [],
-        "sdpa": [("softcap of attention", softcap)],
+        "sdpa": [
+            (f"device of type {device}", device not in _SDPA_DEVICES),
+            ("softcap of attention", softcap),
+        ],
         "flex": [
-            ("device of type cpu", device == "cpu"),
+            (f"device of type {device}", device != "cuda"),
             (f"heads of less than {_SMALLEST_FLEX_WIDTH} channels", width < _SMALLEST_FLEX_WIDTH),
             ("dropout of attention", dropout),
         ],

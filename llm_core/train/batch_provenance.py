@@ -70,10 +70,10 @@ def sequence_losses(
         one = slice(row, row + 1)
         with autocast(precision, world.device):
             summed = model(inputs_BT[one], targets_BT[one], ids_BT[one]).cross_entropy
-        losses.append(summed.double() / (targets_BT[one] >= 0).sum())
+        losses.append(summed.to(world.sum_dtype) / (targets_BT[one] >= 0).sum())
     model.train()
     mine_B = torch.stack(losses)
-    all_RB = torch.zeros(world.size, len(mine_B), dtype=torch.float64, device=world.device)
+    all_RB = torch.zeros(world.size, len(mine_B), dtype=world.sum_dtype, device=world.device)
     all_RB[world.rank] = mine_B
     # Rank r has the sequences r, r + R, …. Every rank has its own row, so a NaN spreads to no other sequence.
     found = world.total(all_RB).T.flatten().tolist()

@@ -1,7 +1,7 @@
-"""What a device does badly in a run, or not at all: known, or measured, before any work.
+"""What a device can't do in a run, or does slowly: looked up or measured before any work.
 
-``plan``, ``preflight``, ``run`` and the stages that train all ask here. What can't run is an error; what would run at
-less than half of the speed of another precision is advice, with both rates and what to write.
+``plan``, ``preflight``, ``run`` and the stages that train use this. A run that can't work is an error. A precision that
+is less than half as fast as another one gives advice, with both rates and what to write.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,24 +13,17 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.extras import is_installed, missing
 from llm_core.model.backends import choose_backend
-from llm_core.train.hardware import (
-    BF16_CAPABILITY,
-    TRITON_CAPABILITY,
-    Capability,
-    Hardware,
-    hardware_of,
-    require_devices,
-    this_machine,
-)
+from llm_core.train.hardware import BF16_CAPABILITY, TRITON_CAPABILITY, Capability, Hardware
 from llm_core.train.matmul_rates import MatmulRates, measured_rates
+from llm_core.train.this_machine import hardware_of, require_devices, this_machine
 
 WORTH_SAYING = 2.0
-"""Another precision that is faster by more than this is told of."""
+"""Advice names another precision if it is faster by more than this factor."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run that is to be made. ``place`` stands before the names of its sections in messages: ``proxies.``, say."""
+    """A planned run. ``place`` comes before the names of its sections in messages, for example ``proxies.``."""
 
     place: str
     model: ModelSpec
@@ -39,24 +32,25 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Findings:
-    """Messages: ``errors`` of what can't run, ``advice`` about what would run badly."""
+    """Messages: ``errors`` about what can't run, ``advice`` about what would run slowly."""
 
     errors: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """``PedigreeError`` where there are errors."""
+        """``PedigreeError`` when there are errors."""
         if self.errors:
             raise PedigreeError("\n".join(self.errors))
 
 
 def examine(runs: Sequence[TrainingRun], compute: ComputeSpec, *, here: bool) -> Findings:
-    """What a machine does badly or not at all in ``runs``: this one (``here``), or the one that ``compute`` plans for.
+    """What a machine can't do in ``runs``, or does slowly. It is this machine (``here``), or the one that ``compute``
+    plans for.
 
-    What several runs have in common is said once. Measures a CPU, and a GPU whose rates are not in the table, unless
-    the store remembers them.
+    A message that several runs share comes once. Measures a CPU, and a GPU that is not in the table, unless the store
+    remembers its rates.
     """
-    hardware = this_machine() if here else hardware_of(compute)
+    hardware = this_machine(compute.device_type) if here else hardware_of(compute)
     rates, advice = None, []
     try:
         rates = rates_of(hardware, here=here or compute.planned_here)
@@ -73,7 +67,7 @@ def examine(runs: Sequence[TrainingRun], compute: ComputeSpec, *, here: bool) ->
 
 
 def check_stage(run: TrainingRun, compute: ComputeSpec, log: Callable[[str], None]) -> None:
-    """Before a trainer is launched: ``PedigreeError`` for what its machine can't do, a line for what it does badly."""
+    """Check a run before its trainer is launched. ``PedigreeError`` for what its machine can't do; logs the advice."""
     require_devices(compute)
     findings = examine([run], compute, here=compute.target.here)
     findings.check()
@@ -82,26 +76,24 @@ def check_stage(run: TrainingRun, compute: ComputeSpec, log: Callable[[str], Non
 
 
 def rates_of(hardware: Hardware, *, here: bool) -> MatmulRates | None:
-    """Rates of a device of ``hardware``, by its data sheet or else, where it is ``here``, measured.
+    """The rates of a device of ``hardware``: from its data sheet, or measured if it is ``here``.
 
-    None for a planned device whose data sheet isn't known in full. ``PedigreeError`` where the measurement fails.
+    None for a planned device without a full data sheet. ``PedigreeError`` when the measurement fails.
     """
     if hardware.fp32_flops is not None and hardware.peak_flops is not None:
         return MatmulRates(fp32=hardware.fp32_flops, bf16=hardware.peak_flops)
     if not here:
         return None
-    kind = "cpu" if hardware.on_cpu else "cuda"
-    return measured_rates(kind, "" if hardware.on_cpu else hardware.name)
+    return measured_rates(hardware.device_type, hardware.name)
 
 
 def backend_for(model: ModelSpec, precision: str, compute: ComputeSpec, hardware: Hardware) -> str:
-    """What does the attention on ``hardware``; ``PedigreeError`` where the wanted backend can't."""
-    device = "cpu" if hardware.on_cpu else "cuda"
-    return choose_backend(model, device, compute.attention_backend, half=precision != "fp32")
+    """The backend of attention on ``hardware``. ``PedigreeError`` when it can't be ``compute.attention_backend``."""
+    return choose_backend(model, hardware.device_type, compute.attention_backend, half=precision != "fp32")
 
 
 def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rates: MatmulRates | None) -> Findings:
-    """What ``hardware`` does badly or not at all in one run; without ``rates``, nothing is said of speed."""
+    """What ``hardware`` can't do in one run, or does slowly. Without ``rates``, there is no advice about speed."""
     precision = run.training.precision
     errors: list[str] = []
     if precision == "fp8":
@@ -112,7 +104,7 @@ def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rate
         errors.append(str(error))
     else:
         errors += _kernel_errors(backend, compute, hardware)
-    if not hardware.on_cpu and precision != "fp32":
+    if hardware.on_cuda and precision != "fp32":
         model = run.model
         feeds = [layer.feed_forward for layer in model.layers if layer.feed_forward is not None]
         found = (error for feed in feeds for error in feed.half_precision_errors(model.d_model))
@@ -122,7 +114,7 @@ def examine_run(run: TrainingRun, compute: ComputeSpec, hardware: Hardware, rate
 
 def _precision_advice(run: TrainingRun, hardware: Hardware, rates: MatmulRates | None) -> list[str]:
     place, precision = f"{run.place}training.precision", run.training.precision
-    old = not hardware.on_cpu and not hardware.can(BF16_CAPABILITY)
+    old = hardware.on_cuda and not hardware.can(BF16_CAPABILITY)
     if precision == "fp8" and not hardware.fp8:
         return []  # an error
     mine, other = ("fp32", "bf16") if precision == "fp32" else ("bf16", "fp32")
@@ -146,7 +138,7 @@ def _fp8_errors(run: TrainingRun, hardware: Hardware) -> list[str]:
             f"{run.place}training.precision fp8: {hardware.name} multiplies no 8-bit floats (GPUs from Ada and Hopper "
             "on do); set it to bf16"
         ]
-    # Only here: without it, nobody who plans needs torch.
+    # Imported here, because plans need no torch otherwise.
     from llm_core.model.build import build_model
     from llm_core.train.fp8 import check_float8
 
@@ -180,8 +172,9 @@ def _kernel_errors(backend: str, compute: ComputeSpec, hardware: Hardware) -> li
 
 
 def _has(hardware: Hardware, needed: Capability) -> str:
-    has = "unknown" if hardware.capability is None else ".".join(map(str, hardware.capability))
-    return f"compute capability {has}; {'.'.join(map(str, needed))} is needed"
+    if hardware.capability is None:
+        return "that needs a CUDA GPU"
+    return f"compute capability {'.'.join(map(str, hardware.capability))}; {'.'.join(map(str, needed))} is needed"
 
 
 def _flops(rate: float) -> str:

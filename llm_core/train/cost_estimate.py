@@ -10,8 +10,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.price import Estimate
-from llm_core.train.hardware import hardware_of
 from llm_core.train.preflight import run_flops, run_hours
+from llm_core.train.this_machine import hardware_of
 
 _Section = TypeVar("_Section", bound=Spec)
 
@@ -36,7 +36,7 @@ def estimate_cost(
     hardware = hardware_of(compute)
     ranks = compute.ranks or hardware.devices
     return Estimate(
-        None, run_hours(flops, compute, hardware, ranks, training.precision), 0 if hardware.on_cpu else ranks
+        None, run_hours(flops, compute, hardware, ranks, training.precision), ranks if hardware.on_cuda else 0
     )
 
 

@@ -1,4 +1,4 @@
-"""What a device holds at the fullest moment of a step, by formula; and what to turn down where that is too much."""
+"""The peak memory of a step by formula, and which settings to lower when it is too large."""
 
 import math
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device at the fullest moment of a step, by what they hold.
+    """Bytes on one device at the peak of a step, by use.
 
-    ``autocast_copies``: the matrices in bf16, which the backward pass needs once more. ``gathered``: what FSDP2 has
-    whole for the moment: the matrices outside the blocks in fp32, and of blocks either two (one at work, one on its
-    way) or all (``reshard_after_forward``), in bf16 where that is computed in. ``loss``: see ``loss_bytes``.
-    ``snapshot``: on a CPU, the copy that a checkpoint is written from.
+    ``autocast_copies``: the matrices in bf16, which the backward pass needs again. ``gathered``: what FSDP2 has
+    gathered: the parameters outside the blocks in fp32, and those of two blocks (one computes, the next one arrives) or
+    of all blocks (``reshard_after_forward``), in bf16 where the run computes in it. ``loss``: see ``loss_bytes``.
+    ``snapshot``: the copy from which a checkpoint is written, on a CPU and on a GPU that shares its memory.
     """
 
     weights: int
@@ -35,15 +35,15 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum."""
         return sum(asdict(self).values())
 
 
 def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, hardware: Hardware) -> Memory:
-    """Bytes on one of ``ranks`` devices, as ``llm_core.train`` trains: fp32 weights, gradients and moments.
+    """Bytes on one of ``ranks`` devices. Weights, gradients and moments are fp32.
 
-    DDP holds all of them on every device. FSDP2 shards them; but while it accumulates gradients over micro-batches it
-    keeps them whole, and reduces them once a step.
+    DDP keeps all of them on every device. FSDP2 shards them. But if it accumulates gradients over micro-batches, it
+    keeps whole gradients and reduces them once per step.
     """
     spec, vocab_size, training = experiment.model, experiment.tokenizer.vocab_size, experiment.training
     count, costs = parameter_count(spec, vocab_size), layer_costs(spec)
@@ -51,7 +51,7 @@ def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, ha
     element = 4 if training.precision == "fp32" else 2
     total, state = count.total * FP32, state_bytes(experiment)
     head = vocab_size * spec.d_model
-    # Autocast casts what is multiplied: the head, and of the blocks what FSDP2 does not gather in bf16 anyhow.
+    # Autocast casts what is multiplied: the head, and the matrices of blocks unless FSDP2 gathers them in bf16.
     copies = 2 * (count.total - count.norms - (0 if spec.tie_embeddings else count.embedding))
     weights, gathered, gradients = total, 0, total
     if compute.parallel == "fsdp2" and ranks > 1:
@@ -79,12 +79,12 @@ def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, ha
         gathered=gathered,
         activations=tokens * activations,
         loss=loss_bytes(spec, vocab_size, tokens, precision=training.precision),
-        snapshot=math.ceil(state_bytes(experiment) / ranks) if hardware.on_cpu else 0,
+        snapshot=0 if hardware.on_cuda else math.ceil(state_bytes(experiment) / ranks),
     )
 
 
 def state_bytes(experiment: Experiment) -> int:
-    """All that a checkpoint holds: weights, and the optimiser's moments."""
+    """The bytes of a checkpoint: weights and the moments of the optimiser."""
     spec = experiment.model
     parameters = parameter_count(spec, experiment.tokenizer.vocab_size).total
     parts = [part for cost in layer_costs(spec) for part in (cost.mixer, cost.feed_forward)]
@@ -93,17 +93,17 @@ def state_bytes(experiment: Experiment) -> int:
 
 
 def micro_batch_of(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:
-    """Sequences that a rank takes at once: never more than its part of the batch."""
+    """Sequences per rank and forward pass: never more than the rank's part of the batch."""
     return min(compute.micro_batch, experiment.training.batch_size // ranks)
 
 
 def accumulation_of(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:
-    """Micro-batches of a rank in one step."""
+    """Micro-batches per rank and step."""
     return math.ceil(experiment.training.batch_size / ranks / compute.micro_batch)
 
 
 def backend_of(experiment: Experiment, hardware: Hardware) -> str:
-    """What does the attention on ``hardware``."""
+    """The backend of attention on ``hardware``."""
     return backend_for(experiment.model, experiment.training.precision, experiment.compute, hardware)
 
 
@@ -133,7 +133,7 @@ def too_large(experiment: Experiment, hardware: Hardware, ranks: int, memory: Me
 
 
 def _thriftier(compute: ComputeSpec) -> Iterator[ComputeSpec]:
-    """Ways to need less memory, from what costs least speed to what costs most."""
+    """Settings that need less memory, in the order of the speed that they cost."""
     spreads = ["ddp", "fsdp2"] if compute.parallel == "ddp" else ["fsdp2"]
     modes = ["none", "selective", "every_nth", "full"]
     for parallel in spreads:

@@ -12,7 +12,6 @@ from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.distribution import World
 from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec
 from llm_core.train.state import all_finite
-from llm_core.train.utilization import device_name
 
 
 def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], peak_bytes: float) -> None:
@@ -31,7 +30,7 @@ def write_final(spec: TrainerSpec, world: World, weights: dict[str, Tensor], pea
     summary = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "ranks": world.size,
-        "device": device_name(world.device),
+        "device": world.device_type.name(world.device),
         "peak_memory_bytes": int(peak_bytes),
     }
     folder = spec.work / FINAL

@@ -14,6 +14,7 @@ from llm_core.errors import PedigreeError
 from llm_core.extras import missing
 from llm_core.model.fused import Fused
 from llm_core.train.hardware import FP8_CAPABILITY
+from llm_core.train.this_machine import this_machine
 
 MULTIPLE = 16
 """The kernels need rows and columns in multiples of this."""
@@ -62,10 +63,9 @@ def _layers(blocks: Sequence[nn.Module]) -> tuple[list[nn.Linear], list[nn.Linea
 
 def require_float8(device: torch.device) -> None:
     """``PedigreeError`` for a device without fp8 products."""
-    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    if capability is None or capability < FP8_CAPABILITY:
-        found = "a CPU" if capability is None else torch.cuda.get_device_name(device)
+    found = this_machine(device.type)
+    if not found.fp8:
         raise PedigreeError(
             f"training.precision fp8 needs a GPU of compute capability {'.'.join(map(str, FP8_CAPABILITY))} or higher "
-            f"(Ada, Hopper or newer), and this is {found}: set it to bf16"
+            f"(Ada, Hopper or newer), and this is {found.name}: set it to bf16"
         )

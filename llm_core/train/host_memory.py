@@ -4,14 +4,14 @@ import os
 import sys
 
 
-def keeping_memory(gpus: int) -> dict[str, str]:
-    """The environment of a process that keeps what it frees, in large pages; none where there are GPUs.
+def keeping_memory() -> dict[str, str]:
+    """The environment of a process that keeps what it frees, in large pages.
 
     C's allocator hands large tensors back to the kernel, which clears each page before it is used again: at tiny's
     shape 15,000 pages and a tenth of every step. What the environment says already stands. glibc on Linux; others
     don't know the names.
     """
-    if gpus or sys.platform != "linux":
+    if sys.platform != "linux":
         return {}
     wanted = {
         "MALLOC_MMAP_MAX_": "0",

@@ -1,4 +1,4 @@
-"""How a training process is started on this machine, watched, and kept from running beside another."""
+"""Starts a training process on this machine, watches it, and keeps others off its devices."""
 
 import os
 import re
@@ -12,44 +12,43 @@ from llm_core.graph.job import Runtime
 from llm_core.launch import run_group
 from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
-from llm_core.train.devices import CPU, HELD, Device, machine_devices, reserved
-from llm_core.train.hardware import gpu_count, hardware_of, require_devices
-from llm_core.train.host_memory import keeping_memory
+from llm_core.train.device_locks import HELD, Device, reserved
 from llm_core.train.locks import end_holder
 from llm_core.train.metrics_log import METRICS, MetricsFollower
 from llm_core.train.spec import FAILURE, TrainerSpec
+from llm_core.train.this_machine import chosen_device_type, hardware_of, require_devices
 from llm_core.train.threads import threads_per_rank
 
 LOG = "trainer.log"
 _KILLED = re.compile(r"exitcode +: -9\b|Signal 9 \(SIGKILL\)|was ended by SIGKILL")
 _READY = b" rank(s) on "
-"""In the line that the training loop writes when everything is loaded."""
+"""Part of the line that the training loop logs when everything is loaded."""
 _ORPHAN_PATIENCE = 30.0
-"""Seconds that the trainer of a dead attempt gets for its step and its checkpoint."""
+"""Seconds that the trainer of a dead attempt gets to end its step and write its checkpoint."""
 _STOP_SECONDS = 100
-"""The same for a trainer that is told to stop."""
+"""The same for a trainer that gets a signal to stop."""
 _TORCHRUN_SECONDS = 20
-"""What torchrun needs to end, after its ranks."""
+"""Seconds that torchrun needs to end after its ranks."""
 
 
 @runtime_only("compute is no part of an identity; with dropout or experts, weights differ as after another seed")
 def rank_count(compute: ComputeSpec) -> int:
-    """How many processes train: as many as said, or one for each GPU.
+    """The number of processes that train: ``compute.ranks``, or one per device.
 
-    ``PedigreeError`` where this machine is not the one that ``compute`` names, or has too few GPUs.
+    ``PedigreeError`` when this machine is not the one that ``compute`` names, or has too few GPUs.
     """
     require_devices(compute)
     if compute.ranks is not None:
         return compute.ranks
-    return max(gpu_count(), 1) if compute.planned_here else hardware_of(compute).devices
+    return chosen_device_type(compute.device_type).count() if compute.planned_here else hardware_of(compute).devices
 
 
 @runtime_only("starts and watches the trainer, which checks its own code")
 def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
     """Train ``spec`` on ``ranks`` processes of this machine, with live metrics to ``runtime``.
 
-    Ends what is left of an earlier attempt first. Raises ``PedigreeError`` when the training fails or is stopped, in
-    the trainer's own words where it left any.
+    First ends the processes of an earlier attempt. Raises ``PedigreeError`` when the training fails or is stopped, with
+    the trainer's own message if it wrote one.
     """
     from llm_core.train.work_folder import claim
 
@@ -59,15 +58,21 @@ def launch(spec: TrainerSpec, ranks: int, runtime: Runtime) -> None:
         spec.write(path)
     except OSError as error:
         raise PedigreeError(f"{path}: can't be written: {explained(error)}") from None
-    devices = machine_devices()
-    count = 1 if devices == [CPU] else ranks  # ranks on a CPU share it
-    with reserved(devices, count, spec.name, runtime.log) as taken:
+    chosen = chosen_device_type(spec.device_type)
+    with reserved(chosen.devices(), 1 if chosen.shared else ranks, spec.name, runtime.log) as taken:
         for earlier in sorted(spec.work.glob("trainer.*.lock")):
             end_holder(earlier, _ORPHAN_PATIENCE, runtime.log)
-        _launch(spec, path, ranks, runtime, taken)
+        _launch(spec, path, ranks, runtime, taken, chosen.environment(taken))
 
 
-def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: Mapping[Device, int]) -> None:
+def _launch(
+    spec: TrainerSpec,
+    path: Path,
+    ranks: int,
+    runtime: Runtime,
+    taken: Mapping[Device, int],
+    environment: Mapping[str, str],
+) -> None:
     follower = MetricsFollower(spec.work / METRICS)
     log = spec.work / LOG
     before = log.stat().st_size if log.exists() else 0
@@ -77,7 +82,7 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
     def tick() -> None:
         nonlocal begun
         for lock in taken.values():
-            os.utime(lock)  # /tmp is tidied of files that are days old
+            os.utime(lock)  # systems remove files from /tmp that are days old
         records = follower.new()
         if not begun:
             runtime.status(first if _is_ready(log, before) else "starting the trainer")
@@ -87,7 +92,7 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
             runtime.observe(newest)
             runtime.progress(newest["step"], spec.training.steps, "steps")
 
-    # One rank needs nobody who starts others, which takes as long as to start the trainer.
+    # One rank needs no torchrun, which takes as long to start as the trainer.
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     failure = spec.work / FAILURE
     failure.unlink(missing_ok=True)
@@ -96,12 +101,11 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
             [sys.executable, *torchrun, "-m", runtime.trainer_module, str(path)],
             log=log,
             environment={
-                # torchrun would say one thread each, and complain.
+                # torchrun would set one thread per rank and log a warning.
                 **({"OMP_NUM_THREADS": str(threads_per_rank(ranks))} if ranks > 1 else {}),
                 # OpenMP threads that spin while they wait cost a shared CPU three quarters of its speed.
                 "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
-                **keeping_memory(0 if CPU in taken else len(taken)),
-                **_visible(taken),
+                **environment,
                 HELD: "held",
                 "PYTHONUNBUFFERED": "1",
                 "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(_STOP_SECONDS),
@@ -124,14 +128,8 @@ def _launch(spec: TrainerSpec, path: Path, ranks: int, runtime: Runtime, taken: 
         raise
 
 
-def _visible(taken: Mapping[Device, int]) -> dict[str, str]:
-    """What shows a trainer the GPUs that it was given, and no others."""
-    names = [device.visible for device in taken if device.visible is not None]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(names)} if names else {}
-
-
 def _is_ready(log: Path, before: int) -> bool:
-    """Whether the trainer has written, after so many bytes of ``log``, the line with which its steps begin."""
+    """Whether the trainer has logged, after the first ``before`` bytes, the line with which its steps begin."""
     try:
         with log.open("rb") as file:
             file.seek(before)

@@ -1,4 +1,4 @@
-"""Does anything leak? Asked before training, by changing what must not matter and looking whether it does."""
+"""The leak probe: before training, change tokens that must not matter, and check that they do not."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,25 +14,25 @@ from llm_core.tokens.loader import IGNORED
 from llm_core.train.precision import autocast
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}
-"""How much a state may change, relative to its norm, by rounding alone: what is masked adds nothing, but kernels may
-cut their work otherwise when other numbers come along."""
+"""The largest change of a state, relative to its norm, that rounding alone can cause. Masked tokens add nothing, but
+kernels may split their work differently for other numbers."""
 ROWS = 8
-"""Sequences of the probe: the original, and those that are changed."""
+"""Sequences of the probe: the original and its changed versions."""
 
 
 class Leak(NamedTuple):
-    """Position ``reader`` of row ``row`` sees what it must not: something in ``changed`` (first and last position)."""
+    """Position ``reader`` of row ``row`` depends on hidden tokens: some in ``changed`` (first and last position)."""
 
     row: int
     reader: int
     changed: tuple[int, int]
     what: str
     size: float
-    """How much the state of the reader changed, relative to its norm."""
+    """The change of the reader's state, relative to its norm."""
 
 
 class NotFiniteError(ValueError):
-    """The state at ``position`` of row ``row`` is not finite, so that nothing can be said about leaks."""
+    """The state at ``position`` of row ``row`` is not finite, so the probe can't decide about leaks."""
 
     def __init__(self, row: int, position: int) -> None:
         super().__init__(row, position)
@@ -46,7 +46,7 @@ class _Change(NamedTuple):
 
 
 def shifted_wrongly(inputs_BT: Tensor, targets_BT: Tensor, document_ids_BT: Tensor) -> tuple[int, int] | None:
-    """(row, position) of a target that is not the input after it, in the same document; None where all are right."""
+    """(row, position) of a target that is not the next input of the same document. None when all are right."""
     same_BT = (document_ids_BT[:, 1:] == document_ids_BT[:, :-1]) & (document_ids_BT[:, 1:] >= 0)
     same_BT &= targets_BT[:, :-1] != IGNORED
     wrong = torch.nonzero(same_BT & (inputs_BT[:, 1:] != targets_BT[:, :-1]))
@@ -66,24 +66,24 @@ def find_leak(
     micro_batch: int,
     routed: bool = False,
 ) -> Leak | None:
-    """The worst leak in one row of a batch: from later tokens, and with ``document_mask`` from other documents.
+    """The worst leak in one row of a batch: from later tokens, and with ``document_mask`` also from other documents.
 
-    The row with the most documents is run once as it is, and several times with other tokens where the readers must
-    not look; their states before the head must stay the same. ``model.norm`` is the norm before the head. Runs the
-    model in evaluation mode, always the same number of times, on ``micro_batch`` rows at once; no global random number
-    is drawn.
+    The probe takes the row with the most documents. It runs the row once as it is, and several times with other tokens
+    at positions that the readers must not see. The readers' states before the head (after ``model.norm``) must stay the
+    same. The model runs in evaluation mode, always the same number of times, on ``micro_batch`` rows at once. The
+    global random generators stay as they are.
 
-    ``routed``: tokens choose experts, and rounding alone can make a token choose another one. Then the model runs in
-    fp32, and a leak counts where every change of its kind shows one. ``precision`` fp8: it runs in fp32, too, since the
-    scale of a tensor follows from all of its numbers, those that must not matter among them.
+    ``routed``: tokens choose experts, and rounding alone can change a choice. Then the model runs in fp32, and a leak
+    counts only if every change of its kind shows one. ``precision`` fp8: it also runs in fp32, because the scale of a
+    tensor depends on all of its numbers, hidden ones included.
 
-    Raises ``NotFiniteError`` where a state is not finite.
+    Raises ``NotFiniteError`` when a state is not finite.
     """
     widened = routed or precision == "fp8"
     precision = "fp32" if widened else precision
     row = _richest(document_ids_BT) if document_mask else 0
     tokens_T, ids_T = inputs_BT[row], document_ids_BT[row]
-    if document_mask and len(ids_T[ids_T >= 0].unique()) < 2:  # the row holds one document: cut it in two
+    if document_mask and len(ids_T[ids_T >= 0].unique()) < 2:  # the row is one document: cut it in two
         later_T = torch.arange(len(ids_T), device=ids_T.device) >= len(ids_T) // 3
         ids_T = torch.where(later_T & (ids_T >= 0), 1, ids_T)
     changes = _changes(ids_T, document_mask)
@@ -93,7 +93,7 @@ def find_leak(
     rows_RT = torch.stack([tokens_T, *variants])
     with _in_fp32(model) if widened else nullcontext():
         states_RTD = _states(model, rows_RT, targets_BT[row], ids_T, precision, micro_batch)
-    # Of padding, nothing is asked.
+    # The states of padding do not matter.
     broken = torch.nonzero(~states_RTD.isfinite().all(-1) & (ids_T >= 0))
     if len(broken):
         raise NotFiniteError(row, int(broken[0, 1]))
@@ -120,13 +120,13 @@ def _richest(document_ids_BT: Tensor) -> int:
 
 
 def _changes(ids_T: Tensor, document_mask: bool) -> list[_Change]:
-    """``ROWS`` − 1 changes, whatever the row holds: ranks must run the model equally often."""
+    """``ROWS`` − 1 changes for any row, because all ranks must run the model equally often."""
     T = len(ids_T)
     places_T = torch.arange(T, device=ids_T.device)
     cuts = [0, 1, T // 2, max(0, T - 2)]
     changes = [_Change(places_T > cut, places_T <= cut, "later tokens") for cut in cuts]
     documents = ids_T[ids_T >= 0].unique().tolist() if document_mask else []
-    # The second one (what comes before it is a whole document), one in the middle, the last.
+    # The second one (a whole document comes before it), one in the middle, the last.
     chosen = [documents[number] for number in (1, len(documents) // 2, -1)] if len(documents) > 1 else []
     changes += [_Change(ids_T != document, ids_T == document, "other documents") for document in chosen]
     while len(changes) < ROWS - 1:
@@ -139,7 +139,7 @@ def _changes(ids_T: Tensor, document_mask: bool) -> list[_Change]:
 def _states(
     model: nn.Module, rows_RT: Tensor, targets_T: Tensor, ids_T: Tensor, precision: str, micro_batch: int
 ) -> Tensor:
-    """fp32 states (R, T, D) before the head. Micro-batches are filled up, so that all have the shape of training's."""
+    """fp32 states (R, T, D) before the head. Micro-batches are filled up to the shape of those in training."""
     seen: list[Tensor] = []
     norm = model.get_submodule("norm")
     handle = norm.register_forward_hook(lambda _module, _inputs, output: seen.append(output.float()))
@@ -161,7 +161,7 @@ def _states(
 
 @contextmanager
 def _in_fp32(model: nn.Module) -> Iterator[None]:
-    """Linear layers multiply in fp32: also those whose weights FSDP2 gathers in bf16, and those made for fp8."""
+    """Inside, all linear layers multiply in fp32, also those that FSDP2 gathers in bf16 and those for fp8."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:

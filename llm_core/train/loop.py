@@ -28,12 +28,11 @@ from llm_core.train.prefetch import DeviceBatch, Prefetch
 from llm_core.train.seeding import seed_step
 from llm_core.train.spec import CHECKPOINTS, TrainerSpec, result_fields
 from llm_core.train.state import full_weights
-from llm_core.train.utilization import peak_memory
 from llm_core.train.warm_start import first_step, load_start
 
 
 def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str], None]) -> Progress:
-    """Train to the end, or to the end of the step in which a rank was asked to stop. Collective.
+    """Train to the last step, or to the end of the step in which a rank gets a request to stop. Collective.
 
     Resumes from the newest checkpoint in ``spec.work``, and writes checkpoints, ``metrics.jsonl`` and, at the end, the
     final weights there. Returns the progress: all ``spec.training.steps`` steps, unless stopped.
@@ -61,7 +60,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned, behind)
     guard = StepGuard(training.guards, world.device)
     callbacks = build_callbacks(spec)
-    readback = MetricsReadback(world.device)
+    readback = MetricsReadback(world.device, world.sum_dtype)
     run = Run(spec, world, data, model, optimizer, guard, readback, checkpoints, callbacks, Progress(), log)
     resumed = checkpoints.resume(model, optimizer)
     run.restore(resumed if resumed.callbacks else load_start(spec, world, model, optimizer))
@@ -84,7 +83,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     assert finished or stopped
     if finished:
         weights = full_weights(model, keep=world.is_main)
-        memory = world.largest(peak_memory(world.device))
+        memory = world.largest(world.device_type.peak_memory(world.device))
         if world.is_main:
             write_final(spec, world, weights, memory)
     return run.progress
@@ -93,8 +92,8 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
 def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
     """Run the remaining steps; returns whether a rank was asked to stop.
 
-    The host never waits for the newest step: the device decides whether a step is good, and the host decides on a stop
-    or rollback from the metrics of earlier steps.
+    On CUDA the host never waits for the newest step: the device decides whether a step is good, and the host decides
+    on a stop or rollback from the metrics of earlier steps.
     """
     spec, world, training, progress = run.spec, run.world, run.spec.training, run.progress
     stopped = False
@@ -121,7 +120,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                     with naming_callback(callback.name):
                         callback.before_update(run)
                 reason = run.guard.judge(loss, norm)
-                _update(run.optimizer, lr, skip=reason != GOOD)
+                _update(run.optimizer, lr, reason != GOOD, world.device_type.skips_in_kernels)
                 run.model.after_step(world.total, reason)
             end = run.readback.mark()
 
@@ -135,6 +134,7 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                     measured |= _new(callback.after_step(run), {*known, *measured})
             run.readback.put(known, measured, begin, end)
             run.publish_metrics(run.readback.ready())
+            world.device_type.after_step()
 
             stopped = world.largest(stop.reason is not None) > 0
             last = progress.step == training.steps
@@ -187,12 +187,17 @@ def _new(metrics: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor
     return metrics
 
 
-def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor) -> None:
+def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor, in_kernels: bool) -> None:
     """One step of the optimiser. With ``skip`` (a bool on the device), weights, moments and step counts do not change.
 
-    Optimisers check ``found_inf`` (1: skip) in their kernels, as for ``torch.amp.GradScaler``.
+    ``in_kernels``: optimisers check ``found_inf`` (1: skip) in their kernels, as for ``torch.amp.GradScaler``.
+    Otherwise the host waits for ``skip``.
     """
-    optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
+    if in_kernels:
+        optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
+    elif skip:
+        optimizer.zero_grad(set_to_none=True)
+        return
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

@@ -9,7 +9,7 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.reasons import explained, place_of
 from llm_core.runtime_only import runtime_only
-from llm_core.train.devices import CPU, HELD, machine_devices, used
+from llm_core.train.device_locks import HELD, used
 from llm_core.train.distribution import World, open_world
 from llm_core.train.interruption import STOPPED, StopRequest
 from llm_core.train.locks import held
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with (
             held(spec.work / f"trainer.{rank}.lock"),
             _recording_failure(spec),
-            open_world() as world,
+            open_world(spec.device_type) as world,
             _recording_failure(spec),
             _device_shown(spec, world),
         ):
@@ -84,11 +84,10 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest) -> int:
 @contextmanager
 def _device_shown(spec: TrainerSpec, world: World) -> Iterator[None]:
     """Mark this rank's device as in use for other trainers on this machine, unless the launcher does."""
-    if HELD in os.environ or (world.device.type == "cpu" and not world.is_main):
+    if HELD in os.environ or (world.device_type.shared and not world.is_main):
         yield
         return
-    device = CPU if world.device.type == "cpu" else machine_devices()[world.device.index]
-    with used(device, spec.name, lambda line: print(line, flush=True)):
+    with used(world.device_type.devices()[world.device.index or 0], spec.name, lambda line: print(line, flush=True)):
         yield
 
 

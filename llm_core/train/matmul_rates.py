@@ -32,7 +32,8 @@ ROUNDS = 2
 PATIENCE = 0.008
 """Seconds per round for all repeats of a product."""
 
-SIZES = {"cpu": (64, 128, 256, 512), "cuda": (512, 1024, 2048, 4096, 8192)}
+SIZES = {"cpu": (64, 128, 256, 512)}
+GPU_SIZES = (512, 1024, 2048, 4096, 8192)
 REPEATS = 8
 TIMEOUT = 120.0
 """Seconds; on a busy machine, importing torch takes most of them."""
@@ -47,7 +48,7 @@ class MatmulRates:
 
 
 def measured_rates(kind: str, device: str) -> MatmulRates:
-    """The rates of this machine's ``device``, measured or from the cache. ``kind``: "cpu" or "cuda".
+    """The rates of this machine's ``device``, measured or from the cache. ``kind``: a device type.
 
     Raises ``PedigreeError`` when they can't be measured.
     """
@@ -106,7 +107,7 @@ def measure(kind: str) -> MatmulRates:
     torch.set_num_threads(1)
     rates = {"fp32": 0.0, "bf16": 0.0}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)) * ROUNDS:
-        for size in SIZES[kind]:
+        for size in SIZES.get(kind, GPU_SIZES):
             a, b = (torch.randn(size, size, device=kind).to(dtype) for _ in range(2))
             seconds = _fastest(a, b)
             rates[name] = max(rates[name], 2 * size**3 / seconds)

@@ -30,10 +30,10 @@ class _Pending(NamedTuple):
 
 
 class MetricsReadback:
-    """Takes the metrics of steps as tensors on ``device``, and returns them as numbers, in order."""
+    """Takes the metrics of steps as tensors on ``device``, and returns them as numbers of ``dtype``, in order."""
 
-    def __init__(self, device: torch.device, lag: int = LAG) -> None:
-        self._cuda = device.type == "cuda"
+    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float64, lag: int = LAG) -> None:
+        self._cuda, self._dtype = device.type == "cuda", dtype
         self._lag = lag if self._cuda else 0
         self._pending: deque[_Pending] = deque()
 
@@ -47,7 +47,7 @@ class MetricsReadback:
 
     def put(self, known: Mapping[str, Any], measured: Mapping[str, Tensor], begin: Mark, end: Mark) -> None:
         """Add the metrics of one step: ``known`` to the host, and ``measured`` 0-d tensors on the device."""
-        values_N, copied = torch.stack([value.detach().double() for value in measured.values()]), None
+        values_N, copied = torch.stack([value.detach().to(self._dtype) for value in measured.values()]), None
         if self._cuda:
             pinned_N = torch.empty(values_N.shape, dtype=values_N.dtype, pin_memory=True)
             values_N = pinned_N.copy_(values_N, non_blocking=True)

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from llm_core.errors import PedigreeError
 from llm_core.runtime_only import runtime_only
 from llm_core.train.distribution import World
@@ -16,13 +14,15 @@ _GB = 1e9
 @runtime_only("words errors")
 @contextmanager
 def explain_out_of_memory(spec: TrainerSpec, world: World) -> Iterator[None]:
-    """Turn torch's ``OutOfMemoryError`` into a ``PedigreeError`` with the settings to reduce, and by how much."""
+    """Turn torch's error for full memory into a ``PedigreeError`` with the settings to reduce, and by how much."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not world.device_type.is_out_of_memory(error):
+            raise
         first = ". ".join(str(error).split(". ")[:2])  # the second sentence has the size of the request
         raise PedigreeError(
-            f"rank {world.rank}: the GPU's memory is full ({first}{_peak(world.device)}): {_remedies(spec, world)}. "
+            f"rank {world.rank}: the GPU's memory is full ({first}{_peak(world)}): {_remedies(spec, world)}. "
             f"{_consequence(spec)} from the last checkpoint"
         ) from None
 
@@ -36,11 +36,11 @@ def _consequence(spec: TrainerSpec) -> str:
     return "The result stays the same up to rounding, and training resumes"
 
 
-def _peak(device: torch.device) -> str:
-    if device.type != "cuda":
+def _peak(world: World) -> str:
+    if world.device_type.shared:
         return ""
-    total = torch.cuda.get_device_properties(device).total_memory
-    return f"; {torch.cuda.max_memory_allocated(device) / _GB:.1f} of {total / _GB:.1f} GB at the peak"
+    peak, total = world.device_type.peak_memory(world.device), world.device_type.machine().memory
+    return f"; {peak / _GB:.1f} of {total / _GB:.1f} GB at the peak"
 
 
 def _remedies(spec: TrainerSpec, world: World) -> str:

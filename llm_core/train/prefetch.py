@@ -30,6 +30,11 @@ class DeviceBatch(NamedTuple):
     copied: "torch.cuda.Event | None"
     """The end of the copies to the device; None on a CPU."""
 
+    def on(self, device: torch.device) -> "DeviceBatch":
+        """The same batch on ``device``; nothing is copied when it is there already."""
+        inputs_BT, targets_BT, ids_BT = (part.to(device) for part in self[1:4])
+        return self._replace(inputs_BT=inputs_BT, targets_BT=targets_BT, document_ids_BT=ids_BT)
+
 
 class Prefetch:
     """Iterates over the batches of the steps ``first`` to ``last`` (excluded), in order. A context manager.
@@ -64,7 +69,7 @@ class Prefetch:
                 stream.wait_event(ready.copied)
                 for tensor in (ready.inputs_BT, ready.targets_BT, ready.document_ids_BT):
                     tensor.record_stream(stream)  # its memory is not reused while this stream reads it
-            yield ready
+            yield ready.on(self._world.device)  # MPS: torch gives all threads one stream, so this one copies
 
     def _next(self) -> DeviceBatch:
         while True:

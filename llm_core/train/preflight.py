@@ -1,4 +1,4 @@
-"""What a run will need, by formula and before any GPU is paid for; and whether it can run at all."""
+"""What a run needs, by formula and before anyone pays for a GPU, and whether it can run at all."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +21,23 @@ from llm_core.train.device_memory import (
     state_bytes,
     too_large,
 )
-from llm_core.train.hardware import Hardware, hardware_of
+from llm_core.train.hardware import Hardware
 from llm_core.train.matmul_rates import MatmulRates
 from llm_core.train.spec import TrainerSpec
+from llm_core.train.this_machine import hardware_of
 
 SHUTDOWN_SECONDS = 100
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """Figures of the full run. FLOPs after ``flops_convention``; memory in bytes a device.
+    """The needs of the full run. FLOPs follow ``flops_convention``; memory is in bytes per device.
 
-    ``host_snapshot``: bytes of main memory, over all ranks, that checkpoints are written from while training goes on.
+    ``host_snapshot``: bytes of main memory, over all ranks, from which checkpoints are written during training.
 
-    ``hours`` is training alone at ``expected_mfu`` of ``peak_flops``, which is that of the run's precision (of fp8 that
-    of bf16); it and what follows from it are None where the peak is not known (a CPU). ``advice``: what the device does
-    badly.
+    ``hours`` is training alone at ``expected_mfu`` of ``peak_flops``, the peak in the run's precision (for fp8 that of
+    bf16). It and all that follows from it are None when the peak is unknown (a CPU). ``advice``: what the device does
+    slowly.
     """
 
     experiment: str
@@ -72,10 +73,10 @@ class Preflight:
 def preflight(experiment: Experiment, rates: MatmulRates | None = None) -> Preflight:
     """Examine the full run of ``experiment`` on the machine that its section ``compute`` names.
 
-    ``rates``: of that machine (``llm_core.train.capabilities.rates_of``), for advice about the precision.
+    ``rates``: those of that machine (``llm_core.train.capabilities.rates_of``), for advice about the precision.
 
-    Raises ``PedigreeError`` for one that can't run: more ranks than devices, a batch that the ranks can't share
-    equally, or more memory than a device has; the message says what to turn down, and by how much.
+    Raises ``PedigreeError`` for a run that can't work: more ranks than devices, a batch that the ranks can't share
+    equally, or more memory than a device has. The message says what to lower, and by how much.
     """
     compute, training = experiment.compute, experiment.training
     hardware = hardware_of(compute)
@@ -121,7 +122,7 @@ def preflight(experiment: Experiment, rates: MatmulRates | None = None) -> Prefl
         gpu_hours=gpu_hours,
         cost=None if gpu_hours is None else gpu_hours * compute.price_per_gpu_hour,
         price_per_gpu_hour=compute.price_per_gpu_hour,
-        # torchrun kills ranks that are not gone some time after a signal; by default there is none for a checkpoint.
+        # torchrun kills ranks some time after a signal; the default is too short for a checkpoint.
         command=(
             f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={SHUTDOWN_SECONDS} "
             f"torchrun --standalone --nproc-per-node {ranks} -m llm_core.train spec.json"
@@ -131,14 +132,14 @@ def preflight(experiment: Experiment, rates: MatmulRates | None = None) -> Prefl
 
 
 def run_flops(model: ModelSpec, training: TrainingSpec, vocab_size: int, from_step: int = 0) -> int:
-    """FLOPs of any training run, from the step ``from_step`` on, after ``FLOPS_CONVENTION``."""
+    """FLOPs of any training run after the first ``from_step`` steps, by ``FLOPS_CONVENTION``."""
     per_token = flops_per_token(model, vocab_size, round(mean_sequence_length(training)))
     return per_token * (_positions(training, training.steps) - _positions(training, from_step))
 
 
 def run_hours(flops: float, compute: ComputeSpec, hardware: Hardware, ranks: int, precision: str) -> float | None:
     """Hours of training on ``ranks`` devices at ``expected_mfu`` of their peak in ``precision`` (for fp8 that of bf16,
-    as MFU counts it); None where the peak is not known (a CPU)."""
+    because MFU counts so). None when the peak is unknown (a CPU)."""
     peak = hardware.flops(precision)
     return None if peak is None else flops / (ranks * peak * compute.expected_mfu) / 3600
 
@@ -146,9 +147,9 @@ def run_hours(flops: float, compute: ComputeSpec, hardware: Hardware, ranks: int
 def _checked(
     experiment: Experiment, hardware: Hardware, ranks: int, rates: MatmulRates | None, place: str = ""
 ) -> tuple[int, Memory, tuple[str, ...]]:
-    """Usable bytes of a device, what the full run takes of it, and advice; ``PedigreeError`` where it can't run.
+    """The usable bytes of a device, the memory of the full run, and advice. ``PedigreeError`` when it can't run.
 
-    ``place`` stands before the names of sections.
+    ``place`` comes before the names of sections in messages.
     """
     compute, training = experiment.compute, experiment.training
     for _, sequences in batch_sizes(training).phases:
@@ -175,7 +176,7 @@ def _longer(experiment: Experiment, longer: LongContextSpec) -> Experiment:
 
 
 def _positions(training: TrainingSpec, steps: int) -> int:
-    """Tokens of the first ``steps`` steps, a bag of them counted once: it is one position."""
+    """Positions of the first ``steps`` steps: tokens, and bags of tokens."""
     tokens, bags = tokens_before(training, steps), training.superposition
     if bags is None:
         return tokens
@@ -184,7 +185,8 @@ def _positions(training: TrainingSpec, steps: int) -> int:
 
 
 def trainer_spec(experiment: Experiment, shards: Path, work: Path) -> TrainerSpec:
-    """What a bare machine is told, to train the full run of ``experiment``; relative paths start at the JSON file."""
+    """The specification with which a bare machine trains the full run of ``experiment``. Relative paths start at the
+    JSON file."""
     return TrainerSpec.of(
         experiment.compute,
         model=experiment.model,

@@ -21,7 +21,7 @@ class Snapshot:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._device, self._pinned = device, device.type == "cuda"
         self._buffer = torch.empty(0, dtype=torch.uint8)
         self._copied: torch.cuda.Event | None = None
         self._unpin: Callable[[], object] = _nothing
@@ -44,8 +44,8 @@ class Snapshot:
         copies = []
         for piece, start in zip(pieces, starts, strict=True):
             rows = self._buffer[start : start + piece.rows.nbytes].view(piece.rows.dtype).view(piece.rows.shape)
-            copies.append(piece._replace(rows=rows.copy_(piece.rows, non_blocking=True)))
-        if self._device.type == "cuda":
+            copies.append(piece._replace(rows=rows.copy_(piece.rows, non_blocking=self._pinned)))
+        if self._pinned:
             self._copied = torch.cuda.Event()
             self._copied.record(torch.cuda.current_stream(self._device))
         return copies
@@ -66,7 +66,7 @@ class Snapshot:
         self._unpin()
         self._buffer = torch.empty(0, dtype=torch.uint8)  # free the old buffer first
         buffer = torch.empty(size, dtype=torch.uint8)
-        if self._device.type == "cuda" and size:
+        if self._pinned and size:
             code = int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), size, 0))
             if code:
                 raise PedigreeError(

@@ -1,4 +1,4 @@
-"""CPU threads, shared fairly among the ranks of a machine."""
+"""CPU threads, divided equally among the ranks of a machine."""
 
 import os
 

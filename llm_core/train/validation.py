@@ -41,7 +41,7 @@ def measure(
     """The loss over the validation windows. ``bytes_V``: bytes of each token, on the device. Collective."""
     length = spec.training.sequence_length
     starts = validation_windows(reader, length, spec.training.validation_tokens)
-    total, nats, size = (torch.zeros((), dtype=torch.float64, device=world.device) for _ in range(3))
+    total, nats, size = (torch.zeros((), dtype=world.sum_dtype, device=world.device) for _ in range(3))
     model.eval()
     for first in range(0, len(starts), spec.micro_batch * world.size):
         mine = starts[first : first + spec.micro_batch * world.size][world.rank :: world.size]
@@ -50,7 +50,7 @@ def measure(
         rows = np.resize(mine if len(mine) else starts[:1], spec.micro_batch)
         inputs_BT, targets_BT, ids_BT = (torch.from_numpy(part) for part in windows(reader, rows, length))
         targets_BT = torch.where(torch.arange(len(rows))[:, None] < len(mine), targets_BT, IGNORED)
-        batch = [part.to(world.device, non_blocking=True) for part in (inputs_BT, targets_BT, ids_BT)]
+        batch = [part.to(world.device) for part in (inputs_BT, targets_BT, ids_BT)]
         with autocast(spec.training.precision, world.device):
             loss_BT = model(*batch, each=True).cross_entropy
         counted_BT = batch[1] != IGNORED

@@ -102,7 +102,7 @@ def test_which_backend_draws() -> None:
     assert chosen("cuda", document_mask=True, position="alibi") == "sdpa"
     assert chosen("cuda", softcap=5.0) == "eager"
     assert chosen("cpu") == "eager"
-    assert chosen("mps") == "sdpa"
+    assert chosen("mps") == "eager"
 
 
 @every_model
@@ -271,7 +271,8 @@ def test_a_mask_is_made_once_for_layers_of_a_kind() -> None:
         ({"mixer": {"position": "alibi", "head_dim": 8}}, "cuda", "sdpa"),
         ({"mixer": {"softcap": 9.0, "head_dim": 8}}, "cuda", "eager"),
         ({"mixer": {"softcap": 9.0}}, "mps", "eager"),
-        ({"document_mask": True}, "mps", "sdpa"),
+        ({"document_mask": True}, "mps", "eager"),
+        ({}, "mps", "eager"),
     ],
 )
 def test_what_auto_takes(changes: dict, device: str, chosen: str) -> None:

@@ -5,7 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from llm_core.experiment.runtime import ComputeSpec
-from llm_core.train import capabilities, hardware
+from llm_core.train import capabilities
+from llm_core.train.devices.cuda import CUDA
 from llm_core.train.matmul_rates import MatmulRates
 from llm_core.train.spec import read_spec
 from pipelines import machine, show
@@ -19,7 +20,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "pipelines" / "experiments"
 @pytest.fixture(autouse=True)
 def _home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(hardware, "gpu_count", lambda: 0)
+    monkeypatch.setattr(CUDA, "count", lambda: 0)
 
 
 def test_a_laptop_writes_what_the_gpu_machine_reads(tmp_path: Path) -> None:

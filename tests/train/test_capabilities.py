@@ -8,14 +8,15 @@ from llm_core.experiment.devices import DeviceSpec
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.train import capabilities as module
-from llm_core.train import hardware as hardware_module
 from llm_core.train.capabilities import Findings, TrainingRun, check_stage, examine, examine_run, rates_of
-from llm_core.train.hardware import Hardware, hardware_of, require_devices, this_machine
+from llm_core.train.devices.cuda import CUDA
+from llm_core.train.hardware import Hardware
 from llm_core.train.matmul_rates import MatmulRates
+from llm_core.train.this_machine import hardware_of, require_devices, this_machine
 from tests.train.runs import model_spec, training_spec
 
 H100X8 = hardware_of(ComputeSpec(target="h100x8"))
-CPU = Hardware("CPU with 2 cores", 1, 10**12, None)
+CPU = Hardware("CPU with 2 cores", 1, 10**12, None, device_type="cpu")
 AVX2 = MatmulRates(fp32=41e9, bf16=0.42e9)
 TURING, PASCAL = (Hardware("1 × Tesla", 1, 10**11, None, capability=capability) for capability in ((7, 5), (6, 1)))
 AMPERE = Hardware("1 × A40", 1, 10**11, 150e12, 37e12, capability=(8, 6))
@@ -23,7 +24,7 @@ AMPERE = Hardware("1 × A40", 1, 10**11, 150e12, 37e12, capability=(8, 6))
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware_module, "gpu_count", lambda: 0)
+    monkeypatch.setattr(CUDA, "count", lambda: 0)
 
 
 def found(hardware: Hardware, rates: MatmulRates | None = None, model=None, place="", **fields) -> Findings:
@@ -73,7 +74,7 @@ def test_fp8_that_is_not_there_is_an_error() -> None:
 
 
 def test_fp8_without_its_extra_is_an_error_on_the_machine_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "this_machine", lambda: H100X8)
+    monkeypatch.setattr(module, "this_machine", lambda _: H100X8)
     monkeypatch.setattr(module, "is_installed", lambda package: package != "torchao")
     run = TrainingRun("proxies.", model_spec(d_model=64), training_spec(precision="fp8"))
     (error,) = examine([run], ComputeSpec(), here=True).errors
@@ -142,7 +143,7 @@ def test_a_planned_device_must_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
     class Found:
         name, major, minor, total_memory = "NVIDIA GeForce RTX 4090", 8, 9, 25 * 10**9
 
-    monkeypatch.setattr(hardware_module, "gpu_count", lambda: 2)
+    monkeypatch.setattr(CUDA, "count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Found)
     require_devices(ComputeSpec(device="RTX 4090", devices=2))
     for compute in (ComputeSpec(device="RTX 4090", devices=3), ComputeSpec(device="H100")):

@@ -72,7 +72,7 @@ def test_a_branch_pays_for_its_own_steps_alone() -> None:
 
 
 def test_nobody_knows_what_a_machine_without_a_known_peak_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Hardware("CPU with 2 cores", devices=1, memory=1, peak_flops=None)
+    machine = Hardware("CPU with 2 cores", devices=1, memory=1, peak_flops=None, device_type="cpu")
     monkeypatch.setattr(module, "hardware_of", lambda _: machine)
     full = stage(training.stages(load_experiment(FOLDER / "tiny.yaml")), "pretrained_model")
     assert price(full, None, ComputeSpec()) == Price()

@@ -53,7 +53,7 @@ def test_names_types_and_fused_maps_stay():
     in_float8(model.all_blocks)
     assert known() == before
     assert before[1]
-    optimizer = muon(Muon(lr=0.01), model, torch.device("cpu"), "bf16")
+    optimizer = muon(Muon(lr=0.01), model, "bf16")
     assert set(optimizer._parts.values()) == {sizes["weight"] for sizes in before[1].values()}
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from llm_core.train.hardware import peak_flops, reshards, this_machine
+from llm_core.train.hardware import peak_flops, reshards
+from llm_core.train.this_machine import this_machine
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from llm_core.experiment.load import load_experiment
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.registries import LAUNCHERS
 from llm_core.store.home import PROJECT
-from llm_core.train.hardware import hardware_of
 from llm_core.train.launching import rank_count
+from llm_core.train.this_machine import hardware_of
 from llm_core.train.training_run import build
 from tests.experiment.test_load import MINIMAL
 from tests.train.test_training_run import job_in, sections

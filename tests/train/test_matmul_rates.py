@@ -60,7 +60,7 @@ def test_whoever_plans_need_not_import_torch() -> None:
         "import json, sys\n"
         "from llm_core.experiment.runtime import ComputeSpec\n"
         "from llm_core.train.capabilities import examine\n"
-        "from llm_core.train.hardware import require_devices\n"
+        "from llm_core.train.this_machine import require_devices\n"
         "examine([], ComputeSpec(), here=True); require_devices(ComputeSpec())\n"
         "print(json.dumps('torch' in sys.modules))"
     )

@@ -81,7 +81,7 @@ def test_matrices_move_as_with_torchs_muon_and_the_rest_as_with_adamw(monkeypatc
     ours, theirs = (Model(lambda inputs: nn.Linear(inputs, 12)) for _ in range(2))
     theirs.experts = None
     options = {"adjust": adjust, "nesterov": nesterov, "momentum": 0.9, "steps": 4, "lr_ratio": 0.5}
-    optimizer = muon(spec(**options, weight_decay=0.3), ours, CPU, "fp32" if precise else "bf16")
+    optimizer = muon(spec(**options, weight_decay=0.3), ours, "fp32" if precise else "bf16")
     blocks = dict(theirs.blocks.named_parameters())
     matrices = [p for p in blocks.values() if p.ndim == 2]
     reference = torch.optim.Muon(
@@ -143,7 +143,7 @@ def test_experts_are_matrices_of_their_own_and_their_outputs_are_the_last_dimens
         linear.weight.grad = gradient.T.clone()
     options = spec(adjust="original")
     for model in (stacked, apart):
-        muon(options, model, CPU, "bf16").step()
+        muon(options, model, "bf16").step()
     for linear, expert in zip(apart, stacked.experts, strict=True):
         torch.testing.assert_close(linear.weight.T, expert, atol=1e-3, rtol=0)
 
@@ -159,7 +159,7 @@ def test_maps_that_are_one_product_are_matrices_of_their_own():
         linear.weight.data.copy_(weight)
         linear.weight.grad = gradient.clone()
     for model in (nn.Sequential(fused), apart):
-        muon(spec(), model, CPU, "bf16").step()
+        muon(spec(), model, "bf16").step()
     torch.testing.assert_close(fused.weight, torch.cat([linear.weight for linear in apart]), atol=1e-3, rtol=0)
 
 
@@ -179,7 +179,7 @@ def test_experts_have_several_maps_side_by_side():
         apart.append(nn.Parameter(weight.detach().clone()))
         apart[-1].grad = gradient.clone()
     for one in (model, apart):
-        muon(spec(), one, CPU, "bf16").step()
+        muon(spec(), one, "bf16").step()
     torch.testing.assert_close(model.gate_up, torch.cat(list(apart), dim=-1), atol=1e-3, rtol=0)
 
 
@@ -189,26 +189,26 @@ def test_steps_are_as_large_as_adamws():
         linear = nn.Linear(*shape, bias=False)
         before = linear.weight.detach().clone()
         linear.weight.grad = torch.randn_like(linear.weight)
-        muon(spec(weight_decay=0.0), nn.Sequential(linear), CPU, "bf16").step()
+        muon(spec(weight_decay=0.0), nn.Sequential(linear), "bf16").step()
         rms = (linear.weight - before).square().mean().sqrt() / 0.02
         assert 0.1 < rms < 0.3  # AdamW's updates have 0.2 to 0.4 in practice (Liu et al., 2025)
 
 
 def test_a_batch_is_cut_where_memory_ends(monkeypatch):
     whole, cut = Model(), Model()
-    expected = stepped(whole, muon(spec(), whole, CPU, "bf16"), 3)
+    expected = stepped(whole, muon(spec(), whole, "bf16"), 3)
     monkeypatch.setattr(module, "MAX_BATCH_NUMBERS", 8 * 12 * 2)
-    for one, other in zip(stepped(cut, muon(spec(), cut, CPU, "bf16"), 3), expected, strict=True):
+    for one, other in zip(stepped(cut, muon(spec(), cut, "bf16"), 3), expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
 
 
 def test_a_step_with_found_inf_changes_nothing_and_the_next_goes_on():
     plain, guarded = Model(), Model()
-    optimizer = muon(spec(), plain, CPU, "bf16")
+    optimizer = muon(spec(), plain, "bf16")
     stepped(plain, optimizer, 2)
     expected = stepped(plain, optimizer, 2, first=3)
 
-    optimizer = muon(spec(), guarded, CPU, "bf16")
+    optimizer = muon(spec(), guarded, "bf16")
     assert isinstance(optimizer, Muon)
     stepped(guarded, optimizer, 1)
     optimizer.found_inf = torch.zeros(())
@@ -227,16 +227,16 @@ def test_a_step_with_found_inf_changes_nothing_and_the_next_goes_on():
 
 def test_the_state_survives_saving_and_loading():
     straight, parts = Model(), Model()
-    expected = stepped(straight, muon(spec(), straight, CPU, "bf16"), 5)
-    optimizer = muon(spec(), parts, CPU, "bf16")
+    expected = stepped(straight, muon(spec(), straight, "bf16"), 5)
+    optimizer = muon(spec(), parts, "bf16")
     stepped(parts, optimizer, 2)
-    again = muon(spec(), parts, CPU, "bf16")
+    again = muon(spec(), parts, "bf16")
     again.load_state_dict(optimizer.state_dict())
     assert all(map(torch.equal, stepped(parts, again, 3, first=2), expected))
 
 
 def test_the_groups_can_be_read():
-    assert describe_groups(muon(spec(lr_ratio=3), Model(), CPU, "bf16")) == [
+    assert describe_groups(muon(spec(lr_ratio=3), Model(), "bf16")) == [
         "matrices: 7 tensors, 672 parameters, Muon, lr 0.06, weight decay 0.1",
         "embeddings: 1 tensors, 88 parameters, AdamW, lr 0.02, weight decay 0.1",
         "vectors: 9 tensors, 96 parameters, AdamW, lr 0.02, weight decay 0",
@@ -250,14 +250,14 @@ RANKS = """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from llm_core.train.optimizers.muon.optimizer import muon
-    from tests.train.test_muon import CPU, Model, spec
+    from tests.train.test_muon import Model, spec
 
     dist.init_process_group("gloo")
     for parallel in ("ddp", "fsdp2"):
         model = Model()
         if parallel == "fsdp2":
             fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
-        optimizer = muon(spec(), model, CPU, "bf16")
+        optimizer = muon(spec(), model, "bf16")
         for step in range(4):
             optimizer.zero_grad()
             model(step).backward()
@@ -277,7 +277,7 @@ def test_two_ranks_agree_with_one(tmp_path):
     command = [*torchrun, str(tmp_path / "ranks.py"), str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=120, env=environment)
     alone = Model()
-    optimizer = muon(spec(), alone, CPU, "bf16")
+    optimizer = muon(spec(), alone, "bf16")
     stepped(alone, optimizer, 2)
     stepped(alone, optimizer, 1, first=3)
     for parallel in ("ddp", "fsdp2"):

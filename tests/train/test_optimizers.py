@@ -53,7 +53,7 @@ def test_every_optimizer_has_the_groups_that_one_function_makes(kind):
 
 
 def test_gains_biases_and_kernels_do_not_decay_and_the_groups_can_be_read():
-    optimizer = adamw(AdamW(lr=0.5, weight_decay=0.25), Parts(), torch.device("cpu"))
+    optimizer = adamw(AdamW(lr=0.5, weight_decay=0.25), Parts())
     assert describe_groups(optimizer) == [
         "matrices: 2 tensors, 36 parameters, AdamW, lr 0.5, weight decay 0.25",
         "embeddings: 1 tensors, 40 parameters, AdamW, lr 0.5, weight decay 0.25",

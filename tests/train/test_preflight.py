@@ -17,13 +17,15 @@ from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.training import SequencePhase, SuperpositionSpec, TrainingSpec
 from llm_core.train import preflight as module
 from llm_core.train.device_memory import Memory, estimate_memory
-from llm_core.train.hardware import Hardware, hardware_of
+from llm_core.train.hardware import Hardware
 from llm_core.train.launchers.local import Local
 from llm_core.train.matmul_rates import MatmulRates
 from llm_core.train.optimizers.muon.spec import Muon
 from llm_core.train.preflight import preflight, trainer_spec
 from llm_core.train.spec import read_spec
+from llm_core.train.this_machine import hardware_of
 
+CPU = Hardware("CPU with 4 cores", 1, 100_000_000_000, None, device_type="cpu")
 H100X8 = hardware_of(ComputeSpec(target="h100x8"))
 FOLDER = Path(__file__).parents[2] / "pipelines" / "experiments"
 
@@ -181,7 +183,7 @@ def test_recomputation_trades_memory(one_billion: Experiment) -> None:
 
 
 def test_a_cpu_also_holds_what_checkpoints_are_written_from(one_billion: Experiment) -> None:
-    machine = Hardware("CPU with 64 cores", 1, 10**12, None)
+    machine = Hardware("CPU with 64 cores", 1, 10**12, None, device_type="cpu")
     assert estimate_memory(one_billion, one_billion.compute, 2, machine).snapshot == 6 * 1_023_479_296
 
 
@@ -211,7 +213,7 @@ def test_fp8_and_backends_that_are_not_there_are_refused(
     heads, width = {"n_heads": 12, "n_kv_heads": 12}, {"d_ff": 5400}
     with pytest.raises(PedigreeError, match="precision fp8: none of the 64 linear layers"):
         preflight(changed(fp8, model={"d_model": 1992, "mixer": heads, "feed_forward": width}))
-    monkeypatch.setattr(module, "hardware_of", lambda _: Hardware("CPU with 4 cores", 1, 10**12, None))
+    monkeypatch.setattr(module, "hardware_of", lambda _: CPU)
     with pytest.raises(PedigreeError, match="precision fp8: CPU with 4 cores multiplies no 8-bit floats"):
         preflight(changed(fp8, compute={"target": Local()}))
 
@@ -235,7 +237,7 @@ def test_more_ranks_than_gpus_are_refused(one_billion: Experiment) -> None:
 
 
 def test_a_cpu_has_memory_and_no_known_peak(one_billion: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "hardware_of", lambda _: Hardware("CPU with 4 cores", 1, 100_000_000_000, None))
+    monkeypatch.setattr(module, "hardware_of", lambda _: CPU)
     report = preflight(changed(one_billion, compute={"target": Local()}))
     assert (report.ranks, report.hours, report.cost, report.tokens_per_second) == (1, None, None, None)
     assert report.flops > 0

@@ -165,7 +165,7 @@ def busiest(kind: str) -> float:
         built.embedding.weight.add_(1.0)
         mixed.router.weight.mul_(0.1)
         mixed.router.weight[0].fill_(0.03)
-    optimizer = adamw(AdamW(lr=1e-3), built, torch.device("cpu"))
+    optimizer = adamw(AdamW(lr=1e-3), built)
     shares = []
     for step in range(80):
         built(tokens(8, 16, seed=step), tokens(8, 16, seed=1000 + step)).objective.div(128).backward()

@@ -7,7 +7,7 @@ from llm_core.train.optimizers.adamw.spec import AdamW
 from llm_core.train.parameter_groups import parameter_groups
 
 
-def adamw(spec: AdamW, model: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """AdamW for ``model``, fused where torch has the kernel: on CUDA and CPU."""
+def adamw(spec: AdamW, model: nn.Module) -> torch.optim.Optimizer:
+    """Fused AdamW for ``model``."""
     groups = parameter_groups(model, spec.weight_decay, "AdamW")
-    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=device.type in ("cuda", "cpu"))
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)

@@ -22,12 +22,12 @@ MAX_BATCH_NUMBERS = 1 << 26
 during the iterations."""
 
 
-def muon(spec: MuonSpec, model: nn.Module, device: torch.device, precision: str) -> torch.optim.Optimizer:
+def muon(spec: MuonSpec, model: nn.Module, precision: str) -> torch.optim.Optimizer:
     """Muon on the matrices of ``model``, AdamW on its embeddings, head and vectors.
 
     ``precision``: of the run. With "fp32", the products of the iterations are in fp32, otherwise in bf16.
     """
-    common = {"betas": spec.betas, "eps": spec.eps, "fused": device.type in ("cuda", "cpu")}
+    common = {"betas": spec.betas, "eps": spec.eps, "fused": True}
     matrices = {"matrices": ("Muon", spec.lr_ratio)}
     groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, "AdamW", matrices)]
     fused = [(module, getattr(module, "fused", {})) for module in model.modules()]

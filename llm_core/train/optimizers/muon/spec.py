@@ -33,7 +33,8 @@ class Muon(OptimizerSpec):
 
     def build(self, model: Any, device: Any, precision: str) -> Any:
         """See ``OptimizerSpec``."""
-        return load_object("llm_core.train.optimizers.muon.optimizer:muon")(self, model, device, precision)
+        del device  # every device has the kernel of its AdamW
+        return load_object("llm_core.train.optimizers.muon.optimizer:muon")(self, model, precision)
 
     @runtime_only("a formula, held to the optimiser by a test")
     def moments(self, parameters: int, matrices: int) -> int:

@@ -1,7 +1,7 @@
-"""One training at a time on each device of this machine, whoever starts it, from whatever project and folder.
+"""Each device of this machine trains one run at a time, whoever starts it and from whatever project and folder.
 
-A lock for each device lies in one place for all users: ``/tmp``, whatever ``TMPDIR`` says, or the folder that
-``PEDIGREE_LOCKS`` names (one that several containers share, say). The kernel frees the locks of a process that dies.
+The locks of all devices and users are in one folder: ``/tmp``, whatever ``TMPDIR`` says, or the folder
+``PEDIGREE_LOCKS``, which several containers can share. The kernel frees the locks of a process that dies.
 """
 
 import getpass
@@ -16,21 +16,23 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.reasons import explained
 from llm_core.runtime_only import runtime_only
-from llm_core.train.hardware import gpu_count
 from llm_core.train.locks import owner, take
 
 HELD = "PEDIGREE_DEVICES"
-"""In the environment of a trainer whose launcher holds its devices."""
+"""An environment variable of a trainer whose launcher holds the locks of its devices."""
 _PLACE = "PEDIGREE_LOCKS"
 _POLL_SECONDS = 0.2
 _TOLD_AGAIN_SECONDS = (60.0, 3600.0)
-"""When a wait is told again at first; each time twice as much later, up to the second."""
+"""The pause before a wait is logged again. It starts at the first value and doubles up to the second."""
 
 
 @runtime_only("a name and a lock")
 @dataclass(frozen=True)
 class Device:
-    """A device: its name for people, what its lock is called by, and what CUDA_VISIBLE_DEVICES calls it, if a GPU."""
+    """A device.
+
+    ``name`` is for people, ``key`` names the lock, and ``visible`` is the name in ``CUDA_VISIBLE_DEVICES``.
+    """
 
     name: str
     key: str
@@ -38,39 +40,18 @@ class Device:
 
     @property
     def lock(self) -> Path:
-        """The file of its lock."""
+        """The lock file."""
         return _place() / f"pedigree-device-{re.sub('[^A-Za-z0-9.-]', '_', self.key)}.lock"
-
-
-CPU = Device("this machine's CPU", "cpu")
-
-
-def machine_devices() -> list[Device]:
-    """The GPUs that this process may use, in CUDA's order; without any, the CPU as one device."""
-    count = gpu_count()
-    if not count:
-        return [CPU]
-
-    import torch
-
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [str(number) for number in range(count)] if listed is None else listed.replace(" ", "").split(",")[:count]
-    found = []
-    for number, name in enumerate(names):
-        # A slice of a GPU has a name of its own, and may have the whole GPU's identity.
-        key = name if name.startswith("MIG-") else f"GPU-{torch.cuda.get_device_properties(number).uuid}"
-        found.append(Device(f"GPU {name}", key, name))
-    return found
 
 
 @contextmanager
 def reserved(
     devices: Sequence[Device], count: int, what: str, log: Callable[[str], None]
 ) -> Iterator[dict[Device, int]]:
-    """Hold the first ``count`` free ones of ``devices``, all at once; device → descriptor of its lock.
+    """Lock the first ``count`` free ones of ``devices``, all at once; yields device → descriptor of its lock.
 
-    Where fewer are free, none is held while this waits; ``log`` is told for whom, and again now and then. ``what``:
-    what will be trained, for those who wait. ``PedigreeError`` where the locks can't be used.
+    While fewer are free, this waits and locks none. It logs who has the others, and repeats that now and then.
+    ``what``: the name of the run, for others that wait. ``PedigreeError`` when the locks can't be used.
     """
     began = told = time.monotonic()
     pause, known = _TOLD_AGAIN_SECONDS[0], ""
@@ -94,7 +75,7 @@ def reserved(
 @runtime_only("shows others that a device is in use")
 @contextmanager
 def used(device: Device, what: str, log: Callable[[str], None]) -> Iterator[None]:
-    """Hold ``device`` for a trainer that was told to use just that; where somebody has it, say so and go on."""
+    """Lock ``device`` for a trainer that must use this one. If another run has the lock, log that and go on."""
     try:
         descriptor = take(_made(device.lock), _about(what))
     except OSError as error:
@@ -111,14 +92,15 @@ def used(device: Device, what: str, log: Callable[[str], None]) -> Iterator[None
 
 
 def _take_first(devices: Sequence[Device], count: int, what: str, stack: ExitStack) -> tuple[dict[Device, int], str]:
-    """The first ``count`` free devices; where there are fewer, none, and who has the others.
+    """Locks of the first ``count`` free devices. If fewer are free: no lock, and a text that says who has the others.
 
-    Nobody waits with a device in hand. One process at a time chooses, so that two do not take half of what each wants.
+    No run waits while it has a device. Only one process chooses at a time, so that two never take half of what each
+    needs.
     """
     taken: dict[Device, int] = {}
     busy = []
     choosing = _take(_place() / "pedigree-devices.lock", what)
-    if choosing is None:  # a moment's work of another run
+    if choosing is None:  # another run is choosing, which takes a moment
         return taken, ""
     try:
         for device in devices:
@@ -151,7 +133,7 @@ def _take(path: Path, what: str) -> int | None:
 def _made(path: Path) -> Path:
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.chmod(0o1777)  # for all users, and nobody removes another's
+        path.parent.chmod(0o1777)  # for all users; none can remove the files of another
     return path
 
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from llm_core.errors import PedigreeError
-from llm_core.train import devices as module
-from llm_core.train.devices import CPU, Device, machine_devices, reserved, used
-from llm_core.train.launching import _visible
+from llm_core.train import device_locks as module
+from llm_core.train.device_locks import Device, reserved, used
+from llm_core.train.devices.cpu import DEVICE as CPU
+from llm_core.train.devices.cuda import CUDA
 from llm_core.train.locks import is_held
 
 GPUS = [Device(f"GPU {number}", f"GPU-{number}-uuid", str(number)) for number in range(4)]
@@ -29,7 +30,7 @@ def _locks(tmp_path, monkeypatch):
 def hold_elsewhere(count, names, what="proxy_runs/other", **environment):
     code = f"""
         import sys, time
-        from llm_core.train.devices import Device, reserved
+        from llm_core.train.device_locks import Device, reserved
         devices = [Device(f"GPU {{n}}", f"GPU-{{n}}-uuid", str(n)) for n in {names!r}]
         with reserved(devices, {count}, {what!r}, lambda line: print(line, flush=True)) as taken:
             print(*(device.name for device in taken), flush=True)
@@ -52,7 +53,7 @@ def test_runs_take_the_first_free_devices_and_see_each_other_whatever_their_tmpd
     with reserved(GPUS, 1, "b", pytest.fail) as one, reserved(GPUS, 2, "c", pytest.fail) as two:
         assert [device.name for device in one] == ["GPU 1"]
         assert [device.name for device in two] == ["GPU 2", "GPU 3"]
-        assert _visible(two) == {"CUDA_VISIBLE_DEVICES": "2,3"}
+        assert CUDA.environment(two) == {"CUDA_VISIBLE_DEVICES": "2,3"}
     end(first)
     with reserved(GPUS, 4, "all", pytest.fail) as taken:
         assert list(taken) == GPUS
@@ -110,7 +111,8 @@ def test_the_descriptors_keep_the_locks_for_a_trainer_that_outlives_its_launcher
 def test_a_holder_that_has_ended_is_told_as_such(tmp_path):
     code = """
         import os, subprocess, sys
-        from llm_core.train.devices import CPU, reserved
+        from llm_core.train.device_locks import reserved
+        from llm_core.train.devices.cpu import DEVICE as CPU
         with reserved([CPU], 1, "x", print) as taken:
             child = subprocess.Popen(
                 [sys.executable, "-c", "input()"], stdin=0, stdout=2, pass_fds=taken.values()
@@ -183,15 +185,9 @@ def test_a_choice_among_visible_gpus_keeps_their_names_and_locks_the_devices_the
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if listed is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
-    found = machine_devices()
+    found = CUDA.devices()
     assert [device.visible for device in found] == names
     keys = names if listed and listed.startswith("MIG") else [f"GPU-{number}-of-three" for number in range(3)]
     assert [device.key for device in found] == keys
     assert len({device.lock for device in found}) == 3
     assert all(device.lock.parent.name == "locks" for device in found)
-
-
-def test_without_gpus_the_cpu_is_the_one_device(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert machine_devices() == [CPU]
-    assert _visible({CPU: 1}) == {}

@@ -1,0 +1,1 @@
+"""What trains a model: a file for each type of device."""
