@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from llm_core.contracts.settings import entries_of, torch_after_loading
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.model.build import build_model
@@ -25,7 +26,6 @@ from llm_core.train.matmul_rates import MatmulRates
 from llm_core.train.out_of_memory import explain_out_of_memory
 from llm_core.train.precision import autocast
 from llm_core.train.this_machine import chosen_device_type, device_type, hardware_of, require_devices
-from  import torch_after_loading
 from tests.model.shapes import MODELS, named, tokens
 from tests.train.metal import MEMORY, NAME, Metal, Operators, runs_on_metal
 from tests.train.planted import plant
@@ -40,7 +40,7 @@ def metal(monkeypatch: pytest.MonkeyPatch) -> Metal:
 
 
 def test_all_load_and_are_counted_without_torch() -> None:
-    assert not torch_after_loading("DEVICE_TYPES")
+    assert not torch_after_loading(entries_of("DEVICE_TYPES"))
 
 
 @every_type
