@@ -123,7 +123,7 @@ def test_short_items_must_stand_whole(tmp_path):
     assert held(tmp_path, around(prose(1, 7)), prose(1, 7), DecontaminationSpec(min_words=7))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     text=st.lists(st.sampled_from("abc"), max_size=60).map(" ".join),
     items=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=12).map(" ".join), min_size=1, max_size=6),

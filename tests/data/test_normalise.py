@@ -32,7 +32,7 @@ def clean(*texts, **options):
     return normalised(pl.Series("text", texts, dtype=pl.String), CleaningSpec(**options)).to_list()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(texts=st.lists(TEXT, max_size=4), options=OPTIONS)
 def test_twice_is_once(texts, options):
     once = clean(*texts, **options)

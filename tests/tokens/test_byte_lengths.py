@@ -31,7 +31,7 @@ def path(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_they_add_up_to_the_bytes_of_any_text(tokenizer: Tokenizer, path: Path, text: str) -> None:
     lengths = byte_lengths(path, 1000)

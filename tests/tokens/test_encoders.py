@@ -50,7 +50,7 @@ def same(first, second):
     return np.array_equal(first.ids, second.ids) and np.array_equal(first.lengths, second.lengths)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(texts=st.lists(hostile_texts(), max_size=4))
 def test_all_encoders_give_the_same_ids(opened, texts):
     for reference, others in opened.values():
@@ -173,7 +173,7 @@ def small_bpes(draw):
     return bpe(merges, extra, draw(st.booleans()))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=130, deadline=None)
 @given(made=small_bpes(), texts=st.lists(st.text("abc", max_size=25), min_size=1, max_size=5))
 def test_where_the_proof_holds_order_of_ids_is_order_of_merges(tmp_path_factory, made, texts):
     if why_not_by_rank(made) is None:

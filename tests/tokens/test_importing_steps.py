@@ -125,7 +125,7 @@ MORE = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(texts=st.lists(hostile_texts() | st.lists(st.sampled_from(MORE)).map("".join), min_size=1, max_size=4))
 def test_the_ids_are_those_of_the_file(opened, texts):
     for name, (theirs, encoder, path) in opened.items():

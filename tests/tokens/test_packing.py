@@ -21,7 +21,7 @@ def one_by_one(lengths, capacity):
     return sorted(capacity - room for room in rooms)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(capacity=st.integers(1, 30), data=st.data())
 def test_best_fit_is_what_the_definition_says(capacity, data):
     lengths = np.array(data.draw(st.lists(st.integers(1, capacity), max_size=60)), dtype=np.int64)

@@ -58,7 +58,7 @@ def test_characters_become_what_cleaning_makes_of_them(form: TextForm) -> None:
     assert [forming.normalize_str(text) for text in expected] == expected, "documents stay what they are"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.text(st.sampled_from(PIECES) | st.characters(exclude_categories=["Cs", "Cn"]), max_size=12))
 def test_any_text_in_the_form_of_a_small_model(text: str) -> None:
     form = FORMS[1]

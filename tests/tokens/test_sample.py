@@ -40,7 +40,7 @@ def test_it_is_bounded_and_mixes_parts(tmp_path):
             assert min(found) > 40
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     parts=st.lists(
         st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 50)), max_size=30, unique_by=lambda key: key[0]),

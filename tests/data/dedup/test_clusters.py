@@ -28,7 +28,7 @@ def clusters_of(folder, rows, order=None, spec=SPEC, cuts=()):
     return find_clusters(paths, np.arange(len(rows)) if order is None else order, spec, folder / "scratch")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_every_document_is_like_the_one_that_stays(tmp_path_factory, data):
     """In whatever order they are ranked, and in whatever parts they come; equal texts are in one cluster."""

@@ -19,7 +19,7 @@ LINES = DedupSpec(repeated_units=RepeatedUnitsSpec(unit="line", min_bytes=20))
 PARAGRAPHS = DedupSpec(repeated_units=RepeatedUnitsSpec(min_bytes=20))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.lists(st.text("a\n \té", max_size=25), max_size=5), st.sampled_from(["\n", "\n\n"]), st.integers(1, 4))
 def test_units_are_cut_as_python_cuts_them(texts, separator, least):
     hashes, places, numbers = unit_hashes(*to_texts(pl.Series("text", texts, dtype=pl.String)), len(separator), least)

@@ -51,7 +51,7 @@ def duplicate(found, size):
     return characters
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_repeated_n_grams(texts):
     split = column(texts).str.extract_all(WORD).to_list()
@@ -62,7 +62,7 @@ def test_repeated_n_grams(texts):
         assert found[f"duplicate_{size}"].tolist() == [duplicate(each, size) for each in split]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_words(texts):
     listed = pieces(to_texts(column(["the a"]))).hashes
@@ -77,7 +77,7 @@ def test_words(texts):
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_words_between_white_space(texts):
     split = column(texts).str.extract_all(r"\S+").to_list()
@@ -131,7 +131,7 @@ def reference(text):
     }
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=130, deadline=None)
 @given(TEXTS)
 def test_lines(texts):
     found = line_counts(to_texts(column(texts)))

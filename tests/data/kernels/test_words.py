@@ -50,7 +50,7 @@ def test_emoji_are_flagged():
     assert not any(character_table()[ord(character)] & characters.EMOJI for character in "a1#*©®™\u200d")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_pieces_are_what_the_expression_finds(texts):
     column = pl.Series(texts, dtype=pl.String)
@@ -63,7 +63,7 @@ def test_pieces_are_what_the_expression_finds(texts):
     assert len(set(zip(hashes.tolist(), flat, strict=True))) == len(set(flat))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_runs_without_white_space(texts):
     column = pl.Series(texts, dtype=pl.String)
@@ -103,7 +103,7 @@ def test_words_of_english(text, expected):
     assert (found.characters.tolist(), found.hashes.tolist()) == (wanted.characters.tolist(), wanted.hashes.tolist())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_english_words_hold_every_character_but_white_space(texts):
     found = english_words(to_texts(pl.Series(texts, dtype=pl.String)))

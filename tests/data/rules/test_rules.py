@@ -80,7 +80,7 @@ def test_every_rule_has_a_case():
     assert {name for name, _, _ in LINE_CASES} == set(built_in(LINE_RULES))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(text=st.text(st.one_of(st.sampled_from(" \n#.-*•…a"), st.characters(exclude_categories=["Cs"])), max_size=60))
 def test_a_value_is_always_a_number(text):
     frame = pl.DataFrame({"text": [text]})
