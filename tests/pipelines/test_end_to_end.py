@@ -145,7 +145,7 @@ def test_errors_are_for_people(finished: World) -> None:
         (("funnel", str(finished.experiment), "--source", "x"), "micro has no source 'x'; known: files"),
         (("plan", "nowhere"), "there is no experiment 'nowhere'"),
         (("run", "tiny", "--select", "nothing"), "has no stage 'nothing'"),
-        (("accept", "tokenizer", "--why", "x", "-e", str(finished.experiment)), "already a hit"),
+        (("accept", "tokenizer", "--why", "x", "-e", str(finished.experiment)), "a hit already"),
     ):
         done = finished.asked(*arguments)
         assert done.exit_code == 1
