@@ -88,7 +88,9 @@ def main(path: Path) -> None:
     claim.check("eval_results")
     found, _ = read_info(Path(spec.model))
     if canonical(found, absent=True) != spec.architecture:
-        raise PedigreeError(f"{spec.model}: contains another model than the experiment describes; build it again")
+        raise PedigreeError(
+            f"{spec.model}: not the model that the experiment describes; make the stage that trains it again"
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision, attention_backend = as_trained(spec.precision, spec.attention_backend, device)
     model, _ = load_model(Path(spec.model), device)

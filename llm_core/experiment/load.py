@@ -84,7 +84,7 @@ def _merged(path: Path, library: Path | None, chain: tuple[Path, ...]) -> dict[s
     if base is None:
         return data
     if not isinstance(base, str):
-        raise PedigreeError(f"{path}: extends: give the name of one file (it is {base!r})")
+        raise PedigreeError(f"{path}: 'extends' must be the name of one file, not {base!r}")
     file = base if base.endswith((".yaml", ".yml")) else f"{base}.yaml"
     bases = [folder / file for folder in (path.parent, library) if folder is not None and (folder / file).is_file()]
     if not bases:

@@ -257,7 +257,7 @@ class ProxySpec(Spec):
                 "variants: exactly one must be empty ({}): it is the baseline that the others are compared to"
             )
         if not self.variants and not self.learning_rates:
-            raise ValueError("give 'variants', 'learning_rates' or both, or leave out the section")
+            raise ValueError("this section needs 'variants', 'learning_rates' or both; or remove it")
         shown = [f"{rate:g}" for rate in self.learning_rates]
         if len(set(shown)) != len(shown):
             raise ValueError(f"learning_rates: two are the same to six digits: {', '.join(shown)}")

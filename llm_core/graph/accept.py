@@ -31,7 +31,7 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
         raise PedigreeError(f"{name} was never built; there is no artifact to accept")
     if not item.only_code:
         others = [reason for reason in item.reasons if not reason.startswith("code ")]
-        raise PedigreeError(f"{name} changed in more than its code, so it must be built again: {'; '.join(others)}")
+        raise PedigreeError(f"{name} must be built again, because not only its code changed: {'; '.join(others)}")
     artifact, damage = planner.store.find(previous.kind, previous.identity)
     if artifact is None:
         raise PedigreeError(f"{name}: the previous artifact can't stand in: {damage or 'it is gone'}")

@@ -95,7 +95,7 @@ class References:
         elif isinstance(call.func, ast.Name) and function in ("exec", "eval"):
             raise PedigreeError(
                 f"{module.line(call)}: {function} runs code from a string, which the code digest can't follow; write a "
-                "function, or mark this one runtime_only"
+                "function instead, or mark the function with this call runtime_only"
             )
         elif isinstance(call.func, ast.Name) and function == "globals":
             return [(module.name, defined) for defined in module.definitions]

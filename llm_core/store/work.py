@@ -52,8 +52,8 @@ def begin(folder: Path, about: dict[str, Any]) -> None:
         taken = next((path for path in _ours(folder) if not (path.is_dir() and not any(path.iterdir()))), None)
         if taken is not None:
             raise PedigreeError(
-                f"{taken} is in the way: {folder} has no whole {ABOUT}, so it was not made here, or is damaged; move "
-                "it away, and run again"
+                f"{folder}: {ABOUT} is missing or incomplete, so Pedigree did not make this folder, or it is damaged; "
+                f"move {taken} away, and run again"
             )
         folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / ABOUT, json.dumps(about).encode())

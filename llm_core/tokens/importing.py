@@ -176,7 +176,8 @@ def _check_whole(path: Path, content: bytes, read: ByteLevelBPE) -> None:
     missing = [byte for byte in range(256) if bytes([byte]) not in read.vocab]
     if missing and read.unknown is None:
         raise PedigreeError(
-            f"{path}: has no entry for {len(missing)} bytes, {missing[0]} the first: they would vanish from texts"
+            f"{path}: {len(missing)} byte values are not in the vocabulary (first: {missing[0]}), so texts would lose "
+            "them; import another tokenizer"
         )
 
 

@@ -85,7 +85,7 @@ class ShardReader:
                 records = [(record["file"], record["tokens"], record["source"]) for record in split["shards"]]
                 _ = (split["tokens"], split["documents"], records)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise PedigreeError(f"{self._path}: not a list of token shards: {error!r}; make the shards again") from None
+            raise PedigreeError(f"{self._path}: no valid list of shards ({error!r}); make token_shards again") from None
         if self.split not in known:
             raise PedigreeError(f"{self._path}: there is no split {self.split!r}; known: {', '.join(known)}")
         return index
@@ -107,7 +107,7 @@ class ShardReader:
             raise PedigreeError(f"{self._path}: the split {self.split} has no source {self.source!r}; known: {known}")
         if numbers[-1] - numbers[0] + 1 != len(numbers):
             raise PedigreeError(
-                f"{self._path}: the shards of the source {self.source} do not stand together; make the shards again"
+                f"{self._path}: the shards of source {self.source} are not next to each other; make token_shards again"
             )
         return placed[numbers[0] : numbers[-1] + 1]
 

@@ -84,9 +84,13 @@ def cuts(path: Path, written: Any) -> list[Any]:
             if last.get("use_regex", True):
                 found.append(PATTERNS["gpt2"])
         case _:
-            raise PedigreeError(f"{path}: cuts text by other means than byte-level BPE does: {str(last)[:200]}")
+            raise PedigreeError(
+                f"{path}: this tokenizer cuts text by something else than byte-level BPE: {str(last)[:150]}"
+            )
     if not found or not isinstance(found[-1], str):
-        raise PedigreeError(f"{path}: cuts text by other means than regular expressions: {str(written)[:200]}")
+        raise PedigreeError(
+            f"{path}: this tokenizer cuts text by something else than regular expressions: {str(written)[:150]}"
+        )
     return found
 
 

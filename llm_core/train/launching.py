@@ -122,8 +122,8 @@ def _launch(
             raise PedigreeError(f"{failure.read_text(encoding='utf-8')} (log: {spec.work / LOG})") from error
         if _KILLED.search(str(error)):
             raise PedigreeError(
-                "a trainer was killed from outside, which is what a machine does whose memory is used up: lower "
-                f"compute.micro_batch or compute.ranks, or free memory (`dmesg` may say more), and run again. {error}"
+                "a trainer was killed from outside, as happens when memory runs out (`dmesg` may say more): lower "
+                f"compute.micro_batch or compute.ranks, or free memory, and run again. {error}"
             ) from error
         raise
 

@@ -154,7 +154,10 @@ def check_weights(
     }
     for name, (there, wanted) in pairs.items():
         if there != wanted:
-            raise PedigreeError(f"{folder / 'model.json'}: {name} is {there}, but this run has {wanted}")
+            raise PedigreeError(
+                f"{folder / 'model.json'}: {name} is {there}, but this run has {wanted}; copy the whole folder of the "
+                "run again"
+            )
     return [_against_checkpoint(spec, model, checkpoint), _against_loss(spec, model, parameters, records, heldout)]
 
 

@@ -113,8 +113,8 @@ def _compare(
     for name in sorted({**there, **here}):
         if not may_differ(name) and there.get(name) != here.get(name):
             raise PedigreeError(
-                f"{folder}: a run can't start from this: {name} is {there.get(name)!r} there, but {here.get(name)!r} "
-                "here"
+                f"{folder}: this run can't start from it: {name} is {there.get(name)!r} in that folder, but "
+                f"{here.get(name)!r} in this run"
             )
 
 

@@ -188,5 +188,5 @@ def test_items_of_which_the_form_leaves_no_choice_are_left_out() -> None:
 
 def test_another_model_than_described_is_refused(world: World, evaluation: EvaluationSpec, tmp_path: Path) -> None:
     other = SPEC.model_copy(update={"mixer": SPEC.mixer.model_copy(update={"position": Rope(theta=5e5)})})
-    with pytest.raises(PedigreeError, match="contains another model than the experiment describes"):
+    with pytest.raises(PedigreeError, match="not the model that the experiment describes"):
         build(world.job(tmp_path / "work"), evaluation, other, 32, "fp32", 5)

@@ -148,7 +148,7 @@ def test_extends_replaces_a_schedule_and_an_optimizer_by_one_of_another_kind(tmp
         ("1: 2\n", "the key 1 is not text"),
         (MINIMAL + "modle: {}\n", "modle: there is no such key"),
         (MINIMAL.replace("d_model", "d_modell"), r"model\.d_model: Field required"),
-        (MINIMAL.replace("n_heads: 4", "n_heads: 5"), "model: d_model 64 is not a multiple of n_heads 5"),
+        (MINIMAL.replace("n_heads: 4", "n_heads: 5"), "model: d_model 64 must be a multiple of n_heads 5"),
         (MINIMAL.replace("n_kv_heads: 2", "n_kv_heads: 3"), "model: n_heads 4 is not a multiple of n_kv_heads 3"),
         (MINIMAL.replace("d_ff: 128", "d_ff: '128'"), r"model\.feed_forward: relu: d_ff: .*integer \(it is '128'\)"),
         (MINIMAL.replace("d_ff: 128", "d_ff: -1"), r"model\.feed_forward: relu: d_ff: .*greater than or equal to 1"),
@@ -227,7 +227,7 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
 def test_a_variant_that_cannot_be_built_is_an_error_before_any_work(tmp_path: Path) -> None:
     training = "training: {batch_tokens: 1024, tokens: 2048}"
     proxies = f"proxies: {{{MODEL}, {training}, variants: {{baseline: {{}}, odd: {{mixer: {{n_heads: 5}}}}}}}}\n"
-    with pytest.raises(PedigreeError, match=r"proxies: variants\.odd: d_model 64 is not a multiple of n_heads 5"):
+    with pytest.raises(PedigreeError, match=r"proxies: variants\.odd: d_model 64 must be a multiple of n_heads 5"):
         load_experiment(write(tmp_path, MINIMAL + proxies))
 
 

@@ -57,8 +57,11 @@ def attention(**settings: Any) -> dict[str, Any]:
             r"pattern\[0\]\.mixer: liv: window: there is no such key",
         ),
         ({"pattern": ({"times": True}, {})}, r"pattern\[0\]: times must be a whole number"),
-        ({"pattern": (attention(n_heads=6), {})}, "layer 0: d_model 32 is not a multiple of n_heads 6; or give head_d"),
-        ({"mixer": {"n_heads": 64}}, "d_model 32 is not a multiple of n_heads 64"),
+        (
+            {"pattern": (attention(n_heads=6), {})},
+            "layer 0: d_model 32 must be a multiple of n_heads 6, or give head_d",
+        ),
+        ({"mixer": {"n_heads": 64}}, "d_model 32 must be a multiple of n_heads 64"),
         ({"mixer": {"head_dim": 3}}, "rope turns pairs: head_dim 3 must be even"),
         ({"mixer": {"head_dim": 2, **rope(scaling=NTK)}}, "'ntk' stretches all pairs of channels but one"),
         ({"mixer": {**MLA, "rope_dim": 2, **rope(scaling=NTK)}}, "'ntk' stretches all pairs .*: 2 channels are one"),

@@ -287,7 +287,7 @@ def test_what_a_user_put_into_a_work_folder_is_still_there_after_the_commit(tmp_
     (copies / "step_00000008" / "checkpoint.json").touch()
     (work / "final").mkdir()
     (work / "final" / "model.json").touch()
-    with pytest.raises(PedigreeError, match=r"model\.json is in the way: .* has no whole stage\.json"):
+    with pytest.raises(PedigreeError, match=r"stage\.json is missing or incomplete.* move .*model\.json away"):
         materialize(toy.planner([toy.stage("a")], tmp_path), "a", Runtime())
     begin_unchecked = {"kind": "a", "identity": work.name}
     (work / "stage.json").write_text(json.dumps(begin_unchecked))  # as our own attempt leaves it

@@ -165,14 +165,14 @@ def replacing(pattern):
         ),
         (changed(model__dropout=0.1), "has 'dropout' set"),
         (changed(model__byte_fallback=True), "only byte-level BPE .* can be imported"),
-        (changed(pre_tokenizer={"type": "Whitespace"}), "cuts text by other means"),
-        (changed(pre_tokenizer=None), "cuts text by other means"),
+        (changed(pre_tokenizer={"type": "Whitespace"}), "cuts text by something else"),
+        (changed(pre_tokenizer=None), "cuts text by something else"),
         (
             changed(added_tokens=[{"id": 5000, "content": "<x>", "special": False, "rstrip": True}]),
             "the added token '<x>' has 'rstrip' set",
         ),
         (changed(pre_tokenizer__pretokenizers=[REMOVING, IN_BYTES]), "removes from texts what .* does not match"),
-        (changed(pre_tokenizer__pretokenizers=[DIGITS, IN_BYTES]), "cuts text by other means than regular"),
+        (changed(pre_tokenizer__pretokenizers=[DIGITS, IN_BYTES]), "cuts text by something else than regular"),
         (changed(model__vocab={"▁the": 0}), "not byte-level"),
         (changed(model__vocab={"a": 0, "b": 0}), "share an id"),
         (changed(model__merges=[["a", "b", "c"]]), "the merge .* is not of two entries"),
@@ -196,13 +196,13 @@ def replacing(pattern):
             changed(added_tokens=[{"id": "x", "content": "<|endoftext|>", "special": True}]),
             "the token id .x. is not a whole",
         ),
-        (changed(pre_tokenizer={"type": "Sequence"}), "cuts text by other means"),
+        (changed(pre_tokenizer={"type": "Sequence"}), "cuts text by something else"),
         (changed(pre_tokenizer__pretokenizers=[SPLIT, IN_BYTES]), "not a whole tokenizer: .*unmatched parenthesis"),
         (
             lambda written: changed(
                 model__vocab={name: number for name, number in written["model"]["vocab"].items() if name != "q"}
             )(written),
-            "no entry for 1 bytes, 113 the first: they would vanish",
+            "byte values are not in the vocabulary .first: 113., so texts would lose",
         ),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_source_is_read_alone(tmp_path):
     index = json.loads((tmp_path / "shards.json").read_text())
     index["splits"]["train"]["shards"][0]["source"] = "c"
     (tmp_path / "shards.json").write_text(json.dumps(index))
-    with pytest.raises(PedigreeError, match="of the source c do not stand together"):
+    with pytest.raises(PedigreeError, match="of source c are not next to each other"):
         ShardReader(tmp_path, "train", "c")
 
 
@@ -118,7 +118,7 @@ def test_damage_is_named(tmp_path):
         with pytest.raises(PedigreeError, match=rf"shards\.json: {message}"):
             ShardReader(tmp_path, "train")
     index.write_text(text[:-5])
-    with pytest.raises(PedigreeError, match=r"shards\.json: not a list"):
+    with pytest.raises(PedigreeError, match=r"shards\.json: no valid list"):
         ShardReader(tmp_path, "train")
     index.unlink()
     with pytest.raises(PedigreeError, match=r"shards\.json: there is no such file"):
@@ -136,7 +136,7 @@ def test_a_table_of_contents_without_an_entry_is_refused(tmp_path, lost):
         place = place[name]
     del place[lost[-1]]
     (tmp_path / "shards.json").write_text(json.dumps(index))
-    with pytest.raises(PedigreeError, match=r"shards\.json: (not a list of token shards|there is no split 'train')"):
+    with pytest.raises(PedigreeError, match=r"shards\.json: (no valid list of shards|there is no split 'train')"):
         ShardReader(tmp_path, "train")
 
 

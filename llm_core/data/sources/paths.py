@@ -52,8 +52,8 @@ def find_files(source: str, patterns: Sequence[str], readable: Callable[[str], b
                 continue
             if origin in found:
                 raise PedigreeError(
-                    f"source {source!r}: {found[origin]} and {path} would both be called {origin}; use one pattern for "
-                    "both, or give each its own source with a 'name'"
+                    f"source {source!r}: {found[origin]} and {path} would get the same name, {origin}; match "
+                    "both with one pattern, or give each its own source with a 'name'"
                 )
             found[origin] = path
             seen.add(target)

@@ -176,7 +176,7 @@ def test_patterns(tmp_path):
     with pytest.raises(PedigreeError, match="no file matches"):
         records(tmp_path / "d")
     (tmp_path / "b/1.jsonl").write_bytes(jsonl())
-    with pytest.raises(PedigreeError, match=r"would both be called 1\.jsonl"):
+    with pytest.raises(PedigreeError, match=r"would get the same name, 1\.jsonl"):
         records(tmp_path / "a/*.jsonl", tmp_path / "b/*.jsonl")
 
 

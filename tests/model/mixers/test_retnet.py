@@ -92,7 +92,7 @@ def test_a_state_is_as_large_however_long_the_text() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"n_heads": 5}, "d_model 32 is not a multiple of n_heads 5"),
+        ({"n_heads": 5}, "d_model 32 must be a multiple of n_heads 5"),
         ({"n_heads": 32}, "rope turns pairs: head_dim 1 must be even"),
         ({"position": "alibi"}, "retention supports positions that rotate keys, and nope, but not 'alibi'"),
         ({"window": 8}, "retention: window: there is no such key"),

@@ -32,7 +32,7 @@ class Attention(AttendingSpec):
     def resolved(self, d_model: int) -> "Attention":
         """See ``MixerSpec``."""
         if self.head_dim is None and d_model % self.n_heads:
-            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {self.n_heads}; or give head_dim")
+            raise ValueError(f"d_model {d_model} must be a multiple of n_heads {self.n_heads}, or give head_dim")
         n_kv_heads, head_dim = self.n_kv_heads or self.n_heads, self.head_dim or d_model // self.n_heads
         if self.n_heads % n_kv_heads:
             raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {n_kv_heads}")

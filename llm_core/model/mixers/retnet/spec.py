@@ -31,7 +31,7 @@ class Retention(MixerSpec):
     def resolved(self, d_model: int) -> "Retention":
         """See ``MixerSpec``."""
         if d_model % self.n_heads:
-            raise ValueError(f"d_model {d_model} is not a multiple of n_heads {self.n_heads}")
+            raise ValueError(f"d_model {d_model} must be a multiple of n_heads {self.n_heads}")
         if self.position.biases:
             raise ValueError(f"retention supports positions that rotate keys, and nope, but not {self.position.kind!r}")
         self.position.check(d_model // self.n_heads)
