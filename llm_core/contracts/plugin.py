@@ -28,6 +28,8 @@ CONTRACTS = {
     "CALLBACKS": "training:OF_CALLBACKS",
     "LAUNCHERS": "settings:CHECKS",
     "SCHEDULES": "schedules:CHECKS",
+    "SECTIONS": "settings:CHECKS",
+    "DEVICE_TYPES": "settings:WITHOUT_SETTINGS",
 }
 """Registry → its checks, in a module beside this one. It is imported only for the tests of such a component."""
 

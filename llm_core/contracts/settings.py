@@ -49,6 +49,7 @@ def refuses_unknown_settings(example: Example) -> None:
     example.hold(False, "takes a setting that it does not have; remove extra= from its model_config")
 
 
+WITHOUT_SETTINGS: tuple[Check, ...] = (is_read_without_torch,)
 CHECKS: tuple[Check, ...] = (
     is_read_without_torch,
     is_documented,

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 _ATEN = torch.ops.aten
 
@@ -39,13 +39,23 @@ def checkpoint_activations(blocks: Sequence[nn.Module], mode: str, every: int | 
     for number, block in enumerate(blocks):
         if mode == "selective":
             has_dropout = getattr(block.mixer, "dropout", 0.0) > 0
-            block.forward = _checkpointed(block.forward, _products_context if has_dropout else _kernels_context)
+            block.forward = _checkpointed_with(block.forward, _products_context if has_dropout else _kernels_context)
         elif mode == "full" or (mode == "every_nth" and every is not None and number % every == 0):
             block.forward = _checkpointed(block.forward)
 
 
-def _checkpointed(forward: Callable[..., Any], context: Callable[[], Any] = noop_context_fn) -> Callable[..., Any]:
-    # A function, not a partial of ``checkpoint``: the compiler skips a call that begins in torch itself.
+# Functions, not partials of ``checkpoint``: the compiler skips a call that begins in torch itself, and it needs to see
+# whether there is a context.
+
+
+def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def checkpointed(*arguments: Any) -> Any:
+        return checkpoint(forward, *arguments, use_reentrant=False)
+
+    return checkpointed
+
+
+def _checkpointed_with(forward: Callable[..., Any], context: Callable[[], Any]) -> Callable[..., Any]:
     def checkpointed(*arguments: Any) -> Any:
         return checkpoint(forward, *arguments, use_reentrant=False, context_fn=context)
 

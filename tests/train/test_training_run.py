@@ -354,7 +354,7 @@ def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_pa
     damaged = going_on("damaged")
     trunk_made = Artifact(job.out, SimpleNamespace(stage="pretrained_model"))
     inputs = {**damaged.inputs, "start": trunk_made}
-    damaged = replace(damaged, inputs=inputs, left_out={"start": {part: "it is damaged"}})
+    damaged = replace(damaged, inputs=inputs, damaged_files={"start": {part: "it is damaged"}})
     with pytest.raises(PedigreeError, match=r"needs branch_points/step_00000003 .*run --force pretrained_model"):
         build_branch(damaged, **sections(10, **cooled), from_step=3)
     assert damaged.path("start", BRANCH_POINTS, "step_00000006").is_dir()
