@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from assets.graph import experiment_graph
+from llm_core.contracts.settings import entries_of, torch_after_loading, unexplained
 from llm_core.errors import PedigreeError
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.reports import ReportsSpec, SectionSpec
@@ -21,7 +22,6 @@ from llm_core.report.bars import Bar, bars
 from llm_core.report.blocks import Marked, Section, text
 from llm_core.store.home import PROJECT
 from llm_core.store.manifest import Artifact
-from tests.component_contract import torch_after_loading, unexplained
 from tests.experiment.test_load import MINIMAL
 from tests.report.conftest import HOSTILE, job_of
 from tests.report.data_story import CLEANING, story
@@ -48,7 +48,7 @@ def pages(data: dict[str, Artifact], training: Callable[..., Job], folder: Path,
 
 
 def test_all_load_without_torch() -> None:
-    assert not torch_after_loading("SECTIONS")
+    assert not torch_after_loading(entries_of("SECTIONS"))
 
 
 @every_kind
