@@ -9,6 +9,7 @@ import dagster as dg
 
 from llm_core.errors import PedigreeError
 from llm_core.extras import missing
+from llm_core.store.files import disk_errors
 from llm_core.store.home import pedigree_home
 from pipelines.experiments import experiment_file
 
@@ -55,5 +56,6 @@ def _prepare_home() -> None:
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(pedigree_home() / "dagster")))
     settings = home / "dagster.yaml"
     if not settings.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_HERE / "dagster.yaml", settings)
+        with disk_errors(home):
+            home.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_HERE / "dagster.yaml", settings)

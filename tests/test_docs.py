@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,25 @@ CODE = re.compile(r"^```.*?^```|``.+?``|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_links_and_images_exist(page: Path) -> None:
     targets = LINK.findall(CODE.sub("", page.read_text(encoding="utf-8")))
-    files = {target.partition("#")[0] for target in targets if "://" not in target} - {""}
-    missing = sorted(file for file in files if not (page.parent / file).exists())
+    places = {
+        (page.parent / file if file else page, anchor) for file, _, anchor in map(_parts, targets) if file != "://"
+    }
+    missing = [f"{file}#{anchor}" for file, anchor in sorted(places) if not file.exists()]
+    missing += [f"{file}#{anchor}" for file, anchor in sorted(places) if anchor and anchor not in _anchors(file)]
     assert not missing
+
+
+def _parts(target: str) -> tuple[str, str, str]:
+    return ("://", "", "") if "://" in target else target.partition("#")
+
+
+@cache
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and mkdocs name them."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    texts = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", text).strip().replace(" ", "-") for text in texts}
 
 
 def test_the_site_has_every_page() -> None:

@@ -320,7 +320,7 @@ class Planner:
             now = self._versions.get(name)
             if now is not None and now != version:
                 notes.append(f"made with {name} {version}; here is {now}")
-        if self.store.is_redoing(stage.kind, identity):
+        if self.store.is_rebuilding(stage.kind, identity):
             notes.append(f"an unfinished rebuild exists: pedigree run --force {stage.name} continues it")
         return notes
 

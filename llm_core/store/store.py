@@ -197,7 +197,7 @@ class Store:
         """Whether there is an unfinished attempt at this artifact."""
         return work.read(self.root / "work" / kind / identity) is not None
 
-    def is_redoing(self, kind: str, identity: str) -> bool:
+    def is_rebuilding(self, kind: str, identity: str) -> bool:
         """Whether there is an unfinished attempt to rebuild this existing artifact."""
         place = self.root / "work" / kind / identity
         return work.read(place) is not None and (place / work.AGAIN).exists()
@@ -218,7 +218,7 @@ class Store:
         An unfinished attempt to rebuild the artifact stays, so that it can be continued.
         """
         place = self.root / "work" / kind / identity
-        if self.has_begun(kind, identity) and not self.is_redoing(kind, identity):
+        if self.has_begun(kind, identity) and not self.is_rebuilding(kind, identity):
             with self.lease(kind, identity), suppress(OSError):
                 work.clear(place)
 
