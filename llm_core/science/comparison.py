@@ -1,0 +1,107 @@
+"""Ideas against a baseline, from pairs of runs with the same seed, data order and validation windows.
+
+The variance of the differences is pooled over ideas: with three seeds, an idea's own variance is too uncertain to be of
+use. The p values are adjusted for the number of ideas (Holm, 1979). Equivalence is two one-sided tests (Schuirmann,
+1987). Where seeds are added and all is compared again, the level is shared out over the looks (Bonferroni).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import norm, t
+
+from llm_core.errors import PedigreeError
+
+Outcome = Literal["better", "worse", "equivalent", "undecided"]
+POWER = 0.8
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An idea against the baseline.
+
+    ``difference``: mean of idea minus baseline, below 0 where the idea is better; ``low`` and ``high``: its interval.
+    ``p``: adjusted for all ideas; ``p_equivalent``: that the difference is not within the margin, adjusted too.
+    ``seeds_needed``: with which the verdict would be something else than undecided, with a power of 80% if the true
+    difference is the one seen; None where it is decided, or no number below ``MOST_SEEDS`` would do.
+    """
+
+    idea: str
+    seeds: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_equivalent: float
+    verdict: Outcome
+    seeds_needed: int | None
+
+
+def compare(
+    differences: Mapping[str, Sequence[float]], margin: float, level: float = 0.05, looks: int = 1
+) -> list[Comparison]:
+    """Compare ideas; ``differences``: idea → one difference per seed (idea minus baseline, paired by seed).
+
+    ``margin``: the difference that does not matter, in the unit of the differences. ``looks``: how often seeds may be
+    added and the comparison repeated, this one included. ``PedigreeError`` where no variance can be estimated.
+    """
+    arrays = {idea: np.asarray(values, np.float64) for idea, values in differences.items()}
+    for idea, values in arrays.items():
+        if not len(values) or not np.isfinite(values).all():
+            raise PedigreeError(f"{idea}: no differences, or one that is no number; count diverged runs apart")
+    freedom = sum(len(values) - 1 for values in arrays.values())
+    if freedom < 1:
+        raise PedigreeError("one seed per idea says nothing about the noise between seeds; run at least two")
+    sd = np.sqrt(sum(((values - values.mean()) ** 2).sum() for values in arrays.values()) / freedom)
+    share = level / looks
+    means = np.array([values.mean() for values in arrays.values()])
+    errors = np.array([sd / np.sqrt(len(values)) for values in arrays.values()])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = holm(2 * t.sf(np.nan_to_num(np.abs(means) / errors), freedom))
+        p_equivalent = holm(t.sf(np.nan_to_num((margin - np.abs(means)) / errors), freedom))
+    reach = t.ppf(1 - share / 2, freedom) * errors
+    found = []
+    for place, (idea, values) in enumerate(arrays.items()):
+        verdict: Outcome = "undecided"
+        if p[place] < share:
+            verdict = "better" if means[place] < 0 else "worse"
+        elif p_equivalent[place] < share:
+            verdict = "equivalent"
+        needed = _seeds(abs(means[place]), float(sd), margin, share, len(arrays)) if verdict == "undecided" else None
+        found.append(
+            Comparison(
+                idea,
+                len(values),
+                float(means[place]),
+                float(means[place] - reach[place]),
+                float(means[place] + reach[place]),
+                float(p[place]),
+                float(p_equivalent[place]),
+                verdict,
+                needed,
+            )
+        )
+    return found
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """The p values adjusted for their number (Holm, 1979): the chance of a single false call stays at the level."""
+    order = np.argsort(p)
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted
+
+
+def _seeds(difference: float, sd: float, margin: float, level: float, ideas: int) -> int | None:
+    """The smallest number of seeds that decides, by the normal approximation and the strictest of Holm's levels."""
+    two_sided, one_sided = norm.ppf(1 - level / ideas / 2), norm.ppf(1 - level / ideas)
+    power = norm.ppf(POWER)
+    ways = [(two_sided + power) * sd / difference] if difference > 0 else []
+    if difference < margin:
+        ways.append((one_sided + power) * sd / (margin - difference))
+    seeds = int(np.ceil(min(ways, default=np.inf) ** 2)) if ways and min(ways) ** 2 < MOST_SEEDS else None
+    return None if seeds is None else max(seeds, 2)

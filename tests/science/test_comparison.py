@@ -1,0 +1,81 @@
+"""Comparisons beside statsmodels, and on differences whose truth is known."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
+
+from llm_core.errors import PedigreeError
+from llm_core.science.comparison import compare, holm
+
+
+def test_holm_is_statsmodels():
+    p = np.random.default_rng(0).uniform(size=(20, 7)) ** 3
+    for row in p:
+        assert holm(row) == pytest.approx(multipletests(row, method="holm")[1])
+
+
+def test_one_idea_is_a_t_test_and_two_one_sided_ones():
+    values = np.random.default_rng(1).normal(-0.004, 0.01, 9)
+    (found,) = compare({"idea": values}, margin=0.01)
+    theirs = DescrStatsW(values)
+    assert found.p == pytest.approx(theirs.ttest_mean()[1])
+    assert found.p_equivalent == pytest.approx(theirs.ttost_mean(-0.01, 0.01)[0])
+    assert (found.low, found.high) == pytest.approx(theirs.tconfint_mean())
+
+
+def _called(mean: float, seeds: int, draws: int = 200) -> float:
+    rng = np.random.default_rng(2)
+    verdicts = [
+        {found.idea: found.verdict for found in compare(_ideas(rng, mean, seeds), margin=0.1)} for _ in range(draws)
+    ]
+    return float(np.mean([any(verdict in ("better", "worse") for verdict in draw.values()) for draw in verdicts]))
+
+
+def _ideas(rng, mean: float, seeds: int, ideas: int = 6) -> dict:
+    return {str(number): rng.normal(mean if number == 0 else 0.0, 1.0, seeds) for number in range(ideas)}
+
+
+def test_equal_pairs_are_rarely_called_different():
+    assert _called(0.0, seeds=3) <= 0.07
+
+
+def test_a_difference_of_two_standard_deviations_is_found():
+    assert _called(-2.0, seeds=6) >= 0.8
+
+
+def test_verdicts():
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 0.001, (4, 6))
+    noise -= noise.mean(axis=1, keepdims=True)
+    found = compare(
+        {"good": noise[0] - 0.02, "bad": noise[1] + 0.02, "same": noise[2], "unclear": noise[3] + 0.0045}, margin=0.005
+    )
+    assert [one.verdict for one in found] == ["better", "worse", "equivalent", "worse"]
+    (one,) = compare({"unclear": [0.011, -0.004, 0.006]}, margin=0.002)
+    assert one.verdict == "undecided"
+    assert one.seeds_needed > 3
+    assert one.low < 0 < one.high
+    assert found[0].high < 0
+    assert found[0].seeds_needed is None
+
+
+def test_more_looks_are_stricter():
+    values = {"idea": [-0.9, -1.3, -0.5, -1.4]}
+    (once,), (often,) = compare(values, 0.1), compare(values, 0.1, looks=20)
+    assert once.verdict == "better"
+    assert often.verdict == "undecided"
+    assert often.low < once.low
+
+
+def test_noise_needs_two_seeds():
+    with pytest.raises(PedigreeError, match="one seed per idea"):
+        compare({"a": [0.1], "b": [0.2]}, 0.01)
+    with pytest.raises(PedigreeError, match="b: no differences"):
+        compare({"a": [0.1, 0.2], "b": [np.nan]}, 0.01)
+
+
+def test_equal_runs():
+    (found,) = compare({"same": [0.0, 0.0, 0.0]}, 0.01)
+    assert found.verdict == "equivalent"
+    assert found.difference == 0.0
