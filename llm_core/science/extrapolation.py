@@ -9,7 +9,7 @@ the runs forecast the larger ones.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from llm_core.science.loss_law import Form, LossLaw, fit
@@ -36,9 +36,10 @@ class Interval:
         """Half of the interval as a share of the expected loss."""
         return (self.high - self.low) / (2 * self.loss)
 
-    def contains(self, loss: ArrayLike) -> np.ndarray:
+    def contains(self, loss: ArrayLike) -> NDArray[np.bool_]:
         """Whether each loss lies within its interval."""
-        return (self.low <= loss) & (loss <= self.high)
+        values = np.asarray(loss, np.float64)
+        return (self.low <= values) & (values <= self.high)
 
 
 @dataclass(frozen=True)

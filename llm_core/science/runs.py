@@ -59,8 +59,7 @@ class Runs:
 
     def chosen(self, mask: NDArray[np.bool_]) -> "Runs":
         """The runs where ``mask`` is true."""
-        columns = (self.parameters, self.tokens, self.flops, self.loss, self.trunks)
-        return Runs(*(column[mask] for column in columns))
+        return Runs(self.parameters[mask], self.tokens[mask], self.flops[mask], self.loss[mask], self.trunks[mask])
 
     def lacking(self) -> str:
         """What is missing for a law, in words; empty where there is enough."""
