@@ -28,7 +28,7 @@ NO_CHANGE = [
         "    torch.manual_seed(",
         "    # Another comment.\n    torch.manual_seed(",
     ),
-    ("llm_core/train/loop.py", '"""Train to the end', '"""Run to the end'),
+    ("llm_core/train/loop.py", '"""Train to the last', '"""Run to the last'),
     (
         "llm_core/registries.py",
         '"attention": "llm_core.model.',

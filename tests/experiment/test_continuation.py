@@ -99,10 +99,10 @@ def test_what_cannot_go_on_is_said(tmp_path, sections, message):
             ("kind: wsd, warmup_steps: 10, cooldown_steps: 20", "kind: cosine"),
             "branches leave a rate that stays, .* and not 'cosine'",
         ),
-        (("warmup_steps: 10", "warmup_steps: 50"), r"branch_points \[40\]: .* from step 50 to 80"),
-        (("[40, 80]", "[40, 90]"), r"branch_points \[90\]: .* from step 10 to 80"),
+        (("warmup_steps: 10", "warmup_steps: 50"), r"branch_points \[40\]: .* from 50 to 80"),
+        (("[40, 80]", "[40, 90]"), r"branch_points \[90\]: .* from 10 to 80"),
         (("[40, 80]", "[80, 40]"), r"branch_points \[80, 40\] must rise"),
-        (("[40, 80]", "[40, 101]"), r"branch_points \[101\]: .* from step 10 to 80"),
+        (("[40, 80]", "[40, 101]"), r"branch_points \[101\]: .* from 10 to 80"),
     ],
 )
 def test_a_branch_leaves_where_the_rate_stays(tmp_path, changes, message):

@@ -289,7 +289,7 @@ def test_a_trainer_that_a_full_memory_killed_is_told_as_such(tmp_path, monkeypat
         raise PedigreeError("torchrun ended with exit code 1; the last lines: Signal 9 (SIGKILL) received by PID 7")
 
     monkeypatch.setattr("llm_core.train.launching.run_group", killed)
-    with pytest.raises(PedigreeError, match=r"killed from outside.* memory is used up: lower compute\.micro_batch"):
+    with pytest.raises(PedigreeError, match=r"killed from outside.* memory runs out .*: lower compute\.micro_batch"):
         build(job_in(tmp_path), **sections())
 
 

@@ -84,13 +84,13 @@ ALTERNATING = {"pattern": ({}, {"mixer": {"window": 8}})}
         ({"dropout": 0.1, "mixer": {"dropout": 0.2}}, None),
         ({"mixer": {"position": {"kind": "rope", "theta": 5e5}}}, None),
         ({"pattern": ({}, {"mixer": {"window": 8, "position": {"kind": "rope", "theta": 5e5}}})}, None),
-        ({"mixer": {"n_kv_heads": 1}}, r"layers\.0\.mixer\.n_kv_heads is 2 there, but 1 here"),
-        ({"mixer": {"position": "alibi"}}, r"layers\.0\.mixer\.position\.kind is 'rope' there, but 'alibi' here"),
-        ({"pattern": ({}, {"mixer": {"window": 9}})}, r"layers\.1\.mixer\.window is 8 there, but 9 here"),
-        ({"pattern": ()}, r"layers\.1\.mixer\.window is 8 there, but None here"),
-        ({"feed_forward": {"kind": "relu", "d_ff": 64}}, r"feed_forward\.kind is 'swiglu' there, but 'relu' here"),
-        ({"norm": "layernorm"}, r"layers\.0\.norm\.kind is 'rmsnorm' there, but 'layernorm' here"),
-        ({"absolute_position": "sinusoidal"}, r"absolute_position\.kind is None there, but 'sinusoidal' here"),
+        ({"mixer": {"n_kv_heads": 1}}, r"layers\.0\.mixer\.n_kv_heads is 2 in that folder, but 1 in this run"),
+        ({"mixer": {"position": "alibi"}}, r"layers\.0\.mixer\.position\.kind is 'rope' in that folder, but 'alibi' in this run"),
+        ({"pattern": ({}, {"mixer": {"window": 9}})}, r"layers\.1\.mixer\.window is 8 in that folder, but 9 in this run"),
+        ({"pattern": ()}, r"layers\.1\.mixer\.window is 8 in that folder, but None in this run"),
+        ({"feed_forward": {"kind": "relu", "d_ff": 64}}, r"feed_forward\.kind is 'swiglu' in that folder, but 'relu' in this run"),
+        ({"norm": "layernorm"}, r"layers\.0\.norm\.kind is 'rmsnorm' in that folder, but 'layernorm' in this run"),
+        ({"absolute_position": "sinusoidal"}, r"absolute_position\.kind is None in that folder, but 'sinusoidal' in this run"),
     ],
 )
 def test_which_other_model_may_begin_with_a_models_weights(share_shards, tmp_path, changes, message):
@@ -125,19 +125,19 @@ def test_what_a_run_cannot_begin_with_is_said_before_any_work(share_shards, tmp_
     start = trunk.work / "checkpoints" / "step_00000006"
     check_start(share_shards("a", steps=10, training=COOLED, start=start))
     for message, changes in (
-        (r"model\.feed_forward\.d_ff is 64 there, but 128 here", {"model": model_spec(feed_forward={"d_ff": 128})}),
-        ("vocab_size is 300 there, but 301 here", {"vocab_size": 301}),
-        ("seed is 7 there, but 8 here", {"seed": 8}),
-        (r"training\.batch_size is 8 there", {"training": {**COOLED, "batch_tokens": 512, "tokens": 5120}}),
+        (r"model\.feed_forward\.d_ff is 64 in that folder, but 128 in this run", {"model": model_spec(feed_forward={"d_ff": 128})}),
+        ("vocab_size is 300 in that folder, but 301 in this run", {"vocab_size": 301}),
+        ("seed is 7 in that folder, but 8 in this run", {"seed": 8}),
+        (r"training\.batch_size is 8 in that folder", {"training": {**COOLED, "batch_tokens": 512, "tokens": 5120}}),
         ("its run did 6 steps, but this one ends after 6", {"steps": 6}),
         ("neither a checkpoint nor a model", {"start": tmp_path}),
     ):
         spec = share_shards("a", **{"steps": 10, "training": COOLED, "start": start, **changes})
         with pytest.raises(PedigreeError, match=message):
             run(spec)
-    with pytest.raises(PedigreeError, match=r"d_model is 32 there, but 16 here"):
+    with pytest.raises(PedigreeError, match=r"d_model is 32 in that folder, but 16 in this run"):
         run(share_shards("a", model=model_spec(d_model=16), start=trunk.work / "final"))
-    with pytest.raises(PedigreeError, match="vocab_size is 300 there, but 310 here"):
+    with pytest.raises(PedigreeError, match="vocab_size is 300 in that folder, but 310 in this run"):
         run(share_shards("a", vocab_size=310, start=trunk.work / "final"))
     spoiled(start)
     with pytest.raises(PedigreeError, match=r"step_00000006: the checkpoint is damaged"):

@@ -185,7 +185,7 @@ def test_windows_by_layer() -> None:
         ("llama", {"attention_bias": True}, "attention_bias and mlp_bias differ"),
         ("llama", {"hidden_size": None}, "d_model"),
         ("llama", {"num_hidden_layers": None}, "num_hidden_layers is None"),
-        ("llama", {"num_attention_heads": 5}, "not a multiple of n_heads 5"),
+        ("llama", {"num_attention_heads": 5}, "must be a multiple of n_heads 5"),
         ("llama", {"num_attention_heads": None}, r"mixer: attention: n_heads: .*valid integer \(it is None\)$"),
         ("llama", {"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, "rope_type 'longrope'"),
         ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "low_freq_factor is missing"),
