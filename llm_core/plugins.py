@@ -49,7 +49,8 @@ def load_plugins(modules: Iterable[str]) -> tuple[str, ...]:
 
 def look_beside(folder: Path, modules: Iterable[str]) -> None:
     """Make ``modules`` that are nowhere else importable from ``folder``, in this process and those that it starts."""
-    if any(find_spec(top(module)) is None and _is_in(folder, top(module)) for module in modules):
+    packages = {top(module) for module in modules if _is_name(module)}
+    if any(find_spec(package) is None and _is_in(folder, package) for package in packages):
         sys.path.append(str(folder))
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(folder)]))
 
@@ -123,6 +124,7 @@ def tables(source: bytes) -> dict[str, dict[str, str]]:
 
 
 def _load(module: str) -> None:
+    _check_name(module)
     package = top(module)
     spec = _spec(module)
     watch(package)
@@ -148,6 +150,8 @@ def _load(module: str) -> None:
         raise PedigreeError(f"{path}: there is no registry {unknown[0]}; known: {', '.join(sorted(known))}")
     for registry, table in found.items():
         for name, target in table.items():
+            if not isinstance(name, str):
+                raise PedigreeError(f"{path}: {registry}[{name!r}]: a name must be text; put it in quotation marks")
             if name in known[registry] and known[registry][name] != target:
                 raise PedigreeError(
                     f"{path}: {registry}[{name!r}] is taken: a {known[registry].what} of that name is "
@@ -157,6 +161,19 @@ def _load(module: str) -> None:
     for registry, table in found.items():
         known[registry].add(table, module)
     _LOADED[module] = found
+
+
+def _check_name(module: str) -> None:
+    """Raise ``PedigreeError`` when ``module`` is no name of a module, such as the path of its file."""
+    if _is_name(module) and not module.endswith(".py"):
+        return
+    name = ".".join(part for part in module.removesuffix(".py").split("/") if part not in (".", ".."))
+    written = name if _is_name(name) else "its name as in an import, such as my_model.components"
+    raise PedigreeError(f"plug-in {module}: this is no name of a module; write the module: {written}")
+
+
+def _is_name(module: str) -> bool:
+    return all(part.isidentifier() for part in module.split("."))
 
 
 def _spec(module: str, where: str = "plug-in ") -> ModuleSpec:
@@ -169,8 +186,8 @@ def _spec(module: str, where: str = "plug-in ") -> ModuleSpec:
         raise PedigreeError(f"{where}{module}: raises when it is imported, {place_of(error)}: {error!r}") from None
     if spec is None or spec.origin is None:
         raise PedigreeError(
-            f"{where}{module}: there is no such module: put its package into the experiment's folder, or install it in "
-            "this environment (`pip install -e FOLDER`)"
+            f"{where}{module}: there is no such module: put its package into the experiment's folder, install it in "
+            "this environment (`pip install -e FOLDER`), or the module's name is misspelt: correct it"
         )
     return spec
 

@@ -220,4 +220,5 @@ DEVICE_TYPES = Registry(
         "mps": "llm_core.train.devices.mps:MPS",
         "cpu": "llm_core.train.devices.cpu:CPU",
     },
+    contract="llm_core.contracts.at_reading:check_device_type",
 )

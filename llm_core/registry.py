@@ -64,16 +64,19 @@ class Registry(Mapping[str, str]):
     def check_plugin(self, name: str) -> None:
         """Raise ``PedigreeError`` when ``name`` belongs to a plug-in and breaks the contract. Imports the component."""
         if self._contract and name in self._plugins:
-            found = self.load(name)
-            try:
-                load_object(self._contract)(name, found)
-            except ValueError as error:
-                raise PedigreeError(f"{self._targets[name]} (the {self.what} {name!r}): {error}") from None
+            self._hold(self._contract, name, self.load(name))
+
+    def _hold(self, contract: str, name: str, found: Any) -> None:
+        try:
+            load_object(contract)(name, found)
+        except ValueError as error:
+            raise PedigreeError(f"{self._targets[name]} (the {self.what} {name!r}): {error}") from None
 
     def load(self, name: str) -> Any:
         """Import the object ``name``.
 
-        Raises ``PedigreeError`` for a name that is not in the table, and for a plug-in that can't be imported.
+        Raises ``PedigreeError`` for a name that is not in the table, and for a component of a plug-in that can't be
+        imported or declares something wrong.
         """
         try:
             self.check(name)
@@ -83,9 +86,11 @@ class Registry(Mapping[str, str]):
         if name not in self._plugins:
             return load_object(target)
         try:
-            return load_object(target)
+            found = load_object(target)
         except Exception as error:
             raise PedigreeError(
                 f"{target} (the {self.what} {name!r} of plug-in {self._plugins[name]}) can't be imported, "
                 f"{place_of(error)}: {said(error)}"
             ) from None
+        self._hold("llm_core.contracts.at_reading:check_declarations", name, found)
+        return found

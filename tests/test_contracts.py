@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from llm_core import registries
 from llm_core.contracts.example import ContractError, Example, run
 from llm_core.contracts.plugin import CONTRACTS, checks_of, contract_tests, examples_of
 from llm_core.contracts.settings import is_read_without_torch
+from llm_core.contracts.training import changes_no_weight
 from llm_core.errors import PedigreeError
 from llm_core.plugins import load_plugins
 from llm_core.registry import Registry
@@ -100,6 +102,49 @@ def test_a_missing_part_is_found_by_the_contract_tests(plugin_folder: Path, kind
     part, told = BY_TESTS[kind]
     with pytest.raises(ContractError, match=told):
         check_all(plugin_folder, kind, without(kind, part))
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "told"),
+    [
+        ("callback", Part("event", "def after_step(", "def after_stp(", "callback"), "define one of on_start, before_"),
+        (
+            "callback",
+            Part("result", "return {", "{", "callback"),
+            r"must return a dict of metrics .* and returned NoneType",
+        ),
+        ("schedule", Part("number", "else 0.5", 'else "a"'), "share returned str: return a number above 0"),
+    ],
+)
+def test_what_a_component_does_wrongly_is_told_in_words(plugin_folder: Path, kind: str, part: Part, told: str) -> None:
+    with pytest.raises(ContractError, match=told):
+        check_all(plugin_folder, kind, part)
+
+
+def test_a_callback_acts_within_the_short_run_of_its_contract(plugin_folder: Path) -> None:
+    callback = KINDS["callback"]
+    settings = 'kind: Literal["mine"] = "mine"\n    every: int = 50\n    """Steps."""\n'
+    written = callback.files["spec"].replace('kind: Literal["mine"] = "mine"\n', settings)
+    files = {
+        "spec": written.replace('load_object("own.callback:Norm")()', 'load_object("own.callback:Halving")(self)'),
+        "callback": """
+from llm_core.train.callbacks.base import Callback
+
+
+class Halving(Callback):
+    def __init__(self, spec):
+        self.every = spec.every
+
+    def before_update(self, run):
+        if (run.progress.step + 1) % self.every == 0:
+            run.model.embedding.weight.data.mul_(0.5)
+""",
+    }
+    write(plugin_folder, replace(callback, files=files))
+    load_plugins(["own.components"])
+    run(changes_no_weight, Example("CALLBACKS", "mine", {"every": 50}))
+    with pytest.raises(ContractError, match="a run with it has other weights"):
+        run(changes_no_weight, Example("CALLBACKS", "mine"))
 
 
 def test_one_line_of_a_test_file_makes_a_test_for_every_check(plugin_folder: Path) -> None:

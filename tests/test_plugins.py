@@ -140,6 +140,7 @@ def test_a_plugin_that_changes_while_a_run_is_on_is_noticed(package: Package) ->
             'RULES = {"mine": "astray.rulez:mine"}',
             r"astray/components\.py: RULES\['mine'\]: astray\.rulez: there is no such module",
         ),
+        ("numbered", 'RULES = {3: "numbered.rules:mine"}', r"numbered/components\.py: RULES\[3\]: a name must be text"),
         (
             "absent",
             'RULES = {"mine": "absent.components:mine"}',
@@ -155,6 +156,38 @@ def test_what_is_wrong_with_a_plugin_is_told_with_its_file(
     with pytest.raises(PedigreeError, match=rf"own\.yaml: plugins: .*{told}"):
         load_experiment(experiment(tmp_path, "min_words", f"{name}.components"))
     assert dict(registries.RULES) == before
+
+
+@pytest.mark.parametrize(
+    ("modules", "told"),
+    [
+        ("[./my_model/components.py]", r"no name of a module; write the module: my_model\.components$"),
+        ("[my_model.components.py]", r"no name of a module; write the module: my_model\.components$"),
+        ("['my model']", r"write the module: its name as in an import, such as my_model\.components$"),
+        ("[nowhere.components]", r"there is no such module: .* or the module's name is misspelt"),
+        ("nowhere.components", r"give a list of modules, such as \[my_model\.components\], not 'nowhere\.components'$"),
+        ("[nowhere.components, 3]", r"give a list of modules, .* not \['nowhere\.components', 3\]$"),
+    ],
+)
+def test_a_wrong_list_of_plugins_is_the_only_error(tmp_path: Path, modules: str, told: str) -> None:
+    path = experiment(tmp_path, "no_such_rule")
+    path.write_text(path.read_text().replace("plugins: []", f"plugins: {modules}"))
+    with pytest.raises(PedigreeError, match=rf"\A\S*own\.yaml: plugins: [^\n]*{told}"):
+        load_experiment(path)
+
+
+def test_what_a_plugin_prints_goes_to_stderr(
+    package: Package, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "print('said when loaded')\n"
+    rules = (
+        "from llm_core.data.rules.measures import text\ndef mine():\n    print('when checked')\n    return text().len()"
+    )
+    package("loud", f'{said}RULES = {{"loud": "loud.rules:mine"}}', rules=rules)
+    load_experiment(experiment(tmp_path, "loud", "loud.components"))
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors == "said when loaded\nwhen checked\n"
 
 
 def test_a_missing_plugin_is_told_before_what_it_would_add(tmp_path: Path) -> None:
@@ -181,6 +214,61 @@ def test_a_component_that_lacks_a_part_is_told_when_it_is_named(package: Package
         path.write_text(path.read_text().replace("mixer: {kind: attention, n_heads: 2}", f"mixer: {kind}"))
         with pytest.raises(PedigreeError, match=told):
             load_experiment(path)
+
+
+SECTION = """
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from llm_core.experiment.reports import SectionSpec
+
+
+class Mine(SectionSpec):
+    kind: Literal["mine"] = "mine"
+    needs: ClassVar = ("raw_documents",)
+
+    def build(self, job): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "instead", "told"),
+    [
+        ('("raw_documents",)', '"raw_documents"', r"its needs is 'raw_documents': write a tuple of texts, \('raw_doc"),
+        ("build(self, job)", "build(self)", r"can't be called as build\(self, job\): too many positional arguments"),
+        (
+            "    def",
+            "    folder: Path | None = None\n    def",
+            r"its setting folder is a Path: use YamlPath \(llm_core\.",
+        ),
+    ],
+)
+def test_what_a_section_declares_wrongly_is_told_when_it_is_named(
+    package: Package, tmp_path: Path, was: str, instead: str, told: str
+) -> None:
+    assert was in SECTION
+    package("sectioned", 'SECTIONS = {"mine": "sectioned.spec:Mine"}', spec=SECTION.replace(was, instead))
+    path = experiment(tmp_path, "min_words", "sectioned.components")
+    path.write_text(path.read_text() + "reports: {data: {mine: {}}}\n")
+    with pytest.raises(PedigreeError, match=rf"sectioned\.spec:Mine \(the report section 'mine'\): {told}"):
+        load_experiment(path)
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("3", "an int"),
+        ("DeviceType", "a class"),
+    ],
+)
+def test_a_device_type_is_checked_when_it_is_named(package: Package, tmp_path: Path, device: str, told: str) -> None:
+    spec = f"from llm_core.train.devices.device_type import DeviceType\nTPU = {device}\n"
+    package("tensors", 'DEVICE_TYPES = {"tpu": "tensors.spec:TPU"}', spec=spec)
+    path = experiment(tmp_path, "min_words", "tensors.components")
+    path.write_text(path.read_text() + "compute: {device_type: tpu}\n")
+    said = rf"tensors\.spec:TPU \(the device type 'tpu'\): is {told}: make it an object of a subclass of llm_core\."
+    with pytest.raises(PedigreeError, match=said):
+        load_experiment(path)
 
 
 def test_plugins_of_installed_packages_are_there_without_being_named(package: Package, tmp_path: Path) -> None:

@@ -1,8 +1,44 @@
-"""What is checked of a plug-in's component when an experiment names it, where no class of settings does that."""
+"""What is checked of a plug-in's component when an experiment names it, and that no class of settings checks."""
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from pathlib import PurePath
+from typing import Any, get_args
+
+
+def check_declarations(_: str, found: Any) -> None:
+    """Raise ``ValueError`` for a class with settings that does not declare what its base class declares."""
+    from llm_core.experiment.component import Component
+
+    if not (isinstance(found, type) and issubclass(found, Component)):
+        return
+    for name, field in found.model_fields.items():
+        if _contains_path(field.annotation):
+            raise ValueError(
+                f"its setting {name} is a Path: use YamlPath (llm_core.experiment.paths), a text that starts at the "
+                "folder of the YAML file"
+            )
+    for base in found.__mro__[1 : found.__mro__.index(Component)]:
+        for name, default in vars(base).items():
+            own = inspect.getattr_static(found, name, None)
+            declared = name in getattr(base, "__class_vars__", ()) and isinstance(default, tuple)
+            if declared and not isinstance(own, tuple | list):
+                raise ValueError(f"its {name} is {own!r}: write a tuple of texts, ({str(own)!r},)")
+            if getattr(default, "__isabstractmethod__", False) and inspect.isfunction(own):
+                _check_accepts(own, name, [*inspect.signature(default).parameters])
+
+
+def _contains_path(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, PurePath):
+        return True
+    return any(_contains_path(part) for part in get_args(annotation))
+
+
+def _check_accepts(method: Callable[..., Any], name: str, arguments: list[str]) -> None:
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as error:
+        raise ValueError(f"can't be called as {name}({', '.join(arguments)}): {error}") from None
 
 
 def check_rule(_: str, rule: Any) -> None:
@@ -47,5 +83,16 @@ def check_family(name: str, family: Any) -> None:
         raise ValueError(f"has no {' and no '.join(empty)}: define what llm_core.model.hf.family.Family documents")
 
 
+def check_device_type(_: str, found: Any) -> None:
+    """Raise ``ValueError`` when ``found`` is no ``DeviceType``."""
+    from llm_core.train.devices.device_type import DeviceType
+
+    if not isinstance(found, DeviceType):
+        raise ValueError(f"is {_what(found)}: make it an object of a subclass of {DeviceType.__module__}.DeviceType")
+
+
 def _what(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    if value is None or isinstance(value, type):
+        return "None" if value is None else "a class"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -8,7 +8,10 @@ STEPS, WARMUP = 100, 10
 
 def _shares(example: Example, warmup: int) -> list[float]:
     schedule = example.component().model_copy(update={"warmup_steps": warmup})
-    return [schedule.share(step, STEPS) for step in range(STEPS)]
+    shares = [schedule.share(step, STEPS) for step in range(STEPS)]
+    wrong = {type(share).__name__ for share in shares if not isinstance(share, int | float)}
+    example.hold(not wrong, f"share returned {', '.join(sorted(wrong))}: return a number above 0 and at most 1")
+    return shares
 
 
 def warms_up_linearly(example: Example) -> None:

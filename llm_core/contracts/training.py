@@ -17,6 +17,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.untouched import MOMENTS, overridden
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
@@ -129,13 +130,16 @@ def builds_a_callback(example: Example) -> None:
         isinstance(callback, Callback),
         f"build returns {type(callback).__name__}; derive it from {Callback.__module__}.Callback",
     )
+    example.hold(overridden(callback), f"does nothing at any event: define one of {', '.join(MOMENTS)}")
     bad = [name for name in example.loaded.outputs if not re.fullmatch(r"[A-Za-z0-9_.-]+(/.+)?", name)]
     example.hold(not bad, f"outputs are {bad}: give paths relative to the work folder whose first part is a name")
 
 
 def changes_no_weight(example: Example) -> None:
     """A run with it ends with the weights of a run without it, byte for byte; also one that resumes."""
-    chosen = {example.kind: {key: value for key, value in example.whole().items() if key != "kind"}}
+    often = {"every": 1} if "every" in example.loaded.model_fields else {}  # the run is shorter than most defaults
+    given = {**example.whole(), **often, **example.settings}
+    chosen = {example.kind: {key: value for key, value in given.items() if key != "kind"}}
     with tempfile.TemporaryDirectory() as folder:
         plain = _trained(Path(folder, "plain"), {}, {})
         watched = _trained(Path(folder, "watched"), {}, chosen, stop_after=2)

@@ -1,6 +1,8 @@
 """YAML with ``extends`` → one checked ``Experiment``. Every error names file and field."""
 
 import re
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,10 @@ def load_experiment(path: Path, library: Path | None = None) -> Experiment:
     """
     data = _merged(path, library, ())
     data.setdefault("name", path.stem)
-    _load_plugins(path, data.get("plugins"))
     try:
-        return from_plain(Experiment, data)
+        with redirect_stdout(sys.stderr):  # a plug-in that prints must not break the output of a command
+            _load_plugins(path, data.get("plugins", []))
+            return from_plain(Experiment, data)
     except ValidationError as error:
         lines = [f"{path}: {_place(problem['loc'])}: {message(problem)}" for problem in problems(error)]
         raise PedigreeError("\n".join(lines)) from None
@@ -58,11 +61,12 @@ def load_experiment(path: Path, library: Path | None = None) -> Experiment:
 def _load_plugins(path: Path, modules: Any) -> None:
     """Load the plug-ins first, so that their components are known."""
     load_installed()
-    if _are_names(modules):
-        try:
-            load_plugins([str(module) for module in modules])
-        except PedigreeError as error:
-            raise PedigreeError(f"{path}: plugins: {error}") from None
+    if not _are_names(modules):
+        raise PedigreeError(f"{path}: plugins: give a list of modules, such as [my_model.components], not {modules!r}")
+    try:
+        load_plugins([str(module) for module in modules])
+    except PedigreeError as error:
+        raise PedigreeError(f"{path}: plugins: {error}") from None
 
 
 def _are_names(value: Any) -> bool:

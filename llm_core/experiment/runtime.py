@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from llm_core.experiment.base import Count, Spec
+from llm_core.experiment.base import Count, Name, Spec
 from llm_core.experiment.callbacks import ChosenCallbacks
 from llm_core.experiment.component import KindOf
 from llm_core.experiment.devices import Device
@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def _device_type(name: str) -> str:
-    return name if name == "auto" else DEVICE_TYPES.check(name)
+    return name if name == "auto" else Name((DEVICE_TYPES,))(name)
 
 
 def _named(value: Any) -> Any:

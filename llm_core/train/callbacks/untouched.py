@@ -1,4 +1,4 @@
-"""A check that the callbacks of plug-ins change neither the weights nor what becomes of them."""
+"""A check that the callbacks of plug-ins change neither the weights nor what becomes of them, and return metrics."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -38,11 +38,19 @@ def watched(callback: Callback) -> Callback:
     ``tensor.data`` and NumPy; ``llm_core.contracts`` compares the bytes.
     """
     if CALLBACKS.plugin(callback.name) is not None:
-        for moment in MOMENTS:
-            method = getattr(callback, moment)
-            if getattr(method, "__func__", None) is not getattr(Callback, moment):
-                setattr(callback, moment, _checked(callback.name, moment, method))
+        for moment in overridden(callback):
+            setattr(callback, moment, _checked(callback.name, moment, getattr(callback, moment)))
     return callback
+
+
+@runtime_only("says what a callback defines")
+def overridden(callback: Callback) -> list[str]:
+    """The events at which ``callback`` does something."""
+    return [
+        moment
+        for moment in MOMENTS
+        if getattr(getattr(callback, moment), "__func__", None) is not getattr(Callback, moment)
+    ]
 
 
 @runtime_only("raises, and changes nothing")
@@ -51,6 +59,11 @@ def _checked(name: str, moment: str, method: Callable[..., Any]) -> Callable[...
     def checked(run: "Run", *arguments: Any, **options: Any) -> Any:
         before = [_mark(tensor) for _, _, tensor in _tensors(run)]
         found = method(run, *arguments, **options)
+        if moment == "after_step" and not isinstance(found, dict):
+            raise PedigreeError(
+                f"the callback {name} ({CALLBACKS[name]}): after_step must return a dict of metrics ({{}} for none), "
+                f"and returned {type(found).__name__}"
+            )
         after = list(_tensors(run))
         for mark, (what, parameter, tensor) in zip(before, after, strict=False):
             if _mark(tensor) != mark or len(before) != len(after):
