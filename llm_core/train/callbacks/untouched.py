@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from llm_core.train.callbacks.run import Run
 
-Marks = dict[tuple[str, "str | Tensor"], object]
-"""(what it is, its parameter or part of the model) → two version counters and the address of the tensor (of a sharded
-one those of its part, too), or the text of a setting."""
+Marks = dict[tuple[str, str | int], object]
+"""(what it is, the id of its parameter or the name of its part) → two version counters and the address of the tensor (of
+a sharded one those of its part, too), or the text of a setting."""
 
 
 @runtime_only("raises, and changes nothing")
@@ -42,16 +42,15 @@ def _checked(name: str, event: str, method: Callable[..., Any]) -> Callable[...,
         before = _marks(run)
         found = method(run, *arguments, **options)
         after = _marks(run)
-        for key in {**before, **after}:
-            if before.get(key) != after.get(key):
-                what, owner = key
-                names = [name for name, value in run.model.named_parameters() if value is owner]
-                whose = owner if isinstance(owner, str) else (names or ["the model"])[0]
-                raise PedigreeError(
-                    f"the callback {name} ({CALLBACKS[name]}) changes {what} of {whose} in {event}: callbacks are not "
-                    "part of any identity, so they must not change weights, buffers, gradients, or the optimiser's "
-                    "state and settings; let it change a copy (tensor.detach().clone())"
-                )
+        if before != after:
+            what, owner = next(key for key in {**before, **after} if before.get(key) != after.get(key))
+            names = [name for name, value in run.model.named_parameters() if id(value) == owner]
+            whose = owner if isinstance(owner, str) else (names or ["the model"])[0]
+            raise PedigreeError(
+                f"the callback {name} ({CALLBACKS[name]}) changes {what} of {whose} in {event}: callbacks are not "
+                "part of any identity, so they must not change weights, buffers, gradients, or the optimiser's "
+                "state and settings; let it change a copy (tensor.detach().clone())"
+            )
         return found
 
     return checked
@@ -60,9 +59,9 @@ def _checked(name: str, event: str, method: Callable[..., Any]) -> Callable[...,
 def _marks(run: "Run") -> Marks:
     """The marks of all that decides the next weights. Absent: the rate, which the schedule sets in every step."""
     found: Marks = {}
-    for part, module in run.model.named_modules():
-        for key, buffer in module.named_buffers(recurse=False):
-            found[f"the buffer {key}", part] = _mark(buffer)
+    for name, buffer in run.model.named_buffers():
+        part, _, key = name.rpartition(".")
+        found[f"the buffer {key}", part] = _mark(buffer)
     # Of the optimiser: during and after a forward pass, FSDP2 shows other parameters in the model.
     for number, group in enumerate(run.optimizer.param_groups):
         for key, value in group.items():
@@ -70,12 +69,13 @@ def _marks(run: "Run") -> Marks:
                 setting = f"the optimiser's {key}", f"parameter group {group.get('kind', number)}"
                 found[setting] = _mark(value) if hasattr(value, "data_ptr") else repr(value)
         for parameter in group["params"]:
-            found["the weight", parameter] = _mark(parameter)
+            owner = id(parameter)
+            found["the weight", owner] = _mark(parameter)
             if parameter.grad is not None:
-                found["the gradient", parameter] = _mark(parameter.grad)
+                found["the gradient", owner] = _mark(parameter.grad)
             for key, value in run.optimizer.state.get(parameter, {}).items():
                 if hasattr(value, "data_ptr"):
-                    found[f"the optimiser's {key}", parameter] = _mark(value)
+                    found[f"the optimiser's {key}", owner] = _mark(value)
     return found
 
 
