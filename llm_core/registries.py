@@ -212,7 +212,7 @@ SECTIONS = Registry(
     },
 )
 
-# What a run trains on (``compute.device_type``), in the order in which ``auto`` looks for them.
+# What a run trains on (``compute.device_type``). ``auto`` takes the first that is ``automatic`` and on the machine.
 DEVICE_TYPES = Registry(
     "device type",
     {

@@ -16,8 +16,8 @@ from llm_core.contracts.shards import VOCABULARY, write_shards
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.runtime import TrackingSpec
 from llm_core.experiment.training import TrainingSpec
-from llm_core.train.callbacks.base import Callback
-from llm_core.train.callbacks.untouched import MOMENTS, overridden
+from llm_core.train.callbacks.base import EVENTS, Callback
+from llm_core.train.callbacks.untouched import overridden
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
 from llm_core.train.loop import train
@@ -130,7 +130,7 @@ def builds_a_callback(example: Example) -> None:
         isinstance(callback, Callback),
         f"build returns {type(callback).__name__}; derive it from {Callback.__module__}.Callback",
     )
-    example.hold(overridden(callback), f"does nothing at any event: define one of {', '.join(MOMENTS)}")
+    example.hold(overridden(callback), f"does nothing at any event: define one of {', '.join(EVENTS)}")
     bad = [name for name in example.loaded.outputs if not re.fullmatch(r"[A-Za-z0-9_.-]+(/.+)?", name)]
     example.hold(not bad, f"outputs are {bad}: give paths relative to the work folder whose first part is a name")
 

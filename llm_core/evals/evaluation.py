@@ -75,6 +75,7 @@ def build(
         progress=str(job.work / "progress.json"),
         precision=precision,
         attention_backend=job.runtime.compute.attention_backend,
+        device_type=job.runtime.compute.device_type,
         suites=[
             {"name": suite.name, "kind": suite.kind, "rows": str(job.work / f"suite_{suite.name}.jsonl")}
             for suite, _ in suites

@@ -41,6 +41,8 @@ class RunSpec:
     """The precision of the training."""
     attention_backend: str = "auto"
     """The same."""
+    device_type: str = "auto"
+    """``compute.device_type``, see ``device_of``."""
     suites: list[dict[str, str]] = field(default_factory=list)
     code: dict[str, Any] = field(default_factory=dict)
     """The claim of the code with which the evaluation was planned."""
@@ -48,6 +50,13 @@ class RunSpec:
     def write(self, path: Path) -> None:
         """Write the specification file for ``main``."""
         path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+
+def device_of(device_type: str) -> str:
+    """The device of an evaluation: CUDA where torch finds it and ``compute.device_type`` allows it, else the CPU."""
+    import torch
+
+    return "cuda" if device_type in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
 
 
 def as_trained(precision: str, attention_backend: str, device: str) -> tuple[str, str]:
@@ -91,7 +100,7 @@ def main(path: Path) -> None:
         raise PedigreeError(
             f"{spec.model}: not the model that the experiment describes; make the stage that trains it again"
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(spec.device_type)
     precision, attention_backend = as_trained(spec.precision, spec.attention_backend, device)
     model, _ = load_model(Path(spec.model), device)
     model.attention_backend = attention_backend

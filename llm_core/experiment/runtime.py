@@ -49,8 +49,8 @@ class SpreadSpec(Spec):
     """The part of ``compute`` for the trainer: how the model is spread over devices, and which checkpoints to keep."""
 
     device_type: Annotated[str, AfterValidator(_device_type)] = "auto"
-    """What this machine trains on: ``cuda``, ``mps`` (the GPU of Apple silicon) or ``cpu``; ``auto`` takes the first of
-    them that it has. Weights are bit-identical only on devices of one type."""
+    """What this machine trains on: ``cuda``, ``mps`` (the GPU of Apple silicon) or ``cpu``. ``auto``: ``cuda`` if the
+    machine has it, otherwise ``cpu``. Weights are bit-identical only on devices of one type."""
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     """``ddp``: every rank holds the whole model. ``fsdp2``: the ranks share its weights, gradients and moments."""
     micro_batch: Count = 8

@@ -87,7 +87,7 @@ class TrainingSpec(Spec):
     """``bf16``: autocast. ``fp8``: bf16 autocast, with the matrix products of the blocks in 8 bits, on GPUs that can do
     it. Weights, gradients and moments are always fp32."""
     max_bad_steps: Count = outside_identity(default=20)
-    """The run ends after this many skipped steps in a row (not finite, or a spike). It can only stop a run, which
+    """The run ends after this many bad steps in a row (not finite, or a spike). It can only stop a run, which
     continues from its checkpoint when this is raised."""
     guards: GuardsSpec = later(default=GuardsSpec(), absent=NO_GUARDS)
     validate_every: Count = outside_identity(default=50)

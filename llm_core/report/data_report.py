@@ -7,7 +7,7 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.report import facts, read
 from llm_core.report.formatting import in_bytes, share, short
-from llm_core.report.page import chosen_sections, write_page
+from llm_core.report.page import chosen_sections, save_pictures, write_page
 from llm_core.report.read import Inputs
 from llm_core.report.results import DataReport
 from llm_core.report.sections.documents import funnel, overview
@@ -39,9 +39,11 @@ def build(job: Job, title: str, cleaning: CleaningSpec, sections: ChosenSections
         "lineage": lineage(job),
         "checks": checks(job),
     }
-    figures = write_page(job, PAGE, "data report", title, _lead(inputs), page)
+    write_page(job, PAGE, "data report", title, _lead(inputs), page)
     lead = "What differs when the same data is made again: times, machines, versions."
-    write_page(job, MADE, "data report: how it was made", title, lead, {"made": made(job), "versions": versions(job)})
+    beside = {"made": made(job), "versions": versions(job)}
+    write_page(job, MADE, "data report: how it was made", title, lead, beside)
+    figures = save_pictures(job, page, beside)
     raw, train = facts.levels(inputs)[read.RAW], facts.splits(inputs)["train"]
     return DataReport(
         raw_documents=raw.documents,

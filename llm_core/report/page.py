@@ -1,8 +1,9 @@
-"""Writes pages: sections to one self-contained HTML file, and their pictures."""
+"""Writes reports: sections to self-contained HTML files, and their pictures."""
 
 from collections.abc import Mapping
 from importlib.resources import files
 
+from llm_core.errors import PedigreeError
 from llm_core.experiment.reports import ChosenSections
 from llm_core.graph.job import Job
 from llm_core.registries import SECTIONS
@@ -10,6 +11,9 @@ from llm_core.report.blocks import Section, pictures_in
 
 Sections = Mapping[str, Section | None]
 """Anchor → section. None: the artifacts have nothing for it, and the page is without it."""
+
+_CHOSEN = "own-"
+"""The anchors of chosen sections begin with it."""
 
 
 def chosen_sections(job: Job, chosen: ChosenSections) -> dict[str, Section | None]:
@@ -23,12 +27,31 @@ def chosen_sections(job: Job, chosen: ChosenSections) -> dict[str, Section | Non
         except Exception as error:
             error.add_note(f"in the {SECTIONS.what} {kind}")
             raise
-        found[f"own-{kind}"] = section
+        found[f"{_CHOSEN}{kind}"] = section
     return found
 
 
-def write_page(job: Job, file: str, kind: str, title: str, lead: str, sections: Sections) -> dict[str, str]:
-    """Write the page ``file`` and its pictures, and return picture → its file. All texts are escaped."""
+def save_pictures(job: Job, *pages: Sections) -> dict[str, str]:
+    """Save the pictures of all pages of a report, and return picture → its file.
+
+    ``PedigreeError`` when two have one name.
+    """
+    places: dict[str, str] = {}
+    saved: dict[str, str] = {}
+    for anchor, section in (item for page in pages for item in page.items()):
+        place = anchor.removeprefix(_CHOSEN)
+        for picture in pictures_in(section.blocks if section else []):
+            if picture.name in saved:
+                raise PedigreeError(
+                    f"two pictures are called {picture.name}, one in the section {places[picture.name]} and one in the "
+                    f"section {place}: give one of them another name"
+                )
+            places[picture.name], saved[picture.name] = place, picture.save(job.out)
+    return saved
+
+
+def write_page(job: Job, file: str, kind: str, title: str, lead: str, sections: Sections) -> None:
+    """Write the page ``file``. All texts are escaped."""
     # Imported here, so that evaluating a stage's checks does not load it.
     from jinja2 import Environment, StrictUndefined
 
@@ -37,13 +60,6 @@ def write_page(job: Job, file: str, kind: str, title: str, lead: str, sections: 
     template = environment.from_string(_read("page.html"))
     page = template.render(css=_read("page.css"), kind=kind, title=title, lead=lead, sections=shown)
     (job.out / file).write_text(page, encoding="utf-8")
-    pictures = pictures_in([block for section in shown.values() for block in section.blocks])
-    saved: dict[str, str] = {}
-    for picture in pictures:
-        if picture.name in saved:
-            raise ValueError(f"two pictures are called {picture.name}: give one of them another name")
-        saved[picture.name] = picture.save(job.out)
-    return saved
 
 
 def _read(name: str) -> str:

@@ -6,7 +6,7 @@ from llm_core.experiment.reports import ChosenSections
 from llm_core.graph.job import Job
 from llm_core.report import facts
 from llm_core.report.formatting import short
-from llm_core.report.page import chosen_sections, write_page
+from llm_core.report.page import chosen_sections, save_pictures, write_page
 from llm_core.report.results import TrainingReport
 from llm_core.report.sections.cost import cost
 from llm_core.report.sections.documents import documents
@@ -40,7 +40,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "checks": checks(job),
     }
     lead = f"A language model of {parameters} parameters, trained on {tokens} tokens."
-    figures = write_page(job, PAGE, "training report", title, lead, page)
+    write_page(job, PAGE, "training report", title, lead, page)
     beside = {
         "cost": cost(job, headline, price_per_gpu_hour),
         "speed": speed(job),
@@ -49,7 +49,8 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "versions": versions(job),
     }
     lead = "What differs when the same model is made again: times, machines, versions."
-    figures |= write_page(job, MADE, "training report: how it was made", title, lead, beside)
+    write_page(job, MADE, "training report: how it was made", title, lead, beside)
+    figures = save_pictures(job, page, beside)
     lasting = {name: value for name, value in headline.items() if name not in TrainingReport.volatile()}
     (job.out / "summary.json").write_text(json.dumps({"title": title, **lasting}, indent=2) + "\n", encoding="utf-8")
     return TrainingReport(**headline, page_bytes=(job.out / PAGE).stat().st_size, figures=figures)

@@ -60,7 +60,7 @@ def _train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[st
     checkpoints = Checkpoints(spec.work / CHECKPOINTS, spec.keep, result_fields(spec), world, log, pinned, behind)
     guard = StepGuard(training.guards, world.device)
     callbacks = build_callbacks(spec)
-    readback = MetricsReadback(world.device, world.sum_dtype)
+    readback = MetricsReadback(world.device, world.device_type.synchronize, world.sum_dtype)
     run = Run(spec, world, data, model, optimizer, guard, readback, checkpoints, callbacks, Progress(), log)
     resumed = checkpoints.resume(model, optimizer)
     run.restore(resumed if resumed.callbacks else load_start(spec, world, model, optimizer))

@@ -1,13 +1,13 @@
 """Copies the metrics of steps from the device to the host, without waiting for the newest step.
 
 On CUDA, metrics are copied to pinned memory and read ``LAG`` steps later, so the device always has a step queued. The
-lag is fixed, since all ranks must see the same metrics at the same point of their loops. On a CPU, metrics are read at
-once.
+lag is fixed, since all ranks must see the same metrics at the same point of their loops. On any other device, metrics
+are read at once, and the host's clock is read when the device has done its work.
 """
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -30,16 +30,26 @@ class _Pending(NamedTuple):
 
 
 class MetricsReadback:
-    """Takes the metrics of steps as tensors on ``device``, and returns them as numbers of ``dtype``, in order."""
+    """Takes the metrics of steps as tensors on ``device``, and returns them as numbers of ``dtype``, in order.
 
-    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float64, lag: int = LAG) -> None:
-        self._cuda, self._dtype = device.type == "cuda", dtype
+    ``synchronize`` waits for the device, see ``DeviceType``. CUDA does not need it.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        synchronize: Callable[[], None],
+        dtype: torch.dtype = torch.float64,
+        lag: int = LAG,
+    ) -> None:
+        self._cuda, self._synchronize, self._dtype = device.type == "cuda", synchronize, dtype
         self._lag = lag if self._cuda else 0
         self._pending: deque[_Pending] = deque()
 
     def mark(self) -> Mark:
-        """The current time stamp; on CUDA, the moment at which the device gets here."""
+        """The time at which the device has done all earlier work. On CUDA, without waiting for it."""
         if not self._cuda:
+            self._synchronize()
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
         event.record()

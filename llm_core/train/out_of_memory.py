@@ -74,5 +74,6 @@ def _remedies(spec: TrainerSpec, world: World) -> str:
             "matrices of at most two blocks"
         )
     if not steps:
-        steps.append("use more ranks, or GPUs with more memory, or a smaller model")
+        larger = "a machine" if world.device_type.process_group is None else "more ranks, or GPUs"
+        steps.append(f"use {larger} with more memory, or a smaller model")
     return "; or ".join(steps)

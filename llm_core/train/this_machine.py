@@ -17,11 +17,11 @@ def device_type(name: str) -> DeviceType:
 
 
 def chosen_device_type(wanted: str = AUTO) -> DeviceType:
-    """``wanted``, or for ``auto`` the first type of the registry that this machine has.
+    """``wanted``, or for ``auto`` the first ``automatic`` type of the registry that this machine has.
 
     ``PedigreeError`` when this machine has no such device.
     """
-    here = next(found for name in DEVICE_TYPES if (found := device_type(name)).count())
+    here = next(found for name in DEVICE_TYPES if (found := device_type(name)).automatic and found.count())
     if wanted == AUTO:
         return here
     if not device_type(wanted).count():
@@ -63,5 +63,6 @@ def require_devices(compute: ComputeSpec) -> None:
             )
     if gpus and compute.ranks is not None and compute.ranks > gpus:
         raise PedigreeError(
-            f"compute.ranks is {compute.ranks}, but this machine has {gpus} GPU{'s' if gpus > 1 else ''}"
+            f"compute.ranks is {compute.ranks}, but this machine has {gpus} GPU{'s' if gpus > 1 else ''}: lower "
+            "compute.ranks, or set compute.device_type to cpu"
         )

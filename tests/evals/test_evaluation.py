@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -14,8 +15,9 @@ from llm_core.evals.baselines import overlap_pick
 from llm_core.evals.evaluation import _readable, build, source_digests
 from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.evaluation import EvaluationSpec
+from llm_core.experiment.runtime import ComputeSpec
 from llm_core.experiment.suites import PerplexitySuite
-from llm_core.graph.job import Job
+from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.model.positions.rope.spec import Rope
 from llm_core.tokens.prompt_form import normaliser
@@ -41,6 +43,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSpec:
 @pytest.fixture(scope="module")
 def made(world: World, evaluation: EvaluationSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict]:
     job = world.job(tmp_path_factory.mktemp("eval") / "work")
+    job = replace(job, runtime=Runtime(ComputeSpec(device_type="cuda")))  # without a GPU, it runs on the CPU
     return job, build(job, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5).model_dump()
 
 
@@ -52,6 +55,7 @@ def test_the_process_is_told_how_the_model_was_trained(made: tuple[Job, dict]) -
     job, _ = made
     told, report = (json.loads(path.read_bytes()) for path in (job.work / "spec.json", job.out / "lm_eval.json"))
     assert (told["precision"], told["attention_backend"]) == ("bf16", job.runtime.compute.attention_backend)
+    assert told["device_type"] == "cuda"
     assert report["precision"] == ("fp32" if report["device"] == "cpu" else "bf16")
 
 

@@ -12,7 +12,7 @@ from lm_eval.tasks import TaskManager
 
 from llm_core.errors import PedigreeError
 from llm_core.evals.lm import PedigreeLM
-from llm_core.evals.run import as_trained
+from llm_core.evals.run import as_trained, device_of
 from llm_core.evals.tasks import continuation_task, heldout_task, score_question
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
@@ -94,6 +94,12 @@ def test_it_runs_in_the_precision_that_it_is_given(world: World) -> None:
 )
 def test_evaluation_is_as_the_training_was(trained: tuple, device: str, evaluated: tuple) -> None:
     assert as_trained(*trained, device) == evaluated
+
+
+def test_evaluation_uses_the_gpu_that_the_training_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, devices in ((True, ["cuda", "cuda", "cpu", "cpu"]), (False, ["cpu"] * 4)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
+        assert [device_of(name) for name in ("auto", "cuda", "cpu", "mps")] == devices
 
 
 def test_long_context_loses_its_beginning(world: World) -> None:

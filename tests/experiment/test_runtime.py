@@ -35,8 +35,14 @@ def test_off_is_what_yaml_makes_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{activation_checkpointing: true}", "activation_checkpointing: .*true is no longer a value here: write 'full'"),
-        ("{activation_checkpointing: false}", "activation_checkpointing: .*false is no longer a value here: write 'none'"),
+        (
+            "{activation_checkpointing: true}",
+            "activation_checkpointing: .*true is no longer a value here: write 'full'",
+        ),
+        (
+            "{activation_checkpointing: false}",
+            "activation_checkpointing: .*false is no longer a value here: write 'none'",
+        ),
         ("{activation_checkpointing: every_nth}", "'every_nth' needs activation_checkpointing_every"),
         ("{activation_checkpointing_every: 2}", "and nothing else takes it"),
         ("{reshard_after_forward: always}", "goes with parallel 'fsdp2' only"),

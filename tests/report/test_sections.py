@@ -167,10 +167,16 @@ def test_what_is_wrong_with_sections_is_told_with_their_place(tmp_path: Path, ch
 
 
 def test_pictures_of_one_name_are_refused(
-    data: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: dict[str, Artifact], report_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def called(name: str) -> dict[str, SectionSpec]:
+        twice = bars(name, "Twice", [Bar("a", 1, "1")])
+        monkeypatch.setattr(Broken, "build", lambda *_: Section("Twice", [text("x"), twice]))
+        return {"broken": Broken()}
 
-    twice = bars("drops", "Twice", [Bar("a", 1, "1")])
-    monkeypatch.setattr(Broken, "build", lambda *_: Section("Twice", [text("x"), twice]))
-    with pytest.raises(ValueError, match="two pictures are called drops"):
-        data_report.build(job_of(data, tmp_path), "tiny", CLEANING, {"broken": Broken()})
+    message = "two pictures are called drops, one in the section rules and one in the section broken: give one"
+    with pytest.raises(PedigreeError, match=message):
+        data_report.build(job_of(data, tmp_path), "tiny", CLEANING, called("drops"))
+    message = "two pictures are called tokens_per_second, one in the section broken and one in the section speed"
+    with pytest.raises(PedigreeError, match=message):  # on the page beside it
+        training_report.build(report_job(), "tiny", 0.0, called("tokens_per_second"))

@@ -21,10 +21,11 @@ NAME, MEMORY = "Apple M9", 20 * 10**9
 
 
 class Metal:
-    """``held``: bytes that Metal has handed out; ``releases``: how often the cache was emptied."""
+    """``held``: bytes that Metal has handed out; ``releases``: how often the cache was emptied; ``waits``: how often
+    the host waited for the device."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, macos: int = 14) -> None:
-        self.held, self.releases = 100, 0
+        self.held, self.releases, self.waits = 100, 0, 0
         self.type = Mps()
         monkeypatch.setattr(sys, "platform", "darwin")
         monkeypatch.setattr(platform, "machine", lambda: "arm64")
@@ -36,6 +37,7 @@ class Metal:
             (torch.mps, "recommended_max_memory", lambda: MEMORY),
             (torch.mps, "driver_allocated_memory", lambda: self.held),
             (torch.mps, "empty_cache", self.release),
+            (torch.mps, "synchronize", self.wait),
         ]
         for module, name, function in functions:
             monkeypatch.setattr(module, name, function)
@@ -43,6 +45,9 @@ class Metal:
     def release(self) -> None:
         self.releases += 1
         self.held = 50
+
+    def wait(self) -> None:
+        self.waits += 1
 
     def train_on_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """From here on, the trainer does with the CPU's tensors what it does with those of an Apple GPU."""

@@ -67,16 +67,13 @@ def test_what_is_here_describes_itself(name: str, metal: Metal) -> None:
     assert found.open(0, 1) == device
 
 
-def test_auto_takes_cuda_then_mps_then_the_cpu(metal: Metal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_cuda_then_the_cpu_and_mps_only_by_name(metal: Metal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(DEVICE_TYPES)[:3] == ["cuda", "mps", "cpu"]
-    assert chosen_device_type() is MPS
-    assert chosen_device_type("cpu") is CPU
+    assert chosen_device_type() is CPU
+    assert chosen_device_type("mps") is MPS
     monkeypatch.setattr(CUDA, "count", lambda: 2)
     assert chosen_device_type() is CUDA
-    assert chosen_device_type("mps") is MPS
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(CUDA, "count", lambda: 0)
-    assert chosen_device_type() is CPU
+    assert chosen_device_type("cpu") is CPU
 
 
 def test_a_device_that_is_not_here_is_named_with_the_one_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +99,12 @@ def test_apple_gpus_need_apple_silicon_and_macos_14(monkeypatch: pytest.MonkeyPa
         assert MPS.count() == 0
     Metal(monkeypatch)
     assert MPS.count() == 1
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert MPS.count() == 0
 
 
 def test_what_an_apple_gpu_has_and_has_not(metal: Metal) -> None:
-    hardware = hardware_of(ComputeSpec())
+    hardware = hardware_of(ComputeSpec(device_type="mps"))
     assert (hardware.name, hardware.devices, hardware.memory) == (f"1 × {NAME}", 1, MEMORY)
     assert (hardware.flops("bf16"), hardware.fp8, hardware.on_cpu, hardware.on_cuda) == (None, False, False, False)
 
@@ -126,15 +125,17 @@ def test_what_an_apple_gpu_has_and_has_not(metal: Metal) -> None:
 
 
 def test_it_trains_in_one_process(metal: Metal, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rank_count(ComputeSpec()) == 1
-    with pytest.raises(PedigreeError, match=r"compute\.ranks is 2, but this machine has 1 GPU$"):
-        rank_count(ComputeSpec(ranks=2))
+    assert rank_count(ComputeSpec(device_type="mps")) == 1
+    with pytest.raises(
+        PedigreeError, match=r"ranks is 2, .* 1 GPU: lower compute\.ranks, or set .*device_type to cpu$"
+    ):
+        rank_count(ComputeSpec(ranks=2, device_type="mps"))
     assert rank_count(ComputeSpec(ranks=2, device_type="cpu")) == 2
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(PedigreeError, match="an Apple GPU trains in one process"), open_world("auto"):
+    with pytest.raises(PedigreeError, match="an Apple GPU trains in one process"), open_world("mps"):
         pass
     monkeypatch.delenv("WORLD_SIZE")
-    with open_world() as world:
+    with open_world("mps") as world:
         assert (world.device, world.device_type, world.sum_dtype) == (torch.device("mps"), MPS, torch.float32)
 
 
@@ -169,6 +170,7 @@ def test_a_run_is_that_of_a_cpu(optimizer: dict, tmp_path, metal: Metal, monkeyp
         assert cpu["skipped"] == mps["skipped"] == (cpu["step"] == 3)
     assert operators.wide == set()
     assert metal.releases == 6
+    assert metal.waits == 13, "at the beginning and end of each step, and once for a batch that does not come"
     summary = json.loads((specs[1].work / "summary.json").read_bytes())
     assert (summary["device"], summary["peak_memory_bytes"]) == (NAME, 100), "before the cache was released"
     assert {name for name in operators.seen if not runs_on_metal(name)} == set()
@@ -200,6 +202,12 @@ def test_full_memory_is_told_with_what_to_turn_down(tmp_path, metal: Metal, monk
     message = r"memory is full \(MPS backend out of memory \(MPS allocated: 9 GB\).*of 20\.0 GB at the peak\)"
     with pytest.raises(PedigreeError, match=message), explain_out_of_memory(spec, ALONE):
         raise RuntimeError("MPS backend out of memory (MPS allocated: 9 GB). Tried to allocate 2 GB. Use …")
+    last = trainer_spec(tmp_path, micro_batch=1, activation_checkpointing="full")
+    with (
+        pytest.raises(PedigreeError, match="use a machine with more memory, or a smaller"),
+        explain_out_of_memory(last, ALONE),
+    ):
+        raise RuntimeError("MPS backend out of memory")
     with pytest.raises(RuntimeError, match="another"), explain_out_of_memory(spec, ALONE):
         raise RuntimeError("another")
 

@@ -3,13 +3,15 @@ import time
 import pytest
 import torch
 
+from llm_core.train.devices.cpu import CPU as CPU_TYPE
+from llm_core.train.devices.cuda import CUDA
 from llm_core.train.metrics_readback import MetricsReadback
 
 CPU = torch.device("cpu")
 
 
 def test_on_a_cpu_figures_are_there_at_once_and_in_order():
-    reader = MetricsReadback(CPU)
+    reader = MetricsReadback(CPU, CPU_TYPE.synchronize)
     for step in (1, 2):
         begin = reader.mark()
         time.sleep(0.01)
@@ -25,8 +27,20 @@ def test_on_a_cpu_figures_are_there_at_once_and_in_order():
     assert list(reader.drain()) == []
 
 
+def test_the_time_of_a_step_includes_the_work_that_the_device_has_not_done(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def synchronize():
+        clock[0] += queued.pop()
+
+    reader, queued = MetricsReadback(CPU, synchronize), [3.0, 0.5]
+    reader.put({}, {"loss": torch.zeros(())}, reader.mark(), reader.mark())
+    assert next(reader.drain())["seconds"] == 3.0
+
+
 def test_what_is_measured_is_copied_at_once():
-    reader = MetricsReadback(CPU)
+    reader = MetricsReadback(CPU, CPU_TYPE.synchronize)
     loss = torch.zeros(())
     reader.put({}, {"loss": loss}, 0.0, 1.0)
     loss += 1
@@ -34,7 +48,7 @@ def test_what_is_measured_is_copied_at_once():
 
 
 def test_what_is_forgotten_never_arrives():
-    reader = MetricsReadback(CPU)
+    reader = MetricsReadback(CPU, CPU_TYPE.synchronize)
     reader.put({}, {"loss": torch.zeros(())}, 0.0, 1.0)
     reader.forget()
     assert list(reader.ready()) == []
@@ -43,7 +57,7 @@ def test_what_is_forgotten_never_arrives():
 @pytest.mark.gpu
 def test_on_cuda_figures_come_with_a_fixed_lag_and_the_device_is_timed():
     device = torch.device("cuda")
-    reader = MetricsReadback(device, lag=2)
+    reader = MetricsReadback(device, CUDA.synchronize, lag=2)
     came = []
     for step in range(5):
         begin = reader.mark()

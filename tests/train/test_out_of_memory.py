@@ -17,7 +17,7 @@ from tests.train.runs import model_spec, run, trainer_spec
             {"micro_batch": 1, "activation_checkpointing": "every_nth", "activation_checkpointing_every": 2},
             "set compute.activation_checkpointing to full, without activation_checkpointing_every,",
         ),
-        ({"micro_batch": 1, "activation_checkpointing": "full"}, "use more ranks"),
+        ({"micro_batch": 1, "activation_checkpointing": "full"}, "use more ranks, or GPUs with more memory"),
     ],
 )
 def test_where_the_gpu_is_full_the_message_says_what_to_turn_down(tmp_path, monkeypatch, changes, advice):

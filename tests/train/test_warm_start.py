@@ -85,12 +85,24 @@ ALTERNATING = {"pattern": ({}, {"mixer": {"window": 8}})}
         ({"mixer": {"position": {"kind": "rope", "theta": 5e5}}}, None),
         ({"pattern": ({}, {"mixer": {"window": 8, "position": {"kind": "rope", "theta": 5e5}}})}, None),
         ({"mixer": {"n_kv_heads": 1}}, r"layers\.0\.mixer\.n_kv_heads is 2 in that folder, but 1 in this run"),
-        ({"mixer": {"position": "alibi"}}, r"layers\.0\.mixer\.position\.kind is 'rope' in that folder, but 'alibi' in this run"),
-        ({"pattern": ({}, {"mixer": {"window": 9}})}, r"layers\.1\.mixer\.window is 8 in that folder, but 9 in this run"),
+        (
+            {"mixer": {"position": "alibi"}},
+            r"layers\.0\.mixer\.position\.kind is 'rope' in that folder, but 'alibi' in this run",
+        ),
+        (
+            {"pattern": ({}, {"mixer": {"window": 9}})},
+            r"layers\.1\.mixer\.window is 8 in that folder, but 9 in this run",
+        ),
         ({"pattern": ()}, r"layers\.1\.mixer\.window is 8 in that folder, but None in this run"),
-        ({"feed_forward": {"kind": "relu", "d_ff": 64}}, r"feed_forward\.kind is 'swiglu' in that folder, but 'relu' in this run"),
+        (
+            {"feed_forward": {"kind": "relu", "d_ff": 64}},
+            r"feed_forward\.kind is 'swiglu' in that folder, but 'relu' in this run",
+        ),
         ({"norm": "layernorm"}, r"layers\.0\.norm\.kind is 'rmsnorm' in that folder, but 'layernorm' in this run"),
-        ({"absolute_position": "sinusoidal"}, r"absolute_position\.kind is None in that folder, but 'sinusoidal' in this run"),
+        (
+            {"absolute_position": "sinusoidal"},
+            r"absolute_position\.kind is None in that folder, but 'sinusoidal' in this run",
+        ),
     ],
 )
 def test_which_other_model_may_begin_with_a_models_weights(share_shards, tmp_path, changes, message):
@@ -125,7 +137,10 @@ def test_what_a_run_cannot_begin_with_is_said_before_any_work(share_shards, tmp_
     start = trunk.work / "checkpoints" / "step_00000006"
     check_start(share_shards("a", steps=10, training=COOLED, start=start))
     for message, changes in (
-        (r"model\.feed_forward\.d_ff is 64 in that folder, but 128 in this run", {"model": model_spec(feed_forward={"d_ff": 128})}),
+        (
+            r"model\.feed_forward\.d_ff is 64 in that folder, but 128 in this run",
+            {"model": model_spec(feed_forward={"d_ff": 128})},
+        ),
         ("vocab_size is 300 in that folder, but 301 in this run", {"vocab_size": 301}),
         ("seed is 7 in that folder, but 8 in this run", {"seed": 8}),
         (r"training\.batch_size is 8 in that folder", {"training": {**COOLED, "batch_tokens": 512, "tokens": 5120}}),

@@ -65,3 +65,7 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of ``state_dict``. Called only when the checkpoint has one."""
+
+
+EVENTS = tuple(name for name in vars(Callback) if name.startswith(("on_", "before_", "after_", "end_", "at_")))
+"""The names of the methods that a run calls at its events."""

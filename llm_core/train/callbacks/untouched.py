@@ -1,45 +1,35 @@
-"""A check that the callbacks of plug-ins change neither the weights nor what becomes of them, and return metrics."""
+"""A check that callbacks of plug-ins do not change weights or what decides the next ones, and return metrics."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import PedigreeError
 from llm_core.registries import CALLBACKS
 from llm_core.runtime_only import runtime_only
-from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.base import EVENTS, Callback
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from llm_core.train.callbacks.run import Run
 
-MOMENTS = (
-    "on_start",
-    "before_step",
-    "before_update",
-    "after_step",
-    "on_metrics",
-    "end_step",
-    "at_checkpoint",
-    "on_end",
-)
-
-Mark = tuple[int, int, int]
-"""Two version counters and the address of a tensor, of a sharded one those of its part, too."""
+Marks = dict[tuple[str, str | int], object]
+"""(what it is, the id of its parameter or the name of its part) → two version counters and the address of the tensor
+(of a sharded one those of its part, too), or the text of a setting."""
 
 
 @runtime_only("raises, and changes nothing")
 def watched(callback: Callback) -> Callback:
-    """``callback``, which raises ``PedigreeError`` when it belongs to a plug-in and changes a tensor of the training.
+    """``callback``, which raises ``PedigreeError`` when it belongs to a plug-in and changes the training.
 
-    It compares torch's version counters and the addresses of weights, gradients and optimiser states before and after
-    each of its moments. That takes some 2 µs per tensor and waits for no device. The counters miss writes through
-    ``tensor.data`` and NumPy; ``llm_core.contracts`` compares the bytes.
+    It compares torch's version counters and the addresses of weights, buffers, gradients and optimiser states, and the
+    settings of the optimiser's groups, before and after each event. That takes some 2 µs per tensor and waits for no
+    device. The counters miss writes through ``tensor.data`` and NumPy; ``llm_core.contracts`` compares the bytes.
     """
     if CALLBACKS.plugin(callback.name) is not None:
-        for moment in overridden(callback):
-            setattr(callback, moment, _checked(callback.name, moment, getattr(callback, moment)))
+        for event in overridden(callback):
+            setattr(callback, event, _checked(callback.name, event, getattr(callback, event)))
     return callback
 
 
@@ -47,50 +37,59 @@ def watched(callback: Callback) -> Callback:
 def overridden(callback: Callback) -> list[str]:
     """The events at which ``callback`` does something."""
     return [
-        moment
-        for moment in MOMENTS
-        if getattr(getattr(callback, moment), "__func__", None) is not getattr(Callback, moment)
+        event for event in EVENTS if getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
     ]
 
 
 @runtime_only("raises, and changes nothing")
-def _checked(name: str, moment: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(name: str, event: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def checked(run: "Run", *arguments: Any, **options: Any) -> Any:
-        before = [_mark(tensor) for _, _, tensor in _tensors(run)]
+        before = _marks(run)
         found = method(run, *arguments, **options)
-        if moment == "after_step" and not isinstance(found, dict):
+        if event == "after_step" and not isinstance(found, dict):
             raise PedigreeError(
                 f"the callback {name} ({CALLBACKS[name]}): after_step must return a dict of metrics ({{}} for none), "
                 f"and returned {type(found).__name__}"
             )
-        after = list(_tensors(run))
-        for mark, (what, parameter, tensor) in zip(before, after, strict=False):
-            if _mark(tensor) != mark or len(before) != len(after):
-                names = [key for key, value in run.model.named_parameters() if value is parameter]
-                raise PedigreeError(
-                    f"the callback {name} ({CALLBACKS[name]}) changes {what} of {(names or ['the model'])[0]} in "
-                    f"{moment}: callbacks are not part of any identity, so they must not change weights, gradients or "
-                    "the optimiser's state; let it change a copy (tensor.detach().clone())"
-                )
+        after = _marks(run)
+        if before != after:
+            what, owner = next(key for key in {**before, **after} if before.get(key) != after.get(key))
+            names = [name for name, value in run.model.named_parameters() if id(value) == owner]
+            whose = owner if isinstance(owner, str) else (names or ["the model"])[0]
+            raise PedigreeError(
+                f"the callback {name} ({CALLBACKS[name]}) changes {what} of {whose} in {event}: callbacks are not "
+                "part of any identity, so they must not change weights, buffers, gradients, or the optimiser's "
+                "state and settings; let it change a copy (tensor.detach().clone())"
+            )
         return found
 
     return checked
 
 
-def _tensors(run: "Run") -> "Iterator[tuple[str, Tensor, Tensor]]":
-    """(what it is, its parameter, the tensor) for all tensors that decide the next weights."""
+def _marks(run: "Run") -> Marks:
+    """The marks of all that decides the next weights. Absent: the rate, which the schedule sets in every step."""
+    found: Marks = {}
+    for name, buffer in run.model.named_buffers():
+        part, _, key = name.rpartition(".")
+        found[f"the buffer {key}", part] = _mark(buffer)
     # Of the optimiser: during and after a forward pass, FSDP2 shows other parameters in the model.
-    for group in run.optimizer.param_groups:
+    for number, group in enumerate(run.optimizer.param_groups):
+        for key, value in group.items():
+            if key not in ("params", "lr"):
+                setting = f"the optimiser's {key}", f"parameter group {group.get('kind', number)}"
+                found[setting] = _mark(value) if hasattr(value, "data_ptr") else repr(value)
         for parameter in group["params"]:
-            yield "the weight", parameter, parameter
+            owner = id(parameter)
+            found["the weight", owner] = _mark(parameter)
             if parameter.grad is not None:
-                yield "the gradient", parameter, parameter.grad
+                found["the gradient", owner] = _mark(parameter.grad)
             for key, value in run.optimizer.state.get(parameter, {}).items():
                 if hasattr(value, "data_ptr"):
-                    yield f"the optimiser's {key}", parameter, value
+                    found[f"the optimiser's {key}", owner] = _mark(value)
+    return found
 
 
-def _mark(tensor: "Tensor") -> Mark:
+def _mark(tensor: "Tensor") -> tuple[int, int, int]:
     part = getattr(tensor, "_local_tensor", tensor)  # of a sharded tensor, which counts apart from its part
     return tensor._version, part._version, part.data_ptr()

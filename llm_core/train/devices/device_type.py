@@ -20,6 +20,8 @@ class DeviceType(ABC):
     results of a run contain the name of its device.
     """
 
+    automatic: ClassVar[bool] = True
+    """Whether ``compute.device_type: auto`` may take it."""
     shared: ClassVar[bool] = False
     """Whether all ranks of a machine use one device. Otherwise each rank needs its own."""
     process_group: ClassVar[str | None] = None
@@ -67,6 +69,10 @@ class DeviceType(ABC):
         import torch
 
         return isinstance(error, torch.OutOfMemoryError)
+
+    def synchronize(self) -> None:  # noqa: B027 (see below)
+        """Wait for all work of the device. Called before the host's clock is read for the time of a step. The CPU works
+        at once, and CUDA has its own clock (``llm_core.train.metrics_readback``), so both have nothing to do."""
 
     def after_step(self) -> None:  # noqa: B027 (most types have nothing to do)
         """Called at the end of each step."""

@@ -29,6 +29,7 @@ class Mps(DeviceType):
     warns about each one.
     """
 
+    automatic = False  # until it has run on hardware
     has_float64 = False
     skips_in_kernels = False  # torch ignored found_inf in its Metal kernels (pytorch #186360)
     compiles = False  # torch.compile for Metal is a prototype
@@ -91,6 +92,12 @@ class Mps(DeviceType):
     def is_out_of_memory(self, error: RuntimeError) -> bool:
         """See ``DeviceType``. torch has no type for this error."""
         return str(error).startswith("MPS backend out of memory")
+
+    def synchronize(self) -> None:
+        """See ``DeviceType``."""
+        import torch
+
+        torch.mps.synchronize()
 
     def after_step(self) -> None:
         """Give the cache of the allocator back to the machine, whose memory it is: the largest tensors of a step are

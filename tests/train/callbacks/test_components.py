@@ -18,7 +18,7 @@ from llm_core.experiment.load import load_experiment
 from llm_core.experiment.runtime import TrackingSpec
 from llm_core.registries import CALLBACKS
 from llm_core.store.home import PROJECT
-from llm_core.train.callbacks.base import Callback
+from llm_core.train.callbacks.base import EVENTS, Callback
 from llm_core.train.callbacks.build import build_callbacks
 from llm_core.train.main import _recording_failure
 from llm_core.train.spec import FAILURE, TrainerSpec
@@ -30,7 +30,6 @@ from tests.train.test_loop import StopAfter
 
 PAGE = (PROJECT / "docs" / "callbacks.md").read_text()
 CHOICES = [kind for kind in CALLBACKS if not CALLBACKS.load(kind).switch]
-MOMENTS = ("on_start", "before_step", "before_update", "after_step", "on_metrics", "end_step", "at_checkpoint")
 
 every_kind = pytest.mark.parametrize("kind", CALLBACKS)
 
@@ -133,7 +132,7 @@ class Broken(CallbackSpec):
     """Raises at one event."""
 
     kind: Literal["broken"] = "broken"
-    moment: str
+    event: str
     """The event."""
 
     def build(self) -> Callback:
@@ -141,18 +140,18 @@ class Broken(CallbackSpec):
             raise KeyError("seven")
 
         callback = Callback()
-        setattr(callback, self.moment, broken)
+        setattr(callback, self.event, broken)
         return callback
 
 
-def broken(tmp_path, monkeypatch, moment) -> TrainerSpec:
+def broken(tmp_path, monkeypatch, event) -> TrainerSpec:
     monkeypatch.setitem(CALLBACKS._targets, "broken", "tests.train.callbacks.test_components:Broken")
-    return trainer_spec(tmp_path, 4, tracking=TrackingSpec(callbacks={"broken": {"moment": moment}}))
+    return trainer_spec(tmp_path, 4, tracking=TrackingSpec(callbacks={"broken": {"event": event}}))
 
 
-@pytest.mark.parametrize("moment", [*MOMENTS, "state_dict", "on_end"])
-def test_one_that_raises_is_named_in_the_last_words(tmp_path, monkeypatch, moment):
-    spec = broken(tmp_path, monkeypatch, moment)
+@pytest.mark.parametrize("event", [*EVENTS, "state_dict"])
+def test_one_that_raises_is_named_in_the_last_words(tmp_path, monkeypatch, event):
+    spec = broken(tmp_path, monkeypatch, event)
     with pytest.raises(KeyError), _recording_failure(spec):
         run(spec)
     told = (spec.work / FAILURE).read_text()
