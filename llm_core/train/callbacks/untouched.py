@@ -47,11 +47,6 @@ def _checked(name: str, event: str, method: Callable[..., Any]) -> Callable[...,
     def checked(run: "Run", *arguments: Any, **options: Any) -> Any:
         before = _marks(run)
         found = method(run, *arguments, **options)
-        if event == "after_step" and not isinstance(found, dict):
-            raise PedigreeError(
-                f"the callback {name} ({CALLBACKS[name]}): after_step must return a dict of metrics ({{}} for none), "
-                f"and returned {type(found).__name__}"
-            )
         after = _marks(run)
         if before != after:
             what, owner = next(key for key in {**before, **after} if before.get(key) != after.get(key))
@@ -61,6 +56,11 @@ def _checked(name: str, event: str, method: Callable[..., Any]) -> Callable[...,
                 f"the callback {name} ({CALLBACKS[name]}) changes {what} of {whose} in {event}: callbacks are not "
                 "part of any identity, so they must not change weights, buffers, gradients, or the optimiser's "
                 "state and settings; let it change a copy (tensor.detach().clone())"
+            )
+        if event == "after_step" and not isinstance(found, dict):
+            raise PedigreeError(
+                f"the callback {name} ({CALLBACKS[name]}): after_step must return a dict of metrics ({{}} for none), "
+                f"and returned {type(found).__name__}"
             )
         return found
 
