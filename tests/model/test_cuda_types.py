@@ -72,11 +72,12 @@ SHAPES = {
 }
 OF_ATTENTION = ("softcaps", "wide latents")
 """Kinds whose attention differs from that of the presets; others are tried with one backend."""
+EVERY_BACKEND = (*OF_ATTENTION, "llama3_0.69b", "lfm2_1b")
 
 
 def backends(name: str) -> tuple[str, ...]:
     attends = any(layer.mixer.attends for layer in SHAPES[name].layers)
-    if attends and (name in OF_ATTENTION or name in PRESETS):
+    if attends and name in EVERY_BACKEND:
         return BACKENDS
     return ("sdpa",)  # the quickest to examine
 

@@ -7,7 +7,7 @@ from llm_core.science.extrapolation import USUAL_DRIFT, Backtest, backtests, dri
 from llm_core.science.loss_law import fit
 from tests.science.planted import Planted, drawn
 
-DRAWS = 40
+DRAWS = 30
 
 
 def _coverage(step: float, **fixed) -> float:

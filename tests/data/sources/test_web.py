@@ -135,10 +135,11 @@ def test_labels_of_the_standard(labels, encoding, text):
 
 @pytest.mark.parametrize("piece", [b"<script ", b"<", b"<a ", b"<style><script>"])
 def test_tags_without_an_end_take_linear_time(piece):
-    content = b"\xff\xe9\xe8" * 20 + piece * ((1 << 16) // len(piece))
+    decoded(b"\xff\xe9\xe8" * 20)  # imports are not timed
+    content = b"\xff\xe9\xe8" * 20 + piece * ((1 << 17) // len(piece))
     start = time.process_time()
     decoded(content)
-    assert time.process_time() - start < 1  # 1.1 to 3.5 s where each was looked for to the end
+    assert time.process_time() - start < 3  # four times 1.1 to 3.5 s where each was looked for to the end
 
 
 def test_a_label_that_the_bytes_contradict_gives_way_to_a_guess():
