@@ -616,7 +616,7 @@ class Mine:
 
     def stats(self):
         """See ``Packing``."""
-        return {"rows": self.rows, "left_out_tokens": self.tokens - self.rows * self.length}
+        return {"rows": self.rows, "dropped_tokens": self.tokens - self.rows * self.length}
 '''
     },
     experiment="training: {sequence_length: 32, batch_tokens: 128, tokens: 2560, precision: fp32, "
@@ -627,7 +627,7 @@ class Mine:
         Part("method rows_with", "def rows_with(", "def rows_of(", "packing"),
         Part("method stats", "def stats(", "def statistics(", "packing"),
         Part("rows", "self.rows = reader", "self.count = reader", "packing"),
-        Part("left_out_tokens", ', "left_out_tokens": self.tokens - self.rows * self.length', "", "packing"),
+        Part("dropped_tokens", ', "dropped_tokens": self.tokens - self.rows * self.length', "", "packing"),
     ),
 )
 

@@ -52,7 +52,7 @@ BY_TESTS = {
     "source": ("a function that a worker can import", r"is not at the top level of its module; move it there"),
     "rule": ("a number for every text", r"gives no number for \d of 5 texts"),
     "redaction": ("once is enough", r"changes its own result"),
-    "packing": ("left_out_tokens", r"tokens are in no row, and stats\(\)\['left_out_tokens'\] is 0"),
+    "packing": ("dropped_tokens", r"tokens are in no row, and stats\(\)\['dropped_tokens'\] is 0"),
     "Hugging Face family": ("a tensor outside the blocks", r"name each tensor"),
     "callback": ("a copy", r"a run with it has other weights"),
     "launcher": ("docstring", r"has no docstring"),

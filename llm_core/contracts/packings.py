@@ -50,14 +50,16 @@ def check_packed(example: Example, packed: Packing, lengths: tuple[int, ...], le
     }
     example.hold(len(owners) == sizes.sum(), f"a token is in two pieces {case}")
     example.hold(owners.keys() <= set(range(first, stop)), f"a piece contains tokens of another source {case}")
-    left_out, counted = stop - first - len(owners), packed.stats().get("left_out_tokens", 0)
+    dropped, counted = stop - first - len(owners), packed.stats().get("dropped_tokens", 0)
     example.hold(
-        left_out == counted, f"{left_out} tokens are in no row, and stats()['left_out_tokens'] is {counted} {case}"
+        dropped == counted, f"{dropped} tokens are in no row, and stats()['dropped_tokens'] is {counted} {case}"
     )
     example.hold(packed.stats().get("rows") == packed.rows, f"stats()['rows'] is not rows ({packed.rows}) {case}")
     for token in range(first, stop):
         found, wanted = packed.rows_with(token, token + 1).tolist(), [owners[token]] if token in owners else []
         example.hold(found == wanted, f"rows_with({token}, {token + 1}) is {found}, and its row is {wanted} {case}")
+    every = packed.rows_with(first, stop).tolist()
+    example.hold(every == list(range(packed.rows)), f"rows_with({first}, {stop}) is {every}, not all rows {case}")
     example.hold(
         packed.rows_with(first, stop).tolist() == list(range(packed.rows)),
         f"rows_with of the whole source is not all rows {case}",
