@@ -24,8 +24,8 @@ def watched(callback: Callback) -> Callback:
     """``callback``, which raises ``PedigreeError`` when it belongs to a plug-in and changes the training.
 
     It compares torch's version counters and the addresses of weights, buffers, gradients and optimiser states, and the
-    settings of the optimiser's groups, before and after each event. That takes some 2 µs per tensor and waits for no
-    device. The counters miss writes through ``tensor.data`` and NumPy; ``llm_core.contracts`` compares the bytes.
+    settings of the optimiser's groups, before and after each event, and waits for no device. The counters
+    miss writes through ``tensor.data`` and NumPy; ``llm_core.contracts`` compares the bytes.
     """
     if CALLBACKS.plugin(callback.name) is not None:
         for event in overridden(callback):
