@@ -39,18 +39,15 @@ def stages(experiment: Experiment) -> list[Stage]:
         experiment.training,
     )
     branches = [
-        _run(
+        branch_run(
             f"cooldown_runs/{name}",
             "training",
             f"The full run from step {branch.from_step} on, cooled down over {branch.steps} steps.",
             experiment,
             experiment.model,
             branch.training(experiment.training),
-            build="llm_core.train.training_run:build_branch",
-            blocking=SOUND,
-            non_blocking=(":heldout_loss_fell",),
-            inputs={**READ, "start": pretrained.name},
-            more_config={"from_step": branch.from_step},
+            start=pretrained.name,
+            from_step=branch.from_step,
         )
         for name, branch in experiment.branches.items()
     ]
@@ -104,6 +101,35 @@ def training_run(
         inputs=READ,
         seed=seed,
         compute=compute or {},
+    )
+
+
+def branch_run(
+    name: str,
+    group: str,
+    description: str,
+    experiment: Experiment,
+    model: ModelSpec,
+    training: TrainingSpec,
+    *,
+    start: str,
+    from_step: int,
+    seed: int | None = None,
+) -> Stage:
+    """A stage that continues the state at ``from_step`` of the stage ``start``, which keeps it as a branch point."""
+    return _run(
+        name,
+        group,
+        description,
+        experiment,
+        model,
+        training,
+        build="llm_core.train.training_run:build_branch",
+        blocking=SOUND,
+        non_blocking=(":heldout_loss_fell",),
+        inputs={**READ, "start": start},
+        more_config={"from_step": from_step},
+        seed=seed,
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from llm_core.store.home import PROJECT
 
-LAYERS = ["experiment", "store", "graph", "data", "tokens", "model", "train", "evals", "science", "report"]
+LAYERS = ["experiment", "store", "graph", "data", "tokens", "model", "train", "evals", "science", "study", "report"]
 """Each may import from those before it, and from the plain modules of llm_core."""
 
 FOLDERS = ["llm_core", "assets", "pipelines", "benchmarks", "tests", "docs"]

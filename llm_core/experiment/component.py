@@ -4,12 +4,13 @@
 rmsnorm`` is a kind with its defaults. No other code knows the kinds by name.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationError
+from pydantic import Field, GetCoreSchemaHandler, SerializationInfo, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from llm_core.errors import PedigreeError
@@ -24,6 +25,16 @@ class Component(Spec):
 
     switch: ClassVar[str] = ""
     """The setting that turns it on, if an experiment can't name it among its ``choices``."""
+
+    def narrowed(self, before: int, after: int) -> Self:
+        """The same for a model of width ``after`` instead of ``before``: fields that are ``with_width`` in proportion.
+
+        They stay multiples of the power of two, up to 16, that they are multiples of.
+        """
+        extras = {name: field.json_schema_extra for name, field in type(self).model_fields.items()}
+        marked = [name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("with_width")]
+        sizes = {name: size for name in marked if (size := getattr(self, name)) is not None}
+        return self.model_copy(update={name: _in_proportion(size, before, after) for name, size in sizes.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +77,25 @@ class KindOf:
         except ValidationError as error:
             raise ValueError(f"{kind}: {told(error)}") from None
         return component
+
+
+def with_width(**options: Any) -> Any:
+    """A field whose value changes in proportion to the width of the model (``Component.narrowed``)."""
+    return Field(json_schema_extra={"with_width": True}, **options)
+
+
+def divisor_near(number: int, wanted: float, allowed: Callable[[int], bool] | None = None) -> int:
+    """The ``allowed`` divisor of ``number`` whose ratio to ``wanted`` is nearest to 1, the smaller one of two; at
+    least 1."""
+    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    if allowed is not None:
+        divisors = [divisor for divisor in divisors if allowed(divisor)] or [1]
+    return min(divisors, key=lambda divisor: max(divisor / wanted, wanted / divisor))
+
+
+def _in_proportion(size: int, before: int, after: int) -> int:
+    step = math.gcd(size, 16)
+    return step * max(1, round(size * after / before / step))
 
 
 def choices(value: Any, registry: Registry, base: type[Component], place: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.reports import ReportsSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
+from llm_core.experiment.study import StudySpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import ProxySpec, TrainingSpec
 
@@ -70,6 +71,8 @@ class Experiment(Spec):
     """Name → a cooldown from a step of the full run."""
     long_context: LongContextSpec | None = None
     proxies: ProxySpec | None = None
+    study: StudySpec | None = None
+    """Small runs of the model's shape, from which the full run is forecast."""
     evaluation: EvaluationSpec = EvaluationSpec()
     sampling: SamplingSpec = SamplingSpec()
     checks: ChecksSpec = ChecksSpec()

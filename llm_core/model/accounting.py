@@ -120,16 +120,22 @@ def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> i
     mixing in a forward pass is the usual 12·H·C·T in a step. Recomputation for activation checkpointing is not counted,
     because MFU means useful FLOPs.
     """
-    layers = layer_costs(spec, sequence_length)
-    blocks = sum(layer.mixer.matmul_parameters + layer.feed_forward.matmul_parameters for layer in layers)
-    mixing = sum(layer.mixer.mixing_flops for layer in layers)
-    heads = vocab_size * spec.d_model
+    mixing = sum(layer.mixer.mixing_flops for layer in layer_costs(spec, sequence_length))
+    matrices = scaling_parameters(spec, vocab_size)
     if spec.multi_token is not None:
         last = _layer_cost(spec, mtp_layer(spec), sequence_length)
-        module = 2 * spec.d_model**2 + last.mixer.matmul_parameters + last.feed_forward.matmul_parameters + heads
-        blocks += spec.multi_token.depth * module
+        blocks = last.mixer.matmul_parameters + last.feed_forward.matmul_parameters
+        matrices += spec.multi_token.depth * (2 * spec.d_model**2 + blocks + vocab_size * spec.d_model)
         mixing += spec.multi_token.depth * last.mixer.mixing_flops
-    return 6 * (blocks + heads) + 3 * mixing
+    return 6 * matrices + 3 * mixing
+
+
+def scaling_parameters(spec: ModelSpec, vocab_size: int) -> int:
+    """N of scaling laws: the parameters that multiply every token in the prediction of the next one (matrices of
+    blocks, chosen experts, and the head, also a tied one)."""
+    layers = layer_costs(spec)
+    blocks = sum(layer.mixer.matmul_parameters + layer.feed_forward.matmul_parameters for layer in layers)
+    return blocks + vocab_size * spec.d_model
 
 
 def kv_cache_bytes_per_token(spec: ModelSpec, element_bytes: int = 2) -> int:

@@ -54,12 +54,21 @@ class Backtest:
 
 
 def interval(
-    law: LossLaw, parameters: ArrayLike, tokens: ArrayLike, flops: ArrayLike, drift: float, level: float = 0.9
+    law: LossLaw,
+    parameters: ArrayLike,
+    tokens: ArrayLike,
+    flops: ArrayLike,
+    drift: float,
+    level: float = 0.9,
+    more_sd: float = 0.0,
 ) -> Interval:
-    """The prediction interval of runs, with the uncertainty of the law, the noise of a run and the drift."""
+    """The prediction interval of runs, with the uncertainty of the law, the noise of a run and the drift.
+
+    ``more_sd``: a further standard deviation of the loss's logarithm.
+    """
     log = law.log_loss(parameters, tokens)
     distance = np.maximum(np.log(flops) - np.log(law.reach), 0)
-    sd = np.sqrt(law.sd(parameters, tokens) ** 2 + law.run_sd**2 + (drift * distance) ** 2)
+    sd = np.sqrt(law.sd(parameters, tokens) ** 2 + law.run_sd**2 + (drift * distance) ** 2 + more_sd**2)
     reach = norm.ppf(0.5 + level / 2) * sd
     return Interval(np.exp(log), np.exp(log - reach), np.exp(log + reach))
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from llm_core.experiment.component import with_width
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import FeedForwardSpec, LayerSpec, Width
 from llm_core.registry import load_object
@@ -17,7 +18,7 @@ class Rwkv7ChannelMix(FeedForwardSpec):
     kind: Literal["rwkv7_channel_mix"] = "rwkv7_channel_mix"
     looks_back = True
 
-    d_ff: Width
+    d_ff: Width = with_width()
     """Hidden channels; published models have 4 · d_model."""
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:
@@ -46,7 +47,7 @@ class Rwkv4ChannelMix(FeedForwardSpec):
     kind: Literal["rwkv4_channel_mix"] = "rwkv4_channel_mix"
     looks_back = True
 
-    d_ff: Width
+    d_ff: Width = with_width()
     """Hidden channels; published models have 4 · d_model."""
 
     def module(self, model: "ModelSpec", layer: LayerSpec) -> Any:

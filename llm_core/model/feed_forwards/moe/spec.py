@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from llm_core.experiment.component import with_width
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import FeedForwardSpec, LayerSpec, Positive, Width
 from llm_core.registry import load_object
@@ -23,7 +24,7 @@ class MixtureOfExperts(FeedForwardSpec):
     """The number of experts."""
     top_k: Width
     """Experts per token."""
-    d_ff: Width
+    d_ff: Width = with_width()
     """Hidden channels of one expert."""
     shared: Annotated[int, Field(ge=0)] = 0
     """The width of the shared expert, which every token uses, as a multiple of ``d_ff``."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from llm_core.experiment.component import with_width
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import FeedForwardSpec, LayerSpec, Width
 from llm_core.registry import load_object
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class PlainSpec(FeedForwardSpec):
     """A feed-forward of two matrices; the kinds differ in the function between them."""
 
-    d_ff: Width
+    d_ff: Width = with_width()
     """Hidden channels."""
 
     @runtime_only("a formula, held to the module by a test")

@@ -1,7 +1,8 @@
 """Softmax attention: its settings, checks and costs."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from llm_core.experiment.component import divisor_near
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import LayerSpec, MixerSpec, Positive, Width
 from llm_core.model.mixers.attending import AttendingSpec
@@ -38,6 +39,16 @@ class Attention(AttendingSpec):
             raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {n_kv_heads}")
         self.position.check(head_dim)
         return self.model_copy(update={"n_kv_heads": n_kv_heads, "head_dim": head_dim})
+
+    def narrowed(self, before: int, after: int) -> Self:
+        """See ``Component``. Heads keep their width as nearly as the model's width and the rotation allow."""
+        wanted = self.n_heads * after / before
+        if self.head_dim is None:
+            heads = divisor_near(after, wanted, lambda heads: after // heads % 2 == 0)
+        else:
+            heads = max(1, round(wanted))
+        n_kv_heads = self.n_kv_heads and divisor_near(heads, self.n_kv_heads * heads / self.n_heads)
+        return self.model_copy(update={"n_heads": heads, "n_kv_heads": n_kv_heads})
 
     def wants_kv(self) -> bool:
         """See ``MixerSpec``."""

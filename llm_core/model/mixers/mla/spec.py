@@ -1,9 +1,10 @@
 """Multi-head latent attention (DeepSeek-AI, 2024): its settings, checks and costs."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from llm_core.experiment.component import with_width
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import LayerSpec, Width
 from llm_core.model.mixers.attending import AttendingSpec
@@ -19,9 +20,9 @@ class LatentAttention(AttendingSpec):
 
     kind: Literal["mla"] = "mla"
 
-    kv_rank: Width
+    kv_rank: Width = with_width()
     """Width of the latent vector of keys and values, which the cache stores."""
-    q_rank: Width | None = None
+    q_rank: Width | None = with_width(default=None)
     """Width of the latent vector of queries; null: queries come directly from the residual stream."""
     nope_dim: Width
     """Channels of a head's query and key without position."""
@@ -37,6 +38,11 @@ class LatentAttention(AttendingSpec):
             raise ValueError(f"mla supports positions that rotate keys, and nope, but not {self.position.kind!r}")
         self.position.check(self.rope_dim)
         return self
+
+    def narrowed(self, before: int, after: int) -> Self:
+        """See ``Component``."""
+        heads = max(1, round(self.n_heads * after / before))
+        return super().narrowed(before, after).model_copy(update={"n_heads": heads})
 
     def key_heads(self) -> int:
         """See ``AttendingSpec``."""

@@ -1,8 +1,8 @@
 """Multi-scale retention, the mixer of RetNet (Sun et al., 2023, arXiv:2307.08621): its settings, checks and costs."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from llm_core.experiment.component import KindOf
+from llm_core.experiment.component import KindOf, divisor_near
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import LayerSpec, MixerSpec, PositionSpec, Width
 from llm_core.registries import POSITIONS
@@ -36,6 +36,11 @@ class Retention(MixerSpec):
             raise ValueError(f"retention supports positions that rotate keys, and nope, but not {self.position.kind!r}")
         self.position.check(d_model // self.n_heads)
         return self
+
+    def narrowed(self, before: int, after: int) -> Self:
+        """See ``Component``. Heads keep their width as nearly as the model's width and the rotation allow."""
+        heads = divisor_near(after, self.n_heads * after / before, lambda heads: after // heads % 2 == 0)
+        return self.model_copy(update={"n_heads": heads})
 
     def position_of(self) -> PositionSpec:
         """See ``MixerSpec``."""

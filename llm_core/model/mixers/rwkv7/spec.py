@@ -1,9 +1,10 @@
 """The time mixing of RWKV-7 (Peng et al., 2025): its settings, checks and costs."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from llm_core.experiment.component import divisor_near, with_width
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import LayerSpec, MixerSpec, Width
 from llm_core.registry import load_object
@@ -21,13 +22,13 @@ class Rwkv7(MixerSpec):
 
     head_dim: Width | None = None
     """Channels per head, and rows and columns of its state; by default 64, or ``d_model`` if that is less."""
-    decay_rank: Width | None = None
+    decay_rank: Width | None = with_width(default=None)
     """Rank of the map to the decay; by default about 1.8 · sqrt(d_model), as published."""
-    rate_rank: Width | None = None
+    rate_rank: Width | None = with_width(default=None)
     """Rank of the map to the in-context learning rate; by default about 1.8 · sqrt(d_model)."""
-    value_rank: Width | None = None
+    value_rank: Width | None = with_width(default=None)
     """Rank of the map to the share of the first layer's values; by default about 1.3 · sqrt(d_model)."""
-    gate_rank: Width | None = None
+    gate_rank: Width | None = with_width(default=None)
     """Rank of the map to the output gate; by default about 0.6 · d_model ^ 0.8."""
     value_residual: bool = True
     """Whether values are mixed with those of the first layer with this mixer. That layer has only its own."""
@@ -47,6 +48,11 @@ class Rwkv7(MixerSpec):
         }
         missing = {name: max(32, 32 * round(rank / 32)) for name, rank in ranks.items() if getattr(self, name) is None}
         return self.model_copy(update={"head_dim": head_dim, **missing})
+
+    def narrowed(self, before: int, after: int) -> Self:
+        """See ``Component``. Heads keep their width where it divides the model's."""
+        head_dim = divisor_near(after, self.head_dim or min(64, before))
+        return super().narrowed(before, after).model_copy(update={"head_dim": head_dim})
 
     def sizes(self) -> tuple[int, int, int, int, int]:
         """Channels per head, and the ranks of decay, rate, values and gate, if resolved."""

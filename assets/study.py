@@ -1,0 +1,137 @@
+"""The study: small runs of the launched model's shape, the laws fitted to them, the forecast, and the launch gate."""
+
+from assets.training import branch_run, training_run
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.stage import Stage
+from llm_core.model.accounting import scaling_parameters
+from llm_core.study.ladder import Ladder, LadderStage, StudyRun, ladder
+from llm_core.train.preflight import run_flops
+
+GATE = "launch_gate"
+CONDITIONS = (
+    *("half_width", "coverage", "regret", "rate_inside", "runs_sound", "same_recipe"),
+    *("epochs", "contamination", "preflight", "hours", "dollars"),
+)
+"""The checks of ``launch_gate``."""
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The runs, ``noise_law``, ``rate_law``, ``scaling_law``, ``forecast`` and ``launch_gate``; empty without
+    ``study``."""
+    if experiment.study is None:
+        return []
+    runs = study_ladder(experiment)
+    return [*[_training(experiment, stage) for stage in runs.stages], *_laws(experiment, runs)]
+
+
+def study_ladder(experiment: Experiment) -> Ladder:
+    """The runs of the experiment's study."""
+    assert experiment.study is not None
+    vocab_size = experiment.tokenizer.vocab_size
+    return ladder(experiment.study, experiment.model, experiment.training, vocab_size, experiment.seed)
+
+
+def launched_run(experiment: Experiment) -> StudyRun:
+    """The full run, in the form of the study's runs."""
+    model, training, vocab_size = experiment.model, experiment.training, experiment.tokenizer.vocab_size
+    return StudyRun(
+        role="pretrained_model",
+        width=model.d_model,
+        seed=experiment.seed,
+        parameters=scaling_parameters(model, vocab_size),
+        steps=training.steps,
+        tokens=training.tokens_of(training.steps),
+        flops=run_flops(model, training, vocab_size),
+        rate=training.optimizer.lr,
+        multiple=1.0,
+    )
+
+
+def _training(experiment: Experiment, stage: LadderStage) -> Stage:
+    if stage.start is None:
+        return training_run(
+            stage.name, "study", stage.description, experiment, stage.model, stage.training, seed=stage.seed
+        )
+    return branch_run(
+        stage.name,
+        "study",
+        stage.description,
+        experiment,
+        stage.model,
+        stage.training,
+        start=stage.start,
+        from_step=stage.from_step,
+        seed=stage.seed,
+    )
+
+
+def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
+    assert experiment.study is not None
+    launched = launched_run(experiment)
+    every = (*runs.runs, *runs.trunks, *[run for run in runs.rate_runs if run.multiple != 1])
+    return [
+        Stage(
+            name="noise_law",
+            group="study",
+            description="How much the loss differs between seeds, by size.",
+            build="llm_core.study.noise_law:build",
+            results="llm_core.study.results:NoiseLaw",
+            inputs=_roles(runs.runs),
+            config={"runs": list(runs.runs)},
+        ),
+        Stage(
+            name="rate_law",
+            group="study",
+            description="The best learning rate of each sweep, and what the launched rate is expected to lose.",
+            build="llm_core.study.rate_law:build",
+            results="llm_core.study.results:RateStudy",
+            inputs={**_roles(runs.rate_runs), "noise_law": "noise_law"},
+            config={"runs": list(runs.rate_runs), "width": launched.width, "rate": launched.rate},
+        ),
+        Stage(
+            name="scaling_law",
+            group="study",
+            description="The loss as a function of parameters and tokens, with errors and backtests.",
+            build="llm_core.study.scaling_law:build",
+            results="llm_core.study.results:ScalingLaw",
+            non_blocking=(":all_runs_good",),
+            inputs={**_roles(runs.runs), "noise_law": "noise_law"},
+            config={"runs": list(runs.runs)},
+        ),
+        Stage(
+            name="forecast",
+            group="study",
+            description="What the full run will reach, with a 90% interval, made before the run.",
+            build="llm_core.study.forecast:build",
+            results="llm_core.study.results:Forecast",
+            inputs={**_roles((*runs.runs, *runs.trunks)), "scaling_law": "scaling_law"},
+            config={
+                "launched": launched,
+                "cooldown_steps": experiment.training.schedule.falling_steps(),
+                "precision": experiment.training.precision,
+                "runs": list(runs.runs),
+                "trunks": list(runs.trunks),
+                "study_flops": runs.flops,
+            },
+        ),
+        Stage(
+            name=GATE,
+            group="study",
+            description="What must be true before the full run is paid for.",
+            build="llm_core.study.launch_gate:build",
+            results="llm_core.study.results:LaunchGate",
+            blocking=tuple(f":{name}" for name in CONDITIONS),
+            inputs={
+                **_roles(every),
+                **{name: name for name in ("forecast", "scaling_law", "rate_law", "token_shards")},
+                "decontaminated_documents": "decontaminated_documents",
+            },
+            config={"model": experiment.model, "training": experiment.training, "runs": list(every)},
+            bounds=experiment.study.gate,
+            volatile=("gate.json",),
+        ),
+    ]
+
+
+def _roles(runs: tuple[StudyRun, ...]) -> dict[str, str]:
+    return {run.role: run.role for run in runs}

@@ -1,0 +1,89 @@
+"""The section ``study``: small runs of the launched model's shape, from which the full run is forecast."""
+
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from llm_core.experiment.base import Count, Spec, from_plain, told
+from llm_core.experiment.component import over
+from llm_core.experiment.layers import Positive
+from llm_core.experiment.training import TrainingSpec
+
+
+class StudySize(Spec):
+    """The runs of one size. Its model is the launched one, narrowed (``llm_core.experiment.narrowing``)."""
+
+    width: Count
+    """``d_model``; the depth follows by the ratio of the launched model."""
+    seeds: Count = 1
+    """Runs of each budget. The first has the experiment's seed, and each further one the next number."""
+    rates: tuple[Positive, ...] = ()
+    """More runs of the last budget, at these multiples of the size's learning rate."""
+
+
+class GateSpec(Spec):
+    """The conditions for launching the full run. null: the condition does not apply."""
+
+    half_width: Positive | None = 0.02
+    """The largest half-width of the forecast's 90% interval, as a share of the forecast."""
+    coverage: Positive | None = 0.8
+    """The smallest share of larger runs that laws of smaller ones forecast within the interval."""
+    regret: Positive | None = 0.01
+    """The largest share of the loss that the launched learning rate loses against the best one, by the sweeps."""
+    epochs: Positive | None = 4.0
+    """The largest number of passes over the training text."""
+    searched: Positive | None = 0.5
+    """The smallest share of a suite's items that decontamination could search for."""
+    may_differ: tuple[str, ...] = ()
+    """Fields (``training.precision``) in which the runs of the study may differ from the launched one."""
+    hours: Positive | None = None
+    """The longest training."""
+    dollars: Positive | None = None
+    """The highest price of the training."""
+
+
+class StudySpec(Spec):
+    """Runs of several sizes and budgets. Each size has a trunk, trained at a constant rate, and a cooldown from it for
+    each budget (Hägele et al., 2024), so a further budget, size or seed trains only what is new."""
+
+    sizes: tuple[StudySize, ...] = Field(min_length=1)
+    """In rising order of width. A law takes three sizes."""
+    tokens_per_parameter: tuple[Positive, ...] = Field(min_length=1)
+    """The budgets of each size, in rising order. Parameters: those that multiply every token (matrices and head)."""
+    cooldown: float = Field(default=0.2, gt=0, lt=1)
+    """The share of a budget's steps in which the rate falls."""
+    rate_power: float = 1.0
+    """The learning rate of a size is the launched one times (launched width / width) to this power."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of ``training`` for all runs of the study: smaller batches, a shorter warm-up."""
+    gate: GateSpec = GateSpec()
+
+    @model_validator(mode="after")
+    def _rises(self) -> "StudySpec":
+        for name, values in (
+            ("sizes", [size.width for size in self.sizes]),
+            ("tokens_per_parameter", list(self.tokens_per_parameter)),
+        ):
+            if values != sorted(set(values)):
+                raise ValueError(f"{name}: {values} must rise")
+        for size in self.sizes:
+            if 1.0 in size.rates or len(set(size.rates)) < len(size.rates):
+                raise ValueError(
+                    f"sizes: width {size.width}: rates are multiples of the size's own; leave out 1 and copies"
+                )
+        if fixed := sorted(self.training.keys() & {"tokens", "branch_points"}):
+            raise ValueError(f"training.{fixed[0]}: the study sets it, from tokens_per_parameter")
+        return self
+
+    def of(self, launched: TrainingSpec, width_ratio: float, tokens: int, cooldown_steps: int) -> TrainingSpec:
+        """The training of one run with this budget and cooldown. ``width_ratio``: launched width / its width.
+
+        ``ValueError`` for overrides that do not fit.
+        """
+        plain = over(launched.model_dump(mode="json"), self.training)
+        plain["optimizer"]["lr"] *= width_ratio**self.rate_power
+        schedule = {**plain["schedule"], "cooldown_steps": cooldown_steps}
+        try:
+            return from_plain(TrainingSpec, {**plain, "schedule": schedule, "tokens": tokens, "branch_points": []})
+        except ValidationError as error:
+            raise ValueError(f"study.training: {told(error)}") from None

@@ -1,0 +1,128 @@
+"""The results of the stages of a study. Losses are held-out bits per byte."""
+
+from typing import Any
+
+from llm_core.graph.results import Results, volatile
+
+
+class NoiseLaw(Results):
+    """How much the loss differs between runs of other seeds."""
+
+    sd: float | None
+    """Standard deviation of a run's loss between seeds, as a share of the loss; pooled. None without repeats."""
+    low: float | None
+    high: float | None
+    """The 90% interval of ``sd``."""
+    freedom: int
+    """Degrees of freedom of ``sd``: runs beyond the first of each size and budget."""
+    by_width: dict[str, float]
+    """Width → ``sd`` of its runs."""
+
+
+class RateStudy(Results):
+    """The best learning rates of the sweeps, and the launched rate beside them."""
+
+    sweeps: list[dict[str, Any]]
+    """Per width: the best rate as a multiple of the size's own, its standard error (of the logarithm), its regret (the
+    share of the loss that the size's own rate loses against the best), and whether it is at an edge."""
+    regret: float | None
+    """The expected share of the loss that the launched rate loses, with the error of the best rate; None if unknown."""
+    best_rate: float | None
+    """The best rate for the launched size, by the sweeps."""
+    best_rate_low: float | None
+    best_rate_high: float | None
+    """The 90% interval of ``best_rate``."""
+    at_edge: list[int]
+    """Widths whose best rate is the lowest or the highest that was tried."""
+
+
+class ScalingLaw(Results):
+    """The loss as E + A/N^α + B/D^β (Hoffmann et al., 2022), fitted to the study's runs."""
+
+    runs: int
+    excluded: list[str]
+    """Runs that were left out as outliers."""
+    diverged: list[str]
+    """Runs without a finite loss."""
+    floor: float
+    """E."""
+    alpha: float
+    alpha_sd: float
+    beta: float
+    beta_sd: float
+    coefficients: list[float]
+    """A and B."""
+    kaplan_alpha: float | None
+    kaplan_beta: float | None
+    """Exponents of the form without E (Kaplan et al., 2020: 0.076 and 0.095)."""
+    noise: float
+    trunk_noise: float
+    """Standard deviations of the loss's logarithm, within and between trunks."""
+    drift: float
+    """Standard deviation of the logarithm of the loss per e-fold of compute beyond the runs."""
+    forecast_runs: int
+    """Larger runs that laws of smaller ones forecast, in backtests."""
+    coverage: float | None
+    """The share of them within their 90% interval; None without backtests."""
+    law: dict[str, Any]
+    """The law's numbers, for the forecast."""
+
+
+class Forecast(Results):
+    """What the full run will reach, said before it."""
+
+    loss: float
+    low: float
+    high: float
+    """The 90% prediction interval of held-out bits per byte at the end."""
+    half_width: float
+    """Half of the interval as a share of ``loss``."""
+    beyond: float
+    """FLOPs of the full run over those of the largest run of the study."""
+    curve: list[dict[str, float]]
+    """Bands of the curve on the way: share of the steps, step, loss, low, high."""
+    flops: float
+    study_flops: float
+    optimal_parameters: float
+    optimal_tokens: float
+    """The size and text with the lowest expected loss for the FLOPs of the full run."""
+    hours: float | None = volatile()
+    dollars: float | None = volatile()
+    study_hours: float = volatile()
+    """Of training, as measured."""
+
+
+class LaunchGate(Results):
+    """What the conditions for the launch are about; the checks compare it with their bounds of now."""
+
+    forecast: float
+    half_width: float
+    coverage: float | None
+    forecast_runs: int
+    regret: float | None
+    at_edge: list[int]
+    bad_runs: list[str]
+    """Runs of the study that diverged, skipped steps, or do not fit the law."""
+    other_recipe: list[str]
+    """Fields in which runs of the study differ from the launched one in more than their size."""
+    epochs: float
+    searched: dict[str, float]
+    """Suite → the share of its items that are long enough to be searched for in the training text."""
+    preflight: str = volatile()
+    """Why the run can't start on the target machine; empty if it can."""
+    hours: float | None = volatile()
+    dollars: float | None = volatile()
+
+
+class ForecastScore(Results):
+    """The forecast beside the result."""
+
+    forecast: float
+    low: float
+    high: float
+    loss: float
+    error: float
+    """(result − forecast) / forecast."""
+    within: bool
+    before: bool
+    """Whether the forecast was made before the run, and the run was launched with it."""
