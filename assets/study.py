@@ -76,6 +76,7 @@ def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
             description="How much the loss differs between seeds, by size.",
             build="llm_core.study.noise_law:build",
             results="llm_core.study.results:NoiseLaw",
+            non_blocking=(":seeds_repeated",),
             inputs=_roles(runs.runs),
             config={"runs": list(runs.runs)},
         ),
@@ -85,6 +86,7 @@ def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
             description="The best learning rate of each sweep, and what the launched rate is expected to lose.",
             build="llm_core.study.rate_law:build",
             results="llm_core.study.results:RateStudy",
+            non_blocking=(":best_rates_inside",),
             inputs={**_roles(runs.rate_runs), "noise_law": "noise_law"},
             config={"runs": list(runs.rate_runs), "width": launched.width, "rate": launched.rate},
         ),
@@ -104,6 +106,7 @@ def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
             description="What the full run will reach, with a 90% interval, made before the run.",
             build="llm_core.study.forecast:build",
             results="llm_core.study.results:Forecast",
+            non_blocking=(":not_too_far",),
             inputs={**_roles((*runs.runs, *runs.trunks)), "scaling_law": "scaling_law"},
             config={
                 "launched": launched,

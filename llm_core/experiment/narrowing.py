@@ -4,6 +4,7 @@ Width and depth shrink by the same share, so the ratio of the shape stays. Heads
 their kinds of layers.
 """
 
+import json
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,8 +27,8 @@ def narrowed(model: ModelSpec, width: int) -> ModelSpec:
     plain = model.model_dump(mode="json")
     pattern = [entry for entry in plain["pattern"] for _ in range(entry.get("times", 1))]
     layers = _depth(model.n_layers, len(pattern), width / model.d_model)
-    if len(pattern) == model.n_layers:  # it lists every layer: keep evenly spaced ones
-        pattern = [pattern[(2 * place + 1) * len(pattern) // (2 * layers)] for place in range(layers)]
+    if len(pattern) == model.n_layers:  # it lists every layer
+        pattern = _fewer(pattern, layers)
     parts = {"mixer": MIXERS, "feed_forward": FEED_FORWARDS}
 
     def smaller(section: dict[str, Any]) -> dict[str, Any]:
@@ -48,3 +49,19 @@ def narrowed(model: ModelSpec, width: int) -> ModelSpec:
 def _depth(layers: int, period: int, share: float) -> int:
     wanted = max(1, round(layers * share))
     return wanted if period in (0, layers) else period * max(1, round(wanted / period))
+
+
+def _fewer(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """``count`` of the layers, in order: of each kind its share, rounded by largest remainders, evenly spaced."""
+    places: dict[str, list[int]] = {}
+    for place, entry in enumerate(entries):
+        kind = json.dumps({name: value for name, value in entry.items() if name != "times"}, sort_keys=True)
+        places.setdefault(kind, []).append(place)
+    shares = {kind: divmod(len(own) * count, len(entries)) for kind, own in places.items()}
+    left = count - sum(whole for whole, _ in shares.values())
+    rounded_up = sorted(shares, key=lambda kind: -shares[kind][1])[:left]
+    kept = []
+    for kind, own in places.items():
+        number = shares[kind][0] + (kind in rounded_up)
+        kept += [own[(2 * turn + 1) * len(own) // (2 * number)] for turn in range(number)]
+    return [entries[place] for place in sorted(kept)]

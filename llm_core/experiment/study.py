@@ -48,8 +48,10 @@ class StudySpec(Spec):
 
     sizes: tuple[StudySize, ...] = Field(min_length=1)
     """In rising order of width. A law takes three sizes."""
-    tokens_per_parameter: tuple[Positive, ...] = Field(min_length=1)
+    tokens_per_parameter: tuple[Positive, ...] = ()
     """The budgets of each size, in rising order. Parameters: those that multiply every token (matrices and head)."""
+    tokens: tuple[Count, ...] = ()
+    """Instead of ``tokens_per_parameter``: the budgets of all sizes."""
     cooldown: float = Field(default=0.2, gt=0, lt=1)
     """The share of a budget's steps in which the rate falls."""
     rate_power: float = 1.0
@@ -63,9 +65,12 @@ class StudySpec(Spec):
         for name, values in (
             ("sizes", [size.width for size in self.sizes]),
             ("tokens_per_parameter", list(self.tokens_per_parameter)),
+            ("tokens", list(self.tokens)),
         ):
             if values != sorted(set(values)):
                 raise ValueError(f"{name}: {values} must rise")
+        if bool(self.tokens) == bool(self.tokens_per_parameter):
+            raise ValueError("give either tokens_per_parameter or tokens: the budgets of the runs")
         for size in self.sizes:
             if 1.0 in size.rates or len(set(size.rates)) < len(size.rates):
                 raise ValueError(
@@ -74,6 +79,10 @@ class StudySpec(Spec):
         if fixed := sorted(self.training.keys() & {"tokens", "branch_points"}):
             raise ValueError(f"training.{fixed[0]}: the study sets it, from tokens_per_parameter")
         return self
+
+    def budgets(self, parameters: int) -> list[float]:
+        """Tokens of each budget for a size with so many ``parameters``."""
+        return list(self.tokens) or [share * parameters for share in self.tokens_per_parameter]
 
     def of(self, launched: TrainingSpec, width_ratio: float, tokens: int, cooldown_steps: int) -> TrainingSpec:
         """The training of one run with this budget and cooldown. ``width_ratio``: launched width / its width.

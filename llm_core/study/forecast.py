@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from llm_core.graph.job import Job
+from llm_core.graph.stage import Verdict
 from llm_core.science.extrapolation import interval
 from llm_core.science.loss_law import LossLaw
 from llm_core.study.inputs import losses, trained
@@ -15,6 +16,8 @@ from llm_core.study.scaling_law import law_of
 from llm_core.train.preflight import run_hours
 from llm_core.train.this_machine import hardware_of
 
+FAR = 300.0
+"""Beyond so many times the FLOPs of the largest run, no backtest of this project says how good a forecast is."""
 WAY = (0.25, 0.5, 0.75)
 """The shares of the steps at which the curve has a band."""
 
@@ -49,6 +52,13 @@ def build(
         dollars=dollars,
         study_hours=sum(trained(job, run).seconds_training for run in (*runs, *trunks)) / 3600,
     )
+
+
+def not_too_far(results: Forecast, bounds: None) -> Verdict:
+    """The full run is near enough to the study."""
+    del bounds
+    message = f"the full run has {results.beyond:,.0f} times the FLOPs of the study's largest run"
+    return Verdict(results.beyond <= FAR, message, value=results.beyond, bound=FAR)
 
 
 def _interval(

@@ -173,12 +173,8 @@ class _Size:
     def _budgets(self) -> list[tuple[int, int]]:
         """(all steps, steps of the cooldown) of each budget."""
         batch = self._spec(None, 0).batch_tokens
-        budgets = []
-        for share in self.study.tokens_per_parameter:
-            steps = round(share * self.parameters / batch)
-            cooled = max(1, round(self.study.cooldown * steps))
-            budgets.append((steps, cooled))
-        return budgets
+        steps = [round(tokens / batch) for tokens in self.study.budgets(self.parameters)]
+        return [(count, max(1, round(self.study.cooldown * count))) for count in steps]
 
     def _spec(self, steps: int | None, cooled: int) -> TrainingSpec:
         ratio = self.launched.d_model / self.size.width

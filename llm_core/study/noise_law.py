@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from llm_core.graph.job import Job
+from llm_core.graph.stage import Verdict
 from llm_core.study.inputs import losses
 from llm_core.study.ladder import StudyRun
 from llm_core.study.results import NoiseLaw
@@ -41,3 +42,11 @@ def build(job: Job, runs: Sequence[StudyRun]) -> NoiseLaw:
         freedom=total,
         by_width={str(width): float(np.sqrt(np.mean(found))) for width, found in variances.items()},
     )
+
+
+def seeds_repeated(results: NoiseLaw, bounds: None) -> Verdict:
+    """Some size was trained with several seeds."""
+    del bounds
+    known = results.sd is not None
+    message = f"{results.sd:.2%} of the loss between seeds" if known else "no size has several seeds; give sizes: seeds"
+    return Verdict(known, message, value=results.sd)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import norm
 
 from llm_core.graph.job import Job
+from llm_core.graph.stage import Verdict
 from llm_core.science.learning_rate import BestRate, best_rate
 from llm_core.study.inputs import losses
 from llm_core.study.ladder import StudyRun
@@ -77,3 +78,12 @@ def _launched(found: dict[int, BestRate], width: int) -> tuple[float, float] | N
     covariance = np.linalg.inv(rows.T @ (weights[:, None] * rows) + np.diag([1e-6, SLOPE_SD**-2.0]))
     line = covariance @ (rows.T @ (weights * np.log([best.rate for best in found.values()])))
     return float(line[0]), float(np.sqrt(covariance[0, 0] + SCATTER**2))
+
+
+def best_rates_inside(results: RateStudy, bounds: None) -> Verdict:
+    """Every sweep has its best rate inside the rates that were tried."""
+    del bounds
+    if not results.sweeps:
+        return Verdict(False, "no size has a sweep; give sizes: rates")
+    edges = ", ".join(map(str, results.at_edge))
+    return Verdict(not edges, f"at an edge at width {edges}" if edges else "every best rate is inside its sweep")

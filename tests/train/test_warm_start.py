@@ -1,5 +1,7 @@
 """Runs that start from another run's state, or from a model's weights."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -42,6 +44,15 @@ def test_a_branch_is_the_end_of_the_run_that_it_would_have_been(share_shards, ki
     first, *others = records(branch)
     assert "start_validation_loss" in first
     assert not any("start_validation_loss" in record for record in others)
+    # A trunk that was made in segments (a study that grew) leads to the same weights.
+    for end, begin in ((5, trunk.work / "checkpoints" / "step_00000003"), (6, "segment_5")):
+        begin = begin if isinstance(begin, Path) else trunk.work.parent / begin / "checkpoints" / "step_00000005"
+        training = {**common, "schedule": {"kind": "wsd"}, "branch_points": (end,)}
+        run(share_shards(f"segment_{end}", steps=end, training=training, start=begin))
+    start = trunk.work.parent / "segment_6" / "checkpoints" / "step_00000006"
+    late = share_shards("late", steps=10, training={**common, **COOLED}, start=start)
+    run(late)
+    assert weights(late) == weights(straight)
 
 
 def test_a_branch_of_one_rank_begins_with_the_state_of_two(share_shards):

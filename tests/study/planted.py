@@ -1,0 +1,120 @@
+"""A study whose runs follow a law that the tests know: its stages get runs that nobody trained."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+
+from llm_core.experiment.base import canonical
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.study import StudySpec
+from llm_core.experiment.training import TrainingSpec
+from llm_core.graph.job import Job
+from llm_core.study import forecast, launch_gate, noise_law, rate_law, scaling_law
+from llm_core.study.ladder import StudyRun, ladder
+
+MODEL = ModelSpec(preset="llama3_1b", n_layers=8)
+TRAINING = TrainingSpec.model_validate_json(
+    """{"sequence_length": 512, "batch_tokens": 65536, "tokens": 4000000000, "optimizer": {"lr": 1e-3},
+    "schedule": {"kind": "wsd", "warmup_steps": 100, "cooldown_steps": 6000}}"""
+)
+STUDY = StudySpec.model_validate_json(
+    """{"sizes": [{"width": 256, "seeds": 3, "rates": [0.5, 2]}, {"width": 512, "seeds": 2, "rates": [0.5, 2]},
+    {"width": 768}, {"width": 1024}], "tokens_per_parameter": [5, 10, 20, 40]}"""
+)
+VOCABULARY = 4096
+LADDER = ladder(STUDY, MODEL, TRAINING, VOCABULARY, 7)
+NOISE = 0.002
+BEST = 1.2
+"""The best multiple of a size's rate."""
+
+
+def law(parameters: float, tokens: float) -> float:
+    return 0.6 + 0.35 * (parameters / 2e7) ** -0.34 + 0.3 * (tokens / 2e8) ** -0.37
+
+
+class Study:
+    """The stages of the planted study, each computed once. ``changes``: role → fields of that run's results;
+    ``configs``: role → changes of the configuration in its manifest."""
+
+    def __init__(self, tmp_path, changes=None, configs=None):
+        rng = np.random.default_rng(3)
+        self.folder, self.made, self.log = tmp_path, {}, []
+        trunks = {run.role for run in LADDER.trunks}
+        seeds = {}
+        for run in (*LADDER.runs, *LADDER.trunks, *LADDER.rate_runs[1:]):
+            if run.role in self.made:
+                continue
+            own = seeds.setdefault((run.width, run.seed), rng.normal(0, NOISE))
+            loss = law(run.parameters, run.tokens) * math.exp(own + rng.normal(0, NOISE / 4))
+            loss *= 1 + 0.02 * (math.log(run.multiple / BEST) ** 2 - math.log(BEST) ** 2) + 0.05 * (run.role in trunks)
+            fields = {
+                "final_validation_bits_per_byte": loss,
+                "validation_tokens": 1024,
+                "skipped_steps": 0,
+                "seconds_training": 10.0,
+                "tokens_per_second": 1e5,
+                **(changes or {}).get(run.role, {}),
+            }
+            self.made[run.role] = artifact(fields, self._config(run, (configs or {}).get(run.role, {})))
+
+    @staticmethod
+    def _config(run: StudyRun, changes):
+        stage = next(stage for stage in LADDER.stages if stage.name == run.role)
+        config = {"model": canonical(stage.model), "training": canonical(stage.training)}
+        return {section: {**fields, **changes.get(section, {})} for section, fields in config.items()}
+
+    def job(self, stage):
+        out = self.folder / stage
+        out.mkdir(exist_ok=True)
+        return Job(stage, "identity", self.made, out, out)
+
+    def stage(self, name, build, **config):
+        """The results of a stage, which later ones can read."""
+        results = build(self.job(name), **config)
+        self.made[name] = artifact(results.model_dump())
+        return results
+
+    def noise(self):
+        return self.stage("noise_law", noise_law.build, runs=LADDER.runs)
+
+    def rates(self):
+        return self.stage("rate_law", rate_law.build, runs=LADDER.rate_runs, width=MODEL.d_model, rate=1e-3)
+
+    def law(self):
+        return self.stage("scaling_law", scaling_law.build, runs=LADDER.runs)
+
+    def forecast(self):
+        steps = TRAINING.schedule.falling_steps()
+        config = {"runs": LADDER.runs, "trunks": LADDER.trunks, "study_flops": LADDER.flops}
+        return self.stage(
+            "forecast", forecast.build, launched=LAUNCHED, cooldown_steps=steps, precision="bf16", **config
+        )
+
+    def gate(self):
+        """The gate, with all stages before it."""
+        for stage in (self.noise, self.rates, self.law, self.forecast):
+            stage()
+        self.made["token_shards"] = artifact({"train_tokens": 2_000_000_000})
+        suites = {"suite": {"items": 100, "items_too_short": 10}}
+        self.made["decontaminated_documents"] = artifact({"suites": suites})
+        runs = (*LADDER.runs, *LADDER.trunks, *LADDER.rate_runs[1:])
+        return self.stage("launch_gate", launch_gate.build, model=MODEL, training=TRAINING, runs=runs)
+
+
+LAUNCHED = StudyRun(
+    role="pretrained_model",
+    width=MODEL.d_model,
+    seed=7,
+    parameters=500_000_000,
+    steps=TRAINING.steps,
+    tokens=TRAINING.tokens,
+    flops=6 * 500_000_000 * TRAINING.tokens,
+    rate=1e-3,
+    multiple=1.0,
+)
+
+
+def artifact(fields, config=None):
+    manifest = SimpleNamespace(config=config, identity="identity", content="content")
+    return SimpleNamespace(results=lambda kind: kind.model_construct(**fields), manifest=manifest)

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import canonical
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.study import StudySpec
+from llm_core.experiment.training import TrainingSpec
+from llm_core.study.ladder import ladder
+
+MODEL = ModelSpec(preset="tiny_llama3")
+SCHEDULE = {"kind": "wsd", "warmup_steps": 4, "cooldown_steps": 10}
+TRAINING = TrainingSpec(
+    sequence_length=32, batch_tokens=512, tokens=1_000_000, schedule=SCHEDULE, optimizer={"lr": 1e-3}
+)
+
+
+def study(**fields):
+    sizes = [{"width": 32}, {"width": 64, "seeds": 2, "rates": [0.5, 2.0]}]
+    plain = {"sizes": sizes, "tokens_per_parameter": [1.0, 2.0], "training": {"batch_tokens": 256}, **fields}
+    return StudySpec.model_validate_json(json.dumps(plain))
+
+
+def planned(**fields):
+    return ladder(study(**fields), MODEL, TRAINING, 300, 7)
+
+
+def content(runs):
+    """Stage → all that decides its weights."""
+    return {
+        stage.name: (canonical(stage.model), canonical(stage.training), stage.seed, stage.start)
+        for stage in runs.stages
+    }
+
+
+def test_a_size_has_a_trunk_in_segments_and_a_cooldown_for_each_budget():
+    found = planned(sizes=[{"width": 32}])
+    first, short, second, _ = found.stages
+    assert [stage.start for stage in found.stages] == [None, first.name, first.name, second.name]
+    assert first.training.branch_points == (short.from_step,) == (first.training.steps,)
+    assert second.from_step == first.training.steps
+    (small, large) = found.runs
+    assert small.parameters == large.parameters
+    assert large.tokens == pytest.approx(2 * small.tokens, rel=0.01)
+    assert short.training.schedule.falling_steps() == round(0.2 * short.training.steps)
+    assert short.training.optimizer.lr == pytest.approx(4e-3)  # a quarter of the width
+    # The trunk counts once: less than the runs by themselves.
+    assert found.flops < small.flops + large.flops
+
+
+def test_what_a_study_has_does_not_change_when_it_grows():
+    before = content(planned())
+    for grown in (
+        {"tokens_per_parameter": [1.0, 2.0, 4.0]},
+        {"sizes": [{"width": 32, "seeds": 2}, {"width": 64, "seeds": 3, "rates": [0.25, 0.5, 2.0]}, {"width": 96}]},
+    ):
+        after = content(planned(**grown))
+        assert {name: after.get(name) for name in before} == {**before, **{n: after[n] for n in before if "rate_" in n}}
+        assert len(after) > len(before)
+
+
+def test_a_later_cooldown_leaves_the_trunk_alone():
+    before, after = planned(), planned(cooldown=0.3)
+    trunks = {stage.name for stage in before.stages if "trunk" in stage.name}
+    assert trunks.isdisjoint(stage.name for stage in after.stages)  # other steps, other names
+
+
+def test_budgets_can_be_the_same_for_all_sizes():
+    found = planned(tokens_per_parameter=[], tokens=[12_800, 25_600])
+    assert {run.tokens for run in found.runs} == {12_800, 25_600}
+
+
+def test_sweeps_share_the_run_at_the_rate_of_the_size():
+    found = planned()
+    assert [run.multiple for run in found.rate_runs] == [1.0, 0.5, 2.0]
+    assert found.rate_runs[0].role == "scaling_runs/width_64_steps_" + str(found.rate_runs[1].steps)
+    assert [run.rate for run in found.rate_runs] == pytest.approx([2e-3, 1e-3, 4e-3])
+
+
+def test_impossible_studies_are_refused_in_words():
+    with pytest.raises(PedigreeError, match="trunks have a constant rate, so the launched schedule must be wsd"):
+        ladder(
+            study(),
+            MODEL,
+            TRAINING.model_copy(update={"schedule": TrainingSpec(batch_tokens=512, tokens=512).schedule}),
+            300,
+            7,
+        )
+    with pytest.raises(PedigreeError, match=r"study: width 32: study.training: batch_tokens 100 is not a multiple"):
+        planned(training={"batch_tokens": 100})
+    with pytest.raises(PedigreeError, match="take budgets that differ more"):
+        planned(tokens_per_parameter=[1.0, 1.001])
+    with pytest.raises(ValueError, match="give either tokens_per_parameter or tokens"):
+        study(tokens=[1000])
+    with pytest.raises(ValueError, match=r"sizes: .* must rise"):
+        study(sizes=[{"width": 64}, {"width": 32}])
+    with pytest.raises(ValueError, match="leave out 1 and copies"):
+        study(sizes=[{"width": 64, "rates": [1.0]}])
+    with pytest.raises(ValueError, match=r"training.tokens: the study sets it"):
+        study(training={"tokens": 5})
