@@ -21,7 +21,8 @@ def stages(experiment: Experiment) -> list[Stage]:
     if experiment.study is None:
         return []
     runs = study_ladder(experiment)
-    return [*[_training(experiment, stage) for stage in runs.stages], *_laws(experiment, runs)]
+    trained = [_training(experiment, stage) for stage in runs.stages]
+    return [*trained, *_laws(experiment, runs), *_ablations(experiment, runs), _gate(experiment, runs)]
 
 
 def study_ladder(experiment: Experiment) -> Ladder:
@@ -68,7 +69,6 @@ def _training(experiment: Experiment, stage: LadderStage) -> Stage:
 def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
     assert experiment.study is not None
     launched = launched_run(experiment)
-    every = (*runs.runs, *runs.trunks, *[run for run in runs.rate_runs if run.multiple != 1])
     return [
         Stage(
             name="noise_law",
@@ -117,23 +117,52 @@ def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
                 "study_flops": runs.flops,
             },
         ),
-        Stage(
-            name=GATE,
-            group="study",
-            description="What must be true before the full run is paid for.",
-            build="llm_core.study.launch_gate:build",
-            results="llm_core.study.results:LaunchGate",
-            blocking=tuple(f":{name}" for name in CONDITIONS),
-            inputs={
-                **_roles(every),
-                **{name: name for name in ("forecast", "scaling_law", "rate_law", "token_shards")},
-                "decontaminated_documents": "decontaminated_documents",
-            },
-            config={"model": experiment.model, "training": experiment.training, "runs": list(every)},
-            bounds=experiment.study.gate,
-            volatile=("gate.json",),
-        ),
     ]
+
+
+def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
+    assert experiment.study is not None
+    if not runs.idea_runs:
+        return []
+    return [
+        Stage(
+            name="ablation_report",
+            group="study",
+            description="Each idea against the launched recipe: difference with its interval, verdict, costs.",
+            build="llm_core.study.ablation_report:build",
+            results="llm_core.study.results:Ablations",
+            non_blocking=(":several_seeds", ":best_rates_inside"),
+            inputs={**_roles(runs.idea_runs), "scaling_law": "scaling_law"},
+            config={
+                "runs": list(runs.idea_runs),
+                "margin": experiment.study.margin,
+                "looks": experiment.study.looks,
+            },
+            volatile=("ablations.json",),
+            rebuild_when_damaged=True,
+        )
+    ]
+
+
+def _gate(experiment: Experiment, runs: Ladder) -> Stage:
+    assert experiment.study is not None
+    every = tuple(dict.fromkeys((*runs.runs, *runs.trunks, *runs.rate_runs)))
+    return Stage(
+        name=GATE,
+        group="study",
+        description="What must be true before the full run is paid for.",
+        build="llm_core.study.launch_gate:build",
+        results="llm_core.study.results:LaunchGate",
+        blocking=tuple(f":{name}" for name in CONDITIONS),
+        inputs={
+            **_roles(every),
+            **{name: name for name in ("forecast", "scaling_law", "rate_law", "token_shards")},
+            "decontaminated_documents": "decontaminated_documents",
+        },
+        config={"model": experiment.model, "training": experiment.training, "runs": list(every)},
+        bounds=experiment.study.gate,
+        volatile=("gate.json",),
+    )
 
 
 def _roles(runs: tuple[StudyRun, ...]) -> dict[str, str]:

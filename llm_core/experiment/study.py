@@ -1,5 +1,6 @@
 """The section ``study``: small runs of the launched model's shape, from which the full run is forecast."""
 
+import re
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 from llm_core.experiment.base import Count, Spec, from_plain, told
 from llm_core.experiment.component import over
 from llm_core.experiment.layers import Positive
+from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 
 
@@ -19,6 +21,8 @@ class StudySize(Spec):
     """Runs of each budget. The first has the experiment's seed, and each further one the next number."""
     rates: tuple[Positive, ...] = ()
     """More runs of the last budget, at these multiples of the size's learning rate."""
+    ideas: bool = False
+    """Whether the ideas are tried at this size: with its last budget, all its seeds and rates."""
 
 
 class GateSpec(Spec):
@@ -58,7 +62,30 @@ class StudySpec(Spec):
     """The learning rate of a size is the launched one times (launched width / width) to this power."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Overrides of ``training`` for all runs of the study: smaller batches, a shorter warm-up."""
+    ideas: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Name → overrides of the launched ``model``; under ``training``, overrides of that section. Each is compared with
+    the launched recipe, in runs with the same seeds, order of data and held-out text."""
+    margin: Positive = 0.002
+    """The difference of the loss, as a share of it, that does not matter: ideas within it are equivalent."""
+    looks: Count = 1
+    """How often seeds may be added before the ideas are judged, this time included. The error level is divided by it,
+    so that looking again does not make chance findings likely."""
     gate: GateSpec = GateSpec()
+
+    @model_validator(mode="after")
+    def _ideas(self) -> "StudySpec":
+        for name, changes in self.ideas.items():
+            if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+                raise ValueError(f"ideas.{name}: a name is made of letters from A to Z, digits and '_'")
+            if not changes:
+                raise ValueError(f"ideas.{name}: it changes nothing; the launched recipe is always among the runs")
+            if unknown := sorted(changes.keys() - {*ModelSpec.model_fields, "preset", "training"}):
+                raise ValueError(
+                    f"ideas.{name}: {', '.join(unknown)}: an idea changes fields of the model, and the section training"
+                )
+        if self.ideas and not any(size.ideas for size in self.sizes):
+            raise ValueError("ideas: no size tries them; give some of the sizes `ideas: true`")
+        return self
 
     @model_validator(mode="after")
     def _rises(self) -> "StudySpec":
@@ -79,6 +106,17 @@ class StudySpec(Spec):
         if fixed := sorted(self.training.keys() & {"tokens", "branch_points"}):
             raise ValueError(f"training.{fixed[0]}: the study sets it, from tokens_per_parameter")
         return self
+
+    def changed(self, idea: str, model: ModelSpec, training: TrainingSpec) -> tuple[ModelSpec, TrainingSpec]:
+        """The launched ``model`` and ``training`` with an idea. ``ValueError`` for values that do not fit."""
+        changes = dict(self.ideas[idea])
+        try:
+            sections = over(training.model_dump(mode="json"), changes.pop("training", {}))
+            fields = {} if "preset" in changes else model.model_dump(mode="json")
+            overridden = {name: over(fields.get(name), value) for name, value in changes.items()}
+            return from_plain(ModelSpec, {**fields, **overridden}), from_plain(TrainingSpec, sections)
+        except ValidationError as error:
+            raise ValueError(f"ideas.{idea}: {told(error)}") from None
 
     def budgets(self, parameters: int) -> list[float]:
         """Tokens of each budget for a size with so many ``parameters``."""

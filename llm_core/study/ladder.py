@@ -34,6 +34,8 @@ class StudyRun(Spec):
     """The peak learning rate."""
     multiple: float
     """``rate`` as a multiple of the size's own."""
+    idea: str = ""
+    """The idea that it tries; empty: the launched recipe."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,15 @@ class Ladder:
 
     ``stages``: in an order in which each follows what it starts from. ``runs``: the cooled-down runs of the sizes' own
     rate; ``trunks``: the segments, which have the loss of a constant rate; ``rate_runs``: the runs of the sweeps, with
-    those of ``runs`` that they are compared with.
+    those of ``runs`` that they are compared with; ``idea_runs``: those that try an idea,
+    and those of the launched recipe at the same sizes.
     """
 
     stages: tuple[LadderStage, ...]
     runs: tuple[StudyRun, ...]
     trunks: tuple[StudyRun, ...]
     rate_runs: tuple[StudyRun, ...]
+    idea_runs: tuple[StudyRun, ...]
     flops: int
     """Of all stages."""
 
@@ -76,7 +80,20 @@ def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_siz
             f"study: its trunks have a constant rate, so the launched schedule must be wsd, and not "
             f"{training.schedule.kind}; give training.schedule: {{kind: wsd, …}}"
         )
-    return _joined([_Size(study, size, model, training, vocab_size, seed).runs() for size in study.sizes])
+    try:
+        ideas = {idea: study.changed(idea, model, training) for idea in study.ideas}
+    except ValueError as error:
+        raise PedigreeError(f"study.{error}") from None
+    parts = []
+    for size in study.sizes:
+        own = _Size(study, size, model, training, vocab_size, seed)
+        parts.append(own.runs())
+        if size.ideas:
+            parts += [
+                _Size(study, size, *changed, vocab_size, seed, idea, own.parameters).idea_runs()
+                for idea, changed in ideas.items()
+            ]
+    return _joined(parts)
 
 
 def _joined(parts: list[Ladder]) -> Ladder:
@@ -85,6 +102,7 @@ def _joined(parts: list[Ladder]) -> Ladder:
         tuple(run for part in parts for run in part.runs),
         tuple(run for part in parts for run in part.trunks),
         tuple(run for part in parts for run in part.rate_runs),
+        tuple(run for part in parts for run in part.idea_runs),
         sum(part.flops for part in parts),
     )
 
@@ -97,6 +115,9 @@ class _Size:
     training: TrainingSpec
     vocab_size: int
     first_seed: int
+    idea: str = ""
+    budget_parameters: int | None = None
+    """The parameters that decide the budgets; by default its own. An idea has the launched recipe's budgets."""
 
     @cached_property
     def model(self) -> ModelSpec:
@@ -106,16 +127,31 @@ class _Size:
     def parameters(self) -> int:
         return scaling_parameters(self.model, self.vocab_size)
 
+    @property
+    def seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.size.seeds)
+
     def runs(self) -> Ladder:
-        seeds = [self._of_seed(self.first_seed + number) for number in range(self.size.seeds)]
-        swept = self._sweep(seeds[0].runs[-1])
-        return _joined([*seeds, swept])
+        """The trunks, the cooldowns, and the sweep: with the first seed, or all of them beside ideas."""
+        parts = [self._of_seed(seed) for seed in self.seeds]
+        last = [part.runs[-1] for part in parts]
+        swept = [self._sweep(run.seed) for run in (last if self.size.ideas else last[:1])] if self.size.rates else []
+        rate_runs = (*last[: len(swept)], *[run for part in swept for run in part.rate_runs])
+        compared = tuple(dict.fromkeys((*last, *rate_runs))) if self.size.ideas else ()
+        stages = tuple(stage for part in swept for stage in part.stages)
+        return _joined([*parts, Ladder(stages, (), (), rate_runs, compared, sum(part.flops for part in swept))])
+
+    def idea_runs(self) -> Ladder:
+        """The runs of the idea: all seeds, at all rates."""
+        stages = [self._whole_run(seed, multiple) for seed in self.seeds for multiple in (1.0, *self.size.rates)]
+        found = tuple(self._run(stage, multiple) for stage, multiple in stages)
+        return Ladder(tuple(stage for stage, _ in stages), (), (), (), found, sum(self._flops(s) for s, _ in stages))
 
     def _of_seed(self, seed: int) -> Ladder:
         stages: list[LadderStage] = []
         runs, trunks, flops = [], [], 0
         before: LadderStage | None = None
-        place = f"width_{self.size.width}" + ("" if seed == self.first_seed else f"_seed_{seed}")
+        place = self._place(seed)
         for steps, cooled in self._budgets():
             stays = steps - cooled
             trunk = self._spec(stays, 0).model_copy(update={"branch_points": (stays,)})
@@ -149,31 +185,38 @@ class _Size:
             trunks.append(self._run(segment, 1.0))
             flops += self._flops(segment) + self._flops(branch)
             before = segment
-        return Ladder(tuple(stages), tuple(runs), tuple(trunks), (), flops)
+        return Ladder(tuple(stages), tuple(runs), tuple(trunks), (), (), flops)
 
-    def _sweep(self, middle: StudyRun) -> Ladder:
-        if not self.size.rates:
-            return Ladder((), (), (), (), 0)
+    def _sweep(self, seed: int) -> Ladder:
+        stages = [self._whole_run(seed, multiple) for multiple in self.size.rates]
+        found = tuple(self._run(stage, multiple) for stage, multiple in stages)
+        return Ladder(tuple(stage for stage, _ in stages), (), (), found, (), sum(self._flops(s) for s, _ in stages))
+
+    def _whole_run(self, seed: int, multiple: float) -> tuple[LadderStage, float]:
+        """A run of the last budget by itself, at a multiple of the size's rate."""
         steps, cooled = self._budgets()[-1]
-        stages, runs = [], [middle]
-        for multiple in sorted(self.size.rates):
-            spec = self._spec(steps, cooled)
-            optimizer = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr * multiple})
-            stage = LadderStage(
-                f"rate_runs/width_{self.size.width}_times_{_name(multiple)}",
-                f"Width {self.size.width}, {steps} steps, at {multiple:g} times the learning rate of its size.",
-                self.model,
-                spec.model_copy(update={"optimizer": optimizer}),
-                self.first_seed,
-            )
-            stages.append(stage)
-            runs.append(self._run(stage, multiple))
-        return Ladder(tuple(stages), (), (), tuple(runs), sum(map(self._flops, stages)))
+        spec = self._spec(steps, cooled)
+        optimizer = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr * multiple})
+        of_rate = "" if multiple == 1 else f"_times_{_name(multiple)}"
+        rate = "the learning rate of its size" if multiple == 1 else f"{multiple:g} times the rate of its size"
+        stage = LadderStage(
+            f"idea_runs/{self.idea}/{self._place(seed)}{of_rate}"
+            if self.idea
+            else f"rate_runs/{self._place(seed)}{of_rate}",
+            f"Width {self.size.width}{f' with the idea {self.idea}' if self.idea else ''}, {steps} steps, at {rate}.",
+            self.model,
+            spec.model_copy(update={"optimizer": optimizer}),
+            seed,
+        )
+        return stage, multiple
+
+    def _place(self, seed: int) -> str:
+        return f"width_{self.size.width}" + ("" if seed == self.first_seed else f"_seed_{seed}")
 
     def _budgets(self) -> list[tuple[int, int]]:
         """(all steps, steps of the cooldown) of each budget."""
         batch = self._spec(None, 0).batch_tokens
-        steps = [round(tokens / batch) for tokens in self.study.budgets(self.parameters)]
+        steps = [round(tokens / batch) for tokens in self.study.budgets(self.budget_parameters or self.parameters)]
         return [(count, max(1, round(self.study.cooldown * count))) for count in steps]
 
     def _spec(self, steps: int | None, cooled: int) -> TrainingSpec:
@@ -201,6 +244,7 @@ class _Size:
             flops=run_flops(stage.model, stage.training, self.vocab_size),
             rate=stage.training.optimizer.lr,
             multiple=multiple,
+            idea=self.idea,
         )
 
 

@@ -68,6 +68,19 @@ class ScalingLaw(Results):
     """The law's numbers, for the forecast."""
 
 
+class Ablations(Results):
+    """Ideas against the launched recipe. Differences are of the logarithm of the loss; below 0, the idea is better."""
+
+    runs: int
+    rows: list[dict[str, Any]]
+    """Per width and idea: the difference with its 95% interval, the verdict, seeds, rates, ratios of parameters and
+    FLOPs."""
+    clocks: list[dict[str, Any]] = volatile()
+    """Per width and idea: ratios of speed and memory, and the difference at equal time."""
+    slopes: dict[str, float]
+    """Idea → change of the difference per doubling of the width."""
+
+
 class Forecast(Results):
     """What the full run will reach, said before it."""
 
