@@ -16,13 +16,14 @@ CONDITIONS = (
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The runs, ``noise_law``, ``rate_law``, ``scaling_law``, ``forecast`` and ``launch_gate``; empty without
-    ``study``."""
+    """The runs, the laws fitted to them, ``ablation_report`` where there are ideas, and ``forecast`` and
+    ``launch_gate`` where there is a gate; empty without ``study``."""
     if experiment.study is None:
         return []
     runs = study_ladder(experiment)
     trained = [_training(experiment, stage) for stage in runs.stages]
-    return [*trained, *_laws(experiment, runs), *_ablations(experiment, runs), _gate(experiment, runs)]
+    gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
+    return [*trained, *_noise_and_rates(experiment, runs), *_ablations(experiment, runs), *gate]
 
 
 def study_ladder(experiment: Experiment) -> Ladder:
@@ -66,9 +67,7 @@ def _training(experiment: Experiment, stage: LadderStage) -> Stage:
     )
 
 
-def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
-    assert experiment.study is not None
-    launched = launched_run(experiment)
+def _noise_and_rates(experiment: Experiment, runs: Ladder) -> list[Stage]:
     return [
         Stage(
             name="noise_law",
@@ -88,36 +87,46 @@ def _laws(experiment: Experiment, runs: Ladder) -> list[Stage]:
             results="llm_core.study.results:RateStudy",
             non_blocking=(":best_rates_inside",),
             inputs={**_roles(runs.rate_runs), "noise_law": "noise_law"},
-            config={"runs": list(runs.rate_runs), "width": launched.width, "rate": launched.rate},
-        ),
-        Stage(
-            name="scaling_law",
-            group="study",
-            description="The loss as a function of parameters and tokens, with errors and backtests.",
-            build="llm_core.study.scaling_law:build",
-            results="llm_core.study.results:ScalingLaw",
-            non_blocking=(":all_runs_good",),
-            inputs={**_roles(runs.runs), "noise_law": "noise_law"},
-            config={"runs": list(runs.runs)},
-        ),
-        Stage(
-            name="forecast",
-            group="study",
-            description="What the full run will reach, with a 90% interval, made before the run.",
-            build="llm_core.study.forecast:build",
-            results="llm_core.study.results:Forecast",
-            non_blocking=(":not_too_far",),
-            inputs={**_roles((*runs.runs, *runs.trunks)), "scaling_law": "scaling_law"},
             config={
-                "launched": launched,
-                "cooldown_steps": experiment.training.schedule.falling_steps(),
-                "precision": experiment.training.precision,
-                "runs": list(runs.runs),
-                "trunks": list(runs.trunks),
-                "study_flops": runs.flops,
+                "runs": list(runs.rate_runs),
+                "width": experiment.model.d_model,
+                "rate": experiment.training.optimizer.lr,
             },
         ),
     ]
+
+
+def _scaling_law(runs: Ladder) -> Stage:
+    return Stage(
+        name="scaling_law",
+        group="study",
+        description="The loss as a function of parameters and tokens, with errors and backtests.",
+        build="llm_core.study.scaling_law:build",
+        results="llm_core.study.results:ScalingLaw",
+        non_blocking=(":all_runs_good",),
+        inputs={**_roles(runs.runs), "noise_law": "noise_law"},
+        config={"runs": list(runs.runs)},
+    )
+
+
+def _forecast(experiment: Experiment, runs: Ladder) -> Stage:
+    return Stage(
+        name="forecast",
+        group="study",
+        description="What the full run will reach, with a 90% interval, made before the run.",
+        build="llm_core.study.forecast:build",
+        results="llm_core.study.results:Forecast",
+        non_blocking=(":not_too_far",),
+        inputs={**_roles((*runs.runs, *runs.trunks)), "scaling_law": "scaling_law"},
+        config={
+            "launched": launched_run(experiment),
+            "cooldown_steps": experiment.training.schedule.falling_steps(),
+            "precision": experiment.training.precision,
+            "runs": list(runs.runs),
+            "trunks": list(runs.trunks),
+            "study_flops": runs.flops,
+        },
+    )
 
 
 def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
@@ -132,7 +141,10 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
             build="llm_core.study.ablation_report:build",
             results="llm_core.study.results:Ablations",
             non_blocking=(":several_seeds", ":best_rates_inside"),
-            inputs={**_roles(runs.idea_runs), "scaling_law": "scaling_law"},
+            inputs={
+                **_roles(runs.idea_runs),
+                **({"scaling_law": "scaling_law"} if experiment.study.gate else {}),
+            },
             config={
                 "runs": list(runs.idea_runs),
                 "margin": experiment.study.margin,

@@ -11,6 +11,10 @@ from llm_core.experiment.layers import Positive
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 
+LEAST_SIZES = 3
+LEAST_RUNS = 6
+"""What a scaling law takes."""
+
 
 class StudySize(Spec):
     """The runs of one size. Its model is the launched one, narrowed (``llm_core.experiment.narrowing``)."""
@@ -70,7 +74,8 @@ class StudySpec(Spec):
     looks: Count = 1
     """How often seeds may be added before the ideas are judged, this time included. The error level is divided by it,
     so that looking again does not make chance findings likely."""
-    gate: GateSpec = GateSpec()
+    gate: GateSpec | None = GateSpec()
+    """The conditions for the launch. null: a study of ideas and rates only, without law, forecast and gate."""
 
     @model_validator(mode="after")
     def _ideas(self) -> "StudySpec":
@@ -96,6 +101,11 @@ class StudySpec(Spec):
         ):
             if values != sorted(set(values)):
                 raise ValueError(f"{name}: {values} must rise")
+        if self.gate is not None and (len(self.sizes) < LEAST_SIZES or self._runs() < LEAST_RUNS):
+            raise ValueError(
+                f"{len(self.sizes)} sizes and {self._runs()} runs are too few for a scaling law, which takes "
+                f"{LEAST_SIZES} sizes and {LEAST_RUNS} runs; add some, or give gate: null for a study without forecast"
+            )
         if bool(self.tokens) == bool(self.tokens_per_parameter):
             raise ValueError("give either tokens_per_parameter or tokens: the budgets of the runs")
         for size in self.sizes:
@@ -106,6 +116,9 @@ class StudySpec(Spec):
         if fixed := sorted(self.training.keys() & {"tokens", "branch_points"}):
             raise ValueError(f"training.{fixed[0]}: the study sets it, from tokens_per_parameter")
         return self
+
+    def _runs(self) -> int:
+        return sum(size.seeds for size in self.sizes) * len(self.tokens or self.tokens_per_parameter)
 
     def changed(self, idea: str, model: ModelSpec, training: TrainingSpec) -> tuple[ModelSpec, TrainingSpec]:
         """The launched ``model`` and ``training`` with an idea. ``ValueError`` for values that do not fit."""

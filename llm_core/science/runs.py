@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.study import LEAST_RUNS, LEAST_SIZES
 
 Floats = NDArray[np.float64]
-
-LEAST_RUNS = 6
-LEAST_SIZES = 3
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from statistics import fmean, median
+from statistics import fmean, linear_regression, median
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.science.comparison import compare
+from llm_core.science.loss_law import LossLaw
 from llm_core.study.inputs import losses, trained
 from llm_core.study.ladder import StudyRun
 from llm_core.study.results import Ablations, ScalingLaw
@@ -56,7 +57,7 @@ def _of_size(job: Job, width: int, ideas: dict[str, Arm], margin: float, looks: 
         verdicts = {verdict.idea: asdict(verdict) for verdict in compare(finite, margin, looks=looks)} if finite else {}
     except PedigreeError:  # one seed each: there is no noise to compare with
         verdicts = {}
-    law = law_of(job.inputs["scaling_law"].results(ScalingLaw).law)
+    law = law_of(job.inputs["scaling_law"].results(ScalingLaw).law) if "scaling_law" in job.inputs else None
     return [
         {
             "width": width,
@@ -84,9 +85,10 @@ def _best(arm: Arm) -> float:
 
 
 def _costs(
-    job: Job, law: Any, ours: dict[int, Any], theirs: dict[int, Any], difference: float | None
+    job: Job, law: LossLaw | None, ours: dict[int, Any], theirs: dict[int, Any], difference: float | None
 ) -> dict[str, Any]:
-    """Ratios to the baseline, and the difference for equal FLOPs and equal time instead of equal tokens.
+    """Ratios to the baseline, and the difference for equal FLOPs and equal time instead of equal tokens (None without
+    a law).
 
     At equal FLOPs, an idea that needs more of them per token reads less text. By the scaling law, a run with the share
     s of the text has a loss higher by the law's slope; the same holds for time, with the measured tokens per second.
@@ -100,7 +102,7 @@ def _costs(
     flops, speed = idea.flops / usual.flops, measured("tokens_per_second")
 
     def at(share: float) -> float | None:
-        if difference is None or not math.isfinite(share):
+        if difference is None or law is None or not math.isfinite(share):
             return None
         less, all_of_it = law.log_loss([usual.parameters] * 2, [usual.tokens * share, usual.tokens])
         return float(difference + less - all_of_it)
@@ -121,9 +123,8 @@ def _slopes(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     for row in rows:
         if row["difference"] is not None:
             found[row["idea"]].append((math.log2(row["width"]), row["difference"]))
-    return {
-        idea: float(np.polyfit(*zip(*points, strict=True), 1)[0]) for idea, points in found.items() if len(points) > 1
-    }
+    lines = {idea: linear_regression(*zip(*points, strict=True)) for idea, points in found.items() if len(points) > 1}
+    return {idea: float(line.slope) for idea, line in lines.items()}
 
 
 def several_seeds(results: Ablations, bounds: None) -> Verdict:

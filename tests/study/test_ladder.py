@@ -18,7 +18,7 @@ TRAINING = TrainingSpec(
 
 def study(**fields):
     sizes = [{"width": 32}, {"width": 64, "seeds": 2, "rates": [0.5, 2.0]}]
-    plain = {"sizes": sizes, "tokens_per_parameter": [1.0, 2.0], "training": {"batch_tokens": 256}, **fields}
+    plain = {"sizes": sizes, "tokens_per_parameter": [1.0, 2.0], "training": {"batch_tokens": 256}, "gate": None, **fields}
     return StudySpec.model_validate_json(json.dumps(plain))
 
 
@@ -99,3 +99,5 @@ def test_impossible_studies_are_refused_in_words():
         study(sizes=[{"width": 64, "rates": [1.0]}])
     with pytest.raises(ValueError, match=r"training.tokens: the study sets it"):
         study(training={"tokens": 5})
+    with pytest.raises(ValueError, match=r"2 sizes and 6 runs are too few for a scaling law, .*gate: null"):
+        study(gate={})
