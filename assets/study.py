@@ -23,7 +23,8 @@ def stages(experiment: Experiment) -> list[Stage]:
     runs = study_ladder(experiment)
     trained = [_training(experiment, stage) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
-    return [*trained, *_noise_and_rates(experiment, runs), *_ablations(experiment, runs), *gate]
+    laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
+    return [*trained, *laws, *_ablations(experiment, runs), *gate]
 
 
 def study_ladder(experiment: Experiment) -> Ladder:
@@ -43,6 +44,7 @@ def launched_run(experiment: Experiment) -> StudyRun:
         parameters=scaling_parameters(model, vocab_size),
         steps=training.steps,
         tokens=training.tokens_of(training.steps),
+        batch=training.batch_tokens,
         flops=run_flops(model, training, vocab_size),
         rate=training.optimizer.lr,
         multiple=1.0,
@@ -67,33 +69,52 @@ def _training(experiment: Experiment, stage: LadderStage) -> Stage:
     )
 
 
-def _noise_and_rates(experiment: Experiment, runs: Ladder) -> list[Stage]:
-    return [
-        Stage(
-            name="noise_law",
-            group="study",
-            description="How much the loss differs between seeds, by size.",
-            build="llm_core.study.noise_law:build",
-            results="llm_core.study.results:NoiseLaw",
-            non_blocking=(":seeds_repeated",),
-            inputs=_roles(runs.runs),
-            config={"runs": list(runs.runs)},
-        ),
-        Stage(
-            name="rate_law",
-            group="study",
-            description="The best learning rate of each sweep, and what the launched rate is expected to lose.",
-            build="llm_core.study.rate_law:build",
-            results="llm_core.study.results:RateStudy",
-            non_blocking=(":best_rates_inside",),
-            inputs={**_roles(runs.rate_runs), "noise_law": "noise_law"},
-            config={
-                "runs": list(runs.rate_runs),
-                "width": experiment.model.d_model,
-                "rate": experiment.training.optimizer.lr,
-            },
-        ),
-    ]
+def _noise_law(runs: Ladder) -> Stage:
+    return Stage(
+        name="noise_law",
+        group="study",
+        description="How much the loss differs between seeds, by size.",
+        build="llm_core.study.noise_law:build",
+        results="llm_core.study.results:NoiseLaw",
+        non_blocking=(":seeds_repeated",),
+        inputs=_roles(runs.of("cooldown")),
+        config={"runs": list(runs.of("cooldown"))},
+    )
+
+
+def _rate_law(experiment: Experiment, runs: Ladder) -> Stage:
+    swept = runs.compared("rates")
+    return Stage(
+        name="rate_law",
+        group="study",
+        description="The best learning rate of each sweep, and what the launched rate is expected to lose.",
+        build="llm_core.study.rate_law:build",
+        results="llm_core.study.results:RateStudy",
+        non_blocking=(":best_rates_inside",),
+        inputs={**_roles(swept), "noise_law": "noise_law"},
+        config={"runs": list(swept), "width": experiment.model.d_model, "rate": experiment.training.optimizer.lr},
+    )
+
+
+def _batch_law(experiment: Experiment, runs: Ladder) -> Stage:
+    trunks, larger = runs.of("trunk"), runs.compared("batches")
+    launched = launched_run(experiment)
+    return Stage(
+        name="batch_law",
+        group="study",
+        description="The noise scale of the gradients: the batch at which larger ones stop to pay.",
+        build="llm_core.study.batch_law:build",
+        results="llm_core.study.results:BatchLaw",
+        non_blocking=(":batch_below_critical",),
+        inputs={**_roles(trunks), **_roles(larger), "noise_law": "noise_law"},
+        config={
+            "trunks": list(trunks),
+            "batch_runs": list(larger),
+            "sequence_length": experiment.training.sequence_length,
+            "tokens": launched.tokens,
+            "batch": launched.batch,
+        },
+    )
 
 
 def _scaling_law(runs: Ladder) -> Stage:
@@ -104,8 +125,8 @@ def _scaling_law(runs: Ladder) -> Stage:
         build="llm_core.study.scaling_law:build",
         results="llm_core.study.results:ScalingLaw",
         non_blocking=(":all_runs_good",),
-        inputs={**_roles(runs.runs), "noise_law": "noise_law"},
-        config={"runs": list(runs.runs)},
+        inputs={**_roles(runs.of("cooldown")), "noise_law": "noise_law"},
+        config={"runs": list(runs.of("cooldown"))},
     )
 
 
@@ -117,13 +138,13 @@ def _forecast(experiment: Experiment, runs: Ladder) -> Stage:
         build="llm_core.study.forecast:build",
         results="llm_core.study.results:Forecast",
         non_blocking=(":not_too_far",),
-        inputs={**_roles((*runs.runs, *runs.trunks)), "scaling_law": "scaling_law"},
+        inputs={**_roles(runs.of("cooldown", "trunk")), "scaling_law": "scaling_law"},
         config={
             "launched": launched_run(experiment),
             "cooldown_steps": experiment.training.schedule.falling_steps(),
             "precision": experiment.training.precision,
-            "runs": list(runs.runs),
-            "trunks": list(runs.trunks),
+            "runs": list(runs.of("cooldown")),
+            "trunks": list(runs.of("trunk")),
             "study_flops": runs.flops,
         },
     )
@@ -131,7 +152,8 @@ def _forecast(experiment: Experiment, runs: Ladder) -> Stage:
 
 def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
     assert experiment.study is not None
-    if not runs.idea_runs:
+    compared = runs.ablations()
+    if not compared:
         return []
     return [
         Stage(
@@ -142,11 +164,11 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
             results="llm_core.study.results:Ablations",
             non_blocking=(":several_seeds", ":best_rates_inside"),
             inputs={
-                **_roles(runs.idea_runs),
+                **_roles(compared),
                 **({"scaling_law": "scaling_law"} if experiment.study.gate else {}),
             },
             config={
-                "runs": list(runs.idea_runs),
+                "runs": list(compared),
                 "margin": experiment.study.margin,
                 "looks": experiment.study.looks,
             },
@@ -158,7 +180,7 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
 
 def _gate(experiment: Experiment, runs: Ladder) -> Stage:
     assert experiment.study is not None
-    every = tuple(dict.fromkeys((*runs.runs, *runs.trunks, *runs.rate_runs)))
+    every = runs.of("trunk", "cooldown", "rates")
     return Stage(
         name=GATE,
         group="study",

@@ -25,6 +25,9 @@ class StudySize(Spec):
     """Runs of each budget. The first has the experiment's seed, and each further one the next number."""
     rates: tuple[Positive, ...] = ()
     """More runs of the last budget, at these multiples of the size's learning rate."""
+    batches: tuple[Positive, ...] = ()
+    """More runs of the last budget, with so many times the batch, and the rate times the root of that. They check the
+    noise scale of the gradients."""
     ideas: bool = False
     """Whether the ideas are tried at this size: with its last budget, all its seeds and rates."""
 
@@ -109,6 +112,8 @@ class StudySpec(Spec):
         if bool(self.tokens) == bool(self.tokens_per_parameter):
             raise ValueError("give either tokens_per_parameter or tokens: the budgets of the runs")
         for size in self.sizes:
+            if any(times <= 1 for times in size.batches):
+                raise ValueError(f"sizes: width {size.width}: batches {list(size.batches)} must be above 1")
             if 1.0 in size.rates or len(set(size.rates)) < len(size.rates):
                 raise ValueError(
                     f"sizes: width {size.width}: rates are multiples of the size's own; leave out 1 and copies"
@@ -135,14 +140,19 @@ class StudySpec(Spec):
         """Tokens of each budget for a size with so many ``parameters``."""
         return list(self.tokens) or [share * parameters for share in self.tokens_per_parameter]
 
-    def of(self, launched: TrainingSpec, width_ratio: float, tokens: int, cooldown_steps: int) -> TrainingSpec:
-        """The training of one run with this budget and cooldown. ``width_ratio``: launched width / its width.
+    def of(
+        self, launched: TrainingSpec, width_ratio: float, tokens: int, cooldown_steps: int, batches: float = 1.0
+    ) -> TrainingSpec:
+        """The training of one run with this budget and cooldown. ``width_ratio``: launched width / its width;
+        ``batches``: how many times the study's batch it has.
 
         ``ValueError`` for overrides that do not fit.
         """
         plain = over(launched.model_dump(mode="json"), self.training)
-        plain["optimizer"]["lr"] *= width_ratio**self.rate_power
-        schedule = {**plain["schedule"], "cooldown_steps": cooldown_steps}
+        plain["optimizer"]["lr"] *= width_ratio**self.rate_power * batches**0.5
+        warmup = round(plain["schedule"]["warmup_steps"] / batches)
+        schedule = {**plain["schedule"], "cooldown_steps": cooldown_steps, "warmup_steps": warmup}
+        plain["batch_tokens"] = round(plain["batch_tokens"] * batches)
         try:
             return from_plain(TrainingSpec, {**plain, "schedule": schedule, "tokens": tokens, "branch_points": []})
         except ValidationError as error:

@@ -4,8 +4,10 @@ A segment continues the trunk from the state at which the one before it ended. N
 later, so a study that grows trains only what is new.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec
@@ -16,6 +18,8 @@ from llm_core.experiment.study import StudySize, StudySpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.model.accounting import scaling_parameters
 from llm_core.train.preflight import run_flops
+
+Part = Literal["trunk", "cooldown", "rates", "batches", "ideas"]
 
 
 class StudyRun(Spec):
@@ -29,6 +33,8 @@ class StudyRun(Spec):
     """Those that multiply every token: matrices and head."""
     steps: int
     tokens: int
+    batch: int
+    """Tokens of a step."""
     flops: int
     rate: float
     """The peak learning rate."""
@@ -40,34 +46,48 @@ class StudyRun(Spec):
 
 @dataclass(frozen=True)
 class LadderStage:
-    """A stage that trains: from new weights, or from the state of another stage at ``from_step``."""
+    """A stage that trains: from new weights, or from the state of the stage ``start`` at ``from_step``."""
 
+    part: Part
     name: str
     description: str
     model: ModelSpec
     training: TrainingSpec
     seed: int
+    run: StudyRun
+    flops: int
+    """Of what it trains itself, which is less than that of its run where it starts from a state."""
     start: str | None = None
     from_step: int = 0
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """All runs of a study.
-
-    ``stages``: in an order in which each follows what it starts from. ``runs``: the cooled-down runs of the sizes' own
-    rate; ``trunks``: the segments, which have the loss of a constant rate; ``rate_runs``: the runs of the sweeps, with
-    those of ``runs`` that they are compared with; ``idea_runs``: those that try an idea,
-    and those of the launched recipe at the same sizes.
-    """
+    """All runs of a study, in an order in which each follows the one that it starts from."""
 
     stages: tuple[LadderStage, ...]
-    runs: tuple[StudyRun, ...]
-    trunks: tuple[StudyRun, ...]
-    rate_runs: tuple[StudyRun, ...]
-    idea_runs: tuple[StudyRun, ...]
-    flops: int
-    """Of all stages."""
+
+    def of(self, *parts: Part) -> tuple[StudyRun, ...]:
+        """The runs of these parts, of the launched recipe and of ideas."""
+        return tuple(stage.run for stage in self.stages if stage.part in parts)
+
+    def compared(self, *parts: Part) -> tuple[StudyRun, ...]:
+        """The runs of these parts, after those that they are compared with: of the same size and seed, with its last
+        budget and its own rate."""
+        others = self.of(*parts)
+        last = {(run.width, run.seed): run for run in self.of("cooldown")}
+        return (*dict.fromkeys(last[run.width, run.seed] for run in others), *others)
+
+    def ablations(self) -> tuple[StudyRun, ...]:
+        """The runs that try ideas, and those of the launched recipe at the same sizes."""
+        ideas = self.compared("ideas")
+        widths = {run.width for run in ideas}
+        return (*ideas, *[run for run in self.of("rates") if run.width in widths])
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of all stages."""
+        return sum(stage.flops for stage in self.stages)
 
 
 def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> Ladder:
@@ -84,40 +104,36 @@ def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_siz
         ideas = {idea: study.changed(idea, model, training) for idea in study.ideas}
     except ValueError as error:
         raise PedigreeError(f"study.{error}") from None
-    parts = []
+    stages: list[LadderStage] = []
     for size in study.sizes:
-        own = _Size(study, size, model, training, vocab_size, seed)
-        parts.append(own.runs())
-        if size.ideas:
-            parts += [
-                _Size(study, size, *changed, vocab_size, seed, idea, own.parameters).idea_runs()
-                for idea, changed in ideas.items()
-            ]
-    return _joined(parts)
-
-
-def _joined(parts: list[Ladder]) -> Ladder:
-    return Ladder(
-        tuple(stage for part in parts for stage in part.stages),
-        tuple(run for part in parts for run in part.runs),
-        tuple(run for part in parts for run in part.trunks),
-        tuple(run for part in parts for run in part.rate_runs),
-        tuple(run for part in parts for run in part.idea_runs),
-        sum(part.flops for part in parts),
-    )
+        own = _Recipe(study, size, model, training, vocab_size)
+        budgets = own.budgets()
+        tried = {idea: _Recipe(study, size, *changed, vocab_size, idea) for idea, changed in ideas.items()}
+        for number in range(size.seeds):
+            stages += own.trunk_and_cooldowns(seed + number, number, budgets)
+            if size.ideas or not number:
+                stages += [own.whole("rates", seed + number, number, budgets[-1], multiple=rate) for rate in size.rates]
+            if not number:
+                stages += [own.whole("batches", seed, 0, budgets[-1], batches=times) for times in size.batches]
+            if size.ideas:
+                stages += [
+                    recipe.whole("ideas", seed + number, number, budgets[-1], multiple=rate)
+                    for recipe in tried.values()
+                    for rate in (1.0, *size.rates)
+                ]
+    return Ladder(tuple(stages))
 
 
 @dataclass(frozen=True)
-class _Size:
+class _Recipe:
+    """The runs of one size, with the launched recipe or an idea."""
+
     study: StudySpec
     size: StudySize
     launched: ModelSpec
     training: TrainingSpec
     vocab_size: int
-    first_seed: int
     idea: str = ""
-    budget_parameters: int | None = None
-    """The parameters that decide the budgets; by default its own. An idea has the launched recipe's budgets."""
 
     @cached_property
     def model(self) -> ModelSpec:
@@ -127,125 +143,108 @@ class _Size:
     def parameters(self) -> int:
         return scaling_parameters(self.model, self.vocab_size)
 
-    @property
-    def seeds(self) -> range:
-        return range(self.first_seed, self.first_seed + self.size.seeds)
+    def budgets(self) -> list[int]:
+        """Tokens of each budget, a whole number of batches."""
+        batch = self._spec(self.training.tokens, 0).batch_tokens
+        return [batch * round(tokens / batch) for tokens in self.study.budgets(self.parameters)]
 
-    def runs(self) -> Ladder:
-        """The trunks, the cooldowns, and the sweep: with the first seed, or all of them beside ideas."""
-        parts = [self._of_seed(seed) for seed in self.seeds]
-        last = [part.runs[-1] for part in parts]
-        swept = [self._sweep(run.seed) for run in (last if self.size.ideas else last[:1])] if self.size.rates else []
-        rate_runs = (*last[: len(swept)], *[run for part in swept for run in part.rate_runs])
-        compared = tuple(dict.fromkeys((*last, *rate_runs))) if self.size.ideas else ()
-        stages = tuple(stage for part in swept for stage in part.stages)
-        return _joined([*parts, Ladder(stages, (), (), rate_runs, compared, sum(part.flops for part in swept))])
-
-    def idea_runs(self) -> Ladder:
-        """The runs of the idea: all seeds, at all rates."""
-        stages = [self._whole_run(seed, multiple) for seed in self.seeds for multiple in (1.0, *self.size.rates)]
-        found = tuple(self._run(stage, multiple) for stage, multiple in stages)
-        return Ladder(tuple(stage for stage, _ in stages), (), (), (), found, sum(self._flops(s) for s, _ in stages))
-
-    def _of_seed(self, seed: int) -> Ladder:
-        stages: list[LadderStage] = []
-        runs, trunks, flops = [], [], 0
-        before: LadderStage | None = None
-        place = self._place(seed)
-        for steps, cooled in self._budgets():
-            stays = steps - cooled
-            trunk = self._spec(stays, 0).model_copy(update={"branch_points": (stays,)})
+    def trunk_and_cooldowns(self, seed: int, number: int, budgets: Sequence[int]) -> Iterator[LadderStage]:
+        """For each budget, a segment of the trunk, and the cooldown from its end."""
+        place, before = self._place(number), None
+        for tokens in budgets:
+            whole = self._spec(tokens, 0)
+            cooled = self._cooldown(whole.steps)
+            stays = whole.steps - cooled
+            trunk = self._spec(whole.tokens_of(stays), 0).model_copy(update={"branch_points": (stays,)})
             if before is not None and before.training.steps >= stays:
                 raise PedigreeError(
-                    f"study: width {self.size.width}: the trunk of a budget of {steps} steps ends at step {stays}, "
-                    f"which is not after that of the budget before it ({before.training.steps}); take budgets that "
-                    "differ more"
+                    f"study: width {self.size.width}: the trunk of a budget of {whole.steps} steps ends at step "
+                    f"{stays}, which is not after that of the budget before it ({before.training.steps}); take budgets "
+                    "that differ more"
                 )
-            segment = LadderStage(
+            segment = self._stage(
+                "trunk",
                 f"scaling_runs/{place}_trunk_{stays}",
                 f"The trunk of width {self.size.width}, at a constant rate until step {stays}.",
-                self.model,
                 trunk,
                 seed,
-                before.name if before else None,
-                before.training.steps if before else 0,
+                start=before.name if before else None,
+                from_step=before.training.steps if before else 0,
             )
-            cooldown = BranchSpec(from_step=stays, steps=cooled, final_share=self._final_share())
-            branch = LadderStage(
-                f"scaling_runs/{place}_steps_{steps}",
-                f"The trunk of width {self.size.width}, cooled down from step {stays} to {steps}.",
-                self.model,
-                cooldown.training(trunk),
+            final_share: float = trunk.schedule.final_share  # type: ignore[attr-defined]
+            branch = BranchSpec(from_step=stays, steps=cooled, final_share=final_share)
+            yield segment
+            yield self._stage(
+                "cooldown",
+                f"scaling_runs/{place}_steps_{whole.steps}",
+                f"The trunk of width {self.size.width}, cooled down from step {stays} to {whole.steps}.",
+                branch.training(trunk),
                 seed,
-                segment.name,
-                stays,
+                start=segment.name,
+                from_step=stays,
             )
-            stages += [segment, branch]
-            runs.append(self._run(branch, 1.0))
-            trunks.append(self._run(segment, 1.0))
-            flops += self._flops(segment) + self._flops(branch)
             before = segment
-        return Ladder(tuple(stages), tuple(runs), tuple(trunks), (), (), flops)
 
-    def _sweep(self, seed: int) -> Ladder:
-        stages = [self._whole_run(seed, multiple) for multiple in self.size.rates]
-        found = tuple(self._run(stage, multiple) for stage, multiple in stages)
-        return Ladder(tuple(stage for stage, _ in stages), (), (), found, (), sum(self._flops(s) for s, _ in stages))
-
-    def _whole_run(self, seed: int, multiple: float) -> tuple[LadderStage, float]:
-        """A run of the last budget by itself, at a multiple of the size's rate."""
-        steps, cooled = self._budgets()[-1]
-        spec = self._spec(steps, cooled)
+    def whole(
+        self, part: Part, seed: int, number: int, tokens: int, *, multiple: float = 1.0, batches: float = 1.0
+    ) -> LadderStage:
+        """A run by itself: at ``multiple`` times the rate of its size, or with ``batches`` times its batch."""
+        steps = self._spec(tokens, 0, batches).steps
+        spec = self._spec(tokens, self._cooldown(steps), batches)
         optimizer = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr * multiple})
-        of_rate = "" if multiple == 1 else f"_times_{_name(multiple)}"
-        rate = "the learning rate of its size" if multiple == 1 else f"{multiple:g} times the rate of its size"
-        stage = LadderStage(
-            f"idea_runs/{self.idea}/{self._place(seed)}{of_rate}"
-            if self.idea
-            else f"rate_runs/{self._place(seed)}{of_rate}",
-            f"Width {self.size.width}{f' with the idea {self.idea}' if self.idea else ''}, {steps} steps, at {rate}.",
-            self.model,
+        folder = {"rates": "rate_runs", "batches": "batch_runs", "ideas": f"idea_runs/{self.idea}"}[part]
+        times = multiple * batches
+        name = f"{folder}/{self._place(number)}" + ("" if times == 1 else f"_times_{_name(times)}")
+        of_idea = f" with {self.idea}" if self.idea else ""
+        what = "the batch" if part == "batches" else "the learning rate"
+        return self._stage(
+            part,
+            name,
+            f"Width {self.size.width}{of_idea}, at {times:g} times {what} of its size.",
             spec.model_copy(update={"optimizer": optimizer}),
             seed,
+            multiple=multiple,
         )
-        return stage, multiple
 
-    def _place(self, seed: int) -> str:
-        return f"width_{self.size.width}" + ("" if seed == self.first_seed else f"_seed_{seed}")
+    def _place(self, number: int) -> str:
+        return f"width_{self.size.width}" + (f"_seed_{number + 1}" if number else "")
 
-    def _budgets(self) -> list[tuple[int, int]]:
-        """(all steps, steps of the cooldown) of each budget."""
-        batch = self._spec(None, 0).batch_tokens
-        steps = [round(tokens / batch) for tokens in self.study.budgets(self.budget_parameters or self.parameters)]
-        return [(count, max(1, round(self.study.cooldown * count))) for count in steps]
+    def _cooldown(self, steps: int) -> int:
+        return max(1, round(self.study.cooldown * steps))
 
-    def _spec(self, steps: int | None, cooled: int) -> TrainingSpec:
-        ratio = self.launched.d_model / self.size.width
+    def _spec(self, tokens: int, cooled: int, batches: float = 1.0) -> TrainingSpec:
         try:
-            probe = self.study.of(self.training, ratio, self.training.tokens, 0)
-            return probe if steps is None else self.study.of(self.training, ratio, probe.tokens_of(steps), cooled)
+            return self.study.of(self.training, self.launched.d_model / self.size.width, tokens, cooled, batches)
         except ValueError as error:
             raise PedigreeError(f"study: width {self.size.width}: {error}") from None
 
-    def _final_share(self) -> float:
-        return float(self._spec(None, 0).schedule.final_share)  # type: ignore[attr-defined]
-
-    def _flops(self, stage: LadderStage) -> int:
-        return run_flops(stage.model, stage.training, self.vocab_size, stage.from_step)
-
-    def _run(self, stage: LadderStage, multiple: float) -> StudyRun:
-        return StudyRun(
-            role=stage.name,
+    def _stage(
+        self,
+        part: Part,
+        name: str,
+        description: str,
+        training: TrainingSpec,
+        seed: int,
+        *,
+        start: str | None = None,
+        from_step: int = 0,
+        multiple: float = 1.0,
+    ) -> LadderStage:
+        run = StudyRun(
+            role=name,
             width=self.size.width,
-            seed=stage.seed,
+            seed=seed,
             parameters=self.parameters,
-            steps=stage.training.steps,
-            tokens=stage.training.tokens_of(stage.training.steps),
-            flops=run_flops(stage.model, stage.training, self.vocab_size),
-            rate=stage.training.optimizer.lr,
+            steps=training.steps,
+            tokens=training.tokens_of(training.steps),
+            batch=training.batch_tokens,
+            flops=run_flops(self.model, training, self.vocab_size),
+            rate=training.optimizer.lr,
             multiple=multiple,
             idea=self.idea,
         )
+        own = run_flops(self.model, training, self.vocab_size, from_step)
+        return LadderStage(part, name, description, self.model, training, seed, run, own, start, from_step)
 
 
 def _name(multiple: float) -> str:

@@ -36,6 +36,21 @@ class RateStudy(Results):
     """Widths whose best rate is the lowest or the highest that was tried."""
 
 
+class BatchLaw(Results):
+    """The noise scale of the gradients. Batches are in tokens."""
+
+    scales: list[dict[str, Any]] = volatile()
+    """Per trunk: the noise scale with its 90% interval, or why there is none. Volatile, since micro-batches are a
+    setting of the machine."""
+    launched: int
+    critical: float | None = volatile()
+    """The noise scale at the end of the launched run, by the law."""
+    critical_low: float | None = volatile()
+    critical_high: float | None = volatile()
+    checks: list[dict[str, Any]]
+    """Runs with larger batches: how many times the batch, and what it cost, as a share of the loss."""
+
+
 class ScalingLaw(Results):
     """The loss as E + A/N^α + B/D^β (Hoffmann et al., 2022), fitted to the study's runs."""
 

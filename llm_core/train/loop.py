@@ -30,6 +30,9 @@ from llm_core.train.spec import CHECKPOINTS, TrainerSpec, result_fields
 from llm_core.train.state import full_weights
 from llm_core.train.warm_start import first_step, load_start
 
+NOISE_EVERY = 10
+"""Steps between two measurements of a single micro-batch's gradient."""
+
 
 def train(spec: TrainerSpec, world: World, stop: StopRequest, log: Callable[[str], None]) -> Progress:
     """Train to the last step, or to the end of the step in which a rank gets a request to stop. Collective.
@@ -110,11 +113,13 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
             lr = training.optimizer.lr * training.schedule.share(step, training.steps)
             if run.guard.is_left_out(step + 1):
                 loss = norm = torch.full((), math.nan, device=world.device)
+                micro_square = None
                 reason = torch.full((), float(LEFT_OUT), device=world.device)
             else:
                 seed_step(spec.seed, step, world.rank)
                 spread_model.train()  # a callback may have left it in evaluation mode
-                loss = world.total(_accumulate(spread_model, batch, spec, world, bag_size(training, step)))
+                loss, micro_square = _accumulate(spread_model, batch, spec, world, bag_size(training, step))
+                loss = world.total(loss)
                 norm = _gradient_norm(run.model, training.grad_clip)
                 for callback in run.callbacks:
                     with naming_callback(callback.name):
@@ -129,6 +134,8 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
             known = {"step": progress.step, "lr": lr, "tokens": tokens, "batch": batch.digest, "time": time.time()}
             known["step_tokens"] = tokens - tokens_before(training, step)
             measured = {"loss": loss, "grad_norm": norm, "reason": reason}
+            if micro_square is not None:
+                measured["micro_grad_norm"] = micro_square.sqrt()
             for callback in run.callbacks:
                 with naming_callback(callback.name):
                     measured |= _new(callback.after_step(run), {*known, *measured})
@@ -147,9 +154,12 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
     return stopped
 
 
-def _accumulate(model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: World, bag: int) -> Tensor:
-    """Compute gradients of the mean objective over the whole batch, from this rank's rows; returns this rank's part of
-    the mean loss.
+def _accumulate(
+    model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: World, bag: int
+) -> tuple[Tensor, Tensor | None]:
+    """Compute gradients of the mean objective over the whole batch, from this rank's rows. Returns this rank's part of
+    the mean loss; and, at some steps, the squared norm of the mean gradient of a single micro-batch (the mean over the
+    ranks). The noise scale follows from it and from the norm for the whole batch (``llm_core.science.gradient_noise``).
 
     Every target has the same weight, however the batch is split into ranks and micro-batches: losses are sums, divided
     by the number of targets in the whole batch. Ranks average their gradients, so the objective is multiplied by the
@@ -164,6 +174,9 @@ def _accumulate(model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: 
     micro_batch = spec.micro_batch * spec.training.sequence_length // parts[0].shape[1]
     starts = range(0, len(batch.inputs_BT), micro_batch)
     loss = torch.zeros((), device=world.device)
+    # FSDP2 has the gradient of a micro-batch in no one place.
+    noise_step = batch.step % NOISE_EVERY == 0 and len(starts) > 1 and spec.parallel != "fsdp2"
+    micro_square = None
     for start in starts:
         rows = slice(start, start + micro_batch)
         with gradient_sync(model, last=start == starts[-1]):
@@ -171,7 +184,12 @@ def _accumulate(model: nn.Module, batch: DeviceBatch, spec: TrainerSpec, world: 
                 losses = model(*(part[rows] for part in parts))
             (losses.objective / targets * world.size).backward()
         loss += losses.cross_entropy.detach() / targets
-    return loss
+        if noise_step and start == starts[0]:
+            # The gradient is that of a share of the batch so far, and ranks will average it.
+            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+            square = nn.utils.get_total_norm(gradients) ** 2 * (len(batch.inputs_BT) / micro_batch) ** 2
+            micro_square = world.total(square) / world.size
+    return loss, micro_square
 
 
 def _gradient_norm(model: nn.Module, clip: float | None) -> Tensor:

@@ -40,9 +40,9 @@ class Study:
     def __init__(self, tmp_path, changes=None, configs=None):
         rng = np.random.default_rng(3)
         self.folder, self.made, self.log = tmp_path, {}, []
-        trunks = {run.role for run in LADDER.trunks}
+        trunks = {run.role for run in LADDER.of("trunk")}
         seeds = {}
-        for run in (*LADDER.runs, *LADDER.trunks, *LADDER.rate_runs[1:]):
+        for run in (*LADDER.of("cooldown"), *LADDER.of("trunk"), *LADDER.of("rates")):
             if run.role in self.made:
                 continue
             own = seeds.setdefault((run.width, run.seed), rng.normal(0, NOISE))
@@ -76,17 +76,17 @@ class Study:
         return results
 
     def noise(self):
-        return self.stage("noise_law", noise_law.build, runs=LADDER.runs)
+        return self.stage("noise_law", noise_law.build, runs=LADDER.of("cooldown"))
 
     def rates(self):
-        return self.stage("rate_law", rate_law.build, runs=LADDER.rate_runs, width=MODEL.d_model, rate=1e-3)
+        return self.stage("rate_law", rate_law.build, runs=LADDER.compared("rates"), width=MODEL.d_model, rate=1e-3)
 
     def law(self):
-        return self.stage("scaling_law", scaling_law.build, runs=LADDER.runs)
+        return self.stage("scaling_law", scaling_law.build, runs=LADDER.of("cooldown"))
 
     def forecast(self):
         steps = TRAINING.schedule.falling_steps()
-        config = {"runs": LADDER.runs, "trunks": LADDER.trunks, "study_flops": LADDER.flops}
+        config = {"runs": LADDER.of("cooldown"), "trunks": LADDER.of("trunk"), "study_flops": LADDER.flops}
         return self.stage(
             "forecast", forecast.build, launched=LAUNCHED, cooldown_steps=steps, precision="bf16", **config
         )
@@ -98,7 +98,7 @@ class Study:
         self.made["token_shards"] = artifact({"train_tokens": 2_000_000_000})
         suites = {"suite": {"items": 100, "items_too_short": 10}}
         self.made["decontaminated_documents"] = artifact({"suites": suites})
-        runs = (*LADDER.runs, *LADDER.trunks, *LADDER.rate_runs[1:])
+        runs = (*LADDER.of("cooldown"), *LADDER.of("trunk"), *LADDER.of("rates"))
         return self.stage("launch_gate", launch_gate.build, model=MODEL, training=TRAINING, runs=runs)
 
 
@@ -108,6 +108,7 @@ LAUNCHED = StudyRun(
     seed=7,
     parameters=500_000_000,
     steps=TRAINING.steps,
+    batch=TRAINING.batch_tokens,
     tokens=TRAINING.tokens,
     flops=6 * 500_000_000 * TRAINING.tokens,
     rate=1e-3,

@@ -32,7 +32,7 @@ def compared(tmp_path, seeds=4, noise=0.002):
     study.noise()
     study.law()
     found, orders = planned(seeds), {}
-    for run in found.idea_runs:
+    for run in found.ablations():
         order = orders.setdefault(run.seed, rng.normal(0, 0.05))  # what runs of a seed have in common is large
         best = 2.0 if run.idea == "good" else 1.0
         loss = law(run.parameters, run.tokens) * math.exp(order + EFFECT.get(run.idea, 0) + rng.normal(0, noise))
@@ -41,7 +41,7 @@ def compared(tmp_path, seeds=4, noise=0.002):
         fields = {"final_validation_bits_per_byte": None if bad else loss, "validation_tokens": 1024}
         speed = {"tokens_per_second": 5e4 if run.idea == "good" else 1e5, "peak_memory_bytes": 1e9, "parameters": 1000}
         study.made[run.role] = artifact({**fields, **speed, "skipped_steps": 0})
-    results = study.stage("ablation_report", ablation_report.build, runs=found.idea_runs, margin=0.01, looks=1)
+    results = study.stage("ablation_report", ablation_report.build, runs=found.ablations(), margin=0.01, looks=1)
     return results, {row["idea"]: row for row in results.rows}, {row["idea"]: row for row in results.clocks}
 
 
@@ -85,8 +85,8 @@ def test_noise_leaves_it_undecided_and_says_how_many_seeds_would_do(tmp_path):
 
 def test_an_idea_has_the_budget_of_the_launched_recipe():
     found = planned()
-    steps = {run.steps for run in found.idea_runs if run.width == 256}
+    steps = {run.steps for run in found.ablations() if run.width == 256}
     assert len(steps) == 1
-    assert {run.idea for run in found.idea_runs} == {"", *IDEAS}
-    per_idea = [sum(run.idea == idea for run in found.idea_runs) for idea in ("", *IDEAS)]
+    assert {run.idea for run in found.ablations()} == {"", *IDEAS}
+    per_idea = [sum(run.idea == idea for run in found.ablations()) for idea in ("", *IDEAS)]
     assert per_idea == [12, 12, 12, 12]

@@ -18,7 +18,13 @@ TRAINING = TrainingSpec(
 
 def study(**fields):
     sizes = [{"width": 32}, {"width": 64, "seeds": 2, "rates": [0.5, 2.0]}]
-    plain = {"sizes": sizes, "tokens_per_parameter": [1.0, 2.0], "training": {"batch_tokens": 256}, "gate": None, **fields}
+    plain = {
+        "sizes": sizes,
+        "tokens_per_parameter": [1.0, 2.0],
+        "training": {"batch_tokens": 256},
+        "gate": None,
+        **fields,
+    }
     return StudySpec.model_validate_json(json.dumps(plain))
 
 
@@ -40,7 +46,7 @@ def test_a_size_has_a_trunk_in_segments_and_a_cooldown_for_each_budget():
     assert [stage.start for stage in found.stages] == [None, first.name, first.name, second.name]
     assert first.training.branch_points == (short.from_step,) == (first.training.steps,)
     assert second.from_step == first.training.steps
-    (small, large) = found.runs
+    (small, large) = found.of("cooldown")
     assert small.parameters == large.parameters
     assert large.tokens == pytest.approx(2 * small.tokens, rel=0.01)
     assert short.training.schedule.falling_steps() == round(0.2 * short.training.steps)
@@ -68,14 +74,14 @@ def test_a_later_cooldown_leaves_the_trunk_alone():
 
 def test_budgets_can_be_the_same_for_all_sizes():
     found = planned(tokens_per_parameter=[], tokens=[12_800, 25_600])
-    assert {run.tokens for run in found.runs} == {12_800, 25_600}
+    assert {run.tokens for run in found.of("cooldown")} == {12_800, 25_600}
 
 
 def test_sweeps_share_the_run_at_the_rate_of_the_size():
     found = planned()
-    assert [run.multiple for run in found.rate_runs] == [1.0, 0.5, 2.0]
-    assert found.rate_runs[0].role == "scaling_runs/width_64_steps_" + str(found.rate_runs[1].steps)
-    assert [run.rate for run in found.rate_runs] == pytest.approx([2e-3, 1e-3, 4e-3])
+    assert [run.multiple for run in found.compared("rates")] == [1.0, 0.5, 2.0]
+    assert found.compared("rates")[0].role == "scaling_runs/width_64_steps_" + str(found.compared("rates")[1].steps)
+    assert [run.rate for run in found.compared("rates")] == pytest.approx([2e-3, 1e-3, 4e-3])
 
 
 def test_impossible_studies_are_refused_in_words():

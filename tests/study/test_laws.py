@@ -63,13 +63,13 @@ def test_the_law_survives_its_manifest(study):
     again = law_of(json.loads(json.dumps(found.law)))
     assert again.exponents == (found.alpha, found.beta)
     rows = json.loads((study.folder / "scaling_law" / POINTS).read_text())
-    assert [row["role"] for row in rows] == [run.role for run in LADDER.runs]
+    assert [row["role"] for row in rows] == [run.role for run in LADDER.of("cooldown")]
     expected = again.loss([row["parameters"] for row in rows], [row["tokens"] for row in rows])
     assert [row["expected"] for row in rows] == pytest.approx(expected.tolist())
 
 
 def test_diverged_runs_are_told_apart_and_too_few_runs_refused(tmp_path):
-    first, *others = [run.role for run in LADDER.runs]
+    first, *others = [run.role for run in LADDER.of("cooldown")]
     diverged = {"final_validation_bits_per_byte": None}
     study = Study(tmp_path, {first: diverged})
     study.noise()
@@ -81,7 +81,7 @@ def test_diverged_runs_are_told_apart_and_too_few_runs_refused(tmp_path):
 
 
 def test_runs_with_other_validation_text_are_not_compared(tmp_path):
-    role = LADDER.runs[1].role
+    role = LADDER.of("cooldown")[1].role
     study = Study(tmp_path, {role: {"validation_tokens": 2048}})
     with pytest.raises(PedigreeError, match=f"{role} on 2048, so their losses can't be compared; .*--force"):
         study.noise()
@@ -134,7 +134,7 @@ def test_conditions_that_are_null_do_not_apply(gate):
 
 
 def test_a_proxy_that_secretly_differs_is_found(tmp_path):
-    role = LADDER.runs[2].role
+    role = LADDER.of("cooldown")[2].role
     norm = {"kind": "layernorm", "eps": 1e-5}
     study = Study(tmp_path, configs={role: {"model": {"norm": norm}, "training": {"z_loss": 1e-4}}})
     results = study.gate()
@@ -145,7 +145,7 @@ def test_a_proxy_that_secretly_differs_is_found(tmp_path):
 
 
 def test_runs_that_skipped_steps_are_bad(tmp_path):
-    role = LADDER.trunks[0].role
+    role = LADDER.of("trunk")[0].role
     assert Study(tmp_path, {role: {"skipped_steps": 2}}).gate().bad_runs == [role]
 
 

@@ -19,6 +19,7 @@ from llm_core.tokens.loader import Loader
 from llm_core.tokens.reader import ShardReader
 from llm_core.train import loop
 from llm_core.train.callbacks.checkpointing import Checkpointing
+from llm_core.train.data import open_data
 from llm_core.train.distribution import World
 from llm_core.train.interruption import StopRequest
 from llm_core.train.precision import assert_master_weights
@@ -293,6 +294,29 @@ def test_validation_reads_what_there_is_spread_over_the_split(tmp_path):
     assert validation_windows(reader, 100, 10**9).tolist() == list(range(0, 1000, 100))
     assert validation_windows(reader, 100, 350).tolist() == [0, 300, 600]
     assert validation_windows(reader, 100, 1).tolist() == [0]
+
+
+def test_the_gradient_of_one_micro_batch_is_measured_beside_that_of_the_batch(share_shards):
+    spec = share_shards("noise", micro_batch=3, training={"grad_clip": None})
+    run(spec)
+    first, *others = records(spec)
+    assert [record["step"] for record in others if "micro_grad_norm" in record] == []
+    torch.manual_seed(spec.seed)
+    model = build_model(spec.model, spec.vocab_size)
+    batch = open_data(spec, 1).train.batch(0)
+    inputs, targets, documents = (torch.from_numpy(part) for part in batch[:3])
+
+    def norm(rows):
+        model.zero_grad()
+        losses = model(inputs[:rows], targets[:rows], documents[:rows])
+        (losses.objective / targets[:rows].numel()).backward()
+        return torch.nn.utils.get_total_norm([parameter.grad for parameter in model.parameters()]).item()
+
+    assert first["micro_grad_norm"] == pytest.approx(norm(3), rel=1e-5)
+    assert first["grad_norm"] == pytest.approx(norm(8), rel=1e-5)
+    whole = share_shards("whole", steps=1, micro_batch=8)
+    run(whole)
+    assert "micro_grad_norm" not in records(whole)[0]
 
 
 def test_the_validation_loss_does_not_depend_on_the_micro_batch(share_shards):
