@@ -1,5 +1,7 @@
 """The study: small runs of the launched model's shape, the laws fitted to them, the forecast, and the launch gate."""
 
+from typing import Any
+
 from assets.training import branch_run, training_run
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
@@ -52,21 +54,12 @@ def launched_run(experiment: Experiment) -> StudyRun:
 
 
 def _training(experiment: Experiment, stage: LadderStage) -> Stage:
+    assert experiment.study is not None
+    place = (stage.name, "study", stage.description, experiment, stage.model, stage.training)
+    options: dict[str, Any] = {"seed": stage.seed, "compute": experiment.study.compute}
     if stage.start is None:
-        return training_run(
-            stage.name, "study", stage.description, experiment, stage.model, stage.training, seed=stage.seed
-        )
-    return branch_run(
-        stage.name,
-        "study",
-        stage.description,
-        experiment,
-        stage.model,
-        stage.training,
-        start=stage.start,
-        from_step=stage.from_step,
-        seed=stage.seed,
-    )
+        return training_run(*place, **options)
+    return branch_run(*place, start=stage.start, from_step=stage.from_step, **options)
 
 
 def _noise_law(runs: Ladder) -> Stage:

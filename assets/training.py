@@ -115,6 +115,7 @@ def branch_run(
     start: str,
     from_step: int,
     seed: int | None = None,
+    compute: Mapping[str, Any] | None = None,
 ) -> Stage:
     """A stage that continues the state at ``from_step`` of the stage ``start``, which keeps it as a branch point."""
     return _run(
@@ -130,6 +131,7 @@ def branch_run(
         inputs={**READ, "start": start},
         more_config={"from_step": from_step},
         seed=seed,
+        compute=compute or {},
     )
 
 

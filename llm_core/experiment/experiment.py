@@ -88,6 +88,11 @@ class Experiment(Spec):
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
         check_branches(self.training, self.branches)
+        if self.study:
+            try:
+                self.compute.changed(self.study.compute)
+            except ValidationError as error:
+                raise ValueError(f"study.{told(error, 'compute')}") from None
         if self.long_context:
             check_long_context(self.model, self.training, self.long_context)
         runs = self._runs()

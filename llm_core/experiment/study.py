@@ -69,6 +69,9 @@ class StudySpec(Spec):
     """The learning rate of a size is the launched one times (launched width / width) to this power."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Overrides of ``training`` for all runs of the study: smaller batches, a shorter warm-up."""
+    compute: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of ``compute`` for all runs of the study. On a machine with several GPUs, ``{ranks: 1}`` gives each run
+    one of them, and Dagster trains as many at once as there are GPUs."""
     ideas: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Name → overrides of the launched ``model``; under ``training``, overrides of that section. Each is compared with
     the launched recipe, in runs with the same seeds, order of data and held-out text."""
