@@ -1,4 +1,4 @@
-"""How often ideas are called by mistake, and how often a real difference is found: on runs that differ in the seed only.
+"""How often ideas are called by mistake, and how often a real difference is found, on runs with other seeds only.
 
     python -m benchmarks.comparisons EXPERIMENT.yaml [--draws 100] [--seeds 5] [--ideas 4]
 

@@ -47,8 +47,8 @@ def forecasts(name: str, up_to: int) -> list[tuple[float, float, bool]]:
             error, inside = loss / band.loss[0] - 1, bool(band.contains(loss)[0])
             found.append((error, band.half_width[0], inside))
             print(
-                f"| {session.experiment.name} | {run.width} | {run.parameters:,} | {run.steps:,} | {run.seed} | {loss:.4f} "
-                f"| {band.loss[0]:.4f} | {band.low[0]:.4f} to {band.high[0]:.4f} | {error:+.2%} "
+                f"| {session.experiment.name} | {run.width} | {run.parameters:,} | {run.steps:,} | {run.seed} "
+                f"| {loss:.4f} | {band.loss[0]:.4f} | {band.low[0]:.4f} to {band.high[0]:.4f} | {error:+.2%} "
                 f"| {'yes' if inside else 'no'} |"
             )
     (alpha, beta), (alpha_sd, beta_sd) = law.exponents, law.exponents_sd
