@@ -400,7 +400,7 @@ from llm_core.train.parameter_groups import parameter_groups
 
 
 def optimizer(spec, model):
-    return torch.optim.AdamW(parameter_groups(model, spec.weight_decay, "AdamW"), lr=spec.lr, fused=True)
+    return torch.optim.AdamW(parameter_groups(model, spec, "AdamW"), lr=spec.lr, fused=True)
 """,
     },
     experiment="training: {sequence_length: 32, batch_tokens: 128, tokens: 2560, precision: fp32, "
@@ -409,7 +409,7 @@ def optimizer(spec, model):
         Part("method build", "def build(", "def built("),
         Part("method moments", "def moments(", "def moment("),
         Part("the number of moments", "return 2 * parameters", "return parameters"),
-        Part("parameter groups", 'parameter_groups(model, spec.weight_decay, "AdamW")', "model.parameters()", "module"),
+        Part("parameter groups", 'parameter_groups(model, spec, "AdamW")', "model.parameters()", "module"),
         Part("heed for found_inf", ", fused=True", ", foreach=False", "module"),
     ),
 )
@@ -432,14 +432,14 @@ class Mine(ScheduleSpec):
 
     def share(self, step, steps):
         """See ``ScheduleSpec``."""
-        return self.warmup(step) if step < self.warmup_steps else 0.5
+        return self.warmup_share(step) if step < self.warmup_steps else 0.5
 '''
     },
     experiment="training: {sequence_length: 32, batch_tokens: 128, tokens: 2560, precision: fp32, "
     "optimizer: {lr: 1e-2}, schedule: mine}",
     parts=(
         Part("method share", "def share(", "def shares("),
-        Part("the warm-up", "self.warmup(step) if step < self.warmup_steps else 0.5", "0.5"),
+        Part("the warm-up", "self.warmup_share(step) if step < self.warmup_steps else 0.5", "0.5"),
         Part("a rate above 0", "else 0.5", "else 0.5 - step / steps"),
     ),
 )

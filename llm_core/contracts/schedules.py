@@ -19,7 +19,7 @@ def warms_up_linearly(example: Example) -> None:
     found = _shares(example, WARMUP)[:WARMUP]
     right = all(abs(share - (step + 1) / WARMUP) < 1e-9 for step, share in enumerate(found))
     example.hold(
-        right, f"its first {WARMUP} shares with warmup_steps {WARMUP} are {found}: return self.warmup(step) there"
+        right, f"its first {WARMUP} shares with warmup_steps {WARMUP} are {found}: return self.warmup_share(step) there"
     )
 
 

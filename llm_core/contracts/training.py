@@ -14,6 +14,7 @@ from llm_core.contracts.components import BASE
 from llm_core.contracts.example import Check, Example
 from llm_core.contracts.shards import VOCABULARY, write_shards
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.optimization import GroupSpec
 from llm_core.experiment.runtime import TrackingSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.train.callbacks.base import EVENTS, Callback
@@ -49,18 +50,39 @@ def _with_gradients(example: Example) -> tuple[nn.Module, Any]:
     return model, optimizer
 
 
+_GROUPS = "make the groups with llm_core.train.parameter_groups.parameter_groups"
+
+
 def has_the_groups_of_its_parameters(example: Example) -> None:
     """A group for each kind, where gains and biases do not decay."""
     model, optimizer = _with_gradients(example)
-    groups, advice = optimizer.param_groups, "make the groups with llm_core.train.parameter_groups.parameter_groups"
-    whole = all({"kind", "rule", "lr_ratio", "weight_decay"} <= group.keys() for group in groups)
-    example.hold(whole, f"its groups have no kind, rule, lr_ratio or weight_decay: {advice}")
+    groups, advice = optimizer.param_groups, _GROUPS
+    whole = all({"kind", "rule", "lr_ratio", "weight_decay", "scheduled"} <= group.keys() for group in groups)
+    example.hold(whole, f"its groups have no kind, rule, lr_ratio, weight_decay or scheduled: {advice}")
     wanted = {kind: [id(p) for p in parameters] for kind, parameters in parameters_by_kind(model).items()}
     found = {group["kind"]: [id(p) for p in group["params"]] for group in groups}
     example.hold(found == wanted, f"its groups do not contain every parameter once, by kind: {advice}")
     decay = example.component().weight_decay
     right = all(group["weight_decay"] == (decay if group["kind"] in DECAYED else 0) for group in groups)
     example.hold(right, f"gains and biases decay, or matrices do not: {advice}")
+
+
+def takes_the_settings_of_each_group(example: Example) -> None:
+    """``groups`` reach the groups, and a group whose rate is 0 does not move."""
+    own = GroupSpec(lr_ratio=3.0, weight_decay=0.5)
+    model = _Parts()
+    spec = example.component().model_copy(update={"groups": {"embeddings": own}})
+    optimizer = spec.build(model, torch.device("cpu"), "fp32")
+    group = next(group for group in optimizer.param_groups if group["kind"] == "embeddings")
+    right = (group["lr_ratio"], group["weight_decay"]) == (own.lr_ratio, own.weight_decay)
+    example.hold(right, f"its group of embeddings has not the settings of groups.embeddings: {_GROUPS}")
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = {kind: parameters[0].detach().clone() for kind, parameters in parameters_by_kind(model).items()}
+    group["lr"] = 0.0
+    _step(example, optimizer, bad=False)
+    still = [kind for kind, parameters in parameters_by_kind(model).items() if torch.equal(parameters[0], before[kind])]
+    example.hold(still == ["embeddings"], "a group moves at another rate than its lr: multiply its update by its lr")
 
 
 def moves_every_weight(example: Example) -> None:
@@ -149,6 +171,7 @@ def changes_no_weight(example: Example) -> None:
 OF_OPTIMIZERS: tuple[Check, ...] = (
     *settings.CHECKS,
     has_the_groups_of_its_parameters,
+    takes_the_settings_of_each_group,
     moves_every_weight,
     skips_bad_steps,
     has_as_many_moments_as_it_says,

@@ -158,6 +158,11 @@ class TrainingSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _shares_of_run(self) -> "TrainingSpec":
+        object.__setattr__(self, "schedule", self.schedule.resolved(self.steps))  # frozen for all others
+        return self
+
+    @model_validator(mode="after")
     def _bags(self) -> "TrainingSpec":
         bags = self.superposition
         if bags is None:

@@ -22,7 +22,7 @@ from llm_core.train.guards import GOOD, LEFT_OUT, RollBackError, StepGuard
 from llm_core.train.interruption import StopRequest
 from llm_core.train.metrics_readback import MetricsReadback
 from llm_core.train.out_of_memory import explain_out_of_memory
-from llm_core.train.parameter_groups import describe_groups
+from llm_core.train.parameter_groups import describe_groups, set_schedule
 from llm_core.train.precision import assert_master_weights, autocast
 from llm_core.train.prefetch import DeviceBatch, Prefetch
 from llm_core.train.seeding import seed_step
@@ -110,7 +110,8 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
 
             if bag_size(training, step) != bag_size(training, step - 1):
                 run.guard.forget()  # losses of single tokens and of bags are not comparable
-            lr = training.optimizer.lr * training.schedule.share(step, training.steps)
+            share = training.schedule.share(step, training.steps)
+            lr = training.optimizer.lr * share
             if run.guard.is_left_out(step + 1):
                 loss = norm = torch.full((), math.nan, device=world.device)
                 micro_square = None
@@ -125,7 +126,8 @@ def _steps(run: Run, spread_model: nn.Module, stop: StopRequest) -> bool:
                     with naming_callback(callback.name):
                         callback.before_update(run)
                 reason = run.guard.judge(loss, norm)
-                _update(run.optimizer, lr, reason != GOOD, world.device_type.skips_in_kernels)
+                set_schedule(run.optimizer, lr, share)
+                _update(run.optimizer, reason != GOOD, world.device_type.skips_in_kernels)
                 run.model.after_step(world.total, reason)
             end = run.readback.mark()
 
@@ -205,7 +207,7 @@ def _new(metrics: dict[str, Tensor], taken: Collection[str]) -> dict[str, Tensor
     return metrics
 
 
-def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor, in_kernels: bool) -> None:
+def _update(optimizer: torch.optim.Optimizer, skip: Tensor, in_kernels: bool) -> None:
     """One step of the optimiser. With ``skip`` (a bool on the device), weights, moments and step counts do not change.
 
     ``in_kernels``: optimisers check ``found_inf`` (1: skip) in their kernels, as for ``torch.amp.GradScaler``.
@@ -216,8 +218,6 @@ def _update(optimizer: torch.optim.Optimizer, lr: float, skip: Tensor, in_kernel
     elif skip:
         optimizer.zero_grad(set_to_none=True)
         return
-    for group in optimizer.param_groups:
-        group["lr"] = lr
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

@@ -92,6 +92,10 @@ def test_packing_mixture_and_schedule_are_read(tmp_path: Path) -> None:
         ("schedule: {kind: linear}, branch_points: [9]", "branches leave a rate that stays, .* and not 'linear'"),
         ("guards: {rollback_steps: 64}", r"guards: rollback_steps 64 does nothing without spike_action 'rollback'"),
         ("guards: {spike_sigma: 6, max_rollbacks: 9}", r"max_rollbacks 9 does nothing without spike_action 'rollback'"),
+        (
+            "optimizer: {kind: adamw, groups: {tables: {lr_ratio: 2.0}}}",
+            r"training\.optimizer: adamw: groups\.tables: unknown kind of parameters; known: matrices, embeddings",
+        ),
         ("guards: {spike_window: 64}", r"guards: spike_window 64 does nothing without spike_sigma"),
     ],
 )

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from llm_core.model.fused import Fused, FusedLinear
 from llm_core.train.optimizers.muon import optimizer as module
-from llm_core.train.optimizers.muon.optimizer import Muon, muon, orthogonalised
+from llm_core.train.optimizers.muon.optimizer import Muon, muon
+from llm_core.train.optimizers.muon.orthogonalization import orthogonalised, polynomials
 from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
 from llm_core.train.parameter_groups import describe_groups
 from tests.train.runs import run, trainer_spec
 
 CPU = torch.device("cpu")
+QUINTIC = polynomials("quintic", 5)
 
 
 def spec(**changes) -> MuonSpec:
@@ -54,12 +56,12 @@ def test_newton_schulz_brings_singular_values_near_one():
     for shape in [(3, 16, 40), (3, 40, 16), (1, 24, 24)]:
         u, s, vh = torch.linalg.svd(torch.randn(shape), full_matrices=False)
         spread = (u * torch.linspace(0.05, 1, s.shape[-1])) @ vh
-        assert torch.linalg.svdvals(orthogonalised(spread, 5)) == pytest.approx(torch.ones_like(s), abs=0.35)
+        assert torch.linalg.svdvals(orthogonalised(spread, QUINTIC)) == pytest.approx(torch.ones_like(s), abs=0.35)
         # Singular vectors do not change: a well-conditioned matrix becomes about U·Vᵀ.
         good = (u * torch.linspace(0.7, 1, s.shape[-1])) @ vh
-        cosine = nn.functional.cosine_similarity(orthogonalised(good, 5).flatten(1), (u @ vh).flatten(1))
+        cosine = nn.functional.cosine_similarity(orthogonalised(good, QUINTIC).flatten(1), (u @ vh).flatten(1))
         assert (cosine > 0.98).all()
-    assert not orthogonalised(torch.zeros(2, 4, 5), 5).any()
+    assert not orthogonalised(torch.zeros(2, 4, 5), QUINTIC).any()
 
 
 def in_fp32(updates, coefficients, steps, epsilon):
@@ -110,14 +112,16 @@ def test_matrices_move_as_with_torchs_muon_and_the_rest_as_with_adamw(monkeypatc
             parameter.data.copy_(named[name].data)  # bf16 errors do not accumulate
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp8", torch.bfloat16)]
+)
 def test_products_are_of_the_runs_precision(monkeypatch, precision, dtype):
     """On CPUs with only AVX2, products in bf16 take four times as long as a whole step in fp32."""
     seen = set()
 
-    def noted(matrices, steps):
+    def noted(matrices, iterations):
         seen.add(matrices.dtype)
-        return orthogonalised(matrices, steps)
+        return orthogonalised(matrices, iterations)
 
     monkeypatch.setattr(module, "orthogonalised", noted)
     model = Model()
@@ -127,7 +131,7 @@ def test_products_are_of_the_runs_precision(monkeypatch, precision, dtype):
 
 def test_a_runs_optimizer_has_the_runs_precision(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(module, "orthogonalised", lambda matrices, steps: given.append(matrices.dtype) or matrices)
+    monkeypatch.setattr(module, "orthogonalised", lambda matrices, iterations: given.append(matrices.dtype) or matrices)
     for precision in ("fp32", "bf16"):
         run(trainer_spec(tmp_path / precision, 1, {"precision": precision, "optimizer": spec()}))
     assert list(dict.fromkeys(given)) == [torch.float32, torch.bfloat16]
@@ -236,10 +240,11 @@ def test_the_state_survives_saving_and_loading():
 
 
 def test_the_groups_can_be_read():
+    moments = "betas 0.9/0.95, eps 1e-08"
     assert describe_groups(muon(spec(lr_ratio=3), Model(), "bf16")) == [
-        "matrices: 7 tensors, 672 parameters, Muon, lr 0.06, weight decay 0.1",
-        "embeddings: 1 tensors, 88 parameters, AdamW, lr 0.02, weight decay 0.1",
-        "vectors: 9 tensors, 96 parameters, AdamW, lr 0.02, weight decay 0",
+        "matrices: 7 tensors, 672 parameters, Muon, lr 0.06, weight decay 0.1, momentum 0.95",
+        f"embeddings: 1 tensors, 88 parameters, AdamW, lr 0.02, weight decay 0.1, {moments}",
+        f"vectors: 9 tensors, 96 parameters, AdamW, lr 0.02, weight decay 0, {moments}",
     ]
 
 

@@ -1,11 +1,16 @@
+import json
 import math
 from itertools import pairwise
 
 import pytest
+from pydantic import ValidationError
 
-from llm_core.experiment.component import KindOf
+from llm_core.experiment.base import canonical
+from llm_core.experiment.component import KindOf, over
 from llm_core.experiment.optimization import ScheduleSpec
+from llm_core.experiment.training import TrainingSpec
 from llm_core.registries import SCHEDULES
+from tests.train.runs import training_spec
 
 STEPS = 100
 
@@ -64,3 +69,42 @@ def test_no_step_has_a_rate_of_zero(kind, length):
 
 def test_wsd_without_cooldown_is_constant():
     assert shares(kind="wsd", warmup_steps=10) == shares(kind="constant", warmup_steps=10)
+
+
+def resolved(steps: int = 100, **schedule):
+    return training_spec(steps, schedule={"kind": "wsd", **schedule})
+
+
+def test_shares_of_the_run_are_its_steps():
+    shared = resolved(warmup="2.5%", cooldown="20%")
+    assert (shared.schedule.warmup_steps, shared.schedule.cooldown_steps) == (2, 20)
+    assert shared.schedule.share(99, 100) == resolved(warmup_steps=2, cooldown_steps=20).schedule.share(99, 100)
+    assert resolved(10, warmup="1%").schedule.warmup_steps == 1
+
+
+def test_a_share_counts_as_its_steps():
+    shared, counted = resolved(warmup="4%", cooldown="20%"), resolved(warmup_steps=4, cooldown_steps=20)
+    assert canonical(shared) == canonical(counted)
+    assert canonical(TrainingSpec.model_validate_json(shared.model_dump_json())) == canonical(counted)
+
+
+def test_a_variant_of_another_length_has_shares_of_its_own():
+    longer = over(resolved(warmup="4%", cooldown="20%").model_dump(mode="json"), {"tokens": 256 * 200})
+    schedule = TrainingSpec.model_validate_json(json.dumps(longer)).schedule
+    assert (schedule.warmup_steps, schedule.cooldown_steps) == (8, 40)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"warmup": "2%", "warmup_steps": 2}, "wsd: give warmup or warmup_steps, and not both; .* warmup: null"),
+        ({"cooldown": "20%", "cooldown_steps": 2}, "give cooldown or cooldown_steps"),
+        ({"warmup": "0%"}, r"wsd: warmup: give a share of the run's steps, .* such as 2% \(it is '0%'\)"),
+        ({"warmup": "0.02"}, "warmup: give a share"),
+        ({"warmup": "two%"}, "warmup: give a share"),
+        ({"warmup": "60%", "cooldown": "60%"}, "warm-up and cooldown take 120 steps, but the run has only 100"),
+    ],
+)
+def test_shares_that_can_not_be_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        resolved(**settings)

@@ -14,7 +14,7 @@ class Constant(ScheduleSpec):
     def share(self, step: int, steps: int) -> float:
         """See ``ScheduleSpec``."""
         del steps
-        return self.warmup(step)
+        return self.warmup_share(step)
 
     @runtime_only("refuses a run before it starts")
     def stays(self) -> bool:

@@ -14,6 +14,6 @@ class Cosine(FallingSpec):
     def share(self, step: int, steps: int) -> float:
         """See ``ScheduleSpec``."""
         if step < self.warmup_steps:
-            return self.warmup(step)
+            return self.warmup_share(step)
         done = (step + 1 - self.warmup_steps) / (steps + 1 - self.warmup_steps)
         return self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * done))

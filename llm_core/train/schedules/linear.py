@@ -13,6 +13,6 @@ class Linear(FallingSpec):
     def share(self, step: int, steps: int) -> float:
         """See ``ScheduleSpec``."""
         if step < self.warmup_steps:
-            return self.warmup(step)
+            return self.warmup_share(step)
         done = (step + 1 - self.warmup_steps) / (steps + 1 - self.warmup_steps)
         return 1 - (1 - self.final_share) * done

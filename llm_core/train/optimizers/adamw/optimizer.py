@@ -9,5 +9,5 @@ from llm_core.train.parameter_groups import parameter_groups
 
 def adamw(spec: AdamW, model: nn.Module) -> torch.optim.Optimizer:
     """Fused AdamW for ``model``."""
-    groups = parameter_groups(model, spec.weight_decay, "AdamW")
+    groups = parameter_groups(model, spec, "AdamW")
     return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)

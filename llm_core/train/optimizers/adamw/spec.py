@@ -4,11 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from llm_core.experiment.optimization import OptimizerSpec
+from llm_core.experiment.optimization import Below1, OptimizerSpec
 from llm_core.registry import load_object
 from llm_core.runtime_only import runtime_only
-
-Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(OptimizerSpec):

@@ -8,14 +8,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.functional import normalize
 from torch.optim.adamw import adamw
 
+from llm_core.train.optimizers.muon.orthogonalization import Quintic, orthogonalised, polynomials
 from llm_core.train.optimizers.muon.spec import Muon as MuonSpec
 from llm_core.train.parameter_groups import parameter_groups
-
-QUINTIC = (3.4445, -4.7750, 2.0315)
-"""a·x + b·x³ + c·x⁵ (Jordan et al., 2024). It is steep at 0: five iterations bring singular values above 0.003 into 0.7
-to 1.2. They need not be closer to 1."""
 
 MAX_BATCH_NUMBERS = 1 << 26
 """The most numbers to orthogonalise together on a rank: 128 MB in bf16, 256 MB in fp32, and about five times as much
@@ -27,9 +25,14 @@ def muon(spec: MuonSpec, model: nn.Module, precision: str) -> torch.optim.Optimi
 
     ``precision``: of the run. With "fp32", the products of the iterations are in fp32, otherwise in bf16.
     """
-    common = {"betas": spec.betas, "eps": spec.eps, "fused": True}
-    matrices = {"matrices": ("Muon", spec.lr_ratio)}
-    groups = [{**group, **common} for group in parameter_groups(model, spec.weight_decay, "AdamW", matrices)]
+    groups = parameter_groups(model, spec, "AdamW", {"matrices": ("Muon", spec.lr_ratio)})
+    for group in groups:
+        if group["rule"] == "Muon":
+            group["momentum"] = spec.momentum
+            if spec.lowest_momentum is not None:
+                group["scheduled"]["momentum"] = (spec.lowest_momentum, spec.momentum)
+        else:
+            group.update({"betas": spec.betas, "eps": spec.eps, **group}, fused=True)
     fused = [(module, getattr(module, "fused", {})) for module in model.modules()]
     parts = {module.get_parameter(name): sizes for module, maps in fused for name, sizes in maps.items()}
     return Muon(groups, spec, parts, torch.float32 if precision == "fp32" else torch.bfloat16)
@@ -39,14 +42,18 @@ class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum (Jordan et al., 2024) for the groups with the rule ``Muon``; AdamW for the others.
 
     - The momentum is a running mean of gradients; ``nesterov`` uses the mean one step ahead.
-    - Newton–Schulz iterations bring all singular values of the momentum near 1. Matrices of equal shape form one batch;
-      experts, (E, in, out), are E matrices. ``products``: the dtype of the iterations.
+    - Iterations bring all singular values of the momentum near 1 (``orthogonalised``).
+      Matrices of equal shape form one batch; experts, (E, in, out), are E matrices. ``products``: the dtype of the
+      iterations.
     - ``parts``: matrices that fuse several maps of one input → the numbers of outputs of each map. Each map is
       orthogonalised separately: queries and values, or gates and what they gate, need not be orthogonal.
     - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales an update by 0.2·sqrt(max(rows, columns)). Its root mean
       square is then about that of AdamW's updates, so learning rate and weight decay can be AdamW's. "original" scales
       by sqrt(max(1, outputs / inputs)).
-    - Weight decay is decoupled: weights shrink by lr · weight_decay.
+    - ``neuron_beta2`` (NorMuon, Li et al., 2025) divides each output's row of an orthogonalised matrix by the root of a
+      running mean of the row's mean square; the matrix then gets the norm of an orthogonal one.
+    - Weight decay is decoupled: weights shrink by lr · weight_decay; with ``cautious_weight_decay`` (Chen et al., 2025)
+      only those that the update moves towards 0.
 
     Ranks share the matrices of a batch, and gather the updates: each is computed once, and is equal on all ranks.
     Matrices that FSDP2 shards are gathered first, one batch at a time.
@@ -66,6 +73,7 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(groups, {"lr": spec.lr})
         self._spec, self._parts, self._products = spec, parts, products
+        self._iterations = polynomials(spec.orthogonalization, spec.steps)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -97,7 +105,7 @@ class Muon(torch.optim.Optimizer):
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            lr=group["lr"] * group["lr_ratio"],
+            lr=group["lr"],
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
@@ -119,15 +127,21 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+                if self._spec.neuron_beta2 is not None:
+                    self.state[parameter]["neuron_mean_square"] = _zeros_per_output(parameter)
         gradients = torch.stack([_local(parameter.grad) for parameter in parameters])
         buffers = [_local(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
-        momenta = torch.stack(buffers).lerp_(gradients, 1 - self._spec.momentum)
-        updates = gradients.lerp_(momenta, self._spec.momentum) if self._spec.nesterov else momenta
+        momenta = torch.stack(buffers).lerp_(gradients, 1 - group["momentum"])
+        updates = gradients.lerp_(momenta, group["momentum"]) if self._spec.nesterov else momenta
         directions = self._directions(updates.to(self._products), parameters, parts)
-        lr = group["lr"] * group["lr_ratio"]
+        lr, decay = group["lr"], group["lr"] * group["weight_decay"]
         for parameter, buffer, momentum, direction in zip(parameters, buffers, momenta, directions, strict=True):
             weight = _local(parameter)
-            self._put(weight, weight * (1 - lr * group["weight_decay"]) - direction * lr)
+            if self._spec.cautious_weight_decay:
+                kept = weight - weight * (direction * weight > 0) * decay
+            else:
+                kept = weight * (1 - decay)
+            self._put(weight, kept - direction * lr)
             self._put(buffer, momentum)
 
     def _put(self, target: Tensor, value: Tensor) -> None:
@@ -137,39 +151,43 @@ class Muon(torch.optim.Optimizer):
         """The orthogonalised and scaled update of every parameter; this rank's part of it."""
         whole = torch.stack([_whole(update, like) for update, like in zip(updates, parameters, strict=True)])
         dim = _outputs(parameters[0].shape)
+        along = -3 - dim  # a row, the weights of one output: the other one of the last two dimensions
         directions = []
         for part in whole.split(parts, dim=dim):
-            orthogonal = _distributed(part.flatten(0, -3), self._spec.steps).view_as(part)
-            directions.append(orthogonal.float() * _adjustment(self._spec.adjust, part.shape[1:]))
-        joined = torch.cat(directions, dim=dim)
+            even = normalize(part, dim=along) if self._spec.equal_rows else part
+            orthogonal = _distributed(even.flatten(0, -3), self._iterations).view_as(part)
+            directions.append(orthogonal.float())
+        if self._spec.neuron_beta2 is not None:
+            directions = self._normalised(directions, parameters, along, self._spec.neuron_beta2)
+        scaled = [part * _adjustment(self._spec.adjust, part.shape[1:]) for part in directions]
+        joined = torch.cat(scaled, dim=dim)
         return [_part(direction, like) for direction, like in zip(joined, parameters, strict=True)]
 
+    def _normalised(self, directions: list[Tensor], parameters: list[Tensor], along: int, beta2: float) -> list[Tensor]:
+        """The parts of orthogonalised matrices with rows of about equal size (NorMuon); updates the mean squares."""
+        old = [self.state[parameter]["neuron_mean_square"] for parameter in parameters]
+        squares = torch.cat([part.square().mean(dim=along) for part in directions], dim=-1)
+        new = torch.stack(old).lerp(squares, 1 - beta2)
+        for target, value in zip(old, new, strict=True):
+            self._put(target, value)
+        normalised = []
+        roots = new.sqrt().clamp(min=1e-8).split([part.shape[-3 - along] for part in directions], dim=-1)
+        for part, root in zip(directions, roots, strict=True):
+            even = part / root.unsqueeze(along)
+            norm = torch.linalg.vector_norm(even, dim=(-2, -1), keepdim=True).clamp(min=1e-8)
+            normalised.append(even * (math.sqrt(min(part.shape[-2:])) / norm))
+        return normalised
 
-def orthogonalised(matrices: Tensor, steps: int) -> Tensor:
-    """(N, rows, columns) → the same with all singular values near 1, by ``steps`` Newton–Schulz iterations.
 
-    Computes in the dtype of ``matrices``. A matrix of zeros stays zero.
-    """
-    a, b, c = QUINTIC
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    norms = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True, dtype=torch.float32)
-    x = x / norms.clamp(min=1e-7).to(x.dtype)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
-
-
-def _distributed(matrices: Tensor, steps: int) -> Tensor:
+def _distributed(matrices: Tensor, iterations: Sequence[Quintic]) -> Tensor:
     """``orthogonalised``: every rank computes its share, and gets all results."""
     size = _world_size()
     if size == 1:
-        return orthogonalised(matrices, steps)
+        return orthogonalised(matrices, iterations)
     count, rank = -(-len(matrices) // size), dist.get_rank()
     mine = matrices[rank * count : (rank + 1) * count]
     own = matrices.new_zeros(count, *matrices.shape[1:])
-    own[: len(mine)] = orthogonalised(mine, steps)
+    own[: len(mine)] = orthogonalised(mine, iterations)
     gathered = matrices.new_empty(size * count, *matrices.shape[1:])
     dist.all_gather_into_tensor(gathered, own)
     return gathered[: len(matrices)]
@@ -187,6 +205,11 @@ def _adjustment(adjust: str, shape: torch.Size) -> float:
 def _outputs(shape: torch.Size) -> int:
     """The output dimension of a parameter: linear maps are (out, in), experts (E, in, out)."""
     return -2 if len(shape) == 2 else -1
+
+
+def _zeros_per_output(parameter: Tensor) -> Tensor:
+    """One number per output of each matrix. All ranks have all of them: they see the whole updates."""
+    return _local(parameter).new_zeros(*parameter.shape[:-2], parameter.shape[_outputs(parameter.shape)])
 
 
 def _world_size() -> int:
