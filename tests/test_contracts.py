@@ -48,7 +48,7 @@ BY_TESTS = {
     "norm": ("the number of parameters", r"counts 0 parameters in norms, and the modules have \d+"),
     "feed-forward": ("words of a setting", r"nothing says what d_ff means"),
     "optimizer": ("heed for found_inf", r"can't skip bad steps, which found_inf marks"),
-    "schedule": ("the warm-up", r"return self\.warmup\(step\) there"),
+    "schedule": ("the warm-up", r"return self\.warmup_share\(step\) there"),
     "source": ("a function that a worker can import", r"is not at the top level of its module; move it there"),
     "rule": ("a number for every text", r"gives no number for \d of 5 texts"),
     "redaction": ("once is enough", r"changes its own result"),
