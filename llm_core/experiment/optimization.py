@@ -77,7 +77,8 @@ class OptimizerSpec(Component):
     @runtime_only("a formula, held to the optimiser by a test")
     def moments(self, parameters: int, matrices: int) -> int:
         """How many numbers its state has for a model with this many ``parameters`` (``matrices``: those in matrices of
-        blocks). Vectors with one number per output of a matrix are left out: biases are as small."""
+        blocks). Vectors with one number per row or column of a matrix are left out: they are as small as
+        biases."""
 
     @model_validator(mode="after")
     def _groups(self) -> Self:

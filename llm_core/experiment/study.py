@@ -152,9 +152,14 @@ class StudySpec(Spec):
         ``ValueError`` for overrides that do not fit.
         """
         plain = over(launched.model_dump(mode="json"), self.training)
+        if plain["schedule"].get("warmup"):
+            raise ValueError(
+                "study.training: the warm-up of a trunk can't be a share of a run, since trunks are made longer: give "
+                "study.training: {schedule: {warmup: null, warmup_steps: …}}"
+            )
         plain["optimizer"]["lr"] *= width_ratio**self.rate_power * batches**0.5
         warmup = round(plain["schedule"]["warmup_steps"] / batches)
-        schedule = {**plain["schedule"], "cooldown_steps": cooldown_steps, "warmup_steps": warmup}
+        schedule = {**plain["schedule"], "cooldown_steps": cooldown_steps, "cooldown": None, "warmup_steps": warmup}
         plain["batch_tokens"] = round(plain["batch_tokens"] * batches)
         try:
             return from_plain(TrainingSpec, {**plain, "schedule": schedule, "tokens": tokens, "branch_points": []})

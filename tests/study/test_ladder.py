@@ -16,6 +16,9 @@ TRAINING = TrainingSpec(
 )
 
 
+SHARES = '{"batch_tokens": 512, "tokens": 1000000, "schedule": {"kind": "wsd", "warmup": "2%", "cooldown": "20%"}}'
+
+
 def study(**fields):
     sizes = [{"width": 32}, {"width": 64, "seeds": 2, "rates": [0.5, 2.0]}]
     plain = {
@@ -95,6 +98,11 @@ def test_impossible_studies_are_refused_in_words():
         )
     with pytest.raises(PedigreeError, match=r"study: width 32: study.training: batch_tokens 100 is not a multiple"):
         planned(training={"batch_tokens": 100})
+    shared = TRAINING.model_copy(update={"schedule": TrainingSpec.model_validate_json(SHARES).schedule})
+    with pytest.raises(PedigreeError, match=r"the warm-up of a trunk .*: \{schedule: \{warmup: null, warmup_steps: …"):
+        ladder(study(), MODEL, shared, 300, 7)
+    counted = study(training={"batch_tokens": 256, "schedule": {"warmup": None, "warmup_steps": 4}})
+    assert content(ladder(counted, MODEL, shared, 300, 7)) == content(planned())
     with pytest.raises(PedigreeError, match="take budgets that differ more"):
         planned(tokens_per_parameter=[1.0, 1.001])
     with pytest.raises(ValueError, match="give either tokens_per_parameter or tokens"):

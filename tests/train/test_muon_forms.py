@@ -80,7 +80,8 @@ class Reference:
     """One matrix, (out, in): Muon in the limit of many iterations, with the form that is tested."""
 
     def __init__(self, weight, lr, momentum=0.95, decay=0.0, beta2=None, cautious=False, even=False):
-        self.weight, self.mean, self.square = weight.clone(), torch.zeros_like(weight), torch.zeros(len(weight), 1)
+        self.weight, self.mean, self.square = weight.clone(), torch.zeros_like(weight), 0.0
+        self.inside = 1 if weight.shape[0] >= weight.shape[1] else 0  # the shorter side
         self.lr, self.momentum, self.decay, self.beta2, self.cautious = lr, momentum, decay, beta2, cautious
         self.even = even
 
@@ -91,7 +92,9 @@ class Reference:
             update = update / update.norm(dim=1, keepdim=True)
         direction = orthogonal(update)
         if self.beta2 is not None:
-            self.square = self.beta2 * self.square + (1 - self.beta2) * (direction**2).mean(dim=1, keepdim=True)
+            self.square = self.beta2 * self.square + (1 - self.beta2) * (direction**2).mean(
+                dim=self.inside, keepdim=True
+            )
             direction = direction / self.square.sqrt()
             size = 0.2 * math.sqrt(direction.numel()) / direction.norm()  # NorMuon, algorithm 1
         else:
@@ -156,7 +159,7 @@ def test_momentum_follows_the_schedule():
         torch.testing.assert_close(one, other)
 
 
-def test_the_state_has_one_number_per_output_beside_its_moments():
+def test_the_state_has_one_number_per_row_or_column_beside_its_moments():
     """``moments`` leaves them out."""
     model = Model()
     settings = spec(**FORMS)
@@ -164,9 +167,9 @@ def test_the_state_has_one_number_per_output_beside_its_moments():
     stepped(model, optimizer, 1)
     sizes = [value.numel() for state in optimizer.state.values() for value in state.values() if value.ndim]
     matrices = [p for group in optimizer.param_groups if group["rule"] == "Muon" for p in group["params"]]
-    outputs = sum(p.shape[0] if p.ndim == 2 else p.shape[0] * p.shape[2] for p in matrices)
+    lines = 3 * (8 + 8) + 3 * 12 + 2 * 8  # maps of 8 to 7 and 5, of 12 to 8, and two experts of 8 to 6
     parameters = sum(p.numel() for p in model.parameters())
-    assert sum(sizes) == settings.moments(parameters, sum(p.numel() for p in matrices)) + outputs
+    assert sum(sizes) == settings.moments(parameters, sum(p.numel() for p in matrices)) + lines
 
 
 def test_a_bad_step_changes_nothing():
@@ -206,11 +209,11 @@ def test_a_run_with_all_forms_goes_on_bitwise(training):
 
 
 def test_other_numbers_of_ranks_read_the_state(training):
-    """The mean squares of outputs are whole on every rank, also where FSDP2 shards the matrices."""
+    """The mean squares are whole on every rank, also where FSDP2 shards the matrices."""
     sharded, alone = training("sharded", parallel="fsdp2"), training("alone")
     assert on_ranks(4, go_on, sharded, 4) == [4] * 4
     before = checkpoint_tensors(sharded, 4)
-    assert any(name.endswith("neuron_mean_square") for name in before)
+    assert any(name.endswith("mean_squares") for name in before)
     assert on_ranks(2, rewritten, sharded, 4)[0] is None
     after = checkpoint_tensors(sharded, 4)
     assert all(torch.equal(torch.as_tensor(before[name]), torch.as_tensor(after[name])) for name in before)

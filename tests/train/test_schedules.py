@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from llm_core.experiment.base import canonical
 from llm_core.experiment.component import KindOf, over
+from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.optimization import ScheduleSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.registries import SCHEDULES
@@ -108,3 +109,9 @@ def test_a_variant_of_another_length_has_shares_of_its_own():
 def test_shares_that_can_not_be_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         resolved(**settings)
+
+
+def test_a_branch_has_the_warmup_of_its_trunk():
+    trunk = training_spec(100, schedule={"kind": "wsd", "warmup": "4%"}, branch_points=(50,))
+    branch = BranchSpec(from_step=50, steps=10).training(trunk)
+    assert (branch.steps, branch.schedule.warmup_steps, branch.schedule.cooldown_steps) == (60, 4, 10)

@@ -50,8 +50,9 @@ class Muon(torch.optim.Optimizer):
     - ``adjust``: "match_rms_adamw" (Liu et al., 2025) scales an update by 0.2·sqrt(max(rows, columns)). Its root mean
       square is then about that of AdamW's updates, so learning rate and weight decay can be AdamW's. "original" scales
       by sqrt(max(1, outputs / inputs)).
-    - ``neuron_beta2`` (NorMuon, Li et al., 2025) divides each output's row of an orthogonalised matrix by the root of a
-      running mean of the row's mean square; the matrix then gets the norm of an orthogonal one.
+    - ``neuron_beta2`` (NorMuon, Li et al., 2025) divides each row of a tall orthogonalised matrix by the root of a
+      running mean of the row's mean square; the matrix then gets the norm of an orthogonal one. Of a wide matrix it
+      divides the columns (as nanochat does; Karpathy, 2026): the rows of an orthogonal one have equal norms already.
     - Weight decay is decoupled: weights shrink by lr · weight_decay; with ``cautious_weight_decay`` (Chen et al., 2025)
       only those that the update moves towards 0.
 
@@ -128,7 +129,7 @@ class Muon(torch.optim.Optimizer):
             if not self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
                 if self._spec.neuron_beta2 is not None:
-                    self.state[parameter]["neuron_mean_square"] = _zeros_per_output(parameter)
+                    self.state[parameter]["mean_squares"] = _zeros_per_line(parameter, parts)
         gradients = torch.stack([_local(parameter.grad) for parameter in parameters])
         buffers = [_local(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
         momenta = torch.stack(buffers).lerp_(gradients, 1 - group["momentum"])
@@ -164,16 +165,18 @@ class Muon(torch.optim.Optimizer):
         return [_part(direction, like) for direction, like in zip(joined, parameters, strict=True)]
 
     def _normalised(self, directions: list[Tensor], parameters: list[Tensor], along: int, beta2: float) -> list[Tensor]:
-        """The parts of orthogonalised matrices with rows of about equal size (NorMuon); updates the mean squares."""
-        old = [self.state[parameter]["neuron_mean_square"] for parameter in parameters]
-        squares = torch.cat([part.square().mean(dim=along) for part in directions], dim=-1)
-        new = torch.stack(old).lerp(squares, 1 - beta2)
+        """The parts of orthogonalised matrices with rows or columns of about equal size (NorMuon); updates the mean
+        squares. ``along``: a row."""
+        old = [self.state[parameter]["mean_squares"] for parameter in parameters]
+        dims = [along if part.shape[along] <= part.shape[-3 - along] else -3 - along for part in directions]
+        squares = [part.square().mean(dim=dim) for part, dim in zip(directions, dims, strict=True)]
+        new = torch.stack(old).lerp(torch.cat(squares, dim=-1), 1 - beta2)
         for target, value in zip(old, new, strict=True):
             self._put(target, value)
         normalised = []
-        roots = new.sqrt().clamp(min=1e-8).split([part.shape[-3 - along] for part in directions], dim=-1)
-        for part, root in zip(directions, roots, strict=True):
-            even = part / root.unsqueeze(along)
+        roots = new.sqrt().clamp(min=1e-8).split([part.shape[-1] for part in squares], dim=-1)
+        for part, root, dim in zip(directions, roots, dims, strict=True):
+            even = part / root.unsqueeze(dim)
             norm = torch.linalg.vector_norm(even, dim=(-2, -1), keepdim=True).clamp(min=1e-8)
             normalised.append(even * (math.sqrt(min(part.shape[-2:])) / norm))
         return normalised
@@ -207,9 +210,11 @@ def _outputs(shape: torch.Size) -> int:
     return -2 if len(shape) == 2 else -1
 
 
-def _zeros_per_output(parameter: Tensor) -> Tensor:
-    """One number per output of each matrix. All ranks have all of them: they see the whole updates."""
-    return _local(parameter).new_zeros(*parameter.shape[:-2], parameter.shape[_outputs(parameter.shape)])
+def _zeros_per_line(parameter: Tensor, parts: tuple[int, ...]) -> Tensor:
+    """A number for each row of the tall parts and each column of the wide ones. All ranks have all of them: they see
+    the whole updates."""
+    inputs = parameter.shape[-3 - _outputs(parameter.shape)]
+    return _local(parameter).new_zeros(*parameter.shape[:-2], sum(max(outputs, inputs) for outputs in parts))
 
 
 def _world_size() -> int:

@@ -34,8 +34,8 @@ class Muon(OptimizerSpec):
     equal_rows: bool = later(default=False, absent=False)
     """Before the orthogonalisation, the weights of each output get the same norm (MuonEq, 2026)."""
     neuron_beta2: Below1 | None = later(default=None, absent=None)
-    """NorMuon (Li et al., 2025): decay rate of the running mean square of each output's update, which normalises it
-    (0.95 in the paper). null: no normalisation."""
+    """NorMuon (Li et al., 2025): decay rate of the running mean square of each row of an update (of a wide matrix: each
+    column), which normalises it; 0.95 in the paper. null: no normalisation."""
     cautious_weight_decay: bool = later(default=False, absent=False)
     """Matrices: only weights that the update moves towards 0 decay (Chen et al., 2025)."""
     adjust: Literal["match_rms_adamw", "original"] = "match_rms_adamw"
