@@ -13,7 +13,6 @@ from llm_core.model.context import Context
 from llm_core.model.fused import FusedLinear
 from llm_core.model.init import Draws, zeros
 from llm_core.model.mixers.attention.spec import Attention as AttentionSpec
-from llm_core.model.mixers.attention.spec import ValueEmbedding as ValueEmbeddingSpec
 from llm_core.model.state import KeyValueState, Room
 
 KeyValue = tuple[Tensor, Tensor]
@@ -27,6 +26,7 @@ class Attention(nn.Module):
     """
 
     residual_writers = ("output.weight",)
+    draws: ClassVar[Draws] = {"value_gate.weight": zeros}
 
     def __init__(self, spec: AttentionSpec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
@@ -42,8 +42,9 @@ class Attention(nn.Module):
         self.key_norm = layer.norm.module(self.head_dim, model.bias) if spec.qk_norm and self.own_kv else None
         self.position = spec.position.module(self.n_heads, self.head_dim)
         self.mask_key = mask_key(self.window, self.position.key if spec.position.biases else None)
-        gate = spec.value_embedding
-        self.value_gate = None if gate is None else ValueGate(gate, self.n_kv_heads)
+        table = spec.value_embedding
+        self.value_gate = None if table is None else nn.Linear(table.gate_channels, self.n_kv_heads, bias=False)
+        self.gate_scale = 0.0 if table is None else table.gate_scale
         self.clip = spec.qkv_clip
         self.softcap = spec.softcap
         self.dropout = spec.dropout
@@ -67,8 +68,9 @@ class Attention(nn.Module):
             _, k_BTKC, v_BTKC = projected_BTHC.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=2)
             if self.value_gate is not None:
                 assert embedded_BTE is not None
+                gates_BTK = self.gate_scale * torch.sigmoid(self.value_gate(x_BTD[..., : self.value_gate.in_features]))
                 embedded_BTKC = embedded_BTE.to(v_BTKC.dtype).view_as(v_BTKC)
-                v_BTKC = v_BTKC + self.value_gate(x_BTD).to(v_BTKC.dtype) * embedded_BTKC
+                v_BTKC = v_BTKC + gates_BTK.to(v_BTKC.dtype)[..., None] * embedded_BTKC
             k_BTKC = k_BTKC if self.key_norm is None else self.key_norm(k_BTKC)
             kv = self.position.rotate(k_BTKC.transpose(1, 2), tables), v_BTKC.transpose(1, 2)
             state = None if context.state is None else context.layer_state(self.index)
@@ -84,20 +86,6 @@ class Attention(nn.Module):
         if not self.own_kv:
             return None
         return KeyValueState(room, self.n_kv_heads, (self.head_dim, self.head_dim), self.window)
-
-
-class ValueGate(nn.Linear):
-    """A number per token and head of values, from the first channels of the layer's input."""
-
-    draws: ClassVar[Draws] = {"weight": zeros}
-
-    def __init__(self, spec: ValueEmbeddingSpec, n_kv_heads: int) -> None:
-        super().__init__(spec.gate_channels, n_kv_heads, bias=False)
-        self.largest = spec.gate_scale
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, K, 1)."""
-        return self.largest * torch.sigmoid(super().forward(x_BTD[..., : self.in_features]))[..., None]
 
 
 def mask_key(window: int | None, slopes: str | None) -> str:
