@@ -33,7 +33,7 @@ _PARTS = {
     "embedding": "embedding",
     "position": "embedding",
     "value_embeddings": "value_embeddings",
-    "residual_scalars": "residual_scalars",
+    "stream_scales": "stream_scales",
     "head": "head",
     "mixer": "mixers",
     "feed_forward": "feed_forward",

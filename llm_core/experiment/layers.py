@@ -209,17 +209,16 @@ class MultiTokenSpec(Spec):
 
 
 FirstAndLast = Annotated[tuple[float, float], BeforeValidator(frozen)]
-"""The value in the first layer and in the last one; linear in between."""
 
 
-class ResidualScalarsSpec(Spec):
+class StreamScalesSpec(Spec):
     """Two learned numbers per layer: its block reads a · x + b · x0, where x is the residual stream and x0 the
     embedding after its norm (Karpathy, 2025-2026, nanochat)."""
 
-    stream: FirstAndLast = (1.0, 1.0)
-    """The initial a."""
-    embedding: FirstAndLast = (0.0, 0.0)
-    """The initial b."""
+    residual: FirstAndLast = (1.0, 1.0)
+    """The initial a of the first and of the last layer, linear in between."""
+    input: FirstAndLast = (0.0, 0.0)
+    """The same for b."""
 
 
 class LayerSpec(Spec):
@@ -230,7 +229,7 @@ class LayerSpec(Spec):
     norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")]
     norm_placement: NormPlacement
     dropout: DropoutShare
-    residual_scalars: ResidualScalarsSpec | None = later(default=None, absent=None)
+    stream_scales: StreamScalesSpec | None = later(default=None, absent=None)
     index: Annotated[int, Field(ge=0)]
     kv_from: int | None = None
     """The index of the layer whose keys and values this one attends to; None: its own."""

@@ -19,7 +19,7 @@ from llm_core.experiment.layers import (
     NormPlacement,
     NormSpec,
     Positive,
-    ResidualScalarsSpec,
+    StreamScalesSpec,
     Width,
 )
 from llm_core.experiment.model_presets import MODELS
@@ -60,7 +60,7 @@ class ModelSpec(Spec):
     embedding_norm: bool = later(default=False, absent=False)
     """Whether a norm of the model's kind follows the embedding (RWKV). The initial embedding is then small, unless
     ``init.embedding_std`` is given."""
-    residual_scalars: ResidualScalarsSpec | None = later(default=None, absent=None)
+    stream_scales: StreamScalesSpec | None = later(default=None, absent=None)
     """Learned factors of the residual stream and of the embedding before each block; null: none."""
     dropout: DropoutShare = 0.0
     """Dropout rate in training, for the embedding and for the output of each branch."""
@@ -76,7 +76,7 @@ class ModelSpec(Spec):
     # Not strict: after a "before" validator, pydantic no longer knows that a list came from JSON.
     pattern: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     """The layers of one period, which repeats over the depth. Each entry overrides the model's mixer, feed_forward,
-    norm, norm_placement, dropout and residual_scalars, or nothing. ``times: n`` means n such layers."""
+    norm, norm_placement, dropout and stream_scales, or nothing. ``times: n`` means n such layers."""
 
     @model_validator(mode="before")
     @classmethod

@@ -166,7 +166,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "feed_forward": {"kind": "relu2", "d_ff": 512},
         "norm": {"kind": "rmsnorm", "gain": False},
         "embedding_norm": True,
-        "residual_scalars": {"stream": [1.15, 1.05], "embedding": [0.2, 0.05]},
+        "stream_scales": {"residual": [1.15, 1.05], "input": [0.2, 0.05]},
         "logit_softcap": 15.0,
         "tie_embeddings": False,
         "init": {

@@ -31,7 +31,7 @@ class ParameterCount:
     mtp_heads: int = 0
     inactive: int = 0
     value_embeddings: int = 0
-    residual_scalars: int = 0
+    stream_scales: int = 0
 
     @property
     def total(self) -> int:
@@ -41,7 +41,7 @@ class ParameterCount:
     @property
     def without_embeddings(self) -> int:
         """All parameters except embeddings and head (N of Kaplan et al., 2020)."""
-        return self.mixers + self.feed_forward + self.norms + self.residual_scalars + self.mtp_heads
+        return self.mixers + self.feed_forward + self.norms + self.stream_scales + self.mtp_heads
 
     @property
     def active(self) -> int:
@@ -56,12 +56,12 @@ class LayerCost:
     mixer: Cost
     feed_forward: Cost
     norms: int
-    residual_scalars: int = 0
+    stream_scales: int = 0
 
     @property
     def parameters(self) -> int:
         """All parameters of the block, without value embeddings, which depend on the vocabulary."""
-        return self.mixer.parameters + self.feed_forward.parameters + self.norms + self.residual_scalars
+        return self.mixer.parameters + self.feed_forward.parameters + self.norms + self.stream_scales
 
 
 def layer_costs(spec: ModelSpec, sequence_length: int = 1) -> list[LayerCost]:
@@ -77,7 +77,7 @@ def _layer_cost(spec: ModelSpec, layer: LayerSpec, sequence_length: int) -> Laye
         mixer=layer.mixer.cost(spec, layer, sequence_length),
         feed_forward=Cost() if feed_forward is None else feed_forward.cost(spec, layer, sequence_length),
         norms=norms * layer.norm.parameters(spec.d_model, spec.bias),
-        residual_scalars=0 if layer.residual_scalars is None else 2,
+        stream_scales=0 if layer.stream_scales is None else 2,
     )
 
 
@@ -94,7 +94,7 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
         mtp_heads=mtp_parameters(spec),
         inactive=sum(layer.feed_forward.inactive_parameters for layer in layers),
         value_embeddings=vocab_size * sum(layer.mixer.value_width() for layer in spec.layers),
-        residual_scalars=sum(layer.residual_scalars for layer in layers),
+        stream_scales=sum(layer.stream_scales for layer in layers),
     )
 
 
@@ -102,7 +102,7 @@ def mtp_layer(spec: ModelSpec) -> LayerSpec:
     """The layer of an MTP head: the model's last layer, with its own keys and values, and without the tables and
     scalars of that layer."""
     last = spec.layers[-1]
-    return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None, "residual_scalars": None})
+    return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None, "stream_scales": None})
 
 
 def mtp_parameters(spec: ModelSpec) -> int:
@@ -186,7 +186,7 @@ def activation_bytes_per_token(
         fp32 = 4 * (cost.mixer.saved_fp32 + cost.feed_forward.saved_fp32)
         fp32 += (8 if element < 4 else 4) * cost.feed_forward.saved_fp32_twice
         block = (4 * d if layer.feed_forward is None else 8 * d) + fp32
-        block += 0 if layer.residual_scalars is None else 4 * d
+        block += 0 if layer.stream_scales is None else 4 * d
         if isinstance(layer.mixer, AttendingSpec):
             own_kv = layer.kv_from is None
             documents = spec.document_mask

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from llm_core.experiment.layers import LayerSpec, ResidualScalarsSpec
+from llm_core.experiment.layers import LayerSpec, StreamScalesSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.context import Context
 from llm_core.model.init import Draw
@@ -15,22 +15,22 @@ from llm_core.model.init import Draw
 KeyValue = tuple[Tensor, Tensor]
 
 
-class ResidualScalars(nn.Module):
+class StreamScales(nn.Module):
     """a · x + b · x0: the residual stream before a block, mixed with the embedding (Karpathy, 2025-2026, nanochat).
 
     ``share``: the layer's place in the depth, 0 for the first and 1 for the last.
     """
 
-    parameter_kinds: ClassVar[Mapping[str, str]] = {"stream": "scalars", "embedding": "scalars"}
+    parameter_kinds: ClassVar[Mapping[str, str]] = {"residual": "residual_scales", "input": "input_scales"}
 
-    def __init__(self, spec: ResidualScalarsSpec, share: float) -> None:
+    def __init__(self, spec: StreamScalesSpec, share: float) -> None:
         super().__init__()
-        self.stream, self.embedding = nn.Parameter(torch.empty(1)), nn.Parameter(torch.empty(1))
-        self.draws = {"stream": _between(spec.stream, share), "embedding": _between(spec.embedding, share)}
+        self.residual, self.input = nn.Parameter(torch.empty(1)), nn.Parameter(torch.empty(1))
+        self.draws = {"residual": _between(spec.residual, share), "input": _between(spec.input, share)}
 
     def forward(self, x_BTD: Tensor, embedding_BTD: Tensor) -> Tensor:
         """(B, T, D) → (B, T, D)."""
-        return self.stream * x_BTD + self.embedding * embedding_BTD
+        return self.residual * x_BTD + self.input * embedding_BTD
 
 
 def _between(ends: tuple[float, float], share: float) -> Draw:
@@ -49,8 +49,8 @@ class Block(nn.Module):
         self.post = layer.norm_placement == "post"
         self.dropout = layer.dropout
 
-        scalars, share = layer.residual_scalars, layer.index / max(spec.n_layers - 1, 1)
-        self.residual_scalars = None if scalars is None else ResidualScalars(scalars, share)
+        scales, share = layer.stream_scales, layer.index / max(spec.n_layers - 1, 1)
+        self.stream_scales = None if scales is None else StreamScales(scales, share)
 
         def make() -> nn.Module:
             made: nn.Module = layer.norm.module(spec.d_model, spec.bias)
@@ -70,8 +70,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, KeyValue | None]:
         """(B, T, D) → (B, T, D), and the mixer's keys and values for later layers. ``kv``: the keys and values of the
         earlier layer ``kv_from``. ``values_BTE``: the value embeddings of the tokens, if the mixer has them."""
-        if self.residual_scalars is not None:
-            x_BTD = self.residual_scalars(x_BTD, context.embedding_BTD)
+        if self.stream_scales is not None:
+            x_BTD = self.stream_scales(x_BTD, context.embedding_BTD)
         branch_BTD = x_BTD if self.mixer_norm is None else self.mixer_norm(x_BTD)
         branch_BTD, kv = self.mixer(branch_BTD, kv, context, *values_BTE)
         x_BTD = self._joined(x_BTD, branch_BTD, self.mixer_post_norm)

@@ -27,7 +27,7 @@ class Context:
     state: DecodingState | None = None
     training: bool = False
     embedding_BTD: Tensor | None = None  # noqa: N815
-    """What the first block reads, for ``residual_scalars``."""
+    """What the first block reads, for ``stream_scales``."""
 
     @property
     def documents_BT(self) -> Tensor | None:  # noqa: N802

@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         self.value_embeddings = nn.ModuleDict(
             {index: ValueEmbedding(vocab_size, width) for index, width in widths.items() if width}
         )
-        self.reads_embedding = any(layer.residual_scalars is not None for layer in self.layers)
+        self.reads_embedding = any(layer.stream_scales is not None for layer in self.layers)
 
     @property
     def head_weight(self) -> Tensor:

@@ -108,10 +108,10 @@ def attention(**settings: Any) -> dict[str, Any]:
         ({"mixer": {**MLA, "value_embedding": {}}}, "mla: value_embedding: there is no such key"),
         ({"init": {"head_std": 0.1}}, "init.head_std: a tied head has no weights of its own"),
         ({"init": {"matrices": "orthogonal"}}, "init.matrices\n.*'normal' or 'fan_in'"),
-        ({"residual_scalars": {"stream": [1.0]}}, "residual_scalars.stream"),
+        ({"stream_scales": {"residual": [1.0]}}, "stream_scales.residual"),
         (
-            {"pattern": ({"residual_scalars": {"input": 1.0}}, {})},
-            r"pattern\[0\]\.residual_scalars\.input: there is no",
+            {"pattern": ({"stream_scales": {"inputs": 1.0}}, {})},
+            r"pattern\[0\]\.stream_scales\.inputs: there is no",
         ),
         ({"absolute_position": "learned"}, "absolute_position\n.*learned: max_positions: Field required"),
         ({"absolute_position": "rope"}, "unknown absolute position encoding 'rope'; known: learned, sinusoidal"),
@@ -212,7 +212,7 @@ def test_a_mapping_without_kind_is_of_the_default_one() -> None:
 
 
 def test_features_that_are_off_are_no_part_of_an_identity() -> None:
-    names = ("value_embedding", "residual_scalars", "init", "gain")
+    names = ("value_embedding", "stream_scales", "init", "gain")
     off, on = (str(canonical(found)) for found in (spec(), spec(init={"residual_writers": "zero"})))
     assert not any(f"'{name}'" in off for name in names)
     assert "'init': {'residual_writers': 'zero'}" in on
@@ -221,12 +221,12 @@ def test_features_that_are_off_are_no_part_of_an_identity() -> None:
 def test_a_pattern_turns_features_on_and_off() -> None:
     found = spec(
         mixer={"value_embedding": {"gate_scale": 2.0}},
-        residual_scalars={"stream": [1.5, 1.0]},
-        pattern=(attention(value_embedding=None), {"residual_scalars": None}),
+        stream_scales={"residual": [1.5, 1.0]},
+        pattern=(attention(value_embedding=None), {"stream_scales": None}),
     )
     first, second = found.layers
     assert (first.mixer.value_width(), second.mixer.value_width()) == (0, 2 * 8)
-    assert first.residual_scalars is not None
-    assert first.residual_scalars.stream == (1.5, 1.0)
-    assert second.residual_scalars is None
+    assert first.stream_scales is not None
+    assert first.stream_scales.residual == (1.5, 1.0)
+    assert second.stream_scales is None
     assert ModelSpec.model_validate_json(found.model_dump_json()) == found

@@ -148,14 +148,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "feed_forward": {"kind": "relu2", "d_ff": 48},
         "norm": {"kind": "rmsnorm", "gain": False},
         "embedding_norm": True,
-        "residual_scalars": {"stream": (1.15, 1.05), "embedding": (0.2, 0.05)},
+        "stream_scales": {"residual": (1.15, 1.05), "input": (0.2, 0.05)},
         "tie_embeddings": False,
         "init": {"matrices": "fan_in", "residual_writers": "zero", "embedding_std": 0.8, "head_std": 0.3},
         "pattern": ({}, {"mixer": {"value_embedding": {}}}),
     },
     "value_embeddings_in_windows": {
         "mixer": {"value_embedding": {"gate_channels": 5, "gate_scale": 2.0}, "window": 4},
-        "residual_scalars": {},
+        "stream_scales": {},
     },
     "far_rope": {
         "mixer": {

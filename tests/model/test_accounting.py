@@ -52,7 +52,7 @@ def wider(layers: int, **changes: Any) -> ModelSpec:
         {"mixer": {"value_embedding": {}}, "document_mask": True},
         {"mixer": {"value_embedding": {}, "qk_norm": True}, "norm": {"kind": "rmsnorm", "gain": False}},
         {"mixer": {"value_embedding": {}, "qk_norm": True, "window": 20}},
-        {"residual_scalars": {}},
+        {"stream_scales": {}},
     ],
 )
 def test_activations_are_what_autograd_keeps(
@@ -141,7 +141,7 @@ def test_probabilities_that_eager_saves(length: int, changes: dict, precision: s
 
 
 def test_tables_and_scalars_are_no_part_of_n() -> None:
-    plain, found = spec(), spec(mixer={"value_embedding": {"gate_channels": 12}}, residual_scalars={})
+    plain, found = spec(), spec(mixer={"value_embedding": {"gate_channels": 12}}, stream_scales={})
     before, after = (parameter_count(shape, VOCAB) for shape in (plain, found))
     gates = 2 * 12 * 2
     assert after.value_embeddings == 2 * VOCAB * 16

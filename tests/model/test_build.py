@@ -76,7 +76,7 @@ def test_exceptions_of_initial_weights() -> None:
     for name, parameter in build_model(shape, 500).named_parameters():
         if name.endswith(("mixer.output.weight", "feed_forward.down.weight", "value_gate.weight")):
             assert not parameter.any(), name
-        elif "residual_scalars" not in name:
+        elif "stream_scales" not in name:
             expected = {"embedding.weight": 0.8, "head.weight": 0.001}.get(name, 128**-0.5)
             expected *= 0.4 if "feed_forward" in name else 1
             assert parameter.std().item() == pytest.approx(expected, rel=0.05), name
@@ -94,15 +94,15 @@ def test_matrices_by_their_inputs_are_scaled_by_the_depth_and_tables_are_not_mat
     assert spread["blocks.0.feed_forward.down.weight"] == pytest.approx(256**-0.5 / 4, rel=0.05)
 
 
-def test_residual_scalars_begin_between_the_first_and_the_last_layer() -> None:
+def test_stream_scales_begin_between_the_first_and_the_last_layer() -> None:
     built = build_model(named("value_embeddings"), VOCAB)
-    found = [[scalar.item() for scalar in block.residual_scalars.parameters()] for block in built.blocks]
+    found = [[scalar.item() for scalar in block.stream_scales.parameters()] for block in built.blocks]
     expected = [[1.15 - 0.1 * layer / 3, 0.2 - 0.15 * layer / 3] for layer in range(4)]
     assert torch.tensor(found).allclose(torch.tensor(expected))
 
 
-def test_residual_scalars_that_begin_neutral_change_nothing() -> None:
-    plain, scaled = spec(), spec(residual_scalars={})
+def test_stream_scales_that_begin_neutral_change_nothing() -> None:
+    plain, scaled = spec(), spec(stream_scales={})
     models = [build_model(shape, VOCAB, generator=torch.Generator().manual_seed(0)) for shape in (plain, scaled)]
     first, second = (model(tokens(2, 9)) for model in models)
     assert torch.equal(first, second)

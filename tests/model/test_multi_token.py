@@ -125,7 +125,7 @@ def test_bags_of_tokens_are_refused() -> None:
 def test_heads_have_neither_the_tables_nor_the_scalars_of_the_last_layer() -> None:
     built = model(named("value_embeddings", multi_token={"depth": 1}))
     (head,) = built.further
-    assert head.block.residual_scalars is None
+    assert head.block.stream_scales is None
     assert head.block.mixer.value_gate is None
     built.train()
     built(tokens(2, 9), targets(tokens(2, 9))).objective.backward()

@@ -93,7 +93,7 @@ EVERYTHING = {
     "n_layers": 4,
     "document_mask": True,
     "mixer": {"qk_norm": True, "value_embedding": {}},
-    "residual_scalars": {"stream": [1.1, 1.0], "embedding": [0.1, 0.0]},
+    "stream_scales": {"residual": [1.1, 1.0], "input": [0.1, 0.0]},
     "pattern": (
         {},
         {"mixer": {"kind": "mamba2", "state": 8, "head_dim": 16, "chunk": 16}},
@@ -131,7 +131,7 @@ def test_fsdp2_gathers_in_bf16_what_autocast_would_round(spec):
         "feed_forward.down",
     }
     assert {
-        *("0.mixer_norm.weight", "0.residual_scalars.stream", "1.mixer.A_log", "2.feed_forward.router.weight"),
+        *("0.mixer_norm.weight", "0.stream_scales.residual", "1.mixer.A_log", "2.feed_forward.router.weight"),
         *("3.mixer.filters.taps", "3.mixer.filters.layers.0.weight"),
     } < found[0].keys() - rounded
 

@@ -141,8 +141,8 @@ def test_gpt2_has_dropout_of_attention_by_default() -> None:
     assert gpt2.write(gpt2.read(shape))["attn_pdrop"] == 0.1
 
 
-def test_residual_scalars_are_no_part_of_any_family() -> None:
-    assert "residual_scalars" in why_none(shapes.spec(residual_scalars={}))
+def test_stream_scales_are_no_part_of_any_family() -> None:
+    assert "stream_scales" in why_none(shapes.spec(stream_scales={}))
     assert "norm.gain" in why_none(shapes.spec(norm={"kind": "rmsnorm", "gain": False}))
 
 
