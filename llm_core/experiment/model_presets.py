@@ -158,7 +158,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "pattern": [{**_LIV, "times": 2}, {}, _LIV],
     },
     # nanochat's shape (Karpathy, 2025-2026) at depth 4: value embeddings in every second layer and the last, branches
-    # that begin as nothing, learned scalars for the residual stream. Scores are sharpened by 1.2 on both sides.
+    # that begin as nothing, learned scales of the residual stream. Scores are sharpened by 1.2 on both sides.
     "tiny_value_embeddings": {
         "d_model": 128,
         "n_layers": 4,

@@ -100,7 +100,7 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
 
 def mtp_layer(spec: ModelSpec) -> LayerSpec:
     """The layer of an MTP head: the model's last layer, with its own keys and values, and without the tables and
-    scalars of that layer."""
+    scales of that layer."""
     last = spec.layers[-1]
     return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None, "stream_scales": None})
 
@@ -123,7 +123,7 @@ def block_parameters(spec: ModelSpec) -> int:
 def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> int:
     """Training FLOPs per token, forward and backward: 6·N + 3·mixing (after Chowdhery et al., 2022, appendix B).
 
-    N is ``scaling_parameters``. Attention counts the whole T × T
+    N counts the parameters of matrices that multiply a token, including a tied head. Attention counts the whole T × T
     square, or T × window, as most published MFU figures do, although causal kernels compute half of it: 4·H·C·T of
     mixing in a forward pass is the usual 12·H·C·T in a step. Recomputation for activation checkpointing is not counted,
     because MFU means useful FLOPs.
@@ -140,7 +140,7 @@ def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> i
 
 def scaling_parameters(spec: ModelSpec, vocab_size: int) -> int:
     """N of scaling laws: the parameters that multiply every token in the prediction of the next one (matrices of
-    blocks, chosen experts, and the head, also a tied one)."""
+    blocks, chosen experts, and the head, also a tied one; no tables, of which a token reads a row)."""
     layers = layer_costs(spec)
     blocks = sum(layer.mixer.matmul_parameters + layer.feed_forward.matmul_parameters for layer in layers)
     return blocks + vocab_size * spec.d_model

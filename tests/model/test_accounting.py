@@ -140,7 +140,7 @@ def test_probabilities_that_eager_saves(length: int, changes: dict, precision: s
     assert (three - one) / (2 * length) == pytest.approx(formula[1] - formula[0], rel=0.13)
 
 
-def test_tables_and_scalars_are_no_part_of_n() -> None:
+def test_tables_and_scales_are_no_part_of_n() -> None:
     plain, found = spec(), spec(mixer={"value_embedding": {"gate_channels": 12}}, stream_scales={})
     before, after = (parameter_count(shape, VOCAB) for shape in (plain, found))
     gates = 2 * 12 * 2

@@ -96,7 +96,7 @@ def test_matrices_by_their_inputs_are_scaled_by_the_depth_and_tables_are_not_mat
 
 def test_stream_scales_begin_between_the_first_and_the_last_layer() -> None:
     built = build_model(named("value_embeddings"), VOCAB)
-    found = [[scalar.item() for scalar in block.stream_scales.parameters()] for block in built.blocks]
+    found = [[scale.item() for scale in block.stream_scales.parameters()] for block in built.blocks]
     expected = [[1.15 - 0.1 * layer / 3, 0.2 - 0.15 * layer / 3] for layer in range(4)]
     assert torch.tensor(found).allclose(torch.tensor(expected))
 

@@ -122,7 +122,7 @@ def test_bags_of_tokens_are_refused() -> None:
         built(bags, bags, torch.zeros(2, 4))
 
 
-def test_heads_have_neither_the_tables_nor_the_scalars_of_the_last_layer() -> None:
+def test_heads_have_neither_the_tables_nor_the_scales_of_the_last_layer() -> None:
     built = model(named("value_embeddings", multi_token={"depth": 1}))
     (head,) = built.further
     assert head.block.stream_scales is None
