@@ -124,12 +124,13 @@ def sums(model: Described) -> list[str]:
     """Parameters, FLOPs and decoding state, one line each."""
     spec, count = model.spec, parameter_count(model.spec, model.vocab_size)
     active = f", {count.active:,} of them per token" if count.inactive else ""
+    tables = f", {count.value_embeddings:,} in value embeddings" if count.value_embeddings else ""
     cached = kv_cache_bytes_per_token(spec)
     lengths = [length for length in LENGTHS if _reads(spec, length)]
     states = "; ".join(f"{state_bytes(spec, length) / 1e6:,.1f} MB after {length:,}" for length in lengths)
     flops = flops_per_token(spec, model.vocab_size, model.sequence_length)
     return [
-        f"parameters       {count.total:,}{active}; {count.without_embeddings:,} without embeddings",
+        f"parameters       {count.total:,}{active}{tables}; {count.without_embeddings:,} without embeddings",
         f"training         {flops:.3g} FLOPs per token, in sequences of {model.sequence_length:,}",
         f"decoding state   {cached:,} bytes per token in bf16"
         + (f"; with windows and states {states} tokens" if states else ""),

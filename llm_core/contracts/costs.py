@@ -32,6 +32,8 @@ from llm_core.model.state import new_state
 _PARTS = {
     "embedding": "embedding",
     "position": "embedding",
+    "value_embeddings": "value_embeddings",
+    "stream_scales": "stream_scales",
     "head": "head",
     "mixer": "mixers",
     "feed_forward": "feed_forward",
@@ -42,7 +44,7 @@ _PARTS = {
 def parameters_are_the_modules(shape: ModelSpec) -> None:
     """The formula counts the parameters of the modules."""
     built = build_model(shape, VOCAB, device="meta")
-    numbers = {"embedding": 0, "head": 0, "mixers": 0, "feed_forward": 0, "norms": 0}
+    numbers = dict.fromkeys((*_PARTS.values(), "norms"), 0)
     for place, parameter in built.named_parameters():
         part = next((_PARTS[part] for part in place.split(".") if part in _PARTS), "norms")
         numbers[part] += parameter.numel()

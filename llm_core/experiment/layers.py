@@ -3,9 +3,9 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from llm_core.experiment.base import Spec
+from llm_core.experiment.base import Spec, frozen, later
 from llm_core.experiment.component import Component, KindOf
 from llm_core.experiment.costs import Cost
 from llm_core.registries import FEED_FORWARDS, MIXERS, NORMS
@@ -105,8 +105,16 @@ class MixerSpec(Component):
         return False
 
     def on_its_own(self) -> Self:
-        """The same with its own keys and values instead of another layer's."""
+        """The same with its own keys and values instead of another layer's, and without a value embedding."""
         return self
+
+    def value_width(self) -> int:
+        """Channels of its value embedding, a table with one row per token of the vocabulary; 0: none.
+
+        The decoder owns the table. The module's ``forward`` then takes the rows of the tokens, (B, T, channels), as a
+        fourth argument.
+        """
+        return 0
 
     def first_of_its_kind(self) -> Self:
         """Its replacement when no earlier layer has keys and values for it. Raises ``ValueError`` if there is none."""
@@ -200,6 +208,19 @@ class MultiTokenSpec(Spec):
     """The weight of the mean of their losses relative to the main loss."""
 
 
+FirstAndLast = Annotated[tuple[float, float], BeforeValidator(frozen)]
+
+
+class StreamScalesSpec(Spec):
+    """Two learned numbers per layer: its block reads a · x + b · x0, where x is the residual stream and x0 the
+    embedding after its norm (Karpathy, 2025-2026, nanochat)."""
+
+    residual: FirstAndLast = (1.0, 1.0)
+    """The initial a of the first and of the last layer, linear in between."""
+    input: FirstAndLast = (0.0, 0.0)
+    """The same for b."""
+
+
 class LayerSpec(Spec):
     """One layer: the fields that ``pattern`` may change, with all defaults filled in."""
 
@@ -208,6 +229,7 @@ class LayerSpec(Spec):
     norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")]
     norm_placement: NormPlacement
     dropout: DropoutShare
+    stream_scales: StreamScalesSpec | None = later(default=None, absent=None)
     index: Annotated[int, Field(ge=0)]
     kv_from: int | None = None
     """The index of the layer whose keys and values this one attends to; None: its own."""

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from llm_core.experiment.base import Spec, later, told
 from llm_core.experiment.component import KindOf, over
+from llm_core.experiment.initialisation import InitialisationSpec
 from llm_core.experiment.layers import (
     AbsolutePositionSpec,
     DropoutShare,
@@ -18,6 +19,7 @@ from llm_core.experiment.layers import (
     NormPlacement,
     NormSpec,
     Positive,
+    StreamScalesSpec,
     Width,
 )
 from llm_core.experiment.model_presets import MODELS
@@ -56,7 +58,10 @@ class ModelSpec(Spec):
     embedding_scale: Positive = 1.0
     """Factor of the embeddings (Gemma: sqrt(d_model))."""
     embedding_norm: bool = later(default=False, absent=False)
-    """Whether a norm of the model's kind follows the embedding (RWKV). The initial embedding is then small."""
+    """Whether a norm of the model's kind follows the embedding (RWKV). The initial embedding is then small, unless
+    ``init.embedding_std`` is given."""
+    stream_scales: StreamScalesSpec | None = later(default=None, absent=None)
+    """Learned factors of the residual stream and of the embedding before each block; null: none."""
     dropout: DropoutShare = 0.0
     """Dropout rate in training, for the embedding and for the output of each branch."""
     tie_embeddings: bool = True
@@ -65,11 +70,13 @@ class ModelSpec(Spec):
     """No mixer passes information from one document to another."""
     init_std: Positive = 0.02
     """The scale of all initial weights, and of the constant ``sinusoidal`` positions."""
+    init: InitialisationSpec = later(default=InitialisationSpec(), absent={})
+    """Where initial weights differ from ``init_std``."""
     multi_token: MultiTokenSpec | None = None
     # Not strict: after a "before" validator, pydantic no longer knows that a list came from JSON.
     pattern: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     """The layers of one period, which repeats over the depth. Each entry overrides the model's mixer, feed_forward,
-    norm, norm_placement and dropout, or nothing. ``times: n`` means n such layers."""
+    norm, norm_placement, dropout and stream_scales, or nothing. ``times: n`` means n such layers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +95,12 @@ class ModelSpec(Spec):
         if self.absolute_position is not None:
             bounds.append(self.absolute_position.longest())
         return min((bound for bound in bounds if bound is not None), default=None)
+
+    def embedding_size(self) -> float:
+        """The root mean square of the initial embeddings, after their norm if there is one."""
+        if self.embedding_norm:
+            return 1.0
+        return (self.init.embedding_std or self.init_std) * self.embedding_scale
 
     @property
     def layers(self) -> tuple[LayerSpec, ...]:
@@ -132,6 +145,8 @@ class ModelSpec(Spec):
         period = sum(_times(entry) for entry in self.pattern)
         if period and self.n_layers % period:
             raise ValueError(f"pattern: its {period} layers do not divide n_layers {self.n_layers}")
+        if self.tie_embeddings and self.init.head_std is not None:
+            raise ValueError("init.head_std: a tied head has no weights of its own; set init.embedding_std instead")
         layers = self.layers  # raises for an invalid layer
         starts = accumulate(map(_times, self.pattern), initial=0)
         pattern = tuple(resolved(entry, layers[start]) for entry, start in zip(self.pattern, starts, strict=False))

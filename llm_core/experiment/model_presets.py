@@ -157,6 +157,27 @@ MODELS: dict[str, dict[str, Any]] = {
         "document_mask": True,
         "pattern": [{**_LIV, "times": 2}, {}, _LIV],
     },
+    # nanochat's shape (Karpathy, 2025-2026) at depth 4: value embeddings in every second layer and the last, branches
+    # that begin as nothing, learned scales of the residual stream. Scores are sharpened by 1.2 on both sides.
+    "tiny_value_embeddings": {
+        "d_model": 128,
+        "n_layers": 4,
+        "mixer": _attention(2, 2, {"kind": "rope", "theta": 100_000.0}, qk_norm=True, scale=1.2**2 / 64**0.5),
+        "feed_forward": {"kind": "relu2", "d_ff": 512},
+        "norm": {"kind": "rmsnorm", "gain": False},
+        "embedding_norm": True,
+        "stream_scales": {"residual": [1.15, 1.05], "input": [0.2, 0.05]},
+        "logit_softcap": 15.0,
+        "tie_embeddings": False,
+        "init": {
+            "matrices": "fan_in",
+            "residual_writers": "zero",
+            "feed_forward": 0.4,
+            "embedding_std": 0.8,
+            "head_std": 0.001,
+        },
+        "pattern": [{}, {"mixer": {"value_embedding": {"gate_channels": 12, "gate_scale": 3.0}}}],
+    },
     "tiny_rwkv": {
         **_RWKV,
         "d_model": 128,

@@ -19,7 +19,8 @@ class ParameterCount:
     """Numbers of parameters by part. A tied head is counted once, as ``embedding``; so are learned positions.
 
     ``mtp_heads``: modules for multi-token prediction, which generation does not use. ``inactive``: parameters of
-    ``feed_forward`` that one token does not use (experts that are not chosen).
+    ``feed_forward`` that one token does not use (experts that are not chosen). ``value_embeddings``: tables for the
+    values of attention, of which a token uses one row per layer.
     """
 
     embedding: int
@@ -29,16 +30,18 @@ class ParameterCount:
     norms: int
     mtp_heads: int = 0
     inactive: int = 0
+    value_embeddings: int = 0
+    stream_scales: int = 0
 
     @property
     def total(self) -> int:
-        """All parameters, including the embedding."""
-        return self.embedding + self.head + self.mixers + self.feed_forward + self.norms + self.mtp_heads
+        """All parameters, including the embeddings."""
+        return self.embedding + self.value_embeddings + self.head + self.without_embeddings
 
     @property
     def without_embeddings(self) -> int:
-        """All parameters except embedding and head (N of Kaplan et al., 2020)."""
-        return self.mixers + self.feed_forward + self.norms + self.mtp_heads
+        """All parameters except embeddings and head (N of Kaplan et al., 2020)."""
+        return self.mixers + self.feed_forward + self.norms + self.stream_scales + self.mtp_heads
 
     @property
     def active(self) -> int:
@@ -53,11 +56,12 @@ class LayerCost:
     mixer: Cost
     feed_forward: Cost
     norms: int
+    stream_scales: int = 0
 
     @property
     def parameters(self) -> int:
-        """All parameters of the block."""
-        return self.mixer.parameters + self.feed_forward.parameters + self.norms
+        """All parameters of the block, without value embeddings, which depend on the vocabulary."""
+        return self.mixer.parameters + self.feed_forward.parameters + self.norms + self.stream_scales
 
 
 def layer_costs(spec: ModelSpec, sequence_length: int = 1) -> list[LayerCost]:
@@ -73,6 +77,7 @@ def _layer_cost(spec: ModelSpec, layer: LayerSpec, sequence_length: int) -> Laye
         mixer=layer.mixer.cost(spec, layer, sequence_length),
         feed_forward=Cost() if feed_forward is None else feed_forward.cost(spec, layer, sequence_length),
         norms=norms * layer.norm.parameters(spec.d_model, spec.bias),
+        stream_scales=0 if layer.stream_scales is None else 2,
     )
 
 
@@ -88,13 +93,16 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
         norms=sum(layer.norms for layer in layers) + (1 + spec.embedding_norm) * spec.norm.parameters(d, spec.bias),
         mtp_heads=mtp_parameters(spec),
         inactive=sum(layer.feed_forward.inactive_parameters for layer in layers),
+        value_embeddings=vocab_size * sum(layer.mixer.value_width() for layer in spec.layers),
+        stream_scales=sum(layer.stream_scales for layer in layers),
     )
 
 
 def mtp_layer(spec: ModelSpec) -> LayerSpec:
-    """The layer of an MTP head: the model's last layer, with its own keys and values."""
+    """The layer of an MTP head: the model's last layer, with its own keys and values, and without the tables and
+    scales of that layer."""
     last = spec.layers[-1]
-    return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None})
+    return last.model_copy(update={"mixer": last.mixer.on_its_own(), "kv_from": None, "stream_scales": None})
 
 
 def mtp_parameters(spec: ModelSpec) -> int:
@@ -132,7 +140,7 @@ def flops_per_token(spec: ModelSpec, vocab_size: int, sequence_length: int) -> i
 
 def scaling_parameters(spec: ModelSpec, vocab_size: int) -> int:
     """N of scaling laws: the parameters that multiply every token in the prediction of the next one (matrices of
-    blocks, chosen experts, and the head, also a tied one)."""
+    blocks, chosen experts, and the head, also a tied one; no tables, of which a token reads a row)."""
     layers = layer_costs(spec)
     blocks = sum(layer.mixer.matmul_parameters + layer.feed_forward.matmul_parameters for layer in layers)
     return blocks + vocab_size * spec.d_model
@@ -178,6 +186,7 @@ def activation_bytes_per_token(
         fp32 = 4 * (cost.mixer.saved_fp32 + cost.feed_forward.saved_fp32)
         fp32 += (8 if element < 4 else 4) * cost.feed_forward.saved_fp32_twice
         block = (4 * d if layer.feed_forward is None else 8 * d) + fp32
+        block += 0 if layer.stream_scales is None else 4 * d
         if isinstance(layer.mixer, AttendingSpec):
             own_kv = layer.kv_from is None
             documents = spec.document_mask
@@ -196,7 +205,7 @@ def activation_bytes_per_token(
             saved.append(block)
             continue
         outputs = cost.mixer.matmul_outputs + cost.feed_forward.matmul_outputs if checkpointing == "selective" else 0
-        saved.append(4 * d + element * outputs)
+        saved.append(4 * d + element * outputs + 4 * layers[number].mixer.value_width())
         recomputed.append(block)
     return sum(saved) + max(recomputed) + around
 
@@ -215,6 +224,8 @@ def _saved_by_backend(
             return 0
         n_heads, n_kv_heads, head_dim = mixer.heads()
         own = n_kv_heads if own_kv else 0
+        if mixer.value_embedding is not None:  # rotated keys and summed values stand apart from the projection
+            return 2 * element * head_dim * (n_heads - own)
         read = n_heads + 2 * own if mixer.qk_norm else 0
         return element * head_dim * (n_heads - 3 * own + read)
     if backend != "eager":

@@ -26,6 +26,8 @@ class Context:
     tables: dict[str | None, Tables | None] = field(default_factory=dict)
     state: DecodingState | None = None
     training: bool = False
+    embedding_BTD: Tensor | None = None  # noqa: N815
+    """What the first block reads, for ``stream_scales``."""
 
     @property
     def documents_BT(self) -> Tensor | None:  # noqa: N802

@@ -18,6 +18,7 @@ from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.multi_token import MTPHead, mtp_objective
 from llm_core.model.state import DecodingState
 from llm_core.model.superposition import mean_embedding
+from llm_core.model.value_embedding import ValueEmbedding
 
 
 class Losses(NamedTuple):
@@ -48,14 +49,19 @@ class Decoder(nn.Module):
         self.shared = frozenset(layer.kv_from for layer in self.layers) - {None}
         self.embedding = nn.Embedding(vocab_size, spec.d_model)
         self.embedding_norm = spec.norm.module(spec.d_model, spec.bias) if spec.embedding_norm else None
-        size = 1.0 if spec.embedding_norm else spec.init_std * spec.embedding_scale
-        self.position = None if spec.absolute_position is None else spec.absolute_position.module(spec.d_model, size)
+        size, position = spec.embedding_size(), spec.absolute_position
+        self.position = None if position is None else position.module(spec.d_model, size)
         self.blocks = nn.ModuleList(Block(spec, layer) for layer in self.layers)
         self.norm = spec.norm.module(spec.d_model, spec.bias)
         # A tied head is not a second parameter, so no copy, cast or file can separate the two.
         self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
         depth = 0 if spec.multi_token is None else spec.multi_token.depth
         self.further = nn.ModuleList(MTPHead(spec) for _ in range(depth))
+        widths = {str(layer.index): layer.mixer.value_width() for layer in self.layers}
+        self.value_embeddings = nn.ModuleDict(
+            {index: ValueEmbedding(vocab_size, width) for index, width in widths.items() if width}
+        )
+        self.reads_embedding = any(layer.stream_scales is not None for layer in self.layers)
 
     @property
     def head_weight(self) -> Tensor:
@@ -87,9 +93,13 @@ class Decoder(nn.Module):
         """
         context = self.context(tokens_BT, document_ids_BT, state)
         x_BTD = self._embedded(tokens_BT, context)
+        if self.reads_embedding:
+            context.embedding_BTD = x_BTD
         kept: dict[int | None, tuple[Tensor, Tensor] | None] = {None: None}
         for layer, block in zip(self.layers, self.blocks, strict=True):
-            x_BTD, kv = block(x_BTD, kept[layer.kv_from], context)
+            table = str(layer.index)
+            values = (_rows(self.value_embeddings[table], tokens_BT),) if table in self.value_embeddings else ()
+            x_BTD, kv = block(x_BTD, kept[layer.kv_from], context, *values)
             if layer.index in self.shared:
                 kept[layer.index] = kv
         if state is not None:
@@ -207,7 +217,7 @@ class Decoder(nn.Module):
         return context
 
     def _embedded(self, tokens_BT: Tensor, context: Context) -> Tensor:
-        x_BTD = self.embedding(tokens_BT) if tokens_BT.ndim == 2 else mean_embedding(self.embedding, tokens_BT)
+        x_BTD = _rows(self.embedding, tokens_BT)
         if self.spec.embedding_scale != 1:
             x_BTD = x_BTD * self.spec.embedding_scale
         if self.embedding_norm is not None:
@@ -219,3 +229,9 @@ class Decoder(nn.Module):
                 places = positions_in_documents(context.documents_BS)[:, context.start :]
             x_BTD = x_BTD + self.position(places)
         return functional.dropout(x_BTD, self.spec.dropout, self.training) if self.spec.dropout else x_BTD
+
+
+def _rows(table: Any, tokens_BT: Tensor) -> Tensor:
+    """(B, T, channels): the row of each token, or the mean row of each bag of tokens (B, G, S)."""
+    rows: Tensor = table(tokens_BT) if tokens_BT.ndim == 2 else mean_embedding(table, tokens_BT)
+    return rows

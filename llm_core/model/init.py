@@ -7,7 +7,9 @@ from torch import Generator, Tensor, nn
 
 from llm_core.experiment.model import ModelSpec
 
-Draws = Mapping[str, Callable[[Tensor, Generator | None], None]]
+Draw = Callable[[Tensor, Generator | None], None]
+
+Draws = Mapping[str, Draw]
 """Name of a parameter → the function that initialises it. A module declares them as ``draws``."""
 
 
@@ -33,24 +35,45 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = 
       GPT-2)
     - an embedding before a norm (``embedding_norm``): uniform between ±1e-4. The norm then lets it change fast (Peng et
       al., 2023)
+    - the exceptions of ``spec.init``
 
     Random numbers come from ``generator`` (on the parameters' device), by default torch's global one. Raises
     ``ValueError`` for a vector without a rule: it would stay uninitialised.
     """
     branches = sum(1 if layer.feed_forward is None else 2 for layer in spec.layers)
-    residual_std = spec.init_std / branches**0.5
-    draws: dict[str, Callable[[Tensor, Generator | None], None]] = {}
+    init = spec.init
+    draws: dict[str, Draw] = {}
     writers: set[str] = set()
+    tables: set[str] = set()
     for prefix, module in model.named_modules():
         draws |= {f"{prefix}.{name}": draw for name, draw in getattr(module, "draws", {}).items()}
         writers |= {f"{prefix}.{name}" for name in getattr(module, "residual_writers", ())}
+        tables |= {f"{prefix}.weight"} if isinstance(module, nn.Embedding) else set()
     for name, parameter in model.named_parameters():
         if name in draws:
             draws[name](parameter, generator)
+        elif name == "embedding.weight" and init.embedding_std is not None:
+            parameter.normal_(0.0, init.embedding_std, generator=generator)
         elif name == "embedding.weight" and spec.embedding_norm:
             parameter.uniform_(-1e-4, 1e-4, generator=generator)
+        elif name == "head.weight" and init.head_std is not None:
+            parameter.normal_(0.0, init.head_std, generator=generator)
+        elif name in writers and init.residual_writers == "zero":
+            parameter.zero_()
         elif parameter.ndim >= 2:
-            parameter.normal_(0.0, residual_std if name in writers else spec.init_std, generator=generator)
+            valued = name.startswith("value_embeddings.")
+            by_inputs = init.matrices == "fan_in" and (valued or name not in tables)
+            # Linear maps are (outputs, inputs), and experts (E, inputs, outputs).
+            inputs = spec.d_model if valued else parameter.shape[1]
+            std = inputs**-0.5 if by_inputs else spec.init_std
+            if name in writers:
+                std /= branches**0.5
+            elif ".feed_forward." in name:
+                std *= init.feed_forward
+            if by_inputs:
+                parameter.uniform_(-(3**0.5) * std, 3**0.5 * std, generator=generator)
+            else:
+                parameter.normal_(0.0, std, generator=generator)
         elif name.endswith("norm.weight"):
             parameter.fill_(1.0)
         elif name.endswith(".bias"):

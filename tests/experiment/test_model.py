@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from llm_core.experiment.base import canonical
 from llm_core.experiment.component import Component, over
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.mixers.attention.spec import Attention
@@ -96,6 +97,22 @@ def attention(**settings: Any) -> dict[str, Any]:
         ({"mixer": 5}, "mixer\n.*give the name of a mixer, or a mapping with kind and settings"),
         ({"mixer": {"scale": float("nan")}}, "mixer\n.*attention: scale: .*finite number"),
         ({"feed_forward": {"kind": "moe", "experts": 2, "top_k": 3, "d_ff": 8}}, "moe: top_k 3 is more than experts 2"),
+        (
+            {"mixer": {"value_embedding": {}}, "pattern": ({}, attention(share_kv=True))},
+            "layer 1: value_embedding: a layer with share_kv has no values of its own; set value_embedding: null there",
+        ),
+        (
+            {"mixer": {"value_embedding": {"gate_channels": 33}}},
+            "value_embedding.gate_channels 33 is more than d_model 32",
+        ),
+        ({"mixer": {**MLA, "value_embedding": {}}}, "mla: value_embedding: there is no such key"),
+        ({"init": {"head_std": 0.1}}, "init.head_std: a tied head has no weights of its own"),
+        ({"init": {"matrices": "orthogonal"}}, "init.matrices\n.*'normal' or 'fan_in'"),
+        ({"stream_scales": {"residual": [1.0]}}, "stream_scales.residual"),
+        (
+            {"pattern": ({"stream_scales": {"inputs": 1.0}}, {})},
+            r"pattern\[0\]\.stream_scales\.inputs: there is no",
+        ),
         ({"absolute_position": "learned"}, "absolute_position\n.*learned: max_positions: Field required"),
         ({"absolute_position": "rope"}, "unknown absolute position encoding 'rope'; known: learned, sinusoidal"),
     ],
@@ -137,11 +154,11 @@ def test_settings_of_a_pattern_stand_over_the_models_and_another_kind_stands_alo
     assert (told["window"], told["qk_norm"], told["n_heads"], told["n_kv_heads"]) == (8, True, 4, 1)
     assert (told["position"]["theta"], told["position"]["scaling"]["factor"]) == (500.0, 4.0)
     assert first.feed_forward.model_dump() == {"kind": "swiglu", "d_ff": 40}
-    assert first.norm.model_dump() == {"kind": "layernorm", "eps": 1e-4}
+    assert (first.norm.kind, first.norm.eps) == ("layernorm", 1e-4)
     told = second.mixer.model_dump()
     assert (told["window"], told["position"]["theta"]) == (None, 10_000.0)
     assert second.feed_forward.model_dump().items() > experts.items()
-    assert second.norm.model_dump() == {"kind": "rmsnorm", "eps": 1e-5}
+    assert (second.norm.kind, second.norm.eps) == ("rmsnorm", 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -185,10 +202,31 @@ def test_a_component_is_given_by_name_by_settings_or_itself() -> None:
     plain: Component = spec().norm
     for given in ("rmsnorm", {"kind": "rmsnorm"}, {"kind": "rmsnorm", "eps": 1e-5}, plain):
         assert spec(norm=given).norm == plain
-    assert spec(norm="rmsnorm").model_dump()["norm"] == {"kind": "rmsnorm", "eps": 1e-5}
+    assert spec(norm="rmsnorm").norm.eps == 1e-5
 
 
 def test_a_mapping_without_kind_is_of_the_default_one() -> None:
     found = spec(norm={"eps": 1e-6}, mixer={"position": {"theta": 7.0}})
     assert (found.norm.kind, found.norm.eps) == ("rmsnorm", 1e-6)
     assert found.layers[0].mixer.position.model_dump() == {"kind": "rope", "theta": 7.0, "scaling": None}
+
+
+def test_features_that_are_off_are_no_part_of_an_identity() -> None:
+    names = ("value_embedding", "stream_scales", "init", "gain")
+    off, on = (str(canonical(found)) for found in (spec(), spec(init={"residual_writers": "zero"})))
+    assert not any(f"'{name}'" in off for name in names)
+    assert "'init': {'residual_writers': 'zero'}" in on
+
+
+def test_a_pattern_turns_features_on_and_off() -> None:
+    found = spec(
+        mixer={"value_embedding": {"gate_scale": 2.0}},
+        stream_scales={"residual": [1.5, 1.0]},
+        pattern=(attention(value_embedding=None), {"stream_scales": None}),
+    )
+    first, second = found.layers
+    assert (first.mixer.value_width(), second.mixer.value_width()) == (0, 2 * 8)
+    assert first.stream_scales is not None
+    assert first.stream_scales.residual == (1.5, 1.0)
+    assert second.stream_scales is None
+    assert ModelSpec.model_validate_json(found.model_dump_json()) == found

@@ -142,6 +142,21 @@ MODELS: dict[str, dict[str, Any]] = {
         ),
         "bias": True,
     },
+    "value_embeddings": {
+        "n_layers": 4,
+        "mixer": {"qk_norm": True, "scale": 0.5},
+        "feed_forward": {"kind": "relu2", "d_ff": 48},
+        "norm": {"kind": "rmsnorm", "gain": False},
+        "embedding_norm": True,
+        "stream_scales": {"residual": (1.15, 1.05), "input": (0.2, 0.05)},
+        "tie_embeddings": False,
+        "init": {"matrices": "fan_in", "residual_writers": "zero", "embedding_std": 0.8, "head_std": 0.3},
+        "pattern": ({}, {"mixer": {"value_embedding": {}}}),
+    },
+    "value_embeddings_in_windows": {
+        "mixer": {"value_embedding": {"gate_channels": 5, "gate_scale": 2.0}, "window": 4},
+        "stream_scales": {},
+    },
     "far_rope": {
         "mixer": {
             "position": {"kind": "rope", "scaling": {"kind": "llama3", "factor": 4.0, "original_length": 8}},

@@ -10,7 +10,13 @@ from llm_core.contracts.costs import saved_bytes
 from llm_core.experiment.component import over
 from llm_core.experiment.model import ModelSpec
 from llm_core.model import accounting, attending, eager
-from llm_core.model.accounting import activation_bytes_per_token, block_parameters, flops_per_token
+from llm_core.model.accounting import (
+    activation_bytes_per_token,
+    block_parameters,
+    flops_per_token,
+    parameter_count,
+    scaling_parameters,
+)
 from llm_core.model.build import build_model
 from tests.model.shapes import MLA, MODELS, RWKV7, VOCAB, named, spec
 
@@ -42,6 +48,11 @@ def wider(layers: int, **changes: Any) -> ModelSpec:
         {"mixer": {"n_kv_heads": 1}, "feed_forward": {"d_ff": 300}},
         {"mixer": {"n_kv_heads": 1}, "document_mask": True},
         {"mixer": {"window": 20}},
+        {"mixer": {"value_embedding": {}}},
+        {"mixer": {"value_embedding": {}}, "document_mask": True},
+        {"mixer": {"value_embedding": {}, "qk_norm": True}, "norm": {"kind": "rmsnorm", "gain": False}},
+        {"mixer": {"value_embedding": {}, "qk_norm": True, "window": 20}},
+        {"stream_scales": {}},
     ],
 )
 def test_activations_are_what_autograd_keeps(
@@ -127,3 +138,19 @@ def test_probabilities_that_eager_saves(length: int, changes: dict, precision: s
     formula = [activation_bytes_per_token(shape, length, precision=precision, backend="eager") for shape in shapes]
     # The rest is counted as of kernels, which also keep their results and the projections.
     assert (three - one) / (2 * length) == pytest.approx(formula[1] - formula[0], rel=0.13)
+
+
+def test_tables_and_scales_are_no_part_of_n() -> None:
+    plain, found = spec(), spec(mixer={"value_embedding": {"gate_channels": 12}}, stream_scales={})
+    before, after = (parameter_count(shape, VOCAB) for shape in (plain, found))
+    gates = 2 * 12 * 2
+    assert after.value_embeddings == 2 * VOCAB * 16
+    assert after.total - before.total == after.value_embeddings + gates + 2 * 2
+    assert scaling_parameters(found, VOCAB) - scaling_parameters(plain, VOCAB) == gates
+    assert scaling_parameters(plain, VOCAB) == before.total - before.norms
+
+
+def test_recomputed_blocks_keep_the_rows_of_their_table() -> None:
+    shapes = [spec(n_layers=n, mixer={"value_embedding": {}}) for n in (1, 2)]
+    one, two = (activation_bytes_per_token(shape, 64, checkpointing="full") for shape in shapes)
+    assert two - one == 4 * (32 + 16)

@@ -6,7 +6,7 @@ from torch.nn import functional
 from llm_core.model.accounting import flops_per_token, parameter_count
 from llm_core.model.build import build_model
 from llm_core.tokens.loader import IGNORED
-from tests.model.shapes import VOCAB, model, spec, tokens
+from tests.model.shapes import VOCAB, model, named, spec, tokens
 
 DOCUMENTS = torch.tensor([[0] * 9, [0] * 4 + [1] * 3 + [-1] * 2])
 
@@ -120,3 +120,13 @@ def test_bags_of_tokens_are_refused() -> None:
     bags = tokens(2, 8).view(2, 4, 2)
     with pytest.raises(ValueError, match="bags"):
         built(bags, bags, torch.zeros(2, 4))
+
+
+def test_heads_have_neither_the_tables_nor_the_scales_of_the_last_layer() -> None:
+    built = model(named("value_embeddings", multi_token={"depth": 1}))
+    (head,) = built.further
+    assert head.block.stream_scales is None
+    assert head.block.mixer.value_gate is None
+    built.train()
+    built(tokens(2, 9), targets(tokens(2, 9))).objective.backward()
+    assert all(parameter.grad is not None for parameter in built.parameters())

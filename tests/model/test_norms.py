@@ -6,8 +6,8 @@ from llm_core.model.norms.module import RMSNorm
 from llm_core.model.norms.spec import RMSNorm as RMSNormSpec
 
 
-def rms_norm(dim: int, eps: float) -> RMSNorm:
-    return RMSNorm(RMSNormSpec(eps=eps), dim, False)
+def rms_norm(dim: int, eps: float, gain: bool = True) -> RMSNorm:
+    return RMSNorm(RMSNormSpec(eps=eps, gain=gain), dim, False)
 
 
 def test_matches_the_formula() -> None:
@@ -56,3 +56,17 @@ def test_gradients_of_strided_heads_in_bf16_are_as_good_as_torchs() -> None:
     error, torchs = ((grad.double() - truth.grad).norm() for grad in (x.grad, plain.grad))
     assert error <= torchs
     torch.testing.assert_close(norm.weight.grad.double(), exact.weight.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_gain_it_is_that_of_gain_1() -> None:
+    plain, norm = rms_norm(8, eps=1e-3, gain=False).double(), rms_norm(8, eps=1e-3).double()
+    torch.nn.init.ones_(norm.weight)
+    assert not list(plain.parameters())
+    x = torch.randn(3, 5, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(plain(x), norm(x))
+    assert torch.autograd.gradcheck(plain, x)
+    half = x.detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert plain(half).dtype == torch.bfloat16
+        plain(half).sum().backward()
+    assert half.grad.dtype == torch.bfloat16

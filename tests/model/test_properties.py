@@ -19,7 +19,21 @@ def test_the_contract_of_models(name: str, check: Callable[[ModelSpec], None]) -
 
 
 @pytest.mark.parametrize(
-    "name", ["mixattention", "softcaps", "alibi", "gpt2", "mla", "liv", "mamba2", "retnet", "hyena", "rwkv7", "rwkv4"]
+    "name",
+    [
+        "mixattention",
+        "softcaps",
+        "alibi",
+        "gpt2",
+        "mla",
+        "liv",
+        "mamba2",
+        "retnet",
+        "hyena",
+        "rwkv7",
+        "rwkv4",
+        "value_embeddings",
+    ],
 )
 def test_compiled_equals_eager(name: str) -> None:
     """As one graph a block, forward and backward. What inductor then makes of the graphs is torch's to test."""

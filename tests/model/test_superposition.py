@@ -13,7 +13,7 @@ from llm_core.model.superposition import ABSENT, bag_size, bagged, mean_embeddin
 from llm_core.registries import PACKINGS
 from llm_core.tokens.loader import IGNORED, Loader
 from llm_core.tokens.reader import ShardReader
-from tests.model.shapes import VOCAB, spec
+from tests.model.shapes import VOCAB, named, spec
 from tests.model.shapes import model as build
 from tests.tokens.shard_folder import write_shards
 
@@ -78,8 +78,9 @@ def test_the_loss_of_several_targets_is_the_sum_of_theirs(softcap, z_loss):
     torch.testing.assert_close(gradients, torch.autograd.grad(objective, (x, weight)))
 
 
-def test_a_decoder_reads_bags_as_positions_and_sees_neither_the_future_nor_other_documents():
-    model = build(spec(document_mask=True))
+@pytest.mark.parametrize("name", ["llama", "value_embeddings"])
+def test_a_decoder_reads_bags_as_positions_and_sees_neither_the_future_nor_other_documents(name):
+    model = build(named(name, document_mask=True))
     torch.manual_seed(1)
     tokens = torch.randint(1, 50, (2, 25))
     documents = torch.tensor([[0] * 10 + [1] * 14, [0] * 24], dtype=torch.int32)

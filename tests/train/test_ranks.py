@@ -92,7 +92,8 @@ def rewritten(world, spec, step):
 EVERYTHING = {
     "n_layers": 4,
     "document_mask": True,
-    "mixer": {"qk_norm": True},
+    "mixer": {"qk_norm": True, "value_embedding": {}},
+    "stream_scales": {"residual": [1.1, 1.0], "input": [0.1, 0.0]},
     "pattern": (
         {},
         {"mixer": {"kind": "mamba2", "state": 8, "head_dim": 16, "chunk": 16}},
@@ -123,13 +124,14 @@ def test_fsdp2_gathers_in_bf16_what_autocast_would_round(spec):
         "mixer.qkv.weight",
         "mixer.input.weight",
         "mixer.output.weight",
+        "mixer.value_gate.weight",
         "feed_forward.gate_up.weight",
         "feed_forward.gate_up",
         "feed_forward.down.weight",
         "feed_forward.down",
     }
     assert {
-        *("0.mixer_norm.weight", "1.mixer.A_log", "2.feed_forward.router.weight"),
+        *("0.mixer_norm.weight", "0.stream_scales.residual", "1.mixer.A_log", "2.feed_forward.router.weight"),
         *("3.mixer.filters.taps", "3.mixer.filters.layers.0.weight"),
     } < found[0].keys() - rounded
 

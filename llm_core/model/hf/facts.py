@@ -37,6 +37,7 @@ def _of_layer(layer: LayerSpec) -> dict[str, Any]:
         **_settings("norm", layer.norm),
         "norm_placement": layer.norm_placement,
         "kv_from": layer.kv_from,
+        "stream_scales": layer.stream_scales,
         **{f"mixer.{name}": value for name, value in layer.mixer.facts().items()},
         **{f"feed_forward.{name}": value for name, value in feeds.items()},
     }

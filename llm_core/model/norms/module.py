@@ -13,18 +13,20 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from llm_core.experiment.layers import NormSpec
+from llm_core.model.norms.spec import RMSNorm as RMSNormSpec
 
 
 class RMSNorm(nn.Module):
-    """Scale the last dimension to a root mean square of 1, times a learned weight (Zhang and Sennrich, 2019).
+    """Scale the last dimension to a root mean square of 1, times a learned weight (Zhang and Sennrich, 2019), if it has
+    one.
 
     The result has the input's type, also under autocast. The kernel sums in fp32 in any case.
     """
 
-    def __init__(self, spec: NormSpec, dim: int, _bias: bool) -> None:
+    def __init__(self, spec: RMSNormSpec, dim: int, _bias: bool) -> None:
         super().__init__()
         self.dim, self.eps = dim, spec.eps
-        self.weight = nn.Parameter(torch.empty(dim))
+        self.weight = nn.Parameter(torch.empty(dim)) if spec.gain else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) → (…, dim)."""
@@ -32,20 +34,22 @@ class RMSNorm(nn.Module):
             normed: Tensor = _RMSNormOnCPU.apply(x, self.weight, self.eps)
             return normed
         # The fused kernel needs a weight of the input's type.
+        weight = None if self.weight is None else self.weight.to(x.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            return functional.rms_norm(x, (self.dim,), self.weight.to(x.dtype), self.eps)
+            return functional.rms_norm(x, (self.dim,), weight, self.eps)
 
 
 class _RMSNormOnCPU(torch.autograd.Function):
     """CPUs have no fused kernel, and autograd through the formula takes four times as long."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
         sums = torch.promote_types(x.dtype, torch.float32)
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=sums)
         scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale).mul_(weight).to(x.dtype)
+        y = x * scale
+        return (y if weight is None else y.mul_(weight)).to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -54,12 +58,17 @@ class _RMSNormOnCPU(torch.autograd.Function):
         dim = x.shape[-1]
         # y = x · scale · weight, and scale follows from x: its derivative is -scale³ · x / dim.
         products = (upstream.to(scale.dtype) * x).reshape(-1, dim)
-        with torch.autocast("cpu", enabled=False):
-            weight_grad = products.T @ scale.view(-1)
-            shift = products @ weight.to(scale.dtype)
+        weight_grad = None
+        if weight is None:
+            shift = products.sum(-1)
+        else:
+            with torch.autocast("cpu", enabled=False):
+                weight_grad = (products.T @ scale.view(-1)).to(weight.dtype)
+                shift = products @ weight.to(scale.dtype)
         shift = shift.view(scale.shape).mul_(scale.pow(3)).div_(-dim)
-        x_grad = (upstream * weight).to(scale.dtype).mul_(scale).addcmul_(x, shift)
-        return x_grad.to(x.dtype), weight_grad.to(weight.dtype), None
+        x_grad = (upstream if weight is None else upstream * weight).to(scale.dtype)
+        x_grad = (x_grad * scale).addcmul_(x, shift)
+        return x_grad.to(x.dtype), weight_grad, None
 
 
 class LayerNorm(nn.Module):

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from llm_core.experiment.base import later
 from llm_core.experiment.layers import NormSpec
 from llm_core.registry import load_object
 from llm_core.runtime_only import runtime_only
@@ -11,6 +12,8 @@ class RMSNorm(NormSpec):
     """Scale to a root mean square of 1, times a learned weight (Zhang and Sennrich, 2019). It has no bias."""
 
     kind: Literal["rmsnorm"] = "rmsnorm"
+    gain: bool = later(default=True, absent=True)
+    """Whether there is a learned weight."""
 
     def module(self, dim: int, bias: bool) -> Any:
         """See ``NormSpec``."""
@@ -20,7 +23,7 @@ class RMSNorm(NormSpec):
     def parameters(self, dim: int, bias: bool) -> int:
         """See ``NormSpec``."""
         del bias
-        return dim
+        return dim if self.gain else 0
 
 
 class LayerNorm(NormSpec):

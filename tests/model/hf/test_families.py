@@ -95,6 +95,7 @@ def test_the_first_family_that_says_all_is_chosen(name: str, family: str) -> Non
         ("mixattention", "mixer.share_kv True would be False"),
         ("reordered", "norm_placement reordered is not pre"),
         ("sinusoidal", "absolute_position.kind sinusoidal would be none"),
+        ("value_embeddings_in_windows", "mixer.value_embedding"),
     ],
 )
 def test_what_no_family_has_is_told_for_each(name: str, reason: str) -> None:
@@ -138,6 +139,11 @@ def test_gpt2_has_dropout_of_attention_by_default() -> None:
     assert gpt2.read(shape).mixer.dropout == 0.1
     assert gpt2.read({**shape, "attn_pdrop": 0.0}).mixer.dropout == 0.0
     assert gpt2.write(gpt2.read(shape))["attn_pdrop"] == 0.1
+
+
+def test_stream_scales_are_no_part_of_any_family() -> None:
+    assert "stream_scales" in why_none(shapes.spec(stream_scales={}))
+    assert "norm.gain" in why_none(shapes.spec(norm={"kind": "rmsnorm", "gain": False}))
 
 
 def test_modules_for_further_tokens_are_no_part_of_any_family() -> None:

@@ -9,7 +9,7 @@ from llm_core.model.masks import Mask, visible
 from llm_core.model.mixers.attention.module import Attention
 from llm_core.model.mixers.attention.spec import Attention as AttentionSpec
 from llm_core.model.positions.rope.module import Rope
-from tests.model.shapes import spec
+from tests.model.shapes import model, named, spec, tokens
 
 CPU = torch.device("cpu")
 
@@ -99,3 +99,30 @@ def test_visible_tokens() -> None:
         [False, True, True, False],
         [False, False, True, True],
     ]
+
+
+def test_value_embeddings_are_added_to_the_values_of_their_token() -> None:
+    """With a window of one token, the layer's output is the projection of the token's own values."""
+    attention = made(window=1, value_embedding={"gate_channels": 5, "gate_scale": 2.0})
+    x, embedded = torch.randn(2, 6, 32), torch.randn(2, 6, 16)
+    gates = 2 * torch.sigmoid(x[..., :5] @ attention.value_gate.weight.T)
+    values = (x @ attention.qkv.weight.T)[..., -16:].view(2, 6, 2, 8) + gates[..., None] * embedded.view(2, 6, 2, 8)
+    expected = values.repeat_interleave(2, dim=2).flatten(2) @ attention.output.weight.T
+    found, _ = attention(x, None, context(attention, 6), embedded)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_table_belongs_to_its_layer() -> None:
+    built, x = model(named("value_embeddings")), tokens(1, 7)
+    assert set(built.value_embeddings) == {"1", "3"}
+    before = built(x)
+    for table in built.value_embeddings.values():
+        with torch.no_grad():
+            row = table.weight[x[0, 3]].clone()
+            table.weight[x[0, 3]] += 1
+            after = built(x)
+            table.weight[x[0, 3]] = row
+        changed = (before != after).any(-1)[0]
+        first = int((x[0] == x[0, 3]).nonzero()[0])
+        assert not changed[:first].any()
+        assert changed[first:].all()

@@ -1,6 +1,9 @@
 """Causal softmax attention: multi-head, grouped-query or multi-query, global or in a window, with its own keys and
 values or those of an earlier layer."""
 
+from typing import ClassVar
+
+import torch
 from torch import Tensor, nn
 
 from llm_core.experiment.layers import LayerSpec
@@ -8,6 +11,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.attending import attend
 from llm_core.model.context import Context
 from llm_core.model.fused import FusedLinear
+from llm_core.model.init import Draws, zeros
 from llm_core.model.mixers.attention.spec import Attention as AttentionSpec
 from llm_core.model.state import KeyValueState, Room
 
@@ -22,6 +26,7 @@ class Attention(nn.Module):
     """
 
     residual_writers = ("output.weight",)
+    draws: ClassVar[Draws] = {"value_gate.weight": zeros}
 
     def __init__(self, spec: AttentionSpec, model: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
@@ -37,15 +42,20 @@ class Attention(nn.Module):
         self.key_norm = layer.norm.module(self.head_dim, model.bias) if spec.qk_norm and self.own_kv else None
         self.position = spec.position.module(self.n_heads, self.head_dim)
         self.mask_key = mask_key(self.window, self.position.key if spec.position.biases else None)
+        table = spec.value_embedding
+        self.value_gate = None if table is None else nn.Linear(table.gate_channels, self.n_kv_heads, bias=False)
+        self.gate_scale = 0.0 if table is None else table.gate_scale
         self.clip = spec.qkv_clip
         self.softcap = spec.softcap
         self.dropout = spec.dropout
         scale = self.head_dim**-0.5 if spec.scale is None else spec.scale
         self.scale = scale * self.position.score_scale
 
-    def forward(self, x_BTD: Tensor, kv: KeyValue | None, context: Context) -> tuple[Tensor, KeyValue | None]:
+    def forward(
+        self, x_BTD: Tensor, kv: KeyValue | None, context: Context, embedded_BTE: Tensor | None = None
+    ) -> tuple[Tensor, KeyValue | None]:
         """(B, T, D) → (B, T, D), and keys and values for later layers, (B, K, S, C) each. ``kv``: those of
-        ``kv_from``."""
+        ``kv_from``. ``embedded_BTE``: the value embeddings of the tokens, E = K · C."""
         B, T, _ = x_BTD.shape
         projected_BTHC = self.qkv(x_BTD).view(B, T, -1, self.head_dim)
         if self.clip is not None:
@@ -56,6 +66,11 @@ class Attention(nn.Module):
         q_BHTC = self.position.rotate(q_BTHC.transpose(1, 2), tables)
         if self.own_kv:
             _, k_BTKC, v_BTKC = projected_BTHC.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=2)
+            if self.value_gate is not None:
+                assert embedded_BTE is not None
+                gates_BTK = self.gate_scale * torch.sigmoid(self.value_gate(x_BTD[..., : self.value_gate.in_features]))
+                embedded_BTKC = embedded_BTE.to(v_BTKC.dtype).view_as(v_BTKC)
+                v_BTKC = v_BTKC + gates_BTK.to(v_BTKC.dtype)[..., None] * embedded_BTKC
             k_BTKC = k_BTKC if self.key_norm is None else self.key_norm(k_BTKC)
             kv = self.position.rotate(k_BTKC.transpose(1, 2), tables), v_BTKC.transpose(1, 2)
             state = None if context.state is None else context.layer_state(self.index)

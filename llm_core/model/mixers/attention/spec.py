@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from llm_core.experiment.base import Spec, later
 from llm_core.experiment.component import divisor_near
 from llm_core.experiment.costs import Cost
 from llm_core.experiment.layers import LayerSpec, MixerSpec, Positive, Width
@@ -11,6 +12,19 @@ from llm_core.runtime_only import runtime_only
 
 if TYPE_CHECKING:
     from llm_core.experiment.model import ModelSpec
+
+
+class ValueEmbedding(Spec):
+    """A second embedding of the tokens, which is added to the values of this layer (ResFormer: Zhou et al., 2024).
+
+    A gate per head of values, between 0 and ``gate_scale``, follows from the layer's input (Karpathy, 2025-2026,
+    nanochat).
+    """
+
+    gate_channels: Width = 12
+    """The first channels of the layer's input. The gates depend on these only."""
+    gate_scale: Positive = 3.0
+    """The largest gate. Gates begin at half of it."""
 
 
 class Attention(AttendingSpec):
@@ -29,6 +43,8 @@ class Attention(AttendingSpec):
     share_kv: bool = False
     """Whether it uses the keys and values of the last earlier layer with the same heads, window and position (Brandon
     et al., 2024; MixAttention: Rajput et al., 2024)."""
+    value_embedding: ValueEmbedding | None = later(default=None, absent=None)
+    """A table of values per token, with its own gates; null: none."""
 
     def resolved(self, d_model: int) -> "Attention":
         """See ``MixerSpec``."""
@@ -37,6 +53,14 @@ class Attention(AttendingSpec):
         n_kv_heads, head_dim = self.n_kv_heads or self.n_heads, self.head_dim or d_model // self.n_heads
         if self.n_heads % n_kv_heads:
             raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {n_kv_heads}")
+        if self.value_embedding is not None and self.share_kv:
+            raise ValueError(
+                "value_embedding: a layer with share_kv has no values of its own; set value_embedding: null there"
+            )
+        if self.value_embedding is not None and self.value_embedding.gate_channels > d_model:
+            raise ValueError(
+                f"value_embedding.gate_channels {self.value_embedding.gate_channels} is more than d_model {d_model}"
+            )
         self.position.check(head_dim)
         return self.model_copy(update={"n_kv_heads": n_kv_heads, "head_dim": head_dim})
 
@@ -65,7 +89,12 @@ class Attention(AttendingSpec):
 
     def on_its_own(self) -> "Attention":
         """See ``MixerSpec``."""
-        return self.model_copy(update={"share_kv": False})
+        return self.model_copy(update={"share_kv": False, "value_embedding": None})
+
+    def value_width(self) -> int:
+        """See ``MixerSpec``."""
+        _, n_kv_heads, head_dim = self.heads()
+        return 0 if self.value_embedding is None else n_kv_heads * head_dim
 
     def heads(self) -> tuple[int, int, int]:
         """Query heads, key/value heads, and channels per head, if resolved."""
@@ -91,16 +120,21 @@ class Attention(AttendingSpec):
         """Scores and weighted sums count the whole window, as if it were full (see ``flops_per_token``)."""
         d, (n_heads, n_kv_heads, head_dim), own = model.d_model, self.heads(), layer.kv_from is None
         queries, kv = n_heads * head_dim, n_kv_heads * head_dim if own else 0
+        gates = 0 if self.value_embedding is None else n_kv_heads
+        gate_channels = 0 if self.value_embedding is None else self.value_embedding.gate_channels
+        # Attention reads the values in the projection itself, unless something is added to them.
+        projection = 0 if gates and not self.qk_norm else queries + 2 * kv
         return Cost(
-            matmul_parameters=d * (2 * queries + 2 * kv),
+            matmul_parameters=d * (2 * queries + 2 * kv) + gate_channels * gates,
             other_parameters=((1 + own) * layer.norm.parameters(head_dim, model.bias) if self.qk_norm else 0)
             + (model.bias and queries + 2 * kv + d),
             mixing_flops=4 * queries * self.seen(length),
             cache_per_token=2 * kv if self.window is None else 0,
             state=0 if self.window is None else 2 * kv * (self.window - 1),
-            # Its input, projections, rotated queries and keys, its result in both layouts.
-            saved=d + 4 * queries + 3 * kv,
-            matmul_outputs=2 * queries + 2 * kv + d,
+            # Its input, projections, rotated queries and keys, its result in both layouts; with a value embedding, also
+            # the gates' input, the gates, the token's values, and the sum.
+            saved=d + projection + 3 * queries + kv + (gates and gate_channels + 2 * gates + 2 * kv),
+            matmul_outputs=2 * queries + 2 * kv + d + gates,
         )
 
     def facts(self) -> dict[str, Any]:
@@ -117,4 +151,5 @@ class Attention(AttendingSpec):
         """See ``MixerSpec``."""
         del d_model
         n_heads, n_kv_heads, head_dim = self.heads()
-        return f"{n_heads} / {n_kv_heads} of {head_dim}"
+        embedded = "" if self.value_embedding is None else " + table"
+        return f"{n_heads} / {n_kv_heads} of {head_dim}{embedded}"
