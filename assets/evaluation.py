@@ -31,7 +31,7 @@ def stages(experiment: Experiment) -> list[Stage]:
                 "seed": experiment.seed,
             },
             bounds=experiment.checks,
-            volatile=("lm_eval.json", "scores.jsonl"),
+            volatile=("lm_eval.json",),
             packages={**TRAIN_PACKAGES, "lm_eval": "eval"},
         ),
         Stage(

@@ -52,14 +52,14 @@ def score(session: Session, what: str) -> tuple[list[dict[str, Any]], Ancestor]:
     latest = session.store.last_identity(session.experiment.name, "eval_results")
     with open_views(session.store.root) as connection:
         rows = connection.execute(
-            "SELECT task, metric, value, stderr, n, identity FROM evals "
+            "SELECT task, metric, value, low, high, n, identity FROM evals "
             "WHERE identity = ? AND task = ? AND (? = '' OR metric = ?)",
             [latest, task, metric, metric],
         ).fetchall()
         known = connection.execute(
             "SELECT DISTINCT task || '/' || metric AS score FROM evals WHERE identity = ? ORDER BY score", [latest]
         ).fetchall()
-    names = ("task", "metric", "value", "stderr", "n", "identity")
+    names = ("task", "metric", "value", "low", "high", "n", "identity")
     scores = [dict(zip(names, row, strict=True)) for row in rows]
     try:
         name = scores[0]["identity"] if scores else _local(session, what)
@@ -72,8 +72,8 @@ def tree(scores: list[dict[str, Any]], ancestor: Ancestor) -> Tree:
     """The lineage as a tree. An artifact that occurs twice is expanded only once."""
     root = Tree(_line(ancestor), guide_style="dim")
     for row in scores:
-        error = f" ± {row['stderr']:.4f}" if row["stderr"] is not None else ""
-        root.add(f"[bold]{row['task']}/{row['metric']} = {row['value']:.4f}{error}[/] (n = {row['n']:,})")
+        likely = f", 95% interval {row['low']:.4f} to {row['high']:.4f}" if row["low"] is not None else ""
+        root.add(f"[bold]{row['task']}/{row['metric']} = {row['value']:.4f}[/]{likely} (n = {row['n']:,})")
     seen: set[str] = set()
 
     def grow(branch: Tree, item: Ancestor) -> None:

@@ -14,11 +14,9 @@ from typing import Any
 
 from rich.console import Console
 
-from llm_core.data.suites import sample_suite
 from llm_core.errors import PedigreeError
-from llm_core.evals.scores import ratio
-from llm_core.evals.suite_rows import asked
 from llm_core.experiment.suites import SuiteSpec
+from llm_core.intervals import clustered_mean
 from llm_core.report.formatting import exact, in_bytes, percent, short, signed
 from llm_core.report.style import BLUE, ROSE, draw
 from llm_core.store.manifest import Artifact
@@ -29,6 +27,9 @@ from pipelines.session import open_session
 SIDES = ("none", "fineweb")
 FOLDER = Path(__file__).parent
 COMMAND = "python -m benchmarks.rules_vs_none"
+
+FIELDS = {"accuracy": "correct", "accuracy_per_byte": "correct_per_byte", "bits_per_byte": "bits_per_byte"}
+"""Figure of a suite → field of an item's line."""
 
 Side = dict[str, Artifact]
 
@@ -91,23 +92,13 @@ def score_table(sides: Mapping[str, Side], suites: Sequence[SuiteSpec]) -> list[
     """Every figure of the suites on both sides, and the difference over the same items with its standard error."""
     lines = ["| suite | figure | none | fineweb | fineweb − none, same items | chance |", "|---|---|---|---|---|---|"]
     for suite in suites:
-        items = sample_suite(suite)
-        sizes: list[float] = [
-            len(f"{asked(suite, item)['delimiter']}{item.choices[item.gold]}".encode()) for item in items
-        ]
-        ones = [1.0] * len(items)
-        fields = {
-            "accuracy": ("right", ones),
-            "accuracy_per_byte": ("right_per_byte", ones),
-            "bits_per_byte": ("bits", sizes),
-        }
         scores = [[row for row in rows(side, "scores.jsonl") if row["task"] == suite.name] for side in sides.values()]
         figures = [[row for row in rows(side, "evals.jsonl") if row["task"] == suite.name] for side in sides.values()]
         for none, fineweb in zip(*figures, strict=True):
-            field, amounts = fields[none["metric"]]
+            field, shares = FIELDS[none["metric"]], none["metric"] != "bits_per_byte"
             apart = [after[field] - before[field] for before, after in zip(*scores, strict=True)]
-            difference, error = ratio(apart, amounts)
-            shares = field != "bits"
+            weights = None if shares else [score["bytes"] for score in scores[0]]
+            difference, error, *_ = clustered_mean(apart, [score["cluster"] for score in scores[0]], weights)
             form = percent if shares else "{:.4f}".format
             cells = [f"{form(row['value'])} ± {form(row['stderr'])}" for row in (none, fineweb)]
             gap = (

@@ -18,9 +18,9 @@ from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import Document, sample
 from llm_core.evals.results import EvalResults
 from llm_core.evals.run import RunSpec
-from llm_core.evals.scores import ratio, row
-from llm_core.evals.suite_rows import asked, suite_rows, suite_stats
-from llm_core.evals.tasks import CONTINUATION, GAIN, HELDOUT, LIKELIHOOD
+from llm_core.evals.scores import accuracy, bits_per_byte, interval, item_line, row, task_rows
+from llm_core.evals.suite_rows import asked, suite_lines, suite_stats
+from llm_core.evals.tasks import CONTINUATION, HELDOUT
 from llm_core.experiment.base import canonical
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.model import ModelSpec
@@ -83,42 +83,64 @@ def build(
         code=job.claim.model_dump(mode="json"),
     )
     scores = _run(job, spec, documents, questions, suites)
-    texts = [document.text for document in documents]
+    texts, names = [document.text for document in documents], [document.doc_id for document in documents]
     ids, restored = _encode(job.path(*TOKENIZER), texts)
     sizes = [len(text.encode("utf-8")) for text in texts]
-    model_bits = [score["bits"] for score in scores[HELDOUT]]
-    frequency_bits = unigram_bits(token_counts(reader), ids)
+    lines = {
+        HELDOUT: [
+            item_line(score, name, name, 1, 0, size)
+            for score, name, size in zip(scores[HELDOUT], names, sizes, strict=True)
+        ],
+        CONTINUATION: [
+            item_line(
+                score,
+                question.question_id,
+                question.doc_id,
+                len(question.choices),
+                question.gold,
+                len(question.choices[question.gold].encode("utf-8")),
+            )
+            for score, question in zip(scores[CONTINUATION], questions, strict=True)
+        ],
+        **{suite.name: suite_lines(suite, items, scores[suite.name]) for suite, items in suites},
+    }
+    by_task = {task: task_rows(items) for task, items in lines.items()}
+    chance = by_task[CONTINUATION][0]["chance"]
+    frequency = bits_per_byte(unigram_bits(token_counts(reader), ids), sizes, names)
+    xz = bits_per_byte([xz_bits(texts)], [sum(sizes)], ["all"])
+    picks = [overlap_pick(question.context, question.choices) == question.gold for question in questions]
+    overlap = accuracy(picks, [question.doc_id for question in questions])
     rows = [
-        row(HELDOUT, "bits_per_byte", *ratio(model_bits, sizes), len(documents)),
-        row("baseline_unigram", "bits_per_byte", *ratio(frequency_bits, sizes), len(documents)),
-        row("baseline_xz", "bits_per_byte", xz_bits(texts) / sum(sizes), None, len(documents)),
-        *_question_rows(questions, scores[CONTINUATION], 1 / evaluation.choices),
+        *by_task[HELDOUT],
+        row("baseline_unigram", "bits_per_byte", frequency, len(documents)),
+        row("baseline_xz", "bits_per_byte", xz, len(documents)),
+        *by_task[CONTINUATION],
+        row(OVERLAP, "accuracy", overlap, len(questions), chance),
+        *(scored for suite, _ in suites for scored in by_task[suite.name]),
     ]
-    rows_by_suite = {suite.name: suite_rows(suite, items, scores[suite.name]) for suite, items in suites}
-    rows += [line for lines in rows_by_suite.values() for line in lines]
     _write_lines(job.out / "evals.jsonl", rows)
     _write_lines(job.out / "questions.jsonl", map(asdict, questions))
-    results = [score for task in (HELDOUT, CONTINUATION, *rows_by_suite) for score in scores[task]]
-    names: list[dict[str, Any]] = [
-        {"doc_id": document.doc_id, "bytes": size, "tokens": len(tokens)}
-        for document, size, tokens in zip(documents, sizes, ids, strict=True)
-    ]
-    names += [{"doc_id": question.doc_id, "question_id": question.question_id} for question in questions]
-    names += [{"item_id": item.item_id, "group": item.group} for _, items in suites for item in items]
-    _write_lines(job.out / "scores.jsonl", ({**score, **name} for score, name in zip(results, names, strict=True)))
+    _write_lines(job.out / "scores.jsonl", (line for items in lines.values() for line in items))
 
-    scored = {(line["task"], line["metric"]): line for line in rows}
+    found = {(scored["task"], scored["metric"]): scored for scored in rows}
+    ours, unigram = found[HELDOUT, "bits_per_byte"], found["baseline_unigram", "bits_per_byte"]
+    answers, likelihood = found[CONTINUATION, "accuracy"], found[CONTINUATION, "accuracy_likelihood"]
     return EvalResults(
-        bits_per_byte=scored[HELDOUT, "bits_per_byte"]["value"],
-        bits_per_byte_stderr=scored[HELDOUT, "bits_per_byte"]["stderr"],
-        unigram_bits_per_byte=scored["baseline_unigram", "bits_per_byte"]["value"],
-        xz_bits_per_byte=scored["baseline_xz", "bits_per_byte"]["value"],
-        accuracy=scored[CONTINUATION, "accuracy"]["value"],
-        accuracy_stderr=scored[CONTINUATION, "accuracy"]["stderr"],
-        accuracy_likelihood=scored[CONTINUATION, "accuracy_likelihood"]["value"],
-        overlap_accuracy=scored[OVERLAP, "accuracy"]["value"],
-        overlap_accuracy_stderr=scored[OVERLAP, "accuracy"]["stderr"],
-        chance=scored[CONTINUATION, "accuracy"]["chance"],
+        bits_per_byte=ours["value"],
+        bits_per_byte_stderr=ours["stderr"],
+        bits_per_byte_interval=interval(ours),
+        unigram_bits_per_byte=unigram["value"],
+        unigram_bits_per_byte_interval=interval(unigram),
+        xz_bits_per_byte=found["baseline_xz", "bits_per_byte"]["value"],
+        accuracy=answers["value"],
+        accuracy_stderr=answers["stderr"],
+        accuracy_interval=interval(answers),
+        accuracy_likelihood=likelihood["value"],
+        accuracy_likelihood_interval=interval(likelihood),
+        overlap_accuracy=found[OVERLAP, "accuracy"]["value"],
+        overlap_accuracy_stderr=found[OVERLAP, "accuracy"]["stderr"],
+        overlap_accuracy_interval=interval(found[OVERLAP, "accuracy"]),
+        chance=chance,
         documents=len(documents),
         documents_asked=evaluation.heldout_documents,
         documents_restored=restored,
@@ -128,7 +150,7 @@ def build(
         heldout_tokens=sum(map(len, ids)),
         suites={
             suite.name: {
-                **suite_stats(suite, items, scores[suite.name], rows_by_suite[suite.name]),
+                **suite_stats(suite, lines[suite.name], by_task[suite.name]),
                 "items_unreadable": len(asked_for) - len(items),
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
@@ -232,25 +254,6 @@ def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Que
     if not questions:
         raise PedigreeError(f"{heldout}: no held-out document can be cut between two words to make a question")
     return questions
-
-
-def _question_rows(
-    questions: Sequence[Question], scores: Sequence[Mapping[str, Any]], chance: float
-) -> list[dict[str, Any]]:
-    """Accuracies, and bits per byte of the real continuations. Standard errors are over documents, not questions."""
-    totals: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
-    for question, score in zip(questions, scores, strict=True):
-        size = len(question.choices[question.gold].encode("utf-8"))
-        shared = overlap_pick(question.context, question.choices) == question.gold
-        amounts = (score[GAIN], score[LIKELIHOOD], shared, 1.0, score["bits"], size)
-        totals[question.doc_id] = [a + b for a, b in zip(totals[question.doc_id], amounts, strict=True)]
-    by_gain, by_likelihood, by_overlap, asked, bits, sizes = zip(*totals.values(), strict=True)
-    return [
-        row(CONTINUATION, "accuracy", *ratio(by_gain, asked), len(questions), chance),
-        row(CONTINUATION, "accuracy_likelihood", *ratio(by_likelihood, asked), len(questions), chance),
-        row(OVERLAP, "accuracy", *ratio(by_overlap, asked), len(questions), chance),
-        row(CONTINUATION, "bits_per_byte", *ratio(bits, sizes), len(questions)),
-    ]
 
 
 def _run(

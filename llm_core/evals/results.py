@@ -4,24 +4,32 @@ from typing import Any
 
 from llm_core.graph.results import Results, volatile
 
+Interval = tuple[float, float] | None
+
 
 class EvalResults(Results):
-    """Scores of a model. A ``_stderr`` is a standard error over documents; None with a single document."""
+    """Scores of a model. A ``_stderr`` is a standard error over documents, an ``_interval`` the bounds of the 95%
+    interval; both are None with a single document."""
 
     bits_per_byte: float
     """Bits per byte of held-out documents."""
     bits_per_byte_stderr: float | None
+    bits_per_byte_interval: Interval = None
     unigram_bits_per_byte: float
     """The same with token frequencies only."""
+    unigram_bits_per_byte_interval: Interval = None
     xz_bits_per_byte: float
     accuracy: float
     """Share of the questions for which the model prefers the real continuation."""
     accuracy_stderr: float | None
+    accuracy_interval: Interval = None
     accuracy_likelihood: float
     """The same by likelihood alone, which is unfavourable to long choices."""
+    accuracy_likelihood_interval: Interval = None
     overlap_accuracy: float
     """The same by counting shared trigrams."""
     overlap_accuracy_stderr: float | None
+    overlap_accuracy_interval: Interval = None
     chance: float
     documents: int
     documents_asked: int
@@ -32,7 +40,8 @@ class EvalResults(Results):
     heldout_bytes: int
     heldout_tokens: int
     suites: dict[str, Any]
-    """Suite → kind, items, items that normalising makes unreadable, and its scores."""
+    """Suite → kind, items, items that normalising makes unreadable, and its scores with their 95% intervals. The items
+    of a paradigm count as one cluster."""
 
 
 class GenerationSamples(Results):

@@ -5,6 +5,7 @@ The specification names the files. The output is ``scores.jsonl`` (one line per 
 """
 
 import json
+import math
 import os
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.evals.suite_tasks import suite_task
-from llm_core.evals.tasks import continuation_task, heldout_task
+from llm_core.evals.tasks import CHOICE_BITS, continuation_task, heldout_task
 from llm_core.launch import LIFELINE
 
 
@@ -131,7 +132,9 @@ def main(path: Path) -> None:
     with Path(spec.scores).open("w", encoding="utf-8") as file:
         for task, rows in samples.items():
             for row in rows:
+                answers = [answer[0] if isinstance(answer, tuple) else answer for answer in row["filtered_resps"]]
                 score = {"task": task, "row": row["doc_id"], **{name: row[name] for name in row["metrics"]}}
+                score[CHOICE_BITS] = [-nats / math.log(2) for nats in answers]
                 file.write(json.dumps(score) + "\n")
     report["seconds"] = {
         "importing": round(imported - started, 2),

@@ -1,45 +1,104 @@
-"""Ratio statistics of documents, with standard errors."""
+"""The lines of ``scores.jsonl`` (one per item), and the scores of a task from its lines (``evals.jsonl``)."""
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.suite_tasks import RIGHT, RIGHT_PER_BYTE
+from llm_core.evals.tasks import CHOICE_BITS, GAIN, LIKELIHOOD
+from llm_core.intervals import Estimate, clustered_mean, clustered_share
 
 DIGITS = 6
+"""Later digits are noise of parallel sums."""
+
+Line = dict[str, Any]
+Row = dict[str, Any]
+
+_CORRECT = {
+    GAIN: "correct",
+    RIGHT: "correct",
+    RIGHT_PER_BYTE: "correct_per_byte",
+    LIKELIHOOD: "correct_by_likelihood",
+}
+"""What lm-eval's tasks call it → the field of an item's line."""
+
+_ACCURACIES = {
+    "correct": "accuracy",
+    "correct_per_byte": "accuracy_per_byte",
+    "correct_by_likelihood": "accuracy_likelihood",
+}
 
 
-def ratio(amounts: Sequence[float], sizes: Sequence[float]) -> tuple[float, float | None]:
-    """Sum of ``amounts`` over sum of ``sizes``, and its standard error over documents (None for a single one).
+def item_line(score: Mapping[str, Any], item_id: str, cluster: str, choices: int, gold: int, size: int) -> Line:
+    """What is known of one item: its task, cluster and number of choices; whether the model is right, by each
+    criterion; the bits of every choice; and bits, bytes, and bits per byte of the right one.
 
-    One pair per document: bits and bytes, or right answers and questions. Documents are the independent units, not
-    bytes or questions, so the error is that of a ratio estimator (Cochran, 1977, ch. 2), from linearised residuals.
+    ``score``: the item's record of the evaluation process. Items of a ``cluster`` (a document, a paradigm) are alike.
+    ``size``: bytes of the right choice, with what stands between it and its context.
     """
-    x, y = np.asarray(amounts, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
-    value, n = float(x.sum() / y.sum()), len(x)
-    if n < 2:
-        return value, None
-    residuals = x - value * y
-    return value, float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / y.sum())
+    bits = [round(value, DIGITS) for value in score[CHOICE_BITS][:choices]]
+    return {
+        "task": score["task"],
+        "item_id": item_id,
+        "cluster": cluster,
+        "choices": choices,
+        "gold": gold,
+        **{field: int(score[name]) for name, field in _CORRECT.items() if name in score},
+        "choice_bits": bits,
+        "bits": bits[gold],
+        "bytes": size,
+        "bits_per_byte": round(bits[gold] / size, DIGITS),
+    }
 
 
-def row(
-    task: str, metric: str, value: float, stderr: float | None, n: int, chance: float | None = None
-) -> dict[str, str | int | float | None]:
-    """One line of ``evals.jsonl``, rounded to six digits, because later digits are noise of parallel sums.
+def task_rows(lines: Sequence[Line]) -> list[Row]:
+    """The scores of a task: accuracy by each criterion, and bits per byte of the right choices."""
+    task, clusters = lines[0]["task"], [line["cluster"] for line in lines]
+    choices = [line["choices"] for line in lines]
+    chance = sum(1 / count for count in choices) / len(lines) if min(choices) > 1 else None
+    accuracies = [
+        row(task, metric, accuracy([line[field] for line in lines], clusters), len(lines), chance)
+        for field, metric in _ACCURACIES.items()
+        if field in lines[0]
+    ]
+    bits = bits_per_byte([line["bits"] for line in lines], [line["bytes"] for line in lines], clusters)
+    return [*accuracies, row(task, "bits_per_byte", bits, len(lines))]
+
+
+def accuracy(correct: Sequence[float], clusters: Sequence[str]) -> Estimate:
+    """The share of items that are correct."""
+    return clustered_share(correct, clusters)
+
+
+def bits_per_byte(bits: Sequence[float], sizes: Sequence[float], clusters: Sequence[str]) -> Estimate:
+    """All bits over all bytes."""
+    return clustered_mean([amount / size for amount, size in zip(bits, sizes, strict=True)], clusters, sizes)
+
+
+def row(task: str, metric: str, score: Estimate, n: int, chance: float | None = None) -> Row:
+    """One line of ``evals.jsonl``: a score with its standard error and 95% interval, which are None with one cluster.
 
     Raises ``PedigreeError`` for a value that is not finite.
     """
+    value, *spread = score
     if not math.isfinite(value):
         raise PedigreeError(
             f"{task}: {metric} is {value}: the model's outputs are not finite; look at its training loss"
         )
+    stderr, low, high = (round(bound, DIGITS) if math.isfinite(bound) else None for bound in spread)
     return {
         "task": task,
         "metric": metric,
         "value": round(value, DIGITS),
-        "stderr": None if stderr is None else round(stderr, DIGITS),
+        "stderr": stderr,
+        "low": low,
+        "high": high,
         "n": n,
         "chance": chance,
     }
+
+
+def interval(scored: Row) -> tuple[float, float] | None:
+    """The bounds of a row of ``evals.jsonl``."""
+    return None if scored["low"] is None else (scored["low"], scored["high"])

@@ -1,15 +1,12 @@
-"""Converts suites to model inputs, and scores of answers to rows of ``evals.jsonl``."""
+"""Converts suites to model inputs, and scores of answers to lines of ``scores.jsonl``."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_core.data.suites import Item
-from llm_core.evals.scores import ratio, row
-from llm_core.evals.suite_tasks import BITS, RIGHT, RIGHT_PER_BYTE
+from llm_core.evals.scores import Line, Row, accuracy, interval, item_line, row
 from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, SuiteSpec
-
-Row = dict[str, str | int | float | None]
 
 
 def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
@@ -22,37 +19,41 @@ def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
     return {"context": context, "choices": list(item.choices), "gold": item.gold, "delimiter": delimiter}
 
 
-def suite_rows(suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The suite's metrics with standard errors over items, the number of items, and chance."""
-    sizes = [len(f"{asked(suite, item)['delimiter']}{item.choices[item.gold]}".encode()) for item in items]
-    ones = [1] * len(items)
-    chance = None
-    if isinstance(suite, MinimalPairsSuite | MultipleChoiceSuite):
-        chance = sum(1 / len(item.choices) for item in items) / len(items)
-    measured = [
-        ("accuracy", RIGHT, ones, chance),
-        ("accuracy_per_byte", RIGHT_PER_BYTE, ones, chance),
-        ("bits_per_byte", BITS, sizes, None),
-    ]
+def suite_lines(suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """The line of each item. Items of a group are a cluster; without groups, each item is one."""
     return [
-        row(suite.name, metric, *ratio([score[name] for score in scores], amounts), len(items), guessed)
-        for metric, name, amounts, guessed in measured
-        if name in scores[0]
+        item_line(
+            score,
+            item.item_id,
+            item.group or item.item_id,
+            len(item.choices),
+            item.gold,
+            len(f"{asked(suite, item)['delimiter']}{item.choices[item.gold]}".encode()),
+        )
+        for item, score in zip(items, scores, strict=True)
     ]
 
 
-def suite_stats(
-    suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mapping[str, Any]], rows: Sequence[Row]
-) -> dict[str, Any]:
-    """The same metrics for the manifest; for minimal pairs also the accuracy of every group."""
+def suite_stats(suite: SuiteSpec, lines: Sequence[Line], rows: Sequence[Row]) -> dict[str, Any]:
+    """The suite's scores for the manifest, with their 95% intervals; for minimal pairs also of every group."""
     stats: dict[str, Any] = {
         "kind": suite.kind,
-        "items": len(items),
-        **{str(line["metric"]): line["value"] for line in rows},
+        "items": len(lines),
+        **{scored["metric"]: scored["value"] for scored in rows},
+        "intervals": {scored["metric"]: interval(scored) for scored in rows},
     }
     if isinstance(suite, MinimalPairsSuite) and suite.group is not None:
-        groups: dict[str, list[float]] = defaultdict(list)
-        for item, score in zip(items, scores, strict=True):
-            groups[item.group].append(score[RIGHT])
-        stats["accuracy_by_group"] = {name: round(sum(right) / len(right), 6) for name, right in sorted(groups.items())}
+        groups: dict[str, list[Line]] = defaultdict(list)
+        for line in lines:
+            groups[line["cluster"]].append(line)
+        scores = {
+            name: row(name, "accuracy", accuracy([line["correct"] for line in members], _names(members)), len(members))
+            for name, members in sorted(groups.items())
+        }
+        stats["accuracy_by_group"] = {name: found["value"] for name, found in scores.items()}
+        stats["intervals_by_group"] = {name: interval(found) for name, found in scores.items()}
     return stats
+
+
+def _names(lines: Sequence[Line]) -> list[str]:
+    return [line["item_id"] for line in lines]

@@ -17,6 +17,8 @@ HELDOUT = "heldout"
 CONTINUATION = "continuation"
 GAIN = "acc_mutual_info"
 LIKELIHOOD = "correct_likelihood"
+CHOICE_BITS = "choice_bits"
+"""The bits of every choice of an item, in the records of the evaluation process."""
 
 
 def heldout_task(rows: Path) -> dict[str, Any]:

@@ -18,13 +18,13 @@ LONGEST_NAME = 22
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar with its ``label`` at the end. ``error``: one standard error."""
+    """A bar with its ``label`` at the end. ``interval``: the bounds of the 95% interval."""
 
     name: str
     value: float
     label: str
     colour: str = BLUE
-    error: float | None = None
+    interval: tuple[float, float] | None = None
     bold: bool = False
 
 
@@ -48,10 +48,13 @@ def bars(
     def paint(axes: "Axes") -> None:
         for place, row in enumerate(rows):
             axes.barh(place, row.value, height=0.6, color=row.colour)
-            if row.error:
-                axes.errorbar(row.value, place, xerr=row.error, color=INK, capsize=3, linewidth=1)
+            low, high = row.interval or (row.value, row.value)
+            if row.interval:
+                axes.errorbar(
+                    row.value, place, xerr=[[row.value - low], [high - row.value]], color=INK, capsize=3, linewidth=1
+                )
             axes.annotate(
-                row.label, (row.value + (row.error or 0), place), (6, 0), textcoords="offset points", va="center",
+                row.label, (high, place), (6, 0), textcoords="offset points", va="center",
                 weight="bold" if row.bold else "normal",
             )  # fmt: skip
         name_rows(axes, [row.name for row in rows])

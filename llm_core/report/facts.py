@@ -156,14 +156,14 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
     gpu_hours = run.ranks * run.seconds_training / 3600 if on_gpu else None
     return {
         "bits_per_byte": scores.bits_per_byte,
-        "bits_per_byte_stderr": scores.bits_per_byte_stderr,
+        "bits_per_byte_interval": scores.bits_per_byte_interval,
         "unigram_bits_per_byte": scores.unigram_bits_per_byte,
         "xz_bits_per_byte": scores.xz_bits_per_byte,
         "below_unigram": 1 - scores.bits_per_byte / scores.unigram_bits_per_byte,
         "accuracy": scores.accuracy,
-        "accuracy_stderr": scores.accuracy_stderr,
+        "accuracy_interval": scores.accuracy_interval,
         "overlap_accuracy": scores.overlap_accuracy,
-        "overlap_accuracy_stderr": scores.overlap_accuracy_stderr,
+        "overlap_accuracy_interval": scores.overlap_accuracy_interval,
         "chance": scores.chance,
         "parameters": run.parameters,
         "tokens": run.tokens,

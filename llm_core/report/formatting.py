@@ -1,5 +1,6 @@
 """Formats numbers for people: units, thousands separators, and only significant digits."""
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 NONE = "\N{EN DASH}"
@@ -75,6 +76,11 @@ def percent(share: float) -> str:
     if 0 < value < 0.01:
         return "< 0.01%"
     return f"{value:.2f}%" if value < 1 else f"{value:.1f}%"
+
+
+def bounds(interval: Sequence[float] | None, told: Callable[[float], str]) -> str:
+    """The bounds of an interval, each as ``told`` writes it: ``58.7%–63.7%``."""
+    return NONE if interval is None else NONE.join(map(told, interval))
 
 
 def dollars(value: float) -> str:

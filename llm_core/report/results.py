@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from llm_core.evals.results import Interval
 from llm_core.graph.results import Results, volatile
 
 
@@ -31,15 +32,15 @@ class TrainingReport(Page):
     """The headline numbers of the training report; see ``EvalResults`` and ``TrainingResults``."""
 
     bits_per_byte: float
-    bits_per_byte_stderr: float | None
+    bits_per_byte_interval: Interval = None
     unigram_bits_per_byte: float
     xz_bits_per_byte: float
     below_unigram: float
     """Share of the unigram's bits per byte that the model saves."""
     accuracy: float
-    accuracy_stderr: float | None
+    accuracy_interval: Interval = None
     overlap_accuracy: float
-    overlap_accuracy_stderr: float | None
+    overlap_accuracy_interval: Interval = None
     chance: float
     parameters: int
     tokens: int

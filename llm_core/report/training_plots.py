@@ -19,7 +19,7 @@ def bits_per_byte(headline: Mapping[str, Any]) -> Picture:
     """Bits per byte of this model and of both baselines."""
     ours = headline["bits_per_byte"]
     rows = [
-        Bar("this model", ours, f"{ours:.3f}", error=headline["bits_per_byte_stderr"], bold=True),
+        Bar("this model", ours, f"{ours:.3f}", interval=headline["bits_per_byte_interval"], bold=True),
         *(
             Bar(name, headline[field], f"{headline[field]:.3f}", PALE)
             for name, field in (("unigram tokens", "unigram_bits_per_byte"), ("xz", "xz_bits_per_byte"))
@@ -41,7 +41,7 @@ def accuracy(headline: Mapping[str, Any]) -> Picture:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0%", "25%", "50%", "75%", "100%"])
 
     rows = [
-        Bar(name, headline[field], percent(headline[field]), colour, headline[f"{field}_stderr"], colour == BLUE)
+        Bar(name, headline[field], percent(headline[field]), colour, headline[f"{field}_interval"], colour == BLUE)
         for name, field, colour in (("this model", "accuracy", BLUE), ("shared letters", "overlap_accuracy", PALE))
     ]
     return bars(

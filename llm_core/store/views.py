@@ -1,15 +1,17 @@
 """DuckDB views over the files of the store. No data is copied, no reader blocks a run, and live runs are visible.
 
-======== ===========================================================================================================
-artifacts one row per committed artifact
-inputs    one row per artifact and input
-checks    one row per artifact and check, with the verdict when the artifact was built
-runs      one row per training run; ``unfinished``: it is training now, or was stopped
-steps     one row per run and optimiser step
-evals     one row per artifact, task and metric
-samples   one row per generation
-drops     one row per dropped document, with the rule and its value
-======== ===========================================================================================================
+================== =================================================================================================
+artifacts          one row per committed artifact
+inputs             one row per artifact and input
+checks             one row per artifact and check, with the verdict when the artifact was built
+runs               one row per training run; ``unfinished``: it is training now, or was stopped
+steps              one row per run and optimiser step
+validation_windows one row per finished run and window of its last validation
+evals              one row per artifact, task and metric
+items              one row per artifact, task and item
+samples            one row per generation
+drops              one row per dropped document, with the rule and its value
+================== =================================================================================================
 """
 
 import os
@@ -67,13 +69,40 @@ _STEP = {
     "time": "DOUBLE",
     "filename": "VARCHAR",
 }
+_WINDOW = {
+    "number": "BIGINT",
+    "start_token": "BIGINT",
+    "tokens": "BIGINT",
+    "nats": "DOUBLE",
+    "text_nats": "DOUBLE",
+    "bytes": "BIGINT",
+    "document": "BIGINT",
+    "filename": "VARCHAR",
+}
 _EVAL = {
     "task": "VARCHAR",
     "metric": "VARCHAR",
     "value": "DOUBLE",
     "stderr": "DOUBLE",
+    "low": "DOUBLE",
+    "high": "DOUBLE",
     "n": "BIGINT",
     "chance": "DOUBLE",
+    "filename": "VARCHAR",
+}
+_ITEM = {
+    "task": "VARCHAR",
+    "item_id": "VARCHAR",
+    "cluster": "VARCHAR",
+    "choices": "BIGINT",
+    "gold": "BIGINT",
+    "choice_bits": "DOUBLE[]",
+    "correct": "BIGINT",
+    "correct_per_byte": "BIGINT",
+    "correct_by_likelihood": "BIGINT",
+    "bits": "DOUBLE",
+    "bytes": "BIGINT",
+    "bits_per_byte": "DOUBLE",
     "filename": "VARCHAR",
 }
 _SAMPLE = {
@@ -174,18 +203,25 @@ def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]
     steps = _files(
         place, ["artifacts/training_run/*/metrics.jsonl", "work/training_run/*/metrics.jsonl"], _STEP, "lines"
     )
-    evals = _files(place, ["artifacts/eval_results/*/evals.jsonl"], _EVAL, "lines")
-    samples = _files(place, ["artifacts/generation_samples/*/samples.jsonl"], _SAMPLE, "lines")
-    drops = _files(place, ["artifacts/*/*/dropped/*.parquet"], _DROP, "parquet")
+    of_artifacts = {
+        "validation_windows": ("training_run/*/validation_windows.jsonl", _WINDOW, "lines"),
+        "evals": ("eval_results/*/evals.jsonl", _EVAL, "lines"),
+        "items": ("eval_results/*/scores.jsonl", _ITEM, "lines"),
+        "samples": ("generation_samples/*/samples.jsonl", _SAMPLE, "lines"),
+        "drops": ("*/*/dropped/*.parquet", _DROP, "parquet"),
+    }
     named = {
         # A kill can leave work beside its artifact: its steps must not be counted twice.
         "steps": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename), "
         f"regexp_matches(filename, '/work/[^/]+/[^/]+/metrics.jsonl$') AS unfinished FROM {steps} "
         f"WHERE if(unfinished, identity NOT IN (SELECT identity FROM {manifests}), "
         f"identity NOT IN ({', '.join(map(_literal, ['', *damaged_metrics(root)]))}))",
-        "evals": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {evals}",
-        "samples": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {samples}",
-        "drops": f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) FROM {drops}",
+        **{
+            name: f"SELECT {_IDENTITY} AS identity, * EXCLUDE (filename) "
+            f"FROM {_files(place, [f'artifacts/{pattern}'], columns, reader)} "
+            f"WHERE identity IN (SELECT identity FROM {manifests})"
+            for name, (pattern, columns, reader) in of_artifacts.items()
+        },
     }
     return {
         "artifacts": "SELECT experiment, stage, kind, identity, content, started, seconds, "

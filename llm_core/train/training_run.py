@@ -30,6 +30,7 @@ from llm_core.train.requirements import check_tracking
 from llm_core.train.results import TrainingResults
 from llm_core.train.spec import CHECKPOINTS, FINAL, SUMMARY, TrainerSpec, checkpoint_name, derived_digest, result_fields
 from llm_core.train.utilization import mfu
+from llm_core.train.validation_windows import WINDOWS
 
 if TYPE_CHECKING:
     from llm_core.train.checkpoint_folder import CheckpointFolder
@@ -113,7 +114,7 @@ def collect(job: Job, spec: TrainerSpec, data: Data) -> TrainingResults:
     from llm_core.train.work_folder import recorded_outputs
 
     model, training, vocab_size = spec.model, spec.training, spec.vocab_size
-    for name in ("model.safetensors", "model.json"):
+    for name in ("model.safetensors", "model.json", WINDOWS):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
     for output in recorded_outputs(spec.work):
         if output.stat().st_size:

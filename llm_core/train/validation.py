@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llm_core.tokens.loader import IGNORED, windows
+from llm_core.tokens.loader import windows
 from llm_core.tokens.reader import ShardReader
 from llm_core.train.distribution import World
 from llm_core.train.precision import autocast
@@ -24,14 +24,22 @@ def validation_windows(reader: ShardReader, sequence_length: int, tokens: int) -
     return np.arange(count, dtype=np.int64) * there // count * sequence_length
 
 
+GRID = 2.0**20
+"""Nats of a window are multiples of 1 / ``GRID``. So their sums in fp64 are exact in every order, and readers of the
+windows get the very loss of the run."""
+
+
 class ValidationLoss(NamedTuple):
-    """0-d tensors on the device, so the host does not wait for them; equal on all ranks."""
+    """Tensors on the device, so the host does not wait for them; equal on all ranks."""
 
     loss: Tensor
     """The mean cross-entropy, in nats per token."""
     bits_per_byte: Tensor | None
     """Bits per byte of the text, as in the evals: bits and bytes are of the same tokens, without special tokens, which
     are not text. None when the lengths of tokens are unknown."""
+    windows_3W: Tensor  # noqa: N815
+    """Of each window: the nats of all tokens; the nats of tokens that are text; and their bytes. (The last two are 0
+    when the lengths of tokens are unknown.)"""
 
 
 @torch.no_grad()
@@ -41,26 +49,28 @@ def measure(
     """The loss over the validation windows. ``bytes_V``: bytes of each token, on the device. Collective."""
     length = spec.training.sequence_length
     starts = validation_windows(reader, length, spec.training.validation_tokens)
-    total, nats, size = (torch.zeros((), dtype=world.sum_dtype, device=world.device) for _ in range(3))
+    windows_3W = torch.zeros(3, len(starts), dtype=world.sum_dtype, device=world.device)
     model.eval()
     for first in range(0, len(starts), spec.micro_batch * world.size):
-        mine = starts[first : first + spec.micro_batch * world.size][world.rank :: world.size]
+        places = slice(first + world.rank, first + spec.micro_batch * world.size, world.size)
+        mine = starts[places]
         # Always the same number of rows. FSDP2 gathers parameters in every forward pass, so ranks without windows take
         # part. After another shape, the compiler might compile training steps for dynamic shapes, with other rounding.
         rows = np.resize(mine if len(mine) else starts[:1], spec.micro_batch)
-        inputs_BT, targets_BT, ids_BT = (torch.from_numpy(part) for part in windows(reader, rows, length))
-        targets_BT = torch.where(torch.arange(len(rows))[:, None] < len(mine), targets_BT, IGNORED)
-        batch = [part.to(world.device) for part in (inputs_BT, targets_BT, ids_BT)]
+        batch = [torch.from_numpy(part).to(world.device) for part in windows(reader, rows, length)]
         with autocast(spec.training.precision, world.device):
             loss_BT = model(*batch, each=True).cross_entropy
-        counted_BT = batch[1] != IGNORED
-        total += torch.where(counted_BT, loss_BT, 0).sum()
+        found_3B = torch.zeros(3, len(rows), dtype=world.sum_dtype, device=world.device)
+        found_3B[0] = loss_BT.sum(dim=1, dtype=world.sum_dtype)
         if bytes_V is not None:
-            bytes_BT = torch.where(counted_BT, bytes_V[batch[1].clamp(min=0)], 0)
-            nats += torch.where(bytes_BT > 0, loss_BT, 0).sum()
-            size += bytes_BT.sum()
+            bytes_BT = bytes_V[batch[1]]
+            found_3B[1] = torch.where(bytes_BT > 0, loss_BT, 0).sum(dim=1, dtype=world.sum_dtype)
+            found_3B[2] = bytes_BT.sum(dim=1)
+        windows_3W[:, places] = found_3B[:, : len(mine)]
     model.train()
-    loss = world.total(total) / (len(starts) * length)
-    if bytes_V is None:
-        return ValidationLoss(loss, None)
-    return ValidationLoss(loss, world.total(nats) / math.log(2) / world.total(size))
+    windows_3W[:2] = torch.round(windows_3W[:2] * GRID) / GRID
+    windows_3W = world.total(windows_3W)
+    nats, text_nats, size = windows_3W.sum(dim=1)
+    loss = nats / (len(starts) * length)
+    bits_per_byte = None if bytes_V is None else text_nats / math.log(2) / size
+    return ValidationLoss(loss, bits_per_byte, windows_3W)

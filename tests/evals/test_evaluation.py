@@ -68,9 +68,10 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("baseline_xz", "bits_per_byte"),
         ("continuation", "accuracy"),
         ("continuation", "accuracy_likelihood"),
-        ("baseline_overlap", "accuracy"),
         ("continuation", "bits_per_byte"),
+        ("baseline_overlap", "accuracy"),
         ("pairs", "accuracy"),
+        ("pairs", "bits_per_byte"),
         ("quiz", "accuracy"),
         ("quiz", "accuracy_per_byte"),
         ("quiz", "bits_per_byte"),
@@ -78,10 +79,14 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("words", "bits_per_byte"),
         ("texts", "bits_per_byte"),
     ]
-    assert all(list(row) == ["task", "metric", "value", "stderr", "n", "chance"] for row in rows.values())
+    fields = ["task", "metric", "value", "stderr", "low", "high", "n", "chance"]
+    assert all(list(row) == fields for row in rows.values())
     assert rows["heldout", "bits_per_byte"]["value"] == stats["bits_per_byte"] > 0
     assert rows["heldout", "bits_per_byte"]["stderr"] > 0
     assert rows["baseline_xz", "bits_per_byte"]["stderr"] is None
+    low, high = stats["bits_per_byte_interval"]
+    assert rows["heldout", "bits_per_byte"]["low"] == low < stats["bits_per_byte"] < high
+    assert stats["suites"]["quiz"]["intervals"].keys() == {"accuracy", "accuracy_per_byte", "bits_per_byte"}
     assert {rows[key]["chance"] for key in list(rows)[:7] if key[1].startswith("accuracy")} == {0.25}
     questions = lines(job.out / "questions.jsonl")
     picks = [overlap_pick(question["context"], question["choices"]) == question["gold"] for question in questions]
@@ -96,15 +101,15 @@ def test_all_figures_are_over_the_same_bytes(made: tuple[Job, dict], world: Worl
     scores = [score for score in lines(job.out / "scores.jsonl") if score["task"] == "heldout"]
     texts = dict(pl.read_parquet(world.folder / "documents" / "heldout").select("doc_id", "text").iter_rows())
     assert len(scores) == 12
-    assert [score["bytes"] for score in scores] == [len(texts[score["doc_id"]].encode()) for score in scores]
+    assert [score["bytes"] for score in scores] == [len(texts[score["item_id"]].encode()) for score in scores]
     total = sum(score["bytes"] for score in scores)
     assert total == stats["heldout_bytes"]
-    assert stats["bits_per_byte"] == pytest.approx(sum(score["bits"] for score in scores) / total, abs=1e-6)
+    assert stats["bits_per_byte"] == round(sum(score["bits"] for score in scores) / total, 6)
 
     # One document in full, by hand: end-of-text before it, windows of 32 predictions.
     model, _ = load_model(world.folder / "model")
-    score = min(scores, key=lambda item: item["tokens"])
-    ids, bits = world.tokenizer.encode(texts[score["doc_id"]]).ids, 0.0
+    score = min(scores, key=lambda item: item["bytes"])
+    ids, bits = world.tokenizer.encode(texts[score["item_id"]]).ids, 0.0
     for start in range(0, len(ids), 32):
         stop = min(start + 32, len(ids))
         inputs = [world.eot, *ids][max(0, stop - 32) : stop]
@@ -120,7 +125,7 @@ def test_the_same_again_byte_for_byte(
     job, stats = made
     again = world.job(tmp_path / "work")
     assert build(again, evaluation, SPEC, sequence_length=32, precision="bf16", seed=5).model_dump() == stats
-    for name in ("evals.jsonl", "questions.jsonl"):
+    for name in ("evals.jsonl", "questions.jsonl", "scores.jsonl"):
         assert (again.out / name).read_bytes() == (job.out / name).read_bytes()
 
 
@@ -136,13 +141,16 @@ def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, ev
         return float(logits[range(len(ids)), ids].sum())
 
     items = read_suite(evaluation.suites[0])
-    assert [(score["item_id"], score["group"]) for score in scores] == [(item.item_id, item.group) for item in items]
-    right = [float(nats(item.choices[0]) > nats(item.choices[1])) for item in items]
-    assert [score["right"] for score in scores] == right
+    assert [(score["item_id"], score["cluster"]) for score in scores] == [(item.item_id, item.group) for item in items]
+    right = [int(nats(item.choices[0]) > nats(item.choices[1])) for item in items]
+    assert [score["correct"] for score in scores] == right
+    assert scores[2]["choice_bits"] == pytest.approx([-nats(text) / math.log(2) for text in items[2].choices], rel=1e-5)
     assert 0 < sum(right) < len(right)
     assert stats["suites"]["pairs"]["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
     by_group = stats["suites"]["pairs"]["accuracy_by_group"]
     assert by_group["even"] == pytest.approx(sum(right[::2]) / len(right[::2]), abs=1e-6)
+    low, high = stats["suites"]["pairs"]["intervals_by_group"]["even"]
+    assert low < by_group["even"] < high
     assert stats["suites"]["quiz"]["items"] == 7
 
     row = next(row for row in lines(job.out / "evals.jsonl") if row["task"] == "texts")

@@ -10,7 +10,8 @@ from lm_eval.tasks import TaskManager
 
 from llm_core.data.suites import read_suite
 from llm_core.evals.lm import PedigreeLM
-from llm_core.evals.suite_rows import asked, suite_rows
+from llm_core.evals.scores import task_rows
+from llm_core.evals.suite_rows import asked, suite_lines
 from llm_core.evals.suite_tasks import score_choices, score_pair, score_word, suite_task
 from llm_core.experiment.suites import MultipleChoiceSuite
 from llm_core.model.files import load_model
@@ -38,7 +39,11 @@ def test_the_figures_are_those_of_lm_eval(world: World, tmp_path: Path) -> None:
     }  # fmt: skip
     tasks = TaskManager(include_defaults=False).load([ours, theirs])
     report = evaluate(lm=adapter(world), task_dict=tasks, bootstrap_iters=0, log_samples=True)
-    found = {row["metric"]: row for row in suite_rows(suite, items, report["samples"]["quiz"])}
+    scores = [
+        {"task": "quiz", "choice_bits": [nats for nats, _ in row["filtered_resps"]], **row}
+        for row in report["samples"]["quiz"]
+    ]
+    found = {row["metric"]: row for row in task_rows(suite_lines(suite, items, scores))}
     assert found["accuracy"]["value"] == pytest.approx(report["results"]["theirs"]["acc,none"])
     assert found["accuracy_per_byte"]["value"] == pytest.approx(report["results"]["theirs"]["acc_bytes,none"])
     assert found["accuracy"]["chance"] == pytest.approx(1 / 3)
@@ -75,8 +80,8 @@ def test_chance_follows_the_number_of_choices(tmp_path: Path) -> None:
         '{"query": "Q", "choices": ["a", "b"], "gold": 0}\n{"query": "Q", "choices": ["a", "b", "c", "d"], "gold": 0}'
     )
     suite = MultipleChoiceSuite(name="q", path=str(path))
-    score = {"right": 1.0, "right_per_byte": 0.0, "bits": 6.0}
-    rows = suite_rows(suite, read_suite(suite), [score, score])
+    score = {"task": "q", "right": 1.0, "right_per_byte": 0.0, "choice_bits": [6.0, 7.0, 8.0, 9.0]}
+    rows = task_rows(suite_lines(suite, read_suite(suite), [score, score]))
     assert [(row["metric"], row["value"], row["chance"]) for row in rows] == [
         ("accuracy", 1.0, 0.375), ("accuracy_per_byte", 0.0, 0.375), ("bits_per_byte", 3.0, None),
     ]  # fmt: skip

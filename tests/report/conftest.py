@@ -163,18 +163,30 @@ def story(folder: Path) -> dict[str, Artifact]:
             "pretrained_model", run_stats(), config={"model": MODEL, "training": TRAINING}, seconds=300.2
         ),
         "eval_results": make("eval_results", {
-            "bits_per_byte": 1.672, "bits_per_byte_stderr": 0.031, "unigram_bits_per_byte": 2.771,
+            "bits_per_byte": 1.672, "bits_per_byte_stderr": 0.031, "bits_per_byte_interval": [1.611, 1.734],
+            "unigram_bits_per_byte": 2.771,
             "xz_bits_per_byte": 2.821, "accuracy": 0.685, "accuracy_stderr": 0.033, "chance": 0.25, "documents": 100,
+            "accuracy_interval": [0.617, 0.746], "overlap_accuracy_interval": [0.446, 0.584],
             "overlap_accuracy": 0.515, "overlap_accuracy_stderr": 0.036,
             "questions": 200, "heldout_bytes": 56_464,
             "suites": {"zorro": {"kind": "minimal_pairs", "items": 2000, "accuracy": 0.612,
-                                 "accuracy_by_group": {"agreement": 0.587, HOSTILE: 0.637}}},
+                                 "accuracy_by_group": {"agreement": 0.587, HOSTILE: 0.637},
+                                 "intervals_by_group": {"agreement": [0.556, 0.617], HOSTILE: None}}},
         }, checks=[CheckRecord(name="above_chance", passed=False, blocking=False, message=f"it said {HOSTILE}")]),
         "generation_samples": make("generation_samples", {"samples": 4}),
     }  # fmt: skip
     (folder / "pretrained_model" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps()))
     rows = [
-        {"task": task, "metric": metric, "value": value, "stderr": stderr, "n": n, "chance": chance}
+        {
+            "task": task,
+            "metric": metric,
+            "value": value,
+            "stderr": stderr,
+            "n": n,
+            "chance": chance,
+            "low": stderr and value - 2 * stderr,
+            "high": stderr and value + 2 * stderr,
+        }
         for task, metric, value, stderr, n, chance in (
             ("heldout", "bits_per_byte", 1.672, 0.031, 100, None),
             ("baseline_unigram", "bits_per_byte", 2.771, 0.044, 100, None),

@@ -2,15 +2,19 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
+import numpy as np
 import pytest
 from xxhash import xxh3_128_hexdigest
 
+from llm_core.evals.scores import item_line
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
 from llm_core.store.manifest import FileRecord, read_manifest
 from llm_core.store.views import damaged_metrics, open_views, view_definitions, write_views
+from llm_core.train.validation_windows import WINDOWS, write_windows
 from tests.graph import toy
 
 RUN = "0" * 31 + "1"
@@ -94,6 +98,25 @@ def test_why_a_step_was_skipped_is_asked_as_its_other_figures(store: Path) -> No
     assert rows(store, f"SELECT {asked} FROM runs") == [(2.0, 0.75)]
     columns = "step, reason, memory, mfu, batch"
     assert rows(store, f"SELECT {columns} FROM steps WHERE skipped") == [(3, line["reason"], 1 << 33, 0.5, "ab12")]
+
+
+def test_windows_and_items_are_rows_of_what_exists(store: Path) -> None:
+    item = item_line({"task": "zorro", "right": 1.0, "choice_bits": [30.5, 31.0]}, "7", "agreement", 2, 0, 20)
+    finished_run(store, "", "")
+    run = store / "artifacts" / "training_run" / RUN
+    foreign = store / "artifacts" / "eval_results" / ("0" * 32)
+    foreign.mkdir(parents=True)
+    reader = SimpleNamespace(offsets=np.array([0, 60, 200]))
+    write_windows(run / WINDOWS, reader, np.array([64]), 32, np.array([[70.5], [70.25], [90.0]]), True)
+    (foreign / "scores.jsonl").write_text(json.dumps(item) + "\n")
+    assert rows(store, "FROM validation_windows") == [(RUN, 0, 64, 32, 70.5, 70.25, 90, 1)]
+    assert rows(store, "FROM items") == [], "a folder without a manifest is no artifact"
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest |= {"kind": "eval_results", "stage": "eval_results", "identity": "0" * 32}
+    (foreign / "manifest.json").write_text(json.dumps(manifest))
+    columns = ", ".join(item)
+    assert rows(store, f"SELECT identity, {columns} FROM items") == [("0" * 32, *item.values())]
+    assert rows(store, "SELECT correct_per_byte FROM items") == [(None,)]
 
 
 def test_a_damaged_file_spoils_only_what_is_in_it(store: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_metrics(tmp_path):
     )
     run(trainer_spec(tmp_path, steps=30), StopAfter(7))
     stats = build(job, **sections(30)).model_dump()
-    files = ["metrics.jsonl", "model.json", "model.safetensors", "samples.jsonl"]
+    files = ["metrics.jsonl", "model.json", "model.safetensors", "samples.jsonl", "validation_windows.jsonl"]
     assert sorted(path.name for path in job.out.iterdir()) == files
     (sample,) = json.loads((job.out / "samples.jsonl").read_text().splitlines()[0])["samples"]
     assert sample["text"] == " ".join(f"w{number}" for number in sample["prompt"] + sample["continuation"])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from llm_core.evals.scores import interval
 from llm_core.graph.job import Job
 from llm_core.report import facts, read, training_plots
 from llm_core.report.blocks import (
@@ -21,7 +22,7 @@ from llm_core.report.blocks import (
     text,
     warning,
 )
-from llm_core.report.formatting import NONE, exact, in_bytes, percent, short
+from llm_core.report.formatting import NONE, bounds, exact, in_bytes, percent, short
 from llm_core.report.sections.made import failed_checks
 
 OURS = "heldout"
@@ -43,11 +44,12 @@ METRICS = {
 def results(job: Job, headline: Mapping[str, Any]) -> Section:
     """The headline numbers, and bits per byte beside the baselines."""
     scores, gain = read.evaluated(job.inputs), headline["below_unigram"]
-    error = f"± {headline['bits_per_byte_stderr']:.3f}, " if headline["bits_per_byte_stderr"] else ""
+    spread = headline["bits_per_byte_interval"]
+    likely = f"{bounds(spread, '{:.3f}'.format)} (95%), " if spread else ""
     beside = f"{percent(abs(gain))} {'below' if gain >= 0 else 'above'} unigram tokens"
     parameters, tokens = headline["parameters"], headline["tokens"]
     tiles = (
-        Tile("Bits per byte", f"{headline['bits_per_byte']:.3f}", error + beside),
+        Tile("Bits per byte", f"{headline['bits_per_byte']:.3f}", likely + beside),
         Tile("Parameters", short(parameters), exact(parameters)),
         Tile("Training tokens", short(tokens), f"{tokens / parameters:.2g} per parameter"),
     )
@@ -71,20 +73,26 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
     rows = []
     for line in facts.json_lines(job.inputs[read.EVALUATED].path / "evals.jsonl"):
         told = percent if line["metric"].startswith("accuracy") else "{:.4f}".format
-        error, chance = line["stderr"], line["chance"]
+        chance = line["chance"]
         cells = (
             NAMES.get(line["task"], line["task"]),
             METRICS.get(line["metric"], line["metric"]),
             told(line["value"]),
-            NONE if error is None else f"± {told(error)}",
+            bounds(interval(line), told),
             NONE if chance is None else told(chance),
             exact(line["n"]),
         )
         rows.append(Row(cells, "ours" if line["task"] == OURS else ""))
     suites = read.evaluated(job.inputs).suites
-    over = "documents; of suites from files, over items" if suites else "documents"
+    units = "documents; in suites from files, paradigms where there are any, else items" if suites else "documents"
     groups = [
-        Facts([(group, percent(value)) for group, value in found["accuracy_by_group"].items()], f"{name}: by group")
+        Facts(
+            [
+                (group, f"{percent(value)} ({bounds(found['intervals_by_group'][group], percent)})")
+                for group, value in found["accuracy_by_group"].items()
+            ],
+            f"{name}: by group, with 95% intervals",
+        )
         for name, found in suites.items()
         if "accuracy_by_group" in found
     ]
@@ -99,8 +107,8 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
     return Section(
         "Evaluation",
         [
-            text(f"Held-out documents, on which no run was trained. ± is one standard error over {over}."),
-            Table(("Task", "Metric", "Value", "Standard error", "Chance", "Items"), rows, names=2),
+            text(f"Held-out documents, on which no run was trained. What the intervals count as independent: {units}."),
+            Table(("Task", "Metric", "Value", "95% interval", "Chance", "Items"), rows, names=2),
             *groups,
             training_plots.accuracy(headline),
             how,

@@ -7,7 +7,9 @@ from llm_core.errors import PedigreeError
 from llm_core.tokens.byte_lengths import byte_lengths
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
-from llm_core.train.validation import ValidationLoss, measure
+from llm_core.train.spec import FINAL
+from llm_core.train.validation import ValidationLoss, measure, validation_windows
+from llm_core.train.validation_windows import WINDOWS, write_windows
 from llm_core.train.warm_start import first_step
 
 
@@ -15,11 +17,13 @@ class Validation(Callback):
     """Adds ``validation_loss`` and, with a tokenizer, ``validation_bits_per_byte``: every ``validate_every`` steps, and
     at the last step.
 
-    A run from other weights has ``start_validation_loss`` in its first line.
+    A run from other weights has ``start_validation_loss`` in its first line. At the last step, the loss of each window
+    is kept in a file beside the final weights.
     """
 
     def __init__(self) -> None:
         self._at_start: Tensor | None = None
+        self._windows_3W: Tensor | None = None
         self._bytes_V: Tensor | None = None
 
     def on_start(self, run: Run) -> None:
@@ -37,9 +41,24 @@ class Validation(Callback):
         if step % training.validate_every == 0 or step == training.steps:
             measured = self._measured(run)
             metrics["validation_loss"] = measured.loss
+            self._windows_3W = measured.windows_3W
             if measured.bits_per_byte is not None:
                 metrics["validation_bits_per_byte"] = measured.bits_per_byte
         return metrics
+
+    def end_step(self, run: Run, stopping: bool) -> None:
+        """Write the windows of the last step, before its checkpoint: a run that resumes there validates no more."""
+        heldout, training = run.data.heldout, run.spec.training
+        if run.progress.step == training.steps and run.world.is_main:
+            assert self._windows_3W is not None
+            write_windows(
+                run.spec.work / FINAL / WINDOWS,
+                heldout,
+                validation_windows(heldout, training.sequence_length, training.validation_tokens),
+                training.sequence_length,
+                self._windows_3W.cpu().numpy(),
+                has_bytes=self._bytes_V is not None,
+            )
 
     def _measured(self, run: Run) -> ValidationLoss:
         return measure(run.model, run.data.heldout, run.spec, run.world, self._bytes_V)
