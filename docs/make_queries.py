@@ -55,7 +55,9 @@ two CPU cores. `python docs/make_queries.py` writes this page.)
 | `inputs` | one input of an artifact |
 | `checks` | a check's verdict when the artifact was made |
 | `runs`, `steps` | a training run; an optimiser step of a run (`reason`: why it was skipped). `unfinished`: the run is training now, or was stopped |
-| `evals`, `samples` | a score with its standard error; a text that the model wrote |
+| `validation_windows` | the loss of a window in a finished run's last validation, with its document |
+| `evals`, `items` | a score with its standard error and 95% interval; the scores of one item (a document, a question) |
+| `samples` | a text that the model wrote |
 | `drops` | a document that a rule dropped, with the rule and its value |
 """
 

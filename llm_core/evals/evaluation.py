@@ -16,10 +16,11 @@ from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
 from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import Document, sample
+from llm_core.evals.few_shot import Prompts, prompts, solved_items
 from llm_core.evals.results import EvalResults
 from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import accuracy, bits_per_byte, interval, item_line, row, task_rows
-from llm_core.evals.suite_rows import asked, suite_lines, suite_stats
+from llm_core.evals.suite_rows import suite_lines, suite_stats
 from llm_core.evals.tasks import CONTINUATION, HELDOUT
 from llm_core.experiment.base import canonical
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
@@ -41,8 +42,11 @@ Suites = Sequence[tuple[SuiteSpec, Sequence[Item]]]
 
 
 def source_digests(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
-    """Digests of the suites' files."""
-    return suite_digests(evaluation.suites)
+    """Digests of the suites' files. Raises ``PedigreeError`` for a file without enough items for ``few_shot``."""
+    digests = suite_digests(evaluation.suites)
+    for suite in evaluation.suites:
+        solved_items(suite, evaluation.few_shot.get(suite.name, 0))
+    return digests
 
 
 def build(
@@ -58,7 +62,12 @@ def build(
     documents = sample(heldout, evaluation.heldout_documents, seed, HELDOUT)
     questions = _questions(heldout, evaluation, seed)
     sampled = [(suite, sample_suite(suite)) for suite in evaluation.suites]
-    suites = _readable(sampled, prompt_tokenizer(job.path(*TOKENIZER)).normalizer)
+    tokenizer = prompt_tokenizer(job.path(*TOKENIZER))
+    suites = _readable(sampled, tokenizer.normalizer)
+    prompted = {
+        suite.name: prompts(suite, items, evaluation.few_shot.get(suite.name, 0), tokenizer, sequence_length)
+        for suite, items in suites
+    }
     reader = ShardReader(job.path("shards"), "train")
 
     spec = RunSpec(
@@ -82,7 +91,7 @@ def build(
         ],
         code=job.claim.model_dump(mode="json"),
     )
-    scores = _run(job, spec, documents, questions, suites)
+    scores = _run(job, spec, documents, questions, prompted)
     texts, names = [document.text for document in documents], [document.doc_id for document in documents]
     ids, restored = _encode(job.path(*TOKENIZER), texts)
     sizes = [len(text.encode("utf-8")) for text in texts]
@@ -151,6 +160,7 @@ def build(
         suites={
             suite.name: {
                 **suite_stats(suite, lines[suite.name], by_task[suite.name]),
+                **prompted[suite.name].stats(),
                 "items_unreadable": len(asked_for) - len(items),
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
@@ -257,13 +267,17 @@ def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Que
 
 
 def _run(
-    job: Job, spec: RunSpec, documents: Sequence[Document], questions: Sequence[Question], suites: Suites
+    job: Job,
+    spec: RunSpec,
+    documents: Sequence[Document],
+    questions: Sequence[Question],
+    suites: Mapping[str, Prompts],
 ) -> dict[str, list[dict[str, Any]]]:
     """Score with the model in a separate process. Returns task → a record for every document, question or item."""
     _write_lines(Path(spec.documents), map(asdict, documents))
     _write_lines(Path(spec.questions), map(asdict, questions))
-    for (suite, items), task in zip(suites, spec.suites, strict=True):
-        _write_lines(Path(task["rows"]), (asked(suite, item) for item in items))
+    for task in spec.suites:
+        _write_lines(Path(task["rows"]), suites[task["name"]].inputs)
     spec_file, progress = job.work / "spec.json", Path(spec.progress)
     spec.write(spec_file)
 

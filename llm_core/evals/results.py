@@ -41,7 +41,8 @@ class EvalResults(Results):
     heldout_tokens: int
     suites: dict[str, Any]
     """Suite → kind, items, items that normalising makes unreadable, and its scores with their 95% intervals. The items
-    of a paradigm count as one cluster."""
+    of a paradigm count as one cluster. With ``few_shot`` also how many prompts have fewer solved items
+    (``prompts_shortened``)."""
 
 
 class GenerationSamples(Results):

@@ -85,6 +85,14 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
         rows.append(Row(cells, "ours" if line["task"] == OURS else ""))
     suites = read.evaluated(job.inputs).suites
     units = "documents; in suites from files, paradigms where there are any, else items" if suites else "documents"
+    shots = [
+        note(
+            f"{name}: {found['few_shot']} solved items before each question; "
+            f"{exact(found['prompts_shortened'])} of {exact(found['items'])} prompts had room for fewer."
+        )
+        for name, found in suites.items()
+        if "few_shot" in found
+    ]
     groups = [
         Facts(
             [
@@ -109,6 +117,7 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
         [
             text(f"Held-out documents, on which no run was trained. What the intervals count as independent: {units}."),
             Table(("Task", "Metric", "Value", "95% interval", "Chance", "Items"), rows, names=2),
+            *shots,
             *groups,
             training_plots.accuracy(headline),
             how,

@@ -1,0 +1,75 @@
+"""The inputs of the model for a suite, with solved items before each context (few-shot; Brown et al., 2020)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer
+
+from llm_core.data.suites import Item, read_suite, sample_suite
+from llm_core.errors import PedigreeError
+from llm_core.evals.documents import order
+from llm_core.evals.suite_rows import asked
+from llm_core.experiment.suites import SuiteSpec
+
+SEPARATOR = "\n\n"
+"""Between two items, as in lm-eval."""
+
+
+class Prompts(NamedTuple):
+    """``inputs`` of the model, one per item. ``shortened``: how many have fewer solved items than ``solved``."""
+
+    inputs: list[dict[str, Any]]
+    solved: int
+    shortened: int
+
+    def stats(self) -> dict[str, int]:
+        """For the manifest; empty without solved items."""
+        return {"few_shot": self.solved, "prompts_shortened": self.shortened} if self.solved else {}
+
+
+def prompts(suite: SuiteSpec, items: Sequence[Item], count: int, tokenizer: Tokenizer, length: int) -> Prompts:
+    """The inputs for ``items``, with ``count`` solved items each, for a model that reads ``length`` tokens at once.
+
+    A prompt has the last of the solved items with which every choice fits. Without any, a context that is too long
+    loses its beginning, as in other suites.
+    """
+    solved = [_answered(item, item["gold"]) for item in (asked(suite, item) for item in solved_items(suite, count))]
+    inputs, shortened = [], 0
+    for item in items:
+        zero_shot = asked(suite, item)
+        for first in range(len(solved) + 1):
+            prompt = {**zero_shot, "context": SEPARATOR.join([*solved[first:], zero_shot["context"]])}
+            if first == len(solved) or _tokens(prompt, tokenizer) <= length + 1:  # the last token is only predicted
+                break
+        inputs.append(prompt)
+        shortened += first > 0
+    return Prompts(inputs, len(solved), shortened)
+
+
+def solved_items(suite: SuiteSpec, count: int) -> list[Item]:
+    """The ``count`` items that stand solved before each context, in their order. No context of them is asked.
+
+    A hash chooses them, not the seed: scores of runs with other seeds are comparable. Raises
+    ``PedigreeError`` when too few items are left.
+    """
+    if not count:
+        return []
+    asked_too = {item.context for item in sample_suite(suite)}
+    left = {item.context: item for item in read_suite(suite) if item.context not in asked_too}
+    names = sorted(left, key=lambda context: order(0, "few_shot", context))[:count]
+    if len(names) < count:
+        raise PedigreeError(
+            f"evaluation.few_shot: {suite.name} needs {count} items that are not asked, and {suite.path} has "
+            f"{len(names)}; lower the suite's max_items ({suite.max_items}), or few_shot"
+        )
+    return [left[name] for name in names]
+
+
+def _answered(item: Mapping[str, Any], choice: int) -> str:
+    return f"{item['context']}{item['delimiter']}{item['choices'][choice]}"
+
+
+def _tokens(item: Mapping[str, Any], tokenizer: Tokenizer) -> int:
+    """Tokens of the prompt with the choice that makes it longest."""
+    texts = [_answered(item, choice) for choice in range(len(item["choices"]))]
+    return max(len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False))
