@@ -30,7 +30,7 @@ _OURS = re.compile(
     re.VERBOSE,
 )
 _OURS_INSIDE = {
-    "final": re.compile(r"model\.(safetensors|json)"),
+    "final": re.compile(r"model\.(safetensors|json)|validation_windows\.jsonl"),
     "profile": re.compile(r"steps_\d+_to_\d+\.json"),
     "wandb": re.compile(
         r"(offline-)?run-\d{8}_\d{6}-\w+ | latest-run | debug.*\.log | settings | artifacts | logs", re.VERBOSE

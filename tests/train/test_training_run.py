@@ -29,6 +29,7 @@ from llm_core.train.training_run import (
     build_longer,
     training_stats,
 )
+from llm_core.train.validation_windows import WINDOWS
 from llm_core.train.work_folder import recorded_outputs
 from tests.judged import judged
 from tests.train.runs import (
@@ -87,7 +88,7 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_metrics(tmp_path):
     )
     run(trainer_spec(tmp_path, steps=30), StopAfter(7))
     stats = build(job, **sections(30)).model_dump()
-    files = ["metrics.jsonl", "model.json", "model.safetensors", "samples.jsonl", "validation_windows.jsonl"]
+    files = ["metrics.jsonl", "model.json", "model.safetensors", "samples.jsonl", WINDOWS]
     assert sorted(path.name for path in job.out.iterdir()) == files
     (sample,) = json.loads((job.out / "samples.jsonl").read_text().splitlines()[0])["samples"]
     assert sample["text"] == " ".join(f"w{number}" for number in sample["prompt"] + sample["continuation"])
@@ -252,7 +253,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
         name for name in kept if name.startswith("wandb/offline-run-") and name.endswith(f"run-{identity}.wandb")
     ]
     assert len(trackers) == 2
-    rest = ["metrics.jsonl", "model.json", "model.safetensors", "profile/steps_2_to_3.json"]
+    rest = ["metrics.jsonl", "model.json", "model.safetensors", "profile/steps_2_to_3.json", WINDOWS]
     assert sorted({*kept} - {*trackers}) == rest
     assert "mine" not in (job.out / "metrics.jsonl").read_text()
     assert all(path.read_text() == "mine" for path in later)
@@ -263,7 +264,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
     files = [Path(name) for name in own if name.startswith("checkpoints/") and (work / name).is_file()]
     assert {path.parent.as_posix() for path in files} == {"checkpoints/step_00000004"}
     assert {path.suffix for path in files} == {".json", ".safetensors"}
-    assert {*kept} - {"model.json", "model.safetensors"} <= {*own}
+    assert {*kept} - {"model.json", "model.safetensors", WINDOWS} <= {*own}
     aside = [work / f"{top}.aside" / Path(*rest) for top, *rest in (path.relative_to(work).parts for path in mine)]
     assert all("mine" in path.read_text() for path in aside)
     (work / "profile" / "steps_2_to_3.json").write_text("edited")
