@@ -18,7 +18,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.code_digest import digest_of
 from llm_core.graph.execute import Outcome, item_to_build, materialize
-from llm_core.graph.graph import Graph
+from llm_core.graph.graph import Graph, before
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.price import duration
@@ -52,7 +52,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
 
     @dg.asset(
         key=key,
-        deps=[asset_key(graph.experiment, name) for name in dict.fromkeys(stage.inputs.values())],
+        deps=[asset_key(graph.experiment, name) for name in before(stage)],
         group_name=stage.group,
         kinds=kinds(stage),
         owners=list(experiment.owners),
@@ -60,7 +60,8 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
         description=stage.description,
         code_version=digest_of(planner.code(stage.name))[:12],
         check_specs=[
-            dg.AssetCheckSpec(name, asset=key, blocking=number < len(stage.blocking))
+            # A closed gate is no reason for Dagster to skip a later stage, which may be a hit, or overruled.
+            dg.AssetCheckSpec(name, asset=key, blocking=number < len(stage.blocking) and not graph.is_gate(stage.name))
             for number, name in enumerate(stage.checks)
         ],
     )

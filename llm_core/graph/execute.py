@@ -112,7 +112,7 @@ def materialize(
                 if again:
                     item = replace(item, gates=planner.gates(name))
                 if remote is None:
-                    _require_gates(planner, item, runtime)
+                    require_gates(planner, item, runtime)
                     if not again:
                         require_consent(planner, item, runtime)
                 before = item.artifact
@@ -162,12 +162,15 @@ def look_up(stage: Stage) -> None:
         load_object(stage.look_up)(**stage.config)
 
 
-def item_to_build(planner: Planner, name: str) -> PlanItem:
-    """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't."""
+def item_to_build(planner: Planner, name: str, *, built_elsewhere: bool = False) -> PlanItem:
+    """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't.
+
+    With ``built_elsewhere``, closed gates do not count: the run was launched before.
+    """
     for stage in planner.unknown(name):
         look_up(stage)
     *above, item = planner.look(name)
-    if item.verdict == "blocked":
+    if item.verdict == "blocked" and not (built_elsewhere and item.gates):
         if any(gate.state == "closed" for gate in item.gates):
             raise PedigreeError(refusal(name, item.gates))
         raise PedigreeError(f"{name} does not start, because a blocking check fails:\n" + "\n".join(item.reasons))
@@ -190,7 +193,7 @@ def _missing(planner: Planner, name: str, what: str, missing: list[str]) -> Pedi
     )
 
 
-def _require_gates(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
+def require_gates(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
     """Raise ``PedigreeError`` unless all gates of the stage are known, and they are open, overruled or agreed to."""
     unknown = [gate.stage for gate in item.gates if gate.state == "unknown"]
     if unknown:

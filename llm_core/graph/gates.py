@@ -77,9 +77,13 @@ def records(gates: Sequence[Gate], earlier: Sequence[GateRecord], launched: str)
     for gate in gates:
         now = _record(gate, launched)
         last = next((record for record in reversed(found) if record.stage == gate.stage), None)
-        if last is None or now.model_copy(update={"launched": last.launched, "checks": last.checks}) != last:
+        if last is None or _state(now) != _state(last):
             found.append(now)
     return found
+
+
+def _state(record: GateRecord) -> tuple[object, ...]:
+    return record.identity, record.passed, record.failed, record.overrule
 
 
 def _record(gate: Gate, launched: str) -> GateRecord:

@@ -90,8 +90,8 @@ class Planner:
         return code(self.graph[name], self._reader)
 
     def plan(self, only: set[str] | None = None) -> list[PlanItem]:
-        """An item for every stage in order. With ``only``, for these stages and all stages before them; for a stage that
-        is to be built, also for its gates and all stages before those.
+        """An item for every stage in order. With ``only``, for these stages and all stages before them, and for the
+        gates, with all stages before those, of each stage that is to be built.
 
         Looks at every stage as it is now.
         """
