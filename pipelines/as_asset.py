@@ -123,7 +123,7 @@ def _going(
     context: dg.AssetExecutionContext, graph: Graph, store: Store, runtime: Runtime, tags: Mapping[str, str]
 ) -> _Going:
     """Before the first stage of a run: plan all its stages, check what they need, and give the run its tags."""
-    question = (context.run_id, store.root)
+    question = (context.run.run_id, store.root)
     if question not in _GOING:
         steps = context.run.step_keys_to_execute
         names = {stage.name for stage in graph}
@@ -136,7 +136,7 @@ def _going(
         to_make = sum(item.verdict in ("run", "maybe") for item in items)
         context.log.info(f"{len(items)} stages, {to_make} to make; {progress.left()}")
         forget(graph, store)
-        context.instance.add_run_tags(context.run_id, {EXPERIMENT_TAG: graph.experiment, **tags})
+        context.instance.add_run_tags(context.run.run_id, {EXPERIMENT_TAG: graph.experiment, **tags})
         _GOING.clear()
         _GOING[question] = _Going(planner, progress)
     return _GOING[question]
