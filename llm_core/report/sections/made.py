@@ -45,7 +45,7 @@ def lineage(job: Job) -> Section:
         for item in job.inputs.values()
         for record in item.manifest.gates
     ]
-    gates = [Table(("Asset", "Its gate"), launched, names=2)] if launched else []
+    gates = [Table(("Asset", "Launched"), launched, names=2, caption="Gates")] if launched else []
     return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3), *gates])
 
 
