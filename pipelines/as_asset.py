@@ -18,7 +18,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.code_digest import digest_of
 from llm_core.graph.execute import Outcome, item_to_build, materialize
-from llm_core.graph.graph import Graph
+from llm_core.graph.graph import Graph, before
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.price import duration
@@ -52,7 +52,7 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
 
     @dg.asset(
         key=key,
-        deps=[asset_key(graph.experiment, name) for name in dict.fromkeys(stage.inputs.values())],
+        deps=[asset_key(graph.experiment, name) for name in before(stage)],
         group_name=stage.group,
         kinds=kinds(stage),
         owners=list(experiment.owners),
@@ -60,7 +60,8 @@ def as_asset(graph: Graph, stage: Stage, planner: Planner, experiment: Experimen
         description=stage.description,
         code_version=digest_of(planner.code(stage.name))[:12],
         check_specs=[
-            dg.AssetCheckSpec(name, asset=key, blocking=number < len(stage.blocking))
+            # A closed gate is no reason for Dagster to skip a later stage, which may be a hit, or overruled.
+            dg.AssetCheckSpec(name, asset=key, blocking=number < len(stage.blocking) and not graph.is_gate(stage.name))
             for number, name in enumerate(stage.checks)
         ],
     )
@@ -122,7 +123,7 @@ def _going(
     context: dg.AssetExecutionContext, graph: Graph, store: Store, runtime: Runtime, tags: Mapping[str, str]
 ) -> _Going:
     """Before the first stage of a run: plan all its stages, check what they need, and give the run its tags."""
-    question = (context.run_id, store.root)
+    question = (context.run.run_id, store.root)
     if question not in _GOING:
         steps = context.run.step_keys_to_execute
         names = {stage.name for stage in graph}
@@ -135,7 +136,7 @@ def _going(
         to_make = sum(item.verdict in ("run", "maybe") for item in items)
         context.log.info(f"{len(items)} stages, {to_make} to make; {progress.left()}")
         forget(graph, store)
-        context.instance.add_run_tags(context.run_id, {EXPERIMENT_TAG: graph.experiment, **tags})
+        context.instance.add_run_tags(context.run.run_id, {EXPERIMENT_TAG: graph.experiment, **tags})
         _GOING.clear()
         _GOING[question] = _Going(planner, progress)
     return _GOING[question]

@@ -41,6 +41,7 @@ def metadata(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         "seconds": manifest.seconds,
         "bytes": sum(record.size for record in manifest.files),
         **{name: _picture(name, data) for name, data in _pictures(stage, outcome) if len(data) <= LARGEST_PICTURE},
+        **{f"gate {record.stage}": str(record) for record in manifest.gates},
         **_stats(outcome.artifact.stats),
     }
 

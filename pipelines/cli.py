@@ -43,7 +43,12 @@ DeviceOption = Annotated[
 ]
 DevicesOption = Annotated[int | None, typer.Option("--devices", min=1, help="The number of these GPUs; by default 1.")]
 Yes = Annotated[
-    bool, typer.Option("--yes", help="Agree to train again where only the code changed, whatever it costs.")
+    bool,
+    typer.Option(
+        "--yes",
+        help="Agree to train again where only the code changed, whatever it costs, and to continue a run whose gate "
+        "has closed since it began.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -111,7 +116,7 @@ def run(
 
 def _answered(question: str) -> bool:
     """The answer of the user at the terminal. No, if there is no terminal."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm(f"{question} Train it again?")
+    return sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm(question)
 
 
 def _check_stages(session: Session, names: list[str]) -> None:
@@ -173,6 +178,24 @@ def accept(
         console.print(f"{stage}: {told or 'already a hit, nothing to accept'}")
     if not accepted:
         console.print("there is no stage of which only the code changed")
+
+
+@command
+def overrule(
+    gate: Annotated[str, typer.Argument(help="The closed gate.")],
+    because: Annotated[str, typer.Option(help="The reason. It is recorded with your name and the time.")],
+    by: Annotated[str | None, typer.Option(help="Your name. By default the user of git.")] = None,
+    experiment: ExperimentOption = "tiny",
+) -> None:
+    """Record that a stage is built although its gate is closed. It holds for this artifact of the gate only."""
+    from llm_core.graph.overrule import overrule as sign
+
+    session = open_session(experiment)
+    _check_stages(session, [gate])
+    decision = sign(session.planner(), gate, because, by)
+    for check in decision.checks:
+        console.print(f"overruled: {check.name}: {check.message}", markup=False)
+    console.print(f"{gate} {decision.identity[:12]} counts as open (signed by {decision.who})", markup=False)
 
 
 @command

@@ -53,6 +53,11 @@ class RunProgress:
         self._waiting.pop(self.stage or "", None)
         self.begin_idle()
 
+    def skip(self, stage: str) -> None:
+        """``stage`` is not needed after all."""
+        self.total -= 1
+        self._waiting.pop(stage, None)
+
     def status(self, what: str) -> None:
         """The stage does something that can't be counted: compiling, or starting a process."""
         self._what, self._counts, self._first = what, None, None

@@ -24,7 +24,7 @@ from rich.text import Text
 from llm_core.graph.consent import bound_text, needs_consent
 from llm_core.graph.execute import materialize
 from llm_core.graph.job import Runtime
-from llm_core.graph.plan import PlanItem
+from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.price import Price, duration, price, total
 from llm_core.graph.requirements import check_requirements
 from llm_core.graph.stage import Check
@@ -38,7 +38,7 @@ MEANINGS = {
     "hit": "reused",
     "run": "to be made",
     "maybe": "made only if an input changes",
-    "blocked": "a blocking check of an input fails",
+    "blocked": "a blocking check of an input or of a gate fails",
 }
 """Verdict → what it means, in a few words."""
 REASONS_SHOWN = 6
@@ -78,6 +78,7 @@ def plan_record(item: PlanItem, cost: Price | None) -> dict[str, Any]:
         "price_dollars": cost.dollars,
         "priced_by": cost.source,
         "notes": item.notes,
+        "gates": {gate.stage: gate.state for gate in item.gates},
         "parts": None if item.parts is None else {"found": item.parts[0], "to_make": item.parts[1]},
     }
 
@@ -131,7 +132,9 @@ def run(
     made again although they exist. ``agree``: see ``Runtime``.
     """
     planner = session.planner()
-    items = [_forced(item) if item.stage in again else item for item in planner.plan(only)]
+    if only is not None:  # what is forced is built, so it needs its gates
+        only = only.union(*(planner.graph[name].gates for name in again))
+    items = [_forced(planner, item) if item.stage in again else item for item in planner.plan(only)]
     agree = cache(agree)  # what was agreed to before the first stage is not asked again before its own
     here = Runtime(compute=session.experiment.compute, tracking=session.experiment.tracking, agree=agree)
     check_requirements(planner, items, here)
@@ -140,6 +143,9 @@ def run(
     progress = RunProgress(items)
     made = set()
     for item in items:
+        if only is not None and item.only_before_gate and item.stage not in planner.needed(only):
+            progress.skip(item.stage)
+            continue
         progress.begin(item.stage)
         with _watching(console, progress, agree) as watched:
             runtime = Runtime(
@@ -160,10 +166,10 @@ def run(
         failed_checks(console, outcome.checks)
 
 
-def _forced(item: PlanItem) -> PlanItem:
+def _forced(planner: Planner, item: PlanItem) -> PlanItem:
     """``item`` as one that will be made. --force is consent already."""
     if item.verdict == "hit":
-        item = replace(item, verdict="run", reasons=["--force"])
+        item = replace(item, verdict="run", reasons=["--force"], gates=planner.gates(item.stage))
     return replace(item, from_code=False)
 
 

@@ -76,14 +76,23 @@ def tree(scores: list[dict[str, Any]], ancestor: Ancestor) -> Tree:
         root.add(f"[bold]{row['task']}/{row['metric']} = {row['value']:.4f}[/]{likely} (n = {row['n']:,})")
     seen: set[str] = set()
 
+    def add(branch: Tree, below: Ancestor) -> None:
+        identity = below.artifact.manifest.identity
+        if identity in seen:
+            branch.add(f"[dim]{below.artifact.manifest.stage} {identity[:12]}, as above[/]")
+            return
+        seen.add(identity)
+        grow(branch.add(_line(below)), below)
+
     def grow(branch: Tree, item: Ancestor) -> None:
         for below in item.inputs:
-            identity = below.artifact.manifest.identity
-            if identity in seen:
-                branch.add(f"[dim]{below.artifact.manifest.stage} {identity[:12]}, as above[/]")
-                continue
-            seen.add(identity)
-            grow(branch.add(_line(below)), below)
+            add(branch, below)
+        for record, gate in item.gates:
+            twig = branch.add(escape(str(record)))
+            if gate is None:
+                twig.add("[dim]the artifact of the gate is no longer in the store[/]")
+            else:
+                add(twig, gate)
         source_digests = item.artifact.manifest.source_digests
         if source_digests:
             names = ", ".join(f"{name} {digest[:12]}" for name, digest in list(source_digests.items())[:4])
@@ -110,6 +119,9 @@ def tree_record(scores: list[dict[str, Any]], ancestor: Ancestor) -> dict[str, A
             "git_commit": manifest.git_commit,
             "source_digests": manifest.source_digests,
             "inputs": [record(below) for below in item.inputs],
+            "gates": [
+                {**gate.model_dump(mode="json"), "lineage": below and record(below)} for gate, below in item.gates
+            ],
         }
 
     return {"scores": scores, "lineage": record(ancestor)}

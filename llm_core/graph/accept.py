@@ -1,14 +1,13 @@
 """Accepting: the recorded decision that a code change did not change a result."""
 
-import getpass
-import os
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.frozen import identity_then
 from llm_core.graph.plan import Planner
-from llm_core.store.store import Alias
+from llm_core.graph.provenance import user
+from llm_core.store.decisions import Alias
 
 
 def accept(planner: Planner, name: str, why: str) -> Alias:
@@ -41,7 +40,7 @@ def accept(planner: Planner, name: str, why: str) -> Alias:
         target=artifact.manifest.identity,
         code_digest=planner.recipe(name).code_digest,
         stage=name,
-        who=_user(),
+        who=user(),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         why=why.strip(),
     )
@@ -62,10 +61,3 @@ def accept_several(planner: Planner, names: Collection[str] | None, why: str) ->
         elif stage.name in names:
             hit = len(names) > 1 and planner.look(stage.name)[-1].verdict == "hit"
             yield stage.name, None if hit else accept(planner, stage.name, why)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id without a name
-        return f"user {os.getuid()}"

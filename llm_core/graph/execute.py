@@ -4,7 +4,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from typing import Any, Literal
 from llm_core.errors import PedigreeError
 from llm_core.graph.checks import evaluate, evaluate_results
 from llm_core.graph.compiling import telling
-from llm_core.graph.consent import require_consent
+from llm_core.graph.consent import require_consent, require_open
+from llm_core.graph.gates import records, refusal
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.provenance import device_name, git_state, library_versions
@@ -21,7 +22,7 @@ from llm_core.graph.stage import Check, Stage
 from llm_core.registry import load_object
 from llm_core.store.files import disk_errors
 from llm_core.store.lease import Lease
-from llm_core.store.manifest import Artifact, CheckRecord, FileRecord, InputRecord, Manifest
+from llm_core.store.manifest import Artifact, CheckRecord, FileRecord, GateRecord, InputRecord, Manifest
 from llm_core.store.store import Store, content_digest
 from llm_core.store.verify import foreign_file
 
@@ -50,12 +51,14 @@ class RemoteResult:
     """The result of a stage on another machine: ``materialize`` imports it instead of building the stage.
 
     ``take``: called like a build function, without the configuration; it checks the files and puts them into
-    ``job.out``. ``circumstances``: called after it. ``folder``: the folder of the result.
+    ``job.out``. ``circumstances``: called after it. ``folder``: the folder of the result. ``gates``: with which it was
+    launched.
     """
 
     folder: Path
     take: Callable[[Job], Results]
     circumstances: Callable[[Any], Circumstances]
+    gates: list[GateRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,14 @@ def materialize(
     remote: RemoteResult | None = None,
 ) -> Outcome:
     """Find or build the artifact of stage ``name``. Its inputs must be in the store, and their blocking checks must
-    pass.
+    pass. If it is built, the same holds for its gates.
 
     ``item``: the result of ``item_to_build``, if the caller needed it before.
     With ``again``, builds it although it exists. The earlier artifact stays until the new one is complete, and then
     moves to quarantine. With ``remote``, imports a missing artifact from there instead of building it.
 
-    Raises ``PedigreeError`` when an input is missing, outdated or blocked, when the build rejects its input, and when
-    the stage costs more than the user has agreed to.
+    Raises ``PedigreeError`` when an input is missing, outdated or blocked, when a gate is missing, outdated or closed,
+    when the build rejects its input, and when the stage costs more than the user has agreed to.
     """
     stage = planner.graph[name]
     kind = stage.kind
@@ -106,11 +109,15 @@ def materialize(
             item = planner.refreshed(item)
             made = item.artifact if not again else None
             if made is None:
-                if not again and remote is None:
-                    require_consent(planner, item, runtime)
+                if again:
+                    item = replace(item, gates=planner.gates(name))
+                if remote is None:
+                    require_gates(planner, item, runtime)
+                    if not again:
+                        require_consent(planner, item, runtime)
                 before = item.artifact
                 over = before is not None
-                made = _make(planner, stage, identity, runtime, held, over=over, remote=remote)
+                made = _make(planner, item, identity, runtime, held, over=over, remote=remote)
                 item = replace(item, artifact=None, damaged_files={})
     planner.built(name, made)
     with disk_errors(planner.store.root):
@@ -155,26 +162,49 @@ def look_up(stage: Stage) -> None:
         load_object(stage.look_up)(**stage.config)
 
 
-def item_to_build(planner: Planner, name: str) -> PlanItem:
-    """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't."""
+def item_to_build(planner: Planner, name: str, *, built_elsewhere: bool = False) -> PlanItem:
+    """The plan's item of a stage that can be built now. Raises ``PedigreeError`` when it can't.
+
+    With ``built_elsewhere``, closed gates do not count: the run was launched before.
+    """
     for stage in planner.unknown(name):
         look_up(stage)
     *above, item = planner.look(name)
-    if item.verdict == "blocked":
+    if item.verdict == "blocked" and not (built_elsewhere and item.gates):
+        if any(gate.state == "closed" for gate in item.gates):
+            raise PedigreeError(refusal(name, item.gates))
         raise PedigreeError(f"{name} does not start, because a blocking check fails:\n" + "\n".join(item.reasons))
     if item.identity is None:
-        missing = [f"{other.stage}: {'; '.join(other.reasons)}" for other in above if other.verdict != "hit"]
-        raise PedigreeError(
-            f"{name} needs inputs that are missing from the store or outdated. Select them too "
-            f"(`pedigree run` does so by itself; in Dagster: --select '+key:\"{planner.graph.experiment}/{name}\"'):\n"
-            + "\n".join(missing)
-        )
+        inputs = planner.graph.upstream(name)
+        missing = [
+            f"{other.stage}: {'; '.join(other.reasons)}"
+            for other in above
+            if other.verdict != "hit" and other.stage in inputs
+        ]
+        raise _missing(planner, name, "inputs", missing)
     return item
+
+
+def _missing(planner: Planner, name: str, what: str, missing: list[str]) -> PedigreeError:
+    return PedigreeError(
+        f"{name} needs {what} that are missing from the store or outdated. Select them too "
+        f"(`pedigree run` does so by itself; in Dagster: --select '+key:\"{planner.graph.experiment}/{name}\"'):\n"
+        + "\n".join(missing)
+    )
+
+
+def require_gates(planner: Planner, item: PlanItem, runtime: Runtime) -> None:
+    """Raise ``PedigreeError`` unless all gates of the stage are known, and they are open, overruled or agreed to."""
+    unknown = [gate.stage for gate in item.gates if gate.state == "unknown"]
+    if unknown:
+        reasons = [f"{name}: {'; '.join(planner.look(name)[-1].reasons)}" for name in unknown]
+        raise _missing(planner, item.stage, "gates", reasons)
+    require_open(planner, item, runtime)
 
 
 def _make(
     planner: Planner,
-    stage: Stage,
+    item: PlanItem,
     identity: str,
     runtime: Runtime,
     held: Lease,
@@ -182,8 +212,8 @@ def _make(
     over: bool,
     remote: RemoteResult | None,
 ) -> Artifact:
-    """Build and commit the artifact. ``over``: it exists already."""
-    store = planner.store
+    """Build and commit the artifact of ``item``. ``over``: it exists already."""
+    store, stage = planner.store, planner.graph[item.stage]
     by_role: dict[str, Artifact] = {}
     damaged_files: dict[str, dict[str, str]] = {}
     for role, name in stage.inputs.items():
@@ -200,12 +230,13 @@ def _make(
             )
         _quarantine_damaged(store, artifact, missed, runtime)
         by_role[role], damaged_files[role] = artifact, missed
-    about = _about(planner, stage, by_role)
+    started = datetime.now(UTC)
+    gates = remote.gates if remote else _launched(planner, item, identity, started, over=over)
+    about = _about(planner, stage, by_role, gates)
     work = (store.start_over if over else store.work)(stage.kind, identity, about)
     out = work / "out"
     shutil.rmtree(out)
     out.mkdir()
-    started = datetime.now(UTC)
     clock = time.monotonic()
     if stage.compute:
         runtime = replace(runtime, compute=runtime.compute.changed(stage.compute))
@@ -267,6 +298,7 @@ def _make(
             stats=stats,
             **vars(made),
             device=str(stats.get("device") or device_name()),
+            gates=gates,
         )
 
     artifact = store.commit(work, held, stage.volatile, manifest)
@@ -281,11 +313,20 @@ def _here(started: datetime, seconds: float) -> Circumstances:
     return Circumstances(when, round(seconds, 3), library_versions(), commit, dirty, platform.node())
 
 
-def _about(planner: Planner, stage: Stage, inputs: dict[str, Artifact]) -> dict[str, Any]:
-    """The facts in the work folder's note, for people, lineage and the live views."""
+def _launched(planner: Planner, item: PlanItem, identity: str, started: datetime, *, over: bool) -> list[GateRecord]:
+    """The gates with which the build of ``item`` began, in this attempt and in the earlier ones."""
+    store, kind = planner.store, planner.graph[item.stage].kind
+    about = store.about(kind, identity) if not over or store.is_rebuilding(kind, identity) else None
+    earlier = [GateRecord.model_validate(record) for record in (about or {}).get("gates", [])]
+    return records(item.gates, earlier, started.isoformat(timespec="seconds"))
+
+
+def _about(planner: Planner, stage: Stage, inputs: dict[str, Artifact], gates: list[GateRecord]) -> dict[str, Any]:
+    """The facts in the work folder's note, for people, lineage, the live views and later attempts."""
     return {
         "stage": stage.name,
         "experiment": planner.graph.experiment,
         "config": planner.recipe(stage.name).config,
         "inputs": {role: artifact.manifest.identity for role, artifact in inputs.items()},
+        **({"gates": [gate.model_dump(mode="json") for gate in gates]} if gates else {}),
     }

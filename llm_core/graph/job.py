@@ -40,7 +40,7 @@ class Runtime:
     counted ("compiling kernels"); the same text may repeat. ``observe(metrics)``: live metrics of a training run,
     including ``step``. ``log(line)``: a line for people. ``environment``: more variables for launched processes.
     ``trainer_module``: the module for ``python -m`` or ``torchrun -m``; it must call ``llm_core.train.main.main``.
-    ``agree(question)``: whether the user agrees to a cost above ``compute.ask_above``.
+    ``agree(question)``: whether the user agrees, for example to a cost above ``compute.ask_above``.
     """
 
     compute: ComputeSpec = field(default_factory=ComputeSpec)

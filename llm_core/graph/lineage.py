@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_core.errors import PedigreeError
 from llm_core.store import work
-from llm_core.store.manifest import Artifact, read_manifest
+from llm_core.store.manifest import Artifact, GateRecord, read_manifest
 from llm_core.store.store import Store
 
 RUN, SHARDS = "training_run", "token_shards"
@@ -15,11 +15,15 @@ RUN, SHARDS = "training_run", "token_shards"
 
 @dataclass(frozen=True)
 class Ancestor:
-    """An artifact in the lineage of another. ``role``: its role as an input of the later one."""
+    """An artifact in the lineage of another. ``role``: its role as an input of the later one.
+
+    ``gates``: with which it was launched, and their lineage as far as the store still has them.
+    """
 
     role: str
     artifact: Artifact
     inputs: "list[Ancestor]"
+    gates: "list[tuple[GateRecord, Ancestor | None]]" = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,21 @@ def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
     """The tree of inputs of ``artifact``. Raises ``PedigreeError`` when one is no longer in the store."""
     inputs = []
     for record in artifact.manifest.inputs:
-        kind = kind_of(store, record.identity)
-        if kind is None:
+        found = _ancestor(store, record.identity, record.role)
+        if found is None:
             raise PedigreeError(f"{record.stage} {record.identity} is in the lineage, but no longer in the store")
-        manifest = read_manifest(store.folder(kind, record.identity))
-        assert manifest is not None
-        inputs.append(ancestry(store, Artifact(store.folder(kind, record.identity), manifest), record.role))
-    return Ancestor(role, artifact, inputs)
+        inputs.append(found)
+    gates = [(record, _ancestor(store, record.identity, "gate")) for record in artifact.manifest.gates]
+    return Ancestor(role, artifact, inputs, gates)
+
+
+def _ancestor(store: Store, identity: str, role: str) -> Ancestor | None:
+    kind = kind_of(store, identity)
+    if kind is None:
+        return None
+    manifest = read_manifest(store.folder(kind, identity))
+    assert manifest is not None
+    return ancestry(store, Artifact(store.folder(kind, identity), manifest), role)
 
 
 def training_run(store: Store, experiment: str, name: str) -> TrainingRun:

@@ -2,7 +2,7 @@
 
 Verdicts: ``hit``, the artifact exists and is undamaged; ``run``, it will be built; ``maybe``, an input will be rebuilt,
 and the store has an artifact that fits if the rebuilt input is equal (early cut-off); ``blocked``, a blocking check of
-an input fails.
+an input or of a gate fails.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from llm_core.graph.checks import failed_blocking
 from llm_core.graph.code_claim import CodeClaim
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.frozen import Kept, find_kept
+from llm_core.graph.gates import Gate, gate
 from llm_core.graph.graph import Graph
 from llm_core.graph.identity import Recipe, code, part_claim, recipe, stage_claim
 from llm_core.graph.job import artifact_files
@@ -40,7 +41,8 @@ class PlanItem:
     parts, how many parts are found and how many must be built. ``previous``: the last artifact of this stage.
     ``only_code``: only the stage's code has changed since then. ``from_code``: only its code, or the code of earlier
     stages. ``damaged_files``: path → problem, for damaged volatile files of a hit. ``outlived``: the inputs of a frozen
-    hit whose content has changed.
+    hit whose content has changed. ``gates``: those of a stage that is to be built. ``only_before_gate``: it is in the
+    plan only because a stage that is to be built has a gate.
     """
 
     stage: str
@@ -57,6 +59,8 @@ class PlanItem:
     from_code: bool = False
     damaged_files: dict[str, str] = field(default_factory=dict)
     outlived: list[str] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
+    only_before_gate: bool = False
 
 
 @runtime_only("says what is to be made, and by which code")
@@ -86,7 +90,8 @@ class Planner:
         return code(self.graph[name], self._reader)
 
     def plan(self, only: set[str] | None = None) -> list[PlanItem]:
-        """An item for every stage in order. With ``only``, for these stages and all stages before them.
+        """An item for every stage in order. With ``only``, for these stages and all stages before them, and for the
+        gates, with all stages before those, of each stage that is to be built.
 
         Looks at every stage as it is now.
         """
@@ -97,14 +102,21 @@ class Planner:
         items: dict[str, PlanItem] = {}
         for stage in self.graph:
             if stage.name in wanted:
-                item = self._item(stage, items)
-                if item.artifact is not None:
-                    item = replace(item, files=artifact_files(item.artifact))
-                    self._hits[stage.name] = item
-                elif stage.parts and item.verdict in ("run", "maybe"):
-                    item = self._with_parts(stage, item, items)
-                items[stage.name] = item
-        return list(items.values())
+                self._place(stage, items, with_files=True)
+        return [item if item.stage in wanted else replace(item, only_before_gate=True) for item in items.values()]
+
+    def needed(self, only: set[str]) -> set[str]:
+        """The stages that a run of ``only`` needs as of now: see ``plan``."""
+        found: set[str] = set()
+        pending = list(only)
+        while pending:
+            stage = self.graph[pending.pop()]
+            if stage.name not in found:
+                found.add(stage.name)
+                pending.extend(stage.inputs.values())
+                if stage.gates and self.look(stage.name)[-1].verdict != "hit":
+                    pending.extend(stage.gates)
+        return found
 
     def unknown(self, name: str) -> list[Stage]:
         """The stages before ``name`` whose artifacts this planner has not found yet, and ``name`` itself, in order."""
@@ -112,13 +124,17 @@ class Planner:
         return [self.graph[stage] for stage in (*before, name)]
 
     def look(self, name: str) -> list[PlanItem]:
-        """The items of ``unknown(name)`` as of now, without their parts; the last one is the item of ``name``."""
-        looked: dict[str, PlanItem] = {}
+        """The items of ``unknown(name)`` as of now, and of their gates, without their parts; the last one is the item
+        of ``name``."""
+        known = {other: item for other, item in self._hits.items() if other != name}
+        items = dict(known)
         for stage in self.unknown(name):
-            item = looked[stage.name] = self._item(stage, {**self._hits, **looked})
-            if item.artifact is not None:
-                self._hits[stage.name] = item
-        return list(looked.values())
+            self._place(stage, items)
+        return [item for other, item in items.items() if other not in known]
+
+    def gates(self, name: str) -> list[Gate]:
+        """The gates of a stage as of now."""
+        return self._gates(self.graph[name], dict(self._hits))
 
     def refreshed(self, item: PlanItem) -> PlanItem:
         """``item``, with the artifact that the store has now for its identity. Plans nothing."""
@@ -143,6 +159,42 @@ class Planner:
     def part_claim(self, task: PartTask) -> CodeClaim:
         """The claim of the code that builds a part."""
         return part_claim(task, self._reader)
+
+    def _place(self, stage: Stage, items: dict[str, PlanItem], with_files: bool = False) -> None:
+        """Add the item of ``stage`` to ``items``. If it is to be built, first add those of its gates."""
+        if stage.name in items:
+            return
+        item = self._item(stage, items)
+        if stage.gates and item.verdict in ("run", "maybe"):
+            item = self._gated(stage, item, self._gates(stage, items, with_files), items)
+        if item.artifact is not None:
+            item = replace(item, files=artifact_files(item.artifact)) if with_files else item
+            self._hits[stage.name] = item
+        elif with_files and stage.parts and item.verdict in ("run", "maybe"):
+            item = self._with_parts(stage, item, items)
+        items[stage.name] = item
+
+    def _gates(self, stage: Stage, items: dict[str, PlanItem], with_files: bool = False) -> list[Gate]:
+        """The gates of ``stage``. Adds their items, and those of all stages before them, to ``items``."""
+        for name in stage.gates:
+            for above in (*self.graph.upstream(name), name):
+                self._place(self.graph[above], items, with_files)
+        return [gate(self.graph[name], items[name].artifact, self.store) for name in stage.gates]
+
+    def _gated(self, stage: Stage, item: PlanItem, gates: list[Gate], items: Mapping[str, PlanItem]) -> PlanItem:
+        """``item`` of a stage that is to be built, with its gates. A closed gate blocks it, unless it has begun."""
+        item = replace(item, gates=gates)
+        blocked = [f"its gate {name} is blocked" for name in stage.gates if items[name].verdict == "blocked"]
+        closed = [reason for gate in gates if gate.state == "closed" for reason in gate.reasons()]
+        notes = [note for gate in gates if gate.state != "closed" for note in gate.notes()]
+        if item.verdict == "maybe":
+            return replace(item, notes=[*item.notes, *notes, *closed, *blocked])
+        begun = item.identity is not None and self.store.has_begun(stage.kind, item.identity)
+        if closed and begun and not blocked:
+            waits = "waits for a yes (--yes): it has begun, and its gate has closed since"
+            return replace(item, notes=[*item.notes, *notes, waits, *closed])
+        verdict: Verdict = "blocked" if closed or blocked else item.verdict
+        return replace(item, verdict=verdict, reasons=[*blocked, *closed, *item.reasons], notes=[*item.notes, *notes])
 
     def _with_parts(self, stage: Stage, item: PlanItem, items: dict[str, PlanItem]) -> PlanItem:
         """``item`` with its known parts. For an input that must be built first, the files that it is sure to have."""
@@ -322,6 +374,7 @@ class Planner:
                 notes.append(f"made with {name} {version}; here is {now}")
         if self.store.is_rebuilding(stage.kind, identity):
             notes.append(f"an unfinished rebuild exists: pedigree run --force {stage.name} continues it")
+        notes.extend(str(record) for record in artifact.manifest.gates if record.passed != "open")
         return notes
 
 

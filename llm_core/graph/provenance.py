@@ -1,5 +1,6 @@
-"""The circumstances that a manifest records: library versions, commit, host, device."""
+"""The circumstances that manifests and decisions record: library versions, commit, host, device, user."""
 
+import getpass
 import os
 import platform
 import subprocess
@@ -33,6 +34,19 @@ def git_state() -> tuple[str | None, bool | None]:
         return commit, bool(_git("status", "--porcelain", "--untracked-files=no").strip())
     except (OSError, subprocess.CalledProcessError):
         return None, None
+
+
+def user() -> str:
+    """The user who decides something: name and address in git's configuration, or the name of the account."""
+    try:
+        name, address = (_git("config", f"user.{field}").strip() for field in ("name", "email"))
+        return f"{name} <{address}>"
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a user id without a name
+        return f"user {os.getuid()}"
 
 
 def _git(*arguments: str) -> str:

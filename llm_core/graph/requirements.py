@@ -5,7 +5,7 @@ from collections.abc import Collection
 from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.extras import advice, is_installed
-from llm_core.graph.consent import require_consent
+from llm_core.graph.consent import require_consent, require_open
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem, Planner
@@ -13,7 +13,8 @@ from llm_core.registry import load_object
 
 
 def check_requirements(planner: Planner, items: Collection[PlanItem], runtime: Runtime) -> None:
-    """Raise ``PedigreeError`` when a stage to be built can't begin on this machine, or lacks the user's consent."""
+    """Raise ``PedigreeError`` when a stage to be built can't begin on this machine, lacks the user's consent, or has a
+    closed gate."""
     check_packages(planner.graph, items, runtime.compute)
     for item in items:
         check = planner.graph[item.stage].requirements
@@ -23,6 +24,7 @@ def check_requirements(planner: Planner, items: Collection[PlanItem], runtime: R
             except PedigreeError as error:
                 raise PedigreeError(f"{item.stage} could not begin, so nothing was started: {error}") from None
     for item in items:
+        require_open(planner, item, runtime)
         require_consent(planner, item, runtime)
 
 

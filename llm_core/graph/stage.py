@@ -15,6 +15,8 @@ class Stage:
     another field names code of the same module, ``:function`` is enough.
     ``results``: ``module:class``, the type of these results, a subclass of ``Results``.
     ``inputs``: role → name of the stage that provides it.
+    ``gates``: stages whose blocking checks must pass before this one is built. They are no inputs, and outside
+    identity; an artifact that exists does not need them.
     ``config``: the slice of the experiment, by parameter name. ``build`` sees no other setting.
     ``bounds``: the limits for checks; outside identity.
     ``blocking``, ``non_blocking``: checks of the results, each a ``module:function``, called as ``function(results,
@@ -49,6 +51,7 @@ class Stage:
     build: str
     results: str = "llm_core.graph.results:Results"
     inputs: Mapping[str, str] = field(default_factory=dict)
+    gates: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     bounds: Any = None
     blocking: tuple[str, ...] = ()

@@ -5,8 +5,7 @@
     artifacts/<kind>/<identity>/   the files and manifest.json
     parts/<kind>/<xx>/<key>/       pieces of artifacts, built and found one by one; artifacts hard-link their files
     work/<kind>/<identity>/        the files of an unfinished attempt; its ``out`` becomes the artifact
-    aliases/<kind>/<identity>.json an accepted alias: another identity's artifact serves this identity
-    last/<experiment>/<stage>.json the last identity of an experiment's stage
+      last/<experiment>/<stage>.json the last identity of an experiment's stage
     leases/, stamps/               which process builds what; which files were hashed
     quarantine/                    damaged artifacts, parts and files
     quarantined/<kind>/<identity>.json which files of an artifact were quarantined, when and why
@@ -26,34 +25,18 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_128_hexdigest
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import told
 from llm_core.store import work
+from llm_core.store.decisions import Alias, read_decision, write_decision
 from llm_core.store.digests import file_digest
 from llm_core.store.files import disk_errors, sync_folder, write_atomically
 from llm_core.store.lease import Lease, lease
-from llm_core.store.manifest import MANIFEST, Artifact, FileRecord, Manifest, read_manifest
+from llm_core.store.manifest import MANIFEST, Artifact, FileRecord, Manifest, Overrule, read_manifest
 from llm_core.store.verify import Verifier
 
 _IDENTITY = re.compile("[0-9a-f]{32}")
-
-
-class Alias(BaseModel):
-    """The decision that the artifact ``target`` serves ``identity``: changed code, same result."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: str
-    identity: str
-    target: str
-    code_digest: str
-    stage: str
-    who: str
-    when: str
-    why: str
 
 
 class Store:
@@ -174,7 +157,7 @@ class Store:
             files = [_record(out, path, volatile) for path in _files(out)]
             written = manifest(files)
             folder = self.folder(written.kind, written.identity)
-            write_atomically(out / MANIFEST, written.sealed().model_dump_json().encode())
+            write_atomically(out / MANIFEST, written.sealed().json_text().encode())
             folder.parent.mkdir(parents=True, exist_ok=True)
             held.check()
             if folder.exists():
@@ -193,9 +176,13 @@ class Store:
             raise PedigreeError(f"{damage}, though it was written just now; look at the disk, and run again")
         return artifact
 
+    def about(self, kind: str, identity: str) -> dict[str, Any] | None:
+        """The note of the unfinished attempt at this artifact. None when there is no such attempt."""
+        return work.read(self.root / "work" / kind / identity)
+
     def has_begun(self, kind: str, identity: str) -> bool:
         """Whether there is an unfinished attempt at this artifact."""
-        return work.read(self.root / "work" / kind / identity) is not None
+        return self.about(kind, identity) is not None
 
     def is_rebuilding(self, kind: str, identity: str) -> bool:
         """Whether there is an unfinished attempt to rebuild this existing artifact."""
@@ -265,27 +252,30 @@ class Store:
 
     def alias(self, kind: str, identity: str) -> Alias | None:
         """The accepted alias of an identity. None for a file that was copied from another identity."""
-        path = self.root / "aliases" / kind / f"{identity}.json"
-        try:
-            found = Alias.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError as error:
-            raise PedigreeError(
-                f"{path}: not a whole alias ({told(error)}); remove it, and accept again if need be"
-            ) from None
-        return found if (found.kind, found.identity) == (kind, identity) else None
+        return read_decision(self._aliases(kind) / f"{identity}.json", Alias, "accept")
 
     def aliases(self, kind: str) -> list[Alias]:
         """All accepted aliases of a kind."""
-        paths = sorted((self.root / "aliases" / kind).glob("*.json"))
+        paths = sorted(self._aliases(kind).glob("*.json"))
         return [alias for path in paths if _IDENTITY.fullmatch(path.stem) and (alias := self.alias(kind, path.stem))]
 
     def accept(self, alias: Alias) -> None:
         """Record the alias."""
-        path = self.root / "aliases" / alias.kind / f"{alias.identity}.json"
-        with disk_errors(path):
-            write_atomically(path, alias.model_dump_json(indent=1).encode())
+        write_decision(self._aliases(alias.kind) / f"{alias.identity}.json", alias)
+
+    def _aliases(self, kind: str) -> Path:
+        return self.root / "aliases" / kind
+
+    def overruled(self, kind: str, identity: str) -> Overrule | None:
+        """The decision to overrule failed checks of this artifact. None for a file that was copied from another one."""
+        return read_decision(self._overrules(kind) / f"{identity}.json", Overrule, "overrule")
+
+    def overrule(self, decision: Overrule) -> None:
+        """Record the decision."""
+        write_decision(self._overrules(decision.kind) / f"{decision.identity}.json", decision)
+
+    def _overrules(self, kind: str) -> Path:
+        return self.root / "overrules" / kind
 
 
 def _in_place(folder: Path, manifest: Manifest) -> bool:

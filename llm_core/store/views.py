@@ -3,6 +3,7 @@
 ================== =================================================================================================
 artifacts          one row per committed artifact
 inputs             one row per artifact and input
+gates              one row per artifact and gate with which it was launched, with the results of the gate
 checks             one row per artifact and check, with the verdict when the artifact was built
 runs               one row per training run; ``unfinished``: it is training now, or was stopped
 steps              one row per run and optimiser step
@@ -48,6 +49,8 @@ _MANIFEST = {
     "git_dirty": "BOOLEAN",
     "host": "VARCHAR",
     "device": "VARCHAR",
+    "gates": "STRUCT(stage VARCHAR, identity VARCHAR, content VARCHAR, made TIMESTAMPTZ, results JSON, launched "
+    "TIMESTAMPTZ, passed VARCHAR, overrule STRUCT(who VARCHAR, why VARCHAR))[]",
     "filename": "VARCHAR",
 }
 _UNFINISHED = {name: _MANIFEST[name] for name in ("kind", "stage", "experiment", "identity", "filename")}
@@ -230,6 +233,10 @@ def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]
         "inputs": "SELECT experiment, stage, identity, input.role AS role, input.stage AS input_stage, "
         f"input.identity AS input_identity, input.content AS input_content "
         f"FROM (SELECT *, unnest(inputs) AS input FROM {manifests})",
+        "gates": "SELECT experiment, stage, identity, gate.stage AS gate, gate.identity AS gate_identity, "
+        "gate.content AS gate_content, gate.made AS made, gate.launched AS launched, gate.passed AS passed, "
+        "gate.overrule.who AS overruled_by, gate.overrule.why AS why, gate.results AS results "
+        f"FROM (SELECT *, unnest(gates) AS gate FROM {manifests})",
         "checks": 'SELECT experiment, stage, identity, "check".name AS name, "check".passed AS passed, '
         '"check".blocking AS blocking, "check".value AS value, "check".bound AS bound, "check".message AS message '
         f'FROM (SELECT *, unnest(checks) AS "check" FROM {manifests})',

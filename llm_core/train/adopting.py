@@ -13,7 +13,7 @@ from llm_core.graph.identity import Recipe, config
 from llm_core.graph.job import Job, Runtime
 from llm_core.graph.plan import PlanItem, Planner
 from llm_core.graph.stage import Stage
-from llm_core.store.manifest import InputRecord, Manifest
+from llm_core.store.manifest import GateRecord, InputRecord, Manifest
 from llm_core.train.bundle import stored_inputs, training_stage
 from llm_core.train.bundle_manifest import BundleManifest, changed_input, sha256_of, sources_digest
 from llm_core.train.data import open_data
@@ -67,7 +67,8 @@ def adopt(planner: Planner, folder: Path, log: Callable[[str], None]) -> Outcome
     def take(job: Job) -> TrainingResults:
         return _take(job, stage, folder, record, manifest, log)
 
-    remote = RemoteResult(folder, take, lambda results: _circumstances(folder, record, manifest, results))
+    gates = [GateRecord.model_validate(gate) for gate in manifest.gates]
+    remote = RemoteResult(folder, take, lambda results: _circumstances(folder, record, manifest, results), gates)
     return materialize(planner, stage.name, Runtime(log=log), item=item, remote=remote)
 
 
@@ -106,7 +107,7 @@ def _checked_item(
     problem = f"{folder}: this store lacks its current inputs: adopt the run where its bundle was written, or make them"
     inputs = stored_inputs(planner, stage, problem)
     contents = {role: artifact.manifest.content for role, artifact in inputs.items()}
-    item = item_to_build(planner, stage.name)
+    item = item_to_build(planner, stage.name, built_elsewhere=True)
     if item.identity == spec.identity:
         return item
     changed = differences(stage, planner.recipe(stage.name), contents, _as_stored(stage, manifest))

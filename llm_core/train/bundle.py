@@ -8,14 +8,17 @@ import shutil
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.code_digest import CodeReader
-from llm_core.graph.execute import item_to_build
+from llm_core.graph.execute import item_to_build, require_gates
+from llm_core.graph.gates import records
 from llm_core.graph.identity import code
+from llm_core.graph.job import Runtime
 from llm_core.graph.plan import Planner
 from llm_core.graph.provenance import git_state
 from llm_core.graph.stage import Stage
@@ -61,8 +64,8 @@ def stage_experiment(experiment: Experiment, stage: Stage) -> Experiment:
 def write_bundle(planner: Planner, experiment: Experiment, name: str, folder: Path, include: bool) -> Bundle:
     """Write the bundle that trains stage ``name`` into the new ``folder``. ``include``: with the large inputs.
 
-    Raises ``PedigreeError`` when the stage is not a training run, when the store lacks its current inputs, when it
-    can't run on the experiment's compute target, or when ``folder`` exists.
+    Raises ``PedigreeError`` when the stage is not a training run, when the store lacks its current inputs, when a gate
+    of the stage is missing or closed, when it can't run on the experiment's compute target, or when ``folder`` exists.
     """
     if folder.exists():
         raise PedigreeError(f"{folder}: already exists; name a new folder for the bundle")
@@ -162,6 +165,8 @@ def _spec(
 ) -> TrainerSpec:
     """The specification that the trainer would get here."""
     item = item_to_build(planner, stage.name)
+    require_gates(planner, item, Runtime())
+    gates = records(item.gates, [], datetime.now(UTC).isoformat(timespec="seconds"))
     recipe = planner.recipe(stage.name)
     plugins = (*plugins_of(recipe.code), *experiment.tracking.plugins)
     modules = {name.partition(":")[0] for name in recipe.code if ":" in name}
@@ -188,6 +193,7 @@ def _spec(
             contents={role: artifact.manifest.content for role, artifact in artifacts.items()},
             sources={name: sha256_of(path) for name, path in source_files(packages).items()},
             inputs=inputs,
+            gates=tuple(gate.model_dump(mode="json") for gate in gates),
             git_commit=commit,
             git_dirty=dirty,
         ),

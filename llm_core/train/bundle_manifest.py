@@ -44,6 +44,8 @@ class BundleManifest(Spec):
     """File in the code archive → SHA-256."""
     inputs: dict[str, dict[str, FileDigest]]
     """Role → file → digest, for all files that the trainer reads. Roles: ``shards``, ``tokenizer``, ``start``."""
+    gates: tuple[dict[str, Any], ...] = ()
+    """The gates with which the run was launched, as in the artifact's manifest."""
     git_commit: str | None = None
     git_dirty: bool | None = None
 

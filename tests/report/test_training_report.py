@@ -14,7 +14,7 @@ from llm_core.report.blocks import Facts, Tiles
 from llm_core.report.sections import made, run
 from llm_core.report.sections.cost import cost
 from llm_core.report.training_report import build
-from llm_core.store.manifest import Artifact
+from llm_core.store.manifest import Artifact, CheckRecord, GateRecord, Overrule
 from tests.judged import judged
 from tests.report.conftest import HOSTILE, artifact, cells, job_of, run_stats
 
@@ -281,3 +281,20 @@ def test_times_machines_and_versions_stand_on_the_page_beside_it(built: Built) -
     for expected in clocks:
         assert expected in text, expected
         assert expected not in " ".join(built.page.text.split()) or expected == "no_qk_norm"
+
+
+def test_the_lineage_names_the_gate_of_a_run_and_who_overruled_it(tmp_path: Path) -> None:
+    check = CheckRecord(name="half_width", passed=False, blocking=True, message="4.1% is above 3%")
+    about = {"stage": "launch_gate", "identity": "a" * 32}
+    signed = Overrule(kind="launch_gate", checks=[check], who="Ada", when="2026-01-31", why="the deadline", **about)
+    times = {"made": "2026-01-30", "launched": "2026-01-31"}
+    gate = GateRecord(
+        content="b" * 32, results={}, checks=[check], passed="overruled", overrule=signed, **about, **times
+    )
+    run = artifact(tmp_path / "run", "pretrained_model", run_stats(), gates=[gate])
+    plain = artifact(tmp_path / "plain", "pretrained_model", run_stats())
+    sections = [made.lineage(Job("report", "c" * 32, {"run": one}, tmp_path, tmp_path)) for one in (run, plain)]
+    ((asset, words),) = cells(sections[0], "Gates")
+    assert asset == "pretrained_model"
+    assert words.endswith("closed (half_width), overruled by Ada on 2026-01-31: the deadline")
+    assert len(sections[1].blocks) == len(sections[0].blocks) - 1

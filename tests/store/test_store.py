@@ -18,11 +18,12 @@ from llm_core.graph.job import Job, Runtime
 from llm_core.graph.lineage import by_name
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
+from llm_core.store.decisions import Alias
 from llm_core.store.digests import file_digest, source_digest, stamp
 from llm_core.store.files import write_atomically
 from llm_core.store.lease import lease
 from llm_core.store.manifest import Artifact
-from llm_core.store.store import Alias, Store, content_digest
+from llm_core.store.store import Store, content_digest
 from llm_core.store.views import open_views
 from llm_core.store.work import begin, clear
 from tests.graph import toy

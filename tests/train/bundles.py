@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from llm_core.store.store import Store
 from llm_core.train.bundle import Bundle, write_bundle
 from llm_core.train.bundle_manifest import file_digests
 from llm_core.train.run_record import RECORD
+from tests.graph import toy
 from tests.train.runs import write_shards
 
 EXPERIMENT = """
@@ -90,6 +91,13 @@ class Home:
         ]
         graph = Graph("away", [*made, *stages(self.experiment)])
         return Planner(graph, self.store, reader(self.code), {})
+
+    def gated(self, forbidden: int = -1) -> Planner:
+        """A planner of a graph in which the full run has a gate."""
+        planner = self.planner()
+        gate = replace(toy.stage("gate", forbidden=forbidden), code=())
+        waiting = [replace(stage, gates=("gate",) * (stage.name == "pretrained_model")) for stage in planner.graph]
+        return Planner(Graph("away", [gate, *waiting]), self.store, reader(self.code), {})
 
     def make(self, *names: str) -> Outcome:
         runtime = Runtime(compute=self.experiment.compute, tracking=self.experiment.tracking)

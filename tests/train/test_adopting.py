@@ -10,8 +10,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.execute import materialize
+from llm_core.graph.gates import records
+from llm_core.graph.job import Runtime
 from llm_core.store.home import PROJECT
 from llm_core.train.adopting import adopt
+from llm_core.train.run_record import read_record
 from llm_core.train.spec import read_spec
 from tests.train.bundles import Home, contents, start, write_fitting_record
 from tests.train.runs import run as train_here
@@ -99,6 +103,16 @@ def test_it_becomes_the_artifact_that_the_graph_makes(copied, came_back, by_grap
     again = adopt(copied.planner(), came_back, lines.append)
     assert again.cache == "hit"
     assert "is already in the store, with equal weights" in lines[-1]
+
+
+def test_a_run_comes_home_with_the_gate_of_its_launch_even_if_that_has_closed(copied, edited):
+    value = materialize(copied.gated(), "gate", Runtime()).artifact.stats["value"]
+    then = records(copied.gated().gates("pretrained_model"), [], "2026-01-31T14:05:09+00:00")
+    bundle = read_record(edited).spec.bundle.model_copy(update={"gates": (then[0].model_dump(mode="json"),)})
+    write_fitting_record(edited, bundle=bundle.model_dump(mode="json"))
+    now = copied.gated(forbidden=value % 11)
+    assert now.plan({"pretrained_model"})[-1].verdict == "blocked"
+    assert adopt(now, edited, print).artifact.manifest.gates == then
 
 
 def test_a_branch_and_a_longer_context_come_home_too(by_graph, tmp_path):

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.graph.execute import materialize
 from llm_core.graph.graph import Graph
+from llm_core.graph.job import Runtime
 from llm_core.graph.plan import Planner
 from llm_core.train import bundle_check
 from llm_core.train.bundle import requirements, write_bundle
@@ -86,6 +88,21 @@ def test_it_needs_its_inputs_and_a_new_folder(home, bundle, tmp_path):
     with pytest.raises(PedigreeError, match=r"pedigree run away --select token_shards --select tokenizer"):
         Home(tmp_path / "empty").bundle(tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_bundle_launches_a_run_so_it_waits_for_the_gate(home, tmp_path):
+    def write(planner: Planner, name: str) -> Path:
+        return write_bundle(planner, home.experiment, "pretrained_model", tmp_path / name, include=False).folder
+
+    with pytest.raises(PedigreeError, match="pretrained_model needs gates that are missing"):
+        write(home.gated(), "unknown")
+    gate = materialize(home.gated(), "gate", Runtime()).artifact.manifest
+    with pytest.raises(PedigreeError, match="pretrained_model does not start:\ngate gate is closed"):
+        write(home.gated(forbidden=gate.stats["value"] % 11), "closed")
+    bundle = read_spec(write(home.gated(), "open") / "spec.json").bundle
+    assert bundle is not None
+    (record,) = bundle.gates
+    assert (record["identity"], record["passed"]) == (gate.identity, "open")
 
 
 def test_the_script_is_bash_and_checks_before_it_trains(bundle):

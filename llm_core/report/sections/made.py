@@ -40,7 +40,13 @@ def lineage(job: Job) -> Section:
         "Every asset and its inputs. The content digest is that of its files. When, where and how fast it was made, "
         "and with which versions, is in ", Marked("made.html", "code"), " beside this page.",
     )  # fmt: skip
-    return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3)])
+    launched = [
+        (Cell(item.manifest.stage, "nowrap"), str(record))
+        for item in job.inputs.values()
+        for record in item.manifest.gates
+    ]
+    gates = [Table(("Asset", "Launched"), launched, names=2, caption="Gates")] if launched else []
+    return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3), *gates])
 
 
 def made(job: Job) -> Section:
