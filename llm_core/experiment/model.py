@@ -23,6 +23,7 @@ from llm_core.experiment.layers import (
     Width,
 )
 from llm_core.experiment.model_presets import MODELS
+from llm_core.experiment.parametrization import ParametrizationSpec
 from llm_core.experiment.paths import resolved
 from llm_core.registries import ABSOLUTE_POSITIONS, FEED_FORWARDS, MIXERS, NORMS
 
@@ -72,6 +73,8 @@ class ModelSpec(Spec):
     """The scale of all initial weights, and of the constant ``sinusoidal`` positions."""
     init: InitialisationSpec = later(default=InitialisationSpec(), absent={})
     """Where initial weights differ from ``init_std``."""
+    parametrization: ParametrizationSpec | None = later(default=None, absent=None)
+    """How weights, multipliers and learning rates change with the shape; null: not at all."""
     multi_token: MultiTokenSpec | None = None
     # Not strict: after a "before" validator, pydantic no longer knows that a list came from JSON.
     pattern: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
@@ -88,6 +91,15 @@ class ModelSpec(Spec):
             raise ValueError(f"unknown preset {name!r}; known: {', '.join(sorted(MODELS))}")
         preset = MODELS[name]
         return {**preset, **{key: over(preset.get(key), value) for key, value in data.items() if key != "preset"}}
+
+    def width_ratio(self) -> float:
+        """The width as a multiple of the parametrisation's base; 1 without one."""
+        return 1.0 if self.parametrization is None else self.d_model / self.parametrization.base_width
+
+    def depth_ratio(self) -> float:
+        """The depth as a multiple of the parametrisation's base; 1 without one for the depth."""
+        given = self.parametrization
+        return 1.0 if given is None or given.kind == "mup" else self.n_layers / given.base_layers
 
     def longest(self) -> int | None:
         """Tokens of the longest sequence that the model can read; None: any length."""

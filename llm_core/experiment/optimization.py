@@ -73,6 +73,12 @@ class OptimizerSpec(Component):
         skips a step whose ``found_inf`` is set.
         """
 
+    def width_power(self) -> float:
+        """How the best learning rate of matrices changes with the width of a model that has a parametrisation: as the
+        width to this power. −1 for updates whose size does not depend on the gradient's, as AdamW's (Yang et al.,
+        2022)."""
+        return -1.0
+
     @abstractmethod
     @runtime_only("a formula, held to the optimiser by a test")
     def moments(self, parameters: int, matrices: int) -> int:

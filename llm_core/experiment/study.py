@@ -65,8 +65,9 @@ class StudySpec(Spec):
     """Instead of ``tokens_per_parameter``: the budgets of all sizes."""
     cooldown: float = Field(default=0.2, gt=0, lt=1)
     """The share of a budget's steps in which the rate falls."""
-    rate_power: float = 1.0
-    """The learning rate of a size is the launched one times (launched width / width) to this power."""
+    rate_power: float | None = None
+    """The learning rate of a size is the launched one times (launched width / width) to this power. By default 1; and 0
+    for a model with a parametrisation, which has the same best rate at all sizes."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Overrides of ``training`` for all runs of the study: smaller batches, a shorter warm-up."""
     compute: dict[str, Any] = Field(default_factory=dict)
@@ -143,11 +144,17 @@ class StudySpec(Spec):
         """Tokens of each budget for a size with so many ``parameters``."""
         return list(self.tokens) or [share * parameters for share in self.tokens_per_parameter]
 
+    def rate_ratio(self, launched: ModelSpec, width: int) -> float:
+        """The learning rate of the size with this width over the launched one."""
+        usual = 1.0 if launched.parametrization is None else 0.0
+        power: float = usual if self.rate_power is None else self.rate_power
+        return float((launched.d_model / width) ** power)
+
     def of(
-        self, launched: TrainingSpec, width_ratio: float, tokens: int, cooldown_steps: int, batches: float = 1.0
+        self, launched: TrainingSpec, rate_ratio: float, tokens: int, cooldown_steps: int, batches: float = 1.0
     ) -> TrainingSpec:
-        """The training of one run with this budget and cooldown. ``width_ratio``: launched width / its width;
-        ``batches``: how many times the study's batch it has.
+        """The training of one run with this budget and cooldown. ``rate_ratio``: its learning rate over the launched
+        one; ``batches``: how many times the study's batch it has.
 
         ``ValueError`` for overrides that do not fit.
         """
@@ -157,7 +164,7 @@ class StudySpec(Spec):
                 "study.training: the warm-up of a trunk can't be a share of a run, since trunks are made longer: give "
                 "study.training: {schedule: {warmup: null, warmup_steps: …}}"
             )
-        plain["optimizer"]["lr"] *= width_ratio**self.rate_power * batches**0.5
+        plain["optimizer"]["lr"] *= rate_ratio * batches**0.5
         warmup = round(plain["schedule"]["warmup_steps"] / batches)
         schedule = {**plain["schedule"], "cooldown_steps": cooldown_steps, "cooldown": None, "warmup_steps": warmup}
         plain["batch_tokens"] = round(plain["batch_tokens"] * batches)

@@ -48,6 +48,7 @@ class Block(nn.Module):
         before, after = layer.norm_placement in ("pre", "sandwich"), layer.norm_placement != "pre"
         self.post = layer.norm_placement == "post"
         self.dropout = layer.dropout
+        self.branch_scale = 1 / spec.depth_ratio()
 
         scales, share = layer.stream_scales, layer.index / max(spec.n_layers - 1, 1)
         self.stream_scales = None if scales is None else StreamScales(scales, share)
@@ -84,9 +85,9 @@ class Block(nn.Module):
     def _joined(self, x_BTD: Tensor, branch_BTD: Tensor, norm: nn.Module | None) -> Tensor:
         if self.dropout:
             branch_BTD = functional.dropout(branch_BTD, self.dropout, self.training)
-        if norm is None:
-            return x_BTD + branch_BTD
-        if self.post:
-            joined: Tensor = norm(x_BTD + branch_BTD)
-            return joined
-        return x_BTD + norm(branch_BTD)
+        if norm is not None and not self.post:
+            branch_BTD = norm(branch_BTD)
+        if self.branch_scale != 1:
+            branch_BTD = branch_BTD * self.branch_scale
+        x_BTD = x_BTD + branch_BTD
+        return norm(x_BTD) if norm is not None and self.post else x_BTD

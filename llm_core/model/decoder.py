@@ -53,6 +53,7 @@ class Decoder(nn.Module):
         self.position = None if position is None else position.module(spec.d_model, size)
         self.blocks = nn.ModuleList(Block(spec, layer) for layer in self.layers)
         self.norm = spec.norm.module(spec.d_model, spec.bias)
+        self.head_scale = 1 / spec.width_ratio()
         # A tied head is not a second parameter, so no copy, cast or file can separate the two.
         self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
         depth = 0 if spec.multi_token is None else spec.multi_token.depth
@@ -108,7 +109,7 @@ class Decoder(nn.Module):
             losses = self._losses(x_BTD, targets_BT, document_ids_BT, context, each)
             return losses._replace(cross_entropy=losses.cross_entropy.view(targets_BT.shape[:2])) if each else losses
         # Select the token before the head: the logits of all tokens may be gigabytes.
-        x_BTD = self.norm(x_BTD if only is None else x_BTD[:, only, None])
+        x_BTD = self._scaled(self.norm(x_BTD if only is None else x_BTD[:, only, None]))
         logits_BTV = functional.linear(x_BTD, self.head_weight)
         if self.spec.logit_softcap is not None:
             logits_BTV = self.spec.logit_softcap * torch.tanh(logits_BTV / self.spec.logit_softcap)
@@ -143,7 +144,7 @@ class Decoder(nn.Module):
 
     def _head_losses(self, normed_BTD: Tensor, targets_BT: Tensor, each: bool = False) -> Losses:
         objective, cross_entropy = linear_cross_entropy(
-            normed_BTD.flatten(0, 1),
+            self._scaled(normed_BTD).flatten(0, 1),
             self.head_weight,
             targets_BT.flatten(0, 1),
             softcap=self.spec.logit_softcap,
@@ -152,6 +153,9 @@ class Decoder(nn.Module):
             each=each,
         )
         return Losses(objective, cross_entropy)
+
+    def _scaled(self, normed_BTD: Tensor) -> Tensor:
+        return normed_BTD if self.head_scale == 1 else normed_BTD * self.head_scale
 
     def _mixtures(self) -> list[Any]:
         layers = [*self.layers, *[self.layers[-1]] * len(self.further)]

@@ -36,11 +36,12 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = 
     - an embedding before a norm (``embedding_norm``): uniform between ±1e-4. The norm then lets it change fast (Peng et
       al., 2023)
     - the exceptions of ``spec.init``
+    - with a parametrisation: matrices of blocks divided by the root of ``width_ratio``, and as many branches as its base
 
     Random numbers come from ``generator`` (on the parameters' device), by default torch's global one. Raises
     ``ValueError`` for a vector without a rule: it would stay uninitialised.
     """
-    branches = sum(1 if layer.feed_forward is None else 2 for layer in spec.layers)
+    branches = sum(1 if layer.feed_forward is None else 2 for layer in spec.layers) / spec.depth_ratio()
     init = spec.init
     draws: dict[str, Draw] = {}
     writers: set[str] = set()
@@ -66,6 +67,8 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = 
             # Linear maps are (outputs, inputs), and experts (E, inputs, outputs).
             inputs = spec.d_model if valued else parameter.shape[1]
             std = inputs**-0.5 if by_inputs else spec.init_std
+            if not by_inputs and name not in tables and name != "head.weight":
+                std /= spec.width_ratio() ** 0.5
             if name in writers:
                 std /= branches**0.5
             elif ".feed_forward." in name:

@@ -214,7 +214,8 @@ class _Recipe:
 
     def _spec(self, tokens: int, cooled: int, batches: float = 1.0) -> TrainingSpec:
         try:
-            return self.study.of(self.training, self.launched.d_model / self.size.width, tokens, cooled, batches)
+            ratio = self.study.rate_ratio(self.launched, self.size.width)
+            return self.study.of(self.training, ratio, tokens, cooled, batches)
         except ValueError as error:
             raise PedigreeError(f"study: width {self.size.width}: {error}") from None
 

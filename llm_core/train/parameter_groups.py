@@ -28,9 +28,21 @@ def parameter_groups(
         decay = spec.weight_decay if kind in DECAYED else 0.0
         group: dict[str, Any] = {"kind": kind, "rule": group_rule, "lr_ratio": lr_ratio, "weight_decay": decay}
         group |= spec.groups.get(kind, GroupSpec()).given()
+        if kind == "matrices" and (width := _ratio(model, "width")) != 1:
+            group["lr_ratio"] *= width ** spec.width_power()
+            group["weight_decay"] /= width ** spec.width_power()
+            eps = group.get("eps", getattr(spec, "eps", None))
+            if eps is not None and group_rule == rule:  # not of a rule that only matrices have
+                group["eps"] = eps / (width * _ratio(model, "depth"))
         falling = {"weight_decay": (0.0, group["weight_decay"])} if spec.weight_decay_schedule == "with_rate" else {}
         groups.append({**group, "params": parameters, "lr": spec.lr * group["lr_ratio"], "scheduled": falling})
     return groups
+
+
+def _ratio(model: nn.Module, what: str) -> float:
+    """Of the model's shape to the base of its parametrisation."""
+    spec = getattr(model, "spec", None)
+    return 1.0 if spec is None else spec.width_ratio() if what == "width" else spec.depth_ratio()
 
 
 def set_schedule(optimizer: torch.optim.Optimizer, lr: float, share: float) -> None:

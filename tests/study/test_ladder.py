@@ -80,6 +80,12 @@ def test_budgets_can_be_the_same_for_all_sizes():
     assert {run.tokens for run in found.of("cooldown")} == {12_800, 25_600}
 
 
+def test_a_model_with_a_parametrisation_has_one_rate_at_all_sizes():
+    base = {"kind": "completep", "base_width": 32, "base_layers": 1}
+    found = ladder(study(), ModelSpec(preset="tiny_llama3", parametrization=base), TRAINING, 300, 7)
+    assert {run.rate for run in found.of("cooldown")} == {1e-3}
+
+
 def test_sweeps_share_the_run_at_the_rate_of_the_size():
     found = planned()
     assert [run.multiple for run in found.compared("rates")] == [1.0, 0.5, 2.0]

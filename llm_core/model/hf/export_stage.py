@@ -25,11 +25,12 @@ def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str,
     from llm_core.model.hf.exporting import export_folder
     from llm_core.model.hf.families import why_none
     from llm_core.model.hf.importing import import_folder
+    from llm_core.model.parametrization import folded_spec
 
     folder = job.path("model")
     if read_info(folder)[0] != model:
         raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
-    reasons = why_none(model, families)
+    reasons = why_none(folded_spec(model), families)
     if reasons:
         (job.out / WHY_NOT).write_text(reasons + "\n", encoding="utf-8")
         return HFExport(model_type=None, reasons=reasons.splitlines(), largest_difference=0.0)

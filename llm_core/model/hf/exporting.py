@@ -14,6 +14,7 @@ from llm_core.model.hf.families import family_of
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.reading import CONFIG, INDEX, WEIGHTS
 from llm_core.model.hf.rope import longest
+from llm_core.model.parametrization import folded, folded_spec
 from llm_core.registries import HF_FAMILIES
 from llm_core.tokens.prompts import FORM, for_prompts
 from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, unknown_id, vocabulary_size
@@ -50,9 +51,10 @@ def export_folder(
     ``sequence_length``: tokens per sequence in training, the longest that the configuration declares. ``tokenizer``:
     our ``tokenizer.json``, whose end-of-text token will end generation. ``dtype``: ``fp32`` or ``bf16``. Raises
     ``PedigreeError`` for a model that no family can express, with the reasons of each, and for a tokenizer with more
-    ids than the model.
+    ids than the model. The multipliers of a parametrisation go into the weights of ``model``, in place.
     """
-    family = family_of(model.spec, families)
+    family = family_of(folded_spec(model.spec), families)
+    model = folded(model)
     length = longest(model.spec, sequence_length)
     tokens, end_id = ({}, None) if tokenizer is None else _special_tokens(tokenizer, model.vocab_size)
     ends = {"bos_token_id": end_id, "eos_token_id": end_id}

@@ -48,6 +48,11 @@ class Muon(OptimizerSpec):
         del device  # every device has the kernel of its AdamW
         return load_object("llm_core.train.optimizers.muon.optimizer:muon")(self, model, precision)
 
+    def width_power(self) -> float:
+        """See ``OptimizerSpec``. ``original`` updates have the spectral norm that the width needs (Yang et al., 2023);
+        that of ``match_rms_adamw`` grows with its root."""
+        return 0.0 if self.adjust == "original" else -0.5
+
     @runtime_only("a formula, held to the optimiser by a test")
     def moments(self, parameters: int, matrices: int) -> int:
         """One per number in matrices of blocks, two per other parameter."""
