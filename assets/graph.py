@@ -8,4 +8,5 @@ from llm_core.graph.graph import Graph
 def experiment_graph(experiment: Experiment) -> Graph:
     """From raw documents to the training report."""
     modules = (data, tokens, proxies, study, training, evaluation, release)
-    return Graph(experiment.name, [stage for module in modules for stage in module.stages(experiment)])
+    stages = [stage for module in modules for stage in module.stages(experiment)]
+    return Graph(experiment.name, [*stages, *study.score(experiment)])

@@ -3,18 +3,17 @@
 from typing import Any
 
 from assets.training import branch_run, training_run
-from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
 from llm_core.graph.stage import Stage
 from llm_core.model.accounting import scaling_parameters
 from llm_core.study.ladder import Ladder, LadderStage, StudyRun, ladder
 from llm_core.train.preflight import run_flops
 
-GATE = "launch_gate"
 CONDITIONS = (
     *("half_width", "coverage", "regret", "rate_inside", "runs_sound", "same_recipe"),
     *("epochs", "contamination", "preflight", "hours", "dollars"),
 )
-"""The checks of ``launch_gate``."""
+"""The checks of the launch gate."""
 
 
 def stages(experiment: Experiment) -> list[Stage]:
@@ -27,6 +26,23 @@ def stages(experiment: Experiment) -> list[Stage]:
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
     return [*trained, *laws, *_ablations(experiment, runs), *gate]
+
+
+def score(experiment: Experiment) -> list[Stage]:
+    """``forecast_score``; empty where the full run has no gate."""
+    return [
+        Stage(
+            name="forecast_score",
+            group="study",
+            description="The forecast with which the full run was launched, beside its result.",
+            build="llm_core.study.forecast_score:build",
+            results="llm_core.study.results:ForecastScore",
+            non_blocking=(":within_interval",),
+            inputs={"pretrained_model": "pretrained_model"},
+            config={"gate": gate},
+        )
+        for gate in experiment.gates()
+    ]
 
 
 def study_ladder(experiment: Experiment) -> Ladder:
@@ -175,7 +191,7 @@ def _gate(experiment: Experiment, runs: Ladder) -> Stage:
     assert experiment.study is not None
     every = runs.of("trunk", "cooldown", "rates")
     return Stage(
-        name=GATE,
+        name=LAUNCH_GATE,
         group="study",
         description="What must be true before the full run is paid for.",
         build="llm_core.study.launch_gate:build",

@@ -37,6 +37,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         experiment,
         experiment.model,
         experiment.training,
+        gates=experiment.gates(),
     )
     branches = [
         branch_run(
@@ -84,6 +85,7 @@ def training_run(
     *,
     seed: int | None = None,
     compute: Mapping[str, Any] | None = None,
+    gates: tuple[str, ...] = (),
 ) -> Stage:
     """A stage that trains ``model`` on the shards. Equal runs share one artifact, whatever their names and ``compute``.
 
@@ -101,6 +103,7 @@ def training_run(
         inputs=READ,
         seed=seed,
         compute=compute or {},
+        gates=gates,
     )
 
 

@@ -54,6 +54,7 @@ two CPU cores. `python docs/make_queries.py` writes this page.)
 | `artifacts` | an artifact: stage, identity, time, size, statistics, configuration, versions, commit |
 | `inputs` | one input of an artifact |
 | `gates` | a gate with which an artifact was launched, its results at that time, and who overruled it |
+| `forecasts` | a full run that was forecast: forecast, 90% interval, result. The share of `within` is the coverage over all experiments |
 | `checks` | a check's verdict when the artifact was made |
 | `runs`, `steps` | a training run; an optimiser step of a run (`reason`: why it was skipped). `unfinished`: the run is training now, or was stopped |
 | `validation_windows` | the loss of a window in a finished run's last validation, with its document |

@@ -33,6 +33,8 @@ TagValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,63}$")]
 
 DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 LONG_CONTEXT = "long_context."
+LAUNCH_GATE = "launch_gate"
+"""The stage that must be open before the full run starts."""
 
 
 def _of_variant(name: str) -> str:
@@ -79,6 +81,10 @@ class Experiment(Spec):
     reports: ReportsSpec = ReportsSpec()
     compute: ComputeSpec = ComputeSpec()
     tracking: TrackingSpec = TrackingSpec()
+
+    def gates(self) -> tuple[str, ...]:
+        """The stages that must be open before the full run starts."""
+        return (LAUNCH_GATE,) if self.study and self.study.gate else ()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Experiment":

@@ -36,7 +36,7 @@ def initialise(model: nn.Module, spec: ModelSpec, generator: Generator | None = 
     - an embedding before a norm (``embedding_norm``): uniform between ±1e-4. The norm then lets it change fast (Peng et
       al., 2023)
     - the exceptions of ``spec.init``
-    - with a parametrisation: matrices of blocks divided by the root of ``width_ratio``, and as many branches as its base
+    - with a parametrisation: matrices of blocks are divided by the root of ``width_ratio``; branches as of its base
 
     Random numbers come from ``generator`` (on the parameters' device), by default torch's global one. Raises
     ``ValueError`` for a vector without a rule: it would stay uninitialised.

@@ -4,6 +4,7 @@
 artifacts          one row per committed artifact
 inputs             one row per artifact and input
 gates              one row per artifact and gate with which it was launched, with the results of the gate
+forecasts          one row per full run that was forecast: the forecast, its interval, and the result
 checks             one row per artifact and check, with the verdict when the artifact was built
 runs               one row per training run; ``unfinished``: it is training now, or was stopped
 steps              one row per run and optimiser step
@@ -128,6 +129,17 @@ _DROP = {
     "filename": "VARCHAR",
 }
 
+_FORECAST = {
+    "forecast": "DOUBLE",
+    "low": "DOUBLE",
+    "high": "DOUBLE",
+    "loss": "DOUBLE",
+    "error": "DOUBLE",
+    "within": "BOOLEAN",
+    "beyond": "DOUBLE",
+    "made": "TIMESTAMPTZ",
+}
+
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
@@ -237,6 +249,9 @@ def view_definitions(root: Path, database: Path | None = None) -> dict[str, str]
         "gate.content AS gate_content, gate.made AS made, gate.launched AS launched, gate.passed AS passed, "
         "gate.overrule.who AS overruled_by, gate.overrule.why AS why, gate.results AS results "
         f"FROM (SELECT *, unnest(gates) AS gate FROM {manifests})",
+        "forecasts": "SELECT experiment, identity, "
+        + ", ".join(f"(stats->>'{name}')::{kind} AS {name}" for name, kind in _FORECAST.items())
+        + f" FROM {manifests} WHERE kind = 'forecast_score'",
         "checks": 'SELECT experiment, stage, identity, "check".name AS name, "check".passed AS passed, '
         '"check".blocking AS blocking, "check".value AS value, "check".bound AS bound, "check".message AS message '
         f'FROM (SELECT *, unnest(checks) AS "check" FROM {manifests})',

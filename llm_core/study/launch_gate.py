@@ -35,13 +35,17 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, runs: Sequence[Stu
     law, rates = job.inputs["scaling_law"].results(ScalingLaw), job.inputs["rate_law"].results(RateStudy)
     results = LaunchGate(
         forecast=forecast.loss,
+        low=forecast.low,
+        high=forecast.high,
         half_width=forecast.half_width,
+        curve=forecast.curve,
         coverage=law.coverage,
         forecast_runs=law.forecast_runs,
         regret=rates.regret,
         at_edge=rates.at_edge,
         bad_runs=sorted({*law.diverged, *law.excluded, *_skipping(job, runs)}),
         other_recipe=sorted({field for run in runs for field in _differences(job, run, model, training)}),
+        beyond=forecast.beyond,
         epochs=training.tokens / job.inputs["token_shards"].results(TokenShards).train_tokens,
         searched=_searched(job.inputs["decontaminated_documents"].results(DecontaminatedDocuments)),
         preflight=_preflight(job, model, training),

@@ -121,10 +121,16 @@ class Forecast(Results):
 
 
 class LaunchGate(Results):
-    """What the conditions for the launch are about; the checks compare it with their bounds of now."""
+    """What the conditions for the launch are about; the checks compare it with their bounds of now. The manifest of the
+    full run keeps it: the forecast with which the run was launched."""
 
     forecast: float
+    low: float
+    high: float
+    """The 90% interval of the forecast."""
     half_width: float
+    curve: list[dict[str, float]]
+    """See ``Forecast``."""
     coverage: float | None
     forecast_runs: int
     regret: float | None
@@ -133,6 +139,8 @@ class LaunchGate(Results):
     """Runs of the study that diverged, skipped steps, or do not fit the law."""
     other_recipe: list[str]
     """Fields in which runs of the study differ from the launched one in more than their size."""
+    beyond: float
+    """See ``Forecast``."""
     epochs: float
     searched: dict[str, float]
     """Suite → the share of its items that are long enough to be searched for in the training text."""
@@ -152,5 +160,7 @@ class ForecastScore(Results):
     error: float
     """(result − forecast) / forecast."""
     within: bool
-    before: bool
-    """Whether the forecast was made before the run, and the run was launched with it."""
+    beyond: float
+    """FLOPs of the run over those of the study's largest run."""
+    made: str
+    """When the forecast was sealed: before the run began."""

@@ -55,6 +55,19 @@ def test_artifacts_inputs_and_checks(store: Path) -> None:
     assert (Path(path) / "value").is_file()
 
 
+def test_forecasts_of_all_experiments(store: Path) -> None:
+    results = {"forecast": 1.0, "low": 0.9, "high": 1.1, "loss": 1.05, "error": 0.05, "within": True, "beyond": 9.0}
+    folder = store / "artifacts" / "forecast_score" / RUN
+    folder.mkdir(parents=True)
+    (plain,) = (store / "artifacts" / "a").glob("*/manifest.json")
+    stats = {**results, "made": "2026-11-30T01:00:00+00:00"}
+    manifest = {**json.loads(plain.read_text()), "kind": "forecast_score", "identity": RUN, "stats": stats}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    found = rows(store, "SELECT forecast, low, high, loss, error, within, beyond FROM forecasts")
+    assert found == [tuple(results.values())]
+    assert rows(store, "SELECT made > '2026-11-30'::TIMESTAMPTZ FROM forecasts") == [(True,)]
+
+
 def test_a_run_that_trains_now_is_seen_without_its_torn_last_line(store: Path) -> None:
     assert rows(store, "SELECT step, loss, unfinished FROM steps ORDER BY step") == [(1, 3.0, True), (2, 2.0, True)]
     assert rows(store, "SELECT stage, steps, loss, seconds FROM runs") == [("pretrained_model", 2, 2.0, 2.0)]
