@@ -253,6 +253,7 @@ def _make(
         claim=claim,
         part_claim=planner.part_claim,
         damaged_files=damaged_files,
+        gates=gates,
     )
     build = load_object(stage.build)
     with disk_errors(work), telling(runtime.status):

@@ -13,7 +13,7 @@ from llm_core.graph.part import InputFile, PartTask
 from llm_core.graph.part_build import PartBuild
 from llm_core.graph.workers import build_parts
 from llm_core.runtime_only import runtime_only
-from llm_core.store.manifest import Artifact
+from llm_core.store.manifest import Artifact, GateRecord
 from llm_core.store.parts import Part, PartStore
 
 
@@ -62,7 +62,8 @@ class Job:
     empty at the start. ``parts``: the folder of the part store; by default one inside ``work``. ``claim``: the code
     that builds the stage, for its other processes. ``part_claim``: the code that builds a part. ``part_counts``: the
     numbers of parts ``found`` and ``made``; each part counts once (``own_parts`` contains the parts requested so far).
-    ``damaged_files``: role → path → problem, for damaged volatile files of an input.
+    ``damaged_files``: role → path → problem, for damaged volatile files of an input. ``gates``: with which it was
+    launched.
     """
 
     stage: str
@@ -77,6 +78,7 @@ class Job:
     part_counts: Counter[str] = field(default_factory=Counter)
     own_parts: set[Path] = field(default_factory=set)
     damaged_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    gates: Sequence[GateRecord] = ()
 
     def path(self, role: str, *parts: str) -> Path:
         """A file or folder of the input with this ``role``. Raises ``PedigreeError`` when it is damaged.

@@ -8,6 +8,7 @@ import math
 import shutil
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.train.callbacks.spec import BAD_BATCHES
 from llm_core.train.capabilities import TrainingRun, check_stage
 from llm_core.train.data import Data, data_statistics, mean_sequence_length, open_data
+from llm_core.train.forecast_band import ForecastBand
 from llm_core.train.launching import rank_count
 from llm_core.train.metrics_log import CURVE, LEFT_OUT_REASON, METRICS, read_metrics
 from llm_core.train.requirements import check_tracking
@@ -101,7 +103,8 @@ def _train(
     data = open_data(spec, ranks)
     check_start(spec)
     check_tracking(spec.tracking)
-    compute.target.launch(spec, ranks, job.runtime)
+    band = ForecastBand(job.gates, training.steps, job.runtime.log)
+    compute.target.launch(spec, ranks, replace(job.runtime, observe=band.watching(job.runtime.observe)))
     results = collect(job, spec, data)
     own = [*_checkpoints(spec, job).own_paths(), *recorded_outputs(spec.work)]
     names = [path.relative_to(spec.work).as_posix() for path in own]
