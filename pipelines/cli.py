@@ -20,6 +20,7 @@ from llm_core.store.home import pedigree_home
 from pipelines import machine, show
 from pipelines.experiments import open_experiment
 from pipelines.session import Session, open_session
+from pipelines.study import study_note
 
 WIDTH = 160
 """Columns of the output to a file or a pipe."""
@@ -86,7 +87,8 @@ def plan(
         print(json.dumps([show.plan_record(item, costs.get(item.stage)) for item in told], indent=1))
     else:
         console.print(show.plan_table(items, costs))
-        for line in notes:
+        study = study_note(session, costs)
+        for line in [*([study] if study else []), *notes]:
             console.print(f"[yellow]note[/] {escape(line)}", soft_wrap=True)
     try:
         check_packages(session.graph, items, session.experiment.compute)

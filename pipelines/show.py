@@ -59,9 +59,9 @@ def planned(session: Session) -> list[PlanItem]:
 
 
 def prices(session: Session, items: list[PlanItem]) -> dict[str, Price]:
-    """Stage → its price, for all stages that would be made."""
+    """Stage → its price, for all stages that would be made, also when their gate opens."""
     compute, graph = session.experiment.compute, session.graph
-    to_make = [item for item in items if item.verdict in ("run", "maybe")]
+    to_make = [item for item in items if item.verdict in ("run", "maybe") or (item.verdict == "blocked" and item.gates)]
     return {item.stage: price(graph[item.stage], item.previous, compute) for item in to_make}
 
 
@@ -89,9 +89,9 @@ def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
     counts = [f"{number[verdict]} {verdict} ({MEANINGS[verdict]})" for verdict in MEANINGS if number[verdict]]
     caption = f"{len(items)} stage{'s' * (len(items) != 1)}: {', '.join(counts)}"
     if costs:
-        caption += f"\nprice (expected time and cost): {_told_total(costs.values())}"
+        caption += f"\nprice (expected time and cost): {told_total(costs.values())}"
         maybe = [costs[item.stage] for item in items if item.verdict == "maybe"]
-        caption += f"; of this, maybe: {_told_total(maybe)}" if maybe else ""
+        caption += f"; of this, maybe: {told_total(maybe)}" if maybe else ""
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left", header_style="bold")
     table.add_column("stage", no_wrap=True)
     table.add_column("verdict")
@@ -110,7 +110,7 @@ def plan_table(items: list[PlanItem], costs: Mapping[str, Price]) -> Table:
     return table
 
 
-def _told_total(costs: Iterable[Price]) -> str:
+def told_total(costs: Iterable[Price]) -> str:
     """The sum of the known prices, and the number of unknown ones."""
     known, unknown = total(costs)
     if known.hours is None:
