@@ -3,8 +3,8 @@
     python -m benchmarks.rate_transfer EXPERIMENT.yaml [--base 32x2] [--target 48x8] [--steps 1000] [--seeds 2]
 
 Shapes are width x layers. The model and training of EXPERIMENT count, and its token shards, which are made if they are
-missing. The regret is what the target loses at the best rate of the base, over the best of its own sweep: both from the parabola
-through the losses of the sweep, averaged over the seeds.
+missing. The regret is what the target loses at the best rate of the base, over the best of its own sweep: both from the
+parabola through the losses of the sweep, averaged over the seeds.
 """
 
 import argparse
