@@ -16,7 +16,7 @@ from llm_core.registries import OPTIMIZERS, SCHEDULES
 
 LEAST_SIZES = 3
 LEAST_RUNS = 6
-"""What a scaling law takes."""
+"""What a scaling law takes; and as many amounts of text as sizes."""
 
 
 class StudySize(Spec):
@@ -115,6 +115,11 @@ class StudySpec(Spec):
             raise ValueError(
                 f"{len(self.sizes)} sizes and {self._runs()} runs are too few for a scaling law, which takes "
                 f"{LEAST_SIZES} sizes and {LEAST_RUNS} runs; add some, or give gate: null for a study without forecast"
+            )
+        if self.gate is not None and 0 < len(self.tokens) < LEAST_SIZES:
+            raise ValueError(
+                f"tokens: a scaling law takes at least {LEAST_SIZES} amounts of text, and all sizes have these "
+                f"{len(self.tokens)}; add some, or give tokens_per_parameter"
             )
         if bool(self.tokens) == bool(self.tokens_per_parameter):
             raise ValueError("give either tokens_per_parameter or tokens: the budgets of the runs")

@@ -122,5 +122,8 @@ def test_impossible_studies_are_refused_in_words():
         study(sizes=[{"width": 64, "rates": [1.0]}])
     with pytest.raises(ValueError, match=r"training.tokens: the study sets it"):
         study(training={"tokens": 5})
+    three = [{"width": 16}, {"width": 32}, {"width": 64}]
+    with pytest.raises(ValueError, match=r"tokens: a scaling law takes at least 3 amounts of text, .* these 2"):
+        study(gate={}, sizes=three, tokens_per_parameter=[], tokens=[5_000, 10_000])
     with pytest.raises(ValueError, match=r"2 sizes and 6 runs are too few for a scaling law, .*gate: null"):
         study(gate={})
