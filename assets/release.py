@@ -32,7 +32,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
     judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
     documents = [*DATA[:2], *judged, *DATA[2:]]
-    told = [*documents, *TRAINED, *went_on, *(["ablation_report"] if experiment.proxies else [])]
+    told = [*documents, *TRAINED, *went_on]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)
@@ -75,7 +75,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="training_report",
             group="release",
-            description="One self-contained HTML page: data, curves, ablations, evals, samples, lineage, cost.",
+            description="One self-contained HTML page: data, curves, evals, samples, lineage, cost.",
             build="llm_core.report.training_report:build",
             results="llm_core.report.results:TrainingReport",
             blocking=("llm_core.report.checks:page_written",),

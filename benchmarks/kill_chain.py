@@ -2,7 +2,7 @@
 
     python -m benchmarks.kill_chain [--kills 200] [--seed 0] [--write docs/results/kill_chain.md]
 
-A small experiment of made text, with proxies, a full run that saves a checkpoint every five steps, evals and reports,
+A small experiment of made text, with a study, a full run that saves a checkpoint every five steps, evals and reports,
 is made once undisturbed. Then it is made again and again in an empty store, half of the times by ``pedigree run``, half
 by ``dagster asset materialize``. Processes are killed with all that they started, and the run is started again. Every
 second kill waits for a random step of a training run. After each kill, and at each end, every artifact in the store is
@@ -179,7 +179,7 @@ def report(tally: Tally, artifacts_made: int) -> str:
         "# Kills of the whole graph",
         "",
         f"`python -m benchmarks.kill_chain`: {artifacts_made} artifacts, a full run of {STEPS} steps with a checkpoint "
-        f"every {CHECKPOINT_EVERY}, proxies, evals, an export and both reports; up to {KILLS_A_STORE} kills (-9) "
+        f"every {CHECKPOINT_EVERY}, a study, evals, an export and both reports; up to {KILLS_A_STORE} kills (-9) "
         "on the way to each finished store.",
         "",
         "| | |",

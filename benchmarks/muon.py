@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 MIXER = Attention(n_heads=4, n_kv_heads=2, qk_norm=True)
 SMALL = ModelSpec(
     d_model=128, n_layers=4, mixer=MIXER, feed_forward=SwiGLU(d_ff=352), document_mask=True
-)  # the proxy runs of `tiny`
+)  # a narrow `tiny`
 TINY = ModelSpec(d_model=256, n_layers=3, mixer=MIXER, feed_forward=SwiGLU(d_ff=704), document_mask=True)
 RATES = (2e-3, 4e-3)
 REPEATS = 7

@@ -26,7 +26,7 @@ FROM steps JOIN artifacts USING (identity)
 WHERE stage = 'pretrained_model' QUALIFY validation_loss IS NOT NULL ORDER BY step""",
     "Which learning rate was best?": """
 SELECT config->'training'->'optimizer'->>'lr' AS lr, round((stats->>'final_validation_loss')::DOUBLE, 4) AS validation
-FROM artifacts WHERE stage LIKE 'lr_sweep/%' ORDER BY validation""",
+FROM artifacts WHERE stage LIKE 'rate_runs/%' ORDER BY validation""",
     "Which steps were the slowest, and were they the ones with validation?": """
 SELECT step, round(steps.seconds, 2) AS seconds, validation_loss IS NOT NULL AS validated
 FROM steps JOIN artifacts USING (identity) WHERE stage = 'pretrained_model' ORDER BY steps.seconds DESC LIMIT 5""",

@@ -92,6 +92,6 @@ def _trains(stage: Stage, item: PlanItem) -> bool:
 
 def _place(stage: Stage) -> str:
     """The prefix of the section ``training`` that describes the run in the experiment."""
-    if stage.group == "proxies":
-        return "proxies."
+    if stage.group == "study":
+        return "study."
     return "long_context." if stage.name == "long_context_model" else ""

@@ -160,3 +160,11 @@ def canonical(value: Any, absent: bool = False) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"{type(value).__name__} is not a type of an experiment's values")
+
+
+def flat(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """``section.field`` → value, of nested sections."""
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        found |= flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
+    return found

@@ -24,7 +24,7 @@ from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
-from llm_core.experiment.training import ProxySpec, TrainingSpec
+from llm_core.experiment.training import TrainingSpec
 
 Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[A-Za-z0-9_]+)$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
@@ -35,11 +35,6 @@ DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 LONG_CONTEXT = "long_context."
 LAUNCH_GATE = "launch_gate"
 """The stage that must be open before the full run starts."""
-
-
-def _of_variant(name: str) -> str:
-    """The prefix for the fields of a variant in messages."""
-    return f"proxies.variants.{name}: proxies."
 
 
 class Experiment(Spec):
@@ -72,7 +67,6 @@ class Experiment(Spec):
     branches: Branches = Field(default_factory=dict)
     """Name → a cooldown from a step of the full run."""
     long_context: LongContextSpec | None = None
-    proxies: ProxySpec | None = None
     study: StudySpec | None = None
     """Small runs of the model's shape, from which the full run is forecast."""
     evaluation: EvaluationSpec = EvaluationSpec()
@@ -94,36 +88,27 @@ class Experiment(Spec):
                 f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
             )
         check_branches(self.training, self.branches)
-        if self.study:
-            try:
-                self.compute.changed(self.study.compute)
-            except ValidationError as error:
-                raise ValueError(f"study.{told(error, 'compute')}") from None
         if self.long_context:
             check_long_context(self.model, self.training, self.long_context)
         runs = self._runs()
-        for place, (model, training) in runs.items():
+        for place, (model, training, compute) in runs.items():
             check_lengths(model, training, place)
             check_phases(training, place)
-            check_compiled(training, self.compute, place)
+            check_compiled(training, compute, place)
+            if compute.keep.best and compute.checkpoint_every % training.validate_every:
+                raise ValueError(
+                    f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
+                    f"{compute.checkpoint_every} a multiple of {place}training.validate_every {training.validate_every}"
+                )
             if place != LONG_CONTEXT:  # it starts from a trained model
                 check_clamp(training, self.tokenizer.vocab_size, place)
         # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
-        check_callbacks([model for model, _ in runs.values()], self.tracking.callbacks)
+        check_callbacks([model for model, *_ in runs.values()], self.tracking.callbacks)
         named = {source.name for source in self.raw.sources}
-        trainings = {f"{place}training": training for place, (_, training) in runs.items()}
-        computes = self._variants_compute()
-        for place, training in trainings.items():
-            compute = computes.get(place, self.compute)
-            if compute.keep.best and compute.checkpoint_every % training.validate_every:
-                raise ValueError(
-                    f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
-                    f"{compute.checkpoint_every} a multiple of {place}.validate_every {training.validate_every}"
-                )
         mentioned = {
-            f"{section}.mixture.weights": set(training.mixture.weights) if training.mixture else set()
-            for section, training in trainings.items()
+            f"{place}training.mixture.weights": set(training.mixture.weights) if training.mixture else set()
+            for place, (_, training, _) in runs.items()
         }
         for place, names in {"dedup.prefer": set(self.dedup.prefer), **mentioned}.items():
             unknown = sorted(names - named)
@@ -134,25 +119,16 @@ class Experiment(Spec):
                 )
         return self
 
-    def _variants_compute(self) -> dict[str, ComputeSpec]:
-        """The prefix for a variant's ``training`` in messages → its ``compute``."""
-        found = {}
-        for name in self.proxies.variants if self.proxies else ():
-            assert self.proxies is not None
+    def _runs(self) -> dict[str, tuple[ModelSpec, TrainingSpec, ComputeSpec]]:
+        """The prefix for ``model`` and ``training`` in messages → both and ``compute``, for every run except the
+        branches."""
+        runs = {"": (self.model, self.training, self.compute)}
+        if self.study:
             try:
-                found[f"{_of_variant(name)}training"] = self.proxies.variant_compute(name, self.compute)
+                compute = self.compute.changed(self.study.compute)
             except ValidationError as error:
-                raise ValueError(f"proxies.variants.{name}: {told(error, 'compute')}") from None
-        return found
-
-    def _runs(self) -> dict[str, tuple[ModelSpec, TrainingSpec]]:
-        """The prefix for ``model`` and ``training`` in messages → both, for every run except the branches."""
-        runs = {"": (self.model, self.training)}
-        if self.proxies:
-            runs["proxies."] = self.proxies.model, self.proxies.training
-            for name in self.proxies.variants:
-                variant = self.proxies.variant(name), self.proxies.variant_training(name)
-                runs[_of_variant(name)] = variant
+                raise ValueError(f"study.{told(error, 'compute')}") from None
+            runs |= {place: (*run, compute) for place, run in self.study.recipes(self.model, self.training).items()}
         if self.long_context:
-            runs[LONG_CONTEXT] = self.long_context.model(self.model), self.long_context.training
+            runs[LONG_CONTEXT] = self.long_context.model(self.model), self.long_context.training, self.compute
         return runs

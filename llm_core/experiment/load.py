@@ -40,6 +40,17 @@ _Loader.add_implicit_resolver(
 )
 
 
+REPLACED = {
+    "proxies": (
+        "the section study replaces it. Its models follow from model, its budgets from their sizes: study: "
+        "{sizes: [{width: 256, seeds: 3, rates: [0.5, 2], ideas: true}], tokens_per_parameter: [10], ideas: {…}, "
+        "gate: null}. Learning rates are now rates (multiples of the size's own), and variants are ideas, without a "
+        "baseline and without model, seed and compute; docs/experiments.md shows one"
+    )
+}
+"""Sections of earlier versions → what to write instead."""
+
+
 def load_experiment(path: Path, library: Path | None = None) -> Experiment:
     """Read ``path`` and the file that it extends, from the same folder or else from the folder ``library``.
 
@@ -120,6 +131,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise PedigreeError(f"{path}: {error}") from None
     if not isinstance(data, dict):
         raise PedigreeError(f"{path}: an experiment is a mapping of sections, not {type(data).__name__}")
+    for name in REPLACED.keys() & data.keys():
+        raise PedigreeError(f"{path}: {name}: {REPLACED[name]}")
     return data
 
 

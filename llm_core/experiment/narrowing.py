@@ -1,4 +1,4 @@
-"""A model as a smaller one of the same shape: the rule that makes proxies from the model that is launched.
+"""A model as a smaller one of the same shape: the rule that makes the models of a study from the launched one.
 
 Width and depth shrink by the same share, so the ratio of the shape stays. Heads keep their channels, patterns keep
 their kinds of layers.

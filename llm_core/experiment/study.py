@@ -5,15 +5,18 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from llm_core.experiment.base import Count, Spec, from_plain, told
-from llm_core.experiment.component import over
+from llm_core.errors import PedigreeError
+from llm_core.experiment.base import Count, Spec, from_plain, outside_identity, told
+from llm_core.experiment.component import KindOf, over
 from llm_core.experiment.layers import Positive
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.narrowing import narrowed
 from llm_core.experiment.training import TrainingSpec
+from llm_core.registries import OPTIMIZERS, SCHEDULES
 
 LEAST_SIZES = 3
 LEAST_RUNS = 6
-"""What a scaling law takes."""
+"""What a scaling law takes; and as many amounts of text as sizes."""
 
 
 class StudySize(Spec):
@@ -70,7 +73,7 @@ class StudySpec(Spec):
     for a model with a parametrisation, which has the same best rate at all sizes."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Overrides of ``training`` for all runs of the study: smaller batches, a shorter warm-up."""
-    compute: dict[str, Any] = Field(default_factory=dict)
+    compute: dict[str, Any] = outside_identity(default_factory=dict)
     """Overrides of ``compute`` for all runs of the study. On a machine with several GPUs, ``{ranks: 1}`` gives each run
     one of them, and Dagster trains as many at once as there are GPUs."""
     ideas: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -113,6 +116,11 @@ class StudySpec(Spec):
                 f"{len(self.sizes)} sizes and {self._runs()} runs are too few for a scaling law, which takes "
                 f"{LEAST_SIZES} sizes and {LEAST_RUNS} runs; add some, or give gate: null for a study without forecast"
             )
+        if self.gate is not None and 0 < len(self.tokens) < LEAST_SIZES:
+            raise ValueError(
+                f"tokens: a scaling law takes at least {LEAST_SIZES} amounts of text, and all sizes have these "
+                f"{len(self.tokens)}; add some, or give tokens_per_parameter"
+            )
         if bool(self.tokens) == bool(self.tokens_per_parameter):
             raise ValueError("give either tokens_per_parameter or tokens: the budgets of the runs")
         for size in self.sizes:
@@ -132,13 +140,36 @@ class StudySpec(Spec):
     def changed(self, idea: str, model: ModelSpec, training: TrainingSpec) -> tuple[ModelSpec, TrainingSpec]:
         """The launched ``model`` and ``training`` with an idea. ``ValueError`` for values that do not fit."""
         changes = dict(self.ideas[idea])
+        own = changes.pop("training", {})
+        if not isinstance(own, dict):
+            raise ValueError(f"study.ideas.{idea}: training: give fields of the section training (it is {own!r})")
         try:
-            sections = over(training.model_dump(mode="json"), changes.pop("training", {}))
+            sections = over(training.model_dump(mode="json"), own)
             fields = {} if "preset" in changes else model.model_dump(mode="json")
             overridden = {name: over(fields.get(name), value) for name, value in changes.items()}
             return from_plain(ModelSpec, {**fields, **overridden}), from_plain(TrainingSpec, sections)
         except ValidationError as error:
-            raise ValueError(f"ideas.{idea}: {told(error)}") from None
+            raise ValueError(f"study.ideas.{idea}: {told(error)}") from None
+
+    def recipes(self, model: ModelSpec, training: TrainingSpec) -> dict[str, tuple[ModelSpec, TrainingSpec]]:
+        """The prefix for ``model`` and ``training`` in messages → both, of each size: as launched, and with each idea.
+
+        The budgets of a size follow from its number of parameters, so these have the launched one. ``ValueError`` for
+        values that do not fit.
+        """
+        recipes = {"study: ": (model, training)}
+        recipes |= {f"study.ideas.{idea}: ": self.changed(idea, model, training) for idea in self.ideas}
+        found = {}
+        for size in self.sizes:
+            for place, (shape, own) in recipes.items():
+                if size.ideas or place == "study: ":
+                    where = f"{place}width {size.width}: "
+                    try:
+                        small = narrowed(shape, size.width)
+                        found[where] = small, self.of(own, shape.d_model / size.width, own.tokens, 0)
+                    except (PedigreeError, ValueError) as error:
+                        raise ValueError(f"{where}{error}") from None
+        return found
 
     def budgets(self, parameters: int) -> list[float]:
         """Tokens of each budget for a size with so many ``parameters``."""
@@ -158,7 +189,7 @@ class StudySpec(Spec):
 
         ``ValueError`` for overrides that do not fit.
         """
-        plain = over(launched.model_dump(mode="json"), self.training)
+        plain = self._overridden(launched)
         if plain["schedule"].get("warmup"):
             raise ValueError(
                 "study.training: the warm-up of a trunk can't be a share of a run, since trunks are made longer: give "
@@ -172,3 +203,19 @@ class StudySpec(Spec):
             return from_plain(TrainingSpec, {**plain, "schedule": schedule, "tokens": tokens, "branch_points": []})
         except ValidationError as error:
             raise ValueError(f"study.training: {told(error)}") from None
+
+    def _overridden(self, launched: TrainingSpec) -> dict[str, Any]:
+        """``launched`` with the study's overrides, as written in an experiment, and with all settings of both kinds."""
+        plain = over(launched.model_dump(mode="json"), self.training)
+        try:
+            optimizer = KindOf(OPTIMIZERS, default="adamw").made(plain["optimizer"])
+            schedule = KindOf(SCHEDULES, default="cosine").made(plain["schedule"])
+        except ValueError as error:
+            raise ValueError(f"study.training: {error}") from None
+        if schedule.kind != "wsd":
+            raise ValueError(
+                f"trunks have a constant rate, so the schedule must be wsd, and not {schedule.kind}; give "
+                "training.schedule: {kind: wsd, …}, which the study's runs have too"
+            )
+        whole = {"optimizer": optimizer.model_dump(mode="json"), "schedule": schedule.model_dump(mode="json")}
+        return {**plain, **whole}

@@ -1,17 +1,14 @@
-"""The sections about training: optimiser, schedule, batches, and the proxy runs that vary them."""
+"""The section ``training``: optimiser, schedule, batches."""
 
-import re
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Spec, from_plain, later, one_of, outside_identity, told
-from llm_core.experiment.component import KindOf, over
+from llm_core.experiment.base import Spec, later, one_of, outside_identity
+from llm_core.experiment.component import KindOf
 from llm_core.experiment.guards import NO_GUARDS, GuardsSpec
-from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.optimization import OptimizerSpec, ScheduleSpec
-from llm_core.experiment.runtime import ComputeSpec, SpreadSpec
 from llm_core.registries import OPTIMIZERS, PACKINGS, SCHEDULES
 
 Count = Annotated[int, Field(ge=1)]
@@ -221,96 +218,3 @@ class TrainingSpec(Spec):
                 "rate is constant (after the warm-up, before the cooldown)"
             )
         return self
-
-
-_BESIDE_MODEL = ("training", "compute", "seed")
-"""The keys of a variant that are not fields of its model."""
-
-
-class ProxySpec(Spec):
-    """The proxy runs: variants of the model, and learning rates, each trained with a small budget."""
-
-    model: ModelSpec
-    training: TrainingSpec
-    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Name → overrides of ``model``; under ``training``, overrides of that section; under ``compute``, how it is spread
-    over devices (see ``SpreadSpec``; does not change results); and a ``seed``. The empty variant is the baseline."""
-    learning_rates: tuple[Positive, ...] = ()
-    """Rates that the model is trained with, beside or instead of ``variants``."""
-
-    @model_validator(mode="after")
-    def _variants(self) -> "ProxySpec":
-        for name in self.variants:
-            if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-                raise ValueError(f"variant {name!r}: a name is made of letters from A to Z, digits and '_'")
-            known = {*ModelSpec.model_fields, "preset", *_BESIDE_MODEL}
-            if unknown := sorted(self.variants[name].keys() - known):
-                raise ValueError(
-                    f"variants.{name}: {', '.join(unknown)}: a variant changes fields of the model, and sections "
-                    "training, compute and seed; nothing else"
-                )
-            try:
-                self.variant(name)
-                self.variant_training(name)
-                self.compute_changes(name)
-                self.variant_seed(name, 0)
-            except ValidationError as error:
-                raise ValueError(f"variants.{name}: {told(error)}") from None
-        baselines = [name for name, changes in self.variants.items() if not changes]
-        if self.variants and len(baselines) != 1:
-            raise ValueError(
-                "variants: exactly one must be empty ({}): it is the baseline that the others are compared to"
-            )
-        if not self.variants and not self.learning_rates:
-            raise ValueError("this section needs 'variants', 'learning_rates' or both; or remove it")
-        shown = [f"{rate:g}" for rate in self.learning_rates]
-        if len(set(shown)) != len(shown):
-            raise ValueError(f"learning_rates: two are the same to six digits: {', '.join(shown)}")
-        return self
-
-    @property
-    def baseline(self) -> str | None:
-        """The name of the variant without overrides."""
-        return next((name for name, changes in self.variants.items() if not changes), None)
-
-    def variant(self, name: str) -> ModelSpec:
-        """The model of one variant. Raises ``ValueError`` for an unknown field or an impossible shape."""
-        changes = {field: value for field, value in self.variants[name].items() if field not in _BESIDE_MODEL}
-        fields = {} if "preset" in changes else self.model.model_dump(mode="json")
-        changed = {field: over(fields.get(field), value) for field, value in changes.items()}
-        return from_plain(ModelSpec, {**fields, **changed})
-
-    def variant_training(self, name: str) -> TrainingSpec:
-        """The training of one variant. Settings of a component of the same kind are changed one by one."""
-        changes = self.variants[name].get("training", {})
-        if not isinstance(changes, dict):
-            raise ValueError(f"variant {name!r}: training: give fields of the training section (it is {changes!r})")
-        return from_plain(TrainingSpec, over(self.training.model_dump(mode="json"), changes))
-
-    def compute_changes(self, name: str) -> dict[str, Any]:
-        """The overrides of ``compute`` for one variant."""
-        changes = self.variants[name].get("compute", {})
-        if not isinstance(changes, dict):
-            raise ValueError(f"variants.{name}: compute: give fields of the compute section (it is {changes!r})")
-        if others := sorted(changes.keys() - SpreadSpec.model_fields.keys()):
-            raise ValueError(
-                f"variants.{name}: compute.{others[0]}: a variant changes how a run is spread "
-                f"({', '.join(SpreadSpec.model_fields)}), and not the machine"
-            )
-        return changes
-
-    def variant_compute(self, name: str, compute: ComputeSpec) -> ComputeSpec:
-        """``compute`` for one variant."""
-        return compute.changed(self.compute_changes(name))
-
-    def variant_seed(self, name: str, seed: int) -> int:
-        """The seed of one variant; by default ``seed``, the experiment's."""
-        found = self.variants[name].get("seed", seed)
-        if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 1 << 63:
-            raise ValueError(f"variants.{name}: seed must be a whole number from 0 to 2^63 - 1 (it is {found!r})")
-        return found
-
-    def at_learning_rate(self, lr: float) -> TrainingSpec:
-        """The training section with another peak learning rate."""
-        optimizer = self.training.optimizer.model_copy(update={"lr": lr})
-        return self.training.model_copy(update={"optimizer": optimizer})

@@ -9,7 +9,7 @@ from typing import Any
 class Stage:
     """One node of the graph.
 
-    ``name``: its asset key without the experiment (``proxy_runs/baseline``).
+    ``name``: its asset key without the experiment (``token_shards``).
     ``kind``: the kind of its artifact. Two stages of one kind with equal inputs and configuration share one artifact.
     ``build``: ``module:function``, called as ``function(job, **config)``; it returns the artifact's results. Where
     another field names code of the same module, ``:function`` is enough.

@@ -20,8 +20,6 @@ STAGES = {
 }
 """The stages that drop documents, in order, and what their documents are called."""
 SPLITS = {"train": "training split", "heldout": "held-out split"}
-PROXY_RESULTS, PROXY_TIMING = "ablation.json", "timing.json"
-"""The files of ``ablation_report``."""
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
@@ -175,24 +173,9 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
     }
 
 
-def proxies(inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The results and the timing of the proxy runs (``ablation_report``); None without proxy runs."""
-    if "ablation_report" not in inputs:
-        return None
-    folder = inputs["ablation_report"].path
-    results, timing = (json.loads((folder / name).read_bytes()) for name in (PROXY_RESULTS, PROXY_TIMING))
-    return results, timing
-
-
 def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
-    """(stage, seconds of its build), in the order of the graph, with all proxy runs as one row."""
-    rows = [(artifact.manifest.stage, artifact.manifest.seconds) for artifact in inputs.values()]
-    found = proxies(inputs)
-    if found:
-        clocks = [*found[1]["variants"].values(), *found[1]["learning_rates"].values()]
-        # A variant and a learning rate may be one artifact, which was trained once.
-        rows.append(("proxy runs", sum({clock["identity"]: clock["seconds"] for clock in clocks}.values())))
-    return rows
+    """(stage, seconds of its build), in the order of the graph."""
+    return [(artifact.manifest.stage, artifact.manifest.seconds) for artifact in inputs.values()]
 
 
 def continued(inputs: Inputs) -> Iterator[tuple[str, Artifact]]:

@@ -51,21 +51,3 @@ class TrainingReport(Page):
     gpu_hours: float | None = volatile()
     """None when no GPU was used."""
     cost_dollars: float | None = volatile()
-
-
-class AblationReport(Results):
-    """Proxy runs side by side. Losses are validation losses at the end, in nats per token."""
-
-    runs: int
-    finite_runs: int
-    """Runs that ended with a finite loss."""
-    baseline: str | None
-    losses: dict[str, float | None]
-    """Variant → loss."""
-    differences: dict[str, float | None]
-    """Variant → loss minus the baseline's loss."""
-    sweep_losses: dict[str, float | None]
-    """Learning rate → loss."""
-    best_learning_rate: float | None
-    figures: dict[str, str]
-    """Figure → its file in the artifact."""

@@ -11,7 +11,6 @@ from llm_core.report.results import TrainingReport
 from llm_core.report.sections.cost import cost
 from llm_core.report.sections.documents import documents
 from llm_core.report.sections.made import checks, lineage, made, versions
-from llm_core.report.sections.proxies import ablation_times, ablations
 from llm_core.report.sections.run import speed, training
 from llm_core.report.sections.scores import evaluation, results, samples
 from llm_core.report.sections.tokens import tokenizer
@@ -23,7 +22,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
     """Write ``report.html`` (one self-contained file), ``figures/*.png`` and ``summary.json``.
 
     They depend only on the contents of the inputs. Clock times, hosts, versions and prices are in ``made.html`` and
-    ``timing/*.png``. The input ``ablation_report`` is optional.
+    ``timing/*.png``.
     """
     headline = facts.headline(job.inputs, price_per_gpu_hour)
     parameters, tokens = short(headline["parameters"]), short(headline["tokens"])
@@ -32,7 +31,6 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "data": documents(job),
         "tokenizer": tokenizer(job),
         "training": training(job),
-        "ablations": ablations(job),
         "evaluation": evaluation(job, headline),
         "samples": samples(job),
         **chosen_sections(job, sections),
@@ -44,7 +42,6 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
     beside = {
         "cost": cost(job, headline, price_per_gpu_hour),
         "speed": speed(job),
-        "ablations": ablation_times(job),
         "made": made(job),
         "versions": versions(job),
     }

@@ -12,6 +12,7 @@ from typing import Literal
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec
 from llm_core.experiment.continuation import BranchSpec
+from llm_core.experiment.lengths import check_phases
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.narrowing import narrowed
 from llm_core.experiment.study import StudySize, StudySpec
@@ -95,15 +96,10 @@ def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_siz
 
     ``PedigreeError`` for a size that the model can't have, and for budgets that are too small.
     """
-    if training.schedule.kind != "wsd":
-        raise PedigreeError(
-            f"study: its trunks have a constant rate, so the launched schedule must be wsd, and not "
-            f"{training.schedule.kind}; give training.schedule: {{kind: wsd, …}}"
-        )
     try:
         ideas = {idea: study.changed(idea, model, training) for idea in study.ideas}
     except ValueError as error:
-        raise PedigreeError(f"study.{error}") from None
+        raise PedigreeError(str(error)) from None
     stages: list[LadderStage] = []
     for size in study.sizes:
         own = _Recipe(study, size, model, training, vocab_size)
@@ -146,7 +142,9 @@ class _Recipe:
     def budgets(self) -> list[int]:
         """Tokens of each budget, a whole number of batches."""
         batch = self._spec(self.training.tokens, 0).batch_tokens
-        return [batch * round(tokens / batch) for tokens in self.study.budgets(self.parameters)]
+        found = [batch * round(tokens / batch) for tokens in self.study.budgets(self.parameters)]
+        self._whole_spec(found[-1])
+        return found
 
     def trunk_and_cooldowns(self, seed: int, number: int, budgets: Sequence[int]) -> Iterator[LadderStage]:
         """For each budget, a segment of the trunk, and the cooldown from its end."""
@@ -189,8 +187,7 @@ class _Recipe:
         self, part: Part, seed: int, number: int, tokens: int, *, multiple: float = 1.0, batches: float = 1.0
     ) -> LadderStage:
         """A run by itself: at ``multiple`` times the rate of its size, or with ``batches`` times its batch."""
-        steps = self._spec(tokens, 0, batches).steps
-        spec = self._spec(tokens, self._cooldown(steps), batches)
+        spec = self._whole_spec(tokens, batches)
         optimizer = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr * multiple})
         folder = {"rates": "rate_runs", "batches": "batch_runs", "ideas": f"idea_runs/{self.idea}"}[part]
         times = multiple * batches
@@ -209,6 +206,15 @@ class _Recipe:
     def _place(self, number: int) -> str:
         return f"width_{self.size.width}" + (f"_seed_{number + 1}" if number else "")
 
+    def _whole_spec(self, tokens: int, batches: float = 1.0) -> TrainingSpec:
+        steps = self._spec(tokens, 0, batches).steps
+        spec = self._spec(tokens, self._cooldown(steps), batches)
+        try:
+            check_phases(spec)
+        except ValueError as error:
+            raise PedigreeError(f"{self._where}: {error}") from None
+        return spec
+
     def _cooldown(self, steps: int) -> int:
         return max(1, round(self.study.cooldown * steps))
 
@@ -217,7 +223,11 @@ class _Recipe:
             ratio = self.study.rate_ratio(self.launched, self.size.width)
             return self.study.of(self.training, ratio, tokens, cooled, batches)
         except ValueError as error:
-            raise PedigreeError(f"study: width {self.size.width}: {error}") from None
+            raise PedigreeError(f"{self._where}: {error}") from None
+
+    @property
+    def _where(self) -> str:
+        return f"study{f'.ideas.{self.idea}' if self.idea else ''}: width {self.size.width}"
 
     def _stage(
         self,

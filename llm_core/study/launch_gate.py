@@ -1,12 +1,11 @@
 """The stage ``launch_gate``: what must be true before the full run is paid for. Each condition is a blocking check."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from llm_core.data.results import DecontaminatedDocuments
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import canonical
+from llm_core.experiment.base import canonical, flat
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.narrowing import narrowed
 from llm_core.experiment.study import GateSpec
@@ -67,17 +66,10 @@ def _differences(job: Job, run: StudyRun, model: ModelSpec, training: TrainingSp
     ours = {"model": canonical(narrowed(model, run.width)), "training": canonical(training)}
     found = []
     for section in ("model", "training"):
-        there, here = _fields(theirs[section]), _fields(ours[section])
+        there, here = flat(theirs[section]), flat(ours[section])
         names = sorted({*there, *here})
         found += [f"{section}.{name}" for name in names if there.get(name) != here.get(name)]
     return [name for name in found if name not in SIZED]
-
-
-def _fields(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in section.items():
-        found |= _fields(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
-    return found
 
 
 def _searched(results: DecontaminatedDocuments) -> dict[str, float]:

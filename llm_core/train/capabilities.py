@@ -23,7 +23,7 @@ WORTH_SAYING = 2.0
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A planned run. ``place`` comes before the names of its sections in messages, for example ``proxies.``."""
+    """A planned run. ``place`` comes before the names of its sections in messages, for example ``study.``."""
 
     place: str
     model: ModelSpec

@@ -25,7 +25,7 @@ def estimate_cost(
     seed: int,  # noqa: ARG001 (cost does not depend on it)
     from_step: int = 0,
 ) -> Estimate:
-    """The cost of any training run: full, proxy, branch (from ``from_step`` on) or longer context.
+    """The cost of any training run: full, of a study, branch (from ``from_step`` on) or longer context.
 
     ``before``: the configuration of an earlier run. With it, the estimate is only the ratio of FLOPs, and the machine
     is not examined.

@@ -1,4 +1,4 @@
-"""Training runs as stages: the full run, proxy runs, branches and longer contexts; and the checks of their results.
+"""Training runs as stages (the full run, a study's, branches, longer contexts), and the checks of their results.
 
 Checks of finished runs import this module without torch, so only the functions that train import torch.
 """

@@ -16,7 +16,8 @@ from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import CHANGEABLE, ModelSpec
 from llm_core.experiment.model_presets import MODELS
 from llm_core.experiment.presets import PRESETS
-from llm_core.experiment.runtime import SpreadSpec
+from llm_core.experiment.runtime import ComputeSpec
+from llm_core.experiment.study import StudySpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.registries import CALLBACKS, POSITIONS, SECTIONS
 from llm_core.registry import Registry
@@ -52,7 +53,7 @@ ROOT = Experiment.__name__
 
 def schema() -> dict[str, Any]:
     """Definitions by class name, including ``Experiment`` and components of loaded plug-ins."""
-    roots = (Experiment, LayerSpec, SpreadSpec)
+    roots = (Experiment, LayerSpec)
     _, found = models_json_schema([(root, "validation") for root in roots], schema_generator=_Described)
     definitions: dict[str, Any] = found["$defs"]
     definitions[ROOT]["required"].remove("name")  # its default is the name of the file
@@ -109,13 +110,11 @@ def _open_mappings(definitions: dict[str, Any]) -> None:
     layer = {name: field for name, field in fields(LayerSpec).items() if name in CHANGEABLE}
     times = {"type": "integer", "minimum": 1, "description": "The number of such layers."}
     definitions[ModelSpec.__name__]["properties"]["pattern"]["items"] = _mapping({**layer, "times": times})
-    variant = {
-        **fields(ModelSpec),
-        "training": {"$ref": f"#/$defs/{TrainingSpec.__name__}"},
-        "compute": {"$ref": f"#/$defs/{SpreadSpec.__name__}"},
-        "seed": fields(Experiment)["seed"],
-    }
-    definitions["ProxySpec"]["properties"]["variants"]["additionalProperties"] = _mapping(variant)
+    study = definitions[StudySpec.__name__]["properties"]
+    sections = {"training": _mapping(fields(TrainingSpec)), "compute": _mapping(fields(ComputeSpec))}
+    for name, overrides in sections.items():
+        study[name] |= overrides
+    study["ideas"]["additionalProperties"] = _mapping({**fields(ModelSpec), "training": sections["training"]})
     position = {name: field for kind in POSITIONS for name, field in fields(POSITIONS.load(kind)).items()}
     longer = definitions["LongContextSpec"]["properties"]["position"]
     longer["anyOf"] = [_mapping({**position, "kind": {"enum": sorted(POSITIONS)}}), {"type": "null"}]

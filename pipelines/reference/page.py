@@ -144,7 +144,9 @@ class _Page:
             return f"list of {len(items)}: {self._type(items[0])}" if items else f"list of {self._type(plain['items'])}"
         if plain.get("type") == "object":
             values = plain.get("additionalProperties") or next(iter(plain.get("patternProperties", {}).values()), None)
-            return f"name → {self._type(values)}" if values and "properties" not in values else "mapping"
+            if isinstance(values, dict) and "properties" not in values:
+                return f"name → {self._type(values)}"
+            return "mapping"
         return _number(plain) or {"string": "text", "boolean": "true or false", "null": "null"}[plain["type"]]
 
 

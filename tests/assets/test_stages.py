@@ -36,7 +36,7 @@ def test_every_stage_is_described_and_checked(graph: Graph) -> None:
 
 def test_the_whole_story_is_told() -> None:
     (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
-    assert [stage.name for stage in tiny if stage.group != "proxies"] == [
+    assert [stage.name for stage in tiny if stage.group != "study"] == [
         "raw_documents",
         "clean_documents",
         "unique_documents",
@@ -51,8 +51,14 @@ def test_the_whole_story_is_told() -> None:
         "hf_export",
         "training_report",
     ]
-    assert len([stage for stage in tiny if stage.name.startswith("proxy_runs/")]) >= 3
-    assert len([stage for stage in tiny if stage.name.startswith("lr_sweep/")]) >= 3
+    study = [stage for stage in tiny if stage.group == "study"]
+    assert {stage.name.partition("/")[0] for stage in study if stage.trains} == {
+        *("scaling_runs", "rate_runs", "idea_runs"),
+    }
+    assert {stage.name for stage in study if not stage.trains} == {
+        *("noise_law", "rate_law", "batch_law", "ablation_report", "scaling_law", "forecast", "launch_gate"),
+        "forecast_score",
+    }
 
 
 def test_what_cannot_be_mended_later_blocks() -> None:
@@ -70,16 +76,16 @@ def test_evaluation_settings_remake_no_training() -> None:
     assert reading == {"pretraining_documents", "eval_results"}
 
 
-def test_a_variant_of_compute_is_the_baselines_run_and_one_of_seed_another(tmp_path: Path) -> None:
+def test_equal_ideas_are_one_run_and_another_seed_is_another(tmp_path: Path) -> None:
     tiny = load_experiment(FOLDER / "tiny.yaml")
-    assert tiny.proxies is not None
-    variants = {"baseline": {}, "small": {"compute": {"micro_batch": 2}}, "again": {"seed": 5}}
-    proxies = tiny.proxies.model_copy(update={"variants": variants})
-    graph = experiment_graph(tiny.model_copy(update={"proxies": proxies}))
+    assert tiny.study is not None
+    ideas = {"one": {"logit_softcap": 30.0}, "same": {"logit_softcap": 30.0}}
+    graph = experiment_graph(tiny.model_copy(update={"study": tiny.study.model_copy(update={"ideas": ideas})}))
     planner = open_planner(graph, Store(tmp_path))
-    baseline, small, again = (planner.recipe(f"proxy_runs/{name}") for name in variants)
-    assert small == baseline
-    assert again.config == {**baseline.config, "seed": 5}
-    assert graph["proxy_runs/small"].compute == {"micro_batch": 2}
+    one, same, again = (
+        planner.recipe(f"idea_runs/{name}") for name in ("one/width_64", "same/width_64", "one/width_64_seed_2")
+    )
+    assert same == one
+    assert again.config == {**one.config, "seed": 1338}
     items = {item.stage: item for item in planner.plan()}
-    assert items["proxy_runs/small"].notes == ["the same run as proxy_runs/baseline"]
+    assert items["idea_runs/same/width_64"].notes == ["the same run as idea_runs/one/width_64"]

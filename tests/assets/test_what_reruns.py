@@ -60,6 +60,7 @@ NO_CHANGE = [
         '"other": "llm_core.model.other:Other", "geglu": "llm_core.model.',
     ),
     ("llm_core/train/optimizers/muon/optimizer.py", "class Muon(", "class Muon(object, "),
+    ("llm_core/train/schedules/cosine.py", "class Cosine(", "class Cosine(object, "),
     ("llm_core/registries.py", '"stop_words": ', '"new_rule": "llm_core.data.rules.new:rule", "stop_words": '),
     ("llm_core/data/rules/words.py", "def stop_words", "def unnamed():\n    return 1\n\n\ndef stop_words"),
     ("llm_core/train/callbacks/tracking.py", "def _start_wandb(", "MORE = 1\n\n\ndef _start_wandb("),
@@ -68,7 +69,7 @@ NO_CHANGE = [
 
 CHANGES = [
     ("llm_core/train/loop.py", "optimizer.step()", "optimizer.step(None)", TRAINED),
-    ("llm_core/train/schedules/wsd.py", "def share(self, ", "def share(self, *, more=0, ", {"pretrained_model"}),
+    ("llm_core/train/schedules/wsd.py", "def share(self, ", "def share(self, *, more=0, ", TRAINED | {"launch_gate"}),
     ("llm_core/data/rules/length.py", "def min_words(", "def min_words(more=0", {"clean_documents"}),
     ("llm_core/tokens/order.py", "import numpy as np", "import numpy as np\nprint()", None),
     ("llm_core/model/norms/module.py", "class RMSNorm(", "class RMSNorm(object, ", None),

@@ -1,55 +1,65 @@
-"""The comparison of ideas: what is compared, and how differences are counted. Runs themselves take hours."""
+"""The comparison of ideas: what is trained, and how it is told. Runs themselves take hours."""
 
-import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from assets.graph import experiment_graph
+from assets.study import study_ladder
 from benchmarks.quality import __main__ as quality
-from benchmarks.quality.runs import BASELINE, Outcome, Run
-from benchmarks.quality.speed import Speed, speeds
-from benchmarks.quality.table import fraction_table, paired, table
-from llm_core.experiment.load import load_experiment
-from llm_core.experiment.training import ProxySpec
+from llm_core.store.store import Store
+from pipelines.session import Session, open_session
 
-BYTES = 1 / math.log(2)  # a token of so many bytes: bits per byte are nats per token
+ROW = {
+    "width": 64, "idea": "best", "difference": -0.031, "low": -0.042, "high": -0.02, "verdict": "better", "seeds": 3,
+    "multiple": 2.0, "baseline_multiple": 1.0, "at_edge": True, "flops": 0.8, "speed": 1.25, "memory": 0.97,
+    "at_equal_time": -0.05,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def proxies() -> ProxySpec:
-    found = load_experiment(quality.FOLDER / "base.yaml").proxies
-    assert found is not None
-    return found
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    experiment = open_session(str(quality.EXPERIMENT)).experiment
+    return Session(experiment, experiment_graph(experiment), Store(tmp_path_factory.mktemp("store")))
 
 
-def outcome(run: Run, loss: float) -> Outcome:
-    return Outcome(run, [(run.training.tokens, loss)], 10**9, 60.0)
+def test_each_idea_has_the_depth_of_the_launched_recipe(session: Session) -> None:
+    depths: dict[int, set[int]] = {}
+    for stage in study_ladder(session.experiment).stages:
+        depths.setdefault(stage.run.width, set()).add(stage.model.n_layers)
+    assert depths == {64: {4}, 96: {6}, 128: {8}}
 
 
-def test_a_share_of_the_tokens_has_a_schedule_of_its_own(proxies: ProxySpec) -> None:
-    half = quality.of_share(proxies, "superposition", 1, 0.5).training
-    assert (half.steps, half.schedule.warmup_steps, half.schedule.cooldown_steps) == (500, 25, 125)
-    assert half.superposition is not None
-    assert half.superposition.steps == 150
-    assert quality.of_share(proxies, "muon", 1, 1.0) == quality.of_rate(proxies, "muon", 1, 8e-3)
+def test_a_table_says_what_is_not_known() -> None:
+    unknown = {**ROW, "idea": "odd", "difference": None, "low": None, "verdict": "undecided", "at_equal_time": None}
+    *_, best, odd = quality.table([unknown, ROW])
+    assert best == (
+        "| 64 | best | -3.10% | -4.20% to -2.00% | better | 3 | 2×, at an edge | 0.80× | 1.25× | 0.97× | -5.00% |"
+    )
+    assert odd.startswith("| 64 | odd |  |  | undecided | 3 |")
 
 
-def test_differences_are_over_the_same_seeds(proxies: ProxySpec) -> None:
-    runs = [quality.of_share(proxies, name, seed, 1.0) for name in (BASELINE, "liv") for seed in (1, 2)]
-    outcomes = [outcome(run, loss) for run, loss in zip(runs, (5.0, 6.0, 4.9, 5.7), strict=True)]
-    assert paired("liv", outcomes, BYTES) == pytest.approx((-0.2, 0.1))
-    measured = {BASELINE: Speed(1000.0, 1.0), "liv": Speed(1200.0, 1.25)}
-    lines = table([BASELINE, "liv"], outcomes, outcomes, measured, dict.fromkeys(measured, 10**6), BYTES)
-    assert "| liv | 1.00M | 1,200 (1.25×) | 1,000 MB | 5.3000 ± 0.5657 | -0.2000 ± 0.1000 |" in lines[2]
-    reached = {0.5: [outcome(quality.of_share(proxies, "best", 1, 0.5), 5.25)]}
-    assert fraction_table(reached, outcomes[:2], BYTES)[2] == "| 50% | 512,000 | 5.2500 | -0.2500 |"
+def test_the_combination_has_the_tokens_of_equal_time_and_its_best_rate(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[Any, set[str]]] = []
 
+    def run(_console: object, timed: Session, only: set[str]) -> None:
+        asked.append((timed.graph, only))
 
-def test_a_speed_is_compared_within_its_round(proxies: ProxySpec, tmp_path: Path, monkeypatch) -> None:
-    clock = iter([100.0, 90.0, 50.0, 45.0, 80.0, 20.0])
-    monkeypatch.setattr("benchmarks.quality.speed.measured", lambda *_args: next(clock))
-    runs = {name: quality.of_share(proxies, name, 1, 1.0) for name in (BASELINE, "muon", "mla")}
-    first = speeds({name: runs[name] for name in (BASELINE, "muon")}, tmp_path, 300, 2, tmp_path)
-    assert first["muon"] == (67.5, 0.9)
-    later = speeds(runs, tmp_path, 300, 1, tmp_path)  # the machine, meanwhile, is slower
-    assert (later["muon"], later["mla"]) == ((67.5, 0.9), (20.0, 0.25))
+    def finished(_session: Session, runs: tuple[Any, ...]) -> list[tuple[Any, float]]:
+        return [(run, 2.0 if run.idea else 2.5) for run in runs]
+
+    monkeypatch.setattr(quality, "show", SimpleNamespace(run=run))
+    monkeypatch.setattr(quality, "finished", finished)
+    found = quality.in_equal_time(replace(session, store=Store(tmp_path)), ROW)
+    ((graph, only),) = asked
+    assert only == {f"idea_runs/best/width_64{seed}" for seed in ("", "_seed_2", "_seed_3")}
+    training = graph["idea_runs/best/width_64"].config["training"]
+    assert (training.steps, training.schedule.cooldown_steps) == (1250, 250)
+    assert training.optimizer.lr == pytest.approx(2 * 4 * 4e-3)  # its best multiple, at a quarter of the width
+    (line,) = quality.combination_table([found])[2:]
+    assert line == ("| 64 | 1,280,000 | 2.0000 ± 0.0000 | 1,024,000 | 2.5000 ± 0.0000 | -20.00% | -5.00% |")

@@ -11,19 +11,15 @@ name: a
 raw: {{sources: [{{kind: python_docs}}]}}
 model: {{d_model: 32, n_layers: 2, mixer: {{{mixer}}}, feed_forward: {{kind: swiglu, d_ff: 64}}, {model}}}
 training: {{sequence_length: 128, batch_tokens: 1024, tokens: 100_000}}
-proxies:
-  model: {{d_model: 32, n_layers: 2, mixer: {{kind: attention, n_heads: 2}}, feed_forward: {{kind: swiglu, d_ff: 64}}}}
-  training: {{sequence_length: 64, batch_tokens: 1024, tokens: 100_000}}
-  variants: {{baseline: {{}}, windows: {{mixer: {{window: {window}}}}}}}
 """
 
 
 ATTENTION = "kind: attention, n_heads: 2"
 
 
-def load(folder, model="", window=64, more="", mixer=ATTENTION):
+def load(folder, model="", more="", mixer=ATTENTION):
     path = folder / "a.yaml"
-    path.write_text(TEXT.format(mixer=mixer, model=model, window=window) + more)
+    path.write_text(TEXT.format(mixer=mixer, model=model) + more)
     return load_experiment(path)
 
 
@@ -43,7 +39,6 @@ def test_a_window_may_be_as_long_as_a_sequence(tmp_path):
             {"model": "pattern: [{}, {mixer: {window: 129}}]"},
             r"window of layer 1 is 129 tokens, .*training\.sequence_length 128",
         ),
-        ({"window": 65}, r"proxies\.variants\.windows: proxies\.model: the window of layer 0 is 65 tokens"),
         (learned(127), r"model: can read 127 tokens .* a sequence has 128 \(training\.sequence_length\)"),
         (  # this comes first: to ask for fewer samples would not help
             learned(64),

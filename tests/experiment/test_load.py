@@ -224,13 +224,6 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
         experiment_file("tinny")
 
 
-def test_a_variant_that_cannot_be_built_is_an_error_before_any_work(tmp_path: Path) -> None:
-    training = "training: {batch_tokens: 1024, tokens: 2048}"
-    proxies = f"proxies: {{{MODEL}, {training}, variants: {{baseline: {{}}, odd: {{mixer: {{n_heads: 5}}}}}}}}\n"
-    with pytest.raises(PedigreeError, match=r"proxies: variants\.odd: d_model 64 must be a multiple of n_heads 5"):
-        load_experiment(write(tmp_path, MINIMAL + proxies))
-
-
 def test_a_field_added_later_stays_out_of_identities_while_it_means_as_before() -> None:
     class Old(Spec):
         width: int = 1

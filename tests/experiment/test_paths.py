@@ -100,13 +100,12 @@ def _table_norm(monkeypatch):
 def test_components_from_outside(tmp_path):
     model = f"model: {MODEL[:-1]}, norm: {{kind: table, table: a, more: [b]}}}}\n"
     write(tmp_path / "below" / "base.yaml", f"{model}training: {TRAINING}\n")
-    variants = "variants: {plain: {}, other: {norm: {table: c}}}"
-    proxies = f"proxies: {{{model.strip()}, training: {TRAINING}, {variants}}}\n"
-    above = "extends: below/base\nmodel: {norm: {table: d}}\n"
-    one = load_experiment(write(tmp_path / "mine.yaml", above + proxies))
+    study = "sizes: [{width: 16, ideas: true}], tokens: [2048], gate: null, ideas: {other: {norm: {table: c}}}"
+    above = f"extends: below/base\nmodel: {{norm: {{table: d}}}}\ntraining: {{schedule: wsd}}\nstudy: {{{study}}}\n"
+    one = load_experiment(write(tmp_path / "mine.yaml", above))
     assert (one.model.norm.table, one.model.norm.more) == (f"{tmp_path}/d", (f"{tmp_path}/below/b",))
-    norm = one.proxies.variant("other").norm
-    assert (norm.table, norm.more) == (f"{tmp_path}/c", (f"{tmp_path}/b",))
+    norm = one.study.changed("other", one.model, one.training)[0].norm
+    assert (norm.table, norm.more) == (f"{tmp_path}/c", (f"{tmp_path}/below/b",))
 
 
 @pytest.mark.usefixtures("_table_norm")

@@ -4,7 +4,6 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import canonical
-from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.guards import GuardsSpec
 from llm_core.experiment.load import load_experiment
 from llm_core.train.spec import TrainerSpec, result_fields
@@ -136,81 +135,3 @@ def test_the_fields_that_came_later_change_no_identity(tmp_path: Path) -> None:
     training = load(tmp_path, "validate_every: 50")
     assert not {"batch_schedule", "guards"} & canonical(training).keys()
     assert not {"muon"} & canonical(training.optimizer).keys()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ("{mixture: {weights: {blogs: 1}}}", r"variants\.v: proxies\.training\.mixture\.weights: no source .* blogs"),
-        ("{loss_clamp: 8.0}", r"variants\.v: proxies\.training\.loss_clamp 8.0: .* more than 8\.82"),
-        ("{validate_every: 70}", r"variants\.v: proxies\.training\.validate_every 70"),
-        ("{optimizer: {kid: muon}}", r"proxies: variants\.v: optimizer: adamw: kid: "),
-        ("{superposition: {tokens: 4, steps: 9}}", r"proxies: variants\.v: superposition: steps 9 leave none of the 9"),
-    ],
-)
-def test_a_variants_training_is_examined_as_any_other(tmp_path: Path, changes: str, message: str) -> None:
-    path = tmp_path / "small.yaml"
-    training = "training: {sequence_length: 256, batch_tokens: 1024, tokens: 10_000}\n"
-    variants = f"variants: {{baseline: {{}}, v: {{training: {changes}}}}}"
-    compute = "compute: {checkpoint_every: 100, keep: {best: 1}}\n"
-    path.write_text(f"{MODEL}{SOURCES}{training}{compute}proxies:\n  {MODEL}  {training}  {variants}\n")
-    with pytest.raises(PedigreeError, match=message):
-        load_experiment(path)
-
-
-def proxies(tmp_path: Path, variants: str, compute: str = "") -> Experiment:
-    path = tmp_path / "small.yaml"
-    training = "training: {sequence_length: 256, batch_tokens: 1024, tokens: 10_000}\n"
-    path.write_text(f"{MODEL}{training}{compute}proxies:\n  {MODEL}  {training}  variants: {variants}\n")
-    return load_experiment(path)
-
-
-def test_a_variant_changes_compute_and_seed(tmp_path: Path) -> None:
-    variants = (
-        "{baseline: {}, small: {compute: {micro_batch: 2, keep: {last: 3}}}, again: {seed: 5, mixer: {n_kv_heads: 1}}}"
-    )
-    found = proxies(tmp_path, variants, "compute: {micro_batch: 4, compile: true, keep: {last: 1, best: 1}}\n")
-    section = found.proxies
-    assert section is not None
-    compute = section.variant_compute("small", found.compute)
-    assert (compute.micro_batch, compute.compile, compute.keep.last, compute.keep.best) == (2, True, 3, 1)
-    assert section.variant_compute("baseline", found.compute) == found.compute
-    assert [section.variant_seed(name, found.seed) for name in section.variants] == [found.seed, found.seed, 5]
-    assert section.variant("small") == section.model != section.variant("again")
-
-
-def test_a_variant_of_compute_is_examined_with_the_rest_of_it(tmp_path: Path) -> None:
-    nth = "compute: {activation_checkpointing: every_nth, activation_checkpointing_every: 3}\n"
-    variants = "{baseline: {}, v: {compute: {activation_checkpointing_every: 2}}}"
-    assert proxies(tmp_path, variants, nth).proxies is not None
-    with pytest.raises(
-        PedigreeError, match=r"proxies\.variants\.v: compute: activation_checkpointing 'every_nth' needs"
-    ):
-        proxies(tmp_path, variants)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ("{compute: {micro_batch: 0}}", r"proxies\.variants\.v: compute\.micro_batch: .*greater than or equal to 1"),
-        (
-            "{compute: {target: h100x8}}",
-            r"variants\.v: compute\.target: a variant changes how a run is spread .*machine",
-        ),
-        ("{compute: {micro: 2}}", r"variants\.v: compute\.micro: a variant changes how a run is spread"),
-        ("{compute: 3}", r"variants\.v: compute: give fields of the compute section \(it is 3\)"),
-        ("{seed: -1}", r"variants\.v: seed must be a whole number from 0 .*\(it is -1\)"),
-        ("{seed: true}", r"variants\.v: seed must be a whole number"),
-        (
-            "{tokenizer: {vocab_size: 300}}",
-            r"variants\.v: tokenizer: a variant changes fields of the model, and sections",
-        ),
-        (
-            "{compute: {keep: {best: 1}, checkpoint_every: 70}}",
-            r"checkpoint_every 70 a multiple of proxies\.variants\.v",
-        ),
-    ],
-)
-def test_a_variant_changes_nothing_else(tmp_path: Path, changes: str, message: str) -> None:
-    with pytest.raises(PedigreeError, match=message):
-        proxies(tmp_path, f"{{baseline: {{}}, v: {changes}}}")

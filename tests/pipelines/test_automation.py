@@ -106,7 +106,7 @@ def test_the_sensor_starts_nothing_for_what_is_made(
 def test_assets_carry_the_experiment_and_their_checks(loaded: tuple[dg.Definitions, Path]) -> None:
     defs, _ = loaded
     keys = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
-    assert {"micro/token_shards", "micro/proxy_runs/baseline"} <= keys
+    assert {"micro/token_shards", "micro/idea_runs/qk_norm/width_16"} <= keys
     checks = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     assert {"drop_share", "no_overlap", "loss_finite", "above_chance"} <= checks
 

@@ -80,11 +80,11 @@ def test_a_device_that_contradicts_the_experiment_is_an_error(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("_avx2")
 def test_the_slower_precision_is_told_by_preflight_and_plan(tmp_path: Path) -> None:
-    mine = written(tmp_path, "training: {precision: bf16}\nproxies: {training: {precision: bf16}}")
+    mine = written(tmp_path, "training: {precision: bf16}\nstudy: {training: {precision: bf16}}")
     told = "training.precision bf16 is slow on CPU"
     assert told in invoke("preflight", mine)
     plan = invoke("plan", mine)
-    assert plan.count(f"note {told}") == plan.count(f"note proxies.{told}") == 1
+    assert plan.count(f"note {told}") == plan.count(f"note study.{told}") == 1
     assert "0.4 GFLOP/s in bf16, and at 41 GFLOP/s in fp32 on one core; write precision: fp32" in plan
     records = {record["stage"]: record["notes"] for record in json.loads(invoke("plan", mine, "--json"))}
     assert any(told in note for note in records["pretrained_model"])

@@ -84,7 +84,7 @@ def test_a_launch_runs_what_dagster_was_not_told_of(finished: World, tmp_path: P
 
 def test_equal_runs_are_one_artifact(finished: World) -> None:
     plan = finished.plan()
-    assert plan["proxy_runs/baseline"]["identity"] == plan["lr_sweep/1e_02"]["identity"]
+    assert plan["idea_runs/qk_norm/width_16"]["identity"] == plan["idea_runs/the_same/width_16"]["identity"]
 
 
 def test_a_step_leads_back_to_its_source_rows(finished: World) -> None:
@@ -114,8 +114,8 @@ def test_a_document_is_followed_from_its_row_to_its_tokens_and_back(finished: Wo
     assert told(story["doc_id"][:12]) == story
     if split == "train":
         runs = {station["stage"]: station["facts"] for station in story["stations"][6:]}
-        assert runs.keys() >= {"pretrained_model", "proxy_runs/qk_norm"}
-        assert len(runs) == 3  # the baseline is one artifact with a rate of the sweep, named by who came first
+        assert runs.keys() >= {"pretrained_model", "scaling_runs/width_16_trunk_3"}
+        assert len(runs) == 4  # the two ideas are one artifact, with the name of the one that came first
         step = int(runs["pretrained_model"]["steps"].split(", ")[0])
         rows = json.loads(
             finished.pedigree("why", "pretrained_model", str(step), "-e", str(finished.experiment), "--json")

@@ -92,7 +92,7 @@ def session(tmp_path: Path) -> Any:
     second = made(store, "token_shards", "one", documents="abcdefgh")
     full = made(store, RUN, "one", shards=first)
     made(store, "cooldown_runs/short", "one", shards=first, start=full)
-    made(store, "proxy_runs/baseline", "two", shards=first)
+    made(store, "idea_runs/other", "two", shards=first)
     made(store, RUN, "one", shards=second)
     live = store.root / "work" / "training_run" / ("e" * 32)
     config = {"training": canonical(TRAINING), "seed": 7}
@@ -108,11 +108,11 @@ def test_a_document_that_is_gone_shows_in_every_run_that_saw_it(session: Any, do
     assert (told.source, told.origin, told.row) == ("web", "x", 0)
     assert told.stations[0].verdict == "not read now"
     found = {(item.facts["experiment"], item.stage): item for item in told.stations[1:]}
-    assert list(found) == [("one", "cooldown_runs/short"), ("one", RUN), ("three", RUN), ("two", "proxy_runs/baseline")]
+    assert list(found) == [("one", "cooldown_runs/short"), ("one", RUN), ("three", RUN), ("two", "idea_runs/other")]
     steps = {place: [int(step) for step in item.facts.get("steps", "0").split(", ")] for place, item in found.items()}
     everything = steps["one", RUN]
     assert len(everything) >= 2  # once a pass, and perhaps in two sequences
-    assert steps["two", "proxy_runs/baseline"] == everything
+    assert steps["two", "idea_runs/other"] == everything
     assert steps["one", "cooldown_runs/short"] == [step for step in everything if step > 2]
     assert steps["three", RUN] == [step for step in everything if step <= 2]
     assert found["three", RUN].facts["unfinished, at step"] == "2"

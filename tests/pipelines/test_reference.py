@@ -88,10 +88,10 @@ def test_an_experiment_is_valid_in_an_editor(validator: Draft7Validator, path: P
     "text",
     [
         "{extends: tiny, model: {mixer: {n_heads: 8}, norm: layernorm}}",
-        "{extends: tiny, proxies: null, cleaning: {rules: {min_words: null}}}",
+        "{extends: tiny, study: null, cleaning: {rules: {min_words: null}}}",
         "{extends: tiny, training: {tokens: '12_000_000'}}",  # as YAML 1.2 reads 12_000_000
         "{model: {preset: tiny_qt, pattern: [{times: 3}, {mixer: {position: nope}}]}}",
-        "{proxies: {variants: {baseline: {}, wide: {d_model: 256, training: {tokens: 5}, seed: 3}}}}",
+        "{study: {training: {batch_tokens: 512}, ideas: {wide: {mixer: {n_heads: 8}, training: {z_loss: 1.0e-4}}}}}",
         "{long_context: {position: {theta: 5000000.0}}, branches: {short: {from_step: 100, steps: 10}}}",
         "{compute: {device: RTX PRO 4500}, tracking: {wandb: off}}",
     ],
@@ -114,7 +114,8 @@ def test_what_may_be_written(validator: Draft7Validator, text: str) -> None:
         "{training: {optimizer: {kind: adamw, momentum: 0.9}}}",
         "{training: {tokens: many}}",
         "{training: {grad_clip: -1}}",
-        "{proxies: {variants: {wide: {compute: {workers: 4}}}}}",
+        "{study: {ideas: {wide: {compute: {workers: 4}}}}}",
+        "{study: {training: {batch_token: 4}}}",
         "{long_context: {position: {thet: 1}}}",
     ],
 )

@@ -78,23 +78,23 @@ def test_an_upgrade_is_priced_asked_about_and_on_no_all_is_kept(upgraded: Upgrad
 
     refused = upgraded.run("pipelines.cli", "run", upgraded.experiment)
     assert refused.returncode == 1
-    assert "proxy_runs/baseline is not trained without a yes" in refused.stderr
+    assert "scaling_runs/width_16_trunk_3 is not trained without a yes" in refused.stderr
     assert f"(code {CHANGED})" in refused.stderr
-    assert "pedigree accept proxy_runs/baseline --why" in refused.stderr
+    assert "pedigree accept scaling_runs/width_16_trunk_3 --why" in refused.stderr
     in_dagster = ("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select")
-    baseline = 'key:"micro/proxy_runs/baseline"'
-    refused = upgraded.run(*in_dagster, baseline)
+    trunk = 'key:"micro/scaling_runs/width_16_trunk_3"'
+    refused = upgraded.run(*in_dagster, trunk)
     assert refused.returncode == 1
     assert "is not trained without a yes" in refused.stderr
     assert upgraded.artifacts() == before
 
-    agreed = upgraded.run(*in_dagster, baseline, "--config-json", YES)
+    agreed = upgraded.run(*in_dagster, trunk, "--config-json", YES)
     assert agreed.returncode == 0, agreed.stderr[-3000:]
     assert len(upgraded.artifacts()) == len(before) + 1
 
     told = upgraded.pedigree("accept", "--all", "--why", "an assertion more", "-e", upgraded.experiment)
     assert "pretrained_model: " in told
-    assert "proxy_runs/qk_norm: " in told
+    assert "idea_runs/qk_norm/width_16: " in told
     assert {item["verdict"] for item in upgraded.plan().values()} == {"hit"}
 
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_core.experiment.component import over
 from llm_core.graph.job import Job, Runtime
-from llm_core.report import ablation_report
 from llm_core.report.blocks import Section, Table
 from llm_core.store.manifest import Artifact, CheckRecord, InputRecord, Manifest
 from tests.judged import whole
@@ -89,42 +87,6 @@ def run_stats(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def proxy(
-    folder: Path,
-    stage: str,
-    loss: float | None,
-    changes: dict[str, Any],
-    seconds: float = 20.0,
-    training: dict[str, Any] | None = None,
-) -> Artifact:
-    stats = run_stats(parameters=1_200_000, tokens=262_144, steps=32, final_validation_loss=loss, final_loss=loss,
-                      seconds_training=seconds, tokens_per_second=262_144 / seconds)  # fmt: skip
-    config = {"model": over(MODEL, changes), "training": {**TRAINING, **(training or {})}}
-    return artifact(folder, stage, stats, config=config, identity=name_digest(stage), seconds=seconds + 1.5)
-
-
-def ablation_job(folder: Path) -> Job:
-    runs = {
-        "variant/baseline": proxy(folder / "a", "proxy_runs/baseline", 4.512, {}),
-        "variant/no_qk_norm": proxy(folder / "b", "proxy_runs/no_qk_norm", 4.5431, {"mixer": {"qk_norm": False}}, 18.0),
-        "variant/no_document_mask": proxy(
-            folder / "c", "proxy_runs/no_document_mask", 4.4989, {"document_mask": False}
-        ),
-        "lr/0.001": proxy(folder / "d", "lr_sweep/1e_03", 5.01, {}),
-        "lr/0.003": proxy(folder / "a", "proxy_runs/baseline", 4.512, {}),
-        "lr/0.009": proxy(folder / "e", "lr_sweep/9e_03", 4.71, {}),
-    }
-    work = folder / "ablation_work"
-    (work / "out").mkdir(parents=True)
-    return Job("ablation_report", "i", runs, work, work / "out")
-
-
-def ablation_artifact(folder: Path) -> Artifact:
-    job = ablation_job(folder)
-    results = ablation_report.build(job, "baseline", ["baseline", "no_qk_norm", "no_document_mask"], [1e-3, 3e-3, 9e-3])
-    return artifact(job.out, "ablation_report", results.model_dump())
-
-
 def dropped_by(rules: dict[str, int]) -> dict[str, Any]:
     counts = {rule: {"documents": count, "bytes": 1000 * count} for rule, count in rules.items()}
     return {"dropped_by_rule": rules, "funnel": {"python_docs": {"bytes": 0, "dropped": counts}}}
@@ -158,7 +120,6 @@ def story(folder: Path) -> dict[str, Artifact]:
         "token_shards": make("token_shards", {
             "train_tokens": 3_349_201, "heldout_tokens": 69_177, "unused_entries": 12, "unused_share": 0.0031,
         }),
-        "ablation_report": ablation_artifact(folder / "ablation"),
         "pretrained_model": make(
             "pretrained_model", run_stats(), config={"model": MODEL, "training": TRAINING}, seconds=300.2
         ),

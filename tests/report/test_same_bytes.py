@@ -14,13 +14,12 @@ from assets.graph import experiment_graph
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.job import Job
 from llm_core.registry import load_object
-from llm_core.report import ablation_report, data_report, training_report
+from llm_core.report import data_report, training_report
 from llm_core.store.manifest import Artifact
 from pipelines.experiments import experiment_file
 from tests.report import conftest, data_story
 
-VARIANTS = ["baseline", "no_qk_norm"]
-REPORTS = ("training_report", "data_report", "ablation_report")
+REPORTS = ("training_report", "data_report")
 
 
 def build_all(folder: Path, clock: float) -> None:
@@ -28,7 +27,6 @@ def build_all(folder: Path, clock: float) -> None:
     told = {
         "training_report": conftest.story(folder / "story"),
         "data_report": data_story.story(folder / "data"),
-        "ablation_report": dict(conftest.ablation_job(folder / "proxies").inputs),
     }
     for name, inputs in told.items():
         out = folder / name
@@ -37,9 +35,6 @@ def build_all(folder: Path, clock: float) -> None:
         results = {
             "training_report": lambda job=job: training_report.build(job, "tiny", 2.0, {}),
             "data_report": lambda job=job: data_report.build(job, "tiny", data_story.CLEANING, {}),
-            "ablation_report": lambda job=job: ablation_report.build(
-                job, "baseline", ["baseline", "no_qk_norm"], [1e-3]
-            ),
         }[name]()
         (folder / f"{name}.json").write_text(results.model_dump_json())
 
@@ -59,9 +54,6 @@ def at(item: Artifact, clock: float) -> Artifact:
     if metrics.exists():
         rows = [{**json.loads(line), "tokens_per_second": clock} for line in metrics.read_text().splitlines()]
         metrics.write_text("".join(json.dumps({**row, "time": clock}) + "\n" for row in rows))
-    timing = item.path / "timing.json"
-    if timing.exists():
-        timing.write_text(timing.read_text().replace("20.0", str(clock)))
     changes: dict[str, Any] = {
         "started": f"20{clock:02.0f}-01-01T00:00:00+00:00",
         "seconds": clock,

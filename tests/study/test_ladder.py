@@ -94,7 +94,7 @@ def test_sweeps_share_the_run_at_the_rate_of_the_size():
 
 
 def test_impossible_studies_are_refused_in_words():
-    with pytest.raises(PedigreeError, match="trunks have a constant rate, so the launched schedule must be wsd"):
+    with pytest.raises(PedigreeError, match=r"study: width 32: trunks have a constant rate, so .* must be wsd"):
         ladder(
             study(),
             MODEL,
@@ -109,6 +109,9 @@ def test_impossible_studies_are_refused_in_words():
         ladder(study(), MODEL, shared, 300, 7)
     counted = study(training={"batch_tokens": 256, "schedule": {"warmup": None, "warmup_steps": 4}})
     assert content(ladder(counted, MODEL, shared, 300, 7)) == content(planned())
+    phases = [{"from_step": 0, "batch_tokens": 128}, {"from_step": 10_000, "batch_tokens": 256}]
+    with pytest.raises(PedigreeError, match=r"study: width 32: training.batch_schedule: .* from step 10000 never"):
+        planned(training={"batch_tokens": 256, "batch_schedule": phases})
     with pytest.raises(PedigreeError, match="take budgets that differ more"):
         planned(tokens_per_parameter=[1.0, 1.001])
     with pytest.raises(ValueError, match="give either tokens_per_parameter or tokens"):
@@ -119,5 +122,8 @@ def test_impossible_studies_are_refused_in_words():
         study(sizes=[{"width": 64, "rates": [1.0]}])
     with pytest.raises(ValueError, match=r"training.tokens: the study sets it"):
         study(training={"tokens": 5})
+    three = [{"width": 16}, {"width": 32}, {"width": 64}]
+    with pytest.raises(ValueError, match=r"tokens: a scaling law takes at least 3 amounts of text, .* these 2"):
+        study(gate={}, sizes=three, tokens_per_parameter=[], tokens=[5_000, 10_000])
     with pytest.raises(ValueError, match=r"2 sizes and 6 runs are too few for a scaling law, .*gate: null"):
         study(gate={})

@@ -35,9 +35,9 @@ def found(hardware: Hardware, rates: MatmulRates | None = None, model=None, plac
 
 
 def test_the_slower_precision_of_a_cpu_is_told_with_both_rates() -> None:
-    (line,) = found(CPU, AVX2, precision="bf16", place="proxies.").advice
+    (line,) = found(CPU, AVX2, precision="bf16", place="study.").advice
     assert line == (
-        "proxies.training.precision bf16 is slow on CPU with 2 cores: its products run at 0.4 GFLOP/s in bf16, and at "
+        "study.training.precision bf16 is slow on CPU with 2 cores: its products run at 0.4 GFLOP/s in bf16, and at "
         "41 GFLOP/s in fp32 on one core; write precision: fp32"
     )
     assert found(CPU, AVX2, precision="fp32") == Findings()
@@ -76,9 +76,9 @@ def test_fp8_that_is_not_there_is_an_error() -> None:
 def test_fp8_without_its_extra_is_an_error_on_the_machine_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "this_machine", lambda _: H100X8)
     monkeypatch.setattr(module, "is_installed", lambda package: package != "torchao")
-    run = TrainingRun("proxies.", model_spec(d_model=64), training_spec(precision="fp8"))
+    run = TrainingRun("study.", model_spec(d_model=64), training_spec(precision="fp8"))
     (error,) = examine([run], ComputeSpec(), here=True).errors
-    assert error.startswith("proxies.training.precision fp8 needs torchao, which is not installed: run `pip install")
+    assert error.startswith("study.training.precision fp8 needs torchao, which is not installed: run `pip install")
     assert "'.[fp8]'" in error
     monkeypatch.setattr(module, "is_installed", lambda _: True)
     assert examine([run], ComputeSpec(), here=True).errors == ()
@@ -116,7 +116,7 @@ def test_every_width_of_experts_that_does_not_fit_is_named() -> None:
 
 def test_what_runs_have_in_common_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measured_rates", lambda *_: AVX2)
-    runs = [TrainingRun(place, model_spec(), training_spec(precision="bf16")) for place in ("", "proxies.", "proxies.")]
+    runs = [TrainingRun(place, model_spec(), training_spec(precision="bf16")) for place in ("", "study.", "study.")]
     assert len(examine(runs, ComputeSpec(), here=True).advice) == 2
 
 
@@ -132,9 +132,9 @@ def test_what_cannot_be_measured_is_told_and_stops_nothing(monkeypatch: pytest.M
 def test_a_stage_that_trains_asks_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measured_rates", lambda *_: AVX2)
     lines: list[str] = []
-    run = TrainingRun("proxy_runs/a: ", model_spec(), training_spec(precision="bf16"))
+    run = TrainingRun("rate_runs/a: ", model_spec(), training_spec(precision="bf16"))
     check_stage(run, ComputeSpec(), lines.append)
-    assert lines[0].startswith("proxy_runs/a: training.precision bf16 is slow on CPU")
+    assert lines[0].startswith("rate_runs/a: training.precision bf16 is slow on CPU")
     with pytest.raises(PedigreeError, match="planned for 1 × Card, and this machine is CPU"):
         check_stage(run, ComputeSpec(device=DeviceSpec(name="Card", memory_gb=1, tflops_bf16=1)), lines.append)
 

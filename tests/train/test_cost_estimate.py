@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from assets import proxies, training
+from assets import study, training
 from llm_core.experiment.base import canonical
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.load import load_experiment
@@ -38,18 +38,18 @@ def test_the_full_run_costs_what_preflight_says(one_billion: Experiment) -> None
     assert found.dollars
 
 
-def test_proxies_and_longer_contexts_have_prices_of_their_own() -> None:
+def test_the_runs_of_a_study_have_prices_of_their_own() -> None:
     experiment = load_experiment(FOLDER / "tiny.yaml")
     compute = ComputeSpec(target="h100x8", price_per_gpu_hour=2.0)
     found = {
         stage.name: price(stage, None, compute)
-        for stage in [*training.stages(experiment), *proxies.stages(experiment)]
+        for stage in [*training.stages(experiment), *study.stages(experiment)]
         if stage.trains
     }
-    full, proxy = found["pretrained_model"], found["proxy_runs/baseline"]
+    full, small = found["pretrained_model"], found["idea_runs/no_qk_norm/width_64"]
     assert full.hours is not None
-    assert proxy.hours is not None
-    assert proxy.hours < full.hours
+    assert small.hours is not None
+    assert small.hours < full.hours
     assert full.dollars == pytest.approx(full.hours * 16)
 
 

@@ -27,7 +27,7 @@ def _locks(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
 
 
-def hold_elsewhere(count, names, what="proxy_runs/other", **environment):
+def hold_elsewhere(count, names, what="rate_runs/other", **environment):
     code = f"""
         import sys, time
         from llm_core.train.device_locks import Device, reserved
@@ -77,7 +77,7 @@ def test_waiting_says_for_whom_and_how_long_and_holds_nothing_meanwhile(monkeypa
     assert seen.is_set()
     assert lines[0].startswith("tiny/pretrained_model: waiting for all 2 GPUs: GPU 1 is held by process ")
     assert f"process {process.pid} on " in lines[0]
-    assert "(proxy_runs/other, user " in lines[0]
+    assert "(rate_runs/other, user " in lines[0]
     assert "GPU 0" not in lines[0], "nobody has it"
     assert "for 0 s so far" in lines[1]
     assert lines[2].startswith("GPU 0 and GPU 1 free after ")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from assets.study import launched_run, study_ladder
 from llm_core.errors import PedigreeError
 from llm_core.experiment.component import over
 from llm_core.experiment.continuation import LongContextSpec
@@ -130,10 +131,8 @@ def test_the_proxy_has_its_size() -> None:
 def test_the_large_experiments_have_the_whole_graph(name: str) -> None:
     experiment = load_experiment(FOLDER / f"{name}.yaml")
     assert experiment.name == name
-    assert experiment.proxies is not None
-    assert experiment.proxies.baseline == "baseline"
-    assert len(experiment.proxies.variants) >= 3
-    assert len(experiment.proxies.learning_rates) >= 3
+    share = study_ladder(experiment).flops / launched_run(experiment).flops
+    assert 0.02 < share < {"proxy": 0.25, "one_billion": 0.1}[name]
     (source,) = experiment.raw.sources
     assert source.kind == "hugging_face"
     assert experiment.training.tokens < source.max_tokens < 2 * experiment.training.tokens

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.base import flat
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.report import facts, read, training_plots
-from llm_core.report.ablation_report import flat
 from llm_core.report.blocks import Block, Facts, Pair, Section, Table, warning
 from llm_core.report.formatting import exact, in_bytes, loss, percent
 from llm_core.report.read import Inputs
