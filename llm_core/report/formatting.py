@@ -1,7 +1,9 @@
 """Formats numbers for people: units, thousands separators, and only significant digits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from math import expm1
+from typing import Any
 
 NONE = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -13,6 +15,14 @@ _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 def words(name: str) -> str:
     """A name from the code as words for people."""
     return name.replace("_", " ")
+
+
+def flat(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """``section.field`` → value, of nested sections."""
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        found |= flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
+    return found
 
 
 def share(part: float, whole: float) -> str:
@@ -91,6 +101,16 @@ def dollars(value: float) -> str:
 def signed(value: float, digits: int = 4) -> str:
     """0.0123 → ``+0.0123``, with a true minus sign."""
     return _true_minus(f"{value:+.{digits}f}")
+
+
+def signed_percent(log: float) -> str:
+    """A difference of logarithms in percent: −0.0202 → ``−2.00%``."""
+    return f"{signed(100 * expm1(log), 2)}%"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 run``, ``3 runs``; ``many``: a plural that does not end in s."""
+    return f"{exact(number)} {one if number == 1 else many or f'{one}s'}"
 
 
 def moment(text: str) -> str:

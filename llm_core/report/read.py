@@ -15,6 +15,7 @@ from llm_core.data.results import (
 )
 from llm_core.evals.results import EvalResults
 from llm_core.store.manifest import Artifact
+from llm_core.study.results import Ablations, Forecast, ForecastScore, LaunchGate, NoiseLaw, RateStudy, ScalingLaw
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -24,6 +25,8 @@ Inputs = Mapping[str, Artifact]
 RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_classifier", "judged_documents"
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
+NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
+FORECAST, GATE, SCORE = "forecast", "launch_gate", "forecast_score"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -94,3 +97,38 @@ def funnel(artifact: Artifact) -> FunnelResults:
 def run(artifact: Artifact) -> TrainingResults:
     """A training run."""
     return artifact.results(TrainingResults)
+
+
+def noise(inputs: Inputs) -> NoiseLaw | None:
+    """The noise between seeds; None without a study, as for all that follows."""
+    return inputs[NOISE].results(NoiseLaw) if NOISE in inputs else None
+
+
+def rates(inputs: Inputs) -> RateStudy | None:
+    """The sweeps of learning rates."""
+    return inputs[RATES].results(RateStudy) if RATES in inputs else None
+
+
+def law(inputs: Inputs) -> ScalingLaw | None:
+    """The scaling law."""
+    return inputs[LAW].results(ScalingLaw) if LAW in inputs else None
+
+
+def ideas(inputs: Inputs) -> Ablations | None:
+    """The ideas against the launched recipe."""
+    return inputs[IDEAS].results(Ablations) if IDEAS in inputs else None
+
+
+def forecast(inputs: Inputs) -> Forecast | None:
+    """The forecast of the full run."""
+    return inputs[FORECAST].results(Forecast) if FORECAST in inputs else None
+
+
+def gate(inputs: Inputs) -> LaunchGate | None:
+    """What the conditions for the launch are about."""
+    return inputs[GATE].results(LaunchGate) if GATE in inputs else None
+
+
+def score(inputs: Inputs) -> ForecastScore | None:
+    """The forecast beside the result."""
+    return inputs[SCORE].results(ForecastScore) if SCORE in inputs else None

@@ -48,7 +48,7 @@ def scaling(
             axes.plot(flops, law_loss(law, parameters, flops / per_token), color=PALE)
             _runs(axes, of_size, [run["loss"] for run in of_size])
             top = max(run["loss"] for run in of_size if run["flops"] == of_size[0]["flops"])
-            _label(axes, short(parameters), (of_size[0]["flops"], top), (0, 7), MUTED)
+            _label(axes, short(parameters), (of_size[0]["flops"], top), (4, 7), MUTED, "left")
         if told is not None and launched is not None:
             flops = np.geomspace(launched["flops"] / 40, launched["flops"], 40)
             per_token = launched["flops"] / launched["tokens"]
@@ -206,6 +206,10 @@ def _label(
 
 
 def _powers(axis: "Axis") -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_minor_locator(NullLocator())
     label_ticks(axis, lambda value: "10" + f"{round(float(np.log10(value)))}".translate(_SUPERSCRIPT))
 
 

@@ -4,17 +4,27 @@ from llm_core.graph.job import Job
 from llm_core.report.blocks import Cell, Facts, Marked, Section, Table, text
 from llm_core.report.formatting import NONE, duration, moment
 from llm_core.report.read import Inputs
+from llm_core.store.manifest import CheckRecord, Manifest
+
+
+CLOCKED = {"launch_gate": ("preflight", "hours", "dollars")}
+"""Stage → its checks of what depends on the machine, the price or the day. They are not on the page itself."""
+
+
+def lasting_checks(manifest: Manifest) -> list[CheckRecord]:
+    """The checks that a rebuild of the same content repeats."""
+    return [check for check in manifest.checks if check.name not in CLOCKED.get(manifest.stage, ())]
 
 
 def failed_checks(inputs: Inputs) -> tuple[int, int]:
     """How many checks failed, and how many there are."""
-    passed = [check.passed for artifact in inputs.values() for check in artifact.manifest.checks]
+    passed = [check.passed for artifact in inputs.values() for check in lasting_checks(artifact.manifest)]
     return passed.count(False), len(passed)
 
 
 def checks(job: Job) -> Section:
     """Every check of every artifact, failed ones first."""
-    found = [(item.manifest.stage, check) for item in job.inputs.values() for check in item.manifest.checks]
+    found = [(item.manifest.stage, check) for item in job.inputs.values() for check in lasting_checks(item.manifest)]
     rows = []
     for stage, check in sorted(found, key=lambda row: row[1].passed):
         verdict = "passed" if check.passed else "failed"

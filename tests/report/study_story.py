@@ -1,0 +1,116 @@
+"""A planted study (``tests.study.planted``) as artifacts that a report reads."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assets.study import CONDITIONS
+from llm_core.experiment.base import canonical
+from llm_core.experiment.study import GateSpec, StudySpec
+from llm_core.study import ablation_report, launch_gate
+from llm_core.study.ladder import ladder
+from llm_core.study.results import (
+    Ablations,
+    Forecast,
+    ForecastScore,
+    LaunchGate,
+    NoiseLaw,
+    RateStudy,
+    ScalingLaw,
+)
+from llm_core.store.manifest import Artifact, CheckRecord
+from tests.report.conftest import artifact
+from tests.study.planted import LADDER, LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
+from tests.study.planted import artifact as planted
+
+IDEAS: dict[str, dict[str, Any]] = {
+    "good": {"mixer": {"qk_norm": True}},
+    "bad": {"norm": {"eps": 0.01}},
+    "alike": {"logit_softcap": 30.0},
+    "unclear": {"training": {"z_loss": 1e-4}},
+}
+EFFECT = {"good": -0.03, "bad": 0.025, "alike": 0.0, "unclear": -0.006}
+MARGIN = 0.01
+GATE = GateSpec(half_width=0.05, coverage=None, hours=1.0)
+
+
+RESULTS: dict[str, Any] = {
+    "noise_law": NoiseLaw,
+    "rate_law": RateStudy,
+    "scaling_law": ScalingLaw,
+    "forecast": Forecast,
+    "launch_gate": LaunchGate,
+    "ablation_report": Ablations,
+}
+
+
+def studied(folder: Path, seeds: int = 3, changes: dict[str, Any] | None = None) -> dict[str, Artifact]:
+    """Every stage of the study; ``seeds``: of the ideas' runs, ``changes``: see ``Study``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    study = Study(folder, changes)
+    study.gate()
+    ideas(study, seeds)
+    made = {name: study.made[name].results(kind) for name, kind in RESULTS.items()}
+    checks = [
+        CheckRecord(name=name, blocking=True, **vars(getattr(launch_gate, name)(made["launch_gate"], GATE)))
+        for name in CONDITIONS
+    ]
+    configs = {
+        "rate_law": {"rate": LAUNCHED.rate},
+        "forecast": {"launched": canonical(LAUNCHED)},
+        "ablation_report": {"margin": MARGIN},
+    }
+    return {
+        name: artifact(
+            folder / name,
+            name,
+            results.model_dump(),
+            config=configs.get(name, {}),
+            checks=checks if name == "launch_gate" else [],
+        )
+        for name, results in made.items()
+    }
+
+
+def ideas(study: Study, seeds: int) -> None:
+    """Runs of ideas with known effects, at two widths; one run diverged."""
+    sizes = [
+        {"width": 256, "seeds": seeds, "ideas": True, "rates": [0.5, 2.0]},
+        {"width": 512, "seeds": seeds, "ideas": True},
+    ]
+    plain = {**STUDY.model_dump(mode="json"), "sizes": sizes, "ideas": IDEAS, "margin": MARGIN, "gate": None}
+    runs = ladder(StudySpec.model_validate_json(json.dumps(plain)), MODEL, TRAINING, VOCABULARY, 7).idea_runs
+    rng = np.random.default_rng(8)
+    for run in runs:
+        loss = law(run.parameters, run.tokens) * math.exp(EFFECT.get(run.idea, 0.0) + rng.normal(0, 0.003))
+        loss *= math.exp(0.05 * math.log(run.multiple) ** 2)
+        lost = (run.idea, run.seed, run.multiple) == ("unclear", 7, 2.0)
+        study.made[run.role] = planted(
+            {
+                "final_validation_bits_per_byte": None if lost else loss,
+                "validation_tokens": 1024,
+                "skipped_steps": 0,
+                "tokens_per_second": 8e4 if run.idea == "good" else 1e5,
+                "peak_memory_bytes": 1e9,
+                "parameters": run.parameters,
+            }
+        )
+    config = {"runs": runs, "margin": MARGIN, "looks": 1, "changes": IDEAS}
+    study.stage("ablation_report", ablation_report.build, **config)
+
+
+def scored(folder: Path, told: Forecast, loss: float, before: bool = True) -> Artifact:
+    """The score of the forecast ``told`` for a run that reached ``loss``."""
+    results = ForecastScore(
+        forecast=told.loss,
+        low=told.low,
+        high=told.high,
+        loss=loss,
+        error=loss / told.loss - 1,
+        within=told.low <= loss <= told.high,
+        before=before,
+    )
+    return artifact(folder / "forecast_score", "forecast_score", results.model_dump())
