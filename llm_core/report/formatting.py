@@ -1,9 +1,8 @@
 """Formats numbers for people: units, thousands separators, and only significant digits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from math import expm1
-from typing import Any
 
 NONE = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -15,14 +14,6 @@ _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 def words(name: str) -> str:
     """A name from the code as words for people."""
     return name.replace("_", " ")
-
-
-def flat(section: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """``section.field`` → value, of nested sections."""
-    found: dict[str, Any] = {}
-    for name, value in section.items():
-        found |= flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
-    return found
 
 
 def share(part: float, whole: float) -> str:

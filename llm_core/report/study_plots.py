@@ -160,8 +160,9 @@ def forest(rows: Sequence[Mapping[str, Any]], width: int, margin: float) -> Pict
             marker, colour, inside = VERDICTS[row["verdict"]]
             if row["low"] is not None:
                 axes.plot([_percent(row["low"]), _percent(row["high"])], [place] * 2, color=colour, linewidth=1.6)
-            style = {"markersize": 7, "markerfacecolor": inside, "markeredgewidth": 1.4}
-            axes.plot([_percent(row["difference"])], [place], marker, color=colour, **style)
+            (point,) = axes.plot([_percent(row["difference"])], [place], marker, color=colour, markersize=7)
+            point.set_markerfacecolor(inside)
+            point.set_markeredgewidth(1.4)
         name_rows(axes, [row["idea"] for row in rows])
         axes.grid(visible=True, axis="y", color=RULE)
         # One interval that is very wide would hide all others. It goes on beyond the edge.

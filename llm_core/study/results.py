@@ -4,7 +4,6 @@ from typing import Any
 
 from llm_core.graph.results import Results, volatile
 
-
 POINTS = "runs.json"
 """The file of ``scaling_law`` with the runs: parameters, tokens, FLOPs, loss, the law's loss, and whether it was left
 out."""

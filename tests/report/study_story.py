@@ -10,6 +10,7 @@ import numpy as np
 from assets.study import CONDITIONS
 from llm_core.experiment.base import canonical
 from llm_core.experiment.study import GateSpec, StudySpec
+from llm_core.store.manifest import Artifact, CheckRecord
 from llm_core.study import ablation_report, launch_gate
 from llm_core.study.ladder import ladder
 from llm_core.study.results import (
@@ -21,9 +22,8 @@ from llm_core.study.results import (
     RateStudy,
     ScalingLaw,
 )
-from llm_core.store.manifest import Artifact, CheckRecord
 from tests.report.conftest import artifact
-from tests.study.planted import LADDER, LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
+from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
 from tests.study.planted import artifact as planted
 
 IDEAS: dict[str, dict[str, Any]] = {
@@ -82,7 +82,7 @@ def ideas(study: Study, seeds: int) -> None:
         {"width": 512, "seeds": seeds, "ideas": True},
     ]
     plain = {**STUDY.model_dump(mode="json"), "sizes": sizes, "ideas": IDEAS, "margin": MARGIN, "gate": None}
-    runs = ladder(StudySpec.model_validate_json(json.dumps(plain)), MODEL, TRAINING, VOCABULARY, 7).idea_runs
+    runs = ladder(StudySpec.model_validate_json(json.dumps(plain)), MODEL, TRAINING, VOCABULARY, 7).ablations()
     rng = np.random.default_rng(8)
     for run in runs:
         loss = law(run.parameters, run.tokens) * math.exp(EFFECT.get(run.idea, 0.0) + rng.normal(0, 0.003))

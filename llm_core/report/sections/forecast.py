@@ -3,7 +3,7 @@
 from llm_core.graph.job import Job
 from llm_core.report import read
 from llm_core.report.blocks import Block, Cell, Marked, Pair, Section, Table, Tile, Tiles, note, text, warning
-from llm_core.report.formatting import NONE, count, dollars, duration, exact, percent, short, signed
+from llm_core.report.formatting import NONE, count, duration, exact, percent, short, signed
 from llm_core.report.sections.made import CLOCKED, lasting_checks
 from llm_core.report.study_plots import way
 from llm_core.store.manifest import CheckRecord
@@ -14,7 +14,10 @@ CONDITIONS = {
     "coverage": ("Its intervals hold", "Add a size or a budget, so that laws of smaller runs can be tested."),
     "regret": ("The rate is near the best", "Launch at the best rate of the sweeps, or widen them."),
     "rate_inside": ("No best rate at an edge", "Add a rate beyond the edge to the sweep."),
-    "runs_sound": ("All runs are sound", "Look at the named runs, and train them again at a lower rate or without them."),
+    "runs_sound": (
+        "All runs are sound",
+        "Look at the named runs, and train them again at a lower rate or without them.",
+    ),
     "same_recipe": (
         "The study is the launched recipe",
         "Give the study the launched values, or name the fields in study.gate.may_differ.",
@@ -55,7 +58,11 @@ def forecast(job: Job) -> Section | None:
     blocks += _conditions(job, clocked=False)
     if told.curve:
         rows = [
-            (short(band["share"] * launched["tokens"]), f"{band['loss']:.3f}", f"{band['low']:.3f} to {band['high']:.3f}")
+            (
+                short(band["share"] * launched["tokens"]),
+                f"{band['loss']:.3f}",
+                f"{band['low']:.3f} to {band['high']:.3f}",
+            )
             for band in [*told.curve, {"share": 1.0, **told.model_dump(include={"loss", "low", "high"})}]
         ]
         beside = Table(("Tokens", "Expected", "90% interval"), rows, caption="Bits per byte on the way")
@@ -69,8 +76,11 @@ def forecast_cost(job: Job) -> Section | None:
     told = read.forecast(job.inputs)
     if told is None:
         return None
-    hours = "" if told.hours is None else f", in about {duration(3600 * told.hours)}"
-    price = "" if told.dollars is None else f"{' and' if hours else ', for'} {dollars(told.dollars)}"
+    hours, price = "", ""
+    if told.hours is not None:
+        hours = f", in about {duration(3600 * told.hours) if told.hours < 10 else f'{exact(told.hours)} hours'}"
+    if told.dollars is not None:
+        price = f"{' and' if hours else ', for'} ${exact(told.dollars)}"
     unpriced = " Set compute.price_per_gpu_hour to see what it costs." if told.dollars is None else ""
     spent = (
         f" The runs of the law took {duration(3600 * told.study_hours)} of training; all of the study took "

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from llm_core.experiment.base import flat
 from llm_core.graph.job import Job
 from llm_core.report import read
-from llm_core.report.blocks import Block, Cell, Pair, Section, Table, note, text
-from llm_core.report.formatting import NONE, count, flat, percent, signed_percent
+from llm_core.report.blocks import Block, Cell, Marked, Pair, Section, Table, note, text
+from llm_core.report.formatting import NONE, count, percent, signed_percent
 from llm_core.report.study_plots import forest
 from llm_core.study.results import Ablations
 
@@ -23,10 +24,8 @@ def ideas(job: Job) -> Section | None:
         return None
     margin = job.inputs[read.IDEAS].manifest.config["margin"]
     by_width = {width: [row for row in found.rows if row["width"] == width] for width in _widths(found.rows)}
-    drawn = {
-        width: compared for width, rows in by_width.items() if (compared := [r for r in rows if _known(r)])
-    }
-    blocks: list[Block] = [text(_said(found, margin)), *_missing(found.rows)]
+    drawn = {width: compared for width, rows in by_width.items() if (compared := [r for r in rows if _known(r)])}
+    blocks: list[Block] = [text(_said(found)), *_missing(found.rows)]
     blocks.append(Pair([forest(rows, width, margin) for width, rows in drawn.items()]))
     blocks.append(
         note(
@@ -63,7 +62,7 @@ def idea_times(job: Job) -> Section | None:
     return Section("Ideas", [how, Table(("Idea", "Width", "Speed ×", "Memory ×", "At equal time"), rows)])
 
 
-def _said(found: Ablations, margin: float) -> str:
+def _said(found: Ablations) -> str:
     """What follows, from the largest width at which each idea was tried."""
     last: dict[str, dict[str, Any]] = {}
     for row in sorted(found.rows, key=lambda row: row["width"]):
@@ -90,21 +89,29 @@ def _named(row: Mapping[str, Any]) -> str:
 def _missing(rows: Lines) -> list[Block]:
     """What to do where nothing could be compared."""
     if few := sorted({row["idea"] for row in rows if row["seeds"] < 2}):
-        advice = "Nothing can be decided with fewer than two seeds"
-        return [text(f"{advice} ({', '.join(few)}). Give the sizes with ideas at least `seeds: 3`.")]
+        return [
+            text(
+                f"Nothing can be decided with fewer than two seeds ({', '.join(few)}). Give the sizes with ideas at "
+                "least ", Marked("seeds: 3", "code"), ".",
+            )
+        ]  # fmt: skip
     return []
 
 
 def _slopes(found: Ablations) -> str:
-    """How each difference changes with the size, in words."""
+    """How the differences that were decided change with the size, in words."""
+    decided = {row["idea"] for row in found.rows if row["verdict"] in COLOURED}
     told = []
-    for idea, slope in found.slopes.items():
+    for idea in sorted(decided & found.slopes.keys()):
         largest = max((row for row in found.rows if row["idea"] == idea and _known(row)), key=lambda row: row["width"])
-        grows = "grows" if slope * largest["difference"] > 0 else "shrinks"
-        told.append(f"{idea}'s {grows} by {percent(abs(slope))}")
+        grows = "grows" if found.slopes[idea] * largest["difference"] > 0 else "shrinks"
+        told.append(f"{idea} {grows} by {percent(abs(found.slopes[idea]))}")
     if not told:
         return ""
-    return f"Per doubling of the width, the difference of {'; '.join(told)}. These slopes have no interval: they are hints."
+    return (
+        f"Per doubling of the width, the difference of {', of '.join(told)} of the loss. These slopes have no "
+        "interval, so they are hints."
+    )
 
 
 def _cells(row: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[str | Cell, ...]:

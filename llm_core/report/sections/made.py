@@ -6,7 +6,6 @@ from llm_core.report.formatting import NONE, duration, moment
 from llm_core.report.read import Inputs
 from llm_core.store.manifest import CheckRecord, Manifest
 
-
 CLOCKED = {"launch_gate": ("preflight", "hours", "dollars")}
 """Stage → its checks of what depends on the machine, the price or the day. They are not on the page itself."""
 

@@ -10,7 +10,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
 from llm_core.report import facts, read, training_plots
 from llm_core.report.blocks import Block, Facts, Pair, Section, Table, warning
-from llm_core.report.formatting import exact, flat, in_bytes, loss, percent
+from llm_core.report.formatting import exact, in_bytes, loss, percent
 from llm_core.report.read import Inputs
 from llm_core.train.metrics_log import METRICS, read_metrics
 from llm_core.train.results import TrainingResults

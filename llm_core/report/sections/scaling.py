@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_core.graph.job import Job
 from llm_core.report import read
-from llm_core.report.blocks import Block, Facts, Marked, Pair, Section, Table, note, text
+from llm_core.report.blocks import Block, Facts, Pair, Section, Table, note, text
 from llm_core.report.formatting import NONE, count, percent, short
 from llm_core.report.study_plots import law_loss, misses, scaling
 from llm_core.study.results import POINTS, Forecast, ScalingLaw
