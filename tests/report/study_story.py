@@ -34,6 +34,8 @@ IDEAS: dict[str, dict[str, Any]] = {
 }
 EFFECT = {"good": -0.03, "bad": 0.025, "alike": 0.0, "unclear": -0.006}
 MARGIN = 0.01
+DRAW = 18
+"""Under this draw of the noise, there is an idea for every verdict."""
 GATE = GateSpec(half_width=0.05, coverage=None, hours=1.0)
 
 
@@ -83,8 +85,9 @@ def ideas(study: Study, seeds: int) -> None:
     ]
     plain = {**STUDY.model_dump(mode="json"), "sizes": sizes, "ideas": IDEAS, "margin": MARGIN, "gate": None}
     runs = ladder(StudySpec.model_validate_json(json.dumps(plain)), MODEL, TRAINING, VOCABULARY, 7).ablations()
-    rng = np.random.default_rng(8)
     for run in runs:
+        # The noise of a run does not depend on the order of the runs.
+        rng = np.random.default_rng([DRAW, run.width, run.seed, int(10 * run.multiple), *run.idea.encode()])
         loss = law(run.parameters, run.tokens) * math.exp(EFFECT.get(run.idea, 0.0) + rng.normal(0, 0.003))
         loss *= math.exp(0.05 * math.log(run.multiple) ** 2)
         lost = (run.idea, run.seed, run.multiple) == ("unclear", 7, 2.0)
