@@ -26,7 +26,8 @@ def ideas(job: Job) -> Section | None:
     by_width = {width: [row for row in found.rows if row["width"] == width] for width in _widths(found.rows)}
     drawn = {width: compared for width, rows in by_width.items() if (compared := [r for r in rows if _known(r)])}
     blocks: list[Block] = [text(_said(found)), *_missing(found.rows)]
-    blocks.append(Pair([forest(rows, width, margin) for width, rows in drawn.items()]))
+    if drawn:
+        blocks.append(Pair([forest(rows, width, margin) for width, rows in drawn.items()]))
     blocks.append(
         note(
             "Lines: 95% intervals. Teal arrows to the left are better, rose arrows to the right worse. Grey squares "
