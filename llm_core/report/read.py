@@ -15,7 +15,7 @@ from llm_core.data.results import (
 )
 from llm_core.evals.results import EvalResults
 from llm_core.store.manifest import Artifact
-from llm_core.study.results import Ablations, Forecast, ForecastScore, LaunchGate, NoiseLaw, RateStudy, ScalingLaw
+from llm_core.study.results import Ablations, Forecast, ForecastScore, NoiseLaw, RateStudy, ScalingLaw
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -122,11 +122,6 @@ def ideas(inputs: Inputs) -> Ablations | None:
 def forecast(inputs: Inputs) -> Forecast | None:
     """The forecast of the full run."""
     return inputs[FORECAST].results(Forecast) if FORECAST in inputs else None
-
-
-def gate(inputs: Inputs) -> LaunchGate | None:
-    """What the conditions for the launch are about."""
-    return inputs[GATE].results(LaunchGate) if GATE in inputs else None
 
 
 def score(inputs: Inputs) -> ForecastScore | None:

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from assets.graph import experiment_graph
+from llm_core.experiment.experiment import Experiment
 from llm_core.graph.job import Job
+from llm_core.report import training_report
 from llm_core.report.blocks import Facts, Section, Table, Text, Tiles, pictures_in
 from llm_core.report.page import write_page
 from llm_core.report.sections.forecast import forecast, forecast_cost
@@ -17,6 +20,7 @@ from llm_core.report.sections.rates import rates
 from llm_core.report.sections.scaling import scaling_law
 from llm_core.store.manifest import Artifact
 from llm_core.study.results import Forecast
+from pipelines.experiments import open_experiment
 from tests.report.conftest import artifact, cells, job_of
 from tests.report.study_story import scored, studied
 
@@ -245,6 +249,34 @@ def test_noise_by_width_and_what_to_do_without_seeds(changed: Callable[..., Job]
     assert cells(noise(changed()))[-1][0] == "all"
     missing = {"sd": None, "low": None, "high": None, "freedom": 0, "by_width": {}}
     assert "Give at least one size of the study seeds: 3." in words(noise(changed(noise_law=missing)))
+
+
+def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str, Artifact], tmp_path: Path) -> None:
+    job = job_of({**told, **study}, tmp_path)
+    results = training_report.build(job, "tiny", 0.0, {})
+    page, beside = ((job.out / name).read_text(encoding="utf-8") for name in ("report.html", "made.html"))
+    anchors = re.findall(r'<section id="([a-z]+)"', page)
+    assert [name for name in anchors if name in ("forecast", "scaling", "rates", "ideas", "noise")] == [
+        "forecast", "scaling", "rates", "ideas", "noise",
+    ]  # fmt: skip
+    assert {"forecast", "ideas"} < set(re.findall(r'<section id="([a-z]+)"', beside))
+    assert {"forecast", "scaling_law", "rates_256", "ideas_512"} < results.figures.keys()
+    # What the gate says of the machine, hours and dollars differs in a rebuild.
+    gate = {check.name: check.message for check in study["launch_gate"].manifest.checks}
+    assert gate["hours"] in beside
+    assert gate["hours"] not in page
+    assert gate["epochs"] in page
+    assert "runs of the scaling law" in beside
+
+
+def test_an_experiment_with_a_study_reports_it() -> None:
+    def inputs(experiment: Experiment) -> set[str]:
+        return set(experiment_graph(experiment)["training_report"].inputs)
+
+    tiny = open_experiment("tiny")
+    of_study = {"noise_law", "rate_law", "scaling_law", "ablation_report", "forecast", "launch_gate"}
+    assert of_study < inputs(tiny)
+    assert not of_study & inputs(tiny.model_copy(update={"study": None}))
 
 
 def test_the_page_is_the_same_at_another_speed(changed: Callable[..., Job]) -> None:

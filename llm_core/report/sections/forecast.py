@@ -4,7 +4,7 @@ from llm_core.graph.job import Job
 from llm_core.report import read
 from llm_core.report.blocks import Block, Cell, Marked, Pair, Section, Table, Tile, Tiles, note, text, warning
 from llm_core.report.formatting import NONE, count, duration, exact, percent, short, signed
-from llm_core.report.sections.made import CLOCKED, lasting_checks
+from llm_core.report.sections.made import CLOCKED
 from llm_core.report.study_plots import way
 from llm_core.store.manifest import CheckRecord
 from llm_core.study.results import Forecast, ForecastScore
@@ -115,11 +115,10 @@ def _scored(score: ForecastScore) -> str:
 
 def _conditions(job: Job, clocked: bool) -> list[Block]:
     """The conditions of the gate: those of time, money and machine, or the others."""
-    if read.GATE not in job.inputs:
+    checks = job.inputs[read.GATE].manifest.checks if read.GATE in job.inputs else []
+    if not checks:
         return []
-    manifest = job.inputs[read.GATE].manifest
-    lasting = lasting_checks(manifest)
-    found = [check for check in manifest.checks if check not in lasting] if clocked else lasting
+    found = [check for check in checks if (check.name in CLOCKED[read.GATE]) == clocked]
     closed = [check for check in found if not check.passed]
     of = "on time, money and machine" if clocked else "on the study"
     rest = "" if clocked else f" Those on time, money and machine ({len(CLOCKED[read.GATE])}) are in made.html."
