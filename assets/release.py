@@ -17,11 +17,9 @@ DATA = (
 )
 """The stages in every data report."""
 
-STUDY = (
-    *("noise_law", "rate_law", "scaling_law", "ablation_report"),
-    *("forecast", "launch_gate", "forecast_score"),
-)
-"""The stages of a study in the training report, as far as the experiment has them."""
+STUDY = ("noise_law", "rate_law", "scaling_law", "ablation_report", "forecast")
+"""The stages of a study in the training report, as far as the experiment has them. Not the launch gate: a closed one
+would block the report of a run that was launched all the same. The manifest of the run keeps it."""
 
 TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 """The additional stages in every training report."""

@@ -14,8 +14,9 @@ from llm_core.data.results import (
     UniqueDocuments,
 )
 from llm_core.evals.results import EvalResults
-from llm_core.store.manifest import Artifact
-from llm_core.study.results import Ablations, Forecast, ForecastScore, NoiseLaw, RateStudy, ScalingLaw
+from llm_core.experiment.experiment import LAUNCH_GATE
+from llm_core.store.manifest import Artifact, GateRecord
+from llm_core.study.results import Ablations, Forecast, NoiseLaw, RateStudy, ScalingLaw
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -26,7 +27,7 @@ RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_class
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
 NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
-FORECAST, GATE, SCORE = "forecast", "launch_gate", "forecast_score"
+FORECAST = "forecast"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -124,6 +125,12 @@ def forecast(inputs: Inputs) -> Forecast | None:
     return inputs[FORECAST].results(Forecast) if FORECAST in inputs else None
 
 
-def score(inputs: Inputs) -> ForecastScore | None:
-    """The forecast beside the result."""
-    return inputs[SCORE].results(ForecastScore) if SCORE in inputs else None
+def launched_with(inputs: Inputs) -> GateRecord | None:
+    """The launch gate in the manifest of the full run, as it was sealed when the run began; None for a run without."""
+    found = inputs[TRAINED].manifest.gates if TRAINED in inputs else []
+    return next((record for record in found if record.stage == LAUNCH_GATE), None)
+
+
+def result(inputs: Inputs) -> float | None:
+    """The held-out bits per byte of the full run; None for one that diverged, or is not there."""
+    return trained(inputs).final_validation_bits_per_byte if TRAINED in inputs else None

@@ -9,7 +9,7 @@ import numpy as np
 from llm_core.report.bars import name_rows
 from llm_core.report.formatting import short, tick
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, RULE, TEAL, Picture, draw, label_ticks
-from llm_core.study.results import Forecast, ForecastScore, ScalingLaw
+from llm_core.study.results import Forecast, ScalingLaw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def law_loss(law: ScalingLaw, parameters: Any, tokens: Any) -> Any:
 
 
 def scaling(
-    law: ScalingLaw, runs: Runs, launched: Mapping[str, Any] | None, told: Forecast | None, score: ForecastScore | None
+    law: ScalingLaw, runs: Runs, launched: Mapping[str, Any] | None, told: Forecast | None, result: float | None
 ) -> Picture:
     """Loss over compute on logarithmic axes: runs, a line of the law for each size, and the launched run."""
 
@@ -58,10 +58,10 @@ def scaling(
             _interval(axes, launched["flops"], told.loss, told.low, told.high)
             _label(axes, f"{short(launched['parameters'])}, forecast", (launched["flops"], told.low), (0, -14), BLUE)
             heights += [told.low, told.high]
-            if score is not None:
-                axes.plot([launched["flops"]], [score.loss], "D", color=AMBER, markersize=6, zorder=4)
-                _label(axes, "result", (launched["flops"], score.loss), (-8, 0), AMBER, "right")
-                heights.append(score.loss)
+            if result is not None:
+                axes.plot([launched["flops"]], [result], "D", color=AMBER, markersize=6, zorder=4)
+                _label(axes, "result", (launched["flops"], result), (-8, 0), AMBER, "right")
+                heights.append(result)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.margins(x=0.13)
@@ -93,7 +93,7 @@ def misses(law: ScalingLaw, runs: Runs) -> Picture:
     return draw("scaling_misses", "How far the runs are from the law", (WIDTH, 3.4), paint)
 
 
-def way(told: Forecast, tokens: float, score: ForecastScore | None) -> Picture:
+def way(told: Forecast, tokens: float, result: float | None) -> Picture:
     """The bands of the curve on the way, and the interval at the end."""
 
     def paint(axes: "Axes") -> None:
@@ -101,9 +101,9 @@ def way(told: Forecast, tokens: float, score: ForecastScore | None) -> Picture:
         axes.plot([band["share"] for band in bands], [band["loss"] for band in bands], color=PALE, linewidth=1)
         for band in bands:
             _interval(axes, band["share"], band["loss"], band["low"], band["high"])
-        if score is not None:
-            axes.plot([1.0], [score.loss], "D", color=AMBER, markersize=6, zorder=4)
-            _label(axes, "result", (1.0, score.loss), (-8, 0), AMBER, "right")
+        if result is not None:
+            axes.plot([1.0], [result], "D", color=AMBER, markersize=6, zorder=4)
+            _label(axes, "result", (1.0, result), (-8, 0), AMBER, "right")
         shares = [band["share"] for band in bands]
         axes.set_xticks(shares, [short(share * tokens) for share in shares])
         axes.margins(x=0.12, y=0.15)

@@ -10,19 +10,18 @@ import numpy as np
 from assets.study import CONDITIONS
 from llm_core.experiment.base import canonical
 from llm_core.experiment.study import GateSpec, StudySpec
-from llm_core.store.manifest import Artifact, CheckRecord
+from llm_core.store.manifest import Artifact, CheckRecord, GateRecord
 from llm_core.study import ablation_report, launch_gate
 from llm_core.study.ladder import ladder
 from llm_core.study.results import (
     Ablations,
     Forecast,
-    ForecastScore,
     LaunchGate,
     NoiseLaw,
     RateStudy,
     ScalingLaw,
 )
-from tests.report.conftest import artifact
+from tests.report.conftest import artifact, run_stats
 from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
 from tests.study.planted import artifact as planted
 
@@ -44,44 +43,56 @@ RESULTS: dict[str, Any] = {
     "rate_law": RateStudy,
     "scaling_law": ScalingLaw,
     "forecast": Forecast,
-    "launch_gate": LaunchGate,
     "ablation_report": Ablations,
 }
 
 
-def studied(folder: Path, seeds: int = 3, changes: dict[str, Any] | None = None) -> dict[str, Artifact]:
-    """Every stage of the study; ``seeds``: of the ideas' runs, ``changes``: see ``Study``."""
+def studied(folder: Path) -> dict[str, Artifact]:
+    """Every stage of the study, and the run that was launched with its forecast."""
     folder.mkdir(parents=True, exist_ok=True)
-    study = Study(folder, changes)
-    study.gate()
-    ideas(study, seeds)
+    study = Study(folder)
+    gate = study.gate()
+    ideas(study)
     made = {name: study.made[name].results(kind) for name, kind in RESULTS.items()}
-    checks = [
-        CheckRecord(name=name, blocking=True, **vars(getattr(launch_gate, name)(made["launch_gate"], GATE)))
-        for name in CONDITIONS
-    ]
     configs = {
         "rate_law": {"rate": LAUNCHED.rate},
         "forecast": {"launched": canonical(LAUNCHED)},
         "ablation_report": {"margin": MARGIN},
     }
     return {
-        name: artifact(
-            folder / name,
-            name,
-            results.model_dump(),
-            config=configs.get(name, {}),
-            checks=checks if name == "launch_gate" else [],
-        )
-        for name, results in made.items()
+        **{
+            name: artifact(folder / name, name, results.model_dump(), config=configs.get(name, {}))
+            for name, results in made.items()
+        },
+        "pretrained_model": launched(folder / "run", [record(gate)]),
     }
 
 
-def ideas(study: Study, seeds: int) -> None:
+def record(gate: LaunchGate, closed: tuple[str, ...] = (), **fields: Any) -> GateRecord:
+    """The launch gate in the manifest of the run; the conditions ``closed`` did not hold."""
+    verdicts = {name: getattr(launch_gate, name)(gate, GATE) for name in CONDITIONS}
+    checks = [
+        CheckRecord(name=name, blocking=True, **{**vars(verdict), "passed": name not in closed})
+        for name, verdict in verdicts.items()
+    ]
+    return GateRecord(
+        **{
+            "stage": "launch_gate", "identity": "a" * 32, "content": "b" * 32, "made": "2026-01-30",
+            "launched": "2026-01-31", "passed": "open", "results": gate.model_dump(), "checks": checks, **fields,
+        }
+    )  # fmt: skip
+
+
+def launched(folder: Path, gates: list[GateRecord], result: float | None = None) -> Artifact:
+    """The full run, which reached ``result``."""
+    return artifact(folder, "pretrained_model", run_stats(final_validation_bits_per_byte=result), gates=gates)
+
+
+def ideas(study: Study) -> None:
     """Runs of ideas with known effects, at two widths; one run diverged."""
     sizes = [
-        {"width": 256, "seeds": seeds, "ideas": True, "rates": [0.5, 2.0]},
-        {"width": 512, "seeds": seeds, "ideas": True},
+        {"width": 256, "seeds": 3, "ideas": True, "rates": [0.5, 2.0]},
+        {"width": 512, "seeds": 3, "ideas": True},
     ]
     plain = {**STUDY.model_dump(mode="json"), "sizes": sizes, "ideas": IDEAS, "margin": MARGIN, "gate": None}
     runs = ladder(StudySpec.model_validate_json(json.dumps(plain)), MODEL, TRAINING, VOCABULARY, 7).ablations()
@@ -103,17 +114,3 @@ def ideas(study: Study, seeds: int) -> None:
         )
     config = {"runs": runs, "margin": MARGIN, "looks": 1, "changes": IDEAS}
     study.stage("ablation_report", ablation_report.build, **config)
-
-
-def scored(folder: Path, told: Forecast, loss: float, before: bool = True) -> Artifact:
-    """The score of the forecast ``told`` for a run that reached ``loss``."""
-    results = ForecastScore(
-        forecast=told.loss,
-        low=told.low,
-        high=told.high,
-        loss=loss,
-        error=loss / told.loss - 1,
-        within=told.low <= loss <= told.high,
-        before=before,
-    )
-    return artifact(folder / "forecast_score", "forecast_score", results.model_dump())

@@ -18,11 +18,11 @@ from llm_core.report.sections.ideas import idea_times, ideas
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
 from llm_core.report.sections.scaling import scaling_law
-from llm_core.store.manifest import Artifact
-from llm_core.study.results import Forecast
+from llm_core.store.manifest import Artifact, Overrule
+from llm_core.study.results import Forecast, LaunchGate
 from pipelines.experiments import open_experiment
 from tests.report.conftest import artifact, cells, job_of
-from tests.report.study_story import scored, studied
+from tests.report.study_story import launched, record, studied
 
 SECTIONS = (forecast, scaling_law, rates, ideas, noise)
 
@@ -41,7 +41,7 @@ def changed(study: dict[str, Artifact], tmp_path: Path) -> Callable[..., Job]:
         for name, fields in stages.items():
             old = study[name]
             stats = {**old.stats, **fields}
-            inputs[name] = artifact(old.path, name, stats, config=old.manifest.config, checks=list(old.manifest.checks))
+            inputs[name] = artifact(old.path, name, stats, config=old.manifest.config)
         return job_of(inputs, tmp_path)
 
     return make
@@ -66,13 +66,28 @@ def test_a_report_without_a_study_has_none_of_its_sections(told: dict[str, Artif
     assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 7
 
 
+def relaunched(job: Job, result: float | None = None, closed: tuple[str, ...] = (), **changes: Any) -> Job:
+    """The same, for a run that reached ``result``; ``closed``: the conditions that did not hold; ``changes``: of the
+    sealed forecast; ``gate=None``: it was launched without one."""
+    run, gates = job.inputs["pretrained_model"], []
+    if changes.get("gate", run) is not None:
+        sealed = LaunchGate.model_validate({**run.manifest.gates[0].results, **changes})
+        signed = Overrule(
+            kind="launch_gate", identity="a" * 32, stage="launch_gate", checks=[], who="Ada", when="2026", why="urgent"
+        )
+        gates = [record(sealed, closed, **({"passed": "overruled", "overrule": signed} if closed else {}))]
+    inputs = {**job.inputs, "pretrained_model": launched(run.path, gates, result)}
+    return Job(job.stage, "i", inputs, job.work, job.out)
+
+
 def test_the_forecast_is_said_in_words_with_its_conditions(changed: Callable[..., Job]) -> None:
-    section = forecast(
-        changed(forecast={"loss": 0.812, "low": 0.797, "high": 0.827, "flops": 1e20, "study_flops": 6e18})
-    )
+    job = changed(forecast={"flops": 1e20, "study_flops": 6e18})
+    section = forecast(relaunched(job, forecast=0.812, low=0.797, high=0.827))
     first = words(section).splitlines()[0]
     assert "expected to reach 0.812 bits per byte (90%: 0.797 to 0.827). The study took 6.0% of its FLOPs" in first
-    assert "All 8 conditions on the study held before the launch" in words(section)
+    assert "All 8 conditions on the study held at the launch" in words(section)
+    assert "The study has changed since; it now expects 0.81" in words(section)
+    assert "has changed" not in words(forecast(changed()))
     rows = cells(section)
     assert len(rows) == 8
     assert ["The rate is near the best", "1.0%", "passed"] in [[row[0], *row[2:]] for row in rows]
@@ -86,15 +101,10 @@ def cells_in_pair(section: Section | None) -> list[list[str]]:
     return [[cell.text for cell in line] for _, line in table.lines()]
 
 
-def test_a_closed_gate_says_what_to_do(changed: Callable[..., Job]) -> None:
-    job = changed()
-    gate = job.inputs["launch_gate"]
-    checks = [
-        check.model_copy(update={"passed": check.name not in ("regret", "hours")}) for check in gate.manifest.checks
-    ]
-    closed = artifact(gate.path, "launch_gate", gate.stats, checks=checks)
-    job = Job(job.stage, "i", {**job.inputs, "launch_gate": closed}, job.work, job.out)
-    assert "1 of 8 conditions on the study did not hold" in words(forecast(job))
+def test_a_closed_gate_says_what_to_do_and_who_overruled_it(changed: Callable[..., Job]) -> None:
+    job = relaunched(changed(), closed=("regret", "hours"))
+    said = "1 of 8 conditions on the study did not hold at the launch. Ada overruled the gate: urgent."
+    assert said in words(forecast(job))
     first, second, *_ = cells(forecast(job))
     assert first[0] == "The rate is near the best"
     assert first[-2:] == ["failed", "Launch at the best rate of the sweeps, or widen them."]
@@ -103,32 +113,34 @@ def test_a_closed_gate_says_what_to_do(changed: Callable[..., Job]) -> None:
 
 
 def test_time_and_money_are_on_the_page_beside_it(changed: Callable[..., Job]) -> None:
-    job = changed(forecast={"hours": 31.0, "dollars": 750.0, "study_hours": 2.0})
-    assert re.search(r"\(90%: .*\), in about 31 hours and \$750\. .* took 2 h 0 min", words(forecast_cost(job)))
-    assert {row[0] for row in cells(forecast_cost(job))} == {
-        "It is short enough", "The machine can run it", "It is cheap enough",
-    }  # fmt: skip
-    unpriced = words(forecast_cost(changed(forecast={"hours": 31.0, "dollars": None})))
-    assert "Set compute.price_per_gpu_hour" in unpriced
+    job = relaunched(changed(forecast={"study_hours": 2.0}), hours=31.0, dollars=750.0)
+    said = words(forecast_cost(job))
+    assert re.search(r"\(90%: .*\), in about 31 hours and \$750\. .* took 2 h 0 min", said)
+    names = {"It is short enough", "The machine can run it", "It is cheap enough"}
+    assert {row[0] for row in cells(forecast_cost(job))} == names
+    assert "Set compute.price_per_gpu_hour" in words(forecast_cost(relaunched(job, dollars=None)))
 
 
 @pytest.mark.parametrize(
-    ("factor", "before", "said"),
+    ("factor", "said"),
     [
-        (1.004, True, r"reached 0\.\d+ bits per byte, 0\.40% above the forecast, within .* made before the run\."),
-        (0.9, True, r"10\.0% below the forecast, outside .* before the run\. Find out why"),
-        (1.0, False, r"was not made before the run, so this does not test it"),
+        (1.004, r"reached 0\.\d+ bits per byte, 0\.40% above the forecast, within .* sealed before the run began\."),
+        (0.9, r"10\.0% below the forecast, outside .* before the run began\. Find out why"),
     ],
 )
-def test_the_result_is_beside_the_forecast(
-    changed: Callable[..., Job], tmp_path: Path, factor: float, before: bool, said: str
-) -> None:
+def test_the_result_is_beside_the_forecast(changed: Callable[..., Job], factor: float, said: str) -> None:
     job = changed()
     told = job.inputs["forecast"].results(Forecast)
-    score = scored(tmp_path, told, factor * told.loss, before)
-    job = Job(job.stage, "i", {**job.inputs, "forecast_score": score}, job.work, job.out)
-    assert re.search(said, words(forecast(job)))
-    assert "result" in pictures_in(forecast(job).blocks)[0].svg
+    section = forecast(relaunched(job, factor * told.loss))
+    assert re.search(said, words(section))
+    assert section is not None
+    assert "result" in pictures_in(section.blocks)[0].svg
+
+
+def test_a_forecast_that_was_not_sealed_tests_nothing(changed: Callable[..., Job]) -> None:
+    section = forecast(relaunched(changed(), 0.8, gate=None))
+    assert "launched without a gate, so the forecast may be younger, and this does not test it" in words(section)
+    assert "conditions" not in words(section)
 
 
 def test_the_law_beside_published_ones_and_what_follows_for_the_size(changed: Callable[..., Job]) -> None:
@@ -252,7 +264,9 @@ def test_noise_by_width_and_what_to_do_without_seeds(changed: Callable[..., Job]
 
 
 def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str, Artifact], tmp_path: Path) -> None:
-    job = job_of({**told, **study}, tmp_path)
+    run, gates = told["pretrained_model"], study["pretrained_model"].manifest.gates
+    run = Artifact(run.path, run.manifest.model_copy(update={"gates": gates}))
+    job = job_of({**told, **study, "pretrained_model": run}, tmp_path)
     results = training_report.build(job, "tiny", 0.0, {})
     page, beside = ((job.out / name).read_text(encoding="utf-8") for name in ("report.html", "made.html"))
     anchors = re.findall(r'<section id="([a-z]+)"', page)
@@ -262,7 +276,7 @@ def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str
     assert {"forecast", "ideas"} < set(re.findall(r'<section id="([a-z]+)"', beside))
     assert {"forecast", "scaling_law", "rates_256", "ideas_512"} < results.figures.keys()
     # What the gate says of the machine, hours and dollars differs in a rebuild.
-    gate = {check.name: check.message for check in study["launch_gate"].manifest.checks}
+    gate = {check.name: check.message for check in gates[0].checks}
     assert gate["hours"] in beside
     assert gate["hours"] not in page
     assert gate["epochs"] in page
@@ -274,18 +288,20 @@ def test_an_experiment_with_a_study_reports_it() -> None:
         return set(experiment_graph(experiment)["training_report"].inputs)
 
     tiny = open_experiment("tiny")
-    of_study = {"noise_law", "rate_law", "scaling_law", "ablation_report", "forecast", "launch_gate"}
+    of_study = {"noise_law", "rate_law", "scaling_law", "ablation_report", "forecast"}
     assert of_study < inputs(tiny)
+    assert "launch_gate" not in inputs(tiny), "an overruled one would block the report"
     assert not of_study & inputs(tiny.model_copy(update={"study": None}))
 
 
 def test_the_page_is_the_same_at_another_speed(changed: Callable[..., Job]) -> None:
     def page(**stages: dict[str, Any]) -> bytes:
-        job = changed(**stages)
+        sealed = stages.pop("sealed", {})
+        job = relaunched(changed(**stages), 0.8, **sealed)
         write_page(job, "page.html", "k", "t", "l", {section.__name__: section(job) for section in SECTIONS})
         return (job.out / "page.html").read_bytes()
 
     clocks = changed().inputs["ablation_report"].stats["clocks"]
-    other = {"forecast": {"hours": 99.0, "dollars": 9876.0, "study_hours": 77.0}}
+    other = {"forecast": {"study_hours": 77.0}, "sealed": {"hours": 99.0, "dollars": 9876.0, "preflight": "no"}}
     other["ablation_report"] = {"clocks": [{**row, "speed": 3.3, "memory": 4.4} for row in clocks]}
     assert page() == page(**other)

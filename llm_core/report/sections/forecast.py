@@ -4,10 +4,10 @@ from llm_core.graph.job import Job
 from llm_core.report import read
 from llm_core.report.blocks import Block, Cell, Marked, Pair, Section, Table, Tile, Tiles, note, text, warning
 from llm_core.report.formatting import NONE, count, duration, exact, percent, short, signed
-from llm_core.report.sections.made import CLOCKED
+from llm_core.report.read import Inputs
 from llm_core.report.study_plots import way
 from llm_core.store.manifest import CheckRecord
-from llm_core.study.results import Forecast, ForecastScore
+from llm_core.study.results import Forecast, LaunchGate
 
 CONDITIONS = {
     "half_width": ("The forecast is narrow", "Add a size nearer to the full run, or seeds to the largest size."),
@@ -29,13 +29,26 @@ CONDITIONS = {
     "dollars": ("It is cheap enough", "Take fewer tokens, a smaller model or another machine, or allow more dollars."),
 }
 """Check of ``launch_gate`` → the condition, and what to do where it does not hold."""
+CLOCKED = ("preflight", "hours", "dollars")
+"""Conditions that depend on the machine, the price or the day, and so are not on the page itself."""
 SHARES = ("half_width", "coverage", "regret", "contamination")
+
+
+def sealed(inputs: Inputs) -> Forecast | None:
+    """The forecast with which the full run was launched. A study that has grown since has another one, which is what a
+    run without a gate gets."""
+    told, record = read.forecast(inputs), read.launched_with(inputs)
+    if told is None or record is None:
+        return told
+    gate = LaunchGate.model_validate(record.results)
+    fields = ("low", "high", "half_width", "curve", "beyond", "hours", "dollars")
+    return told.model_copy(update={"loss": gate.forecast, **{name: getattr(gate, name) for name in fields}})
 
 
 def forecast(job: Job) -> Section | None:
     """What the full run was expected to reach, the conditions for its launch, and the result."""
-    told, score = read.forecast(job.inputs), read.score(job.inputs)
-    if told is None:
+    told, now, result = sealed(job.inputs), read.forecast(job.inputs), read.result(job.inputs)
+    if told is None or now is None:
         return None
     launched = job.inputs[read.FORECAST].manifest.config["launched"]
     share = percent(told.study_flops / told.flops)
@@ -47,33 +60,36 @@ def forecast(job: Job) -> Section | None:
         Tiles(
             (
                 Tile("Forecast", f"{told.loss:.3f}", f"bits per byte, 90%: {told.low:.3f} to {told.high:.3f}"),
-                *([_result(score)] if score is not None else []),
+                *([_result(told, result)] if result is not None else []),
                 Tile("Distance", f"{exact(told.beyond)} ×", "the FLOPs of the study's largest run"),
                 Tile("Study", share, "of the full run's FLOPs"),
             )
         ),
     ]  # fmt: skip
-    if score is not None:
-        blocks.append(text(_scored(score)))
-    blocks += _conditions(job, clocked=False)
+    if result is not None:
+        blocks.append(text(_scored(told, result, read.launched_with(job.inputs) is not None)))
+    if (now.loss, now.low, now.high) != (told.loss, told.low, told.high):
+        blocks.append(text(f"The study has changed since; it now expects {now.loss:.3f}."))
+    blocks += _conditions(job.inputs, clocked=False)
     if told.curve:
+        bands = [*told.curve, {"share": 1.0, "loss": told.loss, "low": told.low, "high": told.high}]
         rows = [
             (
                 short(band["share"] * launched["tokens"]),
                 f"{band['loss']:.3f}",
                 f"{band['low']:.3f} to {band['high']:.3f}",
             )
-            for band in [*told.curve, {"share": 1.0, **told.model_dump(include={"loss", "low", "high"})}]
+            for band in bands
         ]
         beside = Table(("Tokens", "Expected", "90% interval"), rows, caption="Bits per byte on the way")
-        blocks.append(Pair((way(told, launched["tokens"], score), beside)))
+        blocks.append(Pair((way(told, launched["tokens"], result), beside)))
         blocks.append(note("A run outside its band on the way is not the run that was forecast: look at it."))
     return Section("Forecast", blocks)
 
 
 def forecast_cost(job: Job) -> Section | None:
     """The same with time and money, and the conditions on them."""
-    told = read.forecast(job.inputs)
+    told = sealed(job.inputs)
     if told is None:
         return None
     hours, price = "", ""
@@ -86,47 +102,50 @@ def forecast_cost(job: Job) -> Section | None:
         f" The runs of the law took {duration(3600 * told.study_hours)} of training; all of the study took "
         f"{percent(told.study_flops / told.flops)} of the full run's FLOPs."
     )
-    return Section("Forecast", [text(f"{_expected(told)}{hours}{price}.{spent}{unpriced}"), *_conditions(job, True)])
+    said = text(f"{_expected(told)}{hours}{price}.{spent}{unpriced}")
+    return Section("Forecast", [said, *_conditions(job.inputs, clocked=True)])
 
 
 def _expected(told: Forecast) -> str:
     return f"The full run is expected to reach {told.loss:.3f} bits per byte (90%: {told.low:.3f} to {told.high:.3f})"
 
 
-def _result(score: ForecastScore) -> Tile:
-    return Tile("Result", f"{score.loss:.3f}", f"{signed(100 * score.error, 1)}%, {_within(score)}")
+def _result(told: Forecast, result: float) -> Tile:
+    return Tile("Result", f"{result:.3f}", f"{signed(100 * (result / told.loss - 1), 1)}%, {_within(told, result)}")
 
 
-def _within(score: ForecastScore) -> str:
-    return "within the interval" if score.within else "outside the interval"
+def _within(told: Forecast, result: float) -> str:
+    return "within the interval" if told.low <= result <= told.high else "outside the interval"
 
 
-def _scored(score: ForecastScore) -> str:
-    side = "above" if score.error > 0 else "below"
+def _scored(told: Forecast, result: float, before: bool) -> str:
+    error = result / told.loss - 1
     reached = (
-        f"The run reached {score.loss:.3f} bits per byte, {percent(abs(score.error))} {side} the forecast, "
-        f"{_within(score)} of {score.low:.3f} to {score.high:.3f}."
+        f"The run reached {result:.3f} bits per byte, {percent(abs(error))} {'above' if error > 0 else 'below'} the "
+        f"forecast, {_within(told, result)} of {told.low:.3f} to {told.high:.3f}."
     )
-    if not score.before:
-        return f"{reached} The forecast was not made before the run, so this does not test it."
-    honest = " The forecast was made before the run."
-    return reached + honest + ("" if score.within else " Find out why before you trust the next forecast.")
+    if not before:
+        return f"{reached} It was launched without a gate, so the forecast may be younger, and this does not test it."
+    missed = "" if told.low <= result <= told.high else " Find out why before you trust the next forecast."
+    return f"{reached} The forecast was sealed before the run began.{missed}"
 
 
-def _conditions(job: Job, clocked: bool) -> list[Block]:
-    """The conditions of the gate: those of time, money and machine, or the others."""
-    checks = job.inputs[read.GATE].manifest.checks if read.GATE in job.inputs else []
-    if not checks:
+def _conditions(inputs: Inputs, clocked: bool) -> list[Block]:
+    """The conditions at the launch: those of time, money and machine, or the others."""
+    record = read.launched_with(inputs)
+    if record is None:
         return []
-    found = [check for check in checks if (check.name in CLOCKED[read.GATE]) == clocked]
+    found = [check for check in record.checks if (check.name in CLOCKED) == clocked]
     closed = [check for check in found if not check.passed]
     of = "on time, money and machine" if clocked else "on the study"
-    rest = "" if clocked else f" Those on time, money and machine ({len(CLOCKED[read.GATE])}) are in made.html."
-    summary = (
-        warning(f"{len(closed)} of {count(len(found), 'condition')} {of} did not hold: see what to do below.{rest}")
-        if closed
-        else text(f"All {len(found)} conditions {of} held before the launch.{rest}")
-    )
+    rest = "" if clocked else f" Those on time, money and machine ({len(CLOCKED)}) are in made.html."
+    if closed:
+        signed = record.overrule
+        why = f" {signed.who} overruled the gate: {signed.why}." if signed is not None else ""
+        held = f"{len(closed)} of {count(len(found), 'condition')} {of} did not hold at the launch.{why}"
+        summary = warning(f"{held} The table says what to do.{rest}")
+    else:
+        summary = text(f"All {len(found)} conditions {of} held at the launch.{rest}")
     columns = ("Condition", "Value", "Bound", "Verdict", *(["What to do"] if closed else []))
     rows = [_row(check, bool(closed)) for check in sorted(found, key=lambda check: check.passed)]
     return [summary, Table(columns, rows, names=5)]

@@ -4,26 +4,17 @@ from llm_core.graph.job import Job
 from llm_core.report.blocks import Cell, Facts, Marked, Section, Table, text
 from llm_core.report.formatting import NONE, duration, moment
 from llm_core.report.read import Inputs
-from llm_core.store.manifest import CheckRecord, Manifest
-
-CLOCKED = {"launch_gate": ("preflight", "hours", "dollars")}
-"""Stage → its checks of what depends on the machine, the price or the day. They are not on the page itself."""
-
-
-def lasting_checks(manifest: Manifest) -> list[CheckRecord]:
-    """The checks that a rebuild of the same content repeats."""
-    return [check for check in manifest.checks if check.name not in CLOCKED.get(manifest.stage, ())]
 
 
 def failed_checks(inputs: Inputs) -> tuple[int, int]:
     """How many checks failed, and how many there are."""
-    passed = [check.passed for artifact in inputs.values() for check in lasting_checks(artifact.manifest)]
+    passed = [check.passed for artifact in inputs.values() for check in artifact.manifest.checks]
     return passed.count(False), len(passed)
 
 
 def checks(job: Job) -> Section:
     """Every check of every artifact, failed ones first."""
-    found = [(item.manifest.stage, check) for item in job.inputs.values() for check in lasting_checks(item.manifest)]
+    found = [(item.manifest.stage, check) for item in job.inputs.values() for check in item.manifest.checks]
     rows = []
     for stage, check in sorted(found, key=lambda row: row[1].passed):
         verdict = "passed" if check.passed else "failed"
@@ -49,17 +40,11 @@ def lineage(job: Job) -> Section:
         "Every asset and its inputs. The content digest is that of its files. When, where and how fast it was made, "
         "and with which versions, is in ", Marked("made.html", "code"), " beside this page.",
     )  # fmt: skip
-    launched = [
-        (Cell(item.manifest.stage, "nowrap"), str(record))
-        for item in job.inputs.values()
-        for record in item.manifest.gates
-    ]
-    gates = [Table(("Asset", "Launched"), launched, names=2, caption="Gates")] if launched else []
-    return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3), *gates])
+    return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3)])
 
 
 def made(job: Job) -> Section:
-    """One row per artifact: when and where it was built."""
+    """One row per artifact: when and where it was built; and the gates with which it was launched."""
     rows = []
     for manifest in (artifact.manifest for artifact in job.inputs.values()):
         commit = (manifest.git_commit or "")[:9] + (" + changes" if manifest.git_dirty else "")
@@ -74,7 +59,14 @@ def made(job: Job) -> Section:
             )
         )
     how = text("An identity is the hash of code, configuration and inputs.")
-    return Section("When and where", [how, Table(("Asset", "Identity", "Made", "Host", "Commit", "Took"), rows, 5)])
+    launched = [
+        (Cell(item.manifest.stage, "nowrap"), str(record))
+        for item in job.inputs.values()
+        for record in item.manifest.gates
+    ]
+    gates = [Table(("Asset", "Launched"), launched, names=2, caption="Gates")] if launched else []
+    table = Table(("Asset", "Identity", "Made", "Host", "Commit", "Took"), rows, 5)
+    return Section("When and where", [how, table, *gates])
 
 
 def versions(job: Job) -> Section:

@@ -9,6 +9,7 @@ from llm_core.graph.job import Job
 from llm_core.report import read
 from llm_core.report.blocks import Block, Facts, Pair, Section, Table, note, text
 from llm_core.report.formatting import NONE, count, percent, short
+from llm_core.report.sections.forecast import sealed
 from llm_core.report.study_plots import law_loss, misses, scaling
 from llm_core.study.results import POINTS, Forecast, ScalingLaw
 
@@ -18,13 +19,13 @@ NEAR = 0.001
 
 def scaling_law(job: Job) -> Section | None:
     """The law, the runs it was fitted to, and what it says about the launched size."""
-    law, told = read.law(job.inputs), read.forecast(job.inputs)
+    law, told, result = read.law(job.inputs), sealed(job.inputs), read.result(job.inputs)
     if law is None:
         return None
     runs = json.loads(job.path(read.LAW, POINTS).read_bytes())
     launched = job.inputs[read.FORECAST].manifest.config["launched"] if told is not None else None
     blocks: list[Block] = [text(_said(law, told, launched))]
-    blocks.append(Pair((scaling(law, runs, launched, told, read.score(job.inputs)), misses(law, runs))))
+    blocks.append(Pair((scaling(law, runs, launched, told, result), misses(law, runs))))
     crosses = f" Crosses: runs that were left out of the fit as outliers ({', '.join(law.excluded)})."
     blocks += [
         note(
