@@ -105,10 +105,13 @@ def test_a_closed_gate_says_what_to_do_and_who_overruled_it(changed: Callable[..
     job = relaunched(changed(), closed=("regret", "hours"))
     said = "1 of 8 conditions on the study did not hold at the launch. Ada overruled the gate: urgent."
     assert said in words(forecast(job))
-    first, second, *_ = cells(forecast(job))
-    assert first[0] == "The rate is near the best"
-    assert first[-2:] == ["failed", "Launch at the best rate of the sweeps, or widen them."]
-    assert second[-2:] == ["passed", ""]
+    section = forecast(job)
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    (_, first), (_, second), *_ = table.lines()
+    assert (first[0].text, first[-1].text) == ("The rate is near the best", "failed")
+    assert first[1].more == "What to do: Launch at the best rate of the sweeps, or widen them."
+    assert (second[-1].text, second[1].more) == ("passed", "")
     assert "1 of 3 conditions on time, money and machine did not hold" in words(forecast_cost(job))
 
 

@@ -146,14 +146,13 @@ def _conditions(inputs: Inputs, clocked: bool) -> list[Block]:
         summary = warning(f"{held} The table says what to do.{rest}")
     else:
         summary = text(f"All {len(found)} conditions {of} held at the launch.{rest}")
-    columns = ("Condition", "Value", "Bound", "Verdict", *(["What to do"] if closed else []))
-    rows = [_row(check, bool(closed)) for check in sorted(found, key=lambda check: check.passed)]
-    return [summary, Table(columns, rows, names=5)]
+    rows = [_row(check) for check in sorted(found, key=lambda check: check.passed)]
+    return [summary, Table(("Condition", "Value", "Bound", "Verdict"), rows, names=4)]
 
 
-def _row(check: CheckRecord, advise: bool) -> tuple[str | Cell, ...]:
+def _row(check: CheckRecord) -> tuple[str | Cell, ...]:
     condition, advice = CONDITIONS.get(check.name, (check.name, ""))
     bound = NONE if check.bound is None else percent(check.bound) if check.name in SHARES else f"{check.bound:g}"
     verdict = "passed" if check.passed else "failed"
-    more = ["" if check.passed else advice] if advise else []
-    return condition, check.message, bound, Cell(verdict, f"pill {verdict}"), *more
+    value = Cell(check.message, more="" if check.passed else f"What to do: {advice}")
+    return condition, value, bound, Cell(verdict, f"pill {verdict}")
