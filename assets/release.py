@@ -1,6 +1,6 @@
 """The final stages: reports for people, and the model for other programs."""
 
-from assets import training
+from assets import study, training
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.reports import check_sections
 from llm_core.graph.stage import Stage
@@ -17,6 +17,10 @@ DATA = (
 )
 """The stages in every data report."""
 
+STUDY = ("noise_law", "rate_law", "scaling_law", "ablation_report", "forecast")
+"""The stages of a study in the training report, as far as the experiment has them. Not the launch gate: a closed one
+would block the report of a run that was launched all the same. The manifest of the run keeps it."""
+
 TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 """The additional stages in every training report."""
 
@@ -32,7 +36,8 @@ def stages(experiment: Experiment) -> list[Stage]:
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
     judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
     documents = [*DATA[:2], *judged, *DATA[2:]]
-    told = [*documents, *TRAINED, *went_on]
+    studied = {stage.name for stage in study.stages(experiment)}
+    told = [*documents, *(name for name in STUDY if name in studied), *TRAINED, *went_on]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)
@@ -75,7 +80,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="training_report",
             group="release",
-            description="One self-contained HTML page: data, curves, evals, samples, lineage, cost.",
+            description="One self-contained HTML page: forecast, data, curves, study, evals, samples, lineage, cost.",
             build="llm_core.report.training_report:build",
             results="llm_core.report.results:TrainingReport",
             blocking=("llm_core.report.checks:page_written",),

@@ -180,6 +180,7 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
                 "runs": list(compared),
                 "margin": experiment.study.margin,
                 "looks": experiment.study.looks,
+                "changes": experiment.study.ideas,
             },
             volatile=("ablations.json",),
             rebuild_when_damaged=True,

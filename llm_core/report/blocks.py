@@ -86,6 +86,11 @@ class Cell:
     title: str = ""
     marked: bool = False
 
+    @property
+    def pill(self) -> bool:
+        """Whether its text is in a coloured pill."""
+        return self.style.startswith("pill")
+
 
 @dataclass(frozen=True)
 class Row:

@@ -174,8 +174,10 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
 
 
 def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
-    """(stage, seconds of its build), in the order of the graph."""
-    return [(artifact.manifest.stage, artifact.manifest.seconds) for artifact in inputs.values()]
+    """(stage, seconds of its build), in the order of the graph, with the runs of the scaling law as one row."""
+    rows = [(artifact.manifest.stage, artifact.manifest.seconds) for artifact in inputs.values()]
+    told = read.forecast(inputs)
+    return rows if told is None else [*rows, ("runs of the scaling law", 3600 * told.study_hours)]
 
 
 def continued(inputs: Inputs) -> Iterator[tuple[str, Artifact]]:

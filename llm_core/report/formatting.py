@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from math import expm1
 
 NONE = "\N{EN DASH}"
 """Stands where there is no number."""
@@ -91,6 +92,16 @@ def dollars(value: float) -> str:
 def signed(value: float, digits: int = 4) -> str:
     """0.0123 → ``+0.0123``, with a true minus sign."""
     return _true_minus(f"{value:+.{digits}f}")
+
+
+def signed_percent(log: float) -> str:
+    """A difference of logarithms in percent: −0.0202 → ``−2.00%``."""
+    return f"{signed(100 * expm1(log), 2)}%"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 run``, ``3 runs``; ``many``: a plural that does not end in s."""
+    return f"{exact(number)} {one if number == 1 else many or f'{one}s'}"
 
 
 def moment(text: str) -> str:

@@ -14,7 +14,9 @@ from llm_core.data.results import (
     UniqueDocuments,
 )
 from llm_core.evals.results import EvalResults
-from llm_core.store.manifest import Artifact
+from llm_core.experiment.experiment import LAUNCH_GATE
+from llm_core.store.manifest import Artifact, GateRecord
+from llm_core.study.results import Ablations, Forecast, NoiseLaw, RateStudy, ScalingLaw
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -24,6 +26,8 @@ Inputs = Mapping[str, Artifact]
 RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_classifier", "judged_documents"
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
+NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
+FORECAST = "forecast"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -94,3 +98,39 @@ def funnel(artifact: Artifact) -> FunnelResults:
 def run(artifact: Artifact) -> TrainingResults:
     """A training run."""
     return artifact.results(TrainingResults)
+
+
+def noise(inputs: Inputs) -> NoiseLaw | None:
+    """The noise between seeds; None without a study, as for all that follows."""
+    return inputs[NOISE].results(NoiseLaw) if NOISE in inputs else None
+
+
+def rates(inputs: Inputs) -> RateStudy | None:
+    """The sweeps of learning rates."""
+    return inputs[RATES].results(RateStudy) if RATES in inputs else None
+
+
+def law(inputs: Inputs) -> ScalingLaw | None:
+    """The scaling law."""
+    return inputs[LAW].results(ScalingLaw) if LAW in inputs else None
+
+
+def ideas(inputs: Inputs) -> Ablations | None:
+    """The ideas against the launched recipe."""
+    return inputs[IDEAS].results(Ablations) if IDEAS in inputs else None
+
+
+def forecast(inputs: Inputs) -> Forecast | None:
+    """The forecast of the full run."""
+    return inputs[FORECAST].results(Forecast) if FORECAST in inputs else None
+
+
+def launched_with(inputs: Inputs) -> GateRecord | None:
+    """The launch gate in the manifest of the full run, as it was sealed when the run began; None for a run without."""
+    found = inputs[TRAINED].manifest.gates if TRAINED in inputs else []
+    return next((record for record in found if record.stage == LAUNCH_GATE), None)
+
+
+def result(inputs: Inputs) -> float | None:
+    """The held-out bits per byte of the full run; None for one that diverged, or is not there."""
+    return trained(inputs).final_validation_bits_per_byte if TRAINED in inputs else None

@@ -10,8 +10,13 @@ from llm_core.report.page import chosen_sections, save_pictures, write_page
 from llm_core.report.results import TrainingReport
 from llm_core.report.sections.cost import cost
 from llm_core.report.sections.documents import documents
+from llm_core.report.sections.forecast import forecast, forecast_cost
+from llm_core.report.sections.ideas import idea_times, ideas
 from llm_core.report.sections.made import checks, lineage, made, versions
+from llm_core.report.sections.noise import noise
+from llm_core.report.sections.rates import rates
 from llm_core.report.sections.run import speed, training
+from llm_core.report.sections.scaling import scaling_law
 from llm_core.report.sections.scores import evaluation, results, samples
 from llm_core.report.sections.tokens import tokenizer
 
@@ -22,15 +27,20 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
     """Write ``report.html`` (one self-contained file), ``figures/*.png`` and ``summary.json``.
 
     They depend only on the contents of the inputs. Clock times, hosts, versions and prices are in ``made.html`` and
-    ``timing/*.png``.
+    ``timing/*.png``. The stages of a study are optional inputs.
     """
     headline = facts.headline(job.inputs, price_per_gpu_hour)
     parameters, tokens = short(headline["parameters"]), short(headline["tokens"])
     page = {
         "results": results(job, headline),
+        "forecast": forecast(job),
         "data": documents(job),
         "tokenizer": tokenizer(job),
         "training": training(job),
+        "scaling": scaling_law(job),
+        "rates": rates(job),
+        "ideas": ideas(job),
+        "noise": noise(job),
         "evaluation": evaluation(job, headline),
         "samples": samples(job),
         **chosen_sections(job, sections),
@@ -42,6 +52,8 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
     beside = {
         "cost": cost(job, headline, price_per_gpu_hour),
         "speed": speed(job),
+        "forecast": forecast_cost(job),
+        "ideas": idea_times(job),
         "made": made(job),
         "versions": versions(job),
     }

@@ -7,7 +7,7 @@ is compared is the logarithm of the held-out loss, so differences are shares of 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean, linear_regression, median
 from typing import Any
@@ -31,8 +31,13 @@ Arm = dict[float, dict[int, tuple[StudyRun, float]]]
 """Multiple of the rate → seed → the run and the logarithm of its loss."""
 
 
-def build(job: Job, runs: Sequence[StudyRun], margin: float, looks: int) -> Ablations:
-    """Compare all ideas of a size at once, since their number decides how sure each verdict must be."""
+def build(
+    job: Job, runs: Sequence[StudyRun], margin: float, looks: int, changes: Mapping[str, Mapping[str, Any]]
+) -> Ablations:
+    """Compare all ideas of a size at once, since their number decides how sure each verdict must be.
+
+    ``changes``: idea → its overrides of the launched recipe.
+    """
     arms: dict[int, dict[str, Arm]] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for run, loss in zip(runs, losses(job, runs), strict=True):
         arms[run.width][run.idea][run.multiple][run.seed] = run, float(np.log(loss))
@@ -40,7 +45,7 @@ def build(job: Job, runs: Sequence[StudyRun], margin: float, looks: int) -> Abla
     (job.out / ROWS).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     rows = [{name: value for name, value in row.items() if name not in CLOCKS} for row in found]
     clocks = [{name: row[name] for name in ("width", "idea", *CLOCKS)} for row in found]
-    return Ablations(runs=len(runs), rows=rows, clocks=clocks, slopes=_slopes(rows))
+    return Ablations(runs=len(runs), rows=rows, clocks=clocks, slopes=_slopes(rows), changes=changes)
 
 
 def _of_size(job: Job, width: int, ideas: dict[str, Arm], margin: float, looks: int) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import chi2
@@ -34,14 +35,14 @@ def build(job: Job, runs: Sequence[StudyRun]) -> NoiseLaw:
     if not total:
         return NoiseLaw(sd=None, low=None, high=None, freedom=0, by_width={})
     pooled = sum(freedom[width] * np.mean(found) for width, found in variances.items()) / total
-    low, high = (float(np.sqrt(total * pooled / chi2.ppf(share, total))) for share in (0.95, 0.05))
-    return NoiseLaw(
-        sd=float(np.sqrt(pooled)),
-        low=low,
-        high=high,
-        freedom=total,
-        by_width={str(width): float(np.sqrt(np.mean(found))) for width, found in variances.items()},
-    )
+    by_width = {str(width): _noise(float(np.mean(found)), freedom[width]) for width, found in variances.items()}
+    return NoiseLaw(**_noise(float(pooled), total), by_width=by_width)
+
+
+def _noise(variance: float, freedom: int) -> dict[str, Any]:
+    """The standard deviation with its 90% interval."""
+    low, high = (float(np.sqrt(freedom * variance / chi2.ppf(share, freedom))) for share in (0.95, 0.05))
+    return {"sd": float(np.sqrt(variance)), "low": low, "high": high, "freedom": freedom}
 
 
 def seeds_repeated(results: NoiseLaw, bounds: None) -> Verdict:

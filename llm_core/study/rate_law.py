@@ -34,11 +34,13 @@ def build(job: Job, runs: Sequence[StudyRun], width: int, rate: float) -> RateSt
         sweeps[run.width][0].append(run.multiple)
         sweeps[run.width][1].append(float(np.log(loss)))
     found = {size: best_rate(rates, logs, noise) for size, (rates, logs) in sweeps.items()}
+    rows = [_row(size, best, *sweeps[size]) for size, best in found.items()]
     at_edge = [size for size, best in found.items() if best.at_edge]
     expected = _launched({size: best for size, best in found.items() if not best.at_edge}, width)
     if expected is None:
         return RateStudy(
-            sweeps=[_row(size, best) for size, best in found.items()],
+            sweeps=rows,
+            noise=noise,
             regret=None,
             best_rate=None,
             best_rate_low=None,
@@ -49,7 +51,8 @@ def build(job: Job, runs: Sequence[StudyRun], width: int, rate: float) -> RateSt
     reach = float(norm.ppf(0.95)) * sd
     curvature = float(np.median([best.curvature for best in found.values() if not best.at_edge]))
     return RateStudy(
-        sweeps=[_row(size, best) for size, best in found.items()],
+        sweeps=rows,
+        noise=noise,
         regret=curvature / 2 * (log**2 + sd**2),
         best_rate=rate * float(np.exp(log)),
         best_rate_low=rate * float(np.exp(log - reach)),
@@ -58,12 +61,16 @@ def build(job: Job, runs: Sequence[StudyRun], width: int, rate: float) -> RateSt
     )
 
 
-def _row(width: int, best: BestRate) -> dict[str, Any]:
+def _row(width: int, best: BestRate, multiples: list[float], logs: list[float]) -> dict[str, Any]:
+    points = sorted(zip(multiples, logs, strict=True))
     return {
         "width": width,
+        "points": [[multiple, float(np.exp(log)) if np.isfinite(log) else None] for multiple, log in points],
         "multiple": best.rate,
         "log_sd": None if np.isinf(best.log_sd) else best.log_sd,
         "regret": best.regret(1.0),
+        "loss": float(np.exp(best.loss)),
+        "curvature": best.curvature,
         "at_edge": best.at_edge,
     }
 

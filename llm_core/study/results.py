@@ -4,6 +4,10 @@ from typing import Any
 
 from llm_core.graph.results import Results, volatile
 
+POINTS = "runs.json"
+"""The file of ``scaling_law`` with the runs: parameters, tokens, FLOPs, loss, the law's loss, and whether it was left
+out."""
+
 
 class NoiseLaw(Results):
     """How much the loss differs between runs of other seeds."""
@@ -15,8 +19,8 @@ class NoiseLaw(Results):
     """The 90% interval of ``sd``."""
     freedom: int
     """Degrees of freedom of ``sd``: runs beyond the first of each size and budget."""
-    by_width: dict[str, float]
-    """Width → ``sd`` of its runs."""
+    by_width: dict[str, dict[str, float]]
+    """Width → ``sd``, ``low``, ``high`` and ``freedom`` of its runs."""
 
 
 class RateStudy(Results):
@@ -24,7 +28,11 @@ class RateStudy(Results):
 
     sweeps: list[dict[str, Any]]
     """Per width: the best rate as a multiple of the size's own, its standard error (of the logarithm), its regret (the
-    share of the loss that the size's own rate loses against the best), and whether it is at an edge."""
+    share of the loss that the size's own rate loses against the best), and whether it is at an edge; the parabola's
+    lowest loss and its curvature (of the logarithm of the loss by that of the rate); and the points: each multiple with
+    its loss, which is None where the run diverged."""
+    noise: float
+    """The standard deviation between seeds, as a share of the loss, that the parabolas assume."""
     regret: float | None
     """The expected share of the loss that the launched rate loses, with the error of the best rate; None if unknown."""
     best_rate: float | None
@@ -94,6 +102,8 @@ class Ablations(Results):
     """Per width and idea: ratios of speed and memory, and the difference at equal time."""
     slopes: dict[str, float]
     """Idea → change of the difference per doubling of the width."""
+    changes: dict[str, dict[str, Any]]
+    """Idea → what it changes, as the study's configuration has it."""
 
 
 class Forecast(Results):

@@ -15,10 +15,8 @@ from llm_core.science.extrapolation import backtests, drift
 from llm_core.science.loss_law import LossLaw, fit
 from llm_core.study.inputs import columns, losses
 from llm_core.study.ladder import StudyRun
-from llm_core.study.results import NoiseLaw, ScalingLaw
+from llm_core.study.results import POINTS, NoiseLaw, ScalingLaw
 
-POINTS = "runs.json"
-"""The file with the runs: parameters, tokens, FLOPs, loss, and the law's loss."""
 _INTERVAL = 1.645
 
 

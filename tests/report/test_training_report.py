@@ -269,7 +269,7 @@ def test_times_machines_and_versions_stand_on_the_page_beside_it(built: Built) -
         assert expected not in " ".join(built.page.text.split())
 
 
-def test_the_lineage_names_the_gate_of_a_run_and_who_overruled_it(tmp_path: Path) -> None:
+def test_the_page_beside_it_names_the_gate_of_a_run_and_who_overruled_it(tmp_path: Path) -> None:
     check = CheckRecord(name="half_width", passed=False, blocking=True, message="4.1% is above 3%")
     about = {"stage": "launch_gate", "identity": "a" * 32}
     signed = Overrule(kind="launch_gate", checks=[check], who="Ada", when="2026-01-31", why="the deadline", **about)
@@ -279,7 +279,7 @@ def test_the_lineage_names_the_gate_of_a_run_and_who_overruled_it(tmp_path: Path
     )
     run = artifact(tmp_path / "run", "pretrained_model", run_stats(), gates=[gate])
     plain = artifact(tmp_path / "plain", "pretrained_model", run_stats())
-    sections = [made.lineage(Job("report", "c" * 32, {"run": one}, tmp_path, tmp_path)) for one in (run, plain)]
+    sections = [made.made(Job("report", "c" * 32, {"run": one}, tmp_path, tmp_path)) for one in (run, plain)]
     ((asset, words),) = cells(sections[0], "Gates")
     assert asset == "pretrained_model"
     assert words.endswith("closed (half_width), overruled by Ada on 2026-01-31: the deadline")

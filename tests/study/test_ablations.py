@@ -41,7 +41,8 @@ def compared(tmp_path, seeds=4, noise=0.002):
         fields = {"final_validation_bits_per_byte": None if bad else loss, "validation_tokens": 1024}
         speed = {"tokens_per_second": 5e4 if run.idea == "good" else 1e5, "peak_memory_bytes": 1e9, "parameters": 1000}
         study.made[run.role] = artifact({**fields, **speed, "skipped_steps": 0})
-    results = study.stage("ablation_report", ablation_report.build, runs=found.ablations(), margin=0.01, looks=1)
+    config = {"runs": found.ablations(), "margin": 0.01, "looks": 1, "changes": IDEAS}
+    results = study.stage("ablation_report", ablation_report.build, **config)
     return results, {row["idea"]: row for row in results.rows}, {row["idea"]: row for row in results.clocks}
 
 

@@ -7,7 +7,8 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.experiment.study import GateSpec
 from llm_core.study import launch_gate
-from llm_core.study.scaling_law import POINTS, law_of
+from llm_core.study.results import POINTS
+from llm_core.study.scaling_law import law_of
 from tests.study.planted import BEST, LADDER, LAUNCHED, NOISE, Study, law
 
 CONDITIONS = {

@@ -40,17 +40,11 @@ def lineage(job: Job) -> Section:
         "Every asset and its inputs. The content digest is that of its files. When, where and how fast it was made, "
         "and with which versions, is in ", Marked("made.html", "code"), " beside this page.",
     )  # fmt: skip
-    launched = [
-        (Cell(item.manifest.stage, "nowrap"), str(record))
-        for item in job.inputs.values()
-        for record in item.manifest.gates
-    ]
-    gates = [Table(("Asset", "Launched"), launched, names=2, caption="Gates")] if launched else []
-    return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3), *gates])
+    return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3)])
 
 
 def made(job: Job) -> Section:
-    """One row per artifact: when and where it was built."""
+    """One row per artifact: when and where it was built; and the gates with which it was launched."""
     rows = []
     for manifest in (artifact.manifest for artifact in job.inputs.values()):
         commit = (manifest.git_commit or "")[:9] + (" + changes" if manifest.git_dirty else "")
@@ -65,7 +59,14 @@ def made(job: Job) -> Section:
             )
         )
     how = text("An identity is the hash of code, configuration and inputs.")
-    return Section("When and where", [how, Table(("Asset", "Identity", "Made", "Host", "Commit", "Took"), rows, 5)])
+    launched = [
+        (Cell(item.manifest.stage, "nowrap"), str(record))
+        for item in job.inputs.values()
+        for record in item.manifest.gates
+    ]
+    gates = [Table(("Asset", "Launched"), launched, names=2, caption="Gates")] if launched else []
+    table = Table(("Asset", "Identity", "Made", "Host", "Commit", "Took"), rows, 5)
+    return Section("When and where", [how, table, *gates])
 
 
 def versions(job: Job) -> Section:

@@ -1,0 +1,223 @@
+"""The plots of a study. Each fits half a desktop page, and the width of a phone."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm_core.report.bars import name_rows
+from llm_core.report.formatting import short, tick
+from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, RULE, TEAL, Picture, draw, label_ticks
+from llm_core.study.results import Forecast, ScalingLaw
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+WIDTH = 4.0
+"""Inches. Letters are about 10 pixels high on a phone and 14 on a desktop."""
+LOSS = "bits per byte"
+Runs = Sequence[Mapping[str, Any]]
+VERDICTS = {
+    "better": ("<", TEAL, TEAL),
+    "worse": (">", ROSE, ROSE),
+    "equivalent": ("s", MUTED, MUTED),
+    "undecided": ("o", MUTED, "none"),
+}
+"""Verdict → marker, colour, and colour inside. Only what is decided has a colour."""
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def law_loss(law: ScalingLaw, parameters: Any, tokens: Any) -> Any:
+    """The loss that the law expects."""
+    a, b = law.coefficients
+    return law.floor + a * np.power(parameters, -law.alpha) + b * np.power(tokens, -law.beta)
+
+
+def scaling(
+    law: ScalingLaw, runs: Runs, launched: Mapping[str, Any] | None, told: Forecast | None, result: float | None
+) -> Picture:
+    """Loss over compute on logarithmic axes: runs, a line of the law for each size, and the launched run."""
+
+    def paint(axes: "Axes") -> None:
+        heights = [run["loss"] for run in runs]
+        for parameters, of_size in _sizes(runs):
+            flops = np.geomspace(of_size[0]["flops"], of_size[-1]["flops"], 40)
+            per_token = of_size[-1]["flops"] / of_size[-1]["tokens"]
+            axes.plot(flops, law_loss(law, parameters, flops / per_token), color=PALE)
+            _runs(axes, of_size, [run["loss"] for run in of_size])
+            top = max(run["loss"] for run in of_size if run["flops"] == of_size[0]["flops"])
+            _label(axes, short(parameters), (of_size[0]["flops"], top), (4, 7), MUTED, "left")
+        if told is not None and launched is not None:
+            flops = np.geomspace(launched["flops"] / 40, launched["flops"], 40)
+            per_token = launched["flops"] / launched["tokens"]
+            axes.plot(
+                flops, law_loss(law, launched["parameters"], flops / per_token), color=BLUE, linestyle="--", linewidth=1
+            )
+            _interval(axes, launched["flops"], told.loss, told.low, told.high)
+            _label(axes, f"{short(launched['parameters'])}, forecast", (launched["flops"], told.low), (0, -14), BLUE)
+            heights += [told.low, told.high]
+            if result is not None:
+                axes.plot([launched["flops"]], [result], "D", color=AMBER, markersize=6, zorder=4)
+                _label(axes, "result", (launched["flops"], result), (-8, 0), AMBER, "right")
+                heights.append(result)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.margins(x=0.13)
+        low, high = min(heights), max(heights)
+        axes.set_ylim(low * (low / high) ** 0.18, high * (high / low) ** 0.12)
+        _ticks(axes.yaxis, *axes.get_ylim())
+        _powers(axes.xaxis)
+        axes.set_xlabel("FLOPs of training")
+        axes.set_ylabel(LOSS)
+
+    return draw("scaling_law", "Loss over compute, one line per size (parameters)", (WIDTH, 3.4), paint)
+
+
+def misses(law: ScalingLaw, runs: Runs) -> Picture:
+    """Each run's loss less the law's, in percent, with the band of a run's noise."""
+
+    def paint(axes: "Axes") -> None:
+        reach = 100 * 1.645 * float(np.hypot(law.noise, law.trunk_noise))
+        axes.axhspan(-reach, reach, color=RULE, alpha=0.6, linewidth=0)
+        axes.axhline(0, color=MUTED, linewidth=0.9)
+        for _, of_size in _sizes(runs):
+            _runs(axes, of_size, [100 * (run["loss"] / run["expected"] - 1) for run in of_size])
+        axes.set_xscale("log")
+        _powers(axes.xaxis)
+        label_ticks(axes.yaxis, lambda value: f"{tick(value)}%", most=5)
+        axes.set_xlabel("FLOPs of training")
+        axes.set_ylabel("loss less the law's")
+
+    return draw("scaling_misses", "How far the runs are from the law", (WIDTH, 3.4), paint)
+
+
+def way(told: Forecast, tokens: float, result: float | None) -> Picture:
+    """The bands of the curve on the way, and the interval at the end."""
+
+    def paint(axes: "Axes") -> None:
+        bands = [*told.curve, {"share": 1.0, "loss": told.loss, "low": told.low, "high": told.high}]
+        axes.plot([band["share"] for band in bands], [band["loss"] for band in bands], color=PALE, linewidth=1)
+        for band in bands:
+            _interval(axes, band["share"], band["loss"], band["low"], band["high"])
+        if result is not None:
+            axes.plot([1.0], [result], "D", color=AMBER, markersize=6, zorder=4)
+            _label(axes, "result", (1.0, result), (-8, 0), AMBER, "right")
+        shares = [band["share"] for band in bands]
+        axes.set_xticks(shares, [short(share * tokens) for share in shares])
+        axes.margins(x=0.12, y=0.15)
+        label_ticks(axes.yaxis, most=6)
+        axes.set_xlabel("training tokens")
+        axes.set_ylabel(LOSS)
+
+    return draw("forecast", "Forecast of the curve, with 90% intervals", (WIDTH, 2.8), paint)
+
+
+def sweep(row: Mapping[str, Any], noise: float | None) -> Picture:
+    """Loss over the multiple of the rate: the runs, the parabola through them, and its lowest point.
+
+    ``noise``: of a run, as a share of its loss; None if unknown.
+    """
+
+    def paint(axes: "Axes") -> None:
+        found = [(multiple, loss) for multiple, loss in row["points"] if loss is not None]
+        multiples, losses = (np.array(column) for column in zip(*found, strict=True))
+        axes.axvline(1, color=MUTED, linewidth=1, linestyle="--")
+        low, high = losses.min(), losses.max()
+        if not row["at_edge"]:
+            rates = np.geomspace(multiples.min() / 1.1, multiples.max() * 1.1, 60)
+            parabola = row["loss"] * np.exp(row["curvature"] / 2 * np.log(rates / row["multiple"]) ** 2)
+            axes.plot(rates, parabola, color=PALE)
+            reach = np.exp(1.645 * row["log_sd"])
+            ends = np.clip([row["multiple"] / reach, row["multiple"] * reach], rates[0], rates[-1])
+            axes.plot(ends, [row["loss"]] * 2, color=AMBER, linewidth=2.4)
+            axes.plot([row["multiple"]], [row["loss"]], "D", color=AMBER, markersize=6)
+            low, high = min(low, row["loss"]), max(high, parabola.max())
+        bars = None if noise is None else noise * losses
+        axes.errorbar(multiples, losses, yerr=bars, color=BLUE, fmt="o", markersize=5, capsize=3, linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xlim(multiples.min() / 1.3, multiples.max() * 1.3)
+        axes.set_xticks(multiples, [f"{multiple:g}" for multiple in multiples])
+        axes.set_xticks([], minor=True)
+        room = max(high - low, 4 * (noise or 0) * high, 1e-6 * high)
+        axes.set_ylim(low - 0.35 * room, high + 0.3 * room)
+        _label(axes, "own rate", (1, high + 0.3 * room), (4, -9), MUTED, "left")
+        label_ticks(axes.yaxis, most=5)
+        axes.set_xlabel("multiple of the size's own rate")
+        axes.set_ylabel(LOSS)
+
+    return draw(f"rates_{row['width']}", f"Width {row['width']}", (WIDTH, 2.7), paint)
+
+
+def forest(rows: Sequence[Mapping[str, Any]], width: int, margin: float) -> Picture:
+    """Difference of each idea from the launched recipe with its 95% interval, in percent of the loss."""
+
+    def paint(axes: "Axes") -> None:
+        axes.axvspan(*(_percent(bound) for bound in (-margin, margin)), color=RULE, alpha=0.6, linewidth=0)
+        axes.axvline(0, color=MUTED, linewidth=0.9)
+        for place, row in enumerate(rows):
+            marker, colour, inside = VERDICTS[row["verdict"]]
+            if row["low"] is not None:
+                axes.plot([_percent(row["low"]), _percent(row["high"])], [place] * 2, color=colour, linewidth=1.6)
+            (point,) = axes.plot([_percent(row["difference"])], [place], marker, color=colour, markersize=7)
+            point.set_markerfacecolor(inside)
+            point.set_markeredgewidth(1.4)
+        name_rows(axes, [row["idea"] for row in rows])
+        axes.grid(visible=True, axis="y", color=RULE)
+        # One interval that is very wide would hide all others. It goes on beyond the edge.
+        bounds = [abs(row[end]) for row in rows for end in ("low", "high") if row[end] is not None]
+        seen = max(*(abs(row["difference"]) for row in rows), margin)
+        reach = _percent(min(max([*bounds, seen]), 4 * seen)) * 1.12
+        axes.set_xlim(-reach, reach)
+        label_ticks(axes.xaxis, lambda value: f"{tick(round(value, 6))}%", most=5)
+        axes.set_xlabel("better  ←  difference of the loss  →  worse")
+
+    return draw(f"ideas_{width}", f"Width {width}", (WIDTH, 0.8 + 0.36 * len(rows)), paint)
+
+
+def _percent(log: float) -> float:
+    return 100 * float(np.expm1(log))
+
+
+def _sizes(runs: Runs) -> list[tuple[int, list[Mapping[str, Any]]]]:
+    """Parameters → the runs in rising order of compute."""
+    ordered = sorted(runs, key=lambda run: (run["parameters"], run["flops"]))
+    return [(parameters, list(found)) for parameters, found in groupby(ordered, lambda run: run["parameters"])]
+
+
+def _runs(axes: "Axes", runs: Runs, heights: Sequence[float]) -> None:
+    """Runs as points; those that were left out of the fit as crosses."""
+    for out, marker, colour in ((False, "o", BLUE), (True, "x", INK)):
+        chosen = [(run["flops"], y) for run, y in zip(runs, heights, strict=True) if run["excluded"] == out]
+        if chosen:
+            axes.plot(*zip(*chosen, strict=True), marker, color=colour, markersize=6 if out else 3.5, zorder=3)
+
+
+def _interval(axes: "Axes", place: float, loss: float, low: float, high: float) -> None:
+    axes.errorbar(
+        [place], [loss], yerr=[[loss - low], [high - loss]], fmt="o", color=BLUE, markersize=5, capsize=4, linewidth=1.6
+    )
+
+
+def _label(
+    axes: "Axes", label: str, place: tuple[float, float], shift: tuple[int, int], colour: str, side: str = "center"
+) -> None:
+    axes.annotate(label, place, shift, textcoords="offset points", color=colour, ha=side, fontsize=8.5, va="center")
+
+
+def _powers(axis: "Axis") -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_minor_locator(NullLocator())
+    label_ticks(axis, lambda value: "10" + f"{round(float(np.log10(value)))}".translate(_SUPERSCRIPT))
+
+
+def _ticks(axis: "Axis", low: float, high: float) -> None:
+    """Round numbers on a logarithmic axis that spans less than a power of ten."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+    axis.set_major_locator(FixedLocator([value for value in MaxNLocator(6).tick_values(low, high) if value > 0]))
+    axis.set_minor_locator(NullLocator())
+    label_ticks(axis)
