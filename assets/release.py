@@ -27,7 +27,7 @@ TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 PAGE_FILES = ("llm_core/report/page.css", "llm_core/report/page.html")
 """The style sheet and the template of all pages."""
 
-PAGES = {"data_report": "data_report.html", "training_report": "report.html"}
+PAGES = {"data_report": "data_report.html", "study_report": "study.html", "training_report": "report.html"}
 """Stage → the page that it makes."""
 
 
@@ -37,11 +37,13 @@ def stages(experiment: Experiment) -> list[Stage]:
     judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
     documents = [*DATA[:2], *judged, *DATA[2:]]
     studied = {stage.name for stage in study.stages(experiment)}
-    told = [*documents, *(name for name in STUDY if name in studied), *TRAINED, *went_on]
+    judging = [name for name in STUDY if name in studied]
+    told = [*documents, *judging, *TRAINED, *went_on]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)
     return [
+        *([_study_report(experiment, judging)] if judging else []),
         Stage(
             name="data_report",
             group="release",
@@ -96,6 +98,23 @@ def stages(experiment: Experiment) -> list[Stage]:
             volatile=("made.html", "timing/*"),
         ),
     ]
+
+
+def _study_report(experiment: Experiment, stages: list[str]) -> Stage:
+    """It needs no full run: it is read before that is paid for. A small study may have nothing to draw."""
+    return Stage(
+        name="study_report",
+        group="release",
+        description="One self-contained HTML page for the decision to launch: forecast, law, rates, ideas, noise.",
+        build="llm_core.report.study_report:build",
+        results="llm_core.report.results:Page",
+        non_blocking=("llm_core.report.checks:page_written",),
+        code=PAGE_FILES,
+        rebuild_when_damaged=True,
+        inputs={name: name for name in stages},
+        config={"title": experiment.name},
+        volatile=("made.html", "timing/*"),
+    )
 
 
 def _families() -> tuple[str, ...]:

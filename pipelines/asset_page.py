@@ -16,6 +16,7 @@ LARGEST_PICTURE = 100_000
 _KINDS = {
     "data": {"polars", "parquet"},
     "tokens": {"tokenizers"},
+    "study": {"numpy", "scipy"},
     "evaluation": {"pytorch"},
     "release": {"huggingface"},
 }

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from assets.graph import experiment_graph
+from assets.release import STUDY
+from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.job import Job
-from llm_core.report import training_report
+from llm_core.report import study_report, training_report
 from llm_core.report.blocks import Facts, Section, Table, Text, Tiles, pictures_in
+from llm_core.report.checks import page_written
 from llm_core.report.page import write_page
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
@@ -64,6 +67,16 @@ def words(section: Section | None) -> str:
 def test_a_report_without_a_study_has_none_of_its_sections(told: dict[str, Artifact], tmp_path: Path) -> None:
     job = job_of({**told, "ablation_report": None}, tmp_path)
     assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 7
+
+
+def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact], tmp_path: Path) -> None:
+    before = {name: study[name] for name in STUDY}
+    results = study_report.build(job_of(before, tmp_path), "planted")
+    page = (tmp_path / "out" / study_report.PAGE).read_text()
+    assert page_written(results, ChecksSpec()).passed
+    for title in ("Forecast", "Scaling law", "Learning rates", "Ideas", "Noise"):
+        assert title in page
+    assert (tmp_path / "out" / study_report.MADE).exists()
 
 
 def relaunched(job: Job, result: float | None = None, closed: tuple[str, ...] = (), **changes: Any) -> Job:
