@@ -132,6 +132,10 @@ class StudySpec(Spec):
                 )
         if fixed := sorted(self.training.keys() & {"tokens", "branch_points"}):
             raise ValueError(f"training.{fixed[0]}: the study sets it, from tokens_per_parameter")
+        if "validation_tokens" in self.training:
+            raise ValueError(
+                "training.validation_tokens: leave it out: the forecast is about the held-out text of the full run"
+            )
         return self
 
     def _runs(self) -> int:

@@ -120,6 +120,8 @@ def test_impossible_studies_are_refused_in_words():
         study(sizes=[{"width": 64}, {"width": 32}])
     with pytest.raises(ValueError, match="leave out 1 and copies"):
         study(sizes=[{"width": 64, "rates": [1.0]}])
+    with pytest.raises(ValueError, match="the forecast is about the held-out text of the full run"):
+        study(training={"validation_tokens": 5})
     with pytest.raises(ValueError, match=r"training.tokens: the study sets it"):
         study(training={"tokens": 5})
     three = [{"width": 16}, {"width": 32}, {"width": 64}]
