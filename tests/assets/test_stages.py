@@ -47,6 +47,7 @@ def test_the_whole_story_is_told() -> None:
         "pretrained_model",
         "eval_results",
         "generation_samples",
+        "study_report",
         "data_report",
         "hf_export",
         "training_report",
