@@ -96,8 +96,8 @@ CHANGES = [
         {"hf_export"},
     ),
     ("llm_core/model/mixers/mamba2/module.py", "class Mamba2(", "class Mamba2(object, ", {"hf_export"}),
-    ("llm_core/report/page.css", "body", "main", {"data_report", "training_report"}),
-    ("llm_core/report/page.html", "section", "main", {"data_report", "training_report"}),
+    ("llm_core/report/page.css", "body", "main", {"data_report", "study_report", "training_report"}),
+    ("llm_core/report/page.html", "section", "main", {"data_report", "study_report", "training_report"}),
 ]
 """File, old, new, and the stages; None: all that are trained, and none before them."""
 
