@@ -11,7 +11,7 @@ A run has as many steps as ``--seconds`` allow by the speed of a short run befor
 whole run: our warm-up, cooldown and phases keep their shares of it. Time is that of steps, with their batches: no
 validation, no checkpoint; steps that compile count as the median step. ``--clock cpu`` counts the time of this process,
 so a machine with other work stays usable; ``wall`` is the clock on the wall. Compiled, nanochat is one graph, as its
-script does it, and ours one per block, as our trainer does it; ``--eager``: neither.
+script does it, and ours one per block, as our trainer does it (this needs a C++ compiler); ``--eager``: neither.
 """
 
 import argparse
@@ -203,6 +203,7 @@ def ours(path: Path, clock: Clock, compiled: bool) -> Side:
     model, training = experiment.model, experiment.training
 
     def run(text: Text, steps: int, seed: int) -> Outcome:
+        torch.compiler.reset()
         with tempfile.TemporaryDirectory() as work, marks_of(clock):
             spec = trainer_spec(text, Path(work), model, of_steps(training, steps), seed, compiled)
             loop.train(spec, ALONE, StopRequest(), lambda _: None)
@@ -226,6 +227,7 @@ def theirs(multiple: float, options: argparse.Namespace, clock: Clock) -> Side:
 
     def run(text: Text, steps: int, seed: int) -> Outcome:
         training = TrainingSpec(sequence_length=length, batch_tokens=tokens, tokens=tokens * steps, precision="fp32")
+        torch.compiler.reset()  # it stops after so many versions of a function, of all runs together
         loader, nanochat = open_loader(text.shards, training, seed), side(steps, seed)
         taken = []
         for step in range(steps):
@@ -233,11 +235,8 @@ def theirs(multiple: float, options: argparse.Namespace, clock: Clock) -> Side:
             nanochat.step(step, loader.batch(step))
             taken.append((tokens, clock() - begin))
         spec = trainer_spec(text, Path(), ModelSpec.model_validate(ANY_MODEL), training, seed, compiled=False)
-        heldout, bytes_V = (
-            ShardReader(text.shards, "heldout"),
-            torch.from_numpy(byte_lengths(text.tokenizer, VOCABULARY)),
-        )
-        bits = measure(Scored(nanochat.model), heldout, spec, ALONE, bytes_V).bits_per_byte
+        bytes_V = torch.from_numpy(byte_lengths(text.tokenizer, VOCABULARY))
+        bits = measure(Scored(nanochat.model), ShardReader(text.shards, "heldout"), spec, ALONE, bytes_V).bits_per_byte
         assert bits is not None
         return Outcome(bits.item(), taken, [loader.digest(step) for step in range(steps)])
 
@@ -295,10 +294,8 @@ def marks_of(clock: Clock) -> Iterator[None]:
 
 def commit(clone: Path) -> str:
     """The commit of the clone."""
-    told = subprocess.run(
-        ["git", "-C", clone, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return told.stdout.strip() or "without git"
+    order = ["git", "-C", clone, "rev-parse", "--short", "HEAD"]
+    return subprocess.run(order, capture_output=True, text=True, check=False).stdout.strip() or "without git"
 
 
 if __name__ == "__main__":
