@@ -7,11 +7,12 @@ through the store, with a vocabulary of 4,096. Of each EXPERIMENT, the sections 
 its batches are other than nanochat's (``--batch-tokens``, ``--sequence-length``), the table shows it. nanochat has the
 shape of ``--depth`` and its like, and the rates of its own rules times each of ``--multiples``.
 
-A run has as many steps as ``--seconds`` allow by the speed of a short run before, or ``--steps``. Schedules cover the
+A run has as many steps as ``--seconds`` allow by the speed of short runs before, or ``--steps``. Schedules cover the
 whole run: our warm-up, cooldown and phases keep their shares of it. Time is that of steps, with their batches: no
 validation, no checkpoint; steps that compile count as the median step. ``--clock cpu`` counts the time of this process,
-so a machine with other work stays usable; ``wall`` is the clock on the wall. Compiled, nanochat is one graph, as its
-script does it, and ours one per block, as our trainer does it (this needs a C++ compiler); ``--eager``: neither.
+for a machine with other work. That work still slows a step (by a third where it was tried): runs are comparable where
+the column of seconds is equal. ``wall`` is the clock on the wall. Compiled, nanochat is one graph, as its script does
+it, and ours one per block, as our trainer does it (this needs a C++ compiler); ``--eager``: neither.
 """
 
 import argparse
@@ -117,19 +118,21 @@ def main() -> None:
         f"{'eager' if options.eager else 'compiled'}, {options.clock} time, {text.validation_tokens:,} "
         "held-out tokens\n"
     )
-    speeds = {} if options.steps else measured(sides, text, options.rounds)
+    planned = [options.steps] * len(sides)
+    if not options.steps:
+        planned = [max(2, round(options.seconds / speed)) for speed in measured(sides, text, options.rounds)]
     print("| who | parameters | batch | seed | bits/byte | steps | tokens | seconds | ms/step |")
     print("|---|---|---|---|---|---|---|---|---|")
     read: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
     for seed in options.seeds:
-        for side in sides:
-            found = side.run(text, options.steps or max(2, round(options.seconds / speeds[side.name])), seed)
+        for side, count in zip(sides, planned, strict=True):
+            found = side.run(text, count, seed)
             read[side.batch, seed].append(found.batches)
-            steps, seconds = len(found.steps), found.seconds()
+            seconds = found.seconds()
             parameters = sum(weight.numel() for weight in side.model.parameters())
             print(
-                f"| {side.name} | {parameters:,} | {side.batch} | {seed} | {found.bits_per_byte:.4f} | {steps:,} | "
-                f"{found.tokens:,} | {seconds:.0f} | {1000 * seconds / steps:.0f} |",
+                f"| {side.name} | {parameters:,} | {side.batch} | {seed} | {found.bits_per_byte:.4f} | {count:,} | "
+                f"{found.tokens:,} | {seconds:.0f} | {1000 * seconds / count:.0f} |",
                 flush=True,
             )
     for (batch, seed), digests in read.items():
@@ -187,14 +190,11 @@ def made(path: Path, validation_tokens: int) -> Text:
     return Text(shards.path, tokenizer.path / "tokenizer.json", validation_tokens)
 
 
-def measured(sides: list[Side], text: Text, rounds: int) -> dict[str, float]:
-    """Seconds per step: medians over rounds, in which all sides take turns."""
-    found = defaultdict(list)
-    for _ in range(rounds):
-        for side in sides:
-            outcome = side.run(replace(text, validation_tokens=1), SHORT, 0)
-            found[side.name].append(outcome.seconds(typical=True) / SHORT)
-    return {name: statistics.median(seconds) for name, seconds in found.items()}
+def measured(sides: list[Side], text: Text, rounds: int) -> list[float]:
+    """Seconds per step, the least of all rounds: other work on the machine can only make a step slower."""
+    short = replace(text, validation_tokens=1)
+    turns = [[side.run(short, SHORT, 0).seconds(typical=True) / SHORT for side in sides] for _ in range(rounds)]
+    return [min(found) for found in zip(*turns, strict=True)]
 
 
 def ours(path: Path, clock: Clock, compiled: bool) -> Side:

@@ -150,3 +150,14 @@ def test_steps_that_compile_are_not_counted() -> None:
     outcome = nanochat.Outcome(1.0, [(8, 90.0), (8, 1.0), (8, 3.0), (16, 70.0), (16, 5.0), (16, 5.0)], [])
     assert outcome.seconds() == (3 + 1 + 3) + (5 + 5 + 5)
     assert outcome.seconds(typical=True) == 3 * 3 + 3 * 5
+
+
+def test_the_speed_of_a_side_is_its_fastest_round(text) -> None:
+    taken = iter([2.0, 9.0, 3.0, 8.0])  # two sides in turns
+
+    def run(given, steps, seed):
+        assert given.validation_tokens == 1
+        return nanochat.Outcome(1.0, [(8, next(taken))] * steps, [])
+
+    sides = [nanochat.Side(name, torch.nn.Module(), "8 by 8", run) for name in ("a", "b")]
+    assert nanochat.measured(sides, text, 2) == [2.0, 8.0]
