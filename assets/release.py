@@ -104,7 +104,7 @@ def _study_report(experiment: Experiment, stages: list[str]) -> Stage:
     """It needs no full run: it is read before that is paid for. A small study may have nothing to draw."""
     return Stage(
         name="study_report",
-        group="release",
+        group="study",
         description="One self-contained HTML page for the decision to launch: forecast, law, rates, ideas, noise.",
         build="llm_core.report.study_report:build",
         results="llm_core.report.results:Page",

@@ -110,7 +110,8 @@ def _fields(plain: Any, name: str = "") -> dict[str, Any]:
 def _compare(
     folder: Path, there: Mapping[str, Any], here: Mapping[str, Any], may_differ: Callable[[str], bool]
 ) -> None:
-    for name in sorted({**there, **here}):
+    # Another kind is the reason why its settings are others.
+    for name in sorted({**there, **here}, key=lambda field: (not field.endswith("kind"), field)):
         if not may_differ(name) and there.get(name) != here.get(name):
             raise PedigreeError(
                 f"{folder}: this run can't start from it: {name} is {there.get(name)!r} in that folder, but "

@@ -16,8 +16,9 @@ def test_everything_was_made(finished: World) -> None:
     rows = json.loads(finished.pedigree("query", "FROM artifacts", "--json"))
     assert not list((finished.folder / "home" / "store" / "work").glob("*/*"))  # all that stages leave there is known
     assert {row["stage"] for row in rows} >= {"raw_documents", "token_shards", "pretrained_model", "training_report"}
-    told, report = map(Path, finished.pedigree("report", str(finished.experiment)).splitlines())
+    told, study, report = map(Path, finished.pedigree("report", str(finished.experiment)).splitlines())
     assert told.name == "data_report.html"
+    assert study.name == "study.html"
     assert "Funnel" in told.read_text(encoding="utf-8")
     assert report.name == "report.html"
     assert "micro" in report.read_text()

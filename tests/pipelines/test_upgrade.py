@@ -132,7 +132,7 @@ def test_damaged_metrics_cost_no_weights_and_a_stage_is_made_again_on_demand(fin
     told = world.pedigree("run", str(world.experiment))
     assert "warning: pretrained_model: " in told
     assert not metrics.exists()
-    _, path = map(Path, world.pedigree("report", str(world.experiment)).splitlines())
+    *_, path = map(Path, world.pedigree("report", str(world.experiment)).splitlines())
     assert "There are no curves" in path.read_text()
     assert "whole" in world.pedigree("verify", str(world.experiment))
 
