@@ -170,9 +170,15 @@ class StudySpec(Spec):
                     where = f"{place}width {size.width}: "
                     try:
                         small = narrowed(shape, size.width)
-                        found[where] = small, self.of(own, shape.d_model / size.width, own.tokens, 0)
+                        found[where] = small, self.of(own, self.rate_ratio(shape, size.width), own.tokens, 0)
                     except (PedigreeError, ValueError) as error:
                         raise ValueError(f"{where}{error}") from None
+                    usual = found[f"study: width {size.width}: "][0].n_layers
+                    if shape.n_layers == model.n_layers and small.n_layers != usual:
+                        raise ValueError(
+                            f"{where}the pattern gives it {small.n_layers} layers, and the launched recipe has {usual} "
+                            "at this width: try the idea at a width where both are equally deep"
+                        )
         return found
 
     def budgets(self, parameters: int) -> list[float]:

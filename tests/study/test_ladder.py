@@ -129,3 +129,13 @@ def test_impossible_studies_are_refused_in_words():
         study(gate={}, sizes=three, tokens_per_parameter=[], tokens=[5_000, 10_000])
     with pytest.raises(ValueError, match=r"2 sizes and 6 runs are too few for a scaling law, .*gate: null"):
         study(gate={})
+
+
+def test_an_idea_is_as_deep_as_the_recipe_that_it_is_compared_with():
+    ideas = {"windows": {"pattern": [{"mixer": {"window": 8}}, {}]}}
+    sizes = [{"width": 32, "ideas": True}]  # a quarter of four layers; the pattern's two do not fit
+    with pytest.raises(ValueError, match=r"ideas\.windows: width 32: the pattern gives it 2 layers, .* has 1 at this"):
+        study(sizes=sizes, ideas=ideas).recipes(MODEL, TRAINING)
+    assert study(sizes=[{"width": 64, "ideas": True}], ideas=ideas).recipes(MODEL, TRAINING)
+    deeper = {"deeper": {"n_layers": 8}}  # meant so
+    assert study(sizes=sizes, ideas=deeper).recipes(MODEL, TRAINING)
