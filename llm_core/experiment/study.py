@@ -27,7 +27,8 @@ class StudySize(Spec):
     seeds: Count = 1
     """Runs of each budget. The first has the experiment's seed, and each further one the next number."""
     rates: tuple[Positive, ...] = ()
-    """More runs of the last budget, at these multiples of the size's learning rate."""
+    """More runs of the last budget, at these multiples of the size's learning rate. At least two, since the best rate
+    is the lowest point of a parabola."""
     batches: tuple[Positive, ...] = ()
     """More runs of the last budget, with so many times the batch, and the rate times the root of that. They check the
     noise scale of the gradients."""
@@ -126,6 +127,11 @@ class StudySpec(Spec):
         for size in self.sizes:
             if any(times <= 1 for times in size.batches):
                 raise ValueError(f"sizes: width {size.width}: batches {list(size.batches)} must be above 1")
+            if len(size.rates) == 1:
+                raise ValueError(
+                    f"sizes: width {size.width}: rates {list(size.rates)}: a parabola takes three rates, so give one "
+                    "below and one above the size's own, such as [0.5, 2]"
+                )
             if 1.0 in size.rates or len(set(size.rates)) < len(size.rates):
                 raise ValueError(
                     f"sizes: width {size.width}: rates are multiples of the size's own; leave out 1 and copies"

@@ -46,8 +46,9 @@ class Interval:
 @dataclass(frozen=True)
 class Backtest:
     """Runs that a law of smaller ones forecast: errors of the log loss, their stated standard deviations without
-    drift, and the distance in e-folds of compute."""
+    drift, and the distance in e-folds of compute. ``below``: the largest FLOPs of the smaller ones."""
 
+    below: float
     errors: Floats
     sd: Floats
     distance: Floats
@@ -84,7 +85,7 @@ def backtests(runs: Runs, form: Form = "additive", most: int = 8) -> list[Backte
         law = fit(below, form)
         errors = np.log(beyond.loss) - law.log_loss(beyond.parameters, beyond.tokens)
         sd = np.hypot(law.sd(beyond.parameters, beyond.tokens), law.run_sd)
-        found.append(Backtest(errors, sd, np.log(beyond.flops / law.reach)))
+        found.append(Backtest(float(cut), errors, sd, np.log(beyond.flops / law.reach)))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.science.learning_rate import BestRate, best_rate
@@ -33,7 +34,7 @@ def build(job: Job, runs: Sequence[StudyRun], width: int, rate: float) -> RateSt
     for run, loss in zip(runs, losses(job, runs), strict=True):
         sweeps[run.width][0].append(run.multiple)
         sweeps[run.width][1].append(float(np.log(loss)))
-    found = {size: best_rate(rates, logs, noise) for size, (rates, logs) in sweeps.items()}
+    found = {size: _best(size, rates, logs, noise) for size, (rates, logs) in sweeps.items()}
     rows = [_row(size, best, *sweeps[size]) for size, best in found.items()]
     at_edge = [size for size, best in found.items() if best.at_edge]
     expected = _launched({size: best for size, best in found.items() if not best.at_edge}, width)
@@ -59,6 +60,17 @@ def build(job: Job, runs: Sequence[StudyRun], width: int, rate: float) -> RateSt
         best_rate_high=rate * float(np.exp(log + reach)),
         at_edge=at_edge,
     )
+
+
+def _best(width: int, multiples: list[float], logs: list[float], noise: float) -> BestRate:
+    """The best rate of a sweep. Where so many runs diverged that two are left, it is only known to lie at an edge of
+    them."""
+    finite = sorted((log, multiple) for multiple, log in zip(multiples, logs, strict=True) if np.isfinite(log))
+    if not finite:
+        raise PedigreeError(f"rate_law: all runs of the sweep at width {width} diverged; take lower rates")
+    if len({multiple for _, multiple in finite}) < 3:
+        return BestRate(finite[0][1], np.inf, finite[0][0], 0.0, True)
+    return best_rate(multiples, logs, noise)
 
 
 def _row(width: int, best: BestRate, multiples: list[float], logs: list[float]) -> dict[str, Any]:

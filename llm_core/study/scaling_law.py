@@ -11,8 +11,9 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.study import GateSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
-from llm_core.science.extrapolation import backtests, drift
+from llm_core.science.extrapolation import Backtest, backtests, drift
 from llm_core.science.loss_law import LossLaw, fit
+from llm_core.science.runs import Runs
 from llm_core.study.inputs import columns, losses
 from llm_core.study.ladder import StudyRun
 from llm_core.study.results import POINTS, NoiseLaw, ScalingLaw
@@ -33,9 +34,7 @@ def build(job: Job, runs: Sequence[StudyRun]) -> ScalingLaw:
     tests = backtests(table)
     noise = max(job.inputs["noise_law"].results(NoiseLaw).sd or 0.0, law.run_sd)
     step = drift(tests)
-    errors = np.concatenate([test.errors for test in tests]) if tests else np.array([])
-    reach = [_INTERVAL * np.sqrt(test.sd**2 + (step * test.distance) ** 2) for test in tests]
-    inside = np.abs(errors) <= np.concatenate(reach) if tests else np.array([])
+    inside = [inside for test in tests for inside in _covered(table, test)]
     expected = law.loss(table.parameters, table.tokens)
     rows = [
         {**run.model_dump(), "loss": float(found), "expected": float(mean), "excluded": bool(out)}
@@ -58,10 +57,18 @@ def build(job: Job, runs: Sequence[StudyRun]) -> ScalingLaw:
         noise=law.noise,
         trunk_noise=law.trunk_noise,
         drift=step,
-        forecast_runs=len(errors),
-        coverage=float(inside.mean()) if len(errors) else None,
+        forecast_runs=len(inside),
+        coverage=float(np.mean(inside)) if inside else None,
         law={**plain(law), "run_sd": noise},
     )
+
+
+def _covered(runs: Runs, test: Backtest) -> list[bool]:
+    """Whether each run of a backtest lay within its 90% interval, as it was known from the smaller runs alone: their
+    own backtests give its drift."""
+    step = drift(backtests(runs.chosen(runs.flops <= test.below)))
+    reach = _INTERVAL * np.sqrt(test.sd**2 + (step * test.distance) ** 2)
+    return (np.abs(test.errors) <= reach).tolist()
 
 
 def plain(law: LossLaw) -> dict[str, Any]:

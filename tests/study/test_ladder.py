@@ -119,7 +119,9 @@ def test_impossible_studies_are_refused_in_words():
     with pytest.raises(ValueError, match=r"sizes: .* must rise"):
         study(sizes=[{"width": 64}, {"width": 32}])
     with pytest.raises(ValueError, match="leave out 1 and copies"):
-        study(sizes=[{"width": 64, "rates": [1.0]}])
+        study(sizes=[{"width": 64, "rates": [1.0, 2.0]}])
+    with pytest.raises(ValueError, match=r"rates \[2.0\]: a parabola takes three rates"):
+        study(sizes=[{"width": 64, "rates": [2.0]}])
     with pytest.raises(ValueError, match="the forecast is about the held-out text of the full run"):
         study(training={"validation_tokens": 5})
     with pytest.raises(ValueError, match=r"training.tokens: the study sets it"):

@@ -47,6 +47,20 @@ def test_the_best_rate_of_the_launched_size_is_found(study):
     assert [row["width"] for row in rates.sweeps] == [256, 512]
 
 
+def test_a_sweep_with_diverged_runs_has_its_best_rate_at_an_edge(tmp_path):
+    (low, high), diverged = [run.role for run in LADDER.of("rates")][:2], {"final_validation_bits_per_byte": None}
+    study = Study(tmp_path, {high: diverged})
+    study.noise()
+    rates = study.rates()
+    assert rates.at_edge == [256]
+    assert rates.best_rate is not None  # by the sweep of the other size
+    middle = LADDER.compared("rates")[0].role
+    study = Study(tmp_path, dict.fromkeys([low, middle, high], diverged))
+    study.noise()
+    with pytest.raises(PedigreeError, match="all runs of the sweep at width 256 diverged; take lower rates"):
+        study.rates()
+
+
 def test_the_forecast_covers_what_the_law_says(study):
     found, forecast = study.law(), study.forecast()
     assert found.alpha == pytest.approx(0.34, abs=3 * found.alpha_sd + 0.05)
