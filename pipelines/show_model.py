@@ -124,7 +124,7 @@ def sums(model: Described) -> list[str]:
     """Parameters, FLOPs and decoding state, one line each."""
     spec, count = model.spec, parameter_count(model.spec, model.vocab_size)
     active = f", {count.active:,} of them per token" if count.inactive else ""
-    tables = f", {count.value_embeddings:,} in value embeddings" if count.value_embeddings else ""
+    tables = f", {count.tables:,} in value and n-gram embeddings" if count.tables else ""
     cached = kv_cache_bytes_per_token(spec)
     lengths = [length for length in LENGTHS if _reads(spec, length)]
     states = "; ".join(f"{state_bytes(spec, length) / 1e6:,.1f} MB after {length:,}" for length in lengths)

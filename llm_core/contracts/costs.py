@@ -33,6 +33,7 @@ _PARTS = {
     "embedding": "embedding",
     "position": "embedding",
     "value_embeddings": "value_embeddings",
+    "ngram_embedding": "ngram_embedding",
     "stream_scales": "stream_scales",
     "head": "head",
     "mixer": "mixers",

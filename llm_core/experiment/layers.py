@@ -221,6 +221,20 @@ class StreamScalesSpec(Spec):
     """The same for b."""
 
 
+class NgramEmbeddingSpec(Spec):
+    """Tables with a row for each hash of the last tokens, added to the embedding (Svenstrup et al., 2017; Huang et al.,
+    2025). They begin as zeros."""
+
+    rows: Width
+    """Rows of each table. More rows, fewer n-grams that share one."""
+    longest: Annotated[int, Field(ge=2, le=8)] = 2
+    """The longest n-gram, in tokens. There is one table per length from 2 on."""
+
+    def parameters(self, d_model: int) -> int:
+        """Numbers in all tables."""
+        return (self.longest - 1) * self.rows * d_model
+
+
 class LayerSpec(Spec):
     """One layer: the fields that ``pattern`` may change, with all defaults filled in."""
 

@@ -28,6 +28,10 @@ def check_lengths(model: ModelSpec, training: TrainingSpec, place: str = "") -> 
             f"{place}model: can read {longest} tokens (by absolute_position, or a mixer's max_length), but a sequence "
             f"has {length} ({place}training.sequence_length)"
         )
+    if model.ngram_embedding is not None and training.superposition is not None:
+        raise ValueError(
+            f"{place}training.superposition: does not go with {place}model.ngram_embedding, which reads single tokens"
+        )
     if model.multi_token is not None and training.superposition is not None:
         raise ValueError(
             f"{place}training.superposition: does not go with {place}model.multi_token, which predicts single tokens"

@@ -16,6 +16,7 @@ from llm_core.experiment.layers import (
     LayerSpec,
     MixerSpec,
     MultiTokenSpec,
+    NgramEmbeddingSpec,
     NormPlacement,
     NormSpec,
     Positive,
@@ -61,6 +62,8 @@ class ModelSpec(Spec):
     embedding_norm: bool = later(default=False, absent=False)
     """Whether a norm of the model's kind follows the embedding (RWKV). The initial embedding is then small, unless
     ``init.embedding_std`` is given."""
+    ngram_embedding: NgramEmbeddingSpec | None = later(default=None, absent=None)
+    """Tables for the last two or more tokens, added to the embedding after its norm; null: none."""
     stream_scales: StreamScalesSpec | None = later(default=None, absent=None)
     """Learned factors of the residual stream and of the embedding before each block; null: none."""
     dropout: DropoutShare = 0.0

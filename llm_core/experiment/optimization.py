@@ -12,7 +12,10 @@ from llm_core.runtime_only import runtime_only
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
-KINDS = ("matrices", "embeddings", "value_embeddings", "head", "vectors", "residual_scales", "input_scales")
+KINDS = (
+    *("matrices", "embeddings", "value_embeddings", "ngram_embeddings", "head"),
+    *("vectors", "residual_scales", "input_scales"),
+)
 """The kinds of parameters, which ``llm_core.train.parameter_groups`` tells apart."""
 
 
@@ -63,7 +66,8 @@ class OptimizerSpec(Component):
     rises in the warm-up, and falls to ``final_share``. ``constant``: it stays."""
     groups: dict[str, GroupSpec] = later(default={}, absent={})
     """Kind of parameters → settings that differ from the optimiser's. Kinds: ``matrices``, ``embeddings``,
-    ``value_embeddings``, ``head``, ``vectors`` (gains, biases and the like), ``residual_scales``, ``input_scales``."""
+    ``value_embeddings``, ``ngram_embeddings``, ``head``, ``vectors`` (gains, biases and the like),
+    ``residual_scales``, ``input_scales``."""
 
     @abstractmethod
     def build(self, model: Any, device: Any, precision: str) -> Any:

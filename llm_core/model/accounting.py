@@ -20,7 +20,8 @@ class ParameterCount:
 
     ``mtp_heads``: modules for multi-token prediction, which generation does not use. ``inactive``: parameters of
     ``feed_forward`` that one token does not use (experts that are not chosen). ``value_embeddings``: tables for the
-    values of attention, of which a token uses one row per layer.
+    values of attention, of which a token uses one row per layer. ``ngram_embedding``: tables of n-grams, with one row
+    per length.
     """
 
     embedding: int
@@ -31,12 +32,18 @@ class ParameterCount:
     mtp_heads: int = 0
     inactive: int = 0
     value_embeddings: int = 0
+    ngram_embedding: int = 0
     stream_scales: int = 0
 
     @property
     def total(self) -> int:
         """All parameters, including the embeddings."""
-        return self.embedding + self.value_embeddings + self.head + self.without_embeddings
+        return self.embedding + self.tables + self.head + self.without_embeddings
+
+    @property
+    def tables(self) -> int:
+        """Tables of tokens and n-grams beside the embedding: memory, and almost no FLOPs."""
+        return self.value_embeddings + self.ngram_embedding
 
     @property
     def without_embeddings(self) -> int:
@@ -94,6 +101,7 @@ def parameter_count(spec: ModelSpec, vocab_size: int) -> ParameterCount:
         mtp_heads=mtp_parameters(spec),
         inactive=sum(layer.feed_forward.inactive_parameters for layer in layers),
         value_embeddings=vocab_size * sum(layer.mixer.value_width() for layer in spec.layers),
+        ngram_embedding=0 if spec.ngram_embedding is None else spec.ngram_embedding.parameters(d),
         stream_scales=sum(layer.stream_scales for layer in layers),
     )
 
@@ -155,7 +163,8 @@ def state_bytes(spec: ModelSpec, length: int, element_bytes: int = 2) -> int:
     """Bytes of the decoding state of one sequence of ``length`` tokens: caches, full windows, recurrent states."""
     costs = [cost for layer in layer_costs(spec) for cost in (layer.mixer, layer.feed_forward)]
     fixed = sum(element_bytes * cost.state + 4 * cost.state_fp32 for cost in costs)
-    return kv_cache_bytes_per_token(spec, element_bytes) * length + fixed
+    last_tokens = 0 if spec.ngram_embedding is None else 8 * (spec.ngram_embedding.longest - 1)
+    return kv_cache_bytes_per_token(spec, element_bytes) * length + fixed + last_tokens
 
 
 def activation_bytes_per_token(

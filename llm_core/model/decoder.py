@@ -16,6 +16,7 @@ from llm_core.model.cross_entropy import linear_cross_entropy
 from llm_core.model.masks import Mask
 from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.multi_token import MTPHead, mtp_objective
+from llm_core.model.ngram_embedding import NgramEmbedding
 from llm_core.model.state import DecodingState
 from llm_core.model.superposition import mean_embedding
 from llm_core.model.value_embedding import ValueEmbedding
@@ -62,6 +63,8 @@ class Decoder(nn.Module):
         self.value_embeddings = nn.ModuleDict(
             {index: ValueEmbedding(vocab_size, width) for index, width in widths.items() if width}
         )
+        ngrams = spec.ngram_embedding
+        self.ngram_embedding = None if ngrams is None else NgramEmbedding(ngrams, spec.d_model)
         self.reads_embedding = any(layer.stream_scales is not None for layer in self.layers)
 
     @property
@@ -226,6 +229,8 @@ class Decoder(nn.Module):
             x_BTD = x_BTD * self.spec.embedding_scale
         if self.embedding_norm is not None:
             x_BTD = self.embedding_norm(x_BTD)
+        if self.ngram_embedding is not None:
+            x_BTD = x_BTD + self.ngram_embedding(tokens_BT, context)
         if self.position is not None:
             if context.documents_BS is None:
                 places = torch.arange(context.start, context.start + context.length, device=tokens_BT.device)

@@ -25,15 +25,21 @@ class DecodingState:
 
     ``layers``: those of the mixers. ``feed_forwards``: those of the feed-forwards, None for one that does not look
     back. ``length``: the number of tokens read; the decoder increases it after the last layer. If rows are padded on
-    the left, ``documents_BS`` is −1 for padding and 0 for tokens. For use without gradients.
+    the left, ``documents_BS`` is −1 for padding and 0 for tokens. ``tokens_BJ``: the last tokens, for n-gram
+    embeddings. For use without gradients.
     """
 
     def __init__(
-        self, layers: Sequence[Any], feed_forwards: Sequence[Any] = (), documents_BS: Tensor | None = None
+        self,
+        layers: Sequence[Any],
+        feed_forwards: Sequence[Any] = (),
+        documents_BS: Tensor | None = None,
+        tokens_BJ: Tensor | None = None,
     ) -> None:
         self.layers = list(layers)
         self.feed_forwards = list(feed_forwards)
         self.documents_BS = documents_BS
+        self.tokens_BJ = tokens_BJ
         self.length = 0
 
     def advance(self, tokens: int) -> None:
@@ -86,4 +92,6 @@ def new_state(model: nn.Module, batch_size: int, max_length: int, documents_BS: 
     room = Room(batch_size, max_length, device, dtype)
     layers = [block.mixer.new_state(room) for block in blocks]
     feed_forwards = [block.feed_forward.new_state(room) if block.looks_back else None for block in blocks]
-    return DecodingState(layers, feed_forwards, documents_BS)
+    ngrams: Any = model.ngram_embedding
+    tokens_BJ = None if ngrams is None else room.zeros(ngrams.before, dtype=torch.long)
+    return DecodingState(layers, feed_forwards, documents_BS, tokens_BJ)

@@ -52,7 +52,7 @@ def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, ha
     total, state = count.total * FP32, state_bytes(experiment)
     head = vocab_size * spec.d_model
     # Autocast casts what is multiplied: the head, and the matrices of blocks unless FSDP2 gathers them in bf16.
-    copies = 2 * (count.total - count.norms - count.value_embeddings - (0 if spec.tie_embeddings else count.embedding))
+    copies = 2 * (count.total - count.norms - count.tables - (0 if spec.tie_embeddings else count.embedding))
     weights, gathered, gradients = total, 0, total
     if compute.parallel == "fsdp2" and ranks > 1:
         outside = (count.total - sum(blocks)) * FP32

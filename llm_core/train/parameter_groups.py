@@ -9,7 +9,7 @@ from torch import nn
 from llm_core.errors import PedigreeError
 from llm_core.experiment.optimization import KINDS, GroupSpec, OptimizerSpec
 
-DECAYED = ("matrices", "embeddings", "value_embeddings", "head")
+DECAYED = ("matrices", "embeddings", "value_embeddings", "ngram_embeddings", "head")
 """The kinds with the optimiser's weight decay. Gains, biases and the like have none by default: nothing makes them grow
 without bound."""
 

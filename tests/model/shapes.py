@@ -157,6 +157,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "mixer": {"value_embedding": {"gate_channels": 5, "gate_scale": 2.0}, "window": 4},
         "stream_scales": {},
     },
+    "ngram_embedding": {"embedding_norm": True, "ngram_embedding": {"rows": 13, "longest": 3}},
     "far_rope": {
         "mixer": {
             "position": {"kind": "rope", "scaling": {"kind": "llama3", "factor": 4.0, "original_length": 8}},

@@ -96,6 +96,7 @@ def test_the_first_family_that_says_all_is_chosen(name: str, family: str) -> Non
         ("reordered", "norm_placement reordered is not pre"),
         ("sinusoidal", "absolute_position.kind sinusoidal would be none"),
         ("value_embeddings_in_windows", "mixer.value_embedding"),
+        ("ngram_embedding", "ngram_embedding"),
     ],
 )
 def test_what_no_family_has_is_told_for_each(name: str, reason: str) -> None:
