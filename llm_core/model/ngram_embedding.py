@@ -53,10 +53,11 @@ class NgramEmbedding(nn.Module):
         """
         J, T = self.before, tokens_BT.shape[1]
         ids_BT = tokens_BT + 1
-        before_BJ = ids_BT.new_zeros(len(ids_BT), J) if context.state is None else context.state.tokens_BJ
+        state = context.state
+        before_BJ = ids_BT.new_zeros(len(ids_BT), J) if state is None or state.tokens_BJ is None else state.tokens_BJ
         ids_BU = torch.cat((before_BJ, ids_BT), dim=1)
-        if context.state is not None:
-            context.state.tokens_BJ = ids_BU[:, T:]
+        if state is not None:
+            state.tokens_BJ = ids_BU[:, T:]
         documents_BU = None
         if context.documents_BS is not None:
             documents_BU = functional.pad(context.documents_BS, (J, 0), value=NO_DOCUMENT)[:, context.start :]

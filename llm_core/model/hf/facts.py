@@ -16,15 +16,8 @@ def facts(spec: ModelSpec) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: getattr(spec, name)
         for name in (
-            *("d_model", "n_layers", "bias", "tie_embeddings"),
-            *(
-                "embedding_scale",
-                "embedding_norm",
-                "ngram_embedding",
-                "logit_softcap",
-                "multi_token",
-                "parametrization",
-            ),
+            *("d_model", "n_layers", "bias", "tie_embeddings", "embedding_scale", "embedding_norm"),
+            *("ngram_embedding", "logit_softcap", "multi_token", "parametrization"),
         )
     }
     found |= {**_settings("norm", spec.norm), **_settings("absolute_position", spec.absolute_position)}
