@@ -25,7 +25,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     trained = [_training(experiment, stage) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
-    return [*trained, *laws, *_ablations(experiment, runs), *gate]
+    return [*trained, *laws, *_ablations(experiment, runs), *_mixtures(experiment, runs), *gate]
 
 
 def score(experiment: Experiment) -> list[Stage]:
@@ -184,6 +184,32 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
             },
             volatile=("ablations.json",),
             rebuild_when_damaged=True,
+        )
+    ]
+
+
+def _mixtures(experiment: Experiment, runs: Ladder) -> list[Stage]:
+    assert experiment.study is not None
+    tried = runs.of("mixtures")
+    if not tried:
+        return []
+    launched = experiment.training.mixture
+    return [
+        Stage(
+            name="mixture_law",
+            group="study",
+            description="The loss by the weights of the sources, tested on held-out mixtures, and the best weights.",
+            build="llm_core.study.mixture_law:build",
+            results="llm_core.study.results:MixtureStudy",
+            non_blocking=(":held_out_predicted",),
+            inputs={**_roles(tried), "token_shards": "token_shards"},
+            config={
+                "runs": list(tried),
+                "mixtures": experiment.study.mixtures,
+                "seed": experiment.seed,
+                "tokens": experiment.training.tokens,
+                "launched": launched and launched.weights,
+            },
         )
     ]
 

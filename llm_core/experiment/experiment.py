@@ -110,6 +110,8 @@ class Experiment(Spec):
             f"{place}training.mixture.weights": set(training.mixture.weights) if training.mixture else set()
             for place, (_, training, _) in runs.items()
         }
+        if self.study and self.study.mixtures:
+            mentioned["study.mixtures.sources"] = set(self.study.mixtures.sources)
         for place, names in {"dedup.prefer": set(self.dedup.prefer), **mentioned}.items():
             unknown = sorted(names - named)
             if unknown:

@@ -6,9 +6,10 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Count, Spec, from_plain, outside_identity, told
+from llm_core.experiment.base import Count, Spec, from_plain, later, outside_identity, told
 from llm_core.experiment.component import KindOf, over
 from llm_core.experiment.layers import Positive
+from llm_core.experiment.mixtures import MixturesSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.narrowing import narrowed
 from llm_core.experiment.training import TrainingSpec
@@ -80,6 +81,8 @@ class StudySpec(Spec):
     ideas: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Name → overrides of the launched ``model``; under ``training``, overrides of that section. Each is compared with
     the launched recipe, in runs with the same seeds, order of data and held-out text."""
+    mixtures: MixturesSpec | None = later(default=None, absent=None)
+    """Runs with other weights of the sources, from which the best ones follow."""
     margin: Positive = 0.002
     """The difference of the loss, as a share of it, that does not matter: ideas within it are equivalent."""
     looks: Count = 1
@@ -101,6 +104,12 @@ class StudySpec(Spec):
                 )
         if self.ideas and not any(size.ideas for size in self.sizes):
             raise ValueError("ideas: no size tries them; give some of the sizes `ideas: true`")
+        return self
+
+    @model_validator(mode="after")
+    def _mixtures(self) -> "StudySpec":
+        if self.mixtures and self.mixtures.width not in (widths := [size.width for size in self.sizes]):
+            raise ValueError(f"mixtures.width {self.mixtures.width}: give the width of one of the sizes: {widths}")
         return self
 
     @model_validator(mode="after")

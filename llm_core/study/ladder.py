@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Spec
+from llm_core.experiment.base import Spec, later
 from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.lengths import check_phases
+from llm_core.experiment.mixtures import MixturesSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.narrowing import narrowed
 from llm_core.experiment.study import StudySize, StudySpec
-from llm_core.experiment.training import TrainingSpec
+from llm_core.experiment.training import MixtureSpec, TrainingSpec
 from llm_core.model.accounting import scaling_parameters
+from llm_core.science.simplex import spread
 from llm_core.train.preflight import run_flops
 
-Part = Literal["trunk", "cooldown", "rates", "batches", "ideas"]
+Part = Literal["trunk", "cooldown", "rates", "batches", "ideas", "mixtures"]
 
 
 class StudyRun(Spec):
@@ -43,6 +47,8 @@ class StudyRun(Spec):
     """``rate`` as a multiple of the size's own."""
     idea: str = ""
     """The idea that it tries; empty: the launched recipe."""
+    weights: dict[str, float] = later(default={}, absent={})
+    """Source → its share, of a run that tries a mixture."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_siz
                     for recipe in tried.values()
                     for rate in (1.0, *size.rates)
                 ]
+        if study.mixtures and study.mixtures.width == size.width:
+            stages += own.mixtures(study.mixtures, seed, budgets[-1])
     return Ladder(tuple(stages))
 
 
@@ -203,6 +211,22 @@ class _Recipe:
             multiple=multiple,
         )
 
+    def mixtures(self, mixtures: MixturesSpec, seed: int, tokens: int) -> Iterator[LadderStage]:
+        """A run of each mixture, and more seeds of those that are held out."""
+        spec = self._whole_spec(tokens)
+        for number, shares in enumerate(mixed(mixtures, seed)):
+            weights = dict(zip(mixtures.sources, shares, strict=True))
+            mixture = MixtureSpec(weights=weights, max_epochs=mixtures.max_epochs)
+            for other in range(mixtures.seeds if number < mixtures.held_out else 1):
+                yield self._stage(
+                    "mixtures",
+                    f"mixture_runs/mixture_{number + 1}/{self._place(other)}",
+                    f"Width {self.size.width} with mixture {number + 1} of the sources.",
+                    spec.model_copy(update={"mixture": mixture}),
+                    seed + other,
+                    weights=weights,
+                )
+
     def _place(self, number: int) -> str:
         return f"width_{self.size.width}" + (f"_seed_{number + 1}" if number else "")
 
@@ -240,6 +264,7 @@ class _Recipe:
         start: str | None = None,
         from_step: int = 0,
         multiple: float = 1.0,
+        weights: dict[str, float] | None = None,
     ) -> LadderStage:
         run = StudyRun(
             role=name,
@@ -253,9 +278,21 @@ class _Recipe:
             rate=training.optimizer.lr,
             multiple=multiple,
             idea=self.idea,
+            weights=weights or {},
         )
         own = run_flops(self.model, training, self.vocab_size, from_step)
         return LadderStage(part, name, description, self.model, training, seed, run, own, start, from_step)
+
+
+def mixed(mixtures: MixturesSpec, seed: int, count: int = 0) -> list[list[float]]:
+    """The shares of the sources of each mixture, or of ``count`` mixtures. ``PedigreeError`` for bounds that leave too
+    little room."""
+    most = np.array([mixtures.most.get(source, 1.0) for source in mixtures.sources])
+    try:
+        found: list[list[float]] = spread(count or mixtures.runs, mixtures.least, most, seed).tolist()
+    except PedigreeError as error:
+        raise PedigreeError(f"study.mixtures: {error}") from None
+    return found
 
 
 def _name(multiple: float) -> str:
