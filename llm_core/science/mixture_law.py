@@ -1,7 +1,7 @@
 """The loss on each source as a function of the weights of the sources in training.
 
-The law of Ye et al. (2024, "Data mixing laws"): loss on source i = floor_i + exp(Σ_j effect_ij · weight_j). Its total is
-convex, so the best mixture may lie inside the simplex. Like Liu et al. (2024, "RegMix"), the law ranks many mixtures
+The law of Ye et al. (2024, "Data mixing laws"): loss on source i = floor_i + exp(Σ_j effect_ij · weight_j). Its total
+is convex, so the best mixture may lie inside the simplex. Like Liu et al. (2024, "RegMix"), the law ranks many mixtures
 that were not trained, and mixtures that it has not seen test it.
 """
 
@@ -92,8 +92,7 @@ def differ(losses: Floats, noise: float, freedom: int) -> bool:
 @dataclass(frozen=True)
 class Best:
     """The best of some mixtures. ``place``: its number. ``behind``: how much higher the loss of each mixture is, and
-    ``behind_sd`` the standard error of that; ``freedom``: its degrees of freedom. ``alike``: mixtures that are not
-    worse by more than their error, (mixtures,)."""
+    ``behind_sd`` the standard error of that; ``freedom``: its degrees of freedom."""
 
     place: int
     behind: Floats
@@ -102,6 +101,7 @@ class Best:
 
     @property
     def alike(self) -> np.ndarray:
+        """Whether each mixture is not worse than the best one by more than the error of that, (mixtures,)."""
         reach = t.ppf(1 - LEVEL, self.freedom) * self.behind_sd
         return np.asarray(self.behind <= reach)
 

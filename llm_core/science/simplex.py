@@ -6,11 +6,11 @@ from llm_core.errors import PedigreeError
 from llm_core.science.runs import Floats
 from llm_core.tokens.mixture import CYCLE, quotas
 
-_TRIES = 200_000
+_TRIES = 65_536
 
 
 def spread(count: int, least: float, most: Floats, seed: int) -> Floats:
-    """``count`` mixtures of weights from ``least`` to ``most`` (sources,); returns (count, sources), each row adds to 1.
+    """``count`` mixtures with weights from ``least`` to ``most`` (sources,): (count, sources), each row adds to 1.
 
     The points are a Kronecker sequence (Niederreiter, 1992) with a random shift, mapped to the simplex by breaking a
     stick, and those above ``most`` are left out. So more mixtures keep the earlier ones. Weights are whole numbers of

@@ -47,8 +47,8 @@ class StudyRun(Spec):
     """``rate`` as a multiple of the size's own."""
     idea: str = ""
     """The idea that it tries; empty: the launched recipe."""
-    weights: dict[str, float] = later(default={}, absent={})
-    """Source → its share, of a run that tries a mixture."""
+    weights: tuple[tuple[str, float], ...] = later(default=(), absent=[])
+    """Sources with their shares, of a run that tries a mixture."""
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,8 @@ class _Recipe:
         """A run of each mixture, and more seeds of those that are held out."""
         spec = self._whole_spec(tokens)
         for number, shares in enumerate(mixed(mixtures, seed)):
-            weights = dict(zip(mixtures.sources, shares, strict=True))
-            mixture = MixtureSpec(weights=weights, max_epochs=mixtures.max_epochs)
+            weights = list(zip(mixtures.sources, shares, strict=True))
+            mixture = MixtureSpec(weights=dict(weights), max_epochs=mixtures.max_epochs)
             for other in range(mixtures.seeds if number < mixtures.held_out else 1):
                 yield self._stage(
                     "mixtures",
@@ -264,7 +264,7 @@ class _Recipe:
         start: str | None = None,
         from_step: int = 0,
         multiple: float = 1.0,
-        weights: dict[str, float] | None = None,
+        weights: Sequence[tuple[str, float]] = (),
     ) -> LadderStage:
         run = StudyRun(
             role=name,
@@ -278,7 +278,7 @@ class _Recipe:
             rate=training.optimizer.lr,
             multiple=multiple,
             idea=self.idea,
-            weights=weights or {},
+            weights=tuple(weights),
         )
         own = run_flops(self.model, training, self.vocab_size, from_step)
         return LadderStage(part, name, description, self.model, training, seed, run, own, start, from_step)

@@ -6,6 +6,7 @@ windows, by the source that they are in.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ from llm_core.train.validation_windows import WINDOWS
 
 CANDIDATES = 4096
 """Mixtures among which the best one is searched."""
+
+_EDGE = 0.005
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,9 @@ def build(
     shards = json.loads(job.path("token_shards", "shards.json").read_bytes())["splits"]
     finite = np.isfinite(losses(job, runs))
     table = _table(job, [run for run, fine in zip(runs, finite, strict=True) if fine], mixtures, seed, shards)
-    there = {source: 0 for source in mixtures.sources}
+    there: Counter[str] = Counter()
     for shard in shards["train"]["shards"]:
-        if shard["source"] in there:
-            there[shard["source"]] += shard["tokens"]
+        there[shard["source"]] += shard["tokens"]
     fitted = ~table.held_out
     law = fit_mixtures(table.weights[fitted], table.losses[fitted])
     judged = held(
@@ -84,7 +86,8 @@ def build(
     noise, freedom = table.noise()
     firsts = table.total[[run.seed == seed for run in table.runs]]
     candidates = np.array(mixed(mixtures, seed, CANDIDATES))
-    candidates = candidates[(candidates * tokens <= mixtures.max_epochs * np.array(list(there.values()))).all(axis=1)]
+    most = mixtures.max_epochs * np.array([there[source] for source in mixtures.sources])
+    candidates = candidates[(candidates * tokens <= most).all(axis=1)]
     if not len(candidates):
         raise PedigreeError(
             f"{job.stage}: every mixture reads some source more than {mixtures.max_epochs:g} times in the full run: "
@@ -94,6 +97,7 @@ def build(
     others = np.empty((0, len(mixtures.sources))) if ours is None else ours[None]
     best = best_of(candidates, others, table.weights[fitted], table.losses[fitted], table.target)
     mean = float(table.total.mean())
+    lowest = float((law.losses(candidates[[best.place]]) @ table.target)[0])
     return MixtureStudy(
         sources=list(mixtures.sources),
         target=dict(zip(mixtures.sources, table.target.tolist(), strict=True)),
@@ -105,9 +109,14 @@ def build(
         error=judged.error / mean,
         noise=noise / mean if freedom else None,
         spread=float(np.std(firsts, ddof=1)) / mean,
-        effects=dict(zip(mixtures.sources, law.effects.tolist(), strict=True)),
-        best=_best(mixtures.sources, candidates, best),
-        launched=None if ours is None else _against(mixtures.sources, ours, best, mean),
+        best=(shares := _best(mixtures.sources, candidates, best)),
+        at_edge=[
+            source
+            for source in mixtures.sources
+            if shares["low"][source] <= mixtures.least + _EDGE
+            or shares["high"][source] >= mixtures.most.get(source, 1.0) - _EDGE
+        ],
+        launched=None if ours is None else _against(mixtures.sources, ours, best, lowest),
         refusal=_refusal(mixtures, table, judged, firsts, noise, freedom),
     )
 
@@ -139,7 +148,7 @@ def _table(job: Job, runs: list[StudyRun], mixtures: MixturesSpec, seed: int, sh
             )
         found.append(nats / math.log(2) / sizes)
     target = np.array([mixtures.target.get(source, 0.0) for source in mixtures.sources]) if mixtures.target else sizes
-    weights = [[run.weights[source] for source in mixtures.sources] for run in runs]
+    weights = [[share for _, share in run.weights] for run in runs]
     numbers = {tuple(shares): number for number, shares in enumerate(mixed(mixtures, seed))}
     mixture = np.array([numbers[tuple(shares)] for shares in weights])
     held_out = mixture < mixtures.held_out
@@ -158,11 +167,11 @@ def _rows(law: MixtureLaw, table: _Table) -> list[dict[str, Any]]:
         {
             "mixture": number + 1,
             "seed": run.seed,
-            "weights": run.weights,
+            "weights": dict(run.weights),
             "held_out": out,
             "loss": loss,
             "expected": expected,
-            "by_source": dict(zip(run.weights, each, strict=True)),
+            "by_source": dict(zip(dict(run.weights), each, strict=True)),
         }
         for run, number, out, loss, each, expected in zip(*columns, _total(law, table).tolist(), strict=True)
     ]
@@ -182,8 +191,8 @@ def _best(sources: Sequence[str], candidates: Floats, best: Best) -> dict[str, d
     return {name: dict(zip(sources, column.tolist(), strict=True)) for name, column in columns.items()}
 
 
-def _against(sources: Sequence[str], ours: Floats, best: Best, mean: float) -> dict[str, Any]:
-    behind, reach = best.behind[-1] / mean, t.ppf(1 - LEVEL / 2, best.freedom) * best.behind_sd[-1] / mean
+def _against(sources: Sequence[str], ours: Floats, best: Best, lowest: float) -> dict[str, Any]:
+    behind, reach = best.behind[-1] / lowest, t.ppf(1 - LEVEL / 2, best.freedom) * best.behind_sd[-1] / lowest
     return {
         "weights": dict(zip(sources, ours.tolist(), strict=True)),
         "behind": float(behind),

@@ -128,11 +128,11 @@ class MixtureStudy(Results):
     """The standard deviation between seeds, as a share of the loss; None if unknown."""
     spread: float
     """The standard deviation between mixtures, as a share of the loss."""
-    effects: dict[str, list[float]]
-    """Source → by how much a share of each source lowers the logarithm of its loss above the floor."""
     best: dict[str, dict[str, float]]
     """Source → share in the best mixture (``weights``), and the lowest and highest one among mixtures within noise of
     it (``low``, ``high``)."""
+    at_edge: list[str]
+    """Sources whose smallest or largest share that was tried is within noise of the best one."""
     launched: dict[str, Any] | None
     """The weights of the full run, and how much higher its loss is than that of the best mixture, as a share of the
     loss, with its 95% interval (``behind``, ``low``, ``high``); None where it reads other sources."""

@@ -17,6 +17,7 @@ from llm_core.study.results import (
     Ablations,
     Forecast,
     LaunchGate,
+    MixtureStudy,
     NoiseLaw,
     RateStudy,
     ScalingLaw,
@@ -24,6 +25,7 @@ from llm_core.study.results import (
 from tests.report.conftest import artifact, run_stats
 from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
 from tests.study.planted import artifact as planted
+from tests.study.planted_mixtures import searched
 
 IDEAS: dict[str, dict[str, Any]] = {
     "good": {"mixer": {"qk_norm": True}},
@@ -44,6 +46,7 @@ RESULTS: dict[str, Any] = {
     "scaling_law": ScalingLaw,
     "forecast": Forecast,
     "ablation_report": Ablations,
+    "mixture_law": MixtureStudy,
 }
 
 
@@ -53,6 +56,8 @@ def studied(folder: Path) -> dict[str, Artifact]:
     study = Study(folder)
     gate = study.gate()
     ideas(study)
+    found = searched(folder / "mixtures", launched={"web": 3.0, "books": 1.0, "code": 1.0}, noise=0.003)
+    study.made["mixture_law"] = planted(found.model_dump())
     made = {name: study.made[name].results(kind) for name, kind in RESULTS.items()}
     configs = {
         "rate_law": {"rate": LAUNCHED.rate},
