@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from assets.idea_data import IdeaData, idea_data
 from assets.training import branch_run, training_run
 from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
 from llm_core.graph.stage import Stage
@@ -21,11 +22,12 @@ def stages(experiment: Experiment) -> list[Stage]:
     ``launch_gate`` where there is a gate; empty without ``study``."""
     if experiment.study is None:
         return []
-    runs = study_ladder(experiment)
-    trained = [_training(experiment, stage) for stage in runs.stages]
+    runs, own = study_ladder(experiment), idea_data(experiment)
+    made = [stage for found in own.values() for stage in found.stages]
+    trained = [_training(experiment, stage, own.get(stage.run.idea)) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
-    return [*trained, *laws, *_ablations(experiment, runs), *_mixtures(experiment, runs), *gate]
+    return [*made, *trained, *laws, *_ablations(experiment, runs, own), *_mixtures(experiment, runs), *gate]
 
 
 def score(experiment: Experiment) -> list[Stage]:
@@ -49,7 +51,8 @@ def study_ladder(experiment: Experiment) -> Ladder:
     """The runs of the experiment's study."""
     assert experiment.study is not None
     vocab_size = experiment.tokenizer.vocab_size
-    return ladder(experiment.study, experiment.model, experiment.training, vocab_size, experiment.seed)
+    own = {idea: found.experiment.tokenizer.vocab_size for idea, found in idea_data(experiment).items()}
+    return ladder(experiment.study, experiment.model, experiment.training, vocab_size, experiment.seed, own)
 
 
 def launched_run(experiment: Experiment) -> StudyRun:
@@ -69,10 +72,13 @@ def launched_run(experiment: Experiment) -> StudyRun:
     )
 
 
-def _training(experiment: Experiment, stage: LadderStage) -> Stage:
+def _training(experiment: Experiment, stage: LadderStage, data: IdeaData | None) -> Stage:
     assert experiment.study is not None
-    place = (stage.name, "study", stage.description, experiment, stage.model, stage.training)
     options: dict[str, Any] = {"seed": stage.seed, "compute": experiment.study.compute}
+    if data is not None:
+        experiment = data.experiment
+        options |= {"read": data.read, "gates": data.gates}
+    place = (stage.name, "study", stage.description, experiment, stage.model, stage.training)
     if stage.start is None:
         return training_run(*place, **options)
     return branch_run(*place, start=stage.start, from_step=stage.from_step, **options)
@@ -159,11 +165,13 @@ def _forecast(experiment: Experiment, runs: Ladder) -> Stage:
     )
 
 
-def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
+def _ablations(experiment: Experiment, runs: Ladder, data: dict[str, IdeaData]) -> list[Stage]:
     assert experiment.study is not None
     compared = runs.ablations()
     if not compared:
         return []
+    shards = {idea: found.read["shards"] for idea, found in data.items() if found.retokenized}
+    of_text = ["token_shards", *shards.values()] if shards else []
     return [
         Stage(
             name="ablation_report",
@@ -175,12 +183,14 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
             inputs={
                 **_roles(compared),
                 **({"scaling_law": "scaling_law"} if experiment.study.gate else {}),
+                **{name: name for name in of_text},
             },
             config={
                 "runs": list(compared),
                 "margin": experiment.study.margin,
                 "looks": experiment.study.looks,
                 "changes": experiment.study.ideas,
+                "shards": shards,
             },
             volatile=("ablations.json",),
             rebuild_when_damaged=True,

@@ -4,7 +4,7 @@ A segment continues the trunk from the state at which the one before it ended. N
 later, so a study that grows trains only what is new.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -97,20 +97,32 @@ class Ladder:
         return sum(stage.flops for stage in self.stages)
 
 
-def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> Ladder:
+def ladder(
+    study: StudySpec,
+    model: ModelSpec,
+    training: TrainingSpec,
+    vocab_size: int,
+    seed: int,
+    vocab_sizes: Mapping[str, int] | None = None,
+) -> Ladder:
     """The runs of ``study`` for the launched ``model`` and ``training``.
 
+    ``vocab_sizes``: idea → its vocabulary, for those that change it. Ideas have the tokens of the launched recipe.
     ``PedigreeError`` for a size that the model can't have, and for budgets that are too small.
     """
     try:
         ideas = {idea: study.changed(idea, model, training) for idea in study.ideas}
     except ValueError as error:
         raise PedigreeError(str(error)) from None
+    vocabularies = vocab_sizes or {}
     stages: list[LadderStage] = []
     for size in study.sizes:
         own = _Recipe(study, size, model, training, vocab_size)
         budgets = own.budgets()
-        tried = {idea: _Recipe(study, size, *changed, vocab_size, idea) for idea, changed in ideas.items()}
+        tried = {
+            idea: _Recipe(study, size, *changed, vocabularies.get(idea, vocab_size), idea)
+            for idea, changed in ideas.items()
+        }
         for number in range(size.seeds):
             stages += own.trunk_and_cooldowns(seed + number, number, budgets)
             if size.ideas or not number:

@@ -106,6 +106,13 @@ class Ablations(Results):
     """Idea → what it changes, as the study's configuration has it."""
 
 
+class HeldoutCoverage(Results):
+    """The held-out text of an idea with another tokenizer."""
+
+    tokens: int
+    """Held-out tokens, of the side with more of them."""
+
+
 class MixtureStudy(Results):
     """The loss as a function of the weights of the sources. Losses are held-out bits per byte, by ``target``."""
 

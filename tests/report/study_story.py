@@ -31,7 +31,7 @@ IDEAS: dict[str, dict[str, Any]] = {
     "good": {"mixer": {"qk_norm": True}},
     "bad": {"norm": {"eps": 0.01}},
     "alike": {"logit_softcap": 30.0},
-    "unclear": {"training": {"z_loss": 1e-4}},
+    "unclear": {"data": {"tokenizer": {"vocab_size": 8192}}},
 }
 EFFECT = {"good": -0.03, "bad": 0.025, "alike": 0.0, "unclear": -0.006}
 MARGIN = 0.01
@@ -117,5 +117,7 @@ def ideas(study: Study) -> None:
                 "parameters": run.parameters,
             }
         )
-    config = {"runs": runs, "margin": MARGIN, "looks": 1, "changes": IDEAS}
+    study.made["token_shards"] = planted({"train_bytes_per_token": 4.0, "train_tokens": 2_000_000_000})
+    study.made["others"] = planted({"train_bytes_per_token": 4.4})
+    config = {"runs": runs, "margin": MARGIN, "looks": 1, "changes": IDEAS, "shards": {"unclear": "others"}}
     study.stage("ablation_report", ablation_report.build, **config)

@@ -41,6 +41,10 @@ def ideas(job: Job) -> Section | None:
         *("Rate ×", "FLOPs ×", "At equal FLOPs", "Diverged"),
     )
     rows = [_cells(row, found.changes.get(row["idea"], {})) for row in sorted(found.rows, key=_order)]
+    if any(row["text"] != 1 for row in found.rows):
+        columns = (*columns[:-1], "Text ×", "At equal text", columns[-1])
+        texts = [(_ratio(row["text"]), _difference(row["at_equal_text"])) for row in sorted(found.rows, key=_order)]
+        rows = [(*cells[:-1], *text_cells, cells[-1]) for cells, text_cells in zip(rows, texts, strict=True)]
     blocks.append(Table(columns, rows, names=4, pinned=True))
     if slopes := _slopes(found):
         blocks.append(text(slopes))
