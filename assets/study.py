@@ -3,7 +3,7 @@
 from typing import Any
 
 from assets.idea_data import IdeaData, idea_data
-from assets.training import branch_run, training_run
+from assets.training import READ, branch_run, training_run
 from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
 from llm_core.graph.stage import Stage
 from llm_core.model.accounting import scaling_parameters
@@ -24,7 +24,8 @@ def stages(experiment: Experiment) -> list[Stage]:
         return []
     runs, own = study_ladder(experiment), idea_data(experiment)
     made = [stage for found in own.values() for stage in found.stages]
-    trained = [_training(experiment, stage, own.get(stage.run.idea)) for stage in runs.stages]
+    gates = tuple(gate for found in own.values() for gate in found.gates)
+    trained = [_training(experiment, stage, own.get(stage.run.idea), gates) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
     return [*made, *trained, *laws, *_ablations(experiment, runs, own), *_mixtures(experiment, runs), *gate]
@@ -72,15 +73,15 @@ def launched_run(experiment: Experiment) -> StudyRun:
     )
 
 
-def _training(experiment: Experiment, stage: LadderStage, data: IdeaData | None) -> Stage:
+def _training(experiment: Experiment, stage: LadderStage, data: IdeaData | None, gates: tuple[str, ...]) -> Stage:
+    """``gates``: all runs of the study wait for them, since a run that was validated on other text is of no use."""
     assert experiment.study is not None
     options: dict[str, Any] = {"seed": stage.seed, "compute": experiment.study.compute}
-    if data is not None:
-        experiment = data.experiment
-        options |= {"read": data.read, "gates": data.gates}
+    read = READ if data is None else data.read
+    experiment = experiment if data is None else data.experiment
     place = (stage.name, "study", stage.description, experiment, stage.model, stage.training)
     if stage.start is None:
-        return training_run(*place, **options)
+        return training_run(*place, **options, read=read, gates=gates)
     return branch_run(*place, start=stage.start, from_step=stage.from_step, **options)
 
 

@@ -297,13 +297,15 @@ class _Recipe:
 
 
 def mixed(mixtures: MixturesSpec, seed: int, count: int = 0) -> list[list[float]]:
-    """The shares of the sources of each mixture, or of ``count`` mixtures. ``PedigreeError`` for bounds that leave too
-    little room."""
+    """The shares of the sources of each mixture; with ``count``, of up to so many. ``PedigreeError`` for bounds that
+    leave too little room."""
     most = np.array([mixtures.most.get(source, 1.0) for source in mixtures.sources])
-    try:
-        found: list[list[float]] = spread(count or mixtures.runs, mixtures.least, most, seed).tolist()
-    except PedigreeError as error:
-        raise PedigreeError(f"study.mixtures: {error}") from None
+    found: list[list[float]] = spread(count or mixtures.runs, mixtures.least, most, seed).tolist()
+    if len(found) < mixtures.runs:
+        raise PedigreeError(
+            f"study.mixtures: {len(found)} mixtures were found between least and most, and runs is {mixtures.runs}: "
+            "widen the bounds, or take fewer runs"
+        )
     return found
 
 

@@ -94,8 +94,9 @@ def test_runs_read_the_shards_of_their_idea_for_equal_tokens(made: Graph) -> Non
 
 
 def test_another_tokenizer_waits_until_a_validation_reads_all_held_out_text(made: Graph) -> None:
-    assert made["idea_runs/words/width_32"].gates == ("idea_data/words/heldout_coverage",)
-    assert made["idea_runs/strict/width_32"].gates == ()
+    gates = ("idea_data/words/heldout_coverage", "idea_data/both/heldout_coverage")
+    assert made["idea_runs/words/width_32"].gates == made["scaling_runs/width_32_trunk_4"].gates == gates
+    assert made["pretrained_model"].gates == ()
     bounds = made["idea_data/words/heldout_coverage"].bounds
     assert bounds.validation_tokens == 1000
     assert all_validated(HeldoutCoverage(tokens=1000), bounds).passed

@@ -26,8 +26,12 @@ def test_shares_stay_within_their_bounds():
     found = spread(50, 0.1, np.array([1.0, 0.3, 1.0]), 7)
     assert found.min() >= 0.1 - 1 / 1024
     assert found[:, 1].max() <= 0.3 + 1 / 1024
-    with pytest.raises(PedigreeError, match="widen the bounds"):
-        spread(500, 0.33, EVERYTHING, 7)
+
+
+def test_two_sources_have_only_so_many_mixtures():
+    found = spread(4096, 0.02, np.ones(2), 7)
+    assert len(found) == len(np.unique(found, axis=0))
+    assert 950 < len(found) < 1024
 
 
 def test_the_law_finds_its_parameters_and_the_best_mixture():

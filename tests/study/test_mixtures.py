@@ -97,3 +97,5 @@ def test_settings_that_contradict_each_other_are_refused_in_words():
         planned(most={"web": 0.3, "books": 0.3, "code": 0.3})
     with pytest.raises(ValueError, match="target: law: not among the sources"):
         planned(target={"law": 1.0})
+    with pytest.raises(PedigreeError, match=r"mixtures were found between least and most, and runs is 400: widen"):
+        planned(least=0.33, runs=400)
