@@ -26,8 +26,8 @@ class MixturesSpec(Spec):
     """Mixtures that the law is not fitted to, but must predict."""
     seeds: Annotated[int, Field(ge=2)] = 2
     """Runs of each held-out mixture. They tell differences between mixtures from noise."""
-    least: Share = 0.02
-    """The smallest share of every source."""
+    least: Annotated[float, Field(ge=0.002, lt=1)] = 0.02
+    """The smallest share of every source. It is above 0, because the loader has 1,024 sequences per cycle."""
     most: dict[str, Share] = Field(default_factory=dict)
     """Source → its largest share, for a source with little text."""
     max_epochs: Positive = 4.0

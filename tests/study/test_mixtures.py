@@ -93,6 +93,8 @@ def test_settings_that_contradict_each_other_are_refused_in_words():
         planned(runs=11)
     with pytest.raises(ValueError, match=r"least: 0\.4 for each of 3 sources leaves nothing to vary"):
         planned(least=0.4)
+    with pytest.raises(ValueError, match=r"least\n.*greater than or equal to 0\.002"):
+        planned(least=0.0)
     with pytest.raises(ValueError, match="most: no shares between least and most add up to 1"):
         planned(most={"web": 0.3, "books": 0.3, "code": 0.3})
     with pytest.raises(ValueError, match="target: law: not among the sources"):
