@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from assets.training import branch_run, training_run
+from assets.idea_data import IdeaData, idea_data
+from assets.training import READ, branch_run, training_run
 from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
 from llm_core.graph.stage import Stage
 from llm_core.model.accounting import scaling_parameters
@@ -21,11 +22,13 @@ def stages(experiment: Experiment) -> list[Stage]:
     ``launch_gate`` where there is a gate; empty without ``study``."""
     if experiment.study is None:
         return []
-    runs = study_ladder(experiment)
-    trained = [_training(experiment, stage) for stage in runs.stages]
+    runs, own = study_ladder(experiment), idea_data(experiment)
+    made = [stage for found in own.values() for stage in found.stages]
+    gates = tuple(gate for found in own.values() for gate in found.gates)
+    trained = [_training(experiment, stage, own.get(stage.run.idea), gates) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
-    return [*trained, *laws, *_ablations(experiment, runs), *gate]
+    return [*made, *trained, *laws, *_ablations(experiment, runs, own), *_mixtures(experiment, runs), *gate]
 
 
 def score(experiment: Experiment) -> list[Stage]:
@@ -49,7 +52,8 @@ def study_ladder(experiment: Experiment) -> Ladder:
     """The runs of the experiment's study."""
     assert experiment.study is not None
     vocab_size = experiment.tokenizer.vocab_size
-    return ladder(experiment.study, experiment.model, experiment.training, vocab_size, experiment.seed)
+    own = {idea: found.experiment.tokenizer.vocab_size for idea, found in idea_data(experiment).items()}
+    return ladder(experiment.study, experiment.model, experiment.training, vocab_size, experiment.seed, own)
 
 
 def launched_run(experiment: Experiment) -> StudyRun:
@@ -69,12 +73,15 @@ def launched_run(experiment: Experiment) -> StudyRun:
     )
 
 
-def _training(experiment: Experiment, stage: LadderStage) -> Stage:
+def _training(experiment: Experiment, stage: LadderStage, data: IdeaData | None, gates: tuple[str, ...]) -> Stage:
+    """``gates``: all runs of the study wait for them, since a run that was validated on other text is of no use."""
     assert experiment.study is not None
-    place = (stage.name, "study", stage.description, experiment, stage.model, stage.training)
     options: dict[str, Any] = {"seed": stage.seed, "compute": experiment.study.compute}
+    read = READ if data is None else data.read
+    experiment = experiment if data is None else data.experiment
+    place = (stage.name, "study", stage.description, experiment, stage.model, stage.training)
     if stage.start is None:
-        return training_run(*place, **options)
+        return training_run(*place, **options, read=read, gates=gates)
     return branch_run(*place, start=stage.start, from_step=stage.from_step, **options)
 
 
@@ -159,11 +166,13 @@ def _forecast(experiment: Experiment, runs: Ladder) -> Stage:
     )
 
 
-def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
+def _ablations(experiment: Experiment, runs: Ladder, data: dict[str, IdeaData]) -> list[Stage]:
     assert experiment.study is not None
     compared = runs.ablations()
     if not compared:
         return []
+    shards = {idea: found.read["shards"] for idea, found in data.items() if found.retokenized}
+    of_text = ["token_shards", *shards.values()] if shards else []
     return [
         Stage(
             name="ablation_report",
@@ -175,15 +184,43 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
             inputs={
                 **_roles(compared),
                 **({"scaling_law": "scaling_law"} if experiment.study.gate else {}),
+                **{name: name for name in of_text},
             },
             config={
                 "runs": list(compared),
                 "margin": experiment.study.margin,
                 "looks": experiment.study.looks,
                 "changes": experiment.study.ideas,
+                "shards": shards,
             },
             volatile=("ablations.json",),
             rebuild_when_damaged=True,
+        )
+    ]
+
+
+def _mixtures(experiment: Experiment, runs: Ladder) -> list[Stage]:
+    assert experiment.study is not None
+    tried = runs.of("mixtures")
+    if not tried:
+        return []
+    launched = experiment.training.mixture
+    return [
+        Stage(
+            name="mixture_law",
+            group="study",
+            description="The loss by the weights of the sources, tested on held-out mixtures, and the best weights.",
+            build="llm_core.study.mixture_law:build",
+            results="llm_core.study.results:MixtureStudy",
+            non_blocking=(":held_out_predicted",),
+            inputs={**_roles(tried), "token_shards": "token_shards"},
+            config={
+                "runs": list(tried),
+                "mixtures": experiment.study.mixtures,
+                "seed": experiment.seed,
+                "tokens": experiment.training.tokens,
+                "launched": launched and launched.weights,
+            },
         )
     ]
 

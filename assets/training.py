@@ -86,10 +86,12 @@ def training_run(
     seed: int | None = None,
     compute: Mapping[str, Any] | None = None,
     gates: tuple[str, ...] = (),
+    read: Mapping[str, str] = READ,
 ) -> Stage:
     """A stage that trains ``model`` on the shards. Equal runs share one artifact, whatever their names and ``compute``.
 
-    ``seed``: by default the experiment's. ``compute``: overrides of the experiment's ``compute`` for this run.
+    ``read``: the stages of its shards and tokenizer. ``seed``: by default the experiment's. ``compute``: overrides of
+    the experiment's ``compute`` for this run.
     """
     return _run(
         name,
@@ -100,7 +102,7 @@ def training_run(
         training,
         build="llm_core.train.training_run:build",
         blocking=(*SOUND, ":loss_fell"),
-        inputs=READ,
+        inputs=read,
         seed=seed,
         compute=compute or {},
         gates=gates,

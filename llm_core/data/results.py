@@ -157,3 +157,11 @@ class PretrainingDocuments(FunnelResults):
     """The number of documents that the choices of a question come from."""
     heldout_characters: int = volatile()
     """The number of characters that a question needs."""
+
+
+class IdeaDocuments(FunnelResults):
+    """The training documents of an idea. The held-out ones are the launched."""
+
+    heldout_documents: int
+    leaked: int
+    """Training documents that are held-out ones, in another form or nearly."""

@@ -8,6 +8,7 @@ from llm_core.experiment.base import Spec, told
 from llm_core.experiment.callbacks import check_callbacks
 from llm_core.experiment.cleaning import CleaningSpec
 from llm_core.experiment.continuation import Branches, LongContextSpec, check_branches, check_long_context
+from llm_core.experiment.data_ideas import SECTIONS, data_sections
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
 from llm_core.experiment.lengths import (
@@ -80,13 +81,22 @@ class Experiment(Spec):
         """The stages that must be open before the full run starts."""
         return (LAUNCH_GATE,) if self.study and self.study.gate else ()
 
+    def with_data(self, idea: str) -> "Experiment":
+        """This experiment with the data of an idea of its study. ``ValueError`` for changes that do not fit."""
+        assert self.study is not None
+        launched = {name: getattr(self, name) for name in SECTIONS}
+        return self.model_copy(update=data_sections(idea, self.study.ideas[idea]["data"], launched))
+
     @model_validator(mode="after")
     def _sections_agree(self) -> "Experiment":
-        if self.tokenizer.vocab_size > DTYPE_LIMITS[self.shards.dtype]:
-            raise ValueError(
-                f"tokenizer.vocab_size {self.tokenizer.vocab_size} does not fit shards.dtype {self.shards.dtype}: "
-                f"at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
-            )
+        ideas = self.study.ideas if self.study else {}
+        data = {"": self, **{f"study.ideas.{i}: ": self.with_data(i) for i, own in ideas.items() if "data" in own}}
+        for place, changed in data.items():
+            if changed.tokenizer.vocab_size > DTYPE_LIMITS[self.shards.dtype]:
+                raise ValueError(
+                    f"{place}tokenizer.vocab_size {changed.tokenizer.vocab_size} does not fit shards.dtype "
+                    f"{self.shards.dtype}: at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
+                )
         check_branches(self.training, self.branches)
         if self.long_context:
             check_long_context(self.model, self.training, self.long_context)
@@ -101,7 +111,8 @@ class Experiment(Spec):
                     f"{compute.checkpoint_every} a multiple of {place}training.validate_every {training.validate_every}"
                 )
             if place != LONG_CONTEXT:  # it starts from a trained model
-                check_clamp(training, self.tokenizer.vocab_size, place)
+                own = next((changed for idea, changed in data.items() if idea and place.startswith(idea)), self)
+                check_clamp(training, own.tokenizer.vocab_size, place)
         # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
         check_callbacks([model for model, *_ in runs.values()], self.tracking.callbacks)
@@ -110,7 +121,10 @@ class Experiment(Spec):
             f"{place}training.mixture.weights": set(training.mixture.weights) if training.mixture else set()
             for place, (_, training, _) in runs.items()
         }
-        for place, names in {"dedup.prefer": set(self.dedup.prefer), **mentioned}.items():
+        if self.study and self.study.mixtures:
+            mentioned["study.mixtures.sources"] = set(self.study.mixtures.sources)
+        mentioned |= {f"{place}dedup.prefer": set(changed.dedup.prefer) for place, changed in data.items()}
+        for place, names in mentioned.items():
             unknown = sorted(names - named)
             if unknown:
                 raise ValueError(

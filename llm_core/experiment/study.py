@@ -6,9 +6,10 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Count, Spec, from_plain, outside_identity, told
+from llm_core.experiment.base import Count, Spec, from_plain, later, outside_identity, told
 from llm_core.experiment.component import KindOf, over
 from llm_core.experiment.layers import Positive
+from llm_core.experiment.mixtures import MixturesSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.narrowing import narrowed
 from llm_core.experiment.training import TrainingSpec
@@ -78,8 +79,11 @@ class StudySpec(Spec):
     """Overrides of ``compute`` for all runs of the study. On a machine with several GPUs, ``{ranks: 1}`` gives each run
     one of them, and Dagster trains as many at once as there are GPUs."""
     ideas: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Name → overrides of the launched ``model``; under ``training``, overrides of that section. Each is compared with
-    the launched recipe, in runs with the same seeds, order of data and held-out text."""
+    """Name → overrides of the launched ``model``; under ``training``, overrides of that section; under ``data``, of
+    ``cleaning``, ``quality``, ``dedup`` and ``tokenizer``. Each is compared with the launched recipe, in runs with the
+    same seeds, order of data and held-out text."""
+    mixtures: MixturesSpec | None = later(default=None, absent=None)
+    """Runs with other weights of the sources, from which the best ones follow."""
     margin: Positive = 0.002
     """The difference of the loss, as a share of it, that does not matter: ideas within it are equivalent."""
     looks: Count = 1
@@ -95,12 +99,19 @@ class StudySpec(Spec):
                 raise ValueError(f"ideas.{name}: a name is made of letters from A to Z, digits and '_'")
             if not changes:
                 raise ValueError(f"ideas.{name}: it changes nothing; the launched recipe is always among the runs")
-            if unknown := sorted(changes.keys() - {*ModelSpec.model_fields, "preset", "training"}):
+            if unknown := sorted(changes.keys() - {*ModelSpec.model_fields, "preset", "training", "data"}):
                 raise ValueError(
-                    f"ideas.{name}: {', '.join(unknown)}: an idea changes fields of the model, and the section training"
+                    f"ideas.{name}: {', '.join(unknown)}: an idea changes fields of the model, the section training, "
+                    "and sections of the data under data"
                 )
         if self.ideas and not any(size.ideas for size in self.sizes):
             raise ValueError("ideas: no size tries them; give some of the sizes `ideas: true`")
+        return self
+
+    @model_validator(mode="after")
+    def _mixtures(self) -> "StudySpec":
+        if self.mixtures and self.mixtures.width not in (widths := [size.width for size in self.sizes]):
+            raise ValueError(f"mixtures.width {self.mixtures.width}: give the width of one of the sizes: {widths}")
         return self
 
     @model_validator(mode="after")
@@ -151,6 +162,7 @@ class StudySpec(Spec):
         """The launched ``model`` and ``training`` with an idea. ``ValueError`` for values that do not fit."""
         changes = dict(self.ideas[idea])
         own = changes.pop("training", {})
+        changes.pop("data", None)
         if not isinstance(own, dict):
             raise ValueError(f"study.ideas.{idea}: training: give fields of the section training (it is {own!r})")
         try:

@@ -16,7 +16,7 @@ from llm_core.data.results import (
 from llm_core.evals.results import EvalResults
 from llm_core.experiment.experiment import LAUNCH_GATE
 from llm_core.store.manifest import Artifact, GateRecord
-from llm_core.study.results import Ablations, Forecast, NoiseLaw, RateStudy, ScalingLaw
+from llm_core.study.results import Ablations, Forecast, MixtureStudy, NoiseLaw, RateStudy, ScalingLaw
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -27,7 +27,7 @@ RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_class
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
 NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
-FORECAST = "forecast"
+FORECAST, MIXTURES = "forecast", "mixture_law"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -118,6 +118,11 @@ def law(inputs: Inputs) -> ScalingLaw | None:
 def ideas(inputs: Inputs) -> Ablations | None:
     """The ideas against the launched recipe."""
     return inputs[IDEAS].results(Ablations) if IDEAS in inputs else None
+
+
+def mixtures(inputs: Inputs) -> MixtureStudy | None:
+    """The search for the weights of the sources."""
+    return inputs[MIXTURES].results(MixtureStudy) if MIXTURES in inputs else None
 
 
 def forecast(inputs: Inputs) -> Forecast | None:

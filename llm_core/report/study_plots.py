@@ -9,7 +9,7 @@ import numpy as np
 from llm_core.report.bars import name_rows
 from llm_core.report.formatting import short, tick
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, RULE, TEAL, Picture, draw, label_ticks
-from llm_core.study.results import Forecast, ScalingLaw
+from llm_core.study.results import Forecast, MixtureStudy, ScalingLaw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,6 +174,53 @@ def forest(rows: Sequence[Mapping[str, Any]], width: int, margin: float) -> Pict
         axes.set_xlabel("better  ←  difference of the loss  →  worse")
 
     return draw(f"ideas_{width}", f"Width {width}", (WIDTH, 0.8 + 0.36 * len(rows)), paint)
+
+
+def predicted(found: MixtureStudy) -> Picture:
+    """The loss of each run over the law's, for mixtures that the law was fitted to and those that test it."""
+
+    def paint(axes: "Axes") -> None:
+        every = [row[name] for row in found.rows for name in ("loss", "expected")]
+        axes.axline((min(every), min(every)), slope=1, color=MUTED, linewidth=0.9)
+        bars = None if found.noise is None else found.noise * float(np.mean(every))
+        for out, colour, label in ((False, PALE, "fitted"), (True, AMBER, "held out")):
+            points = [(row["expected"], row["loss"]) for row in found.rows if row["held_out"] == out]
+            x, y = zip(*points, strict=True)
+            axes.errorbar(
+                x, y, yerr=bars if out else None, fmt="D" if out else "o", color=colour, markersize=5, capsize=3,
+                linewidth=1, label=label,
+            )  # fmt: skip
+        axes.legend(frameon=False, loc="upper left", fontsize=8.5)
+        axes.margins(0.08)
+        label_ticks(axes.xaxis, most=4)
+        label_ticks(axes.yaxis, most=5)
+        axes.set_xlabel("the law's bits per byte")
+        axes.set_ylabel("the run's bits per byte")
+
+    return draw("mixtures_predicted", "Runs and the law", (WIDTH, 3.0), paint)
+
+
+def shares(found: MixtureStudy) -> Picture:
+    """Share of each source: in the best mixture, in those within noise of it, and in the launched one."""
+
+    def paint(axes: "Axes") -> None:
+        for place, source in enumerate(found.sources):
+            low, best, high = (100 * found.best[name][source] for name in ("low", "weights", "high"))
+            axes.plot([low, high], [place] * 2, color=BLUE, linewidth=2.4)
+            axes.plot([best], [place], "D", color=BLUE, markersize=6, label=None if place else "best")
+            if found.launched is not None:
+                axes.plot(
+                    [100 * found.launched["weights"][source]], [place], "o", color=MUTED, markersize=7,
+                    markerfacecolor="none", label=None if place else "launched",
+                )  # fmt: skip
+        name_rows(axes, found.sources)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8.5)
+        axes.grid(visible=True, axis="y", color=RULE)
+        axes.margins(x=0.06)
+        label_ticks(axes.xaxis, lambda value: f"{tick(value)}%", most=5)
+        axes.set_xlabel("share of the text")
+
+    return draw("mixtures_shares", "Shares within noise of the best", (WIDTH, 1.4 + 0.36 * len(found.sources)), paint)
 
 
 def _percent(log: float) -> float:

@@ -6,6 +6,7 @@ from llm_core.report.results import Page
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
 from llm_core.report.sections.made import checks, lineage, made, versions
+from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
 from llm_core.report.sections.scaling import scaling_law
@@ -20,6 +21,7 @@ def build(job: Job, title: str) -> Page:
         "scaling": scaling_law(job),
         "rates": rates(job),
         "ideas": ideas(job),
+        "mixtures": mixtures(job),
         "noise": noise(job),
         "lineage": lineage(job),
         "checks": checks(job),

@@ -13,6 +13,7 @@ from llm_core.report.sections.documents import documents
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
 from llm_core.report.sections.made import checks, lineage, made, versions
+from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
 from llm_core.report.sections.run import speed, training
@@ -40,6 +41,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "scaling": scaling_law(job),
         "rates": rates(job),
         "ideas": ideas(job),
+        "mixtures": mixtures(job),
         "noise": noise(job),
         "evaluation": evaluation(job, headline),
         "samples": samples(job),

@@ -23,6 +23,7 @@ from llm_core.study.inputs import losses, trained
 from llm_core.study.ladder import StudyRun
 from llm_core.study.results import Ablations, ScalingLaw
 from llm_core.study.scaling_law import law_of
+from llm_core.tokens.results import TokenShards
 
 ROWS = "ablations.json"
 CLOCKS = ("speed", "memory", "at_equal_time")
@@ -32,23 +33,36 @@ Arm = dict[float, dict[int, tuple[StudyRun, float]]]
 
 
 def build(
-    job: Job, runs: Sequence[StudyRun], margin: float, looks: int, changes: Mapping[str, Mapping[str, Any]]
+    job: Job,
+    runs: Sequence[StudyRun],
+    margin: float,
+    looks: int,
+    changes: Mapping[str, Mapping[str, Any]],
+    shards: Mapping[str, str],
 ) -> Ablations:
     """Compare all ideas of a size at once, since their number decides how sure each verdict must be.
 
-    ``changes``: idea → its overrides of the launched recipe.
+    ``changes``: idea → its overrides of the launched recipe. ``shards``: idea → the input with its shards, for ideas
+    with another tokenizer.
     """
+    texts = {idea: _bytes_per_token(job, role) / _bytes_per_token(job, "token_shards") for idea, role in shards.items()}
     arms: dict[int, dict[str, Arm]] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for run, loss in zip(runs, losses(job, runs), strict=True):
         arms[run.width][run.idea][run.multiple][run.seed] = run, float(np.log(loss))
-    found = [row for width, ideas in arms.items() for row in _of_size(job, width, ideas, margin, looks)]
+    found = [row for width, ideas in arms.items() for row in _of_size(job, width, ideas, margin, looks, texts)]
     (job.out / ROWS).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     rows = [{name: value for name, value in row.items() if name not in CLOCKS} for row in found]
     clocks = [{name: row[name] for name in ("width", "idea", *CLOCKS)} for row in found]
     return Ablations(runs=len(runs), rows=rows, clocks=clocks, slopes=_slopes(rows), changes=changes)
 
 
-def _of_size(job: Job, width: int, ideas: dict[str, Arm], margin: float, looks: int) -> list[dict[str, Any]]:
+def _bytes_per_token(job: Job, role: str) -> float:
+    return job.inputs[role].results(TokenShards).train_bytes_per_token
+
+
+def _of_size(
+    job: Job, width: int, ideas: dict[str, Arm], margin: float, looks: int, texts: Mapping[str, float]
+) -> list[dict[str, Any]]:
     baseline, best = ideas.pop(""), {}
     usual = _best(baseline)
     pairs = {}
@@ -76,7 +90,14 @@ def _of_size(job: Job, width: int, ideas: dict[str, Arm], margin: float, looks: 
             "at_edge": len(ideas[idea]) > 1 and best[idea] in (min(ideas[idea]), max(ideas[idea])),
             "diverged": sum(not math.isfinite(log) for arm in ideas[idea].values() for _, log in arm.values()),
             "skipped": sum(trained(job, run).skipped_steps for arm in ideas[idea].values() for run, _ in arm.values()),
-            **_costs(job, law, ideas[idea][best[idea]], baseline[usual], fmean(values) if values else None),
+            **_costs(
+                job,
+                law,
+                ideas[idea][best[idea]],
+                baseline[usual],
+                fmean(values) if values else None,
+                texts.get(idea, 1.0),
+            ),
         }
         for idea, values in pairs.items()
     ]
@@ -90,10 +111,10 @@ def _best(arm: Arm) -> float:
 
 
 def _costs(
-    job: Job, law: LossLaw | None, ours: dict[int, Any], theirs: dict[int, Any], difference: float | None
+    job: Job, law: LossLaw | None, ours: dict[int, Any], theirs: dict[int, Any], difference: float | None, text: float
 ) -> dict[str, Any]:
-    """Ratios to the baseline, and the difference for equal FLOPs and equal time instead of equal tokens (None without
-    a law).
+    """Ratios to the baseline, and the difference for equal FLOPs, equal time and equal bytes of text instead of equal
+    tokens (None without a law). ``text``: bytes per token, over those of the baseline.
 
     At equal FLOPs, an idea that needs more of them per token reads less text. By the scaling law, a run with the share
     s of the text has a loss higher by the law's slope; the same holds for time, with the measured tokens per second.
@@ -117,7 +138,9 @@ def _costs(
         "flops": flops,
         "speed": speed,
         "memory": measured("peak_memory_bytes"),
+        "text": text,
         "at_equal_flops": at(1 / flops),
+        "at_equal_text": at(1 / text),
         "at_equal_time": at(speed),
     }
 

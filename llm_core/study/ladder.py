@@ -4,23 +4,27 @@ A segment continues the trunk from the state at which the one before it ended. N
 later, so a study that grows trains only what is new.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Spec
+from llm_core.experiment.base import Spec, later
 from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.lengths import check_phases
+from llm_core.experiment.mixtures import MixturesSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.narrowing import narrowed
 from llm_core.experiment.study import StudySize, StudySpec
-from llm_core.experiment.training import TrainingSpec
+from llm_core.experiment.training import MixtureSpec, TrainingSpec
 from llm_core.model.accounting import scaling_parameters
+from llm_core.science.simplex import spread
 from llm_core.train.preflight import run_flops
 
-Part = Literal["trunk", "cooldown", "rates", "batches", "ideas"]
+Part = Literal["trunk", "cooldown", "rates", "batches", "ideas", "mixtures"]
 
 
 class StudyRun(Spec):
@@ -43,6 +47,8 @@ class StudyRun(Spec):
     """``rate`` as a multiple of the size's own."""
     idea: str = ""
     """The idea that it tries; empty: the launched recipe."""
+    weights: tuple[tuple[str, float], ...] = later(default=(), absent=[])
+    """Sources with their shares, of a run that tries a mixture."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +97,32 @@ class Ladder:
         return sum(stage.flops for stage in self.stages)
 
 
-def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> Ladder:
+def ladder(
+    study: StudySpec,
+    model: ModelSpec,
+    training: TrainingSpec,
+    vocab_size: int,
+    seed: int,
+    vocab_sizes: Mapping[str, int] | None = None,
+) -> Ladder:
     """The runs of ``study`` for the launched ``model`` and ``training``.
 
+    ``vocab_sizes``: idea → its vocabulary, for those that change it. Ideas have the tokens of the launched recipe.
     ``PedigreeError`` for a size that the model can't have, and for budgets that are too small.
     """
     try:
         ideas = {idea: study.changed(idea, model, training) for idea in study.ideas}
     except ValueError as error:
         raise PedigreeError(str(error)) from None
+    vocabularies = vocab_sizes or {}
     stages: list[LadderStage] = []
     for size in study.sizes:
         own = _Recipe(study, size, model, training, vocab_size)
         budgets = own.budgets()
-        tried = {idea: _Recipe(study, size, *changed, vocab_size, idea) for idea, changed in ideas.items()}
+        tried = {
+            idea: _Recipe(study, size, *changed, vocabularies.get(idea, vocab_size), idea)
+            for idea, changed in ideas.items()
+        }
         for number in range(size.seeds):
             stages += own.trunk_and_cooldowns(seed + number, number, budgets)
             if size.ideas or not number:
@@ -117,6 +135,8 @@ def ladder(study: StudySpec, model: ModelSpec, training: TrainingSpec, vocab_siz
                     for recipe in tried.values()
                     for rate in (1.0, *size.rates)
                 ]
+        if study.mixtures and study.mixtures.width == size.width:
+            stages += own.mixtures(study.mixtures, seed, budgets[-1])
     return Ladder(tuple(stages))
 
 
@@ -203,6 +223,22 @@ class _Recipe:
             multiple=multiple,
         )
 
+    def mixtures(self, mixtures: MixturesSpec, seed: int, tokens: int) -> Iterator[LadderStage]:
+        """A run of each mixture, and more seeds of those that are held out."""
+        spec = self._whole_spec(tokens)
+        for number, shares in enumerate(mixed(mixtures, seed)):
+            weights = list(zip(mixtures.sources, shares, strict=True))
+            mixture = MixtureSpec(weights=dict(weights), max_epochs=mixtures.max_epochs)
+            for other in range(mixtures.seeds if number < mixtures.held_out else 1):
+                yield self._stage(
+                    "mixtures",
+                    f"mixture_runs/mixture_{number + 1}/{self._place(other)}",
+                    f"Width {self.size.width} with mixture {number + 1} of the sources.",
+                    spec.model_copy(update={"mixture": mixture}),
+                    seed + other,
+                    weights=weights,
+                )
+
     def _place(self, number: int) -> str:
         return f"width_{self.size.width}" + (f"_seed_{number + 1}" if number else "")
 
@@ -240,6 +276,7 @@ class _Recipe:
         start: str | None = None,
         from_step: int = 0,
         multiple: float = 1.0,
+        weights: Sequence[tuple[str, float]] = (),
     ) -> LadderStage:
         run = StudyRun(
             role=name,
@@ -253,9 +290,23 @@ class _Recipe:
             rate=training.optimizer.lr,
             multiple=multiple,
             idea=self.idea,
+            weights=tuple(weights),
         )
         own = run_flops(self.model, training, self.vocab_size, from_step)
         return LadderStage(part, name, description, self.model, training, seed, run, own, start, from_step)
+
+
+def mixed(mixtures: MixturesSpec, seed: int, count: int = 0) -> list[list[float]]:
+    """The shares of the sources of each mixture; with ``count``, of up to so many. ``PedigreeError`` for bounds that
+    leave too little room."""
+    most = np.array([mixtures.most.get(source, 1.0) for source in mixtures.sources])
+    found: list[list[float]] = spread(count or mixtures.runs, mixtures.least, most, seed).tolist()
+    if len(found) < mixtures.runs:
+        raise PedigreeError(
+            f"study.mixtures: {len(found)} mixtures were found between least and most, and runs is {mixtures.runs}: "
+            "widen the bounds, or take fewer runs"
+        )
+    return found
 
 
 def _name(multiple: float) -> str:

@@ -106,6 +106,47 @@ class Ablations(Results):
     """Idea → what it changes, as the study's configuration has it."""
 
 
+class HeldoutCoverage(Results):
+    """The held-out text of an idea with another tokenizer."""
+
+    tokens: int
+    """Held-out tokens, of the side with more of them."""
+
+
+class MixtureStudy(Results):
+    """The loss as a function of the weights of the sources. Losses are held-out bits per byte, by ``target``."""
+
+    sources: list[str]
+    target: dict[str, float]
+    """Source → the share of its held-out loss in the total."""
+    rows: list[dict[str, Any]]
+    """Per run: its mixture, seed and weights, whether it is held out, its loss, the law's, and its loss by source."""
+    diverged: list[str]
+    """Runs without a finite loss."""
+    parameters: int
+    """Of the runs: those that multiply every token."""
+    rank_correlation: float
+    """Of the law's losses with those of the held-out mixtures (Spearman)."""
+    p: float
+    """How often a random order would agree as well."""
+    error: float
+    """Root mean square of the law's error on the held-out mixtures, as a share of the loss."""
+    noise: float | None
+    """The standard deviation between seeds, as a share of the loss; None if unknown."""
+    spread: float
+    """The standard deviation between mixtures, as a share of the loss."""
+    best: dict[str, dict[str, float]]
+    """Source → share in the best mixture (``weights``), and the lowest and highest one among mixtures within noise of
+    it (``low``, ``high``)."""
+    at_edge: list[str]
+    """Sources whose smallest or largest share that was tried is within noise of the best one."""
+    launched: dict[str, Any] | None
+    """The weights of the full run, and how much higher its loss is than that of the best mixture, as a share of the
+    loss, with its 95% interval (``behind``, ``low``, ``high``); None where it reads other sources."""
+    refusal: str
+    """Why no mixture is recommended; empty if one is."""
+
+
 class Forecast(Results):
     """What the full run will reach, said before it."""
 

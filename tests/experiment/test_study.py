@@ -76,7 +76,7 @@ def test_the_runs_of_all_sizes_and_ideas_are_known(tmp_path: Path) -> None:
         ({"training": "{optimizer: muon}"}, r"study: width 32: study\.training: muon: lr: "),
         ({"ideas": "{odd: {mixer: {n_heads: 5}}}"}, r"study\.ideas\.odd: d_model 64 must be a multiple of n_heads 5"),
         ({"ideas": "{odd: {training: 3}}"}, r"study\.ideas\.odd: training: give fields .*\(it is 3\)"),
-        ({"ideas": "{odd: {seed: 3}}"}, r"ideas\.odd: seed: an idea changes fields of the model, and .* training"),
+        ({"ideas": "{odd: {seed: 3}}"}, r"ideas\.odd: seed: an idea changes fields of the model, .* training"),
         ({"sizes": "{width: 64}"}, r"study: width 64: width 64 is not below the model's d_model 64"),
         ({"schedule": "cosine"}, r"study: width 32: trunks have a constant rate, so the schedule must be wsd"),
         (

@@ -17,6 +17,7 @@ from llm_core.study.results import (
     Ablations,
     Forecast,
     LaunchGate,
+    MixtureStudy,
     NoiseLaw,
     RateStudy,
     ScalingLaw,
@@ -24,12 +25,13 @@ from llm_core.study.results import (
 from tests.report.conftest import artifact, run_stats
 from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
 from tests.study.planted import artifact as planted
+from tests.study.planted_mixtures import searched
 
 IDEAS: dict[str, dict[str, Any]] = {
     "good": {"mixer": {"qk_norm": True}},
     "bad": {"norm": {"eps": 0.01}},
     "alike": {"logit_softcap": 30.0},
-    "unclear": {"training": {"z_loss": 1e-4}},
+    "unclear": {"data": {"tokenizer": {"vocab_size": 8192}}},
 }
 EFFECT = {"good": -0.03, "bad": 0.025, "alike": 0.0, "unclear": -0.006}
 MARGIN = 0.01
@@ -44,6 +46,7 @@ RESULTS: dict[str, Any] = {
     "scaling_law": ScalingLaw,
     "forecast": Forecast,
     "ablation_report": Ablations,
+    "mixture_law": MixtureStudy,
 }
 
 
@@ -53,6 +56,8 @@ def studied(folder: Path) -> dict[str, Artifact]:
     study = Study(folder)
     gate = study.gate()
     ideas(study)
+    found = searched(folder / "mixtures", launched={"web": 3.0, "books": 1.0, "code": 1.0}, noise=0.003)
+    study.made["mixture_law"] = planted(found.model_dump())
     made = {name: study.made[name].results(kind) for name, kind in RESULTS.items()}
     configs = {
         "rate_law": {"rate": LAUNCHED.rate},
@@ -112,5 +117,7 @@ def ideas(study: Study) -> None:
                 "parameters": run.parameters,
             }
         )
-    config = {"runs": runs, "margin": MARGIN, "looks": 1, "changes": IDEAS}
+    study.made["token_shards"] = planted({"train_bytes_per_token": 4.0, "train_tokens": 2_000_000_000})
+    study.made["others"] = planted({"train_bytes_per_token": 4.4})
+    config = {"runs": runs, "margin": MARGIN, "looks": 1, "changes": IDEAS, "shards": {"unclear": "others"}}
     study.stage("ablation_report", ablation_report.build, **config)

@@ -18,6 +18,7 @@ from llm_core.report.checks import page_written
 from llm_core.report.page import write_page
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
+from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
 from llm_core.report.sections.scaling import scaling_law
@@ -27,7 +28,7 @@ from pipelines.experiments import open_experiment
 from tests.report.conftest import artifact, cells, job_of
 from tests.report.study_story import launched, record, studied
 
-SECTIONS = (forecast, scaling_law, rates, ideas, noise)
+SECTIONS = (forecast, scaling_law, rates, ideas, mixtures, noise)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def words(section: Section | None) -> str:
 
 def test_a_report_without_a_study_has_none_of_its_sections(told: dict[str, Artifact], tmp_path: Path) -> None:
     job = job_of({**told, "ablation_report": None}, tmp_path)
-    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 7
+    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 8
 
 
 def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact], tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact]
     results = study_report.build(job_of(before, tmp_path), "planted")
     page = (tmp_path / "out" / study_report.PAGE).read_text()
     assert page_written(results, ChecksSpec()).passed
-    for title in ("Forecast", "Scaling law", "Learning rates", "Ideas", "Noise"):
+    for title in ("Forecast", "Scaling law", "Learning rates", "Ideas", "Mixtures", "Noise"):
         assert title in page
     assert (tmp_path / "out" / study_report.MADE).exists()
 
@@ -321,3 +322,28 @@ def test_the_page_is_the_same_at_another_speed(changed: Callable[..., Job]) -> N
     other = {"forecast": {"study_hours": 77.0}, "sealed": {"hours": 99.0, "dollars": 9876.0, "preflight": "no"}}
     other["ablation_report"] = {"clocks": [{**row, "speed": 3.3, "memory": 4.4} for row in clocks]}
     assert page() == page(**other)
+
+
+def test_the_best_mixture_is_told_beside_the_launched_one(
+    study: dict[str, Artifact], changed: Callable[..., Job]
+) -> None:
+    section = mixtures(changed())
+    assert "20 mixtures of the sources were tried. The best weights by the law: web" in words(section)
+    assert "The launched weights have a loss that is higher by" in words(section)
+    assert "For code, the best share may lie beyond those that were tried" in words(section)
+    assert [row[0] for row in cells(section)] == ["web", "books", "code"]
+    assert len(pictures_in(section.blocks)) == 2
+    within = {**study["mixture_law"].stats["launched"], "low": -0.001}
+    assert "within noise of them (difference of the loss: −0.10% to" in words(
+        mixtures(changed(mixture_law={"launched": within}))
+    )
+    assert "reads other sources" in words(mixtures(changed(mixture_law={"launched": None})))
+
+
+def test_no_weights_are_told_where_the_runs_recommend_none(changed: Callable[..., Job]) -> None:
+    section = mixtures(changed(mixture_law={"refusal": "these runs do not rank mixtures", "diverged": ["a"]}))
+    assert "no mixture is recommended: these runs do not rank mixtures." in words(section)
+    assert "1 run diverged" in words(section)
+    assert section is not None
+    assert not [block for block in section.blocks if isinstance(block, Table)]
+    assert len(pictures_in(section.blocks)) == 1

@@ -116,6 +116,6 @@ LAUNCHED = StudyRun(
 )
 
 
-def artifact(fields, config=None):
+def artifact(fields, config=None, path=None):
     manifest = SimpleNamespace(config=config, identity="identity", content="content")
-    return SimpleNamespace(results=lambda kind: kind.model_construct(**fields), manifest=manifest)
+    return SimpleNamespace(results=lambda kind: kind.model_construct(**fields), manifest=manifest, path=path)

@@ -41,7 +41,10 @@ def compared(tmp_path, seeds=4, noise=0.002):
         fields = {"final_validation_bits_per_byte": None if bad else loss, "validation_tokens": 1024}
         speed = {"tokens_per_second": 5e4 if run.idea == "good" else 1e5, "peak_memory_bytes": 1e9, "parameters": 1000}
         study.made[run.role] = artifact({**fields, **speed, "skipped_steps": 0})
-    config = {"runs": found.ablations(), "margin": 0.01, "looks": 1, "changes": IDEAS}
+    study.made["token_shards"] = artifact({"train_bytes_per_token": 4.0})
+    study.made["idea_data/alike/token_shards"] = artifact({"train_bytes_per_token": 5.0})
+    shards = {"alike": "idea_data/alike/token_shards"}
+    config = {"runs": found.ablations(), "margin": 0.01, "looks": 1, "changes": IDEAS, "shards": shards}
     results = study.stage("ablation_report", ablation_report.build, **config)
     return results, {row["idea"]: row for row in results.rows}, {row["idea"]: row for row in results.clocks}
 
@@ -69,6 +72,15 @@ def test_a_slow_idea_loses_at_equal_time(tmp_path):
     assert clocks["good"]["at_equal_time"] > rows["good"]["difference"] + 0.02
     assert clocks["alike"]["at_equal_time"] == pytest.approx(rows["alike"]["difference"])
     assert rows["alike"]["at_equal_flops"] == pytest.approx(rows["alike"]["difference"], abs=1e-6)
+
+
+def test_an_idea_with_longer_tokens_loses_at_equal_text(tmp_path):
+    _, rows, _ = compared(tmp_path)
+    assert (rows["good"]["text"], rows["alike"]["text"]) == (1.0, 1.25)
+    assert rows["good"]["at_equal_text"] == pytest.approx(rows["good"]["difference"])
+    run = next(run for run in planned().ablations() if not run.idea)
+    less = math.log(law(run.parameters, run.tokens / 1.25) / law(run.parameters, run.tokens))
+    assert rows["alike"]["at_equal_text"] - rows["alike"]["difference"] == pytest.approx(less, rel=0.3)
 
 
 def test_one_seed_decides_nothing(tmp_path):

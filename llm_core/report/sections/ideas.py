@@ -15,6 +15,10 @@ from llm_core.study.results import Ablations
 Lines = list[dict[str, Any]]
 SAID = {"better": "Take", "worse": "Leave out", "equivalent": "Makes no difference", "undecided": "Undecided"}
 COLOURED = ("better", "worse")
+TEXT = (
+    "An idea with another tokenizer has the same number of tokens, too. Text ×: the bytes that it reads, over those of "
+    "the launched recipe. At equal text: the difference that the scaling law expects if it reads as many bytes."
+)
 
 
 def ideas(job: Job) -> Section | None:
@@ -36,12 +40,19 @@ def ideas(job: Job) -> Section | None:
             "text, and each has the best of the rates that were tried; verdicts are adjusted for the number of ideas."
         )
     )
-    columns = (
+    columns: tuple[str, ...] = (
         *("Idea", "What it changes", "Width", "Verdict", "Difference", "95% interval", "Seeds", "Needed"),
         *("Rate ×", "FLOPs ×", "At equal FLOPs", "Diverged"),
     )
     rows = [_cells(row, found.changes.get(row["idea"], {})) for row in sorted(found.rows, key=_order)]
+    retokenized = any(row["text"] != 1 for row in found.rows)
+    if retokenized:
+        columns = (*columns[:-1], "Text ×", "At equal text", columns[-1])
+        texts = [(_ratio(row["text"]), _difference(row["at_equal_text"])) for row in sorted(found.rows, key=_order)]
+        rows = [(*cells[:-1], *text_cells, cells[-1]) for cells, text_cells in zip(rows, texts, strict=True)]
     blocks.append(Table(columns, rows, names=4, pinned=True))
+    if retokenized:
+        blocks.append(note(TEXT))
     if slopes := _slopes(found):
         blocks.append(text(slopes))
     return Section("Ideas", blocks)
