@@ -17,7 +17,7 @@ DATA = (
 )
 """The stages in every data report."""
 
-STUDY = ("noise_law", "rate_law", "scaling_law", "ablation_report", "forecast")
+STUDY = ("noise_law", "rate_law", "scaling_law", "ablation_report", "forecast", "study_cost")
 """The stages of a study in the training report, as far as the experiment has them. Not the launch gate: a closed one
 would block the report of a run that was launched all the same. The manifest of the run keeps it."""
 

@@ -6,7 +6,7 @@ from assets.training import branch_run, training_run
 from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
 from llm_core.graph.stage import Stage
 from llm_core.model.accounting import scaling_parameters
-from llm_core.study.ladder import Ladder, LadderStage, StudyRun, ladder
+from llm_core.study.ladder import PARTS, Ladder, LadderStage, StudyRun, ladder
 from llm_core.train.preflight import run_flops
 
 CONDITIONS = (
@@ -17,15 +17,15 @@ CONDITIONS = (
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The runs, the laws fitted to them, ``ablation_report`` where there are ideas, and ``forecast`` and
-    ``launch_gate`` where there is a gate; empty without ``study``."""
+    """The runs, the laws fitted to them, ``ablation_report`` where there are ideas, ``forecast`` and ``launch_gate``
+    where there is a gate, and ``study_cost``; empty without ``study``."""
     if experiment.study is None:
         return []
     runs = study_ladder(experiment)
     trained = [_training(experiment, stage) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
-    return [*trained, *laws, *_ablations(experiment, runs), *gate]
+    return [*trained, *laws, *_ablations(experiment, runs), *gate, _cost(runs)]
 
 
 def score(experiment: Experiment) -> list[Stage]:
@@ -186,6 +186,21 @@ def _ablations(experiment: Experiment, runs: Ladder) -> list[Stage]:
             rebuild_when_damaged=True,
         )
     ]
+
+
+def _cost(runs: Ladder) -> Stage:
+    """Apart from ``forecast``, so that no launch waits for the runs of ideas."""
+    parts = {part: list(found) for part in PARTS if (found := runs.of(part))}
+    return Stage(
+        name="study_cost",
+        group="study",
+        description="Hours and dollars of all runs of the study, as measured.",
+        build="llm_core.study.study_cost:build",
+        results="llm_core.study.results:StudyCost",
+        non_blocking=(":price_known",),
+        inputs=_roles(runs.of(*PARTS)),
+        config={"runs": parts, "flops": runs.flops},
+    )
 
 
 def _gate(experiment: Experiment, runs: Ladder) -> Stage:

@@ -16,7 +16,7 @@ from llm_core.data.results import (
 from llm_core.evals.results import EvalResults
 from llm_core.experiment.experiment import LAUNCH_GATE
 from llm_core.store.manifest import Artifact, GateRecord
-from llm_core.study.results import Ablations, Forecast, NoiseLaw, RateStudy, ScalingLaw
+from llm_core.study.results import Ablations, Forecast, NoiseLaw, RateStudy, ScalingLaw, StudyCost
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -27,7 +27,7 @@ RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_class
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
 NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
-FORECAST = "forecast"
+FORECAST, COST = "forecast", "study_cost"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -123,6 +123,11 @@ def ideas(inputs: Inputs) -> Ablations | None:
 def forecast(inputs: Inputs) -> Forecast | None:
     """The forecast of the full run."""
     return inputs[FORECAST].results(Forecast) if FORECAST in inputs else None
+
+
+def study_cost(inputs: Inputs) -> StudyCost | None:
+    """Hours and dollars of the study."""
+    return inputs[COST].results(StudyCost) if COST in inputs else None
 
 
 def launched_with(inputs: Inputs) -> GateRecord | None:

@@ -7,7 +7,7 @@ later, so a study that grows trains only what is new.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec
@@ -21,6 +21,7 @@ from llm_core.model.accounting import scaling_parameters
 from llm_core.train.preflight import run_flops
 
 Part = Literal["trunk", "cooldown", "rates", "batches", "ideas"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class StudyRun(Spec):

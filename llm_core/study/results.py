@@ -126,8 +126,20 @@ class Forecast(Results):
     """The size and text with the lowest expected loss for the FLOPs of the full run."""
     hours: float | None = volatile()
     dollars: float | None = volatile()
-    study_hours: float = volatile()
+
+
+class StudyCost(Results):
+    """What the study took. ``runs`` and ``hours``: by part of the study (trunk, cooldown, rates, batches, ideas)."""
+
+    runs: dict[str, int]
+    flops: float
+    """Of all that was trained; a trunk counts once."""
+    hours: dict[str, float] = volatile()
     """Of training, as measured."""
+    gpu_hours: float = volatile()
+    """0 on a CPU."""
+    dollars: float | None = volatile()
+    """For the GPU hours; None without a price."""
 
 
 class LaunchGate(Results):

@@ -20,6 +20,7 @@ from llm_core.study.results import (
     NoiseLaw,
     RateStudy,
     ScalingLaw,
+    StudyCost,
 )
 from tests.report.conftest import artifact, run_stats
 from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
@@ -44,6 +45,7 @@ RESULTS: dict[str, Any] = {
     "scaling_law": ScalingLaw,
     "forecast": Forecast,
     "ablation_report": Ablations,
+    "study_cost": StudyCost,
 }
 
 
@@ -52,6 +54,7 @@ def studied(folder: Path) -> dict[str, Artifact]:
     folder.mkdir(parents=True, exist_ok=True)
     study = Study(folder)
     gate = study.gate()
+    study.cost()
     ideas(study)
     made = {name: study.made[name].results(kind) for name, kind in RESULTS.items()}
     configs = {

@@ -129,9 +129,12 @@ def test_a_closed_gate_says_what_to_do_and_who_overruled_it(changed: Callable[..
 
 
 def test_time_and_money_are_on_the_page_beside_it(changed: Callable[..., Job]) -> None:
-    job = relaunched(changed(forecast={"study_hours": 2.0}), hours=31.0, dollars=750.0)
+    spent = {"hours": {"cooldown": 1.5, "ideas": 0.5}, "dollars": 4.25}
+    job = relaunched(changed(study_cost=spent, forecast={"flops": 1e20, "study_flops": 6e18}), hours=31.0, dollars=750)
     said = words(forecast_cost(job))
-    assert re.search(r"\(90%: .*\), in about 31 hours and \$750\. .* took 2 h 0 min", said)
+    assert re.search(r"\(90%: .*\), in about 31 hours and \$750\.", said)
+    parts = "(cooldowns 1 h 30 min, ideas 30 min 0 s)"
+    assert f"The study took 2 h 0 min of training and $4.25, and 6.0% of the full run's FLOPs {parts}." in said
     names = {"It is short enough", "The machine can run it", "It is cheap enough"}
     assert {row[0] for row in cells(forecast_cost(job))} == names
     assert "Set compute.price_per_gpu_hour" in words(forecast_cost(relaunched(job, dollars=None)))
@@ -296,7 +299,7 @@ def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str
     assert gate["hours"] in beside
     assert gate["hours"] not in page
     assert gate["epochs"] in page
-    assert "runs of the scaling law" in beside
+    assert "runs of the study" in beside
 
 
 def test_an_experiment_with_a_study_reports_it() -> None:
@@ -304,7 +307,7 @@ def test_an_experiment_with_a_study_reports_it() -> None:
         return set(experiment_graph(experiment)["training_report"].inputs)
 
     tiny = open_experiment("tiny")
-    of_study = {"noise_law", "rate_law", "scaling_law", "ablation_report", "forecast"}
+    of_study = {"noise_law", "rate_law", "scaling_law", "ablation_report", "forecast", "study_cost"}
     assert of_study < inputs(tiny)
     assert "launch_gate" not in inputs(tiny), "an overruled one would block the report"
     assert not of_study & inputs(tiny.model_copy(update={"study": None}))
@@ -318,6 +321,9 @@ def test_the_page_is_the_same_at_another_speed(changed: Callable[..., Job]) -> N
         return (job.out / "page.html").read_bytes()
 
     clocks = changed().inputs["ablation_report"].stats["clocks"]
-    other = {"forecast": {"study_hours": 77.0}, "sealed": {"hours": 99.0, "dollars": 9876.0, "preflight": "no"}}
+    other = {
+        "study_cost": {"hours": {"trunk": 77.0}, "dollars": 7.0},
+        "sealed": {"hours": 99.0, "dollars": 9876.0, "preflight": "no"},
+    }
     other["ablation_report"] = {"clocks": [{**row, "speed": 3.3, "memory": 4.4} for row in clocks]}
     assert page() == page(**other)

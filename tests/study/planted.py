@@ -10,7 +10,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
-from llm_core.study import forecast, launch_gate, noise_law, rate_law, scaling_law
+from llm_core.study import forecast, launch_gate, noise_law, rate_law, scaling_law, study_cost
 from llm_core.study.ladder import StudyRun, ladder
 
 MODEL = ModelSpec(preset="llama3_1b", n_layers=8)
@@ -54,6 +54,8 @@ class Study:
                 "skipped_steps": 0,
                 "seconds_training": 10.0,
                 "tokens_per_second": 1e5,
+                "device": "CPU",
+                "ranks": 1,
                 **(changes or {}).get(run.role, {}),
             }
             self.made[run.role] = artifact(fields, self._config(run, (configs or {}).get(run.role, {})))
@@ -90,6 +92,10 @@ class Study:
         return self.stage(
             "forecast", forecast.build, launched=LAUNCHED, cooldown_steps=steps, precision="bf16", **config
         )
+
+    def cost(self):
+        parts = {part: LADDER.of(part) for part in ("trunk", "cooldown", "rates")}
+        return self.stage("study_cost", study_cost.build, runs=parts, flops=LADDER.flops)
 
     def gate(self):
         """The gate, with all stages before it."""

@@ -6,7 +6,7 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.study import GateSpec
-from llm_core.study import launch_gate
+from llm_core.study import launch_gate, study_cost
 from llm_core.study.results import POINTS
 from llm_core.study.scaling_law import law_of
 from tests.study.planted import BEST, LADDER, LAUNCHED, NOISE, Study, law
@@ -167,3 +167,18 @@ def test_runs_that_skipped_steps_are_bad(tmp_path):
 def test_the_curve_has_no_band_where_the_run_cools_down(study):
     assert all(row["step"] <= LAUNCHED.steps - 6000 for row in study.forecast().curve)
     assert np.all(np.diff([row["loss"] for row in study.forecast().curve]) < 0)
+
+
+def test_the_cost_of_a_study_is_that_of_all_its_runs(tmp_path):
+    (first, *_), *_ = (LADDER.of(part) for part in ("rates", "trunk"))
+    study = Study(tmp_path, {first.role: {"seconds_training": 3600.0, "device": "H100", "ranks": 2}})
+    runs = sum(len(LADDER.of(part)) for part in ("trunk", "cooldown", "rates"))
+    found = study.cost()
+    assert sum(found.runs.values()) == runs
+    assert sum(found.hours.values()) == pytest.approx(1 + 10 * (runs - 1) / 3600)
+    assert (found.gpu_hours, found.dollars) == (2.0, None)
+    assert "set compute.price_per_gpu_hour" in study_cost.price_known(found, None).message
+    assert not study_cost.price_known(found, None).passed
+    priced = found.model_copy(update={"dollars": 5.0})
+    assert study_cost.price_known(priced, None).message.endswith("hours of training, $5.00 for the GPUs")
+    assert study_cost.price_known(found.model_copy(update={"gpu_hours": 0.0}), None).passed
