@@ -28,8 +28,8 @@ class RateStudy(Results):
 
     sweeps: list[dict[str, Any]]
     """Per width: the best rate as a multiple of the size's own, its standard error (of the logarithm), its regret (the
-    share of the loss that the size's own rate loses against the best), and whether it is at an edge; the parabola's
-    lowest loss and its curvature (of the logarithm of the loss by that of the rate); and the points: each multiple with
+    share of the loss that the size's own rate loses against the best; None if unknown), and whether it is at an edge
+    or the parabola is flat, so that the best rate is not known; the parabola's lowest loss and its curvature (of the logarithm of the loss by that of the rate); and the points: each multiple with
     its loss, which is None where the run diverged."""
     noise: float
     """The standard deviation between seeds, as a share of the loss, that the parabolas assume."""
@@ -41,7 +41,7 @@ class RateStudy(Results):
     best_rate_high: float | None
     """The 90% interval of ``best_rate``."""
     at_edge: list[int]
-    """Widths whose best rate is the lowest or the highest that was tried."""
+    """Widths whose best rate is not known: the lowest or the highest that was tried, or one of a flat parabola."""
 
 
 class BatchLaw(Results):
@@ -56,7 +56,8 @@ class BatchLaw(Results):
     critical_low: float | None = volatile()
     critical_high: float | None = volatile()
     checks: list[dict[str, Any]]
-    """Runs with larger batches: how many times the batch, and what it cost, as a share of the loss."""
+    """Runs with larger batches: the batch, how many times the size's own, what it cost as a share of the loss, and the
+    standard deviation of that (None if unknown)."""
 
 
 class ScalingLaw(Results):

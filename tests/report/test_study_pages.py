@@ -209,11 +209,14 @@ def test_missing_sweeps_and_edges_say_what_to_do(changed: Callable[..., Job]) ->
     nothing = {"best_rate": None, "best_rate_low": None, "best_rate_high": None, "regret": None}
     assert "Give some sizes of the study rates: [0.5, 2]" in words(rates(changed(rate_law={"sweeps": [], **nothing})))
     edge = {"width": 256, "points": [[0.5, 1.2], [1.0, 1.1], [2.0, None]], "multiple": 1.0, "log_sd": None}
-    edge |= {"regret": 0.0, "loss": 1.1, "curvature": 0.0, "at_edge": True}
+    edge |= {"regret": None, "loss": 1.1, "curvature": 0.0, "at_edge": True}
     section = rates(changed(rate_law={"sweeps": [edge], "at_edge": [256], **nothing}, noise_law={"sd": None}))
     assert "Add a rate beyond the edge." in words(section)
     assert "No size has several seeds, so a noise of" in words(section)
-    assert cells(section) == [["256", "0.5, 1, 2 (diverged)", "1.00", "–", "–", "yes: add a rate beyond it"]]
+    assert cells(section) == [["256", "0.5, 1, 2 (diverged)", "1.00", "–", "not known", "yes: add a rate beyond it"]]
+    flat = {**edge, "points": [[0.5, 1.2], [1.0, 1.1], [2.0, 1.2]]}
+    (row,) = cells(rates(changed(rate_law={"sweeps": [flat], "at_edge": [256], **nothing})))
+    assert row[-2:] == ["not known", "no, but flat: add rates further away"]
 
 
 def test_only_decided_ideas_have_a_colour(changed: Callable[..., Job]) -> None:

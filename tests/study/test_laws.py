@@ -53,6 +53,7 @@ def test_a_sweep_with_diverged_runs_has_its_best_rate_at_an_edge(tmp_path):
     study.noise()
     rates = study.rates()
     assert rates.at_edge == [256]
+    assert [row["regret"] is None for row in rates.sweeps] == [True, False]
     assert rates.best_rate is not None  # by the sweep of the other size
     middle = LADDER.compared("rates")[0].role
     study = Study(tmp_path, dict.fromkeys([low, middle, high], diverged))

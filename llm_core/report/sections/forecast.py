@@ -13,7 +13,7 @@ CONDITIONS = {
     "half_width": ("The forecast is narrow", "Add a size nearer to the full run, or seeds to the largest size."),
     "coverage": ("Its intervals hold", "Add a size or a budget, so that laws of smaller runs can be tested."),
     "regret": ("The rate is near the best", "Launch at the best rate of the sweeps, or widen them."),
-    "rate_inside": ("No best rate at an edge", "Add a rate beyond the edge to the sweep."),
+    "rate_inside": ("Every best rate is inside its sweep", "Add a rate beyond the edge to the sweep."),
     "runs_sound": (
         "All runs are sound",
         "Look at the named runs, and train them again at a lower rate or without them.",
