@@ -16,7 +16,7 @@ from llm_core.data.results import (
 from llm_core.evals.results import EvalResults
 from llm_core.experiment.experiment import LAUNCH_GATE
 from llm_core.store.manifest import Artifact, GateRecord
-from llm_core.study.results import Ablations, Forecast, NoiseLaw, RateStudy, ScalingLaw, StudyCost
+from llm_core.study.results import Ablations, BatchLaw, Forecast, NoiseLaw, RateStudy, ScalingLaw, StudyCost
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -26,7 +26,7 @@ Inputs = Mapping[str, Artifact]
 RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_classifier", "judged_documents"
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
-NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
+NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report"
 FORECAST, COST = "forecast", "study_cost"
 
 
@@ -108,6 +108,11 @@ def noise(inputs: Inputs) -> NoiseLaw | None:
 def rates(inputs: Inputs) -> RateStudy | None:
     """The sweeps of learning rates."""
     return inputs[RATES].results(RateStudy) if RATES in inputs else None
+
+
+def batches(inputs: Inputs) -> BatchLaw | None:
+    """The noise scale of the gradients."""
+    return inputs[BATCHES].results(BatchLaw) if BATCHES in inputs else None
 
 
 def law(inputs: Inputs) -> ScalingLaw | None:

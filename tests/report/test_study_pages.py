@@ -16,6 +16,7 @@ from llm_core.report import study_report, training_report
 from llm_core.report.blocks import Facts, Section, Table, Text, Tiles, pictures_in
 from llm_core.report.checks import page_written
 from llm_core.report.page import write_page
+from llm_core.report.sections.batches import batches
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
 from llm_core.report.sections.noise import noise
@@ -27,7 +28,7 @@ from pipelines.experiments import open_experiment
 from tests.report.conftest import artifact, cells, job_of
 from tests.report.study_story import launched, record, studied
 
-SECTIONS = (forecast, scaling_law, rates, ideas, noise)
+SECTIONS = (forecast, scaling_law, rates, batches, ideas, noise)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def words(section: Section | None) -> str:
 
 def test_a_report_without_a_study_has_none_of_its_sections(told: dict[str, Artifact], tmp_path: Path) -> None:
     job = job_of({**told, "ablation_report": None}, tmp_path)
-    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 7
+    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 8
 
 
 def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact], tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact]
     results = study_report.build(job_of(before, tmp_path), "planted")
     page = (tmp_path / "out" / study_report.PAGE).read_text()
     assert page_written(results, ChecksSpec()).passed
-    for title in ("Forecast", "Scaling law", "Learning rates", "Ideas", "Noise"):
+    for title in ("Forecast", "Scaling law", "Learning rates", "Batch", "Ideas", "Noise"):
         assert title in page
     assert (tmp_path / "out" / study_report.MADE).exists()
 
@@ -219,6 +220,22 @@ def test_missing_sweeps_and_edges_say_what_to_do(changed: Callable[..., Job]) ->
     assert row[-2:] == ["not known", "no, but flat: add rates further away"]
 
 
+def test_the_batch_beside_the_noise_scale_and_what_larger_ones_cost(changed: Callable[..., Job]) -> None:
+    section = batches(changed())
+    assert "at about 400k tokens by the end of the run (90%: 200k to 900k). The launched one lies below" in words(section)
+    assert cells_in_pair(section)[0] == ["256", "20.0M", "40.0k", "30.0k to 55.0k"]
+    assert [row[-1] for row in cells(section)] == [
+        "yes: below it, and free", "yes: above it, and costs", "no: above it, but free", "–",
+    ]  # fmt: skip
+    assert "lies within" in words(batches(changed(batch_law={"critical_low": 5e4})))
+    assert "lower training.batch_tokens" in words(batches(changed(batch_law={"launched": 10**6})))
+    blank = {"critical": None, "critical_low": None, "critical_high": None, "checks": []}
+    scales = [{"role": "trunk", "width": 64, "tokens": 1e6, "batch": None, "why": "its batch was one micro-batch"}]
+    said = words(batches(changed(batch_law={**blank, "scales": scales})))
+    assert "is not known: its batch was one micro-batch." in said
+    assert "Give one size of the study batches: [2, 4] to see" in said
+
+
 def test_only_decided_ideas_have_a_colour(changed: Callable[..., Job]) -> None:
     section = ideas(changed())
     assert section is not None
@@ -292,8 +309,8 @@ def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str
     results = training_report.build(job, "tiny", 0.0, {})
     page, beside = ((job.out / name).read_text(encoding="utf-8") for name in ("report.html", "made.html"))
     anchors = re.findall(r'<section id="([a-z]+)"', page)
-    assert [name for name in anchors if name in ("forecast", "scaling", "rates", "ideas", "noise")] == [
-        "forecast", "scaling", "rates", "ideas", "noise",
+    assert [name for name in anchors if name in ("forecast", "scaling", "rates", "batch", "ideas", "noise")] == [
+        "forecast", "scaling", "rates", "batch", "ideas", "noise",
     ]  # fmt: skip
     assert {"forecast", "ideas"} < set(re.findall(r'<section id="([a-z]+)"', beside))
     assert {"forecast", "scaling_law", "rates_256", "ideas_512"} < results.figures.keys()
@@ -310,7 +327,7 @@ def test_an_experiment_with_a_study_reports_it() -> None:
         return set(experiment_graph(experiment)["training_report"].inputs)
 
     tiny = open_experiment("tiny")
-    of_study = {"noise_law", "rate_law", "scaling_law", "ablation_report", "forecast", "study_cost"}
+    of_study = {"noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report", "forecast", "study_cost"}
     assert of_study < inputs(tiny)
     assert "launch_gate" not in inputs(tiny), "an overruled one would block the report"
     assert not of_study & inputs(tiny.model_copy(update={"study": None}))
