@@ -105,7 +105,7 @@ def _study_report(experiment: Experiment, stages: list[str]) -> Stage:
     return Stage(
         name="study_report",
         group="study",
-        description="One self-contained HTML page for the decision to launch: forecast, law, rates, batch, ideas, noise.",
+        description="One HTML page for the decision to launch: forecast, law, rates, batch, ideas, noise.",
         build="llm_core.report.study_report:build",
         results="llm_core.report.results:Page",
         non_blocking=("llm_core.report.checks:page_written",),

@@ -82,12 +82,12 @@ def _noise_law(runs: Ladder) -> Stage:
     return Stage(
         name="noise_law",
         group="study",
-        description="How much the loss differs between seeds, by size.",
+        description="How much the loss differs by seed, order of data and held-out text, by size.",
         build="llm_core.study.noise_law:build",
         results="llm_core.study.results:NoiseLaw",
         non_blocking=(":seeds_repeated",),
-        inputs=_roles(runs.of("cooldown")),
-        config={"runs": list(runs.of("cooldown"))},
+        inputs={**_roles(runs.of("cooldown")), **_roles(runs.of("orders"))},
+        config={"runs": list(runs.of("cooldown")), "orders": list(runs.compared("orders"))},
     )
 
 

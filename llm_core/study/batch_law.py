@@ -99,9 +99,7 @@ def _checks(job: Job, runs: Sequence[StudyRun]) -> list[dict[str, Any]]:
         if run.batch != batch:
             cost = float(np.log(loss / baseline))
             sd = noise and noise * 2**0.5
-            rows.append(
-                {"width": run.width, "batch": run.batch, "times": run.batch / batch, "cost": cost, "sd": sd}
-            )
+            rows.append({"width": run.width, "batch": run.batch, "times": run.batch / batch, "cost": cost, "sd": sd})
     return rows
 
 

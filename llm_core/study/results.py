@@ -10,7 +10,7 @@ out."""
 
 
 class NoiseLaw(Results):
-    """How much the loss differs between runs of other seeds."""
+    """How much the loss differs between runs of other seeds, and its parts. All are shares of the loss."""
 
     sd: float | None
     """Standard deviation of a run's loss between seeds, as a share of the loss; pooled. None without repeats."""
@@ -21,6 +21,17 @@ class NoiseLaw(Results):
     """Degrees of freedom of ``sd``: runs beyond the first of each size and budget."""
     by_width: dict[str, dict[str, float]]
     """Width → ``sd``, ``low``, ``high`` and ``freedom`` of its runs."""
+    orders: dict[str, dict[str, float]]
+    """The same between runs with the same initial weights and other orders of data, for widths that have some."""
+    weights: dict[str, float]
+    """Width → the standard deviation that is left for the initial weights: the variance between seeds less that between
+    orders, at least 0."""
+    text: dict[str, float]
+    """Width → standard error of a run's loss on its held-out text, clustered by document: what another text of the same
+    length would change. All runs of a study have the same text, so comparisons do not suffer from it."""
+    text_between_seeds: dict[str, float]
+    """Width → the part of the noise between seeds that comes from the length of the held-out text: seeds differ more in
+    some documents than in others."""
 
 
 class RateStudy(Results):
@@ -29,8 +40,9 @@ class RateStudy(Results):
     sweeps: list[dict[str, Any]]
     """Per width: the best rate as a multiple of the size's own, its standard error (of the logarithm), its regret (the
     share of the loss that the size's own rate loses against the best; None if unknown), and whether it is at an edge
-    or the parabola is flat, so that the best rate is not known; the parabola's lowest loss and its curvature (of the logarithm of the loss by that of the rate); and the points: each multiple with
-    its loss, which is None where the run diverged."""
+    or the parabola is flat, so that the best rate is not known; the parabola's lowest loss and its curvature (of the
+    logarithm of the loss by that of the rate); and the points: each multiple with its loss, which is None where the run
+    diverged."""
     noise: float
     """The standard deviation between seeds, as a share of the loss, that the parabolas assume."""
     regret: float | None

@@ -222,7 +222,9 @@ def test_missing_sweeps_and_edges_say_what_to_do(changed: Callable[..., Job]) ->
 
 def test_the_batch_beside_the_noise_scale_and_what_larger_ones_cost(changed: Callable[..., Job]) -> None:
     section = batches(changed())
-    assert "at about 400k tokens by the end of the run (90%: 200k to 900k). The launched one lies below" in words(section)
+    assert "at about 400k tokens by the end of the run (90%: 200k to 900k). The launched one lies below" in words(
+        section
+    )
     assert cells_in_pair(section)[0] == ["256", "20.0M", "40.0k", "30.0k to 55.0k"]
     assert [row[-1] for row in cells(section)] == [
         "yes: below it, and free", "yes: above it, and costs", "no: above it, but free", "–",
@@ -298,6 +300,25 @@ def test_noise_by_width_and_what_to_do_without_seeds(changed: Callable[..., Job]
     assert "less than 0.57% between two single runs may be chance" in words(section)
     assert cells(section) == [["64", "0.30%", "0.20% to 0.90%", "2 more seeds"]]
     assert cells(noise(changed()))[-1][0] == "all"
+    parts = {
+        "by_width": {"64": {"sd": 0.004, "low": 0.003, "high": 0.009, "freedom": 2.0}},
+        "orders": {"64": {"sd": 0.003, "low": 0.002, "high": 0.008, "freedom": 2.0}},
+        "weights": {"64": 0.0026},
+        "text": {"64": 0.02, "128": 0.01},
+        "text_between_seeds": {"64": 0.001},
+    }
+    section = noise(changed(noise_law=parts))
+    assert cells(section, "The parts") == [
+        ["64", "0.40%", "0.30%", "0.20% to 0.80%", "0.26%", "0.10%", "2.0%"],
+        ["128", "–", "–", "–", "–", "–", "1.0%"],
+    ]
+    assert "At width 64, too few runs say whether the noise comes from the order of data or" in words(section)
+    for low, high, said in ((0.003, 0.008, "the order of data"), (0.001, 0.002, "the initial weights")):
+        orders = {"64": {**parts["orders"]["64"], "low": low, "high": high}}
+        assert f"most of the noise comes from {said}." in words(noise(changed(noise_law={**parts, "orders": orders})))
+    assert "makes about 6.2% of the variance between seeds at width 64: more seeds lower the noise" in words(section)
+    longer = noise(changed(noise_law={**parts, "text_between_seeds": {"64": 0.003}}))
+    assert "raise training.validation_tokens before you add seeds" in words(longer)
     missing = {"sd": None, "low": None, "high": None, "freedom": 0, "by_width": {}}
     assert "Give at least one size of the study seeds: 3." in words(noise(changed(noise_law=missing)))
 

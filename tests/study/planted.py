@@ -1,6 +1,7 @@
 """A study whose runs follow a law that the tests know: its stages get runs that nobody trained."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,7 +79,7 @@ class Study:
         return results
 
     def noise(self):
-        return self.stage("noise_law", noise_law.build, runs=LADDER.of("cooldown"))
+        return self.stage("noise_law", noise_law.build, runs=LADDER.of("cooldown"), orders=())
 
     def rates(self):
         return self.stage("rate_law", rate_law.build, runs=LADDER.compared("rates"), width=MODEL.d_model, rate=1e-3)
@@ -122,6 +123,6 @@ LAUNCHED = StudyRun(
 )
 
 
-def artifact(fields, config=None):
+def artifact(fields, config=None, path=Path("nowhere")):
     manifest = SimpleNamespace(config=config, identity="identity", content="content")
-    return SimpleNamespace(results=lambda kind: kind.model_construct(**fields), manifest=manifest)
+    return SimpleNamespace(results=lambda kind: kind.model_construct(**fields), manifest=manifest, path=path)

@@ -30,7 +30,8 @@ CONDITIONS = {
 }
 """Check of ``launch_gate`` → the condition, and what to do where it does not hold."""
 PARTS = {
-    "trunk": "trunks", "cooldown": "cooldowns", "rates": "learning rates", "batches": "batches", "ideas": "ideas",
+    "trunk": "trunks", "cooldown": "cooldowns", "rates": "learning rates", "batches": "batches", "orders": "orders",
+    "ideas": "ideas",
 }  # fmt: skip
 """Part of a study → the name of its runs."""
 CLOCKED = ("preflight", "hours", "dollars")

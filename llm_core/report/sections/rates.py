@@ -50,7 +50,11 @@ def _said(found: RateStudy, rate: float) -> str:
         )
     inside = found.best_rate_low <= rate <= found.best_rate_high
     widths = ", ".join(map(str, found.at_edge))
-    edge = f" The sweep of width {widths} has its lowest loss at an edge or is flat, and was not used; widen it." if widths else ""
+    edge = (
+        f" The sweep of width {widths} has its lowest loss at an edge or is flat, and was not used; widen it."
+        if widths
+        else ""
+    )
     return (
         f"The launched rate is {rate:.2g}. By the sweeps, the best one is {found.best_rate:.2g} (90%: "
         f"{found.best_rate_low:.2g} to {found.best_rate_high:.2g}), and the launched one is expected to lose "
