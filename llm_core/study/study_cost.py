@@ -10,16 +10,20 @@ from llm_core.study.results import StudyCost
 
 
 def build(job: Job, runs: Mapping[str, Sequence[StudyRun]], flops: int) -> StudyCost:
-    """``runs``: part of the study → its runs. ``flops``: of all that they train."""
+    """``runs``: part of the study → its runs. Equal runs are one artifact, and count once. ``flops``: of all that they
+    train."""
     price = job.runtime.compute.price_per_gpu_hour
-    hours, gpu_hours = {}, 0.0
+    hours, gpu_hours, counts, seen = {}, 0.0, {}, set[str]()
     for part, of_part in runs.items():
-        found = [trained(job, run) for run in of_part]
+        new = {job.inputs[run.role].manifest.identity: run for run in of_part}
+        found = [trained(job, run) for identity, run in new.items() if identity not in seen]
+        seen |= new.keys()
+        counts[part] = len(found)
         hours[part] = sum(results.seconds_training for results in found) / 3600
         on_gpu = [results for results in found if not results.device.startswith("CPU")]
         gpu_hours += sum(results.ranks * results.seconds_training for results in on_gpu) / 3600
     return StudyCost(
-        runs={part: len(of_part) for part, of_part in runs.items()},
+        runs=counts,
         flops=flops,
         hours=hours,
         gpu_hours=gpu_hours,

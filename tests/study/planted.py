@@ -59,7 +59,9 @@ class Study:
                 "ranks": 1,
                 **(changes or {}).get(run.role, {}),
             }
-            self.made[run.role] = artifact(fields, self._config(run, (configs or {}).get(run.role, {})))
+            self.made[run.role] = artifact(
+                fields, self._config(run, (configs or {}).get(run.role, {})), identity=run.role
+            )
 
     @staticmethod
     def _config(run: StudyRun, changes):
@@ -123,6 +125,6 @@ LAUNCHED = StudyRun(
 )
 
 
-def artifact(fields, config=None, path=Path("nowhere")):
-    manifest = SimpleNamespace(config=config, identity="identity", content="content")
+def artifact(fields, config=None, path=Path("nowhere"), identity="identity"):
+    manifest = SimpleNamespace(config=config, identity=identity, content="content")
     return SimpleNamespace(results=lambda kind: kind.model_construct(**fields), manifest=manifest, path=path)

@@ -171,13 +171,16 @@ def test_the_curve_has_no_band_where_the_run_cools_down(study):
 
 
 def test_the_cost_of_a_study_is_that_of_all_its_runs(tmp_path):
-    (first, *_), *_ = (LADDER.of(part) for part in ("rates", "trunk"))
+    first = LADDER.of("rates")[0]
     study = Study(tmp_path, {first.role: {"seconds_training": 3600.0, "device": "H100", "ranks": 2}})
     runs = sum(len(LADDER.of(part)) for part in ("trunk", "cooldown", "rates"))
     found = study.cost()
     assert sum(found.runs.values()) == runs
     assert sum(found.hours.values()) == pytest.approx(1 + 10 * (runs - 1) / 3600)
     assert (found.gpu_hours, found.dollars) == (2.0, None)
+    other = LADDER.of("cooldown")[0].role
+    study.made[other].manifest.identity = first.role  # an equal run, which is one artifact
+    assert sum(study.cost().runs.values()) == runs - 1
     assert "set compute.price_per_gpu_hour" in study_cost.price_known(found, None).message
     assert not study_cost.price_known(found, None).passed
     priced = found.model_copy(update={"dollars": 5.0})
