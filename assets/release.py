@@ -17,7 +17,10 @@ DATA = (
 )
 """The stages in every data report."""
 
-STUDY = ("noise_law", "rate_law", "scaling_law", "ablation_report", "mixture_law", "forecast")
+STUDY = (
+    *("noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report", "mixture_law"),
+    *("forecast", "study_cost"),
+)
 """The stages of a study in the training report, as far as the experiment has them. Not the launch gate: a closed one
 would block the report of a run that was launched all the same. The manifest of the run keeps it."""
 
@@ -105,7 +108,7 @@ def _study_report(experiment: Experiment, stages: list[str]) -> Stage:
     return Stage(
         name="study_report",
         group="study",
-        description="One self-contained HTML page for the decision to launch: forecast, law, rates, ideas, mixtures.",
+        description="One HTML page for the decision to launch: forecast, law, rates, batch, ideas, mixtures, noise.",
         build="llm_core.report.study_report:build",
         results="llm_core.report.results:Page",
         non_blocking=("llm_core.report.checks:page_written",),

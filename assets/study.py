@@ -7,7 +7,7 @@ from assets.training import READ, branch_run, training_run
 from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
 from llm_core.graph.stage import Stage
 from llm_core.model.accounting import scaling_parameters
-from llm_core.study.ladder import Ladder, LadderStage, StudyRun, ladder
+from llm_core.study.ladder import PARTS, Ladder, LadderStage, StudyRun, ladder
 from llm_core.train.preflight import run_flops
 
 CONDITIONS = (
@@ -18,8 +18,8 @@ CONDITIONS = (
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The runs, the laws fitted to them, ``ablation_report`` where there are ideas, and ``forecast`` and
-    ``launch_gate`` where there is a gate; empty without ``study``."""
+    """The runs, the laws fitted to them, ``ablation_report`` where there are ideas, ``forecast`` and ``launch_gate``
+    where there is a gate, and ``study_cost``; empty without ``study``."""
     if experiment.study is None:
         return []
     runs, own = study_ladder(experiment), idea_data(experiment)
@@ -28,7 +28,8 @@ def stages(experiment: Experiment) -> list[Stage]:
     trained = [_training(experiment, stage, own.get(stage.run.idea), gates) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
-    return [*made, *trained, *laws, *_ablations(experiment, runs, own), *_mixtures(experiment, runs), *gate]
+    laws += [*_ablations(experiment, runs, own), *_mixtures(experiment, runs)]
+    return [*made, *trained, *laws, *gate, _cost(runs)]
 
 
 def score(experiment: Experiment) -> list[Stage]:
@@ -89,12 +90,12 @@ def _noise_law(runs: Ladder) -> Stage:
     return Stage(
         name="noise_law",
         group="study",
-        description="How much the loss differs between seeds, by size.",
+        description="How much the loss differs by seed, order of data and held-out text, by size.",
         build="llm_core.study.noise_law:build",
         results="llm_core.study.results:NoiseLaw",
         non_blocking=(":seeds_repeated",),
-        inputs=_roles(runs.of("cooldown")),
-        config={"runs": list(runs.of("cooldown"))},
+        inputs={**_roles(runs.of("cooldown")), **_roles(runs.of("orders"))},
+        config={"runs": list(runs.of("cooldown")), "orders": list(runs.compared("orders"))},
     )
 
 
@@ -223,6 +224,21 @@ def _mixtures(experiment: Experiment, runs: Ladder) -> list[Stage]:
             },
         )
     ]
+
+
+def _cost(runs: Ladder) -> Stage:
+    """Apart from ``forecast``, so that no launch waits for the runs of ideas."""
+    parts = {part: list(found) for part in PARTS if (found := runs.of(part))}
+    return Stage(
+        name="study_cost",
+        group="study",
+        description="Hours and dollars of all runs of the study, as measured.",
+        build="llm_core.study.study_cost:build",
+        results="llm_core.study.results:StudyCost",
+        non_blocking=(":price_known",),
+        inputs=_roles(runs.of(*PARTS)),
+        config={"runs": parts, "flops": runs.flops},
+    )
 
 
 def _gate(experiment: Experiment, runs: Ladder) -> Stage:

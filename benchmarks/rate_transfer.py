@@ -64,7 +64,9 @@ def main() -> None:
             cells = " | ".join(f"{loss:.4f}" for loss in losses)
             edge = " (at an edge)" if best.at_edge else ""
             print(f"| {kind} | {width}x{layers} | {size:,} | {cells} | {best.rate:.4g}{edge} |", flush=True)
-        print(f"\nregret at the target with {kind}: {bests[1].regret(bests[0].rate):.2%} of the loss\n", flush=True)
+        regret = bests[1].regret(bests[0].rate)
+        lost = "not known" if regret is None else f"{regret:.2%} of the loss"
+        print(f"\nregret at the target with {kind}: {lost}\n", flush=True)
 
 
 def shape(text: str) -> tuple[int, int]:

@@ -33,6 +33,9 @@ class StudySize(Spec):
     batches: tuple[Positive, ...] = ()
     """More runs of the last budget, with so many times the batch, and the rate times the root of that. They check the
     noise scale of the gradients."""
+    orders: Count = 1
+    """Runs of the last budget with the initial weights of the first seed, each with another order of data; the first is
+    among the runs of ``seeds``. They tell the noise of the order from that of the initial weights."""
     ideas: bool = False
     """Whether the ideas are tried at this size: with its last budget, all its seeds and rates."""
 

@@ -174,10 +174,10 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
 
 
 def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
-    """(stage, seconds of its build), in the order of the graph, with the runs of the scaling law as one row."""
+    """(stage, seconds of its build), in the order of the graph, with all runs of the study as one row."""
     rows = [(artifact.manifest.stage, artifact.manifest.seconds) for artifact in inputs.values()]
-    told = read.forecast(inputs)
-    return rows if told is None else [*rows, ("runs of the scaling law", 3600 * told.study_hours)]
+    spent = read.study_cost(inputs)
+    return rows if spent is None else [*rows, ("runs of the study", 3600 * sum(spent.hours.values()))]
 
 
 def continued(inputs: Inputs) -> Iterator[tuple[str, Artifact]]:

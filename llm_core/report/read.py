@@ -16,7 +16,16 @@ from llm_core.data.results import (
 from llm_core.evals.results import EvalResults
 from llm_core.experiment.experiment import LAUNCH_GATE
 from llm_core.store.manifest import Artifact, GateRecord
-from llm_core.study.results import Ablations, Forecast, MixtureStudy, NoiseLaw, RateStudy, ScalingLaw
+from llm_core.study.results import (
+    Ablations,
+    BatchLaw,
+    Forecast,
+    MixtureStudy,
+    NoiseLaw,
+    RateStudy,
+    ScalingLaw,
+    StudyCost,
+)
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -26,8 +35,8 @@ Inputs = Mapping[str, Artifact]
 RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_classifier", "judged_documents"
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
-NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
-FORECAST, MIXTURES = "forecast", "mixture_law"
+NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report"
+MIXTURES, FORECAST, COST = "mixture_law", "forecast", "study_cost"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -110,6 +119,11 @@ def rates(inputs: Inputs) -> RateStudy | None:
     return inputs[RATES].results(RateStudy) if RATES in inputs else None
 
 
+def batches(inputs: Inputs) -> BatchLaw | None:
+    """The noise scale of the gradients."""
+    return inputs[BATCHES].results(BatchLaw) if BATCHES in inputs else None
+
+
 def law(inputs: Inputs) -> ScalingLaw | None:
     """The scaling law."""
     return inputs[LAW].results(ScalingLaw) if LAW in inputs else None
@@ -128,6 +142,11 @@ def mixtures(inputs: Inputs) -> MixtureStudy | None:
 def forecast(inputs: Inputs) -> Forecast | None:
     """The forecast of the full run."""
     return inputs[FORECAST].results(Forecast) if FORECAST in inputs else None
+
+
+def study_cost(inputs: Inputs) -> StudyCost | None:
+    """Hours and dollars of the study."""
+    return inputs[COST].results(StudyCost) if COST in inputs else None
 
 
 def launched_with(inputs: Inputs) -> GateRecord | None:

@@ -9,7 +9,7 @@ import numpy as np
 from llm_core.report.bars import name_rows
 from llm_core.report.formatting import short, tick
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, RULE, TEAL, Picture, draw, label_ticks
-from llm_core.study.results import Forecast, MixtureStudy, ScalingLaw
+from llm_core.study.results import BatchLaw, Forecast, MixtureStudy, ScalingLaw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,6 +148,33 @@ def sweep(row: Mapping[str, Any], noise: float | None) -> Picture:
         axes.set_ylabel(LOSS)
 
     return draw(f"rates_{row['width']}", f"Width {row['width']}", (WIDTH, 2.7), paint)
+
+
+def noise_scales(law: BatchLaw, scales: Runs, tokens: float) -> Picture:
+    """The noise scale of each trunk over its tokens, the law's at the launched ``tokens``, and the launched batch."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    def paint(axes: "Axes") -> None:
+        axes.axhline(law.launched, color=MUTED, linewidth=1, linestyle="--")
+        for row in scales:
+            axes.plot([row["tokens"]] * 2, [row["low"], row["high"]], color=PALE)
+            axes.plot([row["tokens"]], [row["batch"]], "o", color=BLUE, markersize=4)
+        if law.critical is not None and law.critical_low is not None and law.critical_high is not None:
+            axes.plot([tokens] * 2, [law.critical_low, law.critical_high], color=AMBER, linewidth=2.4)
+            axes.plot([tokens], [law.critical], "D", color=AMBER, markersize=6)
+            _label(axes, "full run", (tokens, law.critical), (-8, 0), AMBER, "right")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.margins(x=0.1, y=0.15)
+        _powers(axes.xaxis)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        label_ticks(axes.yaxis)
+        _label(axes, "launched batch", (axes.get_xlim()[0], law.launched), (4, 7), MUTED, "left")
+        axes.set_xlabel("training tokens")
+        axes.set_ylabel("tokens per batch")
+
+    return draw("batch", "Noise scale of the gradients, with 90% intervals", (WIDTH, 3.0), paint)
 
 
 def forest(rows: Sequence[Mapping[str, Any]], width: int, margin: float) -> Picture:

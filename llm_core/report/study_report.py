@@ -3,6 +3,7 @@
 from llm_core.graph.job import Job
 from llm_core.report.page import save_pictures, write_page
 from llm_core.report.results import Page
+from llm_core.report.sections.batches import batches
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
 from llm_core.report.sections.made import checks, lineage, made, versions
@@ -20,6 +21,7 @@ def build(job: Job, title: str) -> Page:
         "forecast": forecast(job),
         "scaling": scaling_law(job),
         "rates": rates(job),
+        "batch": batches(job),
         "ideas": ideas(job),
         "mixtures": mixtures(job),
         "noise": noise(job),

@@ -8,6 +8,7 @@ from llm_core.report import facts
 from llm_core.report.formatting import short
 from llm_core.report.page import chosen_sections, save_pictures, write_page
 from llm_core.report.results import TrainingReport
+from llm_core.report.sections.batches import batches
 from llm_core.report.sections.cost import cost
 from llm_core.report.sections.documents import documents
 from llm_core.report.sections.forecast import forecast, forecast_cost
@@ -40,6 +41,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "training": training(job),
         "scaling": scaling_law(job),
         "rates": rates(job),
+        "batch": batches(job),
         "ideas": ideas(job),
         "mixtures": mixtures(job),
         "noise": noise(job),

@@ -24,8 +24,8 @@ _LEAST_CURVATURE = 1e-4
 @dataclass(frozen=True)
 class BestRate:
     """The minimum of a sweep. ``log_sd``: standard error of the rate's logarithm. ``curvature``: second derivative of
-    the loss by the rate's logarithm. ``at_edge``: the minimum lies outside the rates that were tried, or at one end of
-    them, so that it is only known to lie beyond."""
+    the loss by the rate's logarithm. ``at_edge``: the minimum is not inside the rates that were tried. It lies at one
+    end of them or beyond, or the parabola is flat."""
 
     rate: float
     log_sd: float
@@ -33,9 +33,9 @@ class BestRate:
     curvature: float
     at_edge: bool
 
-    def regret(self, rate: float) -> float:
-        """What ``rate`` costs over the best one, in the unit of the loss."""
-        return self.curvature / 2 * float(np.log(rate / self.rate)) ** 2
+    def regret(self, rate: float) -> float | None:
+        """What ``rate`` costs over the best one, in the unit of the loss; None where the best one is not known."""
+        return None if self.at_edge else self.curvature / 2 * float(np.log(rate / self.rate)) ** 2
 
 
 def best_rate(rates: ArrayLike, losses: ArrayLike, sd: float) -> BestRate:

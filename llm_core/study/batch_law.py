@@ -98,7 +98,8 @@ def _checks(job: Job, runs: Sequence[StudyRun]) -> list[dict[str, Any]]:
         batch, baseline = usual[run.width]
         if run.batch != batch:
             cost = float(np.log(loss / baseline))
-            rows.append({"width": run.width, "times": run.batch / batch, "cost": cost, "sd": noise and noise * 2**0.5})
+            sd = noise and noise * 2**0.5
+            rows.append({"width": run.width, "batch": run.batch, "times": run.batch / batch, "cost": cost, "sd": sd})
     return rows
 
 

@@ -50,7 +50,6 @@ def build(
         optimal_tokens=tokens,
         hours=hours,
         dollars=dollars,
-        study_hours=sum(trained(job, run).seconds_training for run in (*runs, *trunks)) / 3600,
     )
 
 

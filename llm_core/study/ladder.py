@@ -7,7 +7,7 @@ later, so a study that grows trains only what is new.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -24,7 +24,12 @@ from llm_core.model.accounting import scaling_parameters
 from llm_core.science.simplex import spread
 from llm_core.train.preflight import run_flops
 
-Part = Literal["trunk", "cooldown", "rates", "batches", "ideas", "mixtures"]
+Part = Literal["trunk", "cooldown", "rates", "batches", "orders", "ideas", "mixtures"]
+PARTS: tuple[Part, ...] = get_args(Part)
+SAME_WEIGHTS = 1 << 32
+"""Seeds that differ by a multiple of this give the same initial weights and another order of data (and of dropout):
+weights are drawn by torch's generator of the CPU, which takes the lower 32 bits of a seed, and the order follows from
+all of them."""
 
 
 class StudyRun(Spec):
@@ -79,11 +84,11 @@ class Ladder:
         return tuple(stage.run for stage in self.stages if stage.part in parts)
 
     def compared(self, *parts: Part) -> tuple[StudyRun, ...]:
-        """The runs of these parts, after those that they are compared with: of the same size and seed, with its last
-        budget and its own rate."""
+        """The runs of these parts, after those that they are compared with: of the same size and initial weights, with
+        its last budget and its own rate."""
         others = self.of(*parts)
-        last = {(run.width, run.seed): run for run in self.of("cooldown")}
-        return (*dict.fromkeys(last[run.width, run.seed] for run in others), *others)
+        last = {_weights(run): run for run in self.of("cooldown")}
+        return (*dict.fromkeys(last[_weights(run)] for run in others), *others)
 
     def ablations(self) -> tuple[StudyRun, ...]:
         """The runs that try ideas, and those of the launched recipe at the same sizes."""
@@ -129,6 +134,7 @@ def ladder(
                 stages += [own.whole("rates", seed + number, number, budgets[-1], multiple=rate) for rate in size.rates]
             if not number:
                 stages += [own.whole("batches", seed, 0, budgets[-1], batches=times) for times in size.batches]
+                stages += [own.whole("orders", seed, 0, budgets[-1], order=order) for order in range(1, size.orders)]
             if size.ideas:
                 stages += [
                     recipe.whole("ideas", seed + number, number, budgets[-1], multiple=rate)
@@ -204,22 +210,32 @@ class _Recipe:
             before = segment
 
     def whole(
-        self, part: Part, seed: int, number: int, tokens: int, *, multiple: float = 1.0, batches: float = 1.0
+        self,
+        part: Part,
+        seed: int,
+        number: int,
+        tokens: int,
+        *,
+        multiple: float = 1.0,
+        batches: float = 1.0,
+        order: int = 0,
     ) -> LadderStage:
-        """A run by itself: at ``multiple`` times the rate of its size, or with ``batches`` times its batch."""
+        """A run by itself: at ``multiple`` times the rate of its size, with ``batches`` times its batch, or with the
+        initial weights of ``seed`` and another ``order``."""
         spec = self._whole_spec(tokens, batches)
         optimizer = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr * multiple})
-        folder = {"rates": "rate_runs", "batches": "batch_runs", "ideas": f"idea_runs/{self.idea}"}[part]
+        folders = {"rates": "rate_runs", "batches": "batch_runs", "orders": "order_runs"}
         times = multiple * batches
-        name = f"{folder}/{self._place(number)}" + ("" if times == 1 else f"_times_{_name(times)}")
+        last = f"_order_{order + 1}" if order else "" if times == 1 else f"_times_{_name(times)}"
         of_idea = f" with {self.idea}" if self.idea else ""
         what = "the batch" if part == "batches" else "the learning rate"
+        how = "with another order of data" if order else f"at {times:g} times {what} of its size"
         return self._stage(
             part,
-            name,
-            f"Width {self.size.width}{of_idea}, at {times:g} times {what} of its size.",
+            f"{folders.get(part, f'idea_runs/{self.idea}')}/{self._place(number)}{last}",
+            f"Width {self.size.width}{of_idea}, {how}.",
             spec.model_copy(update={"optimizer": optimizer}),
-            seed,
+            (seed + order * SAME_WEIGHTS) % (1 << 63),
             multiple=multiple,
         )
 
@@ -307,6 +323,11 @@ def mixed(mixtures: MixturesSpec, seed: int, count: int = 0) -> list[list[float]
             "widen the bounds, or take fewer runs"
         )
     return found
+
+
+def _weights(run: StudyRun) -> tuple[int, int]:
+    """What decides the initial weights, within a study."""
+    return run.width, run.seed % SAME_WEIGHTS
 
 
 def _name(multiple: float) -> str:

@@ -111,21 +111,23 @@ def regret(results: LaunchGate, bounds: GateSpec) -> Verdict:
         return _free()
     if results.regret is None:
         return Verdict(
-            False, "no sweep of the study has its best rate inside the rates that were tried", bound=bounds.regret
+            False,
+            "what the launched rate loses is not known: no sweep has its best rate inside the rates that were tried",
+            bound=bounds.regret,
         )
     return _at_most(results.regret, bounds.regret, lambda share: f"the launched rate is expected to lose {share:.2%}")
 
 
 def rate_inside(results: LaunchGate, bounds: GateSpec) -> Verdict:
-    """No sweep has its best rate at an edge of the rates that were tried."""
+    """Every sweep has its best rate inside the rates that were tried."""
     if bounds.regret is None:
         return _free()
     widths = ", ".join(map(str, results.at_edge))
     return Verdict(
         not results.at_edge,
-        f"the best rate of width {widths} is at an edge of its sweep; widen it"
+        f"the best rate of width {widths} is not known: at an edge of its sweep, or the sweep is flat; widen it"
         if widths
-        else "no best rate is at an edge",
+        else "every best rate is inside its sweep",
     )
 
 

@@ -105,4 +105,9 @@ def best_rates_inside(results: RateStudy, bounds: None) -> Verdict:
     if not results.sweeps:
         return Verdict(False, "no size has a sweep; give sizes: rates")
     edges = ", ".join(map(str, results.at_edge))
-    return Verdict(not edges, f"at an edge at width {edges}" if edges else "every best rate is inside its sweep")
+    return Verdict(
+        not edges,
+        f"at an edge of the sweep, or the sweep is flat, at width {edges}"
+        if edges
+        else "every best rate is inside its sweep",
+    )

@@ -10,7 +10,7 @@ out."""
 
 
 class NoiseLaw(Results):
-    """How much the loss differs between runs of other seeds."""
+    """How much the loss differs between runs of other seeds, and its parts. All are shares of the loss."""
 
     sd: float | None
     """Standard deviation of a run's loss between seeds, as a share of the loss; pooled. None without repeats."""
@@ -21,6 +21,17 @@ class NoiseLaw(Results):
     """Degrees of freedom of ``sd``: runs beyond the first of each size and budget."""
     by_width: dict[str, dict[str, float]]
     """Width → ``sd``, ``low``, ``high`` and ``freedom`` of its runs."""
+    orders: dict[str, dict[str, float]]
+    """The same between runs with the same initial weights and other orders of data, for widths that have some."""
+    weights: dict[str, float]
+    """Width → the standard deviation that is left for the initial weights: the variance between seeds less that between
+    orders, at least 0."""
+    text: dict[str, float]
+    """Width → standard error of a run's loss on its held-out text, clustered by document: what another text of the same
+    length would change. All runs of a study have the same text, so comparisons do not suffer from it."""
+    text_between_seeds: dict[str, float]
+    """Width → the part of the noise between seeds that comes from the length of the held-out text: seeds differ more in
+    some documents than in others."""
 
 
 class RateStudy(Results):
@@ -28,9 +39,10 @@ class RateStudy(Results):
 
     sweeps: list[dict[str, Any]]
     """Per width: the best rate as a multiple of the size's own, its standard error (of the logarithm), its regret (the
-    share of the loss that the size's own rate loses against the best), and whether it is at an edge; the parabola's
-    lowest loss and its curvature (of the logarithm of the loss by that of the rate); and the points: each multiple with
-    its loss, which is None where the run diverged."""
+    share of the loss that the size's own rate loses against the best; None if unknown), and whether it is at an edge
+    or the parabola is flat, so that the best rate is not known; the parabola's lowest loss and its curvature (of the
+    logarithm of the loss by that of the rate); and the points: each multiple with its loss, which is None where the run
+    diverged."""
     noise: float
     """The standard deviation between seeds, as a share of the loss, that the parabolas assume."""
     regret: float | None
@@ -41,7 +53,7 @@ class RateStudy(Results):
     best_rate_high: float | None
     """The 90% interval of ``best_rate``."""
     at_edge: list[int]
-    """Widths whose best rate is the lowest or the highest that was tried."""
+    """Widths whose best rate is not known: the lowest or the highest that was tried, or one of a flat parabola."""
 
 
 class BatchLaw(Results):
@@ -56,7 +68,8 @@ class BatchLaw(Results):
     critical_low: float | None = volatile()
     critical_high: float | None = volatile()
     checks: list[dict[str, Any]]
-    """Runs with larger batches: how many times the batch, and what it cost, as a share of the loss."""
+    """Runs with larger batches: the batch, how many times the size's own, what it cost as a share of the loss, and the
+    standard deviation of that (None if unknown)."""
 
 
 class ScalingLaw(Results):
@@ -167,8 +180,20 @@ class Forecast(Results):
     """The size and text with the lowest expected loss for the FLOPs of the full run."""
     hours: float | None = volatile()
     dollars: float | None = volatile()
-    study_hours: float = volatile()
+
+
+class StudyCost(Results):
+    """What the study took. ``runs`` and ``hours``: by part of the study (trunk, cooldown, rates, batches, ideas)."""
+
+    runs: dict[str, int]
+    flops: float
+    """Of all that was trained; a trunk counts once."""
+    hours: dict[str, float] = volatile()
     """Of training, as measured."""
+    gpu_hours: float = volatile()
+    """0 on a CPU."""
+    dollars: float | None = volatile()
+    """For the GPU hours; None without a price."""
 
 
 class LaunchGate(Results):

@@ -57,7 +57,7 @@ def test_the_whole_story_is_told() -> None:
     }
     assert {stage.name for stage in study if not stage.trains} == {
         *("noise_law", "rate_law", "batch_law", "ablation_report", "scaling_law", "forecast", "launch_gate"),
-        *("forecast_score", "study_report"),
+        *("study_cost", "forecast_score", "study_report"),
     }
 
 

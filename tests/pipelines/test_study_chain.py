@@ -7,7 +7,7 @@ import pytest
 from tests.pipelines.conftest import World, make_world
 
 STUDY = """study:
-  sizes: [{width: 8, seeds: 2}, {width: 16}, {width: 24, rates: [0.5, 2]}]
+  sizes: [{width: 8, seeds: 2, orders: 2}, {width: 16}, {width: 24, rates: [0.5, 2]}]
   tokens_per_parameter: [0.1, 0.2]
   gate: {half_width: 1.0e-6, coverage: null, regret: null, searched: null}
 """
@@ -56,6 +56,13 @@ def test_forecast_gate_run_score_and_what_is_added_alone_is_trained(world: World
     assert row["within"] == (row["low"] <= row["loss"] <= row["high"])
     sealed = json.loads(world.pedigree("query", "SELECT stage, gate, passed FROM gates", "--json"))
     assert sealed == [{"stage": "pretrained_model", "gate": "launch_gate", "passed": "open"}]
+
+    query = "SELECT stats FROM artifacts WHERE stage = 'noise_law'"
+    (row,) = json.loads(world.pedigree("query", query, "--json"))
+    noise = json.loads(row["stats"]) if isinstance(row["stats"], str) else row["stats"]
+    assert noise["orders"]["8"]["sd"] > 0
+    assert set(noise["text"]) == {"8", "16", "24"}
+    assert noise["text"]["8"] > noise["text_between_seeds"]["8"] > 0
 
     # A seed and a budget more: what is there stays, and the finished run needs no gate.
     trained = {name for name in world.plan() if name.startswith(("scaling_runs/", "rate_runs/"))}

@@ -15,12 +15,14 @@ from llm_core.study import ablation_report, launch_gate
 from llm_core.study.ladder import ladder
 from llm_core.study.results import (
     Ablations,
+    BatchLaw,
     Forecast,
     LaunchGate,
     MixtureStudy,
     NoiseLaw,
     RateStudy,
     ScalingLaw,
+    StudyCost,
 )
 from tests.report.conftest import artifact, run_stats
 from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
@@ -47,7 +49,27 @@ RESULTS: dict[str, Any] = {
     "forecast": Forecast,
     "ablation_report": Ablations,
     "mixture_law": MixtureStudy,
+    "study_cost": StudyCost,
+    "batch_law": BatchLaw,
 }
+BATCHES = BatchLaw(
+    scales=[
+        {"role": "trunk_1", "width": 256, "tokens": 2e7, "batch": 4e4, "low": 3e4, "high": 5.5e4},
+        {"role": "trunk_2", "width": 256, "tokens": 8e7, "batch": 9e4, "low": 7e4, "high": 1.2e5},
+        {"role": "trunk_3", "width": 512, "tokens": 1e8, "batch": None, "why": "its batch was one micro-batch"},
+    ],
+    launched=65536,
+    critical=4e5,
+    critical_low=2e5,
+    critical_high=9e5,
+    checks=[
+        {"width": 256, "batch": 65536, "times": 2.0, "cost": 0.001, "sd": 0.003},
+        {"width": 256, "batch": 262144, "times": 8.0, "cost": 0.02, "sd": 0.003},
+        {"width": 256, "batch": 524288, "times": 16.0, "cost": 0.002, "sd": 0.003},
+        {"width": 512, "batch": 65536, "times": 2.0, "cost": -0.001, "sd": None},
+    ],
+)
+"""Nobody trained these runs."""
 
 
 def studied(folder: Path) -> dict[str, Artifact]:
@@ -55,12 +77,15 @@ def studied(folder: Path) -> dict[str, Artifact]:
     folder.mkdir(parents=True, exist_ok=True)
     study = Study(folder)
     gate = study.gate()
+    study.cost()
     ideas(study)
     found = searched(folder / "mixtures", launched={"web": 3.0, "books": 1.0, "code": 1.0}, noise=0.003)
     study.made["mixture_law"] = planted(found.model_dump())
+    study.made["batch_law"] = planted(BATCHES.model_dump())
     made = {name: study.made[name].results(kind) for name, kind in RESULTS.items()}
     configs = {
         "rate_law": {"rate": LAUNCHED.rate},
+        "batch_law": {"tokens": LAUNCHED.tokens},
         "forecast": {"launched": canonical(LAUNCHED)},
         "ablation_report": {"margin": MARGIN},
     }

@@ -16,6 +16,7 @@ from llm_core.report import study_report, training_report
 from llm_core.report.blocks import Facts, Section, Table, Text, Tiles, pictures_in
 from llm_core.report.checks import page_written
 from llm_core.report.page import write_page
+from llm_core.report.sections.batches import batches
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
 from llm_core.report.sections.mixtures import mixtures
@@ -28,7 +29,7 @@ from pipelines.experiments import open_experiment
 from tests.report.conftest import artifact, cells, job_of
 from tests.report.study_story import launched, record, studied
 
-SECTIONS = (forecast, scaling_law, rates, ideas, mixtures, noise)
+SECTIONS = (forecast, scaling_law, rates, batches, ideas, mixtures, noise)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact]
     results = study_report.build(job_of(before, tmp_path), "planted")
     page = (tmp_path / "out" / study_report.PAGE).read_text()
     assert page_written(results, ChecksSpec()).passed
-    for title in ("Forecast", "Scaling law", "Learning rates", "Ideas", "Mixtures", "Noise"):
+    for title in ("Forecast", "Scaling law", "Learning rates", "Batch", "Ideas", "Mixtures", "Noise"):
         assert title in page
     assert (tmp_path / "out" / study_report.MADE).exists()
 
@@ -130,9 +131,12 @@ def test_a_closed_gate_says_what_to_do_and_who_overruled_it(changed: Callable[..
 
 
 def test_time_and_money_are_on_the_page_beside_it(changed: Callable[..., Job]) -> None:
-    job = relaunched(changed(forecast={"study_hours": 2.0}), hours=31.0, dollars=750.0)
+    spent = {"hours": {"cooldown": 1.5, "ideas": 0.5}, "dollars": 4.25}
+    job = relaunched(changed(study_cost=spent, forecast={"flops": 1e20, "study_flops": 6e18}), hours=31.0, dollars=750)
     said = words(forecast_cost(job))
-    assert re.search(r"\(90%: .*\), in about 31 hours and \$750\. .* took 2 h 0 min", said)
+    assert re.search(r"\(90%: .*\), in about 31 hours and \$750\.", said)
+    parts = "(cooldowns 1 h 30 min, ideas 30 min 0 s)"
+    assert f"The study took 2 h 0 min of training and $4.25, and 6.0% of the full run's FLOPs {parts}." in said
     names = {"It is short enough", "The machine can run it", "It is cheap enough"}
     assert {row[0] for row in cells(forecast_cost(job))} == names
     assert "Set compute.price_per_gpu_hour" in words(forecast_cost(relaunched(job, dollars=None)))
@@ -207,11 +211,32 @@ def test_missing_sweeps_and_edges_say_what_to_do(changed: Callable[..., Job]) ->
     nothing = {"best_rate": None, "best_rate_low": None, "best_rate_high": None, "regret": None}
     assert "Give some sizes of the study rates: [0.5, 2]" in words(rates(changed(rate_law={"sweeps": [], **nothing})))
     edge = {"width": 256, "points": [[0.5, 1.2], [1.0, 1.1], [2.0, None]], "multiple": 1.0, "log_sd": None}
-    edge |= {"regret": 0.0, "loss": 1.1, "curvature": 0.0, "at_edge": True}
+    edge |= {"regret": None, "loss": 1.1, "curvature": 0.0, "at_edge": True}
     section = rates(changed(rate_law={"sweeps": [edge], "at_edge": [256], **nothing}, noise_law={"sd": None}))
     assert "Add a rate beyond the edge." in words(section)
     assert "No size has several seeds, so a noise of" in words(section)
-    assert cells(section) == [["256", "0.5, 1, 2 (diverged)", "1.00", "–", "–", "yes: add a rate beyond it"]]
+    assert cells(section) == [["256", "0.5, 1, 2 (diverged)", "1.00", "–", "not known", "yes: add a rate beyond it"]]
+    flat = {**edge, "points": [[0.5, 1.2], [1.0, 1.1], [2.0, 1.2]]}
+    (row,) = cells(rates(changed(rate_law={"sweeps": [flat], "at_edge": [256], **nothing})))
+    assert row[-2:] == ["not known", "no, but flat: add rates further away"]
+
+
+def test_the_batch_beside_the_noise_scale_and_what_larger_ones_cost(changed: Callable[..., Job]) -> None:
+    section = batches(changed())
+    assert "at about 400k tokens by the end of the run (90%: 200k to 900k). The launched one lies below" in words(
+        section
+    )
+    assert cells_in_pair(section)[0] == ["256", "20.0M", "40.0k", "30.0k to 55.0k"]
+    assert [row[-1] for row in cells(section)] == [
+        "yes: below it, and free", "yes: above it, and costs", "no: above it, but free", "–",
+    ]  # fmt: skip
+    assert "lies within" in words(batches(changed(batch_law={"critical_low": 5e4})))
+    assert "lower training.batch_tokens" in words(batches(changed(batch_law={"launched": 10**6})))
+    blank = {"critical": None, "critical_low": None, "critical_high": None, "checks": []}
+    scales = [{"role": "trunk", "width": 64, "tokens": 1e6, "batch": None, "why": "its batch was one micro-batch"}]
+    said = words(batches(changed(batch_law={**blank, "scales": scales})))
+    assert "is not known: its batch was one micro-batch." in said
+    assert "Give one size of the study batches: [2, 4] to see" in said
 
 
 def test_only_decided_ideas_have_a_colour(changed: Callable[..., Job]) -> None:
@@ -276,6 +301,25 @@ def test_noise_by_width_and_what_to_do_without_seeds(changed: Callable[..., Job]
     assert "less than 0.57% between two single runs may be chance" in words(section)
     assert cells(section) == [["64", "0.30%", "0.20% to 0.90%", "2 more seeds"]]
     assert cells(noise(changed()))[-1][0] == "all"
+    parts = {
+        "by_width": {"64": {"sd": 0.004, "low": 0.003, "high": 0.009, "freedom": 2.0}},
+        "orders": {"64": {"sd": 0.003, "low": 0.002, "high": 0.008, "freedom": 2.0}},
+        "weights": {"64": 0.0026},
+        "text": {"64": 0.02, "128": 0.01},
+        "text_between_seeds": {"64": 0.001},
+    }
+    section = noise(changed(noise_law=parts))
+    assert cells(section, "The parts") == [
+        ["64", "0.40%", "0.30%", "0.20% to 0.80%", "0.26%", "0.10%", "2.0%"],
+        ["128", "–", "–", "–", "–", "–", "1.0%"],
+    ]
+    assert "At width 64, too few runs say whether the noise comes from the order of data or" in words(section)
+    for low, high, said in ((0.003, 0.008, "the order of data"), (0.001, 0.002, "the initial weights")):
+        orders = {"64": {**parts["orders"]["64"], "low": low, "high": high}}
+        assert f"most of the noise comes from {said}." in words(noise(changed(noise_law={**parts, "orders": orders})))
+    assert "makes about 6.2% of the variance between seeds at width 64: more seeds lower the noise" in words(section)
+    longer = noise(changed(noise_law={**parts, "text_between_seeds": {"64": 0.003}}))
+    assert "raise training.validation_tokens before you add seeds" in words(longer)
     missing = {"sd": None, "low": None, "high": None, "freedom": 0, "by_width": {}}
     assert "Give at least one size of the study seeds: 3." in words(noise(changed(noise_law=missing)))
 
@@ -287,8 +331,8 @@ def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str
     results = training_report.build(job, "tiny", 0.0, {})
     page, beside = ((job.out / name).read_text(encoding="utf-8") for name in ("report.html", "made.html"))
     anchors = re.findall(r'<section id="([a-z]+)"', page)
-    assert [name for name in anchors if name in ("forecast", "scaling", "rates", "ideas", "noise")] == [
-        "forecast", "scaling", "rates", "ideas", "noise",
+    assert [name for name in anchors if name in ("forecast", "scaling", "rates", "batch", "ideas", "noise")] == [
+        "forecast", "scaling", "rates", "batch", "ideas", "noise",
     ]  # fmt: skip
     assert {"forecast", "ideas"} < set(re.findall(r'<section id="([a-z]+)"', beside))
     assert {"forecast", "scaling_law", "rates_256", "ideas_512"} < results.figures.keys()
@@ -297,7 +341,7 @@ def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str
     assert gate["hours"] in beside
     assert gate["hours"] not in page
     assert gate["epochs"] in page
-    assert "runs of the scaling law" in beside
+    assert "runs of the study" in beside
 
 
 def test_an_experiment_with_a_study_reports_it() -> None:
@@ -305,7 +349,7 @@ def test_an_experiment_with_a_study_reports_it() -> None:
         return set(experiment_graph(experiment)["training_report"].inputs)
 
     tiny = open_experiment("tiny")
-    of_study = {"noise_law", "rate_law", "scaling_law", "ablation_report", "forecast"}
+    of_study = {"noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report", "forecast", "study_cost"}
     assert of_study < inputs(tiny)
     assert "launch_gate" not in inputs(tiny), "an overruled one would block the report"
     assert not of_study & inputs(tiny.model_copy(update={"study": None}))
@@ -319,7 +363,10 @@ def test_the_page_is_the_same_at_another_speed(changed: Callable[..., Job]) -> N
         return (job.out / "page.html").read_bytes()
 
     clocks = changed().inputs["ablation_report"].stats["clocks"]
-    other = {"forecast": {"study_hours": 77.0}, "sealed": {"hours": 99.0, "dollars": 9876.0, "preflight": "no"}}
+    other = {
+        "study_cost": {"hours": {"trunk": 77.0}, "dollars": 7.0},
+        "sealed": {"hours": 99.0, "dollars": 9876.0, "preflight": "no"},
+    }
     other["ablation_report"] = {"clocks": [{**row, "speed": 3.3, "memory": 4.4} for row in clocks]}
     assert page() == page(**other)
 

@@ -40,6 +40,7 @@ def test_a_minimum_at_the_edge_is_told(best):
 def test_a_sweep_without_a_minimum():
     found = best_rate(RATES, np.linspace(3.0, 3.5, 7) * [1, 1, 1, 1, 1, 1, 0.9], 0.002)
     assert found.at_edge
+    assert found.regret(1e-3) is None
 
 
 def test_diverged_runs_are_left_out():

@@ -1,6 +1,7 @@
 """A study whose runs follow a law that the tests know: its stages get runs that nobody trained."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
-from llm_core.study import forecast, launch_gate, noise_law, rate_law, scaling_law
+from llm_core.study import forecast, launch_gate, noise_law, rate_law, scaling_law, study_cost
 from llm_core.study.ladder import StudyRun, ladder
 
 MODEL = ModelSpec(preset="llama3_1b", n_layers=8)
@@ -54,9 +55,13 @@ class Study:
                 "skipped_steps": 0,
                 "seconds_training": 10.0,
                 "tokens_per_second": 1e5,
+                "device": "CPU",
+                "ranks": 1,
                 **(changes or {}).get(run.role, {}),
             }
-            self.made[run.role] = artifact(fields, self._config(run, (configs or {}).get(run.role, {})))
+            self.made[run.role] = artifact(
+                fields, self._config(run, (configs or {}).get(run.role, {})), identity=run.role
+            )
 
     @staticmethod
     def _config(run: StudyRun, changes):
@@ -76,7 +81,7 @@ class Study:
         return results
 
     def noise(self):
-        return self.stage("noise_law", noise_law.build, runs=LADDER.of("cooldown"))
+        return self.stage("noise_law", noise_law.build, runs=LADDER.of("cooldown"), orders=())
 
     def rates(self):
         return self.stage("rate_law", rate_law.build, runs=LADDER.compared("rates"), width=MODEL.d_model, rate=1e-3)
@@ -90,6 +95,10 @@ class Study:
         return self.stage(
             "forecast", forecast.build, launched=LAUNCHED, cooldown_steps=steps, precision="bf16", **config
         )
+
+    def cost(self):
+        parts = {part: LADDER.of(part) for part in ("trunk", "cooldown", "rates")}
+        return self.stage("study_cost", study_cost.build, runs=parts, flops=LADDER.flops)
 
     def gate(self):
         """The gate, with all stages before it."""
@@ -116,6 +125,6 @@ LAUNCHED = StudyRun(
 )
 
 
-def artifact(fields, config=None, path=None):
-    manifest = SimpleNamespace(config=config, identity="identity", content="content")
+def artifact(fields, config=None, path=Path("nowhere"), identity="identity"):
+    manifest = SimpleNamespace(config=config, identity=identity, content="content")
     return SimpleNamespace(results=lambda kind: kind.model_construct(**fields), manifest=manifest, path=path)

@@ -6,7 +6,7 @@ import pytest
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.study import GateSpec
-from llm_core.study import launch_gate
+from llm_core.study import launch_gate, study_cost
 from llm_core.study.results import POINTS
 from llm_core.study.scaling_law import law_of
 from tests.study.planted import BEST, LADDER, LAUNCHED, NOISE, Study, law
@@ -53,6 +53,7 @@ def test_a_sweep_with_diverged_runs_has_its_best_rate_at_an_edge(tmp_path):
     study.noise()
     rates = study.rates()
     assert rates.at_edge == [256]
+    assert [row["regret"] is None for row in rates.sweeps] == [True, False]
     assert rates.best_rate is not None  # by the sweep of the other size
     middle = LADDER.compared("rates")[0].role
     study = Study(tmp_path, dict.fromkeys([low, middle, high], diverged))
@@ -167,3 +168,21 @@ def test_runs_that_skipped_steps_are_bad(tmp_path):
 def test_the_curve_has_no_band_where_the_run_cools_down(study):
     assert all(row["step"] <= LAUNCHED.steps - 6000 for row in study.forecast().curve)
     assert np.all(np.diff([row["loss"] for row in study.forecast().curve]) < 0)
+
+
+def test_the_cost_of_a_study_is_that_of_all_its_runs(tmp_path):
+    first = LADDER.of("rates")[0]
+    study = Study(tmp_path, {first.role: {"seconds_training": 3600.0, "device": "H100", "ranks": 2}})
+    runs = sum(len(LADDER.of(part)) for part in ("trunk", "cooldown", "rates"))
+    found = study.cost()
+    assert sum(found.runs.values()) == runs
+    assert sum(found.hours.values()) == pytest.approx(1 + 10 * (runs - 1) / 3600)
+    assert (found.gpu_hours, found.dollars) == (2.0, None)
+    other = LADDER.of("cooldown")[0].role
+    study.made[other].manifest.identity = first.role  # an equal run, which is one artifact
+    assert sum(study.cost().runs.values()) == runs - 1
+    assert "set compute.price_per_gpu_hour" in study_cost.price_known(found, None).message
+    assert not study_cost.price_known(found, None).passed
+    priced = found.model_copy(update={"dollars": 5.0})
+    assert study_cost.price_known(priced, None).message.endswith("hours of training, $5.00 for the GPUs")
+    assert study_cost.price_known(found.model_copy(update={"gpu_hours": 0.0}), None).passed

@@ -3,7 +3,7 @@
 from llm_core.graph.job import Job
 from llm_core.report import read
 from llm_core.report.blocks import Block, Cell, Marked, Pair, Section, Table, Tile, Tiles, note, text, warning
-from llm_core.report.formatting import NONE, count, duration, exact, percent, short, signed
+from llm_core.report.formatting import NONE, count, dollars, duration, exact, percent, short, signed
 from llm_core.report.read import Inputs
 from llm_core.report.study_plots import way
 from llm_core.store.manifest import CheckRecord
@@ -13,7 +13,7 @@ CONDITIONS = {
     "half_width": ("The forecast is narrow", "Add a size nearer to the full run, or seeds to the largest size."),
     "coverage": ("Its intervals hold", "Add a size or a budget, so that laws of smaller runs can be tested."),
     "regret": ("The rate is near the best", "Launch at the best rate of the sweeps, or widen them."),
-    "rate_inside": ("No best rate at an edge", "Add a rate beyond the edge to the sweep."),
+    "rate_inside": ("Every best rate is inside its sweep", "Add a rate beyond the edge to the sweep."),
     "runs_sound": (
         "All runs are sound",
         "Look at the named runs, and train them again at a lower rate or without them.",
@@ -29,6 +29,11 @@ CONDITIONS = {
     "dollars": ("It is cheap enough", "Take fewer tokens, a smaller model or another machine, or allow more dollars."),
 }
 """Check of ``launch_gate`` → the condition, and what to do where it does not hold."""
+PARTS = {
+    "trunk": "trunks", "cooldown": "cooldowns", "rates": "learning rates", "batches": "batches", "orders": "orders",
+    "ideas": "ideas",
+}  # fmt: skip
+"""Part of a study → the name of its runs."""
 CLOCKED = ("preflight", "hours", "dollars")
 """Conditions that depend on the machine, the price or the day, and so are not on the page itself."""
 SHARES = ("half_width", "coverage", "regret", "contamination")
@@ -98,12 +103,19 @@ def forecast_cost(job: Job) -> Section | None:
     if told.dollars is not None:
         price = f"{' and' if hours else ', for'} ${exact(told.dollars)}"
     unpriced = " Set compute.price_per_gpu_hour to see what it costs." if told.dollars is None else ""
-    spent = (
-        f" The runs of the law took {duration(3600 * told.study_hours)} of training; all of the study took "
-        f"{percent(told.study_flops / told.flops)} of the full run's FLOPs."
-    )
-    said = text(f"{_expected(told)}{hours}{price}.{spent}{unpriced}")
+    said = text(f"{_expected(told)}{hours}{price}.{_spent(job.inputs, told)}{unpriced}")
     return Section("Forecast", [said, *_conditions(job.inputs, clocked=True)])
+
+
+def _spent(inputs: Inputs, told: Forecast) -> str:
+    spent = read.study_cost(inputs)
+    if spent is None:
+        return ""
+    share = f"{percent(told.study_flops / told.flops)} of the full run's FLOPs"
+    price = "" if spent.dollars is None else f" and {dollars(spent.dollars)}"
+    parts = [f"{PARTS[part]} {duration(3600 * hours)}" for part, hours in spent.hours.items()]
+    took = duration(3600 * sum(spent.hours.values()))
+    return f" The study took {took} of training{price}, and {share} ({', '.join(parts)})."
 
 
 def _expected(told: Forecast) -> str:

@@ -10,6 +10,8 @@ from llm_core.report.formatting import NONE, percent
 from llm_core.report.study_plots import sweep
 from llm_core.study.results import RateStudy
 
+UNKNOWN = "not known"
+
 
 def rates(job: Job) -> Section | None:
     """A parabola for each sweep, and what the launched rate is expected to lose."""
@@ -43,12 +45,16 @@ def rates(job: Job) -> Section | None:
 def _said(found: RateStudy, rate: float) -> str:
     if found.best_rate is None or found.best_rate_low is None or found.best_rate_high is None or found.regret is None:
         return (
-            "The best rate is not known: every sweep has its lowest loss at an edge of the rates that were tried. Add "
-            "a rate beyond the edge."
+            "The best rate is not known, nor what the launched one loses: every sweep has its lowest loss at an edge "
+            "of the rates that were tried, or is flat. Add a rate beyond the edge."
         )
     inside = found.best_rate_low <= rate <= found.best_rate_high
     widths = ", ".join(map(str, found.at_edge))
-    edge = f" The sweep of width {widths} has its lowest loss at an edge and was not used; widen it." if widths else ""
+    edge = (
+        f" The sweep of width {widths} has its lowest loss at an edge or is flat, and was not used; widen it."
+        if widths
+        else ""
+    )
     return (
         f"The launched rate is {rate:.2g}. By the sweeps, the best one is {found.best_rate:.2g} (90%: "
         f"{found.best_rate_low:.2g} to {found.best_rate_high:.2g}), and the launched one is expected to lose "
@@ -58,11 +64,18 @@ def _said(found: RateStudy, rate: float) -> str:
     )
 
 
+def _ends(row: dict[str, Any]) -> tuple[float, float]:
+    """The lowest and the highest multiple with a finite loss."""
+    found = [multiple for multiple, loss in row["points"] if loss is not None]
+    return min(found), max(found)
+
+
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     tried = ", ".join(f"{multiple:g}" + ("" if loss else " (diverged)") for multiple, loss in row["points"])
     best = row["multiple"]
     if row["at_edge"]:
-        return str(row["width"]), tried, f"{best:.2f}", NONE, NONE, "yes: add a rate beyond it"
+        where = "yes: add a rate beyond it" if best in _ends(row) else "no, but flat: add rates further away"
+        return str(row["width"]), tried, f"{best:.2f}", NONE, UNKNOWN, where
     reach = exp(1.645 * row["log_sd"])
     interval = f"{best / reach:.2f} to {best * reach:.2f}"
     return str(row["width"]), tried, f"{best:.2f}", interval, percent(row["regret"]), "no"
