@@ -17,7 +17,10 @@ DATA = (
 )
 """The stages in every data report."""
 
-STUDY = ("noise_law", "rate_law", "scaling_law", "ablation_report", "mixture_law", "forecast")
+STUDY = (
+    *("noise_law", "rate_law", "scaling_law", "ablation_report", "mixture_law", "forecast"),
+    *("suite_signal", "suite_forecast"),
+)
 """The stages of a study in the training report, as far as the experiment has them. Not the launch gate: a closed one
 would block the report of a run that was launched all the same. The manifest of the run keeps it."""
 

@@ -89,6 +89,9 @@ class StudySpec(Spec):
     looks: Count = 1
     """How often seeds may be added before the ideas are judged, this time included. The error level is divided by it,
     so that looking again does not make chance findings likely."""
+    evaluate: bool = False
+    """Whether the cooled-down runs are evaluated like the full run, on its suites: which suite can decide at which
+    size, and what the full run will score. A run takes about as long as the full run's evaluation."""
     gate: GateSpec | None = GateSpec()
     """The conditions for the launch. null: a study of ideas and rates only, without law, forecast and gate."""
 

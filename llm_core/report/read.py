@@ -16,7 +16,16 @@ from llm_core.data.results import (
 from llm_core.evals.results import EvalResults
 from llm_core.experiment.experiment import LAUNCH_GATE
 from llm_core.store.manifest import Artifact, GateRecord
-from llm_core.study.results import Ablations, Forecast, MixtureStudy, NoiseLaw, RateStudy, ScalingLaw
+from llm_core.study.results import (
+    Ablations,
+    Forecast,
+    MixtureStudy,
+    NoiseLaw,
+    RateStudy,
+    ScalingLaw,
+    SuiteForecast,
+    SuiteSignal,
+)
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
 
@@ -27,7 +36,7 @@ RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_class
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
 NOISE, RATES, LAW, IDEAS = "noise_law", "rate_law", "scaling_law", "ablation_report"
-FORECAST, MIXTURES = "forecast", "mixture_law"
+FORECAST, MIXTURES, SUITE_SIGNAL, SUITE_FORECAST = "forecast", "mixture_law", "suite_signal", "suite_forecast"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -128,6 +137,16 @@ def mixtures(inputs: Inputs) -> MixtureStudy | None:
 def forecast(inputs: Inputs) -> Forecast | None:
     """The forecast of the full run."""
     return inputs[FORECAST].results(Forecast) if FORECAST in inputs else None
+
+
+def suite_signal(inputs: Inputs) -> SuiteSignal | None:
+    """Which suite can decide at which size; None for a study that evaluates no runs."""
+    return inputs[SUITE_SIGNAL].results(SuiteSignal) if SUITE_SIGNAL in inputs else None
+
+
+def suite_forecast(inputs: Inputs) -> SuiteForecast | None:
+    """The forecast of the full run's scores on the suites."""
+    return inputs[SUITE_FORECAST].results(SuiteForecast) if SUITE_FORECAST in inputs else None
 
 
 def launched_with(inputs: Inputs) -> GateRecord | None:

@@ -21,6 +21,8 @@ from llm_core.study.results import (
     NoiseLaw,
     RateStudy,
     ScalingLaw,
+    SuiteForecast,
+    SuiteSignal,
 )
 from tests.report.conftest import artifact, run_stats
 from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
@@ -47,6 +49,8 @@ RESULTS: dict[str, Any] = {
     "forecast": Forecast,
     "ablation_report": Ablations,
     "mixture_law": MixtureStudy,
+    "suite_signal": SuiteSignal,
+    "suite_forecast": SuiteForecast,
 }
 
 
