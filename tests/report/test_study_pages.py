@@ -70,7 +70,7 @@ def words(section: Section | None) -> str:
 
 def test_a_report_without_a_study_has_none_of_its_sections(told: dict[str, Artifact], tmp_path: Path) -> None:
     job = job_of({**told, "ablation_report": None}, tmp_path)
-    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 8
+    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 9
 
 
 def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact], tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_suites_say_where_they_decide_and_why_not(changed: Callable[..., Job]) -
     section = suites(changed())
     said = words(section)
     assert "Compare runs of width 1024 on: clear by accuracy, clear by bits per byte, blind by bits per byte." in said
-    assert "Decide nothing" not in said
+    assert "Not on: blind by accuracy." in said
     rows = {(row[0], row[1]): row[2:] for row in cells(section)}
     assert rows["blind", "accuracy"][-2:] == ["50.0%", "its score can't be told from chance"]
     assert rows["clear", "accuracy"][-1] == "decides"
@@ -299,7 +299,7 @@ def test_suites_say_where_they_decide_and_why_not(changed: Callable[..., Job]) -
     blind = [row for row in changed().inputs["suite_signal"].stats["rows"] if row["chance"] == 0.5]
     unknown = [{**row, "noise": None} for row in blind]
     said = words(suites(changed(suite_signal={"rows": unknown})))
-    assert "Decide nothing by blind at this size" in said
+    assert "Do not compare runs of width 1024 on: blind by accuracy." in said
     assert "The noise is not known: give at least one size of the study seeds: 3." in said
 
 

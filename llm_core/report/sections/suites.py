@@ -17,6 +17,8 @@ METRICS = {
     "accuracy_likelihood": "accuracy by likelihood alone",
     "accuracy_per_byte": "accuracy by likelihood per byte",
 }
+SUITES = {"continuation": "real continuation"}
+"""The suite of questions from held-out text. The names of others are those of the experiment."""
 Lines = list[dict[str, Any]]
 
 
@@ -34,20 +36,19 @@ def suites(job: Job) -> Section | None:
     columns = ("Suite", "Metric", *(f"Width {width}" for width in widths), "Chance", "At the largest size")
     rows = [
         (
-            task,
-            METRICS.get(metric, metric),
+            *_names(of_width[widths[-1]]),
             *(_cell(of_width[width]) for width in widths),
-            _known(of_width[widths[-1]]["chance"], percent),
+            _chance(of_width[widths[-1]]),
             of_width[widths[-1]]["reason"] or "decides",
         )
-        for (task, metric), of_width in _by_score(found.rows).items()
+        for of_width in _by_score(found.rows).values()
     ]
     how = note(
-        "Scores are those of the largest budget. A score decides at a size if it ranks at least 80% of pairs of runs "
-        "rightly, of which one has read twice the text; if the gain from more text is no noise between seeds (95%, "
-        "one-sided); and, for accuracies, if it is above chance (95%). The share of pairs is computed from the gain "
-        "and the noise, and is lower for few seeds. Bits per byte are those of the right answer (Magnusson et al., "
-        "2025; Heineman et al., 2025)."
+        "Scores are those of the largest budget; those in teal decide. A score decides at a size if it ranks at least "
+        "80% of pairs of runs rightly, of which one has read twice the text; if the gain from more text is no noise "
+        "between seeds (95%, one-sided); and, for accuracies, if it is above chance (95%). The share of pairs is "
+        "computed from the gain and the noise, and is lower for few seeds. Bits per byte are those of the right answer "
+        "(Magnusson et al., 2025; Heineman et al., 2025)."
     )
     return Section("Suites", [text(_said(found.rows)), Table(columns, rows, names=2, pinned=True), how])
 
@@ -91,25 +92,19 @@ def _forecast(row: Mapping[str, Any], scored: Mapping[str, Any] | None) -> tuple
         if scored is not None:
             within = row["low"] <= scored["value"] <= row["high"]
             result = Cell(wrote(scored["value"]), more="within" if within else "outside")
-    return (
-        row["task"],
-        METRICS.get(row["metric"], row["metric"]),
-        expected,
-        interval,
-        _known(row["chance"], percent),
-        result,
-    )
+    return *_names(row), expected, interval, _chance(row), result
 
 
 def _said(rows: Lines) -> str:
     """What follows, from the largest size."""
     widest = max(row["width"] for row in rows)
     last = [row for row in rows if row["width"] == widest]
-    good = [f"{row['task']} by {METRICS.get(row['metric'], row['metric'])}" for row in last if row["decides"]]
-    bad = sorted({row["task"] for row in last} - {row["task"] for row in last if row["decides"]})
-    parts = [f"Compare runs of width {widest} on: {', '.join(good)}."] if good else []
+    good, bad = (
+        ", ".join(" by ".join(_names(row)) for row in last if row["decides"] == wanted) for wanted in (True, False)
+    )
+    parts = [f"Compare runs of width {widest} on: {good}."] if good else []
     if bad:
-        parts.append(f"Decide nothing by {', '.join(bad)} at this size: the differences may be chance.")
+        parts.append(f"{'Not' if good else f'Do not compare runs of width {widest}'} on: {bad}.")
     if all(row["noise"] is None for row in last):
         parts.append("The noise is not known: give at least one size of the study seeds: 3.")
     return " ".join(parts)
@@ -127,5 +122,10 @@ def _cell(row: Mapping[str, Any]) -> Cell:
     return Cell(written(row["metric"])(row["score"]), "better" if row["decides"] else "", more, row["reason"])
 
 
-def _known(value: float | None, wrote: Callable[[float], str]) -> str:
-    return NONE if value is None else wrote(value)
+def _names(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The suite and the metric, in words."""
+    return SUITES.get(row["task"], row["task"]), METRICS.get(row["metric"], row["metric"])
+
+
+def _chance(row: Mapping[str, Any]) -> str:
+    return NONE if row["chance"] is None else percent(row["chance"])
