@@ -89,6 +89,8 @@ def _signal(
     reason = ""
     if not above:
         reason = "its score can't be told from chance"
+    elif whole <= 0:
+        reason = "more text does not improve it"
     elif whole <= t.ppf(1 - LEVEL, noise.freedom) * error:
         reason = "what it gains from more text may be noise between seeds"
     elif ranked < RANKED:

@@ -53,7 +53,8 @@ def test_the_reason_is_said():
     alone = [np.array(column)[one].tolist() for column in (scores, SIZES, TOKENS, YES)]
     assert reasons(*alone) == ["no size has several seeds, so the noise is not known"] * 2
     assert "one budget" in reasons(scores, SIZES, [100] * 15, YES)[0]
-    assert "may be noise between seeds" in reasons(-scores, SIZES, TOKENS, YES)[0]
+    assert reasons(-scores, SIZES, TOKENS, YES) == ["more text does not improve it"] * 2
+    assert "may be noise between seeds" in reasons(scores + np.tile([0.099, 0.0, 0.0], 5), SIZES, TOKENS, YES)[0]
     long = [100, 100 * 2**20, 100 * 2**40] * 5
     assert "of pairs rightly, and 80% are needed" in reasons(scores, SIZES, long, YES)[0]
 
