@@ -1,38 +1,26 @@
 """The stages that evaluate the trained model."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from assets.training import TRAIN_PACKAGES
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.stage import Stage
 
 
 def stages(experiment: Experiment) -> list[Stage]:
     """Scores on held-out text, and generations."""
     return [
-        Stage(
-            name="eval_results",
-            group="evaluation",
-            description="lm-eval on held-out documents, beside a unigram token model and xz, and on suites from files.",
-            build="llm_core.evals.evaluation:build",
-            results="llm_core.evals.results:EvalResults",
-            source_digests=":source_digests",
-            non_blocking=(":below_unigram", ":above_chance", ":text_restored", ":suites_readable", ":enough_items"),
-            code=("llm_core.evals.run:main",),
-            inputs={
-                "model": "pretrained_model",
-                "tokenizer": "tokenizer",
-                "documents": "pretraining_documents",
-                "shards": "token_shards",
-            },
-            config={
-                "evaluation": experiment.evaluation,
-                "model": experiment.model,
-                "sequence_length": experiment.training.sequence_length,
-                "precision": experiment.training.precision,
-                "seed": experiment.seed,
-            },
-            bounds=experiment.checks,
-            volatile=("lm_eval.json",),
-            packages={**TRAIN_PACKAGES, "lm_eval": "eval"},
+        evaluation(
+            "eval_results",
+            "evaluation",
+            "lm-eval on held-out documents, beside a unigram token model and xz, and on suites from files.",
+            experiment,
+            "pretrained_model",
+            experiment.model,
+            experiment.training,
         ),
         Stage(
             name="generation_samples",
@@ -48,3 +36,48 @@ def stages(experiment: Experiment) -> list[Stage]:
             bounds=experiment.checks,
         ),
     ]
+
+
+def evaluation(
+    name: str,
+    group: str,
+    description: str,
+    experiment: Experiment,
+    run: str,
+    model: ModelSpec,
+    training: TrainingSpec,
+    *,
+    compute: Mapping[str, Any] | None = None,
+) -> Stage:
+    """A stage that scores the ``model`` of the stage ``run`` on the same items as every other one.
+
+    ``compute``: overrides of the experiment's ``compute`` for this evaluation.
+    """
+    return Stage(
+        name=name,
+        kind="eval_results",
+        group=group,
+        description=description,
+        build="llm_core.evals.evaluation:build",
+        results="llm_core.evals.results:EvalResults",
+        source_digests=":source_digests",
+        non_blocking=(":below_unigram", ":above_chance", ":text_restored", ":suites_readable", ":enough_items"),
+        code=("llm_core.evals.run:main",),
+        inputs={
+            "model": run,
+            "tokenizer": "tokenizer",
+            "documents": "pretraining_documents",
+            "shards": "token_shards",
+        },
+        config={
+            "evaluation": experiment.evaluation,
+            "model": model,
+            "sequence_length": training.sequence_length,
+            "precision": training.precision,
+            "seed": experiment.seed,
+        },
+        bounds=experiment.checks,
+        volatile=("lm_eval.json",),
+        packages={**TRAIN_PACKAGES, "lm_eval": "eval"},
+        compute=compute or {},
+    )

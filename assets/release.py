@@ -19,7 +19,7 @@ DATA = (
 
 STUDY = (
     *("noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report", "mixture_law"),
-    *("forecast", "study_cost"),
+    *("suite_signal", "forecast", "suite_forecast", "study_cost"),
 )
 """The stages of a study in the training report, as far as the experiment has them. Not the launch gate: a closed one
 would block the report of a run that was launched all the same. The manifest of the run keeps it."""

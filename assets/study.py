@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from assets import study_suites
 from assets.idea_data import IdeaData, idea_data
 from assets.training import READ, branch_run, training_run
 from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
@@ -28,7 +29,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     trained = [_training(experiment, stage, own.get(stage.run.idea), gates) for stage in runs.stages]
     gate = [_scaling_law(runs), _forecast(experiment, runs), _gate(experiment, runs)] if experiment.study.gate else []
     laws = [_noise_law(runs), _rate_law(experiment, runs), _batch_law(experiment, runs)]
-    laws += [*_ablations(experiment, runs, own), *_mixtures(experiment, runs)]
+    laws += [*study_suites.stages(experiment, runs), *_ablations(experiment, runs, own), *_mixtures(experiment, runs)]
     return [*made, *trained, *laws, *gate, _cost(runs)]
 
 
@@ -41,8 +42,8 @@ def score(experiment: Experiment) -> list[Stage]:
             description="The forecast with which the full run was launched, beside its result.",
             build="llm_core.study.forecast_score:build",
             results="llm_core.study.results:ForecastScore",
-            non_blocking=(":within_interval",),
-            inputs={"pretrained_model": "pretrained_model"},
+            non_blocking=(":within_interval", ":suites_within_intervals"),
+            inputs={name: name for name in ("pretrained_model", *_evaluated(experiment, "eval_results"))},
             config={"gate": gate},
         )
         for gate in experiment.gates()
@@ -254,12 +255,18 @@ def _gate(experiment: Experiment, runs: Ladder) -> Stage:
         inputs={
             **_roles(every),
             **{name: name for name in ("forecast", "scaling_law", "rate_law", "token_shards")},
+            **{name: name for name in _evaluated(experiment, "suite_forecast")},
             "decontaminated_documents": "decontaminated_documents",
         },
         config={"model": experiment.model, "training": experiment.training, "runs": list(every)},
         bounds=experiment.study.gate,
         volatile=("gate.json",),
     )
+
+
+def _evaluated(experiment: Experiment, name: str) -> tuple[str, ...]:
+    """The stage ``name``, if the study evaluates its runs."""
+    return (name,) if experiment.study and experiment.study.evaluate else ()
 
 
 def _roles(runs: tuple[StudyRun, ...]) -> dict[str, str]:

@@ -92,6 +92,9 @@ class StudySpec(Spec):
     looks: Count = 1
     """How often seeds may be added before the ideas are judged, this time included. The error level is divided by it,
     so that looking again does not make chance findings likely."""
+    evaluate: bool = False
+    """Whether each cooled-down run is evaluated like the full run, on the same items. This shows which suite can decide
+    at which size, and forecasts the full run's scores. Each evaluation is a process of its own."""
     gate: GateSpec | None = GateSpec()
     """The conditions for the launch. null: a study of ideas and rates only, without law, forecast and gate."""
 

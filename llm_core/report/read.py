@@ -25,6 +25,8 @@ from llm_core.study.results import (
     RateStudy,
     ScalingLaw,
     StudyCost,
+    SuiteForecast,
+    SuiteSignal,
 )
 from llm_core.tokens.results import TokenShards, TrainedTokenizer
 from llm_core.train.results import TrainingResults
@@ -36,7 +38,8 @@ RAW, CLEAN, QUALITY, JUDGED = "raw_documents", "clean_documents", "quality_class
 UNIQUE, DECONTAMINATED, SPLIT = "unique_documents", "decontaminated_documents", "pretraining_documents"
 TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained_model", "eval_results"
 NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report"
-MIXTURES, FORECAST, COST = "mixture_law", "forecast", "study_cost"
+MIXTURES, SUITE_SIGNAL, FORECAST, SUITE_FORECAST = "mixture_law", "suite_signal", "forecast", "suite_forecast"
+COST = "study_cost"
 
 
 def raw(inputs: Inputs) -> RawDocuments:
@@ -147,6 +150,16 @@ def forecast(inputs: Inputs) -> Forecast | None:
 def study_cost(inputs: Inputs) -> StudyCost | None:
     """Hours and dollars of the study."""
     return inputs[COST].results(StudyCost) if COST in inputs else None
+
+
+def suite_signal(inputs: Inputs) -> SuiteSignal | None:
+    """Which suite can decide at which size; None for a study that evaluates no runs."""
+    return inputs[SUITE_SIGNAL].results(SuiteSignal) if SUITE_SIGNAL in inputs else None
+
+
+def suite_forecast(inputs: Inputs) -> SuiteForecast | None:
+    """The forecast of the full run's scores on the suites."""
+    return inputs[SUITE_FORECAST].results(SuiteForecast) if SUITE_FORECAST in inputs else None
 
 
 def launched_with(inputs: Inputs) -> GateRecord | None:

@@ -11,6 +11,7 @@ from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
 from llm_core.report.sections.scaling import scaling_law
+from llm_core.report.sections.suites import suites
 
 PAGE, MADE = "study.html", "made.html"
 
@@ -25,6 +26,7 @@ def build(job: Job, title: str) -> Page:
         "ideas": ideas(job),
         "mixtures": mixtures(job),
         "noise": noise(job),
+        "suites": suites(job),
         "lineage": lineage(job),
         "checks": checks(job),
     }

@@ -20,6 +20,7 @@ from llm_core.report.sections.rates import rates
 from llm_core.report.sections.run import speed, training
 from llm_core.report.sections.scaling import scaling_law
 from llm_core.report.sections.scores import evaluation, results, samples
+from llm_core.report.sections.suites import suites
 from llm_core.report.sections.tokens import tokenizer
 
 PAGE, MADE = "report.html", "made.html"
@@ -45,6 +46,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "ideas": ideas(job),
         "mixtures": mixtures(job),
         "noise": noise(job),
+        "suites": suites(job),
         "evaluation": evaluation(job, headline),
         "samples": samples(job),
         **chosen_sections(job, sections),

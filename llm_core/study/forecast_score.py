@@ -1,10 +1,17 @@
 """The stage ``forecast_score``: the forecast with which the full run was launched, beside its result."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.study.results import ForecastScore, LaunchGate
+from llm_core.study.suites import rows_of
 from llm_core.train.results import TrainingResults
+
+EVALUATED = "eval_results"
+"""The optional input: the evaluation of the run."""
 
 
 def build(job: Job, gate: str) -> ForecastScore:
@@ -33,7 +40,20 @@ def build(job: Job, gate: str) -> ForecastScore:
         within=sealed.low <= loss <= sealed.high,
         beyond=sealed.beyond,
         made=record.made,
+        suites=_scored(sealed.suites, rows_of(job.inputs[EVALUATED].path)) if EVALUATED in job.inputs else [],
     )
+
+
+def _scored(
+    told: Sequence[Mapping[str, Any]], found: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Forecasts beside the scores; those without a forecast or a score are left out."""
+    rows = []
+    for row in told:
+        scored = found.get((row["task"], row["metric"]))
+        if row["forecast"] is not None and scored is not None:
+            rows.append({**row, "value": scored["value"], "within": row["low"] <= scored["value"] <= row["high"]})
+    return rows
 
 
 def within_interval(results: ForecastScore, bounds: None) -> Verdict:
@@ -41,3 +61,12 @@ def within_interval(results: ForecastScore, bounds: None) -> Verdict:
     del bounds
     forecast = f"{results.forecast:.4f} ({results.low:.4f} to {results.high:.4f}), made on {results.made}"
     return Verdict(results.within, f"{results.loss:.4f} bits per byte; forecast {forecast}", value=results.loss)
+
+
+def suites_within_intervals(results: ForecastScore, bounds: None) -> Verdict:
+    """The scores on the suites lie within their intervals."""
+    del bounds
+    outside = [f"{row['task']} ({row['metric']})" for row in results.suites if not row["within"]]
+    count = len(results.suites)
+    message = f"{count - len(outside)} of {count} suite scores lie within their intervals"
+    return Verdict(not outside, f"{message}; outside: {', '.join(outside)}" if outside else message, len(outside))

@@ -14,10 +14,12 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.study.inputs import trained
 from llm_core.study.ladder import StudyRun
-from llm_core.study.results import Forecast, LaunchGate, RateStudy, ScalingLaw
+from llm_core.study.results import Forecast, LaunchGate, RateStudy, ScalingLaw, SuiteForecast
 from llm_core.tokens.results import TokenShards
 from llm_core.train.capabilities import TrainingRun, check_stage
 
+SUITES = "suite_forecast"
+"""The optional input."""
 SIZED = frozenset(
     f"training.{name}"
     for name in (
@@ -38,6 +40,7 @@ def build(job: Job, model: ModelSpec, training: TrainingSpec, runs: Sequence[Stu
         high=forecast.high,
         half_width=forecast.half_width,
         curve=forecast.curve,
+        suites=job.inputs[SUITES].results(SuiteForecast).rows if SUITES in job.inputs else [],
         coverage=law.coverage,
         forecast_runs=law.forecast_runs,
         regret=rates.regret,

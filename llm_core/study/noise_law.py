@@ -5,8 +5,7 @@ part of the order; what is left is that of the weights. The losses of single val
 comes from the length of the held-out text.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations, groupby
 from typing import Any
 
@@ -17,6 +16,7 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.intervals import clustered_mean
 from llm_core.science.runs import Floats
+from llm_core.science.seed_noise import SeedNoise, by_size, pooled
 from llm_core.study.inputs import Windows, losses, windows
 from llm_core.study.ladder import StudyRun
 from llm_core.study.results import NoiseLaw
@@ -25,22 +25,19 @@ from llm_core.study.results import NoiseLaw
 def build(job: Job, runs: Sequence[StudyRun], orders: Sequence[StudyRun]) -> NoiseLaw:
     """Pool the variance between seeds over all sizes and budgets that have several.
 
-    Budgets of one trunk share most of their steps, so a size's budgets count as one sample: their variances are
-    averaged, and the degrees of freedom are those of its seeds. ``orders``: runs with other orders, and those with
-    the same initial weights.
+    ``orders``: runs with other orders, and those with the same initial weights.
     """
-    between_seeds, between_orders = _by_width(job, runs), _by_width(job, orders)
+    between_seeds, between_orders = _between(job, runs), _between(job, orders)
     text, shared = _text(job, runs)
-    total = sum(freedom for _, freedom in between_seeds.values())
-    pooled = sum(freedom * variance for variance, freedom in between_seeds.values()) / total if total else None
-    whole = {"sd": None, "low": None, "high": None, "freedom": 0} if pooled is None else _noise(pooled, total)
+    over_all = pooled(between_seeds.values())
+    whole = {"sd": None, "low": None, "high": None, "freedom": 0} if over_all is None else _noise(over_all)
     return NoiseLaw(
         **whole,
-        by_width={str(width): _noise(*found) for width, found in between_seeds.items()},
-        orders={str(width): _noise(*found) for width, found in between_orders.items()},
+        by_width={str(width): _noise(noise) for width, noise in between_seeds.items()},
+        orders={str(width): _noise(noise) for width, noise in between_orders.items()},
         weights={
-            str(width): float(np.sqrt(max(0.0, between_seeds[width][0] - variance)))
-            for width, (variance, _) in between_orders.items()
+            str(width): float(np.sqrt(max(0.0, between_seeds[width].variance - noise.variance)))
+            for width, noise in between_orders.items()
             if width in between_seeds
         },
         text=text,
@@ -48,20 +45,13 @@ def build(job: Job, runs: Sequence[StudyRun], orders: Sequence[StudyRun]) -> Noi
     )
 
 
-def _by_width(job: Job, runs: Sequence[StudyRun]) -> dict[int, tuple[float, int]]:
-    """Width → the variance of the logarithm of the loss between its runs of equal length, and degrees of freedom."""
-    groups: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for run, loss in zip(runs, losses(job, runs), strict=True):
-        if np.isfinite(loss):
-            groups[run.width, run.steps].append(float(np.log(loss)))
-    found: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    for (width, _), values in groups.items():
-        if len(values) > 1:
-            found[width].append((float(np.var(values, ddof=1)), len(values) - 1))
-    return {
-        width: (float(np.mean([variance for variance, _ in budgets])), min(freedom for _, freedom in budgets))
-        for width, budgets in found.items()
-    }
+def _between(job: Job, runs: Sequence[StudyRun]) -> dict[Hashable, SeedNoise]:
+    """Width → the noise of the logarithm of the loss between its runs of equal length."""
+    return by_size(
+        (run.width, run.steps, float(np.log(loss)))
+        for run, loss in zip(runs, losses(job, runs), strict=True)
+        if np.isfinite(loss)
+    )
 
 
 def _text(job: Job, runs: Sequence[StudyRun]) -> tuple[dict[str, float], dict[str, float]]:
@@ -84,10 +74,11 @@ def _error(of: Windows, values: Floats) -> float:
     return clustered_mean(values, of.documents, of.sizes).stderr
 
 
-def _noise(variance: float, freedom: int) -> dict[str, Any]:
+def _noise(noise: SeedNoise) -> dict[str, Any]:
     """The standard deviation with its 90% interval."""
-    low, high = (float(np.sqrt(freedom * variance / chi2.ppf(share, freedom))) for share in (0.95, 0.05))
-    return {"sd": float(np.sqrt(variance)), "low": low, "high": high, "freedom": freedom}
+    freedom = noise.freedom
+    low, high = (noise.sd * float(np.sqrt(freedom / chi2.ppf(share, freedom))) for share in (0.95, 0.05))
+    return {"sd": noise.sd, "low": low, "high": high, "freedom": freedom}
 
 
 def seeds_repeated(results: NoiseLaw, bounds: None) -> Verdict:

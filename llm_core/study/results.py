@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from llm_core.graph.results import Results, volatile
 
 POINTS = "runs.json"
@@ -196,6 +198,23 @@ class StudyCost(Results):
     """For the GPU hours; None without a price."""
 
 
+class SuiteSignal(Results):
+    """Which suite can decide at which size."""
+
+    rows: list[dict[str, Any]]
+    """Per suite, metric and width: the score of the largest budget, chance, what a doubling of the text gains, the
+    noise between seeds in the same unit, the expected share of pairs that it ranks rightly, and whether it decides, or
+    why not. The gain and the noise of bits per byte are shares of them."""
+
+
+class SuiteForecast(Results):
+    """The scores of the full run on the suites, said before it."""
+
+    rows: list[dict[str, Any]]
+    """Per suite and metric: chance, and the forecast with its 90% interval for the same items; or, without one, the
+    reason."""
+
+
 class LaunchGate(Results):
     """What the conditions for the launch are about; the checks compare it with their bounds of now. The manifest of the
     full run keeps it: the forecast with which the run was launched."""
@@ -207,6 +226,8 @@ class LaunchGate(Results):
     half_width: float
     curve: list[dict[str, float]]
     """See ``Forecast``."""
+    suites: list[dict[str, Any]] = Field(default_factory=list)
+    """See ``SuiteForecast``."""
     coverage: float | None
     forecast_runs: int
     regret: float | None
@@ -240,3 +261,5 @@ class ForecastScore(Results):
     """FLOPs of the run over those of the study's largest run."""
     made: str
     """When the forecast was sealed: before the run began."""
+    suites: list[dict[str, Any]] = Field(default_factory=list)
+    """The forecasts of the suites, each with the score (``value``) and whether it lies ``within`` the interval."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from assets.graph import experiment_graph
+from assets.study import study_ladder
 from llm_core.data.results import PretrainingDocuments
 from llm_core.experiment.load import load_experiment
 from llm_core.graph.graph import Graph
@@ -59,6 +60,28 @@ def test_the_whole_story_is_told() -> None:
         *("noise_law", "rate_law", "batch_law", "ablation_report", "scaling_law", "forecast", "launch_gate"),
         *("study_cost", "forecast_score", "study_report"),
     }
+
+
+def test_a_study_that_evaluates_scores_its_cooled_down_runs_as_the_full_run() -> None:
+    tiny = load_experiment(FOLDER / "tiny.yaml")
+    assert tiny.study is not None
+    evaluating = tiny.model_copy(update={"study": tiny.study.model_copy(update={"evaluate": True})})
+    graph = experiment_graph(evaluating)
+    scored = [stage for stage in graph if stage.name.startswith("eval_runs/")]
+    assert {stage.inputs["model"] for stage in scored} == {run.role for run in study_ladder(tiny).of("cooldown")}
+    full = graph["eval_results"]
+    for stage in scored:
+        assert (stage.kind, stage.build, stage.checks) == (full.kind, full.build, full.checks)
+        assert {**stage.config, "model": None} == {**full.config, "model": None}, "the same items"
+    assert "suite_forecast" in graph["launch_gate"].inputs, "sealed"
+    assert "eval_results" in graph["forecast_score"].inputs
+    assert {"suite_signal", "suite_forecast"} < graph["training_report"].inputs.keys()
+    assert {"suite_signal", "suite_forecast"} < graph["study_report"].inputs.keys()
+    no_gate = experiment_graph(
+        tiny.model_copy(update={"study": tiny.study.model_copy(update={"evaluate": True, "gate": None})})
+    )
+    assert "suite_signal" in no_gate
+    assert "suite_forecast" not in no_gate
 
 
 def test_what_cannot_be_mended_later_blocks() -> None:

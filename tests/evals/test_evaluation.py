@@ -20,6 +20,7 @@ from llm_core.experiment.suites import PerplexitySuite
 from llm_core.graph.job import Job, Runtime
 from llm_core.model.files import load_model
 from llm_core.model.positions.rope.spec import Rope
+from llm_core.study.suites import BITS, rows_of
 from llm_core.tokens.prompt_form import normaliser
 from llm_core.tokens.steps import as_normalizer
 from tests.evals.conftest import SPEC, World
@@ -94,6 +95,12 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
     assert (stats["documents"], stats["questions"], stats["documents_restored"]) == (12, 20, 12)
     assert (job.out / "lm_eval.json").is_file()
     assert len(lines(job.out / "questions.jsonl")) == 20
+
+
+def test_a_study_reads_the_gold_answers_of_every_suite(made: tuple[Job, dict]) -> None:
+    rows = rows_of(made[0].out)
+    assert {task for task, metric in rows if metric == BITS} == {"continuation", "pairs", "quiz", "words", "texts"}
+    assert all(rows[task, BITS]["low"] < rows[task, BITS]["value"] for task in ("continuation", "pairs", "quiz"))
 
 
 def test_all_figures_are_over_the_same_bytes(made: tuple[Job, dict], world: World) -> None:

@@ -23,6 +23,8 @@ from llm_core.study.results import (
     RateStudy,
     ScalingLaw,
     StudyCost,
+    SuiteForecast,
+    SuiteSignal,
 )
 from tests.report.conftest import artifact, run_stats
 from tests.study.planted import LAUNCHED, MODEL, STUDY, TRAINING, VOCABULARY, Study, law
@@ -51,6 +53,8 @@ RESULTS: dict[str, Any] = {
     "mixture_law": MixtureStudy,
     "study_cost": StudyCost,
     "batch_law": BatchLaw,
+    "suite_signal": SuiteSignal,
+    "suite_forecast": SuiteForecast,
 }
 BATCHES = BatchLaw(
     scales=[

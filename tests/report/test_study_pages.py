@@ -1,5 +1,6 @@
 """The pages about a study: they say what follows, and what to do where something is missing."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +24,15 @@ from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
 from llm_core.report.sections.scaling import scaling_law
+from llm_core.report.sections.scores import evaluation
+from llm_core.report.sections.suites import suites
 from llm_core.store.manifest import Artifact, Overrule
 from llm_core.study.results import Forecast, LaunchGate
 from pipelines.experiments import open_experiment
 from tests.report.conftest import artifact, cells, job_of
 from tests.report.study_story import launched, record, studied
 
-SECTIONS = (forecast, scaling_law, rates, batches, ideas, mixtures, noise)
+SECTIONS = (forecast, scaling_law, rates, batches, ideas, mixtures, noise, suites)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def words(section: Section | None) -> str:
 
 def test_a_report_without_a_study_has_none_of_its_sections(told: dict[str, Artifact], tmp_path: Path) -> None:
     job = job_of({**told, "ablation_report": None}, tmp_path)
-    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 8
+    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 9
 
 
 def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact], tmp_path: Path) -> None:
@@ -76,7 +79,8 @@ def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact]
     results = study_report.build(job_of(before, tmp_path), "planted")
     page = (tmp_path / "out" / study_report.PAGE).read_text()
     assert page_written(results, ChecksSpec()).passed
-    for title in ("Forecast", "Scaling law", "Learning rates", "Batch", "Ideas", "Mixtures", "Noise"):
+    titles = ("Forecast", "Scaling law", "Learning rates", "Batch", "Ideas", "Mixtures", "Noise", "Suites")
+    for title in titles:
         assert title in page
     assert (tmp_path / "out" / study_report.MADE).exists()
 
@@ -322,6 +326,60 @@ def test_noise_by_width_and_what_to_do_without_seeds(changed: Callable[..., Job]
     assert "raise training.validation_tokens before you add seeds" in words(longer)
     missing = {"sd": None, "low": None, "high": None, "freedom": 0, "by_width": {}}
     assert "Give at least one size of the study seeds: 3." in words(noise(changed(noise_law=missing)))
+
+
+def test_suites_say_where_they_decide_and_why_not(changed: Callable[..., Job]) -> None:
+    section = suites(changed())
+    said = words(section)
+    assert "Compare runs of width 1024 on: clear by accuracy, clear by bits per byte, blind by bits per byte." in said
+    assert "Not on: blind by accuracy." in said
+    rows = {(row[0], row[1]): row[2:] for row in cells(section)}
+    assert rows["blind", "accuracy"][-2:] == ["50.0%", "its score can't be told from chance"]
+    assert rows["clear", "accuracy"][-1] == "decides"
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    styles = {(line[0].text, line[1].text): [cell.style for cell in line[2:6]] for _, line in table.lines()}
+    assert styles["clear", "accuracy"] == ["", "better", "better", "better"]
+    assert styles["blind", "accuracy"] == [""] * 4
+    blind = [row for row in changed().inputs["suite_signal"].stats["rows"] if row["chance"] == 0.5]
+    unknown = [{**row, "noise": None} for row in blind]
+    said = words(suites(changed(suite_signal={"rows": unknown})))
+    assert "Do not compare runs of width 1024 on: blind by accuracy." in said
+    assert "The noise is not known: give at least one size of the study seeds: 3." in said
+
+
+def test_scores_say_where_they_decide(told: dict[str, Artifact], tmp_path: Path) -> None:
+    rows = [
+        {"task": "zorro", "metric": "accuracy", "width": 64, "decides": True, "reason": ""},
+        {"task": "continuation", "metric": "accuracy", "width": 64, "decides": False, "reason": "it is at chance"},
+    ]
+    signal = artifact(tmp_path / "signal", "suite_signal", {"rows": rows})
+    headline = training_report.facts.headline(told, 0.0)
+    found = cells(evaluation(job_of({**told, "suite_signal": signal}, tmp_path), headline))
+    last = {(row[0], row[1]): row[-1] for row in found}
+    assert last["zorro", "accuracy"] == "at width 64"
+    assert last["real continuation, this model", "accuracy"] == "at no size: it is at chance"
+    assert last["held-out text, xz", "bits per byte"] == "–"
+    assert {len(row) for row in cells(evaluation(job_of({**told}, tmp_path), headline))} == {6}
+
+
+def test_the_forecasts_of_suites_stand_beside_the_scores(changed: Callable[..., Job], tmp_path: Path) -> None:
+    job = changed()
+    before = {(row[0], row[1]): row[2:] for row in cells(forecast(job), "Scores on suites")}
+    assert before["blind", "accuracy"] == ["not forecast", "–", "50.0%", "–"]
+    assert re.fullmatch(r"6\d\.\d%", before["clear", "accuracy"][0])
+    sealed = job.inputs["pretrained_model"].manifest.gates[0].results["suites"]
+    high = next(row["high"] for row in sealed if (row["task"], row["metric"]) == ("clear", "accuracy"))
+    scores = artifact(tmp_path / "scores", "eval_results", {})
+    line = {"task": "clear", "metric": "accuracy", "value": high + 0.01, "low": high, "chance": 0.25, "n": 9}
+    (scores.path / "evals.jsonl").write_text(json.dumps(line))
+    section = forecast(Job(job.stage, "i", {**job.inputs, "eval_results": scores}, job.work, job.out))
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table) and block.caption)
+    results = {(line[0].text, line[1].text): line[-1] for _, line in table.lines()}
+    assert results["clear", "accuracy"].text == f"{100 * (high + 0.01):.1f}%"
+    assert results["clear", "accuracy"].more == "outside"
+    assert results["clear", "bits per byte"].text == "–"
 
 
 def test_the_training_report_has_them(study: dict[str, Artifact], told: dict[str, Artifact], tmp_path: Path) -> None:

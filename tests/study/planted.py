@@ -1,5 +1,6 @@
 """A study whose runs follow a law that the tests know: its stages get runs that nobody trained."""
 
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,20 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
-from llm_core.study import forecast, launch_gate, noise_law, rate_law, scaling_law, study_cost
+from llm_core.intervals import wilson
+from llm_core.study import (
+    forecast,
+    launch_gate,
+    noise_law,
+    rate_law,
+    scaling_law,
+    study_cost,
+    suite_forecast,
+    suite_signal,
+)
 from llm_core.study.ladder import StudyRun, ladder
+from llm_core.study.suites import evaluation_of
+from llm_core.train.results import TrainingResults
 
 MODEL = ModelSpec(preset="llama3_1b", n_layers=8)
 TRAINING = TrainingSpec.model_validate_json(
@@ -32,6 +45,19 @@ BEST = 1.2
 
 def law(parameters: float, tokens: float) -> float:
     return 0.6 + 0.35 * (parameters / 2e7) ** -0.34 + 0.3 * (tokens / 2e8) ** -0.37
+
+
+ITEMS = 2000
+CHANCE = {"clear": 0.25, "blind": 0.5}
+"""Suites: what more text gains on the first is far above the noise, the second stays at chance."""
+
+
+def gold_bits(loss: float) -> float:
+    return 1.1 * loss**1.1
+
+
+def clear_accuracy(bits: float) -> float:
+    return 0.25 + 0.75 / (1 + (bits / 0.9) ** 5)
 
 
 class Study:
@@ -100,9 +126,24 @@ class Study:
         parts = {part: LADDER.of(part) for part in ("trunk", "cooldown", "rates")}
         return self.stage("study_cost", study_cost.build, runs=parts, flops=LADDER.flops)
 
+    def evaluate(self):
+        """Evaluations of the cooled-down runs."""
+        for run in LADDER.of("cooldown"):
+            rng = np.random.default_rng([run.width, run.seed, run.steps])
+            role = evaluation_of(run)
+            loss = self.made[run.role].results(TrainingResults).final_validation_bits_per_byte
+            self.made[role] = scored(self.folder / role, loss or 9.9, rng)
+
+    def suite_signal(self):
+        return self.stage("suite_signal", suite_signal.build, runs=LADDER.of("cooldown"))
+
+    def suite_forecast(self):
+        return self.stage("suite_forecast", suite_forecast.build, runs=LADDER.of("cooldown"))
+
     def gate(self):
         """The gate, with all stages before it."""
-        for stage in (self.noise, self.rates, self.law, self.forecast):
+        self.evaluate()
+        for stage in (self.noise, self.rates, self.law, self.forecast, self.suite_signal, self.suite_forecast):
             stage()
         self.made["token_shards"] = artifact({"train_tokens": 2_000_000_000})
         suites = {"suite": {"items": 100, "items_too_short": 10}}
@@ -123,6 +164,24 @@ LAUNCHED = StudyRun(
     rate=1e-3,
     multiple=1.0,
 )
+
+
+def scored(folder, loss, rng):
+    """An evaluation of a run with this held-out loss."""
+    bits = gold_bits(loss) * math.exp(rng.normal(0, NOISE / 2))
+    accuracies = {"clear": clear_accuracy(bits), "blind": 0.5}
+    rows = [{"task": "heldout", "metric": "bits_per_byte", "value": loss, "low": loss, "chance": None, "n": 9}]
+    for task, expected in accuracies.items():
+        accuracy = round(ITEMS * (expected + rng.normal(0, 0.003))) / ITEMS
+        low, _ = wilson(accuracy * ITEMS, ITEMS)
+        low = min(low, 0.49) if task == "blind" else low
+        rows += [
+            {"task": task, "metric": "accuracy", "value": accuracy, "low": low, "chance": CHANCE[task], "n": ITEMS},
+            {"task": task, "metric": "bits_per_byte", "value": bits, "low": bits, "chance": None, "n": ITEMS},
+        ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return artifact({}, path=folder)
 
 
 def artifact(fields, config=None, path=Path("nowhere"), identity="identity"):

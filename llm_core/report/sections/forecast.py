@@ -5,6 +5,7 @@ from llm_core.report import read
 from llm_core.report.blocks import Block, Cell, Marked, Pair, Section, Table, Tile, Tiles, note, text, warning
 from llm_core.report.formatting import NONE, count, dollars, duration, exact, percent, short, signed
 from llm_core.report.read import Inputs
+from llm_core.report.sections.suites import forecasts
 from llm_core.report.study_plots import way
 from llm_core.store.manifest import CheckRecord
 from llm_core.study.results import Forecast, LaunchGate
@@ -89,6 +90,7 @@ def forecast(job: Job) -> Section | None:
         beside = Table(("Tokens", "Expected", "90% interval"), rows, caption="Bits per byte on the way")
         blocks.append(Pair((way(told, launched["tokens"], result), beside)))
         blocks.append(note("A run outside its band on the way is not the run that was forecast: look at it."))
+    blocks += forecasts(job.inputs)
     return Section("Forecast", blocks)
 
 

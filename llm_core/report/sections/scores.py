@@ -24,6 +24,7 @@ from llm_core.report.blocks import (
 )
 from llm_core.report.formatting import NONE, bounds, exact, in_bytes, percent, short
 from llm_core.report.sections.made import failed_checks
+from llm_core.report.sections.suites import METRICS, decides, written
 
 OURS = "heldout"
 NAMES = {
@@ -32,12 +33,6 @@ NAMES = {
     "baseline_xz": "held-out text, xz",
     "continuation": "real continuation, this model",
     "baseline_overlap": "real continuation, shared letters",
-}
-METRICS = {
-    "bits_per_byte": "bits per byte",
-    "accuracy": "accuracy",
-    "accuracy_likelihood": "accuracy by likelihood alone",
-    "accuracy_per_byte": "accuracy by likelihood per byte",
 }
 
 
@@ -70,10 +65,9 @@ def failures(job: Job) -> list[Block]:
 
 def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
     """All scores."""
-    rows = []
+    rows, judged = [], read.SUITE_SIGNAL in job.inputs
     for line in facts.json_lines(job.inputs[read.EVALUATED].path / "evals.jsonl"):
-        told = percent if line["metric"].startswith("accuracy") else "{:.4f}".format
-        chance = line["chance"]
+        told, chance = written(line["metric"]), line["chance"]
         cells = (
             NAMES.get(line["task"], line["task"]),
             METRICS.get(line["metric"], line["metric"]),
@@ -81,6 +75,7 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
             bounds(interval(line), told),
             NONE if chance is None else told(chance),
             exact(line["n"]),
+            *([decides(job.inputs, line["task"], line["metric"]) or NONE] if judged else []),
         )
         rows.append(Row(cells, "ours" if line["task"] == OURS else ""))
     suites = read.evaluated(job.inputs).suites
@@ -104,6 +99,15 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
         for name, found in suites.items()
         if "accuracy_by_group" in found
     ]
+    columns = (
+        "Task",
+        "Metric",
+        "Value",
+        "95% interval",
+        "Chance",
+        "Items",
+        *(["Decides in the study"] if judged else []),
+    )
     how = note(
         f"Each question shows the beginning of a passage and {round(1 / headline['chance'])} continuations of equal "
         "length. One of them is the real one. The others are real continuations of other documents, chosen because "
@@ -116,7 +120,7 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
         "Evaluation",
         [
             text(f"Held-out documents, on which no run was trained. What the intervals count as independent: {units}."),
-            Table(("Task", "Metric", "Value", "95% interval", "Chance", "Items"), rows, names=2),
+            Table(columns, rows, names=2),
             *shots,
             *groups,
             training_plots.accuracy(headline),
