@@ -71,7 +71,7 @@ def words(section: Section | None) -> str:
 
 def test_a_report_without_a_study_has_none_of_its_sections(told: dict[str, Artifact], tmp_path: Path) -> None:
     job = job_of({**told, "ablation_report": None}, tmp_path)
-    assert [section(job) for section in (*SECTIONS, forecast_cost, idea_times)] == [None] * 9
+    assert not any(section(job) for section in (*SECTIONS, forecast_cost, idea_times))
 
 
 def test_the_page_before_the_launch_needs_no_full_run(study: dict[str, Artifact], tmp_path: Path) -> None:
