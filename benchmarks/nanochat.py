@@ -1,9 +1,9 @@
 """nanochat's recipe beside ours (Karpathy, nanochat, 2025–2026): equal batches and time, bits per byte by equal code.
 
-``python -m benchmarks.nanochat --nanochat CLONE --text FILE.jsonl.zst --ours EXPERIMENT.yaml … [--seconds 240]``
+``python -m benchmarks.nanochat --nanochat CLONE --text FILE.jsonl.zst [--ours EXPERIMENT.yaml …] [--seconds 240]``
 
 Both train in fp32, on one thread, on the batches of our loader, in this process, in turns. ``--text`` becomes shards
-through the store, with a vocabulary of 4,096. Of each EXPERIMENT, the sections ``model`` and ``training`` count. Where
+through the store, with a vocabulary of 4,096. Of each EXPERIMENT (by default nanochat_ours.yaml), the sections ``model`` and ``training`` count. Where
 its batches are other than nanochat's (``--batch-tokens``, ``--sequence-length``), the table shows it. nanochat has the
 shape of ``--depth`` and its like, and the rates of its own rules times each of ``--multiples``.
 
@@ -52,6 +52,7 @@ from llm_core.train.validation import measure
 from pipelines import show
 from pipelines.session import open_session
 
+OURS = Path(__file__).with_name("nanochat_ours.yaml")
 ALONE = World(0, 1, torch.device("cpu"))
 ANY_MODEL = {"preset": "tiny_llama3"}
 """For what asks for a model of ours and does not use it."""
@@ -145,7 +146,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nanochat", type=Path, required=True, metavar="CLONE")
     parser.add_argument("--text", type=Path, required=True)
-    parser.add_argument("--ours", type=Path, nargs="*", default=[], metavar="EXPERIMENT")
+    parser.add_argument("--ours", type=Path, nargs="*", default=[OURS], metavar="EXPERIMENT")
     parser.add_argument(
         "--multiples", type=float, nargs="*", default=[4, 8, 16], help="of the rates of nanochat's rules"
     )
