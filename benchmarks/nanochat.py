@@ -3,7 +3,8 @@
 ``python -m benchmarks.nanochat --nanochat CLONE --text FILE.jsonl.zst [--ours EXPERIMENT.yaml …] [--seconds 240]``
 
 Both train in fp32, on one thread, on the batches of our loader, in this process, in turns. ``--text`` becomes shards
-through the store, with a vocabulary of 4,096. Of each EXPERIMENT (by default nanochat_ours.yaml), the sections ``model`` and ``training`` count. Where
+through the store, with a vocabulary of 4,096. Of each EXPERIMENT (by default nanochat_ours.yaml),
+the sections ``model`` and ``training`` count. Where
 its batches are other than nanochat's (``--batch-tokens``, ``--sequence-length``), the table shows it. nanochat has the
 shape of ``--depth`` and its like, and the rates of its own rules times each of ``--multiples``.
 
