@@ -169,8 +169,9 @@ def saved_bytes(
 
 
 def _bytes_of_state(shape: ModelSpec, length: int) -> int:
-    built, total = loud_model(shape), 0
+    built = loud_model(shape)
     state = new_state(built, 1, length)
+    total = 0 if state.tokens_BJ is None else state.tokens_BJ.nbytes
     with torch.inference_mode():
         built(tokens(1, length), state=state)
     for layer in (*state.layers, *state.feed_forwards):

@@ -195,6 +195,7 @@ class Fixed(nn.Module):
         self.logits = nn.Parameter(logits)
         self.vocab_size = len(logits)
         self.blocks = nn.ModuleList()
+        self.ngram_embedding = None
 
     def forward(self, tokens_BT: torch.Tensor, **_: object) -> torch.Tensor:
         return self.logits.expand(len(tokens_BT), 1, -1)
