@@ -99,8 +99,9 @@ class Home:
         waiting = [replace(stage, gates=("gate",) * (stage.name == "pretrained_model")) for stage in planner.graph]
         return Planner(Graph("away", [gate, *waiting]), self.store, reader(self.code), {})
 
-    def make(self, *names: str) -> Outcome:
-        runtime = Runtime(compute=self.experiment.compute, tracking=self.experiment.tracking)
+    def make(self, *names: str, **compute: Any) -> Outcome:
+        """Make these stages, with changes of ``compute``; returns the outcome of the last one."""
+        runtime = Runtime(compute=self.experiment.compute.model_copy(update=compute), tracking=self.experiment.tracking)
         outcomes = [materialize(self.planner(), name, runtime) for name in names]
         return outcomes[-1]
 

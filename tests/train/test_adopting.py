@@ -17,6 +17,7 @@ from llm_core.store.home import PROJECT
 from llm_core.train.adopting import adopt
 from llm_core.train.run_record import read_record
 from llm_core.train.spec import read_spec
+from tests.pipelines.in_process import InProcess
 from tests.train.bundles import Home, contents, start, write_fitting_record
 from tests.train.runs import run as train_here
 from tests.train.test_loop import StopAfter
@@ -67,11 +68,11 @@ def edited(came_back, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def by_graph(home, tmp_path_factory) -> Home:
-    """The same experiment, with the full run and its branch trained through the graph."""
+    """The same experiment, with the full run and its branch trained through the graph, in this process."""
     folder = tmp_path_factory.mktemp("graph") / "home"
     shutil.copytree(home.folder, folder)
     made = Home(folder)
-    made.make("pretrained_model", "cooldown_runs/short")
+    made.make("pretrained_model", "cooldown_runs/short", target=InProcess())
     return made
 
 

@@ -32,6 +32,7 @@ from llm_core.train.training_run import (
 from llm_core.train.validation_windows import WINDOWS
 from llm_core.train.work_folder import recorded_outputs
 from tests.judged import judged
+from tests.pipelines.in_process import InProcess
 from tests.train.runs import (
     VOCABULARY,
     checkpoint_steps,
@@ -43,6 +44,9 @@ from tests.train.runs import (
     weights,
 )
 from tests.train.test_loop import StopAfter
+
+HERE = ComputeSpec(checkpoint_every=4).model_copy(update={"target": InProcess()})
+"""Trains in this process: for tests of what is around a training."""
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +230,7 @@ def test_the_trainers_own_words_are_the_error(tmp_path):
 
 def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stays(tmp_path):
     tracking = TrackingSpec(wandb="offline", callbacks={"profile": {"from_step": 2, "steps": 2}})
-    job = job_in(tmp_path, tracking=tracking)
+    job = job_in(tmp_path, tracking=tracking, compute=HERE)
     work = trainer_spec(tmp_path).work
     mine = [
         work / "profile" / "mine.json",
@@ -273,7 +277,7 @@ def test_what_users_put_into_the_work_folder_gets_not_into_the_artifact_and_stay
 
 def test_a_branch_point_holds_the_checkpoint_and_nothing_else(tmp_path):
     training = {"schedule": {"kind": "wsd"}, "branch_points": (3,)}
-    job = job_in(tmp_path)
+    job = job_in(tmp_path, compute=HERE)
     build(job, **sections(6, **training))
     kept = trainer_spec(tmp_path).work / "checkpoints" / "step_00000003"
     (kept / "mine.txt").write_text("mine")
@@ -330,7 +334,7 @@ def record(step, loss, **more):
 
 def test_a_branch_and_a_longer_context_begin_with_what_the_full_run_keeps(tmp_path):
     trunk = {"schedule": {"kind": "wsd"}, "branch_points": (3, 6)}
-    job = job_in(tmp_path)
+    job = job_in(tmp_path, compute=HERE)
     stats = build(job, **sections(8, **trunk)).model_dump()
     assert stats["start_validation_loss"] is None
     kept = sorted(path.name for path in (job.out / BRANCH_POINTS).iterdir())

@@ -11,8 +11,10 @@ from llm_core.model.build import build_model
 from llm_core.model.files import load_model, save_model
 from llm_core.model.positions.rope.spec import Rope, RopeScaling
 from llm_core.train.warm_start import check_start
-from tests.train.runs import VOCABULARY, checkpoint_steps, finish, model_spec, records, run, trainer_spec, weights
+from tests.train.ranks import on_ranks
+from tests.train.runs import VOCABULARY, checkpoint_steps, model_spec, records, run, trainer_spec, weights
 from tests.train.test_loop import StopAfter, losses
+from tests.train.test_ranks import go_on
 
 TRUNK = {"schedule": {"kind": "wsd", "warmup_steps": 2}, "branch_points": (3, 6)}
 COOLED = {"schedule": {"kind": "wsd", "warmup_steps": 2, "cooldown_steps": 4, "final_share": 0.1}}
@@ -57,7 +59,8 @@ def test_a_branch_is_the_end_of_the_run_that_it_would_have_been(share_shards, ki
 
 def test_a_branch_of_one_rank_begins_with_the_state_of_two(share_shards):
     trunk = share_shards("trunk", steps=6, training=TRUNK, parallel="fsdp2")
-    finish(trunk, ranks=2)
+    trunk.work.mkdir()
+    assert on_ranks(2, go_on, trunk, 99) == [6] * 2
     straight = share_shards("straight", steps=10, training=COOLED)
     run(straight)
     start = trunk.work / "checkpoints" / "step_00000006"
