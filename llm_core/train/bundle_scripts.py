@@ -62,6 +62,8 @@ if [ "$ranks" -gt 1 ] && [ -z "${OMP_NUM_THREADS:-}" ]; then
     export OMP_NUM_THREADS="$cores"
 fi
 export PYTHONUNBUFFERED=1
+# One rank needs no torchrun, which takes as long to start as the trainer.
+if [ "$ranks" -eq 1 ]; then exec "$python" -m llm_core.train spec.json; fi
 exec "$python" -m torch.distributed.run --standalone --nproc-per-node "$ranks" -m llm_core.train spec.json
 """
 

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from llm_core.loaded_code import PACKAGES
 from llm_core.store.home import PROJECT
-from llm_core.train.matmul_rates import measured_rates
+from llm_core.train.capabilities import rates_of
+from llm_core.train.this_machine import this_machine
 from pipelines.cli import app
 from pipelines.session import open_session
 
@@ -38,8 +39,6 @@ WORDS = [
     "paper",
     "valley",
 ]
-
-MAKING = ("run", "launch", "adopt")
 
 
 def document(number: int) -> str:
@@ -83,19 +82,17 @@ class World:
         )
 
     def asked(self, *arguments: str) -> Result:
-        """A command in this process, which has imported what others would import first."""
+        """A command in this process, which has imported what others would import first.
+
+        Tests whose subject is a process (kills, edits of code, upgrades, ``launch``) start one, as users do.
+        """
         return CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
 
     def pedigree(self, *arguments: str) -> str:
-        """What a command prints. One that makes stages has a process of its own, as users start it."""
-        if arguments[0] in MAKING:
-            done = self.run("pipelines.cli", *arguments)
-            code, out, err = done.returncode, done.stdout, done.stderr
-        else:
-            asked = self.asked(*arguments)
-            code, out, err = asked.exit_code, asked.stdout, asked.stderr
-        assert code == 0, err + out
-        return out
+        """What a command prints that ends well."""
+        asked = self.asked(*arguments)
+        assert asked.exit_code == 0, asked.stderr + asked.stdout
+        return asked.stdout
 
     def plan(self) -> dict[str, dict]:
         records = json.loads(self.pedigree("plan", str(self.experiment), "--json"))
@@ -112,7 +109,7 @@ def remembering() -> Path:
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEDIGREE_HOME", str(home))
-        measured_rates("cpu", "")
+        rates_of(this_machine(), here=True)
         session = open_session(str(HERE / "micro.yaml"))
         planner = session.planner()
         for stage in session.graph:
@@ -137,10 +134,11 @@ def make_world(folder: Path) -> World:
 
 
 def copy_project(folder: Path) -> Path:
-    """The code that runs here in another folder, to be changed, with the plug-in of the micro experiment."""
+    """The code that runs here in another folder, to be changed, with the plug-ins of the micro experiment."""
     for package in PACKAGES:
         shutil.copytree(PROJECT / package, folder / package)
-    for name in ("tests/__init__.py", "tests/pipelines/__init__.py", "tests/pipelines/components.py"):
+    for name in ("__init__.py", "pipelines/__init__.py", "pipelines/components.py", "pipelines/in_process.py"):
+        name = f"tests/{name}"
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, folder / name)
     return folder

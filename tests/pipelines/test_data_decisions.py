@@ -24,7 +24,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     text = before.replace("schedule: half", "schedule: {kind: wsd, warmup_steps: 0, cooldown_steps: 1}")
     text += STUDY + after[after.index("evaluation:") :]
     text = text.replace("validation_tokens: 512", "validation_tokens: 50_000")
-    text = text.replace("[tests.pipelines.components]", "[tests.pipelines.components, tests.pipelines.in_process]")
     made.experiment.write_text(text.replace("compute: {", "compute: {target: in_process, "))
     return made
 

@@ -65,7 +65,6 @@ def until_step(world: World, process: subprocess.Popen[bytes], step: int) -> Non
 
 
 def content(world: World) -> str:
-    world.pedigree("run", str(world.experiment), "--select", "pretrained_model")
     sql = f"SELECT content FROM artifacts WHERE stage = 'pretrained_model' AND stats.steps::INT = {STEPS}"
     ((row),) = json.loads(world.pedigree("query", sql, "--json"))
     return str(row["content"])
@@ -90,6 +89,10 @@ def test_kills_at_any_point_change_no_weight(finished: World, tmp_path: Path) ->
     process.wait(60)
     assert world.plan()["pretrained_model"]["verdict"] == "run"
 
+    done = world.run("pipelines.cli", "run", str(world.experiment), "--select", "pretrained_model")
+    assert done.returncode == 0, done.stderr
     undisturbed = longer(copy_of(finished, tmp_path / "undisturbed"))
+    undisturbed.edit("compute: {checkpoint", "compute: {target: in_process, checkpoint")
+    undisturbed.pedigree("run", str(undisturbed.experiment), "--select", "pretrained_model")
     assert content(world) == content(undisturbed)
     assert not trainers(world)

@@ -21,7 +21,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     before, _, after = text.partition("study:\n")
     after = after[after.index("evaluation:") :]
     text = before.replace("schedule: half", WSD) + STUDY + after
-    text = text.replace("[tests.pipelines.components]", "[tests.pipelines.components, tests.pipelines.in_process]")
     made.experiment.write_text(text.replace("compute: {", "compute: {target: in_process, "))
     return made
 

@@ -109,9 +109,9 @@ class Home:
         return write_bundle(self.planner(), self.experiment, stage, folder, include)
 
 
-def start(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run its run.sh with this Python."""
-    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+def start(bundle: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run its run.sh with this Python, and with ``settings`` in the environment."""
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **settings}
     return subprocess.run(
         ["bash", str(bundle / "run.sh"), *arguments], env=environment, capture_output=True, text=True, timeout=300
     )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -120,8 +121,25 @@ def test_the_script_is_bash_and_checks_before_it_trains(bundle):
     assert "code.zip is damaged or changed: copy it again" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("ranks", "command"),
+    [
+        ("1", "-m llm_core.train spec.json\n"),
+        ("2", "-m torch.distributed.run --standalone --nproc-per-node 2 -m llm_core.train spec.json\n"),
+    ],
+)
+def test_only_several_ranks_need_torchrun(bundle, tmp_path, ranks, command):
+    python = tmp_path / "python"  # says how the trainer is started, and does the rest
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *--torch) ;; *"train spec.json") echo "$@" ;; *) exec {sys.executable} "$@" ;; esac\n'
+    )
+    python.chmod(0o755)
+    done = start(bundle, PYTHON=str(python), RANKS=ranks)
+    assert (done.returncode, done.stdout) == (0, command), done.stderr
+
+
 def test_the_trainer_refuses_other_code_and_other_inputs(bundle):
-    assert start(bundle, "check").returncode == 0
+    zipfile.ZipFile(bundle / "code.zip").extractall(bundle / "code")
     source = bundle / "code" / "llm_core" / "train" / "schedules" / "wsd.py"
     source.write_text(source.read_text() + "\nMORE = 1\n")
     done = start(bundle)
