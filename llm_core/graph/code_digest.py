@@ -19,7 +19,9 @@ Code that it can't follow is an error with file and line: names that are compute
 """
 
 import ast
+import gc
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
@@ -79,7 +81,8 @@ class CodeReader:
         """
         question = (tuple(targets), names)
         if question not in self._known:
-            self._known[question] = self._digests(*question)
+            with _no_garbage_collection():
+                self._known[question] = self._digests(*question)
         return self._known[question]
 
     def paths(self, digests: Iterable[str]) -> dict[str, Path]:
@@ -220,6 +223,18 @@ class CodeReader:
         module = self._code.module(name)
         statements = {} if module is None else module.definitions
         return [(name, key) for key, found in statements.items() if isinstance(found[0], ast.ClassDef)]
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Syntax trees are many objects without cycles: the collector would go through all of them again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _split(target: str) -> Reference:
