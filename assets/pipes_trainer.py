@@ -6,9 +6,12 @@ Without Dagster, ``torchrun … -m llm_core.train spec.json`` does the same.
 import os
 import sys
 
-from dagster_pipes import PipesContext, open_dagster_pipes
+from llm_core.collection import paused_collection
 
-from llm_core.train.main import main
+with paused_collection(keep=True):
+    from dagster_pipes import PipesContext, open_dagster_pipes
+
+    from llm_core.train.main import main
 
 
 def _main() -> int:

@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 from collections import Counter
@@ -7,6 +8,9 @@ import pytest
 
 from llm_core import loaded_code, plugins, registries
 from llm_core.registry import Registry
+
+# Tests keep many objects (libraries, syntax trees), through which the collector would go every few moments.
+gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,12 +19,11 @@ Code that it can't follow is an error with file and line: names that are compute
 """
 
 import ast
-import gc
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
+from llm_core.collection import paused_collection
 from llm_core.errors import PedigreeError
 from llm_core.graph.code_base import SIDE_EFFECTS, CodeBase, Reference
 from llm_core.graph.code_references import CLASSES, DOCSTRINGS, FILE, References, import_effects
@@ -81,7 +80,7 @@ class CodeReader:
         """
         question = (tuple(targets), names)
         if question not in self._known:
-            with _no_garbage_collection():
+            with paused_collection():
                 self._known[question] = self._digests(*question)
         return self._known[question]
 
@@ -223,18 +222,6 @@ class CodeReader:
         module = self._code.module(name)
         statements = {} if module is None else module.definitions
         return [(name, key) for key, found in statements.items() if isinstance(found[0], ast.ClassDef)]
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Syntax trees are many objects without cycles: the collector would go through all of them again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _split(target: str) -> Reference:

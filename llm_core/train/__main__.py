@@ -2,9 +2,12 @@
 
 import sys
 
+from llm_core.collection import paused_collection
+
 if __name__ == "__main__":
     try:
-        from llm_core.train.main import main
+        with paused_collection(keep=True):
+            from llm_core.train.main import main
     except ImportError as error:
         print(
             f"error: the trainer can't start: {error}. It needs torch, numpy, pydantic and safetensors in the "

@@ -9,7 +9,8 @@ from llm_core.errors import PedigreeError
 from llm_core.science.comparison import compare, holm
 
 
-def test_holm_is_statsmodels():
+def test_holm_is_statsmodels(monkeypatch):
+    monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels calls it each time: seconds in a process of many tests
     p = np.random.default_rng(0).uniform(size=(20, 7)) ** 3
     for row in p:
         assert holm(row) == pytest.approx(multipletests(row, method="holm")[1])
