@@ -83,7 +83,8 @@ def _training(experiment: Experiment, stage: LadderStage, data: IdeaData | None,
     experiment = experiment if data is None else data.experiment
     place = (stage.name, "study", stage.description, experiment, stage.model, stage.training)
     if stage.start is None:
-        return training_run(*place, **options, read=read, gates=gates)
+        # A rate or an idea with which a run diverges is judged like the others; a trunk is what more runs start from.
+        return training_run(*place, **options, read=read, gates=gates, tried=stage.part != "trunk")
     return branch_run(*place, start=stage.start, from_step=stage.from_step, **options)
 
 

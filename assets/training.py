@@ -87,12 +87,15 @@ def training_run(
     compute: Mapping[str, Any] | None = None,
     gates: tuple[str, ...] = (),
     read: Mapping[str, str] = READ,
+    tried: bool = False,
 ) -> Stage:
     """A stage that trains ``model`` on the shards. Equal runs share one artifact, whatever their names and ``compute``.
 
     ``read``: the stages of its shards and tokenizer. ``seed``: by default the experiment's. ``compute``: overrides of
-    the experiment's ``compute`` for this run.
+    the experiment's ``compute`` for this run. ``tried``: whether a run that is not sound is a finding, which stops
+    nothing.
     """
+    checks = (*SOUND, ":loss_fell")
     return _run(
         name,
         group,
@@ -101,7 +104,8 @@ def training_run(
         model,
         training,
         build="llm_core.train.training_run:build",
-        blocking=(*SOUND, ":loss_fell"),
+        blocking=() if tried else checks,
+        non_blocking=checks if tried else (),
         inputs=read,
         seed=seed,
         compute=compute or {},

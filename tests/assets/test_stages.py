@@ -90,6 +90,14 @@ def test_what_cannot_be_mended_later_blocks() -> None:
     assert {"not_empty", "drop_share", "no_overlap", "unk_rate", "token_counts", "loss_finite", "loss_fell"} <= blocking
 
 
+def test_an_idea_that_diverges_stops_no_report() -> None:
+    (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
+    blocks = {stage.name: set(stage.blocking) for stage in tiny if stage.group == "study" and stage.trains}
+    parts = {name.partition("/")[0] for name, checks in blocks.items() if not checks}
+    assert parts == {"rate_runs", "idea_runs"}
+    assert all("loss_finite" in stage.checks for stage in tiny if stage.trains)
+
+
 def test_evaluation_settings_remake_no_training() -> None:
     (tiny,) = [graph for graph in GRAPHS if graph.experiment == "tiny"]
     split = next(stage for stage in tiny if stage.name == "pretraining_documents")
