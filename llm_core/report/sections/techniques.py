@@ -1,0 +1,135 @@
+"""The section about measured techniques: one table, and the sentence that follows from it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from llm_core.optimizations.layer_techniques import LAYERS
+from llm_core.optimizations.model_techniques import MODEL
+from llm_core.optimizations.results import OptimizationTable
+from llm_core.optimizations.step_techniques import STEP
+from llm_core.optimizations.technique import Technique
+from llm_core.optimizations.techniques import TECHNIQUES
+from llm_core.report.blocks import Block, Cell, Row, Section, Table, note, text
+from llm_core.report.formatting import NONE, count, duration, exact, in_bytes, percent, short, signed_percent
+
+GROUPS: dict[str, Mapping[str, Technique]] = {
+    "How a step is computed": STEP,
+    "The model": MODEL,
+    "Parts of a layer": LAYERS,
+}
+COLUMNS = ("Technique", "Tokens/s", "Memory", "Loss", "Lines", "Use when", "Skip when", "Upkeep")
+SAID = {"better": "", "worse": "", "equivalent": "no difference", "undecided": "undecided"}
+SLOW_START = 2.0
+"""Seconds that the first step must take longer for the table to say so."""
+_PARTS = (
+    ("speed", "Faster", "Slower"),
+    ("memory", "Less memory", "More memory"),
+    ("loss", "Lower loss", "Higher loss"),
+)
+
+
+def techniques(table: OptimizationTable, tokens: int, margin: float, loss_margin: float) -> Section:
+    """``tokens``: of each training. ``margin``, ``loss_margin``: differences that do not matter."""
+    clocks = {row["name"]: row for row in table.clocks}
+    rows: list[Row] = []
+    for group, members in GROUPS.items():
+        lines = [Row(_cells(row, clocks[row["name"]])) for row in table.rows if row["name"] in members]
+        rows += [Row((group, *[""] * (len(COLUMNS) - 1)), "level"), *lines] if lines else []
+    blocks: list[Block] = [text(said(table, tokens)), Table(COLUMNS, rows, names=1, pinned=True)]
+    blocks.append(
+        note(
+            "Both sides of a row have the experiment's recipe but for the technique, with the same seeds, order of "
+            "data and held-out text; they took turns. ● marks what the recipe has. Tokens/s and memory: medians; "
+            f"± is the 95% interval. Speed and memory within ±{percent(margin)} and losses within "
+            f"±{percent(loss_margin)} make no difference. Only what is decided at 95%, for all rows together, has a "
+            "colour. Memory: the peak of a step; on a CPU, that of the process without Python and torch. Loss: "
+            "held-out bits per byte at equal tokens. These are so few that the loss says how a model starts, and not "
+            "where it ends: for that, make the technique an idea of a study. Lines: code without comments; ≤: the "
+            "technique is a part of them."
+        )
+    )
+    return Section("Techniques", blocks)
+
+
+def said(table: OptimizationTable, tokens: int) -> str:
+    """What follows: who is better and worse in what, as far as it is decided."""
+    clocks = {row["name"]: row for row in table.clocks}
+    measured = [row for row in table.rows if not row["left_out"]]
+    parts = [
+        f"{count(len(measured), 'technique')} on {table.device or 'no device'}, {exact(tokens)} tokens per training, "
+        f"{count(max((row['rounds'] for row in table.rows), default=0), 'round')}."
+    ]
+    for what, good, bad in _PARTS:
+        judged = {row["name"]: row["loss"] if what == "loss" else clocks[row["name"]].get(what) for row in measured}
+        for verdict, word in (("better", good), ("worse", bad)):
+            chosen = {name: one for name, one in judged.items() if one and one["verdict"] == verdict}
+            names = sorted(chosen, key=lambda name: -abs(chosen[name]["difference"]))
+            if names:
+                told = (f"{TECHNIQUES[name].title} ({_change(what, chosen[name]['difference'])})" for name in names)
+                parts.append(f"{word}: {', '.join(told)}.")
+    if broken := [row["name"] for row in measured if _differs(row)]:
+        parts.append(f"Should compute the same numbers and do not: {', '.join(broken)}.")
+    if left_out := len(table.rows) - len(measured):
+        parts.append(f"Not measured here: {left_out}, each with its reason.")
+    return " ".join(parts)
+
+
+def _cells(row: Mapping[str, Any], clocks: Mapping[str, Any]) -> list[Cell]:
+    technique = TECHNIQUES[row["name"]]
+    mark = " ●" if row["in_recipe"] == "after" else ""
+    source = f" ({technique.source})" if technique.source else ""
+    head = Cell(technique.title + mark, more=technique.versus + source)
+    lines = Cell(f"{'≤ ' if technique.part else ''}{clocks['lines']}")
+    words = [Cell(said, "sentence") for said in (technique.use, technique.skip, technique.upkeep)]
+    if row["left_out"]:
+        reason = Cell(head.text, more=f"{technique.versus}. Not measured: {row['left_out']}")
+        return [reason, Cell(NONE), Cell(NONE), Cell(NONE), lines, *words]
+    before, after = clocks["before"], clocks["after"]
+    speeds = f"{short(before['tokens_per_second'])} → {short(after['tokens_per_second'])}"
+    wait = after["first_seconds"] - before["first_seconds"]
+    if wait > SLOW_START:
+        speeds += f"; first step +{duration(wait)}"
+    memory = f"{in_bytes(before['memory'])} → {in_bytes(after['memory'])}"
+    return [head, _judged("speed", clocks["speed"], speeds), _judged("memory", clocks["memory"], memory),
+            _loss(row, technique), lines, *words]  # fmt: skip
+
+
+def _judged(what: str, found: Mapping[str, Any] | None, sides: str) -> Cell:
+    """A change with its interval; coloured where it is decided. None: it has no interval."""
+    if found is None:
+        return Cell(NONE, more=sides)
+    reach = math.expm1((found["high"] - found["low"]) / 2)
+    word = SAID[found["verdict"]]
+    return Cell(
+        f"{_change(what, found['difference'])} ± {100 * reach:.{_digits(what)}f}%",
+        found["verdict"] if not word else "",
+        more=f"{sides}; {word}" if word else sides,
+    )
+
+
+def _loss(row: Mapping[str, Any], technique: Technique) -> Cell:
+    before, after = ("diverged" if row[side] is None else f"{row[side]:.3f}" for side in ("before", "after"))
+    sides = f"{before} → {after}"
+    if technique.effect == "own_rate":
+        return Cell("not compared", more=f"{sides}; needs its own rate")
+    if technique.effect == "changes":
+        return _judged("loss", row["loss"], sides)
+    if row["deviation"] is None:
+        return Cell("not compared", more="dropout, or a loss per micro-batch")
+    if _differs(row):
+        return Cell("other numbers", "worse", more=f"first step: {row['deviation']:.0e}")
+    return Cell("same numbers", more=f"first step: {row['deviation']:.0e}")
+
+
+def _differs(row: Mapping[str, Any]) -> bool:
+    return row["deviation"] is not None and row["deviation"] > row["tolerance"]
+
+
+def _change(what: str, log: float) -> str:
+    """The change of tokens per second, memory or loss in percent."""
+    return signed_percent(-log if what == "speed" else log, _digits(what))
+
+
+def _digits(what: str) -> int:
+    return 2 if what == "loss" else 1
