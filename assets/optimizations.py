@@ -71,6 +71,7 @@ def _table(
         description="One self-contained HTML page: what each technique costs and brings on this machine.",
         build="llm_core.report.optimization_table:build",
         results="llm_core.optimizations.results:OptimizationTable",
+        non_blocking=(":something_measured",),
         code=PAGE_FILES,
         rebuild_when_damaged=True,
         inputs={name: f"optimizations/{name}" for name in pairs},

@@ -23,7 +23,9 @@ from pipelines.session import Session, open_session
 
 EXPERIMENT = Path(__file__).with_suffix(".yaml")
 STAGE = "optimization_table"
-HEAD = "# What techniques cost and bring\n\n`python -m benchmarks.optimizations`; [how to read it](../optimizations.md).\n"
+HEAD = (
+    "# What techniques cost and bring\n\n`python -m benchmarks.optimizations`; [how to read it](../optimizations.md).\n"
+)
 
 
 def main() -> None:

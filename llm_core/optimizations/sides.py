@@ -15,6 +15,9 @@ from llm_core.optimizations.technique import Change, Recipe, Side, Technique
 UNTIMED = 0.25
 """The share of the steps at the beginning that are not timed."""
 
+_FOR_LAYERS = ("mixer", "feed_forward", "norm_placement", "stream_scales", "pattern")
+"""Fields of a model that act through its layers only."""
+
 
 def short_recipe(model: ModelSpec, training: TrainingSpec, steps: int) -> Recipe:
     """The recipe for a few steps: at full batch and length, with a rate that stays after its warm-up, without phases.
@@ -36,20 +39,27 @@ def short_recipe(model: ModelSpec, training: TrainingSpec, steps: int) -> Recipe
 def sides(technique: Technique, recipe: Recipe) -> tuple[Side, Side]:
     """The side before and the side after. ``ValueError`` with the reason where it does not fit the recipe."""
     before, after = _side(technique.off, recipe), _side(technique.on, recipe)
-    if canonical(before) == canonical(after):
+    if _resolved(before) == _resolved(after):
         raise ValueError("both sides are the same: the pattern of the recipe sets it itself")
     return before, after
 
 
 def recipe_side(before: Side, after: Side, recipe: Recipe) -> str:
     """Which side has the recipe's model and training: ``before``, ``after``, ``both`` or ``neither``."""
-    own = canonical(Side(model=recipe.model, training=recipe.training))
+    own = _resolved(Side(model=recipe.model, training=recipe.training))
     alike = [
         name
         for name, side in (("before", before), ("after", after))
-        if all(canonical(side)[field] == own[field] for field in ("model", "training"))
+        if all(_resolved(side)[part] == own[part] for part in ("model", "layers", "training"))
     ]
     return alike[0] if len(alike) == 1 else "both" if alike else "neither"
+
+
+def _resolved(side: Side) -> dict[str, Any]:
+    """The side with its layers as they are built, instead of the settings that they follow from."""
+    plain = canonical(side)
+    model = {name: value for name, value in plain["model"].items() if name not in _FOR_LAYERS}
+    return {**plain, "model": model, "layers": [canonical(layer) for layer in side.model.layers]}
 
 
 def _side(change: Change, recipe: Recipe) -> Side:

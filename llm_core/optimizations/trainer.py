@@ -10,12 +10,10 @@ import torch
 import llm_core.model.decoder
 from llm_core.optimizations.trainer_options import HOST_MEMORY, WHOLE_LOSS
 from llm_core.optimizations.whole_loss import whole_cross_entropy
-from llm_core.runtime_only import runtime_only
 from llm_core.train.devices.cpu import CPU
 from llm_core.train.main import main as train
 
 
-@runtime_only("starts what trains")
 def main() -> int:
     """Note the process's memory, then train the specification as ``llm_core.train`` does."""
     if os.environ.get("RANK", "0") == "0":

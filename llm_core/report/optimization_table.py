@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_core.graph.job import Job
+from llm_core.graph.stage import Verdict
 from llm_core.optimizations.comparing import differences, judged, losses, mean_loss, middle
 from llm_core.optimizations.lines_of_code import lines_of_code
 from llm_core.optimizations.results import Measured, OptimizationTable
@@ -70,6 +71,13 @@ def build(
     lead = "What each technique of model and trainer costs and brings, on the machine that made this page."
     write_page(job, PAGE, "optimizations", title, lead, page)
     return table
+
+
+def something_measured(results: OptimizationTable, bounds: None) -> Verdict:
+    """This machine could measure a technique."""
+    del bounds
+    count = sum(not row["left_out"] for row in results.rows)
+    return Verdict(count > 0, f"{count} of {len(results.rows)} techniques were measured", count)
 
 
 def _clocks(found: Measured, side: str) -> dict[str, Any]:

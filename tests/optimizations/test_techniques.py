@@ -49,9 +49,8 @@ def test_all_code_exists() -> None:
 
 def test_lines_are_those_of_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "module.py").write_text(
-        '"""About\nit."""\n\nONE = 1  # counts\n\n\n@mark\ndef two():\n    """Text."""\n    # why\n\n    return (\n        2\n    )\n'
-    )
+    function = '@mark\ndef two():\n    """Text."""\n    # why\n\n    return (\n        2\n    )\n'
+    (tmp_path / "package" / "module.py").write_text(f'"""About\nit."""\n\nONE = 1  # counts\n\n\n{function}')
     monkeypatch.setattr(counting, "PROJECT", tmp_path)
     assert lines_of_code(["package.module"]) == 6
     assert lines_of_code(["package.module:two"]) == 5
@@ -100,8 +99,11 @@ def test_an_experiment_without_the_section_has_no_stage_of_it(tiny: Experiment) 
     assert not [stage.name for stage in experiment_graph(tiny) if stage.group == "optimizations"]
     chosen = OptimizationsSpec(rows=("gqa", "grouped_experts"))
     graph = experiment_graph(tiny.model_copy(update={"optimizations": chosen}))
-    assert [stage.name for stage in graph if stage.group == "optimizations"] == ["optimizations/gqa", "optimization_table"]
+    assert [stage.name for stage in graph if stage.group == "optimizations"] == [
+        "optimizations/gqa",
+        "optimization_table",
+    ]
     assert graph["optimization_table"].config["unfit"] == {"grouped_experts": "the recipe has no experts"}
     unknown = tiny.model_copy(update={"optimizations": OptimizationsSpec(rows=("gaq",))})
-    with pytest.raises(PedigreeError, match="tiny: optimizations.rows: unknown gaq; known: accumulation, "):
+    with pytest.raises(PedigreeError, match=r"tiny: optimizations\.rows: unknown gaq; known: accumulation, "):
         experiment_graph(unknown)

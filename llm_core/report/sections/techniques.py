@@ -41,9 +41,9 @@ def techniques(table: OptimizationTable, tokens: int, margin: float, loss_margin
         note(
             "Both sides of a row have the experiment's recipe but for the technique, with the same seeds, order of "
             "data and held-out text; they took turns. ● marks what the recipe has. Tokens/s and memory: medians; "
-            f"± is the 95% interval. Speed and memory within ±{percent(margin)} and losses within "
-            f"±{percent(loss_margin)} make no difference. Only what is decided at 95%, for all rows together, has a "
-            "colour. Memory: the peak of a step; on a CPU, that of the process without Python and torch. Loss: "
+            "± is the 95% interval. Only what is decided at 95%, for all rows together, has a colour. No difference: "
+            f"speed or memory is surely within ±{percent(margin)}, or the loss within ±{percent(loss_margin)}. "
+            "Memory: the peak of a step; on a CPU, that of the process without Python and torch. Loss: "
             "held-out bits per byte at equal tokens. These are so few that the loss says how a model starts, and not "
             "where it ends: for that, make the technique an idea of a study. Lines: code without comments; ≤: the "
             "technique is a part of them."
