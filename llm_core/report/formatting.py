@@ -94,9 +94,9 @@ def signed(value: float, digits: int = 4) -> str:
     return _true_minus(f"{value:+.{digits}f}")
 
 
-def signed_percent(log: float, digits: int = 2) -> str:
+def signed_percent(log: float) -> str:
     """A difference of logarithms in percent: −0.0202 → ``−2.00%``."""
-    return f"{signed(100 * expm1(log), digits)}%"
+    return f"{signed(100 * expm1(log), 2)}%"
 
 
 def count(number: int, one: str, many: str = "") -> str:

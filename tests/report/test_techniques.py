@@ -1,5 +1,6 @@
 """The table of techniques: what is decided has a colour, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[OptimizationTable, P
 def section(table: OptimizationTable) -> tuple[dict[str, list[Cell]], str]:
     found: Section = techniques(table, TOKENS, 0.03, 0.002)
     (grid,) = [block for block in found.blocks if isinstance(block, Table)]
-    told = next(block for block in found.blocks if isinstance(block, Text))
-    return {cells[0].text.removesuffix(" ●"): cells for _, cells in grid.lines()}, str(told.pieces[0])
+    told = "\n".join(str(block.pieces[0]) for block in found.blocks if isinstance(block, Text))
+    rows = [[_plain(cell) for cell in cells] for _, cells in grid.lines()]
+    return {cells[0].text.removesuffix(" ●"): cells for cells in rows}, told
+
+
+def _plain(cell: Cell) -> Cell:
+    """The cell with plain spaces."""
+    text, more = (part.replace("\N{NO-BREAK SPACE}", " ") for part in (cell.text, cell.more))
+    return replace(cell, text=text, more=more)
 
 
 def test_what_is_decided_has_a_colour_and_its_interval(made: tuple[OptimizationTable, Path]) -> None:
@@ -96,7 +104,7 @@ def test_what_is_decided_has_a_colour_and_its_interval(made: tuple[OptimizationT
     assert memory.more.endswith("; no difference")
     assert "Faster: Grouped-query attention (+10.0%)." in said
     assert "Lower loss: RoPE (−4." in said
-    assert "Not measured here: 2, each with its reason." in said
+    assert "2 more can't be measured here, each for the reason in its row." in said
 
 
 def test_a_difference_within_the_spread_has_none(tmp_path: Path) -> None:
@@ -119,7 +127,7 @@ def test_other_numbers_are_told(made: tuple[OptimizationTable, Path]) -> None:
     rows, said = section(made[0])
     loss = rows["Chunked cross-entropy"][3]
     assert (loss.text, loss.style) == ("other numbers", "worse")
-    assert "Should compute the same numbers and do not: chunked_loss." in said
+    assert "Should compute the same numbers and do not: Chunked cross-entropy." in said
 
 
 def test_a_loss_at_another_rate_is_not_judged(made: tuple[OptimizationTable, Path]) -> None:

@@ -1,7 +1,9 @@
 """The section about measured techniques: one table, and the sentence that follows from it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from textwrap import wrap
 from typing import Any
 
 from llm_core.optimizations.layer_techniques import LAYERS
@@ -11,7 +13,7 @@ from llm_core.optimizations.step_techniques import STEP
 from llm_core.optimizations.technique import Technique
 from llm_core.optimizations.techniques import TECHNIQUES
 from llm_core.report.blocks import Block, Cell, Row, Section, Table, note, text
-from llm_core.report.formatting import NONE, count, duration, exact, in_bytes, percent, short, signed_percent
+from llm_core.report.formatting import NONE, count, duration, exact, in_bytes, percent, short, signed
 
 GROUPS: dict[str, Mapping[str, Technique]] = {
     "How a step is computed": STEP,
@@ -20,6 +22,10 @@ GROUPS: dict[str, Mapping[str, Technique]] = {
 }
 COLUMNS = ("Technique", "Tokens/s", "Memory", "Loss", "Lines", "Use when", "Skip when", "Upkeep")
 SAID = {"better": "", "worse": "", "equivalent": "no difference", "undecided": "undecided"}
+NARROW, LINE = 21, 26
+"""Characters of a line in the first column, which stays in sight on a phone, and in the others."""
+NAMED = 4
+"""Techniques that the sentence names per verdict, the largest differences first."""
 SLOW_START = 2.0
 """Seconds that the first step must take longer for the table to say so."""
 _PARTS = (
@@ -34,9 +40,12 @@ def techniques(table: OptimizationTable, tokens: int, margin: float, loss_margin
     clocks = {row["name"]: row for row in table.clocks}
     rows: list[Row] = []
     for group, members in GROUPS.items():
-        lines = [Row(_cells(row, clocks[row["name"]])) for row in table.rows if row["name"] in members]
-        rows += [Row((group, *[""] * (len(COLUMNS) - 1)), "level"), *lines] if lines else []
-    blocks: list[Block] = [text(said(table, tokens)), Table(COLUMNS, rows, names=1, pinned=True)]
+        found = [row for row in table.rows if row["name"] in members]
+        if found:
+            rows.append(Row((_in_lines(group, NARROW), *[""] * (len(COLUMNS) - 1)), "level"))
+            rows += [Row(_laid_out(_cells(row, clocks[row["name"]]))) for row in found]
+    blocks: list[Block] = [text(sentence) for sentence in said(table, tokens)]
+    blocks.append(Table(COLUMNS, rows, names=len(COLUMNS), pinned=True))
     blocks.append(
         note(
             "Both sides of a row have the experiment's recipe but for the technique, with the same seeds, order of "
@@ -52,27 +61,39 @@ def techniques(table: OptimizationTable, tokens: int, margin: float, loss_margin
     return Section("Techniques", blocks)
 
 
-def said(table: OptimizationTable, tokens: int) -> str:
-    """What follows: who is better and worse in what, as far as it is decided."""
+def said(table: OptimizationTable, tokens: int) -> list[str]:
+    """What follows: which techniques are better and worse in what, as far as it is decided."""
     clocks = {row["name"]: row for row in table.clocks}
     measured = [row for row in table.rows if not row["left_out"]]
-    parts = [
+    rounds = count(max((row["rounds"] for row in table.rows), default=0), "round")
+    sentences = [
         f"{count(len(measured), 'technique')} on {table.device or 'no device'}, {exact(tokens)} tokens per training, "
-        f"{count(max((row['rounds'] for row in table.rows), default=0), 'round')}."
+        f"{rounds}. " + _counted(len(table.rows) - len(measured))
     ]
     for what, good, bad in _PARTS:
         judged = {row["name"]: row["loss"] if what == "loss" else clocks[row["name"]].get(what) for row in measured}
-        for verdict, word in (("better", good), ("worse", bad)):
-            chosen = {name: one for name, one in judged.items() if one and one["verdict"] == verdict}
-            names = sorted(chosen, key=lambda name: -abs(chosen[name]["difference"]))
-            if names:
-                told = (f"{TECHNIQUES[name].title} ({_change(what, chosen[name]['difference'])})" for name in names)
-                parts.append(f"{word}: {', '.join(told)}.")
-    if broken := [row["name"] for row in measured if _differs(row)]:
-        parts.append(f"Should compute the same numbers and do not: {', '.join(broken)}.")
-    if left_out := len(table.rows) - len(measured):
-        parts.append(f"Not measured here: {left_out}, each with its reason.")
-    return " ".join(parts)
+        told = [
+            f"{word}: {_named(what, chosen)}."
+            for verdict, word in (("better", good), ("worse", bad))
+            if (
+                chosen := {name: one["difference"] for name, one in judged.items() if one and one["verdict"] == verdict}
+            )
+        ]
+        sentences.append(" ".join(told) or f"No difference in {what} is decided.")
+    if broken := [TECHNIQUES[row["name"]].title for row in measured if _differs(row)]:
+        sentences.append(f"Should compute the same numbers and do not: {', '.join(broken)}.")
+    return sentences
+
+
+def _counted(left_out: int) -> str:
+    return f"{left_out} more can't be measured here, each for the reason in its row." if left_out else ""
+
+
+def _named(what: str, differences: Mapping[str, float]) -> str:
+    """The techniques with the largest differences."""
+    names = sorted(differences, key=lambda name: -abs(differences[name]))
+    told = ", ".join(f"{TECHNIQUES[name].title} ({_change(what, differences[name])})" for name in names[:NAMED])
+    return f"{told} and {len(names) - NAMED} more" if len(names) > NAMED else told
 
 
 def _cells(row: Mapping[str, Any], clocks: Mapping[str, Any]) -> list[Cell]:
@@ -81,7 +102,7 @@ def _cells(row: Mapping[str, Any], clocks: Mapping[str, Any]) -> list[Cell]:
     source = f" ({technique.source})" if technique.source else ""
     head = Cell(technique.title + mark, more=technique.versus + source)
     lines = Cell(f"{'≤ ' if technique.part else ''}{clocks['lines']}")
-    words = [Cell(said, "sentence") for said in (technique.use, technique.skip, technique.upkeep)]
+    words = [Cell(said) for said in (technique.use, technique.skip, technique.upkeep)]
     if row["left_out"]:
         reason = Cell(head.text, more=f"{technique.versus}. Not measured: {row['left_out']}")
         return [reason, Cell(NONE), Cell(NONE), Cell(NONE), lines, *words]
@@ -122,13 +143,28 @@ def _loss(row: Mapping[str, Any], technique: Technique) -> Cell:
     return Cell("same numbers", more=f"first step: {row['deviation']:.0e}")
 
 
+def _laid_out(cells: Sequence[Cell]) -> list[Cell]:
+    """A table that scrolls makes columns as narrow as it can, so the lines of cells are fixed."""
+    widths = [NARROW, *[LINE] * (len(cells) - 1)]
+    return [
+        replace(cell, text=_in_lines(cell.text, width), more=_in_lines(cell.more, width))
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+
+
+def _in_lines(sentence: str, width: int) -> str:
+    """The sentence, which can be broken only at the ends of lines of this many characters."""
+    return " ".join(line.replace(" ", "\N{NO-BREAK SPACE}") for line in wrap(sentence, width))
+
+
 def _differs(row: Mapping[str, Any]) -> bool:
     return row["deviation"] is not None and row["deviation"] > row["tolerance"]
 
 
 def _change(what: str, log: float) -> str:
     """The change of tokens per second, memory or loss in percent."""
-    return signed_percent(-log if what == "speed" else log, _digits(what))
+    share = round(100 * math.expm1(-log if what == "speed" else log), _digits(what))
+    return f"{signed(share + 0.0, _digits(what))}%"  # + 0.0: there is no −0
 
 
 def _digits(what: str) -> int:
