@@ -4,7 +4,7 @@ from typing import Any
 
 from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.optimizations.shapes import attention
-from llm_core.optimizations.technique import Overrides, Recipe, Technique
+from llm_core.optimizations.technique import Change, Overrides, Recipe, Technique
 from llm_core.optimizations.trainer_options import WHOLE_LOSS
 
 _RECOMPUTES: dict[str, Any] = {
@@ -29,7 +29,7 @@ def _quarters(recipe: Recipe) -> Overrides:
     return {"compute": {"micro_batch": recipe.training.batch_size // 4}}
 
 
-def _kernel(name: str) -> Any:
+def _kernel(name: str) -> Change:
     def changed(recipe: Recipe) -> Overrides:
         attention(recipe)
         return {"compute": {"attention_backend": name}}
@@ -37,7 +37,7 @@ def _kernel(name: str) -> Any:
     return changed
 
 
-def _experts(products: str) -> Any:
+def _experts(products: str) -> Change:
     def changed(recipe: Recipe) -> Overrides:
         if not isinstance(recipe.model.feed_forward, MixtureOfExperts):
             raise ValueError("the recipe has no experts")

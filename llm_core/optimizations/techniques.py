@@ -2,10 +2,11 @@
 
 from llm_core.optimizations.layer_techniques import LAYERS
 from llm_core.optimizations.model_techniques import MODEL
+from llm_core.optimizations.position_techniques import POSITIONS
 from llm_core.optimizations.step_techniques import STEP
 from llm_core.optimizations.technique import Technique
 
-TECHNIQUES: dict[str, Technique] = {**STEP, **MODEL, **LAYERS}
+TECHNIQUES: dict[str, Technique] = {**STEP, **MODEL, **POSITIONS, **LAYERS}
 
 _SCHEDULE = "its cost is nil, and what it brings shows at the end of a whole run: compare it as an idea of a study"
 _PACKING = "it changes what a sequence contains, held-out ones too, so that losses of both sides can't be compared"

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_core.optimizations.layer_techniques import LAYERS
 from llm_core.optimizations.model_techniques import MODEL
+from llm_core.optimizations.position_techniques import POSITIONS
 from llm_core.optimizations.results import OptimizationTable
 from llm_core.optimizations.step_techniques import STEP
 from llm_core.optimizations.technique import Technique
@@ -18,6 +19,7 @@ from llm_core.report.formatting import NONE, count, duration, exact, in_bytes, p
 GROUPS: dict[str, Mapping[str, Technique]] = {
     "How a step is computed": STEP,
     "The model": MODEL,
+    "Positions": POSITIONS,
     "Parts of a layer": LAYERS,
 }
 COLUMNS = ("Technique", "Tokens/s", "Memory", "Loss", "Lines", "Use when", "Skip when", "Upkeep")
