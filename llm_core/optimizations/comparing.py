@@ -1,4 +1,4 @@
-"""Compares the sides of all techniques: speed, memory and loss, with intervals, in pairs by round."""
+"""Compares the sides of all techniques: speed, memory and loss, with intervals."""
 
 import math
 import statistics
@@ -6,44 +6,45 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_core.optimizations.results import Measured
-from llm_core.science.comparison import compare
+from llm_core.science.comparison import Comparison, compare, compare_unlike
 
-Pairs = dict[str, list[float]]
-
-
-def differences(measured: Mapping[str, Measured], clock: str, sign: int) -> Pairs:
-    """Technique → per round ``sign`` times the logarithm of the ratio of a clock, after over before."""
-    return {
-        name: [
-            sign * (math.log(after[clock]) - math.log(before[clock]))
-            for before, after in zip(found.clocks["before"], found.clocks["after"], strict=True)
-        ]
-        for name, found in measured.items()
-        if all(run[clock] > 0 for runs in found.clocks.values() for run in runs)
-    }
+Judged = dict[str, dict[str, Any]]
+"""Technique → difference of the logarithms, its 95% interval, and the verdict; below 0 the technique is better."""
 
 
-def losses(measured: Mapping[str, Measured]) -> Pairs:
-    """Technique → per round the logarithm of the ratio of the losses; without rounds in which one is not finite."""
-    found = {
+def by_clock(measured: Mapping[str, Measured], clock: str, sign: int, margin: float) -> Judged:
+    """``sign``: −1 for a clock that is better when it is larger. Runs with others on the machine may be slow by
+    chance, so the noise of a row is its own (``llm_core.science.comparison.compare_unlike``)."""
+    before, after = (
+        {
+            name: [sign * math.log(run[clock]) for run in found.clocks[side]]
+            for name, found in measured.items()
+            if all(run[clock] > 0 for runs in found.clocks.values() for run in runs)
+        }
+        for side in ("before", "after")
+    )
+    return _table(compare_unlike(before, after, margin)) if before else {}
+
+
+def by_loss(measured: Mapping[str, Measured], margin: float) -> Judged:
+    """In pairs by seed, with a variance that all rows share. Rounds with a loss that is not finite are left out."""
+    pairs = {
         name: [
             math.log(after / before)
-            for before, after in zip(results.before, results.after, strict=True)
+            for before, after in zip(found.before, found.after, strict=True)
             if before is not None and after is not None
         ]
-        for name, results in measured.items()
+        for name, found in measured.items()
     }
-    return {name: values for name, values in found.items() if values}
+    pairs = {name: values for name, values in pairs.items() if values}
+    enough = any(len(values) > 1 for values in pairs.values())
+    return _table(compare(pairs, margin)) if enough else {}
 
 
-def judged(pairs: Pairs, margin: float) -> dict[str, dict[str, Any]]:
-    """Technique → difference, 95% interval and verdict. All rows are judged together: the variance is pooled, and the
-    level is shared among them (``llm_core.science.comparison``)."""
-    if not pairs:
-        return {}
+def _table(compared: list[Comparison]) -> Judged:
     return {
         one.idea: {"difference": one.difference, "low": one.low, "high": one.high, "verdict": one.verdict}
-        for one in compare(pairs, margin)
+        for one in compared
     }
 
 

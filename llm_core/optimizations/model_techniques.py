@@ -245,6 +245,18 @@ MODEL: dict[str, Technique] = {
         skip="Exports to Llama.",
         source="Peng et al., 2023",
     ),
+    "ngram_embedding": Technique(
+        title="N-gram embeddings",
+        versus="none → a table of 8,192 rows for pairs of tokens",
+        off={"model": {"ngram_embedding": None}},
+        on={"model": {"ngram_embedding": {"rows": 8192}}},
+        effect="changes",
+        code=("llm_core.model.ngram_embedding",),
+        upkeep="Medium. Exports do not know it, and generation needs the last tokens.",
+        use="Memory is cheap: tables cost no products.",
+        skip="Exports; devices that are full.",
+        source="Huang et al., 2025",
+    ),
     "stream_scales": Technique(
         title="Scales of the residual stream",
         versus="none → two learned numbers per layer",

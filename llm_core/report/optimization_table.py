@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
-from llm_core.optimizations.comparing import differences, judged, losses, mean_loss, middle
+from llm_core.optimizations.comparing import by_clock, by_loss, mean_loss, middle
 from llm_core.optimizations.lines_of_code import lines_of_code
 from llm_core.optimizations.results import Measured, OptimizationTable
 from llm_core.optimizations.techniques import TECHNIQUES
@@ -35,10 +35,10 @@ def build(
     every = {name: artifact.results(Measured) for name, artifact in job.inputs.items()}
     left_out = {**unfit, **{name: found.left_out for name, found in every.items() if found.left_out}}
     measured = {name: found for name, found in every.items() if not found.left_out}
-    trained = losses({name: found for name, found in measured.items() if TECHNIQUES[name].effect == "changes"})
-    by_loss = judged(trained, loss_margin)
-    speed = judged(differences(measured, "tokens_per_second", -1), margin)
-    memory = judged(differences(measured, "memory", 1), margin)
+    others = {name: found for name, found in measured.items() if TECHNIQUES[name].effect == "changes"}
+    losses = by_loss(others, loss_margin)
+    speed = by_clock(measured, "tokens_per_second", -1, margin)
+    memory = by_clock(measured, "memory", 1, margin)
     rows, clocks = [], []
     for name in names:
         found = measured.get(name)
@@ -51,7 +51,7 @@ def build(
                 "after": mean_loss(found.after) if found else None,
                 "deviation": found.deviation if found else None,
                 "tolerance": found.tolerance if found else None,
-                "loss": by_loss.get(name),
+                "loss": losses.get(name),
                 "rounds": len(found.seeds) if found else 0,
             }
         )

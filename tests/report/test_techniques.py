@@ -22,7 +22,7 @@ TOKENS = 16_384
 def measured(speed: float = 1.0, memory: float = 1.0, loss: float = 1.0, **fields: Any) -> Measured:
     """A technique that multiplies speed, memory and loss, over three rounds with half a percent of noise."""
 
-    def clocks(speed: float, memory: float, wobble: tuple[float, ...]) -> list[dict[str, float]]:
+    def clocks(speed: float, memory: float) -> list[dict[str, float]]:
         return [
             {
                 "tokens_per_second": 8000 * speed * one,
@@ -30,14 +30,14 @@ def measured(speed: float = 1.0, memory: float = 1.0, loss: float = 1.0, **field
                 "first_seconds": 1.0,
                 "parameters": 1,
             }
-            for one in wobble
+            for one in JITTER
         ]
 
     return Measured(
         **{
             "left_out": "", "seeds": [1, 2, 3], "deviation": None, "tolerance": 1e-4, "device": "CPU (x86_64)",
             "before": [2.0, 2.01, 1.99], "after": [2.0 * loss, 2.01 * loss, 1.992 * loss],
-            "clocks": {"before": clocks(1, 1, (1.0,) * 3), "after": clocks(speed, memory, JITTER)}, **fields,
+            "clocks": {"before": clocks(1, 1), "after": clocks(speed, memory)}, **fields,
         }
     )  # fmt: skip
 
