@@ -69,7 +69,7 @@ def compare_unlike(
     ``before``, ``after``: idea → measurements of both sides, equally many and at least two.
 
     An idea has the larger of two deviations: that of its own sides, each about its mean, and the median of those of all
-    ideas. Its degrees of freedom are its own.
+    ideas, which is known better. So a noisy idea is not taken for a quiet one, and a quiet one is judged by many runs.
     """
     both = {idea: [np.asarray(side[idea], np.float64) for side in (before, after)] for idea in before}
     own = {idea: float(np.sqrt(np.mean([side.var(ddof=1) for side in sides]))) for idea, sides in both.items()}
@@ -77,7 +77,9 @@ def compare_unlike(
     sd = {idea: 2**0.5 * max(value, usual) for idea, value in own.items()}
     differences = {idea: after_side - before_side for idea, (before_side, after_side) in both.items()}
     errors = {idea: sd[idea] / len(values) ** 0.5 for idea, values in differences.items()}
-    freedom = np.array([2 * (len(values) - 1) for values in differences.values()])
+    each = np.array([2 * (len(values) - 1) for values in differences.values()])
+    noisy = np.array([value > usual for value in own.values()])
+    freedom = np.where(noisy, each, np.maximum(each, each.sum() / 2))  # a median is half as sure as a mean
     return _judged(differences, errors, freedom, margin, level, sd)
 
 

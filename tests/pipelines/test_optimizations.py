@@ -6,7 +6,7 @@ from pathlib import Path
 from assets.release import PAGES
 from tests.pipelines.conftest import World, copy_of
 
-SECTION = "optimizations: {rows: [accumulation, attention_flex, qk_norm], steps: 8, rounds: 2}\nevaluation:"
+SECTION = "optimizations: {rows: [accumulation, attention_flex, qk_norm], steps: 8, rounds: 3}\nevaluation:"
 
 
 def test_each_row_is_measured_once(finished: World, tmp_path: Path) -> None:

@@ -90,18 +90,19 @@ def test_one_idea_with_noise_of_its_own_is_a_t_test_of_two_samples():
     assert (found.low, found.high) == pytest.approx(theirs.tconfint_diff())
 
 
-def test_a_busy_machine_decides_nothing():
+@pytest.mark.parametrize("times", [2, 4, 10])
+def test_a_busy_machine_decides_nothing(times):
     """Runs that are slowed at random, more so in some rows: one variance for all calls rows different that are not."""
     rng, called = np.random.default_rng(6), []
-    for _ in range(200):
-        noise = np.where(rng.uniform(size=(14, 1)) < 0.15, 0.5, 0.05)
+    for _ in range(150):
+        noise = np.where(rng.uniform(size=(14, 1)) < 0.15, 0.05 * times, 0.05)
         before, after = rng.normal(0, noise, (14, 3)), rng.normal(0, noise, (14, 3))
         sides = [{str(row): values for row, values in enumerate(side)} for side in (before, after)]
         pooled = compare({row: sides[1][row] - sides[0][row] for row in sides[0]}, margin=0.02)
         found = compare_unlike(*sides, margin=0.02)
         called.append([any(one.verdict != "undecided" for one in judged) for judged in (pooled, found)])
-    assert np.mean(called, axis=0)[0] > 0.2
-    assert np.mean(called, axis=0)[1] <= 0.05
+    assert times < 4 or np.mean(called, axis=0)[0] > 0.2
+    assert np.mean(called, axis=0)[1] <= 0.07
 
 
 def test_a_quiet_machine_decides():
