@@ -30,7 +30,12 @@ TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 PAGE_FILES = ("llm_core/report/page.css", "llm_core/report/page.html")
 """The style sheet and the template of all pages."""
 
-PAGES = {"data_report": "data_report.html", "study_report": "study.html", "training_report": "report.html"}
+PAGES = {
+    "data_report": "data_report.html",
+    "study_report": "study.html",
+    "training_report": "report.html",
+    "optimization_table": "optimizations.html",
+}
 """Stage → the page that it makes."""
 
 

@@ -18,6 +18,7 @@ _KINDS = {
     "tokens": {"tokenizers"},
     "study": {"numpy", "scipy"},
     "evaluation": {"pytorch"},
+    "optimizations": {"pytorch"},
     "release": {"huggingface"},
 }
 """Group → the tools and formats of its stages."""

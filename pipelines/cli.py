@@ -456,19 +456,20 @@ def verify(experiment: ExperimentName = "tiny") -> None:
 def report(experiment: ExperimentName = "tiny") -> None:
     """Print the paths of the data report and the training report."""
     session = open_session(experiment)
-    _print_reports(session, session.planner().plan(set(PAGES)))
+    _print_reports(session, session.planner().plan(PAGES.keys() & {stage.name for stage in session.graph}))
 
 
 def _print_reports(session: Session, planned: Iterable[PlanItem]) -> None:
     items = {item.stage: item for item in planned}
-    found = [(items[stage].artifact, page) for stage, page in PAGES.items()]
+    pages = {stage: page for stage, page in PAGES.items() if stage in items}
+    found = [(items[stage].artifact, page) for stage, page in pages.items()]
     made = [artifact.path / page for artifact, page in found if artifact is not None]
     if not made:
         reasons = "; ".join(items["training_report"].reasons)
         raise PedigreeError(f"{session.experiment.name} has no report for its current settings: {reasons}")
     _refresh_views(session.store.root)
     print(*made, sep="\n")
-    for stage in PAGES:
+    for stage in pages:
         if items[stage].artifact is None:
             print(
                 f"note: there is no {stage} for the current settings: {'; '.join(items[stage].reasons)}",

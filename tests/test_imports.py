@@ -14,7 +14,20 @@ import pytest
 
 from llm_core.store.home import PROJECT
 
-LAYERS = ["experiment", "store", "graph", "data", "tokens", "model", "train", "evals", "science", "study", "report"]
+LAYERS = [
+    "experiment",
+    "store",
+    "graph",
+    "data",
+    "tokens",
+    "model",
+    "train",
+    "evals",
+    "science",
+    "study",
+    "optimizations",
+    "report",
+]
 """Each may import from those before it, and from the plain modules of llm_core."""
 
 FOLDERS = ["llm_core", "assets", "pipelines", "benchmarks", "tests", "docs"]

@@ -19,6 +19,7 @@ from llm_core.experiment.lengths import (
     check_phases,
 )
 from llm_core.experiment.model import ModelSpec
+from llm_core.experiment.optimizations import OptimizationsSpec
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.reports import ReportsSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
@@ -70,6 +71,8 @@ class Experiment(Spec):
     long_context: LongContextSpec | None = None
     study: StudySpec | None = None
     """Small runs of the model's shape, from which the full run is forecast."""
+    optimizations: OptimizationsSpec | None = None
+    """A table of what each technique of model and trainer costs and brings on this machine."""
     evaluation: EvaluationSpec = EvaluationSpec()
     sampling: SamplingSpec = SamplingSpec()
     checks: ChecksSpec = ChecksSpec()

@@ -57,20 +57,56 @@ def compare(
         raise PedigreeError("one seed per idea says nothing about the noise between seeds; run at least two")
     sd = np.sqrt(sum(((values - values.mean()) ** 2).sum() for values in arrays.values()) / freedom)
     share = level / looks
-    means = np.array([values.mean() for values in arrays.values()])
-    errors = np.array([sd / np.sqrt(len(values)) for values in arrays.values()])
+    errors = {idea: float(sd) / len(values) ** 0.5 for idea, values in arrays.items()}
+    return _judged(arrays, errors, freedom, margin, share, {idea: float(sd) for idea in arrays})
+
+
+def compare_unlike(
+    before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], margin: float, level: float = 0.05
+) -> list[Comparison]:
+    """The same where noise differs from idea to idea and a pair does not share it, as that of speed on a busy machine.
+
+    ``before``, ``after``: idea → measurements of both sides, equally many and at least two.
+
+    An idea has the larger of two deviations: that of its own sides, each about its mean, and the median of those of all
+    ideas, which is known better. So a noisy idea is not taken for a quiet one, and a quiet one is judged by many runs.
+    """
+    both = {idea: [np.asarray(side[idea], np.float64) for side in (before, after)] for idea in before}
+    own = {idea: float(np.sqrt(np.mean([side.var(ddof=1) for side in sides]))) for idea, sides in both.items()}
+    usual = float(np.median(list(own.values())))
+    sd = {idea: 2**0.5 * max(value, usual) for idea, value in own.items()}
+    differences = {idea: after_side - before_side for idea, (before_side, after_side) in both.items()}
+    errors = {idea: sd[idea] / len(values) ** 0.5 for idea, values in differences.items()}
+    each = np.array([2 * (len(values) - 1) for values in differences.values()])
+    noisy = np.array([value > usual for value in own.values()])
+    freedom = np.where(noisy, each, np.maximum(each, each.sum() / 2))  # a median is half as sure as a mean
+    return _judged(differences, errors, freedom, margin, level, sd)
+
+
+def _judged(
+    differences: Mapping[str, np.ndarray],
+    errors: Mapping[str, float],
+    freedom: int | np.ndarray,
+    margin: float,
+    share: float,
+    sd: Mapping[str, float],
+) -> list[Comparison]:
+    """``errors``: idea → standard error of its mean difference. ``sd``: deviation of one difference."""
+    means = np.array([values.mean() for values in differences.values()])
+    error = np.array(list(errors.values()))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = holm(2 * t.sf(np.nan_to_num(np.abs(means) / errors), freedom))
-        p_equivalent = holm(t.sf(np.nan_to_num((margin - np.abs(means)) / errors), freedom))
-    reach = t.ppf(1 - share / 2, freedom) * errors
+        p = holm(2 * t.sf(np.nan_to_num(np.abs(means) / error), freedom))
+        p_equivalent = holm(t.sf(np.nan_to_num((margin - np.abs(means)) / error), freedom))
+    reach = t.ppf(1 - share / 2, freedom) * error
     found = []
-    for place, (idea, values) in enumerate(arrays.items()):
+    for place, (idea, values) in enumerate(differences.items()):
         verdict: Outcome = "undecided"
         if p[place] < share:
             verdict = "better" if means[place] < 0 else "worse"
         elif p_equivalent[place] < share:
             verdict = "equivalent"
-        needed = _seeds(abs(means[place]), float(sd), margin, share, len(arrays)) if verdict == "undecided" else None
+        undecided = verdict == "undecided"
+        needed = _seeds(abs(means[place]), sd[idea], margin, share, len(differences)) if undecided else None
         found.append(
             Comparison(
                 idea,

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import DescrStatsW
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from llm_core.errors import PedigreeError
-from llm_core.science.comparison import compare, holm
+from llm_core.science.comparison import compare, compare_unlike, holm
 
 
 def test_holm_is_statsmodels(monkeypatch):
@@ -80,3 +80,32 @@ def test_equal_runs():
     (found,) = compare({"same": [0.0, 0.0, 0.0]}, 0.01)
     assert found.verdict == "equivalent"
     assert found.difference == 0.0
+
+
+def test_one_idea_with_noise_of_its_own_is_a_t_test_of_two_samples():
+    rng = np.random.default_rng(5)
+    before, after = rng.normal(0, 0.02, 5), rng.normal(-0.05, 0.03, 5)
+    (found,) = compare_unlike({"idea": before}, {"idea": after}, margin=0.01)
+    theirs = CompareMeans(DescrStatsW(after), DescrStatsW(before))
+    assert found.p == pytest.approx(theirs.ttest_ind()[1])
+    assert (found.low, found.high) == pytest.approx(theirs.tconfint_diff())
+
+
+@pytest.mark.parametrize("times", [2, 4, 10])
+def test_a_busy_machine_decides_nothing(times):
+    """Runs that are slowed at random, more so in some rows: one variance for all calls rows different that are not."""
+    rng, called = np.random.default_rng(6), []
+    for _ in range(150):
+        noise = np.where(rng.uniform(size=(14, 1)) < 0.15, 0.05 * times, 0.05)
+        before, after = rng.normal(0, noise, (14, 3)), rng.normal(0, noise, (14, 3))
+        sides = [{str(row): values for row, values in enumerate(side)} for side in (before, after)]
+        pooled = compare({row: sides[1][row] - sides[0][row] for row in sides[0]}, margin=0.02)
+        found = compare_unlike(*sides, margin=0.02)
+        called.append([any(one.verdict != "undecided" for one in judged) for judged in (pooled, found)])
+    assert times < 4 or np.mean(called, axis=0)[0] > 0.2
+    assert np.mean(called, axis=0)[1] <= 0.07
+
+
+def test_a_quiet_machine_decides():
+    before, after = {"a": [1.0, 1.01, 0.99], "b": [1.0, 1.0, 1.01]}, {"a": [0.7, 0.71, 0.7], "b": [1.0, 1.01, 1.0]}
+    assert [one.verdict for one in compare_unlike(before, after, margin=0.05)] == ["better", "equivalent"]

@@ -3,6 +3,8 @@
 import json
 import platform
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -83,6 +85,13 @@ def test_a_device_that_is_not_here_is_named_with_the_one_that_is(monkeypatch: py
             require_devices(ComputeSpec(device_type=wanted))
     with pytest.raises(ValidationError, match="unknown device type 'tpu'; known: cpu, cuda, mps"):
         ComputeSpec(device_type="tpu")
+
+
+def test_the_memory_of_a_cpu_is_that_of_this_process_alone() -> None:
+    parents = b"x" * 300_000_000  # Linux counts it into ru_maxrss of processes that this one starts
+    code = "from llm_core.train.devices.cpu import CPU; print(CPU.peak_memory(None))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5_000_000 < int(done.stdout) < len(parents) / 2
 
 
 def test_a_planned_gpu_is_no_apple_gpu_and_no_cpu() -> None:

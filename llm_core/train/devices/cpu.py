@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_core.train.device_locks import Device
@@ -52,6 +53,12 @@ class Cpu(DeviceType):
 
     def peak_memory(self, device: "torch.device") -> int:  # noqa: ARG002 (there is one)
         """See ``DeviceType``. All memory of the process."""
+        # Linux counts into ru_maxrss what the parent process had when it started this one.
+        if sys.platform == "linux":
+            lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+            peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+            if peak is not None:
+                return int(peak) * 1024
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
