@@ -8,7 +8,8 @@ from assets.training import READ, branch_run, training_run
 from llm_core.experiment.experiment import LAUNCH_GATE, Experiment
 from llm_core.graph.stage import Stage
 from llm_core.model.accounting import scaling_parameters
-from llm_core.study.ladder import PARTS, Ladder, LadderStage, StudyRun, ladder
+from llm_core.study.ladder import Ladder, ladder
+from llm_core.study.study_run import PARTS, LadderStage, StudyRun
 from llm_core.train.preflight import run_flops
 
 CONDITIONS = (

@@ -3,7 +3,7 @@
 import math
 
 from llm_core.store.manifest import Artifact
-from llm_core.study.ladder import StudyRun
+from llm_core.study.study_run import StudyRun
 from llm_core.train.results import TrainingResults
 from pipelines.session import Session
 

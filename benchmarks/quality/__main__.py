@@ -24,7 +24,7 @@ from benchmarks.study_runs import finished
 from llm_core.errors import PedigreeError
 from llm_core.experiment.component import over
 from llm_core.study.ablation_report import ROWS
-from llm_core.study.ladder import StudyRun
+from llm_core.study.study_run import StudyRun
 from pipelines import show
 from pipelines.session import Session, open_session
 

@@ -20,9 +20,9 @@ from llm_core.graph.stage import Verdict
 from llm_core.science.comparison import compare
 from llm_core.science.loss_law import LossLaw
 from llm_core.study.inputs import losses, trained
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import Ablations, ScalingLaw
 from llm_core.study.scaling_law import law_of
+from llm_core.study.study_run import StudyRun
 from llm_core.tokens.results import TokenShards
 
 ROWS = "ablations.json"

@@ -16,8 +16,8 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.science.gradient_noise import NoiseScale, noise_scale
 from llm_core.study.inputs import losses, trained
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import BatchLaw, NoiseLaw
+from llm_core.study.study_run import StudyRun
 from llm_core.train.metrics_log import METRICS, read_metrics
 
 POWER, POWER_SD = 0.5, 0.2

@@ -10,9 +10,9 @@ from llm_core.graph.stage import Verdict
 from llm_core.science.extrapolation import interval
 from llm_core.science.loss_law import LossLaw
 from llm_core.study.inputs import losses, trained
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import Forecast, ScalingLaw
 from llm_core.study.scaling_law import law_of
+from llm_core.study.study_run import StudyRun
 from llm_core.train.preflight import run_hours
 from llm_core.train.this_machine import hardware_of
 

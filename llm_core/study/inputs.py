@@ -10,7 +10,7 @@ import numpy as np
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
 from llm_core.science.runs import Floats, Runs
-from llm_core.study.ladder import StudyRun
+from llm_core.study.study_run import StudyRun
 from llm_core.train.results import TrainingResults
 from llm_core.train.validation_windows import WINDOWS
 

@@ -4,73 +4,15 @@ A segment continues the trunk from the state at which the one before it ended. N
 later, so a study that grows trains only what is new.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, get_args
-
-import numpy as np
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.base import Spec, later
-from llm_core.experiment.continuation import BranchSpec
-from llm_core.experiment.lengths import check_phases
-from llm_core.experiment.mixtures import MixturesSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.narrowing import narrowed
-from llm_core.experiment.study import StudySize, StudySpec
-from llm_core.experiment.training import MixtureSpec, TrainingSpec
-from llm_core.model.accounting import scaling_parameters
-from llm_core.science.simplex import spread
-from llm_core.train.preflight import run_flops
-
-Part = Literal["trunk", "cooldown", "rates", "batches", "orders", "ideas", "mixtures"]
-PARTS: tuple[Part, ...] = get_args(Part)
-SAME_WEIGHTS = 1 << 32
-"""Seeds that differ by a multiple of this give the same initial weights and another order of data (and of dropout):
-weights are drawn by torch's generator of the CPU, which takes the lower 32 bits of a seed, and the order follows from
-all of them."""
-
-
-class StudyRun(Spec):
-    """What the laws know about one run, beside its loss."""
-
-    role: str
-    """The role of its artifact among the inputs of a stage."""
-    width: int
-    seed: int
-    parameters: int
-    """Those that multiply every token: matrices and head."""
-    steps: int
-    tokens: int
-    batch: int
-    """Tokens of a step."""
-    flops: int
-    rate: float
-    """The peak learning rate."""
-    multiple: float
-    """``rate`` as a multiple of the size's own."""
-    idea: str = ""
-    """The idea that it tries; empty: the launched recipe."""
-    weights: tuple[tuple[str, float], ...] = later(default=(), absent=[])
-    """Sources with their shares, of a run that tries a mixture."""
-
-
-@dataclass(frozen=True)
-class LadderStage:
-    """A stage that trains: from new weights, or from the state of the stage ``start`` at ``from_step``."""
-
-    part: Part
-    name: str
-    description: str
-    model: ModelSpec
-    training: TrainingSpec
-    seed: int
-    run: StudyRun
-    flops: int
-    """Of what it trains itself, which is less than that of its run where it starts from a state."""
-    start: str | None = None
-    from_step: int = 0
+from llm_core.experiment.study import StudySpec
+from llm_core.experiment.training import TrainingSpec
+from llm_core.study.size_recipe import SizeRecipe
+from llm_core.study.study_run import SAME_WEIGHTS, LadderStage, Part, StudyRun
 
 
 @dataclass(frozen=True)
@@ -122,10 +64,10 @@ def ladder(
     vocabularies = vocab_sizes or {}
     stages: list[LadderStage] = []
     for size in study.sizes:
-        own = _Recipe(study, size, model, training, vocab_size)
+        own = SizeRecipe(study, size, model, training, vocab_size)
         budgets = own.budgets()
         tried = {
-            idea: _Recipe(study, size, *changed, vocabularies.get(idea, vocab_size), idea)
+            idea: SizeRecipe(study, size, *changed, vocabularies.get(idea, vocab_size), idea)
             for idea, changed in ideas.items()
         }
         for number in range(size.seeds):
@@ -146,190 +88,6 @@ def ladder(
     return Ladder(tuple(stages))
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """The runs of one size, with the launched recipe or an idea."""
-
-    study: StudySpec
-    size: StudySize
-    launched: ModelSpec
-    training: TrainingSpec
-    vocab_size: int
-    idea: str = ""
-
-    @cached_property
-    def model(self) -> ModelSpec:
-        return narrowed(self.launched, self.size.width)
-
-    @cached_property
-    def parameters(self) -> int:
-        return scaling_parameters(self.model, self.vocab_size)
-
-    def budgets(self) -> list[int]:
-        """Tokens of each budget, a whole number of batches."""
-        batch = self._spec(self.training.tokens, 0).batch_tokens
-        found = [batch * round(tokens / batch) for tokens in self.study.budgets(self.parameters)]
-        self._whole_spec(found[-1])
-        return found
-
-    def trunk_and_cooldowns(self, seed: int, number: int, budgets: Sequence[int]) -> Iterator[LadderStage]:
-        """For each budget, a segment of the trunk, and the cooldown from its end."""
-        place, before = self._place(number), None
-        for tokens in budgets:
-            whole = self._spec(tokens, 0)
-            cooled = self._cooldown(whole.steps)
-            stays = whole.steps - cooled
-            trunk = self._spec(whole.tokens_of(stays), 0).model_copy(update={"branch_points": (stays,)})
-            if before is not None and before.training.steps >= stays:
-                raise PedigreeError(
-                    f"study: width {self.size.width}: the trunk of a budget of {whole.steps} steps ends at step "
-                    f"{stays}, which is not after that of the budget before it ({before.training.steps}); take budgets "
-                    "that differ more"
-                )
-            segment = self._stage(
-                "trunk",
-                f"scaling_runs/{place}_trunk_{stays}",
-                f"The trunk of width {self.size.width}, at a constant rate until step {stays}.",
-                trunk,
-                seed,
-                start=before.name if before else None,
-                from_step=before.training.steps if before else 0,
-            )
-            final_share: float = trunk.schedule.final_share  # type: ignore[attr-defined]
-            branch = BranchSpec(from_step=stays, steps=cooled, final_share=final_share)
-            yield segment
-            yield self._stage(
-                "cooldown",
-                f"scaling_runs/{place}_steps_{whole.steps}",
-                f"The trunk of width {self.size.width}, cooled down from step {stays} to {whole.steps}.",
-                branch.training(trunk),
-                seed,
-                start=segment.name,
-                from_step=stays,
-            )
-            before = segment
-
-    def whole(
-        self,
-        part: Part,
-        seed: int,
-        number: int,
-        tokens: int,
-        *,
-        multiple: float = 1.0,
-        batches: float = 1.0,
-        order: int = 0,
-    ) -> LadderStage:
-        """A run by itself: at ``multiple`` times the rate of its size, with ``batches`` times its batch, or with the
-        initial weights of ``seed`` and another ``order``."""
-        spec = self._whole_spec(tokens, batches)
-        optimizer = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr * multiple})
-        folders = {"rates": "rate_runs", "batches": "batch_runs", "orders": "order_runs"}
-        times = multiple * batches
-        last = f"_order_{order + 1}" if order else "" if times == 1 else f"_times_{_name(times)}"
-        of_idea = f" with {self.idea}" if self.idea else ""
-        what = "the batch" if part == "batches" else "the learning rate"
-        how = "with another order of data" if order else f"at {times:g} times {what} of its size"
-        return self._stage(
-            part,
-            f"{folders.get(part, f'idea_runs/{self.idea}')}/{self._place(number)}{last}",
-            f"Width {self.size.width}{of_idea}, {how}.",
-            spec.model_copy(update={"optimizer": optimizer}),
-            (seed + order * SAME_WEIGHTS) % (1 << 63),
-            multiple=multiple,
-        )
-
-    def mixtures(self, mixtures: MixturesSpec, seed: int, tokens: int) -> Iterator[LadderStage]:
-        """A run of each mixture, and more seeds of those that are held out."""
-        spec = self._whole_spec(tokens)
-        for number, shares in enumerate(mixed(mixtures, seed)):
-            weights = list(zip(mixtures.sources, shares, strict=True))
-            mixture = MixtureSpec(weights=dict(weights), max_epochs=mixtures.max_epochs)
-            for other in range(mixtures.seeds if number < mixtures.held_out else 1):
-                yield self._stage(
-                    "mixtures",
-                    f"mixture_runs/mixture_{number + 1}/{self._place(other)}",
-                    f"Width {self.size.width} with mixture {number + 1} of the sources.",
-                    spec.model_copy(update={"mixture": mixture}),
-                    seed + other,
-                    weights=weights,
-                )
-
-    def _place(self, number: int) -> str:
-        return f"width_{self.size.width}" + (f"_seed_{number + 1}" if number else "")
-
-    def _whole_spec(self, tokens: int, batches: float = 1.0) -> TrainingSpec:
-        steps = self._spec(tokens, 0, batches).steps
-        spec = self._spec(tokens, self._cooldown(steps), batches)
-        try:
-            check_phases(spec)
-        except ValueError as error:
-            raise PedigreeError(f"{self._where}: {error}") from None
-        return spec
-
-    def _cooldown(self, steps: int) -> int:
-        return max(1, round(self.study.cooldown * steps))
-
-    def _spec(self, tokens: int, cooled: int, batches: float = 1.0) -> TrainingSpec:
-        try:
-            ratio = self.study.rate_ratio(self.launched, self.size.width)
-            return self.study.of(self.training, ratio, tokens, cooled, batches)
-        except ValueError as error:
-            raise PedigreeError(f"{self._where}: {error}") from None
-
-    @property
-    def _where(self) -> str:
-        return f"study{f'.ideas.{self.idea}' if self.idea else ''}: width {self.size.width}"
-
-    def _stage(
-        self,
-        part: Part,
-        name: str,
-        description: str,
-        training: TrainingSpec,
-        seed: int,
-        *,
-        start: str | None = None,
-        from_step: int = 0,
-        multiple: float = 1.0,
-        weights: Sequence[tuple[str, float]] = (),
-    ) -> LadderStage:
-        run = StudyRun(
-            role=name,
-            width=self.size.width,
-            seed=seed,
-            parameters=self.parameters,
-            steps=training.steps,
-            tokens=training.tokens_of(training.steps),
-            batch=training.batch_tokens,
-            flops=run_flops(self.model, training, self.vocab_size),
-            rate=training.optimizer.lr,
-            multiple=multiple,
-            idea=self.idea,
-            weights=tuple(weights),
-        )
-        own = run_flops(self.model, training, self.vocab_size, from_step)
-        return LadderStage(part, name, description, self.model, training, seed, run, own, start, from_step)
-
-
-def mixed(mixtures: MixturesSpec, seed: int, count: int = 0) -> list[list[float]]:
-    """The shares of the sources of each mixture; with ``count``, of up to so many. ``PedigreeError`` for bounds that
-    leave too little room."""
-    most = np.array([mixtures.most.get(source, 1.0) for source in mixtures.sources])
-    found: list[list[float]] = spread(count or mixtures.runs, mixtures.least, most, seed).tolist()
-    if len(found) < mixtures.runs:
-        raise PedigreeError(
-            f"study.mixtures: {len(found)} mixtures were found between least and most, and runs is {mixtures.runs}: "
-            "widen the bounds, or take fewer runs"
-        )
-    return found
-
-
 def _weights(run: StudyRun) -> tuple[int, int]:
     """What decides the initial weights, within a study."""
     return run.width, run.seed % SAME_WEIGHTS
-
-
-def _name(multiple: float) -> str:
-    """A number as part of an asset key: 0.5 → ``0p5``."""
-    return f"{multiple:g}".replace(".", "p").replace("-", "m").replace("+", "")

@@ -13,8 +13,8 @@ from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.study.inputs import trained
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import Forecast, LaunchGate, RateStudy, ScalingLaw, SuiteForecast
+from llm_core.study.study_run import StudyRun
 from llm_core.tokens.results import TokenShards
 from llm_core.train.capabilities import TrainingRun, check_stage
 

@@ -21,8 +21,9 @@ from llm_core.graph.stage import Verdict
 from llm_core.science.mixture_law import LEVEL, Best, Held, MixtureLaw, best_of, differ, fit_mixtures, held
 from llm_core.science.runs import Floats
 from llm_core.study.inputs import losses
-from llm_core.study.ladder import StudyRun, mixed
 from llm_core.study.results import MixtureStudy
+from llm_core.study.size_recipe import mixed
+from llm_core.study.study_run import StudyRun
 from llm_core.train.validation_windows import WINDOWS
 
 CANDIDATES = 4096

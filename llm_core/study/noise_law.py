@@ -18,8 +18,8 @@ from llm_core.intervals import clustered_mean
 from llm_core.science.runs import Floats
 from llm_core.science.seed_noise import SeedNoise, by_size, pooled
 from llm_core.study.inputs import Windows, losses, windows
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import NoiseLaw
+from llm_core.study.study_run import StudyRun
 
 
 def build(job: Job, runs: Sequence[StudyRun], orders: Sequence[StudyRun]) -> NoiseLaw:

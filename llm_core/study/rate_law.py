@@ -16,8 +16,8 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.science.learning_rate import BestRate, best_rate
 from llm_core.study.inputs import losses
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import NoiseLaw, RateStudy
+from llm_core.study.study_run import StudyRun
 
 SLOPE_SD = 0.15
 """The prior of the slope: standard deviation of the logarithm of the best multiple per e-fold of width. The rule of the

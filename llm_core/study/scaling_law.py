@@ -15,8 +15,8 @@ from llm_core.science.extrapolation import Backtest, backtests, drift
 from llm_core.science.loss_law import LossLaw, fit
 from llm_core.science.runs import Runs
 from llm_core.study.inputs import columns, losses
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import POINTS, NoiseLaw, ScalingLaw
+from llm_core.study.study_run import StudyRun
 
 _INTERVAL = 1.645
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.study.inputs import trained
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import StudyCost
+from llm_core.study.study_run import StudyRun
 
 
 def build(job: Job, runs: Mapping[str, Sequence[StudyRun]], flops: int) -> StudyCost:

@@ -10,8 +10,8 @@ from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.science.suite_law import accuracy, gold_bits
 from llm_core.study.inputs import columns, losses
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import Forecast, SuiteForecast
+from llm_core.study.study_run import StudyRun
 from llm_core.study.suites import BITS, Scores, suite_scores
 
 LEAST_ABOVE = 2

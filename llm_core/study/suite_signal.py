@@ -7,8 +7,8 @@ import numpy as np
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.science.suite_signal import signals
-from llm_core.study.ladder import StudyRun
 from llm_core.study.results import SuiteSignal
+from llm_core.study.study_run import StudyRun
 from llm_core.study.suites import BITS, Scores, suite_scores
 
 

@@ -13,7 +13,7 @@ from llm_core.errors import PedigreeError
 from llm_core.evals.tasks import HELDOUT
 from llm_core.graph.job import Job
 from llm_core.science.runs import Floats
-from llm_core.study.ladder import StudyRun
+from llm_core.study.study_run import StudyRun
 
 BITS = "bits_per_byte"
 """The metric: of the gold answer, or of whole documents in a suite of those."""

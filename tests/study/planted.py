@@ -23,7 +23,8 @@ from llm_core.study import (
     suite_forecast,
     suite_signal,
 )
-from llm_core.study.ladder import StudyRun, ladder
+from llm_core.study.ladder import ladder
+from llm_core.study.study_run import StudyRun
 from llm_core.study.suites import evaluation_of
 from llm_core.train.results import TrainingResults
 

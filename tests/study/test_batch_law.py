@@ -6,7 +6,7 @@ import pytest
 
 from llm_core.store.manifest import Artifact
 from llm_core.study import batch_law
-from llm_core.study.ladder import StudyRun
+from llm_core.study.study_run import StudyRun
 from llm_core.train.metrics_log import METRICS
 from tests.study.planted import Study, artifact
 

@@ -4,7 +4,7 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.science.mixture_law import MixtureLaw
 from llm_core.study import mixture_law
-from llm_core.study.ladder import mixed
+from llm_core.study.size_recipe import mixed
 from tests.study.planted_mixtures import LAW, SOURCES, TARGET, planned, searched
 
 

@@ -9,7 +9,8 @@ import torch
 from llm_core.graph.job import Job
 from llm_core.model.build import build_model
 from llm_core.study import noise_law
-from llm_core.study.ladder import SAME_WEIGHTS, ladder
+from llm_core.study.ladder import ladder
+from llm_core.study.study_run import SAME_WEIGHTS
 from llm_core.tokens.order import Order
 from llm_core.train.validation_windows import WINDOWS
 from tests.study.planted import MODEL, STUDY, TRAINING, VOCABULARY, artifact
