@@ -201,6 +201,22 @@ def overrule(
 
 
 @command
+def decide(
+    experiment: ExperimentName = "tiny",
+    most_seeds: Annotated[int, typer.Option(help="Ideas that are still undecided with so many seeds stay so.")] = 8,
+    yes: Yes = False,
+) -> None:
+    """Train the ideas of a study, and undecided ones with more seeds, until each is decided or has the most seeds."""
+    from pipelines import deciding
+
+    session = open_session(experiment)
+    found = deciding.decide(console, session, most_seeds, lambda question: yes or _answered(question))
+    _refresh_views(session.store.root)
+    console.print(deciding.verdicts(found.rows))
+    console.print(deciding.to_write(found.study), markup=False, soft_wrap=True)
+
+
+@command
 def preflight(
     experiment: ExperimentName = "one_billion",
     device: DeviceOption = None,

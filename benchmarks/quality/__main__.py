@@ -8,7 +8,6 @@ the launched recipe, at its best rate, with a schedule of its own.
 """
 
 import argparse
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -21,15 +20,13 @@ from rich.console import Console
 from assets.graph import experiment_graph
 from assets.study import study_ladder
 from benchmarks.study_runs import finished
-from llm_core.errors import PedigreeError
 from llm_core.experiment.component import over
-from llm_core.study.ablation_report import ROWS
 from llm_core.study.study_run import StudyRun
 from pipelines import show
+from pipelines.deciding import REPORT, reported
 from pipelines.session import Session, open_session
 
 EXPERIMENT = Path(__file__).with_name("study.yaml")
-REPORT = "ablation_report"
 Loss = tuple[StudyRun, float]
 
 
@@ -42,23 +39,13 @@ def main() -> None:
     options = parser.parse_args()
     session = open_session(options.experiment)
     show.run(Console(), session, {REPORT})
-    rows = compared(session)
+    rows = reported(session)
     lines = table(rows)
     lines += ["", f"The combination, `{options.combination}`, in the time of the launched recipe:", ""]
     lines += combination_table([in_equal_time(session, row) for row in rows if row["idea"] == options.combination])
     print("\n".join(lines))
     if options.write is not None:
         options.write.write_text("\n".join(["# Which ideas help", "", *lines, ""]), encoding="utf-8")
-
-
-def compared(session: Session) -> list[dict[str, Any]]:
-    """The rows of ``ablation_report``."""
-    items = {item.stage: item.artifact for item in session.planner().plan({REPORT})}
-    report = items[REPORT]
-    if report is None:
-        raise PedigreeError(f"{REPORT} was not made")
-    found: list[dict[str, Any]] = json.loads((report.path / ROWS).read_bytes())
-    return found
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -38,6 +38,8 @@ class StudySize(Spec):
     among the runs of ``seeds``. They tell the noise of the order from that of the initial weights."""
     ideas: bool = False
     """Whether the ideas are tried at this size: with its last budget, all its seeds and rates."""
+    idea_seeds: dict[str, Count] = later(default={}, absent={})
+    """Idea → its seeds, for ideas that ``seeds`` did not decide. ``pedigree decide`` finds these numbers."""
 
 
 class GateSpec(Spec):
@@ -112,6 +114,13 @@ class StudySpec(Spec):
                 )
         if self.ideas and not any(size.ideas for size in self.sizes):
             raise ValueError("ideas: no size tries them; give some of the sizes `ideas: true`")
+        for size in self.sizes:
+            for idea, seeds in size.idea_seeds.items():
+                where = f"sizes: width {size.width}: idea_seeds.{idea}"
+                if not size.ideas or idea not in self.ideas:
+                    raise ValueError(f"{where}: this size tries no idea of that name")
+                if seeds < size.seeds:
+                    raise ValueError(f"{where}: {seeds} is below seeds {size.seeds}, which all ideas have")
         return self
 
     @model_validator(mode="after")

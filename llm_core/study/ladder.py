@@ -27,10 +27,11 @@ class Ladder:
 
     def compared(self, *parts: Part) -> tuple[StudyRun, ...]:
         """The runs of these parts, after those that they are compared with: of the same size and initial weights, with
-        its last budget and its own rate."""
+        its last budget and its own rate. (For seeds that only ideas have, these are among the runs themselves.)"""
         others = self.of(*parts)
         last = {_weights(run): run for run in self.of("cooldown")}
-        return (*dict.fromkeys(last[_weights(run)] for run in others), *others)
+        usual = [last[_weights(run)] for run in others if _weights(run) in last]
+        return (*dict.fromkeys(usual), *others)
 
     def ablations(self) -> tuple[StudyRun, ...]:
         """The runs that try ideas, and those of the launched recipe at the same sizes."""
@@ -77,10 +78,12 @@ def ladder(
             if not number:
                 stages += [own.whole("batches", seed, 0, budgets[-1], batches=times) for times in size.batches]
                 stages += [own.whole("orders", seed, 0, budgets[-1], order=order) for order in range(1, size.orders)]
-            if size.ideas:
+        if size.ideas:
+            for number in range(max([size.seeds, *size.idea_seeds.values()])):
                 stages += [
                     recipe.whole("ideas", seed + number, number, budgets[-1], multiple=rate)
-                    for recipe in tried.values()
+                    for recipe in (*([own] if number >= size.seeds else []), *tried.values())
+                    if not recipe.idea or number < size.idea_seeds.get(recipe.idea, size.seeds)
                     for rate in (1.0, *size.rates)
                 ]
         if study.mixtures and study.mixtures.width == size.width:

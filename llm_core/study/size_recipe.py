@@ -100,7 +100,9 @@ class SizeRecipe:
         initial weights of ``seed`` and another ``order``."""
         spec = self._whole_spec(tokens, batches)
         optimizer = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr * multiple})
-        folders = {"rates": "rate_runs", "batches": "batch_runs", "orders": "order_runs"}
+        # Seeds that only some ideas have need a run of the launched recipe too, which no law takes.
+        ideas = f"idea_runs/{self.idea}" if self.idea else "compared_runs"
+        folders = {"rates": "rate_runs", "batches": "batch_runs", "orders": "order_runs", "ideas": ideas}
         times = multiple * batches
         last = f"_order_{order + 1}" if order else "" if times == 1 else f"_times_{_name(times)}"
         of_idea = f" with {self.idea}" if self.idea else ""
@@ -108,7 +110,7 @@ class SizeRecipe:
         how = "with another order of data" if order else f"at {times:g} times {what} of its size"
         return self._stage(
             part,
-            f"{folders.get(part, f'idea_runs/{self.idea}')}/{self._place(number)}{last}",
+            f"{folders[part]}/{self._place(number)}{last}",
             f"Width {self.size.width}{of_idea}, {how}.",
             spec.model_copy(update={"optimizer": optimizer}),
             (seed + order * SAME_WEIGHTS) % (1 << 63),

@@ -141,3 +141,30 @@ def test_an_idea_is_as_deep_as_the_recipe_that_it_is_compared_with():
     assert study(sizes=[{"width": 64, "ideas": True}], ideas=ideas).recipes(MODEL, TRAINING)
     deeper = {"deeper": {"n_layers": 8}}  # meant so
     assert study(sizes=sizes, ideas=deeper).recipes(MODEL, TRAINING)
+
+
+def test_more_seeds_of_one_idea_add_its_runs_and_those_that_they_are_compared_with():
+    ideas = {"norm": {"mixer": {"qk_norm": True}}, "softcap": {"logit_softcap": 30.0}}
+    size = {"width": 64, "seeds": 2, "rates": [0.5, 2.0], "ideas": True}
+    before = planned(sizes=[size], ideas=ideas)
+    after = planned(sizes=[{**size, "idea_seeds": {"norm": 4}}], ideas=ideas)
+    new = content(after).keys() - content(before).keys()
+    rates = ("", "_times_0p5", "_times_2")
+    places = [f"{place}/width_64_seed_{number}" for place in ("idea_runs/norm", "compared_runs") for number in (3, 4)]
+    assert new == {place + rate for place in places for rate in rates}
+    assert content(before).items() <= content(after).items()
+    # The laws take none of them.
+    for part in ("trunk", "cooldown", "rates"):
+        assert after.of(part) == before.of(part)
+    pairs = {(run.idea, run.seed, run.multiple) for run in after.ablations()}
+    assert {(idea, 10, rate) for idea in ("", "norm") for rate in (0.5, 1.0, 2.0)} <= pairs
+
+
+@pytest.mark.parametrize(
+    ("idea_seeds", "message"),
+    [({"nor": 4}, "tries no idea of that name"), ({"norm": 1}, "1 is below seeds 2, which all ideas have")],
+)
+def test_seeds_of_ideas_that_do_not_fit_are_errors(idea_seeds, message):
+    size = {"width": 64, "seeds": 2, "ideas": True, "idea_seeds": idea_seeds}
+    with pytest.raises(ValueError, match=message):
+        study(sizes=[size], ideas={"norm": {"mixer": {"qk_norm": True}}})
