@@ -1,6 +1,6 @@
 """Forecasts of real runs: the small sizes of a study forecast its large ones, which are trained too.
 
-    python -m benchmarks.forecasts EXPERIMENT.yaml [EXPERIMENT.yaml …] --up-to WIDTH
+    python -m benchmarks.forecasts EXPERIMENT.yaml [EXPERIMENT.yaml …] --up-to 40
 
 Make the runs before (`pedigree run EXPERIMENT.yaml --select scaling_law`). The law is fitted to the sizes up to WIDTH.
 """
