@@ -14,7 +14,7 @@ from llm_core.store.store import Store
 from pipelines.session import Session, open_session
 
 ROW = {
-    "width": 64, "idea": "best", "difference": -0.031, "low": -0.042, "high": -0.02, "verdict": "better", "seeds": 3,
+    "width": 48, "idea": "best", "difference": -0.031, "low": -0.042, "high": -0.02, "verdict": "better", "seeds": 3,
     "multiple": 2.0, "baseline_multiple": 1.0, "at_edge": True, "flops": 0.8, "speed": 1.25, "memory": 0.97,
     "at_equal_time": -0.05,
 }  # fmt: skip
@@ -29,17 +29,18 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 def test_each_idea_has_the_depth_of_the_launched_recipe(session: Session) -> None:
     depths: dict[int, set[int]] = {}
     for stage in study_ladder(session.experiment).stages:
-        depths.setdefault(stage.run.width, set()).add(stage.model.n_layers)
-    assert depths == {64: {4}, 96: {6}, 128: {8}}
+        if stage.run.idea != "best_shallow":
+            depths.setdefault(stage.run.width, set()).add(stage.model.n_layers)
+    assert depths == {48: {4}, 72: {6}, 96: {8}}
 
 
 def test_a_table_says_what_is_not_known() -> None:
     unknown = {**ROW, "idea": "odd", "difference": None, "low": None, "verdict": "undecided", "at_equal_time": None}
     *_, best, odd = quality.table([unknown, ROW])
     assert best == (
-        "| 64 | best | -3.10% | -4.20% to -2.00% | better | 3 | 2×, at an edge | 0.80× | 1.25× | 0.97× | -5.00% |"
+        "| 48 | best | -3.10% | -4.20% to -2.00% | better | 3 | 2×, at an edge | 0.80× | 1.25× | 0.97× | -5.00% |"
     )
-    assert odd.startswith("| 64 | odd |  |  | undecided | 3 |")
+    assert odd.startswith("| 48 | odd |  |  | undecided | 3 |")
 
 
 def test_the_combination_has_the_tokens_of_equal_time_and_its_best_rate(
@@ -57,9 +58,9 @@ def test_the_combination_has_the_tokens_of_equal_time_and_its_best_rate(
     monkeypatch.setattr(quality, "finished", finished)
     found = quality.in_equal_time(replace(session, store=Store(tmp_path)), ROW)
     ((graph, only),) = asked
-    assert only == {f"idea_runs/best/width_64{seed}" for seed in ("", "_seed_2", "_seed_3")}
-    training = graph["idea_runs/best/width_64"].config["training"]
+    assert only == {f"idea_runs/best/width_48{seed}" for seed in ("", "_seed_2")}
+    training = graph["idea_runs/best/width_48"].config["training"]
     assert (training.steps, training.schedule.cooldown_steps) == (1250, 250)
-    assert training.optimizer.lr == pytest.approx(2 * 4 * 4e-3)  # its best multiple, at a quarter of the width
+    assert training.optimizer.lr == pytest.approx(2 * 0.01)  # its best multiple; all widths have the same rates
     (line,) = quality.combination_table([found])[2:]
-    assert line == ("| 64 | 1,280,000 | 2.0000 ± 0.0000 | 1,024,000 | 2.5000 ± 0.0000 | -20.00% | -5.00% |")
+    assert line == ("| 48 | 640,000 | 2.0000 ± 0.0000 | 512,000 | 2.5000 ± 0.0000 | -20.00% | -5.00% |")
