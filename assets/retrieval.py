@@ -35,7 +35,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="retrieval_eval",
             group="retrieval",
-            description="Questions from held-out text, answered without passages, with the right one, and with those found.",
+            description="Questions from held-out text: without passages, with the right one, and with those found.",
             build="llm_core.retrieval.evaluation:build",
             results="llm_core.retrieval.results:RetrievalEval",
             non_blocking=(":enough_questions", ":passages_help"),

@@ -1,5 +1,5 @@
-"""The stage ``retrieval_eval``: questions from held-out documents, answered without passages, with the one that holds the
-answer, and with those that the index finds."""
+"""The stage ``retrieval_eval``: questions from held-out documents, answered without passages, with the right one, and
+with those that the index finds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

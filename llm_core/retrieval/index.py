@@ -38,9 +38,9 @@ def build(job: Job, folders: Sequence[str], longest: int, most: int, k1: float, 
         job.runtime.progress(documents, total, "documents")
         if len(found) > most:
             raise PedigreeError(
-                f"retrieval.most_passages: {documents:,} of the {total:,} documents have {len(found):,} passages, and the "
-                f"bound is {most:,}: name fewer documents under retrieval.documents, or raise the "
-                "bound where the memory is large enough"
+                f"retrieval.most_passages: {documents:,} of the {total:,} documents have {len(found):,} passages, and "
+                f"the bound is {most:,}: name fewer documents under retrieval.documents, or raise the bound where the "
+                "memory is large enough"
             )
     numbers: dict[str, int] = {}
     ids = [[numbers.setdefault(word, len(numbers)) for word in words(passage.text)] for passage in found]
