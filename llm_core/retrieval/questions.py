@@ -10,7 +10,9 @@ from llm_core.evals.baselines import overlap, trigrams
 from llm_core.evals.documents import order
 from llm_core.retrieval.passages import Passage
 
-_SENTENCE = re.compile(r"(?:^|(?<=[.!?]\s))(\S[^.!?\n]*[.!?])")
+_SENTENCE = re.compile(r"(?:^|(?<=[.!?]\s)|(?<=\n\n))\S(?:[^.!?\n]|\n(?!\n)|[.!?](?!\s|$))*")
+"""Lines may be wrapped within a sentence; a point inside a word or a number ends none."""
+_WORD = re.compile(r"\S+")
 POOL = 256
 """Answers to other questions, from which the wrong choices are taken."""
 
@@ -59,13 +61,13 @@ def make_questions(
 def _cut(number: int, passage: Passage, words: int, seed: int) -> _Cut | None:
     """One sentence of a passage, drawn by hash."""
     least = words + max(1, words // 2)
-    sentences = [found.group(1) for found in _SENTENCE.finditer(passage.text)]
-    long_enough = [sentence for sentence in sentences if len(sentence.split(" ")) >= least]
+    sentences = [(found.group(), list(_WORD.finditer(found.group()))) for found in _SENTENCE.finditer(passage.text)]
+    long_enough = [(sentence, parts) for sentence, parts in sentences if len(parts) >= least]
     if not long_enough:
         return None
-    sentence = min(long_enough, key=lambda text: order(seed, passage.name, text))
-    parts = sentence.split(" ")
-    return _Cut(passage.name, passage.doc_id, " ".join(parts[:words]), " " + " ".join(parts[words:least]), number)
+    sentence, parts = min(long_enough, key=lambda found: order(seed, passage.name, found[0]))
+    middle, end = parts[words - 1].end(), parts[least - 1].end()
+    return _Cut(passage.name, passage.doc_id, sentence[:middle], sentence[middle:end], number)
 
 
 def _question(cut: _Cut, cuts: Sequence[_Cut], choices: int, seed: int) -> Question:

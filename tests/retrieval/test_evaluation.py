@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.scoring import scored_by_model
 from llm_core.evals.tasks import CHOICE_BITS
 from llm_core.experiment.retrieval import RetrievalSpec
 from llm_core.retrieval import evaluation
@@ -31,8 +33,8 @@ def answered(task, row):
 
 @pytest.fixture
 def made(world: World, trained: Trained, tmp_path: Path, monkeypatch):  # noqa: F811
-    def run(**changes):
-        monkeypatch.setattr(evaluation, "scored_by_model", copying)
+    def run(scored=copying, **changes):
+        monkeypatch.setattr(evaluation, "scored_by_model", scored)
         job = trained.job(tmp_path / "work")
         job.inputs["index"] = artifact(world.searcher.folder)
         job.inputs["documents"] = artifact(world.folder / "documents")
@@ -83,3 +85,12 @@ def test_a_question_is_a_cut_sentence_and_its_wrong_choices_come_from_other_docu
         assert not any(choice in HELDOUT[question.doc_id] for choice in wrong)
     with pytest.raises(PedigreeError, match=r"retrieval\.choices: 4 choices need answers from 3 other documents"):
         make_questions(heldout, 3, 6, 4, seed=1)
+
+
+def test_the_model_reads_the_prompts_in_a_process_of_its_own(made) -> None:
+    results, job = made(scored=scored_by_model)
+    assert results.questions == 3
+    lines = [json.loads(line) for line in (job.out / "retrieval.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["gold_passage"]["bits"] != line["closed_book"]["bits"]
+        assert line["read"] == line["found"][: len(line["read"])]
