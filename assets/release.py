@@ -46,7 +46,8 @@ def stages(experiment: Experiment) -> list[Stage]:
     documents = [*DATA[:2], *judged, *DATA[2:]]
     studied = {stage.name for stage in study.stages(experiment)}
     judging = [name for name in STUDY if name in studied]
-    told = [*documents, *judging, *TRAINED, *went_on]
+    retrieved = ["retrieval_eval"] if experiment.retrieval else []
+    told = [*documents, *judging, *TRAINED, *retrieved, *went_on]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)

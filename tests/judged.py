@@ -9,6 +9,7 @@ from assets.graph import experiment_graph
 from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.quality import QualitySpec
+from llm_core.experiment.retrieval import RetrievalSpec
 from llm_core.graph.checks import evaluate_results
 from llm_core.graph.graph import Graph
 from llm_core.graph.results import Results
@@ -23,7 +24,8 @@ def _graph() -> Graph:
     good = {"paths": ("good.jsonl",), "name": "good"}
     quality = QualitySpec.model_validate({"good": good, "keep_share": 0.5})
     branch = BranchSpec.model_validate({"from_step": 100, "steps": 10})
-    return experiment_graph(tiny.model_copy(update={"quality": quality, "branches": {"short": branch}}))
+    changes = {"quality": quality, "branches": {"short": branch}, "retrieval": RetrievalSpec()}
+    return experiment_graph(tiny.model_copy(update=changes))
 
 
 def judged(stage: str, results: Results | Mapping[str, Any], **bounds: Any) -> list[Check]:

@@ -1,10 +1,7 @@
 """The stage ``eval_results``: scores of the model with standard errors, beside simple baselines."""
 
-import json
 import math
-import sys
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +12,12 @@ from llm_core.data.suites import Item, sample_suite, suite_digests
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
 from llm_core.evals.choices import Question, make_questions
-from llm_core.evals.documents import Document, sample
-from llm_core.evals.few_shot import Prompts, prompts, solved_items
+from llm_core.evals.documents import sample
+from llm_core.evals.few_shot import prompts, solved_items
 from llm_core.evals.results import EvalResults
 from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import accuracy, bits_per_byte, interval, item_line, row, task_rows
+from llm_core.evals.scoring import scored_by_model, write_lines
 from llm_core.evals.suite_rows import suite_lines, suite_stats
 from llm_core.evals.tasks import CONTINUATION, HELDOUT
 from llm_core.experiment.base import canonical
@@ -28,7 +26,6 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.suites import SuiteSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
-from llm_core.launch import run_group
 from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.tokenizer import came_back, load_tokenizer
@@ -91,7 +88,9 @@ def build(
         ],
         code=job.claim.model_dump(mode="json"),
     )
-    scores = _run(job, spec, documents, questions, prompted)
+    write_lines(job.work / "documents.jsonl", map(asdict, documents))
+    write_lines(job.work / "questions.jsonl", map(asdict, questions))
+    scores = scored_by_model(job, spec, {name: found.inputs for name, found in prompted.items()})
     texts, names = [document.text for document in documents], [document.doc_id for document in documents]
     ids, restored = _encode(job.path(*TOKENIZER), texts)
     sizes = [len(text.encode("utf-8")) for text in texts]
@@ -127,9 +126,9 @@ def build(
         row(OVERLAP, "accuracy", overlap, len(questions), chance),
         *(scored for suite, _ in suites for scored in by_task[suite.name]),
     ]
-    _write_lines(job.out / "evals.jsonl", rows)
-    _write_lines(job.out / "questions.jsonl", map(asdict, questions))
-    _write_lines(job.out / "scores.jsonl", (line for items in lines.values() for line in items))
+    write_lines(job.out / "evals.jsonl", rows)
+    write_lines(job.out / "questions.jsonl", map(asdict, questions))
+    write_lines(job.out / "scores.jsonl", (line for items in lines.values() for line in items))
 
     found = {(scored["task"], scored["metric"]): scored for scored in rows}
     ours, unigram = found[HELDOUT, "bits_per_byte"], found["baseline_unigram", "bits_per_byte"]
@@ -264,39 +263,3 @@ def _questions(heldout: Path, evaluation: EvaluationSpec, seed: int) -> list[Que
     if not questions:
         raise PedigreeError(f"{heldout}: no held-out document can be cut between two words to make a question")
     return questions
-
-
-def _run(
-    job: Job,
-    spec: RunSpec,
-    documents: Sequence[Document],
-    questions: Sequence[Question],
-    suites: Mapping[str, Prompts],
-) -> dict[str, list[dict[str, Any]]]:
-    """Score with the model in a separate process. Returns task → a record for every document, question or item."""
-    _write_lines(Path(spec.documents), map(asdict, documents))
-    _write_lines(Path(spec.questions), map(asdict, questions))
-    for task in spec.suites:
-        _write_lines(Path(task["rows"]), suites[task["name"]].inputs)
-    spec_file, progress = job.work / "spec.json", Path(spec.progress)
-    spec.write(spec_file)
-
-    def tick() -> None:
-        if progress.is_file():
-            done, total = json.loads(progress.read_bytes())
-            job.runtime.progress(done, total, "rows")
-
-    command = [sys.executable, "-m", "llm_core.evals.run", str(spec_file)]
-    job.runtime.status("starting the evaluation")
-    run_group(command, log=job.work / "lm_eval.log", environment=job.runtime.environment, tick=tick)
-    scores: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for line in Path(spec.scores).read_bytes().splitlines():
-        score = json.loads(line)
-        scores[score["task"]].append(score)
-    return scores
-
-
-def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for item in rows:
-            file.write(json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n")

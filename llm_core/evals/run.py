@@ -21,7 +21,7 @@ from llm_core.launch import LIFELINE
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Paths are absolute. ``documents`` and ``questions`` are JSON-lines files. ``eot`` is a token id.
+    """Paths are absolute. ``documents`` and ``questions`` are JSON-lines files, or None. ``eot`` is a token id.
 
     ``model`` is a folder, and ``architecture`` the canonical specification that it must contain. ``suites``: name, kind
     and rows of each suite (see ``suite_task``).
@@ -30,8 +30,8 @@ class RunSpec:
     model: str
     architecture: dict[str, Any]
     tokenizer: str
-    documents: str
-    questions: str
+    documents: str | None
+    questions: str | None
     eot: int
     sequence_length: int
     batch_size: int
@@ -45,6 +45,8 @@ class RunSpec:
     device_type: str = "auto"
     """``compute.device_type``, see ``device_of``."""
     suites: list[dict[str, str]] = field(default_factory=list)
+    stage: str = "eval_results"
+    """For whom it runs, in messages."""
     code: dict[str, Any] = field(default_factory=dict)
     """The claim of the code with which the evaluation was planned."""
 
@@ -95,7 +97,7 @@ def main(path: Path) -> None:
     imported = time.monotonic()
     claim = CodeClaim.model_validate_json(json.dumps(spec.code))
     claim.load()
-    claim.check("eval_results")
+    claim.check(spec.stage)
     found, _ = read_info(Path(spec.model))
     if canonical(found, absent=True) != spec.architecture:
         raise PedigreeError(
@@ -121,8 +123,8 @@ def main(path: Path) -> None:
     )
     tasks = TaskManager(include_defaults=False).load(
         [
-            heldout_task(Path(spec.documents)),
-            continuation_task(Path(spec.questions)),
+            *([heldout_task(Path(spec.documents))] if spec.documents else []),
+            *([continuation_task(Path(spec.questions))] if spec.questions else []),
             *(suite_task(suite["name"], suite["kind"], Path(suite["rows"])) for suite in spec.suites),
         ]
     )
@@ -141,7 +143,7 @@ def main(path: Path) -> None:
         "evaluating": round(time.monotonic() - imported, 2),
     }
     report |= {"device": device, "precision": precision}
-    claim.check("eval_results")
+    claim.check(spec.stage)
     Path(spec.report).write_text(
         json.dumps(report, indent=2, sort_keys=True, default=handle_non_serializable), encoding="utf-8"
     )

@@ -22,6 +22,7 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.optimizations import OptimizationsSpec
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.reports import ReportsSpec
+from llm_core.experiment.retrieval import RetrievalSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.study import StudySpec
@@ -74,6 +75,8 @@ class Experiment(Spec):
     optimizations: OptimizationsSpec | None = None
     """A table of what each technique of model and trainer costs and brings on this machine."""
     evaluation: EvaluationSpec = EvaluationSpec()
+    retrieval: RetrievalSpec | None = None
+    """Passages that the model reads before it answers."""
     sampling: SamplingSpec = SamplingSpec()
     checks: ChecksSpec = ChecksSpec()
     reports: ReportsSpec = ReportsSpec()

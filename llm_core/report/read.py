@@ -40,6 +40,7 @@ TOKENIZER, SHARDS, TRAINED, EVALUATED = "tokenizer", "token_shards", "pretrained
 NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scaling_law", "ablation_report"
 MIXTURES, SUITE_SIGNAL, FORECAST, SUITE_FORECAST = "mixture_law", "suite_signal", "forecast", "suite_forecast"
 COST = "study_cost"
+RETRIEVAL = "retrieval_eval"
 
 
 def raw(inputs: Inputs) -> RawDocuments:

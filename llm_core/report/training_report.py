@@ -17,6 +17,7 @@ from llm_core.report.sections.made import checks, lineage, made, versions
 from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
+from llm_core.report.sections.retrieval import retrieval
 from llm_core.report.sections.run import speed, training
 from llm_core.report.sections.scaling import scaling_law
 from llm_core.report.sections.scores import evaluation, results, samples
@@ -48,6 +49,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "noise": noise(job),
         "suites": suites(job),
         "evaluation": evaluation(job, headline),
+        "retrieval": retrieval(job),
         "samples": samples(job),
         **chosen_sections(job, sections),
         "lineage": lineage(job),

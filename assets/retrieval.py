@@ -1,0 +1,78 @@
+"""The index of passages, and what passages bring to the trained model."""
+
+from assets.training import TRAIN_PACKAGES
+from llm_core.experiment.experiment import Experiment
+from llm_core.graph.stage import Stage
+
+PACKAGES = {"bm25s": "retrieve"}
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """``retrieval_index`` and ``retrieval_eval``, and their documents where they are not those of the experiment; empty
+    without ``retrieval``."""
+    retrieval = experiment.retrieval
+    if retrieval is None:
+        return []
+    own = retrieval.documents is not None
+    return [
+        *([_documents(experiment)] if own else []),
+        Stage(
+            name="retrieval_index",
+            group="retrieval",
+            description="Passages of documents, and an index of their words (BM25).",
+            build="llm_core.retrieval.index:build",
+            results="llm_core.retrieval.results:RetrievalIndex",
+            inputs={"documents": "retrieval_documents" if own else "pretraining_documents"},
+            config={
+                "folders": ("parts",) if own else ("train", "heldout"),
+                "longest": retrieval.passage_characters,
+                "most": retrieval.most_passages,
+                "k1": retrieval.k1,
+                "b": retrieval.b,
+            },
+            packages=PACKAGES,
+        ),
+        Stage(
+            name="retrieval_eval",
+            group="retrieval",
+            description="Questions from held-out text: without passages, with the right one, and with those found.",
+            build="llm_core.retrieval.evaluation:build",
+            results="llm_core.retrieval.results:RetrievalEval",
+            non_blocking=(":enough_questions", ":passages_help"),
+            code=("llm_core.evals.run:main",),
+            inputs={
+                "index": "retrieval_index",
+                "model": "pretrained_model",
+                "tokenizer": "tokenizer",
+                "shards": "token_shards",
+                **({} if own else {"documents": "pretraining_documents"}),
+            },
+            config={
+                "retrieval": retrieval,
+                "model": experiment.model,
+                "sequence_length": experiment.training.sequence_length,
+                "precision": experiment.training.precision,
+                "batch_size": experiment.evaluation.batch_size,
+                "seed": experiment.seed,
+            },
+            packages={**PACKAGES, **TRAIN_PACKAGES, "lm_eval": "eval"},
+        ),
+    ]
+
+
+def _documents(experiment: Experiment) -> Stage:
+    assert experiment.retrieval is not None
+    return Stage(
+        name="retrieval_documents",
+        group="retrieval",
+        description="The documents that answers may cite, as they are in their sources.",
+        build="llm_core.data.raw:build",
+        results="llm_core.data.results:RawDocuments",
+        parts=":parts",
+        blocking=(":not_empty",),
+        non_blocking=(":bad_records", ":unread_files", ":empty_files"),
+        source_digests=":source_digests",
+        look_up=":look_up",
+        config={"raw": experiment.retrieval.documents},
+        bounds=experiment.checks,
+    )

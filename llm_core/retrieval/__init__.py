@@ -1,0 +1,1 @@
+"""Passages that a model reads before it answers, and what they bring."""

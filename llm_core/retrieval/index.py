@@ -1,0 +1,112 @@
+"""The stage ``retrieval_index``, and searches in it. The index is made by bm25s (Lù, 2024)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llm_core.errors import PedigreeError
+from llm_core.extras import missing
+from llm_core.graph.job import Job
+from llm_core.retrieval.passages import Passage, passages
+from llm_core.retrieval.results import RetrievalIndex
+from llm_core.retrieval.words import words
+
+PASSAGES, INDEX = "passages.parquet", "bm25"
+BATCH = 1024
+"""Documents that are cut at once."""
+
+
+def build(job: Job, folders: Sequence[str], longest: int, most: int, k1: float, b: float) -> RetrievalIndex:
+    """Write the passages (``passages.parquet``) and the index of their words (``bm25/``).
+
+    ``folders``: those of the input that hold documents. ``longest``: characters of a passage. ``k1``, ``b``: see
+    ``RetrievalSpec``. Raises ``PedigreeError`` for documents without any word, and for more than ``most`` passages.
+    """
+    bm25s = _bm25s()
+    found: list[Passage] = []
+    files = [file.path for file in job.files()["documents"] if file.name.split("/")[0] in folders]
+    total = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in files)
+    documents = 0
+    for batch in _documents(files):
+        for doc_id, text, url in batch:
+            found += passages(doc_id, text, longest, url)
+        documents += len(batch)
+        job.runtime.progress(documents, total, "documents")
+        if len(found) > most:
+            raise PedigreeError(
+                f"retrieval.most_passages: {documents:,} of the {total:,} documents have {len(found):,} passages, and "
+                f"the bound is {most:,}: name fewer documents under retrieval.documents, or raise the bound where the "
+                "memory is large enough"
+            )
+    numbers: dict[str, int] = {}
+    ids = [[numbers.setdefault(word, len(numbers)) for word in words(passage.text)] for passage in found]
+    if not numbers:
+        raise PedigreeError("retrieval: no document has a word")
+    index = bm25s.BM25(k1=k1, b=b)
+    index.index(bm25s.tokenization.Tokenized(ids=ids, vocab=numbers), show_progress=False)
+    index.save(job.out / INDEX, show_progress=False)
+    rows = {field: [getattr(passage, field) for passage in found] for field in Passage._fields}
+    pl.DataFrame(rows, schema_overrides={"url": pl.String}).write_parquet(job.out / PASSAGES)
+    return RetrievalIndex(
+        documents=documents,
+        passages=len(found),
+        words=len(numbers),
+        mean_characters=sum(len(passage.text) for passage in found) / len(found),
+        with_url=sum(passage.url is not None for passage in found),
+    )
+
+
+def _documents(files: Sequence[Path]) -> Iterator[list[tuple[str, str, str | None]]]:
+    """(doc_id, text, url) in batches."""
+    for path in files:
+        rows = pl.read_parquet(path, columns=["doc_id", "text", "url"]).rows()
+        for first in range(0, len(rows), BATCH):
+            yield rows[first : first + BATCH]
+
+
+def _bm25s() -> Any:
+    try:
+        import bm25s
+    except ImportError:
+        raise missing("the section retrieval", "bm25s", "retrieve") from None
+    return bm25s
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Searches in the index of ``folder``."""
+
+    folder: Path
+
+    @cached_property
+    def _index(self) -> Any:
+        return _bm25s().BM25.load(self.folder / INDEX, mmap=True, show_progress=False)
+
+    @cached_property
+    def _passages(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / PASSAGES, memory_map=True)
+
+    def search(self, query: str, count: int) -> list[tuple[Passage, float]]:
+        """At most ``count`` passages that share a word with ``query``, with their scores, the best first."""
+        known = [word for word in words(query) if word in self._index.vocab_dict]
+        if not known:
+            return []
+        count = min(count, len(self._passages))
+        numbers, scores = self._index.retrieve([known], k=count, show_progress=False, n_threads=1)
+        return [
+            (self.passage(int(number)), float(score))
+            for number, score in zip(numbers[0], scores[0], strict=True)
+            if score > 0
+        ]
+
+    def passage(self, number: int) -> Passage:
+        """A passage by its number."""
+        return Passage(*self._passages.select(Passage._fields).row(number))
+
+    def names(self) -> Sequence[str]:
+        """The documents of all passages, in their order."""
+        return self._passages["doc_id"].to_list()
