@@ -144,7 +144,7 @@ def profile(experiment: str) -> tuple[dict[str, dict[str, str]], dict[str, list[
     with (
         patch.object(execute, "load_object", profiled),
         patch("llm_core.train.launching.launch", launched),
-        patch("llm_core.evals.evaluation.run_group", evaluated),
+        patch("llm_core.evals.scoring.run_group", evaluated),
     ):
         for stage in session.graph:
             planner = session.planner()
