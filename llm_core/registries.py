@@ -87,6 +87,7 @@ MIXERS = Registry(
         "attention": "llm_core.model.mixers.attention.spec:Attention",
         "mla": "llm_core.model.mixers.mla.spec:LatentAttention",
         "liv": "llm_core.model.mixers.liv.spec:ShortConvolution",
+        "mamba": "llm_core.model.mixers.mamba.spec:Mamba",
         "mamba2": "llm_core.model.mixers.mamba2.spec:Mamba2",
         "retention": "llm_core.model.mixers.retnet.spec:Retention",
         "hyena": "llm_core.model.mixers.hyena.spec:Hyena",
