@@ -252,5 +252,7 @@ class LayerSpec(Spec):
     @model_validator(mode="after")
     def _agrees(self) -> "LayerSpec":
         if self.parallel and self.norm_placement == "post":
-            raise ValueError("parallel: its branches have no stream of their own to normalise; choose another norm_placement")
+            raise ValueError(
+                "parallel: its branches have no stream of their own to normalise; choose another norm_placement"
+            )
         return self

@@ -52,8 +52,8 @@ class ModelSpec(Spec):
     """``pre``: x + f(norm(x)). ``post``: norm(x + f(x)) (Vaswani et al., 2017). ``sandwich``: x + norm(f(norm(x)))
     (Gemma 2). ``reordered``: x + norm(f(x)) (OLMo 2)."""
     parallel: bool = later(default=False, absent=False)
-    """Whether the feed-forward reads what the mixer reads, and not its result: x + mixer(norm(x)) + feed_forward(norm(x))
-    (Black et al., 2022, GPT-NeoX). Each branch has a norm of its own."""
+    """Whether the feed-forward reads what the mixer reads: x + mixer(norm(x)) + feed_forward(norm(x)) (Black et al.,
+    2022, GPT-NeoX). Each branch has a norm of its own."""
     absolute_position: Annotated[AbsolutePositionSpec, KindOf(ABSOLUTE_POSITIONS)] | None = None
     """Positions that are added to the embedding. Also set ``position: nope`` in the mixer, unless you want both."""
     bias: bool = False

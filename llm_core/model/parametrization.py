@@ -15,7 +15,8 @@ def folded_spec(spec: ModelSpec) -> ModelSpec:
 
 @torch.no_grad()
 def folded(model: Decoder) -> Decoder:
-    """Multiply the branches' and the logits' multipliers of the parametrisation into the weights, in place, and return ``model``.
+    """Multiply the parametrisation's multipliers of branches and logits into the weights, in place, and return
+    ``model``.
 
     ``PedigreeError`` when a tied head and a norm without gain leave no weight that only the logits see.
     """

@@ -53,7 +53,10 @@ def wider(layers: int, **changes: Any) -> ModelSpec:
         {"mixer": {"value_embedding": {}, "qk_norm": True}, "norm": {"kind": "rmsnorm", "gain": False}},
         {"mixer": {"value_embedding": {}, "qk_norm": True, "window": 20}},
         {"stream_scales": {}},
-        {"parallel": True, "mixer": {"qk_norm": True, "qk_norm_over": "all", "position": {"kind": "rope", "share": 0.5}}},
+        {
+            "parallel": True,
+            "mixer": {"qk_norm": True, "qk_norm_over": "all", "position": {"kind": "rope", "share": 0.5}},
+        },
     ],
 )
 def test_activations_are_what_autograd_keeps(

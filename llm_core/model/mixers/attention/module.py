@@ -36,7 +36,9 @@ class Attention(nn.Module):
         self.window = spec.window
         # One matrix for all three: the rows of the query heads, the key heads, then the value heads.
         heads = (self.n_heads, *((self.n_kv_heads, self.n_kv_heads) if self.own_kv else ()))
-        self.qkv = FusedLinear(model.d_model, [number * self.head_dim for number in heads], bias=model.bias or spec.qkv_bias)
+        self.qkv = FusedLinear(
+            model.d_model, [number * self.head_dim for number in heads], bias=model.bias or spec.qkv_bias
+        )
         self.output = nn.Linear(self.n_heads * self.head_dim, model.d_model, bias=model.bias)
         norms = [layer.norm.module(width, model.bias) for width in spec.normalised(self.own_kv)]
         self.query_norm, self.key_norm = (*norms, None, None)[:2]

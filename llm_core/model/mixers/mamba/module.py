@@ -32,8 +32,8 @@ def draw_rates(A_log: Tensor, _: Generator | None) -> None:
 class Mamba(nn.Module):
     """output(scan(silu(convolution(x))) · silu(gate)), where x and gate are projections.
 
-    The steps dt, and B and C, which write to and read from the states, are projections of the scan's input: dt by way of
-    ``dt_rank`` channels. Dimensions are those of ``llm_core.model.mixers.mamba.scan``.
+    The steps dt, and B and C, which write to and read from the states, are projections of the scan's input: dt by way
+    of ``dt_rank`` channels. Dimensions are those of ``llm_core.model.mixers.mamba.scan``.
     """
 
     residual_writers = ("output.weight",)
@@ -67,9 +67,7 @@ class Mamba(nn.Module):
             before_BIN = continued(state.scan_BIN, context)
         A_IN = -self.A_log.float().exp()
         inputs = Inputs(x_BTI.float(), dt_BTI, A_IN, B_BTN.float(), C_BTN.float(), self.D.float())
-        y_BTI, last_BIN = selective_scan(
-            inputs, before_BIN, chunk=self.chunk, document_ids_BT=context.documents_BT
-        )
+        y_BTI, last_BIN = selective_scan(inputs, before_BIN, chunk=self.chunk, document_ids_BT=context.documents_BT)
         if state is not None:
             state.scan_BIN = last_BIN
         return self.output(y_BTI.to(x_BTI.dtype) * functional.silu(gate_BTI)), None

@@ -6,8 +6,8 @@ For every channel i and number n of its state, with h zero or given at the start
     y[t] = Σ_n C[t] · h[t] + D · x[t]
 
 Decays differ per channel and number, so there are no matrix products as in Mamba-2's scan. Chunks follow one another;
-within a chunk, doubling sums all tokens at once (Hillis and Steele, 1986). Only the state before each chunk is saved: the
-backward pass computes the states within a chunk again.
+within a chunk, doubling sums all tokens at once (Hillis and Steele, 1986). Only the state before each chunk is saved:
+the backward pass computes the states within a chunk again.
 
 Dimensions here: B batch, T tokens, L tokens of a chunk, I channels, N numbers of a channel's state.
 """
@@ -36,7 +36,7 @@ def selective_scan(
     """The recurrence above for all tokens: y (B, T, I), and the last state (B, I, N); all in fp32.
 
     ``before_BIN``: the state before the first token, of its document. The state becomes zero where ``document_ids_BT``
-    changes along a row. ``chunk``: L, which changes only the rounding. Differentiable in ``inputs``, not through states.
+    changes along a row. ``chunk``: L, which changes only the rounding. Differentiable in ``inputs``, not in states.
     """
     begins_BT = None
     if document_ids_BT is not None:

@@ -43,8 +43,8 @@ class Rope(PositionSpec):
     scaling: RopeScaling | None = None
     """Scaling of the angles for texts longer than those of training; null: none."""
     share: Annotated[float, Field(gt=0, le=1)] = later(default=1.0, absent=1.0)
-    """The share of a head's channels that are rotated, the first ones. The others have no positions (Black et al., 2022,
-    GPT-NeoX)."""
+    """The share of a head's channels that are rotated, the first ones. The others have no positions (Black et al.,
+    2022, GPT-NeoX)."""
 
     def rotated(self, channels: int) -> int:
         """How many of a head's ``channels`` it rotates."""
