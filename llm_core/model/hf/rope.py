@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import FULL, SLIDING, Config, Fields, Part, UnsupportedError, put
+from llm_core.model.hf.config import FULL, SLIDING, Config, Fields, Part, UnsupportedError, put, setting
 from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.positions.rope.spec import Rope as RopeSpec
 
@@ -50,7 +50,9 @@ class Rope(Part):
 
     def position(self, parameters: dict[str, Any], config: Config, key: str, default: float) -> dict[str, Any]:
         """Our position. ``key``: that of its base outside ``parameters``; ``default``: the base without one."""
-        share = parameters.get("partial_rotary_factor", config.get(self.share, self.default_share or 1.0))
+        share = parameters.get("partial_rotary_factor", config.get(self.share))
+        if share is None:
+            share = self.default_share or 1.0
         if self.default_share is None and share != 1.0:
             raise UnsupportedError(f"{self.share}: models of this family rotate whole heads here")
         theta = parameters.get("rope_theta") or config.get(key) or default
@@ -87,7 +89,7 @@ class Rope(Part):
             return
         config[self.theta], scaling = _written(mixer)
         if self.default_share is not None:
-            config[self.share] = mixer.position.share
+            config[self.share] = setting(mixer, "position.share")
         if scaling:
             config["rope_scaling"] = scaling
 
