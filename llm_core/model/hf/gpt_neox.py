@@ -1,10 +1,11 @@
 """GPT-NeoX, and so Pythia: parallel branches, RoPE over a share of the channels, LayerNorm, biases everywhere."""
 
 import re
+from typing import Any
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Fixed, Key
+from llm_core.model.hf.config import Config, Derived, Fixed, Key, UnsupportedError, said
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.keys import ATTENTION_DROPOUT, SIZES, UNTIED
 from llm_core.model.hf.rope import Rope
@@ -22,6 +23,17 @@ def _block(_: ModelSpec, layer: LayerSpec) -> list[Weight]:
     ]
 
 
+_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_fast"}
+"""Our kinds of feed-forwards → their activations."""
+
+
+def _kind(activation: Any, _: Config) -> str:
+    names = {theirs: ours for ours, theirs in _ACTIVATIONS.items()}
+    if activation is not None and activation not in names:
+        raise UnsupportedError(f"hidden_act is {activation!r}; only {' and '.join(map(repr, names))} can be imported")
+    return names[activation or "gelu"]
+
+
 GPT_NEOX = Family(
     name="gpt_neox",
     architecture="GPTNeoXForCausalLM",
@@ -31,7 +43,9 @@ GPT_NEOX = Family(
         Key("layer_norm_eps", "norm.eps", absent=1e-5),
         Key("use_parallel_residual", "parallel", absent=True),
         UNTIED,
-        Fixed("hidden_act", "gelu"),
+        Derived(
+            "hidden_act", "feed_forward.kind", _kind, lambda spec: _ACTIVATIONS.get(said(spec, "feed_forward.kind"))
+        ),
         Fixed("attention_bias", True),
         ATTENTION_DROPOUT,
         Rope(theta="rotary_emb_base", share="rotary_pct", default_share=0.25),
@@ -40,7 +54,6 @@ GPT_NEOX = Family(
         "mixer.kind": "attention",
         "norm.kind": "layernorm",
         "norm_placement": "pre",
-        "feed_forward.kind": "gelu",
         "bias": True,
     },
     outer=(

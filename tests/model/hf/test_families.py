@@ -231,7 +231,7 @@ def test_windows_by_layer() -> None:
         ),
         ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is 8.0; only None"),
         ("olmo3", {"rope_parameters": {"rope_type": "default"}}, "those of full_attention and of sliding_attention"),
-        ("gpt_neox", {"hidden_act": "gelu_fast"}, "hidden_act is 'gelu_fast'"),
+        ("gpt_neox", {"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu' and 'gelu_fast'"),
         ("gpt_neox", {"rotary_pct": 0.4}, "share 0.4 of head_dim 8 is"),
         ("bloom", {"n_layer": 2, "apply_residual_connection_post_layernorm": True}, "apply_residual_connection"),
         ("granite", {"residual_multiplier": 0.0}, "residual_scale"),

@@ -21,11 +21,7 @@ def exported(folder: Path, name: str) -> tuple[Any, Any]:
     """Our model, and theirs from its folder."""
     ours = shapes.model(shapes.named(name)).eval()
     assert export_folder(ours, folder, sequence_length=64).name == "pedigree"
-    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, trust_remote_code=True, output_loading_info=True
-    )
-    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
-    return ours, theirs.eval()
+    return ours, parity.their_loaded(folder)
 
 
 @pytest.mark.parametrize("name", ["mixattention", "hybrid", "rwkv7_in_part", "moe_after_dense", "ngram_embedding"])
