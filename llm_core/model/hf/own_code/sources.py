@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from llm_core.errors import PedigreeError
 from llm_core.experiment.base import Spec
 from llm_core.experiment.component import Component
 from llm_core.experiment.model import ModelSpec
@@ -33,11 +32,7 @@ def foreign_components(spec: ModelSpec) -> list[str]:
 
 
 def code_files(spec: ModelSpec) -> dict[str, str]:
-    """File name → content, of all code that a model of ``spec`` needs. Raises ``PedigreeError`` for components of
-    plug-ins."""
-    foreign = foreign_components(spec)
-    if foreign:
-        raise PedigreeError(f"components of plug-ins can't be exported: {', '.join(foreign)}")
+    """File name → content, of all code that a model of ``spec``, without ``foreign_components``, needs."""
     sources = _reached([*_ROOTS, *_modules_of(spec)])
     sources[_COMPONENTS] = _importing(sorted(sources.keys() - {*_ROOTS, _COMPONENTS}))
     files = {f"{_flat(module)}.py": _relative(source) for module, source in sources.items()}
@@ -108,8 +103,6 @@ def _relative(source: str) -> str:
 
 def _flat(module: str) -> str:
     """The name of a module in the folder."""
-    return (
-        module.removeprefix(_HERE)
-        if module.startswith(_HERE)
-        else module.replace("llm_core.", "pedigree_").replace(".", "_")
-    )
+    if module.startswith(_HERE):
+        return module.removeprefix(_HERE)
+    return module.replace("llm_core.", "pedigree_").replace(".", "_")
