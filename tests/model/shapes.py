@@ -94,7 +94,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "residual_scale": 0.5,
         "logit_scale": 0.4,
     },
-    "mamba": {"mixer": {"kind": "mamba", "state": 6, "chunk": 4}, "feed_forward": None},
+    "mamba": {"mixer": {"kind": "mamba", "state": 6, "chunk": 8}, "feed_forward": None},
     "mamba2": {
         "mixer": {"kind": "mamba2", "state": 6, "head_dim": 8, "groups": 2, "chunk": 4},
         "feed_forward": None,

@@ -27,8 +27,6 @@ def test_the_contract_of_models(name: str, check: Callable[[ModelSpec], None]) -
         "gpt2",
         "mla",
         "liv",
-        "gpt_neox",
-        "scaled_branches",
         "mamba",
         "mamba2",
         "retnet",

@@ -39,6 +39,9 @@ def test_logits_and_greedy_tokens_are_ours(name: str, tmp_path: Path) -> None:
 
 def test_only_files_of_the_folder_are_imported() -> None:
     files = code_files(shapes.named("hybrid"))
+    assert (
+        "pedigree::" not in code_files(shapes.named("moe_after_dense"))["pedigree_model_feed_forwards_moe_grouped.py"]
+    )
     assert {"modeling_pedigree.py", "configuration_pedigree.py", "pedigree_model_mixers_mamba2_module.py"} <= set(files)
     assert "pedigree_model_mixers_hyena_module.py" not in files
     for name, source in files.items():

@@ -23,6 +23,7 @@ _ROOTS = tuple(f"{_HERE}{name}_pedigree" for name in ("configuration", "modeling
 _CONFIGURATION = "configuration_pedigree.py"
 _IMPORT = re.compile(r"^(\s*)from (llm_core\.[\w.]+) import ", re.MULTILINE)
 _WHOLE = re.compile(r"^import (llm_core\.[\w.]+)", re.MULTILINE)
+_OPERATOR = '"pedigree::'
 _TARGET = re.compile(r'"(llm_core\.[\w.]+):')
 
 
@@ -37,10 +38,11 @@ def code_files(spec: ModelSpec) -> dict[str, str]:
     sources[_COMPONENTS] = _importing(sorted(sources.keys() - {*_ROOTS, _COMPONENTS}))
     files = {f"{_flat(module)}.py": _relative(source) for module, source in sources.items()}
     assert len(files) == len(sources), "two modules have the same file name"
-    # In one process, transformers takes the models of all equal configuration files to have the same code.
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    # In one process, transformers takes the models of all equal configuration files to have the same code.
     files[_CONFIGURATION] += f"\n# Code of the model: {digest}\n"
-    return files
+    # torch's operators are known by name in a process, and another folder may have other code of the same name.
+    return {name: source.replace(_OPERATOR, f'"pedigree_{digest[:16]}::') for name, source in files.items()}
 
 
 def _modules_of(spec: ModelSpec) -> list[str]:
