@@ -27,6 +27,7 @@ would block the report of a run that was launched all the same. The manifest of 
 TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 """The additional stages in every training report."""
 
+OWN_CODE_FILES = tuple(f"llm_core/model/hf/own_code/{name}_pedigree.py" for name in ("configuration", "modeling"))
 PAGE_FILES = ("llm_core/report/page.css", "llm_core/report/page.html")
 """The style sheet and the template of all pages."""
 
@@ -74,7 +75,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         Stage(
             name="hf_export",
             group="release",
-            description="The model and its tokenizer as a folder for transformers, if it supports the architecture.",
+            description="The model and its tokenizer as a folder for transformers.",
             build="llm_core.model.hf.export_stage:build",
             results="llm_core.model.hf.results:HFExport",
             blocking=(":same_weights",),
@@ -87,6 +88,8 @@ def stages(experiment: Experiment) -> list[Stage]:
             },
             packages=training.TRAIN_PACKAGES,
             bounds=experiment.checks,
+            code=OWN_CODE_FILES,
+            volatile=("*.py",),  # copies of the code, with comments and messages, which are no part of identities
         ),
         Stage(
             name="training_report",

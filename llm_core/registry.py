@@ -17,7 +17,7 @@ def load_object(target: str, followed: str = "") -> Any:  # noqa: ARG001 (for th
     the digest reaches the same code.
     """
     module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
+    return getattr(import_module(module, __package__), name)  # exported code has relative names
 
 
 @runtime_only("finds code by its name, and the digest follows the same name")

@@ -13,6 +13,7 @@ def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
     """Write the model of the training run ``stage``, and its tokenizer, into ``folder``. Returns a line to print."""
     from llm_core.model.files import load_model
     from llm_core.model.hf.exporting import DTYPES, export_folder
+    from llm_core.model.hf.own_code.family import OWN_CODE
 
     if dtype not in DTYPES:
         raise PedigreeError(f"--dtype {dtype}: known: {', '.join(DTYPES)}")
@@ -30,7 +31,8 @@ def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
         tokenizer=tokenizer / "tokenizer.json",
         dtype=dtype,
     )
-    return f"{folder}: {family.architecture}, {dtype}"
+    advice = "; load it with trust_remote_code=True" if family.name == OWN_CODE.name else ""
+    return f"{folder}: {family.architecture}, {dtype}{advice}"
 
 
 def import_model(folder: Path, out: Path) -> str:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from llm_core.experiment.base import Spec, frozen, later
 from llm_core.experiment.component import Component, KindOf
@@ -243,7 +243,16 @@ class LayerSpec(Spec):
     norm: Annotated[NormSpec, KindOf(NORMS, default="rmsnorm")]
     norm_placement: NormPlacement
     dropout: DropoutShare
+    parallel: bool = later(default=False, absent=False)
     stream_scales: StreamScalesSpec | None = later(default=None, absent=None)
     index: Annotated[int, Field(ge=0)]
     kv_from: int | None = None
     """The index of the layer whose keys and values this one attends to; None: its own."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "LayerSpec":
+        if self.parallel and self.norm_placement == "post":
+            raise ValueError(
+                "parallel: its branches have no stream of their own to normalise; choose another norm_placement"
+            )
+        return self

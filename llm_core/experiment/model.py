@@ -51,6 +51,9 @@ class ModelSpec(Spec):
     norm_placement: NormPlacement = "pre"
     """``pre``: x + f(norm(x)). ``post``: norm(x + f(x)) (Vaswani et al., 2017). ``sandwich``: x + norm(f(norm(x)))
     (Gemma 2). ``reordered``: x + norm(f(x)) (OLMo 2)."""
+    parallel: bool = later(default=False, absent=False)
+    """Whether the feed-forward reads what the mixer reads: x + mixer(norm(x)) + feed_forward(norm(x)) (Black et al.,
+    2022, GPT-NeoX). Each branch has a norm of its own."""
     absolute_position: Annotated[AbsolutePositionSpec, KindOf(ABSOLUTE_POSITIONS)] | None = None
     """Positions that are added to the embedding. Also set ``position: nope`` in the mixer, unless you want both."""
     bias: bool = False
@@ -59,6 +62,10 @@ class ModelSpec(Spec):
     """Logits become c · tanh(logit / c) (Gemma 2 has 30)."""
     embedding_scale: Positive = 1.0
     """Factor of the embeddings (Gemma: sqrt(d_model))."""
+    residual_scale: Positive = later(default=1.0, absent=1.0)
+    """Factor of the output of each branch (Granite)."""
+    logit_scale: Positive = later(default=1.0, absent=1.0)
+    """Factor of the logits, before ``logit_softcap`` (Granite: 1 / logits_scaling)."""
     embedding_norm: bool = later(default=False, absent=False)
     """Whether a norm of the model's kind follows the embedding (RWKV). The initial embedding is then small, unless
     ``init.embedding_std`` is given."""
@@ -82,7 +89,7 @@ class ModelSpec(Spec):
     # Not strict: after a "before" validator, pydantic no longer knows that a list came from JSON.
     pattern: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     """The layers of one period, which repeats over the depth. Each entry overrides the model's mixer, feed_forward,
-    norm, norm_placement, dropout and stream_scales, or nothing. ``times: n`` means n such layers."""
+    norm, norm_placement, dropout, parallel and stream_scales, or nothing. ``times: n`` means n such layers."""
 
     @model_validator(mode="before")
     @classmethod

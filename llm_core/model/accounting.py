@@ -194,7 +194,8 @@ def activation_bytes_per_token(
     for layer, cost in zip(layers, costs, strict=True):
         fp32 = 4 * (cost.mixer.saved_fp32 + cost.feed_forward.saved_fp32)
         fp32 += (8 if element < 4 else 4) * cost.feed_forward.saved_fp32_twice
-        block = (4 * d if layer.feed_forward is None else 8 * d) + fp32
+        one_stream = layer.feed_forward is None or layer.parallel
+        block = (4 * d if one_stream else 8 * d) + fp32
         block += 0 if layer.stream_scales is None else 4 * d
         if isinstance(layer.mixer, AttendingSpec):
             own_kv = layer.kv_from is None

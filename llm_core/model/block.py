@@ -41,14 +41,16 @@ def _between(ends: tuple[float, float], share: float) -> Draw:
 
 
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + feed_forward(norm(x)). ``ModelSpec`` explains the other placements of the norms."""
+    """x + mixer(norm(x)), then x + feed_forward(norm(x)). ``ModelSpec`` explains the other placements of the norms, and
+    branches in parallel."""
 
     def __init__(self, spec: ModelSpec, layer: LayerSpec) -> None:
         super().__init__()
         before, after = layer.norm_placement in ("pre", "sandwich"), layer.norm_placement != "pre"
         self.post = layer.norm_placement == "post"
         self.dropout = layer.dropout
-        self.branch_scale = 1 / spec.depth_ratio()
+        self.parallel = layer.parallel
+        self.branch_scale = spec.residual_scale / spec.depth_ratio()
 
         scales, share = layer.stream_scales, layer.index / max(spec.n_layers - 1, 1)
         self.stream_scales = None if scales is None else StreamScales(scales, share)
@@ -73,12 +75,14 @@ class Block(nn.Module):
         earlier layer ``kv_from``. ``values_BTE``: the value embeddings of the tokens, if the mixer has them."""
         if self.stream_scales is not None:
             x_BTD = self.stream_scales(x_BTD, context.embedding_BTD)
+        before_BTD = x_BTD
         branch_BTD = x_BTD if self.mixer_norm is None else self.mixer_norm(x_BTD)
         branch_BTD, kv = self.mixer(branch_BTD, kv, context, *values_BTE)
         x_BTD = self._joined(x_BTD, branch_BTD, self.mixer_post_norm)
         if self.feed_forward is None:
             return x_BTD, kv
-        branch_BTD = x_BTD if self.feed_forward_norm is None else self.feed_forward_norm(x_BTD)
+        branch_BTD = before_BTD if self.parallel else x_BTD
+        branch_BTD = branch_BTD if self.feed_forward_norm is None else self.feed_forward_norm(branch_BTD)
         branch_BTD = self.feed_forward(branch_BTD, context) if self.looks_back else self.feed_forward(branch_BTD)
         return self._joined(x_BTD, branch_BTD, self.feed_forward_post_norm), kv
 

@@ -54,7 +54,7 @@ class Decoder(nn.Module):
         self.position = None if position is None else position.module(spec.d_model, size)
         self.blocks = nn.ModuleList(Block(spec, layer) for layer in self.layers)
         self.norm = spec.norm.module(spec.d_model, spec.bias)
-        self.head_scale = 1 / spec.width_ratio()
+        self.head_scale = spec.logit_scale / spec.width_ratio()
         # A tied head is not a second parameter, so no copy, cast or file can separate the two.
         self.head = None if spec.tie_embeddings else nn.Linear(spec.d_model, vocab_size, bias=False)
         depth = 0 if spec.multi_token is None else spec.multi_token.depth

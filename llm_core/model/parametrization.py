@@ -15,7 +15,8 @@ def folded_spec(spec: ModelSpec) -> ModelSpec:
 
 @torch.no_grad()
 def folded(model: Decoder) -> Decoder:
-    """Multiply the branches' and the logits' multipliers into the weights, in place, and return ``model``.
+    """Multiply the parametrisation's multipliers of branches and logits into the weights, in place, and return
+    ``model``.
 
     ``PedigreeError`` when a tied head and a norm without gain leave no weight that only the logits see.
     """
@@ -23,10 +24,10 @@ def folded(model: Decoder) -> Decoder:
     if spec.parametrization is None:
         return model
     if model.head is not None:
-        model.head.weight.mul_(model.head_scale)
+        model.head.weight.mul_(1 / spec.width_ratio())
     elif spec.norm.parameters(spec.d_model, spec.bias):
         for parameter in model.norm.parameters():
-            parameter.mul_(model.head_scale)
+            parameter.mul_(1 / spec.width_ratio())
     else:
         raise PedigreeError(
             "the multiplier of the logits fits into no weight: the head is tied, and the norm has no gain"
@@ -34,9 +35,9 @@ def folded(model: Decoder) -> Decoder:
     for block in model.all_blocks:
         for part, norm in ((block.mixer, block.mixer_post_norm), (block.feed_forward, block.feed_forward_post_norm)):
             if part is not None:
-                _scale_branch(part, None if block.post else norm, block.branch_scale)
-        block.branch_scale = 1.0
-    model.head_scale, model.spec = 1.0, folded_spec(spec)
+                _scale_branch(part, None if block.post else norm, 1 / spec.depth_ratio())
+        block.branch_scale = spec.residual_scale
+    model.head_scale, model.spec = spec.logit_scale, folded_spec(spec)
     return model
 
 

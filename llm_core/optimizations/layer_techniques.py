@@ -106,6 +106,14 @@ LAYERS: dict[str, Technique] = {
         "All layers: it sees only a few tokens back.",
         "Liquid AI, 2025",
     ),
+    "mamba": _mixer(
+        "mamba", "Mamba", {"kind": "mamba"},
+        ("llm_core.model.mixers.mamba.module", "llm_core.model.mixers.mamba.scan"),
+        "High. A scan with a backward pass by hand, and a state for generation.",
+        "Imported models.",
+        "New models: Mamba-2, whose scan consists of matrix products.",
+        "Gu and Dao, 2023",
+    ),
     "mamba2": _mixer(
         "mamba2", "Mamba-2", {"kind": "mamba2"}, ("llm_core.model.mixers.mamba2.module", "llm_core.model.scan"),
         "High. A scan with chunks, and a state for generation.",

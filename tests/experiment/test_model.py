@@ -64,6 +64,8 @@ def attention(**settings: Any) -> dict[str, Any]:
         ),
         ({"mixer": {"n_heads": 64}}, "d_model 32 must be a multiple of n_heads 64"),
         ({"mixer": {"head_dim": 3}}, "rope turns pairs: head_dim 3 must be even"),
+        ({"mixer": {"position": {"kind": "rope", "share": 0.1}}}, "share 0.1 of head_dim 8 is 0 must be .* above 0"),
+        ({"parallel": True, "norm_placement": "post"}, "parallel: its branches have no stream of their own"),
         ({"mixer": {"head_dim": 2, **rope(scaling=NTK)}}, "'ntk' stretches all pairs of channels but one"),
         ({"mixer": {**MLA, "rope_dim": 2, **rope(scaling=NTK)}}, "'ntk' stretches all pairs .*: 2 channels are one"),
         ({"mixer": rope(theta=1.0, scaling=YARN)}, "theta must be above 1"),
@@ -92,7 +94,7 @@ def attention(**settings: Any) -> dict[str, Any]:
         ({"mixer": "attention"}, "mixer\n.*attention: n_heads: Field required"),
         (
             {"mixer": {"kind": "atention"}},
-            "mixer\n.*unknown mixer 'atention'; known: attention, hyena, liv, mamba2, mla, retention",
+            "mixer\n.*unknown mixer 'atention'; known: attention, hyena, liv, mamba, mamba2, mla, retention",
         ),
         ({"mixer": 5}, "mixer\n.*give the name of a mixer, or a mapping with kind and settings"),
         ({"mixer": {"scale": float("nan")}}, "mixer\n.*attention: scale: .*finite number"),
@@ -208,7 +210,7 @@ def test_a_component_is_given_by_name_by_settings_or_itself() -> None:
 def test_a_mapping_without_kind_is_of_the_default_one() -> None:
     found = spec(norm={"eps": 1e-6}, mixer={"position": {"theta": 7.0}})
     assert (found.norm.kind, found.norm.eps) == ("rmsnorm", 1e-6)
-    assert found.layers[0].mixer.position.model_dump() == {"kind": "rope", "theta": 7.0, "scaling": None}
+    assert found.layers[0].mixer.position.model_dump() == {"kind": "rope", "theta": 7.0, "scaling": None, "share": 1.0}
 
 
 def test_features_that_are_off_are_no_part_of_an_identity() -> None:

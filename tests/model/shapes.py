@@ -81,6 +81,20 @@ MODELS: dict[str, dict[str, Any]] = {
         "bias": True,
     },
     "liv": {"mixer": {"kind": "liv", "kernel": 3}, "bias": True},
+    "gpt_neox": {
+        "parallel": True,
+        "bias": True,
+        "norm": "layernorm",
+        "mixer": {"n_kv_heads": 4, "position": {"kind": "rope", "share": 0.5}},
+        "feed_forward": {"kind": "gelu", "d_ff": 48},
+    },
+    "scaled_branches": {
+        "norm_placement": "reordered",
+        "mixer": {"qk_norm": True, "qk_norm_over": "all", "qkv_bias": True},
+        "residual_scale": 0.5,
+        "logit_scale": 0.4,
+    },
+    "mamba": {"mixer": {"kind": "mamba", "state": 6, "chunk": 8}, "feed_forward": None},
     "mamba2": {
         "mixer": {"kind": "mamba2", "state": 6, "head_dim": 8, "groups": 2, "chunk": 4},
         "feed_forward": None,

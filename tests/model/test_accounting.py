@@ -53,6 +53,10 @@ def wider(layers: int, **changes: Any) -> ModelSpec:
         {"mixer": {"value_embedding": {}, "qk_norm": True}, "norm": {"kind": "rmsnorm", "gain": False}},
         {"mixer": {"value_embedding": {}, "qk_norm": True, "window": 20}},
         {"stream_scales": {}},
+        {
+            "parallel": True,
+            "mixer": {"qk_norm": True, "qk_norm_over": "all", "position": {"kind": "rope", "share": 0.5}},
+        },
     ],
 )
 def test_activations_are_what_autograd_keeps(
@@ -74,6 +78,7 @@ def test_activations_are_what_autograd_keeps(
         {"mixer": {"kind": "liv", "kernel": 4}},
         {"mixer": {**MLA, "kv_rank": 48, "q_rank": 40, "nope_dim": 24, "rope_dim": 8, "value_dim": 20}},
         {"mixer": {"kind": "mamba2", "state": 24, "head_dim": 32, "chunk": 22}},
+        {"mixer": {"kind": "mamba", "chunk": 22}},
         {"mixer": {"kind": "retention", "n_heads": 4, "chunk": 22}},
         {"mixer": {"kind": "hyena", "max_length": 100}},
         {"mixer": {"kind": "hyena", "max_length": 100, "order": 4}},

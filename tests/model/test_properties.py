@@ -27,6 +27,7 @@ def test_the_contract_of_models(name: str, check: Callable[[ModelSpec], None]) -
         "gpt2",
         "mla",
         "liv",
+        "mamba",
         "mamba2",
         "retnet",
         "hyena",

@@ -1,25 +1,11 @@
 """DeepSeek V2 and V3: latent attention, and after the first layers mixtures of experts with shared ones."""
 
 import math
-from dataclasses import dataclass
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.feed_forwards.gated.spec import SwiGLU
-from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
-from llm_core.model.hf.config import (
-    Config,
-    Derived,
-    Fields,
-    Fixed,
-    Implied,
-    Key,
-    Part,
-    UnsupportedError,
-    look_up,
-    said,
-)
-from llm_core.model.hf.experts import experts, mixture_of, shared_experts
+from llm_core.model.hf.config import Config, Fields, Fixed, Implied, Key, Part, UnsupportedError, look_up
+from llm_core.model.hf.experts import DENSE_WIDTH, ExpertLayers, experts, mixture_of, routes, shared_experts
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.keys import ATTENTION_DROPOUT, SIZES, UNTIED
 from llm_core.model.hf.llama import OUTER, whole_heads
@@ -28,33 +14,17 @@ from llm_core.model.hf.weights import LLAMA_MLP, LLAMA_NORMS, Ordered, Weight, g
 from llm_core.model.mixers.mla.spec import LatentAttention
 
 
-@dataclass(frozen=True)
-class _DenseFirst(Part):
-    """The first layers have a dense feed-forward, the others a mixture of experts, which ``parts`` read and write."""
+def _dense_first(parts: tuple[Part, ...], absent: int) -> ExpertLayers:
+    """The first layers are dense. ``absent``: their number without the key."""
+    key = "first_k_dense_replace"
 
-    parts: tuple[Part, ...]
-    absent: int
-    """The number of dense layers without the key."""
+    def dense(config: Config, index: int) -> bool:
+        return index < (config.get(key, absent) or 0)
 
-    def read(self, config: Config, fields: Fields) -> None:
-        """See ``Part``."""
-        dense = config.get("first_k_dense_replace", self.absent) or 0
-        experts = Fields({}, [])
-        if dense < len(fields.layers):
-            for part in self.parts:
-                part.read(config, experts)
-        for layer in fields.layers[dense:]:
-            layer["feed_forward"] = {"kind": "moe", **experts.model["feed_forward"]}
+    def listed(numbers: list[int]) -> Config:
+        return {key: len(numbers)}
 
-    def write(self, spec: ModelSpec, config: Config) -> None:
-        """See ``Part``."""
-        first = next((layer for layer in spec.layers if _routes(layer)), None)
-        config["first_k_dense_replace"] = spec.n_layers if first is None else first.index
-        if first is not None:  # without experts, transformers does not accept null for their number
-            # As if all layers were like it, since dense layers have settings of the same names.
-            alike = {"mixer": first.mixer, "feed_forward": first.feed_forward, "pattern": ()}
-            for part in self.parts:
-                part.write(spec.model_copy(update=alike), config)
+    return ExpertLayers(parts, dense, listed)
 
 
 class _Groups(Part):
@@ -110,10 +80,6 @@ def _sharpened(mscale: float, factor: float) -> float:
     return (0.1 * mscale * math.log(factor) + 1) ** 2
 
 
-def _routes(layer: LayerSpec) -> bool:
-    return isinstance(layer.feed_forward, MixtureOfExperts)
-
-
 def _turned(before: int, nope: int, rope: int, heads: int) -> Ordered:
     """Rows of which their models rotate the pairs (2i, 2i + 1), and ours the pairs (i, i + P/2).
 
@@ -154,7 +120,7 @@ def _block(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
             weight("mixer.query_norm", "self_attn.q_a_layernorm"),
             weight("mixer.query_up", "self_attn.q_b_proj", form=queries),
         ]
-    if _routes(layer):
+    if routes(layer):
         return [*LLAMA_NORMS, *attending, *_mixture(spec, layer)]
     return [*LLAMA_NORMS, *attending, *gated(layer, LLAMA_MLP)]
 
@@ -169,12 +135,6 @@ def _mixture(spec: ModelSpec, layer: LayerSpec) -> list[Weight]:
     return weights + shared_experts(moe, "mlp.shared_experts", names)
 
 
-def _dense_width(spec: ModelSpec) -> int:
-    """The width of the dense layers; any number if all layers have experts, since the key is required."""
-    dense = (layer.feed_forward for layer in spec.layers if not _routes(layer))
-    return int(next((feed.d_ff for feed in dense if isinstance(feed, SwiGLU)), said(spec, "feed_forward.d_ff")))
-
-
 _ATTENTION = (
     # All heads have keys of their own, so this has the value of num_attention_heads, which is read after it.
     Key("num_key_value_heads", "mixer.n_heads", absent=None),
@@ -185,7 +145,7 @@ _ATTENTION = (
     Key("qk_rope_head_dim", "mixer.rope_dim", absent=64),
     Key("v_head_dim", "mixer.value_dim", absent=128),
     Implied("feed_forward.kind", "swiglu"),
-    Derived("intermediate_size", "feed_forward.d_ff", lambda width, _: width, _dense_width),
+    DENSE_WIDTH,
     UNTIED,
     # transformers uses this eps for the norms of latents, whatever the key.
     Fixed("rms_norm_eps", 1e-6),
@@ -209,7 +169,7 @@ _ALWAYS = {"mixer.kind": "mla", "norm.kind": "rmsnorm", "norm_placement": "pre",
 
 
 def _limits(spec: ModelSpec) -> list[str]:
-    if any(mixture_of(layer).shared == 0 for layer in spec.layers if _routes(layer)):
+    if any(mixture_of(layer).shared == 0 for layer in spec.layers if routes(layer)):
         return ["feed_forward.shared 0: there is always a shared expert"]
     return whole_heads(spec)
 
@@ -220,7 +180,7 @@ DEEPSEEK_V2 = Family(
     parts=(
         *_ATTENTION,
         Fixed("mlp_bias", False),
-        _DenseFirst(
+        _dense_first(
             (
                 *_EXPERTS,
                 Key("routed_scaling_factor", "feed_forward.scale", absent=1.0),
@@ -245,7 +205,7 @@ DEEPSEEK_V3 = Family(
     parts=(
         *_ATTENTION,
         Fixed("rope_interleave", True),
-        _DenseFirst(
+        _dense_first(
             (
                 *_EXPERTS,
                 Key("routed_scaling_factor", "feed_forward.scale", absent=2.5),

@@ -19,12 +19,14 @@ ROUNDING = 2e-7
 def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str, ...]) -> HFExport:
     """Write configuration, fp32 weights and tokenizer as the first of ``families`` that fits, and read them back.
 
-    If ``transformers`` has no architecture for the model, write ``why_not.txt`` instead, with the reasons per family.
+    If none fits, the folder has the code of the model, and ``why_not.txt`` the reasons per family. A model with
+    components of plug-ins is then not exported.
     """
     from llm_core.model.files import load_model, read_info
     from llm_core.model.hf.exporting import export_folder
     from llm_core.model.hf.families import why_none
     from llm_core.model.hf.importing import import_folder
+    from llm_core.model.hf.own_code.family import OWN_CODE
     from llm_core.model.parametrization import folded_spec
 
     folder = job.path("model")
@@ -32,14 +34,16 @@ def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str,
         raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
     reasons = why_none(folded_spec(model), families)
     if reasons:
+        reasons = "\n".join([reasons, *OWN_CODE.reasons_against(model)])
         (job.out / WHY_NOT).write_text(reasons + "\n", encoding="utf-8")
-        return HFExport(model_type=None, reasons=reasons.splitlines(), largest_difference=0.0)
+        if OWN_CODE.reasons_against(model):
+            return HFExport(model_type=None, reasons=reasons.splitlines(), largest_difference=0.0)
     network, _ = load_model(folder)
     tokenizer = job.path("tokenizer", "tokenizer.json")
     family = export_folder(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer, families=families)
     back = import_folder(job.out).weights
     difference = max(float((back[name] - tensor).abs().max()) for name, tensor in network.state_dict().items())
-    return HFExport(model_type=family.name, reasons=[], largest_difference=difference)
+    return HFExport(model_type=family.name, reasons=reasons.splitlines(), largest_difference=difference)
 
 
 def same_weights(results: HFExport, bounds: ChecksSpec) -> Verdict:
@@ -51,8 +55,11 @@ def same_weights(results: HFExport, bounds: ChecksSpec) -> Verdict:
 
 
 def loads_in_transformers(results: HFExport, bounds: ChecksSpec) -> Verdict:
-    """transformers has an architecture for this model."""
+    """transformers loads the folder, as an architecture of its own or with the code in the folder."""
     del bounds
-    kind = results.model_type
-    none = f"transformers has no architecture for it: {'; '.join(results.reasons)}"
-    return Verdict(kind is not None, f"transformers loads it as {kind}" if kind else none)
+    kind, told = results.model_type, ""
+    if results.reasons:
+        told = f"; it has no architecture of its own for it: {'; '.join(results.reasons)}"
+    if kind is None:
+        return Verdict(False, f"transformers can't load it{told}")
+    return Verdict(True, f"transformers loads it as {kind}{', with trust_remote_code' if told else ''}{told}")

@@ -10,30 +10,18 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.model.decoder import Decoder
-from llm_core.model.hf.families import family_of
+from llm_core.model.hf.families import chosen_family
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.reading import CONFIG, INDEX, WEIGHTS
 from llm_core.model.hf.rope import longest
+from llm_core.model.hf.tokenizer_files import tokenizer_files
 from llm_core.model.parametrization import folded, folded_spec
 from llm_core.registries import HF_FAMILIES
-from llm_core.tokens.prompts import FORM, for_prompts
-from llm_core.tokens.tokenizer import end_of_text, load_tokenizer, unknown_id, vocabulary_size
 
 FILE_BYTES = 5_000_000_000
 """The largest size of a file of weights."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-_README = """# Text for this model
-
-`tokenizer.json` brings the characters of texts into the form of the documents that the model was trained on: Unicode's
-form, quotation marks, case, and which kinds of characters there are (its `normalizer`).
-
-Documents also had no white space at the end of a line, never more than one empty line between two others, and no white
-space at either end. The tokenizer leaves these as they are: a prompt that ends in a space still does. Nor does it leave
-out what rules of the cleaning took out of documents (addresses, say).
-"""
 
 
 def export_folder(
@@ -46,17 +34,20 @@ def export_folder(
     file_bytes: int = FILE_BYTES,
     families: Iterable[str] = HF_FAMILIES,
 ) -> Family:
-    """Write ``model`` so that ``transformers`` loads it. Returns the first of ``families`` that can express it.
+    """Write ``model`` so that ``transformers`` loads it. Returns the first of ``families`` that can express it; if none
+    can, the folder has the code of the model, for ``trust_remote_code=True``.
 
     ``sequence_length``: tokens per sequence in training, the longest that the configuration declares. ``tokenizer``:
-    our ``tokenizer.json``, whose end-of-text token will end generation. ``dtype``: ``fp32`` or ``bf16``. Raises
-    ``PedigreeError`` for a model that no family can express, with the reasons of each, and for a tokenizer with more
-    ids than the model. The multipliers of a parametrisation go into the weights of ``model``, in place.
+    our ``tokenizer.json``, whose end-of-text token will begin texts and end generation. ``dtype``: ``fp32`` or
+    ``bf16``. Raises ``PedigreeError`` for a model with components of plug-ins that no family can express, with the
+    reasons of each family, and for a tokenizer with more ids than the model. The multipliers of a parametrisation go
+    into the weights of ``model``, in place.
     """
-    family = family_of(folded_spec(model.spec), families)
+    family = chosen_family(folded_spec(model.spec), families)
     model = folded(model)
     length = longest(model.spec, sequence_length)
-    tokens, end_id = ({}, None) if tokenizer is None else _special_tokens(tokenizer, model.vocab_size)
+    tokens = None if tokenizer is None else tokenizer_files(tokenizer, model.vocab_size, length)
+    end_id = None if tokens is None else tokens.end_id
     ends = {"bos_token_id": end_id, "eos_token_id": end_id}
     settings = {
         CONFIG: {
@@ -66,28 +57,18 @@ def export_folder(
             **({} if family.length is None else {family.length: length}),
             "vocab_size": model.vocab_size,
             "torch_dtype": str(DTYPES[dtype]).removeprefix("torch."),
-            "pad_token_id": None,
+            "pad_token_id": None,  # with one, transformers would not train that token's embedding
             **ends,
         },
-        "generation_config.json": ends,
+        "generation_config.json": {**ends, "pad_token_id": end_id},
     }
-    if tokenizer is not None:
-        settings["tokenizer_config.json"] = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            **tokens,
-            "model_max_length": length,
-            "clean_up_tokenization_spaces": False,
-        }
-        settings["special_tokens_map.json"] = tokens
+    texts = {**({} if tokens is None else tokens.texts), **family.code(model.spec)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in settings.items():
             _write_json(folder / name, content)
-        if tokenizer is not None:
-            text = json.dumps(for_prompts(tokenizer), ensure_ascii=False)
-            (folder / "tokenizer.json").write_text(text, encoding="utf-8")
-            if tokenizer.with_name(FORM).is_file():
-                (folder / "README.md").write_text(_README, encoding="utf-8")
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
         _write_weights(folder, dict(_theirs(family, model, DTYPES[dtype])), file_bytes)
     except OSError as error:
         raise PedigreeError(f"{folder}: can't be written: {error.strerror}; make room, or name another") from None
@@ -127,20 +108,6 @@ def _write_weights(folder: Path, tensors: dict[str, Tensor], file_bytes: int) ->
     total = sum(tensor.nbytes for tensor in tensors.values())
     places = {tensor: name for name, content in zip(names, files, strict=True) for tensor in content}
     _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
-
-
-def _special_tokens(tokenizer: Path, vocab_size: int) -> tuple[dict[str, str], int]:
-    """(role → token, the id of the end of text). The token that ends a document also begins a text. The unknown token
-    replaces bytes without an entry."""
-    opened = load_tokenizer(tokenizer)
-    if vocabulary_size(opened) > vocab_size:
-        raise PedigreeError(
-            f"{tokenizer}: has {vocabulary_size(opened)} ids, but the model has {vocab_size}; use the tokenizer that "
-            "the model was trained with"
-        )
-    end = end_of_text(opened, tokenizer)
-    roles = {"bos_token": end, "eos_token": end, "unk_token": unknown_id(opened)}
-    return {role: str(opened.id_to_token(number)) for role, number in roles.items() if number is not None}, end
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ def facts(spec: ModelSpec) -> dict[str, Any]:
         name: getattr(spec, name)
         for name in (
             *("d_model", "n_layers", "bias", "tie_embeddings", "embedding_scale", "embedding_norm"),
+            *("residual_scale", "logit_scale"),
             *("ngram_embedding", "logit_softcap", "multi_token", "parametrization"),
         )
     }
@@ -36,6 +37,7 @@ def _of_layer(layer: LayerSpec) -> dict[str, Any]:
     return {
         **_settings("norm", layer.norm),
         "norm_placement": layer.norm_placement,
+        "parallel": layer.parallel,
         "kv_from": layer.kv_from,
         "stream_scales": layer.stream_scales,
         **{f"mixer.{name}": value for name, value in layer.mixer.facts().items()},

@@ -66,6 +66,11 @@ class Family:
             part.write(spec, config)
         return config | {self.depth: spec.n_layers}
 
+    def code(self, spec: ModelSpec) -> dict[str, str]:
+        """File name → content of the code that a folder brings along; none if ``transformers`` has the architecture."""
+        del spec
+        return {}
+
     def weights(self, spec: ModelSpec) -> Iterator[Weight]:
         """All tensors of a model of ``spec``, by their full names."""
         yield from self.outer

@@ -1,9 +1,9 @@
-"""Llama, and relatives that differ in a setting: Mistral (one window), Qwen3 (QK-norm, windows per layer), SmolLM3
-(layers without positions)."""
+"""Llama, and relatives that differ in a setting: Mistral (one window), Qwen2 (biases of queries, keys and values),
+Qwen3 (QK-norm, windows per layer), SmolLM3 (layers without positions), Granite (scales)."""
 
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.model.hf.config import Bias, Config, Fixed, Key, PerLayer, Windows, said
+from llm_core.model.hf.config import Bias, Config, Derived, Fixed, Key, PerLayer, Windows, said
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.keys import HEAD_DIM, TIED, UNTIED, kv_heads, llama_like
 from llm_core.model.hf.rope import Rope
@@ -58,12 +58,24 @@ def _upper_layers(config: Config, index: int) -> bool:
     return index >= int(config.get("max_window_layers", 28))
 
 
+_WINDOWS = Windows(switch="use_sliding_window", default=_upper_layers)
+
+QWEN2 = Family(
+    name="qwen2",
+    architecture="Qwen2ForCausalLM",
+    parts=(*DENSE, kv_heads(32), UNTIED, HEAD_DIM, _WINDOWS, Rope()),
+    always={**ALWAYS, "mixer.qkv_bias": True, "bias": False},
+    outer=OUTER,
+    block=_block,
+    limits=whole_heads,
+)
+
 QWEN3 = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
     parts=(
         *(*DENSE, kv_heads(32), UNTIED, Key("head_dim", "mixer.head_dim", absent=128), Fixed("attention_bias", False)),
-        *(Windows(switch="use_sliding_window", default=_upper_layers), Rope()),
+        *(_WINDOWS, Rope()),
     ),
     always={**ALWAYS, "mixer.qk_norm": True},
     outer=OUTER,
@@ -96,4 +108,31 @@ SMOLLM3 = Family(
     always=ALWAYS,
     outer=OUTER,
     block=_block,
+)
+
+
+def _scale(spec: ModelSpec) -> float:
+    return float(said(spec, "mixer.scale") or said(spec, "mixer.head_dim") ** -0.5)
+
+
+GRANITE = Family(
+    name="granite",
+    architecture="GraniteForCausalLM",
+    parts=(
+        *(*DENSE, kv_heads(None), UNTIED, HEAD_DIM, Bias(("attention_bias", "mlp_bias")), Rope()),
+        Derived("attention_multiplier", "mixer.scale", lambda scale, _: 1.0 if scale is None else scale, _scale),
+        Key("embedding_multiplier", "embedding_scale", absent=1.0),
+        Key("residual_multiplier", "residual_scale", absent=1.0),
+        Derived(
+            "logits_scaling",
+            "logit_scale",
+            lambda divisor, _: 1 / (1.0 if divisor is None else divisor),
+            # 1 / (1 / 49) is not 49; rounding makes it so.
+            lambda spec: round(1 / spec.logit_scale, 12),
+        ),
+    ),
+    always=ALWAYS,
+    outer=OUTER,
+    block=_block,
+    limits=whole_heads,
 )

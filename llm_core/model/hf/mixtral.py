@@ -3,7 +3,7 @@
 from llm_core.experiment.layers import LayerSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.hf.config import Implied, Key, Windows
-from llm_core.model.hf.experts import experts, mixture_of
+from llm_core.model.hf.experts import PLAIN_EXPERTS, experts, mixture_of
 from llm_core.model.hf.family import Family
 from llm_core.model.hf.keys import HEAD_DIM, UNTIED, kv_heads, llama_like
 from llm_core.model.hf.llama import ALWAYS, OUTER
@@ -32,10 +32,8 @@ MIXTRAL = Family(
         Key("num_experts_per_tok", "feed_forward.top_k", absent=2),
         Key("intermediate_size", "feed_forward.d_ff"),
         Key("router_aux_loss_coef", "feed_forward.balance_loss", absent=0.001),
-        Implied("feed_forward.shared", 0),
-        Implied("feed_forward.score", "softmax"),
         Implied("feed_forward.normalise", True),
-        Implied("feed_forward.scale", 1.0),
+        *PLAIN_EXPERTS,
         Windows(absent=None),
         Rope(1_000_000.0),
     ),

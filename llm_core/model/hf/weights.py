@@ -126,20 +126,37 @@ def product(ours: str, *theirs: str, bias: bool, form: Form = SAME) -> list[Weig
 
 
 def attention(
-    spec: ModelSpec, layer: LayerSpec, theirs: str, *, output: str = "o_proj", norms: tuple[str, str] | None = None
+    spec: ModelSpec,
+    layer: LayerSpec,
+    theirs: str,
+    *,
+    output: str = "o_proj",
+    norms: tuple[str, str] | None = None,
+    form: Form = SAME,
 ) -> list[Weight]:
-    """Attention with separate matrices for queries, keys, values (``q_proj`` …) and ``output`` below ``theirs``."""
+    """Attention with separate matrices for queries, keys, values (``q_proj`` …) and ``output`` below ``theirs``.
+
+    ``norms``: the names of the norms of queries and keys, which have the ``form``."""
     assert isinstance(layer.mixer, Attention)
     n_heads, n_kv_heads, head_dim = layer.mixer.heads()
     rows = Rows((n_heads * head_dim, n_kv_heads * head_dim, n_kv_heads * head_dim))
     names = [f"{theirs}.{name}_proj" for name in "qkv"]
-    weights = product("mixer.qkv", *names, bias=spec.bias, form=rows)
+    weights = product("mixer.qkv", *names, bias=spec.bias or layer.mixer.qkv_bias, form=rows)
     weights += product("mixer.output", f"{theirs}.{output}", bias=spec.bias)
     if norms is not None:
         weights += [
-            weight(f"mixer.{ours}_norm", f"{theirs}.{name}") for ours, name in zip(("query", "key"), norms, strict=True)
+            weight(f"mixer.{ours}_norm", f"{theirs}.{name}", form=form)
+            for ours, name in zip(("query", "key"), norms, strict=True)
         ]
     return weights
+
+
+def by_head(layer: LayerSpec) -> Ordered:
+    """The rows of queries, keys and values, which are together per head in theirs (Megatron's order)."""
+    assert isinstance(layer.mixer, Attention)
+    n_heads, _, head_dim = layer.mixer.heads()
+    rows = torch.arange(3 * n_heads * head_dim).view(n_heads, 3, head_dim)
+    return Ordered(tuple(rows.transpose(0, 1).flatten().tolist()))
 
 
 def gated(layer: LayerSpec, theirs: Sequence[str], *, bias: bool = False) -> list[Weight]:

@@ -9,11 +9,23 @@ from llm_core.graph.job import Job
 from llm_core.model.files import save_model
 from llm_core.model.hf.export_stage import build
 from llm_core.model.hf.importing import import_folder
+from llm_core.plugins import load_plugins
 from llm_core.registries import HF_FAMILIES
 from llm_core.store.manifest import Artifact, Manifest
 from tests.judged import judged
 from tests.model import shapes
 from tests.model.hf.test_folders import vocabulary
+
+PLUGIN = """
+from typing import Literal
+from llm_core.model.norms.spec import RMSNorm
+
+NORMS = {"odd": "odd_norm:Odd"}
+
+class Odd(RMSNorm):
+    '''A norm of a plug-in.'''
+    kind: Literal["odd"] = "odd"
+"""
 
 
 def job(tmp_path: Path, spec: ModelSpec) -> Job:
@@ -43,14 +55,27 @@ def test_a_model_of_theirs_becomes_a_folder(tmp_path: Path) -> None:
         assert torch.equal(found.weights[name], tensor), name
 
 
-def test_another_model_leaves_the_reasons(tmp_path: Path) -> None:
+def test_another_model_brings_its_code_and_the_reasons(tmp_path: Path) -> None:
     spec = shapes.named("mixattention")
+    given = job(tmp_path, spec)
+    stats = build(given, spec, sequence_length=64, families=tuple(HF_FAMILIES)).model_dump()
+    assert stats["model_type"] == "pedigree"
+    assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": True}
+    (_, advice) = judged("hf_export", stats)
+    assert "share_kv" in advice.message
+    assert "share_kv" in (given.out / "why_not.txt").read_text()
+    assert (given.out / "modeling_pedigree.py").is_file()
+
+
+def test_components_of_plugins_leave_only_the_reasons(tmp_path: Path, plugin_folder: Path) -> None:
+    (plugin_folder / "odd_norm.py").write_text(PLUGIN)
+    load_plugins(["odd_norm"])
+    spec = shapes.spec(norm="odd")
     given = job(tmp_path, spec)
     stats = build(given, spec, sequence_length=64, families=tuple(HF_FAMILIES)).model_dump()
     assert stats["model_type"] is None
     assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": False}
-    (_, advice) = judged("hf_export", stats)
-    assert "share_kv" in advice.message
+    assert "odd_norm is of a plug-in" in (given.out / "why_not.txt").read_text()
     assert [path.name for path in given.out.iterdir()] == ["why_not.txt"]
 
 

@@ -26,6 +26,7 @@ LLAMA = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
+LINEAR = {"rope_type": "linear", "factor": 8.0}
 YARN = {"rope_type": "yarn", "factor": 2.0, "mscale": 0.5, "mscale_all_dim": 1.0}
 EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "n_shared_experts": 1}
 
@@ -168,6 +169,19 @@ def test_angles_decide_and_not_how_they_are_said() -> None:
     assert facts(old) == facts(new)
 
 
+def test_older_forms_say_the_same() -> None:
+    bases = {"sliding_attention": {"rope_theta": 300.0}, "full_attention": {"rope_theta": 5e5, **LINEAR}}
+    new = read("gemma3_text", layer_types=["sliding_attention", "full_attention"] * 2, rope_parameters=bases)
+    old = {"rope_theta": 5e5, "rope_local_base_freq": 300.0, "rope_scaling": LINEAR}
+    assert facts(read("gemma3_text", sliding_window_pattern=2, **old)) == facts(new)
+    assert [layer.mixer.position.theta for layer in new.layers] == [300.0, 5e5] * 2
+    parameters = {"rope_theta": 500.0, "partial_rotary_factor": 0.5}
+    pythia = read("gpt_neox", rope_parameters=parameters)
+    assert facts(read("gpt_neox", rotary_emb_base=500.0, rotary_pct=0.5)) == facts(pythia)
+    sizes = {"num_experts_per_tok": 2, "decoder_sparse_step": 2}
+    assert facts(read("qwen3_moe", num_local_experts=4, **sizes)) == facts(read("qwen3_moe", num_experts=4, **sizes))
+
+
 def windows_of(spec: ModelSpec) -> list[int | None]:
     return [layer.mixer.window for layer in spec.layers]
 
@@ -210,6 +224,18 @@ def test_windows_by_layer() -> None:
         ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "attn_config": {"alibi": False}}, "attn_config.alibi"),
         ("mamba2", {"num_heads": 8, "head_dim": 8, "time_step_limit": [0.0, 1.0]}, "time_step_limit"),
         ("mamba2", {"num_heads": 9, "head_dim": 8}, "num_heads · head_dim is 72"),
+        (
+            "phi3",
+            {"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}},
+            "rope_type 'longrope'; known: default",
+        ),
+        ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is 8.0; only None"),
+        ("olmo3", {"rope_parameters": {"rope_type": "default"}}, "those of full_attention and of sliding_attention"),
+        ("gpt_neox", {"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu' and 'gelu_fast'"),
+        ("gpt_neox", {"rotary_pct": 0.4}, "share 0.4 of head_dim 8 is"),
+        ("bloom", {"n_layer": 2, "apply_residual_connection_post_layernorm": True}, "apply_residual_connection"),
+        ("granite", {"residual_multiplier": 0.0}, "residual_scale"),
+        ("mamba", {"use_conv_bias": False}, "use_conv_bias is False"),
         ("rwkv", {"attention_hidden_size": 64}, "attention_hidden_size is 64; only hidden_size, 32, can be imported"),
         ("rwkv", {"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06; only 1e-05"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 from torch import Tensor
@@ -14,6 +15,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.model.hf.exporting import export_folder
 from llm_core.model.hf.importing import import_folder
+from llm_core.model.hf.tokenizer_files import tokenizer_files
 from llm_core.tokens.importing import import_tokenizer
 from llm_core.tokens.learn import train_tokenizer
 from tests.model import shapes
@@ -197,10 +199,26 @@ def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
     )
     assert config["eos_token_id"] == generation["eos_token_id"] == shapes.VOCAB - 1
     assert config["max_position_embeddings"] == settings["model_max_length"] == 64
-    assert settings["eos_token"] == "<|endoftext|>"
+    assert settings["eos_token"] == settings["pad_token"] == "<|endoftext|>"
+    assert (config["pad_token_id"], generation["pad_token_id"]) == (None, shapes.VOCAB - 1)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert theirs(["w1", "w2"], padding=True).input_ids == [[shapes.VOCAB - 1, 1], [shapes.VOCAB - 1, 2]]
+    assert theirs.decode([shapes.VOCAB - 1, 7], skip_special_tokens=True) == "w7"
     larger = vocabulary(tmp_path / "larger.json", shapes.VOCAB + 1)
     with pytest.raises(PedigreeError, match="has 51 ids, but the model has 50"):
         export_folder(shapes.model(SHAPE), tmp_path / "other", sequence_length=64, tokenizer=larger)
+
+
+def test_the_beginning_is_added_once(tmp_path: Path) -> None:
+    """After what a tokenizer does itself, and not to one that has it already."""
+    plain, other = (vocabulary(tmp_path / f"{name}.json", shapes.VOCAB) for name in ("plain", "other"))
+    written = json.loads(plain.read_text())
+    byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    plain.write_text(json.dumps({**written, "post_processor": byte_level}))
+    first = json.loads(tokenizer_files(plain, shapes.VOCAB, 64).texts["tokenizer.json"])
+    assert [step["type"] for step in first["post_processor"]["processors"]] == ["ByteLevel", "TemplateProcessing"]
+    other.write_text(json.dumps(first))
+    assert json.loads(tokenizer_files(other, shapes.VOCAB, 64).texts["tokenizer.json"]) == first
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

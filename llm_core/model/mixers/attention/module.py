@@ -36,10 +36,13 @@ class Attention(nn.Module):
         self.window = spec.window
         # One matrix for all three: the rows of the query heads, the key heads, then the value heads.
         heads = (self.n_heads, *((self.n_kv_heads, self.n_kv_heads) if self.own_kv else ()))
-        self.qkv = FusedLinear(model.d_model, [number * self.head_dim for number in heads], bias=model.bias)
+        self.qkv = FusedLinear(
+            model.d_model, [number * self.head_dim for number in heads], bias=model.bias or spec.qkv_bias
+        )
         self.output = nn.Linear(self.n_heads * self.head_dim, model.d_model, bias=model.bias)
-        self.query_norm = layer.norm.module(self.head_dim, model.bias) if spec.qk_norm else None
-        self.key_norm = layer.norm.module(self.head_dim, model.bias) if spec.qk_norm and self.own_kv else None
+        norms = [layer.norm.module(width, model.bias) for width in spec.normalised(self.own_kv)]
+        self.query_norm, self.key_norm = (*norms, None, None)[:2]
+        self.joint_norms = spec.qk_norm_over == "all"
         self.position = spec.position.module(self.n_heads, self.head_dim)
         self.mask_key = mask_key(self.window, self.position.key if spec.position.biases else None)
         table = spec.value_embedding
@@ -62,7 +65,7 @@ class Attention(nn.Module):
             projected_BTHC = projected_BTHC.clamp(-self.clip, self.clip)
         tables = context.tables.get(self.position.key)
         q_BTHC = projected_BTHC[:, :, : self.n_heads]
-        q_BTHC = q_BTHC if self.query_norm is None else self.query_norm(q_BTHC)
+        q_BTHC = self._normalised(q_BTHC, self.query_norm)
         q_BHTC = self.position.rotate(q_BTHC.transpose(1, 2), tables)
         if self.own_kv:
             _, k_BTKC, v_BTKC = projected_BTHC.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=2)
@@ -71,7 +74,7 @@ class Attention(nn.Module):
                 gates_BTK = self.gate_scale * torch.sigmoid(self.value_gate(x_BTD[..., : self.value_gate.in_features]))
                 embedded_BTKC = embedded_BTE.to(v_BTKC.dtype).view_as(v_BTKC)
                 v_BTKC = v_BTKC + gates_BTK.to(v_BTKC.dtype)[..., None] * embedded_BTKC
-            k_BTKC = k_BTKC if self.key_norm is None else self.key_norm(k_BTKC)
+            k_BTKC = self._normalised(k_BTKC, self.key_norm)
             kv = self.position.rotate(k_BTKC.transpose(1, 2), tables), v_BTKC.transpose(1, 2)
             state = None if context.state is None else context.layer_state(self.index)
             if state is not None:
@@ -80,6 +83,12 @@ class Attention(nn.Module):
         mask, dropout = context.masks[self.mask_key], self.dropout if self.training else 0.0
         mixed_BHTC = attend(q_BHTC, *kv, mask, scale=self.scale, softcap=self.softcap, dropout=dropout)
         return self.output(mixed_BHTC.transpose(1, 2).reshape(B, T, self.n_heads * self.head_dim)), kv
+
+    def _normalised(self, x_BTHC: Tensor, norm: nn.Module | None) -> Tensor:
+        if norm is None:
+            return x_BTHC
+        normed: Tensor = norm(x_BTHC.flatten(2)).view(x_BTHC.shape) if self.joint_norms else norm(x_BTHC)
+        return normed
 
     def new_state(self, room: Room) -> KeyValueState | None:
         """The state for keys and values; None for a layer without its own."""

@@ -37,7 +37,11 @@ class Attention(AttendingSpec):
     head_dim: Width | None = None
     """Channels per head; by default d_model / n_heads."""
     qk_norm: bool = False
-    """Whether queries and keys are normalised per head, before their positions are encoded (Dehghani et al., 2023)."""
+    """Whether queries and keys are normalised before their positions are encoded (Dehghani et al., 2023)."""
+    qk_norm_over: Literal["head", "all"] = later(default="head", absent="head")
+    """``head``: each head by itself. ``all``: all heads of queries together, and all heads of keys (OLMo 2)."""
+    qkv_bias: bool = later(default=False, absent=False)
+    """Whether queries, keys and values have biases even if the model has none (Qwen2)."""
     qkv_clip: Positive | None = None
     """Queries, keys and values are clipped to ± this (MPT)."""
     share_kv: bool = False
@@ -102,6 +106,12 @@ class Attention(AttendingSpec):
         assert self.head_dim is not None
         return self.n_heads, self.n_kv_heads, self.head_dim
 
+    def normalised(self, own_kv: bool) -> list[int]:
+        """Channels of the norms of queries and of keys. ``own_kv``: whether the layer has keys."""
+        n_heads, n_kv_heads, head_dim = self.heads()
+        heads = (n_heads, n_kv_heads) if self.qk_norm_over == "all" else (1, 1)
+        return [number * head_dim for number in heads[: 1 + own_kv]] if self.qk_norm else []
+
     def key_heads(self) -> int:
         """See ``AttendingSpec``."""
         return self.heads()[1]
@@ -126,8 +136,9 @@ class Attention(AttendingSpec):
         projection = 0 if gates and not self.qk_norm else queries + 2 * kv
         return Cost(
             matmul_parameters=d * (2 * queries + 2 * kv) + gate_channels * gates,
-            other_parameters=((1 + own) * layer.norm.parameters(head_dim, model.bias) if self.qk_norm else 0)
-            + (model.bias and queries + 2 * kv + d),
+            other_parameters=sum(layer.norm.parameters(width, model.bias) for width in self.normalised(own))
+            + ((model.bias or self.qkv_bias) and queries + 2 * kv)
+            + (model.bias and d),
             mixing_flops=4 * queries * self.seen(length),
             cache_per_token=2 * kv if self.window is None else 0,
             state=0 if self.window is None else 2 * kv * (self.window - 1),
@@ -141,7 +152,8 @@ class Attention(AttendingSpec):
         """See ``MixerSpec``."""
         scale = self.scale or self.heads()[2] ** -0.5
         return {
-            **self.model_dump(exclude={"dropout", "position"}),
+            **self.model_dump(exclude={"dropout", "position", "qk_norm_over"}),
+            "qk_norm_over": self.qk_norm_over if self.qk_norm else None,
             "scale": scale,
             **self.position.facts(self.heads()[2]),
         }

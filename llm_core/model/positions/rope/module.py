@@ -14,14 +14,15 @@ class Rope(Position):
     """Rotary position embedding (Su et al., 2021) rotates channel pair i of queries and keys by position ·
     theta^(-2i/C).
 
-    The pairs are (i, i + C/2), as in Llama's published weights. Each pass computes the angles in fp32: a buffer would
+    C is the number of rotated channels, which may be fewer than those of a head. The pairs are (i, i + C/2), as in
+    Llama's published weights. Each pass computes the angles in fp32: a buffer would
     be lost on the meta device and rounded by a cast of the model.
     """
 
     def __init__(self, spec: RopeSpec, n_heads: int, channels: int) -> None:
-        super().__init__(spec, n_heads, channels)
+        super().__init__(spec, n_heads, spec.rotated(channels))
         self.theta, self.scaling = spec.theta, spec.scaling
-        self.key = f"rope {channels} {self.theta} {self.scaling}"
+        self.key = f"rope {self.channels} {self.theta} {self.scaling}"
         self.score_scale = score_scale(self.scaling)
 
     def tables(self, start: int, length: int, device: torch.device) -> Tables:
@@ -35,8 +36,9 @@ class Rope(Position):
         """Rotated queries or keys, (B, H, T, C) in the same type."""
         assert tables is not None
         cos_TC, sin_TC = (table.to(x_BHTC.dtype) for table in tables)
-        left, right = x_BHTC.chunk(2, dim=-1)
-        return torch.cat((left * cos_TC - right * sin_TC, left * sin_TC + right * cos_TC), dim=-1)
+        left, right = x_BHTC[..., : self.channels].chunk(2, dim=-1)
+        others = (x_BHTC[..., self.channels :],) if self.channels < x_BHTC.shape[-1] else ()
+        return torch.cat((left * cos_TC - right * sin_TC, left * sin_TC + right * cos_TC, *others), dim=-1)
 
 
 def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Spec
+from llm_core.experiment.base import Spec, later
 from llm_core.experiment.layers import PositionSpec, Positive, Width
 from llm_core.registry import load_object
 
@@ -42,11 +42,21 @@ class Rope(PositionSpec):
     """The base of the angles. A larger base makes slow channels slower."""
     scaling: RopeScaling | None = None
     """Scaling of the angles for texts longer than those of training; null: none."""
+    share: Annotated[float, Field(gt=0, le=1)] = later(default=1.0, absent=1.0)
+    """The share of a head's channels that are rotated, the first ones. The others have no positions (Black et al.,
+    2022, GPT-NeoX)."""
+
+    def rotated(self, channels: int) -> int:
+        """How many of a head's ``channels`` it rotates."""
+        return int(channels * self.share)
 
     def check(self, channels: int) -> None:
         """See ``PositionSpec``."""
-        if channels % 2:
-            raise ValueError(f"rope turns pairs: head_dim {channels} must be even")
+        rotated = self.rotated(channels)
+        if rotated % 2 or not rotated:
+            what = "head_dim" if self.share == 1 else f"share {self.share:g} of head_dim {channels} is"
+            raise ValueError(f"rope turns pairs: {what} {rotated} must be even" + ("" if rotated else " and above 0"))
+        channels = rotated
         if self.scaling is not None and self.scaling.kind == "ntk" and channels < 4:
             raise ValueError(
                 f"rope's scaling 'ntk' stretches all pairs of channels but one: {channels} channels are one"
@@ -88,14 +98,12 @@ class Rope(PositionSpec):
     def facts(self, channels: int) -> dict[str, Any]:
         """Settings with equal angles have equal facts: ``ntk`` is a larger base, and ``linear`` needs only its
         factor."""
-        theta, scaling = self.theta, self.scaling
+        channels = self.rotated(channels)
+        told = {"position": self.kind, "rotated": channels, "theta": self.theta, "scaling": None}
+        scaling = self.scaling
         if scaling is None:
-            return {"position": self.kind, "theta": theta, "scaling": None}
+            return told
         if scaling.kind == "ntk":
-            return {
-                "position": self.kind,
-                "theta": theta * scaling.factor ** (channels / (channels - 2)),
-                "scaling": None,
-            }
+            return {**told, "theta": self.theta * scaling.factor ** (channels / (channels - 2))}
         only = {"kind", "factor"} if scaling.kind == "linear" else None
-        return {"position": self.kind, "theta": theta, "scaling": scaling.model_dump(include=only)}
+        return {**told, "scaling": scaling.model_dump(include=only)}

@@ -1,0 +1,1 @@
+"""Folders for ``transformers`` that bring the code of their model along."""
