@@ -7,6 +7,8 @@ from llm_core.optimizations.technique import Change, Overrides, Recipe, Techniqu
 
 _ATTENTION = "llm_core.model.mixers.attention.module"
 _BLOCK = "llm_core.model.block:Block"
+_TABLES: dict[str, Any] = {"init": {"embedding_std": None, "head_std": None}}
+"""One matrix can't have the initial weights of two, so both sides have those of a matrix."""
 
 
 def _attention(**fields: Any) -> Change:
@@ -185,8 +187,8 @@ MODEL: dict[str, Technique] = {
     "weight_tying": Technique(
         title="Weight tying",
         versus="a head of its own → the embedding's matrix",
-        off={"model": {"tie_embeddings": False}},
-        on={"model": {"tie_embeddings": True}},
+        off={"model": {"tie_embeddings": False, **_TABLES}},
+        on={"model": {"tie_embeddings": True, **_TABLES}},
         effect="changes",
         code=("llm_core.model.decoder:Decoder",),
         part=True,
