@@ -71,23 +71,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),
         ),
-        Stage(
-            name="hf_export",
-            group="release",
-            description="The model and its tokenizer as a folder for transformers, if it supports the architecture.",
-            build="llm_core.model.hf.export_stage:build",
-            results="llm_core.model.hf.results:HFExport",
-            blocking=(":same_weights",),
-            non_blocking=(":loads_in_transformers",),
-            inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
-            config={
-                "model": experiment.model,
-                "sequence_length": experiment.training.sequence_length,
-                "families": _families(),
-            },
-            packages=training.TRAIN_PACKAGES,
-            bounds=experiment.checks,
-        ),
+        hf_export(experiment, "hf_export", "release", "pretrained_model"),
         Stage(
             name="training_report",
             group="release",
@@ -107,6 +91,28 @@ def stages(experiment: Experiment) -> list[Stage]:
             volatile=("made.html", "timing/*"),
         ),
     ]
+
+
+def hf_export(experiment: Experiment, name: str, group: str, run: str) -> Stage:
+    """A stage that writes the model of the stage ``run`` for transformers."""
+    return Stage(
+        name=name,
+        kind="hf_export",
+        group=group,
+        description="The model and its tokenizer as a folder for transformers, if it supports the architecture.",
+        build="llm_core.model.hf.export_stage:build",
+        results="llm_core.model.hf.results:HFExport",
+        blocking=(":same_weights",),
+        non_blocking=(":loads_in_transformers",),
+        inputs={"model": run, "tokenizer": "tokenizer"},
+        config={
+            "model": experiment.model,
+            "sequence_length": experiment.training.sequence_length,
+            "families": _families(),
+        },
+        packages=training.TRAIN_PACKAGES,
+        bounds=experiment.checks,
+    )
 
 
 def _study_report(experiment: Experiment, stages: list[str]) -> Stage:

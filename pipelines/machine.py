@@ -94,4 +94,5 @@ def _place(stage: Stage) -> str:
     """The prefix of the section ``training`` that describes the run in the experiment."""
     if stage.group == "study":
         return "study."
-    return "long_context." if stage.name == "long_context_model" else ""
+    section = stage.name.removesuffix("_model")
+    return f"{section}." if section in ("long_context", "instruct", "chat") else ""

@@ -24,12 +24,9 @@ from tokenizers import Tokenizer
 
 from llm_core.chat.conversation import ConversationError, Turn, answered, checked
 from llm_core.errors import PedigreeError
-from llm_core.experiment.chat import BUILT_IN
+from llm_core.experiment.chat import BUILT_IN, TEMPLATE_FILE
 from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.tokenizer import end_of_text
-
-FILE = "chat_template.jinja"
-"""The file of a template beside a model, and in an exported folder."""
 
 _PLACE = re.compile("\ue000(\\d+)\ue001")
 
@@ -203,7 +200,7 @@ def open_template(template: str, tokenizer: Path) -> ChatTemplate:
 
 def model_template(folder: Path, tokenizer: Path) -> ChatTemplate:
     """The template with which the model in ``folder`` was tuned; ``plain`` for a model that was not."""
-    path = folder / FILE
+    path = folder / TEMPLATE_FILE
     return ChatTemplate(path.read_text(encoding="utf-8") if path.is_file() else BUILT_IN["plain"], tokenizer)
 
 

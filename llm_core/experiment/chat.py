@@ -1,4 +1,9 @@
-"""Chat templates that every experiment can name. In the dialect of ``transformers``, which reads them in an export."""
+"""Chat templates that every experiment can name, and the files of a tuned model."""
+
+TEMPLATE_FILE = "chat_template.jinja"
+"""The template, beside a tuned model and in an exported folder, where ``transformers`` looks for it."""
+CHAT_FILE = "chat.json"
+"""``system``: the persona's system line, or null. ``stop``: the ids that end an answer."""
 
 BUILT_IN = {
     "plain": (
@@ -16,4 +21,4 @@ BUILT_IN = {
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     ),
 }
-"""Name → Jinja. ``llm_core.chat.template`` documents which control tokens they need."""
+"""Name → Jinja, in the dialect of ``transformers``. ``llm_core.chat.template`` documents which control tokens they need."""

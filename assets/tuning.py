@@ -1,0 +1,94 @@
+"""The stages that tune the trained model on conversations: ``instruct_model``, then ``chat_model``."""
+
+from assets.evaluation import evaluation
+from assets.training import tuned_run
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.tuning import TuningSpec
+from llm_core.graph.stage import Stage
+
+WHAT = {"instruct": "prompts and answers", "chat": "dialogues"}
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The stages of every section that tunes; empty without one."""
+    found: list[Stage] = []
+    start, before = "pretrained_model", "eval_results"
+    for name, tuning in experiment.tunings().items():
+        found += _tuning(experiment, name, tuning, start, before)
+        start, before = f"{name}_model", f"{name}_eval_results"
+    return found
+
+
+def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str, before: str) -> list[Stage]:
+    conversations, shards, gate = f"{name}_conversations", f"{name}_shards", f"{name}_mask_gate"
+    model, scores, length = f"{name}_model", f"{name}_eval_results", tuning.training.sequence_length
+    return [
+        Stage(
+            name=conversations,
+            kind="conversations",
+            group="tuning",
+            description="Conversations from files, without faulty ones and without those that contain an eval item.",
+            build="llm_core.chat.conversations:build",
+            results="llm_core.chat.results:Conversations",
+            source_digests=":source_digests",
+            blocking=(":any_from_every_source", ":dropped_share"),
+            non_blocking=(":contaminated_share",),
+            config={
+                "sources": tuning.sources,
+                "persona": tuning.persona,
+                "decontamination": experiment.decontamination,
+                "suites": experiment.evaluation.suites,
+            },
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name=shards,
+            kind="token_shards",
+            group="tuning",
+            description="Whole conversations as tokens, and which of them are targets.",
+            build="llm_core.chat.shards:build",
+            results="llm_core.chat.results:ConversationShards",
+            parts=":parts",
+            blocking=(":both_splits", ":too_long"),
+            non_blocking=(":control_tokens_typed",),
+            inputs={"conversations": conversations, "tokenizer": "tokenizer"},
+            config={
+                "shards": experiment.shards,
+                "template": tuning.template,
+                "heldout_share": tuning.heldout_share,
+                "sequence_length": length,
+                "persona": tuning.persona,
+            },
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name=gate,
+            kind="mask_gate",
+            group="tuning",
+            description="Whether the targets in the shards are the assistant's turns, and nothing else.",
+            build="llm_core.chat.mask_gate:build",
+            results="llm_core.chat.results:MaskGate",
+            blocking=(":all_have_targets", ":targets_are_answers", ":share_of_targets", ":none_missing"),
+            inputs={"shards": shards, "conversations": conversations, "tokenizer": "tokenizer"},
+            bounds=experiment.checks,
+        ),
+        tuned_run(
+            model,
+            f"The model, tuned on {WHAT[name]}.",
+            experiment,
+            tuning.training,
+            start=start,
+            shards=shards,
+            gates=(gate,),
+        ),
+        # With the sequence length of the full run, so that it reads the same windows of the same documents.
+        evaluation(
+            scores,
+            "tuning",
+            f"The same scores for the model tuned on {WHAT[name]}.",
+            experiment,
+            model,
+            experiment.model,
+            experiment.training,
+        ),
+    ]
