@@ -50,7 +50,7 @@ def test_the_persona_has_its_share_of_the_training_tokens(made):
 
 def test_long_conversations_are_left_out_whole_and_counted(made, tokenizer, tmp_path):
     conversations, folder, _ = made
-    stats = encode(tmp_path / "job", conversations, tokenizer, sequence_length=45)
+    stats = encode(tmp_path / "job", conversations, tokenizer, sequence_length=36)
     lengths, own = (
         [
             len(ids)

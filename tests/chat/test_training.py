@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch.nn import functional
@@ -14,7 +15,6 @@ from llm_core.model.build import build_model
 from llm_core.model.files import load_model, save_model
 from llm_core.tokens.loader import IGNORED, open_loader
 from llm_core.tokens.reader import ShardReader
-from llm_core.tokens.trace import documents_of_step
 from llm_core.train.spec import TrainerSpec
 from tests.chat.stages import LENGTH, PERSONA, talks
 from tests.train.ranks import on_ranks
@@ -64,12 +64,14 @@ def spec(made, start, tokenizer, tmp_path):
     return make
 
 
-def conversations_of(folder, training, step):
-    """How often each conversation is in the batch of ``step``, as its tokens and targets."""
-    return Counter(
-        (item.source, item.row % 4 if item.source == "persona" else item.row)
-        for item in documents_of_step(folder, step, training, 5)
-    )
+def conversations_of(folder, training):
+    """Step (from 0) → how often each conversation is in its batch. The persona has four, which are repeated."""
+    table = pl.read_parquet(folder / "documents.parquet").filter(pl.col("split") == "train")
+    rows = {row["stream_start"]: (row["source"], row["row"]) for row in table.iter_rows(named=True)}
+    loader = open_loader(folder, training, 5)
+    for step in range(STEPS):
+        found = [rows[piece.start] for piece in loader.pieces(step)]
+        yield Counter((source, row % 4 if source == "persona" else row) for source, row in found)
 
 
 def test_the_loss_is_that_of_plain_torch_on_the_answers_alone(spec, start, tokenizer):
@@ -89,8 +91,7 @@ def test_the_loss_is_that_of_plain_torch_on_the_answers_alone(spec, start, token
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
     model.train()
     losses = []
-    for step in range(1, STEPS + 1):
-        read = conversations_of(ours.shards, ours.training, step)
+    for read in conversations_of(ours.shards, ours.training):
         count = sum(times * sum(encoded[place].targets) for place, times in read.items())
         optimizer.zero_grad()
         ids_BT = torch.zeros(len(read), LENGTH, dtype=torch.int64)
