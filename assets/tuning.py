@@ -1,6 +1,7 @@
 """The stages that tune the trained model on conversations: ``instruct_model``, then ``chat_model``."""
 
 from assets.evaluation import evaluation
+from assets.export import hf_export
 from assets.training import tuned_run
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.tuning import TuningSpec
@@ -12,14 +13,35 @@ WHAT = {"instruct": "prompts and answers", "chat": "dialogues"}
 def stages(experiment: Experiment) -> list[Stage]:
     """The stages of every section that tunes; empty without one."""
     found: list[Stage] = []
-    start, before = "pretrained_model", "eval_results"
+    start = "pretrained_model"
     for name, tuning in experiment.tunings().items():
-        found += _tuning(experiment, name, tuning, start, before)
-        start, before = f"{name}_model", f"{name}_eval_results"
-    return found
+        found += _tuning(experiment, name, tuning, start)
+        start = f"{name}_model"
+    return [*found, _comparison(experiment)] if found else []
 
 
-def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str, before: str) -> list[Stage]:
+def told(experiment: Experiment) -> list[str]:
+    """The stages that the training report reads."""
+    each = ("conversations", "shards", "mask_gate", "model")
+    names = [f"{name}_{what}" for name in experiment.tunings() for what in each]
+    return [*names, "tuning_comparison"] if names else []
+
+
+def _comparison(experiment: Experiment) -> Stage:
+    scores = ("eval_results", *(f"{name}_eval_results" for name in experiment.tunings()))
+    return Stage(
+        name="tuning_comparison",
+        group="tuning",
+        description="Every score of the tuned models beside that of the base model, in pairs of items.",
+        build="llm_core.science.tuning_comparison:build",
+        results=":TuningComparison",
+        non_blocking=(":little_forgotten",),
+        inputs={name: name for name in scores},
+        bounds=experiment.checks,
+    )
+
+
+def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -> list[Stage]:
     conversations, shards, gate = f"{name}_conversations", f"{name}_shards", f"{name}_mask_gate"
     model, scores, length = f"{name}_model", f"{name}_eval_results", tuning.training.sequence_length
     return [
@@ -91,4 +113,5 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str, b
             experiment.model,
             experiment.training,
         ),
+        hf_export(experiment, f"{name}_export", "tuning", model),
     ]

@@ -5,7 +5,7 @@ dropped, with the reason, and the suite and item for one that contains an eval i
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.graph.stage import Verdict
 from llm_core.store.digests import source_digest
 
-CONVERSATION = {
+CONVERSATION: dict[str, Any] = {
     "doc_id": pl.String,
     "source": pl.String,
     "origin": pl.String,
@@ -114,7 +114,8 @@ def conversations_part(work: PartWork, source: ConversationSource) -> dict[str, 
     ((origin, path),) = work.inputs.items()
     rows: list[tuple[Any, ...]] = []
     dropped: list[tuple[Any, ...]] = []
-    counts, reasons, offenders = Counter[str](), Counter[str](), []
+    counts, reasons = Counter[str](), Counter[str]()
+    offenders: list[str] = []
     for record in conversations(path, source):
         identity = document_id(source.name, origin, record.row)
         if source.share < 1 and not hashed_below(identity, source.share):

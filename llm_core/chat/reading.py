@@ -77,7 +77,8 @@ class ReaderOf:
         elif source.dialogue is not None:
             found = self._spoken(_text_at(record, source.dialogue))
         else:
-            assert source.prompt is not None and source.answer is not None
+            assert source.prompt is not None
+            assert source.answer is not None
             found = [
                 {"role": "user", "content": _filled(source.prompt, record)},
                 {"role": "assistant", "content": _filled(source.answer, record)},
@@ -146,10 +147,10 @@ def conversations(path: Path, source: ConversationSource) -> Iterator[Conversati
     except OSError as error:
         raise unreadable(path, error) from None
     if reasons and not kept:
+        told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(5))
         raise PedigreeError(
             f"{printable(path)}: source {source.name!r}: none of its {reasons.total()} records is a conversation: "
-            f"{', '.join(f'{reason} ({count})' for reason, count in reasons.most_common(5))}; the records have the keys "
-            f"{', '.join(keys) or 'none'}"
+            f"{told}; the records have the keys {', '.join(keys) or 'none'}"
         )
 
 

@@ -87,11 +87,15 @@ def build(
         "targets": {},
         "splits": {},
     }
-    repeats, tables, totals = 0, [], {}
+    repeats = 0
+    tables: list[pl.DataFrame] = []
+    totals: dict[str, tuple[int, int]] = {}
     for split in SPLITS:
         folder = job.out / split
         folder.mkdir(parents=True)
-        chosen = sorted((part for part in made if part.stats[split]), key=lambda part: (part.stats["source"], part.name))
+        chosen = sorted(
+            (part for part in made if part.stats[split]), key=lambda part: (part.stats["source"], part.name)
+        )
         records, masks, found = [], [], []
         for part in chosen:
             link_or_copy(part.folder / split / f"{part.name}.bin", folder / f"{part.name}.bin")
@@ -100,7 +104,9 @@ def build(
             records.append(_record(split, part.name, part.stats["source"], len(masks[-1]), found[-1].height))
         if split == "train" and persona is not None:
             others = sum(map(len, masks))
-            rows = _persona(job.stage, job.path("conversations", "parts", f"{PERSONA}.parquet"), opened, sequence_length)
+            rows = _persona(
+                job.stage, job.path("conversations", "parts", f"{PERSONA}.parquet"), opened, sequence_length
+            )
             repeats = max(1, round(persona.share / (1 - persona.share) * others / len(rows.ids)))
             rows = _repeated(rows, repeats)
             _write(folder / f"{PERSONA}.bin", rows, shards, vocab_size, digest)
@@ -195,9 +201,10 @@ def _persona(stage: str, path: Path, template: ChatTemplate, sequence_length: in
     rows = _encoded(read_part(path), template)
     longest = int(rows.lengths.max())
     if longest > sequence_length:
+        number = int(rows.lengths.argmax()) // 2  # each exchange is there with the system line, and without
         raise PedigreeError(
-            f"{stage}: persona.exchanges[{int(rows.lengths.argmax()) // 2}]: has {longest} tokens with its system line, and a "
-            f"sequence {sequence_length} (training.sequence_length); shorten it"
+            f"{stage}: persona.exchanges[{number}]: has {longest} tokens with its system line, and a sequence "
+            f"{sequence_length} (training.sequence_length); shorten it"
         )
     return rows
 
@@ -214,8 +221,8 @@ def _repeated(rows: _Rows, repeats: int) -> _Rows:
             "row": numbers,
         }
     )
-    tiled = (np.tile(part, repeats) for part in (rows.ids, rows.targets, rows.lengths))
-    return _Rows(*tiled, places)
+    ids, targets, lengths = (np.tile(part, repeats) for part in (rows.ids, rows.targets, rows.lengths))
+    return _Rows(ids, targets, lengths, places)
 
 
 def _write(path: Path, rows: _Rows, shards: ShardsSpec, vocab_size: int, tokenizer: str) -> None:
@@ -290,8 +297,8 @@ def too_long(results: ConversationShards, bounds: ChecksSpec) -> Verdict:
     return Verdict(
         results.too_long_share <= most,
         f"{results.too_long} conversations ({results.too_long_share:.1%}; at most {most:.0%} may be) are longer than a "
-        f"sequence, and are left out; the longest has {results.longest} tokens. A larger training.sequence_length keeps "
-        "more of them"
+        f"sequence, and are left out; the longest has {results.longest} tokens. A larger training.sequence_length "
+        "keeps more of them"
         if results.too_long
         else "every conversation fits into a sequence",
         value=results.too_long_share,

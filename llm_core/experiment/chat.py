@@ -21,4 +21,4 @@ BUILT_IN = {
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     ),
 }
-"""Name → Jinja, in the dialect of ``transformers``. ``llm_core.chat.template`` documents which control tokens they need."""
+"""Name → Jinja, in the dialect of ``transformers``. ``llm_core.chat.template`` says which control tokens they need."""

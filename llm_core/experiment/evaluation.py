@@ -113,3 +113,5 @@ class ChecksSpec(Spec):
     """Of the tokens of conversations, the least share that the model learns to write."""
     max_target_share: Share = 0.95
     """The largest. More means that prompts are learnt, too."""
+    max_forgotten: Annotated[float, Field(ge=0)] = 0.2
+    """By how much tuning may raise the bits per byte of the base model's held-out text, as a share of them."""

@@ -18,6 +18,14 @@ from llm_core.registries import PACKINGS
 Role = Literal["system", "user", "assistant"]
 Text = Annotated[str, Field(min_length=1)]
 
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+}
+"""What datasets call the roles → role."""
 PERSONA = "persona"
 """The source of a persona's exchanges."""
 
@@ -42,11 +50,7 @@ class ConversationSource(Spec):
     """The key of a message's role (``from`` in ShareGPT's form)."""
     content_key: Text = "content"
     """The key of a message's text (``value`` in ShareGPT's form)."""
-    roles: dict[str, Role] = Field(
-        default_factory=lambda: {
-            "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"
-        }
-    )  # fmt: skip
+    roles: dict[str, Role] = ROLES
     """What the messages call the roles → role."""
     dialogue: Text | None = None
     """The field with a dialogue as text, where each turn begins a line with one of ``speakers``."""
@@ -135,8 +139,8 @@ class TuningSpec(Spec):
     heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
     """The share of the conversations that is not trained on, but measures the loss on answers."""
     training: TrainingSpec
-    """As that of the full run. Unless they are given, ``packing`` is ``best_fit``, so that conversations stay whole, and
-    ``guards.loss_floor`` is null: answers may be much easier than the text that they answer."""
+    """As that of the full run. Unless they are given, ``packing`` is ``best_fit``, so that conversations stay whole,
+    and ``guards.loss_floor`` is null: answers may be much easier than the text that they answer."""
 
     @field_validator("training", mode="before")
     @classmethod

@@ -41,6 +41,7 @@ NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scali
 MIXTURES, SUITE_SIGNAL, FORECAST, SUITE_FORECAST = "mixture_law", "suite_signal", "forecast", "suite_forecast"
 COST = "study_cost"
 RETRIEVAL = "retrieval_eval"
+TUNED = ("instruct_model", "chat_model")
 
 
 def raw(inputs: Inputs) -> RawDocuments:

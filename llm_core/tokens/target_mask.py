@@ -26,7 +26,7 @@ class TargetMask:
             raise PedigreeError(f"{path}: not a mask of {tokens} tokens; make the shards again")
 
     def spans(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Whether each token of the spans is a target, one span after the other; bool of shape (sum of ``lengths``,)."""
+        """Whether each token of the spans is a target, span after span; bool of shape (sum of ``lengths``,)."""
         pieces = zip(starts.tolist(), lengths.tolist(), strict=True)
         found = [self._mask[start : start + length] for start, length in pieces]
         return np.concatenate([np.empty(0, dtype=np.bool_), *found])

@@ -65,7 +65,7 @@ def build_branch(
 
 
 def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> TrainingResults:
-    """Continue training the final weights of the input ``start`` as ``model``, on other shards or with other positions."""
+    """Continue training the final weights of the input ``start``: on other shards, or with other positions."""
     return _train(job, model, training, vocab_size, seed, job.path("start", *start_parts({})))
 
 

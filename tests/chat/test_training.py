@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -169,7 +170,7 @@ def test_validation_counts_answers_alone(spec, start):
     with torch.no_grad():
         for first in range(0, reader.tokens - LENGTH + 1, LENGTH):
             starts = [first, *(int(o) for o in reader.offsets if first < o < first + LENGTH), first + LENGTH]
-            for begin, end in zip(starts, starts[1:], strict=False):
+            for begin, end in pairwise(starts):
                 before = reader.eot if begin in reader.offsets else stream[begin - 1]
                 ids = torch.from_numpy(np.concatenate([[before], stream[begin:end]]))
                 logits = model(ids[None, :-1], document_ids_BT=torch.zeros(1, end - begin, dtype=torch.int32))[0]
