@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import told
 from llm_core.experiment.runtime import ComputeSpec
+from llm_core.experiment.tuning import TUNINGS
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.stage import Stage
 from llm_core.train.capabilities import TrainingRun, examine, rates_of
@@ -95,4 +96,4 @@ def _place(stage: Stage) -> str:
     if stage.group == "study":
         return "study."
     section = stage.name.removesuffix("_model")
-    return f"{section}." if section in ("long_context", "instruct", "chat") else ""
+    return f"{section}." if section in ("long_context", *TUNINGS) else ""

@@ -28,7 +28,7 @@ from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
-from llm_core.experiment.tuning import TuningSpec, check_tuning
+from llm_core.experiment.tuning import TUNINGS, TuningSpec, check_tuning
 
 Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[A-Za-z0-9_]+)$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
@@ -37,7 +37,6 @@ TagValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,63}$")]
 
 DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 LONG_CONTEXT = "long_context."
-TUNED = ("instruct.", "chat.")
 LAUNCH_GATE = "launch_gate"
 """The stage that must be open before the full run starts."""
 
@@ -95,7 +94,7 @@ class Experiment(Spec):
 
     def tunings(self) -> dict[str, TuningSpec]:
         """The sections that tune, in the order in which they do."""
-        found = {"instruct": self.instruct, "chat": self.chat}
+        found = {name: getattr(self, name) for name in TUNINGS}
         return {name: tuning for name, tuning in found.items() if tuning is not None}
 
     def with_data(self, idea: str) -> "Experiment":
@@ -123,6 +122,8 @@ class Experiment(Spec):
         if len({tuning.template for tuning in tunings.values()}) > 1:
             raise ValueError("chat.template: another template than that of instruct, whose model is tuned further")
         runs = self._runs()
+        tuned = [f"{name}." for name in tunings]
+        continued = (LONG_CONTEXT, *tuned)
         for place, (model, training, compute) in runs.items():
             check_lengths(model, training, place)
             check_phases(training, place)
@@ -132,7 +133,7 @@ class Experiment(Spec):
                     f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
                     f"{compute.checkpoint_every} a multiple of {place}training.validate_every {training.validate_every}"
                 )
-            if place not in (LONG_CONTEXT, *TUNED):  # these start from a trained model
+            if place not in continued:  # these start from a trained model
                 own = next((changed for idea, changed in data.items() if idea and place.startswith(idea)), self)
                 check_clamp(training, own.tokenizer.vocab_size, place)
         # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
@@ -142,7 +143,7 @@ class Experiment(Spec):
         mentioned = {
             f"{place}training.mixture.weights": set(training.mixture.weights) if training.mixture else set()
             for place, (_, training, _) in runs.items()
-            if place not in TUNED  # they have sources of their own
+            if place not in tuned  # they have sources of their own
         }
         if self.study and self.study.mixtures:
             mentioned["study.mixtures.sources"] = set(self.study.mixtures.sources)

@@ -26,6 +26,8 @@ ROLES: dict[str, Role] = {
     "gpt": "assistant",
 }
 """What datasets call the roles → role."""
+TUNINGS = ("instruct", "chat")
+"""The sections that tune, in the order in which they do."""
 PERSONA = "persona"
 """The source of a persona's exchanges."""
 
@@ -159,6 +161,8 @@ class TuningSpec(Spec):
     def _is_template(cls, template: str) -> str:
         if template not in BUILT_IN and "{" not in template:
             raise ValueError(f"there is no template of this name; known: {', '.join(BUILT_IN)}; or give one in Jinja")
+        if template not in BUILT_IN:
+            _check_syntax(template)
         return template
 
     @model_validator(mode="after")
@@ -176,6 +180,16 @@ class TuningSpec(Spec):
         if mixture is not None and self.persona is not None:
             raise ValueError("training.mixture decides alone what is read, so persona.share can't; remove one of them")
         return self
+
+
+def _check_syntax(template: str) -> None:
+    """Raise ``ValueError`` with the line of a syntax error. What a template does is tried with the tokenizer."""
+    from jinja2 import Environment, TemplateSyntaxError  # late: most experiments have no template of their own
+
+    try:
+        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)  # noqa: S701 (it makes no HTML)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from None
 
 
 def check_tuning(place: str, tuning: TuningSpec, model: ModelSpec, tokenizer: TokenizerSpec) -> None:

@@ -96,7 +96,7 @@ class Loader:
         if weights is None and len(self.readers) != 1:
             raise ValueError(f"{len(self.readers)} sources need weights")
         _check_tokenizers(self.readers)
-        self._masks = [target_mask(reader) for reader in self.readers]
+        self.masks = [target_mask(reader) for reader in self.readers]
         load = PACKINGS.load(packing)
         self.packed: list[Packing] = [load(reader, sequence_length) for reader in self.readers]
         for reader, packed in zip(self.readers, self.packed, strict=True):
@@ -139,12 +139,12 @@ class Loader:
 
     def targets(self, step: int) -> int:
         """Targets of the global batch of ``step``, without padding and without what the masks leave out."""
-        if all(packed.windows and mask is None for packed, mask in zip(self.packed, self._masks, strict=True)):
+        if all(packed.windows and mask is None for packed, mask in zip(self.packed, self.masks, strict=True)):
             return self.sizes.at(step) * self.sequence_length
         rows = self.rows_of(step)
         count = 0
         for source in np.unique(rows[:, 0]).tolist():
-            pieces, mask = self.packed[source].pieces(rows[rows[:, 0] == source, 1]), self._masks[source]
+            pieces, mask = self.packed[source].pieces(rows[rows[:, 0] == source, 1]), self.masks[source]
             kept = pieces.lengths if mask is None else mask.spans(pieces.starts, pieces.lengths)
             count += int(kept.sum())
         return count
@@ -213,7 +213,7 @@ class Loader:
         return whole
 
     def _assembled(self, source: int, sequences: np.ndarray, length: int) -> Batch:
-        reader, mask = self.readers[source], self._masks[source]
+        reader, mask = self.readers[source], self.masks[source]
         pieces = self._pieces(source, sequences, length)
         whole = (
             windows(reader, pieces.starts, length)

@@ -20,12 +20,17 @@ from llm_core.report.blocks import (
     text,
     warning,
 )
-from llm_core.report.formatting import NONE, bounds, count, exact, loss, percent, signed
+from llm_core.report.formatting import NONE, count, exact, loss, percent, signed
 from llm_core.report.sections.scores import NAMES
 from llm_core.report.sections.suites import METRICS, written
-from llm_core.science.tuning_comparison import TuningComparison
+from llm_core.science.tuning_comparison import BITS, HELDOUT, TuningComparison
 
 COMPARED = "tuning_comparison"
+FORGOTTEN = {
+    "worse": "the model has forgotten some of what it knew",
+    "better": "it reads that text better than before",
+    "undecided": "chance alone may explain the difference",
+}
 
 
 def tuning(job: Job) -> Section | None:
@@ -46,7 +51,8 @@ def _learnt(job: Job, name: str) -> list[Block]:
     run = read.run(job.inputs[f"{name}_model"])
     before, after = run.start_validation_loss, run.final_validation_loss
     rows = [
-        ("Conversations read", f"{exact(said.conversations)} of {count(said.records, 'record')}"),
+        ("Records read", exact(said.records)),
+        ("Conversations", _reasons(said.conversations_by_source)),
         ("Dropped for a fault", _reasons(said.dropped_by_reason)),
         ("Dropped as they contain an eval item", _reasons(said.contaminated_by_suite)),
         ("Turns after the last answer, left out", exact(said.turns_left_out)),
@@ -86,10 +92,14 @@ def _reasons(counts: dict[str, int]) -> str:
 def _changed(job: Job) -> list[Block]:
     found = job.inputs[COMPARED].results(TuningComparison)
     blocks: list[Block] = []
-    for scores, share in found.forgotten.items():
-        name = scores.removesuffix("_eval_results")
-        told = f"{name}_model: the bits per byte of the base model's held-out text changed by {_percent(share)}."
-        blocks.append(text(told) if share <= 0 else warning(told))
+    for scores, rows in found.models.items():
+        kept = next(row for row in rows if (row["task"], row["metric"]) == (HELDOUT, BITS))
+        told = (
+            f"{scores.removesuffix('_eval_results')}_model: {kept['before']:.4f} bits per byte of the base model's "
+            f"held-out text before, {kept['after']:.4f} after ({signed(100 * found.forgotten[scores], 1)}%); "
+            f"{FORGOTTEN[kept['verdict']]}."
+        )
+        blocks.append(warning(told) if kept["verdict"] == "worse" else text(told))
     for scores, rows in found.models.items():
         lines = [_line(row) for row in rows]
         columns = ("Task", "Metric", "Base model", "Tuned", "Difference", "95% interval", "Verdict", "Items")
@@ -106,7 +116,9 @@ def _changed(job: Job) -> list[Block]:
 
 def _line(row: dict[str, Any]) -> Row:
     told = written(row["metric"])
-    interval = None if row["low"] is None else (row["low"], row["high"])
+    accuracy = row["metric"] != BITS
+    shown = _points if accuracy else signed
+    interval = NONE if row["low"] in (None, row["high"]) else f"{shown(row['low'])} to {shown(row['high'])}"
     style = {"better": "pill passed", "worse": "pill failed"}.get(row["verdict"], "")
     return Row(
         (
@@ -114,13 +126,14 @@ def _line(row: dict[str, Any]) -> Row:
             METRICS.get(row["metric"], row["metric"]),
             told(row["before"]),
             told(row["after"]),
-            signed(row["difference"]),
-            NONE if interval is None else bounds(interval, signed),
+            f"{shown(row['difference'])}{' points' if accuracy else ''}",
+            interval,
             Cell(row["verdict"], style),
             exact(row["items"]),
         )
     )
 
 
-def _percent(share: float) -> str:
-    return f"{signed(100 * share, 1)}%"
+def _points(share: float) -> str:
+    """Percentage points."""
+    return signed(100 * share, 1)
