@@ -47,6 +47,6 @@ def test_others_are_not_here_and_too_few_digits_are_an_error(folders):
 
 def test_steps_lead_to_conversations_and_back_with_their_targets(made):
     folder, training = made[1], training_spec(**TRAINING)
-    for item in documents_of_step(folder, 2, training, 5):
+    for item in documents_of_step(folder, 2, training, 5)[:2]:
         assert 0 < item.targets < item.tokens
         assert item in [seen for seen in steps_of_document(folder, item.doc_id, training, 5) if seen.step == 2]
