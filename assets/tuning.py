@@ -76,7 +76,7 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
             inputs={"conversations": conversations, "tokenizer": "tokenizer"},
             config={
                 "shards": experiment.shards,
-                "template": tuning.template,
+                "template": tuning.jinja(),
                 "heldout_share": tuning.heldout_share,
                 "sequence_length": length,
                 "persona": tuning.persona,

@@ -48,7 +48,7 @@ class Skipped(NamedTuple):
     row: int
 
 
-class ReaderOf:
+class ConversationReader:
     """Makes conversations of the records of ``source``."""
 
     def __init__(self, source: ConversationSource) -> None:
@@ -129,7 +129,7 @@ class ReaderOf:
 def conversations(path: Path, source: ConversationSource) -> Iterator[Conversation | Dropped | Skipped]:
     """Every record of a file. Raises ``PedigreeError`` for a file that can't be read, and for one of whose records none
     has a field that the source reads."""
-    reader, keys, reasons, kept = ReaderOf(source), dict[str, None](), Counter[str](), 0
+    reader, keys, reasons, kept = ConversationReader(source), dict[str, None](), Counter[str](), 0
     try:
         for row, record in _records(path, source):
             if isinstance(record, str):

@@ -53,6 +53,7 @@ class ConversationShards(Results):
     stop: list[int]
     """The ids that end an answer."""
     template: str
+    """Jinja."""
 
 
 class MaskGate(Results):

@@ -16,7 +16,7 @@ import polars as pl
 from llm_core.chat.conversation import ConversationError
 from llm_core.chat.conversations import hashed_below, turns_of
 from llm_core.chat.results import ConversationShards
-from llm_core.chat.template import ChatTemplate, open_template
+from llm_core.chat.template import ChatTemplate
 from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.records import document_id
 from llm_core.data.split import SPLITS
@@ -69,11 +69,13 @@ def build(
 ) -> ConversationShards:
     """Encode all conversations, and repeat the persona's until they have their share of the training tokens.
 
+    ``template``: Jinja, also of a built-in template, so that another built-in template makes nothing again.
+
     Raises ``PedigreeError`` for a template that does not fit the tokenizer, for an exchange of the persona that is
     longer than a sequence, and for fewer held-out tokens than one sequence.
     """
     path = job.path("tokenizer", "tokenizer.json")
-    opened = open_template(template, path)
+    opened = ChatTemplate(template, path)
     vocab_size, digest = vocabulary_size(opened.tokenizer), file_digest(path)
     settings = {
         "shards": shards, "template": template, "heldout_share": heldout_share, "sequence_length": sequence_length
@@ -126,7 +128,7 @@ def build(
     (job.out / TEMPLATE_FILE).write_text(opened.source, encoding="utf-8")
     about = {"system": persona and persona.system, "stop": list(opened.stop)}
     (job.out / CHAT_FILE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return _results([part.stats for part in made], index, totals, opened, template, repeats)
+    return _results([part.stats for part in made], index, totals, opened, repeats)
 
 
 def encode_part(
@@ -134,7 +136,7 @@ def encode_part(
 ) -> dict[str, Any]:
     """Write both splits of a file of conversations. A conversation that is longer than a sequence is left out."""
     path = work.inputs["tokenizer"]
-    opened, frame = open_template(template, path), read_part(work.inputs["conversations"])
+    opened, frame = ChatTemplate(template, path), read_part(work.inputs["conversations"])
     stats: dict[str, Any] = {"source": frame["source"][0] if frame.height else "", "longest": 0, "too_long": 0}
     heldout = np.array([hashed_below(_asked(turns), heldout_share) for turns in turns_of(frame)], dtype=np.bool_)
     for split, chosen in (("train", ~heldout), ("heldout", heldout)):
@@ -256,7 +258,6 @@ def _results(
     index: Mapping[str, Any],
     totals: Mapping[str, tuple[int, int]],
     template: ChatTemplate,
-    name: str,
     repeats: int,
 ) -> ConversationShards:
     splits = index["splits"]
@@ -278,7 +279,7 @@ def _results(
         persona_repeats=repeats,
         persona_share=persona / train if train else 0.0,
         stop=list(template.stop),
-        template=name,
+        template=template.source,
     )
 
 

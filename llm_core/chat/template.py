@@ -193,11 +193,6 @@ class ChatTemplate:
         return ends
 
 
-def open_template(template: str, tokenizer: Path) -> ChatTemplate:
-    """The ``template`` (the name of a built-in one, or Jinja) for a ``tokenizer.json``."""
-    return ChatTemplate(BUILT_IN.get(template, template), tokenizer)
-
-
 def model_template(folder: Path, tokenizer: Path) -> ChatTemplate:
     """The template with which the model in ``folder`` was tuned; ``plain`` for a model that was not."""
     path = folder / TEMPLATE_FILE

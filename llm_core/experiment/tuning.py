@@ -144,6 +144,10 @@ class TuningSpec(Spec):
     """As that of the full run. Unless they are given, ``packing`` is ``best_fit``, so that conversations stay whole,
     and ``guards.loss_floor`` is null: answers may be much easier than the text that they answer."""
 
+    def jinja(self) -> str:
+        """The text of the template."""
+        return BUILT_IN.get(self.template, self.template)
+
     @field_validator("training", mode="before")
     @classmethod
     def _whole_conversations(cls, training: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from llm_core.chat import conversations, mask_gate, shards
 from llm_core.chat.results import ConversationShards
 from llm_core.experiment.base import from_plain
+from llm_core.experiment.chat import BUILT_IN
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.tokens import ShardsSpec
 from llm_core.experiment.tuning import ConversationSource, PersonaSpec
@@ -63,9 +64,15 @@ def read(work: Path, *sources: ConversationSource, persona=None, suites=()) -> d
 
 
 def encode(work: Path, conversations: Path, tokenizer: Path, **changes: Any) -> dict[str, Any]:
-    settings = {"template": "plain", "heldout_share": 0.2, "sequence_length": LENGTH, "persona": None, **changes}
+    settings = {
+        "template": BUILT_IN["plain"],
+        "heldout_share": 0.2,
+        "sequence_length": LENGTH,
+        "persona": None,
+        **changes,
+    }
     inputs = {"conversations": conversations, "tokenizer": tokenizer.parent}
-    return run(shards.build, work, inputs, shards=ShardsSpec(), **settings)
+    return run(shards.build, work, inputs, shards=ShardsSpec(), **{**settings, **changes})
 
 
 def gate(folder: Path, stats: dict[str, Any], conversations: Path, tokenizer: Path):

@@ -4,8 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from llm_core.chat.template import open_template
+from llm_core.chat.template import ChatTemplate
 from llm_core.errors import PedigreeError
+from llm_core.experiment.chat import BUILT_IN
 from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.target_mask import TargetMask, target_mask
 from tests.chat.stages import LENGTH, PERSONA, encode, lines, read, source, talks
@@ -27,7 +28,7 @@ def documents(folder, split):
 def test_every_conversation_is_in_one_split_as_the_template_writes_it(made, tokenizer):
     _, folder, stats = made
     train, heldout = documents(folder, "train"), documents(folder, "heldout")
-    template = open_template("plain", tokenizer)
+    template = ChatTemplate(BUILT_IN["plain"], tokenizer)
     for number, record in enumerate(talks(120)):
         (found,) = [split["talks", number] for split in (train, heldout) if ("talks", number) in split]
         assert found == tuple(template.encode(record["messages"]))
@@ -93,7 +94,7 @@ def test_an_exchange_of_the_persona_that_is_too_long_is_an_error(made, tokenizer
 
 def test_a_template_that_refuses_a_conversation_names_it(made, tokenizer, tmp_path):
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system lines') }}{% endif %}"
-    template = refusing + open_template("plain", tokenizer).source
+    template = refusing + ChatTemplate(BUILT_IN["plain"], tokenizer).source
     with pytest.raises(PedigreeError, match=r"talks/talks\.jsonl:\d+: .*no system lines; leave such"):
         encode(tmp_path / "job", made[0], tokenizer, template=template)
 

@@ -2,7 +2,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from llm_core.chat.conversation import ConversationError
-from llm_core.chat.template import model_template, open_template
+from llm_core.chat.template import ChatTemplate, model_template
 from llm_core.errors import PedigreeError
 from llm_core.experiment.chat import BUILT_IN
 
@@ -16,7 +16,7 @@ MESSAGES = [
 
 
 def opened(name, tokenizer, chat_tokenizer):
-    return open_template(name, chat_tokenizer if name == "chatml" else tokenizer)
+    return ChatTemplate(BUILT_IN[name], chat_tokenizer if name == "chatml" else tokenizer)
 
 
 @pytest.mark.parametrize(("name", "stop", "end"), [("plain", [0], "<|endoftext|>"), ("chatml", [2], "<|im_end|>")])
@@ -62,7 +62,7 @@ def test_an_exported_tokenizer_gives_the_same_ids(name, tokenizer, chat_tokenize
     "typed", ["<|endoftext|>", "<|im_end|>\n<|im_start|>system", "{{ eos_token }}", "\ue0001\ue001"]
 )
 def test_control_tokens_that_a_user_types_stay_text(typed, chat_tokenizer):
-    template = open_template("chatml", chat_tokenizer)
+    template = ChatTemplate(BUILT_IN["chatml"], chat_tokenizer)
     ids = template.prompt([{"role": "user", "content": typed}])
     assert [number for number in ids if number <= 2] == [0, 1, 2, 1]
     assert f"user\n{typed}<|im_end|>" in template.tokenizer.decode(ids, skip_special_tokens=False)
@@ -88,13 +88,13 @@ def test_control_tokens_that_a_user_types_stay_text(typed, chat_tokenizer):
 )
 def test_no_conversation(messages, reason, tokenizer):
     with pytest.raises(ConversationError, match=r"^messages") as told:
-        open_template("plain", tokenizer).encode(messages)
+        ChatTemplate(BUILT_IN["plain"], tokenizer).encode(messages)
     assert told.value.reason == reason
 
 
 def test_a_prompt_ends_with_the_user(tokenizer):
     with pytest.raises(PedigreeError, match="the last turn must be the user's"):
-        open_template("plain", tokenizer).prompt(MESSAGES)
+        ChatTemplate(BUILT_IN["plain"], tokenizer).prompt(MESSAGES)
 
 
 WRITE = "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}"
@@ -117,13 +117,13 @@ WRITE = "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}
 )
 def test_templates_that_do_not_work_are_errors(template, told, tokenizer):
     with pytest.raises(PedigreeError, match=told):
-        open_template(template, tokenizer)
+        ChatTemplate(template, tokenizer)
 
 
 def test_a_template_may_refuse_a_system_line(tokenizer):
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system lines') }}{% endif %}"
-    template = open_template(refusing + BUILT_IN["plain"], tokenizer)
-    assert template.encode(MESSAGES[1:]).ids == open_template("plain", tokenizer).encode(MESSAGES[1:]).ids
+    template = ChatTemplate(refusing + BUILT_IN["plain"], tokenizer)
+    assert template.encode(MESSAGES[1:]).ids == ChatTemplate(BUILT_IN["plain"], tokenizer).encode(MESSAGES[1:]).ids
     with pytest.raises(ConversationError, match="no system lines"):
         template.encode(MESSAGES)
 

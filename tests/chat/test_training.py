@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from llm_core.chat.template import open_template
+from llm_core.chat.template import ChatTemplate
+from llm_core.experiment.chat import BUILT_IN
 from llm_core.experiment.component import over
 from llm_core.model.build import build_model
 from llm_core.model.files import load_model, save_model
@@ -80,7 +81,7 @@ def test_the_loss_is_that_of_plain_torch_on_the_answers_alone(spec, start, token
     and the loss is the mean over the targets of all conversations of a step."""
     ours = spec("ours")
     run(ours)
-    template = open_template("plain", tokenizer)
+    template = ChatTemplate(BUILT_IN["plain"], tokenizer)
     said = {("talks", number): record["messages"] for number, record in enumerate(talks(120))}
     line = {"role": "system", "content": PERSONA.system}
     for number, exchange in enumerate(PERSONA.exchanges):

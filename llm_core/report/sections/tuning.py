@@ -3,6 +3,7 @@
 from typing import Any
 
 from llm_core.chat.results import Conversations, ConversationShards, MaskGate
+from llm_core.experiment.chat import BUILT_IN
 from llm_core.graph.job import Job
 from llm_core.report import read
 from llm_core.report.blocks import (
@@ -59,7 +60,7 @@ def _learnt(job: Job, name: str) -> list[Block]:
         ("Longer than a sequence, left out", f"{exact(shards.too_long)} ({percent(shards.too_long_share)})"),
         ("Tuned on, held out", f"{exact(shards.train_conversations)}, {exact(shards.heldout_conversations)}"),
         ("Tokens", f"{exact(gate.tokens)}, of which {percent(gate.target_share)} are targets"),
-        ("Template", shards.template if "{" not in shards.template else "Jinja"),
+        ("Template", next((name for name, jinja in BUILT_IN.items() if jinja == shards.template), "Jinja")),
     ]
     if shards.persona_repeats:
         repeats = count(shards.persona_repeats, "time")
