@@ -1,10 +1,10 @@
 """The final stages: reports for people, and the model for other programs."""
 
-from assets import study, training
+from assets import study, training, tuning
+from assets.export import hf_export
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.reports import check_sections
 from llm_core.graph.stage import Stage
-from llm_core.registries import HF_FAMILIES
 
 DATA = (
     "raw_documents",
@@ -27,7 +27,6 @@ would block the report of a run that was launched all the same. The manifest of 
 TRAINED = ("pretrained_model", "eval_results", "generation_samples")
 """The additional stages in every training report."""
 
-OWN_CODE_FILES = tuple(f"llm_core/model/hf/own_code/{name}_pedigree.py" for name in ("configuration", "modeling"))
 PAGE_FILES = ("llm_core/report/page.css", "llm_core/report/page.html")
 """The style sheet and the template of all pages."""
 
@@ -43,12 +42,13 @@ PAGES = {
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the exported model."""
     went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
+    tuned = tuning.told(experiment)
     judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
     documents = [*DATA[:2], *judged, *DATA[2:]]
     studied = {stage.name for stage in study.stages(experiment)}
     judging = [name for name in STUDY if name in studied]
     retrieved = ["retrieval_eval"] if experiment.retrieval else []
-    told = [*documents, *judging, *TRAINED, *retrieved, *went_on]
+    told = [*documents, *judging, *TRAINED, *retrieved, *went_on, *tuned]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)
@@ -72,25 +72,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),
         ),
-        Stage(
-            name="hf_export",
-            group="release",
-            description="The model and its tokenizer as a folder for transformers.",
-            build="llm_core.model.hf.export_stage:build",
-            results="llm_core.model.hf.results:HFExport",
-            blocking=(":same_weights",),
-            non_blocking=(":loads_in_transformers",),
-            inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
-            config={
-                "model": experiment.model,
-                "sequence_length": experiment.training.sequence_length,
-                "families": _families(),
-            },
-            packages=training.TRAIN_PACKAGES,
-            bounds=experiment.checks,
-            code=OWN_CODE_FILES,
-            volatile=("*.py",),  # copies of the code, with comments and messages, which are no part of identities
-        ),
+        hf_export(experiment, "hf_export", "release", "pretrained_model"),
         Stage(
             name="training_report",
             group="release",
@@ -127,10 +109,3 @@ def _study_report(experiment: Experiment, stages: list[str]) -> Stage:
         config={"title": experiment.name},
         volatile=("made.html", "timing/*"),
     )
-
-
-def _families() -> tuple[str, ...]:
-    """All families. Those of plug-ins are checked here: an export fails only after the training."""
-    for name in HF_FAMILIES:
-        HF_FAMILIES.check_plugin(name)
-    return tuple(HF_FAMILIES)

@@ -75,6 +75,32 @@ def _long_context(experiment: Experiment, pretrained: Stage) -> list[Stage]:
     ]
 
 
+def tuned_run(
+    name: str,
+    description: str,
+    experiment: Experiment,
+    training: TrainingSpec,
+    *,
+    start: str,
+    shards: str,
+    gates: tuple[str, ...],
+) -> Stage:
+    """A stage that trains the final weights of the stage ``start`` on the conversations in ``shards``."""
+    return _run(
+        name,
+        "tuning",
+        description,
+        experiment,
+        experiment.model,
+        training,
+        build="llm_core.train.training_run:build_longer",
+        blocking=SOUND,
+        non_blocking=(":heldout_loss_fell",),
+        inputs={"shards": shards, "tokenizer": "tokenizer", "start": start},
+        gates=gates,
+    )
+
+
 def training_run(
     name: str,
     group: str,

@@ -1,8 +1,10 @@
 """Models to and from Hugging Face folders, for the command line."""
 
+import shutil
 from pathlib import Path
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.chat import TEMPLATE_FILE
 from llm_core.graph.plan import PlanItem
 from pipelines.session import Session
 
@@ -31,6 +33,8 @@ def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
         tokenizer=tokenizer / "tokenizer.json",
         dtype=dtype,
     )
+    if (trained / TEMPLATE_FILE).is_file():
+        shutil.copyfile(trained / TEMPLATE_FILE, folder / TEMPLATE_FILE)
     advice = "; load it with trust_remote_code=True" if family.name == OWN_CODE.name else ""
     return f"{folder}: {family.architecture}, {dtype}{advice}"
 

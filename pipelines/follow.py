@@ -12,8 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from llm_core.chat.history import conversation_history
 from llm_core.data.records import document_id
 from llm_core.errors import PedigreeError
+from llm_core.experiment.tuning import TUNINGS
 from llm_core.graph.lineage import SHARDS, Ancestor, TrainingRun, ancestry, by_name, training_runs
 from llm_core.tokens.history import FILTERS, RAW, SPLIT, History, NoDocumentError, Station, by_row, by_token, history
 from llm_core.tokens.trace import TrainedRange, steps_of_document, trained_documents, training_section
@@ -33,16 +35,30 @@ def document_history(session: Session, document: str) -> History:
     try:
         found = _found(_folders(session), session.experiment.name, document)
     except NoDocumentError as error:
-        earlier = _earlier(session, document)
-        if earlier is None:
+        elsewhere = _conversation(session, document) or _earlier(session, document, str(error))
+        if elsewhere is None:
             raise
-        found = replace(earlier, stations=[Station(RAW, "not read now", "", {"because": str(error)})])
+        found = elsewhere
     runs = [station for run in training_runs(session.store) if (station := _trained(run, found.doc_id)) is not None]
     return replace(found, stations=[*found.stations, *runs])
 
 
-def _earlier(session: Session, document: str) -> History | None:
-    """The document in any shards of the store, if there is exactly one that fits; without stations."""
+def _conversation(session: Session, document: str) -> History | None:
+    """What the stages of tuning did with a conversation; None if none of them has it."""
+    for name in TUNINGS:
+        folders = {}
+        for kind, stage in (("conversations", f"{name}_conversations"), (SHARDS, f"{name}_shards")):
+            identity = session.store.last_identity(session.experiment.name, stage)
+            if identity is not None:
+                folders[stage] = session.store.folder(kind, identity)
+        found = conversation_history(folders, name, document) if f"{name}_conversations" in folders else None
+        if found is not None:
+            return found
+    return None
+
+
+def _earlier(session: Session, document: str, why: str) -> History | None:
+    """The document in any shards of the store, if exactly one fits. ``why``: the data of now do not have it."""
     place, colon, row = document.rpartition(":")
     source, _, origin = place.partition("/")
     start = document_id(source, origin, int(row)) if colon and row.isdecimal() else document
@@ -54,7 +70,8 @@ def _earlier(session: Session, document: str) -> History | None:
     if len(rows) != 1:
         return None
     (only,) = rows.values()
-    return History(only["doc_id"], only["source"], only["origin"], only["row"], None, [])
+    not_now = Station(RAW, "not read now", "", {"because": why})
+    return History(only["doc_id"], only["source"], only["origin"], only["row"], None, [not_now])
 
 
 def _readable_rows(shards: Path, start: str) -> list[dict[str, Any]]:
@@ -116,7 +133,7 @@ def trained_station(
     ``known``: other facts of the run.
     """
     learnt = [item for item in seen if item.step not in skipped]
-    facts: dict[str, Any] = {**known, "tokens as targets": sum(item.tokens for item in learnt)}
+    facts: dict[str, Any] = {**known, "tokens as targets": sum(item.targets for item in learnt)}
     for name, items in (("steps", learnt), ("skipped steps", [item for item in seen if item.step in skipped])):
         if items:
             facts[name] = ", ".join(str(step) for step in dict.fromkeys(item.step for item in items))

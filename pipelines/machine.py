@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.base import told
 from llm_core.experiment.runtime import ComputeSpec
+from llm_core.experiment.tuning import TUNINGS
 from llm_core.graph.plan import PlanItem
 from llm_core.graph.stage import Stage
 from llm_core.train.capabilities import TrainingRun, examine, rates_of
@@ -94,4 +95,5 @@ def _place(stage: Stage) -> str:
     """The prefix of the section ``training`` that describes the run in the experiment."""
     if stage.group == "study":
         return "study."
-    return "long_context." if stage.name == "long_context_model" else ""
+    section = stage.name.removesuffix("_model")
+    return f"{section}." if section in ("long_context", *TUNINGS) else ""

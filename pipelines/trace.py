@@ -28,7 +28,9 @@ def step_table(run: str, step: int, rows: list[dict[str, Any]]) -> Table:
     documents = len({row["doc_id"] for row in rows})
     title = f"{run}, step {step}: {documents} documents in {rows[-1]['sequence'] + 1} sequences"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    for name in ("sequence", "tokens", "shard", "token_start"):
+    masked = any(row["targets"] != row["tokens"] for row in rows)
+    numbered = ("sequence", "tokens", *(["targets"] if masked else []), "shard", "token_start")
+    for name in numbered:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_column("source")
     table.add_column("origin", overflow="fold")
@@ -36,7 +38,7 @@ def step_table(run: str, step: int, rows: list[dict[str, Any]]) -> Table:
     table.add_column("document", no_wrap=True)
     for row in rows:
         place = (row["source"], escape(row["origin"]), str(row["row"]), row["doc_id"][:12])
-        numbers = (row[name] for name in ("sequence", "tokens", "shard", "token_start"))
+        numbers = (row[name] for name in numbered)
         table.add_row(*(f"{number:,}" for number in numbers), *place)
     return table
 

@@ -6,10 +6,12 @@ from functools import cache
 from typing import Any, get_args, get_origin
 
 from assets.graph import experiment_graph
+from llm_core.experiment.base import from_plain
 from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.retrieval import RetrievalSpec
+from llm_core.experiment.tuning import TuningSpec
 from llm_core.graph.checks import evaluate_results
 from llm_core.graph.graph import Graph
 from llm_core.graph.results import Results
@@ -24,7 +26,9 @@ def _graph() -> Graph:
     good = {"paths": ("good.jsonl",), "name": "good"}
     quality = QualitySpec.model_validate({"good": good, "keep_share": 0.5})
     branch = BranchSpec.model_validate({"from_step": 100, "steps": 10})
-    changes = {"quality": quality, "branches": {"short": branch}, "retrieval": RetrievalSpec()}
+    talks = {"name": "talks", "paths": ["talks.jsonl"], "messages": "messages"}
+    tuning = from_plain(TuningSpec, {"sources": [talks], "training": {"batch_tokens": 2048, "tokens": 20480}})
+    changes = {"quality": quality, "branches": {"short": branch}, "retrieval": RetrievalSpec(), "instruct": tuning}
     return experiment_graph(tiny.model_copy(update=changes))
 
 

@@ -105,3 +105,13 @@ class ChecksSpec(Spec):
     """Of the steps, those that were skipped."""
     chance_margin: Annotated[float, Field(ge=0)] = 0.0
     """The minimum margin of accuracy over chance. It must also be at least two standard errors."""
+    max_dropped_conversations: Share = 0.2
+    """Of the conversations that were read, those that are dropped for a fault (no answer, an empty turn)."""
+    max_too_long_conversations: Share = 0.1
+    """Of the conversations, those that are longer than a sequence. They are left out, never cut."""
+    min_target_share: Share = 0.01
+    """Of the tokens of conversations, the least share that the model learns to write."""
+    max_target_share: Share = 0.95
+    """The largest. More means that prompts are learnt, too."""
+    max_forgotten: Annotated[float, Field(ge=0)] = 0.2
+    """By how much tuning may raise the bits per byte of the base model's held-out text, as a share of them."""

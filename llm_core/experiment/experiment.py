@@ -28,6 +28,7 @@ from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
+from llm_core.experiment.tuning import TUNINGS, TuningSpec, check_tuning
 
 Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[A-Za-z0-9_]+)$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
@@ -70,6 +71,10 @@ class Experiment(Spec):
     branches: Branches = Field(default_factory=dict)
     """Name → a cooldown from a step of the full run."""
     long_context: LongContextSpec | None = None
+    instruct: TuningSpec | None = None
+    """Tuning of the full run's model on prompts and answers."""
+    chat: TuningSpec | None = None
+    """Tuning on dialogues: of the model of ``instruct``, or else of the full run's."""
     study: StudySpec | None = None
     """Small runs of the model's shape, from which the full run is forecast."""
     optimizations: OptimizationsSpec | None = None
@@ -86,6 +91,11 @@ class Experiment(Spec):
     def gates(self) -> tuple[str, ...]:
         """The stages that must be open before the full run starts."""
         return (LAUNCH_GATE,) if self.study and self.study.gate else ()
+
+    def tunings(self) -> dict[str, TuningSpec]:
+        """The sections that tune, in the order in which they do."""
+        found = {name: getattr(self, name) for name in TUNINGS}
+        return {name: tuning for name, tuning in found.items() if tuning is not None}
 
     def with_data(self, idea: str) -> "Experiment":
         """This experiment with the data of an idea of its study. ``ValueError`` for changes that do not fit."""
@@ -106,7 +116,14 @@ class Experiment(Spec):
         check_branches(self.training, self.branches)
         if self.long_context:
             check_long_context(self.model, self.training, self.long_context)
+        tunings = self.tunings()
+        for place, tuning in tunings.items():
+            check_tuning(place, tuning, self.model, self.tokenizer)
+        if len({tuning.template for tuning in tunings.values()}) > 1:
+            raise ValueError("chat.template: another template than that of instruct, whose model is tuned further")
         runs = self._runs()
+        tuned = [f"{name}." for name in tunings]
+        continued = (LONG_CONTEXT, *tuned)
         for place, (model, training, compute) in runs.items():
             check_lengths(model, training, place)
             check_phases(training, place)
@@ -116,7 +133,7 @@ class Experiment(Spec):
                     f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
                     f"{compute.checkpoint_every} a multiple of {place}training.validate_every {training.validate_every}"
                 )
-            if place != LONG_CONTEXT:  # it starts from a trained model
+            if place not in continued:  # these start from a trained model
                 own = next((changed for idea, changed in data.items() if idea and place.startswith(idea)), self)
                 check_clamp(training, own.tokenizer.vocab_size, place)
         # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
@@ -126,6 +143,7 @@ class Experiment(Spec):
         mentioned = {
             f"{place}training.mixture.weights": set(training.mixture.weights) if training.mixture else set()
             for place, (_, training, _) in runs.items()
+            if place not in tuned  # they have sources of their own
         }
         if self.study and self.study.mixtures:
             mentioned["study.mixtures.sources"] = set(self.study.mixtures.sources)
@@ -151,4 +169,5 @@ class Experiment(Spec):
             runs |= {place: (*run, compute) for place, run in self.study.recipes(self.model, self.training).items()}
         if self.long_context:
             runs[LONG_CONTEXT] = self.long_context.model(self.model), self.long_context.training, self.compute
+        runs |= {f"{name}.": (self.model, tuning.training, self.compute) for name, tuning in self.tunings().items()}
         return runs

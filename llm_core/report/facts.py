@@ -181,7 +181,7 @@ def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
 
 
 def continued(inputs: Inputs) -> Iterator[tuple[str, Artifact]]:
-    """(role, run) of the runs that continue the full run."""
+    """(role, run) of the runs that continue the full run on the same text."""
     for role, artifact in inputs.items():
-        if artifact.stats.get("start_validation_loss") is not None:
+        if role not in read.TUNED and artifact.stats.get("start_validation_loss") is not None:
             yield role, artifact

@@ -15,6 +15,7 @@ from llm_core.data.results import (
 )
 from llm_core.evals.results import EvalResults
 from llm_core.experiment.experiment import LAUNCH_GATE
+from llm_core.experiment.tuning import TUNINGS
 from llm_core.store.manifest import Artifact, GateRecord
 from llm_core.study.results import (
     Ablations,
@@ -41,6 +42,7 @@ NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scali
 MIXTURES, SUITE_SIGNAL, FORECAST, SUITE_FORECAST = "mixture_law", "suite_signal", "forecast", "suite_forecast"
 COST = "study_cost"
 RETRIEVAL = "retrieval_eval"
+TUNED = tuple(f"{name}_model" for name in TUNINGS)
 
 
 def raw(inputs: Inputs) -> RawDocuments:

@@ -23,6 +23,7 @@ from llm_core.report.sections.scaling import scaling_law
 from llm_core.report.sections.scores import evaluation, results, samples
 from llm_core.report.sections.suites import suites
 from llm_core.report.sections.tokens import tokenizer
+from llm_core.report.sections.tuning import tuning
 
 PAGE, MADE = "report.html", "made.html"
 
@@ -51,6 +52,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "evaluation": evaluation(job, headline),
         "retrieval": retrieval(job),
         "samples": samples(job),
+        "tuning": tuning(job),
         **chosen_sections(job, sections),
         "lineage": lineage(job),
         "checks": checks(job),

@@ -20,13 +20,14 @@ from llm_core.tokens.mixture import Mixture
 from llm_core.tokens.order import Order
 from llm_core.tokens.packing import Packing, Pieces
 from llm_core.tokens.reader import ShardReader
+from llm_core.tokens.target_mask import target_mask
 
 IGNORED = -100
-"""The target where there is nothing to predict: padding."""
+"""The target where there is nothing to predict: padding, and tokens that a target mask leaves out."""
 
 
 class Batch(NamedTuple):
-    """Arrays of shape (B, T). ``targets_BT`` (int64) is what follows ``inputs_BT`` (int64); padding is ``IGNORED``.
+    """Arrays of shape (B, T). ``targets_BT`` (int64) is what follows ``inputs_BT`` (int64), or ``IGNORED``.
 
     ``document_ids_BT`` (int32): to which document of its row a position belongs, counted from 0; −1 where the row is
     padded. It is the document of the *target*: the end-of-text token that ends one document is, as an input, where the
@@ -95,6 +96,7 @@ class Loader:
         if weights is None and len(self.readers) != 1:
             raise ValueError(f"{len(self.readers)} sources need weights")
         _check_tokenizers(self.readers)
+        self.masks = [target_mask(reader) for reader in self.readers]
         load = PACKINGS.load(packing)
         self.packed: list[Packing] = [load(reader, sequence_length) for reader in self.readers]
         for reader, packed in zip(self.readers, self.packed, strict=True):
@@ -136,14 +138,16 @@ class Loader:
         return blake2b(content, digest_size=8).hexdigest()
 
     def targets(self, step: int) -> int:
-        """Targets of the global batch of ``step``, without padding."""
-        if all(packed.windows for packed in self.packed):
+        """Targets of the global batch of ``step``, without padding and without what the masks leave out."""
+        if all(packed.windows and mask is None for packed, mask in zip(self.packed, self.masks, strict=True)):
             return self.sizes.at(step) * self.sequence_length
         rows = self.rows_of(step)
-        return sum(
-            int(self.packed[source].pieces(rows[rows[:, 0] == source, 1]).lengths.sum())
-            for source in np.unique(rows[:, 0]).tolist()
-        )
+        count = 0
+        for source in np.unique(rows[:, 0]).tolist():
+            pieces, mask = self.packed[source].pieces(rows[rows[:, 0] == source, 1]), self.masks[source]
+            kept = pieces.lengths if mask is None else mask.spans(pieces.starts, pieces.lengths)
+            count += int(kept.sum())
+        return count
 
     def _sequences(self, step: int) -> tuple[np.ndarray, int]:
         """(source, row, which part of the row) of every sequence of the global batch, and their length."""
@@ -209,11 +213,14 @@ class Loader:
         return whole
 
     def _assembled(self, source: int, sequences: np.ndarray, length: int) -> Batch:
-        reader = self.readers[source]
+        reader, mask = self.readers[source], self.masks[source]
         pieces = self._pieces(source, sequences, length)
-        if self.packed[source].windows:
-            return windows(reader, pieces.starts, length)
-        return _of_documents(reader, pieces, length)
+        whole = (
+            windows(reader, pieces.starts, length)
+            if self.packed[source].windows
+            else _of_documents(reader, pieces, length)
+        )
+        return whole if mask is None else masked(whole, mask.spans(pieces.starts, pieces.lengths))
 
     def planned(self, steps: int) -> list[Planned]:
         """What ``steps`` steps take from every source."""
@@ -285,6 +292,14 @@ def windows(reader: ShardReader, starts: np.ndarray, length: int) -> Batch:
     ids_BT = np.zeros((len(starts), length), dtype=np.int32)
     ids_BT[reader.borders(starts, lengths)] = 1
     return Batch(tokens_BT[:, :-1], tokens_BT[:, 1:], np.cumsum(ids_BT, axis=1, dtype=np.int32, out=ids_BT))
+
+
+def masked(batch: Batch, kept: np.ndarray) -> Batch:
+    """``batch`` with only those targets that are ``kept``: a bool per target, row by row."""
+    targets_BT = batch.targets_BT.copy()
+    there = targets_BT != IGNORED
+    targets_BT[there] = np.where(kept, targets_BT[there], IGNORED)
+    return batch._replace(targets_BT=targets_BT)
 
 
 def _of_documents(reader: ShardReader, pieces: Pieces, length: int) -> Batch:

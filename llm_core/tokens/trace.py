@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.training import TrainingSpec
-from llm_core.tokens.loader import Loader, open_loader
+from llm_core.tokens.loader import Loader, Piece, open_loader
 from llm_core.tokens.reader import ShardReader
 
 _SPLIT = "train"
@@ -23,8 +24,8 @@ _SPLIT = "train"
 class TrainedRange:
     """A part of a document in a batch.
 
-    ``tokens`` tokens, from ``token_start`` of the shard on, were targets of the sequence ``sequence`` from its
-    ``column`` on. Sequences are counted over all ranks.
+    ``tokens`` tokens, from ``token_start`` of the shard on, stood in the sequence ``sequence`` from its ``column`` on.
+    Sequences are counted over all ranks. ``targets`` of them were targets: all, except in conversations.
     """
 
     step: int
@@ -33,6 +34,7 @@ class TrainedRange:
     shard: int
     token_start: int
     tokens: int
+    targets: int
     doc_id: str
     source: str
     origin: str
@@ -55,7 +57,7 @@ def documents_of_step(shards: Path, step: int, training: TrainingSpec, seed: int
     documents = _documents(shards, pl.col("stream_start").is_in(sorted({start for found in starts for start in found})))
     by_start = {row["stream_start"]: row for row in documents}
     return [
-        _range(step, piece.sequence, piece.column, piece.start, piece.length, by_start[start])
+        _range(loader, piece.source, step, piece, by_start[start])
         for piece, found in zip(pieces, starts, strict=True)
         for start in found
     ]
@@ -79,7 +81,7 @@ def steps_of_document(shards: Path, doc_id: str, training: TrainingSpec, seed: i
     stop = start + row["token_end"] - row["token_start"]
     loader = open_loader(shards, training, seed)
     return [
-        _range(step + 1, piece.sequence, piece.column, piece.start, piece.length, row)
+        _range(loader, source, step + 1, piece, row)
         for source in _sources_with(loader, start)
         for step, piece in loader.seen(start, stop, training.steps, source)
     ]
@@ -103,16 +105,18 @@ def _documents(shards: Path, which: pl.Expr) -> list[dict[str, Any]]:
     return documents.filter(pl.col("split") == _SPLIT, which).collect(engine="streaming").to_dicts()
 
 
-def _range(step: int, sequence: int, column: int, start: int, length: int, document: dict[str, Any]) -> TrainedRange:
-    """The part of a document in the piece of ``length`` tokens from ``start`` of the stream on."""
-    begin = max(start, document["stream_start"])
-    end = min(start + length, document["stream_start"] + document["token_end"] - document["token_start"])
+def _range(loader: Loader, source: int, step: int, piece: Piece, document: dict[str, Any]) -> TrainedRange:
+    """The part of a document in a piece of the source with this number."""
+    begin = max(piece.start, document["stream_start"])
+    end = min(piece.start + piece.length, document["stream_start"] + document["token_end"] - document["token_start"])
+    mask = loader.masks[source]
     return TrainedRange(
         step,
-        sequence,
-        column + begin - start,
+        piece.sequence,
+        piece.column + begin - piece.start,
         document["shard"],
         document["token_start"] + begin - document["stream_start"],
         end - begin,
+        end - begin if mask is None else int(mask.spans(np.array([begin]), np.array([end - begin])).sum()),
         *(document[name] for name in ("doc_id", "source", "origin", "row")),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.tuning import TUNINGS
 from llm_core.graph.code_digest import CodeReader
 from llm_core.graph.execute import item_to_build, require_gates
 from llm_core.graph.gates import records
@@ -57,6 +58,7 @@ def stage_experiment(experiment: Experiment, stage: Stage) -> Experiment:
     """An experiment whose full run is ``stage``, for ``preflight``."""
     compute = experiment.compute.changed(stage.compute)
     sections = {"model": stage.config["model"], "training": stage.config["training"], "long_context": None}
+    sections |= dict.fromkeys(TUNINGS)
     changes = {**sections, "compute": compute}
     return experiment.model_copy(update={**changes, "name": f"{experiment.name}'s {stage.name}"})
 

@@ -89,6 +89,9 @@ def preflight(experiment: Experiment, rates: MatmulRates | None = None) -> Prefl
     if experiment.long_context:
         longer = _longer(experiment, experiment.long_context)
         advice += _checked(longer, hardware, ranks, rates, "long_context.")[2]
+    for name, tuning in experiment.tunings().items():
+        changes = {"training": tuning.training, "name": f"{experiment.name}'s {name}_model"}
+        advice += _checked(experiment.model_copy(update=changes), hardware, ranks, rates, f"{name}.")[2]
 
     length = round(mean_sequence_length(training))
     per_token = flops_per_token(experiment.model, experiment.tokenizer.vocab_size, length)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.chat import CHAT_FILE, TEMPLATE_FILE
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
@@ -64,7 +65,7 @@ def build_branch(
 
 
 def build_longer(job: Job, model: ModelSpec, training: TrainingSpec, vocab_size: int, seed: int) -> TrainingResults:
-    """Continue training the final weights of the input ``start`` as ``model``, which has other positions."""
+    """Continue training the final weights of the input ``start``: on other shards, or with other positions."""
     return _train(job, model, training, vocab_size, seed, job.path("start", *start_parts({})))
 
 
@@ -119,6 +120,9 @@ def collect(job: Job, spec: TrainerSpec, data: Data) -> TrainingResults:
     model, training, vocab_size = spec.model, spec.training, spec.vocab_size
     for name in ("model.safetensors", "model.json", WINDOWS):
         shutil.copyfile(spec.work / FINAL / name, job.out / name)
+    for name in (TEMPLATE_FILE, CHAT_FILE):  # only shards of conversations have these
+        if (spec.shards / name).is_file():
+            shutil.copyfile(spec.shards / name, job.out / name)
     for output in recorded_outputs(spec.work):
         if output.stat().st_size:
             copy = job.out / output.relative_to(spec.work)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llm_core.tokens.loader import windows
+from llm_core.tokens.loader import Batch, masked, windows
 from llm_core.tokens.reader import ShardReader
+from llm_core.tokens.target_mask import TargetMask, target_mask
 from llm_core.train.distribution import World
 from llm_core.train.precision import autocast
 from llm_core.train.spec import TrainerSpec
@@ -29,16 +30,24 @@ GRID = 2.0**20
 windows get the very loss of the run."""
 
 
+def targets_of(mask: TargetMask | None, starts: np.ndarray, length: int) -> np.ndarray:
+    """The number of targets of each window, (windows,)."""
+    if mask is None:
+        return np.full(len(starts), length, dtype=np.int64)
+    counts: np.ndarray = mask.spans(starts, np.full(len(starts), length)).reshape(-1, length).sum(axis=1)
+    return counts
+
+
 class ValidationLoss(NamedTuple):
     """Tensors on the device, so the host does not wait for them; equal on all ranks."""
 
     loss: Tensor
-    """The mean cross-entropy, in nats per token."""
+    """The mean cross-entropy, in nats per target. Of conversations, only answers are targets."""
     bits_per_byte: Tensor | None
     """Bits per byte of the text, as in the evals: bits and bytes are of the same tokens, without special tokens, which
     are not text. None when the lengths of tokens are unknown."""
     windows_3W: Tensor  # noqa: N815
-    """Of each window: the nats of all tokens; the nats of tokens that are text; and their bytes. (The last two are 0
+    """Of each window: the nats of all targets; the nats of those that are text; and their bytes. (The last two are 0
     when the lengths of tokens are unknown.)"""
 
 
@@ -48,7 +57,7 @@ def measure(
 ) -> ValidationLoss:
     """The loss over the validation windows. ``bytes_V``: bytes of each token, on the device. Collective."""
     length = spec.training.sequence_length
-    starts = validation_windows(reader, length, spec.training.validation_tokens)
+    starts, mask = validation_windows(reader, length, spec.training.validation_tokens), target_mask(reader)
     windows_3W = torch.zeros(3, len(starts), dtype=world.sum_dtype, device=world.device)
     model.eval()
     for first in range(0, len(starts), spec.micro_batch * world.size):
@@ -57,13 +66,13 @@ def measure(
         # Always the same number of rows. FSDP2 gathers parameters in every forward pass, so ranks without windows take
         # part. After another shape, the compiler might compile training steps for dynamic shapes, with other rounding.
         rows = np.resize(mine if len(mine) else starts[:1], spec.micro_batch)
-        batch = [torch.from_numpy(part).to(world.device) for part in windows(reader, rows, length)]
+        batch = [torch.from_numpy(part).to(world.device) for part in _windows(reader, mask, rows, length)]
         with autocast(spec.training.precision, world.device):
             loss_BT = model(*batch, each=True).cross_entropy
         found_3B = torch.zeros(3, len(rows), dtype=world.sum_dtype, device=world.device)
         found_3B[0] = loss_BT.sum(dim=1, dtype=world.sum_dtype)
         if bytes_V is not None:
-            bytes_BT = bytes_V[batch[1]]
+            bytes_BT = torch.where(batch[1] >= 0, bytes_V[batch[1].clamp(min=0)], 0)
             found_3B[1] = torch.where(bytes_BT > 0, loss_BT, 0).sum(dim=1, dtype=world.sum_dtype)
             found_3B[2] = bytes_BT.sum(dim=1)
         windows_3W[:, places] = found_3B[:, : len(mine)]
@@ -71,6 +80,18 @@ def measure(
     windows_3W[:2] = torch.round(windows_3W[:2] * GRID) / GRID
     windows_3W = world.total(windows_3W)
     nats, text_nats, size = windows_3W.sum(dim=1)
-    loss = nats / (len(starts) * length)
+    loss = nats / int(targets_of(mask, starts, length).sum())
     bits_per_byte = None if bytes_V is None else text_nats / math.log(2) / size
     return ValidationLoss(loss, bits_per_byte, windows_3W)
+
+
+def _windows(reader: ShardReader, mask: TargetMask | None, starts: np.ndarray, length: int) -> Batch:
+    batch = windows(reader, starts, length)
+    if mask is None:
+        return batch
+    # What a conversation begins with is predicted from the end of text, as in training, and not from the token before.
+    lengths = np.full(len(starts), length, dtype=np.int64)
+    inputs_BT = batch.inputs_BT.copy()
+    inputs_BT[reader.borders(starts, lengths)] = reader.eot
+    inputs_BT[reader.begins_document(starts), 0] = reader.eot
+    return masked(batch._replace(inputs_BT=inputs_BT), mask.spans(starts, lengths))

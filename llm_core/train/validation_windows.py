@@ -17,9 +17,16 @@ WINDOWS = "validation_windows.jsonl"
 
 
 def write_windows(
-    path: Path, reader: ShardReader, starts: np.ndarray, length: int, windows_3W: np.ndarray, has_bytes: bool
+    path: Path,
+    reader: ShardReader,
+    starts: np.ndarray,
+    length: int,
+    targets: np.ndarray,
+    windows_3W: np.ndarray,
+    has_bytes: bool,
 ) -> None:
-    """Write one line per window of ``length`` targets; ``starts`` and ``windows_3W`` as in ``validation``.
+    """Write one line per window of ``length`` tokens; ``starts``, ``targets`` (the number of targets of each window)
+    and ``windows_3W`` as in ``validation``.
 
     ``nats`` of all windows over ``tokens`` of all is the validation loss, ``text_nats`` over ``bytes`` (and over ln 2)
     the bits per byte, both exactly. Nats that are not finite are null; so are those of text, and bytes, without
@@ -31,7 +38,7 @@ def write_windows(
         line = {
             "number": number,
             "start_token": int(starts[number]),
-            "tokens": length,
+            "tokens": int(targets[number]),
             "nats": _finite(nats),
             "text_nats": _finite(text_nats) if has_bytes else None,
             "bytes": int(size) if has_bytes else None,

@@ -26,7 +26,7 @@ TRAINING = TrainingSpec(sequence_length=8, batch_tokens=32, tokens=32 * 4)
 
 
 def read(step: int, tokens: int) -> TrainedRange:
-    return TrainedRange(step, 0, 0, 0, 0, tokens, "d", "files", "1.jsonl", 7)
+    return TrainedRange(step, 0, 0, 0, 0, tokens, tokens, "d", "files", "1.jsonl", 7)
 
 
 def test_steps_that_were_skipped_taught_nothing() -> None:

@@ -120,7 +120,7 @@ def test_windows_and_items_are_rows_of_what_exists(store: Path) -> None:
     foreign = store / "artifacts" / "eval_results" / ("0" * 32)
     foreign.mkdir(parents=True)
     reader = SimpleNamespace(offsets=np.array([0, 60, 200]))
-    write_windows(run / WINDOWS, reader, np.array([64]), 32, np.array([[70.5], [70.25], [90.0]]), True)
+    write_windows(run / WINDOWS, reader, np.array([64]), 32, np.array([32]), np.array([[70.5], [70.25], [90.0]]), True)
     (foreign / "scores.jsonl").write_text(json.dumps(item) + "\n")
     assert rows(store, "FROM validation_windows") == [(RUN, 0, 64, 32, 70.5, 70.25, 90, 1)]
     assert rows(store, "FROM items") == [], "a folder without a manifest is no artifact"

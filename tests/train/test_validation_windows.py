@@ -98,7 +98,7 @@ def test_what_is_unknown_or_not_finite_is_null(tmp_path):
     reader = ShardReader(write_shards(tmp_path / "shards"), "heldout")
     table = np.array([[math.inf, 2.5], [math.nan, 1.5], [7.0, 8.0]])
     for has_bytes, second in ((True, (2.5, 1.5, 8)), (False, (2.5, None, None))):
-        write_windows(tmp_path / "w.jsonl", reader, np.array([0, 32]), 32, table, has_bytes)
+        write_windows(tmp_path / "w.jsonl", reader, np.array([0, 32]), 32, np.array([32, 32]), table, has_bytes)
         lines = [json.loads(line) for line in (tmp_path / "w.jsonl").read_text().splitlines()]
         assert (lines[0]["nats"], lines[0]["text_nats"]) == (None, None)
         assert tuple(lines[1][name] for name in ("nats", "text_nats", "bytes")) == second
@@ -108,4 +108,4 @@ def test_a_file_that_can_not_be_written_is_told(tmp_path):
     reader = ShardReader(write_shards(tmp_path / "shards"), "heldout")
     (tmp_path / "w.jsonl").mkdir()
     with pytest.raises(PedigreeError, match=r"w\.jsonl: can't be written"):
-        write_windows(tmp_path / "w.jsonl", reader, np.array([0]), 32, np.ones((3, 1)), True)
+        write_windows(tmp_path / "w.jsonl", reader, np.array([0]), 32, np.array([32]), np.ones((3, 1)), True)

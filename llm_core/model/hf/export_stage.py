@@ -3,7 +3,10 @@
 Every plan imports this module for its checks, so only ``build`` imports torch.
 """
 
+import shutil
+
 from llm_core.errors import PedigreeError
+from llm_core.experiment.chat import TEMPLATE_FILE
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
@@ -41,6 +44,8 @@ def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str,
     network, _ = load_model(folder)
     tokenizer = job.path("tokenizer", "tokenizer.json")
     family = export_folder(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer, families=families)
+    if (folder / TEMPLATE_FILE).is_file():
+        shutil.copyfile(folder / TEMPLATE_FILE, job.out / TEMPLATE_FILE)
     back = import_folder(job.out).weights
     difference = max(float((back[name] - tensor).abs().max()) for name, tensor in network.state_dict().items())
     return HFExport(model_type=family.name, reasons=reasons.splitlines(), largest_difference=difference)

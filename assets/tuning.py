@@ -1,0 +1,117 @@
+"""The stages that tune the trained model on conversations: ``instruct_model``, then ``chat_model``."""
+
+from assets.evaluation import evaluation
+from assets.export import hf_export
+from assets.training import tuned_run
+from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.tuning import TuningSpec
+from llm_core.graph.stage import Stage
+
+WHAT = {"instruct": "prompts and answers", "chat": "dialogues"}
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The stages of every section that tunes; empty without one."""
+    found: list[Stage] = []
+    start = "pretrained_model"
+    for name, tuning in experiment.tunings().items():
+        found += _tuning(experiment, name, tuning, start)
+        start = f"{name}_model"
+    return [*found, _comparison(experiment)] if found else []
+
+
+def told(experiment: Experiment) -> list[str]:
+    """The stages that the training report reads."""
+    each = ("conversations", "shards", "mask_gate", "model")
+    names = [f"{name}_{what}" for name in experiment.tunings() for what in each]
+    return [*names, "tuning_comparison"] if names else []
+
+
+def _comparison(experiment: Experiment) -> Stage:
+    scores = ("eval_results", *(f"{name}_eval_results" for name in experiment.tunings()))
+    return Stage(
+        name="tuning_comparison",
+        group="tuning",
+        description="Every score of the tuned models beside that of the base model, in pairs of items.",
+        build="llm_core.science.tuning_comparison:build",
+        results=":TuningComparison",
+        non_blocking=(":little_forgotten",),
+        inputs={name: name for name in scores},
+        bounds=experiment.checks,
+    )
+
+
+def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -> list[Stage]:
+    conversations, shards, gate = f"{name}_conversations", f"{name}_shards", f"{name}_mask_gate"
+    model, scores, length = f"{name}_model", f"{name}_eval_results", tuning.training.sequence_length
+    return [
+        Stage(
+            name=conversations,
+            kind="conversations",
+            group="tuning",
+            description="Conversations from files, without faulty ones and without those that contain an eval item.",
+            build="llm_core.chat.conversations:build",
+            results="llm_core.chat.results:Conversations",
+            source_digests=":source_digests",
+            blocking=(":any_from_every_source", ":dropped_share"),
+            non_blocking=(":contaminated_share",),
+            config={
+                "sources": tuning.sources,
+                "persona": tuning.persona,
+                "decontamination": experiment.decontamination,
+                "suites": experiment.evaluation.suites,
+            },
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name=shards,
+            kind="token_shards",
+            group="tuning",
+            description="Whole conversations as tokens, and which of them are targets.",
+            build="llm_core.chat.shards:build",
+            results="llm_core.chat.results:ConversationShards",
+            parts=":parts",
+            blocking=(":both_splits", ":too_long"),
+            non_blocking=(":control_tokens_typed",),
+            inputs={"conversations": conversations, "tokenizer": "tokenizer"},
+            config={
+                "shards": experiment.shards,
+                "template": tuning.jinja(),
+                "heldout_share": tuning.heldout_share,
+                "sequence_length": length,
+                "persona": tuning.persona,
+            },
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name=gate,
+            kind="mask_gate",
+            group="tuning",
+            description="Whether the targets in the shards are the assistant's turns, and nothing else.",
+            build="llm_core.chat.mask_gate:build",
+            results="llm_core.chat.results:MaskGate",
+            blocking=(":all_have_targets", ":targets_are_answers", ":share_of_targets", ":none_missing"),
+            inputs={"shards": shards, "conversations": conversations, "tokenizer": "tokenizer"},
+            bounds=experiment.checks,
+        ),
+        tuned_run(
+            model,
+            f"The model, tuned on {WHAT[name]}.",
+            experiment,
+            tuning.training,
+            start=start,
+            shards=shards,
+            gates=(gate,),
+        ),
+        # With the sequence length of the full run, so that it reads the same windows of the same documents.
+        evaluation(
+            scores,
+            "tuning",
+            f"The same scores for the model tuned on {WHAT[name]}.",
+            experiment,
+            model,
+            experiment.model,
+            experiment.training,
+        ),
+        hf_export(experiment, f"{name}_export", "tuning", model),
+    ]

@@ -1,0 +1,204 @@
+"""Records of files → conversations, by the fields and templates of their source."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from llm_core.chat.conversation import ConversationError, Turn, answered, checked
+from llm_core.data.records import excerpt
+from llm_core.data.sources.fields import ABSENT, keys_of, value_at
+from llm_core.data.sources.formats import format_of
+from llm_core.data.sources.matching import is_of_kind, meets
+from llm_core.data.sources.paths import printable, unreadable
+from llm_core.data.sources.streams import open_stream, read_lines
+from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
+from llm_core.errors import PedigreeError
+from llm_core.experiment.conditions import parsed_condition
+from llm_core.experiment.templates import parsed_template
+from llm_core.experiment.tuning import ConversationSource
+
+JSON_LINES, PARQUET = (".jsonl", ".ndjson", ".json"), (".parquet",)
+"""The formats of conversations."""
+
+
+class Conversation(NamedTuple):
+    """Record number ``row`` of its file. ``left_out``: turns after the last answer."""
+
+    row: int
+    turns: list[Turn]
+    left_out: int
+
+
+class Dropped(NamedTuple):
+    """A record that is no conversation, with the reason and the beginning of the record."""
+
+    row: int
+    reason: str
+    excerpt: str
+
+
+class Skipped(NamedTuple):
+    """A record that does not meet a condition of ``where``."""
+
+    row: int
+
+
+class ConversationReader:
+    """Makes conversations of the records of ``source``."""
+
+    def __init__(self, source: ConversationSource) -> None:
+        self._source = source
+        self._conditions = [parsed_condition(text) for text in source.where]
+
+    def conversation(self, row: int, record: Mapping[str, Any]) -> Conversation | Dropped | Skipped:
+        """The conversation in a record, or why there is none."""
+        for condition in self._conditions:
+            found = value_at(record, condition.field)
+            if not is_of_kind(found, condition.kind):
+                return Dropped(row, f"where {condition.text}: no such value", _shown(record))
+            if not meets(condition, found):
+                return Skipped(row)
+        try:
+            turns = checked(self._messages(record))
+            kept = answered(turns)
+        except ConversationError as error:
+            return Dropped(row, error.reason, _shown(record))
+        return Conversation(row, kept, len(turns) - len(kept))
+
+    def _messages(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+        source = self._source
+        if source.messages is not None:
+            found = self._listed(record, source.messages)
+        elif source.dialogue is not None:
+            found = self._spoken(_text_at(record, source.dialogue))
+        else:
+            assert source.prompt is not None
+            assert source.answer is not None
+            found = [
+                {"role": "user", "content": _filled(source.prompt, record)},
+                {"role": "assistant", "content": _filled(source.answer, record)},
+            ]
+        if source.system is not None and (not found or found[0]["role"] != "system"):
+            found = [{"role": "system", "content": _filled(source.system, record)}, *found]
+        return [{**message, "content": self._without(message["content"])} for message in found]
+
+    def _listed(self, record: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
+        source = self._source
+        messages = value_at(record, field)
+        if messages is ABSENT or messages is None:
+            raise ConversationError(f"no field {field}", "")
+        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+            raise ConversationError(f"{field} is no list of messages", "")
+        return [
+            {
+                "role": source.roles.get(str(message.get(source.role_key)), message.get(source.role_key)),
+                "content": message.get(source.content_key),
+            }
+            for message in messages
+        ]
+
+    def _spoken(self, dialogue: str) -> list[dict[str, Any]]:
+        """The turns of a dialogue in one text. Lines without a speaker continue the turn before."""
+        turns: list[dict[str, Any]] = []
+        for line in dialogue.splitlines():
+            name = next((name for name in self._source.speakers if line.startswith(name)), None)
+            if name is None and not line.strip():
+                continue
+            if name is None and not turns:
+                raise ConversationError("a dialogue that begins without a speaker", "")
+            role = turns[-1]["role"] if name is None else self._source.speakers[name]
+            said = line.removeprefix(name or "").strip()
+            if turns and turns[-1]["role"] == role:
+                turns[-1]["content"] += f"\n{said}"
+            else:
+                turns.append({"role": role, "content": said})
+        return turns
+
+    def _without(self, content: Any) -> Any:
+        if isinstance(content, str):
+            for unwanted in self._source.remove:
+                content = content.replace(unwanted, "")
+        return content
+
+
+def conversations(path: Path, source: ConversationSource) -> Iterator[Conversation | Dropped | Skipped]:
+    """Every record of a file. Raises ``PedigreeError`` for a file that can't be read, and for one of whose records none
+    has a field that the source reads."""
+    reader, keys, reasons, kept = ConversationReader(source), dict[str, None](), Counter[str](), 0
+    try:
+        for row, record in _records(path, source):
+            if isinstance(record, str):
+                yield Dropped(row, record, "")
+                continue
+            found = reader.conversation(row, record)
+            if isinstance(found, Dropped):
+                reasons[found.reason] += 1
+                keys.update(dict.fromkeys(keys_of(record)))
+            else:
+                kept += 1
+            yield found
+    except (DamagedError, ExpansionError, NeedsMoreError, pl.exceptions.PolarsError) as error:
+        raise PedigreeError(f"{printable(path)}: can't be read: {error}; fetch it again") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if reasons and not kept:
+        told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(5))
+        raise PedigreeError(
+            f"{printable(path)}: source {source.name!r}: none of its {reasons.total()} records is a conversation: "
+            f"{told}; the records have the keys {', '.join(keys) or 'none'}"
+        )
+
+
+def _records(path: Path, source: ConversationSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(number, record) of every record, or the reason why it can't be read."""
+    if format_of(path) in PARQUET:
+        row = 0
+        for batch in pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_batches(
+            chunk_size=1000, maintain_order=True
+        ):
+            for record in batch.iter_rows(named=True):
+                yield row, record
+                row += 1
+        return
+    with open_stream(path) as stream:
+        for row, (line, whole) in enumerate(read_lines(stream, source.max_record_bytes)):
+            if not whole:
+                yield row, "longer than max_record_bytes"
+            elif line and not line.isspace():
+                yield row, _object(line)
+
+
+def _object(line: bytes) -> dict[str, Any] | str:
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except (ValueError, RecursionError):
+        return "not JSON"
+    return value if isinstance(value, dict) else "not an object"
+
+
+def _filled(template: str, record: Mapping[str, Any]) -> str:
+    """The template with the record's fields. Text without a brace is no template."""
+    if "{" not in template and "}" not in template:
+        return template
+    parsed = parsed_template(template)
+    return parsed.filled([_text_at(record, field) for field in parsed.fields])
+
+
+def _text_at(record: Mapping[str, Any], field: str) -> str:
+    value = value_at(record, field)
+    if value is ABSENT or value is None:
+        raise ConversationError(f"no field {field}", "")
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value or value in (math.inf,):
+        raise ConversationError(f"{field} is neither text nor a number", "")
+    return str(value)
+
+
+def _shown(record: Mapping[str, Any]) -> str:
+    return excerpt(repr(record))
