@@ -20,6 +20,7 @@ LAYERS = [
     "graph",
     "data",
     "tokens",
+    "chat",
     "model",
     "train",
     "evals",
