@@ -105,6 +105,12 @@ class CompletionRequest(Generation):
 Wanted = TypeVar("Wanted", bound=Generation)
 
 
+_FIELDS = {
+    name for part in (ChatRequest, CompletionRequest, Message, TextPart, StreamOptions) for name in part.model_fields
+}
+"""pydantic's places of errors also name the alternatives of a union."""
+
+
 def parsed(kind: type[Wanted], body: bytes) -> Wanted:
     """The request in ``body``. Raises ``ApiError`` that names the field."""
     try:
@@ -113,7 +119,7 @@ def parsed(kind: type[Wanted], body: bytes) -> Wanted:
         problem = problems(error)[0]
         if problem["type"] == "json_invalid":
             raise ApiError(400, f"the body is not JSON: {problem['msg']}") from None
-        field = ".".join(str(part) for part in problem["loc"] if part in kind.model_fields or isinstance(part, int))
+        field = ".".join(str(part) for part in problem["loc"] if part in _FIELDS or isinstance(part, int))
         if problem["type"] == "extra_forbidden":
             field = ".".join(map(str, problem["loc"]))[:100]
             raise ApiError(400, f"{field}: there is no such field, or it is not supported", field) from None

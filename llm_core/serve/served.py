@@ -10,6 +10,7 @@ import torch
 from llm_core.chat.template import FILE, ChatTemplate, model_template
 from llm_core.errors import PedigreeError
 from llm_core.model.decoder import Decoder
+from llm_core.model.decoding_layout import lay_out_for_decoding
 from llm_core.model.files import load_model
 from llm_core.serve.text import TextStream
 from llm_core.tokens.tokenizer import vocabulary_size
@@ -72,6 +73,7 @@ def load_served(
     network, info = load_model(model, device)
     for tensor in [*network.parameters(), *network.buffers()]:
         tensor.data = tensor.data.clone()  # a loaded tensor may be a view of the file
+    lay_out_for_decoding(network)
     template = model_template(model, tokenizer)
     if vocabulary_size(template.tokenizer) > info["vocab_size"]:
         size = vocabulary_size(template.tokenizer)

@@ -76,17 +76,17 @@ def crowd(count: int) -> list[Asked]:
     return requests
 
 
-@pytest.mark.parametrize("name", ["llama", "mixattention", "hybrid", "hyena", "rwkv4", "ngram_embedding"])
+@pytest.mark.parametrize("name", ["mixattention", "hybrid", "ngram_embedding"])
 def test_an_answer_does_not_depend_on_the_others(name, engine_of) -> None:
     """More requests than rows, so that they join and leave at all times; prompts are read in pieces."""
     assert name in MODELS
     built = model(named(name))
-    engine, requests = engine_of(built, rows=5, waiting=100, chunk=6), crowd(16)
+    engine, requests = engine_of(built, rows=5, waiting=100, chunk=6), crowd(12)
     for asked in requests:
         engine.submit(asked.request)
     together = [asked.answer()[0] for asked in requests]
     assert together == [alone(built, asked) for asked in requests]
-    assert len(set(together)) > 12
+    assert len(set(together)) > 9
     assert engine.load() == (0, 0)
 
 
