@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 
-from llm_core.chat.template import FILE, ChatTemplate, model_template
+from llm_core.chat.template import ChatTemplate, model_template
 from llm_core.errors import PedigreeError
 from llm_core.model.decoder import Decoder
 from llm_core.model.decoding_layout import lay_out_for_decoding
 from llm_core.model.files import load_model
 from llm_core.serve.text import TextStream
 from llm_core.tokens.tokenizer import vocabulary_size
+
+TEMPLATE = "chat_template.jinja"
+"""The file in the folder of a model that was tuned on conversations."""
 
 
 @dataclass(frozen=True)
@@ -80,4 +83,4 @@ def load_served(
         raise PedigreeError(f"{tokenizer}: has {size} ids, but the model has {info['vocab_size']}")
     longest = network.spec.longest()
     context = trained_length if longest is None else min(longest, trained_length)
-    return Served(name, identity, network, template, context, (model / FILE).is_file())
+    return Served(name, identity, network, template, context, (model / TEMPLATE).is_file())

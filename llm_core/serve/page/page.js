@@ -103,6 +103,7 @@ async function ask(question) {
         if (low) at("chat").scrollTop = at("chat").scrollHeight;
       }
     }
+    place.textContent = written.trim();
     if (first !== null) facts.textContent = speed() + (reason === "length" ? " · cut at the limit of tokens" : "");
   } catch (error) {
     const stopped = error.name === "AbortError";
