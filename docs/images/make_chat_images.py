@@ -1,4 +1,4 @@
-"""Makes the pictures of the page of ``pedigree serve``: ``python docs/images/make_chat_images.py URL``.
+"""Makes the pictures of the page of ``pedigree serve``: ``python -m docs.images.make_chat_images URL``.
 
 Needs Chromium, and a server of a finished run of ``tiny`` at URL: ``pedigree serve tiny``.
 """

@@ -21,8 +21,7 @@ def gathered(kept: Sequence[Rows], max_new_tokens: int, device: torch.device | s
     """A state of these rows in this order, with room for ``max_new_tokens`` more tokens.
 
     The last tokens of all rows come into one column, so shorter rows are padded on the left, as ``generate`` pads
-    prompts. No column stays that is padding in all rows. The given states are not changed; after the first token that
-    is read into the new one, they must not be used.
+    prompts. No column stays that is padding in all rows. The given states stay as they are.
 
     A layer's state says in a method ``gathered(parts, length, max_length)`` how it takes rows along. One without the
     method has only tensors (B, …) whose size does not depend on the number of tokens; they are all gathered.

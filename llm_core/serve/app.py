@@ -95,7 +95,7 @@ def make_app(served: Served, engine: Engine, hosts: Collection[str], addresses: 
             raise ApiError(429, message, code="queue_full") from None
         if wanted.stream:
             usage = wanted.stream_options is not None and wanted.stream_options.include_usage
-            return StreamingResponse(_events(asked, answer, form, usage), media_type="text/event-stream")
+            return _Stream(asked, _events(answer, form, usage))
         return JSONResponse(await _collected(request, asked, answer, form))
 
     @app.get("/{path:path}")
@@ -168,23 +168,34 @@ async def _encoded(encode: Any, what: Any) -> list[int]:
     return ids
 
 
-async def _events(asked: Wanted, answer: Answer, form: Completion, usage: bool) -> AsyncIterator[str]:
-    """The answer as server-sent events. If nobody listens any longer, the request is cancelled."""
-    try:
-        for chunk in form.opening():
-            yield _event(chunk)
-        async for piece in answer.pieces():
-            yield _event(form.chunk(piece.text))
-        error = answer.error()
-        if error is not None:
-            yield _event(error.body())
-            return
-        yield _event(form.chunk("", answer.reason))
-        if usage:
-            yield _event(form.usage(answer))
-        yield "data: [DONE]\n\n"
-    finally:
-        asked.cancel()
+class _Stream(StreamingResponse):
+    """Server-sent events. If nobody listens any longer, the request is cancelled."""
+
+    def __init__(self, asked: Wanted, events: AsyncIterator[str]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._asked = asked
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # Not in the generator of events: one that is cancelled before its first event never runs.
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._asked.cancel()
+
+
+async def _events(answer: Answer, form: Completion, usage: bool) -> AsyncIterator[str]:
+    for chunk in form.opening():
+        yield _event(chunk)
+    async for piece in answer.pieces():
+        yield _event(form.chunk(piece.text))
+    error = answer.error()
+    if error is not None:
+        yield _event(error.body())
+        return
+    yield _event(form.chunk("", answer.reason))
+    if usage:
+        yield _event(form.usage(answer))
+    yield "data: [DONE]\n\n"
 
 
 async def _collected(request: Request, asked: Wanted, answer: Answer, form: Completion) -> dict[str, Any]:
