@@ -7,6 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from tests.serve.browser import opened, talk
 
 HERE = Path(__file__).parent
@@ -22,7 +24,10 @@ async def main(url: str) -> None:
             print(repr(answer))
         await tab.screenshot(HERE / "chat_phone.png", 390, 780, dark=True)
         await tab.run("document.getElementById('toggle').click()")
-        await tab.screenshot(HERE / "chat.png", 1000, 900)
+        await tab.screenshot(HERE / "chat.png", 1000, 1080)
+        for name in ("chat", "chat_phone"):
+            file = HERE / f"{name}.png"
+            Image.open(file).convert("RGB").quantize(64).save(file, optimize=True)
         print(*tab.problems, sep="\n")
 
 
