@@ -6,6 +6,8 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.experiment.chat import TEMPLATE_FILE
 from llm_core.graph.plan import PlanItem
+from llm_core.graph.stage import Stage
+from llm_core.store.manifest import Artifact
 from pipelines.session import Session
 
 TOKENIZER = "tokenizer"
@@ -20,21 +22,19 @@ def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
     if dtype not in DTYPES:
         raise PedigreeError(f"--dtype {dtype}: known: {', '.join(DTYPES)}")
     _check_new(folder)
-    if stage not in session.graph or not session.graph[stage].trains:
-        runs = ", ".join(item.name for item in session.graph if item.trains)
-        raise PedigreeError(f"{session.experiment.name} has no training run {stage!r}; known: {runs}")
+    run = training_run(session, stage)
     made = {item.stage: item for item in session.planner().plan({stage, TOKENIZER})}
-    trained, tokenizer = (_found(made[name], session.experiment.name) for name in (stage, TOKENIZER))
-    model, _ = load_model(trained)
+    trained, tokenizer = (found(made[name], session.experiment.name) for name in (stage, TOKENIZER))
+    model, _ = load_model(trained.path)
     family = export_folder(
         model,
         folder,
-        sequence_length=session.graph[stage].config["training"].sequence_length,
-        tokenizer=tokenizer / "tokenizer.json",
+        sequence_length=run.config["training"].sequence_length,
+        tokenizer=tokenizer.path / "tokenizer.json",
         dtype=dtype,
     )
-    if (trained / TEMPLATE_FILE).is_file():
-        shutil.copyfile(trained / TEMPLATE_FILE, folder / TEMPLATE_FILE)
+    if (trained.path / TEMPLATE_FILE).is_file():
+        shutil.copyfile(trained.path / TEMPLATE_FILE, folder / TEMPLATE_FILE)
     advice = "; load it with trust_remote_code=True" if family.name == OWN_CODE.name else ""
     return f"{folder}: {family.architecture}, {dtype}{advice}"
 
@@ -57,12 +57,21 @@ def import_model(folder: Path, out: Path) -> str:
     return f"{out}: {found.spec.n_layers} layers, {count:,} parameters, vocabulary {found.vocab_size:,}"
 
 
-def _found(item: PlanItem, experiment: str) -> Path:
+def training_run(session: Session, stage: str) -> Stage:
+    """The stage of this name. Raises ``PedigreeError`` for one that trains no model."""
+    if stage not in session.graph or not session.graph[stage].trains:
+        runs = ", ".join(item.name for item in session.graph if item.trains)
+        raise PedigreeError(f"{session.experiment.name} has no training run {stage!r}; known: {runs}")
+    return session.graph[stage]
+
+
+def found(item: PlanItem, experiment: str) -> Artifact:
+    """The artifact of a stage of ``experiment``. Raises ``PedigreeError`` if there is none."""
     if item.artifact is None:
         raise PedigreeError(
             f"{experiment} has no {item.stage} for its current settings: {'; '.join(item.reasons)}; run it first"
         )
-    return item.artifact.path
+    return item.artifact
 
 
 def _check_new(folder: Path) -> None:

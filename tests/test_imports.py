@@ -23,6 +23,7 @@ LAYERS = [
     "chat",
     "model",
     "train",
+    "serve",
     "evals",
     "science",
     "study",

@@ -17,7 +17,8 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Decoder, Losses
 from llm_core.model.files import load_model, save_model
-from llm_core.model.state import new_state
+from llm_core.model.gather import Rows, gathered
+from llm_core.model.state import DecodingState, new_state
 from llm_core.registries import FEED_FORWARDS
 from llm_core.train.activation_checkpointing import checkpoint_activations
 
@@ -234,6 +235,36 @@ def a_state_forgets_documents_that_have_ended(shape: ModelSpec) -> None:
         _close(torch.cat(parts, dim=1), whole, 1e-4, wrong)
 
 
+@torch.inference_mode()
+def rows_join_and_leave_a_batch(shape: ModelSpec) -> None:
+    """A row of a decoding state reads as it does alone, whichever rows come and go beside it."""
+    built, x = loud_model(shape), tokens(3, 12)
+    whole, read = built(x), [5, 2, 7]
+
+    def begun(row: int) -> Rows:
+        state = new_state(built, 1, read[row])
+        built(x[row : row + 1, : read[row]], state=state)
+        return Rows(state, [0])
+
+    def step(state: DecodingState, rows: list[int]) -> None:
+        places = [read[row] for row in rows]
+        logits = built(x[rows, places][:, None], state=state)
+        wrong = "in a batch that rows join and leave, a row's logits differ from those of the row alone"
+        advice = "Give its decoding state a method gathered (llm_core.model.gather), or tensors (B, …) only"
+        _close(logits[:, 0], whole[rows, places], 1e-4, f"{wrong}. {advice}")
+        for row in rows:
+            read[row] += 1
+
+    state = gathered([begun(0), begun(1)], 4)
+    step(state, [0, 1])
+    state = gathered([Rows(state, [1, 0]), begun(2)], 4)
+    for _ in range(3):
+        step(state, [1, 0, 2])
+    state = gathered([Rows(state, [0])], 4)
+    for _ in range(4):
+        step(state, [1])
+
+
 CHECKS: tuple[Callable[[ModelSpec], None], ...] = (
     the_future_changes_nothing,
     gradients_come_from_the_past,
@@ -251,6 +282,7 @@ CHECKS: tuple[Callable[[ModelSpec], None], ...] = (
     a_folder_gives_the_same_model,
     cached_equals_uncached,
     a_state_forgets_documents_that_have_ended,
+    rows_join_and_leave_a_batch,
 )
 
 

@@ -201,7 +201,7 @@ class Decoder(nn.Module):
                 raise ValueError("document_mask is on: give document_ids_BT (all equal for a single document)")
             documents_BS = document_ids_BT
         context = Context(start, T, documents_BS, state=state, training=self.training)
-        device = tokens_BT.device
+        device, position = tokens_BT.device, start if state is None else state.position()
         dtype = self.embedding.weight.dtype
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
@@ -214,7 +214,7 @@ class Decoder(nn.Module):
         for layer, block in zip(self.layers, self.blocks, strict=True):
             mixer: Any = block.mixer
             if layer.mixer.position_of() is not None and mixer.position.key not in context.tables:
-                context.tables[mixer.position.key] = mixer.position.tables(start, T, device)
+                context.tables[mixer.position.key] = mixer.position.tables(position, T, device)
             if isinstance(layer.mixer, AttendingSpec) and mixer.mask_key not in context.masks:
                 window = layer.mixer.window
                 keys = start + T if window is None else min(start, window - 1) + T

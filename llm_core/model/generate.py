@@ -100,7 +100,7 @@ def _steps(
         for row, line in enumerate(lines):
             seen_BV[row, line] = True
     state = new_state(model, len(lines), inputs_BT.shape[1] + sampling.max_new_tokens, documents_BT)
-    ends = [_End(sampling.stop) for _ in lines]
+    ends = [StopTokens(sampling.stop) for _ in lines]
     unfinished = list(range(len(lines)))
     was_training = model.training
     model.eval()
@@ -108,13 +108,13 @@ def _steps(
         for number in range(1, sampling.max_new_tokens + 1):
             logits_BV = model(inputs_BT, state=state, only=-1)[:, 0]
             if sampling.repetition_penalty != 1:
-                logits_BV = _penalised(logits_BV, seen_BV, sampling.repetition_penalty)
+                logits_BV = penalised(logits_BV, seen_BV, sampling.repetition_penalty)
             chosen_B = logits_BV.argmax(dim=-1).cpu()  # finished rows continue, and their tokens are ignored
             drawing = [row for row in unfinished if temperatures[row] > 0]
             if drawing:
                 logits_BV = logits_BV.float().cpu()
             for row in drawing:
-                chosen_B[row] = _draw(logits_BV[row], temperatures[row], sampling, generators[row])
+                chosen_B[row] = draw(logits_BV[row], temperatures[row], sampling, generators[row])
             tokens = chosen_B.tolist()
             yield [(row, ends[row].take(tokens[row], last=number == sampling.max_new_tokens)) for row in unfinished]
             unfinished = [row for row in unfinished if not ends[row].reached and row not in finished]
@@ -127,7 +127,7 @@ def _steps(
         model.train(was_training)
 
 
-class _End:
+class StopTokens:
     """Delays tokens that may begin a stop sequence."""
 
     def __init__(self, stop: Sequence[Sequence[int]]) -> None:
@@ -142,14 +142,14 @@ class _End:
             if self.held[-len(sequence) :] == sequence:
                 self.reached = True
                 return self.held[: -len(sequence)]
-        kept = 0 if last else max((_begun(self.held, sequence) for sequence in self.stop), default=0)
+        kept = 0 if last else max((begun(self.held, sequence) for sequence in self.stop), default=0)
         sure = self.held[: len(self.held) - kept]
         self.held = self.held[len(sure) :]
         return sure
 
 
-def _begun(tokens: list[int], sequence: list[int]) -> int:
-    """The number of last ``tokens`` that are the beginning of ``sequence``."""
+def begun(tokens: Sequence[Any], sequence: Sequence[Any]) -> int:
+    """The number of last ``tokens`` (or characters) that are the beginning of ``sequence``, but not all of it."""
     for count in range(min(len(tokens), len(sequence) - 1), 0, -1):
         if tokens[-count:] == sequence[:count]:
             return count
@@ -187,12 +187,14 @@ def _padded(lines: list[list[int]], device: torch.device) -> tuple[Tensor, Tenso
     return inputs_BT, torch.tensor(documents, device=device)
 
 
-def _penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
+def penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
+    """``logits_BV`` with the repetition penalty for the tokens ``seen_BV`` (bool)."""
     lower_BV = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
     return torch.where(seen_BV, lower_BV, logits_BV)
 
 
-def _draw(logits_V: Tensor, temperature: float, sampling: Sampling, generator: torch.Generator) -> int:
+def draw(logits_V: Tensor, temperature: float, sampling: Sampling, generator: torch.Generator) -> int:
+    """A token, drawn from ``logits_V`` (on the CPU, fp32) at a temperature above 0."""
     # Descending and stable, so that equal logits keep the order of their ids on every machine.
     ordered_V, ids_V = logits_V.sort(descending=True, stable=True)
     # Subtract the largest first: divided by a temperature near 0, the rest becomes minus infinity, and never inf - inf.

@@ -1,6 +1,7 @@
 """Decoding states: the memory of the tokens read, so that each new token costs the work of one token."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +22,13 @@ class Room(NamedTuple):
 
 
 class DecodingState:
-    """The states of all layers for a batch of sequences, all at the same position.
+    """The states of all layers for a batch of sequences, whose last tokens are in the same column.
 
     ``layers``: those of the mixers. ``feed_forwards``: those of the feed-forwards, None for one that does not look
-    back. ``length``: the number of tokens read; the decoder increases it after the last layer. If rows are padded on
+    back. ``length``: the number of columns read; the decoder increases it after the last layer. If rows are padded on
     the left, ``documents_BS`` is −1 for padding and 0 for tokens. ``tokens_BJ``: the last tokens, for n-gram
-    embeddings. For use without gradients.
+    embeddings. ``padding_B``: if rows were gathered (``llm_core.model.gather``), the columns of padding before each;
+    positions then count from a row's first token. None: they count from the first column. For use without gradients.
     """
 
     def __init__(
@@ -35,12 +37,18 @@ class DecodingState:
         feed_forwards: Sequence[Any] = (),
         documents_BS: Tensor | None = None,
         tokens_BJ: Tensor | None = None,
+        padding_B: Tensor | None = None,
     ) -> None:
         self.layers = list(layers)
         self.feed_forwards = list(feed_forwards)
         self.documents_BS = documents_BS
         self.tokens_BJ = tokens_BJ
+        self.padding_B = padding_B
         self.length = 0
+
+    def position(self) -> int | Tensor:
+        """The position of the next token; (B, 1, 1) if rows differ."""
+        return self.length if self.padding_B is None else (self.length - self.padding_B)[:, None, None]
 
     def advance(self, tokens: int) -> None:
         """Count ``tokens`` more as read."""
@@ -77,6 +85,46 @@ class KeyValueState:
         self.keys, self.values = keys[:, :, keys.shape[2] - kept :], values[:, :, values.shape[2] - kept :]
         self.length = end
         return keys, values
+
+    def gathered(self, parts: "Sequence[Part]", length: int, max_length: int) -> "KeyValueState":
+        """See ``llm_core.model.gather``."""
+        new = copy(self)
+        new.length, new.max_length = length, max_length
+        columns = length if self.window is None else min(self.window - 1, length)
+        size = max_length if self.window is None else columns
+        new.keys, new.values = (
+            aligned([_used(part, getattr(part.state, name)) for part in parts], columns, size, axis=2)
+            for name in ("keys", "values")
+        )
+        return new
+
+
+class Part(NamedTuple):
+    """Rows of a state of one layer, which has read ``length`` columns."""
+
+    state: Any
+    rows: Tensor
+    length: int
+
+
+def _used(part: Part, stored: Tensor) -> tuple[Tensor, int]:
+    return stored[part.rows], part.length if part.state.window is None else stored.shape[2]
+
+
+def aligned(parts: Sequence[tuple[Tensor, int]], columns: int, size: int, axis: int) -> Tensor:
+    """One tensor of the rows of all ``parts``, with ``size`` columns along ``axis``. A part is its rows and the number
+    of columns in use; they end at ``columns``, with zeros before them, which never become NaN behind a mask."""
+    first = parts[0][0]
+    shape = list(first.shape)
+    shape[0], shape[axis] = sum(len(part) for part, _ in parts), size
+    joined = first.new_zeros(shape)
+    row = 0
+    for part, used in parts:
+        kept = min(columns, used)
+        place = joined[row : row + len(part)].narrow(axis, columns - kept, kept)
+        place.copy_(part.narrow(axis, used - kept, kept))
+        row += len(part)
+    return joined
 
 
 def new_state(model: nn.Module, batch_size: int, max_length: int, documents_BS: Tensor | None = None) -> DecodingState:

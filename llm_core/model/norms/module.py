@@ -31,6 +31,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) → (…, dim)."""
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            if not torch.is_grad_enabled():
+                return _normed(x, self.weight, self.eps)[0]
             normed: Tensor = _RMSNormOnCPU.apply(x, self.weight, self.eps)
             return normed
         # The fused kernel needs a weight of the input's type.
@@ -39,17 +41,23 @@ class RMSNorm(nn.Module):
             return functional.rms_norm(x, (self.dim,), weight, self.eps)
 
 
+def _normed(x: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """The normalised ``x``, and the factor (…, 1) of each vector."""
+    sums = torch.promote_types(x.dtype, torch.float32)
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=sums)
+    scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    y = x * scale
+    return (y if weight is None else y.mul_(weight)).to(x.dtype), scale
+
+
 class _RMSNormOnCPU(torch.autograd.Function):
     """CPUs have no fused kernel, and autograd through the formula takes four times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-        sums = torch.promote_types(x.dtype, torch.float32)
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=sums)
-        scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        y, scale = _normed(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
-        y = x * scale
-        return (y if weight is None else y.mul_(weight)).to(x.dtype)
+        return y
 
     @staticmethod
     @once_differentiable

@@ -27,9 +27,11 @@ class Position(nn.Module):
         """The decrease of a score per token of distance for each head, (H,) in fp32; None: no decrease."""
         return None
 
-    def tables(self, start: int, length: int, device: torch.device) -> Tables | None:  # noqa: ARG002
-        """The tables of ``rotate`` for the positions ``start`` … ``start + length - 1``; built once per forward
-        pass."""
+    def tables(self, start: int | Tensor, length: int, device: torch.device) -> Tables | None:  # noqa: ARG002
+        """The tables of ``rotate`` for the positions ``start`` … ``start + length - 1``; built once per forward pass.
+
+        ``start`` is (B, 1, 1) if rows differ, and so the tables are (B, 1, T, …).
+        """
         return None
 
     def rotate(self, x_BHTC: Tensor, tables: Tables | None) -> Tensor:  # noqa: ARG002

@@ -34,7 +34,7 @@ def inputs(length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("length", [1, 2, 21, 32])
 def test_the_means_are_those_of_all_pairs(length: int) -> None:
     ids = [0] * 9 + [1] * 1 + [0] * 12 + [2] * 10
-    before = Sums(*empty_sums(2, 6, "cpu"))
+    before = Sums(*empty_sums(2, 6, "cpu").unbind(1))
     found, _ = decaying_means(*inputs(length), before, torch.tensor([ids[:1] + ids[:length]] * 2))
     torch.testing.assert_close(found.double(), naive(*inputs(length), ids[:length]), atol=1e-5, rtol=1e-5)
     alone, _ = decaying_means(*inputs(length), before, None)
@@ -45,8 +45,8 @@ def test_token_by_token_is_all_at_once() -> None:
     """Over 256 tokens, with keys so large that exp overflows."""
     k, v, decay, first = inputs(256)
     k = k + torch.linspace(-150, 150, 256)[:, None]
-    whole, last = decaying_means(k, v, decay, first, Sums(*empty_sums(2, 6, "cpu")), None)
-    sums, parts = Sums(*empty_sums(2, 6, "cpu")), []
+    whole, last = decaying_means(k, v, decay, first, Sums(*empty_sums(2, 6, "cpu").unbind(1)), None)
+    sums, parts = Sums(*empty_sums(2, 6, "cpu").unbind(1)), []
     for t in range(256):
         y, sums = decaying_means(k[:, t : t + 1], v[:, t : t + 1], decay, first, sums, None)
         parts.append(y)
@@ -61,7 +61,7 @@ def test_gradients_are_those_of_all_pairs() -> None:
         if function is naive:
             y = naive(*leaves, [0] * 13)
         else:
-            y, _ = decaying_means(*leaves, Sums(*empty_sums(2, 6, "cpu").double()), None)
+            y, _ = decaying_means(*leaves, Sums(*empty_sums(2, 6, "cpu").double().unbind(1)), None)
         y.sin().sum().backward()
         found.append([leaf.grad for leaf in leaves])
     for one, other in zip(*found, strict=True):
@@ -88,8 +88,8 @@ def test_a_state_is_as_large_however_long_the_text() -> None:
     built(tokens(2, 1), state=state)
     assert state.layers[0].inputs_BJC.shape == (2, 1, 32)
     assert state.layers[0].inputs_BJC.dtype == torch.bfloat16
-    assert state.layers[0].sums_3BC.shape == (3, 2, 32)
-    assert state.layers[0].sums_3BC.dtype == torch.float32
+    assert state.layers[0].sums_B3C.shape == (2, 3, 32)
+    assert state.layers[0].sums_B3C.dtype == torch.float32
 
 
 def test_fresh_weights_are_ramps_and_blocks_begin_as_nothing() -> None:

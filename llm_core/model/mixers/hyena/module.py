@@ -1,7 +1,8 @@
 """Hyena: long convolutions with implicit filters, alternating with gates (Poli et al., 2023)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,7 +16,7 @@ from llm_core.model.fused import FusedLinear
 from llm_core.model.init import Draws
 from llm_core.model.mixers.hyena.convolution import long_convolution, numbered_runs
 from llm_core.model.mixers.hyena.spec import Hyena as HyenaSpec
-from llm_core.model.state import Room
+from llm_core.model.state import Part, Room, aligned
 
 
 class HyenaState(ConvolutionState):
@@ -30,10 +31,19 @@ class HyenaState(ConvolutionState):
         self.gated_BLF = torch.empty((room.batch_size, room.max_length, gated), device=room.device, dtype=room.dtype)
         self.taps_LF: Tensor | None = None
 
+    def gathered(self, parts: Sequence[Part], length: int, max_length: int) -> "HyenaState":
+        """See ``llm_core.model.gather``."""
+        new = copy(self)
+        new.inputs_BJC = torch.cat([part.state.inputs_BJC[part.rows] for part in parts])
+        gated = [(part.state.gated_BLF[part.rows], part.length) for part in parts]
+        new.gated_BLF = aligned(gated, length, max_length, axis=1)
+        return new
+
     def taps(self, filters: "Filters") -> Tensor:
-        """(L, F), computed once."""
-        if self.taps_LF is None:
-            self.taps_LF = filters(self.gated_BLF.shape[1]).to(self.gated_BLF.dtype)
+        """(L or more, F), computed once."""
+        length = self.gated_BLF.shape[1]
+        if self.taps_LF is None or len(self.taps_LF) < length:
+            self.taps_LF = filters(length).to(self.gated_BLF.dtype)
         return self.taps_LF
 
 

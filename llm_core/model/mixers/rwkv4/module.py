@@ -20,14 +20,14 @@ class Rwkv4State(ShiftState):
 
     def __init__(self, room: Room, channels: int) -> None:
         super().__init__(room, channels)
-        self.sums_3BC = empty_sums(room.batch_size, channels, room.device)
+        self.sums_B3C = empty_sums(room.batch_size, channels, room.device)
 
 
 def empty_sums(batch_size: int, channels: int, device: torch.device | str) -> Tensor:
-    """Empty ``Sums``, (3, B, C)."""
-    sums_3BC = torch.zeros((3, batch_size, channels), device=device, dtype=torch.float32)
-    sums_3BC[2] = NOTHING
-    return sums_3BC
+    """Empty ``Sums``, (B, 3, C)."""
+    sums_B3C = torch.zeros((batch_size, 3, channels), device=device, dtype=torch.float32)
+    sums_B3C[:, 2] = NOTHING
+    return sums_B3C
 
 
 class Rwkv4(nn.Module):
@@ -59,7 +59,7 @@ class Rwkv4(nn.Module):
         state = context.layer_state(self.index)
         for_k_BTD, for_v_BTD, for_r_BTD = self.shift(x_BTD, context, state)
         k_BTD, v_BTD, r_BTD = self.key(for_k_BTD), self.value(for_v_BTD), self.receptance(for_r_BTD).sigmoid()
-        before_3BC = empty_sums(len(x_BTD), self.width, x_BTD.device) if state is None else state.sums_3BC
+        before_B3C = empty_sums(len(x_BTD), self.width, x_BTD.device) if state is None else state.sums_B3C
         documents_BU = context.documents_BS
         if documents_BU is not None:
             first = max(context.start - 1, 0)  # the document of the sums; at the start, that of the first token
@@ -68,10 +68,15 @@ class Rwkv4(nn.Module):
                 documents_BU = torch.cat((documents_BU[:, :1], documents_BU), dim=1)
         with torch.autocast(x_BTD.device.type, enabled=False):
             y_BTD, sums = decaying_means(
-                k_BTD.float(), v_BTD.float(), self.decay.float(), self.first.float(), Sums(*before_3BC), documents_BU
+                k_BTD.float(),
+                v_BTD.float(),
+                self.decay.float(),
+                self.first.float(),
+                Sums(*before_B3C.unbind(1)),
+                documents_BU,
             )
         if state is not None:
-            state.sums_3BC = torch.stack(sums)
+            state.sums_B3C = torch.stack(sums, dim=1)
         return self.output(r_BTD * y_BTD.to(r_BTD.dtype)), None
 
     def new_state(self, room: Room) -> Rwkv4State:

@@ -25,11 +25,11 @@ class Rope(Position):
         self.key = f"rope {self.channels} {self.theta} {self.scaling}"
         self.score_scale = score_scale(self.scaling)
 
-    def tables(self, start: int, length: int, device: torch.device) -> Tables:
-        """Cosines and sines, each (T, C/2) in fp32."""
+    def tables(self, start: int | Tensor, length: int, device: torch.device) -> Tables:
+        """Cosines and sines, each (T, C/2) in fp32; (B, 1, T, C/2) if rows have a ``start`` of their own."""
         frequencies = rope_frequencies(self.channels, self.theta, self.scaling, device)
-        positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
-        angles_TC = torch.outer(positions, frequencies)
+        positions = start + torch.arange(length, device=device, dtype=torch.float32)
+        angles_TC = positions[..., None] * frequencies
         return angles_TC.cos(), angles_TC.sin()
 
     def rotate(self, x_BHTC: Tensor, tables: Tables | None) -> Tensor:

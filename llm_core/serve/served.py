@@ -1,0 +1,84 @@
+"""A model with what it takes to talk to it: tokenizer, chat template, length."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_core.chat.template import ChatTemplate, model_template
+from llm_core.errors import PedigreeError
+from llm_core.experiment.chat import TEMPLATE_FILE
+from llm_core.model.decoder import Decoder
+from llm_core.model.decoding_layout import lay_out_for_decoding
+from llm_core.model.files import load_model
+from llm_core.serve.text import TextStream
+from llm_core.tokens.tokenizer import vocabulary_size
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loaded model. ``name``: the one that requests give. ``identity``: of the artifact that it was loaded from.
+
+    ``context``: tokens of a prompt and its answer together. ``tuned``: whether the model was tuned with the template.
+    A base model gets the template ``plain``, so that one can talk to every model directly after its training and see
+    what tuning would have to bring.
+    """
+
+    name: str
+    identity: str
+    model: Decoder
+    template: ChatTemplate
+    context: int
+    tuned: bool
+
+    def completion_prompt(self, text: str) -> list[int]:
+        """The ids of a text at the beginning of a document. Special tokens that are spelled out in it are text."""
+        return [self.template.eot, *self.template.tokenizer.encode(text, add_special_tokens=False).ids]
+
+    def chat_prompt(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The ids of a conversation that the model answers. Raises ``PedigreeError``."""
+        return self.template.prompt(messages)
+
+    def room(self, prompt: Sequence[int], wanted: int | None) -> int:
+        """How many tokens an answer may have: ``wanted``, or all that the context leaves. Raises ``PedigreeError``."""
+        left = self.context - len(prompt)
+        if left < 1:
+            raise PedigreeError(
+                f"the prompt has {len(prompt)} tokens, and the model reads {self.context} with the answer: shorten it"
+            )
+        if wanted is not None and wanted > left:
+            raise PedigreeError(
+                f"the prompt has {len(prompt)} tokens, which leaves {left} of the model's {self.context}, and "
+                f"{wanted} new ones are wanted: lower max_tokens or shorten the prompt"
+            )
+        return wanted or left
+
+    def text(self, stop: Sequence[str] = ()) -> TextStream:
+        """The text of an answer."""
+        decode: Callable[[list[int]], str] = lambda ids: self.template.tokenizer.decode(  # noqa: E731
+            ids, skip_special_tokens=False
+        )
+        return TextStream(decode, stop)
+
+
+def load_served(
+    model: Path, tokenizer: Path, *, name: str, identity: str, trained_length: int, device: torch.device | str = "cpu"
+) -> Served:
+    """The model in the folder ``model``. ``tokenizer``: its ``tokenizer.json``. ``trained_length``: tokens of its
+    training sequences, which the context never exceeds.
+
+    Nothing is read from the files afterwards, so they may be replaced. Raises ``PedigreeError``.
+    """
+    network, info = load_model(model, device)
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.data = tensor.data.clone()  # a loaded tensor may be a view of the file
+    lay_out_for_decoding(network)
+    template = model_template(model, tokenizer)
+    if vocabulary_size(template.tokenizer) > info["vocab_size"]:
+        size = vocabulary_size(template.tokenizer)
+        raise PedigreeError(f"{tokenizer}: has {size} ids, but the model has {info['vocab_size']}")
+    longest = network.spec.longest()
+    context = trained_length if longest is None else min(longest, trained_length)
+    return Served(name, identity, network, template, context, (model / TEMPLATE_FILE).is_file())
