@@ -43,24 +43,25 @@ def scaling(
     def paint(axes: "Axes") -> None:
         heights = [run["loss"] for run in runs]
         for parameters, of_size in _sizes(runs):
-            flops = np.geomspace(of_size[0]["flops"], of_size[-1]["flops"], 40)
+            flops = np.geomspace(float(of_size[0]["flops"]), float(of_size[-1]["flops"]), 40)
             per_token = of_size[-1]["flops"] / of_size[-1]["tokens"]
             axes.plot(flops, law_loss(law, parameters, flops / per_token), color=PALE)
             _runs(axes, of_size, [run["loss"] for run in of_size])
             top = max(run["loss"] for run in of_size if run["flops"] == of_size[0]["flops"])
             _label(axes, short(parameters), (of_size[0]["flops"], top), (4, 7), MUTED, "left")
         if told is not None and launched is not None:
-            flops = np.geomspace(launched["flops"] / 40, launched["flops"], 40)
+            end = float(launched["flops"])  # numpy has no integers as large as the FLOPs of a large run
+            flops = np.geomspace(end / 40, end, 40)
             per_token = launched["flops"] / launched["tokens"]
             axes.plot(
                 flops, law_loss(law, launched["parameters"], flops / per_token), color=BLUE, linestyle="--", linewidth=1
             )
-            _interval(axes, launched["flops"], told.loss, told.low, told.high)
-            _label(axes, f"{short(launched['parameters'])}, forecast", (launched["flops"], told.low), (0, -14), BLUE)
+            _interval(axes, end, told.loss, told.low, told.high)
+            _label(axes, f"{short(launched['parameters'])}, forecast", (end, told.low), (0, -14), BLUE)
             heights += [told.low, told.high]
             if result is not None:
-                axes.plot([launched["flops"]], [result], "D", color=AMBER, markersize=6, zorder=4)
-                _label(axes, "result", (launched["flops"], result), (-8, 0), AMBER, "right")
+                axes.plot([end], [result], "D", color=AMBER, markersize=6, zorder=4)
+                _label(axes, "result", (end, result), (-8, 0), AMBER, "right")
                 heights.append(result)
         axes.set_xscale("log")
         axes.set_yscale("log")

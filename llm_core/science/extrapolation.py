@@ -46,12 +46,14 @@ class Interval:
 @dataclass(frozen=True)
 class Backtest:
     """Runs that a law of smaller ones forecast: errors of the log loss, their stated standard deviations without
-    drift, and the distance in e-folds of compute. ``below``: the largest FLOPs of the smaller ones."""
+    drift, and the distance in e-folds of compute. ``below``: the largest FLOPs of the smaller ones. ``places``: those of
+    the runs in the table."""
 
     below: float
     errors: Floats
     sd: Floats
     distance: Floats
+    places: NDArray[np.int64]
 
 
 def interval(
@@ -68,7 +70,7 @@ def interval(
     ``more_sd``: a further standard deviation of the loss's logarithm.
     """
     log = law.log_loss(parameters, tokens)
-    distance = np.maximum(np.log(flops) - np.log(law.reach), 0)
+    distance = np.maximum(np.log(np.asarray(flops, np.float64)) - np.log(law.reach), 0)
     sd = np.sqrt(law.sd(parameters, tokens) ** 2 + law.run_sd**2 + (drift * distance) ** 2 + more_sd**2)
     reach = norm.ppf(0.5 + level / 2) * sd
     return Interval(np.exp(log), np.exp(log - reach), np.exp(log + reach))
@@ -79,13 +81,14 @@ def backtests(runs: Runs, form: Form = "additive", most: int = 8) -> list[Backte
     found = []
     for cut in np.unique(np.quantile(runs.flops, np.linspace(0.35, 0.9, most))):
         below = runs.chosen(runs.flops <= cut)
-        beyond = runs.chosen((runs.flops >= LEAST_STEP * cut) & (runs.flops <= LARGEST_STEP * cut))
+        places = np.flatnonzero((runs.flops >= LEAST_STEP * cut) & (runs.flops <= LARGEST_STEP * cut))
+        beyond = runs.chosen(places)
         if below.lacking() or not len(beyond):
             continue
         law = fit(below, form)
         errors = np.log(beyond.loss) - law.log_loss(beyond.parameters, beyond.tokens)
         sd = np.hypot(law.sd(beyond.parameters, beyond.tokens), law.run_sd)
-        found.append(Backtest(float(cut), errors, sd, np.log(beyond.flops / law.reach)))
+        found.append(Backtest(float(cut), errors, sd, np.log(beyond.flops / law.reach), places))
     return found
 
 

@@ -41,26 +41,24 @@ class BestRate:
 def best_rate(rates: ArrayLike, losses: ArrayLike, sd: float) -> BestRate:
     """The minimum of a weighted parabola through the losses of a sweep near its best rate.
 
-    ``sd``: of a run's loss between seeds. Losses that are no numbers (diverged runs) are left out. ``PedigreeError``
-    for fewer than three others.
+    ``sd``: of a run's loss between seeds. A rate with several runs (seeds) counts with their mean. Rates at which a
+    loss is no number (a run diverged) are left out. ``PedigreeError`` for fewer than three others.
     """
-    rates, losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
+    rates, losses, counts = averaged(rates, losses)
     finite = np.isfinite(losses)
-    logs, values = np.log(rates[finite]), losses[finite]
-    if len(np.unique(logs)) < 3:
-        raise PedigreeError(f"{len(np.unique(logs))} learning rates with a finite loss; a parabola takes three")
-    order = np.argsort(logs)
-    logs, values = logs[order], values[order]
+    logs, values, errors = np.log(rates[finite]), losses[finite], sd / counts[finite] ** 0.5
+    if len(logs) < 3:
+        raise PedigreeError(f"{len(logs)} learning rates with a finite loss; a parabola takes three")
     lowest = int(np.argmin(values))
     near = np.abs(logs - logs[lowest]) <= WINDOW
-    if len(np.unique(logs[near])) < 3:
+    if near.sum() < 3:
         near = np.argsort(np.argsort(np.abs(logs - logs[lowest]), kind="stable")) < 3
     middle = logs[lowest]
     places = logs[near] - middle
     terms = np.stack([places**2, places, np.ones(near.sum())], axis=1)
     values_near = values[near]
     # The loss is a parabola only near the minimum: points high above it count less.
-    weights = 1 / (sd**2 + (0.2 * (values_near - values_near.min())) ** 2)
+    weights = 1 / (errors[near] ** 2 + (0.2 * (values_near - values_near.min())) ** 2)
     inverse = np.linalg.inv(terms.T @ (weights[:, None] * terms))
     square, slope, constant = inverse @ (terms.T @ (weights * values_near))
     if square <= _LEAST_CURVATURE:
@@ -77,6 +75,15 @@ def best_rate(rates: ArrayLike, losses: ArrayLike, sd: float) -> BestRate:
         float(2 * square),
         bool(at_edge),
     )
+
+
+def averaged(rates: ArrayLike, losses: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """The different rates in rising order, the mean loss at each, and its number of runs. The mean is infinite where a
+    run diverged."""
+    different, which, counts = np.unique(np.asarray(rates, np.float64), return_inverse=True, return_counts=True)
+    values = np.asarray(losses, np.float64)
+    sums = np.bincount(which, np.where(np.isfinite(values), values, np.inf))
+    return different, sums / counts, counts.astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ class Runs:
     def __len__(self) -> int:
         return len(self.loss)
 
-    def chosen(self, mask: NDArray[np.bool_]) -> "Runs":
-        """The runs where ``mask`` is true."""
+    def chosen(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> "Runs":
+        """The runs where ``mask`` is true, or those at its places."""
         return Runs(self.parameters[mask], self.tokens[mask], self.flops[mask], self.loss[mask], self.trunks[mask])
 
     def lacking(self) -> str:

@@ -18,6 +18,8 @@ from llm_core.study.study_run import StudyRun
 from llm_core.tokens.results import TokenShards
 from llm_core.train.capabilities import TrainingRun, check_stage
 
+LEAST_FORECAST = 5
+"""Fewer forecasts say nothing about how often the intervals hold."""
 SUITES = "suite_forecast"
 """The optional input."""
 SIZED = frozenset(
@@ -100,10 +102,12 @@ def coverage(results: LaunchGate, bounds: GateSpec) -> Verdict:
     bound = bounds.coverage
     if bound is None:
         return _free()
-    if results.coverage is None:
-        return Verdict(
-            False, "the study has too few runs to test its own forecasts; add a size or a budget", bound=bound
+    if results.coverage is None or results.forecast_runs < LEAST_FORECAST:
+        message = (
+            f"smaller runs of the study forecast only {results.forecast_runs} of its larger ones, and {LEAST_FORECAST} are "
+            "needed to judge them: add a size or a budget"
         )
+        return Verdict(False, message, value=results.forecast_runs, bound=bound)
     message = f"{results.coverage:.0%} of {results.forecast_runs} larger runs lay within the interval forecast for them"
     return Verdict(results.coverage >= bound, message, value=results.coverage, bound=bound)
 

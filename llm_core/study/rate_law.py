@@ -14,7 +14,7 @@ from scipy.stats import norm
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
-from llm_core.science.learning_rate import BestRate, best_rate
+from llm_core.science.learning_rate import BestRate, averaged, best_rate
 from llm_core.study.inputs import losses
 from llm_core.study.results import NoiseLaw, RateStudy
 from llm_core.study.study_run import StudyRun
@@ -65,16 +65,17 @@ def build(job: Job, runs: Sequence[StudyRun], width: int, rate: float) -> RateSt
 def _best(width: int, multiples: list[float], logs: list[float], noise: float) -> BestRate:
     """The best rate of a sweep. Where so many runs diverged that two are left, it is only known to lie at an edge of
     them."""
-    finite = sorted((log, multiple) for multiple, log in zip(multiples, logs, strict=True) if np.isfinite(log))
+    different, means, _ = averaged(multiples, logs)
+    finite = sorted((log, multiple) for multiple, log in zip(different, means, strict=True) if np.isfinite(log))
     if not finite:
         raise PedigreeError(f"rate_law: all runs of the sweep at width {width} diverged; take lower rates")
-    if len({multiple for _, multiple in finite}) < 3:
-        return BestRate(finite[0][1], np.inf, finite[0][0], 0.0, True)
+    if len(finite) < 3:
+        return BestRate(float(finite[0][1]), np.inf, float(finite[0][0]), 0.0, True)
     return best_rate(multiples, logs, noise)
 
 
 def _row(width: int, best: BestRate, multiples: list[float], logs: list[float]) -> dict[str, Any]:
-    points = sorted(zip(multiples, logs, strict=True))
+    points = [(float(multiple), log) for multiple, log in zip(*averaged(multiples, logs)[:2], strict=True)]
     return {
         "width": width,
         "points": [[multiple, float(np.exp(log)) if np.isfinite(log) else None] for multiple, log in points],

@@ -1,8 +1,10 @@
 """The stage ``scaling_law``: the loss as a function of parameters and tokens."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,10 @@ def build(job: Job, runs: Sequence[StudyRun]) -> ScalingLaw:
     tests = backtests(table)
     noise = max(job.inputs["noise_law"].results(NoiseLaw).sd or 0.0, law.run_sd)
     step = drift(tests)
-    inside = [inside for test in tests for inside in _covered(table, test)]
+    inside: dict[int, list[bool]] = defaultdict(list)
+    for test in tests:
+        for place, within in zip(test.places, _covered(table, test), strict=True):
+            inside[int(place)].append(within)
     expected = law.loss(table.parameters, table.tokens)
     rows = [
         {**run.model_dump(), "loss": float(found), "expected": float(mean), "excluded": bool(out)}
@@ -58,7 +63,7 @@ def build(job: Job, runs: Sequence[StudyRun]) -> ScalingLaw:
         trunk_noise=law.trunk_noise,
         drift=step,
         forecast_runs=len(inside),
-        coverage=float(np.mean(inside)) if inside else None,
+        coverage=fmean(fmean(found) for found in inside.values()) if inside else None,
         law={**plain(law), "run_sd": noise},
     )
 

@@ -59,7 +59,7 @@ def test_backtests_forecast_larger_runs_from_smaller_ones():
 def test_the_drift_follows_the_backtests():
     assert drift([]) == pytest.approx(USUAL_DRIFT, rel=0.05)
     distance = np.array([1.0, 2.0, 2.5])
-    calm = [Backtest(1e15, np.full(3, 1e-4), np.full(3, 1e-3), distance)] * 8
-    wild = [Backtest(1e15, 0.03 * distance, np.full(3, 1e-3), distance)] * 8
+    calm = [Backtest(1e15, np.full(3, 1e-4), np.full(3, 1e-3), distance, np.arange(3))] * 8
+    wild = [Backtest(1e15, 0.03 * distance, np.full(3, 1e-3), distance, np.arange(3))] * 8
     assert drift(calm) < USUAL_DRIFT / 2
     assert drift(wild) > 2 * USUAL_DRIFT

@@ -64,17 +64,18 @@ def _said(found: RateStudy, rate: float) -> str:
     )
 
 
-def _ends(row: dict[str, Any]) -> tuple[float, float]:
-    """The lowest and the highest multiple with a finite loss."""
-    found = [multiple for multiple, loss in row["points"] if loss is not None]
-    return min(found), max(found)
+def _lowest_at_an_end(row: dict[str, Any]) -> bool:
+    """Whether the lowest loss of the sweep is that of its lowest or its highest multiple."""
+    found = [(loss, multiple) for multiple, loss in row["points"] if loss is not None]
+    multiples = [multiple for _, multiple in found]
+    return min(found)[1] in (min(multiples), max(multiples))
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     tried = ", ".join(f"{multiple:g}" + ("" if loss else " (diverged)") for multiple, loss in row["points"])
     best = row["multiple"]
     if row["at_edge"]:
-        where = "yes: add a rate beyond it" if best in _ends(row) else "no, but flat: add rates further away"
+        where = "yes: add a rate beyond it" if _lowest_at_an_end(row) else "no, but flat: add rates further away"
         return str(row["width"]), tried, f"{best:.2f}", NONE, UNKNOWN, where
     reach = exp(1.645 * row["log_sd"])
     interval = f"{best / reach:.2f} to {best * reach:.2f}"
