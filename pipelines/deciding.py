@@ -7,6 +7,7 @@ share of the error level (``llm_core.science.comparison``).
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import expm1
 from typing import Any
 
 from rich.console import Console
@@ -93,19 +94,20 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("width", "idea", "verdict", "difference", "95% interval", "seeds"):
         table.add_column(name, justify="left" if name in ("idea", "verdict") else "right")
     for row in rows:
-        interval = "" if row["low"] is None else f"{row['low']:+.2%} to {row['high']:+.2%}"
-        difference = "" if row["difference"] is None else f"{row['difference']:+.2%}"
+        interval = "" if row["low"] is None else f"{expm1(row['low']):+.2%} to {expm1(row['high']):+.2%}"
+        difference = "" if row["difference"] is None else f"{expm1(row['difference']):+.2%}"
         table.add_row(str(row["width"]), row["idea"], row["verdict"], difference, interval, str(row["seeds"]))
     return table
 
 
 def to_write(study: StudySpec) -> str:
     """What the experiment must say so that its own report is this one."""
-    seeds = [
-        f"  width {size.width}: idea_seeds: {{{', '.join(f'{idea}: {n}' for idea, n in size.idea_seeds.items())}}}"
+    sizes = [
+        f"    - {{width: {size.width}, seeds: {size.seeds}, idea_seeds: "
+        f"{{{', '.join(f'{idea}: {seeds}' for idea, seeds in size.idea_seeds.items())}}}, …}}"
         for size in study.sizes
         if size.idea_seeds
     ]
-    return "\n".join(
-        [f"Write this into the section study, and `pedigree run` finds it all made: looks: {study.looks}", *seeds]
-    )
+    lines = ["With this in the experiment, `pedigree run` finds all of it made (… are the other settings of a size):"]
+    lines += ["study:", f"  looks: {study.looks}", *(["  sizes:", *sizes] if sizes else [])]
+    return "\n".join(lines)

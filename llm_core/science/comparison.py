@@ -1,7 +1,9 @@
 """Ideas against a baseline, from pairs of runs with the same seed, data order and validation windows.
 
-The variance of the differences is pooled over ideas: with three seeds, an idea's own variance is too uncertain to be of
-use. The p values are adjusted for the number of ideas (Holm, 1979). Equivalence is two one-sided tests (Schuirmann,
+With three seeds, an idea's own variance is too uncertain to be of use, and ideas differ in their noise. So each
+variance is moderated by those of the others (Smyth, 2004): where they are alike, it is their mean, with the degrees of
+freedom of all; where they differ, it stays near its own. An idea that is clearly noisier than the others is judged by
+its own. The p values are adjusted for the number of ideas (Holm, 1979). Equivalence is two one-sided tests (Schuirmann,
 1987). Where seeds are added and all is compared again, the level is shared out over the looks (Bonferroni).
 """
 
@@ -10,13 +12,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
+from scipy.stats import f, t
 
 from llm_core.errors import PedigreeError
 
 Outcome = Literal["better", "worse", "equivalent", "undecided"]
 POWER = 0.8
 MOST_SEEDS = 1000
+NOISIER = 0.05
+"""The level of the F test by which an idea is noisier than the others."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,46 @@ def compare(
     for idea, values in arrays.items():
         if not len(values) or not np.isfinite(values).all():
             raise PedigreeError(f"{idea}: no differences, or one that is no number; count diverged runs apart")
-    freedom = sum(len(values) - 1 for values in arrays.values())
-    if freedom < 1:
+    freedom = np.array([len(values) - 1.0 for values in arrays.values()])
+    if freedom.sum() < 1:
         raise PedigreeError("one seed per idea says nothing about the noise between seeds; run at least two")
-    sd = np.sqrt(sum(((values - values.mean()) ** 2).sum() for values in arrays.values()) / freedom)
-    share = level / looks
-    errors = {idea: float(sd) / len(values) ** 0.5 for idea, values in arrays.items()}
-    return _judged(arrays, errors, freedom, margin, share, {idea: float(sd) for idea in arrays})
+    own = np.array([values.var(ddof=1) if len(values) > 1 else 0.0 for values in arrays.values()])
+    variance, freedom = moderated(own, freedom)
+    sd = dict(zip(arrays, np.sqrt(variance).tolist(), strict=True))
+    errors = {idea: sd[idea] / len(values) ** 0.5 for idea, values in arrays.items()}
+    return _judged(arrays, errors, freedom, margin, level / looks, sd)
+
+
+def moderated(own: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances and their degrees of freedom, from each idea's ``own`` and its ``freedom`` (0: one seed).
+
+    The own variances are scaled chi-squares about variances that follow a scaled inverse chi-square distribution, whose
+    two parameters are estimated from the logarithms (Smyth, 2004). Exact zeros (the idea changes nothing) stay.
+    """
+    known = (freedom > 0) & (own > 0)
+    if not known.any():
+        return own, np.maximum(freedom, 1)
+    half = freedom[known] / 2
+    logs = np.log(own[known]) - digamma(half) + np.log(half)
+    spread = float(logs.var(ddof=1) - polygamma(1, half).mean()) if known.sum() > 1 else 0.0
+    most = freedom[known].sum()
+    if spread <= 0:  # no more different than chance makes them
+        variance = np.full(len(own), float(np.average(own[known], weights=freedom[known])))
+        degrees = np.full(len(own), most)
+    else:
+        prior = 2 * float(brentq(lambda x: polygamma(1, x) - spread, 1e-3, 1e6)) if spread < 1e5 else 2e-3
+        usual = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
+        variance = (prior * usual + freedom * own) / (prior + freedom)
+        degrees = np.minimum(prior + freedom, most)
+    for place in np.flatnonzero(known):
+        others = known & (np.arange(len(own)) != place)
+        if others.any():
+            rest = np.average(own[others], weights=freedom[others])
+            if f.sf(own[place] / rest, freedom[place], freedom[others].sum()) < NOISIER:
+                variance[place], degrees[place] = own[place], freedom[place]
+    nothing = (freedom > 0) & (own == 0)
+    variance[nothing] = 0.0
+    return variance, degrees
 
 
 def compare_unlike(
@@ -86,7 +125,7 @@ def compare_unlike(
 def _judged(
     differences: Mapping[str, np.ndarray],
     errors: Mapping[str, float],
-    freedom: int | np.ndarray,
+    freedom: np.ndarray,
     margin: float,
     share: float,
     sd: Mapping[str, float],
@@ -106,7 +145,9 @@ def _judged(
         elif p_equivalent[place] < share:
             verdict = "equivalent"
         undecided = verdict == "undecided"
-        needed = _seeds(abs(means[place]), sd[idea], margin, share, len(differences)) if undecided else None
+        needed = (
+            _seeds(abs(means[place]), sd[idea], margin, share, len(differences), len(values)) if undecided else None
+        )
         found.append(
             Comparison(
                 idea,
@@ -132,12 +173,12 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _seeds(difference: float, sd: float, margin: float, level: float, ideas: int) -> int | None:
-    """The smallest number of seeds that decides, by the normal approximation and the strictest of Holm's levels."""
-    two_sided, one_sided = norm.ppf(1 - level / ideas / 2), norm.ppf(1 - level / ideas)
-    power = norm.ppf(POWER)
-    ways = [(two_sided + power) * sd / difference] if difference > 0 else []
-    if difference < margin:
-        ways.append((one_sided + power) * sd / (margin - difference))
-    seeds = int(np.ceil(min(ways, default=np.inf) ** 2)) if ways and min(ways) ** 2 < MOST_SEEDS else None
-    return None if seeds is None else max(seeds, 2)
+def _seeds(difference: float, sd: float, margin: float, level: float, ideas: int, now: int) -> int | None:
+    """The smallest number of seeds above ``now`` that decides, at the strictest of Holm's levels."""
+    seeds = np.arange(now + 1, MOST_SEEDS + 1)
+    freedom, error = ideas * (seeds - 1), sd / seeds**0.5
+    power = t.ppf(POWER, freedom)
+    different = (t.ppf(1 - level / ideas / 2, freedom) + power) * error <= difference
+    alike = (t.ppf(1 - level / ideas, freedom) + power) * error <= margin - difference
+    enough = seeds[different | alike]
+    return int(enough[0]) if len(enough) else None

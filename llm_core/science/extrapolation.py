@@ -46,8 +46,8 @@ class Interval:
 @dataclass(frozen=True)
 class Backtest:
     """Runs that a law of smaller ones forecast: errors of the log loss, their stated standard deviations without
-    drift, and the distance in e-folds of compute. ``below``: the largest FLOPs of the smaller ones. ``places``: those of
-    the runs in the table."""
+    drift, and the distance in e-folds of compute. ``below``: the largest FLOPs of the smaller ones. ``places``: where
+    the runs stand in the table."""
 
     below: float
     errors: Floats

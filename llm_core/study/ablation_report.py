@@ -83,7 +83,9 @@ def _of_size(
             "idea": idea,
             "difference": fmean(values) if values else None,
             **{name: verdicts.get(idea, {}).get(name) for name in ("low", "high", "p", "seeds_needed")},
-            "verdict": verdicts.get(idea, {}).get("verdict", "undecided"),
+            "verdict": "diverged"
+            if _diverges(ideas[idea][best[idea]])
+            else verdicts.get(idea, {}).get("verdict", "undecided"),
             "seeds": len(values),
             "multiple": best[idea],
             "baseline_multiple": usual,
@@ -108,6 +110,11 @@ def _best(arm: Arm) -> float:
     return min(
         arm, key=lambda multiple: fmean(log if math.isfinite(log) else math.inf for _, log in arm[multiple].values())
     )
+
+
+def _diverges(runs: Mapping[int, tuple[StudyRun, float]]) -> bool:
+    """Whether an idea has a run at its best rate that diverged. Then each of its rates has one."""
+    return any(not math.isfinite(log) for _, log in runs.values())
 
 
 def _costs(
@@ -158,7 +165,7 @@ def _slopes(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 def several_seeds(results: Ablations, bounds: None) -> Verdict:
     """Every idea has at least two pairs of runs, without which nothing can be decided."""
     del bounds
-    few = sorted({row["idea"] for row in results.rows if row["seeds"] < 2})
+    few = sorted({row["idea"] for row in results.rows if row["seeds"] < 2 and row["verdict"] != "diverged"})
     return Verdict(not few, f"fewer than two seeds: {', '.join(few)}" if few else "all ideas have several seeds")
 
 

@@ -104,8 +104,8 @@ def coverage(results: LaunchGate, bounds: GateSpec) -> Verdict:
         return _free()
     if results.coverage is None or results.forecast_runs < LEAST_FORECAST:
         message = (
-            f"smaller runs of the study forecast only {results.forecast_runs} of its larger ones, and {LEAST_FORECAST} are "
-            "needed to judge them: add a size or a budget"
+            f"smaller runs of the study forecast {results.forecast_runs} of its larger ones, and it takes "
+            f"{LEAST_FORECAST} to judge the intervals: add a size or a budget"
         )
         return Verdict(False, message, value=results.forecast_runs, bound=bound)
     message = f"{results.coverage:.0%} of {results.forecast_runs} larger runs lay within the interval forecast for them"

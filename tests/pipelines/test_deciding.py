@@ -32,7 +32,8 @@ def test_undecided_ideas_get_more_seeds_and_the_rest_is_not_trained_again(world:
     assert done.output.count("hit ablation_report") == 0
     assert done.output.count("made idea_runs/qk_norm/width_16") == 3  # the first look trained two of them
     assert done.output.count("made compared_runs/width_16_seed_3") == 1
-    assert "looks: 2\n  width 16: idea_seeds: {qk_norm: 3, the_same: 3}" in done.output
+    told = "  looks: 2\n  sizes:\n    - {width: 16, seeds: 2, idea_seeds: {qk_norm: 3, the_same: 3}, …}"
+    assert told in done.output
 
     world.edit("seeds: 2}", "seeds: 2, idea_seeds: {qk_norm: 3, the_same: 3}}")
     world.edit("margin: 1.0e-9", "margin: 1.0e-9\n  looks: 2")

@@ -63,3 +63,9 @@ def test_the_drift_follows_the_backtests():
     wild = [Backtest(1e15, 0.03 * distance, np.full(3, 1e-3), distance, np.arange(3))] * 8
     assert drift(calm) < USUAL_DRIFT / 2
     assert drift(wild) > 2 * USUAL_DRIFT
+
+
+def test_a_run_of_more_flops_than_numpy_has_integers_is_forecast():
+    law = fit(Planted().runs(np.random.default_rng(1)))
+    few, many = (interval(law, 1e9, 2e10, flops, 0.01).half_width for flops in (10**19, 130 * 10**18))
+    assert 0 < few < many

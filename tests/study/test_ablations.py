@@ -62,6 +62,7 @@ def test_diverged_runs_are_counted_apart(tmp_path):
     _, rows, _ = compared(tmp_path)
     assert rows["diverging"]["seeds"] == 3
     assert rows["diverging"]["diverged"] == 3  # one seed, at three rates
+    assert rows["diverging"]["verdict"] == "diverged"
     assert rows["good"]["diverged"] == 0
 
 
@@ -85,7 +86,9 @@ def test_an_idea_with_longer_tokens_loses_at_equal_text(tmp_path):
 
 def test_one_seed_decides_nothing(tmp_path):
     results, rows, _ = compared(tmp_path, seeds=1)
-    assert {row["verdict"] for row in rows.values()} == {"undecided"}
+    assert {idea: row["verdict"] for idea, row in rows.items()} == {
+        **{"good": "undecided", "alike": "undecided", "diverging": "diverged"},
+    }
     assert rows["good"]["low"] is None
     assert not ablation_report.several_seeds(results, None).passed
 

@@ -13,7 +13,13 @@ from llm_core.report.study_plots import forest
 from llm_core.study.results import Ablations
 
 Lines = list[dict[str, Any]]
-SAID = {"better": "Take", "worse": "Leave out", "equivalent": "Makes no difference", "undecided": "Undecided"}
+SAID = {
+    "better": "Take",
+    "worse": "Leave out",
+    "equivalent": "Makes no difference",
+    "undecided": "Undecided",
+    "diverged": "Diverges, also at its best rate",
+}
 COLOURED = ("better", "worse")
 TEXT = (
     "An idea with another tokenizer has the same number of tokens, too. Text ×: the bytes that it reads, over those of "
@@ -100,7 +106,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 def _missing(rows: Lines) -> list[Block]:
     """What to do where nothing could be compared."""
-    if few := sorted({row["idea"] for row in rows if row["seeds"] < 2}):
+    if few := sorted({row["idea"] for row in rows if row["seeds"] < 2 and row["verdict"] != "diverged"}):
         return [
             text(
                 f"Nothing can be decided with fewer than two seeds ({', '.join(few)}). Give the sizes with ideas at "
