@@ -87,7 +87,9 @@ def test_an_idea_with_longer_tokens_loses_at_equal_text(tmp_path):
 def test_one_seed_decides_nothing(tmp_path):
     results, rows, _ = compared(tmp_path, seeds=1)
     assert {idea: row["verdict"] for idea, row in rows.items()} == {
-        **{"good": "undecided", "alike": "undecided", "diverging": "diverged"},
+        "good": "undecided",
+        "alike": "undecided",
+        "diverging": "diverged",
     }
     assert rows["good"]["low"] is None
     assert not ablation_report.several_seeds(results, None).passed
