@@ -24,6 +24,7 @@ VERDICTS = {
     "worse": (">", ROSE, ROSE),
     "equivalent": ("s", MUTED, MUTED),
     "undecided": ("o", MUTED, "none"),
+    "diverged": ("x", MUTED, MUTED),
 }
 """Verdict → marker, colour, and colour inside. Only what is decided has a colour."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

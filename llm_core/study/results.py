@@ -20,7 +20,7 @@ class NoiseLaw(Results):
     high: float | None
     """The 90% interval of ``sd``."""
     freedom: int
-    """Degrees of freedom of ``sd``: runs beyond the first of each size and budget."""
+    """Degrees of freedom of ``sd``: seeds beyond the first of each size."""
     by_width: dict[str, dict[str, float]]
     """Width → ``sd``, ``low``, ``high`` and ``freedom`` of its runs."""
     orders: dict[str, dict[str, float]]
