@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from llm_core.science.extrapolation import USUAL_DRIFT, backtests, drift, interval
-from llm_core.science.loss_law import FREE, fit
+from llm_core.science.loss_law import FREE, SIZE_SD, fit
 from llm_core.science.runs import Runs
 from tests.science.planted import drawn
 
 STEPS = 2.0, 15.0
+ALMOST_NONE = 1e-4
 
 
 def main() -> None:
@@ -80,18 +81,22 @@ def leave_future_out(runs: Runs) -> None:
 
 
 def planted(draws: int) -> None:
-    """Print the coverage over laws that are drawn at random."""
-    print(f"\n| {draws} planted laws | covered without drift | with drift {USUAL_DRIFT} |\n|---|---|---|")
+    """Print the coverage over laws that are drawn at random: by the law alone, and with sizes and drift."""
+    print(f"\n| {draws} planted laws | by the law alone | with sizes {SIZE_SD}, drift {USUAL_DRIFT} |\n|---|---|---|")
     kinds = {"independent": {}, "trunks": {"trunk": 0.006}, "trunks and interaction": {"trunk": 0.006, "kappa": 0.7}}
     for name, fixed in kinds.items():
         rng = np.random.default_rng(0)
         inside = []
         for _ in range(draws):
             law = drawn(rng, **fixed)
-            fitted = fit(law.runs(rng))
+            runs = law.runs(rng)
             parameters, tokens, loss = law.beyond(rng)
             place = parameters, tokens, 6 * parameters * tokens
-            inside.append([interval(fitted, *place, step).contains(loss).mean() for step in (0.0, USUAL_DRIFT)])
+            bands = [
+                interval(fit(runs, size_sd=size_sd), *place, step)
+                for size_sd, step in ((ALMOST_NONE, 0.0), (SIZE_SD, USUAL_DRIFT))
+            ]
+            inside.append([band.contains(loss).mean() for band in bands])
         without, with_drift = np.mean(inside, axis=0)
         print(f"| {name} | {without:.1%} | {with_drift:.1%} |")
 

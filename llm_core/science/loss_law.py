@@ -28,6 +28,12 @@ FREE: dict[Form, list[int]] = {
 PRIOR_SD = np.array([1.5, 1.5, 0.5, 0.3, 0.3, 0.3])
 OUTLIER = 10.0
 """Runs so many robust standard deviations off are excluded, and named."""
+SIZE_SD = 0.005
+"""Standard deviation, between the sizes of a ladder, of the loss's logarithm about the law. Depth, heads and rates are
+no smooth functions of the size, so all runs of one size lie above or below the law together, whatever their seeds. A
+ladder has too few sizes to estimate it."""
+MANY_SIZES = 10
+"""With so many sizes, their deviations average out, and are part of the noise between trunks."""
 _LEAST_SD = 5e-4
 _ROUNDS = 8
 
@@ -37,8 +43,8 @@ class LossLaw:
     """A fitted law. Losses are in the unit of the runs' losses; standard deviations are of the loss's logarithm.
 
     ``point``: the six logarithms (see ``SIZE`` …). ``covariance``: of the form's free ones. ``noise``: of a run about
-    its trunk; ``trunk_noise``: of trunks about the law. ``excluded``: the runs that were left out as outliers.
-    ``reach``: the largest FLOPs of the runs.
+    its trunk; ``trunk_noise``: of trunks of one size; ``size_noise``: of sizes about the law. ``excluded``: the runs
+    that were left out as outliers. ``reach``: the largest FLOPs of the runs.
     """
 
     form: Form
@@ -47,6 +53,7 @@ class LossLaw:
     centre: tuple[float, float]
     noise: float
     trunk_noise: float
+    size_noise: float
     excluded: NDArray[np.bool_]
     reach: float
 
@@ -65,8 +72,8 @@ class LossLaw:
 
     @property
     def run_sd(self) -> float:
-        """Standard deviation of a run of a new trunk about the law."""
-        return float(np.hypot(self.noise, self.trunk_noise))
+        """Standard deviation of a run of a new size and trunk about the law."""
+        return float(np.sqrt(self.noise**2 + self.trunk_noise**2 + self.size_noise**2))
 
     @property
     def floor(self) -> float:
@@ -101,11 +108,13 @@ class LossLaw:
         )
 
 
-def fit(runs: Runs, form: Form = "additive") -> LossLaw:
+def fit(runs: Runs, form: Form = "additive", size_sd: float = SIZE_SD) -> LossLaw:
     """The law of ``form`` that fits best: Huber's loss (1964) on logarithms of the loss, with a weak prior.
 
     The search begins at the best point of a variable projection (Golub and Pereyra, 1973): E, A and B are solved for
-    each pair of exponents of a grid. Runs of one trunk count as correlated. ``PedigreeError`` for too few runs.
+    each pair of exponents of a grid. Runs of one trunk count as correlated. With few sizes, each has a deviation of its
+    own, so that three sizes do not pass for a proof of their exponent. ``size_sd``: the standard deviation of these;
+    above 0. ``PedigreeError`` for too few runs.
     """
     if lacking := runs.lacking():
         raise PedigreeError(f"no law can be fitted to {lacking}")
@@ -115,12 +124,14 @@ def fit(runs: Runs, form: Form = "additive") -> LossLaw:
     target = np.log(runs.loss)
     mean = prior_mean(form, runs.loss)
     used, sd = np.ones(len(runs), bool), 1e-2
+    sizes = np.unique(runs.parameters, return_inverse=True)[1]
+    few = sizes.max() + 1 < MANY_SIZES
     starts = _projected(places, runs.loss)
     for _ in range(_ROUNDS):
-        solve = _solver(form, places[used], target[used], mean, sd)
-        point = min((solve(start) for start in starts), key=lambda found: found[1])[0]
+        solve = _solver(form, places[used], target[used], mean, sd, sizes[used] if few else None, size_sd)
+        point, shifts, _ = min((solve(start) for start in starts), key=lambda found: found[2])
         starts = [point]
-        errors = target - _log_loss(point, places)
+        errors = target - _log_loss(point, places) - (shifts[sizes] if few else 0)
         new = max(1.4826 * float(np.median(np.abs(errors[used]))), _LEAST_SD)
         kept = np.abs(errors) < OUTLIER * new
         settled = bool((kept == used).all()) and abs(new / sd - 1) < 0.02
@@ -130,11 +141,14 @@ def fit(runs: Runs, form: Form = "additive") -> LossLaw:
     slopes = _slopes(form, point, places[used])
     free = FREE[form]
     # Around ``point`` the law is linear, with this target.
-    linear = errors[used] + slopes @ (point - mean)[free]
-    noise, trunk_noise = _noise(linear, slopes, PRIOR_SD[free], runs.trunks[used], sd)
-    precision = slopes.T @ np.linalg.solve(_covariance(noise, trunk_noise, runs.trunks[used]), slopes)
+    linear = target[used] - _log_loss(point, places[used]) + slopes @ (point - mean)[free]
+    size_noise = size_sd if few else 0.0
+    trunks, shared = _same(runs.trunks[used]), size_noise**2 * _same(sizes[used])
+    noise, trunk_noise = _noise(linear, slopes, PRIOR_SD[free], trunks, shared, sd)
+    spread = noise**2 * np.eye(len(trunks)) + trunk_noise**2 * trunks + shared
+    precision = slopes.T @ np.linalg.solve(spread, slopes)
     covariance = np.linalg.inv(precision + np.diag(PRIOR_SD[free] ** -2.0))
-    return LossLaw(form, point, covariance, centre, noise, trunk_noise, ~used, float(runs.flops.max()))
+    return LossLaw(form, point, covariance, centre, noise, trunk_noise, size_noise, ~used, float(runs.flops.max()))
 
 
 def prior_mean(form: Form, loss: Floats) -> Floats:
@@ -175,19 +189,30 @@ def _slopes(form: Form, point: Floats, places: Floats, step: float = 1e-5) -> Fl
 
 
 def _solver(
-    form: Form, places: Floats, target: Floats, mean: Floats, sd: float
-) -> Callable[[Floats], tuple[Floats, float]]:
+    form: Form,
+    places: Floats,
+    target: Floats,
+    mean: Floats,
+    sd: float,
+    sizes: NDArray[np.int64] | None = None,
+    size_sd: float = SIZE_SD,
+) -> Callable[[Floats], tuple[Floats, Floats, float]]:
+    """From a start to the best point, the shift of each size, and the cost. ``sizes``: of each run; None: no shifts."""
     free = FREE[form]
+    count = 0 if sizes is None else int(sizes.max()) + 1
+    scale = np.concatenate([PRIOR_SD[free], np.full(count, size_sd)])
+    middle = np.concatenate([mean[free], np.zeros(count)])
 
     def misses(values: Floats) -> Floats:
-        errors = (_log_loss(_point(form, values), places) - target) / sd
+        shifts = 0.0 if sizes is None else values[len(free) :][sizes]
+        errors = (_log_loss(_point(form, values[: len(free)]), places) + shifts - target) / sd
         # Squares of these are twice Huber's loss.
         far = np.sign(errors) * np.sqrt(np.maximum(2 * np.abs(errors) - 1, 0))
-        return np.concatenate([np.where(np.abs(errors) <= 1, errors, far), (values - mean[free]) / PRIOR_SD[free]])
+        return np.concatenate([np.where(np.abs(errors) <= 1, errors, far), (values - middle) / scale])
 
-    def solve(start: Floats) -> tuple[Floats, float]:
-        found = least_squares(misses, start[free], x_scale=PRIOR_SD[free])
-        return _point(form, found.x), float(found.cost)
+    def solve(start: Floats) -> tuple[Floats, Floats, float]:
+        found = least_squares(misses, np.concatenate([start[free], np.zeros(count)]), x_scale=scale)
+        return _point(form, found.x[: len(free)]), found.x[len(free) :], float(found.cost)
 
     return solve
 
@@ -210,20 +235,23 @@ def _projected(places: Floats, loss: Floats, most: int = 3) -> list[Floats]:
     return [np.array(point) for _, point in sorted(found)[:most]]
 
 
-def _covariance(noise: float, trunk_noise: float, trunks: NDArray[np.int64]) -> Floats:
-    return noise**2 * np.eye(len(trunks)) + trunk_noise**2 * (trunks[:, None] == trunks[None, :])
+def _same(labels: NDArray[np.int64]) -> Floats:
+    """1 where two runs have the same label."""
+    return (labels[:, None] == labels[None, :]).astype(np.float64)
 
 
 def _noise(
-    target: Floats, slopes: Floats, prior_sd: Floats, trunks: NDArray[np.int64], sd: float
+    target: Floats, slopes: Floats, prior_sd: Floats, trunks: Floats, shared: Floats, sd: float
 ) -> tuple[float, float]:
-    """Standard deviations within and between trunks with the highest marginal likelihood of the linearised law."""
-    prior = (slopes * prior_sd**2) @ slopes.T
-    same = trunks[:, None] == trunks[None, :]
+    """Standard deviations within and between trunks with the highest marginal likelihood of the linearised law.
+
+    ``trunks``: 1 where two runs have the same. ``shared``: the covariance that sizes give them.
+    """
+    prior = (slopes * prior_sd**2) @ slopes.T + shared
 
     def cost(logs: Floats) -> float:
         noise, trunk_noise = np.exp(logs)
-        spread = prior + trunk_noise**2 * same
+        spread = prior + trunk_noise**2 * trunks
         spread[np.diag_indices_from(spread)] += noise**2 + _LEAST_SD**2
         factor = np.linalg.cholesky(spread)
         white = np.linalg.solve(factor, target)

@@ -85,6 +85,7 @@ def plain(law: LossLaw) -> dict[str, Any]:
         "centre": list(law.centre),
         "noise": law.noise,
         "trunk_noise": law.trunk_noise,
+        "size_noise": law.size_noise,
         "reach": law.reach,
     }
 
@@ -98,6 +99,7 @@ def law_of(plain: Mapping[str, Any]) -> LossLaw:
         tuple(plain["centre"]),
         plain["noise"],
         plain["trunk_noise"],
+        plain["size_noise"],
         np.zeros(0, bool),
         plain["reach"],
     )
