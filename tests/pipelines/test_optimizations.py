@@ -11,7 +11,6 @@ SECTION = "optimizations: {rows: [accumulation, attention_flex, qk_norm], steps:
 
 def test_each_row_is_measured_once(finished: World, tmp_path: Path) -> None:
     world = copy_of(finished, tmp_path)
-    world.edit("[tests.pipelines.components]", "[tests.pipelines.components, tests.pipelines.in_process]")
     world.edit("compute: {", "compute: {target: in_process, ")
     world.edit("evaluation:", SECTION)
     table = "optimization_table"
