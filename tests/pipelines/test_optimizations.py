@@ -11,7 +11,7 @@ SECTION = "optimizations: {rows: [accumulation, attention_flex, qk_norm], steps:
 
 def test_each_row_is_measured_once(finished: World, tmp_path: Path) -> None:
     world = copy_of(finished, tmp_path)
-    world.edit("compute: {", "compute: {target: in_process, ")
+    world.edit("compute: {checkpoint_every", "compute: {target: in_process, checkpoint_every")
     world.edit("evaluation:", SECTION)
     table = "optimization_table"
     done = world.asked("run", str(world.experiment), "--select", table)
