@@ -131,9 +131,11 @@ def fit(runs: Runs, form: Form = "additive", size_sd: float = SIZE_SD) -> LossLa
         solve = _solver(form, places[used], target[used], mean, sd, sizes[used] if few else None, size_sd)
         point, shifts, _ = min((solve(start) for start in starts), key=lambda found: found[2])
         starts = [point]
-        errors = target - _log_loss(point, places) - (shifts[sizes] if few else 0)
+        deviations = target - _log_loss(point, places)
+        errors = deviations - (shifts[sizes] if few else 0)
         new = max(1.4826 * float(np.median(np.abs(errors[used]))), _LEAST_SD)
-        kept = np.abs(errors) < OUTLIER * new
+        # A few runs follow their law and shifts closely, which makes none of them an outlier.
+        kept = np.abs(deviations) < OUTLIER * np.hypot(new, size_sd if few else 0)
         settled = bool((kept == used).all()) and abs(new / sd - 1) < 0.02
         used, sd = kept, new
         if settled:

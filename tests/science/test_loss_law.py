@@ -90,3 +90,12 @@ def test_a_diverged_run_is_no_data(wrong):
 def test_columns_of_different_lengths():
     with pytest.raises(PedigreeError, match="tokens: 2 numbers for 3 runs"):
         Runs.of([1, 2, 3], [1, 2], [1, 2, 3], [3, 3, 3])
+
+
+def test_no_run_of_a_small_ladder_is_an_outlier_for_following_its_size_closely():
+    """Eight short runs of three sizes: with a shift for each size, most lie next to the law."""
+    sizes = np.array([312320] * 4 + [494592] * 2 + [892928] * 2)
+    tokens = np.array([30720, 62464, 30720, 62464, 49152, 99328, 89088, 178176])
+    loss = [2.7279, 2.4849, 2.7565, 2.4878, 2.5395, 2.3235, 2.3346, 2.1454]
+    law = fit(Runs.of(sizes, tokens, 6 * sizes * tokens, loss, [0, 0, 1, 1, 2, 2, 3, 3]))
+    assert not law.excluded.any()
