@@ -1,6 +1,7 @@
 """The stages from raw text to the training and held-out documents."""
 
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.sources import RawSpec
 from llm_core.graph.stage import Stage
 
 
@@ -8,20 +9,12 @@ def stages(experiment: Experiment) -> list[Stage]:
     """Reading, cleaning, the optional quality classifier, deduplication, decontamination, and the held-out split."""
     judging = _judging(experiment)
     return [
-        Stage(
-            name="raw_documents",
-            group="data",
-            description="Documents as they are in their sources; bad records are stored with their position.",
-            build="llm_core.data.raw:build",
-            results="llm_core.data.results:RawDocuments",
-            parts=":parts",
-            blocking=(":not_empty",),
-            non_blocking=(":bad_records", ":unread_files", ":empty_files"),
-            source_digests=":source_digests",
-            look_up=":look_up",
-            config={"raw": experiment.raw},
-            bounds=experiment.checks,
-            # No digest covers files that are not read, so they must not affect later stages.
+        reading(
+            experiment,
+            "raw_documents",
+            "data",
+            "Documents as they are in their sources; bad records are stored with their position.",
+            experiment.raw,
         ),
         Stage(
             name="clean_documents",
@@ -83,6 +76,26 @@ def stages(experiment: Experiment) -> list[Stage]:
             # The needs of the evaluation are checked here, and do not affect the stages in between.
         ),
     ]
+
+
+def reading(experiment: Experiment, name: str, group: str, description: str, raw: RawSpec) -> Stage:
+    """A stage that reads the documents of the sources of ``raw``."""
+    return Stage(
+        name=name,
+        kind="raw_documents",
+        group=group,
+        description=description,
+        build="llm_core.data.raw:build",
+        results="llm_core.data.results:RawDocuments",
+        parts=":parts",
+        blocking=(":not_empty",),
+        non_blocking=(":bad_records", ":unread_files", ":empty_files"),
+        source_digests=":source_digests",
+        look_up=":look_up",
+        config={"raw": raw},
+        bounds=experiment.checks,
+        # No digest covers files that are not read, so they must not affect later stages.
+    )
 
 
 def _judging(experiment: Experiment) -> list[Stage]:

@@ -1,5 +1,6 @@
 """The index of passages, and what passages bring to the trained model."""
 
+from assets.data import reading
 from assets.training import TRAIN_PACKAGES
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
@@ -13,9 +14,12 @@ def stages(experiment: Experiment) -> list[Stage]:
     retrieval = experiment.retrieval
     if retrieval is None:
         return []
-    own = retrieval.documents is not None
+    own, documents = retrieval.documents is not None, []
+    if retrieval.documents is not None:
+        told = "The documents that answers may cite, as they are in their sources."
+        documents = [reading(experiment, "retrieval_documents", "retrieval", told, retrieval.documents)]
     return [
-        *([_documents(experiment)] if own else []),
+        *documents,
         Stage(
             name="retrieval_index",
             group="retrieval",
@@ -58,21 +62,3 @@ def stages(experiment: Experiment) -> list[Stage]:
             packages={**PACKAGES, **TRAIN_PACKAGES, "lm_eval": "eval"},
         ),
     ]
-
-
-def _documents(experiment: Experiment) -> Stage:
-    assert experiment.retrieval is not None
-    return Stage(
-        name="retrieval_documents",
-        group="retrieval",
-        description="The documents that answers may cite, as they are in their sources.",
-        build="llm_core.data.raw:build",
-        results="llm_core.data.results:RawDocuments",
-        parts=":parts",
-        blocking=(":not_empty",),
-        non_blocking=(":bad_records", ":unread_files", ":empty_files"),
-        source_digests=":source_digests",
-        look_up=":look_up",
-        config={"raw": experiment.retrieval.documents},
-        bounds=experiment.checks,
-    )

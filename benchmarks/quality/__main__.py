@@ -56,7 +56,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (row["width"], math.inf if (d := row["difference"]) is None else d)):
-        interval = "" if row["low"] is None else f"{row['low']:+.2%} to {row['high']:+.2%}"
+        interval = "" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
         cells = [
             *(str(row["width"]), row["idea"], signed(row["difference"]), interval, row["verdict"], str(row["seeds"])),
             f"{row['multiple']:g}×{', at an edge' if row['at_edge'] else ''}",
@@ -67,9 +67,9 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def signed(share: float | None) -> str:
-    """A difference of the loss, as a share of it."""
-    return "" if share is None else f"{share:+.2%}"
+def signed(log: float | None) -> str:
+    """A difference of the logarithm of the loss, as a share of the loss."""
+    return "" if log is None else f"{math.expm1(log):+.2%}"
 
 
 def in_equal_time(session: Session, row: dict[str, Any]) -> tuple[dict[str, Any], list[Loss], list[Loss]]:
@@ -105,10 +105,10 @@ def combination_table(found: Sequence[tuple[dict[str, Any], list[Loss], list[Los
     ]
     for row, ours, theirs in found:
         mine, other = ([loss for _, loss in runs] for runs in (ours, theirs))
-        share = statistics.fmean(mine) / statistics.fmean(other) - 1
+        log = math.log(statistics.fmean(mine) / statistics.fmean(other))
         cells = [
             *(str(row["width"]), f"{ours[0][0].tokens:,}", spread(mine), f"{theirs[0][0].tokens:,}", spread(other)),
-            *(signed(share), signed(row["at_equal_time"])),
+            *(signed(log), signed(row["at_equal_time"])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -1,6 +1,6 @@
 """Multiple-choice questions from held-out text: which of these continuations is the real one?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
@@ -45,8 +45,7 @@ def make_questions(
 
     A context ends at a single space between two words. The continuation starts with this space, so the cut is a token
     boundary. All continuations have the same number of characters, so their lengths reveal nothing. The wrong choices
-    are real continuations of questions from other documents. From a random pool, those that share most trigrams with
-    the context are taken, because otherwise shared words would reveal the right one.
+    are real continuations of questions from other documents (``among_alike``).
     """
     rounds: dict[int, list[_Piece]] = {}
     for document in documents:
@@ -67,12 +66,25 @@ def _question(piece: _Piece, pieces: Sequence[_Piece], choices: int, seed: int) 
             f"evaluation.choices: {choices} choices need continuations from {wrong} other held-out documents, but only "
             f"{len(others)} are long enough; use more text, fewer choices, or fewer characters"
         )
-    context = trigrams(piece.context)
-    pool = nsmallest(POOL, others.values(), key=lambda other: order(seed, piece.name, other.name))
-    pool.sort(key=lambda other: (-overlap(context, other.trigrams), other.name))
-    texts = [piece.continuation, *(other.continuation for other in pool[:wrong])]
-    texts.sort(key=lambda text: order(seed, piece.name, text))
-    return Question(piece.name, piece.doc_id, piece.context, tuple(texts), texts.index(piece.continuation))
+    texts = {text: (other.name, other.trigrams) for text, other in others.items()}
+    chosen, gold = among_alike(piece.name, piece.context, piece.continuation, texts, wrong, seed)
+    return Question(piece.name, piece.doc_id, piece.context, chosen, gold)
+
+
+def among_alike(
+    name: str, context: str, right: str, others: Mapping[str, tuple[str, frozenset[str]]], wrong: int, seed: int
+) -> tuple[tuple[str, ...], int]:
+    """The choices of the question ``name`` in a random order, and the place of the right one.
+
+    ``others``: text → its name and its trigrams. From a random pool of them, the ``wrong`` ones that share most
+    trigrams with the context are taken, because otherwise shared words would reveal the right one.
+    """
+    seen = trigrams(context)
+    pool = nsmallest(POOL, others.items(), key=lambda other: order(seed, name, other[1][0]))
+    pool.sort(key=lambda other: (-overlap(seen, other[1][1]), other[1][0]))
+    texts = [right, *(text for text, _ in pool[:wrong])]
+    texts.sort(key=lambda text: order(seed, name, text))
+    return tuple(texts), texts.index(right)
 
 
 def _pieces(document: Document, context_characters: int, continuation_characters: int) -> Iterator[_Piece]:

@@ -2,19 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from heapq import nsmallest
+from dataclasses import dataclass, field
 
 from llm_core.errors import PedigreeError
-from llm_core.evals.baselines import overlap, trigrams
+from llm_core.evals.baselines import trigrams
+from llm_core.evals.choices import among_alike
 from llm_core.evals.documents import order
 from llm_core.retrieval.passages import Passage
 
 _SENTENCE = re.compile(r"(?:^|(?<=[.!?]\s)|(?<=\n\n))\S(?:[^.!?\n]|\n(?!\n)|[.!?](?!\s|$))*")
 """Lines may be wrapped within a sentence; a point inside a word or a number ends none."""
 _WORD = re.compile(r"\S+")
-POOL = 256
-"""Answers to other questions, from which the wrong choices are taken."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class _Cut:
     query: str
     answer: str
     passage: int
+    trigrams: frozenset[str] = field(repr=False)
 
 
 def make_questions(
@@ -44,8 +43,7 @@ def make_questions(
     """At most ``count`` questions from ``passages`` with their numbers, of as many documents as there are.
 
     A sentence is cut after ``words`` words; the next half as many words, and the space before them, are the answer. The
-    wrong choices are answers to questions of other documents. Those that share most trigrams with the query are taken
-    from a random pool, since shared words would reveal the right one.
+    wrong choices are answers to questions of other documents (``among_alike``).
     """
     shuffled = sorted(passages, key=lambda found: order(seed, "retrieval", found[1].name))
     cuts = [cut for number, passage in shuffled if (cut := _cut(number, passage, words, seed)) is not None]
@@ -67,7 +65,8 @@ def _cut(number: int, passage: Passage, words: int, seed: int) -> _Cut | None:
         return None
     sentence, parts = min(long_enough, key=lambda found: order(seed, passage.name, found[0]))
     middle, end = parts[words - 1].end(), parts[least - 1].end()
-    return _Cut(passage.name, passage.doc_id, sentence[:middle], sentence[middle:end], number)
+    answer = sentence[middle:end]
+    return _Cut(passage.name, passage.doc_id, sentence[:middle], answer, number, trigrams(answer))
 
 
 def _question(cut: _Cut, cuts: Sequence[_Cut], choices: int, seed: int) -> Question:
@@ -78,9 +77,6 @@ def _question(cut: _Cut, cuts: Sequence[_Cut], choices: int, seed: int) -> Quest
             f"retrieval.choices: {choices} choices need answers from {wrong} other documents, and only {len(others)} "
             "have long enough sentences; use more held-out text, fewer choices, or fewer retrieval.query_words"
         )
-    grams = trigrams(cut.query)
-    pool = nsmallest(POOL, others.values(), key=lambda other: order(seed, cut.name, other.name))
-    pool.sort(key=lambda other: (-overlap(grams, trigrams(other.answer)), other.name))
-    texts = [cut.answer, *(other.answer for other in pool[:wrong])]
-    texts.sort(key=lambda text: order(seed, cut.name, text))
-    return Question(cut.name, cut.doc_id, cut.query, tuple(texts), texts.index(cut.answer), cut.passage)
+    texts = {text: (other.name, other.trigrams) for text, other in others.items()}
+    chosen, gold = among_alike(cut.name, cut.query, cut.answer, texts, wrong, seed)
+    return Question(cut.name, cut.doc_id, cut.query, chosen, gold, cut.passage)

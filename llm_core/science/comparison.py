@@ -21,6 +21,8 @@ from llm_core.errors import PedigreeError
 Outcome = Literal["better", "worse", "equivalent", "undecided"]
 POWER = 0.8
 MOST_SEEDS = 1000
+LEAST_SPREAD = 1e-3
+"""Of the logarithms of variances. Below, the prior has more than two thousand degrees of freedom."""
 NOISIER = 0.05
 """The level of the F test by which an idea is noisier than the others."""
 
@@ -81,11 +83,11 @@ def moderated(own: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndar
     logs = np.log(own[known]) - digamma(half) + np.log(half)
     spread = float(logs.var(ddof=1) - polygamma(1, half).mean()) if known.sum() > 1 else 0.0
     most = freedom[known].sum()
-    if spread <= 0:  # no more different than chance makes them
+    if spread <= LEAST_SPREAD:  # hardly more different than chance makes them
         variance = np.full(len(own), float(np.average(own[known], weights=freedom[known])))
         degrees = np.full(len(own), most)
     else:
-        prior = 2 * float(brentq(lambda x: polygamma(1, x) - spread, 1e-3, 1e6)) if spread < 1e5 else 2e-3
+        prior = 2 * float(brentq(lambda half: polygamma(1, half) - spread, 1e-3, 1 / LEAST_SPREAD + 1))
         usual = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
         variance = (prior * usual + freedom * own) / (prior + freedom)
         degrees = np.minimum(prior + freedom, most)

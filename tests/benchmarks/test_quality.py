@@ -38,7 +38,7 @@ def test_a_table_says_what_is_not_known() -> None:
     unknown = {**ROW, "idea": "odd", "difference": None, "low": None, "verdict": "undecided", "at_equal_time": None}
     *_, best, odd = quality.table([unknown, ROW])
     assert best == (
-        "| 48 | best | -3.10% | -4.20% to -2.00% | better | 3 | 2×, at an edge | 0.80× | 1.25× | 0.97× | -5.00% |"
+        "| 48 | best | -3.05% | -4.11% to -1.98% | better | 3 | 2×, at an edge | 0.80× | 1.25× | 0.97× | -4.88% |"
     )
     assert odd.startswith("| 48 | odd |  |  | undecided | 3 |")
 
@@ -63,4 +63,4 @@ def test_the_combination_has_the_tokens_of_equal_time_and_its_best_rate(
     assert (training.steps, training.schedule.cooldown_steps) == (1250, 250)
     assert training.optimizer.lr == pytest.approx(2 * 0.01)  # its best multiple; all widths have the same rates
     (line,) = quality.combination_table([found])[2:]
-    assert line == ("| 48 | 640,000 | 2.0000 ± 0.0000 | 512,000 | 2.5000 ± 0.0000 | -20.00% | -5.00% |")
+    assert line == ("| 48 | 640,000 | 2.0000 ± 0.0000 | 512,000 | 2.5000 ± 0.0000 | -20.00% | -4.88% |")

@@ -6,7 +6,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from llm_core.errors import PedigreeError
-from llm_core.science.comparison import compare, compare_unlike, holm
+from llm_core.science.comparison import compare, compare_unlike, holm, moderated
 
 
 def test_holm_is_statsmodels(monkeypatch):
@@ -151,3 +151,12 @@ def test_the_seeds_that_would_decide_are_more_than_there_are():
     (found,) = compare({"idea": [0.004, -0.001]}, 0.002)
     assert found.verdict == "undecided"
     assert found.seeds_needed > 2
+
+
+def test_variances_that_hardly_differ_are_averaged():
+    """Their spread can be as near to what chance makes as one likes."""
+    own, freedom = np.array([1.0, 3.2, 0.6]), np.full(3, 2.0)
+    for factor in np.linspace(0.5, 4, 400):
+        variance, degrees = moderated(own**factor, freedom)
+        assert np.isfinite(variance).all()
+        assert (degrees <= 6).all()
