@@ -1,5 +1,6 @@
 """The plots of a study. Each fits half a desktop page, and the width of a phone."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm_core.report.bars import name_rows
-from llm_core.report.formatting import short, tick
+from llm_core.report.formatting import short, signed_percent, tick
 from llm_core.report.style import AMBER, BLUE, INK, MUTED, PALE, ROSE, RULE, TEAL, Picture, draw, label_ticks
 from llm_core.study.results import BatchLaw, Forecast, MixtureStudy, ScalingLaw
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 WIDTH = 4.0
 """Inches. Letters are about 10 pixels high on a phone and 14 on a desktop."""
 LOSS = "bits per byte"
+OUTLIER = 6
+"""Times the median difference of the ideas beyond which a plot gives a number in place of a point."""
 Runs = Sequence[Mapping[str, Any]]
 VERDICTS = {
     "better": ("<", TEAL, TEAL),
@@ -183,26 +186,35 @@ def forest(rows: Sequence[Mapping[str, Any]], width: int, margin: float) -> Pict
     """Difference of each idea from the launched recipe with its 95% interval, in percent of the loss."""
 
     def paint(axes: "Axes") -> None:
+        reach = _reach(rows, margin)
         axes.axvspan(*(_percent(bound) for bound in (-margin, margin)), color=RULE, alpha=0.6, linewidth=0)
         axes.axvline(0, color=MUTED, linewidth=0.9)
         for place, row in enumerate(rows):
             marker, colour, inside = VERDICTS[row["verdict"]]
             if row["low"] is not None:
                 axes.plot([_percent(row["low"]), _percent(row["high"])], [place] * 2, color=colour, linewidth=1.6)
-            (point,) = axes.plot([_percent(row["difference"])], [place], marker, color=colour, markersize=7)
+            at = _percent(min(max(row["difference"], -0.96 * reach), 0.96 * reach))
+            (point,) = axes.plot([at], [place], marker, color=colour, markersize=7)
             point.set_markerfacecolor(inside)
             point.set_markeredgewidth(1.4)
+            if abs(row["difference"]) > reach:
+                shift, side = (10, "left") if at < 0 else (-10, "right")
+                _label(axes, signed_percent(row["difference"]), (at, place), (shift, 0), colour, side)
         name_rows(axes, [row["idea"] for row in rows])
         axes.grid(visible=True, axis="y", color=RULE)
-        # One interval that is very wide would hide all others. It goes on beyond the edge.
-        bounds = [abs(row[end]) for row in rows for end in ("low", "high") if row[end] is not None]
-        seen = max(*(abs(row["difference"]) for row in rows), margin)
-        reach = _percent(min(max([*bounds, seen]), 4 * seen)) * 1.12
-        axes.set_xlim(-reach, reach)
+        axes.set_xlim(-_percent(reach), _percent(reach))
         label_ticks(axes.xaxis, lambda value: f"{tick(round(value, 6))}%", most=5)
         axes.set_xlabel("better  ←  difference of the loss  →  worse")
 
     return draw(f"ideas_{width}", f"Width {width}", (WIDTH, 0.8 + 0.36 * len(rows)), paint)
+
+
+def _reach(rows: Sequence[Mapping[str, Any]], margin: float) -> float:
+    """The largest difference that the plot shows: one outlier, or one very wide interval, would hide all others."""
+    differences = [abs(row["difference"]) for row in rows]
+    bounds = [abs(row[end]) for row in rows for end in ("low", "high") if row[end] is not None]
+    usual = max(OUTLIER * statistics.median(differences), 2 * margin)
+    return 1.12 * min(max(*differences, *bounds, margin), usual)
 
 
 def predicted(found: MixtureStudy) -> Picture:

@@ -33,7 +33,7 @@ def noise_scale(
     """
     small_squares, large_squares = np.asarray(small_squares, np.float64), np.asarray(large_squares, np.float64)
     if len(small_squares) < 10:
-        raise PedigreeError(f"{len(small_squares)} steps; the noise scale takes at least 10")
+        raise PedigreeError(f"the noise scale takes at least 10 steps, and a trunk has {len(small_squares)}")
     if not small < large:
         raise PedigreeError(f"micro-batches of {small:g} in batches of {large:g}: the noise shows only between the two")
     gradient = (large * large_squares - small * small_squares) / (large - small)

@@ -107,8 +107,7 @@ def batch_below_critical(results: BatchLaw, bounds: None) -> Verdict:
     """The launched batch is not above the critical one."""
     del bounds
     if results.critical is None or results.critical_high is None:
-        reasons = sorted({row["why"] for row in results.scales if row.get("why")})
-        return Verdict(False, f"the critical batch is not known: {'; '.join(reasons) or 'there is no trunk'}")
+        return Verdict(False, f"the critical batch is not known: {results.unknown}")
     message = f"batches of {results.launched:,} tokens; larger ones stop to pay at about {results.critical:,.0f}"
     return Verdict(
         results.launched <= results.critical_high, message, value=results.launched, bound=results.critical_high

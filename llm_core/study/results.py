@@ -73,6 +73,12 @@ class BatchLaw(Results):
     """Runs with larger batches: the batch, how many times the size's own, what it cost as a share of the loss, and the
     standard deviation of that (None if unknown)."""
 
+    @property
+    def unknown(self) -> str:
+        """Why the longest trunk has no noise scale."""
+        longest = max(self.scales, key=lambda row: row["tokens"], default={"why": "there is no trunk"})
+        return str(longest["why"])
+
 
 class ScalingLaw(Results):
     """The loss as E + A/N^α + B/D^β (Hoffmann et al., 2022), fitted to the study's runs."""

@@ -6,6 +6,7 @@ import pytest
 
 from llm_core.report import training_plots
 from llm_core.report.facts import Level
+from llm_core.report.study_plots import forest
 from tests.report.conftest import steps
 
 BROKEN = [{**row, "loss": None, "grad_norm": None, "skipped": True} for row in steps(30)]
@@ -33,3 +34,13 @@ def test_skipped_steps_are_marked() -> None:
 
 def test_a_funnel_of_nothing_is_drawn() -> None:
     assert training_plots.funnel([Level("raw", 0, 0), Level("clean", 0, 0)]).png
+
+
+def test_an_outlier_among_ideas_is_a_number_and_hides_no_other() -> None:
+    ideas = {"small": 0.002, "smaller": -0.001, "alike": 0.0, "outlier": 0.3}
+    rows = [
+        {"idea": idea, "difference": found, "low": found - 0.001, "high": found + 0.001, "verdict": "worse"}
+        for idea, found in ideas.items()
+    ]
+    assert "+34.99%" in forest(rows, 64, 0.001).svg
+    assert "+" not in forest(rows[:3], 64, 0.001).svg

@@ -20,6 +20,7 @@ from llm_core.report.page import write_page
 from llm_core.report.sections.batches import batches
 from llm_core.report.sections.forecast import forecast, forecast_cost
 from llm_core.report.sections.ideas import idea_times, ideas
+from llm_core.report.sections.made import lineage
 from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
@@ -237,7 +238,10 @@ def test_the_batch_beside_the_noise_scale_and_what_larger_ones_cost(changed: Cal
     assert "lies within" in words(batches(changed(batch_law={"critical_low": 5e4})))
     assert "lower training.batch_tokens" in words(batches(changed(batch_law={"launched": 10**6})))
     blank = {"critical": None, "critical_low": None, "critical_high": None, "checks": []}
-    scales = [{"role": "trunk", "width": 64, "tokens": 1e6, "batch": None, "why": "its batch was one micro-batch"}]
+    scales = [
+        {"role": "trunk", "width": 64, "tokens": tokens, "batch": None, "why": why}
+        for tokens, why in ((1e6, "its batch was one micro-batch"), (1e5, "too short"))
+    ]
     said = words(batches(changed(batch_law={**blank, "scales": scales})))
     assert "is not known: its batch was one micro-batch." in said
     assert "Give one size of the study batches: [2, 4] to see" in said
@@ -247,7 +251,7 @@ def test_only_decided_ideas_have_a_colour(changed: Callable[..., Job]) -> None:
     section = ideas(changed())
     assert section is not None
     table = next(block for block in section.blocks if isinstance(block, Table))
-    styles = {(line[3].text, line[3].style, line[4].style) for _, line in table.lines()}
+    styles = {(line[2].text, line[2].style, line[3].style) for _, line in table.lines()}
     assert styles == {
         ("better", "better", "better"), ("worse", "worse", "worse"), ("equivalent", "", ""), ("undecided", "", ""),
     }  # fmt: skip
@@ -272,12 +276,16 @@ def test_ideas_say_what_follows(changed: Callable[..., Job]) -> None:
     assert re.search(
         r"Per doubling of the width, the difference of bad (grows|shrinks) by \d\.\d+%, of good (grows|shrinks)", text
     )
-    rows = {(row[0], row[2]): row for row in cells(section)}
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    rows = {(line[0].text, line[1].text): line for _, line in table.lines()}
     good = rows["good", "256"]
-    assert good[1] == "mixer.qk_norm: true"
-    assert re.fullmatch(r"−\d\.\d\d% to −\d\.\d\d%", good[5])
-    assert (good[6], good[8], good[9]) == ("3", "1", "1")
-    assert rows["unclear", "256"][-1] == "1", "diverged"
+    assert good[0].more == "mixer.qk_norm: true"
+    assert re.fullmatch(r"−\d\.\d\d% to −\d\.\d\d%", good[3].more)
+    assert [cell.text for cell in good[4:7]] == ["3", "1", "1"]
+    unclear = rows["unclear", "256"]
+    assert unclear[2].more == "1 run diverged"
+    assert re.fullmatch(r"(\d+|no number) would decide", unclear[4].more)
     # Four fifths of the speed cost more than a part of the gain.
     times = {(row[0], row[1]): row[2:] for row in cells(idea_times(changed()))}
     assert times["good", "256"][0] == "0.8"
@@ -294,7 +302,9 @@ def test_one_seed_decides_nothing_and_says_what_to_do(changed: Callable[..., Job
     rows[0] |= {"difference": None, "seeds": 0, "at_equal_flops": None}
     section = ideas(changed(ablation_report={"rows": rows}))
     assert "Give the sizes with ideas at least seeds: 3" in words(section)
-    assert {row[5] for row in cells(section)} == {"–"}
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table))
+    assert {(line[3].more, line[4].more) for _, line in table.lines()} == {("", "no number would decide")}
 
 
 def test_noise_by_width_and_what_to_do_without_seeds(changed: Callable[..., Job]) -> None:
@@ -452,3 +462,10 @@ def test_no_weights_are_told_where_the_runs_recommend_none(changed: Callable[...
     assert section is not None
     assert not [block for block in section.blocks if isinstance(block, Table)]
     assert len(pictures_in(section.blocks)) == 1
+
+
+def test_lineage_counts_the_runs_of_a_family(tmp_path: Path) -> None:
+    stages = ("noise_law", "scaling_runs/a", "scaling_runs/b", "rate_runs/a")
+    inputs = [{"role": stage, "stage": stage, "identity": "1" * 32, "content": "2" * 32} for stage in stages]
+    law = artifact(tmp_path / "law", "study_report", {}, inputs=inputs)
+    assert cells(lineage(job_of({"law": law}, tmp_path)))[0][2] == "noise_law, scaling_runs (2), rate_runs/a"

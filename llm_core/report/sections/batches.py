@@ -45,8 +45,7 @@ def batches(job: Job) -> Section | None:
 def _said(found: BatchLaw) -> str:
     launched = f"The launched batch is {exact(found.launched)} tokens."
     if found.critical is None or found.critical_low is None or found.critical_high is None:
-        why = sorted({row["why"] for row in found.scales})
-        return f"{launched} The noise scale of the gradients is not known: {'; '.join(why)}."
+        return f"{launched} The noise scale of the gradients is not known: {found.unknown}."
     told = (
         f"{launched} Larger batches stop to pay at about {short(found.critical)} tokens by the end of the run (90%: "
         f"{short(found.critical_low)} to {short(found.critical_high)})."

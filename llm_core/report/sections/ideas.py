@@ -42,21 +42,31 @@ def ideas(job: Job) -> Section | None:
         note(
             "Lines: 95% intervals. Teal arrows to the left are better, rose arrows to the right worse. Grey squares "
             f"are equivalent (within ±{percent(margin)}, the band), open circles undecided. An interval that reaches "
-            "the edge goes on beyond it. Ideas and the launched recipe have the same seeds, data order and held-out "
-            "text, and each has the best of the rates that were tried; verdicts are adjusted for the number of ideas."
+            "the edge goes on beyond it, and a number stands for a difference beyond it. Ideas and the launched recipe "
+            "have the same seeds, data order and held-out text, and each has the best of the rates that were tried; "
+            "verdicts are adjusted for the number of ideas."
         )
     )
     columns: tuple[str, ...] = (
-        *("Idea", "What it changes", "Width", "Verdict", "Difference", "95% interval", "Seeds", "Needed"),
-        *("Rate ×", "FLOPs ×", "At equal FLOPs", "Diverged"),
+        "Idea",
+        "Width",
+        "Verdict",
+        "Difference",
+        "Seeds",
+        "Rate ×",
+        "FLOPs ×",
+        "At equal FLOPs",
     )
-    rows = [_cells(row, found.changes.get(row["idea"], {})) for row in sorted(found.rows, key=_order)]
-    retokenized = any(row["text"] != 1 for row in found.rows)
+    lines = sorted(found.rows, key=_order)
+    rows = [_cells(row, found.changes.get(row["idea"], {})) for row in lines]
+    retokenized = any(row["text"] != 1 for row in lines)
     if retokenized:
-        columns = (*columns[:-1], "Text ×", "At equal text", columns[-1])
-        texts = [(_ratio(row["text"]), _difference(row["at_equal_text"])) for row in sorted(found.rows, key=_order)]
-        rows = [(*cells[:-1], *text_cells, cells[-1]) for cells, text_cells in zip(rows, texts, strict=True)]
-    blocks.append(Table(columns, rows, names=4, pinned=True))
+        columns = (*columns, "Text ×", "At equal text")
+        rows = [
+            (*cells, _ratio(row["text"]), _difference(row["at_equal_text"]))
+            for cells, row in zip(rows, lines, strict=True)
+        ]
+    blocks.append(Table(columns, rows, names=3, pinned=True))
     if retokenized:
         blocks.append(note(TEXT))
     if slopes := _slopes(found):
@@ -135,22 +145,17 @@ def _slopes(found: Ablations) -> str:
 def _cells(row: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[str | Cell, ...]:
     verdict = row["verdict"]
     colour = verdict if verdict in COLOURED else ""
-    interval = NONE if row["low"] is None else f"{signed_percent(row['low'])} to {signed_percent(row['high'])}"
-    needed = NONE if verdict != "undecided" else str(row["seeds_needed"] or "no number")
-    edge = " (edge)" if row["at_edge"] else ""
+    interval = "" if row["low"] is None else f"{signed_percent(row['low'])} to {signed_percent(row['high'])}"
+    needed = f"{row['seeds_needed'] or 'no number'} would decide" if verdict == "undecided" else ""
     return (
-        Cell(row["idea"], "nowrap"),
-        Cell(_changes(changes), "mono"),
+        Cell(row["idea"], "nowrap", more=_changes(changes)),
         str(row["width"]),
-        Cell(verdict, colour),
-        Cell(_difference(row["difference"]), colour),
-        interval,
-        str(row["seeds"]),
-        needed,
-        f"{row['multiple']:g}{edge}",
+        Cell(verdict, colour, more=f"{count(row['diverged'], 'run')} diverged" if row["diverged"] else ""),
+        Cell(_difference(row["difference"]), colour, more=interval),
+        Cell(str(row["seeds"]), more=needed),
+        Cell(f"{row['multiple']:g}", more="at the edge" if row["at_edge"] else ""),
         _ratio(row["flops"]),
         _difference(row["at_equal_flops"]),
-        str(row["diverged"]),
     )
 
 

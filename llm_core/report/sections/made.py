@@ -1,5 +1,8 @@
 """The sections about the artifacts themselves: lineage, checks, when and where they were made, library versions."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from llm_core.graph.job import Job
 from llm_core.report.blocks import Cell, Facts, Marked, Section, Table, text
 from llm_core.report.formatting import NONE, duration, moment
@@ -32,7 +35,7 @@ def lineage(job: Job) -> Section:
         (
             Cell(item.manifest.stage, "nowrap"),
             Cell(item.manifest.content[:10], "mono", title=item.manifest.content),
-            ", ".join(dict.fromkeys(one.stage for one in item.manifest.inputs)) or NONE,
+            _inputs([one.stage for one in item.manifest.inputs]) or NONE,
         )
         for item in job.inputs.values()
     ]
@@ -41,6 +44,16 @@ def lineage(job: Job) -> Section:
         "and with which versions, is in ", Marked("made.html", "code"), " beside this page.",
     )  # fmt: skip
     return Section("Lineage", [how, Table(("Asset", "Content", "Inputs"), rows, names=3)])
+
+
+def _inputs(stages: Sequence[str]) -> str:
+    """Their names. A family of runs, such as ``scaling_runs/…``, is one name with a count."""
+    families = Counter(stage.partition("/")[0] for stage in dict.fromkeys(stages))
+    names = (
+        stage if families[family := stage.partition("/")[0]] == 1 else f"{family} ({families[family]})"
+        for stage in stages
+    )
+    return ", ".join(dict.fromkeys(names))
 
 
 def made(job: Job) -> Section:

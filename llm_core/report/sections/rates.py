@@ -11,6 +11,7 @@ from llm_core.report.study_plots import sweep
 from llm_core.study.results import RateStudy
 
 UNKNOWN = "not known"
+DIAMOND = " Diamond: the lowest point of the parabola, with its 90% interval."
 
 
 def rates(job: Job) -> Section | None:
@@ -35,8 +36,8 @@ def rates(job: Job) -> Section | None:
         ),
         note(
             "Each size's own rate follows from the launched one by the rule of the study. Where the rule is right, the "
-            "best multiple is the same at all widths. Bars: one standard deviation between seeds. Diamond: the lowest "
-            f"point of the parabola, with its 90% interval.{assumed}"
+            "best multiple is the same at all widths. Bars: one standard deviation between seeds."
+            f"{'' if all(row['at_edge'] for row in found.sweeps) else DIAMOND}{assumed}"
         ),
     ]
     return Section("Learning rates", blocks)
