@@ -453,6 +453,9 @@ def test_the_best_mixture_is_told_beside_the_launched_one(
         mixtures(changed(mixture_law={"launched": within}))
     )
     assert "reads other sources" in words(mixtures(changed(mixture_law={"launched": None})))
+    assert "misses" not in words(mixtures(changed(mixture_law={"error": 0.0019, "noise": 0.001})))
+    missed = words(mixtures(changed(mixture_law={"error": 0.005, "noise": 0.001})))
+    assert "misses the held-out mixtures by 0.50%, 5.0 times the noise between seeds" in missed
 
 
 def test_no_weights_are_told_where_the_runs_recommend_none(changed: Callable[..., Job]) -> None:

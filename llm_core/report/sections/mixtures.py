@@ -9,6 +9,9 @@ from llm_core.report.formatting import NONE, count, percent, short, signed_perce
 from llm_core.report.study_plots import predicted, shares
 from llm_core.study.results import MixtureStudy
 
+MISSED = 2.0
+"""Times the noise between seeds from which the law's error on the held-out mixtures is told."""
+
 
 def mixtures(job: Job) -> Section | None:
     """The best weights of the sources, or why the runs recommend none, and the test on held-out mixtures."""
@@ -39,7 +42,20 @@ def _said(found: MixtureStudy) -> str:
         if found.at_edge
         else ""
     )
-    return f"{tried} of the sources were tried. The best weights by the law: {best}. {_against(found.launched)}{edge}"
+    return (
+        f"{tried} of the sources were tried. The best weights by the law: {best}. "
+        f"{_against(found.launched)}{edge}{_missed(found)}"
+    )
+
+
+def _missed(found: MixtureStudy) -> str:
+    if found.noise is None or found.error < MISSED * found.noise:
+        return ""
+    return (
+        f" The law misses the held-out mixtures by {percent(found.error)}, {found.error / found.noise:.1f} times the "
+        "noise between seeds. So the weights are less certain than their intervals: train these and the launched ones "
+        "once more, with several seeds, before you change them."
+    )
 
 
 def _against(launched: dict[str, Any] | None) -> str:
