@@ -20,16 +20,22 @@ from llm_core.plugins import load_installed, load_plugins, look_beside
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a repeated key is an error and ``1e-3`` is a number."""
 
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(None, None, f"the key {key_node.value!r} is repeated", key_node.start_mark)
+            if isinstance(key_node, yaml.ScalarNode):
+                seen.add(key_node.value)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)
-        seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is not text", key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is repeated", key_node.start_mark)
-            seen.add(key)
         return super().construct_mapping(node, deep)
 
 

@@ -41,6 +41,18 @@ def test_the_experiments_that_come_with_pedigree_load(path: Path) -> None:
     assert load_experiment(path).name == path.stem
 
 
+def test_a_key_beside_a_yaml_merge_replaces_the_merged_one(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{lr: 3e-3}", "&first {lr: 3e-3, weight_decay: 0.3}") + (
+        "instruct: {sources: [{name: a, paths: [a.jsonl], prompt: '{q}', answer: '{a}'}], training: &second "
+        "{batch_tokens: 1024, tokens: 50_000, optimizer: {<<: *first, lr: 2e-3}}}\n"
+        "chat: {sources: [{name: a, paths: [a.jsonl], messages: m}], training: {<<: *second, tokens: 10_240}}\n"
+    )
+    experiment = load_experiment(write(tmp_path, text))
+    assert experiment.chat is not None
+    training = experiment.chat.training
+    assert (training.tokens, training.optimizer.lr, training.optimizer.weight_decay) == (10_240, 0.002, 0.3)
+
+
 def test_extends_merges_sections_and_null_removes_a_rule(tmp_path: Path) -> None:
     write(tmp_path, MINIMAL + "cleaning: {rules: {min_words: {min: 5}, max_words: {max: 9}}}\nseed: 3\n", "base.yaml")
     path = write(tmp_path, "extends: base\ncleaning: {rules: {min_words: null}}\ntraining: {grad_clip: null}\n")
