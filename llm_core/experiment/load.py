@@ -20,7 +20,7 @@ from llm_core.plugins import load_installed, load_plugins, look_beside
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a repeated key is an error and ``1e-3`` is a number."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key_node, _ in node.value:
