@@ -21,6 +21,7 @@ from assets.graph import experiment_graph
 from assets.study import study_ladder
 from benchmarks.study_runs import finished
 from llm_core.experiment.component import over
+from llm_core.report.study_plots import forest
 from llm_core.study.study_run import StudyRun
 from pipelines import show
 from pipelines.deciding import REPORT, reported
@@ -45,7 +46,16 @@ def main() -> None:
     lines += combination_table([in_equal_time(session, row) for row in rows if row["idea"] == options.combination])
     print("\n".join(lines))
     if options.write is not None:
-        options.write.write_text("\n".join(["# Which ideas help", "", *lines, ""]), encoding="utf-8")
+        assert session.experiment.study is not None
+        pictures = [
+            forest(compared, width, session.experiment.study.margin)
+            for width in sorted({row["width"] for row in rows})
+            if (compared := [row for row in rows if row["width"] == width and row["difference"] is not None])
+        ]
+        for picture in pictures:
+            options.write.with_name(f"quality_{picture.name}.png").write_bytes(picture.png)
+        shown = [f"![{picture.caption}](quality_{picture.name}.png)" for picture in pictures]
+        options.write.write_text("\n".join(["# Which ideas help", "", *lines, "", *shown, ""]), encoding="utf-8")
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -29,8 +29,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 def test_each_idea_has_the_depth_of_the_launched_recipe(session: Session) -> None:
     depths: dict[int, set[int]] = {}
     for stage in study_ladder(session.experiment).stages:
-        if stage.run.idea != "best_shallow":
-            depths.setdefault(stage.run.width, set()).add(stage.model.n_layers)
+        depths.setdefault(stage.run.width, set()).add(stage.model.n_layers)
     assert depths == {48: {4}, 72: {6}, 96: {8}}
 
 
