@@ -59,7 +59,10 @@ def test_the_combination_has_the_tokens_of_equal_time_and_its_best_rate(
     ((graph, only),) = asked
     assert only == {f"idea_runs/best/width_48{seed}" for seed in ("", "_seed_2")}
     training = graph["idea_runs/best/width_48"].config["training"]
-    assert (training.steps, training.schedule.cooldown_steps) == (1250, 250)
+    assert session.experiment.study is not None
+    usual = session.experiment.study.tokens[-1]
+    assert training.tokens == 1.25 * usual
+    assert training.schedule.cooldown_steps == training.steps // 5
     assert training.optimizer.lr == pytest.approx(2 * 0.01)  # its best multiple; all widths have the same rates
     (line,) = quality.combination_table([found])[2:]
-    assert line == ("| 48 | 640,000 | 2.0000 ± 0.0000 | 512,000 | 2.5000 ± 0.0000 | -20.00% | -4.88% |")
+    assert line == (f"| 48 | {training.tokens:,} | 2.0000 ± 0.0000 | {usual:,} | 2.5000 ± 0.0000 | -20.00% | -4.88% |")
