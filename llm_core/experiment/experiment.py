@@ -20,6 +20,7 @@ from llm_core.experiment.lengths import (
 )
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.optimizations import OptimizationsSpec
+from llm_core.experiment.preference import PreferenceSpec
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.reports import ReportsSpec
 from llm_core.experiment.retrieval import RetrievalSpec
@@ -28,7 +29,7 @@ from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
-from llm_core.experiment.tuning import TUNINGS, TuningSpec, check_tuning
+from llm_core.experiment.tuning import TUNINGS, AnyTuningSpec, TuningSpec, check_tuning
 
 Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[A-Za-z0-9_]+)$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
@@ -75,6 +76,8 @@ class Experiment(Spec):
     """Tuning of the full run's model on prompts and answers."""
     chat: TuningSpec | None = None
     """Tuning on dialogues: of the model of ``instruct``, or else of the full run's."""
+    preference: PreferenceSpec | None = None
+    """Tuning on preferences: of the last model that ``chat`` or ``instruct`` tuned, or else of the full run's."""
     study: StudySpec | None = None
     """Small runs of the model's shape, from which the full run is forecast."""
     optimizations: OptimizationsSpec | None = None
@@ -92,7 +95,7 @@ class Experiment(Spec):
         """The stages that must be open before the full run starts."""
         return (LAUNCH_GATE,) if self.study and self.study.gate else ()
 
-    def tunings(self) -> dict[str, TuningSpec]:
+    def tunings(self) -> dict[str, AnyTuningSpec]:
         """The sections that tune, in the order in which they do."""
         found = {name: getattr(self, name) for name in TUNINGS}
         return {name: tuning for name, tuning in found.items() if tuning is not None}
@@ -120,7 +123,8 @@ class Experiment(Spec):
         for place, tuning in tunings.items():
             check_tuning(place, tuning, self.model, self.tokenizer)
         if len({tuning.template for tuning in tunings.values()}) > 1:
-            raise ValueError("chat.template: another template than that of instruct, whose model is tuned further")
+            told = ", ".join(f"{name}.template" for name in tunings)
+            raise ValueError(f"{told}: must be one template, since each section tunes the model of the one before")
         runs = self._runs()
         tuned = [f"{name}." for name in tunings]
         continued = (LONG_CONTEXT, *tuned)
@@ -133,6 +137,8 @@ class Experiment(Spec):
                     f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
                     f"{compute.checkpoint_every} a multiple of {place}training.validate_every {training.validate_every}"
                 )
+            if training.dpo is not None and place != "preference.":
+                raise ValueError(f"{place}training.dpo: only in the section 'preference', whose data are pairs")
             if place not in continued:  # these start from a trained model
                 own = next((changed for idea, changed in data.items() if idea and place.startswith(idea)), self)
                 check_clamp(training, own.tokenizer.vocab_size, place)

@@ -52,6 +52,15 @@ class SuperpositionSpec(Spec):
     """The number of first steps with bags (20% to 40% of the run in the paper). The other steps are ordinary."""
 
 
+class DPOSpec(Spec):
+    """Direct preference optimisation (Rafailov et al., 2023), for pairs of answers."""
+
+    beta: Positive = 0.1
+    """How much a difference of log-likelihoods counts. A larger one keeps the model closer to where it began."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """The probability that a pair is the wrong way round (conservative DPO: Mitchell, 2023)."""
+
+
 class TrainingSpec(Spec):
     """The settings that decide the weights. Where and how a run happens (ranks, micro-batch) is ``compute``."""
 
@@ -60,7 +69,8 @@ class TrainingSpec(Spec):
     sequence_schedule: tuple[SequencePhase, ...] = later(default=(), absent=[])
     """Phases with shorter sequences. A batch has ``batch_tokens`` tokens in all of them."""
     packing: Annotated[str, one_of(PACKINGS)] = later(default="concat", absent="concat")
-    """How documents become sequences: ``concat`` (cut at any token), ``best_fit`` (whole documents), ``pad``."""
+    """How documents become sequences: ``concat`` (cut at any token), ``best_fit`` (whole documents), ``pad``, or
+    ``pairs`` (only for preferences)."""
     mixture: MixtureSpec | None = later(default=None, absent=None)
     """Without it, all sources are one stream, weighted by their size."""
     batch_tokens: Count
@@ -78,6 +88,8 @@ class TrainingSpec(Spec):
     """The weight of the squared logsumexp of each token in the loss (Chowdhery et al., 2022: 1e-4)."""
     loss_clamp: Positive | None = later(default=None, absent=None)
     """Nats. A token with a larger loss has no gradient. It must be above the loss of an untrained model."""
+    dpo: DPOSpec | None = later(default=None, absent=None)
+    """Only in the section ``preference``."""
     grad_clip: Positive | None = 1.0
     """The largest norm of the gradient; a longer one is scaled down to it. null: never."""
     precision: Literal["fp32", "bf16", "fp8"] = "bf16"
@@ -179,6 +191,14 @@ class TrainingSpec(Spec):
             )
         if self.loss_clamp is not None:
             raise ValueError("superposition: does not go with loss_clamp, which is about single tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "TrainingSpec":
+        if (self.dpo is None) == (self.packing == "pairs"):
+            raise ValueError("packing 'pairs' and dpo belong together, in the section 'preference'")
+        if self.dpo is not None and (self.z_loss or self.loss_clamp is not None):
+            raise ValueError("dpo: does not go with z_loss and loss_clamp, which are about single tokens")
         return self
 
     @model_validator(mode="after")
