@@ -77,7 +77,6 @@ PACKINGS = Registry(
         "concat": "llm_core.tokens.packing:Concat",
         "best_fit": "llm_core.tokens.packing:BestFit",
         "pad": "llm_core.tokens.packing:Pad",
-        "pairs": "llm_core.tokens.packing:Pairs",
     },
     contract="llm_core.contracts.at_reading:check_packing",
 )

@@ -1,13 +1,10 @@
 """The section ``preference``: pairs of answers, of which one is preferred."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from llm_core.experiment.tuning import AnyTuningSpec, RecordSource, Text
-
-PAIRS = "pairs"
-"""The packing that has both answers of a pair in one sequence."""
 
 _TEMPLATES, _LISTS = ("prompt", "chosen", "rejected"), ("chosen_messages", "rejected_messages")
 
@@ -39,8 +36,6 @@ class PreferenceSource(RecordSource):
 
 class PreferenceSpec(AnyTuningSpec):
     """Direct preference optimisation (Rafailov et al., 2023): the model learns which of two answers is better."""
-
-    PACKING: ClassVar[str] = PAIRS
 
     sources: Annotated[tuple[PreferenceSource, ...], Field(min_length=1)]
     """One or several; each has a ``name`` of its own."""

@@ -69,8 +69,7 @@ class TrainingSpec(Spec):
     sequence_schedule: tuple[SequencePhase, ...] = later(default=(), absent=[])
     """Phases with shorter sequences. A batch has ``batch_tokens`` tokens in all of them."""
     packing: Annotated[str, one_of(PACKINGS)] = later(default="concat", absent="concat")
-    """How documents become sequences: ``concat`` (cut at any token), ``best_fit`` (whole documents), ``pad``, or
-    ``pairs`` (only for preferences)."""
+    """How documents become sequences: ``concat`` (cut at any token), ``best_fit`` (whole documents), ``pad``."""
     mixture: MixtureSpec | None = later(default=None, absent=None)
     """Without it, all sources are one stream, weighted by their size."""
     batch_tokens: Count
@@ -195,8 +194,8 @@ class TrainingSpec(Spec):
 
     @model_validator(mode="after")
     def _pairs(self) -> "TrainingSpec":
-        if (self.dpo is None) == (self.packing == "pairs"):
-            raise ValueError("packing 'pairs' and dpo belong together, in the section 'preference'")
+        if self.dpo is not None and self.packing != "best_fit":
+            raise ValueError(f"packing {self.packing!r} does not keep the answers of a pair together; use best_fit")
         if self.dpo is not None and (self.z_loss or self.loss_clamp is not None):
             raise ValueError("dpo: does not go with z_loss and loss_clamp, which are about single tokens")
         return self

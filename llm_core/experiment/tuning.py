@@ -2,7 +2,7 @@
 in common with them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -137,16 +137,13 @@ class PersonaSpec(Spec):
 class AnyTuningSpec(Spec):
     """What every section that tunes has."""
 
-    PACKING: ClassVar[str] = "best_fit"
-    """The default of ``training.packing``."""
-
     template: Text = "plain"
     """How a conversation is written for the model: ``plain``, ``chatml``, or a template in Jinja."""
     heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
     """The share of the conversations that is not trained on, but measures the loss on answers."""
     training: TrainingSpec
-    """As that of the full run. Unless they are given, ``packing`` is one that leaves conversations whole, and
-    ``guards.loss_floor`` is null: answers may be much easier than the text that they answer."""
+    """As that of the full run. Unless they are given, ``packing`` is ``best_fit``, so that conversations stay whole,
+    and ``guards.loss_floor`` is null: answers may be much easier than the text that they answer."""
 
     def jinja(self) -> str:
         """The text of the template."""
@@ -159,7 +156,7 @@ class AnyTuningSpec(Spec):
             return training
         guards = training.get("guards", {})
         return {
-            "packing": cls.PACKING,
+            "packing": "best_fit",
             **training,
             "guards": {"loss_floor": None, **guards} if isinstance(guards, dict) else guards,
         }

@@ -24,6 +24,5 @@ WITHOUT_ROW: dict[str, str] = {
     "PACKINGS.concat": _PACKING,
     "PACKINGS.best_fit": _PACKING,
     "PACKINGS.pad": _PACKING,
-    "PACKINGS.pairs": _PACKING,
 }
 """Components of model and trainer without a row → why."""

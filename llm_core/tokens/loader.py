@@ -18,7 +18,7 @@ from llm_core.registries import PACKINGS
 from llm_core.tokens.batch_sizes import BatchSizes, batch_sizes
 from llm_core.tokens.mixture import Mixture
 from llm_core.tokens.order import Order
-from llm_core.tokens.packing import Packing, Pieces
+from llm_core.tokens.packing import Packing, Pairs, Pieces
 from llm_core.tokens.reader import ShardReader
 from llm_core.tokens.reference import reference
 from llm_core.tokens.target_mask import TargetMask, target_mask
@@ -72,6 +72,8 @@ class Loader:
     lengths, which divide ``sequence_length``: a phase cuts every row into several sequences, so that a change of length
     serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs a packing of ``windows``.
 
+    ``pairs``: documents 2i and 2i + 1 are in one row (``Pairs``), whatever ``packing`` says.
+
     Every epoch of a source has its own permutation of the rows. A batch may begin in one epoch and end in the next.
     Raises ``PedigreeError`` for a source without a whole row, and for sources with different tokenizers.
     """
@@ -85,6 +87,7 @@ class Loader:
         packing: str,
         weights: Sequence[float] | None = None,
         schedule: Sequence[tuple[int, int]] = (),
+        pairs: bool = False,
     ) -> None:
         if sequence_length < 1:
             raise ValueError(f"sequence_length {sequence_length} must be positive")
@@ -99,7 +102,7 @@ class Loader:
         _check_tokenizers(self.readers)
         self.masks = [target_mask(reader) for reader in self.readers]
         self.references = [reference(reader) for reader in self.readers]
-        load = PACKINGS.load(packing)
+        load = Pairs if pairs else PACKINGS.load(packing)
         self.packed: list[Packing] = [load(reader, sequence_length) for reader in self.readers]
         for reader, packed in zip(self.readers, self.packed, strict=True):
             if packed.rows < 1:
@@ -304,6 +307,7 @@ def open_loader(folder: Path, training: TrainingSpec, seed: int) -> Loader:
         packing=training.packing,
         weights=[mixture.weights[name] for name in names] if mixture else None,
         schedule=[(phase.from_step, phase.sequence_length) for phase in training.sequence_schedule],
+        pairs=training.dpo is not None,
     )
 
 

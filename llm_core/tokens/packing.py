@@ -149,8 +149,8 @@ class Pad(_OfDocuments):
 class Pairs(_OfDocuments):
     """Documents 2i and 2i + 1 side by side in one row, pairs chosen so that there is hardly any padding.
 
-    So pieces 2k and 2k + 1 of a row are a pair. A pair that is longer than T is left out whole, and a last document
-    without a partner, too.
+    The packing of preferences, and no choice of an experiment. Pieces 2k and 2k + 1 of a row are a pair. A pair that is
+    longer than T is left out whole, and a last document without a partner, too.
     """
 
     def _pieces_of(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from llm_core.chat.reading import Dropped, PairReader
 from llm_core.chat.template import ChatTemplate
+from llm_core.contracts.shards import write_shards
 from llm_core.evals import preferences, reference
 from llm_core.evals.preference_results import prefers_chosen
 from llm_core.experiment.base import from_plain
@@ -24,6 +25,7 @@ from llm_core.graph.job import Job, Runtime
 from llm_core.model.build import build_model
 from llm_core.model.files import load_model, save_model
 from llm_core.tokens.loader import open_loader
+from llm_core.tokens.packing import Pairs
 from llm_core.tokens.reader import ShardReader
 from llm_core.train.spec import TrainerSpec
 from tests.chat.stages import LENGTH, encode, gate, lines, read
@@ -37,7 +39,7 @@ MODEL = model_spec(document_mask=True)
 TRAINING = {
     "sequence_length": LENGTH,
     "batch_tokens": ROWS * LENGTH,
-    "packing": "pairs",
+    "packing": "best_fit",
     "dpo": {"beta": BETA, "label_smoothing": SMOOTHING},
     "optimizer": {"lr": 1e-3, "weight_decay": 0.0},
     "schedule": "constant",
@@ -188,6 +190,25 @@ def test_the_reference_is_read_as_it_was_written(tuned):
     assert tuned.found.not_finite == 0
 
 
+def test_pairs_stay_together_and_those_that_do_not_fit_are_dropped(tmp_path):
+    write_shards(tmp_path, {"train": {"a": [3, 4, 9, 9, 1, 2, 5, 6, 7]}})
+    packed = Pairs(ShardReader(tmp_path, "train"), 12)
+    starts, lengths, counts = packed.pieces(np.arange(packed.rows))
+    assert sorted(zip(starts.tolist(), lengths.tolist(), strict=True)) == [
+        (0, 3),
+        (3, 4),
+        (25, 1),
+        (26, 2),
+        (28, 5),
+        (33, 6),
+    ]
+    rows = np.split(starts, np.cumsum(counts)[:-1])
+    assert sorted(map(list, rows)) == [[0, 3, 25, 26], [28, 33]]
+    assert packed.stats() == {"rows": 2, "dropped_tokens": 25, "padding": 3, "padding_share": 3 / 24}
+    assert packed.rows_with(26, 34).tolist() == [0, 1]
+    assert packed.rows_with(7, 25).tolist() == []
+
+
 def test_the_mask_gate_reads_both_answers(tuned, tokenizer):
     found = gate(tuned.shards, tuned.stats, tuned.read, tokenizer)
     assert (found.conversations, found.wrong_targets, found.missing) == (120, 0, 0)
@@ -240,8 +261,8 @@ def test_faulty_lists_of_messages_are_dropped(change, reason):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training": {"dpo": None}}, "belong together"),
-        ({"training": {"packing": "best_fit"}}, "belong together"),
+        ({"training": {"dpo": None}}, "dpo: can't be null here"),
+        ({"training": {"packing": "pad"}}, "does not keep the answers of a pair together"),
         ({"training": {"z_loss": 1e-4}}, "does not go with z_loss"),
         ({"training": {"dpo": {"label_smoothing": 0.5}}}, "less than 0.5"),
         ({"sources": [{"name": "a", "paths": ["a"], "prompt": "{p}", "chosen": "{c}"}]}, "give either prompt, chosen"),
