@@ -5,7 +5,7 @@ from assets.export import hf_export
 from assets.training import TRAIN_PACKAGES, tuned_run
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.preference import PreferenceSpec
-from llm_core.experiment.tuning import AnyTuningSpec, TuningSpec
+from llm_core.experiment.tuning import TuningSpec
 from llm_core.graph.stage import Stage
 
 WHAT = {"instruct": "prompts and answers", "chat": "dialogues", "preference": "preferences"}
@@ -44,7 +44,7 @@ def _comparison(experiment: Experiment) -> Stage:
     )
 
 
-def _tuning(experiment: Experiment, name: str, tuning: AnyTuningSpec, start: str) -> list[Stage]:
+def _tuning(experiment: Experiment, name: str, tuning: TuningSpec | PreferenceSpec, start: str) -> list[Stage]:
     persona = tuning.persona if isinstance(tuning, TuningSpec) else None
     pairs = _pairs(experiment, tuning, start) if isinstance(tuning, PreferenceSpec) else []
     conversations, shards, gate = f"{name}_conversations", f"{name}_shards", f"{name}_mask_gate"

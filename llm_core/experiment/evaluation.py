@@ -26,7 +26,8 @@ class EvaluationSpec(Spec):
     suites: tuple[SuiteSpec, ...] = later(default=(), absent=[])
     """Published evals from files. Decontamination removes documents that contain their items."""
     few_shot: dict[str, Count] = later(default={}, absent={})
-    """Suite (of kind ``multiple_choice`` or ``last_word``) → solved items before each context (Brown et al., 2020)."""
+    """Suite (of kind ``multiple_choice``, ``last_word`` or ``generative``) → solved items before each context (Brown et
+    al., 2020)."""
 
     @property
     def question_characters(self) -> int:
@@ -42,11 +43,12 @@ class EvaluationSpec(Spec):
 
     @model_validator(mode="after")
     def _few_shot_suites_have_contexts(self) -> "EvaluationSpec":
-        with_context = [suite.name for suite in self.suites if suite.kind in ("multiple_choice", "last_word")]
+        kinds = ("multiple_choice", "last_word", "generative")
+        with_context = [suite.name for suite in self.suites if suite.kind in kinds]
         for name in self.few_shot:
             if name not in with_context:
                 raise ValueError(
-                    f"few_shot names {name!r}, but the suites of kind multiple_choice or last_word are: "
+                    f"few_shot names {name!r}, but the suites of kind {', '.join(kinds)} are: "
                     f"{', '.join(with_context) or 'none'}"
                 )
         return self

@@ -29,7 +29,7 @@ from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
-from llm_core.experiment.tuning import TUNINGS, AnyTuningSpec, TuningSpec, check_tuning
+from llm_core.experiment.tuning import TUNINGS, TuningSpec, check_tuning
 
 Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[A-Za-z0-9_]+)$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
@@ -95,7 +95,7 @@ class Experiment(Spec):
         """The stages that must be open before the full run starts."""
         return (LAUNCH_GATE,) if self.study and self.study.gate else ()
 
-    def tunings(self) -> dict[str, AnyTuningSpec]:
+    def tunings(self) -> dict[str, TuningSpec | PreferenceSpec]:
         """The sections that tune, in the order in which they do."""
         found = {name: getattr(self, name) for name in TUNINGS}
         return {name: tuning for name, tuning in found.items() if tuning is not None}
@@ -144,6 +144,13 @@ class Experiment(Spec):
                 check_clamp(training, own.tokenizer.vocab_size, place)
         # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
+        length = self.training.sequence_length
+        for suite in self.evaluation.suites:
+            if suite.kind == "generative" and suite.max_new_tokens >= length:
+                raise ValueError(
+                    f"evaluation.suites: {suite.name}: max_new_tokens {suite.max_new_tokens} leaves no room for a "
+                    f"prompt: the model reads {length} tokens at once (training.sequence_length)"
+                )
         check_callbacks([model for model, *_ in runs.values()], self.tracking.callbacks)
         named = {source.name for source in self.raw.sources}
         mentioned = {

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.stats import t
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.generated import ROUGE
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.results import Results
@@ -29,6 +30,7 @@ _CORRECT = {
     "accuracy": "correct",
     "accuracy_per_byte": "correct_per_byte",
     "accuracy_likelihood": "correct_by_likelihood",
+    **{name: name for name in ROUGE},
 }
 """Metric → the field of an item's line."""
 
