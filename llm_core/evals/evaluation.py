@@ -11,6 +11,7 @@ from tokenizers.normalizers import Normalizer
 from llm_core.data.suites import Item, sample_suite, suite_digests
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
+from llm_core.evals.centred import centred
 from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import sample
 from llm_core.evals.few_shot import prompts, solved_items
@@ -161,6 +162,7 @@ def build(
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
         },
+        centred=centred([scored for suite, _ in suites for scored in by_task[suite.name]]),
     )
 
 

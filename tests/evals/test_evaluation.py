@@ -135,6 +135,8 @@ def test_written_answers_are_kept_and_scored(made: tuple[Job, dict], world: Worl
         else:
             assert line["rouge_l"] == pytest.approx(score_rouge(row, [line["generated"]])["rouge_l"], abs=1e-6)
     assert len(items) == 7
+    assert stats["centred"]["tasks"] == ["pairs", "quiz", "words", "answers"]
+    assert stats["centred"]["low"] < stats["centred"]["value"] < stats["centred"]["high"]
     assert stats["suites"]["summaries"]["intervals"].keys() == {*ROUGE, "bits_per_byte"}
 
 
