@@ -22,7 +22,7 @@ from llm_core.report.blocks import (
     text,
     warning,
 )
-from llm_core.report.formatting import NONE, bounds, count, exact, in_bytes, percent, short
+from llm_core.report.formatting import NONE, bounds, count, exact, in_bytes, percent, short, signed
 from llm_core.report.sections.made import failed_checks
 from llm_core.report.sections.suites import METRICS, decides, written
 
@@ -133,18 +133,22 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
 def _centred(found: Mapping[str, Any] | None) -> list[Block]:
     if found is None:
         return []
-    spread = "" if found["low"] is None else f" ({bounds((found['low'], found['high']), percent)}, 95%)"
     tasks = found["tasks"]
+    spread = "" if found["low"] is None else f" (95%: {_signed(found['low'])} to {_signed(found['high'])})"
     return [
         text(
             f"Centred score over the {count(len(tasks), 'task')} here ({', '.join(tasks)}): "
-            f"{percent(found['value'])}{spread}."
+            f"{_signed(found['value'])}{spread}."
         ),
         note(
             "The mean over the tasks of (accuracy − chance) / (1 − chance): 0% is chance, and 100% every answer right. "
             "DCLM's CORE (Li et al., 2024) is computed so, but over tasks of its own, so the two are not comparable."
         ),
     ]
+
+
+def _signed(share: float) -> str:
+    return f"{signed(100 * share, 1)}%"
 
 
 def samples(job: Job) -> Section:
