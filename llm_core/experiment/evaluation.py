@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Share, Spec, later
+from llm_core.experiment.base import Count, Share, Spec, later, outside_identity
 from llm_core.experiment.suites import SuiteSpec
 
 
@@ -28,6 +28,10 @@ class EvaluationSpec(Spec):
     few_shot: dict[str, Count] = later(default={}, absent={})
     """Suite (of kind ``multiple_choice``, ``last_word`` or ``generative``) → solved items before each context (Brown et
     al., 2020)."""
+
+    compare: tuple[str, ...] = outside_identity(default=())
+    """More stages that train a model, to be scored on the same items and compared: ``cooldown_runs/NAME``,
+    ``long_context_model``, ``scaling_runs/NAME``. Tuned models are always compared."""
 
     @property
     def question_characters(self) -> int:
