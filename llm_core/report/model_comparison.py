@@ -42,8 +42,8 @@ def section(first: str, models: Mapping[str, Lines]) -> Section:
     rows = [
         Row(
             (
-                NAMES.get(score["task"], score["task"]).removesuffix(", this model"),
-                METRICS.get(score["metric"], score["metric"]),
+                NAMES.get(str(score["task"]), str(score["task"])).removesuffix(", this model"),
+                METRICS.get(str(score["metric"]), str(score["metric"])),
                 written(score["metric"])(score["before"]),
                 *(_cell(rows[number]) for rows in models.values()),
             )
