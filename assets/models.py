@@ -53,7 +53,6 @@ def stages(experiment: Experiment, others: Sequence[Stage]) -> list[Stage]:
             description="One HTML page: every score of every model, in pairs of items.",
             build="llm_core.report.model_comparison:build",
             results=":ModelComparison",
-            non_blocking=("llm_core.report.checks:page_written",),
             code=PAGE_FILES,
             rebuild_when_damaged=True,
             inputs={scores: scores for scores in models.values()},

@@ -8,7 +8,6 @@ from llm_core.report.blocks import Block, Cell, Row, Section, Table, note, text
 from llm_core.report.formatting import NONE, count, signed
 from llm_core.report.page import save_pictures, write_page
 from llm_core.report.results import Page
-from llm_core.report.sections.made import lineage
 from llm_core.report.sections.scores import NAMES
 from llm_core.report.sections.suites import METRICS, written
 from llm_core.science.tuning_comparison import BITS, compared, score_lines
@@ -30,7 +29,7 @@ def build(job: Job, title: str, models: Mapping[str, str]) -> ModelComparison:
     (first, base), *others = models.items()
     lines = score_lines(job.path(base, "scores.jsonl"))
     found = {model: compared(lines, score_lines(job.path(scores, "scores.jsonl"))) for model, scores in others}
-    page = {"models": section(first, found), "lineage": lineage(job)}
+    page = {"models": section(first, found)}
     write_page(job, PAGE, "models", title, "All models of the experiment on the same items.", page)
     return ModelComparison(page_bytes=(job.out / PAGE).stat().st_size, figures=save_pictures(job, page), models=found)
 
@@ -61,8 +60,8 @@ def section(first: str, models: Mapping[str, Lines]) -> Section:
 def _sentence(first: str, model: str, rows: Lines) -> str:
     counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in ("better", "worse", "undecided")}
     return (
-        f"{model}: of {count(len(rows), 'score')}, {counts['better']} are better than those of {first}, "
-        f"{counts['worse']} worse, and {counts['undecided']} undecided."
+        f"{model} beside {first}: of {count(len(rows), 'score')}, {counts['better']} better, {counts['worse']} worse, "
+        f"{counts['undecided']} undecided."
     )
 
 
