@@ -1,9 +1,8 @@
 """The stage that writes a trained model for other programs."""
 
-from assets.training import TRAIN_PACKAGES
+from assets.training import TRAIN_PACKAGES, families
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.stage import Stage
-from llm_core.registries import HF_FAMILIES
 
 OWN_CODE_FILES = tuple(f"llm_core/model/hf/own_code/{name}_pedigree.py" for name in ("configuration", "modeling"))
 
@@ -22,18 +21,11 @@ def hf_export(experiment: Experiment, name: str, group: str, run: str) -> Stage:
         inputs={"model": run, "tokenizer": "tokenizer"},
         config={
             "model": experiment.model,
-            "sequence_length": experiment.training.sequence_length,
-            "families": _families(),
+            "sequence_length": experiment.base_training().sequence_length,
+            "families": families(),
         },
         packages=TRAIN_PACKAGES,
         bounds=experiment.checks,
         code=OWN_CODE_FILES,
         volatile=("*.py",),  # copies of the code, with comments and messages, which are no part of identities
     )
-
-
-def _families() -> tuple[str, ...]:
-    """All families. Those of plug-ins are checked here: an export fails only after the training."""
-    for name in HF_FAMILIES:
-        HF_FAMILIES.check_plugin(name)
-    return tuple(HF_FAMILIES)

@@ -1,8 +1,8 @@
 """The stages that tune the trained model on conversations: ``instruct_model``, then ``chat_model``."""
 
-from assets.evaluation import evaluation
+from assets.evaluation import comparison, evaluation
 from assets.export import hf_export
-from assets.training import tuned_run
+from assets.training import started_run
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.tuning import TuningSpec
 from llm_core.graph.stage import Stage
@@ -13,7 +13,7 @@ WHAT = {"instruct": "prompts and answers", "chat": "dialogues"}
 def stages(experiment: Experiment) -> list[Stage]:
     """The stages of every section that tunes; empty without one."""
     found: list[Stage] = []
-    start = "pretrained_model"
+    start = experiment.base_model()
     for name, tuning in experiment.tunings().items():
         found += _tuning(experiment, name, tuning, start)
         start = f"{name}_model"
@@ -29,16 +29,8 @@ def told(experiment: Experiment) -> list[str]:
 
 def _comparison(experiment: Experiment) -> Stage:
     scores = ("eval_results", *(f"{name}_eval_results" for name in experiment.tunings()))
-    return Stage(
-        name="tuning_comparison",
-        group="tuning",
-        description="Every score of the tuned models beside that of the base model, in pairs of items.",
-        build="llm_core.science.tuning_comparison:build",
-        results=":TuningComparison",
-        non_blocking=(":little_forgotten",),
-        inputs={name: name for name in scores},
-        bounds=experiment.checks,
-    )
+    description = "Every score of the tuned models beside that of the base model, in pairs of items."
+    return comparison(experiment, "tuning_comparison", "tuning", description, {name: name for name in scores})
 
 
 def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -> list[Stage]:
@@ -94,10 +86,12 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
             inputs={"shards": shards, "conversations": conversations, "tokenizer": "tokenizer"},
             bounds=experiment.checks,
         ),
-        tuned_run(
+        started_run(
             model,
+            "tuning",
             f"The model, tuned on {WHAT[name]}.",
             experiment,
+            experiment.model,
             tuning.training,
             start=start,
             shards=shards,
@@ -111,7 +105,7 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
             experiment,
             model,
             experiment.model,
-            experiment.training,
+            experiment.base_training(),
         ),
         hf_export(experiment, f"{name}_export", "tuning", model),
     ]

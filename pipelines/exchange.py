@@ -5,8 +5,8 @@ from pathlib import Path
 
 from llm_core.errors import PedigreeError
 from llm_core.experiment.chat import TEMPLATE_FILE
+from llm_core.experiment.experiment import IMPORTED
 from llm_core.graph.plan import PlanItem
-from llm_core.graph.stage import Stage
 from llm_core.store.manifest import Artifact
 from pipelines.session import Session
 
@@ -14,7 +14,7 @@ TOKENIZER = "tokenizer"
 
 
 def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
-    """Write the model of the training run ``stage``, and its tokenizer, into ``folder``. Returns a line to print."""
+    """Write the model of the stage ``stage``, and its tokenizer, into ``folder``. Returns a line to print."""
     from llm_core.model.files import load_model
     from llm_core.model.hf.exporting import DTYPES, export_folder
     from llm_core.model.hf.own_code.family import OWN_CODE
@@ -22,14 +22,14 @@ def export(session: Session, stage: str, folder: Path, dtype: str) -> str:
     if dtype not in DTYPES:
         raise PedigreeError(f"--dtype {dtype}: known: {', '.join(DTYPES)}")
     _check_new(folder)
-    run = training_run(session, stage)
+    check_model(session, stage)
     made = {item.stage: item for item in session.planner().plan({stage, TOKENIZER})}
     trained, tokenizer = (found(made[name], session.experiment.name) for name in (stage, TOKENIZER))
     model, _ = load_model(trained.path)
     family = export_folder(
         model,
         folder,
-        sequence_length=run.config["training"].sequence_length,
+        sequence_length=sequence_length(session, stage, trained),
         tokenizer=tokenizer.path / "tokenizer.json",
         dtype=dtype,
     )
@@ -57,12 +57,20 @@ def import_model(folder: Path, out: Path) -> str:
     return f"{out}: {found.spec.n_layers} layers, {count:,} parameters, vocabulary {found.vocab_size:,}"
 
 
-def training_run(session: Session, stage: str) -> Stage:
-    """The stage of this name. Raises ``PedigreeError`` for one that trains no model."""
-    if stage not in session.graph or not session.graph[stage].trains:
-        runs = ", ".join(item.name for item in session.graph if item.trains)
-        raise PedigreeError(f"{session.experiment.name} has no training run {stage!r}; known: {runs}")
-    return session.graph[stage]
+def check_model(session: Session, stage: str) -> None:
+    """Raise ``PedigreeError`` for a stage that makes no model."""
+    graph = session.graph
+    if stage not in graph or not (graph[stage].trains or stage == IMPORTED):
+        models = ", ".join(item.name for item in graph if item.trains or item.name == IMPORTED)
+        raise PedigreeError(f"{session.experiment.name} has no model {stage!r}; known: {models}")
+
+
+def sequence_length(session: Session, stage: str, model: Artifact) -> int:
+    """Tokens of the longest text that the model of ``stage`` was made for. Where an imported one does not say it, those
+    of the experiment's sequences."""
+    trained = session.graph[stage].config.get("training") or session.experiment.base_training()
+    longest: int | None = model.stats.get("longest")
+    return longest or int(trained.sequence_length)
 
 
 def found(item: PlanItem, experiment: str) -> Artifact:

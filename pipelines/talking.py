@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llm_core.errors import PedigreeError
 from llm_core.extras import is_installed, missing
-from pipelines.exchange import TOKENIZER, found, training_run
+from pipelines.exchange import TOKENIZER, check_model, found, sequence_length
 from pipelines.session import Session
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ class Choice:
 
 
 def open_served(session: Session, stage: str) -> "Served":
-    """The model of the training run ``stage``, loaded on the fastest device of this machine."""
+    """The model of the stage ``stage``, loaded on the fastest device of this machine."""
     import torch
 
     from llm_core.serve.served import load_served
 
-    run = training_run(session, stage)
+    check_model(session, stage)
     items = {item.stage: item for item in session.planner().plan({stage, TOKENIZER})}
     model, tokenizer = (found(items[name], session.experiment.name) for name in (stage, TOKENIZER))
     return load_served(
@@ -48,7 +48,7 @@ def open_served(session: Session, stage: str) -> "Served":
         tokenizer.path / "tokenizer.json",
         name=f"{session.experiment.name}/{stage}",
         identity=model.manifest.identity,
-        trained_length=run.config["training"].sequence_length,
+        trained_length=sequence_length(session, stage, model),
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
 

@@ -48,7 +48,7 @@ def test_a_sample_is_the_same_for_the_same_seed(finished, micro) -> None:
 def test_what_a_sample_can_not_be_is_told(finished, micro) -> None:
     assert "the model reads 32 with the answer" in refused(finished, "sample", "river " * 40, *micro)
     assert "lower max_tokens" in refused(finished, "sample", "The river", *micro, "--max-tokens", "100")
-    assert "no training run 'tokenizer'" in refused(finished, "sample", "a", *micro, "--stage", "tokenizer")
+    assert "no model 'tokenizer'" in refused(finished, "sample", "a", *micro, "--stage", "tokenizer")
     few = ("sample", "a", *micro, "--max-tokens", "2")
     assert "--temperature: -1.0 is not valid" in refused(finished, *few, "--temperature", "-1")
     assert "--temperature: nan is not valid" in refused(finished, *few, "--temperature", "nan")
