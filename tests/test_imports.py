@@ -25,6 +25,7 @@ LAYERS = [
     "train",
     "evals",
     "retrieval",
+    "repeated",
     "serve",
     "science",
     "study",
