@@ -54,8 +54,9 @@ def stages(experiment: Experiment) -> list[Stage]:
     studied = {stage.name for stage in study.stages(experiment)}
     judging = [name for name in STUDY if name in studied]
     retrieved = ["retrieval_eval"] if experiment.retrieval else []
+    repeated = ["test_time_compute"] if experiment.test_time_compute else []
     told = [*documents, *judging, *started, experiment.base_model(), *EVALUATED]
-    told += [*compared, *retrieved, *went_on, *tuned]
+    told += [*compared, *retrieved, *repeated, *went_on, *tuned]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)

@@ -21,6 +21,7 @@ from llm_core.experiment.lengths import (
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.optimizations import OptimizationsSpec
 from llm_core.experiment.quality import QualitySpec
+from llm_core.experiment.repeated import RepeatedSpec, check_repeated
 from llm_core.experiment.reports import ReportsSpec
 from llm_core.experiment.retrieval import RetrievalSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
@@ -91,6 +92,8 @@ class Experiment(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     retrieval: RetrievalSpec | None = None
     """Passages that the model reads before it answers."""
+    test_time_compute: RepeatedSpec | None = None
+    """What many answers to one question bring."""
     sampling: SamplingSpec = SamplingSpec()
     checks: ChecksSpec = ChecksSpec()
     reports: ReportsSpec = ReportsSpec()
@@ -158,6 +161,8 @@ class Experiment(Spec):
                     f"{place}tokenizer.vocab_size {changed.tokenizer.vocab_size} does not fit shards.dtype "
                     f"{self.shards.dtype}: at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
                 )
+        if self.test_time_compute:
+            check_repeated(self.test_time_compute, self.evaluation, self.base_training().sequence_length)
         if self.training:
             check_branches(self.training, self.branches)
             if self.long_context:
