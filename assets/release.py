@@ -1,7 +1,7 @@
 """The final stages: reports for people, and the model for other programs."""
 
 from assets import study, training, tuning
-from assets.export import hf_export
+from assets.export import gguf_exports, hf_export, onnx_exports
 from llm_core.experiment.experiment import IMPORTED, Experiment
 from llm_core.experiment.reports import check_sections
 from llm_core.graph.stage import Stage
@@ -55,8 +55,12 @@ def stages(experiment: Experiment) -> list[Stage]:
     judging = [name for name in STUDY if name in studied]
     retrieved = ["retrieval_eval"] if experiment.retrieval else []
     repeated = ["test_time_compute"] if experiment.test_time_compute else []
+    exported = [
+        *gguf_exports(experiment, "gguf_export", "release", experiment.base_model()),
+        *onnx_exports(experiment, "onnx_export", "release", experiment.base_model()),
+    ]
     told = [*documents, *judging, *started, experiment.base_model(), *EVALUATED]
-    told += [*compared, *retrieved, *repeated, *went_on, *tuned]
+    told += [*compared, *retrieved, *repeated, *went_on, *tuned, *(stage.name for stage in exported)]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)
@@ -81,6 +85,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             volatile=("made.html", "timing/*"),
         ),
         hf_export(experiment, "hf_export", "release", experiment.base_model()),
+        *exported,
         Stage(
             name="training_report",
             group="release",

@@ -1,7 +1,7 @@
 """The stages that tune the trained model on conversations: ``instruct_model``, then ``chat_model``."""
 
 from assets.evaluation import comparison, evaluation
-from assets.export import hf_export
+from assets.export import gguf_exports, hf_export, onnx_exports
 from assets.training import started_run
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.tuning import TuningSpec
@@ -22,7 +22,8 @@ def stages(experiment: Experiment) -> list[Stage]:
 
 def told(experiment: Experiment) -> list[str]:
     """The stages that the training report reads."""
-    each = ("conversations", "shards", "mask_gate", "model")
+    exported = [*(["gguf"] if experiment.exports.gguf else []), *(["onnx"] if experiment.exports.onnx else [])]
+    each = ("conversations", "shards", "mask_gate", "model", *exported)
     names = [f"{name}_{what}" for name in experiment.tunings() for what in each]
     return [*names, "tuning_comparison"] if names else []
 
@@ -108,4 +109,6 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
             experiment.base_training(),
         ),
         hf_export(experiment, f"{name}_export", "tuning", model),
+        *gguf_exports(experiment, f"{name}_gguf", "tuning", model),
+        *onnx_exports(experiment, f"{name}_onnx", "tuning", model),
     ]

@@ -356,14 +356,23 @@ def model(
 @command
 def export(
     experiment: ExperimentName,
-    folder: Annotated[Path, typer.Argument(help="A new folder. transformers' from_pretrained can load it.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
     stage: Annotated[str, typer.Option(help="The training run to export.")] = "pretrained_model",
-    dtype: Annotated[str, typer.Option(help="The type of the weights: fp32 (as in training) or bf16.")] = "fp32",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="hf: a folder for transformers. gguf: a file for llama.cpp. onnx: a graph for onnxruntime."
+        ),
+    ] = "hf",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="The type of the weights. hf: fp32 (as in training) or bf16. gguf: f16, q8_0 or f32."),
+    ] = None,
 ) -> None:
-    """Write a trained model and its tokenizer as a Hugging Face folder."""
+    """Write a trained model and its tokenizer for other programs."""
     from pipelines import exchange
 
-    print(exchange.export(open_session(experiment), stage, folder, dtype))
+    print(exchange.export(open_session(experiment), stage, folder, form, dtype))
 
 
 @command

@@ -11,6 +11,7 @@ from llm_core.experiment.continuation import Branches, LongContextSpec, check_br
 from llm_core.experiment.data_ideas import SECTIONS, data_sections
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
+from llm_core.experiment.exports import ExportsSpec
 from llm_core.experiment.lengths import (
     check_clamp,
     check_compiled,
@@ -95,6 +96,7 @@ class Experiment(Spec):
     test_time_compute: RepeatedSpec | None = None
     """What many answers to one question bring."""
     sampling: SamplingSpec = SamplingSpec()
+    exports: ExportsSpec = ExportsSpec()
     checks: ChecksSpec = ChecksSpec()
     reports: ReportsSpec = ReportsSpec()
     compute: ComputeSpec = ComputeSpec()
