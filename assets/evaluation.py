@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assets.training import TRAIN_PACKAGES
-from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.experiment import IMPORTED, Experiment
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.stage import Stage
@@ -18,9 +18,9 @@ def stages(experiment: Experiment) -> list[Stage]:
             "evaluation",
             "lm-eval on held-out documents, beside a unigram token model and xz, and on suites from files.",
             experiment,
-            "pretrained_model",
+            experiment.base_model(),
             experiment.model,
-            experiment.training,
+            experiment.base_training(),
         ),
         Stage(
             name="generation_samples",
@@ -30,12 +30,53 @@ def stages(experiment: Experiment) -> list[Stage]:
             results="llm_core.evals.results:GenerationSamples",
             blocking=("llm_core.evals.sample_checks:all_generated", "llm_core.evals.sample_checks:some_text"),
             non_blocking=("llm_core.evals.sample_checks:none_empty",),
-            inputs={"model": "pretrained_model", "tokenizer": "tokenizer"},
+            inputs={"model": experiment.base_model(), "tokenizer": "tokenizer"},
             config={"sampling": experiment.sampling, "model": experiment.model, "seed": experiment.seed},
             packages=TRAIN_PACKAGES,
             bounds=experiment.checks,
         ),
+        *_of_start(experiment),
     ]
+
+
+def _of_start(experiment: Experiment) -> list[Stage]:
+    """The scores of the start, and what the full run changed in them; empty where the start is the base model, and is
+    evaluated as such."""
+    if experiment.start is None or experiment.training is None:
+        return []
+    return [
+        evaluation(
+            "imported_eval_results",
+            "evaluation",
+            "The same scores for the model that the full run starts from.",
+            experiment,
+            IMPORTED,
+            experiment.model,
+            experiment.base_training(),
+        ),
+        comparison(
+            experiment,
+            "start_comparison",
+            "evaluation",
+            "Every score after the full run beside that of the model that it starts from, in pairs of items.",
+            {"eval_results": "imported_eval_results", experiment.base_model(): "eval_results"},
+        ),
+    ]
+
+
+def comparison(experiment: Experiment, name: str, group: str, description: str, scores: dict[str, str]) -> Stage:
+    """A stage that compares scores with those of the role ``eval_results``. ``scores``: role → stage."""
+    return Stage(
+        name=name,
+        kind="tuning_comparison",
+        group=group,
+        description=description,
+        build="llm_core.science.tuning_comparison:build",
+        results=":TuningComparison",
+        non_blocking=(":little_forgotten",),
+        inputs=scores,
+        bounds=experiment.checks,
+    )
 
 
 def evaluation(

@@ -68,7 +68,7 @@ def _of(experiment: Experiment, idea: str) -> IdeaData:
                 results="llm_core.study.results:HeldoutCoverage",
                 blocking=(":all_validated",),
                 inputs={"launched": "token_shards", "idea": read["shards"]},
-                bounds=experiment.study.changed(idea, experiment.model, experiment.training)[1],
+                bounds=experiment.study.changed(idea, experiment.model, experiment.full_run())[1],
             )
         )
     return IdeaData(changed, tuple(made), read, gates)

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from assets.evaluation import evaluation
 from assets.release import PAGE_FILES
 from llm_core.errors import PedigreeError
-from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.experiment import IMPORTED, Experiment
 from llm_core.graph.stage import Stage
-
-BASE = {"pretrained_model": "eval_results"}
 
 
 def stages(experiment: Experiment, others: Sequence[Stage]) -> list[Stage]:
@@ -17,7 +15,10 @@ def stages(experiment: Experiment, others: Sequence[Stage]) -> list[Stage]:
     ``others``: all other stages. Raises ``PedigreeError`` for a name that is none of their training runs, and for a run
     with a tokenizer of its own.
     """
-    models = {**BASE, **{f"{name}_model": f"{name}_eval_results" for name in experiment.tunings()}}
+    models = {experiment.base_model(): "eval_results"}
+    if experiment.start is not None and experiment.training is not None:
+        models[IMPORTED] = "imported_eval_results"
+    models |= {f"{name}_model": f"{name}_eval_results" for name in experiment.tunings()}
     runs = {stage.name: stage for stage in others if stage.kind == "training_run"}
     evaluations = []
     for name in experiment.evaluation.compare:
@@ -39,7 +40,7 @@ def stages(experiment: Experiment, others: Sequence[Stage]) -> list[Stage]:
                 experiment,
                 name,
                 run.config["model"],
-                experiment.training,
+                experiment.base_training(),
                 compute=run.compute,
             )
         )

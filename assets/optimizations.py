@@ -19,7 +19,7 @@ def stages(experiment: Experiment) -> list[Stage]:
         raise PedigreeError(
             f"{experiment.name}: optimizations.rows: unknown {', '.join(unknown)}; known: {', '.join(TECHNIQUES)}"
         )
-    recipe = short_recipe(experiment.model, experiment.training, chosen.steps)
+    recipe = short_recipe(experiment.model, experiment.full_run(), chosen.steps)
     pairs: dict[str, tuple[Side, Side]] = {}
     unfit: dict[str, str] = {}
     names = [name for name in TECHNIQUES if name in chosen.rows or not chosen.rows]

@@ -1,8 +1,8 @@
 """The final stages: reports for people, and the model for other programs."""
 
 from assets import study, training, tuning
-from assets.export import hf_export
-from llm_core.experiment.experiment import Experiment
+from assets.export import gguf_exports, hf_export, onnx_exports
+from llm_core.experiment.experiment import IMPORTED, Experiment
 from llm_core.experiment.reports import check_sections
 from llm_core.graph.stage import Stage
 
@@ -24,8 +24,8 @@ STUDY = (
 """The stages of a study in the training report, as far as the experiment has them. Not the launch gate: a closed one
 would block the report of a run that was launched all the same. The manifest of the run keeps it."""
 
-TRAINED = ("pretrained_model", "eval_results", "generation_samples")
-"""The additional stages in every training report."""
+EVALUATED = ("eval_results", "generation_samples")
+"""The additional stages in every training report, after the base model."""
 
 PAGE_FILES = ("llm_core/report/page.css", "llm_core/report/page.html")
 """The style sheet and the template of all pages."""
@@ -42,14 +42,26 @@ PAGES = {
 
 def stages(experiment: Experiment) -> list[Stage]:
     """The reports, and the exported model."""
-    went_on = [stage.name for stage in training.stages(experiment) if "start" in stage.inputs]
+    went_on = [
+        stage.name
+        for stage in training.stages(experiment)
+        if "start" in stage.inputs and stage.name != experiment.base_model()
+    ]
+    started = [IMPORTED] if experiment.start and experiment.training else []
+    compared = ["start_comparison"] if started else []
     tuned = tuning.told(experiment)
     judged = ["quality_classifier", "judged_documents"] if experiment.quality else []
     documents = [*DATA[:2], *judged, *DATA[2:]]
     studied = {stage.name for stage in study.stages(experiment)}
     judging = [name for name in STUDY if name in studied]
     retrieved = ["retrieval_eval"] if experiment.retrieval else []
-    told = [*documents, *judging, *TRAINED, *retrieved, *went_on, *tuned]
+    repeated = ["test_time_compute"] if experiment.test_time_compute else []
+    exported = [
+        *gguf_exports(experiment, "gguf_export", "release", experiment.base_model()),
+        *onnx_exports(experiment, "onnx_export", "release", experiment.base_model()),
+    ]
+    told = [*documents, *judging, *started, experiment.base_model(), *EVALUATED]
+    told += [*compared, *retrieved, *repeated, *went_on, *tuned, *(stage.name for stage in exported)]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)
@@ -73,7 +85,8 @@ def stages(experiment: Experiment) -> list[Stage]:
             bounds=experiment.checks,
             volatile=("made.html", "timing/*"),
         ),
-        hf_export(experiment, "hf_export", "release", "pretrained_model"),
+        hf_export(experiment, "hf_export", "release", experiment.base_model()),
+        *exported,
         Stage(
             name="training_report",
             group="release",

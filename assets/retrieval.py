@@ -46,7 +46,7 @@ def stages(experiment: Experiment) -> list[Stage]:
             code=("llm_core.evals.run:main",),
             inputs={
                 "index": "retrieval_index",
-                "model": "pretrained_model",
+                "model": experiment.base_model(),
                 "tokenizer": "tokenizer",
                 "shards": "token_shards",
                 **({} if own else {"documents": "pretraining_documents"}),
@@ -54,8 +54,8 @@ def stages(experiment: Experiment) -> list[Stage]:
             config={
                 "retrieval": retrieval,
                 "model": experiment.model,
-                "sequence_length": experiment.training.sequence_length,
-                "precision": experiment.training.precision,
+                "sequence_length": experiment.base_training().sequence_length,
+                "precision": experiment.base_training().precision,
                 "batch_size": experiment.evaluation.batch_size,
                 "seed": experiment.seed,
             },

@@ -56,12 +56,12 @@ def study_ladder(experiment: Experiment) -> Ladder:
     assert experiment.study is not None
     vocab_size = experiment.tokenizer.vocab_size
     own = {idea: found.experiment.tokenizer.vocab_size for idea, found in idea_data(experiment).items()}
-    return ladder(experiment.study, experiment.model, experiment.training, vocab_size, experiment.seed, own)
+    return ladder(experiment.study, experiment.model, experiment.full_run(), vocab_size, experiment.seed, own)
 
 
 def launched_run(experiment: Experiment) -> StudyRun:
     """The full run, in the form of the study's runs."""
-    model, training, vocab_size = experiment.model, experiment.training, experiment.tokenizer.vocab_size
+    model, training, vocab_size = experiment.model, experiment.full_run(), experiment.tokenizer.vocab_size
     return StudyRun(
         role="pretrained_model",
         width=model.d_model,
@@ -112,7 +112,7 @@ def _rate_law(experiment: Experiment, runs: Ladder) -> Stage:
         results="llm_core.study.results:RateStudy",
         non_blocking=(":best_rates_inside",),
         inputs={**_roles(swept), "noise_law": "noise_law"},
-        config={"runs": list(swept), "width": experiment.model.d_model, "rate": experiment.training.optimizer.lr},
+        config={"runs": list(swept), "width": experiment.model.d_model, "rate": experiment.full_run().optimizer.lr},
     )
 
 
@@ -130,7 +130,7 @@ def _batch_law(experiment: Experiment, runs: Ladder) -> Stage:
         config={
             "trunks": list(trunks),
             "batch_runs": list(larger),
-            "sequence_length": experiment.training.sequence_length,
+            "sequence_length": experiment.full_run().sequence_length,
             "tokens": launched.tokens,
             "batch": launched.batch,
         },
@@ -161,8 +161,8 @@ def _forecast(experiment: Experiment, runs: Ladder) -> Stage:
         inputs={**_roles(runs.of("cooldown", "trunk")), "scaling_law": "scaling_law"},
         config={
             "launched": launched_run(experiment),
-            "cooldown_steps": experiment.training.schedule.falling_steps(),
-            "precision": experiment.training.precision,
+            "cooldown_steps": experiment.full_run().schedule.falling_steps(),
+            "precision": experiment.full_run().precision,
             "runs": list(runs.of("cooldown")),
             "trunks": list(runs.of("trunk")),
             "study_flops": runs.flops,
@@ -208,7 +208,7 @@ def _mixtures(experiment: Experiment, runs: Ladder) -> list[Stage]:
     tried = runs.of("mixtures")
     if not tried:
         return []
-    launched = experiment.training.mixture
+    launched = experiment.full_run().mixture
     return [
         Stage(
             name="mixture_law",
@@ -222,7 +222,7 @@ def _mixtures(experiment: Experiment, runs: Ladder) -> list[Stage]:
                 "runs": list(tried),
                 "mixtures": experiment.study.mixtures,
                 "seed": experiment.seed,
-                "tokens": experiment.training.tokens,
+                "tokens": experiment.full_run().tokens,
                 "launched": launched and launched.weights,
             },
         )
@@ -260,7 +260,7 @@ def _gate(experiment: Experiment, runs: Ladder) -> Stage:
             **{name: name for name in _evaluated(experiment, "suite_forecast")},
             "decontaminated_documents": "decontaminated_documents",
         },
-        config={"model": experiment.model, "training": experiment.training, "runs": list(every)},
+        config={"model": experiment.model, "training": experiment.full_run(), "runs": list(every)},
         bounds=experiment.study.gate,
         volatile=("gate.json",),
     )

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_core.experiment.callbacks import all_outputs
-from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.experiment import IMPORTED, Experiment
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.graph.stage import Stage
+from llm_core.registries import HF_FAMILIES
 
 TRAIN_PACKAGES = {"torch": "train", "safetensors": "train"}
 """Packages of all stages that load a model, and our extra that installs them."""
@@ -29,16 +30,53 @@ SOUND = (":loss_finite", ":bad_steps", ":all_tokens_seen")
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The full run, its cooldown branches, and the same model for longer contexts."""
-    pretrained = training_run(
+    """The model that the experiment starts from, the full run, its cooldown branches, and the same model for longer
+    contexts."""
+    return [*_imported(experiment), *_full_run(experiment)]
+
+
+def _imported(experiment: Experiment) -> list[Stage]:
+    """The model in ``start``; empty without one."""
+    if experiment.start is None:
+        return []
+    tunings = list(experiment.tunings().values())
+    return [
+        Stage(
+            name=IMPORTED,
+            group="training",
+            description="A finished model, with its tokenizer, whose weights are trained further.",
+            build="llm_core.model.imported_model:build",
+            results="llm_core.model.results:ImportedModel",
+            source_digests=":source_digests",
+            look_up=":look_up",
+            non_blocking=(":tokenizer_known",),
+            config={
+                "start": experiment.start,
+                "model": experiment.model,
+                "vocab_size": experiment.tokenizer.vocab_size,
+                "tokenizer": experiment.tokenizer,
+                "template": tunings[0].jinja() if tunings else None,
+                "families": families(),
+            },
+            bounds=experiment.checks,
+            packages=TRAIN_PACKAGES,
+        )
+    ]
+
+
+def _full_run(experiment: Experiment) -> list[Stage]:
+    if experiment.training is None:
+        return []
+    told = (
         "pretrained_model",
         "training",
         "The full run: weights, and one line of metrics per step.",
         experiment,
         experiment.model,
         experiment.training,
-        gates=experiment.gates(),
     )
+    gates = experiment.gates()
+    pretrained = started_run(*told, start=IMPORTED) if experiment.start else training_run(*told, gates=gates)
     branches = [
         branch_run(
             f"cooldown_runs/{name}",
@@ -60,43 +98,43 @@ def _long_context(experiment: Experiment, pretrained: Stage) -> list[Stage]:
     if longer is None:
         return []
     return [
-        _run(
+        started_run(
             "long_context_model",
             "training",
             f"The full run's model, trained further on sequences of {longer.training.sequence_length} tokens.",
             experiment,
             longer.model(experiment.model),
             longer.training,
-            build="llm_core.train.training_run:build_longer",
-            blocking=SOUND,
-            non_blocking=(":heldout_loss_fell",),
-            inputs={**READ, "start": pretrained.name},
+            start=pretrained.name,
         )
     ]
 
 
-def tuned_run(
+def started_run(
     name: str,
+    group: str,
     description: str,
     experiment: Experiment,
+    model: ModelSpec,
     training: TrainingSpec,
     *,
     start: str,
-    shards: str,
-    gates: tuple[str, ...],
+    shards: str = READ["shards"],
+    gates: tuple[str, ...] = (),
 ) -> Stage:
-    """A stage that trains the final weights of the stage ``start`` on the conversations in ``shards``."""
+    """A stage that trains the final weights of the stage ``start`` further, with a new optimiser. ``shards``: the stage
+    of its tokens."""
     return _run(
         name,
-        "tuning",
+        group,
         description,
         experiment,
-        experiment.model,
+        model,
         training,
         build="llm_core.train.training_run:build_longer",
         blocking=SOUND,
         non_blocking=(":heldout_loss_fell",),
-        inputs={"shards": shards, "tokenizer": "tokenizer", "start": start},
+        inputs={"shards": shards, "tokenizer": READ["tokenizer"], "start": start},
         gates=gates,
     )
 
@@ -205,3 +243,10 @@ def _run(
         cost="llm_core.train.cost_estimate:estimate_cost",
         **fields,
     )
+
+
+def families() -> tuple[str, ...]:
+    """All Hugging Face families. Those of plug-ins are checked here: an export fails only after the training."""
+    for name in HF_FAMILIES:
+        HF_FAMILIES.check_plugin(name)
+    return tuple(HF_FAMILIES)

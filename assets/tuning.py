@@ -1,8 +1,8 @@
 """The stages that tune the trained model: ``instruct_model``, ``chat_model``, then ``preference_model``."""
 
-from assets.evaluation import evaluation
-from assets.export import hf_export
-from assets.training import TRAIN_PACKAGES, tuned_run
+from assets.evaluation import comparison, evaluation
+from assets.export import gguf_exports, hf_export, onnx_exports
+from assets.training import TRAIN_PACKAGES, started_run
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.preference import PreferenceSpec
 from llm_core.experiment.tuning import TuningSpec
@@ -15,7 +15,7 @@ REFERENCE, MARGINS = "preference_reference", "preference_margins"
 def stages(experiment: Experiment) -> list[Stage]:
     """The stages of every section that tunes; empty without one."""
     found: list[Stage] = []
-    start = "pretrained_model"
+    start = experiment.base_model()
     for name, tuning in experiment.tunings().items():
         found += _tuning(experiment, name, tuning, start)
         start = f"{name}_model"
@@ -24,7 +24,8 @@ def stages(experiment: Experiment) -> list[Stage]:
 
 def told(experiment: Experiment) -> list[str]:
     """The stages that the training report reads."""
-    each = ("conversations", "shards", "mask_gate", "model")
+    exported = [*(["gguf"] if experiment.exports.gguf else []), *(["onnx"] if experiment.exports.onnx else [])]
+    each = ("conversations", "shards", "mask_gate", "model", *exported)
     names = [f"{name}_{what}" for name in experiment.tunings() for what in each]
     margins = [MARGINS] if experiment.preference else []
     return [*names, *margins, "tuning_comparison"] if names else []
@@ -32,16 +33,8 @@ def told(experiment: Experiment) -> list[str]:
 
 def _comparison(experiment: Experiment) -> Stage:
     scores = ("eval_results", *(f"{name}_eval_results" for name in experiment.tunings()))
-    return Stage(
-        name="tuning_comparison",
-        group="tuning",
-        description="Every score of the tuned models beside that of the base model, in pairs of items.",
-        build="llm_core.science.tuning_comparison:build",
-        results=":TuningComparison",
-        non_blocking=(":little_forgotten",),
-        inputs={name: name for name in scores},
-        bounds=experiment.checks,
-    )
+    description = "Every score of the tuned models beside that of the base model, in pairs of items."
+    return comparison(experiment, "tuning_comparison", "tuning", description, {name: name for name in scores})
 
 
 def _tuning(experiment: Experiment, name: str, tuning: TuningSpec | PreferenceSpec, start: str) -> list[Stage]:
@@ -99,10 +92,12 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec | PreferenceSp
             inputs={"shards": shards, "conversations": conversations, "tokenizer": "tokenizer"},
             bounds=experiment.checks,
         ),
-        tuned_run(
+        started_run(
             model,
+            "tuning",
             f"The model, tuned on {WHAT[name]}.",
             experiment,
+            experiment.model,
             tuning.training,
             start=start,
             shards=REFERENCE if pairs else shards,
@@ -117,9 +112,11 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec | PreferenceSp
             experiment,
             model,
             experiment.model,
-            experiment.training,
+            experiment.base_training(),
         ),
         hf_export(experiment, f"{name}_export", "tuning", model),
+        *gguf_exports(experiment, f"{name}_gguf", "tuning", model),
+        *onnx_exports(experiment, f"{name}_onnx", "tuning", model),
     ]
 
 

@@ -540,6 +540,27 @@ def mine() -> pl.Expr:
     ),
 )
 
+JUDGE = Kind(
+    registry="JUDGES",
+    target="judges:mine",
+    files={
+        "judges": '''
+import math
+
+
+def mine(question, answer, nats):
+    """Likely answers are better."""
+    return math.exp(max(sum(nats), -700.0))
+'''
+    },
+    experiment="test_time_compute: {judges: [mine]}",
+    parts=(
+        Part("the result", "return math", "math", "judges"),
+        Part("three arguments", "answer, nats", "nats", "judges"),
+        Part("a score for every answer", "max(sum(nats), -700.0)", "-sum(nats)", "judges"),
+    ),
+)
+
 LINE_RULE = Kind(
     registry="LINE_RULES",
     target="rules:mine",
@@ -746,6 +767,7 @@ KINDS = {
     "source": SOURCE,
     "rule": RULE,
     "line rule": LINE_RULE,
+    "judge": JUDGE,
     "redaction": REDACTION,
     "packing": PACKING,
     "Hugging Face family": HF_FAMILY,

@@ -216,6 +216,16 @@ SCHEDULES = Registry(
     },
 )
 
+# Which of several answers is the best (``test_time_compute.judges``).
+JUDGES = Registry(
+    "judge",
+    {
+        "likelihood": "llm_core.repeated.judges:likelihood",
+        "likelihood_per_token": "llm_core.repeated.judges:likelihood_per_token",
+    },
+    contract="llm_core.contracts.at_reading:check_judge",
+)
+
 # Sections that an experiment adds to its reports (``reports``).
 SECTIONS = Registry(
     "report section",

@@ -57,7 +57,8 @@ def schedules(graph: Graph) -> list[dg.ScheduleDefinition]:
 
     @dg.schedule(name=_job_name(graph, "nightly_evals"), job_name=_job_name(graph, "evals"), cron_schedule="0 3 * * *")
     def nightly_evals() -> dg.RunRequest | dg.SkipReason:
-        *_, model = open_planner(graph, Store(pedigree_home() / "store")).look("pretrained_model")
+        scored = graph["eval_results"].inputs["model"]
+        *_, model = open_planner(graph, Store(pedigree_home() / "store")).look(scored)
         if model.verdict != "hit":
             return dg.SkipReason(f"the model is out of date ({'; '.join(model.reasons)}): train it first")
         return dg.RunRequest()

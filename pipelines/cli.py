@@ -61,7 +61,18 @@ TopP = Annotated[float | None, typer.Option(help="Only the most likely tokens wh
 Penalty = Annotated[float, typer.Option(help="Above 1: tokens that were there become less likely.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same text.")]
 Stop = Annotated[list[str] | None, typer.Option(help="A text that ends the answer. Repeat it for several.")]
+Retrieve = Annotated[
+    int | None, typer.Option(min=1, max=20, help="The model reads so many passages of documents first, at most.")
+]
+Index = Annotated[
+    str | None, typer.Option(help="The retrieval_index to search: its identity. By default, the experiment's own.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _aside(line: str) -> None:
+    """Print what is not the output itself."""
+    print(line, file=sys.stderr)
 
 
 @contextmanager
@@ -345,14 +356,23 @@ def model(
 @command
 def export(
     experiment: ExperimentName,
-    folder: Annotated[Path, typer.Argument(help="A new folder. transformers' from_pretrained can load it.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
     stage: Annotated[str, typer.Option(help="The training run to export.")] = "pretrained_model",
-    dtype: Annotated[str, typer.Option(help="The type of the weights: fp32 (as in training) or bf16.")] = "fp32",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="hf: a folder for transformers. gguf: a file for llama.cpp. onnx: a graph for onnxruntime."
+        ),
+    ] = "hf",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="The type of the weights. hf: fp32 (as in training) or bf16. gguf: f16, q8_0 or f32."),
+    ] = None,
 ) -> None:
-    """Write a trained model and its tokenizer as a Hugging Face folder."""
+    """Write a trained model and its tokenizer for other programs."""
     from pipelines import exchange
 
-    print(exchange.export(open_session(experiment), stage, folder, dtype))
+    print(exchange.export(open_session(experiment), stage, folder, form, dtype))
 
 
 @command
@@ -378,15 +398,20 @@ def sample(
     repetition_penalty: Penalty = 1.0,
     seed: Seed = None,
     stop: Stop = None,
+    retrieve: Retrieve = None,
+    index: Index = None,
 ) -> None:
     """Print how a trained model continues a text, token by token."""
     from pipelines import talking
 
-    served = talking.open_served(open_session(experiment), stage)
-    choice = talking.Choice(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop or ())
-    for piece in talking.texts(served, served.completion_prompt(prompt), choice):
+    served = talking.open_served(open_session(experiment), stage, _aside, index, retrieve is not None)
+    choice = talking.Choice(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop or (), retrieve)
+    begun = served.cited_completion(prompt, retrieve, max_tokens)
+    for piece in talking.texts(served, begun.ids, choice):
         print(piece, end="", flush=True)
     print()
+    for line in talking.cited(begun):
+        _aside(line)
 
 
 @command
@@ -401,6 +426,8 @@ def chat(
     repetition_penalty: Penalty = 1.0,
     seed: Seed = None,
     stop: Stop = None,
+    retrieve: Retrieve = None,
+    index: Index = None,
 ) -> None:
     """Talk to a trained model in the terminal."""
     from pipelines import talking
@@ -408,8 +435,8 @@ def chat(
     def write(text: str) -> None:
         print(text, end="", flush=True)
 
-    served = talking.open_served(open_session(experiment), stage)
-    choice = talking.Choice(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop or ())
+    served = talking.open_served(open_session(experiment), stage, _aside, index, retrieve is not None)
+    choice = talking.Choice(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop or (), retrieve)
     talking.chat(served, choice, system, input, write)
 
 
@@ -425,12 +452,20 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another name under which clients reach this server.")
     ] = None,
+    index: Index = None,
 ) -> None:
     """Serve a trained model: a page to talk to it, and OpenAI's API."""
     from pipelines import talking
 
     talking.serve(
-        open_session(experiment), stage, host=host, port=port, rows=rows, allowed=allow_host or (), tell=print
+        open_session(experiment),
+        stage,
+        host=host,
+        port=port,
+        rows=rows,
+        allowed=allow_host or (),
+        index=index,
+        tell=print,
     )
 
 

@@ -59,7 +59,7 @@ def described(name: str, vocab_size: int | None, sequence_length: int | None) ->
         experiment.name,
         experiment.model,
         vocab_size or experiment.tokenizer.vocab_size,
-        sequence_length or experiment.training.sequence_length,
+        sequence_length or experiment.base_training().sequence_length,
     )
 
 

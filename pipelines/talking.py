@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from llm_core.errors import PedigreeError
 from llm_core.extras import is_installed, missing
-from pipelines.exchange import TOKENIZER, found, training_run
+from pipelines.documents import INDEX, open_documents
+from pipelines.exchange import TOKENIZER, check_model, found, sequence_length
 from pipelines.session import Session
 
 if TYPE_CHECKING:
+    from llm_core.serve.documents import Cited
     from llm_core.serve.served import Served
 
 SERVER_BACKLOG = 128
@@ -32,23 +34,36 @@ class Choice:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: Sequence[str] = field(default_factory=tuple)
+    retrieve: int | None = None
+    """How many passages the model reads, at most."""
 
 
-def open_served(session: Session, stage: str) -> "Served":
-    """The model of the training run ``stage``, loaded on the fastest device of this machine."""
+def open_served(
+    session: Session, stage: str, tell: Callable[[str], None], index: str | None = None, retrieve: bool | None = None
+) -> "Served":
+    """The model of the stage ``stage``, loaded on the fastest device of this machine.
+
+    ``retrieve``: whether documents are needed, with the ``index`` that ``open_documents`` finds; None: if there are
+    any. ``tell`` is told what is noteworthy about them.
+    """
     import torch
 
     from llm_core.serve.served import load_served
 
-    run = training_run(session, stage)
-    items = {item.stage: item for item in session.planner().plan({stage, TOKENIZER})}
+    if index is not None and retrieve is False:
+        raise PedigreeError("--index: say with --retrieve how many passages the model reads")
+    check_model(session, stage)
+    own_index = retrieve is not False and session.experiment.retrieval is not None
+    items = {item.stage: item for item in session.planner().plan({stage, TOKENIZER, *([INDEX] if own_index else [])})}
     model, tokenizer = (found(items[name], session.experiment.name) for name in (stage, TOKENIZER))
+    documents = None if retrieve is False else open_documents(session, items, model, index, bool(retrieve), tell)
     return load_served(
         model.path,
         tokenizer.path / "tokenizer.json",
         name=f"{session.experiment.name}/{stage}",
         identity=model.manifest.identity,
-        trained_length=run.config["training"].sequence_length,
+        trained_length=sequence_length(session, stage, model),
+        documents=documents,
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
 
@@ -74,6 +89,16 @@ def texts(served: "Served", prompt: list[int], choice: Choice) -> Iterator[str]:
         if text.reached:
             return
     yield text.rest()
+
+
+def cited(prompt: "Cited") -> Iterator[str]:
+    """The passages of a prompt, a line each."""
+    for number, passage in enumerate(prompt.read or (), start=1):
+        yield f"[{number}] {passage.name} {passage.url or passage.place or ''}".rstrip()
+    if prompt.read is not None and not prompt.read:
+        yield "(no passage fits)" if prompt.left_out else "(no passage shares a word with this)"
+    elif prompt.left_out:
+        yield f"({prompt.left_out} more do not fit)"
 
 
 def chat(
@@ -110,9 +135,11 @@ def _answered(
     """The answer, also if Ctrl-C stops it."""
     answer = ""
     try:
-        for piece in texts(served, served.chat_prompt(messages), choice):
+        prompt = served.cited_chat(messages, choice.retrieve, choice.max_tokens)
+        for piece in texts(served, prompt.ids, choice):
             answer += piece
             write(piece)
+        write("".join(f"\n{line}" for line in cited(prompt)))
     except KeyboardInterrupt:
         write(" (stopped)")
     except PedigreeError as error:
@@ -130,6 +157,7 @@ def serve(
     port: int,
     rows: int,
     allowed: Sequence[str],
+    index: str | None,
     tell: Callable[[str], None],
 ) -> None:
     """Serve until the process is told to end."""
@@ -144,7 +172,7 @@ def serve(
 
     listening = listen(host, port)  # before the model is loaded, which may take long
     try:
-        served = open_served(session, stage)
+        served = open_served(session, stage, tell, index)
         inside = host in LOOPBACK
         engine = Engine(served.model, Limits(rows=rows))
         app = make_app(served, engine, {*LOOPBACK, host, *allowed}, addresses=not inside)

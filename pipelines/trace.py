@@ -100,6 +100,8 @@ def tree(scores: list[dict[str, Any]], ancestor: Ancestor) -> Tree:
             names = ", ".join(f"{name} {digest[:12]}" for name, digest in list(source_digests.items())[:4])
             more = f" and {len(source_digests) - 4} more" if len(source_digests) > 4 else ""
             branch.add(f"[dim]sources: {escape(names)}{more}[/]")
+        if origin := item.artifact.stats.get("origin"):
+            branch.add(f"[dim]from: {escape(', '.join(f'{name} {value}' for name, value in origin.items()))}[/]")
 
     grow(root, ancestor)
     return root

@@ -9,6 +9,7 @@ from assets.graph import experiment_graph
 from llm_core.experiment.base import from_plain
 from llm_core.experiment.continuation import BranchSpec
 from llm_core.experiment.evaluation import ChecksSpec
+from llm_core.experiment.exports import ExportsSpec
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.retrieval import RetrievalSpec
 from llm_core.experiment.tuning import TuningSpec
@@ -29,6 +30,7 @@ def _graph() -> Graph:
     talks = {"name": "talks", "paths": ["talks.jsonl"], "messages": "messages"}
     tuning = from_plain(TuningSpec, {"sources": [talks], "training": {"batch_tokens": 2048, "tokens": 20480}})
     changes = {"quality": quality, "branches": {"short": branch}, "retrieval": RetrievalSpec(), "instruct": tuning}
+    changes["exports"] = ExportsSpec(gguf=("f32",), onnx=True)
     return experiment_graph(tiny.model_copy(update=changes))
 
 

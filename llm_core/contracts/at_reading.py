@@ -51,6 +51,17 @@ def check_rule(_: str, rule: Any) -> None:
         raise ValueError(f"returns {_what(found)}: return a polars expression (is there a return?)")
 
 
+def check_judge(_: str, judge: Any) -> None:
+    """Raise ``ValueError`` when ``judge`` does not return a number for a question, an answer and its likelihoods."""
+    try:
+        inspect.signature(judge).bind("What?", "That.", [-0.5, -1.0])
+    except TypeError as error:
+        raise ValueError(f"must take a question, an answer and its nats ({error})") from None
+    found = judge("What?", "That.", [-0.5, -1.0])
+    if not isinstance(found, int | float):
+        raise ValueError(f"returns {_what(found)}: return a number, the higher the better (is there a return?)")
+
+
 def _check_called(rule: Callable[..., Any]) -> None:
     try:
         inspect.signature(rule).bind()

@@ -33,10 +33,10 @@ BORDERS = [(0, 5), (0, 13), (0, 20), (1, 1), (1, 16)]
 _APART = "Keep documents apart by context.documents_BT"
 
 
-def loud_model(shape: ModelSpec, seed: int = 0) -> Decoder:
+def loud_model(shape: ModelSpec, seed: int = 0, vocab_size: int = VOCAB) -> Decoder:
     """A model whose weights are large enough for every part to show in the logits."""
     generator = torch.Generator().manual_seed(seed)
-    built = build_model(shape.model_copy(update={"init_std": 0.3}), VOCAB, generator=generator)
+    built = build_model(shape.model_copy(update={"init_std": 0.3}), vocab_size, generator=generator)
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             if name.endswith("norm.weight"):

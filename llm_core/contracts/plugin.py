@@ -29,6 +29,7 @@ CONTRACTS = {
     "LAUNCHERS": "settings:CHECKS",
     "SCHEDULES": "schedules:CHECKS",
     "SECTIONS": "settings:CHECKS",
+    "JUDGES": "judges:CHECKS",
     "DEVICE_TYPES": "settings:WITHOUT_SETTINGS",
 }
 """Registry → its checks, in a module beside this one. It is imported only for the tests of such a component."""

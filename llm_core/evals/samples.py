@@ -53,7 +53,7 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> Gene
     rows: list[dict[str, Any]] = []
     ids: list[list[int]] = []
     start = perf_counter()
-    with _one_thread():
+    with one_thread():
         for prompt in sampling.prompts:
             seeds = [generation_seed(seed, prompt, temperature) for temperature in sampling.temperatures]
             line = prompt_ids(tokenizer, prompt, eot)
@@ -118,7 +118,7 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, eot: int) -> list[int]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Use one thread, so that sums have the same order on every machine. Restores the number of threads afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

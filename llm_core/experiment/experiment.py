@@ -11,6 +11,7 @@ from llm_core.experiment.continuation import Branches, LongContextSpec, check_br
 from llm_core.experiment.data_ideas import SECTIONS, data_sections
 from llm_core.experiment.dedup import DecontaminationSpec, DedupSpec, SplitSpec
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec, SamplingSpec
+from llm_core.experiment.exports import ExportsSpec
 from llm_core.experiment.lengths import (
     check_clamp,
     check_compiled,
@@ -22,10 +23,12 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.optimizations import OptimizationsSpec
 from llm_core.experiment.preference import PreferenceSpec
 from llm_core.experiment.quality import QualitySpec
+from llm_core.experiment.repeated import RepeatedSpec, check_repeated
 from llm_core.experiment.reports import ReportsSpec
 from llm_core.experiment.retrieval import RetrievalSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
+from llm_core.experiment.start import StartSpec
 from llm_core.experiment.study import StudySpec
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
@@ -38,8 +41,12 @@ TagValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,63}$")]
 
 DTYPE_LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 LONG_CONTEXT = "long_context."
+NEED_TRAINING = ("branches", "long_context", "study", "optimizations")
+"""Sections about the full run."""
 LAUNCH_GATE = "launch_gate"
 """The stage that must be open before the full run starts."""
+IMPORTED = "imported_model"
+"""The stage of the model in ``start``."""
 
 
 class Experiment(Spec):
@@ -67,17 +74,22 @@ class Experiment(Spec):
     split: SplitSpec = SplitSpec()
     tokenizer: TokenizerSpec = TokenizerSpec()
     shards: ShardsSpec = ShardsSpec()
+    start: StartSpec | None = None
+    """A finished model whose weights are trained further. null: new weights. Its model and tokenizer are those of the
+    experiment, so these two sections may be left out."""
     model: ModelSpec
-    training: TrainingSpec
+    training: TrainingSpec | None = None
+    """The full run. It may be left out where ``instruct`` or ``chat`` tunes a ``start``."""
     branches: Branches = Field(default_factory=dict)
     """Name → a cooldown from a step of the full run."""
     long_context: LongContextSpec | None = None
     instruct: TuningSpec | None = None
-    """Tuning of the full run's model on prompts and answers."""
+    """Tuning of the full run's model, or else of the ``start``, on prompts and answers."""
     chat: TuningSpec | None = None
-    """Tuning on dialogues: of the model of ``instruct``, or else of the full run's."""
+    """Tuning on dialogues: of the model of ``instruct``, or else of the one that ``instruct`` would tune."""
     preference: PreferenceSpec | None = None
-    """Tuning on preferences: of the last model that ``chat`` or ``instruct`` tuned, or else of the full run's."""
+    """Tuning on preferences: of the last model that ``chat`` or ``instruct`` tuned, or else of the one that they would
+    tune."""
     study: StudySpec | None = None
     """Small runs of the model's shape, from which the full run is forecast."""
     optimizations: OptimizationsSpec | None = None
@@ -85,7 +97,10 @@ class Experiment(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     retrieval: RetrievalSpec | None = None
     """Passages that the model reads before it answers."""
+    test_time_compute: RepeatedSpec | None = None
+    """What many answers to one question bring."""
     sampling: SamplingSpec = SamplingSpec()
+    exports: ExportsSpec = ExportsSpec()
     checks: ChecksSpec = ChecksSpec()
     reports: ReportsSpec = ReportsSpec()
     compute: ComputeSpec = ComputeSpec()
@@ -94,6 +109,19 @@ class Experiment(Spec):
     def gates(self) -> tuple[str, ...]:
         """The stages that must be open before the full run starts."""
         return (LAUNCH_GATE,) if self.study and self.study.gate else ()
+
+    def full_run(self) -> TrainingSpec:
+        """The section ``training``, for what an experiment without it has not."""
+        assert self.training is not None
+        return self.training
+
+    def base_training(self) -> TrainingSpec:
+        """The training of the full run; without one, of the first tuning."""
+        return self.training or next(iter(self.tunings().values())).training
+
+    def base_model(self) -> str:
+        """The stage of the model that is evaluated, exported and tuned."""
+        return "pretrained_model" if self.training else IMPORTED
 
     def tunings(self) -> dict[str, TuningSpec | PreferenceSpec]:
         """The sections that tune, in the order in which they do."""
@@ -107,6 +135,29 @@ class Experiment(Spec):
         return self.model_copy(update=data_sections(idea, self.study.ideas[idea]["data"], launched))
 
     @model_validator(mode="after")
+    def _has_a_first_run(self) -> "Experiment":
+        tunings = self.tunings()
+        if self.training is None:
+            if self.start is None or not tunings:
+                raise ValueError(
+                    "training: say how the model is trained; it may be left out only where there is a start, and a "
+                    "section instruct or chat that tunes it"
+                )
+            if needing := [name for name in NEED_TRAINING if getattr(self, name)]:
+                raise ValueError(f"{needing[0]}: needs a full run; add the section training, or remove it")
+        if self.start is not None and self.study is not None:
+            raise ValueError(
+                "study: its models are narrower than the start's, so its runs can't begin with those weights, and "
+                "forecast no run that does: remove the study or the start (`study: null` where it is inherited)"
+            )
+        if self.start is not None and self.tokenizer.kind != "imported":
+            raise ValueError(
+                "tokenizer: the start has a tokenizer of its own, and its model knows no other: leave the section out "
+                "(`tokenizer: null` where it is inherited), or import that tokenizer"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sections_agree(self) -> "Experiment":
         ideas = self.study.ideas if self.study else {}
         data = {"": self, **{f"study.ideas.{i}: ": self.with_data(i) for i, own in ideas.items() if "data" in own}}
@@ -116,9 +167,12 @@ class Experiment(Spec):
                     f"{place}tokenizer.vocab_size {changed.tokenizer.vocab_size} does not fit shards.dtype "
                     f"{self.shards.dtype}: at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
                 )
-        check_branches(self.training, self.branches)
-        if self.long_context:
-            check_long_context(self.model, self.training, self.long_context)
+        if self.test_time_compute:
+            check_repeated(self.test_time_compute, self.evaluation, self.base_training().sequence_length)
+        if self.training:
+            check_branches(self.training, self.branches)
+            if self.long_context:
+                check_long_context(self.model, self.training, self.long_context)
         tunings = self.tunings()
         for place, tuning in tunings.items():
             check_tuning(place, tuning, self.model, self.tokenizer)
@@ -139,12 +193,12 @@ class Experiment(Spec):
                 )
             if training.dpo is not None and place != "preference.":
                 raise ValueError(f"{place}training.dpo: only in the section 'preference', whose data are pairs")
-            if place not in continued:  # these start from a trained model
+            if place not in continued and not self.start:  # these start from a trained model
                 own = next((changed for idea, changed in data.items() if idea and place.startswith(idea)), self)
                 check_clamp(training, own.tokenizer.vocab_size, place)
         # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
-        length = self.training.sequence_length
+        length = self.base_training().sequence_length
         for suite in self.evaluation.suites:
             if suite.kind == "generative" and suite.max_new_tokens >= length:
                 raise ValueError(
@@ -173,8 +227,8 @@ class Experiment(Spec):
     def _runs(self) -> dict[str, tuple[ModelSpec, TrainingSpec, ComputeSpec]]:
         """The prefix for ``model`` and ``training`` in messages → both and ``compute``, for every run except the
         branches."""
-        runs = {"": (self.model, self.training, self.compute)}
-        if self.study:
+        runs = {"": (self.model, self.training, self.compute)} if self.training else {}
+        if self.study and self.training:
             try:
                 compute = self.compute.changed(self.study.compute)
             except ValidationError as error:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,16 @@ REPLACED = {
 """Sections of earlier versions → what to write instead."""
 
 
-def load_experiment(path: Path, library: Path | None = None) -> Experiment:
+def load_experiment(
+    path: Path,
+    library: Path | None = None,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data,
+) -> Experiment:
     """Read ``path`` and the file that it extends, from the same folder or else from the folder ``library``.
 
     Mappings are merged key by key, other values are replaced. ``null`` over a mapping removes it (a rule, a variant).
     A component of another ``kind``, and a model with a ``preset``, replace the inherited one completely.
+    ``complete``: fills in sections that follow from others, before they are checked.
     Raises ``PedigreeError`` with file and field for anything that is not a valid experiment.
     """
     data = _merged(path, library, ())
@@ -69,7 +75,7 @@ def load_experiment(path: Path, library: Path | None = None) -> Experiment:
     try:
         with redirect_stdout(sys.stderr):  # a plug-in that prints must not break the output of a command
             _load_plugins(path, data.get("plugins", []))
-            return from_plain(Experiment, data)
+            return from_plain(Experiment, complete(data))
     except ValidationError as error:
         lines = [f"{path}: {_place(problem['loc'])}: {message(problem)}" for problem in problems(error)]
         raise PedigreeError("\n".join(lines)) from None

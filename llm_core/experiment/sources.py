@@ -14,12 +14,16 @@ from llm_core.registries import SOURCES
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name that is valid as a part of file names."""
 
+License = Annotated[str, Field(min_length=1, max_length=200)] | None
+
 
 class SourceSpec(Component):
     """A source of documents. A kind defines ``reader``, and a default for ``name``."""
 
     name: SourceName
     """What the source is called in reports, mixtures and ``dedup.prefer``."""
+    license: License = later(None, None)
+    """The licence of its texts, for the model card: an SPDX identifier (``CC-BY-4.0``), or a few words."""
 
     @abstractmethod
     def reader(self) -> Any:

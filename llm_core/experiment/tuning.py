@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from llm_core.experiment.base import Count, Spec, outside_identity
+from llm_core.experiment.base import Count, Spec, later, outside_identity
 from llm_core.experiment.chat import BUILT_IN
 from llm_core.experiment.conditions import parsed_condition
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.paths import YamlPattern
-from llm_core.experiment.sources import SourceName
+from llm_core.experiment.sources import License, SourceName
 from llm_core.experiment.templates import parsed_template
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
@@ -39,6 +39,8 @@ class RecordSource(Spec):
 
     name: SourceName
     """What the source is called in reports and ``training.mixture``."""
+    license: License = later(None, None)
+    """The licence of its texts, for the model card."""
     paths: Annotated[tuple[YamlPattern, ...], outside_identity(min_length=1)]
     """Glob patterns and folders; relative ones start at the folder of the experiment's file."""
     role_key: Text = "role"

@@ -77,6 +77,10 @@ def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
         if found is None:
             raise PedigreeError(f"{record.stage} {record.identity} is in the lineage, but no longer in the store")
         inputs.append(found)
+    # A model that came from another experiment of this store: its own lineage, as far as the store still has it.
+    origin = artifact.stats.get("origin") or {}
+    if "identity" in origin and (found := _ancestor(store, origin["identity"], "origin")):
+        inputs.append(found)
     gates = [(record, _ancestor(store, record.identity, "gate")) for record in artifact.manifest.gates]
     return Ancestor(role, artifact, inputs, gates)
 

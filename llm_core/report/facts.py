@@ -10,6 +10,7 @@ from typing import Any
 from llm_core.report import read
 from llm_core.report.read import Inputs
 from llm_core.store.manifest import Artifact
+from llm_core.train.results import TrainingResults
 
 STAGES = {
     "clean_documents": "clean",
@@ -149,9 +150,7 @@ def vocabularies(inputs: Inputs) -> list[dict[str, Any]]:
 
 def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
     """The fields of ``TrainingReport`` without its page."""
-    run, scores = read.trained(inputs), read.evaluated(inputs)
-    on_gpu = not str(run.device).startswith("CPU")
-    gpu_hours = run.ranks * run.seconds_training / 3600 if on_gpu else None
+    scores = read.evaluated(inputs)
     return {
         "bits_per_byte": scores.bits_per_byte,
         "bits_per_byte_interval": scores.bits_per_byte_interval,
@@ -163,14 +162,30 @@ def headline(inputs: Inputs, price_per_gpu_hour: float) -> dict[str, Any]:
         "overlap_accuracy": scores.overlap_accuracy,
         "overlap_accuracy_interval": scores.overlap_accuracy_interval,
         "chance": scores.chance,
+        "seconds_total": sum(seconds for _, seconds in stage_seconds(inputs)),
+        **(_of_run(read.trained(inputs), price_per_gpu_hour) if read.TRAINED in inputs else _of_import(inputs)),
+    }
+
+
+def _of_run(run: TrainingResults, price_per_gpu_hour: float) -> dict[str, Any]:
+    on_gpu = not str(run.device).startswith("CPU")
+    gpu_hours = run.ranks * run.seconds_training / 3600 if on_gpu else None
+    return {
         "parameters": run.parameters,
         "tokens": run.tokens,
         "final_validation_loss": run.final_validation_loss,
         "seconds_training": run.seconds_training,
-        "seconds_total": sum(seconds for _, seconds in stage_seconds(inputs)),
         "gpu_hours": gpu_hours,
         "cost_dollars": gpu_hours * price_per_gpu_hour if gpu_hours and price_per_gpu_hour else None,
     }
+
+
+def _of_import(inputs: Inputs) -> dict[str, Any]:
+    """Of a model that was trained elsewhere, and is only tuned here."""
+    imported = read.imported(inputs)
+    assert imported is not None
+    unknown = ("tokens", "final_validation_loss", "seconds_training", "gpu_hours", "cost_dollars")
+    return {"parameters": imported.parameters, **dict.fromkeys(unknown)}
 
 
 def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
@@ -183,5 +198,5 @@ def stage_seconds(inputs: Inputs) -> list[tuple[str, float]]:
 def continued(inputs: Inputs) -> Iterator[tuple[str, Artifact]]:
     """(role, run) of the runs that continue the full run on the same text."""
     for role, artifact in inputs.items():
-        if role not in read.TUNED and artifact.stats.get("start_validation_loss") is not None:
+        if role not in (read.TRAINED, *read.TUNED) and artifact.stats.get("start_validation_loss") is not None:
             yield role, artifact

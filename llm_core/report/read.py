@@ -14,8 +14,9 @@ from llm_core.data.results import (
     UniqueDocuments,
 )
 from llm_core.evals.results import EvalResults
-from llm_core.experiment.experiment import LAUNCH_GATE
+from llm_core.experiment.experiment import IMPORTED, LAUNCH_GATE
 from llm_core.experiment.tuning import TUNINGS
+from llm_core.model.results import ImportedModel
 from llm_core.store.manifest import Artifact, GateRecord
 from llm_core.study.results import (
     Ablations,
@@ -42,6 +43,7 @@ NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scali
 MIXTURES, SUITE_SIGNAL, FORECAST, SUITE_FORECAST = "mixture_law", "suite_signal", "forecast", "suite_forecast"
 COST = "study_cost"
 RETRIEVAL = "retrieval_eval"
+REPEATED = "test_time_compute"
 TUNED = tuple(f"{name}_model" for name in TUNINGS)
 
 
@@ -93,6 +95,11 @@ def shards(inputs: Inputs) -> TokenShards:
 def trained(inputs: Inputs) -> TrainingResults:
     """The full run."""
     return inputs[TRAINED].results(TrainingResults)
+
+
+def imported(inputs: Inputs) -> ImportedModel | None:
+    """The model that the first run starts from; None for new weights."""
+    return inputs[IMPORTED].results(ImportedModel) if IMPORTED in inputs else None
 
 
 def evaluated(inputs: Inputs) -> EvalResults:

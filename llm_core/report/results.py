@@ -43,9 +43,10 @@ class TrainingReport(Page):
     overlap_accuracy_interval: Interval = None
     chance: float
     parameters: int
-    tokens: int
+    tokens: int | None
+    """None, as for all that follows about the full run, where there was none: a finished model was only tuned."""
     final_validation_loss: float | None = volatile()
-    seconds_training: float = volatile()
+    seconds_training: float | None = volatile()
     seconds_total: float = volatile()
     """Seconds of all stages."""
     gpu_hours: float | None = volatile()

@@ -17,10 +17,12 @@ from llm_core.report.sections.made import checks, lineage, made, versions
 from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
+from llm_core.report.sections.repeated import repeated
 from llm_core.report.sections.retrieval import retrieval
 from llm_core.report.sections.run import speed, training
 from llm_core.report.sections.scaling import scaling_law
 from llm_core.report.sections.scores import evaluation, results, samples
+from llm_core.report.sections.start import start
 from llm_core.report.sections.suites import suites
 from llm_core.report.sections.tokens import tokenizer
 from llm_core.report.sections.tuning import tuning
@@ -35,7 +37,6 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
     ``timing/*.png``. The stages of a study are optional inputs.
     """
     headline = facts.headline(job.inputs, price_per_gpu_hour)
-    parameters, tokens = short(headline["parameters"]), short(headline["tokens"])
     page = {
         "results": results(job, headline),
         "forecast": forecast(job),
@@ -49,15 +50,18 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "mixtures": mixtures(job),
         "noise": noise(job),
         "suites": suites(job),
+        "start": start(job),
         "evaluation": evaluation(job, headline),
         "retrieval": retrieval(job),
+        "test_time_compute": repeated(job),
         "samples": samples(job),
         "tuning": tuning(job),
         **chosen_sections(job, sections),
         "lineage": lineage(job),
         "checks": checks(job),
     }
-    lead = f"A language model of {parameters} parameters, trained on {tokens} tokens."
+    how = "trained elsewhere" if headline["tokens"] is None else f"trained on {short(headline['tokens'])} tokens"
+    lead = f"A language model of {short(headline['parameters'])} parameters, {how}."
     write_page(job, PAGE, "training report", title, lead, page)
     beside = {
         "cost": cost(job, headline, price_per_gpu_hour),

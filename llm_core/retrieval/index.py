@@ -1,8 +1,6 @@
 """The stage ``retrieval_index``, and searches in it. The index is made by bm25s (Lù, 2024)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,8 @@ def build(job: Job, folders: Sequence[str], longest: int, most: int, k1: float, 
     total = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in files)
     documents = 0
     for batch in _documents(files):
-        for doc_id, text, url in batch:
-            found += passages(doc_id, text, longest, url)
+        for doc_id, text, url, place in batch:
+            found += passages(doc_id, text, longest, url, place)
         documents += len(batch)
         job.runtime.progress(documents, total, "documents")
         if len(found) > most:
@@ -50,7 +48,7 @@ def build(job: Job, folders: Sequence[str], longest: int, most: int, k1: float, 
     index.index(bm25s.tokenization.Tokenized(ids=ids, vocab=numbers), show_progress=False)
     index.save(job.out / INDEX, show_progress=False)
     rows = {field: [getattr(passage, field) for passage in found] for field in Passage._fields}
-    pl.DataFrame(rows, schema_overrides={"url": pl.String}).write_parquet(job.out / PASSAGES)
+    pl.DataFrame(rows, schema_overrides={"url": pl.String, "place": pl.String}).write_parquet(job.out / PASSAGES)
     return RetrievalIndex(
         documents=documents,
         passages=len(found),
@@ -60,10 +58,11 @@ def build(job: Job, folders: Sequence[str], longest: int, most: int, k1: float, 
     )
 
 
-def _documents(files: Sequence[Path]) -> Iterator[list[tuple[str, str, str | None]]]:
-    """(doc_id, text, url) in batches."""
+def _documents(files: Sequence[Path]) -> Iterator[list[tuple[str, str, str | None, str]]]:
+    """(doc_id, text, url, place) in batches."""
+    place = pl.format("{}/{}:{}", "source", "origin", "row")
     for path in files:
-        rows = pl.read_parquet(path, columns=["doc_id", "text", "url"]).rows()
+        rows = pl.scan_parquet(path).select("doc_id", "text", "url", place).collect().rows()
         for first in range(0, len(rows), BATCH):
             yield rows[first : first + BATCH]
 
@@ -76,26 +75,24 @@ def _bm25s() -> Any:
     return bm25s
 
 
-@dataclass(frozen=True)
 class Searcher:
-    """Searches in the index of ``folder``."""
+    """Searches in the index of ``folder``. It is read into memory, so the folder may be removed afterwards."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._index = _bm25s().BM25.load(folder / INDEX, show_progress=False)
+        self._passages = pl.read_parquet(folder / PASSAGES, memory_map=False)
 
-    @cached_property
-    def _index(self) -> Any:
-        return _bm25s().BM25.load(self.folder / INDEX, mmap=True, show_progress=False)
-
-    @cached_property
-    def _passages(self) -> pl.DataFrame:
-        return pl.read_parquet(self.folder / PASSAGES, memory_map=True)
+    def __len__(self) -> int:
+        """The number of passages."""
+        return len(self._passages)
 
     def search(self, query: str, count: int) -> list[tuple[Passage, float]]:
         """At most ``count`` passages that share a word with ``query``, with their scores, the best first."""
         known = [word for word in words(query) if word in self._index.vocab_dict]
         if not known:
             return []
-        count = min(count, len(self._passages))
+        count = min(count, len(self))
         numbers, scores = self._index.retrieve([known], k=count, show_progress=False, n_threads=1)
         return [
             (self.passage(int(number)), float(score))

@@ -9,12 +9,16 @@ _ENDS = (re.compile(r"\n\s*\n"), re.compile(r"[.!?。！？][\"'”’)]?\s+|\n|
 
 
 class Passage(NamedTuple):
-    """A piece of a document: ``text`` stands at the character ``start``. ``url``: of the document, if it has one."""
+    """A piece of a document: ``text`` stands at the character ``start``.
+
+    ``url``: of the document, if it has one. ``place``: its source, file and row, as ``pedigree why -d`` takes them.
+    """
 
     doc_id: str
     start: int
     text: str
     url: str | None = None
+    place: str | None = None
 
     @property
     def name(self) -> str:
@@ -22,14 +26,16 @@ class Passage(NamedTuple):
         return f"{self.doc_id}:{self.start}"
 
 
-def passages(doc_id: str, text: str, longest: int, url: str | None = None) -> Iterator[Passage]:
+def passages(
+    doc_id: str, text: str, longest: int, url: str | None = None, place: str | None = None
+) -> Iterator[Passage]:
     """The passages of a document. Together they are its text, without the white space around them."""
     start = 0
     while start < len(text):
         end = _end(text, start, start + longest)
         piece = text[start:end]
         if stripped := piece.strip():
-            yield Passage(doc_id, start + len(piece) - len(piece.lstrip()), stripped, url)
+            yield Passage(doc_id, start + len(piece) - len(piece.lstrip()), stripped, url, place)
         start = end
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from llm_core.serve.documents import Cited
 from llm_core.serve.request import End, Piece, Sink
 from llm_core.serve.schema import ApiError
 from llm_core.serve.served import Served
@@ -64,7 +65,8 @@ class Completion:
 
     name, prefix, chunked = "text_completion", "cmpl", "text_completion"
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, cited: Cited) -> None:
+        self._cited = cited.fields()
         self._head = {
             "id": f"{self.prefix}-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -75,12 +77,12 @@ class Completion:
     def whole(self, text: str, answer: Answer) -> dict[str, Any]:
         """A response."""
         choice = {"index": 0, **self._content(text), "logprobs": None, "finish_reason": answer.reason}
-        return {**self._head, "object": self.name, "choices": [choice], "usage": answer.usage()}
+        return {**self._head, "object": self.name, "choices": [choice], "usage": answer.usage(), **self._cited}
 
     def chunk(self, text: str, reason: str | None = None) -> dict[str, Any]:
-        """A part of a stream."""
+        """A part of a stream. The last one has the ``reason``, and the citations."""
         choice = {"index": 0, **self._delta(text), "logprobs": None, "finish_reason": reason}
-        return {**self._head, "object": self.chunked, "choices": [choice]}
+        return {**self._head, "object": self.chunked, "choices": [choice], **(self._cited if reason else {})}
 
     def usage(self, answer: Answer) -> dict[str, Any]:
         """The last part of a stream."""

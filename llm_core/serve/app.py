@@ -5,7 +5,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from llm_core.errors import PedigreeError
 from llm_core.model.generate import Sampling
 from llm_core.serve.answer import Answer, Chat, Completion
+from llm_core.serve.documents import MOST, Cited
 from llm_core.serve.engine import Engine, QueueFullError
 from llm_core.serve.guard import Guard
 from llm_core.serve.request import Request as Wanted
@@ -59,15 +60,16 @@ def make_app(served: Served, engine: Engine, hosts: Collection[str], addresses: 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         wanted = parsed(ChatRequest, await _body(request, limit))
-        prompt = await _encoded(served.chat_prompt, [message.turn() for message in wanted.messages])
         room = wanted.max_tokens if wanted.max_completion_tokens is None else wanted.max_completion_tokens
-        return await _answer(request, wanted, prompt, room, Chat(served))
+        turns = [message.turn() for message in wanted.messages]
+        cited = await _encoded(served.cited_chat, turns, wanted.retrieve, room)
+        return await _answer(request, wanted, cited.ids, room, Chat(served, cited))
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
         wanted = parsed(CompletionRequest, await _body(request, limit))
-        prompt = await _encoded(served.completion_prompt, wanted.text())
-        return await _answer(request, wanted, prompt, wanted.max_tokens, Completion(served))
+        cited = await _encoded(served.cited_completion, wanted.text(), wanted.retrieve, wanted.max_tokens)
+        return await _answer(request, wanted, cited.ids, wanted.max_tokens, Completion(served, cited))
 
     async def _answer(
         request: Request, wanted: Generation, prompt: list[int], room: int | None, form: Completion
@@ -125,6 +127,7 @@ def make_app(served: Served, engine: Engine, hosts: Collection[str], addresses: 
 
 def described(served: Served, began: int) -> dict[str, Any]:
     """The model as an entry of ``/v1/models``. The fields from ``manifest`` on are not OpenAI's."""
+    documents = served.documents
     return {
         "id": served.name,
         "object": "model",
@@ -133,6 +136,15 @@ def described(served: Served, began: int) -> dict[str, Any]:
         "manifest": served.identity,
         "context_length": served.context,
         "tuned_for_chat": served.tuned,
+        "system": served.system,
+        "documents": documents
+        and {
+            "index": documents.identity,
+            "passages": len(documents.searcher),
+            "trained_on": documents.trained_on,
+            "retrieve": documents.usual,
+            "most": MOST,
+        },
     }
 
 
@@ -159,13 +171,12 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _encoded(encode: Any, what: Any) -> list[int]:
-    """``encode(what)``, in a thread: a long text takes a while."""
+async def _encoded(encode: Callable[..., Cited], *what: Any) -> Cited:
+    """``encode(*what)``, in a thread: a long text or a search takes a while."""
     try:
-        ids: list[int] = await asyncio.to_thread(encode, what)
+        return await asyncio.to_thread(encode, *what)
     except PedigreeError as error:
         raise ApiError(400, str(error)) from None
-    return ids
 
 
 class _Stream(StreamingResponse):

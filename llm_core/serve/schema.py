@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llm_core.experiment.base import problems
+from llm_core.serve.documents import MOST
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -55,8 +56,9 @@ class StreamOptions(_Part):
 class Generation(_Part):
     """What both kinds of request have in common.
 
-    ``top_k`` and ``repetition_penalty`` are not OpenAI's (``Sampling`` explains them). The last fields are accepted
-    with the value that changes nothing, because clients send them.
+    ``top_k`` and ``repetition_penalty`` are not OpenAI's (``Sampling`` explains them), nor is ``retrieve``: the number
+    of passages that the model reads before it answers. The last fields are accepted with the value that changes
+    nothing, because clients send them.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Generation(_Part):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    retrieve: Annotated[int, Field(ge=1, le=MOST)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=8)] | None = None
     stream: bool | None = None

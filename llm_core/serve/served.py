@@ -1,5 +1,6 @@
-"""A model with what it takes to talk to it: tokenizer, chat template, length."""
+"""A model with what it takes to talk to it: tokenizer, chat template, system line, length, documents."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import torch
 
+from llm_core.chat.conversation import checked
 from llm_core.chat.template import ChatTemplate, model_template
 from llm_core.errors import PedigreeError
-from llm_core.experiment.chat import TEMPLATE_FILE
+from llm_core.experiment.chat import CHAT_FILE, TEMPLATE_FILE
 from llm_core.model.decoder import Decoder
 from llm_core.model.decoding_layout import lay_out_for_decoding
 from llm_core.model.files import load_model
+from llm_core.serve.documents import ANSWER_SHARE, Cited, Documents
 from llm_core.serve.text import TextStream
 from llm_core.tokens.tokenizer import vocabulary_size
 
@@ -23,7 +26,7 @@ class Served:
 
     ``context``: tokens of a prompt and its answer together. ``tuned``: whether the model was tuned with the template.
     A base model gets the template ``plain``, so that one can talk to every model directly after its training and see
-    what tuning would have to bring.
+    what tuning would have to bring. ``system``: the persona's system line. ``documents``: what answers may cite.
     """
 
     name: str
@@ -32,14 +35,46 @@ class Served:
     template: ChatTemplate
     context: int
     tuned: bool
+    system: str | None = None
+    documents: Documents | None = None
 
     def completion_prompt(self, text: str) -> list[int]:
         """The ids of a text at the beginning of a document. Special tokens that are spelled out in it are text."""
         return [self.template.eot, *self.template.tokenizer.encode(text, add_special_tokens=False).ids]
 
     def chat_prompt(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """The ids of a conversation that the model answers. Raises ``PedigreeError``."""
+        """The ids of a conversation that the model answers. Raises ``PedigreeError``.
+
+        The persona's system line comes before it, unless it has a system line of its own.
+        """
+        if self.system is not None and checked(messages)[0].role != "system":
+            messages = [{"role": "system", "content": self.system}, *messages]
         return self.template.prompt(messages)
+
+    def cited_completion(self, text: str, retrieve: int | None, room: int | None) -> Cited:
+        """``completion_prompt`` with at most ``retrieve`` passages before the text. ``room``: tokens of the answer."""
+        return self._cited(text, retrieve, room, self.completion_prompt)
+
+    def cited_chat(self, messages: Sequence[Mapping[str, Any]], retrieve: int | None, room: int | None) -> Cited:
+        """``chat_prompt`` with at most ``retrieve`` passages in the last turn, before what the user wrote."""
+
+        def encode(text: str) -> list[int]:
+            return self.chat_prompt([*messages[:-1], {**messages[-1], "content": text}])
+
+        if retrieve is None or not messages:
+            return Cited(self.chat_prompt(messages))
+        return self._cited(messages[-1]["content"], retrieve, room, encode)
+
+    def _cited(
+        self, question: str, retrieve: int | None, room: int | None, encode: Callable[[str], list[int]]
+    ) -> Cited:
+        ids = encode(question)
+        if retrieve is None:
+            return Cited(ids)
+        if self.documents is None:
+            raise PedigreeError(f"retrieve: {self.name} is served without an index of documents (docs/retrieval.md)")
+        most = self.context - (self.context // ANSWER_SHARE if room is None else room)
+        return self.documents.cited(question, retrieve, encode, most)
 
     def room(self, prompt: Sequence[int], wanted: int | None) -> int:
         """How many tokens an answer may have: ``wanted``, or all that the context leaves. Raises ``PedigreeError``."""
@@ -64,7 +99,14 @@ class Served:
 
 
 def load_served(
-    model: Path, tokenizer: Path, *, name: str, identity: str, trained_length: int, device: torch.device | str = "cpu"
+    model: Path,
+    tokenizer: Path,
+    *,
+    name: str,
+    identity: str,
+    trained_length: int,
+    documents: Documents | None = None,
+    device: torch.device | str = "cpu",
 ) -> Served:
     """The model in the folder ``model``. ``tokenizer``: its ``tokenizer.json``. ``trained_length``: tokens of its
     training sequences, which the context never exceeds.
@@ -79,6 +121,8 @@ def load_served(
     if vocabulary_size(template.tokenizer) > info["vocab_size"]:
         size = vocabulary_size(template.tokenizer)
         raise PedigreeError(f"{tokenizer}: has {size} ids, but the model has {info['vocab_size']}")
+    about = model / CHAT_FILE
+    system = json.loads(about.read_bytes())["system"] if about.is_file() else None
     longest = network.spec.longest()
     context = trained_length if longest is None else min(longest, trained_length)
-    return Served(name, identity, network, template, context, (model / TEMPLATE_FILE).is_file())
+    return Served(name, identity, network, template, context, (model / TEMPLATE_FILE).is_file(), system, documents)

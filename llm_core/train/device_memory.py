@@ -45,7 +45,7 @@ def estimate_memory(experiment: Experiment, compute: ComputeSpec, ranks: int, ha
     DDP keeps all of them on every device. FSDP2 shards them. But if it accumulates gradients over micro-batches, it
     keeps whole gradients and reduces them once per step.
     """
-    spec, vocab_size, training = experiment.model, experiment.tokenizer.vocab_size, experiment.training
+    spec, vocab_size, training = experiment.model, experiment.tokenizer.vocab_size, experiment.base_training()
     count, costs = parameter_count(spec, vocab_size), layer_costs(spec)
     blocks = [cost.parameters for cost in costs]
     element = 4 if training.precision == "fp32" else 2
@@ -89,22 +89,22 @@ def state_bytes(experiment: Experiment) -> int:
     parameters = parameter_count(spec, experiment.tokenizer.vocab_size).total
     parts = [part for cost in layer_costs(spec) for part in (cost.mixer, cost.feed_forward)]
     matrices = sum(part.matmul_parameters + part.inactive_parameters for part in parts)
-    return (parameters + experiment.training.optimizer.moments(parameters, matrices)) * FP32
+    return (parameters + experiment.base_training().optimizer.moments(parameters, matrices)) * FP32
 
 
 def micro_batch_of(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:
     """Sequences per rank and forward pass: never more than the rank's part of the batch."""
-    return min(compute.micro_batch, experiment.training.batch_size // ranks)
+    return min(compute.micro_batch, experiment.base_training().batch_size // ranks)
 
 
 def accumulation_of(experiment: Experiment, compute: ComputeSpec, ranks: int) -> int:
     """Micro-batches per rank and step."""
-    return math.ceil(experiment.training.batch_size / ranks / compute.micro_batch)
+    return math.ceil(experiment.base_training().batch_size / ranks / compute.micro_batch)
 
 
 def backend_of(experiment: Experiment, hardware: Hardware) -> str:
     """The backend of attention on ``hardware``."""
-    return backend_for(experiment.model, experiment.training.precision, experiment.compute, hardware)
+    return backend_for(experiment.model, experiment.base_training().precision, experiment.compute, hardware)
 
 
 def too_large(experiment: Experiment, hardware: Hardware, ranks: int, memory: Memory, usable: int) -> str:

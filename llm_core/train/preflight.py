@@ -78,7 +78,7 @@ def preflight(experiment: Experiment, rates: MatmulRates | None = None) -> Prefl
     Raises ``PedigreeError`` for a run that can't work: more ranks than devices, a batch that the ranks can't share
     equally, or more memory than a device has. The message says what to lower, and by how much.
     """
-    compute, training = experiment.compute, experiment.training
+    compute, training = experiment.compute, experiment.base_training()
     hardware = hardware_of(compute)
     ranks = compute.ranks or hardware.devices
     if ranks > hardware.devices and not hardware.on_cpu:
@@ -154,7 +154,7 @@ def _checked(
 
     ``place`` comes before the names of sections in messages.
     """
-    compute, training = experiment.compute, experiment.training
+    compute, training = experiment.compute, experiment.base_training()
     for _, sequences in batch_sizes(training).phases:
         if sequences % ranks:
             raise PedigreeError(
@@ -189,11 +189,13 @@ def _positions(training: TrainingSpec, steps: int) -> int:
 
 def trainer_spec(experiment: Experiment, shards: Path, work: Path) -> TrainerSpec:
     """The specification with which a bare machine trains the full run of ``experiment``. Relative paths start at the
-    JSON file."""
+    JSON file. ``PedigreeError`` for a run that starts from a model, which such a file does not contain."""
+    if experiment.start is not None:
+        raise PedigreeError("the run starts from a finished model: write a bundle, which contains it (--write FOLDER)")
     return TrainerSpec.of(
         experiment.compute,
         model=experiment.model,
-        training=experiment.training,
+        training=experiment.full_run(),
         vocab_size=experiment.tokenizer.vocab_size,
         seed=experiment.seed,
         shards=shards,

@@ -5,13 +5,14 @@ from pathlib import Path
 from llm_core.errors import PedigreeError
 from llm_core.experiment.experiment import Experiment
 from llm_core.experiment.load import load_experiment
+from pipelines.start_sections import with_start
 
 FOLDER = Path(__file__).parent
 
 
 def open_experiment(name: str) -> Experiment:
     """An experiment by name or path. It may extend a file in its own folder, or an experiment of Pedigree."""
-    return load_experiment(experiment_file(name), FOLDER)
+    return load_experiment(experiment_file(name), FOLDER, with_start)
 
 
 def experiment_file(name: str) -> Path:

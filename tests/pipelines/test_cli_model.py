@@ -64,6 +64,6 @@ def test_exports_that_are_not_possible(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PEDIGREE_HOME", str(tmp_path / "home"))
     out = str(tmp_path / "out")
     assert "--dtype fp64: known: fp32, bf16" in told("export", "tiny", out, "--dtype", "fp64").output
-    assert "has no training run 'tokenizer'" in told("export", "tiny", out, "--stage", "tokenizer").output
+    assert "has no model 'tokenizer'" in told("export", "tiny", out, "--stage", "tokenizer").output
     assert "tiny has no pretrained_model for its current settings" in told("export", "tiny", out).output
     assert "config.json: there is no such file" in told("import-model", str(tmp_path), out).output

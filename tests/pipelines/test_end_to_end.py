@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.pipelines.conftest import World, copy_of, document
 
@@ -38,9 +39,30 @@ def test_the_model_goes_to_hugging_face_and_back(finished: World, tmp_path: Path
     query = "SELECT path FROM artifacts WHERE stage = 'pretrained_model'"
     run = Path(json.loads(finished.pedigree("query", query, "--json"))[0]["path"])
     assert (back / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    _, front, card = (hub / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(front)["pipeline_tag"] == "text-generation"
+    assert "| files | files | not recorded |" in card  # its source has no licence
+    assert "write to team@example.org" in card
+    assert "| held-out text, this model | bits per byte |" in card
+    assert "Energy of this training, estimated | not recorded: the power of this device is not known" in card
+    assert "## Text for this model" in card  # what the tokenizer says
     again = finished.asked("export", str(finished.experiment), str(hub))
     assert again.exit_code == 1
     assert "exists and is not empty" in again.stderr
+
+
+def test_the_model_goes_to_llama_cpp(finished: World, tmp_path: Path) -> None:
+    out = tmp_path / "gguf"
+    told = finished.pedigree("export", str(finished.experiment), str(out), "--format", "gguf", "--dtype", "f32")
+    assert "llama, micro-pretrained_model-f32.gguf: " in told
+    assert "llama.cpp does not bring texts into the form of the training documents" in told
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "micro-pretrained_model-f32.gguf"]
+    for wrong, message in (
+        (("--format", "gguf", "--dtype", "fp32"), "--dtype fp32: known: f16, q8_0, f32"),
+        (("--format", "safetensors"), "--format safetensors: known: hf, gguf, onnx"),
+    ):
+        asked = finished.asked("export", str(finished.experiment), str(tmp_path / "other"), *wrong)
+        assert message in asked.stderr
 
 
 def test_the_second_run_makes_nothing(finished: World) -> None:

@@ -48,7 +48,7 @@ def test_a_sample_is_the_same_for_the_same_seed(finished, micro) -> None:
 def test_what_a_sample_can_not_be_is_told(finished, micro) -> None:
     assert "the model reads 32 with the answer" in refused(finished, "sample", "river " * 40, *micro)
     assert "lower max_tokens" in refused(finished, "sample", "The river", *micro, "--max-tokens", "100")
-    assert "no training run 'tokenizer'" in refused(finished, "sample", "a", *micro, "--stage", "tokenizer")
+    assert "no model 'tokenizer'" in refused(finished, "sample", "a", *micro, "--stage", "tokenizer")
     few = ("sample", "a", *micro, "--max-tokens", "2")
     assert "--temperature: -1.0 is not valid" in refused(finished, *few, "--temperature", "-1")
     assert "--temperature: nan is not valid" in refused(finished, *few, "--temperature", "nan")
@@ -77,7 +77,7 @@ def test_what_the_terminal_and_the_server_answer_is_equal(finished) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEDIGREE_HOME", finished.environment["PEDIGREE_HOME"])
-        served = talking.open_served(open_session(str(finished.experiment)), "pretrained_model")
+        served = talking.open_served(open_session(str(finished.experiment)), "pretrained_model", print)
     prompt = served.chat_prompt([{"role": "user", "content": "The river"}])
     terminal = "".join(talking.texts(served, prompt, talking.Choice(max_tokens=9, temperature=1.2, seed=5)))
     engine, asked = Engine(served.model), Asked(prompt, Sampling(9, 1.2, stop=((served.template.eot,),)), seed=5)

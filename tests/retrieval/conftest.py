@@ -37,7 +37,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     ):
         (folder / "documents" / split).mkdir(parents=True)
         urls = [f"https://example.org/{name}" if name != "bees" else None for name in texts]
-        frame = pl.DataFrame({"doc_id": list(texts), "text": list(texts.values()), "url": urls})
+        frame = pl.DataFrame({"doc_id": list(texts), "text": list(texts.values()), "url": urls}).with_columns(
+            source=pl.lit("notes"), origin=pl.lit(f"{split}.txt"), row=pl.int_range(pl.len())
+        )
         frame.write_parquet(folder / "documents" / split / "00000.parquet")
     results = indexed(folder, folder / "index")
     return World(folder, results, Searcher(folder / "index" / "out"))

@@ -13,11 +13,12 @@ from tests.retrieval.conftest import HELDOUT, TRAIN, World, indexed
 
 def test_a_search_finds_the_passage_with_its_document_and_url(world: World) -> None:
     (best, score), *rest = world.searcher.search("Why does the CRUST turn brown?", 3)
-    assert (best.doc_id, best.url) == ("bread", "https://example.org/bread")
+    assert (best.doc_id, best.url, best.place) == ("bread", "https://example.org/bread", "notes/heldout.txt:0")
     assert best.text.startswith("The crust turns brown")
     assert HELDOUT["bread"][best.start :].startswith(best.text)
     assert all(score >= other for _, other in rest)
     assert world.searcher.search("nectar", 1)[0][0].url is None
+    assert world.searcher.search("nectar", 1)[0][0].place == "notes/heldout.txt:1"
 
 
 def test_what_shares_no_word_is_not_found(world: World) -> None:

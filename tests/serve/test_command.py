@@ -25,7 +25,7 @@ def test_it_listens_tells_where_and_ends(served, monkeypatch, host, allowed, ins
 
     monkeypatch.setattr(uvicorn, "Server", Watched)
     monkeypatch.setattr(talking, "open_served", lambda *_: served)
-    options = {"host": host, "port": 0, "rows": 2, "allowed": allowed, "tell": lines.append}
+    options = {"host": host, "port": 0, "rows": 2, "allowed": allowed, "index": None, "tell": lines.append}
     thread = threading.Thread(target=talking.serve, args=(None, "pretrained_model"), kwargs=options)
     thread.start()
     wait_for(lambda: bool(servers) and servers[0].started)

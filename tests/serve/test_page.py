@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from tests.serve.browser import CHROMIUM, opened, talk
+from tests.serve.conftest import running
+from tests.serve.test_documents import TEXTS, URLS, cited  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
@@ -30,3 +32,28 @@ def test_a_conversation_of_three_turns(live) -> None:
             assert [problem for problem in tab.problems if "400 (Bad Request)" not in problem] == []
 
     asyncio.run(conversation())
+
+
+def test_passages_stand_beside_the_answer_as_text(cited) -> None:  # noqa: F811
+    """Only while the switch is on. Addresses are links only if they lead to the web."""
+
+    async def conversation(url: str) -> None:
+        async with opened(url) as tab:
+            await tab.run("document.forms.settings.elements.max_tokens.value = 8")
+            await tab.until("document.getElementById('switch').offsetHeight > 0")
+            assert "not trained on the documents" in await tab.run("document.getElementById('note').textContent")
+            await talk(tab, ["Which number follows 7?"])
+            assert await tab.run("document.querySelectorAll('aside').length") == 0
+            await tab.run("document.getElementById('documents').click()")
+            await tab.run("document.getElementById('new').click()")
+            await talk(tab, ["Which number follows 7?", "xyzzy"])
+            shown = await tab.run("[...document.querySelectorAll('blockquote')].map(text => text.textContent)")
+            assert shown == [TEXTS["seven"], TEXTS["markup"]]
+            assert await tab.run("[...document.querySelectorAll('aside a')].map(a => a.textContent)") == URLS[:1]
+            assert await tab.run("document.querySelectorAll('main script').length") == 0
+            assert "No passage shares a word" in await tab.run("document.querySelectorAll('aside')[1].textContent")
+            assert await tab.run("document.documentElement.scrollWidth <= innerWidth")
+            assert tab.problems == []
+
+    with running(cited) as server:
+        asyncio.run(conversation(server.url))

@@ -97,3 +97,18 @@ def _check_left_over(folder: Path, family: Family, found: dict[str, Tensor], emb
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
+
+
+class Description(NamedTuple):
+    """What ``config.json`` says of a model. ``longest``: tokens that it was made for; None where it does not say."""
+
+    spec: ModelSpec
+    vocab_size: int
+    longest: int | None
+
+
+def read_description(folder: Path) -> Description:
+    """The model of a folder, from ``config.json`` alone. Raises ``PedigreeError`` as ``import_folder`` does."""
+    family, spec, vocab_size = _described(folder / CONFIG)
+    longest = read_json(folder / CONFIG).get(family.length or "")
+    return Description(spec, vocab_size, longest if isinstance(longest, int) else None)

@@ -41,7 +41,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     tensors: dict[str, Tensor] = {}
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         try:
             found = load_file(path)
         except FileNotFoundError:
@@ -55,7 +55,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """``model.safetensors``, or the files that the index names. Raises ``PedigreeError``."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():

@@ -10,8 +10,10 @@ from llm_core.report.formatting import NONE, dollars, duration, share, short
 from llm_core.report.training_plots import times
 
 
-def cost(job: Job, headline: Mapping[str, Any], price_per_gpu_hour: float) -> Section:
+def cost(job: Job, headline: Mapping[str, Any], price_per_gpu_hour: float) -> Section | None:
     """Time per stage, GPU hours, and what they cost. ``price_per_gpu_hour``: 0 if unknown."""
+    if read.TRAINED not in job.inputs:
+        return None
     run, total = read.trained(job.inputs), headline["seconds_total"]
     stages = facts.stage_seconds(job.inputs)
     gpu_hours, price = headline["gpu_hours"], headline["cost_dollars"]

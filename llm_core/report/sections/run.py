@@ -18,8 +18,10 @@ from llm_core.train.results import TrainingResults
 Pairs = list[tuple[str, str]]
 
 
-def training(job: Job) -> Section:
+def training(job: Job) -> Section | None:
     """Settings, curves and model of the full run, and the runs that continue it."""
+    if read.TRAINED not in job.inputs:
+        return None
     inputs, steps = job.inputs, _steps(job)
     blocks: list[Block] = [Facts(settings(inputs))]
     if steps:
@@ -44,8 +46,10 @@ def training(job: Job) -> Section:
     return Section("Training", blocks)
 
 
-def speed(job: Job) -> Section:
+def speed(job: Job) -> Section | None:
     """How the run used the machine."""
+    if read.TRAINED not in job.inputs:
+        return None
     run, steps = read.trained(job.inputs), _steps(job)
     rows = [
         ("Device", device(run)),
@@ -87,6 +91,7 @@ def settings(inputs: Inputs) -> Pairs:
         ("Optimiser", f"{optimizer['kind']}, decay {optimizer['weight_decay']:g}"),
         ("Schedule", f"{schedule['kind']}, peak {optimizer['lr']:g}{warmup}{cooldown}"),
         ("Precision", config["precision"]),
+        *([("Validation loss, start", loss(start))] if (start := run.start_validation_loss) is not None else []),
         ("Loss, first step", loss(run.first_loss)),
         ("Loss, end", loss(run.final_loss)),
         ("Validation loss, end", loss(run.final_validation_loss)),

@@ -46,7 +46,7 @@ def results(job: Job, headline: Mapping[str, Any]) -> Section:
     tiles = (
         Tile("Bits per byte", f"{headline['bits_per_byte']:.3f}", likely + beside),
         Tile("Parameters", short(parameters), exact(parameters)),
-        Tile("Training tokens", short(tokens), f"{tokens / parameters:.2g} per parameter"),
+        *([Tile("Training tokens", short(tokens), f"{tokens / parameters:.2g} per parameter")] if tokens else []),
     )
     how = note(
         f"All numbers are over the same {exact(scores.documents)} held-out documents ({in_bytes(scores.heldout_bytes)} "

@@ -1,6 +1,6 @@
 """The section about tuning: what the models learnt from which conversations, and what that changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llm_core.chat.results import Conversations, ConversationShards, MaskGate
@@ -145,20 +145,27 @@ def _changed(job: Job) -> list[Block]:
         )
         blocks.append(warning(told) if kept["verdict"] == "worse" else text(told))
     for scores, rows in found.models.items():
-        lines = [_line(row) for row in rows]
-        columns = ("Task", "Metric", "Base model", "Tuned", "Difference", "95% interval", "Verdict", "Items")
-        blocks.append(Table(columns, lines, names=2, caption=scores.removesuffix("_eval_results") + "_model"))
-    blocks.append(
-        note(
-            "Both models answered the same items; the interval is that of the mean difference of single items, with "
-            "the items of a document or a paradigm as one cluster. A verdict has p < 0.05 after Holm's adjustment for "
-            "the number of scores of a model."
-        )
+        caption = scores.removesuffix("_eval_results") + "_model"
+        blocks.append(scores_beside(rows, "Base model", "Tuned", caption))
+    return [*blocks, how_compared()]
+
+
+def scores_beside(rows: Sequence[Mapping[str, Any]], before: str, after: str, caption: str) -> Table:
+    """The rows of a comparison. ``before``, ``after``: the names of both models."""
+    columns = ("Task", "Metric", before, after, "Difference", "95% interval", "Verdict", "Items")
+    return Table(columns, [_line(row) for row in rows], names=2, caption=caption)
+
+
+def how_compared() -> Block:
+    """How two models are compared."""
+    return note(
+        "Both models answered the same items; the interval is that of the mean difference of single items, with "
+        "the items of a document or a paradigm as one cluster. A verdict has p < 0.05 after Holm's adjustment for "
+        "the number of scores of a model."
     )
-    return blocks
 
 
-def _line(row: dict[str, Any]) -> Row:
+def _line(row: Mapping[str, Any]) -> Row:
     told = written(row["metric"])
     accuracy = row["metric"] != BITS
     shown = _points if accuracy else signed

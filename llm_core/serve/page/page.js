@@ -15,8 +15,18 @@ async function start() {
   document.title = at("model").textContent = model.id;
   at("facts").textContent = `${model.manifest.slice(0, 12)} · ${model.context_length.toLocaleString("en")} tokens of context`;
   at("facts").title = `artifact ${model.manifest}`;
-  if (!model.tuned_for_chat)
-    note("This is a base model: it was trained to continue text, and not to answer. Expect text in the form of its training data.");
+  if (model.system) settings.elements.system.placeholder = model.system;
+  const found = model.documents;
+  if (found) {
+    document.body.classList.remove("without");
+    at("switch").lastElementChild.textContent = `(${found.passages.toLocaleString("en")} passages)`;
+    settings.elements.retrieve.max = found.most;
+    settings.elements.retrieve.value = found.retrieve;
+  }
+  note([
+    model.tuned_for_chat ? "" : "This is a base model: it was trained to continue text, and not to answer. Expect text in the form of its training data.",
+    found && !found.trained_on ? "It was not trained on the documents that it can read." : "",
+  ].join(" ").trim());
 }
 
 function note(text) {
@@ -37,9 +47,38 @@ function bubble(role, text) {
 function options() {
   const chosen = { max_tokens: null };
   for (const field of settings.elements) {
+    if (field.name === "retrieve" && !at("documents").checked) continue;
     if (field.name !== "system" && field.value !== "") chosen[field.name] = Number(field.value);
   }
   return chosen;
+}
+
+// Who has scrolled up to read stays there.
+function keepLow(change) {
+  const chat = at("chat");
+  const low = chat.scrollHeight - chat.scrollTop - chat.clientHeight < 60;
+  change();
+  if (low) chat.scrollTop = chat.scrollHeight;
+}
+
+// The passages that the model read, beside its answer. Texts of documents are never HTML.
+function cite(article, passages, leftOut) {
+  const aside = document.createElement("aside");
+  const told = passages.length ? "Read before the answer:" : leftOut ? "" : "No passage shares a word with the question.";
+  const add = (parent, kind, text) => Object.assign(parent.appendChild(document.createElement(kind)), { textContent: text });
+  if (told) add(aside, "div", told);
+  const list = aside.appendChild(document.createElement("ol"));
+  for (const [number, passage] of passages.entries()) {
+    const details = list.appendChild(document.createElement("li")).appendChild(document.createElement("details"));
+    details.open = number === 0 && innerWidth >= 1024;
+    add(details, "summary", `${number + 1}. ${passage.place ?? passage.url ?? passage.doc_id}`);
+    add(details, "blockquote", passage.text);
+    if (passage.url && URL.canParse(passage.url) && ["http:", "https:"].includes(new URL(passage.url).protocol))
+      Object.assign(add(details, "a", passage.url), { href: passage.url, target: "_blank", rel: "noopener noreferrer" });
+    add(details, "code", `document ${passage.doc_id}, character ${passage.start}`);
+  }
+  if (leftOut) add(aside, "div", `${leftOut} ${passages.length ? "more " : ""}did not fit into the context.`);
+  article.append(aside);
 }
 
 async function* events(response) {
@@ -91,16 +130,18 @@ async function ask(question) {
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
       if (event.usage) usage = event.usage;
+      if (event.citations) keepLow(() => cite(article, event.citations, event.citations_left_out));
       const choice = event.choices[0];
       if (!choice) continue;
       reason = choice.finish_reason ?? reason;
       if (choice.delta.content) {
         first ??= performance.now();
         pieces += 1;
-        const low = at("chat").scrollHeight - at("chat").scrollTop - at("chat").clientHeight < 60;
-        place.textContent = written += choice.delta.content;
-        facts.textContent = speed();
-        if (low) at("chat").scrollTop = at("chat").scrollHeight;
+        written += choice.delta.content;
+        keepLow(() => {
+          place.textContent = written;
+          facts.textContent = speed();
+        });
       }
     }
     place.textContent = written.trim();
@@ -141,6 +182,9 @@ at("text").addEventListener("keydown", (event) => {
 });
 at("toggle").addEventListener("click", () => {
   at("toggle").setAttribute("aria-expanded", settings.classList.toggle("open"));
+});
+at("documents").addEventListener("change", () => {
+  document.body.classList.toggle("cited", at("documents").checked || document.querySelector("aside") !== null);
 });
 at("new").addEventListener("click", () => {
   running?.abort();

@@ -1,0 +1,109 @@
+"""The hyperparameters of a model as the keys of a GGUF file."""
+
+from typing import Any
+
+from llm_core.experiment.model import ModelSpec
+from llm_core.model.gguf.architectures import Architecture, attentions, experts, scaling_of
+from llm_core.model.hf.config import said
+from llm_core.model.mixers.attention.spec import Attention
+from llm_core.model.mixers.liv.spec import ShortConvolution
+from llm_core.model.mixers.mamba.spec import Mamba
+from llm_core.model.mixers.mamba2.spec import Mamba2
+from llm_core.model.positions.alibi.spec import Alibi
+from llm_core.model.positions.rope.spec import Rope
+
+Header = dict[str, Any]
+
+ALIBI_BIAS = 8.0
+"""The slopes of ALiBi's heads are powers of 2 down to 2 to the power of minus this (Press et al., 2022)."""
+
+
+def header(spec: ModelSpec, architecture: Architecture, length: int) -> Header:
+    """Key without the architecture's name → value: a whole number, a float, a bool, a text, or a list of one type.
+
+    ``length``: tokens of the longest text. llama.cpp ignores keys that an architecture does not have.
+    """
+    norm = "layer_norm_rms_epsilon" if spec.norm.kind == "rmsnorm" else "layer_norm_epsilon"
+    return {
+        "context_length": spec.longest() or length,  # a table of learned positions must have this many rows
+        "embedding_length": spec.d_model,
+        "block_count": spec.n_layers,
+        f"attention.{norm}": spec.norm.eps,
+        "embedding_scale": spec.embedding_scale,
+        "residual_scale": spec.residual_scale,
+        "logit_scale": 1 / spec.logit_scale,  # a divisor there
+        "use_parallel_residual": spec.parallel,
+        **({} if spec.logit_softcap is None else {"final_logit_softcapping": spec.logit_softcap}),
+        **_feed_forward(spec),
+        **_attention(spec, architecture),
+        **_other_mixers(spec),
+    }
+
+
+def _feed_forward(spec: ModelSpec) -> Header:
+    moe = next((here for layer in spec.layers if (here := experts(layer))), None)
+    found: Header = {"feed_forward_length": said(spec, "feed_forward.d_ff") or 0}
+    if moe is not None:
+        found |= {"expert_count": moe.experts, "expert_used_count": moe.top_k, "expert_feed_forward_length": moe.d_ff}
+    return found
+
+
+def _attention(spec: ModelSpec, architecture: Architecture) -> Header:
+    mixers = attentions(spec)
+    if not mixers:
+        return {"attention.head_count": 0}
+    first = mixers[0]
+    n_heads, n_kv_heads, head_dim = first.heads()
+    attends = [isinstance(layer.mixer, Attention) for layer in spec.layers]
+    found: Header = {
+        "attention.head_count": n_heads,
+        # A layer without heads of keys and values has another mixer (LFM2).
+        "attention.head_count_kv": n_kv_heads if all(attends) else [n_kv_heads * here for here in attends],
+        "attention.key_length": head_dim,
+        "attention.value_length": head_dim,
+        **_rope([mixer for mixer in mixers if isinstance(mixer.position, Rope)]),
+    }
+    if first.softcap is not None:
+        found["attn_logit_softcapping"] = first.softcap
+    if first.qkv_clip is not None:
+        found["attention.clamp_kqv"] = first.qkv_clip
+    if isinstance(first.position, Alibi):
+        found["attention.max_alibi_bias"] = ALIBI_BIAS
+    if architecture.windows:
+        widths = [mixer.window for mixer in mixers]
+        found["attention.sliding_window_pattern"] = [width is not None for width in widths]
+        if any(widths):
+            found["attention.sliding_window"] = next(width for width in widths if width is not None)
+    return found
+
+
+def _rope(mixers: list[Attention]) -> Header:
+    """``mixers``: those with rotary positions. Layers with a window may have another base."""
+    if not mixers:
+        return {}
+    by_window = {mixer.window is not None: mixer for mixer in reversed(mixers)}
+    full = by_window.get(False, mixers[0])
+    facts = full.position.facts(full.rotated_channels())
+    found = {"rope.freq_base": facts["theta"], "rope.dimension_count": facts["rotated"]}
+    if True in by_window:
+        found["rope.freq_base_swa"] = by_window[True].position.facts(by_window[True].rotated_channels())["theta"]
+    scaling = scaling_of(full)
+    if scaling is not None and scaling.kind == "linear":  # ntk is another base, and llama3 a tensor
+        found |= {"rope.scaling.type": "linear", "rope.scaling.factor": scaling.factor}
+    return found
+
+
+def _other_mixers(spec: ModelSpec) -> Header:
+    mixer = next((layer.mixer for layer in spec.layers if not isinstance(layer.mixer, Attention)), None)
+    if isinstance(mixer, ShortConvolution):
+        return {"shortconv.l_cache": mixer.kernel}
+    if not isinstance(mixer, Mamba | Mamba2):
+        return {}
+    found: Header = {
+        "ssm.conv_kernel": mixer.kernel,
+        "ssm.inner_size": mixer.expand * spec.d_model,
+        "ssm.state_size": mixer.state,
+    }
+    if isinstance(mixer, Mamba2):
+        return found | {"ssm.group_count": mixer.groups, "ssm.time_step_rank": mixer.head_count(spec.d_model)}
+    return found | {"ssm.time_step_rank": mixer.dt_rank}

@@ -1,0 +1,1 @@
+"""Test-time compute: many answers to one question, and what they are worth."""

@@ -1,0 +1,260 @@
+"""The model card of an exported folder: what the artifacts in the lineage of a model say about it, in Markdown.
+
+A fact that no artifact has is written as "not recorded".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from llm_core.evals.scores import interval
+from llm_core.experiment.devices import known_device
+from llm_core.report import facts, read
+from llm_core.report.formatting import bounds, duration, exact, in_bytes, percent, share, short, words
+from llm_core.report.read import Inputs
+from llm_core.report.sections.scores import NAMES
+from llm_core.report.sections.suites import METRICS, written
+from llm_core.store.manifest import Artifact
+from llm_core.train.results import TrainingResults
+
+CARD = "README.md"
+"""The name that the Hugging Face Hub shows first."""
+
+MISSING = "not recorded"
+
+WATTS = {
+    "A100 40GB": 400,
+    "A100 80GB": 400,
+    "L40S": 350,
+    "RTX 4090": 450,
+    "RTX 5090": 575,
+    "H100": 700,
+    "H100 NVL": 400,
+    "H100 PCIe": 350,
+    "H200": 700,
+    "H200 NVL": 600,
+    "B200": 1000,
+}
+"""Device → the power limit in its data sheet, in watts; the SXM versions where there are several."""
+
+
+def model_card(
+    name: str,
+    trained: Artifact,
+    inputs: Inputs,
+    evaluated: Artifact | None = None,
+    owners: Sequence[str] = (),
+    form: str = "transformers",
+) -> str:
+    """The card of the training run ``trained``. ``inputs``: its lineage by stage. ``evaluated``: its scores.
+
+    ``form``: what the folder holds (``transformers``, ``gguf`` or ``onnx``).
+    ``owners``: the people who answer for the model, as the experiment names them.
+    """
+    run = trained.results(TrainingResults)
+    licences = _licences(inputs)
+    parts = [
+        _front_matter(inputs, form),
+        f"# {name}",
+        f"A language model of {short(run.parameters)} parameters, trained with Pedigree on {short(run.tokens)} tokens. "
+        "This page was written from the manifests of the artifacts that the model was made from.",
+        _model(trained, run, inputs),
+        _data(run, inputs, licences),
+        _left_out(inputs),
+        _contamination(inputs),
+        _evaluation(evaluated),
+        _training(run, inputs, trained),
+        _limits(inputs, evaluated, run),
+        _removal(owners),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(inputs: Inputs, form: str) -> str:
+    """The metadata that the Hub reads."""
+    sources = _sources(inputs)
+    found: dict[str, Any] = {"pipeline_tag": "text-generation", "tags": ["pedigree", form]}
+    if form == "transformers":
+        found["library_name"] = form
+    if languages := _languages(inputs):
+        found["language"] = languages
+    if datasets := sorted({source["repo"] for source in sources.values() if source["kind"] == "hugging_face"}):
+        found["datasets"] = datasets
+    written_down = yaml.safe_dump(found, sort_keys=True, allow_unicode=True)
+    return f"---\n# license: {MISSING}; whoever publishes the model chooses it\n{written_down}---"
+
+
+def _sources(inputs: Inputs) -> dict[str, Mapping[str, Any]]:
+    """Source → its settings, of documents and of conversations."""
+    lists = [
+        artifact.manifest.config.get("raw", artifact.manifest.config).get("sources", ())
+        for artifact in inputs.values()
+        if artifact.manifest.kind in ("raw_documents", "conversations")
+    ]
+    return {source["name"]: {"kind": "files", **source} for sources in lists for source in sources}
+
+
+def _licences(inputs: Inputs) -> dict[str, str]:
+    return {name: source.get("license") or MISSING for name, source in _sources(inputs).items()}
+
+
+def _languages(inputs: Inputs) -> list[str]:
+    """The languages of the documents, the most frequent first, if cleaning found them out."""
+    found = read.clean(inputs).languages if read.CLEAN in inputs else {}
+    return sorted(found, key=lambda language: -found[language])
+
+
+def _model(trained: Artifact, run: TrainingResults, inputs: Inputs) -> str:
+    model, training = trained.manifest.config["model"], trained.manifest.config["training"]
+    layers = model.get("layers") or []
+    mixers = ", ".join(dict.fromkeys(layer["mixer"]["kind"] for layer in layers)) or model["mixer"]["kind"]
+    vocabulary = exact(read.shards(inputs).vocab_size) if read.SHARDS in inputs else MISSING
+    rows = [
+        ("Parameters", exact(run.parameters)),
+        ("Layers × width", f"{model['n_layers']} × {model['d_model']}"),
+        ("Mixers", mixers),
+        ("Vocabulary", vocabulary),
+        ("Tokens per sequence in training", exact(training["sequence_length"])),
+        ("Training tokens", f"{exact(run.tokens)} in {exact(run.steps)} steps"),
+        ("Identity of the training run", f"`{trained.manifest.identity}`"),
+    ]
+    if start := run.start_validation_loss:
+        rows.append(
+            ("Held-out loss before and after", f"{start:.4f} → {run.final_validation_loss or float('nan'):.4f}")
+        )
+    return f"## Model\n\n{_table(('', ''), rows)}"
+
+
+def _data(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]) -> str:
+    if read.RAW not in inputs or read.SHARDS not in inputs:
+        return f"## Data\n\n{MISSING.capitalize()}."
+    raw, tokens = read.raw(inputs), facts.tokens_by_source(inputs)
+    total = sum(row.tokens for row in tokens)
+    kept = {row.source: row for row in tokens}
+    rows = []
+    for source, documents in raw.documents_by_source.items():
+        row = kept.get(source)
+        size = in_bytes(raw.bytes_by_source[source])
+        in_split = (exact(row.documents), share(row.tokens, total)) if row else ("0", "0%")
+        rows.append(
+            (source, _origin(inputs, source), licences.get(source, MISSING), f"{exact(documents)} ({size})", *in_split)
+        )
+    columns = ("Source", "From", "Licence", "Documents read", "In the training split", "Share of its tokens")
+    epochs = [
+        f"{name}: {percent(found['share'])} of what was read, {found['epochs']:.2f} epochs"
+        for name, found in run.sources.items()
+    ]
+    talks = [
+        (name, licences.get(name, MISSING), exact(count))
+        for artifact in inputs.values()
+        if artifact.manifest.kind == "conversations"
+        for name, count in artifact.stats["conversations_by_source"].items()
+    ]
+    tuned = f"\n\n{_table(('Conversations', 'Licence', 'Number'), talks)}" if talks else ""
+    return f"## Data\n\n{_table(columns, rows)}\n\nRead by this run: {'; '.join(epochs) or MISSING}.{tuned}"
+
+
+def _origin(inputs: Inputs, name: str) -> str:
+    source = _sources(inputs).get(name, {})
+    return (
+        f"`{source['repo']}` at `{source['revision'][:12]}`" if "repo" in source else words(source.get("kind", MISSING))
+    )
+
+
+def _left_out(inputs: Inputs) -> str:
+    rows = []
+    for stage, artifact in facts.dropping(inputs).items():
+        for rule, dropped in facts.drops_by_rule(artifact):
+            rows.append((words(stage), words(rule), exact(dropped["documents"]), in_bytes(dropped["bytes"])))
+    if not facts.dropping(inputs):
+        return f"## Filters\n\n{MISSING.capitalize()}."
+    if not rows:
+        return "## Filters\n\nNo rule dropped a document."
+    read_in = exact(read.raw(inputs).documents)
+    columns = ("Stage", "Rule", "Documents dropped", "Text")
+    return f"## Filters\n\nOf {read_in} documents that were read, these were left out.\n\n{_table(columns, rows)}"
+
+
+def _contamination(inputs: Inputs) -> str:
+    title = "## Contamination\n\n"
+    if read.DECONTAMINATED not in inputs:
+        return f"{title}{MISSING.capitalize()}."
+    found = read.decontaminated(inputs)
+    suites = ", ".join(found.suites)
+    if not suites:
+        return f"{title}No eval suite was compared with the training text, since the experiment has none."
+    dropped = f"{exact(found.dropped)} of {exact(found.documents_in)} ({percent(found.contaminated_share)})"
+    return f"{title}Documents that contain items of {suites} were dropped before training: {dropped}."
+
+
+def _evaluation(evaluated: Artifact | None) -> str:
+    if evaluated is None:
+        return f"## Evaluation\n\n{MISSING.capitalize()}: this model was not evaluated."
+    rows = []
+    for line in facts.json_lines(evaluated.path / "evals.jsonl"):
+        told, chance = written(line["metric"]), line["chance"]
+        task, metric = NAMES.get(line["task"], line["task"]), METRICS.get(line["metric"], line["metric"])
+        spread = bounds(interval(line), told)
+        rows.append(
+            (task, metric, told(line["value"]), spread, "" if chance is None else told(chance), exact(line["n"]))
+        )
+    return f"## Evaluation\n\n{_table(('Task', 'Metric', 'Value', '95% interval', 'Chance', 'Items'), rows)}"
+
+
+def _training(run: TrainingResults, inputs: Inputs, trained: Artifact) -> str:
+    hours = run.ranks * run.seconds_training / 3600
+    stages = sum(artifact.manifest.seconds for artifact in inputs.values())
+    versions = trained.manifest.versions
+    software = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch") if name in versions) or MISSING
+    rows = [
+        ("Hardware", f"{run.ranks} × {run.device}"),
+        ("Time of this training", f"{duration(run.seconds_training)} ({hours:.3g} device hours)"),
+        ("Time of all stages in the lineage", duration(stages)),
+        ("Energy of this training, estimated", _energy(run.device, hours)),
+        ("Emissions", MISSING),
+        ("Software", software),
+        ("Commit of the code", f"`{trained.manifest.git_commit}`" if trained.manifest.git_commit else MISSING),
+    ]
+    return f"## Training\n\n{_table(('', ''), rows)}"
+
+
+def _energy(device: str, hours: float) -> str:
+    known = known_device(device)
+    watts = WATTS.get(known.name) if known is not None else None
+    if watts is None:
+        return f"{MISSING}: the power of this device is not known"
+    used = watts * hours / 1000
+    return f"{used:.3g} kWh = {watts} W (the device's power limit) × {hours:.3g} h; without the rest of the machine"
+
+
+def _limits(inputs: Inputs, evaluated: Artifact | None, run: TrainingResults) -> str:
+    artifacts = [*inputs.values(), *([evaluated] if evaluated is not None else [])]
+    failed = [
+        f"Check `{check.name}` of {words(artifact.manifest.stage)} failed: {check.message}"
+        for artifact in artifacts
+        for check in artifact.manifest.checks
+        if not check.passed
+    ]
+    lines = [
+        *([] if _languages(inputs) else [f"Languages of the training text: {MISSING}."]),
+        *([f"{exact(run.skipped_steps)} training steps were skipped."] if run.skipped_steps else []),
+        *failed,
+        f"Bias, toxicity and safety: {MISSING}; no stage measures them.",
+        f"Intended use: {MISSING}.",
+    ]
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _removal(owners: Sequence[str]) -> str:
+    whom = f"write to {', '.join(owners)}" if owners else f"ask the owner of the model (address: {MISSING})"
+    return (
+        f"## Removal of a text\n\nTo have a text removed from the training data, {whom}. Give its address or its "
+        "words. Every document has an id, and `pedigree why -d DOCUMENT` tells the owner in which training steps it "
+        "was read. To remove it means to train the model again without it."
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
