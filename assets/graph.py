@@ -1,6 +1,18 @@
 """The graph of all stages of an experiment."""
 
-from assets import data, evaluation, optimizations, release, repeated, retrieval, study, tokens, training, tuning
+from assets import (
+    data,
+    evaluation,
+    models,
+    optimizations,
+    release,
+    repeated,
+    retrieval,
+    study,
+    tokens,
+    training,
+    tuning,
+)
 from llm_core.experiment.experiment import Experiment
 from llm_core.graph.graph import Graph
 
@@ -9,4 +21,4 @@ def experiment_graph(experiment: Experiment) -> Graph:
     """From raw documents to the training report."""
     modules = (data, tokens, study, training, evaluation, tuning, retrieval, repeated, optimizations, release)
     stages = [stage for module in modules for stage in module.stages(experiment)]
-    return Graph(experiment.name, [*stages, *study.score(experiment)])
+    return Graph(experiment.name, [*stages, *study.score(experiment), *models.stages(experiment, stages)])

@@ -35,6 +35,7 @@ PAGES = {
     "study_report": "study.html",
     "training_report": "report.html",
     "optimization_table": "optimizations.html",
+    "model_comparison": "models.html",
 }
 """Stage → the page that it makes."""
 

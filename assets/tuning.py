@@ -1,13 +1,15 @@
-"""The stages that tune the trained model on conversations: ``instruct_model``, then ``chat_model``."""
+"""The stages that tune the trained model: ``instruct_model``, ``chat_model``, then ``preference_model``."""
 
 from assets.evaluation import comparison, evaluation
 from assets.export import gguf_exports, hf_export, onnx_exports
-from assets.training import started_run
+from assets.training import TRAIN_PACKAGES, started_run
 from llm_core.experiment.experiment import Experiment
+from llm_core.experiment.preference import PreferenceSpec
 from llm_core.experiment.tuning import TuningSpec
 from llm_core.graph.stage import Stage
 
-WHAT = {"instruct": "prompts and answers", "chat": "dialogues"}
+WHAT = {"instruct": "prompts and answers", "chat": "dialogues", "preference": "preferences"}
+REFERENCE, MARGINS = "preference_reference", "preference_margins"
 
 
 def stages(experiment: Experiment) -> list[Stage]:
@@ -25,7 +27,8 @@ def told(experiment: Experiment) -> list[str]:
     exported = [*(["gguf"] if experiment.exports.gguf else []), *(["onnx"] if experiment.exports.onnx else [])]
     each = ("conversations", "shards", "mask_gate", "model", *exported)
     names = [f"{name}_{what}" for name in experiment.tunings() for what in each]
-    return [*names, "tuning_comparison"] if names else []
+    margins = [MARGINS] if experiment.preference else []
+    return [*names, *margins, "tuning_comparison"] if names else []
 
 
 def _comparison(experiment: Experiment) -> Stage:
@@ -34,7 +37,9 @@ def _comparison(experiment: Experiment) -> Stage:
     return comparison(experiment, "tuning_comparison", "tuning", description, {name: name for name in scores})
 
 
-def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -> list[Stage]:
+def _tuning(experiment: Experiment, name: str, tuning: TuningSpec | PreferenceSpec, start: str) -> list[Stage]:
+    persona = tuning.persona if isinstance(tuning, TuningSpec) else None
+    pairs = _pairs(experiment, tuning, start) if isinstance(tuning, PreferenceSpec) else []
     conversations, shards, gate = f"{name}_conversations", f"{name}_shards", f"{name}_mask_gate"
     model, scores, length = f"{name}_model", f"{name}_eval_results", tuning.training.sequence_length
     return [
@@ -50,7 +55,7 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
             non_blocking=(":contaminated_share",),
             config={
                 "sources": tuning.sources,
-                "persona": tuning.persona,
+                "persona": persona,
                 "decontamination": experiment.decontamination,
                 "suites": experiment.evaluation.suites,
             },
@@ -72,7 +77,7 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
                 "template": tuning.jinja(),
                 "heldout_share": tuning.heldout_share,
                 "sequence_length": length,
-                "persona": tuning.persona,
+                "persona": persona,
             },
             bounds=experiment.checks,
         ),
@@ -95,9 +100,10 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
             experiment.model,
             tuning.training,
             start=start,
-            shards=shards,
+            shards=REFERENCE if pairs else shards,
             gates=(gate,),
         ),
+        *pairs,
         # With the sequence length of the full run, so that it reads the same windows of the same documents.
         evaluation(
             scores,
@@ -111,4 +117,43 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec, start: str) -
         hf_export(experiment, f"{name}_export", "tuning", model),
         *gguf_exports(experiment, f"{name}_gguf", "tuning", model),
         *onnx_exports(experiment, f"{name}_onnx", "tuning", model),
+    ]
+
+
+def _pairs(experiment: Experiment, preference: PreferenceSpec, start: str) -> list[Stage]:
+    """The likelihoods of the answers before the tuning, and what it made of them."""
+    training = preference.training
+    config = {
+        "model": experiment.model,
+        "sequence_length": training.sequence_length,
+        "precision": training.precision,
+    }
+    assert training.dpo is not None
+    return [
+        Stage(
+            name=REFERENCE,
+            kind="token_shards",
+            group="tuning",
+            description="The pairs, with the likelihoods of their answers before the tuning.",
+            build="llm_core.evals.reference:build",
+            results="llm_core.evals.preference_results:PreferenceReference",
+            blocking=("llm_core.evals.preference_results:all_finite",),
+            inputs={"shards": "preference_shards", "model": start},
+            gates=("preference_mask_gate",),
+            config=config,
+            packages=TRAIN_PACKAGES,
+            bounds=experiment.checks,
+        ),
+        Stage(
+            name=MARGINS,
+            group="tuning",
+            description="How many chosen answers of held-out pairs the tuned model prefers, and by how much.",
+            build="llm_core.evals.preferences:build",
+            results="llm_core.evals.preference_results:PreferenceMargins",
+            non_blocking=("llm_core.evals.preference_results:prefers_chosen",),
+            inputs={"shards": REFERENCE, "model": "preference_model"},
+            config={**config, "beta": training.dpo.beta},
+            packages=TRAIN_PACKAGES,
+            bounds=experiment.checks,
+        ),
     ]

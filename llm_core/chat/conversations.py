@@ -1,4 +1,5 @@
-"""The stages ``instruct_conversations`` and ``chat_conversations``: conversations from files, without eval items.
+"""The stages ``instruct_conversations``, ``chat_conversations`` and ``preference_conversations``: conversations from
+files, without eval items.
 
 ``parts/NAME.parquet``: one conversation per row (``CONVERSATION``). ``dropped/NAME.parquet``: each record that was
 dropped, with the reason, and the suite and item for one that contains an eval item.
@@ -29,7 +30,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.dedup import DecontaminationSpec
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.suites import SuiteSpec
-from llm_core.experiment.tuning import PERSONA, ConversationSource, PersonaSpec
+from llm_core.experiment.tuning import PERSONA, PersonaSpec, RecordSource
 from llm_core.graph.job import Job
 from llm_core.graph.part import InputFile, PartTask, PartWork
 from llm_core.graph.stage import Verdict
@@ -42,8 +43,10 @@ CONVERSATION: dict[str, Any] = {
     "row": pl.Int64,
     "roles": pl.List(pl.String),
     "contents": pl.List(pl.String),
+    "rejected": pl.String,
 }
-"""The columns of a conversation. Its identity is that of its place, as that of a document is."""
+"""The columns of a conversation. Its identity is that of its place, as that of a document is. ``rejected``: the worse
+answer to the same turns, in a source of preferences; else null."""
 
 _DROPPED = {
     "source": pl.String,
@@ -58,7 +61,7 @@ _CONTAMINATED = "contaminated"
 _NAMED = 3
 _BETWEEN = "\n\n"
 
-Sources = Sequence[ConversationSource]
+Sources = Sequence[RecordSource]
 
 
 def source_digests(sources: Sources, suites: Sequence[SuiteSpec], **_: Any) -> dict[str, str]:
@@ -109,7 +112,7 @@ def build(
     )
 
 
-def conversations_part(work: PartWork, source: ConversationSource) -> dict[str, Any]:
+def conversations_part(work: PartWork, source: RecordSource) -> dict[str, Any]:
     """Write the conversations and the dropped records of a file, before the search for eval items."""
     ((origin, path),) = work.inputs.items()
     rows: list[tuple[Any, ...]] = []
@@ -123,7 +126,7 @@ def conversations_part(work: PartWork, source: ConversationSource) -> dict[str, 
         if isinstance(record, Conversation):
             counts.update(records=1, left_out=record.left_out)
             roles, contents = zip(*record.turns, strict=True)
-            rows.append((identity, source.name, origin, record.row, list(roles), list(contents)))
+            rows.append((identity, source.name, origin, record.row, list(roles), list(contents), record.rejected))
         elif isinstance(record, Dropped):
             counts["records"] += 1
             reasons[record.reason] += 1
@@ -148,11 +151,11 @@ def search_part(
     found: Counter[str] = Counter()
     if suites and frame.height:
         index = EvalIndex.load(work.inputs, decontamination)
-        numbers, _, _ = index.find(fold(frame["contents"].list.join(_BETWEEN)))
+        numbers, _, _ = index.find(fold(said_in(frame)))
         holds = pl.Series(numbers >= 0)
         which = index.texts.select("suite", "item")[numbers[numbers >= 0]]
         contaminated = frame.filter(holds).select("source", "origin", "row").hstack(which)
-        texts = frame.filter(holds)["contents"].list.join(_BETWEEN).str.slice(0, 100)
+        texts = said_in(frame.filter(holds)).str.slice(0, 100)
         contaminated = contaminated.with_columns(rule=pl.lit(_CONTAMINATED), excerpt=texts).select(*_DROPPED)
         frame, dropped = frame.filter(~holds), pl.concat([dropped, contaminated])
         found.update(which["suite"].to_list())
@@ -161,15 +164,30 @@ def search_part(
     return {"conversations": frame.height, "turns": int(frame["roles"].list.len().sum()), "found": found}
 
 
+def said_in(frame: pl.DataFrame) -> pl.Series:
+    """All turns of each conversation as one text, with the rejected answer."""
+    turns = pl.col("contents").list.join(_BETWEEN)
+    return frame.select(pl.concat_str(turns, "rejected", separator=_BETWEEN, ignore_nulls=True).alias("said"))["said"]
+
+
 def exchanges(persona: PersonaSpec) -> pl.DataFrame:
     """The persona's exchanges as conversations; row 2i is exchange i with the system line, row 2i + 1 without."""
     rows = []
     for number, exchange in enumerate(persona.exchanges):
-        said = [Turn("user", exchange.user.strip()), Turn("assistant", exchange.assistant.strip())]
-        for row, turns in enumerate(([Turn("system", persona.system), *said], said), start=2 * number):
+        asked = [Turn("user", exchange.user.strip()), Turn("assistant", exchange.assistant.strip())]
+        for row, turns in enumerate(([Turn("system", persona.system), *asked], asked), start=2 * number):
             identity = document_id(PERSONA, PERSONA, row)
-            rows.append((identity, PERSONA, PERSONA, row, [turn.role for turn in turns], [t.content for t in turns]))
+            said = [turn.role for turn in turns], [turn.content for turn in turns]
+            rows.append((identity, PERSONA, PERSONA, row, *said, None))
     return pl.DataFrame(rows, schema=CONVERSATION, orient="row")
+
+
+def sides(frame: pl.DataFrame) -> pl.DataFrame:
+    """Every pair as two conversations, one after the other: with the chosen answer, and with the rejected one."""
+    before = pl.col("contents").list.slice(0, pl.col("contents").list.len() - 1)
+    chosen = frame.with_row_index("number")
+    rejected = chosen.with_columns(contents=pl.concat_list(before, "rejected"))
+    return pl.concat([chosen, rejected]).sort("number", maintain_order=True).drop("number")
 
 
 def turns_of(frame: pl.DataFrame) -> Iterator[list[Turn]]:
@@ -183,7 +201,7 @@ def hashed_below(identity: str, share: float) -> bool:
     return xxh3_64_intdigest(identity.encode()) < share * 2.0**64
 
 
-def _files(source: ConversationSource) -> dict[str, Path]:
+def _files(source: RecordSource) -> dict[str, Path]:
     formats = (*JSON_LINES, *PARQUET)
     found = find_files(source.name, source.paths, lambda name: known_format(name) in formats).files
     for path in found.values():
@@ -195,7 +213,7 @@ def _files(source: ConversationSource) -> dict[str, Path]:
     return found
 
 
-def _tasks(source: ConversationSource) -> list[PartTask]:
+def _tasks(source: RecordSource) -> list[PartTask]:
     tasks = [
         PartTask(
             unit_name(source.name, origin),

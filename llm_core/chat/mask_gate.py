@@ -41,6 +41,7 @@ def build(job: Job) -> MaskGate:
     stop = set(written_as.stop)
     answers = _answers(job.path("conversations", "parts"))
     own_exchanges = sum(source == PERSONA for source, _, _ in answers)
+    each = max(map(len, answers.values()))  # documents of a conversation: two for a pair
     wrong: list[str] = []
     counts: dict[str, int] = defaultdict(int)
     shown: list[dict[str, Any]] = []
@@ -61,7 +62,7 @@ def build(job: Job) -> MaskGate:
             runs = [_runs(*pair) for pair in zip(ids, kept, strict=True)]
             texts = iter(tokenizer.decode_batch([run[:-1] for own in runs for run in own], skip_special_tokens=False))
             for number, (row, own) in enumerate(zip(rows, runs, strict=True), start=start):
-                written = answers[_key(row, own_exchanges)]
+                written = answers[_key(row, own_exchanges)][number % each]
                 decoded = [next(texts) for _ in own]
                 counts["conversations"] += 1
                 counts["without_target"] += not own
@@ -84,7 +85,7 @@ def build(job: Job) -> MaskGate:
         tokens=counts["tokens"],
         targets=counts["targets"],
         target_share=counts["targets"] / counts["tokens"] if counts["tokens"] else 0.0,
-        missing=len(answers) + repeated - counts["conversations"] - written_as.too_long,
+        missing=each * (len(answers) - written_as.too_long) + repeated - counts["conversations"],
         shown=shown,
     )
 
@@ -92,13 +93,14 @@ def build(job: Job) -> MaskGate:
 _Place = tuple[str, str, int]
 
 
-def _answers(folder: Path) -> dict[_Place, list[str]]:
-    """Place of each conversation → what the assistant says in it."""
+def _answers(folder: Path) -> dict[_Place, list[list[str]]]:
+    """Place of each conversation → what the assistant says in it. A pair has two lists, the chosen answers first."""
     found = {}
     for _, frame in read_parts(folder):
         for row in frame.iter_rows(named=True):
             said = [text for role, text in zip(row["roles"], row["contents"], strict=True) if role == "assistant"]
-            found[row["source"], row["origin"], row["row"]] = said
+            pair = [] if row["rejected"] is None else [[*said[:-1], row["rejected"]]]
+            found[row["source"], row["origin"], row["row"]] = [said, *pair]
     return found
 
 

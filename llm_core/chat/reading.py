@@ -19,19 +19,22 @@ from llm_core.data.sources.streams import open_stream, read_lines
 from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 from llm_core.errors import PedigreeError
 from llm_core.experiment.conditions import parsed_condition
+from llm_core.experiment.preference import PreferenceSource
 from llm_core.experiment.templates import parsed_template
-from llm_core.experiment.tuning import ConversationSource
+from llm_core.experiment.tuning import ConversationSource, RecordSource
 
 JSON_LINES, PARQUET = (".jsonl", ".ndjson", ".json"), (".parquet",)
 """The formats of conversations."""
 
 
 class Conversation(NamedTuple):
-    """Record number ``row`` of its file. ``left_out``: turns after the last answer."""
+    """Record number ``row`` of its file. ``left_out``: turns after the last answer. ``rejected``: the worse answer to
+    the same turns, in a source of preferences."""
 
     row: int
     turns: list[Turn]
     left_out: int
+    rejected: str | None = None
 
 
 class Dropped(NamedTuple):
@@ -48,10 +51,10 @@ class Skipped(NamedTuple):
     row: int
 
 
-class ConversationReader:
+class RecordReader:
     """Makes conversations of the records of ``source``."""
 
-    def __init__(self, source: ConversationSource) -> None:
+    def __init__(self, source: RecordSource) -> None:
         self._source = source
         self._conditions = [parsed_condition(text) for text in source.where]
 
@@ -64,28 +67,19 @@ class ConversationReader:
             if not meets(condition, found):
                 return Skipped(row)
         try:
-            turns = checked(self._messages(record))
-            kept = answered(turns)
+            return self._made(row, record)
         except ConversationError as error:
             return Dropped(row, error.reason, _shown(record))
-        return Conversation(row, kept, len(turns) - len(kept))
 
-    def _messages(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-        source = self._source
-        if source.messages is not None:
-            found = self._listed(record, source.messages)
-        elif source.dialogue is not None:
-            found = self._spoken(_text_at(record, source.dialogue))
-        else:
-            assert source.prompt is not None
-            assert source.answer is not None
-            found = [
-                {"role": "user", "content": _filled(source.prompt, record)},
-                {"role": "assistant", "content": _filled(source.answer, record)},
-            ]
-        if source.system is not None and (not found or found[0]["role"] != "system"):
-            found = [{"role": "system", "content": _filled(source.system, record)}, *found]
-        return [{**message, "content": self._without(message["content"])} for message in found]
+    def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
+        raise NotImplementedError
+
+    def _checked(self, messages: list[dict[str, Any]], record: Mapping[str, Any]) -> list[Turn]:
+        """The messages as turns, with the source's system line, and without what it removes."""
+        system = self._source.system
+        if system is not None and (not messages or messages[0]["role"] != "system"):
+            messages = [{"role": "system", "content": _filled(system, record)}, *messages]
+        return checked([{**message, "content": self._without(message["content"])} for message in messages])
 
     def _listed(self, record: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
         source = self._source
@@ -102,23 +96,6 @@ class ConversationReader:
             for message in messages
         ]
 
-    def _spoken(self, dialogue: str) -> list[dict[str, Any]]:
-        """The turns of a dialogue in one text. Lines without a speaker continue the turn before."""
-        turns: list[dict[str, Any]] = []
-        for line in dialogue.splitlines():
-            name = next((name for name in self._source.speakers if line.startswith(name)), None)
-            if name is None and not line.strip():
-                continue
-            if name is None and not turns:
-                raise ConversationError("a dialogue that begins without a speaker", "")
-            role = turns[-1]["role"] if name is None else self._source.speakers[name]
-            said = line.removeprefix(name or "").strip()
-            if turns and turns[-1]["role"] == role:
-                turns[-1]["content"] += f"\n{said}"
-            else:
-                turns.append({"role": role, "content": said})
-        return turns
-
     def _without(self, content: Any) -> Any:
         if isinstance(content, str):
             for unwanted in self._source.remove:
@@ -126,10 +103,79 @@ class ConversationReader:
         return content
 
 
-def conversations(path: Path, source: ConversationSource) -> Iterator[Conversation | Dropped | Skipped]:
+class ConversationReader(RecordReader):
+    """One conversation per record."""
+
+    def __init__(self, source: ConversationSource) -> None:
+        super().__init__(source)
+        self._form = source
+
+    def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
+        turns = self._checked(self._messages(record), record)
+        kept = answered(turns)
+        return Conversation(row, kept, len(turns) - len(kept))
+
+    def _messages(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+        form = self._form
+        if form.messages is not None:
+            return self._listed(record, form.messages)
+        if form.dialogue is not None:
+            return self._spoken(_text_at(record, form.dialogue))
+        return _exchange(form.prompt, form.answer, record)
+
+    def _spoken(self, dialogue: str) -> list[dict[str, Any]]:
+        """The turns of a dialogue in one text. Lines without a speaker continue the turn before."""
+        turns: list[dict[str, Any]] = []
+        for line in dialogue.splitlines():
+            name = next((name for name in self._form.speakers if line.startswith(name)), None)
+            if name is None and not line.strip():
+                continue
+            if name is None and not turns:
+                raise ConversationError("a dialogue that begins without a speaker", "")
+            role = turns[-1]["role"] if name is None else self._form.speakers[name]
+            said = line.removeprefix(name or "").strip()
+            if turns and turns[-1]["role"] == role:
+                turns[-1]["content"] += f"\n{said}"
+            else:
+                turns.append({"role": role, "content": said})
+        return turns
+
+
+class PairReader(RecordReader):
+    """One pair of answers per record."""
+
+    def __init__(self, source: PreferenceSource) -> None:
+        super().__init__(source)
+        self._form = source
+
+    def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
+        form = self._form
+        if form.chosen_messages is not None and form.rejected_messages is not None:
+            sides = [self._listed(record, field) for field in (form.chosen_messages, form.rejected_messages)]
+        else:
+            sides = [_exchange(form.prompt, answer, record) for answer in (form.chosen, form.rejected)]
+        chosen, rejected = (self._checked(messages, record) for messages in sides)
+        if {chosen[-1].role, rejected[-1].role} != {"assistant"}:
+            raise ConversationError("no answer", "")
+        if chosen[:-1] != rejected[:-1]:
+            raise ConversationError("the answers are to different turns", "")
+        if chosen == rejected:
+            raise ConversationError("chosen equals rejected", "")
+        return Conversation(row, chosen, 0, rejected[-1].content)
+
+
+def reader_of(source: RecordSource) -> RecordReader:
+    """The reader of a source."""
+    if isinstance(source, PreferenceSource):
+        return PairReader(source)
+    assert isinstance(source, ConversationSource)
+    return ConversationReader(source)
+
+
+def conversations(path: Path, source: RecordSource) -> Iterator[Conversation | Dropped | Skipped]:
     """Every record of a file. Raises ``PedigreeError`` for a file that can't be read, and for one of whose records none
     has a field that the source reads."""
-    reader, keys, reasons, kept = ConversationReader(source), dict[str, None](), Counter[str](), 0
+    reader, keys, reasons, kept = reader_of(source), dict[str, None](), Counter[str](), 0
     try:
         for row, record in _records(path, source):
             if isinstance(record, str):
@@ -154,7 +200,7 @@ def conversations(path: Path, source: ConversationSource) -> Iterator[Conversati
         )
 
 
-def _records(path: Path, source: ConversationSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _records(path: Path, source: RecordSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(number, record) of every record, or the reason why it can't be read."""
     if format_of(path) in PARQUET:
         row = 0
@@ -181,6 +227,15 @@ def _object(line: bytes) -> dict[str, Any] | str:
     except (ValueError, RecursionError):
         return "not JSON"
     return value if isinstance(value, dict) else "not an object"
+
+
+def _exchange(prompt: str | None, answer: str | None, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    assert prompt is not None
+    assert answer is not None
+    return [
+        {"role": "user", "content": _filled(prompt, record)},
+        {"role": "assistant", "content": _filled(answer, record)},
+    ]
 
 
 def _filled(template: str, record: Mapping[str, Any]) -> str:

@@ -28,7 +28,8 @@ class Conversations(Results):
 
 
 class ConversationShards(Results):
-    """Conversations as tokens with a target mask."""
+    """Conversations as tokens with a target mask. A pair of answers is two conversations, but ``too_long`` counts it
+    as one, and ``longest`` has the tokens of both."""
 
     train_conversations: int
     heldout_conversations: int

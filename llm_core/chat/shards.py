@@ -1,8 +1,9 @@
-"""The stages ``instruct_shards`` and ``chat_shards``: whole conversations as tokens, and which of them are targets.
+"""The stages ``instruct_shards``, ``chat_shards`` and ``preference_shards``: conversations as tokens, and the targets.
 
 The layout is that of ``llm_core.tokens.shards``, so the loader and all that traces tokens to documents read them. A
-conversation is a document. ``<split>/targets.npy`` is the target mask (``llm_core.tokens.target_mask``). Beside them
-are ``chat_template.jinja``, and ``chat.json`` with the persona's system line and the ids that end an answer.
+conversation is a document, and a pair of answers two documents side by side (``sides``). ``<split>/targets.npy`` is the
+target mask (``llm_core.tokens.target_mask``). Beside them are ``chat_template.jinja``, and ``chat.json`` with the
+persona's system line and the ids that end an answer.
 """
 
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from llm_core.chat.conversation import ConversationError
-from llm_core.chat.conversations import hashed_below, turns_of
+from llm_core.chat.conversations import hashed_below, said_in, sides, turns_of
 from llm_core.chat.results import ConversationShards
 from llm_core.chat.template import ChatTemplate
 from llm_core.data.parquet_parts import read_part, write_part
@@ -134,17 +135,21 @@ def build(
 def encode_part(
     work: PartWork, shards: ShardsSpec, template: str, heldout_share: float, sequence_length: int
 ) -> dict[str, Any]:
-    """Write both splits of a file of conversations. A conversation that is longer than a sequence is left out."""
+    """Write both splits of a file of conversations. What is longer than a sequence is left out: a conversation, or a
+    pair, which is trained on in one sequence."""
     path = work.inputs["tokenizer"]
     opened, frame = ChatTemplate(template, path), read_part(work.inputs["conversations"])
+    each = 2 if frame["rejected"].null_count() < frame.height else 1  # documents of a conversation
     stats: dict[str, Any] = {"source": frame["source"][0] if frame.height else "", "longest": 0, "too_long": 0}
     heldout = np.array([hashed_below(_asked(turns), heldout_share) for turns in turns_of(frame)], dtype=np.bool_)
     for split, chosen in (("train", ~heldout), ("heldout", heldout)):
-        rows = _encoded(frame.filter(pl.Series(chosen)), opened)
-        fits = rows.lengths <= sequence_length
-        stats["longest"] = max(stats["longest"], int(rows.lengths.max(initial=0)))
+        own = frame.filter(pl.Series(chosen))
+        rows = _encoded(own if each == 1 else sides(own), opened)
+        lengths = rows.lengths.reshape(-1, each).sum(axis=1)
+        fits = lengths <= sequence_length
+        stats["longest"] = max(stats["longest"], int(lengths.max(initial=0)))
         stats["too_long"] += int((~fits).sum())
-        rows = _only(rows, fits)
+        rows = _only(rows, np.repeat(fits, each))
         stats[split] = len(rows.lengths)
         if len(rows.lengths):
             folder = work.out / split
@@ -153,7 +158,7 @@ def encode_part(
             np.save(folder / MASK, rows.targets)
             write_part(folder / "documents.parquet", _table(rows))
     names = sorted(opened.special)
-    typed = frame["contents"].list.join("\n").str.contains_any(names)
+    typed = said_in(frame).str.contains_any(names)
     return {**stats, "conversations": frame.height, "typed": int(typed.sum())}
 
 

@@ -14,7 +14,13 @@ from xxhash import xxh3_128_hexdigest
 from llm_core.data.sources.streams import open_stream, read_lines
 from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsMoreError
 from llm_core.errors import PedigreeError
-from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, SuiteSpec
+from llm_core.experiment.suites import (
+    GenerativeSuite,
+    LastWordSuite,
+    MinimalPairsSuite,
+    MultipleChoiceSuite,
+    SuiteSpec,
+)
 from llm_core.store.digests import source_digest
 
 LONGEST_LINE = 1 << 24
@@ -26,7 +32,8 @@ class Item:
     """One item, its texts as the file has them.
 
     ``item_id``: its line in the file, counted from 1. ``choices``: the sentences of a pair, the answers to a question,
-    the one last word, or the one document; ``choices[gold]`` is the right one. ``context``: the text before them.
+    the one last word, the right answers, or the one document; ``choices[gold]`` is the right one. ``context``: the text
+    before them.
     """
 
     item_id: str
@@ -95,9 +102,9 @@ def renderings(suite: SuiteSpec, item: Item) -> dict[str, str]:
     ``question`` (the text before the answer), ``quiz`` (with all choices, lettered), ``numbered`` and ``list`` (the
     same with numbers, or with nothing before the choices).
     """
-    if not isinstance(suite, MultipleChoiceSuite | LastWordSuite):
+    if not isinstance(suite, MultipleChoiceSuite | LastWordSuite | GenerativeSuite):
         return {"answered": item.choices[item.gold]}
-    if isinstance(suite, LastWordSuite):
+    if isinstance(suite, LastWordSuite | GenerativeSuite):
         return {"answered": f"{item.context}{suite.delimiter}{item.choices[item.gold]}", "question": item.context}
     question = _ASKED.sub("", item.context) or item.context
     lettered = (f"{chr(ord('A') + place)}. {choice}" for place, choice in enumerate(item.choices))
@@ -183,6 +190,15 @@ class _Record:
             raise self._wrong(field, "should be a list of two texts or more", value)
         return tuple(self._checked(f"{field}[{place}]", text) for place, text in enumerate(value))
 
+    def text_or_texts(self, field: str) -> tuple[str, ...]:
+        """A text, or a list of one text or more."""
+        value = self._field(field)
+        if not isinstance(value, list):
+            return (self.text(field),)
+        if not value:
+            raise self._wrong(field, "should be a text or a list of texts", value)
+        return tuple(self._checked(f"{field}[{place}]", text) for place, text in enumerate(value))
+
     def place(self, field: str, count: int) -> int:
         """A number from 0, below ``count``."""
         value = self._field(field)
@@ -224,4 +240,6 @@ def _item(suite: SuiteSpec, record: _Record) -> Item:
         return Item(record.item_id, "", query, choices, suite.choices.index(suite.gold))
     if isinstance(suite, LastWordSuite):
         return Item(record.item_id, "", record.text(suite.context), (record.text(suite.continuation),), 0)
+    if isinstance(suite, GenerativeSuite):
+        return Item(record.item_id, "", record.text(suite.prompt), record.text_or_texts(suite.answer), 0)
     return Item(record.item_id, "", "", (record.text(suite.text),), 0)

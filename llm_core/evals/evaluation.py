@@ -11,6 +11,7 @@ from tokenizers.normalizers import Normalizer
 from llm_core.data.suites import Item, sample_suite, suite_digests
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
+from llm_core.evals.centred import centred
 from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import sample
 from llm_core.evals.few_shot import prompts, solved_items
@@ -18,7 +19,7 @@ from llm_core.evals.results import EvalResults
 from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import accuracy, bits_per_byte, interval, item_line, row, task_rows
 from llm_core.evals.scoring import scored_by_model, write_lines
-from llm_core.evals.suite_rows import suite_lines, suite_stats
+from llm_core.evals.suite_rows import described, suite_lines, suite_stats
 from llm_core.evals.tasks import CONTINUATION, HELDOUT
 from llm_core.experiment.base import canonical
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
@@ -82,10 +83,7 @@ def build(
         precision=precision,
         attention_backend=job.runtime.compute.attention_backend,
         device_type=job.runtime.compute.device_type,
-        suites=[
-            {"name": suite.name, "kind": suite.kind, "rows": str(job.work / f"suite_{suite.name}.jsonl")}
-            for suite, _ in suites
-        ],
+        suites=[described(suite, str(job.work / f"suite_{suite.name}.jsonl")) for suite, _ in suites],
         code=job.claim.model_dump(mode="json"),
     )
     write_lines(job.work / "documents.jsonl", map(asdict, documents))
@@ -164,6 +162,7 @@ def build(
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
         },
+        centred=centred([scored for suite, _ in suites for scored in by_task[suite.name]]),
     )
 
 

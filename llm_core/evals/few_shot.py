@@ -70,6 +70,8 @@ def _answered(item: Mapping[str, Any], choice: int) -> str:
 
 
 def _tokens(item: Mapping[str, Any], tokenizer: Tokenizer) -> int:
-    """Tokens of the prompt with the choice that makes it longest."""
-    texts = [_answered(item, choice) for choice in range(len(item["choices"]))]
-    return max(len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False))
+    """Tokens of the prompt with the choice that makes it longest, or with all that the model may write."""
+    texts = [item["context"], *(_answered(item, choice) for choice in range(len(item["choices"])))]
+    alone, *lengths = (len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False))
+    written = [alone + item["max_new_tokens"] + 1] if "max_new_tokens" in item else []  # as ``generate_until`` counts
+    return max([*written, *lengths])

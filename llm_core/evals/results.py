@@ -44,6 +44,10 @@ class EvalResults(Results):
     of a paradigm count as one cluster. With ``few_shot`` also how many prompts have fewer solved items
     (``prompts_shortened``)."""
 
+    centred: dict[str, Any] | None = None
+    """The centred score over the suites that have an accuracy (``llm_core.evals.centred``): value, 95% interval, and
+    the tasks. None without any."""
+
 
 class GenerationSamples(Results):
     """Statistics of the generated samples."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_core.evals.generated import SUFFIX, TEXT, generation_task
 from llm_core.evals.suite_tasks import suite_task
 from llm_core.evals.tasks import CHOICE_BITS, continuation_task, heldout_task
 from llm_core.launch import LIFELINE
@@ -24,7 +25,7 @@ class RunSpec:
     """Paths are absolute. ``documents`` and ``questions`` are JSON-lines files, or None. ``eot`` is a token id.
 
     ``model`` is a folder, and ``architecture`` the canonical specification that it must contain. ``suites``: name, kind
-    and rows of each suite (see ``suite_task``).
+    and rows of each suite (see ``suite_task``); of a generative one also ``generation`` (see ``generation_task``).
     """
 
     model: str
@@ -44,7 +45,7 @@ class RunSpec:
     """The same."""
     device_type: str = "auto"
     """``compute.device_type``, see ``device_of``."""
-    suites: list[dict[str, str]] = field(default_factory=list)
+    suites: list[dict[str, Any]] = field(default_factory=list)
     stage: str = "eval_results"
     """For whom it runs, in messages."""
     code: dict[str, Any] = field(default_factory=dict)
@@ -126,16 +127,31 @@ def main(path: Path) -> None:
             *([heldout_task(Path(spec.documents))] if spec.documents else []),
             *([continuation_task(Path(spec.questions))] if spec.questions else []),
             *(suite_task(suite["name"], suite["kind"], Path(suite["rows"])) for suite in spec.suites),
+            *(
+                generation_task(suite["name"], Path(suite["rows"]), **suite["generation"])
+                for suite in spec.suites
+                if "generation" in suite
+            ),
         ]
     )
     # Standard errors are computed from the scores, because lm-eval has none for a ratio of sums.
     report: dict[str, Any] = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0, log_samples=True)
     samples = report.pop("samples")
+    written = {
+        (task.removesuffix(SUFFIX), row["doc_id"]): {
+            TEXT: row["filtered_resps"][0],
+            **{name: row[name] for name in row["metrics"]},
+        }
+        for task, rows in samples.items()
+        if task.endswith(SUFFIX)
+        for row in rows
+    }
     with Path(spec.scores).open("w", encoding="utf-8") as file:
         for task, rows in samples.items():
-            for row in rows:
+            for row in rows if not task.endswith(SUFFIX) else ():
                 answers = [answer[0] if isinstance(answer, tuple) else answer for answer in row["filtered_resps"]]
                 score = {"task": task, "row": row["doc_id"], **{name: row[name] for name in row["metrics"]}}
+                score |= written.get((task, row["doc_id"]), {})
                 score[CHOICE_BITS] = [-nats / math.log(2) for nats in answers]
                 file.write(json.dumps(score) + "\n")
     report["seconds"] = {

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.generated import ROUGE, TEXT
 from llm_core.evals.suite_tasks import RIGHT, RIGHT_PER_BYTE
 from llm_core.evals.tasks import CHOICE_BITS, GAIN, LIKELIHOOD
 from llm_core.intervals import Estimate, clustered_mean, clustered_share
@@ -32,7 +33,7 @@ _ACCURACIES = {
 
 def item_line(score: Mapping[str, Any], item_id: str, cluster: str, choices: int, gold: int, size: int) -> Line:
     """What is known of one item: its task, cluster and number of choices; whether the model is right, by each
-    criterion; the bits of every choice; and bits, bytes, and bits per byte of the right one.
+    criterion; what it wrote; the bits of every choice; and bits, bytes, and bits per byte of the right one.
 
     ``score``: the item's record of the evaluation process. Items of a ``cluster`` (a document, a paradigm) are alike.
     ``size``: bytes of the right choice, with what stands between it and its context.
@@ -45,6 +46,8 @@ def item_line(score: Mapping[str, Any], item_id: str, cluster: str, choices: int
         "choices": choices,
         "gold": gold,
         **{field: int(score[name]) for name, field in _CORRECT.items() if name in score},
+        **{name: round(score[name], DIGITS) for name in ROUGE if name in score},
+        **({TEXT: score[TEXT]} if TEXT in score else {}),
         "choice_bits": bits,
         "bits": bits[gold],
         "bytes": size,
@@ -53,7 +56,7 @@ def item_line(score: Mapping[str, Any], item_id: str, cluster: str, choices: int
 
 
 def task_rows(lines: Sequence[Line]) -> list[Row]:
-    """The scores of a task: accuracy by each criterion, and bits per byte of the right choices."""
+    """The scores of a task: accuracy by each criterion, ROUGE of summaries, and bits per byte of the right choices."""
     task, clusters = lines[0]["task"], [line["cluster"] for line in lines]
     choices = [line["choices"] for line in lines]
     chance = sum(1 / count for count in choices) / len(lines) if min(choices) > 1 else None
@@ -62,8 +65,13 @@ def task_rows(lines: Sequence[Line]) -> list[Row]:
         for field, metric in _ACCURACIES.items()
         if field in lines[0]
     ]
+    measures = [
+        row(task, name, clustered_mean([line[name] for line in lines], clusters), len(lines))
+        for name in ROUGE
+        if name in lines[0]
+    ]
     bits = bits_per_byte([line["bits"] for line in lines], [line["bytes"] for line in lines], clusters)
-    return [*accuracies, row(task, "bits_per_byte", bits, len(lines))]
+    return [*accuracies, *measures, row(task, "bits_per_byte", bits, len(lines))]
 
 
 def accuracy(correct: Sequence[float], clusters: Sequence[str]) -> Estimate:

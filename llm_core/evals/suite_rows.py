@@ -6,7 +6,13 @@ from typing import Any
 
 from llm_core.data.suites import Item
 from llm_core.evals.scores import Line, Row, accuracy, interval, item_line, row
-from llm_core.experiment.suites import LastWordSuite, MinimalPairsSuite, MultipleChoiceSuite, SuiteSpec
+from llm_core.experiment.suites import (
+    GenerativeSuite,
+    LastWordSuite,
+    MinimalPairsSuite,
+    MultipleChoiceSuite,
+    SuiteSpec,
+)
 
 
 def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
@@ -16,7 +22,28 @@ def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
         context, delimiter = f"{suite.prefix}{context}{suite.suffix}", suite.delimiter
     elif isinstance(suite, LastWordSuite):
         delimiter = suite.delimiter
+    elif isinstance(suite, GenerativeSuite):
+        return {
+            "context": f"{suite.prefix}{context}{suite.suffix}",
+            "choices": [item.choices[item.gold]],
+            "gold": 0,
+            "delimiter": suite.delimiter,
+            "answers": list(item.choices),
+            "max_new_tokens": suite.max_new_tokens,
+        }
     return {"context": context, "choices": list(item.choices), "gold": item.gold, "delimiter": delimiter}
+
+
+def described(suite: SuiteSpec, rows: str) -> dict[str, Any]:
+    """What the evaluation process is told of a suite. ``rows``: the file of its inputs."""
+    told: dict[str, Any] = {"name": suite.name, "kind": suite.kind, "rows": rows}
+    if isinstance(suite, GenerativeSuite):
+        told["generation"] = {
+            "score": suite.score,
+            "stop": list(suite.stop),
+            "max_new_tokens": suite.max_new_tokens,
+        }
+    return told
 
 
 def suite_lines(suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mapping[str, Any]]) -> list[Line]:
@@ -26,7 +53,7 @@ def suite_lines(suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mappin
             score,
             item.item_id,
             item.group or item.item_id,
-            len(item.choices),
+            1 if isinstance(suite, GenerativeSuite) else len(item.choices),  # several may be right
             item.gold,
             len(f"{asked(suite, item)['delimiter']}{item.choices[item.gold]}".encode()),
         )

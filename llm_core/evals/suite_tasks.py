@@ -22,7 +22,7 @@ def suite_task(name: str, kind: str, rows: Path) -> dict[str, Any]:
             "doc_to_text": _nothing,
             "doc_to_target": _only,
         }
-    elif kind == "last_word":
+    elif kind in ("last_word", "generative"):
         asked = {"output_type": "loglikelihood", "doc_to_text": _context, "doc_to_target": _continuation}
     else:
         asked = {
@@ -67,6 +67,12 @@ def score_word(_: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, flo
     return {RIGHT: float(greedy), BITS: -nats / math.log(2)}
 
 
+def score_answer(_: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, float]:
+    """The bits of the right answer. What the model writes itself is another task (``llm_core.evals.generated``)."""
+    ((nats, _greedy),) = results
+    return {BITS: -nats / math.log(2)}
+
+
 def _is_best(values: Sequence[float], gold: int) -> float:
     """1 if ``values[gold]`` is above all others; a tie gives 0."""
     return float(all(values[gold] > value for place, value in enumerate(values) if place != gold))
@@ -76,6 +82,7 @@ _SCORED: dict[str, tuple[tuple[str, ...], Callable[..., dict[str, float]]]] = {
     "minimal_pairs": ((RIGHT,), score_pair),
     "multiple_choice": ((RIGHT, RIGHT_PER_BYTE, BITS), score_choices),
     "last_word": ((RIGHT, BITS), score_word),
+    "generative": ((BITS,), score_answer),
     "perplexity": ((BITS,), score_document),
 }
 

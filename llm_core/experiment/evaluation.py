@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Share, Spec, later
+from llm_core.experiment.base import Count, Share, Spec, later, outside_identity
 from llm_core.experiment.suites import SuiteSpec
 
 
@@ -26,7 +26,12 @@ class EvaluationSpec(Spec):
     suites: tuple[SuiteSpec, ...] = later(default=(), absent=[])
     """Published evals from files. Decontamination removes documents that contain their items."""
     few_shot: dict[str, Count] = later(default={}, absent={})
-    """Suite (of kind ``multiple_choice`` or ``last_word``) → solved items before each context (Brown et al., 2020)."""
+    """Suite (of kind ``multiple_choice``, ``last_word`` or ``generative``) → solved items before each context (Brown et
+    al., 2020)."""
+
+    compare: tuple[str, ...] = outside_identity(default=())
+    """More stages that train a model, to be scored on the same items and compared: ``cooldown_runs/NAME``,
+    ``long_context_model``, ``scaling_runs/NAME``. Tuned models are always compared."""
 
     @property
     def question_characters(self) -> int:
@@ -42,11 +47,12 @@ class EvaluationSpec(Spec):
 
     @model_validator(mode="after")
     def _few_shot_suites_have_contexts(self) -> "EvaluationSpec":
-        with_context = [suite.name for suite in self.suites if suite.kind in ("multiple_choice", "last_word")]
+        kinds = ("multiple_choice", "last_word", "generative")
+        with_context = [suite.name for suite in self.suites if suite.kind in kinds]
         for name in self.few_shot:
             if name not in with_context:
                 raise ValueError(
-                    f"few_shot names {name!r}, but the suites of kind multiple_choice or last_word are: "
+                    f"few_shot names {name!r}, but the suites of kind {', '.join(kinds)} are: "
                     f"{', '.join(with_context) or 'none'}"
                 )
         return self

@@ -21,6 +21,7 @@ from llm_core.experiment.lengths import (
 )
 from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.optimizations import OptimizationsSpec
+from llm_core.experiment.preference import PreferenceSpec
 from llm_core.experiment.quality import QualitySpec
 from llm_core.experiment.repeated import RepeatedSpec, check_repeated
 from llm_core.experiment.reports import ReportsSpec
@@ -86,6 +87,9 @@ class Experiment(Spec):
     """Tuning of the full run's model, or else of the ``start``, on prompts and answers."""
     chat: TuningSpec | None = None
     """Tuning on dialogues: of the model of ``instruct``, or else of the one that ``instruct`` would tune."""
+    preference: PreferenceSpec | None = None
+    """Tuning on preferences: of the last model that ``chat`` or ``instruct`` tuned, or else of the one that they would
+    tune."""
     study: StudySpec | None = None
     """Small runs of the model's shape, from which the full run is forecast."""
     optimizations: OptimizationsSpec | None = None
@@ -119,7 +123,7 @@ class Experiment(Spec):
         """The stage of the model that is evaluated, exported and tuned."""
         return "pretrained_model" if self.training else IMPORTED
 
-    def tunings(self) -> dict[str, TuningSpec]:
+    def tunings(self) -> dict[str, TuningSpec | PreferenceSpec]:
         """The sections that tune, in the order in which they do."""
         found = {name: getattr(self, name) for name in TUNINGS}
         return {name: tuning for name, tuning in found.items() if tuning is not None}
@@ -173,7 +177,8 @@ class Experiment(Spec):
         for place, tuning in tunings.items():
             check_tuning(place, tuning, self.model, self.tokenizer)
         if len({tuning.template for tuning in tunings.values()}) > 1:
-            raise ValueError("chat.template: another template than that of instruct, whose model is tuned further")
+            told = ", ".join(f"{name}.template" for name in tunings)
+            raise ValueError(f"{told}: must be one template, since each section tunes the model of the one before")
         runs = self._runs()
         tuned = [f"{name}." for name in tunings]
         continued = (LONG_CONTEXT, *tuned)
@@ -186,11 +191,20 @@ class Experiment(Spec):
                     f"compute.keep.best goes by the validation loss: make compute.checkpoint_every "
                     f"{compute.checkpoint_every} a multiple of {place}training.validate_every {training.validate_every}"
                 )
+            if training.dpo is not None and place != "preference.":
+                raise ValueError(f"{place}training.dpo: only in the section 'preference', whose data are pairs")
             if place not in continued and not self.start:  # these start from a trained model
                 own = next((changed for idea, changed in data.items() if idea and place.startswith(idea)), self)
                 check_clamp(training, own.tokenizer.vocab_size, place)
         # The length of a prompt is unknown before there is a tokenizer: end of text, and at least one more.
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
+        length = self.base_training().sequence_length
+        for suite in self.evaluation.suites:
+            if suite.kind == "generative" and suite.max_new_tokens >= length:
+                raise ValueError(
+                    f"evaluation.suites: {suite.name}: max_new_tokens {suite.max_new_tokens} leaves no room for a "
+                    f"prompt: the model reads {length} tokens at once (training.sequence_length)"
+                )
         check_callbacks([model for model, *_ in runs.values()], self.tracking.callbacks)
         named = {source.name for source in self.raw.sources}
         mentioned = {

@@ -81,6 +81,30 @@ class LastWordSuite(_Suite):
     """Text between the two."""
 
 
+class GenerativeSuite(_Suite):
+    """Prompts to which the model writes the answer. It reads ``prefix``, the prompt and ``suffix``; it writes up to a
+    ``stop`` string."""
+
+    kind: Literal["generative"] = "generative"
+    prompt: str = "question"
+    """The field that holds the question."""
+    answer: str = "answer"
+    """The field that holds the right answer, or a list of right answers. The first is the one of bits per byte."""
+    score: Literal["exact_match", "rouge"] = "exact_match"
+    """``exact_match``: the answer is one of the right ones, whatever its case, punctuation and articles. ``rouge``: for
+    summaries, the words that it shares with a right one (ROUGE-1, 2 and L)."""
+    prefix: str = "Question: "
+    """Text before every prompt."""
+    suffix: str = "\nAnswer:"
+    """Text after every prompt."""
+    delimiter: str = " "
+    """Text between a prompt and the right answer, in solved items and for bits per byte."""
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = ("\n",)
+    """Strings that end an answer. The end of the document ends it, too."""
+    max_new_tokens: Count = 32
+    """At most so many tokens of an answer."""
+
+
 class PerplexitySuite(_Suite):
     """Whole documents, scored in bits per byte."""
 
@@ -90,5 +114,6 @@ class PerplexitySuite(_Suite):
 
 
 SuiteSpec = Annotated[
-    MinimalPairsSuite | MultipleChoiceSuite | LastWordSuite | PerplexitySuite, Field(discriminator="kind")
+    MinimalPairsSuite | MultipleChoiceSuite | LastWordSuite | GenerativeSuite | PerplexitySuite,
+    Field(discriminator="kind"),
 ]

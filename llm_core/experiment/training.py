@@ -52,6 +52,15 @@ class SuperpositionSpec(Spec):
     """The number of first steps with bags (20% to 40% of the run in the paper). The other steps are ordinary."""
 
 
+class DPOSpec(Spec):
+    """Direct preference optimisation (Rafailov et al., 2023), for pairs of answers."""
+
+    beta: Positive = 0.1
+    """How much a difference of log-likelihoods counts. A larger one keeps the model closer to where it began."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """The probability that a pair is the wrong way round (conservative DPO: Mitchell, 2023)."""
+
+
 class TrainingSpec(Spec):
     """The settings that decide the weights. Where and how a run happens (ranks, micro-batch) is ``compute``."""
 
@@ -78,6 +87,8 @@ class TrainingSpec(Spec):
     """The weight of the squared logsumexp of each token in the loss (Chowdhery et al., 2022: 1e-4)."""
     loss_clamp: Positive | None = later(default=None, absent=None)
     """Nats. A token with a larger loss has no gradient. It must be above the loss of an untrained model."""
+    dpo: DPOSpec | None = later(default=None, absent=None)
+    """Only in the section ``preference``."""
     grad_clip: Positive | None = 1.0
     """The largest norm of the gradient; a longer one is scaled down to it. null: never."""
     precision: Literal["fp32", "bf16", "fp8"] = "bf16"
@@ -179,6 +190,14 @@ class TrainingSpec(Spec):
             )
         if self.loss_clamp is not None:
             raise ValueError("superposition: does not go with loss_clamp, which is about single tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "TrainingSpec":
+        if self.dpo is not None and self.packing != "best_fit":
+            raise ValueError(f"packing {self.packing!r} does not keep the answers of a pair together; use best_fit")
+        if self.dpo is not None and (self.z_loss or self.loss_clamp is not None):
+            raise ValueError("dpo: does not go with z_loss and loss_clamp, which are about single tokens")
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,7 @@
-"""The sections ``instruct`` and ``chat``: conversations on which a trained model is tuned."""
+"""The sections ``instruct`` and ``chat``: conversations on which a trained model is tuned; and what ``preference`` has
+in common with them."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -26,17 +28,14 @@ ROLES: dict[str, Role] = {
     "gpt": "assistant",
 }
 """What datasets call the roles → role."""
-TUNINGS = ("instruct", "chat")
+TUNINGS = ("instruct", "chat", "preference")
 """The sections that tune, in the order in which they do."""
 PERSONA = "persona"
 """The source of a persona's exchanges."""
 
 
-class ConversationSource(Spec):
-    """Files of jsonl (also .gz, .zst, .xz, .bz2) and Parquet, a conversation per record.
-
-    A record says what was said in one of three ways: ``prompt`` and ``answer``, ``messages``, or ``dialogue``.
-    """
+class RecordSource(Spec):
+    """Files of jsonl (also .gz, .zst, .xz, .bz2) and Parquet; each record says what was said."""
 
     name: SourceName
     """What the source is called in reports and ``training.mixture``."""
@@ -44,23 +43,12 @@ class ConversationSource(Spec):
     """The licence of its texts, for the model card."""
     paths: Annotated[tuple[YamlPattern, ...], outside_identity(min_length=1)]
     """Glob patterns and folders; relative ones start at the folder of the experiment's file."""
-    prompt: Text | None = None
-    """The user's turn, with fields of the record in braces: ``{question}``, ``Summarise:\\n{data.text}``."""
-    answer: Text | None = None
-    """The assistant's turn, likewise."""
-    messages: Text | None = None
-    """The field with a list of messages, each with ``role`` and ``content``."""
     role_key: Text = "role"
     """The key of a message's role (``from`` in ShareGPT's form)."""
     content_key: Text = "content"
     """The key of a message's text (``value`` in ShareGPT's form)."""
     roles: dict[str, Role] = ROLES
     """What the messages call the roles → role."""
-    dialogue: Text | None = None
-    """The field with a dialogue as text, where each turn begins a line with one of ``speakers``."""
-    speakers: dict[Text, Literal["user", "assistant"]] = Field(default_factory=dict)
-    """How the lines of a ``dialogue`` begin → whose turn it is: ``{"#Person1#:": user, "#Person2#:": assistant}``.
-    Lines of one speaker in a row are one turn."""
     system: Text | None = None
     """A system line for conversations that have none. Fields of the record may stand in braces."""
     remove: tuple[Text, ...] = ()
@@ -72,7 +60,7 @@ class ConversationSource(Spec):
     max_record_bytes: Count = 16_000_000
     """A longer record is dropped and counted."""
 
-    @field_validator("prompt", "answer", "system")
+    @field_validator("prompt", "answer", "chosen", "rejected", "system", check_fields=False)
     @classmethod
     def _are_templates(cls, template: str | None) -> str | None:
         if template is not None and ("{" in template or "}" in template):
@@ -88,6 +76,22 @@ class ConversationSource(Spec):
         for condition in where:
             parsed_condition(condition)
         return where
+
+
+class ConversationSource(RecordSource):
+    """One conversation per record, in one of three forms: ``prompt`` and ``answer``, ``messages``, or ``dialogue``."""
+
+    prompt: Text | None = None
+    """The user's turn, with fields of the record in braces: ``{question}``, ``Summarise:\\n{data.text}``."""
+    answer: Text | None = None
+    """The assistant's turn, likewise."""
+    messages: Text | None = None
+    """The field with a list of messages, each with ``role`` and ``content``."""
+    dialogue: Text | None = None
+    """The field with a dialogue as text, where each turn begins a line with one of ``speakers``."""
+    speakers: dict[Text, Literal["user", "assistant"]] = Field(default_factory=dict)
+    """How the lines of a ``dialogue`` begin → whose turn it is: ``{"#Person1#:": user, "#Person2#:": assistant}``.
+    Lines of one speaker in a row are one turn."""
 
     @model_validator(mode="after")
     def _one_form(self) -> "ConversationSource":
@@ -132,14 +136,11 @@ class PersonaSpec(Spec):
         return f"You are {self.name}.{traits}"
 
 
-class TuningSpec(Spec):
-    """Tuning on conversations (Wei et al., 2022; Ouyang et al., 2022). Only what the assistant says is learnt."""
+class AnyTuningSpec(Spec):
+    """What every section that tunes has."""
 
-    sources: Annotated[tuple[ConversationSource, ...], Field(min_length=1)]
-    """One or several; each has a ``name`` of its own."""
     template: Text = "plain"
     """How a conversation is written for the model: ``plain``, ``chatml``, or a template in Jinja."""
-    persona: PersonaSpec | None = None
     heldout_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
     """The share of the conversations that is not trained on, but measures the loss on answers."""
     training: TrainingSpec
@@ -171,9 +172,9 @@ class TuningSpec(Spec):
             _check_syntax(template)
         return template
 
-    @model_validator(mode="after")
-    def _fits(self) -> "TuningSpec":
-        names = [source.name for source in self.sources]
+    def check_sources(self, sources: Sequence[RecordSource]) -> None:
+        """Raise ``ValueError`` for sources of one name, and for a ``training`` that does not fit them."""
+        names = [source.name for source in sources]
         if len(set(names)) != len(names) or PERSONA in names:
             raise ValueError(f"sources: each needs a name of its own, and none may be {PERSONA!r}: {', '.join(names)}")
         training, mixture = self.training, self.training.mixture
@@ -183,7 +184,19 @@ class TuningSpec(Spec):
             raise ValueError("training.superposition: bags of tokens can't tell targets from other tokens; remove it")
         if mixture is not None and (unknown := sorted(set(mixture.weights) - set(names))):
             raise ValueError(f"training.mixture.weights: no source is called {', '.join(unknown)}")
-        if mixture is not None and self.persona is not None:
+
+
+class TuningSpec(AnyTuningSpec):
+    """Tuning on conversations (Wei et al., 2022; Ouyang et al., 2022). Only what the assistant says is learnt."""
+
+    sources: Annotated[tuple[ConversationSource, ...], Field(min_length=1)]
+    """One or several; each has a ``name`` of its own."""
+    persona: PersonaSpec | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TuningSpec":
+        self.check_sources(self.sources)
+        if self.training.mixture is not None and self.persona is not None:
             raise ValueError("training.mixture decides alone what is read, so persona.share can't; remove one of them")
         return self
 
@@ -198,7 +211,7 @@ def _check_syntax(template: str) -> None:
         raise ValueError(f"line {error.lineno}: {error.message}") from None
 
 
-def check_tuning(place: str, tuning: TuningSpec, model: ModelSpec, tokenizer: TokenizerSpec) -> None:
+def check_tuning(place: str, tuning: AnyTuningSpec, model: ModelSpec, tokenizer: TokenizerSpec) -> None:
     """Raise ``ValueError`` for a tuning that does not fit the model or the tokenizer. ``place``: its section."""
     if model.multi_token is not None:
         raise ValueError(f"{place}: a model with multi_token heads can't be tuned yet: they need every next token")

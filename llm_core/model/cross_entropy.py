@@ -36,6 +36,7 @@ def linear_cross_entropy(
     clamp: float | None = None,
     chunk: int = CHUNK,
     each: bool = False,
+    weights_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``(objective, cross_entropy)`` of the logits ``x · weightᵀ``: fp32 scalars, nats summed over all targets but
     −100.
@@ -49,6 +50,8 @@ def linear_cross_entropy(
     - ``softcap``: logits become ``softcap · tanh(logits / softcap)`` (Gemma 2: Gemma Team, 2024). It changes both sums.
     - ``z_loss``: adds ``z_loss · logsumexp²`` per token, which keeps the softmax's denominator near 1 (PaLM: Chowdhery
       et al., 2022).
+    - ``weights_N``: the objective is the sum of weight · cross-entropy. Weights may be negative, and have no gradient.
+      Only without ``z_loss`` and ``clamp``, and for one target per token.
     - ``clamp``: a token with a larger cross-entropy counts as ``clamp`` in the objective, without z-loss, and has no
       gradient. Only for one target per token.
 
@@ -61,21 +64,27 @@ def linear_cross_entropy(
     ``RuntimeError`` for a second backward pass.
     """
     assert clamp is None or targets_N.ndim == 1
+    assert weights_N is None or (clamp is None and not z_loss and targets_N.ndim == 1)
     settings = _Settings(softcap, z_loss, clamp, chunk, each)
     if torch.is_grad_enabled() and (x_ND.requires_grad or weight_VD.requires_grad):
-        objective, cross_entropy = _LinearCrossEntropy.apply(x_ND, weight_VD, targets_N, settings)
+        objective, cross_entropy = _LinearCrossEntropy.apply(x_ND, weight_VD, targets_N, settings, weights_N)
         return objective, cross_entropy
-    objective, cross_entropy, _, _ = _by_chunks(x_ND, weight_VD, targets_N, settings, (False, False))
+    objective, cross_entropy, _, _ = _by_chunks(x_ND, weight_VD, targets_N, settings, (False, False), weights_N)
     return objective, cross_entropy
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, settings: _Settings
+        ctx: Any,
+        x_ND: Tensor,
+        weight_VD: Tensor,
+        targets_N: Tensor,
+        settings: _Settings,
+        weights_N: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         wanted = ctx.needs_input_grad[:2]
-        objective, cross_entropy, *gradients = _by_chunks(x_ND, weight_VD, targets_N, settings, wanted)
+        objective, cross_entropy, *gradients = _by_chunks(x_ND, weight_VD, targets_N, settings, wanted, weights_N)
         ctx.gradients, ctx.dtypes = gradients, (x_ND.dtype, weight_VD.dtype)
         ctx.mark_non_differentiable(cross_entropy)
         return objective, cross_entropy
@@ -90,11 +99,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
         x_grad, weight_grad = (
             None if gradient is None else gradient.to(dtype) for gradient, dtype in zip(scaled, ctx.dtypes, strict=True)
         )
-        return x_grad, weight_grad, None, None
+        return x_grad, weight_grad, None, None, None
 
 
 def _by_chunks(
-    x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, settings: _Settings, wanted: tuple[bool, bool]
+    x_ND: Tensor,
+    weight_VD: Tensor,
+    targets_N: Tensor,
+    settings: _Settings,
+    wanted: tuple[bool, bool],
+    weights_N: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Objective, cross-entropy, and the objective's gradients of ``x`` and ``weight`` if they are ``wanted``."""
     device = x_ND.device.type
@@ -124,17 +138,23 @@ def _by_chunks(
                 live_N1[chunk] &= (losses_N[chunk] <= settings.clamp)[:, None] | losses_N[chunk].isnan()[:, None]
             # Clamped rows become 0 here, where they have D numbers, and not among the logits.
             if x_grad_ND is not None:
-                x_grad_ND[chunk] = torch.where(live_N1[chunk], logits_nV @ weight_VD, 0)
+                x_grad_ND[chunk] = _scaled(torch.where(live_N1[chunk], logits_nV @ weight_VD, 0), weights_N, chunk)
             if weight_grad_VD is not None:
-                weight_grad_VD += logits_nV.T @ torch.where(live_N1[chunk], x_nD, 0)
+                weight_grad_VD += logits_nV.T @ _scaled(torch.where(live_N1[chunk], x_nD, 0), weights_N, chunk)
 
     losses_N = torch.where(kept_N, losses_N, 0)
     cross_entropy = losses_N.sum()
     objective = cross_entropy.clone() if settings.clamp is None else losses_N.clamp(max=settings.clamp).sum()
+    if weights_N is not None:
+        objective = (losses_N * weights_N).sum()
     if settings.z_loss:
         squares_N = torch.where(live_N1[:, 0], lse_N, 0).square() * kept_NS.sum(dim=1)
         objective = objective + settings.z_loss * squares_N.sum()
     return objective, losses_N if settings.each else cross_entropy, x_grad_ND, weight_grad_VD
+
+
+def _scaled(rows_nD: Tensor, weights_N: Tensor | None, chunk: slice) -> Tensor:
+    return rows_nD if weights_N is None else (rows_nD * weights_N[chunk, None]).to(rows_nD.dtype)
 
 
 def _slices(start: int, stop: int, length: int) -> list[slice]:

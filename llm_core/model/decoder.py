@@ -85,12 +85,17 @@ class Decoder(nn.Module):
         state: DecodingState | None = None,
         only: int | None = None,
         each: bool = False,
+        weigh: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor | Losses:
         """Logits (B, T, V), or with ``targets_BT`` the losses.
 
         ``only``: the index of one token whose logits (B, 1, V) are wanted; −1: the last. With ``each``,
         ``cross_entropy`` is (B, T), one value per target. Tokens and targets may instead be bags of tokens, (B, G, S)
         (``llm_core.model.superposition``).
+
+        ``weigh``, in training: from the cross-entropy of every target, (B, T), to its weight in the objective, (B, T).
+        ``cross_entropy`` is then (B, T), too. For losses that depend on several targets at once: if weights are its
+        derivatives, the objective has its gradient. The objective has no other terms, such as those of experts.
 
         ``document_ids_BT`` is required if the specification has ``document_mask`` (otherwise ``ValueError``), except
         with a ``state``, which has its own documents. A state advances by T tokens.
@@ -109,6 +114,8 @@ class Decoder(nn.Module):
         if state is not None:
             state.advance(context.length)
         if targets_BT is not None:
+            if weigh is not None:
+                return self._weighed(x_BTD, targets_BT, weigh)
             losses = self._losses(x_BTD, targets_BT, document_ids_BT, context, each)
             return losses._replace(cross_entropy=losses.cross_entropy.view(targets_BT.shape[:2])) if each else losses
         # Select the token before the head: the logits of all tokens may be gigabytes.
@@ -145,7 +152,18 @@ class Decoder(nn.Module):
             objective = objective + mixture.collect()
         return Losses(objective, losses.cross_entropy)
 
-    def _head_losses(self, normed_BTD: Tensor, targets_BT: Tensor, each: bool = False) -> Losses:
+    def _weighed(self, x_BTD: Tensor, targets_BT: Tensor, weigh: Callable[[Tensor], Tensor]) -> Losses:
+        normed_BTD = self.norm(x_BTD)
+        with torch.no_grad():
+            nats_BT = self._head_losses(normed_BTD, targets_BT, each=True).cross_entropy.view(targets_BT.shape)
+            weights_BT = weigh(nats_BT)
+        for mixture in self._mixtures():
+            mixture.collect()  # the counts of tokens, for the selection biases
+        return self._head_losses(normed_BTD, targets_BT, weights_BT=weights_BT)._replace(cross_entropy=nats_BT)
+
+    def _head_losses(
+        self, normed_BTD: Tensor, targets_BT: Tensor, each: bool = False, weights_BT: Tensor | None = None
+    ) -> Losses:
         objective, cross_entropy = linear_cross_entropy(
             self._scaled(normed_BTD).flatten(0, 1),
             self.head_weight,
@@ -154,6 +172,7 @@ class Decoder(nn.Module):
             z_loss=self.z_loss,
             clamp=self.loss_clamp,
             each=each,
+            weights_N=None if weights_BT is None else weights_BT.flatten(),
         )
         return Losses(objective, cross_entropy)
 

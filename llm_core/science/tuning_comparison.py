@@ -14,6 +14,7 @@ import numpy as np
 from scipy.stats import t
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.generated import ROUGE
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.results import Results
@@ -29,6 +30,7 @@ _CORRECT = {
     "accuracy": "correct",
     "accuracy_per_byte": "correct_per_byte",
     "accuracy_likelihood": "correct_by_likelihood",
+    **{name: name for name in ROUGE},
 }
 """Metric → the field of an item's line."""
 
@@ -49,8 +51,8 @@ class TuningComparison(Results):
 
 def build(job: Job) -> TuningComparison:
     """Compare the scores of every input with those of ``eval_results``. Writes ``comparison.jsonl``, a line per row."""
-    base = _lines(job.path(BASE, "scores.jsonl"))
-    models = {role: compared(base, _lines(job.path(role, "scores.jsonl"))) for role in job.inputs if role != BASE}
+    base = score_lines(job.path(BASE, "scores.jsonl"))
+    models = {role: compared(base, score_lines(job.path(role, "scores.jsonl"))) for role in job.inputs if role != BASE}
     with (job.out / "comparison.jsonl").open("w", encoding="utf-8") as file:
         for model, rows in models.items():
             for row in rows:
@@ -110,7 +112,8 @@ def _row(task: str, metric: str, pairs: Sequence[tuple[Line, Line]]) -> tuple[di
     return row, float(2 * t.sf(statistic, max(1, len(set(clusters)) - 1)))
 
 
-def _lines(path: Path) -> list[Line]:
+def score_lines(path: Path) -> list[Line]:
+    """The lines of ``scores.jsonl``."""
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 

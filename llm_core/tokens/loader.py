@@ -18,9 +18,10 @@ from llm_core.registries import PACKINGS
 from llm_core.tokens.batch_sizes import BatchSizes, batch_sizes
 from llm_core.tokens.mixture import Mixture
 from llm_core.tokens.order import Order
-from llm_core.tokens.packing import Packing, Pieces
+from llm_core.tokens.packing import Packing, Pairs, Pieces
 from llm_core.tokens.reader import ShardReader
-from llm_core.tokens.target_mask import target_mask
+from llm_core.tokens.reference import reference
+from llm_core.tokens.target_mask import TargetMask, target_mask
 
 IGNORED = -100
 """The target where there is nothing to predict: padding, and tokens that a target mask leaves out."""
@@ -71,6 +72,8 @@ class Loader:
     lengths, which divide ``sequence_length``: a phase cuts every row into several sequences, so that a change of length
     serves no token twice and leaves none out, and a batch has as many tokens as ever. Needs a packing of ``windows``.
 
+    ``pairs``: documents 2i and 2i + 1 are in one row (``Pairs``), whatever ``packing`` says.
+
     Every epoch of a source has its own permutation of the rows. A batch may begin in one epoch and end in the next.
     Raises ``PedigreeError`` for a source without a whole row, and for sources with different tokenizers.
     """
@@ -84,6 +87,7 @@ class Loader:
         packing: str,
         weights: Sequence[float] | None = None,
         schedule: Sequence[tuple[int, int]] = (),
+        pairs: bool = False,
     ) -> None:
         if sequence_length < 1:
             raise ValueError(f"sequence_length {sequence_length} must be positive")
@@ -97,7 +101,8 @@ class Loader:
             raise ValueError(f"{len(self.readers)} sources need weights")
         _check_tokenizers(self.readers)
         self.masks = [target_mask(reader) for reader in self.readers]
-        load = PACKINGS.load(packing)
+        self.references = [reference(reader) for reader in self.readers]
+        load = Pairs if pairs else PACKINGS.load(packing)
         self.packed: list[Packing] = [load(reader, sequence_length) for reader in self.readers]
         for reader, packed in zip(self.readers, self.packed, strict=True):
             if packed.rows < 1:
@@ -136,6 +141,28 @@ class Loader:
         """16 hexadecimal digits that stand for what the batch of ``step`` reads."""
         content = self.rows_of(step).tobytes() + self.length_at(step).to_bytes(8, "little")
         return blake2b(content, digest_size=8).hexdigest()
+
+    def pairs(self, step: int) -> int:
+        """Pairs of answers of the global batch of ``step``."""
+        rows = self.rows_of(step)
+        sources = np.unique(rows[:, 0]).tolist()
+        counts = [self.packed[source].pieces(rows[rows[:, 0] == source, 1]).counts for source in sources]
+        return sum(int(count.sum()) for count in counts) // 2
+
+    def reference(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """Nats (B, 2P) of the answers of ``batch`` before the tuning: of pair k in the columns 2k (chosen) and 2k + 1
+        (rejected). 0 where a row has fewer than P pairs."""
+        sequences, length = self._sequences(step)
+        sequences = sequences[rank::world_size]
+        found = []
+        for source in np.unique(sequences[:, 0]).tolist():
+            numbers, reference = np.flatnonzero(sequences[:, 0] == source), self.references[source]
+            assert reference is not None
+            found.append((numbers, reference.of(self._pieces(source, sequences[numbers], length))))
+        nats_BP2 = np.zeros((len(sequences), max(nats.shape[1] for _, nats in found)))
+        for numbers, nats in found:
+            nats_BP2[numbers, : nats.shape[1]] = nats
+        return nats_BP2
 
     def targets(self, step: int) -> int:
         """Targets of the global batch of ``step``, without padding and without what the masks leave out."""
@@ -215,11 +242,9 @@ class Loader:
     def _assembled(self, source: int, sequences: np.ndarray, length: int) -> Batch:
         reader, mask = self.readers[source], self.masks[source]
         pieces = self._pieces(source, sequences, length)
-        whole = (
-            windows(reader, pieces.starts, length)
-            if self.packed[source].windows
-            else _of_documents(reader, pieces, length)
-        )
+        if not self.packed[source].windows:
+            return of_documents(reader, pieces, length, mask)
+        whole = windows(reader, pieces.starts, length)
         return whole if mask is None else masked(whole, mask.spans(pieces.starts, pieces.lengths))
 
     def planned(self, steps: int) -> list[Planned]:
@@ -282,6 +307,7 @@ def open_loader(folder: Path, training: TrainingSpec, seed: int) -> Loader:
         packing=training.packing,
         weights=[mixture.weights[name] for name in names] if mixture else None,
         schedule=[(phase.from_step, phase.sequence_length) for phase in training.sequence_schedule],
+        pairs=training.dpo is not None,
     )
 
 
@@ -302,8 +328,8 @@ def masked(batch: Batch, kept: np.ndarray) -> Batch:
     return batch._replace(targets_BT=targets_BT)
 
 
-def _of_documents(reader: ShardReader, pieces: Pieces, length: int) -> Batch:
-    """Rows of pieces that each lie within one document, padded at the end."""
+def of_documents(reader: ShardReader, pieces: Pieces, length: int, mask: TargetMask | None = None) -> Batch:
+    """Rows of pieces that each lie within one document, padded at the end; only targets of the ``mask``."""
     shape = (len(pieces.counts), length)
     rows, columns = np.repeat(np.arange(shape[0]), pieces.counts), _columns(pieces)
     tokens = reader.spans(pieces.starts, pieces.lengths)
@@ -328,7 +354,8 @@ def _of_documents(reader: ShardReader, pieces: Pieces, length: int) -> Batch:
     inside = ~reader.begins_document(pieces.starts)
     before = pieces.starts[inside] - 1
     inputs_BT[rows[inside], columns[inside]] = reader.spans(before, np.ones(len(before), dtype=np.int64))
-    return Batch(inputs_BT, targets_BT, ids_BT)
+    whole = Batch(inputs_BT, targets_BT, ids_BT)
+    return whole if mask is None else masked(whole, mask.spans(pieces.starts, pieces.lengths))
 
 
 def _columns(pieces: Pieces) -> np.ndarray:

@@ -34,6 +34,8 @@ def open_data(spec: TrainerSpec, ranks: int) -> Data:
                 f"make it a multiple of {ranks} × sequence_length ({ranks * training.sequence_length})"
             )
     train = open_loader(spec.shards, training, spec.seed)
+    if training.dpo is not None and None in train.references:
+        raise PedigreeError(f"{spec.shards}: has no reference likelihoods, which training.dpo needs; make them first")
     if train.rows < training.batch_size:
         tokens = sum(reader.tokens for reader in train.readers)
         raise PedigreeError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llm_core.errors import PedigreeError
 from llm_core.model.build import build_model
+from llm_core.model.decoder import Losses
 from llm_core.model.superposition import bag_size, bagged
 from llm_core.tokens.batch_sizes import tokens_before
 from llm_core.tokens.loader import IGNORED
@@ -24,6 +25,7 @@ from llm_core.train.metrics_readback import MetricsReadback
 from llm_core.train.out_of_memory import explain_out_of_memory
 from llm_core.train.parameter_groups import describe_groups, set_schedule
 from llm_core.train.precision import assert_master_weights, autocast
+from llm_core.train.preference_loss import preference_losses
 from llm_core.train.prefetch import DeviceBatch, Prefetch
 from llm_core.train.seeding import seed_step
 from llm_core.train.spec import CHECKPOINTS, TrainerSpec, result_fields
@@ -163,9 +165,9 @@ def _accumulate(
     the mean loss; and, at some steps, the squared norm of the mean gradient of a single micro-batch (the mean over the
     ranks). The noise scale follows from it and from the norm for the whole batch (``llm_core.science.gradient_noise``).
 
-    Every target has the same weight, however the batch is split into ranks and micro-batches: losses are sums, divided
-    by the number of targets in the whole batch. Ranks average their gradients, so the objective is multiplied by the
-    world size. ``bag``: the number of tokens per position.
+    Every target (or pair of answers) has the same weight, however the batch is split into ranks and micro-batches:
+    losses are sums, divided by the number of targets (or pairs) in the whole batch. Ranks average their gradients, so
+    the objective is multiplied by the world size. ``bag``: the number of tokens per position.
     """
     parts: tuple[Tensor, Tensor, Tensor] = (batch.inputs_BT, batch.targets_BT, batch.document_ids_BT)
     targets: Tensor | int = batch.targets
@@ -183,7 +185,7 @@ def _accumulate(
         rows = slice(start, start + micro_batch)
         with gradient_sync(model, last=start == starts[-1]):
             with autocast(spec.training.precision, world.device):
-                losses = model(*(part[rows] for part in parts))
+                losses = _losses(model, tuple(part[rows] for part in parts), batch.reference_BD, rows, spec)
             (losses.objective / targets * world.size).backward()
         loss += losses.cross_entropy.detach() / targets
         if noise_step and start == starts[0]:
@@ -192,6 +194,17 @@ def _accumulate(
             square = nn.utils.get_total_norm(gradients) ** 2 * (len(batch.inputs_BT) / micro_batch) ** 2
             micro_square = world.total(square) / world.size
     return loss, micro_square
+
+
+def _losses(
+    model: nn.Module, parts: tuple[Tensor, ...], reference_BD: Tensor | None, rows: slice, spec: TrainerSpec
+) -> Losses:
+    """The sums of a micro-batch: over its targets, or over its pairs of answers."""
+    if spec.training.dpo is None:
+        losses: Losses = model(*parts)
+        return losses
+    assert reference_BD is not None
+    return preference_losses(model, parts, reference_BD[rows], spec.training.dpo)
 
 
 def _gradient_norm(model: nn.Module, clip: float | None) -> Tensor:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llm_core.tokens.loader import Batch, Loader
+from llm_core.tokens.loader import Loader
 from llm_core.train.distribution import World
 
 DEPTH = 2
@@ -25,15 +25,28 @@ class DeviceBatch(NamedTuple):
     targets_BT: Tensor  # noqa: N815
     document_ids_BT: Tensor  # noqa: N815
     targets: int
-    """The number of targets that count, over all ranks."""
+    """The number of targets that count, over all ranks; with ``reference_BD``, of pairs."""
     digest: str
     copied: "torch.cuda.Event | None"
     """The end of the copies to the device; None on a CPU."""
+    reference_BD: Tensor | None = None  # noqa: N815
+    """Of pairs: the nats of each answer before the tuning (``Loader.reference``), in ``World.sum_dtype``."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that is on the device."""
+        found = (self.inputs_BT, self.targets_BT, self.document_ids_BT, self.reference_BD)
+        return tuple(tensor for tensor in found if tensor is not None)
 
     def on(self, device: torch.device) -> "DeviceBatch":
         """The same batch on ``device``; nothing is copied when it is there already."""
-        inputs_BT, targets_BT, ids_BT = (part.to(device) for part in self[1:4])
-        return self._replace(inputs_BT=inputs_BT, targets_BT=targets_BT, document_ids_BT=ids_BT)
+        inputs_BT, targets_BT, ids_BT, *reference_BD = (tensor.to(device) for tensor in self.tensors)
+        return self._replace(
+            inputs_BT=inputs_BT,
+            targets_BT=targets_BT,
+            document_ids_BT=ids_BT,
+            reference_BD=reference_BD[0] if reference_BD else None,
+        )
 
 
 class Prefetch:
@@ -67,7 +80,7 @@ class Prefetch:
             if ready.copied is not None:
                 stream = torch.cuda.current_stream(self._world.device)
                 stream.wait_event(ready.copied)
-                for tensor in (ready.inputs_BT, ready.targets_BT, ready.document_ids_BT):
+                for tensor in ready.tensors:
                     tensor.record_stream(stream)  # its memory is not reused while this stream reads it
             yield ready.on(self._world.device)  # MPS: torch gives all threads one stream, so this one copies
 
@@ -104,21 +117,24 @@ class Prefetch:
         return False
 
     def _ready(self, step: int) -> DeviceBatch:
-        batch = self._loader.batch(step, self._world.rank, self._world.size)
-        tensors, copied = self._on_device(batch)
-        return DeviceBatch(step, *tensors, self._loader.targets(step), self._loader.digest(step), copied)
+        place = (step, self._world.rank, self._world.size)
+        parts = [torch.from_numpy(part) for part in self._loader.batch(*place)]
+        pairs = self._loader.references[0] is not None
+        if pairs:
+            parts.append(torch.from_numpy(self._loader.reference(*place)).to(self._world.sum_dtype))
+        count = self._loader.pairs(step) if pairs else self._loader.targets(step)
+        (inputs_BT, targets_BT, ids_BT, *reference_BD), copied = self._on_device(parts)
+        digest = self._loader.digest(step)
+        return DeviceBatch(step, inputs_BT, targets_BT, ids_BT, count, digest, copied, *reference_BD)
 
-    def _on_device(self, batch: Batch) -> tuple[tuple[Tensor, Tensor, Tensor], "torch.cuda.Event | None"]:
-        inputs, targets, ids = (torch.from_numpy(part) for part in batch)
+    def _on_device(self, parts: list[Tensor]) -> tuple[list[Tensor], "torch.cuda.Event | None"]:
         if self._stream is None:
-            return (inputs, targets, ids), None
+            return parts, None
         with torch.cuda.stream(self._stream):
-            inputs, targets, ids = (
-                _pinned(tensor).to(self._world.device, non_blocking=True) for tensor in (inputs, targets, ids)
-            )
+            copies = [_pinned(tensor).to(self._world.device, non_blocking=True) for tensor in parts]
             copied = torch.cuda.Event()
             copied.record(self._stream)
-        return (inputs, targets, ids), copied
+        return copies, copied
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llm_core.experiment.suites import (
+    GenerativeSuite,
     LastWordSuite,
     MinimalPairsSuite,
     MultipleChoiceSuite,
@@ -34,6 +35,19 @@ def suites(folder: Path) -> tuple[SuiteSpec, ...]:
         ),
         LastWordSuite(name="words", path=_written(folder / "words.jsonl", words)),
         PerplexitySuite(name="texts", path=_written(folder / "texts.jsonl", texts)),
+    )  # fmt: skip
+
+
+def generative(folder: Path) -> tuple[GenerativeSuite, GenerativeSuite]:
+    """Questions with one right answer or two, and texts with a summary."""
+    asked = [{"question": f"what is {word}?", "answer": [word, "a file"]} for word in ("value", "list", "λ", "42")]
+    texts = [{"text": f"the list of {word} " * 3, "summary": f"the {word} list"} for word in ("files", "values", "x")]
+    return (
+        GenerativeSuite(name="answers", path=_written(folder / "answers.jsonl", asked), max_new_tokens=6),
+        GenerativeSuite(
+            name="summaries", path=_written(folder / "summaries.jsonl", texts), prompt="text", answer="summary",
+            score="rouge", prefix="", suffix="\nIn short:", stop=("\n\n", "."), max_new_tokens=8,
+        ),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from llm_core.data.suites import Item, read_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick
 from llm_core.evals.evaluation import _readable, build, source_digests
+from llm_core.evals.generated import ROUGE, score_exact, score_rouge
 from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.evaluation import EvaluationSpec
 from llm_core.experiment.runtime import ComputeSpec
@@ -24,7 +25,7 @@ from llm_core.study.suites import BITS, rows_of
 from llm_core.tokens.prompt_form import normaliser
 from llm_core.tokens.steps import as_normalizer
 from tests.evals.conftest import SPEC, World
-from tests.evals.suites import suites
+from tests.evals.suites import generative, suites
 from tests.judged import judged
 
 
@@ -37,7 +38,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSpec:
         context_characters=100,
         continuation_characters=40,
         batch_size=4,
-        suites=suites(folder),
+        suites=(*suites(folder), *generative(folder)),
     )
 
 
@@ -79,6 +80,9 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("words", "accuracy"),
         ("words", "bits_per_byte"),
         ("texts", "bits_per_byte"),
+        ("answers", "accuracy"),
+        ("answers", "bits_per_byte"),
+        *(("summaries", metric) for metric in (*ROUGE, "bits_per_byte")),
     ]
     fields = ["task", "metric", "value", "stderr", "low", "high", "n", "chance"]
     assert all(list(row) == fields for row in rows.values())
@@ -99,8 +103,41 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
 
 def test_a_study_reads_the_gold_answers_of_every_suite(made: tuple[Job, dict]) -> None:
     rows = rows_of(made[0].out)
-    assert {task for task, metric in rows if metric == BITS} == {"continuation", "pairs", "quiz", "words", "texts"}
+    assert {task for task, metric in rows if metric == BITS} == {
+        *("continuation", "pairs", "quiz", "words", "texts", "answers", "summaries")
+    }
     assert all(rows[task, BITS]["low"] < rows[task, BITS]["value"] for task in ("continuation", "pairs", "quiz"))
+
+
+def test_written_answers_are_kept_and_scored(made: tuple[Job, dict], world: World) -> None:
+    """Greedy decoding without a cache and without batches writes the same."""
+    job, stats = made
+    model, _ = load_model(world.folder / "model")
+    items = [line for line in lines(job.out / "scores.jsonl") if line["task"] in ("answers", "summaries")]
+    for line in items:
+        rows = lines(job.work / f"suite_{line['task']}.jsonl")
+        row, new = rows[int(line["item_id"]) - 1], 6 if line["task"] == "answers" else 8
+        ids = world.tokenizer.encode(row["context"]).ids[-(32 - new) :]
+        made_ids: list[int] = []
+        stops = ("\n",) if line["task"] == "answers" else ("\n\n", ".")
+        while len(made_ids) < new:
+            with torch.no_grad():
+                token = int(model(torch.tensor([ids + made_ids]))[0, -1].argmax())
+            if token == world.eot:
+                break
+            made_ids.append(token)
+        text = world.tokenizer.decode(made_ids, skip_special_tokens=False)
+        expected = text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))]
+        assert line["generated"] == expected
+        assert (line["choices"], line["bits"] > 0) == (1, True)
+        if line["task"] == "answers":
+            assert line["correct"] == score_exact(row, [line["generated"]])["right"]
+        else:
+            assert line["rouge_l"] == pytest.approx(score_rouge(row, [line["generated"]])["rouge_l"], abs=1e-6)
+    assert len(items) == 7
+    assert stats["centred"]["tasks"] == ["pairs", "quiz", "words", "answers"]
+    assert stats["centred"]["low"] < stats["centred"]["value"] < stats["centred"]["high"]
+    assert stats["suites"]["summaries"]["intervals"].keys() == {*ROUGE, "bits_per_byte"}
 
 
 def test_all_figures_are_over_the_same_bytes(made: tuple[Job, dict], world: World) -> None:
@@ -169,7 +206,7 @@ def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, ev
 
 def test_source_digests_name_the_suites(evaluation: EvaluationSpec) -> None:
     found = source_digests(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5)
-    assert list(found) == ["suite pairs", "suite quiz", "suite words", "suite texts"]
+    assert list(found) == [f"suite {name}" for name in ("pairs", "quiz", "words", "texts", "answers", "summaries")]
 
 
 def test_checks_judge() -> None:

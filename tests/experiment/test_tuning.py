@@ -14,6 +14,12 @@ chat:
   training: {sequence_length: 64, batch_tokens: 512, tokens: 5120}
 """
 
+PREFERENCE = """
+preference:
+  sources: [{name: pairs, paths: [pairs.jsonl], prompt: "{q}", chosen: "{a}", rejected: "{b}"}]
+  training: {sequence_length: 64, batch_tokens: 512, tokens: 5120}
+"""
+
 
 def load(folder, text=TUNING, **changes):
     for old, new in changes.values():
@@ -38,8 +44,21 @@ def test_each_section_tunes_the_model_before_it_behind_its_gate(tmp_path):
     alone = experiment_graph(load(tmp_path, TUNING[TUNING.index("chat:") :]))
     assert alone["chat_model"].inputs["start"] == "pretrained_model"
     assert "instruct_model" not in alone
+    preferred = experiment_graph(load(tmp_path, TUNING + PREFERENCE))
+    assert preferred["preference_model"].inputs == {
+        "shards": "preference_reference", "tokenizer": "tokenizer", "start": "chat_model"
+    }  # fmt: skip
+    assert preferred["preference_reference"].inputs == {"shards": "preference_shards", "model": "chat_model"}
+    assert preferred["preference_margins"].config["beta"] == 0.1
+    assert "preference_margins" in preferred["training_report"].inputs
     plain = experiment_graph(load(tmp_path, ""))
     assert not [stage.name for stage in plain if stage.group == "tuning"]
+
+
+def test_pairs_are_only_for_the_section_preference(tmp_path):
+    text = TUNING.replace("batch_tokens: 512", "batch_tokens: 512, dpo: {}, packing: best_fit", 1)
+    with pytest.raises(PedigreeError, match=r"instruct\.training\.dpo: only in the section 'preference'"):
+        load(tmp_path, text)
 
 
 PERSONA = "persona: {name: Ada, exchanges: [{user: a, assistant: b}]}\n  training: {mixture: {weights: {asked: 1}}, "
@@ -60,7 +79,7 @@ PERSONA = "persona: {name: Ada, exchanges: [{user: a, assistant: b}]}\n  trainin
         ("chat:", "chat:\n  template: nice", r"chat\.template: there is no template of this name; known: plain, "),
         ("chat:", "chat:\n  template: |\n    a\n    {% if %}", r"chat\.template: line 2: Expected an expression"),
         ("chat:", "chat:\n  template: chatml", r"chat\.template 'chatml' needs control tokens.*add <\|im_start\|>, "),
-        ("chat:", "chat:\n  template: '{{ messages }}'", "another template than that of instruct"),
+        ("chat:", "chat:\n  template: '{{ messages }}'", "must be one template"),
         ("training: {", PERSONA, "so persona.share can't; remove one of them"),
         ("sequence_length: 64", "sequence_length: 64, mixture: {weights: {web: 1}}", "no source is called web"),
     ],

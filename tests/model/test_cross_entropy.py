@@ -251,3 +251,19 @@ def test_a_tied_weight_learns_as_embedding_and_as_head() -> None:
     ours, model.embedding.weight.grad = model.embedding.weight.grad, None
     model(ids, targets, False).backward()
     torch.testing.assert_close(ours, model.embedding.weight.grad, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_weights_of_targets_scale_their_gradients(softcap: float | None) -> None:
+    weights = torch.linspace(-1, 1, N, dtype=torch.float64)
+    x, weight, targets = case()
+    objective, loss = linear_cross_entropy(x, weight, targets, softcap=softcap, chunk=4, each=True, weights_N=weights)
+    (objective * 0.3).backward()
+    got = objective.detach(), loss, x.grad, weight.grad
+    x, weight, targets = case()
+    logits = x @ weight.T if softcap is None else softcap * torch.tanh(x @ weight.T / softcap)
+    losses = functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED)
+    expected = (losses * weights).sum()
+    (expected * 0.3).backward()
+    for ours, theirs in zip(got, (expected.detach(), losses.detach(), x.grad, weight.grad), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)

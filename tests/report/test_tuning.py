@@ -46,3 +46,19 @@ def test_what_was_learnt_what_is_coloured_and_what_changed(tmp_path):
     assert "3.5000 before, 2.5000 after 256 steps" in texts[0].pieces[0]
     (told,) = [block for block in texts if block.style == "warning"]
     assert "2.0000 bits per byte of the base model's held-out text before, 2.2000 after (+10.0%)" in told.pieces[0]
+
+
+def test_preferences_are_told_with_their_intervals(tmp_path):
+    def score(value):
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+    names = ("margin", "accuracy", "likelier_before", "likelier_after", "likelier_change", "longer", "rejected_change")
+    found = {"pairs": 40, "prompts": 40, "chosen_change": score(-3.0), **{name: score(0.7) for name in names}}
+    planted = {**inputs(tmp_path), "preference_margins": artifact(tmp_path / "margins", "preference_margins", found)}
+    section = tuning(job_of(planted, tmp_path))
+    (table, _) = [block for block in section.blocks if isinstance(block, Table)]
+    cells = [[cell.text for cell in line] for _, line in table.lines()]
+    assert cells[0] == ["Margin above 0", "70.0%", "60.0% to 80.0%"]
+    texts = [piece for block in section.blocks if isinstance(block, Text) for piece in block.pieces]
+    assert any("70.0% of 40 held-out pairs, which is above one half" in piece for piece in texts)
+    assert any("became less likely, too" in piece for piece in texts)

@@ -22,7 +22,7 @@ from llm_core.report.blocks import (
     text,
     warning,
 )
-from llm_core.report.formatting import NONE, bounds, exact, in_bytes, percent, short
+from llm_core.report.formatting import NONE, bounds, count, exact, in_bytes, percent, short, signed
 from llm_core.report.sections.made import failed_checks
 from llm_core.report.sections.suites import METRICS, decides, written
 
@@ -121,12 +121,34 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
         [
             text(f"Held-out documents, on which no run was trained. What the intervals count as independent: {units}."),
             Table(columns, rows, names=2),
+            *_centred(read.evaluated(job.inputs).centred),
             *shots,
             *groups,
             training_plots.accuracy(headline),
             how,
         ],
     )
+
+
+def _centred(found: Mapping[str, Any] | None) -> list[Block]:
+    if found is None:
+        return []
+    tasks = found["tasks"]
+    spread = "" if found["low"] is None else f" (95%: {_signed(found['low'])} to {_signed(found['high'])})"
+    return [
+        text(
+            f"Centred score over the {count(len(tasks), 'task')} here ({', '.join(tasks)}): "
+            f"{_signed(found['value'])}{spread}."
+        ),
+        note(
+            "The mean over the tasks of (accuracy − chance) / (1 − chance): 0% is chance, and 100% every answer right. "
+            "DCLM's CORE (Li et al., 2024) is computed so, but over tasks of its own, so the two are not comparable."
+        ),
+    ]
+
+
+def _signed(share: float) -> str:
+    return f"{signed(100 * share, 1)}%"
 
 
 def samples(job: Job) -> Section:

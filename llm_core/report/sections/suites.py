@@ -16,6 +16,9 @@ METRICS = {
     "accuracy": "accuracy",
     "accuracy_likelihood": "accuracy by likelihood alone",
     "accuracy_per_byte": "accuracy by likelihood per byte",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
 }
 SUITES = {"continuation": "real continuation"}
 """The suite of questions from held-out text. The names of others are those of the experiment."""

@@ -1,9 +1,10 @@
 """The section about tuning: what the models learnt from which conversations, and what that changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llm_core.chat.results import Conversations, ConversationShards, MaskGate
+from llm_core.evals.preference_results import PreferenceMargins, Score
 from llm_core.experiment.chat import BUILT_IN
 from llm_core.graph.job import Job
 from llm_core.report import read
@@ -27,7 +28,7 @@ from llm_core.report.sections.scores import NAMES
 from llm_core.report.sections.suites import METRICS, written
 from llm_core.science.tuning_comparison import BITS, HELDOUT, TuningComparison
 
-COMPARED = "tuning_comparison"
+COMPARED, MARGINS = "tuning_comparison", "preference_margins"
 FORGOTTEN = {
     "worse": "the model has forgotten some of what it knew",
     "better": "it reads that text better than before",
@@ -43,6 +44,11 @@ def tuning(job: Job) -> Section | None:
     for model in read.TUNED:
         if model in job.inputs:
             blocks += [Heading(model), *_learnt(job, model.removesuffix("_model"))]
+    if MARGINS in job.inputs:
+        blocks += [
+            Heading("Preferences of held-out pairs"),
+            *_preferred(job.inputs[MARGINS].results(PreferenceMargins)),
+        ]
     return Section("Tuning", [*blocks, Heading("What tuning changed"), *_changed(job)])
 
 
@@ -66,10 +72,9 @@ def _learnt(job: Job, name: str) -> list[Block]:
     if shards.persona_repeats:
         repeats = count(shards.persona_repeats, "time")
         rows.append(("Persona", f"{percent(shards.persona_share)} of the tokens; each exchange {repeats}"))
+    of = "pair of held-out answers (a coin has 0.6931)" if name == "preference" else "token of held-out answers"
     blocks: list[Block] = [
-        text(
-            f"Loss per token of held-out answers: {loss(before)} before, {loss(after)} after {exact(run.steps)} steps."
-        ),
+        text(f"Loss per {of}: {loss(before)} before, {loss(after)} after {exact(run.steps)} steps."),
         Facts(rows),
         Cards(
             [_card(shown) for shown in gate.shown],
@@ -80,6 +85,43 @@ def _learnt(job: Job, name: str) -> list[Block]:
     if said.offenders:
         blocks.append(note(f"The first dropped records: {'; '.join(said.offenders)}"))
     return blocks
+
+
+def _preferred(found: PreferenceMargins) -> list[Block]:
+    rows = (
+        ("Margin above 0", found.accuracy, percent),
+        ("The longer answer is the chosen one", found.longer, percent),
+        ("Chosen answer likelier, before", found.likelier_before, percent),
+        ("Chosen answer likelier, after", found.likelier_after, percent),
+        ("Difference of the two", found.likelier_change, _points),
+        ("Margin", found.margin, signed),
+        ("Log-likelihood of the chosen answer, change (nats)", found.chosen_change, signed),
+        ("Log-likelihood of the rejected answer, change (nats)", found.rejected_change, signed),
+    )
+    low, high = found.accuracy.low, found.accuracy.high
+    half = (
+        "above" if low is not None and low > 0.5 else "below" if high is not None and high < 0.5 else "undecided from"
+    )
+    blocks: list[Block] = [
+        text(
+            f"preference_model gives the chosen answer the larger reward in {percent(found.accuracy.value)} of "
+            f"{count(found.pairs, 'held-out pair')}, which is {half} one half."
+        ),
+        Table(
+            ("Of held-out pairs", "Value", "95% interval"),
+            [Row((name, shown(score.value), _between(score, shown))) for name, score, shown in rows],
+            names=1,
+        ),
+    ]
+    if found.chosen_change.high is not None and found.chosen_change.high < 0:
+        blocks.append(
+            note("The chosen answers became less likely, too: the loss asks only that the rejected ones lose more.")
+        )
+    return blocks
+
+
+def _between(score: Score, shown: Callable[[float], str]) -> str:
+    return NONE if score.low is None or score.high is None else f"{shown(score.low)} to {shown(score.high)}"
 
 
 def _card(shown: dict[str, Any]) -> Card:

@@ -5,11 +5,10 @@ from torch import Tensor
 
 from llm_core.errors import PedigreeError
 from llm_core.tokens.byte_lengths import byte_lengths
-from llm_core.tokens.target_mask import target_mask
 from llm_core.train.callbacks.base import Callback
 from llm_core.train.callbacks.run import Run
 from llm_core.train.spec import FINAL
-from llm_core.train.validation import ValidationLoss, measure, targets_of, validation_windows
+from llm_core.train.validation import ValidationLoss, measure, windows_of
 from llm_core.train.validation_windows import WINDOWS, write_windows
 from llm_core.train.warm_start import first_step
 
@@ -52,16 +51,15 @@ class Validation(Callback):
         heldout, training = run.data.heldout, run.spec.training
         if run.progress.step == training.steps and run.world.is_main:
             assert self._windows_3W is not None
-            length = training.sequence_length
-            starts = validation_windows(heldout, length, training.validation_tokens)
+            starts, length, targets = windows_of(heldout, training)
             write_windows(
                 run.spec.work / FINAL / WINDOWS,
                 heldout,
                 starts,
                 length,
-                targets_of(target_mask(heldout), starts, length),
+                targets,
                 self._windows_3W.cpu().numpy(),
-                has_bytes=self._bytes_V is not None,
+                has_bytes=self._bytes_V is not None and training.dpo is None,
             )
 
     def _measured(self, run: Run) -> ValidationLoss:
