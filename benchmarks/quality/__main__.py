@@ -19,7 +19,7 @@ from rich.console import Console
 
 from assets.graph import experiment_graph
 from assets.study import study_ladder
-from benchmarks.study_runs import finished
+from benchmarks.study_runs import finished, relative_speed
 from llm_core.experiment.component import over
 from llm_core.report.study_plots import forest
 from llm_core.study.study_run import StudyRun
@@ -83,7 +83,8 @@ def signed(log: float | None) -> str:
 
 
 def in_equal_time(session: Session, row: dict[str, Any]) -> tuple[dict[str, Any], list[Loss], list[Loss]]:
-    """Train an idea for as many tokens as it reads in the time of the launched recipe, both at their best rates.
+    """Train an idea for as many tokens as it reads in the processor time of the launched recipe, both at their best
+    rates.
 
     Returns ``row``, the runs of the idea, and those of the launched recipe, by seed.
     """
@@ -95,9 +96,11 @@ def in_equal_time(session: Session, row: dict[str, Any]) -> tuple[dict[str, Any]
     changes = study.ideas[row["idea"]]
     rate = changes.get("training", {}).get("optimizer", {}).get("lr", rate) * row["multiple"]
     idea = over(changes, {"training": {"optimizer": {"lr": rate}}})
+    own = next(run for run in study_ladder(session.experiment).of("ideas") if _is(run, row["idea"], row["width"]))
+    speed = relative_speed(session, own.role, usual[0][0].role)
     sizes = [size.model_copy(update={"rates": ()}) for size in study.sizes if size.width == row["width"]]
     batch = usual[0][0].batch
-    tokens = batch * round(row["speed"] * usual[0][0].tokens / batch)
+    tokens = batch * round(speed * usual[0][0].tokens / batch)
     fields = {"sizes": tuple(sizes), "tokens": (tokens,), "tokens_per_parameter": (), "ideas": {row["idea"]: idea}}
     changed = study.model_copy(update={**fields, "gate": None})
     experiment = session.experiment.model_copy(update={"study": changed})
@@ -105,6 +108,10 @@ def in_equal_time(session: Session, row: dict[str, Any]) -> tuple[dict[str, Any]
     tried = study_ladder(experiment).of("ideas")
     show.run(Console(), timed, {run.role for run in tried})
     return row, finished(timed, tried), usual
+
+
+def _is(run: StudyRun, idea: str, width: int) -> bool:
+    return (run.idea, run.width) == (idea, width)
 
 
 def combination_table(found: Sequence[tuple[dict[str, Any], list[Loss], list[Loss]]]) -> list[str]:

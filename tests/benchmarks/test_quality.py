@@ -55,6 +55,7 @@ def test_the_combination_has_the_tokens_of_equal_time_and_its_best_rate(
 
     monkeypatch.setattr(quality, "show", SimpleNamespace(run=run))
     monkeypatch.setattr(quality, "finished", finished)
+    monkeypatch.setattr(quality, "relative_speed", lambda *_: 1.25)
     found = quality.in_equal_time(replace(session, store=Store(tmp_path)), ROW)
     ((graph, only),) = asked
     assert only == {f"idea_runs/best/width_48{seed}" for seed in ("", "_seed_2")}
