@@ -40,7 +40,7 @@ def relative_speed(session: Session, role: str, other: str, turns: int = 5) -> f
 
 def _step_seconds(session: Session, role: str) -> float:
     """Seconds per token, from two short trainings: beginning and end cost both of them the same."""
-    (short, few), (long, many) = (_seconds(session, role, steps) for steps in (5, 35))
+    (short, few), (long, many) = (_seconds(session, role, steps) for steps in (10, 110))
     return (long - short) / (many - few)
 
 
