@@ -23,6 +23,9 @@ POWER = 0.8
 MOST_SEEDS = 1000
 LEAST_SPREAD = 1e-3
 """Of the logarithms of variances. Below, the prior has more than two thousand degrees of freedom."""
+SHARED = 0.25
+"""The correlation of the variances of two ideas: both are compared with the same runs of the baseline, so that their
+differences are correlated by a half, and their squares by its square."""
 NOISIER = 0.05
 """The level of the F test by which an idea is noisier than the others."""
 
@@ -82,8 +85,9 @@ def moderated(own: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndar
     half = freedom[known] / 2
     logs = np.log(own[known]) - digamma(half) + np.log(half)
     spread = float(logs.var(ddof=1) - polygamma(1, half).mean()) if known.sum() > 1 else 0.0
-    most = freedom[known].sum()
-    if spread <= LEAST_SPREAD:  # hardly more different than chance makes them
+    most = _together(freedom[known])
+    chance = 1.645 * float(polygamma(1, half).mean()) * (2 / max(known.sum() - 1, 1)) ** 0.5
+    if spread <= max(chance, LEAST_SPREAD):  # no more different than chance makes them
         variance = np.full(len(own), float(np.average(own[known], weights=freedom[known])))
         degrees = np.full(len(own), most)
     else:
@@ -95,11 +99,16 @@ def moderated(own: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndar
         others = known & (np.arange(len(own)) != place)
         if others.any():
             rest = np.average(own[others], weights=freedom[others])
-            if f.sf(own[place] / rest, freedom[place], freedom[others].sum()) < NOISIER:
+            if f.sf(own[place] / rest, freedom[place], _together(freedom[others])) < NOISIER:
                 variance[place], degrees[place] = own[place], freedom[place]
     nothing = (freedom > 0) & (own == 0)
     variance[nothing] = 0.0
     return variance, degrees
+
+
+def _together(freedom: np.ndarray) -> float:
+    """The degrees of freedom of the mean of variances that are correlated by ``SHARED``."""
+    return float(freedom.sum() / (1 + SHARED * (len(freedom) - 1)))
 
 
 def compare_unlike(
