@@ -27,7 +27,7 @@ def test_a_known_scale_is_found_and_covered():
 
 def test_refusals():
     small, large = _squares(np.random.default_rng(0), 20, 8, 8)
-    with pytest.raises(PedigreeError, match="5 steps"):
+    with pytest.raises(PedigreeError, match="at least 10 steps, and a trunk has 5"):
         noise_scale(small[:5], large[:5], 8, 64)
     with pytest.raises(PedigreeError, match="shows only between the two"):
         noise_scale(small, large, 64, 64)
