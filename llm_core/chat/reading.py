@@ -2,10 +2,11 @@
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import polars as pl
 
@@ -51,10 +52,13 @@ class Skipped(NamedTuple):
     row: int
 
 
-class RecordReader:
+Form = TypeVar("Form", bound=RecordSource)
+
+
+class RecordReader(ABC, Generic[Form]):
     """Makes conversations of the records of ``source``."""
 
-    def __init__(self, source: RecordSource) -> None:
+    def __init__(self, source: Form) -> None:
         self._source = source
         self._conditions = [parsed_condition(text) for text in source.where]
 
@@ -71,8 +75,9 @@ class RecordReader:
         except ConversationError as error:
             return Dropped(row, error.reason, _shown(record))
 
+    @abstractmethod
     def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
-        raise NotImplementedError
+        """The conversation in a record. Raises ``ConversationError``."""
 
     def _checked(self, messages: list[dict[str, Any]], record: Mapping[str, Any]) -> list[Turn]:
         """The messages as turns, with the source's system line, and without what it removes."""
@@ -103,12 +108,8 @@ class RecordReader:
         return content
 
 
-class ConversationReader(RecordReader):
+class ConversationReader(RecordReader[ConversationSource]):
     """One conversation per record."""
-
-    def __init__(self, source: ConversationSource) -> None:
-        super().__init__(source)
-        self._form = source
 
     def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
         turns = self._checked(self._messages(record), record)
@@ -116,7 +117,7 @@ class ConversationReader(RecordReader):
         return Conversation(row, kept, len(turns) - len(kept))
 
     def _messages(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-        form = self._form
+        form = self._source
         if form.messages is not None:
             return self._listed(record, form.messages)
         if form.dialogue is not None:
@@ -127,12 +128,12 @@ class ConversationReader(RecordReader):
         """The turns of a dialogue in one text. Lines without a speaker continue the turn before."""
         turns: list[dict[str, Any]] = []
         for line in dialogue.splitlines():
-            name = next((name for name in self._form.speakers if line.startswith(name)), None)
+            name = next((name for name in self._source.speakers if line.startswith(name)), None)
             if name is None and not line.strip():
                 continue
             if name is None and not turns:
                 raise ConversationError("a dialogue that begins without a speaker", "")
-            role = turns[-1]["role"] if name is None else self._form.speakers[name]
+            role = turns[-1]["role"] if name is None else self._source.speakers[name]
             said = line.removeprefix(name or "").strip()
             if turns and turns[-1]["role"] == role:
                 turns[-1]["content"] += f"\n{said}"
@@ -141,15 +142,11 @@ class ConversationReader(RecordReader):
         return turns
 
 
-class PairReader(RecordReader):
+class PairReader(RecordReader[PreferenceSource]):
     """One pair of answers per record."""
 
-    def __init__(self, source: PreferenceSource) -> None:
-        super().__init__(source)
-        self._form = source
-
     def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
-        form = self._form
+        form = self._source
         if form.chosen_messages is not None and form.rejected_messages is not None:
             sides = [self._listed(record, field) for field in (form.chosen_messages, form.rejected_messages)]
         else:
@@ -164,7 +161,7 @@ class PairReader(RecordReader):
         return Conversation(row, chosen, 0, rejected[-1].content)
 
 
-def reader_of(source: RecordSource) -> RecordReader:
+def reader_of(source: RecordSource) -> RecordReader[Any]:
     """The reader of a source."""
     if isinstance(source, PreferenceSource):
         return PairReader(source)
@@ -250,7 +247,8 @@ def _text_at(record: Mapping[str, Any], field: str) -> str:
     value = value_at(record, field)
     if value is ABSENT or value is None:
         raise ConversationError(f"no field {field}", "")
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value or value in (math.inf,):
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number and not isinstance(value, str):
         raise ConversationError(f"{field} is neither text nor a number", "")
     return str(value)
 

@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from llm_core.data.split import SPLITS
-from llm_core.errors import PedigreeError
 from llm_core.evals.preference_results import PreferenceReference
 from llm_core.evals.run import as_trained, device_of
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
-from llm_core.model.files import load_model, read_info
+from llm_core.model.files import check_model, load_model
 from llm_core.store.digests import file_digest
 from llm_core.store.parts import link_or_copy
 from llm_core.tokens.pairs import PairRows
@@ -58,8 +57,7 @@ class AnswerScorer:
 
     def __init__(self, job: Job, model: ModelSpec, precision: str) -> None:
         folder, compute = job.path("model"), job.runtime.compute
-        if read_info(folder)[0] != model:
-            raise PedigreeError(f"{folder}: contains another model than the experiment describes; build it again")
+        check_model(folder, model)
         device = device_of(compute.device_type)
         self._precision, backend = as_trained(precision, compute.attention_backend, device)
         self._model, _ = load_model(folder, device)

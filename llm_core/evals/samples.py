@@ -16,7 +16,7 @@ from llm_core.evals.results import GenerationSamples
 from llm_core.experiment.evaluation import SamplingSpec
 from llm_core.experiment.model import ModelSpec
 from llm_core.graph.job import Job
-from llm_core.model.files import load_model, read_info
+from llm_core.model.files import check_model, load_model
 from llm_core.model.generate import Sampling, generate
 from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.tokenizer import end_of_text, vocabulary_size
@@ -31,9 +31,7 @@ def build(job: Job, sampling: SamplingSpec, model: ModelSpec, seed: int) -> Gene
     generator, so that adding or removing a prompt does not change the other samples.
     """
     folder = job.path("model")
-    found, _ = read_info(folder)
-    if found != model:
-        raise PedigreeError(f"{folder}: contains another model than the experiment describes; build it again")
+    check_model(folder, model)
     network, info = load_model(folder)
     path = job.path("tokenizer", "tokenizer.json")
     tokenizer = prompt_tokenizer(path)

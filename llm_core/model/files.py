@@ -54,6 +54,12 @@ def read_info(folder: Path) -> tuple[ModelSpec, dict[str, Any]]:
     return spec, info
 
 
+def check_model(folder: Path, spec: ModelSpec) -> None:
+    """Raise ``PedigreeError`` if the model in ``folder`` has another specification."""
+    if read_info(folder)[0] != spec:
+        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+
+
 def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Decoder, dict[str, Any]]:
     """The model in ``folder`` on ``device``, and ``model.json`` without its specification.
 

@@ -1,10 +1,11 @@
 """Ideas against a baseline, from pairs of runs with the same seed, data order and validation windows.
 
 With three seeds, an idea's own variance is too uncertain to be of use, and ideas differ in their noise. So each
-variance is moderated by those of the others (Smyth, 2004): where they are alike, it is their mean, with the degrees of
-freedom of all; where they differ, it stays near its own. An idea that is clearly noisier than the others is judged by
-its own. The p values are adjusted for the number of ideas (Holm, 1979). Equivalence is two one-sided tests (Schuirmann,
-1987). Where seeds are added and all is compared again, the level is shared out over the looks (Bonferroni).
+variance is moderated by those of the others (Smyth, 2004): where they are alike, it is their mean; where they differ,
+it stays near its own. An idea that is clearly noisier than the others is judged by its own. All ideas share the runs of
+the baseline, so the mean has fewer degrees of freedom than their sum. The p values are adjusted for the number of ideas
+(Holm, 1979). Equivalence is two one-sided tests (Schuirmann, 1987). Where seeds are added and all is compared again,
+the level is shared out over the looks (Bonferroni).
 """
 
 from collections.abc import Mapping, Sequence
@@ -187,7 +188,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 def _seeds(difference: float, sd: float, margin: float, level: float, ideas: int, now: int) -> int | None:
     """The smallest number of seeds above ``now`` that decides, at the strictest of Holm's levels."""
     seeds = np.arange(now + 1, MOST_SEEDS + 1)
-    freedom, error = ideas * (seeds - 1), sd / seeds**0.5
+    freedom, error = _together(np.ones(ideas)) * (seeds - 1), sd / seeds**0.5
     power = t.ppf(POWER, freedom)
     different = (t.ppf(1 - level / ideas / 2, freedom) + power) * error <= difference
     alike = (t.ppf(1 - level / ideas, freedom) + power) * error <= margin - difference

@@ -160,3 +160,14 @@ def test_variances_that_hardly_differ_are_averaged():
         variance, degrees = moderated(own**factor, freedom)
         assert np.isfinite(variance).all()
         assert (degrees <= 6).all()
+
+
+def test_ideas_that_share_the_runs_of_the_baseline_are_rarely_called():
+    """With the sum of all degrees of freedom, an idea would be called in 45 of these 600 draws."""
+    rng = np.random.default_rng(1)
+    called = 0
+    for _ in range(600):
+        baseline, *ideas = rng.normal(0, 1, (4, 4))
+        found = compare({str(number): idea - baseline for number, idea in enumerate(ideas)}, 1e-9)
+        called += any(one.verdict in ("better", "worse") for one in found)
+    assert called / 600 <= 0.06

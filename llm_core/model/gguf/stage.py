@@ -3,7 +3,6 @@
 Every plan imports this module for its checks, so only ``build`` imports torch.
 """
 
-from llm_core.errors import PedigreeError
 from llm_core.experiment.chat import TEMPLATE_FILE
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.exports import GGUFType
@@ -17,13 +16,12 @@ def build(
     job: Job, name: str, model: ModelSpec, sequence_length: int, types: tuple[GGUFType, ...], families: tuple[str, ...]
 ) -> GGUFExport:
     """Write ``{name}-{type}.gguf`` for each of ``types``. A file is removed if llama.cpp computes something else."""
-    from llm_core.model.files import load_model, read_info
+    from llm_core.model.files import check_model, load_model
     from llm_core.model.gguf.checked import write_checked
     from llm_core.model.gguf.vocabulary import not_brought
 
     folder, tokenizer = job.path("model"), job.path("tokenizer", "tokenizer.json")
-    if read_info(folder)[0] != model:
-        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+    check_model(folder, model)
     network, _ = load_model(folder)
     template = folder / TEMPLATE_FILE
     files, architecture = [], ""

@@ -5,7 +5,6 @@ Every plan imports this module for its checks, so only ``build`` imports torch.
 
 import shutil
 
-from llm_core.errors import PedigreeError
 from llm_core.experiment.chat import TEMPLATE_FILE
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
@@ -25,7 +24,7 @@ def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str,
     If none fits, the folder has the code of the model, and ``why_not.txt`` the reasons per family. A model with
     components of plug-ins is then not exported.
     """
-    from llm_core.model.files import load_model, read_info
+    from llm_core.model.files import check_model, load_model
     from llm_core.model.hf.exporting import export_folder
     from llm_core.model.hf.families import why_none
     from llm_core.model.hf.importing import import_folder
@@ -33,8 +32,7 @@ def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str,
     from llm_core.model.parametrization import folded_spec
 
     folder = job.path("model")
-    if read_info(folder)[0] != model:
-        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+    check_model(folder, model)
     reasons = why_none(folded_spec(model), families)
     if reasons:
         reasons = "\n".join([reasons, *OWN_CODE.reasons_against(model)])

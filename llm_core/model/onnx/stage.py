@@ -5,7 +5,6 @@ Every plan imports this module for its checks, so only ``build`` imports torch.
 
 import shutil
 
-from llm_core.errors import PedigreeError
 from llm_core.experiment.chat import TEMPLATE_FILE
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.experiment.model import ModelSpec
@@ -16,12 +15,11 @@ from llm_core.model.onnx.results import ONNXExport
 
 def build(job: Job, model: ModelSpec, sequence_length: int) -> ONNXExport:
     """Write ``model.onnx`` and the tokenizer, or nothing where the exporter can't, or onnxruntime disagrees."""
-    from llm_core.model.files import load_model, read_info
+    from llm_core.model.files import check_model, load_model
     from llm_core.model.onnx.checked import write_checked
 
     folder = job.path("model")
-    if read_info(folder)[0] != model:
-        raise PedigreeError(f"{folder}: holds another model than the experiment describes; make it again")
+    check_model(folder, model)
     network, _ = load_model(folder)
     tokenizer = job.path("tokenizer", "tokenizer.json")
     found = write_checked(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer)
