@@ -6,9 +6,9 @@ from assets import (
     models,
     optimizations,
     release,
-    repeated,
     retrieval,
     study,
+    test_time,
     tokens,
     training,
     tuning,
@@ -19,6 +19,6 @@ from llm_core.graph.graph import Graph
 
 def experiment_graph(experiment: Experiment) -> Graph:
     """From raw documents to the training report."""
-    modules = (data, tokens, study, training, evaluation, tuning, retrieval, repeated, optimizations, release)
+    modules = (data, tokens, study, training, evaluation, tuning, retrieval, test_time, optimizations, release)
     stages = [stage for module in modules for stage in module.stages(experiment)]
     return Graph(experiment.name, [*stages, *study.score(experiment), *models.stages(experiment, stages)])

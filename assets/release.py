@@ -55,13 +55,13 @@ def stages(experiment: Experiment) -> list[Stage]:
     studied = {stage.name for stage in study.stages(experiment)}
     judging = [name for name in STUDY if name in studied]
     retrieved = ["retrieval_eval"] if experiment.retrieval else []
-    repeated = ["test_time_compute"] if experiment.test_time_compute else []
+    sampled = ["test_time_compute"] if experiment.test_time_compute else []
     exported = [
         *gguf_exports(experiment, "gguf_export", "release", experiment.base_model()),
         *onnx_exports(experiment, "onnx_export", "release", experiment.base_model()),
     ]
     told = [*documents, *judging, *started, experiment.base_model(), *EVALUATED]
-    told += [*compared, *retrieved, *repeated, *went_on, *tuned, *(stage.name for stage in exported)]
+    told += [*compared, *retrieved, *sampled, *went_on, *tuned, *(stage.name for stage in exported)]
     reports = experiment.reports
     check_sections(f"{experiment.name}: reports.data", reports.data, documents)
     check_sections(f"{experiment.name}: reports.training", reports.training, told)

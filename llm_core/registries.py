@@ -220,8 +220,8 @@ SCHEDULES = Registry(
 JUDGES = Registry(
     "judge",
     {
-        "likelihood": "llm_core.repeated.judges:likelihood",
-        "likelihood_per_token": "llm_core.repeated.judges:likelihood_per_token",
+        "likelihood": "llm_core.test_time.judges:likelihood",
+        "likelihood_per_token": "llm_core.test_time.judges:likelihood_per_token",
     },
     contract="llm_core.contracts.at_reading:check_judge",
 )

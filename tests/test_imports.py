@@ -25,7 +25,7 @@ LAYERS = [
     "train",
     "evals",
     "retrieval",
-    "repeated",
+    "test_time",
     "serve",
     "science",
     "study",

@@ -23,13 +23,13 @@ from llm_core.experiment.model import ModelSpec
 from llm_core.experiment.optimizations import OptimizationsSpec
 from llm_core.experiment.preference import PreferenceSpec
 from llm_core.experiment.quality import QualitySpec
-from llm_core.experiment.repeated import RepeatedSpec, check_repeated
 from llm_core.experiment.reports import ReportsSpec
 from llm_core.experiment.retrieval import RetrievalSpec
 from llm_core.experiment.runtime import ComputeSpec, TrackingSpec
 from llm_core.experiment.sources import RawSpec
 from llm_core.experiment.start import StartSpec
 from llm_core.experiment.study import StudySpec
+from llm_core.experiment.test_time import RepeatedSamplingSpec, check_repeated_sampling
 from llm_core.experiment.tokens import ShardsSpec, TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
 from llm_core.experiment.tuning import TUNINGS, TuningSpec, check_tuning
@@ -97,7 +97,7 @@ class Experiment(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     retrieval: RetrievalSpec | None = None
     """Passages that the model reads before it answers."""
-    test_time_compute: RepeatedSpec | None = None
+    test_time_compute: RepeatedSamplingSpec | None = None
     """What many answers to one question bring."""
     sampling: SamplingSpec = SamplingSpec()
     exports: ExportsSpec = ExportsSpec()
@@ -168,7 +168,7 @@ class Experiment(Spec):
                     f"{self.shards.dtype}: at most {DTYPE_LIMITS[self.shards.dtype]}; use uint32"
                 )
         if self.test_time_compute:
-            check_repeated(self.test_time_compute, self.evaluation, self.base_training().sequence_length)
+            check_repeated_sampling(self.test_time_compute, self.evaluation, self.base_training().sequence_length)
         if self.training:
             check_branches(self.training, self.branches)
             if self.long_context:

@@ -43,7 +43,7 @@ NOISE, RATES, BATCHES, LAW, IDEAS = "noise_law", "rate_law", "batch_law", "scali
 MIXTURES, SUITE_SIGNAL, FORECAST, SUITE_FORECAST = "mixture_law", "suite_signal", "forecast", "suite_forecast"
 COST = "study_cost"
 RETRIEVAL = "retrieval_eval"
-REPEATED = "test_time_compute"
+TEST_TIME = "test_time_compute"
 TUNED = tuple(f"{name}_model" for name in TUNINGS)
 
 

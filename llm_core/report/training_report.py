@@ -17,13 +17,13 @@ from llm_core.report.sections.made import checks, lineage, made, versions
 from llm_core.report.sections.mixtures import mixtures
 from llm_core.report.sections.noise import noise
 from llm_core.report.sections.rates import rates
-from llm_core.report.sections.repeated import repeated
 from llm_core.report.sections.retrieval import retrieval
 from llm_core.report.sections.run import speed, training
 from llm_core.report.sections.scaling import scaling_law
 from llm_core.report.sections.scores import evaluation, results, samples
 from llm_core.report.sections.start import start
 from llm_core.report.sections.suites import suites
+from llm_core.report.sections.test_time import repeated_sampling
 from llm_core.report.sections.tokens import tokenizer
 from llm_core.report.sections.tuning import tuning
 
@@ -53,7 +53,7 @@ def build(job: Job, title: str, price_per_gpu_hour: float, sections: ChosenSecti
         "start": start(job),
         "evaluation": evaluation(job, headline),
         "retrieval": retrieval(job),
-        "test_time_compute": repeated(job),
+        "test_time_compute": repeated_sampling(job),
         "samples": samples(job),
         "tuning": tuning(job),
         **chosen_sections(job, sections),

@@ -32,7 +32,7 @@ class ReasoningSpec(Spec):
         return answer
 
 
-class RepeatedSpec(Spec):
+class RepeatedSamplingSpec(Spec):
     """Repeated sampling: the majority of k answers (self-consistency; Wang et al., 2022), and the best of k."""
 
     heldout_words: Annotated[int, Field(ge=0)] = 200
@@ -56,13 +56,13 @@ class RepeatedSpec(Spec):
     """Ask each question with a chain of thought, too."""
 
     @model_validator(mode="after")
-    def _any_question(self) -> "RepeatedSpec":
+    def _any_question(self) -> "RepeatedSamplingSpec":
         if not (self.heldout_words or self.suites):
             raise ValueError("no question is asked: set heldout_words, or name suites")
         return self
 
 
-def check_repeated(spec: RepeatedSpec, evaluation: EvaluationSpec, sequence_length: int) -> None:
+def check_repeated_sampling(spec: RepeatedSamplingSpec, evaluation: EvaluationSpec, sequence_length: int) -> None:
     """Raise ``ValueError`` for suites without short answers, and for answers longer than the model reads."""
     known = [suite.name for suite in evaluation.suites if suite.kind in ("multiple_choice", "last_word")]
     for name in spec.suites:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.report.sections import repeated as sections
-from llm_core.report.sections.repeated import repeated
+from llm_core.report.sections import test_time as sections
+from llm_core.report.sections.test_time import repeated_sampling
 from tests.report.conftest import artifact, job_of, run_stats
 
 
@@ -33,7 +33,7 @@ def section(tmp_path: Path, *gain: float, retrieval: tuple[float, ...] = (0.2, 0
     }  # fmt: skip
     trained = artifact(tmp_path / "trained", "pretrained_model", run_stats())
     made = artifact(tmp_path / "made", "test_time_compute", stats)
-    return repeated(job_of({"test_time_compute": made, "pretrained_model": trained}, tmp_path))
+    return repeated_sampling(job_of({"test_time_compute": made, "pretrained_model": trained}, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_what_follows_is_said(tmp_path: Path, monkeypatch, gain, words, cost) ->
 
 
 def test_without_the_stage_there_is_no_section(tmp_path: Path) -> None:
-    assert repeated(job_of({}, tmp_path)) is None
+    assert repeated_sampling(job_of({}, tmp_path)) is None

@@ -16,8 +16,8 @@ def stages(experiment: Experiment) -> list[Stage]:
             name="test_time_compute",
             group="evaluation",
             description="Accuracy of the answer that is chosen from k samples, over k and over tokens.",
-            build="llm_core.repeated.evaluation:build",
-            results="llm_core.repeated.results:RepeatedSampling",
+            build="llm_core.test_time.evaluation:build",
+            results="llm_core.test_time.results:RepeatedSampling",
             source_digests=":source_digests",
             non_blocking=(":most_answered",),
             inputs={

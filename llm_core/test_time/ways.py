@@ -4,18 +4,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm_core.experiment.repeated import RepeatedSpec
-from llm_core.repeated.questions import Question
-from llm_core.repeated.results import PLAIN, REASONING, RETRIEVED
+from llm_core.experiment.test_time import RepeatedSamplingSpec
 from llm_core.retrieval.index import Searcher
 from llm_core.retrieval.prompts import with_passages
+from llm_core.test_time.questions import Question
+from llm_core.test_time.results import PLAIN, REASONING, RETRIEVED
 
 
 @dataclass(frozen=True)
 class Ways:
     """``searcher``: for the way ``retrieved``, which reads at most ``passages``; None: there is no such way."""
 
-    spec: RepeatedSpec
+    spec: RepeatedSamplingSpec
     searcher: Searcher | None
     passages: int
 

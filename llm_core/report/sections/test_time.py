@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llm_core.graph.job import Job
-from llm_core.repeated.results import ANY, MAJORITY, PLAIN, REASONING, RETRIEVED, RepeatedSampling
 from llm_core.report import read
 from llm_core.report.blocks import Block, Heading, Section, Table, note, text
 from llm_core.report.formatting import NONE, bounds, count, exact, percent, signed
 from llm_core.report.style import AMBER, BLUE, MUTED, ROSE, TEAL, Picture, draw
 from llm_core.report.training_plots import FULL
+from llm_core.test_time.results import ANY, MAJORITY, PLAIN, REASONING, RETRIEVED, RepeatedSampling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,11 +23,11 @@ TRAINING_FLOPS = 3
 Way = Mapping[str, Any]
 
 
-def repeated(job: Job) -> Section | None:
+def repeated_sampling(job: Job) -> Section | None:
     """Per task: what sampling brings, its curve, all methods, and what a point costs in each way."""
-    if read.REPEATED not in job.inputs:
+    if read.TEST_TIME not in job.inputs:
         return None
-    found = job.inputs[read.REPEATED].results(RepeatedSampling)
+    found = job.inputs[read.TEST_TIME].results(RepeatedSampling)
     trained = read.trained(job.inputs).tokens if read.TRAINED in job.inputs else None
     blocks: list[Block] = []
     for task, questions in found.questions.items():

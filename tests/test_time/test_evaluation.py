@@ -8,13 +8,13 @@ import torch
 from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
-from llm_core.experiment.repeated import ReasoningSpec, RepeatedSpec
 from llm_core.experiment.suites import MultipleChoiceSuite
+from llm_core.experiment.test_time import ReasoningSpec, RepeatedSamplingSpec
 from llm_core.model.files import load_model
-from llm_core.repeated import evaluation
-from llm_core.repeated.answers import Answer, Answerer
-from llm_core.repeated.evaluation import ANSWERS, build, most_answered
-from llm_core.repeated.questions import Question
+from llm_core.test_time import evaluation
+from llm_core.test_time.answers import Answer, Answerer
+from llm_core.test_time.evaluation import ANSWERS, build, most_answered
+from llm_core.test_time.questions import Question
 from llm_core.tokens.prompts import prompt_tokenizer
 from tests.data.stages import artifact
 from tests.evals.conftest import World
@@ -22,10 +22,10 @@ from tests.evals.conftest import world as world
 from tests.retrieval.conftest import World as Indexed
 from tests.retrieval.conftest import world as indexed  # noqa: F401
 
-SPEC = RepeatedSpec(heldout_words=4, context_characters=40, samples=4, max_new_tokens=5)
+SPEC = RepeatedSamplingSpec(heldout_words=4, context_characters=40, samples=4, max_new_tokens=5)
 
 
-def made(world: World, work: Path, spec: RepeatedSpec = SPEC, index: Path | None = None, **changes):
+def made(world: World, work: Path, spec: RepeatedSamplingSpec = SPEC, index: Path | None = None, **changes):
     job = world.job(work)
     if index is not None:
         job.inputs["index"] = artifact(index)
@@ -99,7 +99,7 @@ def test_suites_are_answered_in_lines_and_steps_end_with_an_answer(world, tmp_pa
     items = [{"query": f"Q {n}?", "choices": ["the list", "a file"], "gold": n % 2} for n in range(3)]
     path.write_text("".join(json.dumps(item) + "\n" for item in items))
     suite = MultipleChoiceSuite(name="lists", path=str(path))
-    spec = RepeatedSpec(
+    spec = RepeatedSamplingSpec(
         heldout_words=0, suites=("lists",), samples=2, max_new_tokens=4, reasoning=ReasoningSpec(max_new_tokens=8)
     )
     results, lines = made(world, tmp_path / "work", spec, suites=(suite,))
@@ -133,4 +133,4 @@ def test_what_can_not_be_asked_is_told(world, tmp_path) -> None:
         ({"reasoning": {"answer": "answer"}}, "has 0 groups"),
     ):
         with pytest.raises(ValidationError, match=words):
-            RepeatedSpec.model_validate(wrong)
+            RepeatedSamplingSpec.model_validate(wrong)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_core.repeated.curves import any_right, best_of, majority
+from llm_core.test_time.curves import any_right, best_of, majority
 
 
 def over_subsets(count: int, value: Callable[[tuple[int, ...]], float]) -> list[float]:

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 from llm_core.data.suites import Item, sample_suite
 from llm_core.evals.documents import sample
 from llm_core.evals.few_shot import prompts
-from llm_core.experiment.repeated import RepeatedSpec
 from llm_core.experiment.suites import SuiteSpec
+from llm_core.experiment.test_time import RepeatedSamplingSpec
 
 HELDOUT = "heldout_words"
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -60,14 +60,14 @@ def _of_item(suite: SuiteSpec, item: Item, context: str) -> Question:
     return question._replace(answer=question.given(item.choices[item.gold]) or "")
 
 
-def next_words(heldout: Path, spec: RepeatedSpec, seed: int) -> list[Question]:
+def next_words(heldout: Path, spec: RepeatedSamplingSpec, seed: int) -> list[Question]:
     """One per document. The context ends with a word, and a word follows after a space."""
     documents = sample(heldout, 2 * spec.heldout_words, seed, HELDOUT, spec.context_characters + _LONGEST_WORD)
     found: Sequence[Question | None] = [_next_word(document.doc_id, document.text, spec) for document in documents]
     return [question for question in found if question is not None][: spec.heldout_words]
 
 
-def _next_word(doc_id: str, text: str, spec: RepeatedSpec) -> Question | None:
+def _next_word(doc_id: str, text: str, spec: RepeatedSamplingSpec) -> Question | None:
     place = text.rfind(" ", spec.context_characters // 2, spec.context_characters + 1)
     if place < 0 or not text[place - 1].isalnum():
         return None

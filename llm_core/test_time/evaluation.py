@@ -10,19 +10,19 @@ from llm_core.data.suites import suite_digests
 from llm_core.errors import PedigreeError
 from llm_core.evals.samples import one_thread, prompt_ids
 from llm_core.evals.scoring import write_lines
-from llm_core.experiment.repeated import RepeatedSpec
 from llm_core.experiment.suites import SuiteSpec
+from llm_core.experiment.test_time import RepeatedSamplingSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.intervals import clustered_mean, clustered_share
 from llm_core.model.files import load_model
 from llm_core.registries import JUDGES
-from llm_core.repeated.answers import Answer, Answerer
-from llm_core.repeated.curves import Curve, any_right, best_of, majority
-from llm_core.repeated.questions import Question, next_words, of_suite
-from llm_core.repeated.results import ANY, MAJORITY, PLAIN, RepeatedSampling
-from llm_core.repeated.ways import Ways
 from llm_core.retrieval.index import Searcher
+from llm_core.test_time.answers import Answer, Answerer
+from llm_core.test_time.curves import Curve, any_right, best_of, majority
+from llm_core.test_time.questions import Question, next_words, of_suite
+from llm_core.test_time.results import ANY, MAJORITY, PLAIN, RepeatedSampling
+from llm_core.test_time.ways import Ways
 from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.tokenizer import end_of_text
 
@@ -54,7 +54,7 @@ def source_digests(suites: Sequence[SuiteSpec], **_: Any) -> dict[str, str]:
 
 def build(
     job: Job,
-    spec: RepeatedSpec,
+    spec: RepeatedSamplingSpec,
     suites: Sequence[SuiteSpec],
     few_shot: Mapping[str, int],
     sequence_length: int,
