@@ -120,7 +120,7 @@ class Decoder(nn.Module):
             return losses._replace(cross_entropy=losses.cross_entropy.view(targets_BT.shape[:2])) if each else losses
         # Select the token before the head: the logits of all tokens may be gigabytes.
         x_BTD = self._scaled(self.norm(x_BTD if only is None else x_BTD[:, only, None]))
-        logits_BTV = functional.linear(x_BTD, self.head_weight)
+        logits_BTV = functional.linear(x_BTD, self.head_weight) if self.head is None else self.head(x_BTD)
         if self.spec.logit_softcap is not None:
             logits_BTV = self.spec.logit_softcap * torch.tanh(logits_BTV / self.spec.logit_softcap)
         return logits_BTV

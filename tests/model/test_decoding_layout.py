@@ -1,0 +1,45 @@
+"""Matrices that are laid out for decoding compute the same."""
+
+import pytest
+import torch
+from torch import nn
+
+from llm_core.model.decoding_layout import PackedLinear, lay_out_for_decoding
+from llm_core.model.state import new_state
+from tests.model import shapes
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+
+
+@needs_onednn
+@pytest.mark.parametrize("rows", [1, 3, 4, 9])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_packed_product_is_the_product(rows: int, bias: bool) -> None:
+    linear = nn.Linear(24, 40, bias=bias)
+    packed = PackedLinear(linear.weight, linear.bias)
+    x = torch.randn(rows, 1, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), linear(x))
+        assert torch.equal(packed.weight, linear.weight)
+        torch.testing.assert_close(packed(x), linear(x))  # after the matrix itself was read, too
+
+
+@needs_onednn
+@pytest.mark.parametrize("name", shapes.MODELS)
+@torch.inference_mode()
+def test_every_model_writes_the_same(name: str) -> None:
+    plain, laid_out = (shapes.model(shapes.named(name)).eval() for _ in range(2))
+    lay_out_for_decoding(laid_out)
+    tokens = shapes.tokens(2, 7)
+    states = [new_state(model, 2, 7) for model in (plain, laid_out)]
+    for part in tokens.split([5, 1, 1], dim=1):  # a prompt, and a token at a time
+        wanted, found = (model(part, state=state) for model, state in zip((plain, laid_out), states, strict=True))
+        torch.testing.assert_close(found, wanted, atol=2e-4, rtol=1e-4)
+    assert any(isinstance(module, PackedLinear) for module in laid_out.modules())
+    assert isinstance(laid_out.head, PackedLinear)
+
+
+def test_other_types_stay_as_they_are() -> None:
+    model = shapes.model(shapes.spec()).to(torch.bfloat16)
+    lay_out_for_decoding(model)
+    assert not any(isinstance(module, PackedLinear) for module in model.modules())
