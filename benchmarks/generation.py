@@ -1,10 +1,11 @@
-"""Reading a prompt and writing tokens, beside ``transformers.generate`` with the same weights.
+"""Reading a prompt and writing tokens, beside ``transformers.generate`` and llama.cpp with the same weights.
 
     python -m benchmarks.generation [--repeats 7]
 
-Models with random weights, exported by ``pedigree export``'s function and loaded by ``transformers``; greedy, fp32, one
-thread. Times are seconds of processor time, which other programs on the machine hardly change; both are measured in
-turn, and the ratios are medians over the repeats. Prints Markdown tables.
+Models with random weights, exported by ``pedigree export``'s functions and loaded by ``transformers`` and, where it is
+installed, by llama.cpp (llama-cpp-python); greedy, fp32, one thread. Times are seconds of processor time, which other
+programs on the machine hardly change; all are measured in turn, and the ratios are medians over the repeats. Prints
+Markdown tables.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +22,9 @@ import torch
 import transformers
 from torch import Tensor
 
+from benchmarks.generation_llama import LlamaCpp
 from llm_core.experiment.model import ModelSpec
+from llm_core.extras import is_installed
 from llm_core.model.build import build_model
 from llm_core.model.decoder import Decoder
 from llm_core.model.decoding_layout import lay_out_for_decoding
@@ -53,30 +57,38 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
+    others = ["transformers", "llama.cpp"] if is_installed("llama_cpp") else ["transformers"]
+    beside = " | ".join(f"× {other}" for other in others)
     print(
-        "| model | batch | prefill, tokens/s | × transformers | decode, tokens/s | × transformers "
+        f"| model | batch | prefill, tokens/s | {beside} | decode, tokens/s | {beside} "
         "| × own, not laid out | state, bytes per token | of transformers |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---" * (7 + 2 * len(others)) + "|")
     served = []
     for name, shape in SHAPES.items():
         plain, ours, theirs = models(*shape)
         for batch in BATCHES:
             prompts = torch.randint(1, shape[-1], (batch, PROMPT), generator=torch.Generator().manual_seed(batch))
-            assert write(ours, prompts, NEW) == write(plain, prompts, NEW) == write_theirs(theirs, prompts, NEW)
-            found: list[list[Times]] = [[], [], []]
+            writers: dict[str, Callable[[int], list[list[int]]]] = {
+                "ours": partial(write, ours, prompts),
+                "plain": partial(write, plain, prompts),
+                "transformers": partial(write_theirs, theirs, prompts),
+            }
+            if "llama.cpp" in others:
+                writers["llama.cpp"] = partial(LlamaCpp(plain, batch, PROMPT + NEW).write, prompts)
+            written = [writer(NEW) for writer in writers.values()]
+            assert all(rows == written[0] for rows in written), "all write the same tokens"
+            found: dict[str, list[Times]] = {writer: [] for writer in writers}
             for _ in range(repeats):
-                for times, function, model in zip(
-                    found, (write, write, write_theirs), (ours, plain, theirs), strict=True
-                ):
-                    times.append(measured(lambda new, f=function, m=model, p=prompts: f(m, p, new)))
-            own = Times(*(statistics.median(values) for values in zip(*found[0], strict=True)))
+                for writer, function in writers.items():
+                    found[writer].append(measured(function))
+            own = Times(*(statistics.median(values) for values in zip(*found["ours"], strict=True)))
             cells = [
                 f"{batch * PROMPT / own.prefill:,.0f}",
-                ratio(found[2], found[0], "prefill"),
+                *(ratio(found[other], found["ours"], "prefill") for other in others),
                 f"{batch / own.decode:,.0f}",
-                ratio(found[2], found[0], "decode"),
-                ratio(found[1], found[0], "decode"),
+                *(ratio(found[other], found["ours"], "decode") for other in others),
+                ratio(found["plain"], found["ours"], "decode"),
                 f"{state_bytes(ours, prompts):,}",
                 f"{their_state_bytes(theirs, prompts):,}",
             ]

@@ -51,7 +51,10 @@ Yes = Annotated[
         "has closed since it began.",
     ),
 ]
-StageOption = Annotated[str, typer.Option(help="The training run whose model it is.")]
+StageOption = Annotated[
+    str | None,
+    typer.Option(help="The training run whose model it is. By default the last tuned one, or else the full run."),
+]
 MaxTokens = Annotated[
     int | None, typer.Option(min=1, help="New tokens at most. By default, as many as the model's context leaves.")
 ]
@@ -357,7 +360,7 @@ def model(
 def export(
     experiment: ExperimentName,
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    stage: Annotated[str, typer.Option(help="The training run to export.")] = "pretrained_model",
+    stage: StageOption = None,
     form: Annotated[
         str,
         typer.Option(
@@ -390,7 +393,7 @@ def import_model(
 def sample(
     prompt: Annotated[str, typer.Argument(help="The beginning of a text.")],
     experiment: ExperimentOption = "tiny",
-    stage: StageOption = FULL_RUN,
+    stage: StageOption = None,
     max_tokens: MaxTokens = 200,
     temperature: Temperature = 0.8,
     top_k: TopK = None,
@@ -417,7 +420,7 @@ def sample(
 @command
 def chat(
     experiment: ExperimentName = "tiny",
-    stage: StageOption = FULL_RUN,
+    stage: StageOption = None,
     system: Annotated[str | None, typer.Option(help="A system line, which comes before the conversation.")] = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.8,
@@ -443,7 +446,7 @@ def chat(
 @command
 def serve(
     experiment: ExperimentName = "tiny",
-    stage: StageOption = FULL_RUN,
+    stage: StageOption = None,
     host: Annotated[str, typer.Option(help="The address to listen at. By default, only this machine reaches it.")] = (
         "127.0.0.1"
     ),

@@ -23,8 +23,10 @@ FORMATS = {"hf": ("fp32", "bf16"), "gguf": ("f16", "q8_0", "f32"), "onnx": ("fp3
 """What ``export`` can write → the types of the weights, the default first."""
 
 
-def export(session: Session, stage: str, folder: Path, form: str, dtype: str | None) -> str:
+def export(session: Session, stage: str | None, folder: Path, form: str, dtype: str | None) -> str:
     """Write the model of the stage ``stage``, and its tokenizer, into ``folder``. Returns lines to print.
+
+    Without a ``stage``, it is the model that people use (``Experiment.final_model``).
 
     ``form``: one of ``FORMATS``. ``dtype``: of the weights.
     """
@@ -33,6 +35,7 @@ def export(session: Session, stage: str, folder: Path, form: str, dtype: str | N
     if dtype is not None and dtype not in FORMATS[form]:
         raise PedigreeError(f"--dtype {dtype}: known: {', '.join(FORMATS[form])}")
     _check_new(folder)
+    stage = stage or session.experiment.final_model()
     check_model(session, stage)
     made = {item.stage: item for item in session.planner().plan({stage, TOKENIZER})}
     trained, tokenizer = (found(made[name], session.experiment.name) for name in (stage, TOKENIZER))

@@ -39,9 +39,15 @@ class Choice:
 
 
 def open_served(
-    session: Session, stage: str, tell: Callable[[str], None], index: str | None = None, retrieve: bool | None = None
+    session: Session,
+    stage: str | None,
+    tell: Callable[[str], None],
+    index: str | None = None,
+    retrieve: bool | None = None,
 ) -> "Served":
     """The model of the stage ``stage``, loaded on the fastest device of this machine.
+
+    Without a ``stage``, it is the model that people use (``Experiment.final_model``).
 
     ``retrieve``: whether documents are needed, with the ``index`` that ``open_documents`` finds; None: if there are
     any. ``tell`` is told what is noteworthy about them.
@@ -52,6 +58,7 @@ def open_served(
 
     if index is not None and retrieve is False:
         raise PedigreeError("--index: say with --retrieve how many passages the model reads")
+    stage = stage or session.experiment.final_model()
     check_model(session, stage)
     own_index = retrieve is not False and session.experiment.retrieval is not None
     items = {item.stage: item for item in session.planner().plan({stage, TOKENIZER, *([INDEX] if own_index else [])})}
@@ -151,7 +158,7 @@ def _answered(
 
 def serve(
     session: Session,
-    stage: str,
+    stage: str | None,
     *,
     host: str,
     port: int,

@@ -123,6 +123,10 @@ class Experiment(Spec):
         """The stage of the model that is evaluated, exported and tuned."""
         return "pretrained_model" if self.training else IMPORTED
 
+    def final_model(self) -> str:
+        """The stage of the model that people use: the last one that is tuned, or else the base model."""
+        return f"{list(tunings)[-1]}_model" if (tunings := self.tunings()) else self.base_model()
+
     def tunings(self) -> dict[str, TuningSpec | PreferenceSpec]:
         """The sections that tune, in the order in which they do."""
         found = {name: getattr(self, name) for name in TUNINGS}

@@ -37,6 +37,7 @@ def test_each_section_tunes_the_model_before_it_behind_its_gate(tmp_path):
     assert graph["chat_model"].inputs["start"] == "instruct_model"
     assert graph["chat_model"].inputs["shards"] == "chat_shards"
     assert graph["chat_model"].gates == ("chat_mask_gate",)
+    assert experiment.final_model() == "chat_model"
     assert set(graph["tuning_comparison"].inputs) == {"eval_results", "instruct_eval_results", "chat_eval_results"}
     assert graph["chat_export"].inputs["model"] == "chat_model"
     training = experiment.chat.training

@@ -14,6 +14,9 @@ from llm_core.model.mixers.attention.spec import Attention
 from llm_core.model.positions.rope.spec import Rope, RopeScaling
 from llm_core.registries import HF_FAMILIES
 
+YARN_RAMP = (1.0, 32.0)
+"""``low_frequency`` and ``high_frequency`` of YaRN: most architectures read no others from a file."""
+
 
 def _nothing(_: ModelSpec) -> list[str]:
     return []
@@ -42,11 +45,16 @@ class Architecture:
         """The reasons why llama.cpp can't express ``spec``, which is a model of a family of this architecture."""
         mixers = attentions(spec)
         scalings = {scaling.kind for mixer in mixers if (scaling := scaling_of(mixer))}
+        ramps = {
+            (scaling.low_frequency, scaling.high_frequency)
+            for mixer in mixers
+            if (scaling := scaling_of(mixer)) and scaling.kind == "yarn"
+        }
         checks = {
             "has no windows": not self.windows and any(mixer.window is not None for mixer in mixers),
             "needs n_heads · head_dim to be d_model": self.square
             and any(mixer.n_heads * mixer.heads()[2] != spec.d_model for mixer in mixers),
-            "computes other logits with RoPE scaling yarn": "yarn" in scalings,
+            "has RoPE scaling yarn with a ramp from 1 to 32 rotations only": not ramps <= {YARN_RAMP},
             "has no RoPE scaling llama3": not self.factors and "llama3" in scalings,
         }
         return [f"{self.name} {what}" for what, found in checks.items() if found] + self.limits(spec)
@@ -68,8 +76,12 @@ def experts(layer: LayerSpec) -> MixtureOfExperts | None:
 
 
 def _olmo3(spec: ModelSpec) -> list[str]:
-    windowed = any(mixer.window is not None for mixer in attentions(spec))
-    return ["olmo2 computes other logits with windows"] if windowed else []
+    windowed = [mixer for mixer in attentions(spec) if mixer.window is not None]
+    bases = {mixer.position.theta for mixer in attentions(spec) if isinstance(mixer.position, Rope)}
+    return [
+        *(["olmo2 has one base of RoPE for all layers"] if windowed and len(bases) > 1 else []),
+        *(["olmo2 has no RoPE scaling in layers with a window"] if any(map(scaling_of, windowed)) else []),
+    ]
 
 
 def _smollm3(spec: ModelSpec) -> list[str]:
@@ -140,7 +152,7 @@ ARCHITECTURES = {
     "qwen3_moe": Architecture("qwen3moe", limits=_qwen3_moe),
     "phi3": Architecture("phi3", square=True, fused=True),
     "olmo2": Architecture("olmo2", square=True, own_head=True),
-    "olmo3": Architecture("olmo2", square=True, own_head=True, limits=_olmo3),
+    "olmo3": Architecture("olmo2", square=True, windows=True, own_head=True, limits=_olmo3),
     "olmoe": Architecture("olmoe", square=True, own_head=True, limits=_olmoe),
     "gemma2": Architecture("gemma2", windows=True, limits=_gemma2),
     "gemma3_text": Architecture("gemma3", windows=True, limits=_gemma3),

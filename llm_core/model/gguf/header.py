@@ -88,8 +88,9 @@ def _rope(mixers: list[Attention]) -> Header:
     if True in by_window:
         found["rope.freq_base_swa"] = by_window[True].position.facts(by_window[True].rotated_channels())["theta"]
     scaling = scaling_of(full)
-    if scaling is not None and scaling.kind == "linear":  # ntk is another base, and llama3 a tensor
-        found |= {"rope.scaling.type": "linear", "rope.scaling.factor": scaling.factor}
+    if scaling is not None and scaling.kind in ("linear", "yarn"):  # ntk is another base, and llama3 a tensor
+        found |= {"rope.scaling.type": scaling.kind, "rope.scaling.factor": scaling.factor}
+        found["rope.scaling.original_context_length"] = scaling.original_length
     return found
 
 

@@ -19,7 +19,8 @@ def answers(model: str, rows: Sequence[list[int]], texts: Sequence[str]) -> tupl
     threads = {"n_threads": 1, "n_threads_batch": 1}
     exact = {"type_k": 0, "type_v": 0, "flash_attn": False}  # keys and values in fp32
     sizes = {"n_ctx": length, "n_batch": length}
-    client = Llama(model, logits_all=True, verbose=False, **sizes, **threads, **exact)
+    of_file = {"rope_scaling_type": -1, "yarn_attn_factor": -1.0, "yarn_beta_fast": -1.0, "yarn_beta_slow": -1.0}
+    client = Llama(model, logits_all=True, verbose=False, **sizes, **threads, **exact, **of_file)
     logits = []
     for row in rows:
         client.reset()

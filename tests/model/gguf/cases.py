@@ -24,20 +24,20 @@ class Change(NamedTuple):
     changes: dict[str, Any]
 
 
+_YARN = {**parity._YARN, "beta_fast": 32.0}
 CHANGES = {
     "Mistral, no window": Change("Mistral, window 7", {"sliding_window": None}),
     "Qwen3": Change("Qwen3, windows by layer", {"use_sliding_window": False, "layer_types": None}),
     "Qwen2": Change("Qwen2, windows above", {"use_sliding_window": False}),
     "Qwen3-MoE": Change("Qwen3-MoE, one layer dense", {"mlp_only_layers": [], "norm_topk_prob": True}),
+    "Llama, YaRN": Change("Llama, YaRN, wide heads", {"rope_parameters": _YARN}),
+    "Qwen3, YaRN": Change(
+        "Qwen3, windows by layer", {"use_sliding_window": False, "layer_types": None, "rope_parameters": _YARN}
+    ),
     "Llama, wide heads": Change("Llama, YaRN, wide heads", {"rope_parameters": parity._PLAIN}),
     "OLMo 3, windows": Change(
         "OLMo 3, windows, YaRN without",
-        {
-            "rope_parameters": {
-                "sliding_attention": parity._PLAIN,
-                "full_attention": {**parity._PLAIN, "rope_theta": 5e3},
-            }
-        },
+        {"rope_parameters": {"sliding_attention": {**parity._PLAIN, "rope_theta": 1e3}, "full_attention": _YARN}},
     ),
     "OLMoE, all heads": Change("OLMoE", {"num_key_value_heads": 4}),
 }

@@ -105,7 +105,7 @@ SPECS = cases.specs()
     ("name", "reason"),
     [
         ("Qwen3, windows by layer", "qwen3: qwen3 has no windows"),
-        ("Llama, YaRN, wide heads", "llama computes other logits with RoPE scaling yarn"),
+        ("Llama, YaRN, wide heads", "llama has RoPE scaling yarn with a ramp from 1 to 32 rotations only"),
         ("DeepSeek V3", "latent attention is not written here yet"),
         ("RWKV-4", "llama.cpp has RWKV-6 and RWKV-7 only"),
         ("OLMoE", "olmoe has as many heads of keys as of queries"),
