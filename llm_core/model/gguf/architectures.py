@@ -10,10 +10,14 @@ from llm_core.model.feed_forwards.moe.spec import MixtureOfExperts
 from llm_core.model.hf.config import said
 from llm_core.model.hf.families import family_named
 from llm_core.model.hf.family import told
+from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.mixers.attention.spec import Attention
+from llm_core.model.mixers.mla.spec import LatentAttention
 from llm_core.model.positions.rope.spec import Rope, RopeScaling
 from llm_core.registries import HF_FAMILIES
 
+LITE = (26, 27)
+"""The numbers of layers by which llama.cpp knows the small DeepSeek models, whose queries have no latent."""
 YARN_RAMP = (1.0, 32.0)
 """``low_frequency`` and ``high_frequency`` of YaRN: most architectures read no others from a file."""
 
@@ -44,18 +48,15 @@ class Architecture:
     def reasons_against(self, spec: ModelSpec) -> list[str]:
         """The reasons why llama.cpp can't express ``spec``, which is a model of a family of this architecture."""
         mixers = attentions(spec)
-        scalings = {scaling.kind for mixer in mixers if (scaling := scaling_of(mixer))}
-        ramps = {
-            (scaling.low_frequency, scaling.high_frequency)
-            for mixer in mixers
-            if (scaling := scaling_of(mixer)) and scaling.kind == "yarn"
-        }
+        turned = [layer.mixer for layer in spec.layers if isinstance(layer.mixer, AttendingSpec)]
+        scalings = [scaling for mixer in turned if (scaling := scaling_of(mixer))]
+        ramps = {(scaling.low_frequency, scaling.high_frequency) for scaling in scalings if scaling.kind == "yarn"}
         checks = {
             "has no windows": not self.windows and any(mixer.window is not None for mixer in mixers),
             "needs n_heads · head_dim to be d_model": self.square
             and any(mixer.n_heads * mixer.heads()[2] != spec.d_model for mixer in mixers),
             "has RoPE scaling yarn with a ramp from 1 to 32 rotations only": not ramps <= {YARN_RAMP},
-            "has no RoPE scaling llama3": not self.factors and "llama3" in scalings,
+            "has no RoPE scaling llama3": not self.factors and any(scaling.kind == "llama3" for scaling in scalings),
         }
         return [f"{self.name} {what}" for what, found in checks.items() if found] + self.limits(spec)
 
@@ -65,7 +66,7 @@ def attentions(spec: ModelSpec) -> list[Attention]:
     return [layer.mixer for layer in spec.layers if isinstance(layer.mixer, Attention)]
 
 
-def scaling_of(mixer: Attention) -> RopeScaling | None:
+def scaling_of(mixer: AttendingSpec) -> RopeScaling | None:
     """The scaling of a mixer's rotary positions, if it has one."""
     return mixer.position.scaling if isinstance(mixer.position, Rope) else None
 
@@ -122,6 +123,21 @@ def _olmoe(spec: ModelSpec) -> list[str]:
     ]
 
 
+def _deepseek2(spec: ModelSpec) -> list[str]:
+    mixers = [layer.mixer for layer in spec.layers if isinstance(layer.mixer, LatentAttention)]
+    found = [moe for layer in spec.layers if (moe := experts(layer))]
+    direct = spec.n_layers in LITE
+    return [
+        *(["deepseek2 has no biases"] if spec.bias else []),
+        *(["deepseek2 has experts, and a shared one"] if not found or any(not moe.shared for moe in found) else []),
+        *(
+            [f"deepseek2 has a q_rank, except in models of {' or '.join(map(str, LITE))} layers, which have none"]
+            if any((mixer.q_rank is None) != direct for mixer in mixers)
+            else []
+        ),
+    ]
+
+
 def _mpt(spec: ModelSpec) -> list[str]:
     mixers = [mixer for mixer in attentions(spec) if mixer.qkv_clip is not None and mixer.scale is not None]
     scaled = any(not math.isclose(mixer.scale or 0.0, mixer.heads()[2] ** -0.5) for mixer in mixers)
@@ -160,6 +176,8 @@ ARCHITECTURES = {
     "gpt_neox": Architecture("gptneox", fused=True, own_head=True),
     "mpt": Architecture("mpt", fused=True, limits=_mpt),
     "bloom": Architecture("bloom", fused=True),
+    "deepseek_v2": Architecture("deepseek2", pairs=True, limits=_deepseek2),
+    "deepseek_v3": Architecture("deepseek2", pairs=True, limits=_deepseek2),
     "lfm2": Architecture("lfm2", square=True),
     "mamba": Architecture("mamba", limits=_mamba),
     "mamba2": Architecture("mamba2", limits=_mamba2),
@@ -167,8 +185,6 @@ ARCHITECTURES = {
 """Our family of transformers → the architecture of llama.cpp."""
 
 WITHOUT = {
-    "deepseek_v2": "latent attention is not written here yet",
-    "deepseek_v3": "latent attention is not written here yet",
     "rwkv": "llama.cpp has RWKV-6 and RWKV-7 only",
 }
 """Families without an architecture, and why."""

@@ -1,14 +1,17 @@
 """The hyperparameters of a model as the keys of a GGUF file."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llm_core.experiment.model import ModelSpec
 from llm_core.model.gguf.architectures import Architecture, attentions, experts, scaling_of
 from llm_core.model.hf.config import said
+from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.mixers.attention.spec import Attention
 from llm_core.model.mixers.liv.spec import ShortConvolution
 from llm_core.model.mixers.mamba.spec import Mamba
 from llm_core.model.mixers.mamba2.spec import Mamba2
+from llm_core.model.mixers.mla.spec import LatentAttention
 from llm_core.model.positions.alibi.spec import Alibi
 from llm_core.model.positions.rope.spec import Rope
 
@@ -16,6 +19,12 @@ Header = dict[str, Any]
 
 ALIBI_BIAS = 8.0
 """The slopes of ALiBi's heads are powers of 2 down to 2 to the power of minus this (Press et al., 2022)."""
+
+
+GATING = {"softmax": 1, "sigmoid": 2}
+"""llama.cpp's numbers of the functions from a router's outputs to weights."""
+YARN_LOG_MULTIPLIER = 0.1
+"""With latent attention, llama.cpp sharpens the scores of YaRN by (1 + this · ln(factor))², as the paper does."""
 
 
 def header(spec: ModelSpec, architecture: Architecture, length: int) -> Header:
@@ -42,16 +51,26 @@ def header(spec: ModelSpec, architecture: Architecture, length: int) -> Header:
 
 def _feed_forward(spec: ModelSpec) -> Header:
     moe = next((here for layer in spec.layers if (here := experts(layer))), None)
-    found: Header = {"feed_forward_length": said(spec, "feed_forward.d_ff") or 0}
-    if moe is not None:
-        found |= {"expert_count": moe.experts, "expert_used_count": moe.top_k, "expert_feed_forward_length": moe.d_ff}
-    return found
+    if moe is None:
+        return {"feed_forward_length": said(spec, "feed_forward.d_ff") or 0}
+    dense = [layer.feed_forward for layer in spec.layers if not experts(layer)]
+    return {
+        "feed_forward_length": getattr(dense[0], "d_ff", 0) if dense else moe.d_ff,
+        "leading_dense_block_count": len(dense),
+        "expert_count": moe.experts,
+        "expert_used_count": moe.top_k,
+        "expert_feed_forward_length": moe.d_ff,
+        "expert_shared_count": moe.shared,
+        "expert_weights_scale": moe.scale,
+        "expert_weights_norm": moe.normalise,
+        "expert_gating_func": GATING[moe.score],
+    }
 
 
 def _attention(spec: ModelSpec, architecture: Architecture) -> Header:
     mixers = attentions(spec)
     if not mixers:
-        return {"attention.head_count": 0}
+        return _latent_attention([layer.mixer for layer in spec.layers if isinstance(layer.mixer, LatentAttention)])
     first = mixers[0]
     n_heads, n_kv_heads, head_dim = first.heads()
     attends = [isinstance(layer.mixer, Attention) for layer in spec.layers]
@@ -77,7 +96,29 @@ def _attention(spec: ModelSpec, architecture: Architecture) -> Header:
     return found
 
 
-def _rope(mixers: list[Attention]) -> Header:
+def _latent_attention(mixers: list[LatentAttention]) -> Header:
+    if not mixers:
+        return {"attention.head_count": 0}
+    first = mixers[0]
+    key_dim, value_dim = first.head_widths()
+    found: Header = {
+        "attention.head_count": first.n_heads,
+        # The cache has one head: the latent and the rotated key.
+        "attention.head_count_kv": 1,
+        "attention.key_length": first.kv_rank + first.rope_dim,
+        "attention.value_length": first.kv_rank,
+        "attention.key_length_mla": key_dim,
+        "attention.value_length_mla": value_dim,
+        "attention.kv_lora_rank": first.kv_rank,
+        **({} if first.q_rank is None else {"attention.q_lora_rank": first.q_rank}),
+        **_rope(mixers),
+    }
+    if found.get("rope.scaling.type") == "yarn":
+        found["rope.scaling.yarn_log_multiplier"] = YARN_LOG_MULTIPLIER
+    return found
+
+
+def _rope(mixers: Sequence[AttendingSpec]) -> Header:
     """``mixers``: those with rotary positions. Layers with a window may have another base."""
     if not mixers:
         return {}

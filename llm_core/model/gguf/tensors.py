@@ -10,8 +10,10 @@ from torch import Tensor
 from llm_core.experiment.layers import LayerSpec
 from llm_core.model.decoder import Decoder
 from llm_core.model.gguf.architectures import Architecture, attentions, experts, scaling_of
+from llm_core.model.mixers.attending import AttendingSpec
 from llm_core.model.mixers.attention.spec import Attention
 from llm_core.model.mixers.mamba2.spec import Mamba2
+from llm_core.model.mixers.mla.spec import LatentAttention
 from llm_core.model.positions.rope.module import rope_frequencies
 from llm_core.model.positions.rope.spec import Rope
 
@@ -35,6 +37,7 @@ _BLOCK = {
     "feed_forward.up": "ffn_up",
     "feed_forward.down": "ffn_down",
     "feed_forward.router": "ffn_gate_inp",
+    "feed_forward.shared.down": "ffn_down_shexp",
 }
 
 _MIXERS = {
@@ -51,6 +54,12 @@ _MIXERS = {
         "norm": "ssm_norm",
         "output": "ssm_out",
     },
+}
+_MIXERS["mla"] = {
+    "query_down": "attn_q_a",
+    "query_norm": "attn_q_a_norm",
+    "kv_norm": "attn_kv_a_norm",
+    "output": "attn_output",
 }
 _MIXERS["mamba2"] = _MIXERS["mamba"]
 """Kind of mixer → our name below ``mixer`` → theirs."""
@@ -85,6 +94,13 @@ def _of_block(layer: LayerSpec, name: str, weight: Tensor, architecture: Archite
     module, _, parameter = name.rpartition(".")
     if module == "mixer.qkv":
         yield from _queries_keys_values(layer, parameter, weight, architecture)
+    elif isinstance(layer.mixer, LatentAttention) and module in _LATENT:
+        yield from _latent_attention(layer.mixer, module, weight)
+    elif name == "feed_forward.selection_bias":
+        yield "exp_probs_b.bias", weight
+    elif module == "feed_forward.shared.gate_up":
+        gate, up = weight.chunk(2)
+        yield from (("ffn_gate_shexp.weight", gate), ("ffn_up_shexp.weight", up))
     elif "gate_up" in name:
         yield from _gate_and_up(layer, parameter, weight, architecture)
     elif name == "feed_forward.down" and experts(layer):
@@ -110,10 +126,28 @@ def _queries_keys_values(layer: LayerSpec, parameter: str, weight: Tensor, archi
         yield from ((f"attn_{name}.{parameter}", part) for name, part in (("q", q), ("k", k), ("v", v)))
 
 
-def _query_factor(mixer: Attention) -> float:
+def _latent_attention(mixer: LatentAttention, module: str, weight: Tensor) -> Named:
+    heads, inputs = mixer.n_heads, weight.shape[1]
+    if module == "mixer.query_up":
+        nope, rope = weight.view(heads, -1, inputs).split([mixer.nope_dim, mixer.rope_dim], dim=1)
+        rope = _in_pairs(rope.reshape(-1, inputs), mixer.rope_dim).view(rope.shape)
+        rows = torch.cat((nope, rope), dim=1).view(-1, inputs) * _query_factor(mixer)
+        yield f"attn_q{'' if mixer.q_rank is None else '_b'}.weight", rows
+    elif module == "mixer.kv_down":
+        latent, rope = weight.split([mixer.kv_rank, mixer.rope_dim])
+        yield "attn_kv_a_mqa.weight", torch.cat((latent, _in_pairs(rope, mixer.rope_dim)))
+    else:
+        keys, values = weight.split([heads * mixer.nope_dim, heads * mixer.value_dim])
+        yield "attn_k_b.weight", keys.view(heads, mixer.nope_dim, inputs).mT
+        yield "attn_v_b.weight", values.view(heads, mixer.value_dim, inputs)
+
+
+_LATENT = ("mixer.query_up", "mixer.kv_down", "mixer.kv_up")
+
+
+def _query_factor(mixer: AttendingSpec) -> float:
     """The factor of queries that gives llama.cpp's scale, 1 / sqrt(head_dim), the effect of the mixer's own scale."""
-    head_dim = mixer.heads()[2]
-    return 1.0 if mixer.scale is None else mixer.scale * math.sqrt(head_dim)
+    return 1.0 if mixer.scale is None else mixer.scale * math.sqrt(mixer.head_widths()[0])
 
 
 def _in_pairs(rows: Tensor, head_dim: int) -> Tensor:

@@ -39,6 +39,9 @@ CHANGES = {
         "OLMo 3, windows, YaRN without",
         {"rope_parameters": {"sliding_attention": {**parity._PLAIN, "rope_theta": 1e3}, "full_attention": _YARN}},
     ),
+    "DeepSeek V2, YaRN of the paper": Change(
+        "DeepSeek V2, YaRN", {"q_lora_rank": 24, "rope_parameters": {**parity._MLA_YARN, "beta_fast": 32.0}}
+    ),
     "OLMoE, all heads": Change("OLMoE", {"num_key_value_heads": 4}),
 }
 

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
@@ -106,7 +107,7 @@ SPECS = cases.specs()
     [
         ("Qwen3, windows by layer", "qwen3: qwen3 has no windows"),
         ("Llama, YaRN, wide heads", "llama has RoPE scaling yarn with a ramp from 1 to 32 rotations only"),
-        ("DeepSeek V3", "latent attention is not written here yet"),
+        ("DeepSeek V2, YaRN", "deepseek2 has a q_rank, except in models of 26 or 27 layers, which have none"),
         ("RWKV-4", "llama.cpp has RWKV-6 and RWKV-7 only"),
         ("OLMoE", "olmoe has as many heads of keys as of queries"),
     ],
@@ -204,9 +205,41 @@ def test_a_file_that_another_program_reads_otherwise_is_not_kept(
     assert message.count("the file was not kept") == 2
 
 
+@pytest.mark.parametrize("name", ["DeepSeek V2, YaRN of the paper", "OLMo 3, windows", "Qwen3-MoE", "LFM2"])
+def test_tensors_and_their_architecture_are_known_to_the_format(name: str, tmp_path: Path, tokenizer: Path) -> None:
+    path = tmp_path / "toy.gguf"
+    architecture = export_gguf(cases.model(SPECS[name]), path, sequence_length=64, dtype="f32", tokenizer=tokenizer)
+    number = next(number for number, known in gguf.MODEL_ARCH_NAMES.items() if known == architecture)
+    names = {gguf.TENSOR_NAMES[kind] for kind in gguf.MODEL_TENSORS[number]}
+    read = weights(gguf.GGUFReader(path))
+    written = {re.sub(r"^blk\.\d+", "blk.{bid}", each).removesuffix(".weight").removesuffix(".bias") for each in read}
+    assert written <= names
+    assert len(written) > 9
+
+
+def test_latent_attention_is_split_by_heads(tmp_path: Path, tokenizer: Path) -> None:
+    model = cases.model(SPECS["DeepSeek V2, YaRN of the paper"])
+    path = tmp_path / "toy.gguf"
+    export_gguf(model, path, sequence_length=64, dtype="f32", tokenizer=tokenizer)
+    reader = gguf.GGUFReader(path)
+    found, read, mixer = values(reader), weights(reader), model.spec.layers[0].mixer
+    ours = model.blocks[0].mixer.kv_up.weight.detach().numpy()
+    heads, keys = mixer.n_heads, mixer.n_heads * mixer.nope_dim
+    latent = np.linspace(-1, 1, mixer.kv_rank, dtype=np.float32)
+    for written, own in (
+        (read["blk.0.attn_k_b.weight"].swapaxes(1, 2), ours[:keys]),
+        (read["blk.0.attn_v_b.weight"], ours[keys:]),
+    ):
+        assert np.allclose(written @ latent, (own @ latent).reshape(heads, -1))
+    assert found["deepseek2.attention.key_length_mla"] == mixer.nope_dim + mixer.rope_dim
+    assert found["deepseek2.rope.scaling.type"] == "yarn"
+    assert found["deepseek2.rope.scaling.yarn_log_multiplier"] == pytest.approx(0.1)
+    assert found["deepseek2.leading_dense_block_count"] == 1
+
+
 @pytest.mark.skipif(find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed")
 @pytest.mark.parametrize(
-    "name", ["Llama, llama3 scaling", "Qwen3", "Gemma 3, two bases", "Mamba-2", "OLMoE, all heads"]
+    "name", ["Llama, llama3 scaling", "Qwen3", "Gemma 3, two bases", "Mamba-2", "OLMoE, all heads", "DeepSeek V3"]
 )
 def test_llama_cpp_computes_the_same(name: str, tmp_path: Path, tokenizer: Path) -> None:
     torch.set_num_threads(1)
