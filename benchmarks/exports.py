@@ -101,7 +101,7 @@ def in_llama_cpp(model: Decoder, folder: Path) -> tuple[str, ...]:
     """The cells of llama.cpp."""
     found = asked(model, folder)
     if isinstance(found, str):
-        return (*[NOTHING] * len(TYPES), NOTHING)
+        return (found, *[NOTHING] * len(TYPES))
     return (*map(told, found[1].values()), ids(found[1]))
 
 

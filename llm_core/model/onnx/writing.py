@@ -50,11 +50,17 @@ def export_onnx(model: Decoder, path: Path) -> None:
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PedigreeError(f"torch can't write this model as ONNX: {reason}") from None
+        raise PedigreeError(f"torch can't write this model as ONNX: {_reason(error)}") from None
     assert program is not None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         program.save(path)
     except OSError as error:
         raise PedigreeError(f"{path}: can't be written: {error.strerror}; make room, or name another") from None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the first error: those that follow from it are advice to the authors of the exporter."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

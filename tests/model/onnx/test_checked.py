@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
@@ -12,6 +13,7 @@ from llm_core.model.files import save_model
 from llm_core.model.onnx import checked, runtime_client
 from llm_core.model.onnx.results import BOUND, ONNXExport
 from llm_core.model.onnx.stage import build
+from llm_core.model.onnx.writing import export_onnx
 from llm_core.store.manifest import Artifact, Manifest
 from tests.judged import judged
 from tests.model import shapes
@@ -80,3 +82,16 @@ def test_onnxruntime_computes_the_same(given: Job) -> None:
     assert results.parity is not None
     assert not results.parity.problems(BOUND)
     assert results.parity.same_likeliest == 1.0
+
+
+def test_the_reason_is_that_of_the_first_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        try:
+            raise ValueError("no function for aten\nadvice")
+        except ValueError as error:
+            raise RuntimeError("\x1b[96mThis is step 3/3\x1b[0m") from error
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    with pytest.raises(PedigreeError, match=r"ONNX: no function for aten$") as raised:
+        export_onnx(shapes.model(shapes.spec()), tmp_path / "model.onnx")
+    assert "step 3/3" not in str(raised.value)
