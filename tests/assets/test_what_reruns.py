@@ -64,7 +64,7 @@ NO_CHANGE = [
     ("llm_core/registries.py", '"stop_words": ', '"new_rule": "llm_core.data.rules.new:rule", "stop_words": '),
     ("llm_core/data/rules/words.py", "def stop_words", "def unnamed():\n    return 1\n\n\ndef stop_words"),
     ("llm_core/train/callbacks/tracking.py", "def _start_wandb(", "MORE = 1\n\n\ndef _start_wandb("),
-    ("pipelines/cli.py", "WIDTH = 160", "WIDTH = 150"),
+    ("pipelines/commands/application.py", "WIDTH = 160", "WIDTH = 150"),
 ]
 
 CHANGES = [

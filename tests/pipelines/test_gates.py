@@ -18,7 +18,9 @@ from llm_core.graph.graph import Graph
 from llm_core.graph.plan import Planner
 from llm_core.graph.stage import Stage
 from llm_core.store.store import Store
-from pipelines import as_asset, cli, show
+from pipelines import as_asset, show
+from pipelines.cli import app
+from pipelines.commands import looking, making
 from pipelines.experiments import open_experiment
 from pipelines.resources import ComputeResource, ConsentResource, StoreResource, TrackingResource
 from pipelines.session import Session
@@ -93,8 +95,9 @@ def test_a_closed_gate_stops_a_run_before_any_work(opened: Callable[..., Session
 
 
 def command(monkeypatch: pytest.MonkeyPatch, session: Session, *arguments: str) -> Any:
-    monkeypatch.setattr(cli, "open_session", lambda _: session)
-    return CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    for commands in (making, looking):
+        monkeypatch.setattr(commands, "open_session", lambda _: session)
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 def test_the_plan_tells_the_gate_and_the_overrule(

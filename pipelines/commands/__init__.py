@@ -1,0 +1,1 @@
+"""The commands of ``pedigree``, by what they are for."""
