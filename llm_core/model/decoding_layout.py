@@ -18,19 +18,34 @@ FEWEST_ROWS = 4
 def lay_out_for_decoding(model: Any) -> None:
     """Store the matrices of ``model`` (a ``Decoder``) for products with few rows, in place. It can then only generate.
 
-    A new token costs as much time as reading all matrices from memory. On CPUs, oneDNN reads them faster in blocks of
-    its own than torch reads rows (``benchmarks.generation``). A tied head gets a copy of the embedding, which takes its
-    memory twice.
+    A new token costs as much time as reading all matrices from memory, and on CPUs the layout decides how fast that is
+    (``benchmarks.generation``). With AVX-512, oneDNN's blocks are the fastest for one row and for many. A tied head
+    then gets a copy of the embedding, which takes its memory twice. Without AVX-512, they are slower for one row than
+    matrices that are stored column by column, where these have more outputs than inputs.
     """
     weight = model.embedding.weight
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return
+    if torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        _pack(model)
+    else:
+        _store_columns(model)
+
+
+def _pack(model: Any) -> None:
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) in (nn.Linear, FusedLinear):  # a subclass of a plug-in may compute something else
                 setattr(module, name, PackedLinear(child.weight, child.bias, getattr(child, "parts", ())))
     if model.head is None:
-        model.head = PackedLinear(weight, None)
+        model.head = PackedLinear(model.embedding.weight, None)
+
+
+def _store_columns(model: Any) -> None:
+    linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    for weight in [*linear, *([model.embedding.weight] if model.head is None else [])]:
+        if weight.shape[0] > weight.shape[1]:
+            weight.data = weight.data.t().contiguous().t()
 
 
 class PackedLinear(nn.Module):
