@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
+from llm_core.chat.model_chat import ModelChat
 from llm_core.data.suites import Item, read_suite, sample_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.documents import order
-from llm_core.evals.suite_rows import asked
+from llm_core.evals.lm_rows import PROMPT, STOP
+from llm_core.evals.suite_rows import asked, in_chat
 from llm_core.experiment.suites import SuiteSpec
 
 SEPARATOR = "\n\n"
@@ -16,34 +18,52 @@ SEPARATOR = "\n\n"
 
 
 class Prompts(NamedTuple):
-    """``inputs`` of the model, one per item. ``shortened``: how many have fewer solved items than ``solved``."""
+    """``inputs`` of the model, one per item. ``shortened``: how many have fewer solved items than ``solved``. ``cut``:
+    how many lose the beginning of the chat template, since they are too long; None without one."""
 
     inputs: list[dict[str, Any]]
     solved: int
     shortened: int
+    cut: int | None
 
     def stats(self) -> dict[str, int]:
-        """For the manifest; empty without solved items."""
-        return {"few_shot": self.solved, "prompts_shortened": self.shortened} if self.solved else {}
+        """For the manifest; empty without solved items and chat template."""
+        shots = {"few_shot": self.solved, "prompts_shortened": self.shortened} if self.solved else {}
+        return shots if self.cut is None else {**shots, "chat_prompts_cut": self.cut}
 
 
-def prompts(suite: SuiteSpec, items: Sequence[Item], count: int, tokenizer: Tokenizer, length: int) -> Prompts:
+def prompts(
+    suite: SuiteSpec,
+    items: Sequence[Item],
+    count: int,
+    tokenizer: Tokenizer,
+    length: int,
+    chat: ModelChat | None = None,
+) -> Prompts:
     """The inputs for ``items``, with ``count`` solved items each, for a model that reads ``length`` tokens at once.
 
     A prompt has the last of the solved items with which every choice fits. Without any, a context that is too long
-    loses its beginning, as in other suites.
+    loses its beginning, as in other suites. ``chat``: how one talks to the model, for suites in its chat template.
     """
     solved = [_answered(item, item["gold"]) for item in (asked(suite, item) for item in solved_items(suite, count))]
-    inputs, shortened = [], 0
+    inputs, shortened, cut = [], 0, 0
     for item in items:
         zero_shot = asked(suite, item)
         for first in range(len(solved) + 1):
             prompt = {**zero_shot, "context": SEPARATOR.join([*solved[first:], zero_shot["context"]])}
-            if first == len(solved) or _tokens(prompt, tokenizer) <= length + 1:  # the last token is only predicted
+            if in_chat(suite):
+                assert chat is not None
+                prompt = _in_chat(prompt, suite, item, chat)
+            elif first == len(solved):
                 break
+            fits = _tokens(prompt, tokenizer) <= length + 1  # the last token is only predicted
+            if fits:
+                break
+        else:
+            cut += in_chat(suite)
         inputs.append(prompt)
         shortened += first > 0
-    return Prompts(inputs, len(solved), shortened)
+    return Prompts(inputs, len(solved), shortened, cut if in_chat(suite) else None)
 
 
 def solved_items(suite: SuiteSpec, count: int) -> list[Item]:
@@ -65,13 +85,24 @@ def solved_items(suite: SuiteSpec, count: int) -> list[Item]:
     return [left[name] for name in names]
 
 
+def _in_chat(prompt: dict[str, Any], suite: SuiteSpec, item: Item, chat: ModelChat) -> dict[str, Any]:
+    """The prompt as token ids, since control tokens have no text."""
+    try:
+        ids = chat.prompt([{"role": "user", "content": prompt["context"]}])
+    except PedigreeError as error:
+        raise PedigreeError(f"{suite.path}: line {item.item_id}, in the chat template: {error}") from None
+    return {**prompt, "delimiter": "", PROMPT: ids, STOP: chat.stop()}
+
+
 def _answered(item: Mapping[str, Any], choice: int) -> str:
     return f"{item['context']}{item['delimiter']}{item['choices'][choice]}"
 
 
 def _tokens(item: Mapping[str, Any], tokenizer: Tokenizer) -> int:
     """Tokens of the prompt with the choice that makes it longest, or with all that the model may write."""
-    texts = [item["context"], *(_answered(item, choice) for choice in range(len(item["choices"])))]
-    alone, *lengths = (len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False))
+    begun = len(item.get(PROMPT, ()))
+    texts = item["choices"] if begun else [_answered(item, choice) for choice in range(len(item["choices"]))]
+    found = tokenizer.encode_batch(["" if begun else item["context"], *texts], add_special_tokens=False)
+    alone, *lengths = (begun + len(encoding.ids) for encoding in found)
     written = [alone + item["max_new_tokens"] + 1] if "max_new_tokens" in item else []  # as ``generate_until`` counts
     return max([*written, *lengths])

@@ -4,11 +4,41 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Spec, either, outside_identity
+from llm_core.experiment.base import Count, Spec, either, later, one_of, outside_identity
 from llm_core.experiment.paths import YamlPath
+from llm_core.registries import INSTRUCTION_RULES
 
 RESERVED = ("heldout", "continuation", "baseline_unigram", "baseline_xz", "baseline_overlap")
 """Tasks of the held-out split, which are in the same table."""
+
+IFEVAL = (
+    "keywords:existence",
+    "keywords:frequency",
+    "keywords:forbidden_words",
+    "keywords:letter_frequency",
+    "language:response_language",
+    "length_constraints:number_sentences",
+    "length_constraints:number_paragraphs",
+    "length_constraints:number_words",
+    "length_constraints:nth_paragraph_first_word",
+    "detectable_content:number_placeholders",
+    "detectable_content:postscript",
+    "detectable_format:number_bullet_lists",
+    "detectable_format:constrained_response",
+    "detectable_format:number_highlighted_sections",
+    "detectable_format:multiple_sections",
+    "detectable_format:json_format",
+    "detectable_format:title",
+    "combination:two_responses",
+    "combination:repeat_prompt",
+    "startend:end_checker",
+    "startend:quotation",
+    "change_case:capital_word_frequency",
+    "change_case:english_capital",
+    "change_case:english_lowercase",
+    "punctuation:no_comma",
+)
+"""The rules of IFEval."""
 
 
 class _Suite(Spec):
@@ -59,6 +89,10 @@ class MultipleChoiceSuite(_Suite):
     """Text after every question."""
     delimiter: str = " "
     """Text between a question and a choice."""
+    chat_template: bool = later(default=False, absent=False)
+    """The model reads the question, with the solved items, as a user's turn in the chat template with which it was
+    tuned (``plain``, if it was not), and answers in the assistant's turn. ``delimiter`` then stands in solved items
+    only."""
 
     @model_validator(mode="after")
     def _gold_is_a_choice(self) -> "MultipleChoiceSuite":
@@ -103,6 +137,36 @@ class GenerativeSuite(_Suite):
     """Strings that end an answer. The end of the document ends it, too."""
     max_new_tokens: Count = 32
     """At most so many tokens of an answer."""
+    chat_template: bool = later(default=False, absent=False)
+    """The model reads the prompt, with the solved items, as a user's turn in the chat template with which it was tuned
+    (``plain``, if it was not), and answers in the assistant's turn. ``delimiter`` then stands in solved items only."""
+
+
+class InstructionsSuite(_Suite):
+    """Prompts whose answers a program can check: "no commas", "at least 300 words" (IFEval: Zhou et al., 2023)."""
+
+    kind: Literal["instructions"] = "instructions"
+    prompt: str = "prompt"
+    """The field that holds the prompt."""
+    rules: str = "instruction_id_list"
+    """The field with the list of the names of rules that an answer must keep."""
+    arguments: str | None = "kwargs"
+    """The field with the arguments of each rule, in the same order; those that are null do not count. ``null``: each
+    rule in ``rules`` is an object with its name as ``rule``, and its arguments beside it."""
+    more_rules: tuple[Annotated[str, one_of(INSTRUCTION_RULES)], ...] = ()
+    """Rules of a plug-in that items may name, beside those of IFEval."""
+    chat_template: bool = True
+    """The model reads the prompt as a user's turn, in the chat template with which it was tuned; a model that was not
+    tuned, in ``plain``. ``false``: as plain text."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end an answer. The end of the turn or of the document ends it, too."""
+    max_new_tokens: Count = 256
+    """At most so many tokens of an answer. IFEval in lm-eval allows 1,280."""
+
+    @property
+    def known_rules(self) -> tuple[str, ...]:
+        """All rules that items may name."""
+        return (*IFEVAL, *self.more_rules)
 
 
 class PerplexitySuite(_Suite):
@@ -114,6 +178,6 @@ class PerplexitySuite(_Suite):
 
 
 SuiteSpec = Annotated[
-    MinimalPairsSuite | MultipleChoiceSuite | LastWordSuite | GenerativeSuite | PerplexitySuite,
+    MinimalPairsSuite | MultipleChoiceSuite | LastWordSuite | GenerativeSuite | InstructionsSuite | PerplexitySuite,
     Field(discriminator="kind"),
 ]
