@@ -25,6 +25,7 @@ from llm_core.experiment.suites import (
 from llm_core.store.digests import source_digest
 
 LONGEST_LINE = 1 << 24
+MOST_LETTERED = 26
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -60,7 +61,16 @@ def suite_digests(suites: Sequence[SuiteSpec]) -> dict[str, str]:
     digests = {f"suite {suite.name}": _readable(suite) for suite in suites}
     for suite, digest in zip(suites, digests.values(), strict=True):
         _check(suite, digest)
+    for suite in suites:
+        if (solved := solved_suite(suite)) is not None:
+            digests[f"suite {suite.name}: shots"] = _readable(solved)
     return digests
+
+
+def solved_suite(suite: SuiteSpec) -> SuiteSpec | None:
+    """The suite of the solved items, where they have a file of their own."""
+    shots = suite.shots if isinstance(suite, MultipleChoiceSuite) else None
+    return None if shots is None else suite.model_copy(update={"path": shots})
 
 
 @lru_cache(maxsize=256)
@@ -194,9 +204,11 @@ class _Record:
         """A text of one character or more."""
         return self._checked(field, self._field(field))
 
-    def texts(self, field: str) -> tuple[str, ...]:
-        """A list of at least two texts."""
+    def texts(self, field: str, most: int | None = None) -> tuple[str, ...]:
+        """A list of at least two texts, and of ``most`` at most."""
         value = self._field(field)
+        if most is not None and isinstance(value, list) and len(value) > most:
+            raise self._wrong(field, f"has {len(value)} choices, and there are letters for {most}", value)
         if not isinstance(value, list) or len(value) < 2:
             raise self._wrong(field, "should be a list of two texts or more", value)
         return tuple(self._checked(f"{field}[{place}]", text) for place, text in enumerate(value))
@@ -272,7 +284,7 @@ def _item(suite: SuiteSpec, record: _Record) -> Item:
     if isinstance(suite, MultipleChoiceSuite):
         query = record.text(suite.query)
         if isinstance(suite.choices, str):
-            choices = record.texts(suite.choices)
+            choices = record.texts(suite.choices, most=MOST_LETTERED if suite.lettered else None)
             return Item(record.item_id, "", query, choices, record.place(suite.gold, len(choices)))
         choices = tuple(record.text(field) for field in suite.choices)
         return Item(record.item_id, "", query, choices, suite.choices.index(suite.gold))

@@ -26,7 +26,7 @@ from llm_core.evals.tasks import CONTINUATION, HELDOUT
 from llm_core.experiment.base import canonical
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.suites import InstructionsSuite, SuiteSpec
+from llm_core.experiment.suites import InstructionsSuite, MultipleChoiceSuite, SuiteSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.tokens.prompts import prompt_tokenizer
@@ -116,7 +116,9 @@ def build(
         ],
         **{suite.name: suite_lines(suite, items, scores[suite.name]) for suite, items in suites},
     }
-    by_task = {task: task_rows(items) for task, items in lines.items()}
+    suite_of = {suite.name: suite for suite, _ in suites if isinstance(suite, MultipleChoiceSuite)}
+    chances = {name: suite.chance for name, suite in suite_of.items()}
+    by_task = {task: task_rows(items, chances.get(task)) for task, items in lines.items()}
     chance = by_task[CONTINUATION][0]["chance"]
     frequency = bits_per_byte(unigram_bits(token_counts(reader), ids), sizes, names)
     xz = bits_per_byte([xz_bits(texts)], [sum(sizes)], ["all"])
@@ -168,7 +170,10 @@ def build(
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
         },
-        centred=centred([scored for suite, _ in suites for scored in by_task[suite.name]]),
+        centred=centred(
+            [scored for suite, _ in suites for scored in by_task[suite.name]],
+            {name: suite.criterion for name, suite in suite_of.items()},
+        ),
     )
 
 

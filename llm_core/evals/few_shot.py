@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 
 from llm_core.chat.model_chat import ModelChat
-from llm_core.data.suites import Item, read_suite, sample_suite
+from llm_core.data.suites import Item, read_suite, sample_suite, solved_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.documents import order
-from llm_core.evals.lm_rows import PROMPT, STOP
+from llm_core.evals.lm_rows import PROMPT, STOP, encode_pair
 from llm_core.evals.suite_rows import asked, in_chat
-from llm_core.experiment.suites import SuiteSpec
+from llm_core.evals.suite_tasks import SIZES
+from llm_core.experiment.suites import MultipleChoiceSuite, SuiteSpec
 
 SEPARATOR = "\n\n"
-"""Between two items, as in lm-eval."""
+"""Between two items, as in lm-eval; suites of kind ``multiple_choice`` can have another."""
 
 
 class Prompts(NamedTuple):
@@ -46,11 +47,12 @@ def prompts(
     loses its beginning, as in other suites. ``chat``: how one talks to the model, for suites in its chat template.
     """
     solved = [_answered(item, item["gold"]) for item in (asked(suite, item) for item in solved_items(suite, count))]
+    separator = suite.separator if isinstance(suite, MultipleChoiceSuite) else SEPARATOR
     inputs, shortened, cut = [], 0, 0
     for item in items:
         zero_shot = asked(suite, item)
         for first in range(len(solved) + 1):
-            prompt = {**zero_shot, "context": SEPARATOR.join([*solved[first:], zero_shot["context"]])}
+            prompt = {**zero_shot, "context": separator.join([*solved[first:], zero_shot["context"]])}
             if in_chat(suite):
                 assert chat is not None
                 prompt = _in_chat(prompt, suite, item, chat)
@@ -61,6 +63,8 @@ def prompts(
                 break
         else:
             cut += in_chat(suite)
+        if isinstance(suite, MultipleChoiceSuite) and suite.criterion in ("characters", "tokens"):
+            prompt[SIZES] = _sizes(prompt, suite.criterion, tokenizer)
         inputs.append(prompt)
         shortened += first > 0
     return Prompts(inputs, len(solved), shortened, cut if in_chat(suite) else None)
@@ -69,11 +73,16 @@ def prompts(
 def solved_items(suite: SuiteSpec, count: int) -> list[Item]:
     """The ``count`` items that stand solved before each context, in their order. No context of them is asked.
 
-    A hash chooses them, not the seed: scores of runs with other seeds are comparable. Raises
-    ``PedigreeError`` when too few items are left.
+    They are the first ones of the suite's file of solved items. Without one, a hash chooses them, not the seed: scores
+    of runs with other seeds are comparable. Raises ``PedigreeError`` when there are too few.
     """
     if not count:
         return []
+    if (own := solved_suite(suite)) is not None:
+        items = read_suite(own)
+        if len(items) < count:
+            raise PedigreeError(f"{own.path}: has {len(items)} items, and evaluation.few_shot wants {count}: lower it")
+        return items[:count]
     asked_too = {item.context for item in sample_suite(suite)}
     left = {item.context: item for item in read_suite(suite) if item.context not in asked_too}
     names = sorted(left, key=lambda context: order(0, "few_shot", context))[:count]
@@ -92,6 +101,16 @@ def _in_chat(prompt: dict[str, Any], suite: SuiteSpec, item: Item, chat: ModelCh
     except PedigreeError as error:
         raise PedigreeError(f"{suite.path}: line {item.item_id}, in the chat template: {error}") from None
     return {**prompt, "delimiter": "", PROMPT: ids, STOP: chat.stop()}
+
+
+def _sizes(prompt: Mapping[str, Any], criterion: str, tokenizer: Tokenizer) -> list[int]:
+    """By what the likelihood of each choice is divided. The delimiter is a part of tokens, but not of characters."""
+    if criterion == "characters":
+        return [len(choice) for choice in prompt["choices"]]
+    if PROMPT in prompt:
+        return [len(found.ids) for found in tokenizer.encode_batch(prompt["choices"], add_special_tokens=False)]
+    texts = (f"{prompt['delimiter']}{choice}" for choice in prompt["choices"])
+    return [len(encode_pair(tokenizer, prompt["context"], text)[1]) for text in texts]
 
 
 def _answered(item: Mapping[str, Any], choice: int) -> str:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from llm_core.errors import PedigreeError
-from llm_core.evals.lm_rows import PROMPT, STOP
+from llm_core.evals.lm_rows import PROMPT, STOP, encode_pair
 from llm_core.model.generate import Sampling, generate
 from llm_core.train.precision import autocast
 
@@ -109,24 +109,10 @@ class PedigreeLM(TemplateLM):
         return self._loglikelihood_tokens([self._request(request.doc, *request.args) for request in requests])
 
     def _request(self, row: dict[str, Any], context: str, continuation: str) -> Request:
-        prompt = row.get(PROMPT)
-        return (
-            (True, prompt, self.tok_encode(continuation))
-            if prompt
-            else (False, *self._encode_pair(context, continuation))
-        )
-
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Both as ids. White space at the end of a context moves to the continuation, as everywhere in lm-eval.
-
-        It is searched after normalising, because removed characters may follow it. With an empty context, the
-        continuation begins a document.
-        """
-        form, whole = self.tokenizer.normalizer, context + continuation
-        if form is not None:
-            context, whole = form.normalize_str(context), form.normalize_str(whole)
-        before = self.tok_encode(context.rstrip())
-        return before or [self._eot], self.tok_encode(whole)[len(before) :]
+        if prompt := row.get(PROMPT):
+            return True, prompt, self.tok_encode(continuation)
+        before, after = encode_pair(self.tokenizer, context, continuation)
+        return False, before or [self._eot], after  # with an empty context, it begins a document
 
     def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
         """Log-likelihood (nats) of whole documents. Every token is predicted once, the first from end-of-text."""

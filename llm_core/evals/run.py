@@ -127,7 +127,7 @@ def main(path: Path) -> None:
             *([heldout_task(Path(spec.documents))] if spec.documents else []),
             *([continuation_task(Path(spec.questions))] if spec.questions else []),
             *(
-                suite_task(suite["name"], suite["kind"], Path(suite["rows"]))
+                suite_task(suite["name"], suite["kind"], Path(suite["rows"]), suite.get("criterion", "sum"))
                 for suite in spec.suites
                 if suite["kind"] != "instructions"  # no answer is the right one
             ),

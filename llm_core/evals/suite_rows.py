@@ -21,8 +21,11 @@ def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
     """The input of the model for an item."""
     context, delimiter = item.context, ""
     if isinstance(suite, MultipleChoiceSuite):
-        context, delimiter = f"{suite.prefix}{context}{suite.suffix}", suite.delimiter
-    elif isinstance(suite, LastWordSuite):
+        return _question(suite, item)
+    if isinstance(suite, LastWordSuite):
+        if suite.strip:
+            word = item.choices[item.gold].strip()
+            return {"context": context.strip(), "choices": [word], "gold": 0, "delimiter": suite.delimiter}
         delimiter = suite.delimiter
     elif isinstance(suite, GenerativeSuite):
         return {
@@ -46,9 +49,30 @@ def asked(suite: SuiteSpec, item: Item) -> dict[str, Any]:
     return {"context": context, "choices": list(item.choices), "gold": item.gold, "delimiter": delimiter}
 
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _question(suite: MultipleChoiceSuite, item: Item) -> dict[str, Any]:
+    query = item.context.strip() if suite.strip else item.context
+    query = f"{suite.prefix}{query.removeprefix(suite.remove_prefix)}"
+    choices: Sequence[str] = item.choices
+    if suite.lettered:
+        lines = (f" {letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+        query = "\n".join([query, f"{suite.before_choices}{next(lines)}", *lines])
+        choices = LETTERS[: len(choices)]
+    return {
+        "context": f"{query}{suite.suffix}",
+        "choices": list(choices),
+        "gold": item.gold,
+        "delimiter": suite.delimiter,
+    }
+
+
 def described(suite: SuiteSpec, rows: str) -> dict[str, Any]:
     """What the evaluation process is told of a suite. ``rows``: the file of its inputs."""
     told: dict[str, Any] = {"name": suite.name, "kind": suite.kind, "rows": rows}
+    if isinstance(suite, MultipleChoiceSuite):
+        told["criterion"] = suite.criterion
     if isinstance(suite, GenerativeSuite | InstructionsSuite):
         told["generation"] = {
             "score": suite.score if isinstance(suite, GenerativeSuite) else "rules",
@@ -77,10 +101,16 @@ def suite_lines(suite: SuiteSpec, items: Sequence[Item], scores: Sequence[Mappin
             item.group or item.item_id,
             1 if isinstance(suite, GenerativeSuite) else len(item.choices),  # several may be right
             item.gold,
-            len(f"{'' if in_chat(suite) else asked(suite, item)['delimiter']}{item.choices[item.gold]}".encode()),
+            _size(suite, asked(suite, item)),
         )
         for item, score in zip(items, scores, strict=True)
     ]
+
+
+def _size(suite: SuiteSpec, row: Mapping[str, Any]) -> int:
+    """Bytes of the right choice, with what stands between it and its context."""
+    delimiter = "" if in_chat(suite) else row["delimiter"]
+    return len(f"{delimiter}{row['choices'][row['gold']]}".encode())
 
 
 def suite_stats(suite: SuiteSpec, lines: Sequence[Line], rows: Sequence[Row]) -> dict[str, Any]:

@@ -89,6 +89,23 @@ class MultipleChoiceSuite(_Suite):
     """Text after every question."""
     delimiter: str = " "
     """Text between a question and a choice."""
+    separator: str = later(default="\n\n", absent="\n\n")
+    """Text between solved items."""
+    strip: bool = later(default=False, absent=False)
+    """Whether white space at the ends of a question goes."""
+    remove_prefix: str = later(default="", absent="")
+    """Text that is removed from the beginning of a question, where it stands there, before ``prefix`` is added."""
+    lettered: bool = later(default=False, absent=False)
+    """The model reads all choices, each in a line with a letter, and must choose the letter."""
+    before_choices: str = later(default="", absent="")
+    """Text between the question and the list of ``lettered`` choices."""
+    criterion: Literal["sum", "bytes", "characters", "tokens"] = later(default="sum", absent="sum")
+    """By what the likelihood of a choice is divided in the accuracy that is part of the centred score. Those of ``sum``
+    and ``bytes`` are always computed."""
+    chance: Annotated[float, Field(ge=0, lt=1)] | None = later(default=None, absent=None)
+    """The accuracy of guessing; null: that of an even guess among the choices of each item."""
+    shots: Annotated[YamlPath | None, outside_identity(default=None)]
+    """A file with the solved items, in its order, in the form of ``path``; null: they are chosen from ``path``."""
     chat_template: bool = later(default=False, absent=False)
     """The model reads the question, with the solved items, as a user's turn in the chat template with which it was
     tuned (``plain``, if it was not), and answers in the assistant's turn. ``delimiter`` then stands in solved items
@@ -113,6 +130,8 @@ class LastWordSuite(_Suite):
     """The field that holds the last word."""
     delimiter: str = " "
     """Text between the two."""
+    strip: bool = later(default=False, absent=False)
+    """Whether white space at the ends of a passage and of its last word goes."""
 
 
 class GenerativeSuite(_Suite):

@@ -30,6 +30,8 @@ LEVEL = 0.05
 _CORRECT = {
     "accuracy": "correct",
     "accuracy_per_byte": "correct_per_byte",
+    "accuracy_per_character": "correct_per_character",
+    "accuracy_per_token": "correct_per_token",
     "accuracy_likelihood": "correct_by_likelihood",
     **{name: name for name in (*ROUGE, *PROMPT_LEVEL, *INSTRUCTION_LEVEL)},
 }

@@ -103,6 +103,8 @@ _ITEM = {
     "choice_bits": "DOUBLE[]",
     "correct": "BIGINT",
     "correct_per_byte": "BIGINT",
+    "correct_per_character": "BIGINT",
+    "correct_per_token": "BIGINT",
     "correct_by_likelihood": "BIGINT",
     "rouge_1": "DOUBLE",
     "rouge_2": "DOUBLE",

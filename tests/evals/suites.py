@@ -32,7 +32,8 @@ def suites(folder: Path) -> tuple[SuiteSpec, ...]:
     return (
         MinimalPairsSuite(name="pairs", path=_written(folder / "pairs.jsonl", pairs)),
         MultipleChoiceSuite(
-            name="quiz", path=_written(folder / "quiz.jsonl", quiz), query="q", choices="options", suffix="\nanswer:"
+            name="quiz", path=_written(folder / "quiz.jsonl", quiz), query="q", choices="options", suffix="\nanswer:",
+            criterion="tokens", chance=0.3,
         ),
         LastWordSuite(name="words", path=_written(folder / "words.jsonl", words)),
         PerplexitySuite(name="texts", path=_written(folder / "texts.jsonl", texts)),

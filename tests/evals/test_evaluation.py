@@ -79,6 +79,7 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("pairs", "bits_per_byte"),
         ("quiz", "accuracy"),
         ("quiz", "accuracy_per_byte"),
+        ("quiz", "accuracy_per_token"),
         ("quiz", "bits_per_byte"),
         ("words", "accuracy"),
         ("words", "bits_per_byte"),
@@ -97,7 +98,9 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
     assert rows["baseline_xz", "bits_per_byte"]["stderr"] is None
     low, high = stats["bits_per_byte_interval"]
     assert rows["heldout", "bits_per_byte"]["low"] == low < stats["bits_per_byte"] < high
-    assert stats["suites"]["quiz"]["intervals"].keys() == {"accuracy", "accuracy_per_byte", "bits_per_byte"}
+    quiz = {"accuracy", "accuracy_per_byte", "accuracy_per_token", "bits_per_byte"}
+    assert stats["suites"]["quiz"]["intervals"].keys() == quiz
+    assert {rows["quiz", metric]["chance"] for metric in quiz - {BITS}} == {0.3}
     assert {rows[key]["chance"] for key in list(rows)[:7] if key[1].startswith("accuracy")} == {0.25}
     questions = lines(job.out / "questions.jsonl")
     picks = [overlap_pick(question["context"], question["choices"]) == question["gold"] for question in questions]

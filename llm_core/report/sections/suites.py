@@ -16,6 +16,8 @@ METRICS = {
     "accuracy": "accuracy",
     "accuracy_likelihood": "accuracy by likelihood alone",
     "accuracy_per_byte": "accuracy by likelihood per byte",
+    "accuracy_per_character": "accuracy by likelihood per character",
+    "accuracy_per_token": "accuracy by likelihood per token",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
