@@ -1,5 +1,6 @@
 """The inputs of the model for a suite, with solved items before each context (few-shot; Brown et al., 2020)."""
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -46,11 +47,13 @@ def prompts(
     A prompt has the last of the solved items with which every choice fits. Without any, a context that is too long
     loses its beginning, as in other suites. ``chat``: how one talks to the model, for suites in its chat template.
     """
-    solved = [_answered(item, item["gold"]) for item in (asked(suite, item) for item in solved_items(suite, count))]
+    same, drawn = solved_items(suite, count), drawn_items(suite, count)
     separator = suite.separator if isinstance(suite, MultipleChoiceSuite) else SEPARATOR
     inputs, shortened, cut = [], 0, 0
     for item in items:
         zero_shot = asked(suite, item)
+        rows = (asked(suite, shown) for shown in drawn.get(item.item_id, same))
+        solved = [_answered(row, row["gold"]) for row in rows]
         for first in range(len(solved) + 1):
             prompt = {**zero_shot, "context": separator.join([*solved[first:], zero_shot["context"]])}
             if in_chat(suite):
@@ -67,16 +70,23 @@ def prompts(
             prompt[SIZES] = _sizes(prompt, suite.criterion, tokenizer)
         inputs.append(prompt)
         shortened += first > 0
-    return Prompts(inputs, len(solved), shortened, cut if in_chat(suite) else None)
+    return Prompts(inputs, count, shortened, cut if in_chat(suite) else None)
 
 
 def solved_items(suite: SuiteSpec, count: int) -> list[Item]:
-    """The ``count`` items that stand solved before each context, in their order. No context of them is asked.
+    """The ``count`` items that stand solved before each context, in their order. Empty where others are drawn for each.
 
-    They are the first ones of the suite's file of solved items. Without one, a hash chooses them, not the seed: scores
-    of runs with other seeds are comparable. Raises ``PedigreeError`` when there are too few.
+    They are the first ones of the suite's file of solved items. Without one, a hash chooses them among those that are
+    not asked. It is not the seed: scores of runs with other seeds are comparable. Raises ``PedigreeError`` when there
+    are too few.
     """
     if not count:
+        return []
+    if _draws(suite):
+        if (there := len(read_suite(suite))) <= count:
+            raise PedigreeError(
+                f"{suite.path}: has {there} items, and evaluation.few_shot wants {count} others: lower it"
+            )
         return []
     if (own := solved_suite(suite)) is not None:
         items = read_suite(own)
@@ -92,6 +102,31 @@ def solved_items(suite: SuiteSpec, count: int) -> list[Item]:
             f"{len(names)}; lower the suite's max_items ({suite.max_items}), or few_shot"
         )
     return [left[name] for name in names]
+
+
+def drawn_items(suite: SuiteSpec, count: int) -> dict[str, list[Item]]:
+    """Item → the solved items before it, where a suite draws others for each; else empty.
+
+    They are those of llm-foundry 0.9, which goes through the file with one random generator, and writes the items in
+    the order of a set of their places.
+    """
+    if not count or not _draws(suite):
+        return {}
+    items, generator = read_suite(suite), random.Random(1234)
+    found, places = {}, range(len(items))
+    for place, item in enumerate(items):
+        chosen = set(generator.sample(places, count))
+        if place in chosen:
+            chosen.remove(place)
+            while (other := generator.choice(places)) in {*chosen, place}:
+                pass
+            chosen.add(other)
+        found[item.item_id] = [items[number] for number in chosen]
+    return found
+
+
+def _draws(suite: SuiteSpec) -> bool:
+    return isinstance(suite, MultipleChoiceSuite) and suite.draw_shots
 
 
 def _in_chat(prompt: dict[str, Any], suite: SuiteSpec, item: Item, chat: ModelChat) -> dict[str, Any]:

@@ -8,7 +8,14 @@ with letters. docs/evaluation.md says what of them is exact.
 from collections.abc import Mapping
 from typing import Any
 
-_CORE = {"kind": "multiple_choice", "strip": True, "separator": "\n", "criterion": "tokens"}
+_CORE: dict[str, Any] = {
+    "kind": "multiple_choice",
+    "strip": True,
+    "separator": "\n",
+    "criterion": "tokens",
+    "draw_shots": True,
+    "max_items": None,
+}
 _CORE_QUESTION = {**_CORE, "suffix": "\nAnswer:"}
 
 _OLMES = {"kind": "multiple_choice", "strip": True, "max_items": 1000}
@@ -19,10 +26,10 @@ _PIQA = {"remove_prefix": "Question: ", "prefix": "Goal: "}
 
 # Suite, and the number of solved items.
 SUITES: dict[str, tuple[dict[str, Any], int]] = {
-    "core/hellaswag_zeroshot": ({**_CORE, "chance": 0.25, "max_items": None}, 0),
-    "core/hellaswag": ({**_CORE, "chance": 0.25, "max_items": 10_000}, 10),
-    "core/arc_easy": ({**_CORE_QUESTION, "chance": 0.25, "max_items": 2300}, 10),
-    "core/piqa": ({**_CORE_QUESTION, "chance": 0.5, "max_items": 1800}, 10),
+    "core/hellaswag_zeroshot": ({**_CORE, "chance": 0.25}, 0),
+    "core/hellaswag": ({**_CORE, "chance": 0.25}, 10),
+    "core/arc_easy": ({**_CORE_QUESTION, "chance": 0.25}, 10),
+    "core/piqa": ({**_CORE_QUESTION, "chance": 0.5}, 10),
     "core/lambada_openai": ({"kind": "last_word", "strip": True, "max_items": None}, 0),
     "olmes/arc_easy": ({**_CLOZE, **_ARC}, 5),
     "olmes/arc_easy_mc": ({**_LETTERS, **_ARC}, 5),

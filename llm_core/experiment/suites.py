@@ -106,10 +106,19 @@ class MultipleChoiceSuite(_Suite):
     """The accuracy of guessing; null: that of an even guess among the choices of each item."""
     shots: Annotated[YamlPath | None, outside_identity(default=None)]
     """A file with the solved items, in its order, in the form of ``path``; null: they are chosen from ``path``."""
+    draw_shots: bool = later(default=False, absent=False)
+    """Other solved items for each question, drawn from all of ``path`` but itself, as llm-foundry does, instead of the
+    same ones for all."""
     chat_template: bool = later(default=False, absent=False)
     """The model reads the question, with the solved items, as a user's turn in the chat template with which it was
     tuned (``plain``, if it was not), and answers in the assistant's turn. ``delimiter`` then stands in solved items
     only."""
+
+    @model_validator(mode="after")
+    def _shots_come_from_one_place(self) -> "MultipleChoiceSuite":
+        if self.draw_shots and self.shots is not None:
+            raise ValueError("draw_shots draws the solved items from path: leave shots out, or draw_shots")
+        return self
 
     @model_validator(mode="after")
     def _gold_is_a_choice(self) -> "MultipleChoiceSuite":

@@ -9,7 +9,7 @@ import pytest
 
 from llm_core.data.suites import read_suite, suite_digests
 from llm_core.errors import PedigreeError
-from llm_core.evals.few_shot import prompts, solved_items
+from llm_core.evals.few_shot import drawn_items, prompts, solved_items
 from llm_core.evals.suite_tasks import score_choices, suite_task
 from llm_core.experiment.base import canonical, from_plain
 from llm_core.experiment.evaluation import EvaluationSpec
@@ -97,11 +97,9 @@ def evaluation(*suites: Mapping[str, Any], **fields: Any) -> EvaluationSpec:
 def test_the_prompt_is_that_of_the_published_code(world: World, tmp_path: Path, preset: str) -> None:
     records, context, answers = READ[preset]
     path = written(tmp_path / "asked.jsonl", records)
-    solved = (
-        {} if "zeroshot" in preset or "lambada" in preset else {"shots": written(tmp_path / "shots.jsonl", records[:1])}
-    )
+    solved = {"shots": written(tmp_path / "shots.jsonl", records[:1])} if preset.startswith("olmes") else {}
     (suite,) = evaluation({"preset": preset, "path": path, **solved}).suites
-    made = prompts(suite, read_suite(suite)[1:], len(solved), world.tokenizer, 10_000)
+    made = prompts(suite, read_suite(suite)[1:], min(1, SUITES[preset][1]), world.tokenizer, 10_000)
     (row,) = made.inputs
     assert row["context"] == context
     assert [f"{row['delimiter']}{choice}" for choice in row["choices"]] == answers
@@ -140,6 +138,22 @@ def test_a_file_of_solved_items_counts(tmp_path: Path) -> None:
         PedigreeError, match=r"line 1: the field 'choices' has 27 choices, and there are letters for 26"
     ):
         read_suite(suite.model_copy(update={"lettered": True, "path": written(tmp_path / "m.jsonl", [many])}))
+
+
+def test_core_draws_other_solved_items_for_each_question_as_llm_foundry_does(tmp_path: Path) -> None:
+    """The places are what its function ``get_fewshot_sample_idxs`` gave, with its seed."""
+    path = written(tmp_path / "a.jsonl", [{**ARC[0], "query": f"Question: {number}?"} for number in range(100)])
+    (suite,) = evaluation({"preset": "core/arc_easy", "path": path}).suites
+    assert solved_items(suite, 3) == []
+    drawn = [[int(item.item_id) - 1 for item in shown] for shown in drawn_items(suite, 3).values()]
+    assert drawn[:4] == [[56, 99, 14], [0, 74, 11], [88, 4, 85], [10, 12, 98]]
+    few = suite.model_copy(update={"path": written(tmp_path / "b.jsonl", ARC * 2 + ARC[:1])})
+    drawn = [[int(item.item_id) - 1 for item in shown] for shown in drawn_items(few, 2).values()]
+    assert drawn == [[3, 4], [0, 4], [0, 1], [0, 4], [0, 2]]
+    with pytest.raises(PedigreeError, match=r"b\.jsonl: has 5 items, and evaluation\.few_shot wants 5 others"):
+        solved_items(few, 5)
+    with pytest.raises(ValueError, match="leave shots out, or draw_shots"):
+        evaluation({"preset": "core/arc_easy", "path": path, "shots": path})
 
 
 def test_core_divides_by_tokens_and_olmes_by_characters(world: World, tmp_path: Path) -> None:
