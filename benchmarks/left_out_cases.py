@@ -561,6 +561,24 @@ def mine(question, answer, nats):
     ),
 )
 
+INSTRUCTION_RULE = Kind(
+    registry="INSTRUCTION_RULES",
+    target="follows:mine",
+    files={
+        "follows": '''
+def mine(answer, *, words: int):
+    """At most so many words."""
+    return len(answer.split()) <= words
+'''
+    },
+    experiment="evaluation: {suites: [{kind: instructions, name: asked, path: asked.jsonl, more_rules: [mine]}]}",
+    parts=(
+        Part("a named argument", "answer, *, words: int", "answer, words", "follows"),
+        Part("docstring", '    """At most so many words."""\n', "", "follows"),
+        Part("a verdict for every answer", "len(answer.split())", "len(answer.split()[-2])", "follows"),
+    ),
+)
+
 LINE_RULE = Kind(
     registry="LINE_RULES",
     target="rules:mine",
@@ -768,6 +786,7 @@ KINDS = {
     "rule": RULE,
     "line rule": LINE_RULE,
     "judge": JUDGE,
+    "instruction rule": INSTRUCTION_RULE,
     "redaction": REDACTION,
     "packing": PACKING,
     "Hugging Face family": HF_FAMILY,

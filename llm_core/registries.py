@@ -226,6 +226,39 @@ JUDGES = Registry(
     contract="llm_core.contracts.at_reading:check_judge",
 )
 
+# What an answer must keep, in suites of kind ``instructions``.
+INSTRUCTION_RULES = Registry(
+    "instruction rule",
+    {
+        "keywords:existence": "llm_core.evals.instruction_rules:existence",
+        "keywords:frequency": "llm_core.evals.instruction_rules:frequency",
+        "keywords:forbidden_words": "llm_core.evals.instruction_rules:forbidden_words",
+        "keywords:letter_frequency": "llm_core.evals.instruction_rules:letter_frequency",
+        "language:response_language": "llm_core.evals.instruction_rules:response_language",
+        "length_constraints:number_sentences": "llm_core.evals.instruction_rules:number_sentences",
+        "length_constraints:number_paragraphs": "llm_core.evals.instruction_rules:number_paragraphs",
+        "length_constraints:number_words": "llm_core.evals.instruction_rules:number_words",
+        "length_constraints:nth_paragraph_first_word": "llm_core.evals.instruction_rules:nth_paragraph_first_word",
+        "detectable_content:number_placeholders": "llm_core.evals.instruction_rules:number_placeholders",
+        "detectable_content:postscript": "llm_core.evals.instruction_rules:postscript",
+        "detectable_format:number_bullet_lists": "llm_core.evals.instruction_rules:number_bullet_lists",
+        "detectable_format:constrained_response": "llm_core.evals.instruction_rules:constrained_response",
+        "detectable_format:number_highlighted_sections": "llm_core.evals.instruction_rules:number_highlighted_sections",
+        "detectable_format:multiple_sections": "llm_core.evals.instruction_rules:multiple_sections",
+        "detectable_format:json_format": "llm_core.evals.instruction_rules:json_format",
+        "detectable_format:title": "llm_core.evals.instruction_rules:title",
+        "combination:two_responses": "llm_core.evals.instruction_rules:two_responses",
+        "combination:repeat_prompt": "llm_core.evals.instruction_rules:repeat_prompt",
+        "startend:end_checker": "llm_core.evals.instruction_rules:end_checker",
+        "startend:quotation": "llm_core.evals.instruction_rules:quotation",
+        "change_case:capital_word_frequency": "llm_core.evals.instruction_rules:capital_word_frequency",
+        "change_case:english_capital": "llm_core.evals.instruction_rules:english_capital",
+        "change_case:english_lowercase": "llm_core.evals.instruction_rules:english_lowercase",
+        "punctuation:no_comma": "llm_core.evals.instruction_rules:no_comma",
+    },
+    contract="llm_core.contracts.at_reading:check_instruction_rule",
+)
+
 # Sections that an experiment adds to its reports (``reports``).
 SECTIONS = Registry(
     "report section",

@@ -113,7 +113,7 @@ def chat(
 ) -> None:
     """Talk in the terminal. ``read(prompt)`` returns a line, and raises ``EOFError`` at the end of the input."""
     write(f"{served.name} {served.identity[:12]}, {served.context} tokens of context. /new begins again, /quit ends.\n")
-    if not served.tuned:
+    if not served.chat.tuned:
         write("This is a base model: it was trained to continue text, and not to answer.\n")
     beginning = [{"role": "system", "content": system}] if system else []
     messages = list(beginning)

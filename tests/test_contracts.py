@@ -37,6 +37,10 @@ AT_READING = {
         "three arguments",
         r"\(the judge 'mine'\): must take a question, an answer and its nats",
     ),
+    "instruction rule": (
+        "a named argument",
+        r"\(the instruction rule 'mine'\): must be a function of an answer and of named arguments",
+    ),
     "redaction": ("module of the entry", r"REDACTIONS\['mine'\]: own\.specx: there is no such module"),
     "packing": ("method rows_with", r"own\.packing:Mine \(the packing 'mine'\): has no rows_with: define what"),
     "Hugging Face family": ("name", r"\(the Hugging Face family 'mine'\): its name is 'llama': write name=\"mine\""),
@@ -56,6 +60,7 @@ BY_TESTS = {
     "source": ("a function that a worker can import", r"is not at the top level of its module; move it there"),
     "rule": ("a number for every text", r"gives no number for \d of 5 texts"),
     "judge": ("a score for every answer", r"\(the judge 'mine'\): .*no score for the answer"),
+    "instruction rule": ("a verdict for every answer", r"\(the instruction rule 'mine'\): fails on the answer 'x'"),
     "redaction": ("once is enough", r"changes its own result"),
     "packing": ("dropped_tokens", r"tokens are in no row, and stats\(\)\['dropped_tokens'\] is 0"),
     "Hugging Face family": ("a tensor outside the blocks", r"name each tensor"),

@@ -62,6 +62,16 @@ def check_judge(_: str, judge: Any) -> None:
         raise ValueError(f"returns {_what(found)}: return a number, the higher the better (is there a return?)")
 
 
+def check_instruction_rule(_: str, rule: Any) -> None:
+    """Raise ``ValueError`` when ``rule`` is no function of an answer, with arguments that have types and are named."""
+    parameters = list(inspect.signature(rule).parameters.values()) if inspect.isfunction(rule) else []
+    wrong = [one.name for one in parameters[1:] if one.kind is not one.KEYWORD_ONLY or one.annotation is one.empty]
+    if not parameters or parameters[0].kind is not parameters[0].POSITIONAL_OR_KEYWORD or wrong:
+        raise ValueError(
+            "must be a function of an answer and of named arguments with types: def rule(answer, *, words: int)"
+        )
+
+
 def _check_called(rule: Callable[..., Any]) -> None:
     try:
         inspect.signature(rule).bind()

@@ -30,6 +30,7 @@ CONTRACTS = {
     "SCHEDULES": "schedules:CHECKS",
     "SECTIONS": "settings:CHECKS",
     "JUDGES": "judges:CHECKS",
+    "INSTRUCTION_RULES": "instruction_rules:CHECKS",
     "DEVICE_TYPES": "settings:WITHOUT_SETTINGS",
 }
 """Registry → its checks, in a module beside this one. It is imported only for the tests of such a component."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_hexdigest
 
@@ -16,6 +16,7 @@ from llm_core.data.sources.unpacking import DamagedError, ExpansionError, NeedsM
 from llm_core.errors import PedigreeError
 from llm_core.experiment.suites import (
     GenerativeSuite,
+    InstructionsSuite,
     LastWordSuite,
     MinimalPairsSuite,
     MultipleChoiceSuite,
@@ -24,7 +25,15 @@ from llm_core.experiment.suites import (
 from llm_core.store.digests import source_digest
 
 LONGEST_LINE = 1 << 24
+MOST_LETTERED = 26
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+class Rule(NamedTuple):
+    """A rule that an answer must keep, by its name in ``INSTRUCTION_RULES``, and its arguments."""
+
+    name: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Item:
 
     ``item_id``: its line in the file, counted from 1. ``choices``: the sentences of a pair, the answers to a question,
     the one last word, the right answers, or the one document; ``choices[gold]`` is the right one. ``context``: the text
-    before them.
+    before them. ``rules``: those that an answer must keep; such an item has no choices.
     """
 
     item_id: str
@@ -41,6 +50,7 @@ class Item:
     context: str
     choices: tuple[str, ...]
     gold: int
+    rules: tuple[Rule, ...] = ()
 
 
 def suite_digests(suites: Sequence[SuiteSpec]) -> dict[str, str]:
@@ -51,7 +61,16 @@ def suite_digests(suites: Sequence[SuiteSpec]) -> dict[str, str]:
     digests = {f"suite {suite.name}": _readable(suite) for suite in suites}
     for suite, digest in zip(suites, digests.values(), strict=True):
         _check(suite, digest)
+    for suite in suites:
+        if (solved := solved_suite(suite)) is not None:
+            digests[f"suite {suite.name}: shots"] = _readable(solved)
     return digests
+
+
+def solved_suite(suite: SuiteSpec) -> SuiteSpec | None:
+    """The suite of the solved items, where they have a file of their own."""
+    shots = suite.shots if isinstance(suite, MultipleChoiceSuite) else None
+    return None if shots is None else suite.model_copy(update={"path": shots})
 
 
 @lru_cache(maxsize=256)
@@ -84,8 +103,8 @@ def sample_suite(suite: SuiteSpec) -> list[Item]:
 def suite_texts(suite: SuiteSpec, items: Iterable[Item]) -> Iterator[tuple[str, str]]:
     """(item, text) for every text of ``items`` that a training document should not contain.
 
-    These are both sentences of a pair; a passage with its last word; a document; all ``renderings`` and choices of a
-    question.
+    These are both sentences of a pair; a passage with its last word; a document; a prompt; all ``renderings`` and
+    choices of a question.
     """
     for item in items:
         texts = renderings(suite, item)
@@ -102,6 +121,8 @@ def renderings(suite: SuiteSpec, item: Item) -> dict[str, str]:
     ``question`` (the text before the answer), ``quiz`` (with all choices, lettered), ``numbered`` and ``list`` (the
     same with numbers, or with nothing before the choices).
     """
+    if isinstance(suite, InstructionsSuite):
+        return {"question": item.context}
     if not isinstance(suite, MultipleChoiceSuite | LastWordSuite | GenerativeSuite):
         return {"answered": item.choices[item.gold]}
     if isinstance(suite, LastWordSuite | GenerativeSuite):
@@ -183,9 +204,11 @@ class _Record:
         """A text of one character or more."""
         return self._checked(field, self._field(field))
 
-    def texts(self, field: str) -> tuple[str, ...]:
-        """A list of at least two texts."""
+    def texts(self, field: str, most: int | None = None) -> tuple[str, ...]:
+        """A list of at least two texts, and of ``most`` at most."""
         value = self._field(field)
+        if most is not None and isinstance(value, list) and len(value) > most:
+            raise self._wrong(field, f"has {len(value)} choices, and there are letters for {most}", value)
         if not isinstance(value, list) or len(value) < 2:
             raise self._wrong(field, "should be a list of two texts or more", value)
         return tuple(self._checked(f"{field}[{place}]", text) for place, text in enumerate(value))
@@ -205,6 +228,33 @@ class _Record:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < count:
             raise self._wrong(field, f"should be a number from 0 to {count - 1}", value)
         return value
+
+    def rules(self, suite: InstructionsSuite) -> tuple[Rule, ...]:
+        """Rules with their arguments; at least one."""
+        named = self._field(suite.rules)
+        if not isinstance(named, list) or not named:
+            raise self._wrong(suite.rules, "should be a list of rules", named)
+        if suite.arguments is None:
+            given = [rule if isinstance(rule, dict) else {"rule": rule} for rule in named]
+            named = [rule.get("rule") for rule in given]
+            given = [{name: value for name, value in rule.items() if name != "rule"} for rule in given]
+        else:
+            given = self._field(suite.arguments)
+            if not isinstance(given, list) or len(given) != len(named):
+                raise self._wrong(
+                    suite.arguments, f"should be a list with an object for each of {len(named)} rules", given
+                )
+        for place, (name, arguments) in enumerate(zip(named, given, strict=True)):
+            if name not in suite.known_rules:
+                known = ", ".join(suite.known_rules)
+                what = f"names no rule; known: {known}; those of a plug-in must be in more_rules of the suite"
+                raise self._wrong(f"{suite.rules}[{place}]", what, name)
+            if not isinstance(arguments, dict):
+                raise self._wrong(f"{suite.arguments}[{place}]", "should be an object", arguments)
+        return tuple(
+            Rule(name, {key: value for key, value in arguments.items() if value is not None})
+            for name, arguments in zip(named, given, strict=True)
+        )
 
     def _field(self, field: str) -> Any:
         if field not in self._fields:
@@ -234,12 +284,14 @@ def _item(suite: SuiteSpec, record: _Record) -> Item:
     if isinstance(suite, MultipleChoiceSuite):
         query = record.text(suite.query)
         if isinstance(suite.choices, str):
-            choices = record.texts(suite.choices)
+            choices = record.texts(suite.choices, most=MOST_LETTERED if suite.lettered else None)
             return Item(record.item_id, "", query, choices, record.place(suite.gold, len(choices)))
         choices = tuple(record.text(field) for field in suite.choices)
         return Item(record.item_id, "", query, choices, suite.choices.index(suite.gold))
     if isinstance(suite, LastWordSuite):
         return Item(record.item_id, "", record.text(suite.context), (record.text(suite.continuation),), 0)
+    if isinstance(suite, InstructionsSuite):
+        return Item(record.item_id, "", record.text(suite.prompt), (), 0, record.rules(suite))
     if isinstance(suite, GenerativeSuite):
         return Item(record.item_id, "", record.text(suite.prompt), record.text_or_texts(suite.answer), 0)
     return Item(record.item_id, "", "", (record.text(suite.text),), 0)

@@ -13,14 +13,18 @@ from scipy.special import ndtri
 
 from llm_core.evals.scores import DIGITS
 
+CRITERIA = {"bytes": "accuracy_per_byte", "characters": "accuracy_per_character", "tokens": "accuracy_per_token"}
+"""Criterion of a suite → the accuracy that counts."""
 
-def centred(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+
+def centred(rows: Sequence[Mapping[str, Any]], criteria: Mapping[str, str]) -> dict[str, Any] | None:
     """``value`` with its 95% interval (``low``, ``high``), and ``tasks``: their names. None without an accuracy.
 
-    ``rows``: of ``evals.jsonl``. A task without choices has a chance of 0. The interval is about the items, not about
-    the choice of tasks: the error is that of a mean of independent accuracies. It is None if that of a task is.
+    ``rows``: of ``evals.jsonl``. ``criteria``: task → the criterion of its suite, where it has one. A task without
+    choices has a chance of 0. The interval is about the items, not about the choice of tasks: the error is that of a
+    mean of independent accuracies. It is None if that of a task is.
     """
-    scored = [row for row in rows if row["metric"] == "accuracy"]
+    scored = [row for row in rows if row["metric"] == CRITERIA.get(criteria.get(row["task"], ""), "accuracy")]
     if not scored:
         return None
     above = [1 - (row["chance"] or 0.0) for row in scored]

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenizers.normalizers import Normalizer
 
+from llm_core.chat.model_chat import model_chat
 from llm_core.data.suites import Item, sample_suite, suite_digests
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick, token_counts, unigram_bits, xz_bits
@@ -15,16 +16,17 @@ from llm_core.evals.centred import centred
 from llm_core.evals.choices import Question, make_questions
 from llm_core.evals.documents import sample
 from llm_core.evals.few_shot import prompts, solved_items
+from llm_core.evals.instructions import check_rules
 from llm_core.evals.results import EvalResults
 from llm_core.evals.run import RunSpec
 from llm_core.evals.scores import accuracy, bits_per_byte, interval, item_line, row, task_rows
 from llm_core.evals.scoring import scored_by_model, write_lines
-from llm_core.evals.suite_rows import described, suite_lines, suite_stats
+from llm_core.evals.suite_rows import described, in_chat, suite_lines, suite_stats
 from llm_core.evals.tasks import CONTINUATION, HELDOUT
 from llm_core.experiment.base import canonical
 from llm_core.experiment.evaluation import ChecksSpec, EvaluationSpec
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.suites import SuiteSpec
+from llm_core.experiment.suites import InstructionsSuite, MultipleChoiceSuite, SuiteSpec
 from llm_core.graph.job import Job
 from llm_core.graph.stage import Verdict
 from llm_core.tokens.prompts import prompt_tokenizer
@@ -40,10 +42,13 @@ Suites = Sequence[tuple[SuiteSpec, Sequence[Item]]]
 
 
 def source_digests(evaluation: EvaluationSpec, **_: Any) -> dict[str, str]:
-    """Digests of the suites' files. Raises ``PedigreeError`` for a file without enough items for ``few_shot``."""
+    """Digests of the suites' files. Raises ``PedigreeError`` for a file without enough items for ``few_shot``, and for
+    rules with wrong arguments."""
     digests = suite_digests(evaluation.suites)
     for suite in evaluation.suites:
         solved_items(suite, evaluation.few_shot.get(suite.name, 0))
+        if isinstance(suite, InstructionsSuite):
+            check_rules(suite)
     return digests
 
 
@@ -62,8 +67,9 @@ def build(
     sampled = [(suite, sample_suite(suite)) for suite in evaluation.suites]
     tokenizer = prompt_tokenizer(job.path(*TOKENIZER))
     suites = _readable(sampled, tokenizer.normalizer)
+    chat = model_chat(job.path("model"), job.path(*TOKENIZER)) if any(in_chat(suite) for suite, _ in suites) else None
     prompted = {
-        suite.name: prompts(suite, items, evaluation.few_shot.get(suite.name, 0), tokenizer, sequence_length)
+        suite.name: prompts(suite, items, evaluation.few_shot.get(suite.name, 0), tokenizer, sequence_length, chat)
         for suite, items in suites
     }
     reader = ShardReader(job.path("shards"), "train")
@@ -110,7 +116,9 @@ def build(
         ],
         **{suite.name: suite_lines(suite, items, scores[suite.name]) for suite, items in suites},
     }
-    by_task = {task: task_rows(items) for task, items in lines.items()}
+    suite_of = {suite.name: suite for suite, _ in suites if isinstance(suite, MultipleChoiceSuite)}
+    chances = {name: suite.chance for name, suite in suite_of.items()}
+    by_task = {task: task_rows(items, chances.get(task)) for task, items in lines.items()}
     chance = by_task[CONTINUATION][0]["chance"]
     frequency = bits_per_byte(unigram_bits(token_counts(reader), ids), sizes, names)
     xz = bits_per_byte([xz_bits(texts)], [sum(sizes)], ["all"])
@@ -162,7 +170,10 @@ def build(
             }
             for (suite, items), (_, asked_for) in zip(suites, sampled, strict=True)
         },
-        centred=centred([scored for suite, _ in suites for scored in by_task[suite.name]]),
+        centred=centred(
+            [scored for suite, _ in suites for scored in by_task[suite.name]],
+            {name: suite.criterion for name, suite in suite_of.items()},
+        ),
     )
 
 

@@ -16,25 +16,30 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from llm_core.errors import PedigreeError
+from llm_core.evals.lm_rows import PROMPT, STOP, encode_pair
 from llm_core.model.generate import Sampling, generate
 from llm_core.train.precision import autocast
 
 Request = tuple[Any, list[int], list[int]]
-Row = tuple[list[int], list[int]]
-"""(input tokens, target tokens of the last positions)."""
+"""(whether it is a conversation, tokens before, tokens to score)."""
+Row = tuple[list[int], list[int], bool]
+"""(input tokens, target tokens of the last positions, whether they are a conversation)."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request for a continuation of ``context``, up to the first string of ``until``."""
+    """A request for a continuation of ``context`` (or of ``prompt``, where there is one), up to the first string of
+    ``until`` or a token of ``stop``."""
 
     context: str
+    prompt: tuple[int, ...]
     until: tuple[str, ...]
+    stop: tuple[int, ...]
     max_new_tokens: int
 
     @classmethod
-    def of(cls, context: str, options: dict[str, Any]) -> "_Asked":
-        """From a request's arguments."""
+    def of(cls, row: dict[str, Any], context: str, options: dict[str, Any]) -> "_Asked":
+        """From a request's row and arguments."""
         until = options.get("until") or []
         if options.get("do_sample") or options.get("temperature"):
             raise PedigreeError(f"a task asks for sampling ({options}); only greedy decoding is supported")
@@ -47,7 +52,11 @@ class _Asked:
             )
         if not isinstance(length, int) or length < 1:
             raise PedigreeError(f"a task's max_gen_toks is {length!r}; it must be a whole number from 1 on")
-        return cls(context, ends, length)
+        return cls(context, tuple(row.get(PROMPT) or ()), ends, tuple(row.get(STOP) or ()), length)
+
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for requests that can be answered at once."""
+        return self.max_new_tokens, self.until, self.stop
 
     def cut(self, text: str) -> str:
         """``text`` up to the first of the strings in ``until``."""
@@ -97,19 +106,13 @@ class PedigreeLM(TemplateLM):
 
     def loglikelihood(self, requests: list[Instance], **_: Any) -> list[tuple[float, bool]]:
         """(nats of the continuation, whether greedy decoding gives it), for pairs of context and continuation."""
-        return self._loglikelihood_tokens([(None, *self._encode_pair(*request.args)) for request in requests])
+        return self._loglikelihood_tokens([self._request(request.doc, *request.args) for request in requests])
 
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Both as ids. White space at the end of a context moves to the continuation, as everywhere in lm-eval.
-
-        It is searched after normalising, because removed characters may follow it. With an empty context, the
-        continuation begins a document.
-        """
-        form, whole = self.tokenizer.normalizer, context + continuation
-        if form is not None:
-            context, whole = form.normalize_str(context), form.normalize_str(whole)
-        before = self.tok_encode(context.rstrip())
-        return before or [self._eot], self.tok_encode(whole)[len(before) :]
+    def _request(self, row: dict[str, Any], context: str, continuation: str) -> Request:
+        if prompt := row.get(PROMPT):
+            return True, prompt, self.tok_encode(continuation)
+        before, after = encode_pair(self.tokenizer, context, continuation)
+        return False, before or [self._eot], after  # with an empty context, it begins a document
 
     def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
         """Log-likelihood (nats) of whole documents. Every token is predicted once, the first from end-of-text."""
@@ -120,7 +123,7 @@ class PedigreeLM(TemplateLM):
             for window in get_rolling_token_windows(
                 self.tok_encode(text), prefix_token=self.prefix_token_id, max_seq_len=self.max_length, context_len=1
             ):
-                windows.append((None, *make_disjoint_window(window)))
+                windows.append((False, *make_disjoint_window(window)))
                 owners.append(index)
         totals = [0.0] * len(requests)
         for owner, (value, _greedy) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
@@ -132,11 +135,14 @@ class PedigreeLM(TemplateLM):
 
         Raises ``PedigreeError`` for a task that asks for sampling, or for more new tokens than the model reads at once.
         """
-        asked = [_Asked.of(*request.args) for request in requests]
-        contexts = [self.tok_encode(one.context)[-self._room(one.max_new_tokens) :] or [self._eot] for one in asked]
-        by_kind: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        asked = [_Asked.of(request.doc, *request.args) for request in requests]
+        whole = [list(one.prompt) or self.tok_encode(one.context) for one in asked]
+        contexts = [
+            ids[-self._room(one.max_new_tokens) :] or [self._eot] for ids, one in zip(whole, asked, strict=True)
+        ]
+        by_kind: dict[tuple[Any, ...], list[int]] = {}
         for number, one in enumerate(asked):
-            by_kind.setdefault((one.max_new_tokens, one.until), []).append(number)
+            by_kind.setdefault(one.kind(), []).append(number)
         batches = []
         for numbers in by_kind.values():
             numbers.sort(key=lambda number: -len(contexts[number]))
@@ -166,7 +172,7 @@ class PedigreeLM(TemplateLM):
             decoded: str = self.tokenizer.decode(tokens, skip_special_tokens=False)
             return decoded
 
-        sampling = Sampling(asked.max_new_tokens, stop=((self._eot,),))
+        sampling = Sampling(asked.max_new_tokens, stop=[(token,) for token in {self._eot, *asked.stop}])
         with autocast(self._precision, self._device):  # here, because autocast applies to the current thread only
             rows = generate(
                 self.model, contexts, sampling, ended=lambda tokens: any(end in text(tokens) for end in asked.until)
@@ -174,19 +180,19 @@ class PedigreeLM(TemplateLM):
         return [asked.cut(text(tokens)) for tokens in rows]
 
     def _loglikelihood_tokens(self, requests: Sequence[Request], **_: Any) -> list[tuple[float, bool]]:
-        """(ignored, context ids, continuation ids) → (nats of the continuation, whether greedy decoding gives it).
+        """Requests → (nats of the continuation, whether greedy decoding gives it).
 
         A context that is too long loses its beginning. Rows are padded on the right, which no earlier position sees.
         """
         rows: list[Row] = []
         owners: list[int] = []
-        for index, (_text, context, continuation) in enumerate(requests):
-            for row in self._rows(context, continuation):
+        for index, (conversation, context, continuation) in enumerate(requests):
+            for row in self._rows(context, continuation, conversation):
                 rows.append(row)
                 owners.append(index)
         results = [(0.0, True)] * len(requests)
         by_length = sorted(range(len(rows)), key=lambda number: -len(rows[number][0]))
-        batches = list(self._batches(by_length, [len(inputs) + 1 for inputs, _ in rows]))
+        batches = list(self._batches(by_length, [len(inputs) + 1 for inputs, *_ in rows]))
         done = 0
         with ThreadPoolExecutor(self.workers) as pool:
             scored = pool.map(self._score, ([rows[number] for number in batch] for batch in batches))
@@ -207,7 +213,7 @@ class PedigreeLM(TemplateLM):
             yield by_length[start:stop]
             start = stop
 
-    def _rows(self, context: list[int], continuation: list[int]) -> Iterator[Row]:
+    def _rows(self, context: list[int], continuation: list[int], conversation: bool) -> Iterator[Row]:
         """The rows that score a continuation, each token once. A long continuation needs more than one row."""
         assert context, "the first token is predicted from something"
         if not continuation:
@@ -215,20 +221,21 @@ class PedigreeLM(TemplateLM):
         tokens = context + continuation
         for start in range(len(context), len(tokens), self.max_length):
             stop = min(start + self.max_length, len(tokens))
-            yield tokens[max(0, stop - 1 - self.max_length) : stop - 1], tokens[start:stop]
+            yield tokens[max(0, stop - 1 - self.max_length) : stop - 1], tokens[start:stop], conversation
 
     @torch.inference_mode()
     def _score(self, rows: list[Row]) -> list[tuple[float, bool]]:
-        inputs_BT = torch.full((len(rows), max(len(row) for row, _target in rows)), self._eot, dtype=torch.long)
-        for place, (row, _target) in enumerate(rows):
+        inputs_BT = torch.full((len(rows), max(len(row) for row, *_ in rows)), self._eot, dtype=torch.long)
+        for place, (row, *_) in enumerate(rows):
             inputs_BT[place, : len(row)] = torch.tensor(row)
-        # As in training: an end-of-text token in the input begins the next document.
+        # As in training: an end-of-text token in the input begins the next document, but not within a conversation.
         document_ids_BT = (inputs_BT == self._eot).long().cumsum(dim=1)
+        document_ids_BT[[conversation for *_, conversation in rows]] = 0
         with autocast(self._precision, self._device):
             logits_BTV = self.model(inputs_BT.to(self._device), document_ids_BT=document_ids_BT.to(self._device))
         return [
             _score_row(logits_BTV[place, len(row) - len(targets) : len(row)], targets)
-            for place, (row, targets) in enumerate(rows)
+            for place, (row, targets, _) in enumerate(rows)
         ]
 
 

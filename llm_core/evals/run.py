@@ -25,7 +25,7 @@ class RunSpec:
     """Paths are absolute. ``documents`` and ``questions`` are JSON-lines files, or None. ``eot`` is a token id.
 
     ``model`` is a folder, and ``architecture`` the canonical specification that it must contain. ``suites``: name, kind
-    and rows of each suite (see ``suite_task``); of a generative one also ``generation`` (see ``generation_task``).
+    and rows of each suite (see ``suite_task``); where the model writes also ``generation`` (see ``generation_task``).
     """
 
     model: str
@@ -126,7 +126,11 @@ def main(path: Path) -> None:
         [
             *([heldout_task(Path(spec.documents))] if spec.documents else []),
             *([continuation_task(Path(spec.questions))] if spec.questions else []),
-            *(suite_task(suite["name"], suite["kind"], Path(suite["rows"])) for suite in spec.suites),
+            *(
+                suite_task(suite["name"], suite["kind"], Path(suite["rows"]), suite.get("criterion", "sum"))
+                for suite in spec.suites
+                if suite["kind"] != "instructions"  # no answer is the right one
+            ),
             *(
                 generation_task(suite["name"], Path(suite["rows"]), **suite["generation"])
                 for suite in spec.suites
@@ -137,23 +141,19 @@ def main(path: Path) -> None:
     # Standard errors are computed from the scores, because lm-eval has none for a ratio of sums.
     report: dict[str, Any] = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0, log_samples=True)
     samples = report.pop("samples")
-    written = {
-        (task.removesuffix(SUFFIX), row["doc_id"]): {
-            TEXT: row["filtered_resps"][0],
-            **{name: row[name] for name in row["metrics"]},
-        }
-        for task, rows in samples.items()
-        if task.endswith(SUFFIX)
-        for row in rows
-    }
-    with Path(spec.scores).open("w", encoding="utf-8") as file:
-        for task, rows in samples.items():
-            for row in rows if not task.endswith(SUFFIX) else ():
+    scores: dict[tuple[str, int], dict[str, Any]] = {}
+    for task, rows in samples.items():
+        for row in rows:
+            suite = task.removesuffix(SUFFIX)
+            score = scores.setdefault((suite, row["doc_id"]), {"task": suite, "row": row["doc_id"]})
+            score |= {name: row[name] for name in row["metrics"]}
+            if task.endswith(SUFFIX):
+                score[TEXT] = row["filtered_resps"][0]
+            else:
                 answers = [answer[0] if isinstance(answer, tuple) else answer for answer in row["filtered_resps"]]
-                score = {"task": task, "row": row["doc_id"], **{name: row[name] for name in row["metrics"]}}
-                score |= written.get((task, row["doc_id"]), {})
                 score[CHOICE_BITS] = [-nats / math.log(2) for nats in answers]
-                file.write(json.dumps(score) + "\n")
+    with Path(spec.scores).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(score) + "\n" for score in scores.values())
     report["seconds"] = {
         "importing": round(imported - started, 2),
         "evaluating": round(time.monotonic() - imported, 2),

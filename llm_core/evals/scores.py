@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_core.errors import PedigreeError
-from llm_core.evals.generated import ROUGE, TEXT
-from llm_core.evals.suite_tasks import RIGHT, RIGHT_PER_BYTE
+from llm_core.evals.generated import LOOSE, ROUGE, STRICT, TEXT
+from llm_core.evals.suite_tasks import RIGHT, RIGHT_BY, RIGHT_PER_BYTE
 from llm_core.evals.tasks import CHOICE_BITS, GAIN, LIKELIHOOD
 from llm_core.intervals import Estimate, clustered_mean, clustered_share
 
@@ -20,6 +20,8 @@ _CORRECT = {
     GAIN: "correct",
     RIGHT: "correct",
     RIGHT_PER_BYTE: "correct_per_byte",
+    RIGHT_BY["characters"]: "correct_per_character",
+    RIGHT_BY["tokens"]: "correct_per_token",
     LIKELIHOOD: "correct_by_likelihood",
 }
 """What lm-eval's tasks call it → the field of an item's line."""
@@ -27,8 +29,32 @@ _CORRECT = {
 _ACCURACIES = {
     "correct": "accuracy",
     "correct_per_byte": "accuracy_per_byte",
+    "correct_per_character": "accuracy_per_character",
+    "correct_per_token": "accuracy_per_token",
     "correct_by_likelihood": "accuracy_likelihood",
 }
+
+
+PROMPT_LEVEL = ("prompt_level_strict", "prompt_level_loose")
+INSTRUCTION_LEVEL = ("instruction_level_strict", "instruction_level_loose")
+"""Names of scores as in IFEval."""
+
+
+def instructions_line(score: Mapping[str, Any], item_id: str, rules: Sequence[str]) -> Line:
+    """What is known of an item with ``rules`` (their names): which of them its answer keeps, whether all, and the share
+    of them. No answer is the right one, so there are no bits."""
+    forms = score[STRICT], score[LOOSE]
+    return {
+        "task": score["task"],
+        "item_id": item_id,
+        "cluster": item_id,
+        **{name: int(all(form)) for name, form in zip(PROMPT_LEVEL, forms, strict=True)},
+        **{name: round(sum(form) / len(rules), DIGITS) for name, form in zip(INSTRUCTION_LEVEL, forms, strict=True)},
+        "rules": [
+            {"rule": rule, "strict": strict, "loose": loose} for rule, strict, loose in zip(rules, *forms, strict=True)
+        ],
+        TEXT: score[TEXT],
+    }
 
 
 def item_line(score: Mapping[str, Any], item_id: str, cluster: str, choices: int, gold: int, size: int) -> Line:
@@ -55,11 +81,25 @@ def item_line(score: Mapping[str, Any], item_id: str, cluster: str, choices: int
     }
 
 
-def task_rows(lines: Sequence[Line]) -> list[Row]:
-    """The scores of a task: accuracy by each criterion, ROUGE of summaries, and bits per byte of the right choices."""
+def task_rows(lines: Sequence[Line], chance: float | None = None) -> list[Row]:
+    """The scores of a task: accuracy by each criterion, ROUGE of summaries, and bits per byte of the right choices; of
+    instructions, the share of prompts whose rules are all kept, and of rules. The rules of a prompt are a cluster.
+    ``chance``: that of the suite, if it gives one."""
     task, clusters = lines[0]["task"], [line["cluster"] for line in lines]
+    if "rules" in lines[0]:
+        prompts = [
+            row(task, name, accuracy([line[name] for line in lines], clusters), len(lines)) for name in PROMPT_LEVEL
+        ]
+        every = [(line["cluster"], rule) for line in lines for rule in line["rules"]]
+        owners = [owner for owner, _ in every]
+        kept = {
+            name: accuracy([rule[form] for _, rule in every], owners)
+            for name, form in zip(INSTRUCTION_LEVEL, ("strict", "loose"), strict=True)
+        }
+        return [*prompts, *(row(task, name, found, len(every)) for name, found in kept.items())]
     choices = [line["choices"] for line in lines]
-    chance = sum(1 / count for count in choices) / len(lines) if min(choices) > 1 else None
+    if chance is None and min(choices) > 1:
+        chance = sum(1 / count for count in choices) / len(lines)
     accuracies = [
         row(task, metric, accuracy([line[field] for line in lines], clusters), len(lines), chance)
         for field, metric in _ACCURACIES.items()

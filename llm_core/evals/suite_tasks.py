@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from llm_core.evals.tasks import local_task, score_document
 
 RIGHT = "right"
 RIGHT_PER_BYTE = "right_per_byte"
+RIGHT_BY = {"characters": "right_per_character", "tokens": "right_per_token"}
+"""Criterion of a suite → whether the model is right by it."""
+SIZES = "sizes"
+"""Characters or tokens of the choices, in rows of a suite with such a criterion."""
 BITS = "bits"
 
 Answer = tuple[float, bool]
 
 
-def suite_task(name: str, kind: str, rows: Path) -> dict[str, Any]:
+def suite_task(name: str, kind: str, rows: Path, criterion: str = "sum") -> dict[str, Any]:
     """The task of one suite. ``rows``: JSON lines with ``context``, ``choices``, ``gold`` and ``delimiter``."""
     if kind == "perplexity":
         asked: dict[str, Any] = {
@@ -32,6 +37,8 @@ def suite_task(name: str, kind: str, rows: Path) -> dict[str, Any]:
             "doc_to_target": _gold,
         }
     metrics, score = _SCORED[kind]
+    if criterion in RIGHT_BY:
+        metrics, score = (*metrics, RIGHT_BY[criterion]), partial(score_choices, by=RIGHT_BY[criterion])
     return {
         **local_task(name, rows),
         **asked,
@@ -49,12 +56,14 @@ def score_pair(row: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, f
     return {RIGHT: _is_best([nats for nats, _ in results], row["gold"])}
 
 
-def score_choices(row: Mapping[str, Any], results: Sequence[Answer]) -> dict[str, float]:
-    """Whether the right choice is the likeliest, in total and per byte; and its bits."""
+def score_choices(row: Mapping[str, Any], results: Sequence[Answer], by: str = "") -> dict[str, float]:
+    """Whether the right choice is the likeliest, in total and per byte; and its bits. ``by``: the name of one more
+    verdict, per unit of ``SIZES``."""
     nats = [value for value, _ in results]
     per_byte = [value / len(choice.encode("utf-8")) for value, choice in zip(nats, row["choices"], strict=True)]
     gold = row["gold"]
     return {
+        **({by: _is_best([value / size for value, size in zip(nats, row[SIZES], strict=True)], gold)} if by else {}),
         RIGHT: _is_best(nats, gold),
         RIGHT_PER_BYTE: _is_best(per_byte, gold),
         BITS: -nats[gold] / math.log(2),

@@ -1,10 +1,12 @@
 """The sections about evaluation, samples, and the bounds of the stages' checks."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, Share, Spec, later, outside_identity
+from llm_core.experiment.suite_presets import written_out
 from llm_core.experiment.suites import SuiteSpec
 
 
@@ -24,7 +26,8 @@ class EvaluationSpec(Spec):
     batch_size: Count = 16
     """Texts that are scored at once."""
     suites: tuple[SuiteSpec, ...] = later(default=(), absent=[])
-    """Published evals from files. Decontamination removes documents that contain their items."""
+    """Published evals from files. Decontamination removes documents that contain their items. ``preset`` (``core/…``,
+    ``olmes/…``) gives a suite the fields of a published prompt format, and its number of solved items."""
     few_shot: dict[str, Count] = later(default={}, absent={})
     """Suite (of kind ``multiple_choice``, ``last_word`` or ``generative``) → solved items before each context (Brown et
     al., 2020)."""
@@ -37,6 +40,11 @@ class EvaluationSpec(Spec):
     def question_characters(self) -> int:
         """The minimum length of a document for a question: context and continuation, and a word after a space."""
         return self.context_characters + self.continuation_characters + 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, data: Any) -> Any:
+        return written_out(data) if isinstance(data, Mapping) else data
 
     @model_validator(mode="after")
     def _suite_names_differ(self) -> "EvaluationSpec":

@@ -204,7 +204,7 @@ class Experiment(Spec):
         check_generated(self.model, self.sampling.max_new_tokens + 1, "sampling.max_new_tokens")
         length = self.base_training().sequence_length
         for suite in self.evaluation.suites:
-            if suite.kind == "generative" and suite.max_new_tokens >= length:
+            if suite.kind in ("generative", "instructions") and suite.max_new_tokens >= length:
                 raise ValueError(
                     f"evaluation.suites: {suite.name}: max_new_tokens {suite.max_new_tokens} leaves no room for a "
                     f"prompt: the model reads {length} tokens at once (training.sequence_length)"

@@ -4,11 +4,41 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llm_core.experiment.base import Count, Spec, either, outside_identity
+from llm_core.experiment.base import Count, Spec, either, later, one_of, outside_identity
 from llm_core.experiment.paths import YamlPath
+from llm_core.registries import INSTRUCTION_RULES
 
 RESERVED = ("heldout", "continuation", "baseline_unigram", "baseline_xz", "baseline_overlap")
 """Tasks of the held-out split, which are in the same table."""
+
+IFEVAL = (
+    "keywords:existence",
+    "keywords:frequency",
+    "keywords:forbidden_words",
+    "keywords:letter_frequency",
+    "language:response_language",
+    "length_constraints:number_sentences",
+    "length_constraints:number_paragraphs",
+    "length_constraints:number_words",
+    "length_constraints:nth_paragraph_first_word",
+    "detectable_content:number_placeholders",
+    "detectable_content:postscript",
+    "detectable_format:number_bullet_lists",
+    "detectable_format:constrained_response",
+    "detectable_format:number_highlighted_sections",
+    "detectable_format:multiple_sections",
+    "detectable_format:json_format",
+    "detectable_format:title",
+    "combination:two_responses",
+    "combination:repeat_prompt",
+    "startend:end_checker",
+    "startend:quotation",
+    "change_case:capital_word_frequency",
+    "change_case:english_capital",
+    "change_case:english_lowercase",
+    "punctuation:no_comma",
+)
+"""The rules of IFEval."""
 
 
 class _Suite(Spec):
@@ -59,6 +89,36 @@ class MultipleChoiceSuite(_Suite):
     """Text after every question."""
     delimiter: str = " "
     """Text between a question and a choice."""
+    separator: str = later(default="\n\n", absent="\n\n")
+    """Text between solved items."""
+    strip: bool = later(default=False, absent=False)
+    """Whether white space at the ends of a question goes."""
+    remove_prefix: str = later(default="", absent="")
+    """Text that is removed from the beginning of a question, where it stands there, before ``prefix`` is added."""
+    lettered: bool = later(default=False, absent=False)
+    """The model reads all choices, each in a line with a letter, and must choose the letter."""
+    before_choices: str = later(default="", absent="")
+    """Text between the question and the list of ``lettered`` choices."""
+    criterion: Literal["sum", "bytes", "characters", "tokens"] = later(default="sum", absent="sum")
+    """By what the likelihood of a choice is divided in the accuracy that is part of the centred score. Those of ``sum``
+    and ``bytes`` are always computed."""
+    chance: Annotated[float, Field(ge=0, lt=1)] | None = later(default=None, absent=None)
+    """The accuracy of guessing; null: that of an even guess among the choices of each item."""
+    shots: Annotated[YamlPath | None, outside_identity(default=None)]
+    """A file with the solved items, in its order, in the form of ``path``; null: they are chosen from ``path``."""
+    draw_shots: bool = later(default=False, absent=False)
+    """Other solved items for each question, drawn from all of ``path`` but itself, as llm-foundry does, instead of the
+    same ones for all."""
+    chat_template: bool = later(default=False, absent=False)
+    """The model reads the question, with the solved items, as a user's turn in the chat template with which it was
+    tuned (``plain``, if it was not), and answers in the assistant's turn. ``delimiter`` then stands in solved items
+    only."""
+
+    @model_validator(mode="after")
+    def _shots_come_from_one_place(self) -> "MultipleChoiceSuite":
+        if self.draw_shots and self.shots is not None:
+            raise ValueError("draw_shots draws the solved items from path: leave shots out, or draw_shots")
+        return self
 
     @model_validator(mode="after")
     def _gold_is_a_choice(self) -> "MultipleChoiceSuite":
@@ -79,6 +139,8 @@ class LastWordSuite(_Suite):
     """The field that holds the last word."""
     delimiter: str = " "
     """Text between the two."""
+    strip: bool = later(default=False, absent=False)
+    """Whether white space at the ends of a passage and of its last word goes."""
 
 
 class GenerativeSuite(_Suite):
@@ -103,6 +165,36 @@ class GenerativeSuite(_Suite):
     """Strings that end an answer. The end of the document ends it, too."""
     max_new_tokens: Count = 32
     """At most so many tokens of an answer."""
+    chat_template: bool = later(default=False, absent=False)
+    """The model reads the prompt, with the solved items, as a user's turn in the chat template with which it was tuned
+    (``plain``, if it was not), and answers in the assistant's turn. ``delimiter`` then stands in solved items only."""
+
+
+class InstructionsSuite(_Suite):
+    """Prompts whose answers a program can check: "no commas", "at least 300 words" (IFEval: Zhou et al., 2023)."""
+
+    kind: Literal["instructions"] = "instructions"
+    prompt: str = "prompt"
+    """The field that holds the prompt."""
+    rules: str = "instruction_id_list"
+    """The field with the list of the names of rules that an answer must keep."""
+    arguments: str | None = "kwargs"
+    """The field with the arguments of each rule, in the same order; those that are null do not count. ``null``: each
+    rule in ``rules`` is an object with its name as ``rule``, and its arguments beside it."""
+    more_rules: tuple[Annotated[str, one_of(INSTRUCTION_RULES)], ...] = ()
+    """Rules of a plug-in that items may name, beside those of IFEval."""
+    chat_template: bool = True
+    """The model reads the prompt as a user's turn, in the chat template with which it was tuned; a model that was not
+    tuned, in ``plain``. ``false``: as plain text."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end an answer. The end of the turn or of the document ends it, too."""
+    max_new_tokens: Count = 256
+    """At most so many tokens of an answer. IFEval in lm-eval allows 1,280."""
+
+    @property
+    def known_rules(self) -> tuple[str, ...]:
+        """All rules that items may name."""
+        return (*IFEVAL, *self.more_rules)
 
 
 class PerplexitySuite(_Suite):
@@ -114,6 +206,6 @@ class PerplexitySuite(_Suite):
 
 
 SuiteSpec = Annotated[
-    MinimalPairsSuite | MultipleChoiceSuite | LastWordSuite | GenerativeSuite | PerplexitySuite,
+    MinimalPairsSuite | MultipleChoiceSuite | LastWordSuite | GenerativeSuite | InstructionsSuite | PerplexitySuite,
     Field(discriminator="kind"),
 ]

@@ -71,6 +71,12 @@ def check_repeated_sampling(spec: RepeatedSamplingSpec, evaluation: EvaluationSp
                 f"test_time_compute.suites names {name!r}, but the suites of kind multiple_choice or last_word are: "
                 f"{', '.join(known) or 'none'}"
             )
+    in_chat = {suite.name for suite in evaluation.suites if suite.kind == "multiple_choice" and suite.chat_template}
+    if asked := sorted(in_chat & set(spec.suites)):
+        raise ValueError(
+            f"test_time_compute.suites names {asked[0]!r}, whose chat_template is true; it asks in plain text only: "
+            "add the suite once more under another name, without chat_template"
+        )
     longest = max(spec.max_new_tokens, spec.reasoning.max_new_tokens if spec.reasoning else 0)
     if longest >= sequence_length:
         raise ValueError(

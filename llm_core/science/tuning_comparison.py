@@ -15,6 +15,7 @@ from scipy.stats import t
 
 from llm_core.errors import PedigreeError
 from llm_core.evals.generated import ROUGE
+from llm_core.evals.scores import INSTRUCTION_LEVEL, PROMPT_LEVEL
 from llm_core.experiment.evaluation import ChecksSpec
 from llm_core.graph.job import Job
 from llm_core.graph.results import Results
@@ -29,8 +30,10 @@ LEVEL = 0.05
 _CORRECT = {
     "accuracy": "correct",
     "accuracy_per_byte": "correct_per_byte",
+    "accuracy_per_character": "correct_per_character",
+    "accuracy_per_token": "correct_per_token",
     "accuracy_likelihood": "correct_by_likelihood",
-    **{name: name for name in ROUGE},
+    **{name: name for name in (*ROUGE, *PROMPT_LEVEL, *INSTRUCTION_LEVEL)},
 }
 """Metric → the field of an item's line."""
 
@@ -75,8 +78,8 @@ def compared(before: Sequence[Line], after: Sequence[Line]) -> list[dict[str, An
     p: list[float] = []
     for task in dict.fromkeys(line["task"] for line in before):
         own = [(line, paired[line["task"], line["item_id"]]) for line in before if line["task"] == task]
-        for metric in (*_CORRECT, BITS):
-            if metric == BITS or _CORRECT[metric] in own[0][0]:
+        for metric, field in (*_CORRECT.items(), (BITS, "bits")):
+            if field in own[0][0]:
                 row, chance = _row(task, metric, own)
                 rows.append(row)
                 p.append(chance)
@@ -89,7 +92,7 @@ def compared(before: Sequence[Line], after: Sequence[Line]) -> list[dict[str, An
 
 def _row(task: str, metric: str, pairs: Sequence[tuple[Line, Line]]) -> tuple[dict[str, Any], float]:
     """A row without its verdict, and the p value of no difference."""
-    sizes = [line["bytes"] if metric == BITS else 1 for line, _ in pairs]
+    sizes = [_size(metric, line) for line, _ in pairs]
     sides = [
         [line["bits"] / line["bytes"] if metric == BITS else line[_CORRECT[metric]] for line in side]
         for side in zip(*pairs, strict=True)
@@ -110,6 +113,13 @@ def _row(task: str, metric: str, pairs: Sequence[tuple[Line, Line]]) -> tuple[di
         "items": len(pairs),
     }
     return row, float(2 * t.sf(statistic, max(1, len(set(clusters)) - 1)))
+
+
+def _size(metric: str, line: Line) -> int:
+    """The weight of an item: its bytes, or its rules, where these are what a score is a share of."""
+    if metric == BITS:
+        return int(line["bytes"])
+    return len(line["rules"]) if metric in INSTRUCTION_LEVEL else 1
 
 
 def score_lines(path: Path) -> list[Line]:

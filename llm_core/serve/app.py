@@ -85,7 +85,7 @@ def make_app(served: Served, engine: Engine, hosts: Collection[str], addresses: 
             wanted.top_k,
             wanted.top_p,
             wanted.repetition_penalty or 1.0,
-            stop=[(token,) for token in {*served.template.stop, served.template.eot}],
+            stop=[(token,) for token in served.chat.stop()],
         )
         seed = secrets.randbits(63) if wanted.seed is None else wanted.seed
         answer = Answer(len(prompt))
@@ -135,8 +135,8 @@ def described(served: Served, began: int) -> dict[str, Any]:
         "owned_by": "pedigree",
         "manifest": served.identity,
         "context_length": served.context,
-        "tuned_for_chat": served.tuned,
-        "system": served.system,
+        "tuned_for_chat": served.chat.tuned,
+        "system": served.chat.system,
         "documents": documents
         and {
             "index": documents.identity,

@@ -1,6 +1,5 @@
 """A model with what it takes to talk to it: tokenizer, chat template, system line, length, documents."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,9 @@ from typing import Any
 
 import torch
 
-from llm_core.chat.conversation import checked
-from llm_core.chat.template import ChatTemplate, model_template
+from llm_core.chat.model_chat import ModelChat, model_chat
+from llm_core.chat.template import ChatTemplate
 from llm_core.errors import PedigreeError
-from llm_core.experiment.chat import CHAT_FILE, TEMPLATE_FILE
 from llm_core.model.decoder import Decoder
 from llm_core.model.decoding_layout import lay_out_for_decoding
 from llm_core.model.files import load_model
@@ -24,45 +22,38 @@ from llm_core.tokens.tokenizer import vocabulary_size
 class Served:
     """A loaded model. ``name``: the one that requests give. ``identity``: of the artifact that it was loaded from.
 
-    ``context``: tokens of a prompt and its answer together. ``tuned``: whether the model was tuned with the template.
-    A base model gets the template ``plain``, so that one can talk to every model directly after its training and see
-    what tuning would have to bring. ``system``: the persona's system line. ``documents``: what answers may cite.
+    ``chat``: how one talks to it. ``context``: tokens of a prompt and its answer together. ``documents``: what answers
+    may cite.
     """
 
     name: str
     identity: str
     model: Decoder
-    template: ChatTemplate
+    chat: ModelChat
     context: int
-    tuned: bool
-    system: str | None = None
     documents: Documents | None = None
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template."""
+        return self.chat.template
 
     def completion_prompt(self, text: str) -> list[int]:
         """The ids of a text at the beginning of a document. Special tokens that are spelled out in it are text."""
         return [self.template.eot, *self.template.tokenizer.encode(text, add_special_tokens=False).ids]
-
-    def chat_prompt(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """The ids of a conversation that the model answers. Raises ``PedigreeError``.
-
-        The persona's system line comes before it, unless it has a system line of its own.
-        """
-        if self.system is not None and checked(messages)[0].role != "system":
-            messages = [{"role": "system", "content": self.system}, *messages]
-        return self.template.prompt(messages)
 
     def cited_completion(self, text: str, retrieve: int | None, room: int | None) -> Cited:
         """``completion_prompt`` with at most ``retrieve`` passages before the text. ``room``: tokens of the answer."""
         return self._cited(text, retrieve, room, self.completion_prompt)
 
     def cited_chat(self, messages: Sequence[Mapping[str, Any]], retrieve: int | None, room: int | None) -> Cited:
-        """``chat_prompt`` with at most ``retrieve`` passages in the last turn, before what the user wrote."""
+        """``chat.prompt`` with at most ``retrieve`` passages in the last turn, before what the user wrote."""
 
         def encode(text: str) -> list[int]:
-            return self.chat_prompt([*messages[:-1], {**messages[-1], "content": text}])
+            return self.chat.prompt([*messages[:-1], {**messages[-1], "content": text}])
 
         if retrieve is None or not messages:
-            return Cited(self.chat_prompt(messages))
+            return Cited(self.chat.prompt(messages))
         return self._cited(messages[-1]["content"], retrieve, room, encode)
 
     def _cited(
@@ -117,12 +108,9 @@ def load_served(
     for tensor in [*network.parameters(), *network.buffers()]:
         tensor.data = tensor.data.clone()  # a loaded tensor may be a view of the file
     lay_out_for_decoding(network)
-    template = model_template(model, tokenizer)
-    if vocabulary_size(template.tokenizer) > info["vocab_size"]:
-        size = vocabulary_size(template.tokenizer)
+    chat = model_chat(model, tokenizer)
+    if (size := vocabulary_size(chat.template.tokenizer)) > info["vocab_size"]:
         raise PedigreeError(f"{tokenizer}: has {size} ids, but the model has {info['vocab_size']}")
-    about = model / CHAT_FILE
-    system = json.loads(about.read_bytes())["system"] if about.is_file() else None
     longest = network.spec.longest()
     context = trained_length if longest is None else min(longest, trained_length)
-    return Served(name, identity, network, template, context, (model / TEMPLATE_FILE).is_file(), system, documents)
+    return Served(name, identity, network, chat, context, documents)

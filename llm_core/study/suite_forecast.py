@@ -16,6 +16,7 @@ from llm_core.study.suites import BITS, Scores, suite_scores
 
 LEAST_ABOVE = 2
 """Runs above chance, without which an accuracy is not forecast."""
+WITHOUT_BITS = "no answer is the right one, so there are no bits per byte to forecast it from"
 _INTERVAL = 1.645
 
 
@@ -27,7 +28,8 @@ def build(job: Job, runs: Sequence[StudyRun]) -> SuiteForecast:
     finite = np.isfinite(loss)
     table = columns([run for run, fine in zip(runs, finite, strict=True) if fine], loss[finite])
     scores = suite_scores(job, runs)
-    rows: list[dict[str, Any]] = []
+    forecast_from = {found.task for found in scores if found.metric == BITS}
+    rows = [_row(found, reason=WITHOUT_BITS) for found in scores if found.task not in forecast_from]
     for of_bits in [found for found in scores if found.metric == BITS]:
         bits = of_bits.values[finite]
         sd = float(np.log(told.high / told.low)) / (2 * _INTERVAL)

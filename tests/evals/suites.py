@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llm_core.experiment.suites import (
     GenerativeSuite,
+    InstructionsSuite,
     LastWordSuite,
     MinimalPairsSuite,
     MultipleChoiceSuite,
@@ -31,7 +32,8 @@ def suites(folder: Path) -> tuple[SuiteSpec, ...]:
     return (
         MinimalPairsSuite(name="pairs", path=_written(folder / "pairs.jsonl", pairs)),
         MultipleChoiceSuite(
-            name="quiz", path=_written(folder / "quiz.jsonl", quiz), query="q", choices="options", suffix="\nanswer:"
+            name="quiz", path=_written(folder / "quiz.jsonl", quiz), query="q", choices="options", suffix="\nanswer:",
+            criterion="tokens", chance=0.3,
         ),
         LastWordSuite(name="words", path=_written(folder / "words.jsonl", words)),
         PerplexitySuite(name="texts", path=_written(folder / "texts.jsonl", texts)),
@@ -48,6 +50,21 @@ def generative(folder: Path) -> tuple[GenerativeSuite, GenerativeSuite]:
             name="summaries", path=_written(folder / "summaries.jsonl", texts), prompt="text", answer="summary",
             score="rouge", prefix="", suffix="\nIn short:", stop=("\n\n", "."), max_new_tokens=8,
         ),
+    )  # fmt: skip
+
+
+def in_chat(folder: Path) -> tuple[GenerativeSuite, InstructionsSuite]:
+    """Questions and instructions in the chat template."""
+    asked = [{"question": f"what is {word}?", "answer": word} for word in ("value", "a list")]
+    words = {"num_words": 2, "relation": "less than"}
+    rules = ["punctuation:no_comma", "length_constraints:number_words"]
+    follow = [{"prompt": prompt, "instruction_id_list": rules, "kwargs": [{}, words]} for prompt in ("go", "write λ")]
+    return (
+        GenerativeSuite(
+            name="talks", path=_written(folder / "talks.jsonl", asked), prefix="", suffix="", max_new_tokens=4,
+            chat_template=True,
+        ),
+        InstructionsSuite(name="follow", path=_written(folder / "follow.jsonl", follow), max_new_tokens=5),
     )  # fmt: skip
 
 

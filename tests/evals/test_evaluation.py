@@ -9,11 +9,14 @@ import polars as pl
 import pytest
 import torch
 
+from llm_core.chat.model_chat import model_chat
 from llm_core.data.suites import Item, read_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.baselines import overlap_pick
 from llm_core.evals.evaluation import _readable, build, source_digests
 from llm_core.evals.generated import ROUGE, score_exact, score_rouge
+from llm_core.evals.instructions import kept
+from llm_core.evals.scores import INSTRUCTION_LEVEL, PROMPT_LEVEL
 from llm_core.experiment.cleaning import TextForm
 from llm_core.experiment.evaluation import EvaluationSpec
 from llm_core.experiment.runtime import ComputeSpec
@@ -25,7 +28,7 @@ from llm_core.study.suites import BITS, rows_of
 from llm_core.tokens.prompt_form import normaliser
 from llm_core.tokens.steps import as_normalizer
 from tests.evals.conftest import SPEC, World
-from tests.evals.suites import generative, suites
+from tests.evals.suites import generative, in_chat, suites
 from tests.judged import judged
 
 
@@ -38,7 +41,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSpec:
         context_characters=100,
         continuation_characters=40,
         batch_size=4,
-        suites=(*suites(folder), *generative(folder)),
+        suites=(*suites(folder), *generative(folder), *in_chat(folder)),
     )
 
 
@@ -76,6 +79,7 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("pairs", "bits_per_byte"),
         ("quiz", "accuracy"),
         ("quiz", "accuracy_per_byte"),
+        ("quiz", "accuracy_per_token"),
         ("quiz", "bits_per_byte"),
         ("words", "accuracy"),
         ("words", "bits_per_byte"),
@@ -83,6 +87,9 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
         ("answers", "accuracy"),
         ("answers", "bits_per_byte"),
         *(("summaries", metric) for metric in (*ROUGE, "bits_per_byte")),
+        ("talks", "accuracy"),
+        ("talks", "bits_per_byte"),
+        *(("follow", metric) for metric in (*PROMPT_LEVEL, *INSTRUCTION_LEVEL)),
     ]
     fields = ["task", "metric", "value", "stderr", "low", "high", "n", "chance"]
     assert all(list(row) == fields for row in rows.values())
@@ -91,7 +98,9 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
     assert rows["baseline_xz", "bits_per_byte"]["stderr"] is None
     low, high = stats["bits_per_byte_interval"]
     assert rows["heldout", "bits_per_byte"]["low"] == low < stats["bits_per_byte"] < high
-    assert stats["suites"]["quiz"]["intervals"].keys() == {"accuracy", "accuracy_per_byte", "bits_per_byte"}
+    quiz = {"accuracy", "accuracy_per_byte", "accuracy_per_token", "bits_per_byte"}
+    assert stats["suites"]["quiz"]["intervals"].keys() == quiz
+    assert {rows["quiz", metric]["chance"] for metric in quiz - {BITS}} == {0.3}
     assert {rows[key]["chance"] for key in list(rows)[:7] if key[1].startswith("accuracy")} == {0.25}
     questions = lines(job.out / "questions.jsonl")
     picks = [overlap_pick(question["context"], question["choices"]) == question["gold"] for question in questions]
@@ -104,7 +113,7 @@ def test_rows_and_statistics(made: tuple[Job, dict]) -> None:
 def test_a_study_reads_the_gold_answers_of_every_suite(made: tuple[Job, dict]) -> None:
     rows = rows_of(made[0].out)
     assert {task for task, metric in rows if metric == BITS} == {
-        *("continuation", "pairs", "quiz", "words", "texts", "answers", "summaries")
+        *("continuation", "pairs", "quiz", "words", "texts", "answers", "summaries", "talks")
     }
     assert all(rows[task, BITS]["low"] < rows[task, BITS]["value"] for task in ("continuation", "pairs", "quiz"))
 
@@ -135,9 +144,45 @@ def test_written_answers_are_kept_and_scored(made: tuple[Job, dict], world: Worl
         else:
             assert line["rouge_l"] == pytest.approx(score_rouge(row, [line["generated"]])["rouge_l"], abs=1e-6)
     assert len(items) == 7
-    assert stats["centred"]["tasks"] == ["pairs", "quiz", "words", "answers"]
+    assert stats["centred"]["tasks"] == ["pairs", "quiz", "words", "answers", "talks"]
     assert stats["centred"]["low"] < stats["centred"]["value"] < stats["centred"]["high"]
     assert stats["suites"]["summaries"]["intervals"].keys() == {*ROUGE, "bits_per_byte"}
+
+
+def test_in_the_chat_template_the_model_reads_one_conversation(made: tuple[Job, dict], world: World) -> None:
+    """Its turns end with end-of-text tokens, after which it must still see those before."""
+    job, stats = made
+    model, _ = load_model(world.folder / "model")
+    chat = model_chat(world.folder / "model", world.folder / "tokenizer" / "tokenizer.json")
+    items = {
+        name: [line for line in lines(job.out / "scores.jsonl") if line["task"] == name] for name in ("talks", "follow")
+    }
+    for name, new, room in (("talks", 4, 28), ("follow", 5, 27)):
+        rows = lines(job.work / f"suite_{name}.jsonl")
+        for row, line in zip(rows, items[name], strict=True):
+            prompt = chat.prompt([{"role": "user", "content": row["context"]}])
+            assert (row["prompt_ids"], row["stop_ids"], row["delimiter"]) == (prompt, [world.eot], "")
+            ids, written = prompt[-room:], []
+            while len(written) < new:
+                with torch.no_grad():
+                    written.append(int(model(torch.tensor([ids + written]))[0, -1].argmax()))
+            text = world.tokenizer.decode(written, skip_special_tokens=False).partition("<|endoftext|>")[0]
+            assert line["generated"] == (text.partition("\n")[0] if name == "talks" else text)
+            if name == "talks":
+                answer = world.tokenizer.encode(row["choices"][0]).ids
+                whole = (prompt + answer)[-33:]
+                with torch.no_grad():
+                    logits = model(torch.tensor([whole[:-1]]))[0, -len(answer) :].double().log_softmax(-1)
+                bits = -float(logits[range(len(answer)), answer].sum()) / math.log(2)
+                assert line["bits"] == pytest.approx(bits, rel=1e-4)
+                assert line["bytes"] == len(row["choices"][0].encode())
+    for item, line in zip(read_suite(next(iter(in_chat(job.work)[1:]))), items["follow"], strict=True):
+        strict, loose = kept(line["generated"], item.rules)
+        assert [(rule["strict"], rule["loose"]) for rule in line["rules"]] == list(zip(strict, loose, strict=True))
+        assert line["prompt_level_strict"] == all(strict)
+    told = stats["suites"]["follow"]
+    assert told["chat_prompts_cut"] in range(3)
+    assert set(told["accuracy_by_group"]) == {"punctuation:no_comma", "length_constraints:number_words"}
 
 
 def test_all_figures_are_over_the_same_bytes(made: tuple[Job, dict], world: World) -> None:
@@ -206,7 +251,9 @@ def test_suites_are_scored_item_by_item(made: tuple[Job, dict], world: World, ev
 
 def test_source_digests_name_the_suites(evaluation: EvaluationSpec) -> None:
     found = source_digests(evaluation=evaluation, model=SPEC, sequence_length=32, precision="bf16", seed=5)
-    assert list(found) == [f"suite {name}" for name in ("pairs", "quiz", "words", "texts", "answers", "summaries")]
+    assert list(found) == [
+        f"suite {name}" for name in ("pairs", "quiz", "words", "texts", "answers", "summaries", "talks", "follow")
+    ]
 
 
 def test_checks_judge() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_core.chat.model_chat import model_chat
 from llm_core.data.suites import sample_suite
 from llm_core.errors import PedigreeError
 from llm_core.evals.evaluation import source_digests
@@ -52,6 +53,32 @@ def test_solved_items_stand_before_each_question(world: World, suite: MultipleCh
     assert made.stats() == {"few_shot": 2, "prompts_shortened": 0}
     zero_shot = prompts(suite, items, 0, world.tokenizer, 1)
     assert (zero_shot.inputs[0]["context"], zero_shot.stats()) == (f"{items[0].context}?", {})
+
+
+def test_in_the_chat_template_they_stand_in_the_users_turn(
+    world: World, suite: MultipleChoiceSuite, tmp_path: Path
+) -> None:
+    """The template and the system line are those beside the model."""
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    (tmp_path / "chat.json").write_text('{"system": "Be short.", "stop": [0]}')
+    chat = model_chat(tmp_path, world.folder / "tokenizer" / "tokenizer.json")
+    talks = suite.model_copy(update={"chat_template": True})
+    assert "chat_template" not in canonical(suite)
+    items = sample_suite(talks)[:1]
+    made = prompts(talks, items, 2, world.tokenizer, 10_000, chat)
+    (plain,) = prompts(suite, items, 2, world.tokenizer, 10_000).inputs
+    (row,) = made.inputs
+    text = world.tokenizer.decode(row["prompt_ids"], skip_special_tokens=False)
+    assert text == f"<|endoftext|><system>Be short.<|endoftext|><user>{plain['context']}<|endoftext|><assistant>"
+    assert (plain["delimiter"], row["delimiter"]) == (" ", "")
+    assert made.stats() == {"few_shot": 2, "prompts_shortened": 0, "chat_prompts_cut": 0}
+    needed = len(row["prompt_ids"]) + max(len(world.tokenizer.encode(choice).ids) for choice in row["choices"])
+    assert prompts(talks, items, 2, world.tokenizer, needed - 1, chat).shortened == 0
+    assert prompts(talks, items, 2, world.tokenizer, needed - 2, chat).shortened == 1
+    assert prompts(talks, items, 2, world.tokenizer, 5, chat).cut == 1
 
 
 def test_a_small_context_gets_fewer(world: World, suite: MultipleChoiceSuite) -> None:

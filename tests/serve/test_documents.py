@@ -70,9 +70,9 @@ def test_passages_stand_before_the_question_and_their_control_tokens_are_text(ci
     read = cited.cited_chat(QUESTION, 3, 20)
     assert [passage.doc_id for passage in read.read] == ["seven", "markup"]
     text = "\n\n".join([TEXTS["markup"], TEXTS["seven"], QUESTION[0]["content"]])
-    assert read.ids == cited.chat_prompt([{"role": "user", "content": text}])
+    assert read.ids == cited.chat.prompt([{"role": "user", "content": text}])
     eot = cited.template.eot
-    assert read.ids.count(eot) == cited.chat_prompt(QUESTION).count(eot)
+    assert read.ids.count(eot) == cited.chat.prompt(QUESTION).count(eot)
     assert cited.cited_chat([{"role": "user", "content": "???"}], 3, 20).read == []
     assert cited.cited_completion("xyzzy", 3, 20).read == []
 
@@ -99,10 +99,10 @@ def test_the_persona_is_there_unless_a_conversation_has_its_own_system_line(mode
     (folder / CHAT_FILE).write_text(json.dumps({"system": "You are Ada.", "stop": [0]}))
     ada, plain = load(folder), load(model_folder)
     line = {"role": "system", "content": "You are Ada."}
-    assert ada.chat_prompt(QUESTION) == plain.chat_prompt([line, *QUESTION]) != plain.chat_prompt(QUESTION)
+    assert ada.chat.prompt(QUESTION) == plain.chat.prompt([line, *QUESTION]) != plain.chat.prompt(QUESTION)
     other = [{"role": "system", "content": "Be brief."}, *QUESTION]
-    assert ada.chat_prompt(other) == plain.chat_prompt(other)
+    assert ada.chat.prompt(other) == plain.chat.prompt(other)
     with pytest.raises(PedigreeError, match=r"messages\[1\]: a turn of role 'user'"):
-        ada.chat_prompt(QUESTION * 2)  # the number is that of the request
+        ada.chat.prompt(QUESTION * 2)  # the number is that of the request
     with pytest.raises(PedigreeError, match="has no turn"):
-        ada.chat_prompt([])
+        ada.chat.prompt([])

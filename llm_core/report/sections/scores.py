@@ -87,6 +87,13 @@ def evaluation(job: Job, headline: Mapping[str, Any]) -> Section:
         )
         for name, found in suites.items()
         if "few_shot" in found
+    ] + [
+        note(
+            f"{name}: {exact(found['chat_prompts_cut'])} of {exact(found['items'])} prompts are too long for the model "
+            "and lose the beginning of the chat template."
+        )
+        for name, found in suites.items()
+        if found.get("chat_prompts_cut")
     ]
     groups = [
         Facts(

@@ -16,9 +16,15 @@ METRICS = {
     "accuracy": "accuracy",
     "accuracy_likelihood": "accuracy by likelihood alone",
     "accuracy_per_byte": "accuracy by likelihood per byte",
+    "accuracy_per_character": "accuracy by likelihood per character",
+    "accuracy_per_token": "accuracy by likelihood per token",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
+    "prompt_level_strict": "prompts whose rules are all kept, strictly",
+    "prompt_level_loose": "prompts whose rules are all kept, loosely",
+    "instruction_level_strict": "rules that are kept, strictly",
+    "instruction_level_loose": "rules that are kept, loosely",
 }
 SUITES = {"continuation": "real continuation"}
 """The suite of questions from held-out text. The names of others are those of the experiment."""
