@@ -8,20 +8,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner as ClickRunner
+from click.testing import Result as ClickResult
+from dagster._cli import cli as dagster
 from typer.testing import CliRunner, Result
 
 from llm_core.loaded_code import PACKAGES
 from llm_core.store.home import PROJECT
 from llm_core.train.capabilities import rates_of
 from llm_core.train.this_machine import this_machine
+from pipelines import planner
 from pipelines.cli import app
 from pipelines.session import open_session
 
 HERE = Path(__file__).parent
+MATERIALIZE = ("asset", "materialize", "-m", "pipelines.custom", "--select")
 WORDS = [
     "river",
     "stone",
@@ -86,7 +94,9 @@ class World:
 
         Tests whose subject is a process (kills, edits of code, upgrades, ``launch``) start one, as users do.
         """
-        return CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
+        sys.modules.pop("pipelines.custom", None)  # it is of the experiment with which it was imported
+        with code_read_once():
+            return CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
 
     def pedigree(self, *arguments: str) -> str:
         """What a command prints that ends well."""
@@ -99,7 +109,23 @@ class World:
         return {record["stage"]: record for record in records}
 
     def materialize(self, select: str = "*") -> subprocess.CompletedProcess[str]:
-        return self.run("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", select)
+        return self.run("dagster", *MATERIALIZE, select)
+
+    def materialized(self, select: str = "*") -> ClickResult:
+        """The same in this process."""
+        sys.modules.pop("pipelines.custom", None)
+        with code_read_once(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that another command supersedes it
+            return ClickRunner().invoke(dagster, [*MATERIALIZE, select], env=self.environment)
+
+
+@contextmanager
+def code_read_once() -> Iterator[None]:
+    """In one process, the plans of all worlds follow from the same code: it is read once, and not for each home."""
+    home, reader = remembering(), planner._reader
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planner, "_reader", lambda _, plugins: reader(home, plugins))
+        yield
 
 
 @functools.cache
@@ -117,12 +143,13 @@ def remembering() -> Path:
     return home
 
 
-def make_world(folder: Path) -> World:
+def make_world(folder: Path, documents: int = 60) -> World:
+    """A world that is yet to be made, with so many documents in each of two files."""
     world = World(folder)
     sources = folder / "sources"
     sources.mkdir()
     for part in range(2):
-        lines = [json.dumps({"text": document(part * 60 + number)}) for number in range(60)]
+        lines = [json.dumps({"text": document(part * 60 + number)}) for number in range(documents)]
         (sources / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
     world.experiment.write_text((HERE / "micro.yaml").read_text().replace("PLACE", str(sources)))
     dagster_home = folder / "home" / "dagster"

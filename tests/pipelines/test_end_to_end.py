@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipelines.conftest import World, copy_of, document
+from tests.pipelines.conftest import World, copy_of, document, make_world
 
 
 def test_everything_was_made(finished: World) -> None:
@@ -68,8 +68,8 @@ def test_the_model_goes_to_llama_cpp(finished: World, tmp_path: Path) -> None:
 def test_the_second_run_makes_nothing(finished: World) -> None:
     assert {record["verdict"] for record in finished.plan().values()} == {"hit"}
     before = json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json"))
-    done = finished.materialize()
-    assert done.returncode == 0
+    done = finished.materialized()
+    assert done.exit_code == 0, done.output
     assert json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json")) == before
 
 
@@ -228,17 +228,15 @@ def test_a_gate_that_failed_blocks_in_a_later_run_of_a_part(finished: World, tmp
     world.edit("min_words: {min: 5}", "min_words: {min: 120}")
     first = world.asked("run", str(world.experiment), "--select", "clean_documents")
     assert "drop_share" in first.output
-    later = world.materialize("micro/unique_documents")
-    assert later.returncode != 0
+    later = world.materialized("micro/unique_documents")
+    assert later.exit_code != 0
     assert "a blocking check fails" in later.stderr
     assert world.plan()["training_report"]["verdict"] == "blocked"
 
 
-def test_a_part_without_its_inputs_says_what_to_select(tmp_path: Path, finished: World) -> None:
-    world = copy_of(finished, tmp_path)
-    shutil.rmtree(world.folder / "home" / "store" / "artifacts")
-    done = world.materialize("micro/tokenizer")
-    assert done.returncode != 0
+def test_a_part_without_its_inputs_says_what_to_select(tmp_path: Path) -> None:
+    done = make_world(tmp_path).materialized("micro/tokenizer")
+    assert done.exit_code != 0
     assert '+key:"micro/tokenizer"' in done.stderr
 
 
