@@ -23,8 +23,7 @@ ROW = re.compile(r"^\| \d+ \| `([\w.]+)` \| `([\w/.]+)` \| (yes)? ?\|", re.MULTI
 
 @pytest.fixture(scope="module")
 def profiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    # Kernels run as Python here: no more text than training and evaluation need.
-    world = make_world(tmp_path_factory.mktemp("world"), documents=24)
+    world = make_world(tmp_path_factory.mktemp("world"))
     done = world.run("tests.assets.executed_code", str(world.experiment))
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -92,7 +92,7 @@ class World:
     def asked(self, *arguments: str) -> Result:
         """A command in this process, which has imported what others would import first.
 
-        Tests whose subject is a process (kills, edits of code, upgrades, ``launch``) start one, as users do.
+        Tests whose subject is a process (kills, edits of code, upgrades, a ``launch``) start one, as users do.
         """
         sys.modules.pop("pipelines.custom", None)  # it is of the experiment with which it was imported
         with code_read_once():
@@ -143,13 +143,12 @@ def remembering() -> Path:
     return home
 
 
-def make_world(folder: Path, documents: int = 60) -> World:
-    """A world that is yet to be made, with so many documents in each of two files."""
+def make_world(folder: Path) -> World:
     world = World(folder)
     sources = folder / "sources"
     sources.mkdir()
     for part in range(2):
-        lines = [json.dumps({"text": document(part * 60 + number)}) for number in range(documents)]
+        lines = [json.dumps({"text": document(part * 60 + number)}) for number in range(60)]
         (sources / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
     world.experiment.write_text((HERE / "micro.yaml").read_text().replace("PLACE", str(sources)))
     dagster_home = folder / "home" / "dagster"
