@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 
 from llm_core import loaded_code, plugins, registries
+from llm_core.collection import paused_collection
 from llm_core.registry import Registry
 
 # Tests keep many objects (libraries, syntax trees), through which the collector would go every few moments.
 gc.set_threshold(100_000, 20, 20)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is there after the collection of tests stays: no search for garbage, also at the end, goes through it."""
+    with paused_collection(keep=True):
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,7 +63,8 @@ def pytest_collection_modifyitems(items):
 
     def late(item) -> tuple[bool, ...]:
         folders = item.path.parts
-        return item.path != maker, "pipelines" not in folders, item.path in users, "train" not in folders
+        alone = item.path.parent.name == "tests"  # among them, one that runs tests in a copy of the code
+        return item.path != maker, "pipelines" not in folders, item.path in users, not alone, "train" not in folders
 
     items.sort(key=late)
     marked = [item for item in items if item.get_closest_marker("gpu")]

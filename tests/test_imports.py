@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -38,9 +39,10 @@ FOLDERS = ["llm_core", "assets", "pipelines", "benchmarks", "tests", "docs"]
 """All Python code of the repository."""
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """All modules that a file imports, at once, in functions or for types, and the names that it takes from them."""
-    yield from _imports(ast.walk(ast.parse(path.read_text())))
+    return tuple(_imports(ast.walk(ast.parse(path.read_text()))))
 
 
 def _imports(nodes: Iterator[ast.AST]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import ast
 import builtins
 from collections.abc import Callable
 
-from llm_core.graph.syntax import is_text, last_name, walk
+from llm_core.graph.syntax import LEAVES, is_text, last_name, walk
 
 _LOGGING = {"log", "_log", "print", "debug", "info", "warn", "warning", "error", "exception", "critical"}
 
@@ -82,6 +82,9 @@ class _Messages(ast.NodeTransformer):
     def __init__(self, carries: Callable[[str], bool]) -> None:
         self._carries = carries
         self.dropped: set[str] = set()
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return node if type(node) in LEAVES else super().visit(node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)

@@ -3,6 +3,9 @@
 import ast
 from collections.abc import Iterator
 
+LEAVES: frozenset[type[ast.AST]] = frozenset({ast.Name, ast.Constant, ast.Load, ast.Store, ast.Del, ast.alias})
+"""The most frequent kinds of nodes without others in them, apart from ``ctx``."""
+
 
 def walk(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes of a tree but ``ctx``, parents before children; a few times faster than ``ast.walk``."""
@@ -10,6 +13,8 @@ def walk(tree: ast.AST) -> Iterator[ast.AST]:
     while pending:
         node = pending.pop()
         yield node
+        if type(node) in LEAVES:
+            continue
         for field in node._fields:
             value = getattr(node, field, None)
             if isinstance(value, list):

@@ -71,13 +71,15 @@ def test_a_case_that_hangs_is_ended_and_shows_its_last_lines(tmp_path: Path) -> 
 
 
 def test_all_that_a_cpu_can_do_gives_the_same_losses() -> None:
-    found = {
-        name: step(toy(setting), CPU, 1)["loss"]
+    settings = {
+        name: toy(setting)
         for name, setting in STEPS.items()
         if setting.precision == "bf16" and setting.attention not in ("flex", "varlen")
     }
+    losses = {setting: step(setting, CPU, 1)["loss"] for setting in dict.fromkeys(settings.values())}
+    found = {name: losses[setting] for name, setting in settings.items()}
     base = found["llama3_1b"]
-    for name in ("recompute all", "recompute selectively", "recompute every second block", "not compiled"):
+    for name in ("recompute all", "recompute selectively", "recompute every second block"):
         assert found[name] == base
     for name in ("all logits at once", "transformers"):
         assert found[name] == pytest.approx(base, abs=0.02)

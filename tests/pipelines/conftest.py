@@ -8,20 +8,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner as ClickRunner
+from click.testing import Result as ClickResult
+from dagster._cli import cli as dagster
 from typer.testing import CliRunner, Result
 
 from llm_core.loaded_code import PACKAGES
 from llm_core.store.home import PROJECT
 from llm_core.train.capabilities import rates_of
 from llm_core.train.this_machine import this_machine
+from pipelines import planner
 from pipelines.cli import app
 from pipelines.session import open_session
 
 HERE = Path(__file__).parent
+MATERIALIZE = ("asset", "materialize", "-m", "pipelines.custom", "--select")
 WORDS = [
     "river",
     "stone",
@@ -84,9 +92,11 @@ class World:
     def asked(self, *arguments: str) -> Result:
         """A command in this process, which has imported what others would import first.
 
-        Tests whose subject is a process (kills, edits of code, upgrades, ``launch``) start one, as users do.
+        Tests whose subject is a process (kills, edits of code, upgrades, a ``launch``) start one, as users do.
         """
-        return CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
+        sys.modules.pop("pipelines.custom", None)  # it is of the experiment with which it was imported
+        with code_read_once():
+            return CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
 
     def pedigree(self, *arguments: str) -> str:
         """What a command prints that ends well."""
@@ -99,7 +109,23 @@ class World:
         return {record["stage"]: record for record in records}
 
     def materialize(self, select: str = "*") -> subprocess.CompletedProcess[str]:
-        return self.run("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", select)
+        return self.run("dagster", *MATERIALIZE, select)
+
+    def materialized(self, select: str = "*") -> ClickResult:
+        """The same in this process."""
+        sys.modules.pop("pipelines.custom", None)
+        with code_read_once(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that another command supersedes it
+            return ClickRunner().invoke(dagster, [*MATERIALIZE, select], env=self.environment)
+
+
+@contextmanager
+def code_read_once() -> Iterator[None]:
+    """In one process, the plans of all worlds follow from the same code: it is read once, and not for each home."""
+    home, reader = remembering(), planner._reader
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planner, "_reader", lambda _, plugins: reader(home, plugins))
+        yield
 
 
 @functools.cache

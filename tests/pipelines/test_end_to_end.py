@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipelines.conftest import World, copy_of, document
+from tests.pipelines.conftest import World, copy_of, document, make_world
 
 
 def test_everything_was_made(finished: World) -> None:
@@ -68,8 +68,8 @@ def test_the_model_goes_to_llama_cpp(finished: World, tmp_path: Path) -> None:
 def test_the_second_run_makes_nothing(finished: World) -> None:
     assert {record["verdict"] for record in finished.plan().values()} == {"hit"}
     before = json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json"))
-    done = finished.materialize()
-    assert done.returncode == 0
+    done = finished.materialized()
+    assert done.exit_code == 0, done.output
     assert json.loads(finished.pedigree("query", "SELECT identity, started FROM artifacts", "--json")) == before
 
 
@@ -77,31 +77,27 @@ def test_a_launch_runs_what_dagster_was_not_told_of(finished: World, tmp_path: P
     pytest.importorskip("dagster_dg_cli")
     world = copy_of(finished, tmp_path)
 
-    def launch(*arguments: str) -> tuple[int, str, str]:
-        done = world.run("pipelines.cli", "launch", str(world.experiment), *arguments)
-        return done.returncode, done.stdout, done.stderr
-
-    code, out, err = launch()
-    assert code == 0, err
-    assert " hit (reused)" in out
-    assert "run (to be made)" not in out
-    assert "hit tokenizer" in err
-    assert "report.html" in out
-    assert "Warning" not in err
+    done = world.run("pipelines.cli", "launch", str(world.experiment))
+    assert done.returncode == 0, done.stderr
+    assert " hit (reused)" in done.stdout
+    assert "run (to be made)" not in done.stdout
+    assert "hit tokenizer" in done.stderr
+    assert "report.html" in done.stdout
+    assert "Warning" not in done.stderr
     out = world.pedigree("launch", str(world.experiment))
     assert "there is nothing to run" in out
     assert "report.html" in out
-    code, out, err = launch("--select", "micro/nothing")
-    assert code == 1
-    assert "Dagster can't launch 'micro/nothing': " in err
-    assert "Traceback" not in err
+    asked = world.asked("launch", str(world.experiment), "--select", "micro/nothing")
+    assert asked.exit_code == 1
+    assert "Dagster can't launch 'micro/nothing': " in asked.stderr
+    assert "Traceback" not in asked.stderr
     world.edit("checks: {", "checks: {max_drop_share: 0.0, ")
     world.edit("min_words: {min: 5}", "min_words: {min: 120}")
-    code, out, err = launch("--select", '+key:"micro/unique_documents"')
-    assert code == 1
-    assert "clean_documents: to be made (cleaning.rules.min_words.min: 5.0 → 120.0)" in err
-    assert "drop_share" in err
-    assert "The lines above say what failed, and why" in err
+    asked = world.asked("launch", str(world.experiment), "--select", '+key:"micro/unique_documents"')
+    assert asked.exit_code == 1
+    assert "clean_documents: to be made (cleaning.rules.min_words.min: 5.0 → 120.0)" in asked.stderr
+    assert "drop_share" in asked.stderr
+    assert "The lines above say what failed, and why" in asked.stderr
 
 
 def test_equal_runs_are_one_artifact(finished: World) -> None:
@@ -228,17 +224,15 @@ def test_a_gate_that_failed_blocks_in_a_later_run_of_a_part(finished: World, tmp
     world.edit("min_words: {min: 5}", "min_words: {min: 120}")
     first = world.asked("run", str(world.experiment), "--select", "clean_documents")
     assert "drop_share" in first.output
-    later = world.materialize("micro/unique_documents")
-    assert later.returncode != 0
+    later = world.materialized("micro/unique_documents")
+    assert later.exit_code != 0
     assert "a blocking check fails" in later.stderr
     assert world.plan()["training_report"]["verdict"] == "blocked"
 
 
-def test_a_part_without_its_inputs_says_what_to_select(tmp_path: Path, finished: World) -> None:
-    world = copy_of(finished, tmp_path)
-    shutil.rmtree(world.folder / "home" / "store" / "artifacts")
-    done = world.materialize("micro/tokenizer")
-    assert done.returncode != 0
+def test_a_part_without_its_inputs_says_what_to_select(tmp_path: Path) -> None:
+    done = make_world(tmp_path).materialized("micro/tokenizer")
+    assert done.exit_code != 0
     assert '+key:"micro/tokenizer"' in done.stderr
 
 

@@ -57,10 +57,18 @@ def test_its_component_is_tested(project: Path) -> None:
     assert "6 passed" in done.stdout
 
 
-def test_it_is_planned_with_its_component_from_anywhere(project: Path, tmp_path: Path) -> None:
-    done = run(tmp_path, "-m", "pipelines.cli", "plan", str(project / "experiment.yaml"), "--json")
+def test_it_is_planned_with_its_component_from_anywhere_and_nothing_is_written_there(
+    project: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "read_only"
+    shutil.copytree(project, folder, ignore=shutil.ignore_patterns(".pedigree", "__pycache__"))
+    before = sorted(folder.rglob("*"))
+    folder.chmod(0o500)
+    done = run(tmp_path, "-B", "-m", "pipelines.cli", "plan", str(folder / "experiment.yaml"), "--json")
+    folder.chmod(0o700)
     assert done.returncode == 0, done.stderr
     assert '"stage": "pretrained_model"' in done.stdout
+    assert sorted(folder.rglob("*")) == before
     # Dagster finds the code location by the workspace.
     done = run(project, "-c", "import definitions; print(len(definitions.defs.assets))")
     assert done.returncode == 0, done.stderr
@@ -111,14 +119,3 @@ def test_a_package_of_ones_own_named_assets_is_told(project: Path, tmp_path: Pat
     assert done.returncode == 1
     assert f"{tmp_path / 'assets'}: another package named assets hides Pedigree's" in done.stderr
     shutil.rmtree(tmp_path / "assets")
-
-
-def test_planning_writes_nothing_beside_the_experiment(project: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "read_only"
-    shutil.copytree(project, folder, ignore=shutil.ignore_patterns(".pedigree", "__pycache__"))
-    before = sorted(folder.rglob("*"))
-    folder.chmod(0o500)
-    done = run(tmp_path, "-B", "-m", "pipelines.cli", "plan", str(folder / "experiment.yaml"))
-    folder.chmod(0o700)
-    assert done.returncode == 0, done.stderr
-    assert sorted(folder.rglob("*")) == before

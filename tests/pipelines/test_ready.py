@@ -10,14 +10,10 @@ def test_a_missing_key_is_told_before_the_data_stages(tmp_path, monkeypatch):
     world = make_world(tmp_path)
     world.edit("tracking: {callbacks", "tracking: {wandb: online, callbacks")
     artifacts = tmp_path / "home" / "store" / "artifacts"
-    for command in (
-        ("pipelines.cli", "run", str(world.experiment)),
-        ("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", "*"),
-    ):
-        done = world.run(*command)
-        assert done.returncode == 1
-        assert "so nothing was started: tracking.wandb is 'online', but there is no" in done.stderr + done.stdout
+    for done in (world.asked("run", str(world.experiment)), world.materialized()):
+        assert done.exit_code == 1
+        assert "so nothing was started: tracking.wandb is 'online', but there is no" in done.output
         assert not artifacts.exists()
     world.pedigree("run", str(world.experiment), "--select", "raw_documents")
-    done = world.run("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select", "micro/raw_documents")
-    assert done.returncode == 0, done.stderr
+    done = world.materialized("micro/raw_documents")
+    assert done.exit_code == 0, done.output

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,13 @@ from llm_core.store.home import PROJECT
 from tests.pipelines.conftest import World, copy_of, copy_project
 
 CHANGED = "llm_core.train.loop:_update"
+IN_ONE_PROCESS = """
+import json, sys
+from typer.testing import CliRunner
+from pipelines.cli import app
+asked = [CliRunner().invoke(app, command, catch_exceptions=False) for command in json.loads(sys.argv[1])]
+print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in asked]))
+"""
 YES = '{"resources": {"consent": {"config": {"agreed": true}}}}'
 
 
@@ -24,24 +32,20 @@ class Upgraded:
     project: Path
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, **self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
         environment = {**self.world.environment, "PYTHONPATH": str(self.project)}
-        return subprocess.run(
-            [sys.executable, "-m", *command],
-            env=environment,
-            cwd=self.project,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            stdin=subprocess.DEVNULL,
+        return {"env": environment, "cwd": self.project, "timeout": 300, "stdin": subprocess.DEVNULL}
+
+    def pedigree(self, *commands: tuple[str, ...]) -> list[tuple[int, str, str]]:
+        """Commands, one after another in one process; the exit code of each, its output, and its errors."""
+        done = subprocess.run(
+            [sys.executable, "-c", IN_ONE_PROCESS, json.dumps(commands)], capture_output=True, text=True, **self.options
         )
-
-    def pedigree(self, *arguments: str) -> str:
-        done = self.run("pipelines.cli", *arguments)
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
-
-    def plan(self) -> dict[str, dict]:
-        return {item["stage"]: item for item in json.loads(self.pedigree("plan", self.experiment, "--json"))}
+        assert done.returncode == 0, done.stderr
+        return [tuple(asked) for asked in json.loads(done.stdout)]
 
     @property
     def experiment(self) -> str:
@@ -65,37 +69,44 @@ def upgraded(finished: World, tmp_path: Path) -> Upgraded:
 
 def test_an_upgrade_is_priced_asked_about_and_on_no_all_is_kept(upgraded: Upgraded) -> None:
     upgraded.world.edit("micro_batch: 4", "micro_batch: 4, ask_above: {hours: 1.0e-6, dollars: null}")
-    before, plan = upgraded.artifacts(), upgraded.plan()
+    before = upgraded.artifacts()
+    planned, shown, refused = upgraded.pedigree(
+        ("plan", upgraded.experiment, "--json"), ("plan", upgraded.experiment), ("run", upgraded.experiment)
+    )
+    assert (planned[0], shown[0], refused[0]) == (0, 0, 1), (planned, shown)
+    plan = {item["stage"]: item for item in json.loads(planned[1])}
     item = plan["pretrained_model"]
     assert (item["verdict"], item["reasons"], item["priced_by"]) == ("run", [f"code {CHANGED} changed"], "last time")
     assert 0 < item["price_hours"] < 1
     assert item["price_dollars"] is None
     assert plan["token_shards"]["verdict"] == "hit"
     assert plan["token_shards"]["price_hours"] is None
-    table = upgraded.pedigree("plan", upgraded.experiment)
+    table = shown[1]
     assert "price" in table.splitlines()[0]
     assert "\nprice (expected time and cost): " in table
 
-    refused = upgraded.run("pipelines.cli", "run", upgraded.experiment)
-    assert refused.returncode == 1
-    assert "scaling_runs/width_16_trunk_3 is not trained without a yes" in refused.stderr
-    assert f"(code {CHANGED})" in refused.stderr
-    assert "pedigree accept scaling_runs/width_16_trunk_3 --why" in refused.stderr
+    assert "scaling_runs/width_16_trunk_3 is not trained without a yes" in refused[2]
+    assert f"(code {CHANGED})" in refused[2]
+    assert "pedigree accept scaling_runs/width_16_trunk_3 --why" in refused[2]
     in_dagster = ("dagster", "asset", "materialize", "-m", "pipelines.custom", "--select")
     trunk = 'key:"micro/scaling_runs/width_16_trunk_3"'
-    refused = upgraded.run(*in_dagster, trunk)
-    assert refused.returncode == 1
-    assert "is not trained without a yes" in refused.stderr
+    unasked = upgraded.run(*in_dagster, trunk)
+    assert unasked.returncode == 1
+    assert "is not trained without a yes" in unasked.stderr
     assert upgraded.artifacts() == before
 
     agreed = upgraded.run(*in_dagster, trunk, "--config-json", YES)
     assert agreed.returncode == 0, agreed.stderr[-3000:]
     assert len(upgraded.artifacts()) == len(before) + 1
 
-    told = upgraded.pedigree("accept", "--all", "--why", "an assertion more", "-e", upgraded.experiment)
-    assert "pretrained_model: " in told
-    assert "idea_runs/qk_norm/width_16: " in told
-    assert {item["verdict"] for item in upgraded.plan().values()} == {"hit"}
+    accepted, planned = upgraded.pedigree(
+        ("accept", "--all", "--why", "an assertion more", "-e", upgraded.experiment),
+        ("plan", upgraded.experiment, "--json"),
+    )
+    assert (accepted[0], planned[0]) == (0, 0), (accepted, planned)
+    assert "pretrained_model: " in accepted[1]
+    assert "idea_runs/qk_norm/width_16: " in accepted[1]
+    assert {item["verdict"] for item in json.loads(planned[1])} == {"hit"}
 
 
 def test_what_only_watches_a_run_makes_none_again(finished: World, tmp_path: Path) -> None:

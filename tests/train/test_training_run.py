@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -125,13 +126,15 @@ def test_a_run_goes_on_and_becomes_an_artifact_with_live_metrics(tmp_path):
 @pytest.fixture
 def launched(tmp_path):
     """A process that builds the stage, as an asset does, and has trained some of many steps; and its spec."""
+    order = tmp_path / "order"  # pickled, so that the process need not import torch to describe it
+    order.write_bytes(pickle.dumps((job_in(tmp_path), sections(100_000))))
     code = f"""
-        import signal
+        import pickle, signal
         from pathlib import Path
         signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may have been started with it ignored
-        from tests.train.test_training_run import job_in, sections
         from llm_core.train.training_run import build
-        build(job_in(Path({str(tmp_path)!r})), **sections(100_000))
+        job, sections = pickle.loads(Path({str(order)!r}).read_bytes())
+        build(job, **sections)
     """
     spec = trainer_spec(tmp_path)
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], start_new_session=True)
