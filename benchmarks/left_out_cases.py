@@ -571,10 +571,12 @@ def mine(answer, *, words: int):
     return len(answer.split()) <= words
 '''
     },
-    experiment="evaluation: {suites: [{kind: instructions, name: asked, path: asked.jsonl, more_rules: [mine]}]}",
+    experiment=(
+        "evaluation: {suites: [{kind: instructions, name: asked, path: asked.jsonl, more_rules: [mine], "
+        "max_new_tokens: 8}]}"
+    ),
     parts=(
         Part("a named argument", "answer, *, words: int", "answer, words", "follows"),
-        Part("docstring", '    """At most so many words."""\n', "", "follows"),
         Part("a verdict for every answer", "len(answer.split())", "len(answer.split()[-2])", "follows"),
     ),
 )

@@ -8,8 +8,9 @@ import torch
 from pydantic import ValidationError
 
 from llm_core.errors import PedigreeError
+from llm_core.experiment.evaluation import EvaluationSpec
 from llm_core.experiment.suites import MultipleChoiceSuite
-from llm_core.experiment.test_time import ReasoningSpec, RepeatedSamplingSpec
+from llm_core.experiment.test_time import ReasoningSpec, RepeatedSamplingSpec, check_repeated_sampling
 from llm_core.model.files import load_model
 from llm_core.test_time import evaluation
 from llm_core.test_time.answers import Answer, Answerer
@@ -134,3 +135,6 @@ def test_what_can_not_be_asked_is_told(world, tmp_path) -> None:
     ):
         with pytest.raises(ValidationError, match=words):
             RepeatedSamplingSpec.model_validate(wrong)
+    talks = MultipleChoiceSuite(name="talks", path="q.jsonl", chat_template=True)
+    with pytest.raises(ValueError, match="names 'talks', whose chat_template is true; it asks in plain text only"):
+        check_repeated_sampling(RepeatedSamplingSpec(suites=("talks",)), EvaluationSpec(suites=(talks,)), 512)
