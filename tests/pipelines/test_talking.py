@@ -78,7 +78,7 @@ def test_what_the_terminal_and_the_server_answer_is_equal(finished) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEDIGREE_HOME", finished.environment["PEDIGREE_HOME"])
         served = talking.open_served(open_session(str(finished.experiment)), "pretrained_model", print)
-    prompt = served.chat_prompt([{"role": "user", "content": "The river"}])
+    prompt = served.chat.prompt([{"role": "user", "content": "The river"}])
     terminal = "".join(talking.texts(served, prompt, talking.Choice(max_tokens=9, temperature=1.2, seed=5)))
     engine, asked = Engine(served.model), Asked(prompt, Sampling(9, 1.2, stop=((served.template.eot,),)), seed=5)
     asked.request.text = served.text()
