@@ -79,7 +79,7 @@ def _front_matter(inputs: Inputs, form: str) -> str:
         found["library_name"] = form
     if languages := _languages(inputs):
         found["language"] = languages
-    if datasets := sorted({source["repo"] for source in sources.values() if source["kind"] == "hugging_face"}):
+    if datasets := sorted({source["repo"] for source in sources.values() if "repo" in source}):
         found["datasets"] = datasets
     written_down = yaml.safe_dump(found, sort_keys=True, allow_unicode=True)
     return f"---\n# license: {MISSING}; whoever publishes the model chooses it\n{written_down}---"
@@ -146,12 +146,12 @@ def _data(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]) -> 
         for name, found in run.sources.items()
     ]
     talks = [
-        (name, licences.get(name, MISSING), exact(count))
+        (name, _origin(inputs, name), licences.get(name, MISSING), exact(count))
         for artifact in inputs.values()
         if artifact.manifest.kind == "conversations"
         for name, count in artifact.stats["conversations_by_source"].items()
     ]
-    tuned = f"\n\n{_table(('Conversations', 'Licence', 'Number'), talks)}" if talks else ""
+    tuned = f"\n\n{_table(('Conversations', 'From', 'Licence', 'Number'), talks)}" if talks else ""
     return f"## Data\n\n{_table(columns, rows)}\n\nRead by this run: {'; '.join(epochs) or MISSING}.{tuned}"
 
 
