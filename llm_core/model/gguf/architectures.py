@@ -116,6 +116,13 @@ def _mpt(spec: ModelSpec) -> list[str]:
     return ["mpt has no scale of attention beside clipped queries"] if scaled else []
 
 
+def _falcon(spec: ModelSpec) -> list[str]:
+    return [
+        *([] if spec.parallel else ["falcon has its branches in parallel"]),
+        *(["falcon has no biases of products"] if spec.bias else []),
+    ]
+
+
 def _mamba(spec: ModelSpec) -> list[str]:
     return [
         *(["mamba has 2 inner channels per channel (expand)"] if said(spec, "mixer.expand") != 2 else []),
@@ -148,6 +155,7 @@ ARCHITECTURES = {
     "gpt_neox": Architecture("gptneox", fused=True, own_head=True),
     "mpt": Architecture("mpt", fused=True, limits=_mpt),
     "bloom": Architecture("bloom", fused=True),
+    "falcon": Architecture("falcon", square=True, fused=True, limits=_falcon),
     "lfm2": Architecture("lfm2", square=True),
     "mamba": Architecture("mamba", limits=_mamba),
     "mamba2": Architecture("mamba2", limits=_mamba2),
