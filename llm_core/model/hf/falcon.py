@@ -40,7 +40,7 @@ def _a_norm_for_each_branch(config: Config, tensors: Tensors) -> Tensors:
     found: Tensors = {}
     for name, tensor in tensors.items():
         names = [name.replace(_IN_TURN[0], norm) for norm in _PARALLEL] if f".{_IN_TURN[0]}." in name else [name]
-        found |= dict.fromkeys(names, tensor)
+        found |= {name: tensor.clone() for name in names}  # two norms: training changes each alone
     return found
 
 
