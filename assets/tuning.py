@@ -51,6 +51,7 @@ def _tuning(experiment: Experiment, name: str, tuning: TuningSpec | PreferenceSp
             build="llm_core.chat.conversations:build",
             results="llm_core.chat.results:Conversations",
             source_digests=":source_digests",
+            look_up=":look_up",
             blocking=(":any_from_every_source", ":dropped_share"),
             non_blocking=(":contaminated_share",),
             config={

@@ -158,6 +158,7 @@ HF_FAMILIES = Registry(
         "gpt_neox": "llm_core.model.hf.gpt_neox:GPT_NEOX",
         "mpt": "llm_core.model.hf.mpt:MPT",
         "bloom": "llm_core.model.hf.bloom:BLOOM",
+        "falcon": "llm_core.model.hf.falcon:FALCON",
         "mixtral": "llm_core.model.hf.mixtral:MIXTRAL",
         "qwen3_moe": "llm_core.model.hf.qwen3_moe:QWEN3_MOE",
         "olmoe": "llm_core.model.hf.olmo:OLMOE",

@@ -9,7 +9,7 @@ from llm_core.experiment.chat import TEMPLATE_FILE
 from llm_core.experiment.experiment import IMPORTED
 from llm_core.experiment.exports import GGUFType
 from llm_core.extras import is_installed, missing
-from llm_core.graph.lineage import ancestry
+from llm_core.graph.lineage import ORIGIN, Ancestor, ancestry
 from llm_core.graph.plan import PlanItem
 from llm_core.report.model_card import CARD, model_card
 from llm_core.store.manifest import Artifact
@@ -43,8 +43,7 @@ def export(session: Session, stage: str | None, folder: Path, form: str, dtype: 
     length = sequence_length(session, stage, trained)
     name = f"{session.experiment.name}-{stage}"
     told = write(name, trained.path, tokenizer.path, folder, length, dtype or FORMATS[form][0])
-    if stage != IMPORTED:  # nothing is known of how others made it
-        _write_card(session, name, trained, folder, form.replace("hf", "transformers"))
+    _write_card(session, name, trained, folder, form.replace("hf", "transformers"))
     return told
 
 
@@ -109,20 +108,23 @@ def _write_card(session: Session, name: str, trained: Artifact, folder: Path, fo
     """Write the model card, and after it what the tokenizer says about texts, if it does."""
     path = folder / CARD
     about_texts = f"\n{path.read_text(encoding='utf-8')}" if path.is_file() else ""
-    card = model_card(
-        name, trained, _lineage(session, trained), _scores(session, trained), session.experiment.owners, form
-    )
+    lineage = _lineage(ancestry(session.store, trained))
+    imported = lineage.get(IMPORTED)
+    origins = [] if imported is None else ancestry(session.store, imported).inputs
+    began = {stage: one for origin in origins for stage, one in _lineage(origin).items()}
+    card = model_card(name, trained, lineage, _scores(session, trained), session.experiment.owners, form, began)
     path.write_text(card + about_texts.replace("\n# ", "\n## "), encoding="utf-8")
 
 
-def _lineage(session: Session, artifact: Artifact) -> dict[str, Artifact]:
-    """Stage → the artifact from which ``artifact`` was made, and itself."""
+def _lineage(ancestor: Ancestor) -> dict[str, Artifact]:
+    """Stage → the artifact from which that of ``ancestor`` was made, and itself. Without the model of another
+    experiment from which it started: that has stages of the same names."""
     found: dict[str, Artifact] = {}
-    waiting = [ancestry(session.store, artifact)]
+    waiting = [ancestor]
     while waiting:
         one = waiting.pop()
         found.setdefault(one.artifact.manifest.stage, one.artifact)
-        waiting += one.inputs
+        waiting += [above for above in one.inputs if above.role != ORIGIN]
     return found
 
 

@@ -1,5 +1,5 @@
 """The stages ``instruct_conversations``, ``chat_conversations`` and ``preference_conversations``: conversations from
-files, without eval items.
+files on this machine and on the Hub, without eval items.
 
 ``parts/NAME.parquet``: one conversation per row (``CONVERSATION``). ``dropped/NAME.parquet``: each record that was
 dropped, with the reason, and the suite and item for one that contains an eval item.
@@ -23,6 +23,7 @@ from llm_core.data.kernels.folding import fold
 from llm_core.data.parquet_parts import read_part, write_part
 from llm_core.data.records import document_id
 from llm_core.data.sources.formats import known_format
+from llm_core.data.sources.hugging_face.files import HubFiles, fetched
 from llm_core.data.sources.paths import find_files, guarded
 from llm_core.data.sources.unit_parts import check_distinct, unit_name
 from llm_core.data.suites import suite_digests
@@ -57,6 +58,7 @@ _DROPPED = {
     "suite": pl.String,
     "item": pl.String,
 }
+_FORMATS = (*JSON_LINES, *PARQUET)
 _CONTAMINATED = "contaminated"
 _NAMED = 3
 _BETWEEN = "\n\n"
@@ -65,13 +67,22 @@ Sources = Sequence[RecordSource]
 
 
 def source_digests(sources: Sources, suites: Sequence[SuiteSpec], **_: Any) -> dict[str, str]:
-    """Name → digest, for all files that are read. Raises ``PedigreeError`` for a missing one."""
-    found = {
-        f"{source.name}/{origin}": guarded(source_digest, path)
-        for source in sources
-        for origin, path in _files(source).items()
-    }
+    """Name → digest, for all files that are read. Raises ``PedigreeError`` for a missing one, and ``UnknownYetError``
+    when ``look_up`` must run first."""
+    found: dict[str, str] = {}
+    for source in sources:
+        hub = _on_hub(source)
+        digests = _digests(source) if hub is None else hub.source_digests()
+        found |= {f"{source.name}/{name}": digest for name, digest in digests.items()}
     return {**found, **suite_digests(suites)}
+
+
+def look_up(sources: Sources, **_: Any) -> None:
+    """Ask the Hub which files the datasets there have, unless that is known."""
+    for source in sources:
+        hub = _on_hub(source)
+        if hub is not None:
+            hub.look_up()
 
 
 def build(
@@ -140,6 +151,11 @@ def conversations_part(work: PartWork, source: RecordSource) -> dict[str, Any]:
     return {"source": source.name, "counts": counts, "reasons": reasons, "offenders": offenders}
 
 
+def hub_conversations_part(work: PartWork, source: RecordSource) -> dict[str, Any]:
+    """The same for a file of a dataset on the Hub, which is fetched first if it is missing."""
+    return conversations_part(fetched(work), source)
+
+
 def search_part(
     work: PartWork,
     decontamination: DecontaminationSpec,
@@ -201,11 +217,16 @@ def hashed_below(identity: str, share: float) -> bool:
     return xxh3_64_intdigest(identity.encode()) < share * 2.0**64
 
 
+def _on_hub(source: RecordSource) -> HubFiles | None:
+    if source.repo is None or source.revision is None:
+        return None
+    return HubFiles(source.name, source.repo, source.revision, source.files, source.local_folder, _FORMATS)
+
+
 def _files(source: RecordSource) -> dict[str, Path]:
-    formats = (*JSON_LINES, *PARQUET)
-    found = find_files(source.name, source.paths, lambda name: known_format(name) in formats).files
+    found = find_files(source.name, source.paths, lambda name: known_format(name) in _FORMATS).files
     for path in found.values():
-        if known_format(path.name) not in formats:
+        if known_format(path.name) not in _FORMATS:
             raise PedigreeError(
                 f"source {source.name!r}: {path}: conversations are read from jsonl files (also compressed) and from "
                 "parquet; convert it, or take it out of the source"
@@ -213,16 +234,22 @@ def _files(source: RecordSource) -> dict[str, Path]:
     return found
 
 
+def _digests(source: RecordSource) -> dict[str, str]:
+    return {origin: guarded(source_digest, path) for origin, path in _files(source).items()}
+
+
 def _tasks(source: RecordSource) -> list[PartTask]:
-    tasks = [
-        PartTask(
-            unit_name(source.name, origin),
-            conversations_part,
-            {origin: InputFile.outside(origin, path)},
-            {"source": source},
-        )
-        for origin, path in _files(source).items()
-    ]
+    hub, config = _on_hub(source), {"source": source.reading()}
+    tasks = []
+    if hub is None:
+        for origin, path in _files(source).items():
+            file = {origin: InputFile.outside(origin, path)}
+            tasks.append(PartTask(unit_name(source.name, origin), conversations_part, file, config))
+    else:
+        for chosen in hub.chosen():
+            origin = chosen.file.path
+            name, settings = unit_name(source.name, origin), hub.settings(chosen)
+            tasks.append(PartTask(name, hub_conversations_part, {origin: chosen.input}, config, settings))
     check_distinct([task.name for task in tasks])
     return tasks
 

@@ -14,6 +14,9 @@ from llm_core.registries import SOURCES
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name that is valid as a part of file names."""
 
+HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+"""``owner/name`` on the Hugging Face Hub."""
+
 License = Annotated[str, Field(min_length=1, max_length=200)] | None
 
 

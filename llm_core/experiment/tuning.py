@@ -2,7 +2,7 @@
 in common with them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,8 +10,8 @@ from llm_core.experiment.base import Count, Spec, later, outside_identity
 from llm_core.experiment.chat import BUILT_IN
 from llm_core.experiment.conditions import parsed_condition
 from llm_core.experiment.model import ModelSpec
-from llm_core.experiment.paths import YamlPattern
-from llm_core.experiment.sources import License, SourceName
+from llm_core.experiment.paths import YamlPath, YamlPattern
+from llm_core.experiment.sources import HubName, License, SourceName
 from llm_core.experiment.templates import parsed_template
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.experiment.training import TrainingSpec
@@ -28,6 +28,8 @@ ROLES: dict[str, Role] = {
     "gpt": "assistant",
 }
 """What datasets call the roles → role."""
+HUB_FIELDS = ("repo", "revision", "files", "local_folder")
+"""The settings of a source that say which files of the Hub it reads."""
 TUNINGS = ("instruct", "chat", "preference")
 """The sections that tune, in the order in which they do."""
 PERSONA = "persona"
@@ -35,14 +37,24 @@ PERSONA = "persona"
 
 
 class RecordSource(Spec):
-    """Files of jsonl (also .gz, .zst, .xz, .bz2) and Parquet; each record says what was said."""
+    """Files of jsonl (also .gz, .zst, .xz, .bz2) and Parquet, on this machine or of a dataset on the Hugging Face Hub;
+    each record says what was said."""
 
     name: SourceName
     """What the source is called in reports and ``training.mixture``."""
     license: License = later(None, None)
     """The licence of its texts, for the model card."""
-    paths: Annotated[tuple[YamlPattern, ...], outside_identity(min_length=1)]
+    paths: Annotated[tuple[YamlPattern, ...], outside_identity()] = ()
     """Glob patterns and folders; relative ones start at the folder of the experiment's file."""
+    repo: HubName | None = later(None, None)
+    """A dataset on the Hugging Face Hub, ``owner/dataset``, instead of ``paths``."""
+    revision: Text | None = later(None, None)
+    """The commit of ``repo``, 40 hexadecimal digits. A branch is an error, because it moves; the message names its
+    current commit."""
+    files: tuple[Text, ...] = later((), [])
+    """Patterns of names in ``repo``; ``*`` matches anything, ``/`` too."""
+    local_folder: Annotated[YamlPath | None, outside_identity()] = None
+    """A folder with the files of ``repo`` at ``revision``. The Hub is not asked."""
     role_key: Text = "role"
     """The key of a message's role (``from`` in ShareGPT's form)."""
     content_key: Text = "content"
@@ -76,6 +88,23 @@ class RecordSource(Spec):
         for condition in where:
             parsed_condition(condition)
         return where
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "RecordSource":
+        if bool(self.paths) == (self.repo is not None):
+            raise ValueError("give either paths, or repo with revision and files: where the records are")
+        if self.repo is not None and (self.revision is None or not self.files):
+            raise ValueError("repo needs revision (a commit) and files (patterns)")
+        alone = [name for name in HUB_FIELDS if getattr(self, name)]
+        if self.repo is None and alone:
+            raise ValueError(f"{', '.join(alone)}: only with repo")
+        return self
+
+    def reading(self) -> Self:
+        """How its records are read, without where they are and whose: the parts of its files depend on this."""
+        return self.model_copy(
+            update={name: type(self).model_fields[name].default for name in ("license", "paths", *HUB_FIELDS)}
+        )
 
 
 class ConversationSource(RecordSource):

@@ -12,6 +12,9 @@ from llm_core.store.store import Store
 
 RUN, SHARDS = "training_run", "token_shards"
 
+ORIGIN = "origin"
+"""The role of the model of another experiment that was imported."""
+
 
 @dataclass(frozen=True)
 class Ancestor:
@@ -79,7 +82,7 @@ def ancestry(store: Store, artifact: Artifact, role: str = "") -> Ancestor:
         inputs.append(found)
     # A model that came from another experiment of this store: its own lineage, as far as the store still has it.
     origin = artifact.stats.get("origin") or {}
-    if "identity" in origin and (found := _ancestor(store, origin["identity"], "origin")):
+    if "identity" in origin and (found := _ancestor(store, origin["identity"], ORIGIN)):
         inputs.append(found)
     gates = [(record, _ancestor(store, record.identity, "gate")) for record in artifact.manifest.gates]
     return Ancestor(role, artifact, inputs, gates)

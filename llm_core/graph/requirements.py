@@ -6,6 +6,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.runtime import ComputeSpec
 from llm_core.extras import advice, is_installed
 from llm_core.graph.consent import require_consent, require_open
+from llm_core.graph.execute import look_up
 from llm_core.graph.graph import Graph
 from llm_core.graph.job import Runtime
 from llm_core.graph.plan import PlanItem, Planner
@@ -13,8 +14,8 @@ from llm_core.registry import load_object
 
 
 def check_requirements(planner: Planner, items: Collection[PlanItem], runtime: Runtime) -> None:
-    """Raise ``PedigreeError`` when a stage to be built can't begin on this machine, lacks the user's consent, or has a
-    closed gate."""
+    """Raise ``PedigreeError`` when a stage to be built can't begin on this machine, lacks the user's consent, has a
+    closed gate, or reads what the network does not have: a late stage would find that out after hours."""
     check_packages(planner.graph, items, runtime.compute)
     for item in items:
         check = planner.graph[item.stage].requirements
@@ -26,6 +27,9 @@ def check_requirements(planner: Planner, items: Collection[PlanItem], runtime: R
     for item in items:
         require_open(planner, item, runtime)
         require_consent(planner, item, runtime)
+    for item in items:
+        if item.verdict in ("run", "maybe"):
+            look_up(planner.graph[item.stage])
 
 
 def check_packages(graph: Graph, items: Collection[PlanItem], compute: ComputeSpec) -> None:

@@ -14,4 +14,4 @@ class ImportedModel(Results):
     """Whether its files contain its tokenizer, which the experiment's was compared with."""
     origin: dict[str, str] = volatile()
     """Where its files were: ``experiment``, ``stage`` and ``identity``; or ``folder``; or ``hugging_face`` and
-    ``revision``."""
+    ``revision``. For a folder of ``transformers`` also its ``family``."""

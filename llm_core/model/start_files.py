@@ -105,6 +105,8 @@ def _folder(folder: Path, place: str, origin: Mapping[str, str], *, whole: bool 
     native = (folder / INFO).is_file()
     if not native and not (folder / CONFIG).is_file():
         raise PedigreeError(f"{place}: has neither {INFO} nor {CONFIG}, so it is no folder of a model")
+    if not native and isinstance(family := _read(folder / CONFIG).get("model_type"), str):
+        origin = {**origin, "family": family}
     described_by = [folder / (INFO if native else CONFIG)]
     weights = [folder / "model.safetensors"] if native else _weights(folder) if whole else []
     if lost := [path.name for path in weights if not path.is_file()]:

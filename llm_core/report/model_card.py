@@ -4,12 +4,15 @@ A fact that no artifact has is written as "not recorded".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 
 from llm_core.evals.scores import interval
 from llm_core.experiment.devices import known_device
+from llm_core.experiment.experiment import IMPORTED
+from llm_core.model.results import ImportedModel
 from llm_core.report import facts, read
 from llm_core.report.formatting import bounds, duration, exact, in_bytes, percent, share, short, words
 from llm_core.report.read import Inputs
@@ -46,29 +49,43 @@ def model_card(
     evaluated: Artifact | None = None,
     owners: Sequence[str] = (),
     form: str = "transformers",
+    began: Inputs | None = None,
 ) -> str:
-    """The card of the training run ``trained``. ``inputs``: its lineage by stage. ``evaluated``: its scores.
+    """The card of ``trained``, a training run or an imported model. ``inputs``: its lineage by stage. ``evaluated``:
+    its scores.
 
     ``form``: what the folder holds (``transformers``, ``gguf`` or ``onnx``).
     ``owners``: the people who answer for the model, as the experiment names them.
+    ``began``: the lineage of the model of another experiment from which it started.
     """
-    run = trained.results(TrainingResults)
-    licences = _licences(inputs)
-    parts = [
-        _front_matter(inputs, form),
-        f"# {name}",
-        f"A language model of {short(run.parameters)} parameters, trained with Pedigree on {short(run.tokens)} tokens. "
-        "This page was written from the manifests of the artifacts that the model was made from.",
-        _model(trained, run, inputs),
-        _data(run, inputs, licences),
-        _left_out(inputs),
-        _contamination(inputs),
-        _evaluation(evaluated),
-        _training(run, inputs, trained),
-        _limits(inputs, evaluated, run),
-        _removal(owners),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    imported = inputs.get(IMPORTED)
+    if trained.manifest.kind == IMPORTED:
+        found = trained.results(ImportedModel)
+        said = f"of {short(found.parameters)} parameters, trained elsewhere, and imported into Pedigree"
+        parts = [
+            _imported_model(trained, found),
+            _first_weights(trained, began or {}),
+            _evaluation(evaluated),
+            _limits(inputs, evaluated),
+        ]
+    else:
+        run = trained.results(TrainingResults)
+        said = f"of {short(run.parameters)} parameters, trained with Pedigree on {short(run.tokens)} tokens"
+        said += "" if imported is None else ", from weights that were trained elsewhere"
+        parts = [
+            _model(trained, run, inputs),
+            "" if imported is None else _first_weights(imported, began or {}),
+            _data(run, inputs, _licences(inputs)),
+            _left_out(inputs),
+            _contamination(inputs),
+            _evaluation(evaluated),
+            _training(run, inputs, trained),
+            _limits(inputs, evaluated, run),
+        ]
+    about = "This page was written from the manifests of the artifacts that the model was made from."
+    head = [_front_matter(inputs, form), f"# {name}", f"A language model {said}. {about}"]
+    texts = [*head, *parts, _removal(owners, elsewhere=imported is not None, here=trained.manifest.kind != IMPORTED)]
+    return "\n\n".join(text for text in texts if text) + "\n"
 
 
 def _front_matter(inputs: Inputs, form: str) -> str:
@@ -79,8 +96,10 @@ def _front_matter(inputs: Inputs, form: str) -> str:
         found["library_name"] = form
     if languages := _languages(inputs):
         found["language"] = languages
-    if datasets := sorted({source["repo"] for source in sources.values() if source["kind"] == "hugging_face"}):
+    if datasets := sorted({source["repo"] for source in sources.values() if "repo" in source}):
         found["datasets"] = datasets
+    if IMPORTED in inputs and (repo := inputs[IMPORTED].results(ImportedModel).origin.get("hugging_face")):
+        found["base_model"] = repo
     written_down = yaml.safe_dump(found, sort_keys=True, allow_unicode=True)
     return f"---\n# license: {MISSING}; whoever publishes the model chooses it\n{written_down}---"
 
@@ -107,13 +126,10 @@ def _languages(inputs: Inputs) -> list[str]:
 
 def _model(trained: Artifact, run: TrainingResults, inputs: Inputs) -> str:
     model, training = trained.manifest.config["model"], trained.manifest.config["training"]
-    layers = model.get("layers") or []
-    mixers = ", ".join(dict.fromkeys(layer["mixer"]["kind"] for layer in layers)) or model["mixer"]["kind"]
     vocabulary = exact(read.shards(inputs).vocab_size) if read.SHARDS in inputs else MISSING
     rows = [
         ("Parameters", exact(run.parameters)),
-        ("Layers × width", f"{model['n_layers']} × {model['d_model']}"),
-        ("Mixers", mixers),
+        *_shape(model),
         ("Vocabulary", vocabulary),
         ("Tokens per sequence in training", exact(training["sequence_length"])),
         ("Training tokens", f"{exact(run.tokens)} in {exact(run.steps)} steps"),
@@ -126,9 +142,65 @@ def _model(trained: Artifact, run: TrainingResults, inputs: Inputs) -> str:
     return f"## Model\n\n{_table(('', ''), rows)}"
 
 
+def _imported_model(trained: Artifact, found: ImportedModel) -> str:
+    rows = [
+        ("Parameters", exact(found.parameters)),
+        *_shape(trained.manifest.config["model"]),
+        ("Vocabulary", exact(found.vocab_size)),
+        ("Tokens of the longest text", MISSING if found.longest is None else exact(found.longest)),
+        ("Identity of the import", f"`{trained.manifest.identity}`"),
+    ]
+    return f"## Model\n\n{_table(('', ''), rows)}"
+
+
+def _shape(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    layers = model.get("layers") or []
+    mixers = ", ".join(dict.fromkeys(layer["mixer"]["kind"] for layer in layers)) or model["mixer"]["kind"]
+    return [("Layers × width", f"{model['n_layers']} × {model['d_model']}"), ("Mixers", mixers)]
+
+
+def _first_weights(imported: Artifact, began: Inputs) -> str:
+    """Where the weights came from that were trained elsewhere. Of a folder, only its name: a path is not for others."""
+    found = imported.results(ImportedModel)
+    origin = found.origin
+    if "identity" in origin:
+        place = f"`{origin['experiment']}/{origin['stage']}` of this store, `{origin['identity']}`"
+    elif "hugging_face" in origin:
+        place = f"`{origin['hugging_face']}` at `{origin['revision']}` on the Hugging Face Hub"
+    else:
+        place = f"a folder, `{PurePath(origin['folder']).name}`"
+    sources = _sources(began)
+    unknown = "those of its sources, below" if sources else f"{MISSING}; look where they are from"
+    rows = [
+        ("From", place),
+        ("Family", f"`{origin['family']}`" if "family" in origin else MISSING),
+        ("Parameters", exact(found.parameters)),
+        ("Their tokenizer", "came with them" if found.tokenizer_known else MISSING),
+        ("Their licence", unknown),
+        ("Their training data", unknown),
+        *((f"Digest of `{name}`", f"`{digest}`") for name, digest in sorted(imported.manifest.source_digests.items())),
+    ]
+    text = f"## The weights that were trained elsewhere\n\n{_table(('', ''), rows)}"
+    if sources:
+        known = [(name, _origin(began, name), licence) for name, licence in _licences(began).items()]
+        text += f"\n\n{_table(('Source of theirs', 'From', 'Licence'), known)}"
+    return text
+
+
 def _data(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]) -> str:
-    if read.RAW not in inputs or read.SHARDS not in inputs:
-        return f"## Data\n\n{MISSING.capitalize()}."
+    documents = _documents(run, inputs, licences) if read.RAW in inputs and read.SHARDS in inputs else ""
+    talks = [
+        (name, _origin(inputs, name), licences.get(name, MISSING), exact(count))
+        for artifact in inputs.values()
+        if artifact.manifest.kind == "conversations"
+        for name, count in artifact.stats["conversations_by_source"].items()
+    ]
+    tuned = _table(("Conversations", "From", "Licence", "Number"), talks) if talks else ""
+    told = "\n\n".join(text for text in (documents, tuned) if text)
+    return f"## Data\n\n{told or f'{MISSING.capitalize()}.'}"
+
+
+def _documents(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]) -> str:
     raw, tokens = read.raw(inputs), facts.tokens_by_source(inputs)
     total = sum(row.tokens for row in tokens)
     kept = {row.source: row for row in tokens}
@@ -145,14 +217,7 @@ def _data(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]) -> 
         f"{name}: {percent(found['share'])} of what was read, {found['epochs']:.2f} epochs"
         for name, found in run.sources.items()
     ]
-    talks = [
-        (name, licences.get(name, MISSING), exact(count))
-        for artifact in inputs.values()
-        if artifact.manifest.kind == "conversations"
-        for name, count in artifact.stats["conversations_by_source"].items()
-    ]
-    tuned = f"\n\n{_table(('Conversations', 'Licence', 'Number'), talks)}" if talks else ""
-    return f"## Data\n\n{_table(columns, rows)}\n\nRead by this run: {'; '.join(epochs) or MISSING}.{tuned}"
+    return f"{_table(columns, rows)}\n\nRead by this run: {'; '.join(epochs) or MISSING}."
 
 
 def _origin(inputs: Inputs, name: str) -> str:
@@ -228,7 +293,7 @@ def _energy(device: str, hours: float) -> str:
     return f"{used:.3g} kWh = {watts} W (the device's power limit) × {hours:.3g} h; without the rest of the machine"
 
 
-def _limits(inputs: Inputs, evaluated: Artifact | None, run: TrainingResults) -> str:
+def _limits(inputs: Inputs, evaluated: Artifact | None, run: TrainingResults | None = None) -> str:
     artifacts = [*inputs.values(), *([evaluated] if evaluated is not None else [])]
     failed = [
         f"Check `{check.name}` of {words(artifact.manifest.stage)} failed: {check.message}"
@@ -238,7 +303,7 @@ def _limits(inputs: Inputs, evaluated: Artifact | None, run: TrainingResults) ->
     ]
     lines = [
         *([] if _languages(inputs) else [f"Languages of the training text: {MISSING}."]),
-        *([f"{exact(run.skipped_steps)} training steps were skipped."] if run.skipped_steps else []),
+        *([f"{exact(run.skipped_steps)} training steps were skipped."] if run and run.skipped_steps else []),
         *failed,
         f"Bias, toxicity and safety: {MISSING}; no stage measures them.",
         f"Intended use: {MISSING}.",
@@ -246,13 +311,18 @@ def _limits(inputs: Inputs, evaluated: Artifact | None, run: TrainingResults) ->
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _removal(owners: Sequence[str]) -> str:
+def _removal(owners: Sequence[str], *, elsewhere: bool, here: bool) -> str:
+    """``elsewhere``, ``here``: where the weights were trained."""
     whom = f"write to {', '.join(owners)}" if owners else f"ask the owner of the model (address: {MISSING})"
-    return (
-        f"## Removal of a text\n\nTo have a text removed from the training data, {whom}. Give its address or its "
-        "words. Every document has an id, and `pedigree why -d DOCUMENT` tells the owner in which training steps it "
-        "was read. To remove it means to train the model again without it."
-    )
+    texts = [f"To have a text removed from the training data, {whom}."]
+    if here:
+        texts.append(
+            "Give its address or its words. Every document has an id, and `pedigree why -d DOCUMENT` tells the owner "
+            "in which training steps it was read. To remove it means to train the model again without it."
+        )
+    if elsewhere:
+        texts.append("It is not known here which texts the weights that were trained elsewhere have read.")
+    return f"## Removal of a text\n\n{' '.join(texts)}"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -16,6 +16,10 @@ def lacks_a_key(runtime: Runtime) -> None:
     raise PedigreeError("there is no key")
 
 
+def knows_no_such_file(**_: object) -> None:
+    raise PedigreeError("source 'x': no file matches 'y'")
+
+
 def test_what_a_stage_lacks_is_told_before_anything_is_made_and_only_where_it_is_to_be_made(tmp_path: Path) -> None:
     stages = [toy.stage("a"), toy.stage("b", ("a",), requirements=f"{__name__}:lacks_a_key"), toy.stage("c", ("a",))]
     planner = toy.planner(stages, tmp_path)
@@ -29,3 +33,11 @@ def test_what_a_stage_lacks_is_told_before_anything_is_made_and_only_where_it_is
     planner = toy.planner(stages, tmp_path)
     check_requirements(planner, planner.plan(), Runtime())
     assert len(ASKED) == 1, "b is there"
+
+
+def test_what_a_late_stage_looks_for_in_the_network_is_looked_for_before_anything_is_made(tmp_path: Path) -> None:
+    stages = [toy.stage("a"), toy.stage("b", ("a",), look_up=f"{__name__}:knows_no_such_file")]
+    planner = toy.planner(stages, tmp_path)
+    with pytest.raises(PedigreeError, match="no file matches"):
+        check_requirements(planner, planner.plan(), Runtime())
+    check_requirements(planner, planner.plan({"a"}), Runtime())

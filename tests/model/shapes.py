@@ -77,7 +77,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mla": {"mixer": MLA},
     "mla_narrow_queries": {
         "mixer": {**MLA, "q_rank": 10, "value_dim": 5, "window": 4, "softcap": 5.0},
-        "norm": "layernorm",
+        "norm": {"kind": "layernorm", "bias": False},
         "bias": True,
     },
     "liv": {"mixer": {"kind": "liv", "kernel": 3}, "bias": True},

@@ -144,6 +144,13 @@ def _mpt(spec: ModelSpec) -> list[str]:
     return ["mpt has no scale of attention beside clipped queries"] if scaled else []
 
 
+def _falcon(spec: ModelSpec) -> list[str]:
+    return [
+        *([] if spec.parallel else ["falcon has its branches in parallel"]),
+        *(["falcon has no biases of products"] if spec.bias else []),
+    ]
+
+
 def _mamba(spec: ModelSpec) -> list[str]:
     return [
         *(["mamba has 2 inner channels per channel (expand)"] if said(spec, "mixer.expand") != 2 else []),
@@ -178,6 +185,7 @@ ARCHITECTURES = {
     "bloom": Architecture("bloom", fused=True),
     "deepseek_v2": Architecture("deepseek2", pairs=True, limits=_deepseek2),
     "deepseek_v3": Architecture("deepseek2", pairs=True, limits=_deepseek2),
+    "falcon": Architecture("falcon", square=True, fused=True, limits=_falcon),
     "lfm2": Architecture("lfm2", square=True),
     "mamba": Architecture("mamba", limits=_mamba),
     "mamba2": Architecture("mamba2", limits=_mamba2),

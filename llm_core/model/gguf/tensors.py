@@ -40,6 +40,9 @@ _BLOCK = {
     "feed_forward.shared.down": "ffn_down_shexp",
 }
 
+_FALCON_NORMS = {"mixer_norm": "attn_norm_2", "feed_forward_norm": "attn_norm"}
+"""The names in Falcon, whose first models had only ``attn_norm``, for both branches."""
+
 _MIXERS = {
     "attention": {"query_norm": "attn_q_norm", "key_norm": "attn_k_norm", "output": "attn_output"},
     "liv": {"gates": "shortconv.in_proj", "convolution": "shortconv.conv", "output": "shortconv.out_proj"},
@@ -105,6 +108,8 @@ def _of_block(layer: LayerSpec, name: str, weight: Tensor, architecture: Archite
         yield from _gate_and_up(layer, parameter, weight, architecture)
     elif name == "feed_forward.down" and experts(layer):
         yield "ffn_down_exps.weight", weight.mT
+    elif architecture.name == "falcon" and module in _FALCON_NORMS:
+        yield f"{_FALCON_NORMS[module]}.{parameter}", weight
     elif module in _BLOCK:
         yield f"{_BLOCK[module]}.{parameter}", weight
     else:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from llm_core.experiment.component import Component
-from llm_core.experiment.layers import LayerSpec
+from llm_core.experiment.layers import LayerSpec, NormSpec
 from llm_core.experiment.model import ModelSpec
+from llm_core.model.norms.spec import LayerNorm
 
 
 def facts(spec: ModelSpec) -> dict[str, Any]:
@@ -21,9 +22,9 @@ def facts(spec: ModelSpec) -> dict[str, Any]:
             *("ngram_embedding", "logit_softcap", "multi_token", "parametrization"),
         )
     }
-    found |= {**_settings("norm", spec.norm), **_settings("absolute_position", spec.absolute_position)}
+    found |= {**_norm(spec.norm, spec.bias), **_settings("absolute_position", spec.absolute_position)}
     for layer in spec.layers:
-        found |= {f"layer {layer.index}: {name}": value for name, value in _of_layer(layer).items()}
+        found |= {f"layer {layer.index}: {name}": value for name, value in _of_layer(layer, spec.bias).items()}
     return found
 
 
@@ -32,10 +33,15 @@ def _settings(name: str, component: Component | None) -> dict[str, Any]:
     return {f"{name}.{key}": value for key, value in settings.items()}
 
 
-def _of_layer(layer: LayerSpec) -> dict[str, Any]:
+def _norm(norm: NormSpec, bias: bool) -> dict[str, Any]:
+    found = _settings("norm", norm)
+    return {**found, "norm.bias": norm.has_bias(bias)} if isinstance(norm, LayerNorm) else found
+
+
+def _of_layer(layer: LayerSpec, bias: bool) -> dict[str, Any]:
     feeds = {"kind": None} if layer.feed_forward is None else layer.feed_forward.facts()
     return {
-        **_settings("norm", layer.norm),
+        **_norm(layer.norm, bias),
         "norm_placement": layer.norm_placement,
         "parallel": layer.parallel,
         "kv_from": layer.kv_from,

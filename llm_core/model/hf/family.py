@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from llm_core.experiment.base import message
 from llm_core.experiment.component import Component
@@ -19,8 +20,16 @@ SHOWN = 3
 """The number of reasons per family in a message."""
 
 
+Tensors = dict[str, Tensor]
+"""Their tensors by name."""
+
+
 def _nothing(_: ModelSpec) -> list[str]:
     return []
+
+
+def _same(_: Config, tensors: Tensors) -> Tensors:
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class Family:
     ``depth``, ``length``: its keys for the number of layers and for the longest sequence (None: no key). ``outer``:
     tensors outside the blocks, ours → theirs. ``block``: tensors of one block, with names relative to the block, which
     is ``blocks``.number in theirs. ``head``: their name of an untied head. ``prefix``: the prefix of tensor names that
-    a file without the head omits. ``ignored``: tensors of theirs that are not weights. ``limits``: further reasons
+    a file without the head omits. ``ignored``: tensors of theirs that are not weights. ``older``: from the tensors of a
+    configuration in another form than the one that is written to those of the latter. ``limits``: further reasons
     against a specification.
     """
 
@@ -47,6 +57,7 @@ class Family:
     blocks: str = "model.layers"
     head: str = "lm_head.weight"
     ignored: re.Pattern[str] = field(default=re.compile(r"\.rotary_emb\.inv_freq$"))
+    older: Callable[[Config, Tensors], Tensors] = _same
     limits: Callable[[ModelSpec], list[str]] = _nothing
 
     def read(self, config: Config) -> ModelSpec:

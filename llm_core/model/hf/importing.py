@@ -38,6 +38,7 @@ def import_folder(folder: Path) -> Imported:
     found = read_tensors(folder)
     if found and not any(name.startswith(family.prefix) for name in found):
         found = {f"{family.prefix}{name}": tensor for name, tensor in found.items()}
+    found = family.older(read_json(folder / CONFIG), found)
     expected = build_model(spec, vocab_size, device="meta").state_dict()
     weights = {}
     for weight in family.weights(spec):

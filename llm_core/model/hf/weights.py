@@ -152,11 +152,13 @@ def attention(
 
 
 def by_head(layer: LayerSpec) -> Ordered:
-    """The rows of queries, keys and values, which are together per head in theirs (Megatron's order)."""
+    """The rows of queries, keys and values, which are together per head of keys in theirs (Megatron's order): its
+    queries, its key, its value."""
     assert isinstance(layer.mixer, Attention)
-    n_heads, _, head_dim = layer.mixer.heads()
-    rows = torch.arange(3 * n_heads * head_dim).view(n_heads, 3, head_dim)
-    return Ordered(tuple(rows.transpose(0, 1).flatten().tolist()))
+    n_heads, n_kv_heads, head_dim = layer.mixer.heads()
+    rows = torch.arange((n_heads + 2 * n_kv_heads) * head_dim).view(n_kv_heads, -1, head_dim)
+    parts = (rows[:, :-2], rows[:, -2], rows[:, -1])
+    return Ordered(tuple(row for part in parts for row in part.flatten().tolist()))
 
 
 def gated(layer: LayerSpec, theirs: Sequence[str], *, bias: bool = False) -> list[Weight]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from llm_core.experiment.layers import NormSpec
+from llm_core.model.norms.spec import LayerNorm as LayerNormSpec
 from llm_core.model.norms.spec import RMSNorm as RMSNormSpec
 
 
@@ -85,11 +85,11 @@ class LayerNorm(nn.Module):
     The result has the input's type, as with ``RMSNorm``.
     """
 
-    def __init__(self, spec: NormSpec, dim: int, bias: bool) -> None:
+    def __init__(self, spec: LayerNormSpec, dim: int, bias: bool) -> None:
         super().__init__()
         self.dim, self.eps = dim, spec.eps
         self.weight = nn.Parameter(torch.empty(dim))
-        self.bias = nn.Parameter(torch.empty(dim)) if bias else None
+        self.bias = nn.Parameter(torch.empty(dim)) if spec.has_bias(bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) → (…, dim)."""

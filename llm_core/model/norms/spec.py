@@ -30,6 +30,8 @@ class LayerNorm(NormSpec):
     """Shift and scale to mean 0 and variance 1, times a learned weight, plus a bias (Ba et al., 2016)."""
 
     kind: Literal["layernorm"] = "layernorm"
+    bias: bool | None = later(default=None, absent=None)
+    """Whether it has a bias; null: if the model's ``bias`` is true."""
 
     def module(self, dim: int, bias: bool) -> Any:
         """See ``NormSpec``."""
@@ -38,4 +40,8 @@ class LayerNorm(NormSpec):
     @runtime_only("a formula, held to the module by a test")
     def parameters(self, dim: int, bias: bool) -> int:
         """See ``NormSpec``."""
-        return 2 * dim if bias else dim
+        return 2 * dim if self.has_bias(bias) else dim
+
+    def has_bias(self, bias: bool) -> bool:
+        """Whether it has a bias in a model with or without ``bias``."""
+        return bias if self.bias is None else self.bias

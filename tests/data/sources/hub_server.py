@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -142,3 +143,20 @@ def send(request, status, body, headers=None):
     request.end_headers()
     if request.command != "HEAD":
         request.wfile.write(body)
+
+
+@contextmanager
+def hub_instead(monkeypatch, folder, files, small=()):
+    """A server that this process takes for the Hub; nobody is logged in. ``folder``: where a login would be."""
+    server = HubServer(files, small)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    # The library reads these once, when it is imported; other tests set the first.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "login" / "token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_STORED_TOKENS_PATH", str(folder / "login" / "stored_tokens"))
+    server.waited = without_waiting(monkeypatch)
+    try:
+        yield server
+    finally:
+        server.close()

@@ -20,7 +20,7 @@ from llm_core.errors import PedigreeError, UnknownYetError
 from llm_core.experiment.load import load_experiment
 from llm_core.experiment.sources import RawSpec
 from llm_core.store.home import PROJECT
-from tests.data.sources.hub_server import COMMIT, REPO, HubServer, send, without_waiting
+from tests.data.sources.hub_server import COMMIT, REPO, hub_instead, send
 from tests.data.sources.units import made
 from tests.data.stages import digests, read, run
 from tests.experiment.test_load import MINIMAL
@@ -51,17 +51,9 @@ def place(name):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    standing_in = HubServer(dict(FILES), small=("data/b.jsonl",))
-    monkeypatch.setenv("HF_ENDPOINT", standing_in.url)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    # The library reads these once, when it is imported; other tests set the first.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "login" / "token"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_STORED_TOKENS_PATH", str(tmp_path / "login" / "stored_tokens"))
-    monkeypatch.setattr(hub, "_CHUNK", 10)
-    standing_in.waited = without_waiting(monkeypatch)
-    yield standing_in
-    standing_in.close()
+    with hub_instead(monkeypatch, tmp_path, dict(FILES), small=("data/b.jsonl",)) as standing_in:
+        monkeypatch.setattr(hub, "_CHUNK", 10)
+        yield standing_in
 
 
 def spec(**options):

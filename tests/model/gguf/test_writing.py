@@ -102,6 +102,16 @@ def test_matrices_are_rounded_and_vectors_are_not(
 SPECS = cases.specs()
 
 
+def test_the_norms_of_falcon(tmp_path: Path, tokenizer: Path) -> None:
+    model = cases.model(SPECS["Falcon-40B, grouped keys"])
+    export_gguf(model, tmp_path / "toy.gguf", sequence_length=64, dtype="f32", tokenizer=tokenizer)
+    read = weights(gguf.GGUFReader(tmp_path / "toy.gguf"))
+    ours = model.state_dict()
+    for mine, theirs in {"mixer_norm": "attn_norm_2", "feed_forward_norm": "attn_norm"}.items():
+        for part in ("weight", "bias"):
+            assert np.array_equal(read[f"blk.1.{theirs}.{part}"], ours[f"blocks.1.{mine}.{part}"].numpy())
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -239,7 +249,16 @@ def test_latent_attention_is_split_by_heads(tmp_path: Path, tokenizer: Path) -> 
 
 @pytest.mark.skipif(find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed")
 @pytest.mark.parametrize(
-    "name", ["Llama, llama3 scaling", "Qwen3", "Gemma 3, two bases", "Mamba-2", "OLMoE, all heads", "DeepSeek V3"]
+    "name",
+    [
+        "Llama, llama3 scaling",
+        "Qwen3",
+        "Gemma 3, two bases",
+        "Mamba-2",
+        "OLMoE, all heads",
+        "DeepSeek V3",
+        "Falcon-40B, grouped keys",
+    ],
 )
 def test_llama_cpp_computes_the_same(name: str, tmp_path: Path, tokenizer: Path) -> None:
     torch.set_num_threads(1)

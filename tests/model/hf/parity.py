@@ -39,6 +39,7 @@ _LLAMA3 = {**_SCALED, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_
 _YARN = {**_SCALED, "rope_type": "yarn", "beta_fast": 8.0, "beta_slow": 1.0}
 _PLAIN = {"rope_type": "default", "rope_theta": 300.0}
 _NEOX = {**_DENSE, "rope_parameters": {**_PLAIN, "partial_rotary_factor": 0.5}}
+_FALCON = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 _MIXTURE = {"num_experts": 4, "num_experts_per_tok": 2}
 _MLA = {
     **_DENSE,
@@ -157,6 +158,18 @@ CASES = [
         {**_NEOX, "use_parallel_residual": False, "tie_word_embeddings": True, "hidden_act": "gelu_fast"},
     ),
     Case("BLOOM", "bloom", {"hidden_size": 48, "n_head": 6, "n_layer": 3}),
+    Case("Falcon-7B, one norm, one head of keys", "falcon", _FALCON),
+    Case("Falcon-40B, grouped keys", "falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    Case(
+        "Falcon2-11B, one norm, grouped keys",
+        "falcon",
+        {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+    ),
+    Case(
+        "Falcon, branches in turn, biases",
+        "falcon",
+        {**_FALCON, "bias": True, "multi_query": False, "parallel_attn": False, "ffn_hidden_size": 48},
+    ),
     Case(
         "Qwen3-MoE, one layer dense",
         "qwen3_moe",

@@ -25,6 +25,14 @@ def test_logits_and_greedy_tokens_are_theirs(case: Case, tmp_path: Path) -> None
     assert found.returned
 
 
+def test_a_norm_that_both_branches_read_becomes_two_that_are_not_one_tensor(tmp_path: Path) -> None:
+    parity.their_model(next(case for case in CASES if case.kind == "falcon")).save_pretrained(tmp_path)
+    weights = parity.import_folder(tmp_path).weights
+    first, second = (weights[f"blocks.0.{branch}_norm.weight"] for branch in ("mixer", "feed_forward"))
+    assert torch.equal(first, second)
+    assert first.data_ptr() != second.data_ptr()
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_weight_shows_in_the_logits(case: Case, tmp_path: Path) -> None:
     parity.their_model(case).save_pretrained(tmp_path)

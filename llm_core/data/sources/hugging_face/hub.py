@@ -170,7 +170,7 @@ class HubDataset:
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
             raise PedigreeError(f"{what}: {endpoint} is no address of a Hub: {error}; look at HF_ENDPOINT") from None
         except HFValidationError as error:
-            raise PedigreeError(f"{what}: {error} Mend raw.sources") from None
+            raise PedigreeError(f"{what}: {error} Mend repo and revision") from None
         except (KeyError, TypeError, ValueError) as error:
             raise PedigreeError(
                 f"{what}: {endpoint} does not answer as the Hugging Face Hub does ({type(error).__name__}: {error}); "
@@ -205,7 +205,7 @@ class HubDataset:
                 "RevisionNotFound": f"the dataset has no revision {self._revision}",
                 "EntryNotFound": "the dataset has no such file at this revision",
             }.get(code, f"there is no such dataset, or it is private (then {_LOG_IN})")
-            return f"{missing} (404); mend raw.sources"
+            return f"{missing} (404); mend repo, revision or files"
         if status == 429 or status >= 500:
             return f"the Hub answers {status}; run again when it works (finished bytes are kept)"
         return f"the Hub answers {status} {code}".rstrip() + "; look at it in a browser"

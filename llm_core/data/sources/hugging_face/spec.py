@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from llm_core.experiment.base import Count, outside_identity
 from llm_core.experiment.paths import YamlPath
-from llm_core.experiment.sources import ReadingSpec, SourceName, SourceSpec
+from llm_core.experiment.sources import HubName, ReadingSpec, SourceName, SourceSpec
 from llm_core.registry import load_object
 
 
@@ -15,7 +15,7 @@ class HuggingFaceSource(ReadingSpec, SourceSpec):
 
     kind: Literal["hugging_face"] = "hugging_face"
     name: SourceName = "hugging_face"
-    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+    repo: HubName
     """``owner/dataset``."""
     revision: Annotated[str, Field(min_length=1)]
     """A commit, 40 hexadecimal digits. A branch is an error, because it moves; the message names its current commit."""

@@ -1,0 +1,87 @@
+"""What a card says of weights that were trained elsewhere."""
+
+from pathlib import Path
+
+import yaml
+
+from llm_core.graph.lineage import ORIGIN, Ancestor
+from llm_core.model.results import ImportedModel
+from llm_core.report.model_card import model_card
+from pipelines.exchange import _lineage
+from tests.model import shapes
+from tests.report.conftest import artifact
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+HUB = {"hugging_face": "owner/small", "revision": REVISION, "family": "falcon"}
+HERE = {"experiment": "base", "stage": "pretrained_model", "identity": "a" * 32}
+
+
+def imported(folder: Path, origin: dict[str, str]):
+    found = ImportedModel(parameters=1234, vocab_size=300, longest=None, tokenizer_known=True, origin=origin)
+    return artifact(
+        folder,
+        "imported_model",
+        found.model_dump(),
+        config={"model": shapes.spec().model_dump(mode="json")},
+        source_digests={"model.safetensors": "abc"},
+    )
+
+
+def card_of(made, **options) -> tuple[dict, str]:
+    _, front, card = model_card("mine", made, {"imported_model": made}, **options).split("---\n", 2)
+    return yaml.safe_load(front), card
+
+
+def test_an_imported_model_tells_where_it_is_from_and_what_is_not_known(tmp_path: Path) -> None:
+    front, card = card_of(imported(tmp_path / "hub", HUB), owners=("team@example.org",))
+    assert front["base_model"] == "owner/small"
+    for row in (
+        f"| From | `owner/small` at `{REVISION}` on the Hugging Face Hub |",
+        "| Family | `falcon` |",
+        "| Their licence | not recorded; look where they are from |",
+        "| Their training data | not recorded; look where they are from |",
+        "| Digest of `model.safetensors` | `abc` |",
+        "| Tokens of the longest text | not recorded |",
+    ):
+        assert row in card
+    assert "trained elsewhere, and imported into Pedigree" in card
+    assert "## Training\n" not in card
+    assert "pedigree why" not in card
+    front, card = card_of(imported(tmp_path / "folder", {"folder": "/home/somebody/small"}))
+    assert "base_model" not in front
+    assert "| From | a folder, `small` |" in card
+    assert "somebody" not in card
+
+
+def test_a_run_that_started_from_it_has_both_parts(report_job, tmp_path: Path) -> None:
+    trained = report_job().inputs["pretrained_model"]
+    assert "elsewhere" not in model_card("mine", trained, {"pretrained_model": trained})
+    talks = {"name": "talks", "repo": "owner/talks", "revision": REVISION, "files": ["*"], "license": "MIT"}
+    stats = {"conversations_by_source": {"talks": 12}}
+    read = artifact(tmp_path / "talks", "conversations", stats, config={"sources": [talks]})
+    lineage = {"pretrained_model": trained, "imported_model": imported(tmp_path / "start", HUB), "chat": read}
+    card = model_card("mine", trained, lineage)
+    assert "tokens, from weights that were trained elsewhere." in card
+    assert card.index("| From | `owner/small`") < card.index("## Data")
+    assert "## Training\n" in card
+    assert "It is not known here which texts the weights that were trained elsewhere have read." in card
+    assert "pedigree why" in card
+    assert f"| talks | `owner/talks` at `{REVISION[:12]}` | MIT | 12 |" in card
+    assert "datasets:\n- owner/talks\n" in card
+
+
+def test_a_model_of_another_experiment_brings_its_sources_and_licences_and_not_its_stages(
+    report_job, tmp_path: Path
+) -> None:
+    source = {"name": "law", "kind": "files", "license": "CC0-1.0"}
+    theirs = artifact(tmp_path / "raw", "raw_documents", {}, config={"raw": {"sources": [source]}})
+    first = report_job().inputs["pretrained_model"]
+    origin = Ancestor(ORIGIN, first, [Ancestor("documents", theirs, [])])
+    made = imported(tmp_path / "start", HERE)
+    assert _lineage(Ancestor("", made, [origin])) == {"imported_model": made}
+    began = _lineage(origin)
+    assert began == {"pretrained_model": first, "raw_documents": theirs}
+    _, card = card_of(made, began=began)
+    assert f"| From | `base/pretrained_model` of this store, `{'a' * 32}` |" in card
+    assert "| Their licence | those of its sources, below |" in card
+    assert "| law | files | CC0-1.0 |" in card
