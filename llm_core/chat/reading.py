@@ -1,5 +1,6 @@
 """Records of files → conversations, by the fields and templates of their source."""
 
+import ast
 import json
 import math
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ from llm_core.errors import PedigreeError
 from llm_core.experiment.conditions import parsed_condition
 from llm_core.experiment.preference import PreferenceSource
 from llm_core.experiment.templates import parsed_template
-from llm_core.experiment.tuning import ConversationSource, RecordSource
+from llm_core.experiment.tuning import ConversationSource, RecordSource, Syntax
 
 JSON_LINES, PARQUET = (".jsonl", ".ndjson", ".json"), (".parquet",)
 """The formats of conversations."""
@@ -213,16 +214,20 @@ def _records(path: Path, source: RecordSource) -> Iterator[tuple[int, dict[str, 
             if not whole:
                 yield row, "longer than max_record_bytes"
             elif line and not line.isspace():
-                yield row, _object(line)
+                yield row, _object(line, source.syntax)
 
 
-def _object(line: bytes) -> dict[str, Any] | str:
+def _object(line: bytes, syntax: Syntax) -> dict[str, Any] | str:
     try:
-        value = json.loads(line.decode("utf-8-sig"))
+        text = line.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         return "not UTF-8"
-    except (ValueError, RecursionError):
-        return "not JSON"
+    try:
+        value = json.loads(text) if syntax == "json" else ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        if syntax == "python":
+            return "not a Python literal"
+        return "not JSON (it looks like Python's form: syntax: python reads that)" if text[:2] == "{'" else "not JSON"
     return value if isinstance(value, dict) else "not an object"
 
 

@@ -19,6 +19,7 @@ from llm_core.registries import PACKINGS
 
 Role = Literal["system", "user", "assistant"]
 Text = Annotated[str, Field(min_length=1)]
+Syntax = Literal["json", "python"]
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -69,6 +70,8 @@ class RecordSource(Spec):
     """Conditions that a record must meet, as in ``raw.sources``. A record that fails one is skipped and counted."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The share of the records that is read, chosen by a hash of their place."""
+    syntax: Syntax = later("json", "json")
+    """How a line of a text file is written: as JSON, or as Python prints a dictionary (``{'text': 'It\\'s'}``)."""
     max_record_bytes: Count = 16_000_000
     """A longer record is dropped and counted."""
 

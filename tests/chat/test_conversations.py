@@ -155,3 +155,20 @@ def test_json_that_is_nested_too_deeply_is_no_record(tmp_path):
     path.write_text(path.read_text() + "[" * 100_000 + "\n" + json.dumps({"messages": [1]}) + "\n")
     stats = read(tmp_path / "job", source(path))
     assert stats["dropped_by_reason"] == {"not JSON": 1, "messages is no list of messages": 1}
+
+
+def test_lines_that_python_printed_are_read_where_the_source_says_so(tmp_path):
+    records = [
+        *talks(3),
+        {"messages": [{"role": "user", "content": 'It\'s "2"?'}, {"role": "assistant", "content": "é\n"}]},
+    ]
+    json_lines, printed = lines(tmp_path / "a.jsonl", records), tmp_path / "b.jsonl"
+    faulty = ["{'messages': open('x')}", "[" * 100_000, "{'messages': ["]
+    printed.write_text("\n".join([*map(repr, records), *faulty]))
+    stats = read(tmp_path / "job", source(json_lines, name="a"), source(printed, name="b", syntax="python"))
+    assert said(tmp_path / "job")[:4] == said(tmp_path / "job")[4:]
+    assert stats["dropped_by_reason"] == {"not a Python literal": 3}
+    mixed = tmp_path / "c.jsonl"
+    mixed.write_text(json_lines.read_text() + repr(records[0]))
+    stats = read(tmp_path / "again", source(mixed))
+    assert stats["dropped_by_reason"] == {"not JSON (it looks like Python's form: syntax: python reads that)": 1}
