@@ -12,6 +12,7 @@ from llm_core.extras import is_installed, missing
 from llm_core.graph.lineage import ORIGIN, Ancestor, ancestry
 from llm_core.graph.plan import PlanItem
 from llm_core.report.model_card import CARD, model_card
+from llm_core.report.read import RAW
 from llm_core.store.manifest import Artifact
 from pipelines.session import Session
 
@@ -112,8 +113,22 @@ def _write_card(session: Session, name: str, trained: Artifact, folder: Path, fo
     imported = lineage.get(IMPORTED)
     origins = [] if imported is None else ancestry(session.store, imported).inputs
     began = {stage: one for origin in origins for stage, one in _lineage(origin).items()}
-    card = model_card(name, trained, lineage, _scores(session, trained), session.experiment.owners, form, began)
+    card = model_card(
+        name, trained, lineage, _scores(session, trained), session.experiment.owners, form, began, _licences(session)
+    )
     path.write_text(card + about_texts.replace("\n# ", "\n## "), encoding="utf-8")
+
+
+def _licences(session: Session) -> dict[tuple[str, str], str]:
+    """(stage, source) → its licence in the experiment, which may have changed since the data were read."""
+    experiment = session.experiment
+    sections = {RAW: experiment.raw, **{f"{name}_conversations": one for name, one in experiment.tunings().items()}}
+    return {
+        (stage, source.name): source.license
+        for stage, section in sections.items()
+        for source in section.sources
+        if source.license
+    }
 
 
 def _lineage(ancestor: Ancestor) -> dict[str, Artifact]:

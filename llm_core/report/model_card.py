@@ -26,6 +26,11 @@ CARD = "README.md"
 
 MISSING = "not recorded"
 
+Licences = Mapping[tuple[str, str], str]
+"""(stage, source) → licence."""
+START = "start"
+"""The role in which a training run has the model whose weights it goes on with."""
+
 WATTS = {
     "A100 40GB": 400,
     "A100 80GB": 400,
@@ -50,6 +55,7 @@ def model_card(
     owners: Sequence[str] = (),
     form: str = "transformers",
     began: Inputs | None = None,
+    licences: Licences | None = None,
 ) -> str:
     """The card of ``trained``, a training run or an imported model. ``inputs``: its lineage by stage. ``evaluated``:
     its scores.
@@ -57,6 +63,7 @@ def model_card(
     ``form``: what the folder holds (``transformers``, ``gguf`` or ``onnx``).
     ``owners``: the people who answer for the model, as the experiment names them.
     ``began``: the lineage of the model of another experiment from which it started.
+    ``licences``: what the experiment says today. A source that it no longer has keeps the licence of the artifact.
     """
     imported = inputs.get(IMPORTED)
     if trained.manifest.kind == IMPORTED:
@@ -69,18 +76,21 @@ def model_card(
             _limits(inputs, evaluated),
         ]
     else:
-        run = trained.results(TrainingResults)
-        said = f"of {short(run.parameters)} parameters, trained with Pedigree on {short(run.tokens)} tokens"
+        runs = _runs(trained, inputs)
+        tokens = sum(run.tokens for _, run in runs)
+        said = f"of {short(runs[-1][1].parameters)} parameters, trained with Pedigree on {short(tokens)} tokens"
+        if len(runs) > 1:
+            said += f" ({', then '.join(f'{short(run.tokens)} in {words(one.manifest.stage)}' for one, run in runs)})"
         said += "" if imported is None else ", from weights that were trained elsewhere"
         parts = [
-            _model(trained, run, inputs),
+            _model(trained, runs, inputs),
             "" if imported is None else _first_weights(imported, began or {}),
-            _data(run, inputs, _licences(inputs)),
+            _data(runs, inputs, licences or {}),
             _left_out(inputs),
             _contamination(inputs),
             _evaluation(evaluated),
-            _training(run, inputs, trained),
-            _limits(inputs, evaluated, run),
+            _training(runs, inputs),
+            _limits(inputs, evaluated, runs),
         ]
     about = "This page was written from the manifests of the artifacts that the model was made from."
     head = [_front_matter(inputs, form), f"# {name}", f"A language model {said}. {about}"]
@@ -104,18 +114,33 @@ def _front_matter(inputs: Inputs, form: str) -> str:
     return f"---\n# license: {MISSING}; whoever publishes the model chooses it\n{written_down}---"
 
 
-def _sources(inputs: Inputs) -> dict[str, Mapping[str, Any]]:
-    """Source → its settings, of documents and of conversations."""
-    lists = [
-        artifact.manifest.config.get("raw", artifact.manifest.config).get("sources", ())
+def _runs(trained: Artifact, inputs: Inputs) -> list[tuple[Artifact, TrainingResults]]:
+    """The training runs that made ``trained``, each the start of the next."""
+    found = [(trained, trained.results(TrainingResults))]
+    while True:
+        starts = [record.stage for record in found[0][0].manifest.inputs if record.role == START]
+        before = inputs.get(starts[0]) if starts else None
+        if before is None or before.manifest.kind == IMPORTED:
+            return found
+        found.insert(0, (before, before.results(TrainingResults)))
+
+
+def _sources(inputs: Inputs) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """(stage, source) → its settings, of documents and of conversations."""
+    return {
+        (artifact.manifest.stage, source["name"]): {"kind": "files", **source}
         for artifact in inputs.values()
         if artifact.manifest.kind in ("raw_documents", "conversations")
-    ]
-    return {source["name"]: {"kind": "files", **source} for sources in lists for source in sources}
+        for source in artifact.manifest.config.get("raw", artifact.manifest.config).get("sources", ())
+    }
 
 
-def _licences(inputs: Inputs) -> dict[str, str]:
-    return {name: source.get("license") or MISSING for name, source in _sources(inputs).items()}
+def _source(inputs: Inputs, stage: str, name: str, licences: Licences) -> tuple[str, str]:
+    """Where it is from, and its licence."""
+    source = _sources(inputs).get((stage, name), {})
+    kind = words(source.get("kind", MISSING))
+    origin = f"`{source['repo']}` at `{source['revision'][:12]}`" if "repo" in source else kind
+    return origin, licences.get((stage, name), source.get("license")) or MISSING
 
 
 def _languages(inputs: Inputs) -> list[str]:
@@ -124,21 +149,17 @@ def _languages(inputs: Inputs) -> list[str]:
     return sorted(found, key=lambda language: -found[language])
 
 
-def _model(trained: Artifact, run: TrainingResults, inputs: Inputs) -> str:
+def _model(trained: Artifact, runs: Sequence[tuple[Artifact, TrainingResults]], inputs: Inputs) -> str:
     model, training = trained.manifest.config["model"], trained.manifest.config["training"]
     vocabulary = exact(read.shards(inputs).vocab_size) if read.SHARDS in inputs else MISSING
     rows = [
-        ("Parameters", exact(run.parameters)),
+        ("Parameters", exact(runs[-1][1].parameters)),
         *_shape(model),
         ("Vocabulary", vocabulary),
         ("Tokens per sequence in training", exact(training["sequence_length"])),
-        ("Training tokens", f"{exact(run.tokens)} in {exact(run.steps)} steps"),
+        ("Training tokens", exact(sum(run.tokens for _, run in runs))),
         ("Identity of the training run", f"`{trained.manifest.identity}`"),
     ]
-    if start := run.start_validation_loss:
-        rows.append(
-            ("Held-out loss before and after", f"{start:.4f} → {run.final_validation_loss or float('nan'):.4f}")
-        )
     return f"## Model\n\n{_table(('', ''), rows)}"
 
 
@@ -178,29 +199,36 @@ def _first_weights(imported: Artifact, began: Inputs) -> str:
         ("Their tokenizer", "came with them" if found.tokenizer_known else MISSING),
         ("Their licence", unknown),
         ("Their training data", unknown),
+        ("Their training", _read_there(began) or MISSING),
         *((f"Digest of `{name}`", f"`{digest}`") for name, digest in sorted(imported.manifest.source_digests.items())),
     ]
     text = f"## The weights that were trained elsewhere\n\n{_table(('', ''), rows)}"
     if sources:
-        known = [(name, _origin(began, name), licence) for name, licence in _licences(began).items()]
+        known = [(name, *_source(began, stage, name, {})) for stage, name in sources]
         text += f"\n\n{_table(('Source of theirs', 'From', 'Licence'), known)}"
     return text
 
 
-def _data(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]) -> str:
-    documents = _documents(run, inputs, licences) if read.RAW in inputs and read.SHARDS in inputs else ""
+def _read_there(began: Inputs) -> str:
+    """The tokens that runs of another experiment read."""
+    runs = [artifact for artifact in began.values() if artifact.manifest.kind == "training_run"]
+    return ", ".join(f"{exact(run.stats['tokens'])} tokens in {words(run.manifest.stage)}" for run in runs)
+
+
+def _data(runs: Sequence[tuple[Artifact, TrainingResults]], inputs: Inputs, licences: Licences) -> str:
+    documents = _documents(runs[0][1], inputs, licences) if read.RAW in inputs and read.SHARDS in inputs else ""
     talks = [
-        (name, _origin(inputs, name), licences.get(name, MISSING), exact(count))
+        (words(artifact.manifest.stage), name, *_source(inputs, artifact.manifest.stage, name, licences), exact(count))
         for artifact in inputs.values()
         if artifact.manifest.kind == "conversations"
         for name, count in artifact.stats["conversations_by_source"].items()
     ]
-    tuned = _table(("Conversations", "From", "Licence", "Number"), talks) if talks else ""
+    tuned = _table(("Stage", "Source", "From", "Licence", "Conversations"), talks) if talks else ""
     told = "\n\n".join(text for text in (documents, tuned) if text)
     return f"## Data\n\n{told or f'{MISSING.capitalize()}.'}"
 
 
-def _documents(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]) -> str:
+def _documents(run: TrainingResults, inputs: Inputs, licences: Licences) -> str:
     raw, tokens = read.raw(inputs), facts.tokens_by_source(inputs)
     total = sum(row.tokens for row in tokens)
     kept = {row.source: row for row in tokens}
@@ -209,22 +237,14 @@ def _documents(run: TrainingResults, inputs: Inputs, licences: Mapping[str, str]
         row = kept.get(source)
         size = in_bytes(raw.bytes_by_source[source])
         in_split = (exact(row.documents), share(row.tokens, total)) if row else ("0", "0%")
-        rows.append(
-            (source, _origin(inputs, source), licences.get(source, MISSING), f"{exact(documents)} ({size})", *in_split)
-        )
+        rows.append((source, *_source(inputs, read.RAW, source, licences), f"{exact(documents)} ({size})", *in_split))
     columns = ("Source", "From", "Licence", "Documents read", "In the training split", "Share of its tokens")
     epochs = [
         f"{name}: {percent(found['share'])} of what was read, {found['epochs']:.2f} epochs"
         for name, found in run.sources.items()
+        if name in raw.documents_by_source
     ]
-    return f"{_table(columns, rows)}\n\nRead by this run: {'; '.join(epochs) or MISSING}."
-
-
-def _origin(inputs: Inputs, name: str) -> str:
-    source = _sources(inputs).get(name, {})
-    return (
-        f"`{source['repo']}` at `{source['revision'][:12]}`" if "repo" in source else words(source.get("kind", MISSING))
-    )
+    return f"{_table(columns, rows)}\n\n" + (f"Read in training: {'; '.join(epochs)}." if epochs else "")
 
 
 def _left_out(inputs: Inputs) -> str:
@@ -267,21 +287,35 @@ def _evaluation(evaluated: Artifact | None) -> str:
     return f"## Evaluation\n\n{_table(('Task', 'Metric', 'Value', '95% interval', 'Chance', 'Items'), rows)}"
 
 
-def _training(run: TrainingResults, inputs: Inputs, trained: Artifact) -> str:
-    hours = run.ranks * run.seconds_training / 3600
+def _training(runs: Sequence[tuple[Artifact, TrainingResults]], inputs: Inputs) -> str:
+    columns = ("Run", "Tokens", "Steps", "Held-out loss", "Hardware", "Time", "Energy, estimated")
+    rows = []
+    for artifact, run in runs:
+        hours = run.ranks * run.seconds_training / 3600
+        rows.append((
+            words(artifact.manifest.stage), exact(run.tokens), exact(run.steps), _losses(artifact, run),
+            f"{run.ranks} × {run.device}", f"{duration(run.seconds_training)} ({hours:.3g} device hours)",
+            _energy(run.device, hours),
+        ))  # fmt: skip
+    newest = runs[-1][0].manifest
     stages = sum(artifact.manifest.seconds for artifact in inputs.values())
-    versions = trained.manifest.versions
-    software = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch") if name in versions) or MISSING
-    rows = [
-        ("Hardware", f"{run.ranks} × {run.device}"),
-        ("Time of this training", f"{duration(run.seconds_training)} ({hours:.3g} device hours)"),
+    versions = ", ".join(f"{name} {newest.versions[name]}" for name in ("python", "torch") if name in newest.versions)
+    others = [
         ("Time of all stages in the lineage", duration(stages)),
-        ("Energy of this training, estimated", _energy(run.device, hours)),
         ("Emissions", MISSING),
-        ("Software", software),
-        ("Commit of the code", f"`{trained.manifest.git_commit}`" if trained.manifest.git_commit else MISSING),
+        ("Software", versions or MISSING),
+        ("Commit of the code", f"`{newest.git_commit}`" if newest.git_commit else MISSING),
     ]
-    return f"## Training\n\n{_table(('', ''), rows)}"
+    return f"## Training\n\n{_table(columns, rows)}\n\n{_table(('', ''), others)}"
+
+
+def _losses(artifact: Artifact, run: TrainingResults) -> str:
+    """Before and after, and of what: losses of text, of answers and of preferences can't be compared."""
+    of = "text"
+    if artifact.manifest.stage in read.TUNED:
+        of = "preferences (DPO)" if artifact.manifest.config["training"].get("dpo") else "answers"
+    values = [value for value in (run.start_validation_loss, run.final_validation_loss) if value is not None]
+    return f"{' → '.join(f'{value:.4f}' for value in values)} (of {of})" if values else MISSING
 
 
 def _energy(device: str, hours: float) -> str:
@@ -293,7 +327,7 @@ def _energy(device: str, hours: float) -> str:
     return f"{used:.3g} kWh = {watts} W (the device's power limit) × {hours:.3g} h; without the rest of the machine"
 
 
-def _limits(inputs: Inputs, evaluated: Artifact | None, run: TrainingResults | None = None) -> str:
+def _limits(inputs: Inputs, evaluated: Artifact | None, runs: Sequence[tuple[Artifact, TrainingResults]] = ()) -> str:
     artifacts = [*inputs.values(), *([evaluated] if evaluated is not None else [])]
     failed = [
         f"Check `{check.name}` of {words(artifact.manifest.stage)} failed: {check.message}"
@@ -303,7 +337,11 @@ def _limits(inputs: Inputs, evaluated: Artifact | None, run: TrainingResults | N
     ]
     lines = [
         *([] if _languages(inputs) else [f"Languages of the training text: {MISSING}."]),
-        *([f"{exact(run.skipped_steps)} training steps were skipped."] if run and run.skipped_steps else []),
+        *(
+            f"{exact(run.skipped_steps)} training steps of {words(one.manifest.stage)} were skipped."
+            for one, run in runs
+            if run.skipped_steps
+        ),
         *failed,
         f"Bias, toxicity and safety: {MISSING}; no stage measures them.",
         f"Intended use: {MISSING}.",

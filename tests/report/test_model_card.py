@@ -7,6 +7,7 @@ import yaml
 from llm_core.graph.lineage import ORIGIN, Ancestor
 from llm_core.model.results import ImportedModel
 from llm_core.report.model_card import model_card
+from llm_core.store.manifest import Artifact, InputRecord
 from pipelines.exchange import _lineage
 from tests.model import shapes
 from tests.report.conftest import artifact
@@ -75,7 +76,8 @@ def test_a_model_of_another_experiment_brings_its_sources_and_licences_and_not_i
 ) -> None:
     source = {"name": "law", "kind": "files", "license": "CC0-1.0"}
     theirs = artifact(tmp_path / "raw", "raw_documents", {}, config={"raw": {"sources": [source]}})
-    first = report_job().inputs["pretrained_model"]
+    shown = report_job().inputs["pretrained_model"]
+    first = Artifact(shown.path, shown.manifest.model_copy(update={"kind": "training_run"}))
     origin = Ancestor(ORIGIN, first, [Ancestor("documents", theirs, [])])
     made = imported(tmp_path / "start", HERE)
     assert _lineage(Ancestor("", made, [origin])) == {"imported_model": made}
@@ -85,3 +87,38 @@ def test_a_model_of_another_experiment_brings_its_sources_and_licences_and_not_i
     assert f"| From | `base/pretrained_model` of this store, `{'a' * 32}` |" in card
     assert "| Their licence | those of its sources, below |" in card
     assert "| law | files | CC0-1.0 |" in card
+    assert f"| Their training | {first.stats['tokens']:,} tokens in pretrained model |" in card
+
+
+def test_a_tuned_model_tells_all_its_training_and_what_each_loss_is_of(report_job, tmp_path: Path) -> None:
+    base = report_job().inputs["pretrained_model"]
+    stats = {**base.manifest.stats, "start_validation_loss": 0.6931, "final_validation_loss": 0.5, "tokens": 4_000}
+
+    def tuned(stage: str, start: str, **training: object):
+        config = {**base.manifest.config, "training": {**base.manifest.config["training"], **training}}
+        inputs = [InputRecord(role="start", stage=start, identity="s", content="c")]
+        return artifact(tmp_path / stage, stage, stats, kind="training_run", config=config, inputs=inputs)
+
+    chat, preferred = (
+        tuned("chat_model", "pretrained_model"),
+        tuned("preference_model", "chat_model", dpo={"beta": 0.1}),
+    )
+    books = {"name": "books", "kind": "files", "license": "CC-BY-NC-4.0"}
+    talks = artifact(
+        tmp_path / "talks",
+        "chat_conversations",
+        {"conversations_by_source": {"books": 7, "jokes": 2}},
+        kind="conversations",
+        config={"sources": [{"name": "books", "license": "MIT"}, {"name": "jokes"}]},
+    )
+    raw = artifact(tmp_path / "raw", "raw_documents", {}, config={"raw": {"sources": [books]}})
+    lineage = {one.manifest.stage: one for one in (preferred, chat, base, talks, raw)}
+    tokens = base.stats["tokens"]
+    card = model_card("mine", preferred, lineage, licences={("chat_conversations", "jokes"): "CC0-1.0"})
+    assert f"| Training tokens | {tokens + 8_000:,} |" in card
+    assert "in pretrained model, then 4.00k in chat model, then 4.00k in preference model)" in card
+    assert "| 0.6931 → 0.5000 (of answers) |" in card
+    assert "| 0.6931 → 0.5000 (of preferences (DPO)) |" in card
+    assert "(of text) |" in card
+    assert "| chat conversations | books | files | MIT | 7 |" in card  # and not that of the documents of this name
+    assert "| chat conversations | jokes | files | CC0-1.0 | 2 |" in card  # what the experiment says today
