@@ -98,6 +98,14 @@ def texts(served: "Served", prompt: list[int], choice: Choice) -> Iterator[str]:
     yield text.rest()
 
 
+def check_texts(choice: Choice, **named: str | None) -> None:
+    """What was typed must be text. ``named``: by its name in the error. Raises ``PedigreeError``."""
+    from llm_core.serve.text import check_text
+
+    for name, text in [*named.items(), *(("--stop", stop) for stop in choice.stop)]:
+        check_text(text or "", name)
+
+
 def cited(prompt: "Cited") -> Iterator[str]:
     """The passages of a prompt, a line each."""
     for number, passage in enumerate(prompt.read or (), start=1):
@@ -171,16 +179,20 @@ def serve(
     for package in ("fastapi", "uvicorn"):
         if not is_installed(package):
             raise missing("pedigree serve", package, "serve")
+    for name in allowed:
+        if "/" in name or name.count(":") == 1:
+            raise PedigreeError(f"--allow-host {name}: give the name alone, without http:// and without a port")
     import uvicorn
 
     from llm_core.serve.app import make_app
+    from llm_core.serve.connections import BoundedConnection
     from llm_core.serve.engine import Engine, Limits
     from llm_core.serve.guard import LOOPBACK
 
     listening = listen(host, port)  # before the model is loaded, which may take long
     try:
         served = open_served(session, stage, tell, index)
-        inside = host in LOOPBACK
+        inside = host.lower() in LOOPBACK
         engine = Engine(served.model, Limits(rows=rows))
         app = make_app(served, engine, {*LOOPBACK, host, *allowed}, addresses=not inside)
         address = listening.getsockname()
@@ -195,7 +207,7 @@ def serve(
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=HEADER_BYTES,
-            http="h11",
+            http=BoundedConnection,
             ws="none",
         )
         uvicorn.Server(config).run(sockets=[listening])

@@ -75,6 +75,10 @@ class EvaluationSpec(Spec):
         return self
 
 
+LEAST_PENALTY, MOST_PENALTY = 0.1, 10.0
+"""Of a repetition. Far beyond them, logits are no longer finite."""
+
+
 class SamplingSpec(Spec):
     """Generations for people to read."""
 
@@ -92,7 +96,7 @@ class SamplingSpec(Spec):
     """Only so many of the most likely tokens may be drawn; null: any."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Only the most likely tokens that together have this probability may be drawn; null: any."""
-    repetition_penalty: Annotated[float, Field(gt=0)] = later(default=1.0, absent=1.0)
+    repetition_penalty: Annotated[float, Field(ge=LEAST_PENALTY, le=MOST_PENALTY)] = later(default=1.0, absent=1.0)
     """Divides the logits of tokens that already occur (Keskar et al., 2019)."""
 
 

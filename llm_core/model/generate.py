@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llm_core.experiment.evaluation import LEAST_PENALTY, MOST_PENALTY
 from llm_core.model.state import new_state
 
 Prompts = Sequence[Sequence[int]] | Tensor
@@ -16,12 +17,12 @@ Prompts = Sequence[Sequence[int]] | Tensor
 class Sampling:
     """How tokens are chosen, and when a row ends. Raises ``ValueError`` for invalid values.
 
-    ``temperature``: divides the logits, one value for all rows or one per row; 0 always takes the most likely token.
-    ``top_k``: only the k most likely tokens. ``top_p``: only the fewest most likely tokens whose probabilities, after
-    temperature and ``top_k``, sum to p or more (nucleus sampling: Holtzman et al., 2020). ``repetition_penalty``: for
-    tokens that are in the row already, including the prompt, positive logits are divided by it and negative ones
-    multiplied (Keskar et al., 2019); 1: no penalty. ``stop``: sequences of tokens that end a row and are not part of
-    it.
+    ``temperature``: divides the logits, one value for all rows or one per row; 0 always takes the most likely token,
+    and so does what fp32 rounds to 0 (below 1e-45). ``top_k``: only the k most likely tokens. ``top_p``: only the
+    fewest most likely tokens whose probabilities, after temperature and ``top_k``, sum to p or more (nucleus sampling:
+    Holtzman et al., 2020). ``repetition_penalty``: for tokens that are in the row already, including the prompt,
+    positive logits are divided by it and negative ones multiplied (Keskar et al., 2019);
+    0.1 to 10, and 1 is no penalty. ``stop``: sequences of tokens that end a row and are not part of it.
     """
 
     max_new_tokens: int
@@ -38,12 +39,13 @@ class Sampling:
             "temperature": any(not 0 <= temperature < float("inf") for temperature in temperatures),
             "top_k": self.top_k is not None and self.top_k < 1,
             "top_p": self.top_p is not None and not 0 < self.top_p <= 1,
-            "repetition_penalty": not 0 < self.repetition_penalty < float("inf"),
+            "repetition_penalty": not LEAST_PENALTY <= self.repetition_penalty <= MOST_PENALTY,
             "stop": any(len(sequence) == 0 for sequence in self.stop),
         }
         for name, is_wrong in wrong.items():
             if is_wrong:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is not valid")
+                advice = f": give {LEAST_PENALTY:g} to {MOST_PENALTY:g}" if name == "repetition_penalty" else ""
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not valid{advice}")
 
 
 def generate(
@@ -195,12 +197,15 @@ def penalised(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
 
 def draw(logits_V: Tensor, temperature: float, sampling: Sampling, generator: torch.Generator) -> int:
     """A token, drawn from ``logits_V`` (on the CPU, fp32) at a temperature above 0."""
+    if torch.tensor(temperature, dtype=torch.float32) == 0:  # 0 / 0 is no number
+        return int(logits_V.argmax())
     # Descending and stable, so that equal logits keep the order of their ids on every machine.
     ordered_V, ids_V = logits_V.sort(descending=True, stable=True)
     # Subtract the largest first: divided by a temperature near 0, the rest becomes minus infinity, and never inf - inf.
     probabilities_V = torch.softmax((ordered_V[: sampling.top_k] - ordered_V[0]) / temperature, dim=-1)
     if sampling.top_p is not None:
         before_V = probabilities_V.cumsum(-1) - probabilities_V
-        # The first token always stays: the sum before it is 0.
-        probabilities_V = probabilities_V[before_V < sampling.top_p]
+        kept_V = before_V < sampling.top_p
+        kept_V[0] = True  # also if fp32 rounds top_p to 0
+        probabilities_V = probabilities_V[kept_V]
     return int(ids_V[torch.multinomial(probabilities_V, 1, generator=generator)])

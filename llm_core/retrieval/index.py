@@ -1,5 +1,6 @@
 """The stage ``retrieval_index``, and searches in it. The index is made by bm25s (Lù, 2024)."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,17 @@ class Searcher:
 
     def search(self, query: str, count: int) -> list[tuple[Passage, float]]:
         """At most ``count`` passages that share a word with ``query``, with their scores, the best first."""
-        known = [word for word in words(query) if word in self._index.vocab_dict]
-        if not known:
+        # A word counts as often as it stands in the query, and is looked up once: a long query must not take minutes.
+        alike: dict[int, list[str]] = defaultdict(list)
+        for word, times in Counter(word for word in words(query) if word in self._index.vocab_dict).items():
+            alike[times].append(word)
+        if not alike:
             return []
-        count = min(count, len(self))
-        numbers, scores = self._index.retrieve([known], k=count, show_progress=False, n_threads=1)
+        all_scores = sum(times * self._index.get_scores(known) for times, known in alike.items())
+        scores, numbers = _bm25s().selection.topk(all_scores, k=min(count, len(self)), backend="numpy")
         return [
             (self.passage(int(number)), float(score))
-            for number, score in zip(numbers[0], scores[0], strict=True)
+            for number, score in zip(numbers, scores, strict=True)
             if score > 0
         ]
 

@@ -5,24 +5,25 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from llm_core.errors import PedigreeError
 from llm_core.model.generate import Sampling
 from llm_core.serve.answer import Answer, Chat, Completion
-from llm_core.serve.documents import MOST, Cited
+from llm_core.serve.documents import MOST
+from llm_core.serve.encoding import Encoding, gone, queue_full
 from llm_core.serve.engine import Engine, QueueFullError
 from llm_core.serve.guard import Guard
 from llm_core.serve.request import Request as Wanted
 from llm_core.serve.schema import ApiError, ChatRequest, CompletionRequest, Generation, parsed
-from llm_core.serve.served import Served
+from llm_core.serve.served import ContextError, Served
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +42,12 @@ def make_app(served: Served, engine: Engine, hosts: Collection[str], addresses: 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        encoding.close()
         await asyncio.to_thread(engine.close)
 
     # The pages that FastAPI makes of its API load scripts from elsewhere.
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    encoding = Encoding(engine)
     limit = max(BODY_BYTES, BYTES_PER_TOKEN * served.context)
     began = int(time.time())
 
@@ -59,25 +62,29 @@ def make_app(served: Served, engine: Engine, hosts: Collection[str], addresses: 
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
+        arrived = monotonic()
         wanted = parsed(ChatRequest, await _body(request, limit))
+        _check_name(served, wanted.model)
         room = wanted.max_tokens if wanted.max_completion_tokens is None else wanted.max_completion_tokens
         turns = [message.turn() for message in wanted.messages]
-        cited = await _encoded(served.cited_chat, turns, wanted.retrieve, room)
-        return await _answer(request, wanted, cited.ids, room, Chat(served, cited))
+        cited = await encoding.run(request, arrived, served.cited_chat, turns, wanted.retrieve, room)
+        return await _answer(request, arrived, wanted, cited.ids, room, Chat(served, cited))
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
+        arrived = monotonic()
         wanted = parsed(CompletionRequest, await _body(request, limit))
-        cited = await _encoded(served.cited_completion, wanted.text(), wanted.retrieve, wanted.max_tokens)
-        return await _answer(request, wanted, cited.ids, wanted.max_tokens, Completion(served, cited))
+        _check_name(served, wanted.model)
+        room = wanted.max_tokens
+        cited = await encoding.run(request, arrived, served.cited_completion, wanted.text(), wanted.retrieve, room)
+        return await _answer(request, arrived, wanted, cited.ids, room, Completion(served, cited))
 
     async def _answer(
-        request: Request, wanted: Generation, prompt: list[int], room: int | None, form: Completion
+        request: Request, arrived: float, wanted: Generation, prompt: list[int], room: int | None, form: Completion
     ) -> Response:
-        _check_name(served, wanted.model)
         try:
             room = served.room(prompt, room)
-        except PedigreeError as error:
+        except ContextError as error:
             raise ApiError(400, str(error), code="context_length_exceeded") from None
         sampling = Sampling(
             room,
@@ -89,12 +96,11 @@ def make_app(served: Served, engine: Engine, hosts: Collection[str], addresses: 
         )
         seed = secrets.randbits(63) if wanted.seed is None else wanted.seed
         answer = Answer(len(prompt))
-        asked = Wanted(prompt, sampling, seed, served.text(wanted.stops()), answer.sink())
+        asked = Wanted(prompt, sampling, seed, served.text(wanted.stops()), answer.sink(), arrived)
         try:
             engine.submit(asked)
         except QueueFullError:
-            message = f"{engine.limits.waiting} requests wait already: try again later"
-            raise ApiError(429, message, code="queue_full") from None
+            raise queue_full(engine.limits) from None
         if wanted.stream:
             usage = wanted.stream_options is not None and wanted.stream_options.include_usage
             return _Stream(asked, _events(answer, form, usage))
@@ -171,14 +177,6 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _encoded(encode: Callable[..., Cited], *what: Any) -> Cited:
-    """``encode(*what)``, in a thread: a long text or a search takes a while."""
-    try:
-        return await asyncio.to_thread(encode, *what)
-    except PedigreeError as error:
-        raise ApiError(400, str(error)) from None
-
-
 class _Stream(StreamingResponse):
     """Server-sent events. If nobody listens any longer, the request is cancelled."""
 
@@ -211,12 +209,7 @@ async def _events(answer: Answer, form: Completion, usage: bool) -> AsyncIterato
 
 async def _collected(request: Request, asked: Wanted, answer: Answer, form: Completion) -> dict[str, Any]:
     """The whole answer. If the client is gone, the request is cancelled."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    text, left = asyncio.create_task(answer.text()), asyncio.create_task(gone())
+    text, left = asyncio.create_task(answer.text()), asyncio.create_task(gone(request))
     try:
         await asyncio.wait({text, left}, return_when=asyncio.FIRST_COMPLETED)
         if not text.done():

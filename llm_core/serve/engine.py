@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 class Limits:
     """What the engine accepts.
 
-    ``rows``: answers that are written at once. ``waiting``: requests that wait for a row. ``seconds``: time of a
-    request, from its arrival. ``chunk``: tokens of a prompt that are read between two steps, so that a long prompt does
-    not stop the other answers.
+    ``rows``: answers that are written at once. ``waiting``: requests that wait for a row, or to be encoded before.
+    ``seconds``: time of a request, from its arrival. ``chunk``: tokens of a prompt that are read between two steps, so
+    that a long prompt does not stop the other answers.
     """
 
     rows: int = 8
@@ -61,7 +61,7 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Answer ``request``, when a row is free. Raises ``QueueFullError``."""
-        row = Row(request, monotonic() + self.limits.seconds, self.model.vocab_size)
+        row = Row(request, request.arrived + self.limits.seconds, self.model.vocab_size)
         with self._changed:
             if self._closed or len(self._waiting) >= self.limits.waiting:
                 raise QueueFullError

@@ -31,11 +31,12 @@ class Guard:
     A page of another site could reach a server on this machine through a name that it lets point to 127.0.0.1 (DNS
     rebinding): its requests have that name as ``Host``. It could also send requests without reading the answers: they
     have its ``Origin``. ``hosts``: the names that are allowed. ``addresses``: whether every numeric address is, because
-    the server listens to others than this machine. No name points to a numeric ``Host``.
+    the server listens to others than this machine. No name points to a numeric ``Host``. Small and capital letters are
+    equal.
     """
 
     def __init__(self, app: App, hosts: Collection[str], addresses: bool) -> None:
-        self.app, self.hosts, self.addresses = app, frozenset(hosts), addresses
+        self.app, self.hosts, self.addresses = app, frozenset(host.lower().strip("[]") for host in hosts), addresses
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """See the ASGI specification."""
@@ -68,13 +69,13 @@ class Guard:
             advice = "allow it with --allow-host if it is yours"
             return ApiError(421, f"the Host header is {told}, which is not a name of this server; {advice}")
         for origin in (value for name, value in headers if name == b"origin"):
-            if not self._allowed(origin) or urlsplit(origin).netloc != hosts[0]:
+            if not self._allowed(origin) or urlsplit(origin).netloc.lower() != hosts[0].lower():
                 return ApiError(403, "requests from pages of other sites are refused")
         return None
 
     def _allowed(self, address: str) -> bool:
         try:
-            host = urlsplit(address).hostname or ""
+            host = urlsplit(address).hostname or ""  # in small letters
             if host in self.hosts:
                 return True
             return self.addresses and bool(ipaddress.ip_address(host))

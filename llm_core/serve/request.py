@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Literal
 
 from llm_core.model.generate import Sampling
@@ -39,7 +40,7 @@ class Request:
 
     ``prompt``: at least one token. ``seed``: of the row's own random generator, so that the answer does not depend on
     other requests. ``sink`` is called by the engine's thread, with pieces and then one ``End``; it must not block. If
-    it raises, the request is cancelled.
+    it raises, the request is cancelled. ``arrived``: when its time began.
     """
 
     prompt: list[int]
@@ -47,6 +48,7 @@ class Request:
     seed: int
     text: TextStream
     sink: Sink
+    arrived: float = field(default_factory=monotonic)
     cancelled: bool = field(default=False, init=False)
 
     def cancel(self) -> None:

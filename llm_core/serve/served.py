@@ -18,6 +18,10 @@ from llm_core.serve.text import TextStream
 from llm_core.tokens.tokenizer import vocabulary_size
 
 
+class ContextError(PedigreeError):
+    """A prompt and its answer do not fit into the context."""
+
+
 @dataclass(frozen=True)
 class Served:
     """A loaded model. ``name``: the one that requests give. ``identity``: of the artifact that it was loaded from.
@@ -64,18 +68,19 @@ class Served:
             return Cited(ids)
         if self.documents is None:
             raise PedigreeError(f"retrieve: {self.name} is served without an index of documents (docs/retrieval.md)")
+        self.room(ids, room)  # before a search for all of it
         most = self.context - (self.context // ANSWER_SHARE if room is None else room)
         return self.documents.cited(question, retrieve, encode, most)
 
     def room(self, prompt: Sequence[int], wanted: int | None) -> int:
-        """How many tokens an answer may have: ``wanted``, or all that the context leaves. Raises ``PedigreeError``."""
+        """How many tokens an answer may have: ``wanted``, or all that the context leaves. Raises ``ContextError``."""
         left = self.context - len(prompt)
         if left < 1:
-            raise PedigreeError(
+            raise ContextError(
                 f"the prompt has {len(prompt)} tokens, and the model reads {self.context} with the answer: shorten it"
             )
         if wanted is not None and wanted > left:
-            raise PedigreeError(
+            raise ContextError(
                 f"the prompt has {len(prompt)} tokens, which leaves {left} of the model's {self.context}, and "
                 f"{wanted} new ones are wanted: lower max_tokens or shorten the prompt"
             )

@@ -2,11 +2,25 @@
 
 from collections.abc import Callable, Sequence
 
+from llm_core.errors import PedigreeError
 from llm_core.model.generate import begun
 
 _BROKEN = "\ufffd"
 _LONGEST_CHARACTER = 4
 """Bytes, and so at most as many tokens."""
+
+
+def check_text(text: str, name: str) -> None:
+    """Raises ``PedigreeError`` for bytes that were no UTF-8, and for other halves of characters.
+
+    ``name``: of the text, for the message.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PedigreeError(
+            f"{name}: character {error.start + 1} is no text ({text[error.start]!a}): give whole characters, in UTF-8"
+        ) from None
 
 
 class TextStream:

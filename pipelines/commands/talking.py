@@ -1,5 +1,6 @@
 """Commands that talk to a trained model."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -14,7 +15,7 @@ MaxTokens = Annotated[
 Temperature = Annotated[float, typer.Option(help="0 always takes the most likely token.")]
 TopK = Annotated[int | None, typer.Option(help="Only the k most likely tokens.")]
 TopP = Annotated[float | None, typer.Option(help="Only the most likely tokens whose probabilities sum to p.")]
-Penalty = Annotated[float, typer.Option(help="Above 1: tokens that were there become less likely.")]
+Penalty = Annotated[float, typer.Option(help="Above 1: tokens that were there become less likely. 0.1 to 10.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same text.")]
 Stop = Annotated[list[str] | None, typer.Option(help="A text that ends the answer. Repeat it for several.")]
 Retrieve = Annotated[
@@ -48,8 +49,9 @@ def sample(
     """Print how a trained model continues a text, token by token."""
     from pipelines import talking
 
-    served = talking.open_served(open_session(experiment), stage, _aside, index, retrieve is not None)
     choice = talking.Choice(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop or (), retrieve)
+    talking.check_texts(choice, **{"the prompt": prompt})
+    served = talking.open_served(open_session(experiment), stage, _aside, index, retrieve is not None)
     begun = served.cited_completion(prompt, retrieve, max_tokens)
     for piece in talking.texts(served, begun.ids, choice):
         print(piece, end="", flush=True)
@@ -79,8 +81,11 @@ def chat(
     def write(text: str) -> None:
         print(text, end="", flush=True)
 
-    served = talking.open_served(open_session(experiment), stage, _aside, index, retrieve is not None)
     choice = talking.Choice(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop or (), retrieve)
+    talking.check_texts(choice, **{"--system": system})
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no UTF-8 is an error of its turn only
+    served = talking.open_served(open_session(experiment), stage, _aside, index, retrieve is not None)
     talking.chat(served, choice, system, input, write)
 
 

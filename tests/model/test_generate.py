@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from llm_core.experiment.evaluation import LEAST_PENALTY, MOST_PENALTY
 from llm_core.model.generate import Sampling, generate, stream
 from llm_core.model.state import new_state
 from tests.model.shapes import MODELS, VOCAB, model, named, spec, tokens
@@ -176,7 +177,9 @@ def test_misuse_is_refused() -> None:
         {"top_k": 0},
         {"top_p": 0.0},
         {"top_p": 1.1},
-        {"repetition_penalty": 0.0},
+        {"repetition_penalty": 1e-40},
+        {"repetition_penalty": 11.0},
+        {"repetition_penalty": float("nan")},
         {"stop": ([],)},
     ],
 )
@@ -251,4 +254,18 @@ def test_tokens_that_are_there_lose_by_the_penalty() -> None:
 def test_a_temperature_near_zero_takes_the_likeliest() -> None:
     """Logits divided by it are beyond every float."""
     built = Fixed(torch.tensor([90.0, 95.0, -80.0]))
-    assert generate(built, [[0]], Sampling(3, 1e-40), generators=generators(0)) == [[1, 1, 1]]
+    for temperature in (1e-40, 1e-46, 1e-300):  # the last two are 0 in fp32
+        assert generate(built, [[0]], Sampling(3, temperature), generators=generators(0)) == [[1, 1, 1]]
+
+
+def test_the_likeliest_token_stays_whatever_top_p_is() -> None:
+    assert generate(Fixed(PROBABILITIES.log()), [[0]], Sampling(2, 1.0, top_p=1e-320), generators=generators(0)) == [
+        [1, 1]
+    ]
+
+
+def test_the_widest_penalty_and_temperature_leave_finite_logits() -> None:
+    built = Fixed(torch.tensor([3e4, -3e4, 0.0]))
+    for penalty in (LEAST_PENALTY, MOST_PENALTY):
+        sampling = Sampling(2, 1e300, top_p=1.0, repetition_penalty=penalty)
+        assert len(generate(built, [[0, 1]], sampling, generators=generators(0))[0]) == 2

@@ -54,19 +54,28 @@ def test_what_a_sample_can_not_be_is_told(finished, micro) -> None:
     assert "--temperature: nan is not valid" in refused(finished, *few, "--temperature", "nan")
     assert "--top-k: 0 is not valid" in refused(finished, *few, "--top-k", "0")
     assert "--stop is empty" in refused(finished, *few, "--stop", "")
+    assert "--repetition-penalty: 1e-40 is not valid: give 0.1 to 10" in refused(
+        finished, *few, "--repetition-penalty", "1e-40"
+    )
+    bytes_ = "\udcff\udcfe hi"  # how Python reads arguments that are no UTF-8
+    assert "the prompt: character 1 is no text ('\\udcff')" in refused(finished, "sample", bytes_, *micro)
+    assert "--stop: character 1 is no text" in refused(finished, *few, "--stop", bytes_)
+    chat = ("chat", str(finished.experiment), "--system", bytes_)
+    assert "--system: character 1 is no text" in refused(finished, *chat)
 
 
 def test_a_conversation_in_the_terminal(finished) -> None:
     """The last question is too long for the context; the next conversation begins again."""
-    lines = ["The river", "", "word " * 40, "/new", "Stone", "/quit", "never"]
+    lines = [b"The river", b"", b"word " * 40, b"\xff", b"/new", b"Stone", b"/quit", b"never"]
     options = ("--max-tokens", "4", "--seed", "1")
     asked = CliRunner().invoke(
-        app, ["chat", str(finished.experiment), *options], input="\n".join(lines), env=finished.environment
+        app, ["chat", str(finished.experiment), *options], input=b"\n".join(lines), env=finished.environment
     )
     assert asked.exit_code == 0, asked.stderr + asked.stdout
-    assert asked.stdout.count("\n> ") == 6
+    assert asked.stdout.count("\n> ") == 7
     assert "This is a base model" in asked.stdout
-    assert asked.stdout.count("error: ") == 1
+    assert asked.stdout.count("error: ") == 2
+    assert "half of a surrogate pair" in asked.stdout
     assert "/new begins a new conversation" in asked.stdout
 
 

@@ -11,6 +11,21 @@ from llm_core.retrieval.words import words
 from tests.retrieval.conftest import HELDOUT, TRAIN, World, indexed
 
 
+def test_a_word_counts_as_often_as_it_stands_in_the_query_and_is_looked_up_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, query = world.searcher._index, ["the", "sand", "the", "heat", "sugar", "the", "sugar"]
+    ids, scores = index.retrieve([query], k=4, show_progress=False)
+    found = world.searcher.search(" ".join(query), 4)
+    assert [passage for passage, _ in found] == [world.searcher.passage(int(number)) for number in ids[0]]
+    assert [score for _, score in found] == pytest.approx(scores[0].tolist())
+    looked_up: list[str] = []
+    get_scores = index.get_scores
+    monkeypatch.setattr(index, "get_scores", lambda known: looked_up.extend(known) or get_scores(known))
+    world.searcher.search("the sand the sea " * 50_000, 1)
+    assert sorted(looked_up) == ["sand", "sea", "the"]
+
+
 def test_a_search_finds_the_passage_with_its_document_and_url(world: World) -> None:
     (best, score), *rest = world.searcher.search("Why does the CRUST turn brown?", 3)
     assert (best.doc_id, best.url, best.place) == ("bread", "https://example.org/bread", "notes/heldout.txt:0")

@@ -17,6 +17,7 @@ from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.model.build import build_model
 from llm_core.model.files import save_model
 from llm_core.serve.app import make_app
+from llm_core.serve.connections import BoundedConnection
 from llm_core.serve.engine import Engine, Limits
 from llm_core.serve.guard import LOOPBACK
 from llm_core.serve.served import Served, load_served
@@ -68,7 +69,11 @@ def running(served: Served, **limits: float) -> Iterator[Live]:
     listening.listen()
     engine = Engine(served.model, Limits(**limits))
     config = uvicorn.Config(
-        make_app(served, engine, LOOPBACK), log_level="error", timeout_graceful_shutdown=1, ws="none"
+        make_app(served, engine, LOOPBACK),
+        log_level="error",
+        timeout_graceful_shutdown=1,
+        http=BoundedConnection,
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import httpx
 import openai
 import polars as pl
 import pytest
@@ -11,10 +14,13 @@ import pytest
 from llm_core.errors import PedigreeError
 from llm_core.experiment.chat import CHAT_FILE
 from llm_core.retrieval.index import Searcher
+from llm_core.retrieval.passages import Passage
 from llm_core.serve.documents import MOST, Documents
-from llm_core.serve.served import Served
+from llm_core.serve.encoding import THREADS
+from llm_core.serve.served import ContextError, Served
 from tests.retrieval.conftest import indexed
 from tests.serve.conftest import NAME, load, running
+from tests.serve.test_engine import wait_for
 
 TEXTS = {
     "seven": "The number that follows 7 is 8.",
@@ -85,6 +91,63 @@ def test_what_does_not_fit_is_left_out_and_counted(cited: Served) -> None:
     assert small.cited_chat(QUESTION, 2, 21).left_out == 2
     quarter = replace(cited, context=4 * alone // 3 + 2)
     assert len(quarter.cited_chat(QUESTION, 2, None).ids) == alone  # there must be room for an answer
+
+
+class Held:
+    """A searcher that waits until it is told. ``begun``: what was searched for."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.free = threading.Event()
+
+    def __len__(self) -> int:
+        return 1
+
+    def search(self, question: str, _count: int) -> list[tuple[Passage, float]]:
+        self.begun.append(question)
+        assert self.free.wait(30)
+        return []
+
+
+def test_nothing_is_searched_for_a_prompt_that_does_not_fit(served: Served) -> None:
+    searcher = Held()
+    documented = replace(served, documents=Documents(searcher, "f" * 32, usual=2, trained_on=False))
+    for prompt, room in (("word " * 400, None), ("word", 10**6)):
+        with pytest.raises(ContextError, match="the prompt has"):
+            documented.cited_completion(prompt, 3, room)
+        with pytest.raises(ContextError, match="the prompt has"):
+            documented.cited_chat([{"role": "user", "content": prompt}], 3, room)
+    assert searcher.begun == []
+
+
+def test_searches_wait_in_the_queue_with_its_bound_and_time_and_not_for_who_left(served: Served) -> None:
+    searcher = Held()
+    documented = replace(served, documents=Documents(searcher, "f" * 32, usual=2, trained_on=False))
+
+    limits = {"rows": 1, "waiting": THREADS, "seconds": 3}
+    with (
+        running(documented, **limits) as server,
+        ThreadPoolExecutor(THREADS) as pool,
+        ThreadPoolExecutor(2) as others,
+    ):
+
+        def ask(prompt: str, timeout: float = 30) -> httpx.Response:
+            body = {"model": NAME, "prompt": prompt, "max_tokens": 2, "retrieve": 1}
+            return httpx.post(f"{server.url}/v1/completions", json=body, timeout=timeout)
+
+        def told(prompt: str) -> int | str:
+            try:
+                return ask(prompt, timeout=1).status_code
+            except httpx.ReadTimeout:
+                return "left"
+
+        held = [pool.submit(ask, f"held {number}") for number in range(THREADS)]
+        wait_for(lambda: len(searcher.begun) == THREADS)
+        assert set(others.map(told, ["waits", "one too many"])) == {429, "left"}
+        assert [request.result().status_code for request in held] == [504] * THREADS
+        searcher.free.set()
+        assert ask("after").json()["citations"] == []
+        assert sorted(searcher.begun) == ["after", *(f"held {number}" for number in range(THREADS))]
 
 
 def test_documents_without_an_index_are_an_error(served: Served) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.serve.browser import CHROMIUM, opened, talk
 from tests.serve.conftest import running
 from tests.serve.test_documents import TEXTS, URLS, cited  # noqa: F401
+from tests.serve.test_engine import Slow
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
@@ -32,6 +33,33 @@ def test_a_conversation_of_three_turns(live) -> None:
             assert [problem for problem in tab.problems if "400 (Bad Request)" not in problem] == []
 
     asyncio.run(conversation())
+
+
+def test_a_new_chat_while_an_answer_is_written_begins_empty(served) -> None:
+    slow = Slow(served.model)
+
+    async def conversation(url: str) -> None:
+        async with opened(url) as tab:
+            await tab.run("document.forms.settings.elements.max_tokens.value = 60")
+            await tab.until("document.getElementById('facts').textContent !== ''")
+            slow.let(12)
+            await tab.type("first")
+            await tab.until("document.querySelector('.assistant p')?.textContent.trim()")
+            await tab.run("document.getElementById('new').click()")
+            assert await tab.run("document.getElementById('send').textContent") == "Send"
+            slow.release()
+            await tab.run("document.forms.settings.elements.max_tokens.value = 8")
+            (answer,) = await talk(tab, ["second"])
+            roles = await tab.run("messages.map(message => message.role + ' ' + message.content)")
+            assert [role.strip() for role in roles] == ["user second", f"assistant {answer}".strip()]
+            assert tab.problems == []
+
+    try:
+        with running(served) as server:
+            asyncio.run(conversation(server.url))
+    finally:
+        slow.release()
+        served.model._forward_pre_hooks.clear()
 
 
 def test_passages_stand_beside_the_answer_as_text(cited) -> None:  # noqa: F811

@@ -165,6 +165,7 @@ WRONG = [
     ({**CHAT, "temperature": -1}, "temperature"),
     ({**CHAT, "temperature": 1e300}, "temperature"),
     ({**CHAT, "top_p": 0}, "top_p"),
+    ({**CHAT, "repetition_penalty": 1e-40}, "repetition_penalty"),
     ({**CHAT, "top_k": 0}, "top_k"),
     ({**CHAT, "seed": 2**64}, "seed"),
     ({**CHAT, "seed": 1.5}, "seed"),

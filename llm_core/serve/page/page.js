@@ -99,13 +99,14 @@ async function* events(response) {
 }
 
 async function ask(question) {
-  messages.push({ role: "user", content: question });
+  const conversation = messages; // "New chat" makes another one
+  conversation.push({ role: "user", content: question });
   bubble("user", question);
   const place = bubble("assistant", "");
   const article = place.parentElement;
   article.classList.add("writing");
   const facts = article.appendChild(document.createElement("small"));
-  running = new AbortController();
+  const answer = running = new AbortController();
   at("send").textContent = "Stop";
   const system = settings.elements.system.value.trim();
   const began = performance.now();
@@ -122,9 +123,9 @@ async function ask(question) {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({
         model: model.id, stream: true, stream_options: { include_usage: true }, ...options(),
-        messages: system ? [{ role: "system", content: system }, ...messages] : messages,
+        messages: system ? [{ role: "system", content: system }, ...conversation] : conversation,
       }),
-      signal: running.signal,
+      signal: answer.signal,
     });
     if (!response.ok) throw new Error((await response.json()).error.message);
     for await (const event of events(response)) {
@@ -156,11 +157,15 @@ async function ask(question) {
   }
   article.classList.remove("writing");
   // The turns must alternate, so a question without an answer leaves the conversation.
-  if (written.trim() && !article.classList.contains("wrong")) messages.push({ role: "assistant", content: written });
+  if (written.trim() && !article.classList.contains("wrong")) conversation.push({ role: "assistant", content: written });
   else {
-    messages.pop();
+    conversation.pop();
     if (!place.textContent) place.textContent = "(the model wrote nothing)";
   }
+  if (running === answer) idle();
+}
+
+function idle() {
   running = null;
   at("send").textContent = "Send";
 }
@@ -188,6 +193,7 @@ at("documents").addEventListener("change", () => {
 });
 at("new").addEventListener("click", () => {
   running?.abort();
+  idle();
   messages = [];
   at("chat").replaceChildren();
   at("text").focus();
