@@ -49,13 +49,16 @@ def export(session: Session, stage: str | None, folder: Path, form: str, dtype: 
 
 
 def _hugging_face(name: str, trained: Path, tokenizer: Path, folder: Path, length: int, dtype: str) -> str:
+    from llm_core.chat.model_chat import stop_ids
     from llm_core.model.files import load_model
     from llm_core.model.hf.exporting import export_folder
     from llm_core.model.hf.own_code.family import OWN_CODE
 
     del name
     model, _ = load_model(trained)
-    family = export_folder(model, folder, sequence_length=length, tokenizer=tokenizer / TOKENIZER_FILE, dtype=dtype)
+    file = tokenizer / TOKENIZER_FILE
+    stop = stop_ids(trained, file)
+    family = export_folder(model, folder, sequence_length=length, tokenizer=file, stop=stop, dtype=dtype)
     _copy_template(trained, folder)
     advice = "; load it with trust_remote_code=True" if family.name == OWN_CODE.name else ""
     return f"{folder}: {family.architecture}, {dtype}{advice}"
@@ -64,6 +67,7 @@ def _hugging_face(name: str, trained: Path, tokenizer: Path, folder: Path, lengt
 def _gguf(name: str, trained: Path, tokenizer: Path, folder: Path, length: int, dtype: str) -> str:
     if not is_installed("gguf"):
         raise missing("--format gguf", "gguf", "gguf")
+    from llm_core.chat.model_chat import stop_ids
     from llm_core.model.files import load_model
     from llm_core.model.gguf.checked import write_checked
     from llm_core.model.gguf.vocabulary import not_brought
@@ -77,6 +81,7 @@ def _gguf(name: str, trained: Path, tokenizer: Path, folder: Path, length: int, 
         dtype=cast(GGUFType, dtype),
         tokenizer=tokenizer / TOKENIZER_FILE,
         template=template.read_text(encoding="utf-8") if template.is_file() else None,
+        stop=stop_ids(trained, tokenizer / TOKENIZER_FILE),
         name=name,
     )
     if file.refused:

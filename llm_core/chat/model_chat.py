@@ -35,6 +35,14 @@ class ModelChat(NamedTuple):
         return sorted({*self.template.stop, self.template.eot})
 
 
+def stop_ids(folder: Path, tokenizer: Path) -> tuple[int, ...]:
+    """The tokens that end an answer of the tuned model in ``folder``; none for a model that was not tuned."""
+    about = folder / CHAT_FILE
+    if about.is_file():
+        return tuple(json.loads(about.read_bytes())["stop"])
+    return model_template(folder, tokenizer).stop if (folder / TEMPLATE_FILE).is_file() else ()
+
+
 def model_chat(folder: Path, tokenizer: Path) -> ModelChat:
     """How one talks to the model in ``folder``. ``tokenizer``: its ``tokenizer.json``."""
     about = folder / CHAT_FILE

@@ -3,18 +3,21 @@
 import ast
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import polars as pl
 
 from llm_core.chat.conversation import ConversationError, Turn, answered, checked
-from llm_core.data.records import excerpt
-from llm_core.data.sources.fields import ABSENT, keys_of, value_at
+from llm_core.data.records import EXCERPT_CHARACTERS, excerpt
+from llm_core.data.sources.fields import ABSENT, KEYS_NAMED, keys_of, value_at
 from llm_core.data.sources.formats import format_of
+from llm_core.data.sources.jsonl import BYTE_ORDER_MARK, TOO_LONG, check_lines
 from llm_core.data.sources.matching import is_of_kind, meets
 from llm_core.data.sources.paths import printable, unreadable
 from llm_core.data.sources.streams import open_stream, read_lines
@@ -75,6 +78,8 @@ class RecordReader(ABC, Generic[Form]):
             return self._made(row, record)
         except ConversationError as error:
             return Dropped(row, error.reason, _shown(record))
+        except RecursionError:
+            return Dropped(row, "nested too deeply", _shown(record))
 
     @abstractmethod
     def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
@@ -112,6 +117,10 @@ class RecordReader(ABC, Generic[Form]):
 class ConversationReader(RecordReader[ConversationSource]):
     """One conversation per record."""
 
+    def __init__(self, source: ConversationSource) -> None:
+        super().__init__(source)
+        self._beginnings = _beginnings(source.speakers)
+
     def _made(self, row: int, record: Mapping[str, Any]) -> Conversation:
         turns = self._checked(self._messages(record), record)
         kept = answered(turns)
@@ -129,13 +138,15 @@ class ConversationReader(RecordReader[ConversationSource]):
         """The turns of a dialogue in one text. Lines without a speaker continue the turn before."""
         turns: list[dict[str, Any]] = []
         for line in dialogue.splitlines():
-            name = next((name for name in self._source.speakers if line.startswith(name)), None)
-            if name is None and not line.strip():
+            begins = self._beginnings.match(line)
+            if begins is None and not line.strip():
                 continue
-            if name is None and not turns:
+            if begins is None and not turns:
                 raise ConversationError("a dialogue that begins without a speaker", "")
-            role = turns[-1]["role"] if name is None else self._source.speakers[name]
-            said = line.removeprefix(name or "").strip()
+            role = turns[-1]["role"] if begins is None else self._source.speakers.get(begins[0])
+            if role is None:
+                raise ConversationError("another speaker", "")
+            said = line.removeprefix(begins[0] if begins else "").strip()
             if turns and turns[-1]["role"] == role:
                 turns[-1]["content"] += f"\n{said}"
             else:
@@ -171,18 +182,16 @@ def reader_of(source: RecordSource) -> RecordReader[Any]:
 
 
 def conversations(path: Path, source: RecordSource) -> Iterator[Conversation | Dropped | Skipped]:
-    """Every record of a file. Raises ``PedigreeError`` for a file that can't be read, and for one of whose records none
-    has a field that the source reads."""
+    """Every record of a file. Raises ``PedigreeError`` for a file that can't be read, and for one without any
+    conversation. Records that do not meet the conditions of ``where`` may be all that it has."""
     reader, keys, reasons, kept = reader_of(source), dict[str, None](), Counter[str](), 0
     try:
         for row, record in _records(path, source):
-            if isinstance(record, str):
-                yield Dropped(row, record, "")
-                continue
-            found = reader.conversation(row, record)
+            found = record if isinstance(record, Dropped) else reader.conversation(row, record)
             if isinstance(found, Dropped):
                 reasons[found.reason] += 1
-                keys.update(dict.fromkeys(keys_of(record)))
+                if not isinstance(record, Dropped) and len(keys) < KEYS_NAMED:
+                    keys.update(dict.fromkeys(keys_of(record)))
             else:
                 kept += 1
             yield found
@@ -190,16 +199,21 @@ def conversations(path: Path, source: RecordSource) -> Iterator[Conversation | D
         raise PedigreeError(f"{printable(path)}: can't be read: {error}; fetch it again") from None
     except OSError as error:
         raise unreadable(path, error) from None
-    if reasons and not kept:
+    if not reasons and not kept:
+        raise PedigreeError(
+            f"{printable(path)}: source {source.name!r}: has no record; fetch it again, or take it out of the source"
+        )
+    if not kept:
         told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(5))
         raise PedigreeError(
             f"{printable(path)}: source {source.name!r}: none of its {reasons.total()} records is a conversation: "
-            f"{told}; the records have the keys {', '.join(keys) or 'none'}"
+            f"{told}; the records have the keys {', '.join(map(_named, islice(keys, KEYS_NAMED))) or 'none'}. Name "
+            "the right fields in the source, or take the file out of it"
         )
 
 
-def _records(path: Path, source: RecordSource) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(number, record) of every record, or the reason why it can't be read."""
+def _records(path: Path, source: RecordSource) -> Iterator[tuple[int, dict[str, Any] | Dropped]]:
+    """(number, record) of every record, or why it can't be read."""
     if format_of(path) in PARQUET:
         row = 0
         for batch in pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_batches(
@@ -210,16 +224,22 @@ def _records(path: Path, source: RecordSource) -> Iterator[tuple[int, dict[str, 
                 row += 1
         return
     with open_stream(path) as stream:
+        begun = False
         for row, (line, whole) in enumerate(read_lines(stream, source.max_record_bytes)):
-            if not whole:
-                yield row, "longer than max_record_bytes"
-            elif line and not line.isspace():
-                yield row, _object(line, source.syntax)
+            line = line.removeprefix(BYTE_ORDER_MARK)
+            if not line or line.isspace():
+                continue
+            if not begun and source.syntax == "json":
+                check_lines(path, line)
+            begun = True
+            found = _object(line, source.syntax) if whole else TOO_LONG
+            yield row, Dropped(row, found, excerpt(line)) if isinstance(found, str) else found
 
 
 def _object(line: bytes, syntax: Syntax) -> dict[str, Any] | str:
+    """The record, or why there is none."""
     try:
-        text = line.decode("utf-8-sig").strip()
+        text = line.decode("utf-8").strip()
     except UnicodeDecodeError:
         return "not UTF-8"
     try:
@@ -229,6 +249,12 @@ def _object(line: bytes, syntax: Syntax) -> dict[str, Any] | str:
             return "not a Python literal"
         return "not JSON (it looks like Python's form: syntax: python reads that)" if text[:2] == "{'" else "not JSON"
     return value if isinstance(value, dict) else "not an object"
+
+
+def _beginnings(speakers: Mapping[str, Any]) -> re.Pattern[str]:
+    """What matches the beginning of a speaker's line. A speaker with another number matches, too."""
+    names = sorted(speakers, key=len, reverse=True)
+    return re.compile("|".join(r"[0-9]+".join(map(re.escape, re.split("[0-9]+", name))) for name in names) or "(?!)")
 
 
 def _exchange(prompt: str | None, answer: str | None, record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -252,11 +278,20 @@ def _text_at(record: Mapping[str, Any], field: str) -> str:
     value = value_at(record, field)
     if value is ABSENT or value is None:
         raise ConversationError(f"no field {field}", "")
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number and not isinstance(value, str):
+    # ``isfinite`` makes a whole number to a float, for which it may be too large.
+    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, bool) or (not number and not isinstance(value, str)):
         raise ConversationError(f"{field} is neither text nor a number", "")
     return str(value)
 
 
 def _shown(record: Mapping[str, Any]) -> str:
-    return excerpt(repr(record))
+    try:
+        return excerpt(repr(record))
+    except RecursionError:  # JSON may be nested deeper than ``repr`` goes
+        return excerpt(", ".join(keys_of(record)))
+
+
+def _named(key: str) -> str:
+    """The beginning of a key as it can be printed anywhere: halves of surrogate pairs as escapes."""
+    return key[:EXCERPT_CHARACTERS].encode("utf-8", errors="backslashreplace").decode("utf-8")

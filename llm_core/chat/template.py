@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError, TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 from tokenizers import Tokenizer
 
 from llm_core.chat.conversation import ConversationError, Turn, answered, checked
@@ -29,6 +30,8 @@ from llm_core.tokens.prompts import prompt_tokenizer
 from llm_core.tokens.tokenizer import end_of_text
 
 _PLACE = re.compile("\ue000(\\d+)\ue001")
+_LONGEST = 10_000_000
+"""Characters that a template may write, and the size of what one operation of a template may make."""
 
 
 class Piece(NamedTuple):
@@ -154,13 +157,23 @@ class ChatTemplate:
     def _rendered(self, turns: Sequence[Turn], prompt: bool) -> str:
         messages = [{"role": turn.role, "content": f"\ue000{number}\ue001"} for number, turn in enumerate(turns)]
         try:
-            return self._template.render(
-                messages=messages, add_generation_prompt=prompt, bos_token=self._end, eos_token=self._end
+            return _bounded(
+                self._template.generate(
+                    messages=messages, add_generation_prompt=prompt, bos_token=self._end, eos_token=self._end
+                )
             )
         except RefusalError as error:
             raise ConversationError("refused by the template", f"the chat template refuses it: {error}") from None
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise PedigreeError(f"the chat template fails{_line_of(error)}: {error}") from None
+        except RecursionError as error:
+            raise PedigreeError(
+                f"the chat template fails{_line_of(error)}: a macro or loop that calls itself does not end"
+            ) from None
+        except MemoryError as error:
+            raise PedigreeError(
+                f"the chat template fails{_line_of(error)}: it needs more memory than there is"
+            ) from None
 
     def _verified(self, path: Path) -> tuple[int, ...]:
         """Try the template on short conversations; returns the ids that end answers."""
@@ -201,14 +214,56 @@ def model_template(folder: Path, tokenizer: Path) -> ChatTemplate:
 
 def parsed(source: str) -> Any:
     """The Jinja template ``source``. Raises ``PedigreeError`` with the line of a syntax error."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     environment.globals["raise_exception"] = _raise
     try:
         return environment.from_string(source)
     except TemplateSyntaxError as error:
         raise PedigreeError(f"the chat template, line {error.lineno}: {error.message}") from None
+    except (RecursionError, SyntaxError):  # Python compiles what Jinja makes of it
+        raise PedigreeError(
+            "the chat template is nested too deeply; use fewer loops or brackets in each other"
+        ) from None
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """It also refuses operations whose result would fill the memory."""
+
+    intercepted_binops = frozenset({"*", "**", "+", "%"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if _size(operator, left, right) > _LONGEST:
+            raise SecurityError(f"the result of {operator} has more than {_LONGEST:,} characters, entries or digits")
+        return super().call_binop(context, operator, left, right)
+
+
+def _size(operator: str, left: Any, right: Any) -> int:
+    """At least the size of the result, where it may be much larger than both operands."""
+    numbers = isinstance(left, int), isinstance(right, int)
+    if operator == "**":
+        return left.bit_length() * right if all(numbers) and right > 0 else 0
+    if operator == "*" and all(numbers):
+        return int(left.bit_length() + right.bit_length())
+    if operator == "*" and any(numbers):
+        count, repeated = (left, right) if numbers[0] else (right, left)
+        return count * len(repeated) if hasattr(repeated, "__len__") else 0
+    if operator == "%" and isinstance(left, str):  # a width, as in %9d; a star takes it from the right
+        widths = [int(width) for width in re.findall(r"\d+", left)]
+        return max([*widths, _LONGEST + 1 if re.search(r"%[^a-zA-Z%]*\*", left) else 0])
+    if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
+        return len(left) + len(right)
+    return 0
+
+
+def _bounded(pieces: Iterator[str]) -> str:
+    """The pieces that a template writes as one text."""
+    written, size = [], 0
+    for piece in pieces:
+        written.append(piece)
+        size += len(piece)
+        if size > _LONGEST:
+            raise SecurityError(f"it writes more than {_LONGEST:,} characters")
+    return "".join(written)
 
 
 class RefusalError(TemplateError):

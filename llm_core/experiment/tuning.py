@@ -121,9 +121,10 @@ class ConversationSource(RecordSource):
     """The field with a list of messages, each with ``role`` and ``content``."""
     dialogue: Text | None = None
     """The field with a dialogue as text, where each turn begins a line with one of ``speakers``."""
-    speakers: dict[Text, Literal["user", "assistant"]] = Field(default_factory=dict)
+    speakers: dict[Text, Literal["user", "assistant"] | None] = Field(default_factory=dict)
     """How the lines of a ``dialogue`` begin → whose turn it is: ``{"#Person1#:": user, "#Person2#:": assistant}``.
-    Lines of one speaker in a row are one turn."""
+    Lines of one speaker in a row are one turn. Several may be the user, or the assistant. A dialogue in which a speaker
+    with null has a line is dropped, and so is one with another number than those that are named (``#Person3#:``)."""
 
     @model_validator(mode="after")
     def _one_form(self) -> "ConversationSource":
@@ -135,7 +136,7 @@ class ConversationSource(RecordSource):
             )
         if (self.dialogue is not None) != bool(self.speakers):
             raise ValueError("speakers: say how the turns of a dialogue begin, and only with dialogue")
-        if self.dialogue is not None and set(self.speakers.values()) != {"user", "assistant"}:
+        if self.dialogue is not None and not {"user", "assistant"} <= set(self.speakers.values()):
             raise ValueError("speakers: name at least one for user, and one for assistant")
         return self
 
@@ -241,6 +242,8 @@ def _check_syntax(template: str) -> None:
         Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)  # noqa: S701 (it makes no HTML)
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno}: {error.message}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
 
 
 def check_tuning(place: str, tuning: AnyTuningSpec, model: ModelSpec, tokenizer: TokenizerSpec) -> None:

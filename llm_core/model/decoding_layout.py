@@ -11,7 +11,10 @@ from llm_core.model.fused import FusedLinear
 ROWS = 8
 """The number of rows that oneDNN lays a matrix out for: as many answers as the server writes at once by default."""
 FEWEST_ROWS = 4
-"""Fewer rows are filled up with zeros: oneDNN's products of one to three rows take longer than those of four."""
+"""Fewer rows are filled up with zeros: with large matrices, oneDNN's products of one to three rows take longer than
+those of four."""
+LARGE = 2**18
+"""Numbers of a large matrix."""
 
 
 @torch.no_grad()
@@ -54,6 +57,7 @@ class PackedLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None, parts: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.parts = parts  # of a ``FusedLinear``
+        self._large = weight.numel() > LARGE
         self.out_features, self.in_features = weight.shape
         self.bias = bias
         self._packed: Tensor | None = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
@@ -71,9 +75,7 @@ class PackedLinear(nn.Module):
         """(…, inputs) → (…, outputs)."""
         if self._packed is None:
             return functional.linear(x, self.weight, self.bias)
-        rows = x.reshape(-1, self.in_features)
-        missing = max(FEWEST_ROWS - len(rows), 0)
-        if missing:
-            rows = functional.pad(rows, (0, 0, 0, missing))
+        missing = max(FEWEST_ROWS - x.numel() // self.in_features, 0) if self._large else 0
+        rows = functional.pad(x.reshape(-1, self.in_features), (0, 0, 0, missing)) if missing else x
         y: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, "none", [], "")
-        return (y[:-missing] if missing else y).view(*x.shape[:-1], self.out_features)
+        return y[:-missing].view(*x.shape[:-1], self.out_features) if missing else y

@@ -22,13 +22,15 @@ _LONGEST_WORD = 40
 class Question(NamedTuple):
     """``context`` is the prompt. ``answer``: as ``normal`` writes it. ``line``: the answer is a line, not a word.
 
-    ``cluster``: questions of one cluster are alike.
+    ``cluster``: questions of one cluster are alike. ``searched``: what passages are searched for. Solved items are no
+    part of it: they are the same before every question.
     """
 
     task: str
     question_id: str
     cluster: str
     context: str
+    searched: str
     answer: str
     line: bool
 
@@ -56,7 +58,7 @@ def of_suite(suite: SuiteSpec, solved: int, tokenizer: Tokenizer, length: int) -
 
 def _of_item(suite: SuiteSpec, item: Item, context: str) -> Question:
     line = suite.kind == "multiple_choice"
-    question = Question(suite.name, item.item_id, item.group or item.item_id, context.rstrip(), "", line)
+    question = Question(suite.name, item.item_id, item.group or item.item_id, context.rstrip(), item.context, "", line)
     return question._replace(answer=question.given(item.choices[item.gold]) or "")
 
 
@@ -74,4 +76,5 @@ def _next_word(doc_id: str, text: str, spec: RepeatedSamplingSpec) -> Question |
     word = _WORD.match(text, place + 1)
     if word is None or len(word[0]) > _LONGEST_WORD:
         return None
-    return Question(HELDOUT, f"{doc_id}:{place}", doc_id, text[:place], normal(word[0]), line=False)
+    context = text[:place]
+    return Question(HELDOUT, f"{doc_id}:{place}", doc_id, context, context, normal(word[0]), line=False)

@@ -36,7 +36,7 @@ class Ways:
         if not all(map(fits, found.values())):
             return {}
         if self.searcher is not None:
-            passages = [passage for passage, _ in self.searcher.search(question.context, self.passages)]
+            passages = [passage for passage, _ in self.searcher.search(question.searched, self.passages)]
             prompted = with_passages(passages, question.context, fits)
             assert prompted is not None  # the question alone fits
             found[RETRIEVED] = prompted[0]

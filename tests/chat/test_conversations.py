@@ -6,9 +6,12 @@ import pytest
 import zstandard
 
 from llm_core.chat.conversations import turns_of
+from llm_core.chat.reading import Conversation, ConversationReader, conversations
 from llm_core.data.records import document_id
 from llm_core.errors import PedigreeError
+from llm_core.experiment.preference import PreferenceSource
 from llm_core.experiment.suites import MultipleChoiceSuite
+from llm_core.experiment.tuning import ConversationSource
 from tests.chat.stages import PERSONA, lines, read, source, talks
 from tests.judged import judged
 
@@ -115,6 +118,95 @@ def test_a_wrong_field_is_an_error_with_file_and_keys(tmp_path):
     path = lines(tmp_path / "asked.jsonl", [{"question": "Two?", "answer": "Three."}] * 3)
     with pytest.raises(PedigreeError, match=r"asked\.jsonl.*no field prompt \(3\).*the keys question, answer"):
         read(tmp_path / "job", source(path, prompt="{prompt}", answer="{answer}"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (json.dumps(talks(500)), "not an object per line; it has a list of 500 records in one line; convert it"),
+        ("\n" + json.dumps(talks(5), indent=1), "not an object per line; convert it"),
+        ("[\n" + ",\n".join(map(json.dumps, talks(5))) + "\n]", "not an object per line; convert it"),
+        (json.dumps(talks(1)[0], indent=1), "not an object per line; convert it"),
+        ('"a text"\n5\n', r"none of its 2 records is a conversation: not an object \(2\); .* the keys none"),
+        ("messages\nHi\n", r"none of its 2 records is a conversation: not JSON \(2\)"),
+        ("\n \n", "has no record"),
+        ("", "has no record"),
+        ('{"a\\ud800é": 1}', r"the keys a\\ud800é\. Name"),
+    ],
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        ConversationSource(name="x", paths=("x",), messages="messages"),
+        PreferenceSource(name="x", paths=("x",), chosen_messages="a", rejected_messages="b"),
+    ],
+)
+def test_a_file_without_any_conversation_is_an_error(content, told, form, tmp_path):
+    path = tmp_path / "all.json"
+    path.write_text(content)
+    with pytest.raises(PedigreeError, match=rf"all\.json.*{told}") as error:
+        list(conversations(path, form))
+    str(error.value).encode()
+
+
+def test_an_empty_table_is_an_error_and_one_without_wanted_records_is_not(tmp_path):
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"messages": []}).write_parquet(path)
+    with pytest.raises(PedigreeError, match="has no record"):
+        read(tmp_path / "job", source(path))
+    stats = read(tmp_path / "other", source(lines(tmp_path / "t.jsonl", [{"n": 1}]), where=["n > 1"]))
+    assert (stats["conversations"], stats["skipped"]) == (0, 1)
+
+
+def test_odd_values_are_dropped_or_kept_and_never_stop_a_stage(tmp_path):
+    deep = "[" * 900 + "]" * 900
+    odd = [
+        '{"q": "a", "n": ' + "9" * 400 + "}",
+        '{"q": "a", "n": 1, "n": 2}',
+        '{"q": "a", "n": NaN}',
+        '{"q": "a", "n": -Infinity}',
+        '{"q": "a", "n": 1e999}',
+        '{"q": "a", "n": true}',
+        '{"q": "a", "n": ' + "9" * 5000 + "}",
+        '{"q": "a", "n": ' + deep + "}",
+        '{"q": "a\\ud800", "n": 1}',
+        '{"q": "a", "\\ud800": 1}',
+        '{"q": "' + "a" * 1_000_000 + '"}',
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(odd))
+    stats = read(tmp_path / "job", source(path, prompt="{q}", answer="{n}"))
+    assert [turns[-1][1] for turns in said(tmp_path / "job")] == ["9" * 400, "2"]
+    assert stats["dropped_by_reason"] == {
+        "n is neither text nor a number": 5,
+        "no field n": 2,
+        "not JSON": 1,
+        "lone surrogate": 1,
+    }
+    path.write_text(f'{{"messages": [{{"role": {deep}, "content": "a"}}]}}\n' + json.dumps(talks(1)[0]))
+    stats = read(tmp_path / "other", source(path))
+    assert (stats["conversations"], stats["dropped"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "line", "found"),
+    [
+        ({}, "#Person3#: Me too.", "another speaker"),
+        ({}, "#Person10#: Me too.", "another speaker"),
+        ({"#Person3#:": "user"}, "#Person3#: Me too.", "Hi.\nMe too."),
+        ({"#Person10#:": "user"}, "#Person10#: Me too.", "Hi.\nMe too."),
+        ({"Moderator:": None}, "Moderator: Begin.", "another speaker"),
+        ({}, "Moderator: Begin.", "Hi.\nModerator: Begin."),
+        ({}, "I met #Person3#: twice.", "Hi.\nI met #Person3#: twice."),
+        ({"Person 1": "user"}, "Person 10 Me too.", "another speaker"),
+    ],
+)
+def test_other_speakers_of_a_dialogue(speakers, line, found, tmp_path):
+    path = tmp_path / "t.jsonl"
+    lines(path, [{"d": f"#Person1#: Hi.\n{line}\n#Person2#: Ho."}])
+    form = source(path, dialogue="d", speakers={"#Person1#:": "user", "#Person2#:": "assistant", **speakers})
+    (made,) = [ConversationReader(form).conversation(0, record) for record in map(json.loads, path.open())]
+    assert (made.turns[0].content if isinstance(made, Conversation) else made.reason) == found
 
 
 def test_files_of_other_kinds_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from llm_core.model import decoding_layout
 from llm_core.model.decoding_layout import PackedLinear, lay_out_for_decoding
 from llm_core.model.state import new_state
 from tests.model import shapes
@@ -14,7 +15,9 @@ needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reas
 @needs_onednn
 @pytest.mark.parametrize("rows", [1, 3, 4, 9])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_packed_product_is_the_product(rows: int, bias: bool) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_a_packed_product_is_the_product(rows: int, bias: bool, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_layout, "LARGE", 0 if large else 24 * 40)
     linear = nn.Linear(24, 40, bias=bias)
     packed = PackedLinear(linear.weight, linear.bias)
     x = torch.randn(rows, 1, 24)

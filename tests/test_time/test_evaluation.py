@@ -15,7 +15,8 @@ from llm_core.model.files import load_model
 from llm_core.test_time import evaluation
 from llm_core.test_time.answers import Answer, Answerer
 from llm_core.test_time.evaluation import ANSWERS, build, most_answered
-from llm_core.test_time.questions import Question
+from llm_core.test_time.questions import Question, of_suite
+from llm_core.test_time.ways import Ways
 from llm_core.tokens.prompts import prompt_tokenizer
 from tests.data.stages import artifact
 from tests.evals.conftest import World
@@ -48,7 +49,7 @@ def planted(monkeypatch):
     monkeypatch.setattr(
         evaluation,
         "next_words",
-        lambda *_: [Question("heldout_words", str(n), str(n), "Is it?", "yes", False) for n in range(5)],
+        lambda *_: [Question("heldout_words", str(n), str(n), "Is it?", "Is it?", "yes", False) for n in range(5)],
     )
 
 
@@ -107,11 +108,26 @@ def test_suites_are_answered_in_lines_and_steps_end_with_an_answer(world, tmp_pa
     assert [(way["task"], way["way"]) for way in results.ways] == [("lists", "plain"), ("lists", "reasoning")]
     assert [line["answer"] for line in lines[:3]] == ["the list", "a file", "the list"]
     assert lines[0]["context"] == "Q 0?"
-    question = Question("lists", "1", "1", "Q?", "the list", line=True)
+    question = Question("lists", "1", "1", "Q?", "Q?", "the list", line=True)
     assert question.given(" The list!\nQ: more") == "the list"
     assert question.given("\n ... \n") is None
     assert not question.ended(" the list")
     assert question.ended(" the list\n")
+
+
+def test_passages_are_those_of_the_question_and_not_of_the_solved_items(world, indexed, tmp_path) -> None:  # noqa: F811
+    path, shots = tmp_path / "suite.jsonl", tmp_path / "shots.jsonl"
+    path.write_text(json.dumps({"query": "Where does sand sink first?", "choices": ["a", "b"], "gold": 0}))
+    words = "bread yeast sugar flour gas dough crust"
+    solved = [{"query": f"{n}: {words}?", "choices": ["a", "b"], "gold": 0} for n in range(2)]
+    shots.write_text("".join(json.dumps(item) + "\n" for item in solved))
+    suite = MultipleChoiceSuite(name="facts", path=str(path), shots=str(shots))
+    (question,) = of_suite(suite, 2, world.tokenizer, 1000)
+    assert question.context.count(words) == 2
+    prompt = Ways(SPEC, indexed.searcher, 1).prompts(question, lambda _: True)["retrieved"]
+    passage = prompt.removesuffix(question.context)
+    assert "the sand sinks first" in passage
+    assert "yeast" not in passage
 
 
 @pytest.mark.parametrize(
@@ -119,7 +135,7 @@ def test_suites_are_answered_in_lines_and_steps_end_with_an_answer(world, tmp_pa
     [(" don't", "don't", False), ("Hi there", "hi", True), ("...", None, False), ("", None, False)],
 )
 def test_a_word_is_complete_when_something_follows(text, given, ended) -> None:
-    question = Question("heldout_words", "1", "1", "Q", "hi", line=False)
+    question = Question("heldout_words", "1", "1", "Q", "Q", "hi", line=False)
     assert (question.given(text), question.ended(text)) == (given, ended)
 
 

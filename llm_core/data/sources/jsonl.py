@@ -26,11 +26,13 @@ def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Rec
     """
     expected, selector = ExpectedFields(path, reading), Selector(reading)
     parse_float = None if reading.template is None else WrittenNumber
+    begun = False
     with open_stream(path, reading.max_expansion) as stream:
         for row, (line, whole) in enumerate(read_lines(stream, reading.max_record_bytes)):
             line = line.removeprefix(BYTE_ORDER_MARK)  # in the middle, too: files may have been joined
-            if not row:
-                _check_lines(path, line)
+            if not begun and line.strip():
+                check_lines(path, line)
+                begun = True
             if not whole:
                 yield BadRecord(origin, row, TOO_LONG, excerpt(line))
                 continue
@@ -44,13 +46,18 @@ def jsonl_records(origin: str, path: Path, reading: ReadingSpec) -> Iterator[Rec
     expected.end()
 
 
-def _check_lines(path: Path, first: bytes) -> None:
-    """Raise if the first line shows that the file does not have an object per line."""
+def check_lines(path: Path, first: bytes) -> None:
+    """Raise ``PedigreeError`` if the first line shows that the file does not have an object per line."""
     start = first.strip()
     if start == b"{" or start.startswith(b"["):
+        try:
+            found = f"; it has a list of {len(json.loads(start))} records in one line"
+        except (ValueError, RecursionError):  # it goes on in the next line
+            found = ""
         raise PedigreeError(
-            f"{printable(path)}: is JSON, but not an object per line; convert it (`jq -c '.[]' FILE > FILE.jsonl` for "
-            "a list, `jq -c . FILE > FILE.jsonl` for objects over several lines), or take the file out of the source"
+            f"{printable(path)}: is JSON, but not an object per line{found}; convert it "
+            "(`jq -c '.[]' FILE > FILE.jsonl` for a list, `jq -c . FILE > FILE.jsonl` for objects over several lines), "
+            "or take the file out of the source"
         )
 
 

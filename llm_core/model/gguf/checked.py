@@ -1,6 +1,6 @@
 """A GGUF file that is kept only if llama.cpp, where it is installed, computes what ours does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from llm_core.experiment.exports import GGUFType
@@ -19,6 +19,7 @@ def write_checked(
     dtype: GGUFType,
     tokenizer: Path,
     template: str | None = None,
+    stop: Sequence[int] = (),
     name: str = "",
     families: Iterable[str] = HF_FAMILIES,
 ) -> tuple[str, GGUFFile]:
@@ -35,6 +36,7 @@ def write_checked(
             dtype=kind,
             tokenizer=tokenizer,
             template=template,
+            stop=stop,
             name=name,
             families=families,
         )

@@ -16,6 +16,7 @@ def build(
     job: Job, name: str, model: ModelSpec, sequence_length: int, types: tuple[GGUFType, ...], families: tuple[str, ...]
 ) -> GGUFExport:
     """Write ``{name}-{type}.gguf`` for each of ``types``. A file is removed if llama.cpp computes something else."""
+    from llm_core.chat.model_chat import stop_ids
     from llm_core.model.files import check_model, load_model
     from llm_core.model.gguf.checked import write_checked
     from llm_core.model.gguf.vocabulary import not_brought
@@ -33,6 +34,7 @@ def build(
             dtype=dtype,
             tokenizer=tokenizer,
             template=template.read_text(encoding="utf-8") if template.is_file() else None,
+            stop=stop_ids(folder, tokenizer),
             name=name,
             families=families,
         )

@@ -1,6 +1,7 @@
 """The tokenizer of a GGUF file: byte-level BPE as llama.cpp reads it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 """Types of tokens."""
 
 
-def vocabulary(path: Path, vocab_size: int, template: str | None = None) -> dict[str, Any]:
-    """Key → value for our ``tokenizer.json``. ``template``: the chat template in Jinja.
+def vocabulary(path: Path, vocab_size: int, template: str | None = None, stop: Sequence[int] = ()) -> dict[str, Any]:
+    """Key → value for our ``tokenizer.json``. ``template``: the chat template in Jinja. ``stop``: the ids that end an
+    answer; beside the end of text, llama.cpp has places for two.
 
     llama.cpp puts the end-of-text token before a text, as training does. Raises ``PedigreeError`` for a tokenizer with
     more ids than the model, or one that llama.cpp can't have.
@@ -43,6 +45,13 @@ def vocabulary(path: Path, vocab_size: int, template: str | None = None) -> dict
             tokens[number], types[number] = token, kind
     end = end_of_text(opened, path)
     ends = {f"tokenizer.ggml.{role}_token_id": end for role in ("bos", "eos", "padding")}
+    others = [number for number in stop if number != end]
+    if len(others) > 2:
+        raise PedigreeError(
+            f"{path}: llama.cpp can't have this chat template: beside the end of text, it has places for two tokens "
+            f"that end an answer, and the template has {', '.join(tokens[number] for number in others)}"
+        )
+    ends |= {f"tokenizer.ggml.{role}_token_id": number for role, number in zip(("eot", "eom"), others, strict=False)}
     return {
         "tokenizer.ggml.model": "gpt2",  # byte-level BPE
         "tokenizer.ggml.pre": name,

@@ -1,6 +1,6 @@
 """A model of ours → a GGUF file, which llama.cpp and the programs around it read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def export_gguf(
     dtype: GGUFType = "f16",
     tokenizer: Path,
     template: str | None = None,
+    stop: Sequence[int] = (),
     name: str = "",
     families: Iterable[str] = HF_FAMILIES,
 ) -> str:
@@ -39,8 +40,9 @@ def export_gguf(
 
     ``dtype``: of the matrices. ``q8_0``: 8 bits and a scale per 32 numbers; a matrix whose rows are no multiple of 32
     is ``f16``. Vectors are fp32. ``sequence_length``: tokens per sequence in training. ``template``: a chat template.
-    ``name``: for people. Raises ``PedigreeError`` for a model or tokenizer that llama.cpp can't have, with the reasons.
-    The multipliers of a parametrisation go into the weights of ``model``, in place.
+    ``stop``: the ids that end an answer. ``name``: for people. Raises ``PedigreeError`` for a model, tokenizer or
+    template that llama.cpp can't have, with the reasons. The multipliers of a parametrisation go
+    into the weights of ``model``, in place.
     """
     import gguf
 
@@ -49,7 +51,7 @@ def export_gguf(
         raise PedigreeError(f"llama.cpp can't have this model: {architecture}")
     model = folded(model)
     length = longest(model.spec, sequence_length)
-    entries = vocabulary(tokenizer, model.vocab_size, template)
+    entries = vocabulary(tokenizer, model.vocab_size, template, stop)
     writer = gguf.GGUFWriter(None, architecture.name)
     writer.add_file_type(_FILE_TYPES[dtype])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

@@ -24,6 +24,7 @@ def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str,
     If none fits, the folder has the code of the model, and ``why_not.txt`` the reasons per family. A model with
     components of plug-ins is then not exported.
     """
+    from llm_core.chat.model_chat import stop_ids
     from llm_core.model.files import check_model, load_model
     from llm_core.model.hf.exporting import export_folder
     from llm_core.model.hf.families import why_none
@@ -41,7 +42,14 @@ def build(job: Job, model: ModelSpec, sequence_length: int, families: tuple[str,
             return HFExport(model_type=None, reasons=reasons.splitlines(), largest_difference=0.0)
     network, _ = load_model(folder)
     tokenizer = job.path("tokenizer", "tokenizer.json")
-    family = export_folder(network, job.out, sequence_length=sequence_length, tokenizer=tokenizer, families=families)
+    family = export_folder(
+        network,
+        job.out,
+        sequence_length=sequence_length,
+        tokenizer=tokenizer,
+        stop=stop_ids(folder, tokenizer),
+        families=families,
+    )
     if (folder / TEMPLATE_FILE).is_file():
         shutil.copyfile(folder / TEMPLATE_FILE, job.out / TEMPLATE_FILE)
     back = import_folder(job.out).weights

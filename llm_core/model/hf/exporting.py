@@ -1,7 +1,7 @@
 """A model of ours → a Hugging Face folder."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def export_folder(
     *,
     sequence_length: int,
     tokenizer: Path | None = None,
+    stop: Sequence[int] = (),
     dtype: str = "fp32",
     file_bytes: int = FILE_BYTES,
     families: Iterable[str] = HF_FAMILIES,
@@ -38,10 +39,12 @@ def export_folder(
     can, the folder has the code of the model, for ``trust_remote_code=True``.
 
     ``sequence_length``: tokens per sequence in training, the longest that the configuration declares. ``tokenizer``:
-    our ``tokenizer.json``, whose end-of-text token will begin texts and end generation. ``dtype``: ``fp32`` or
-    ``bf16``. Raises ``PedigreeError`` for a model with components of plug-ins that no family can express, with the
-    reasons of each family, and for a tokenizer with more ids than the model. The multipliers of a parametrisation go
-    into the weights of ``model``, in place.
+    our ``tokenizer.json``, whose end-of-text token will begin texts and end generation. ``stop``: the ids that end an
+    answer of a tuned model; they end generation, too. ``dtype``: ``fp32`` or ``bf16``.
+
+    Raises ``PedigreeError`` for a model with components of plug-ins that no family can express, with the reasons of
+    each family, and for a tokenizer with more ids than the model. The multipliers of a parametrisation go into the
+    weights of ``model``, in place.
     """
     family = chosen_family(folded_spec(model.spec), families)
     model = folded(model)
@@ -49,6 +52,8 @@ def export_folder(
     tokens = None if tokenizer is None else tokenizer_files(tokenizer, model.vocab_size, length)
     end_id = None if tokens is None else tokens.end_id
     ends = {"bos_token_id": end_id, "eos_token_id": end_id}
+    others = [number for number in stop if number != end_id]
+    ended_by = [*([] if end_id is None else [end_id]), *others]
     settings = {
         CONFIG: {
             "architectures": [family.architecture],
@@ -60,7 +65,11 @@ def export_folder(
             "pad_token_id": None,  # with one, transformers would not train that token's embedding
             **ends,
         },
-        "generation_config.json": {**ends, "pad_token_id": end_id},
+        "generation_config.json": {
+            **ends,
+            "eos_token_id": ended_by if others else end_id,
+            "pad_token_id": end_id,
+        },
     }
     texts = {**({} if tokens is None else tokens.texts), **family.code(model.spec)}
     try:

@@ -29,8 +29,8 @@ class _Logits(nn.Module):
 def export_onnx(model: Decoder, path: Path) -> None:
     """Write ``model`` as a graph from ``input_ids`` (rows, tokens) to fp32 ``logits`` (rows, tokens, vocabulary).
 
-    Rows and tokens may have any number from 1 and 2 on. Each row is one document, and the graph has no decoding state.
-    Raises ``PedigreeError`` with the exporter's reason for a model that it can't write. The multipliers of a
+    There may be any number of rows and of tokens, from 1 on. Each row is one document, and the graph has no decoding
+    state. Raises ``PedigreeError`` with the exporter's reason for a model that it can't write. The multipliers of a
     parametrisation go into the weights of ``model``, in place.
     """
     model = folded(model).eval()

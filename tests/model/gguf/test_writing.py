@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from assets.graph import experiment_graph
+from llm_core.chat.model_chat import stop_ids
 from llm_core.errors import PedigreeError
+from llm_core.experiment.chat import BUILT_IN
 from llm_core.experiment.exports import ExportsSpec, GGUFType
 from llm_core.experiment.tokens import TokenizerSpec
 from llm_core.graph.job import Job
@@ -69,6 +71,7 @@ def test_a_file_holds_the_model_and_its_tokenizer(tmp_path: Path, tokenizer: Pat
     assert found["tokenizer.ggml.merges"][0] == " ".join(written["model"]["merges"][0])
     assert found["tokenizer.ggml.pre"] == "smaug-bpe"  # Llama 3's pattern, and pieces are merged
     assert [found[f"tokenizer.ggml.{role}_token_id"] for role in ("bos", "eos", "padding")] == [0, 0, 0]
+    assert "tokenizer.ggml.eot_token_id" not in found
     assert found["tokenizer.ggml.add_bos_token"] is True
     assert found["tokenizer.chat_template"] == "{{ x }}"
 
@@ -81,6 +84,22 @@ def test_a_file_holds_the_model_and_its_tokenizer(tmp_path: Path, tokenizer: Pat
     order = [0, 4, 1, 5, 2, 6, 3, 7]
     assert np.array_equal(read["blk.1.attn_k.weight"][8:], k[8:][order])
     assert np.allclose(read["blk.1.attn_q.weight"][24:], q[24:][order] * 0.5 * 8**0.5)
+
+
+def test_a_template_with_a_token_of_its_own_at_the_end_of_answers(tmp_path: Path) -> None:
+    names = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    tokenizer = cases.tokenizer(tmp_path, special_tokens=names)
+    (tmp_path / "chat_template.jinja").write_text(BUILT_IN["chatml"])
+    stop = stop_ids(tmp_path, tokenizer)
+    assert stop == (2,)
+    (tmp_path / "chat.json").write_text('{"system": null, "stop": [2]}')
+    assert stop_ids(tmp_path, tokenizer) == stop
+    path, model = tmp_path / "toy.gguf", cases.model(shapes.spec())
+    export_gguf(model, path, sequence_length=64, tokenizer=tokenizer, stop=stop)
+    found = values(gguf.GGUFReader(path))
+    assert (found[gguf.Keys.Tokenizer.EOS_ID], found[gguf.Keys.Tokenizer.EOT_ID]) == (0, 2)
+    with pytest.raises(PedigreeError, match="has places for two"):
+        export_gguf(model, path, sequence_length=64, tokenizer=tokenizer, stop=(1, 2, 3))
 
 
 @pytest.mark.parametrize(("dtype", "kind", "apart"), [("f16", "F16", 1e-3), ("q8_0", "Q8_0", 2e-2)])
@@ -167,6 +186,7 @@ def make(tmp_path: Path, tokenizer: Path) -> Callable[[], tuple[GGUFExport, Path
         spec, out = shapes.spec(document_mask=True), tmp_path / "work" / "out"
         out.mkdir(parents=True)
         save_model(cases.model(spec), spec, cases.VOCAB, tmp_path / "model")
+        (tmp_path / "model" / "chat.json").write_text('{"system": null, "stop": [7]}')
         manifest = Manifest.model_construct()
         inputs = {"model": Artifact(tmp_path / "model", manifest), "tokenizer": Artifact(tokenizer.parent, manifest)}
         given = Job("gguf_export", "i", inputs, tmp_path / "work", out)
@@ -188,6 +208,7 @@ def test_a_client_that_is_not_installed_is_recorded(
     monkeypatch.setattr(llama_client, "version", nowhere)
     results, out = make()
     assert sorted(path.name for path in out.iterdir()) == ["toy-f32.gguf", "toy-q8_0.gguf"]
+    assert values(gguf.GGUFReader(out / "toy-q8_0.gguf"))["tokenizer.ggml.eot_token_id"] == 7
     found = verdicts(results)
     assert found["llama_cpp_was_asked"] == (False, "not checked: llama-cpp-python is not installed")
     passed, message = found["llama_cpp_agrees"]

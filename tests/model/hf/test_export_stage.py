@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,10 @@ def verdicts(stats: dict) -> dict[str, bool]:
 def test_a_model_of_theirs_becomes_a_folder(tmp_path: Path) -> None:
     spec = shapes.spec(document_mask=True)
     given = job(tmp_path, spec)
+    (tmp_path / "model" / "chat.json").write_text('{"system": null, "stop": [7]}')
     stats = build(given, spec, sequence_length=64, families=tuple(HF_FAMILIES)).model_dump()
     assert stats["model_type"] == "llama"
+    assert json.loads((given.out / "generation_config.json").read_text())["eos_token_id"] == [shapes.VOCAB - 1, 7]
     assert verdicts(stats) == {"same_weights": True, "loads_in_transformers": True}
     assert (given.out / "tokenizer_config.json").is_file()
     found = import_folder(given.out)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 from torch import Tensor
 
+from llm_core.chat.model_chat import stop_ids
 from llm_core.errors import PedigreeError
 from llm_core.experiment.tokens import TokenizerSpec, VocabularyFile
 from llm_core.model.hf.exporting import export_folder
@@ -207,6 +208,22 @@ def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
     larger = vocabulary(tmp_path / "larger.json", shapes.VOCAB + 1)
     with pytest.raises(PedigreeError, match="has 51 ids, but the model has 50"):
         export_folder(shapes.model(SHAPE), tmp_path / "other", sequence_length=64, tokenizer=larger)
+
+
+def test_generation_stops_where_a_tuned_model_ends_its_answer(tmp_path: Path) -> None:
+    tokenizer = vocabulary(tmp_path / "tokenizer.json", shapes.VOCAB)
+    model, end = shapes.model(SHAPE).eval(), shapes.VOCAB - 1
+    export_folder(model, tmp_path / "base", sequence_length=64, tokenizer=tokenizer)
+    asked = {"inputs": torch.tensor([[1, 2]]), "max_new_tokens": 6, "do_sample": False}
+    written = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base").generate(**asked)[0].tolist()
+    stop = written[4]
+    (tmp_path / "chat.json").write_text(json.dumps({"system": None, "stop": [stop]}))
+    stops = stop_ids(tmp_path, tokenizer)
+    export_folder(model, tmp_path / "tuned", sequence_length=64, tokenizer=tokenizer, stop=stops)
+    tuned = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "tuned")
+    assert tuned.generation_config.eos_token_id == [end, stop]
+    assert tuned.generate(**asked)[0].tolist() == written[: written.index(stop, 2) + 1]
+    assert len(written) == 8
 
 
 def test_the_beginning_is_added_once(tmp_path: Path) -> None:

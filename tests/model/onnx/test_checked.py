@@ -2,11 +2,13 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from llm_core.errors import PedigreeError
 from llm_core.graph.job import Job
+from llm_core.model.clients.parity import our_logits
 from llm_core.model.clients.results import Parity
 from llm_core.model.decoder import Decoder
 from llm_core.model.files import save_model
@@ -76,12 +78,16 @@ def test_a_model_that_the_exporter_cannot_write_leaves_the_reason(given: Job, mo
 @pytest.mark.slow
 def test_onnxruntime_computes_the_same(given: Job) -> None:
     pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime")
     results = build(given, shapes.spec(), 64)
     assert results.refused is None
     assert results.parity is not None
     assert not results.parity.problems(BOUND)
     assert results.parity.same_likeliest == 1.0
+    one = [[3]]
+    (logits,) = onnxruntime.InferenceSession(given.out / "model.onnx").run(None, {"input_ids": np.array(one)})
+    ours = our_logits(cases.model(shapes.spec()), one)
+    assert np.allclose(logits, ours, atol=1e-3)
 
 
 def test_the_reason_is_that_of_the_first_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
