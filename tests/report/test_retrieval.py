@@ -55,7 +55,7 @@ def test_all_ways_of_answering_are_beside_each_other(tmp_path: Path) -> None:
         "with the passages that the index finds",
         "no model: letters shared with these passages",
     ]
-    assert rows[2][-1].startswith("-0.200")
+    assert rows[2][-1].startswith("−0.200")
 
 
 def test_without_the_stage_there_is_no_section(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def section(tmp_path: Path, *gain: float, retrieval: tuple[float, ...] = (0.2, 0
         ((-0.04, -0.07, -0.01), "Repeated sampling harms", "it costs accuracy"),
         ((0.04, -0.01, 0.07), "Whether repeated sampling helps is undecided", "not decided"),
         ((0.04,), "nothing can be said about others", "not decided"),
+        ((0.0,), "No difference on these questions", "not decided"),
     ],
 )
 def test_what_follows_is_said(tmp_path: Path, monkeypatch, gain, words, cost) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from llm_core.graph.job import Job
 from llm_core.report import facts, read
 from llm_core.report.blocks import Block, Heading, Section, Table, note, text
-from llm_core.report.formatting import NONE, bounds, exact, percent
+from llm_core.report.formatting import NONE, bounds, exact, percent, signed
 from llm_core.retrieval.evaluation import CLOSED, GOLD, QUESTIONS, RETRIEVED
 from llm_core.retrieval.results import RetrievalEval
 
@@ -16,6 +16,8 @@ NAMES = {
     RETRIEVED: "with the passages that the index finds",
 }
 SHOWN = 3
+SHORT = 8
+"""Characters of a ``doc_id``. ``pedigree why -d`` takes them."""
 
 
 def retrieval(job: Job) -> Section | None:
@@ -59,7 +61,7 @@ def _said(found: RetrievalEval) -> str:
     if interval is None:
         return "All questions come from one document, so nothing can be said about others."
     low, high = interval
-    told = f"{abs(value):.3f} bits per byte ({bounds((low, high), '{:+.3f}'.format)})"
+    told = f"{abs(value):.3f} bits per byte (95%: {signed(low, 3)} to {signed(high, 3)})"
     if high < 0:
         return f"Passages help this model: the right words cost {told} less."
     if low > 0:
@@ -71,7 +73,8 @@ def _gain(gain: Mapping[str, Any] | None) -> str:
     if gain is None:
         return NONE
     value, interval = gain["bits_per_byte"]["value"], gain["bits_per_byte"]["interval"]
-    return f"{value:+.3f} ({bounds(interval, '{:+.3f}'.format)})"
+    spread = NONE if interval is None else f"{signed(interval[0], 3)} to {signed(interval[1], 3)}"
+    return f"{signed(value, 3)} ({spread})"
 
 
 def _both(told: Mapping[str, Any], wrote: Any) -> tuple[str, str]:
@@ -86,9 +89,9 @@ def _examples(job: Job) -> list[Block]:
             line["choices"][line["gold"]].strip(),
             "yes" if line[CLOSED]["correct"] else "no",
             "yes" if line[RETRIEVED]["correct"] else "no",
-            ", ".join(line["read"]) or NONE,
+            ", ".join(document[:SHORT] for document in dict.fromkeys(line["read"])) or NONE,
         )
         for line in lines
     ]
-    columns = ("Question", "Right words", "Right without", "Right with", "Passages read")
-    return [Heading("The first questions"), Table(columns, rows)]
+    columns = ("Question", "Right words", "Right without", "Right with", "Documents read")
+    return [Heading("The first questions"), Table(columns, rows, names=2)]

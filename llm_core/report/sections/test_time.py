@@ -50,8 +50,10 @@ def _said(way: Way, samples: int) -> str:
     last = way["curves"][MAJORITY][-1]
     told = f"{_points(last['gain'])} points ({_between(last['gain_interval'])})"
     what = f"the most frequent of {samples} answers"
+    if last["gain_interval"] is None and last["gain"] == 0:
+        return f"No difference on these questions: {what} is right as often as the greedy one."
     if last["gain_interval"] is None:
-        return "The questions are alike, or of one document, so nothing can be said about others."
+        return "All questions are of one document, so nothing can be said about others."
     low, high = last["gain_interval"]
     if low > 0:
         return f"Repeated sampling helps: {what} is right more often than the greedy one, by {told}."
@@ -119,6 +121,8 @@ def _how(found: RepeatedSampling, task: str, questions: int, plain: Way, trained
 
 def _picture(task: str, way: Way) -> Picture:
     def paint(axes: "Axes") -> None:
+        from matplotlib.ticker import PercentFormatter
+
         for (method, curve), colour in zip(way["curves"].items(), (COLOURS * len(way["curves"])), strict=False):
             tokens = [point["k"] * way["sample_tokens"] for point in curve]
             axes.plot(
@@ -133,7 +137,7 @@ def _picture(task: str, way: Way) -> Picture:
         axes.minorticks_off()
         axes.set_xlabel("answers, and generated tokens per question")
         axes.set_ylabel("accuracy")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.legend(frameon=False, fontsize=8)
 
     return draw(f"test_time_{task}", "Accuracy over samples, with 95% intervals", (FULL, 2.8), paint)
