@@ -101,7 +101,7 @@ def test_capitals_and_lower_case_are_the_same_everywhere(path: Path, tmp_path: P
     model = shapes.model(shapes.spec())
     lm = PedigreeLM(model, tokenizer, 0, 32, 1, 1, lambda *_: None)
     assert lm.tok_encode(LOUD) == lm.tok_encode(QUIET) == plain
-    assert lm._encode_pair("THE RIVER", " ISN’T") == lm._encode_pair("the river", " isn't")
+    assert lm._request({}, "THE RIVER", " ISN’T") == lm._request({}, "the river", " isn't")
     export_folder(model, tmp_path / "model", sequence_length=64, tokenizer=path)
     exported = load_tokenizer(tmp_path / "model" / "tokenizer.json")
     assert exported.encode(LOUD).ids == exported.encode(QUIET).ids == [0, *plain]
@@ -128,7 +128,7 @@ def test_what_the_form_takes_from_the_end_of_a_context_costs_no_token_of_the_ans
     answer = " the River"
     before = plain.encode(same).ids or [0]
     after = plain.encode(answer.lower() if same else answer.lower().lstrip()).ids
-    assert lm._encode_pair(context, answer) == (before, after)
+    assert lm._request({}, context, answer) == (False, before, after)
 
 
 def test_special_tokens_in_prompts_stay_text(path: Path) -> None:
