@@ -24,7 +24,6 @@ def test_a_packed_product_is_the_product(rows: int, bias: bool, large: bool, mon
     with torch.inference_mode():
         torch.testing.assert_close(packed(x), linear(x))
         assert torch.equal(packed.weight, linear.weight)
-        torch.testing.assert_close(packed(x), linear(x))  # after the matrix itself was read, too
 
 
 @pytest.mark.parametrize("capability", ["AVX2", pytest.param("AVX512", marks=needs_onednn)])
@@ -41,7 +40,7 @@ def test_every_model_writes_the_same(name: str, capability: str, monkeypatch: py
         torch.testing.assert_close(found, wanted, atol=2e-4, rtol=1e-4)
     assert any(isinstance(module, PackedLinear) for module in laid_out.modules()) == (capability == "AVX512")
     head = laid_out.embedding if laid_out.head is None else laid_out.head
-    assert isinstance(head, PackedLinear) or not head.weight.is_contiguous()
+    assert not head.weight.is_contiguous()  # it has more outputs than inputs
 
 
 def test_other_types_stay_as_they_are() -> None:
