@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from llm_core.model.generate import Sampling
 from llm_core.serve.answer import Answer, Chat, Completion
@@ -174,6 +175,8 @@ async def _body(request: Request, limit: int) -> bytes:
                     raise ApiError(413, f"the body has more than {limit:,} bytes")
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {BODY_SECONDS:g} seconds") from None
+    except ClientDisconnect:  # nobody reads the answer; without one, the log would have a traceback
+        raise ApiError(400, "the client left before its body was there") from None
     return bytes(body)
 
 
