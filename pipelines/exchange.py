@@ -124,16 +124,11 @@ def _write_card(session: Session, name: str, trained: Artifact, folder: Path, fo
     path.write_text(card + about_texts.replace("\n# ", "\n## "), encoding="utf-8")
 
 
-def _licences(session: Session) -> dict[tuple[str, str], str]:
-    """(stage, source) → its licence in the experiment, which may have changed since the data were read."""
+def _licences(session: Session) -> dict[tuple[str, str], str | None]:
+    """(stage, source) → its licence in the experiment, which may have changed since the data were read; None: none."""
     experiment = session.experiment
     sections = {RAW: experiment.raw, **{f"{name}_conversations": one for name, one in experiment.tunings().items()}}
-    return {
-        (stage, source.name): source.license
-        for stage, section in sections.items()
-        for source in section.sources
-        if source.license
-    }
+    return {(stage, source.name): source.license for stage, section in sections.items() for source in section.sources}
 
 
 def _lineage(ancestor: Ancestor) -> dict[str, Artifact]:

@@ -84,7 +84,7 @@ def texts(served: "Served", prompt: list[int], choice: Choice) -> Iterator[str]:
     if "" in choice.stop:
         raise PedigreeError("--stop is empty, and would end every text at once: leave it out")
     room = served.room(prompt, choice.max_tokens)
-    ends = [(token,) for token in {*served.template.stop, served.template.eot}]
+    ends = [(token,) for token in served.chat.stop()]
     try:
         sampling = Sampling(room, choice.temperature, choice.top_k, choice.top_p, choice.repetition_penalty, stop=ends)
     except ValueError as error:

@@ -26,8 +26,8 @@ CARD = "README.md"
 
 MISSING = "not recorded"
 
-Licences = Mapping[tuple[str, str], str]
-"""(stage, source) → licence."""
+Licences = Mapping[tuple[str, str], str | None]
+"""(stage, source) → licence; None: it has none today."""
 START = "start"
 """The role in which a training run has the model whose weights it goes on with."""
 

@@ -176,7 +176,7 @@ async def _body(request: Request, limit: int) -> bytes:
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {BODY_SECONDS:g} seconds") from None
     except ClientDisconnect:  # nobody reads the answer; without one, the log would have a traceback
-        raise ApiError(400, "the client left before its body was there") from None
+        raise ApiError(499, "the client is gone") from None
     return bytes(body)
 
 

@@ -107,14 +107,17 @@ def test_a_tuned_model_tells_all_its_training_and_what_each_loss_is_of(report_jo
     talks = artifact(
         tmp_path / "talks",
         "chat_conversations",
-        {"conversations_by_source": {"books": 7, "jokes": 2}},
+        {"conversations_by_source": {"books": 7, "jokes": 2, "tales": 1}},
         kind="conversations",
-        config={"sources": [{"name": "books", "license": "MIT"}, {"name": "jokes"}]},
+        config={
+            "sources": [{"name": "books", "license": "MIT"}, {"name": "jokes"}, {"name": "tales", "license": "MIT"}]
+        },
     )
     raw = artifact(tmp_path / "raw", "raw_documents", {}, config={"raw": {"sources": [books]}})
     lineage = {one.manifest.stage: one for one in (preferred, chat, base, talks, raw)}
     tokens = base.stats["tokens"]
-    card = model_card("mine", preferred, lineage, licences={("chat_conversations", "jokes"): "CC0-1.0"})
+    today = {("chat_conversations", "jokes"): "CC0-1.0", ("chat_conversations", "tales"): None}
+    card = model_card("mine", preferred, lineage, licences=today)
     assert f"| Training tokens | {tokens + 8_000:,} |" in card
     assert "in pretrained model, then 4.00k in chat model, then 4.00k in preference model)" in card
     assert "| 0.6931 → 0.5000 (of answers) |" in card
@@ -122,3 +125,4 @@ def test_a_tuned_model_tells_all_its_training_and_what_each_loss_is_of(report_jo
     assert "(of text) |" in card
     assert "| chat conversations | books | files | MIT | 7 |" in card  # and not that of the documents of this name
     assert "| chat conversations | jokes | files | CC0-1.0 | 2 |" in card  # what the experiment says today
+    assert "| chat conversations | tales | files | not recorded | 1 |" in card

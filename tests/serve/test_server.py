@@ -264,3 +264,12 @@ def test_the_page_needs_nothing_from_elsewhere(live) -> None:
         assert "default-src 'none'" in response.headers["content-security-policy"]
         assert "://" not in response.text
         assert "innerHTML" not in response.text
+
+
+def test_a_client_that_leaves_in_its_body_is_no_error_of_the_server(live, caplog: pytest.LogCaptureFixture) -> None:
+    lines = ("POST /v1/completions HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", "Content-Length: 99")
+    head = "\r\n".join((*lines, "", "{"))
+    with socket.create_connection(("127.0.0.1", int(live.url.rsplit(":", 1)[1]))) as client:
+        client.sendall(head.encode())
+    assert asked(live.client())  # the server has gone on, and seen the end of that connection before
+    assert not [record for record in caplog.records if record.exc_info]
